@@ -1,0 +1,75 @@
+#!lua flags=allow-oom
+-- commit -- move a processor's checkpoint, and its consumer group with it; optionally release the lease.
+-- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
+-- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- ARGV[1]  processor  str     name of the processor and of its consumer group
+-- ARGV[2]  epoch      int     of the token
+-- ARGV[3]  nonce      str     of the token
+-- ARGV[4]  prev       id      the checkpoint that this commit starts from
+-- ARGV[5]  next       id      the checkpoint that it leads to; the same as prev to release only
+-- ARGV[6]  count      int     events finished behind prev, up to next
+-- ARGV[7]  release    int     1 to release the lease, else 0
+-- REPLY    applied    int     1, or 0 for the repeat of a commit that was applied (DUP)
+-- REPLY    paused     int     1 if an operator has paused the processor
+-- ERROR    BADARG     an argument is malformed
+-- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
+-- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED
+-- ERROR    GONE       the log or the consumer group is missing
+-- WRITES   yes
+-- BOUND    constant
+-- VERSION  1
+local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
+local processor, epoch, nonce, prev, next_id, count, release = unpack(ARGV, 1, 7)
+
+-- >>> ids
+local function newer(a, b)
+  local a_ms, a_seq = string.match(a, '^0*(%d+)%-0*(%d+)$')
+  local b_ms, b_seq = string.match(b, '^0*(%d+)%-0*(%d+)$')
+  if a_ms ~= b_ms then
+    return #a_ms > #b_ms or (#a_ms == #b_ms and a_ms > b_ms)
+  end
+  return #a_seq > #b_seq or (#a_seq == #b_seq and a_seq > b_seq)
+end
+-- <<< ids
+
+-- >>> commit
+if #ARGV < 7 or not string.match(next_id, '^%d+%-%d+$') or not string.match(count, '^%d+$') then
+  return redis.error_reply('BADARG field=' .. (#ARGV < 7 and 'count' or 'next'))
+elseif release ~= '0' and release ~= '1' then
+  return redis.error_reply('BADARG field=release')
+end
+local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
+  'attempts', 'tenures', 'started')
+local paused = is[7] == '1' and 1 or 0
+if is[1] ~= epoch or is[2] ~= nonce then
+  return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
+elseif is[3] == '1' then
+  if release == '1' and is[4] == next_id then return {0, paused} end
+  return redis.error_reply('FENCED epoch=' .. is[1] .. ' released=1')
+elseif is[4] ~= prev then
+  if release == '0' and is[4] == next_id then return {0, paused} end
+  return redis.error_reply('CONFLICT checkpoint=' .. is[4])
+elseif prev ~= next_id and not newer(next_id, prev) then
+  return redis.error_reply('BADARG field=next')
+end
+-- <<< commit
+
+if prev ~= next_id then
+  local read = string.format('%.0f', is[5] + count)
+  local moved = redis.pcall('XGROUP', 'SETID', log, processor, next_id, 'ENTRIESREAD', read)
+  if moved.err then
+    return redis.error_reply('GONE processor=' .. processor)
+  end
+  redis.call('HSET', meta, 'passed:' .. processor, next_id)
+  redis.call('HSET', state, 'checkpoint', next_id, 'read', read,
+    'processed', string.format('%.0f', (is[6] or 0) + count))
+  if (is[8] or '0') ~= '0' or (is[9] or '0') ~= '0' or (is[10] or '') ~= '' then
+    redis.call('HSET', state, 'attempts', '0', 'event', '', 'tenures', '0', 'started', '')
+    redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+  end
+end
+if release == '1' then
+  redis.call('HSET', state, 'released', '1')
+end
+return {1, paused}

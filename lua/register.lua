@@ -1,0 +1,99 @@
+#!lua
+-- register -- make a partition ready for a processor: what all clients agree on, its checkpoint, its consumer group.
+-- KEYS[1]  log         stream  runnel:{APP:SOURCE:N}:STREAM:log
+-- KEYS[2]  meta        hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- KEYS[3]  state       hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- ARGV[1]  protocol    int     protocol version of the caller
+-- ARGV[2]  partitions  int     partition count of the stream, 1 to 10000
+-- ARGV[3]  hash        str     name of the hash from key bytes to partition
+-- ARGV[4]  processor   str     name of the processor and of its consumer group
+-- ARGV[5]  start       str     where a new processor starts: 0 (all that is there) or $ (what comes from now on)
+-- REPLY    created     int     1 newly registered, 0 was registered, 2 was registered and its lost keys were mended
+-- REPLY    checkpoint  id      where the processor stands
+-- ERROR    BADARG      an argument is malformed or over a limit
+-- ERROR    MISMATCH    the stored partition count, hash or protocol differs
+-- WRITES   yes
+-- BOUND    constant, plus the groups of one stream
+-- VERSION  1
+local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
+local protocol, partitions, hash, processor, start = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+-- >>> agreement
+local function disagreement(key)
+  local agreed = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
+  if agreed[1] and tonumber(agreed[1]) > tonumber(protocol) then
+    return 'MISMATCH field=protocol stored=' .. agreed[1] .. ' given=' .. protocol
+  elseif agreed[2] and agreed[2] ~= partitions then
+    return 'MISMATCH field=partitions stored=' .. agreed[2] .. ' given=' .. partitions
+  elseif agreed[3] and agreed[3] ~= hash then
+    return 'MISMATCH field=hash stored=' .. agreed[3] .. ' given=' .. hash
+  end
+end
+-- <<< agreement
+
+if #KEYS ~= 3 or #ARGV ~= 5 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+elseif not string.match(protocol, '^%d+$') then
+  return redis.error_reply('BADARG field=protocol')
+elseif not string.match(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
+  return redis.error_reply('BADARG field=partitions limit=10000')
+elseif hash == '' then
+  return redis.error_reply('BADARG field=hash')
+elseif processor == '' then
+  return redis.error_reply('BADARG field=processor')
+elseif start ~= '0' and start ~= '$' then
+  return redis.error_reply('BADARG field=start')
+end
+local refusal = disagreement(meta)
+if refusal then
+  return redis.error_reply(refusal)
+end
+
+local stored = redis.call('HMGET', state, 'checkpoint', 'read')
+local passed = redis.call('HGET', meta, 'passed:' .. processor)
+local there = redis.call('EXISTS', log) == 1
+local grouped = false
+local added, length, last = 0, 0, '0-0'
+if there then
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
+    grouped = grouped or group[2] == processor
+  end
+  local info = redis.call('XINFO', 'STREAM', log)
+  for i = 1, #info, 2 do
+    if info[i] == 'entries-added' then added = info[i + 1] end
+    if info[i] == 'length' then length = info[i + 1] end
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+end
+if stored[1] and passed and grouped then
+  return {0, stored[1]}
+end
+if not passed and redis.call('HLEN', meta) > 203 then
+  return redis.error_reply('BADARG field=processor limit=100')
+end
+
+-- Known by its state or, where that key was lost, by the checkpoint that retention goes by.
+local checkpoint, read, created = stored[1] or passed, stored[2], 2
+if not checkpoint then
+  created = 1
+  if start == '$' then
+    checkpoint, read = last, added
+  else
+    checkpoint, read = '0-0', added - length
+  end
+elseif not read then
+  read = added
+end
+redis.call('HSETNX', meta, 'protocol', protocol)
+redis.call('HSETNX', meta, 'partitions', partitions)
+redis.call('HSETNX', meta, 'hash', hash)
+if not grouped then
+  redis.call('XGROUP', 'CREATE', log, processor, checkpoint, 'MKSTREAM', 'ENTRIESREAD', read)
+  if not there and checkpoint ~= '0-0' then
+    -- A log that vanished goes on above its old ids, so that no reader overlooks what comes.
+    redis.call('XSETID', log, checkpoint, 'ENTRIESADDED', read, 'MAXDELETEDID', checkpoint)
+  end
+end
+redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read)
+redis.call('HSET', meta, 'passed:' .. processor, checkpoint)
+return {created, checkpoint}

@@ -1,0 +1,167 @@
+"""Every exception Runnel raises.
+
+::
+
+    RunnelError
+    ├── ConfigError               a setting, name or declaration is wrong; nothing was sent
+    │   └── PartitionKeyError     a record has no usable partition key
+    ├── RecordError
+    │   ├── EncodeError           a record cannot be written as an entry
+    │   │   └── RecordTooLarge    the encoded record is over `max_record_bytes`
+    │   └── DecodeError           an entry cannot be read as the stream's record
+    ├── ServerError               Redis is reachable but cannot be used as it is
+    │   └── ServerUnreachable     Redis cannot be reached
+    └── ProtocolError             a script refused a call; one class per error word
+        ├── BadArgument           BADARG
+        ├── Mismatch              MISMATCH
+        ├── Unregistered          UNREGISTERED
+        ├── Fenced                FENCED
+        ├── Conflict              CONFLICT
+        ├── Gone                  GONE
+        ├── Stale                 STALE
+        ├── Replaced              REPLACED
+        ├── Full                  FULL
+        ├── OutOfOrder            OUTOFORDER
+        └── UnknownProducer       UNKNOWN
+"""
+
+from __future__ import annotations
+
+
+class RunnelError(Exception):
+    """Root of all errors raised by Runnel."""
+
+
+class ConfigError(RunnelError):
+    """A setting, a name or a declaration is wrong. The message names it and the fix."""
+
+
+class PartitionKeyError(ConfigError):
+    """A record has no usable partition key: the field is missing or its type has no key form."""
+
+
+class RecordError(RunnelError):
+    """A record and an entry do not fit each other."""
+
+
+class EncodeError(RecordError):
+    """A record cannot be written as an entry. Nothing was sent."""
+
+
+class RecordTooLarge(EncodeError):
+    """The encoded record is larger than the setting `max_record_bytes`. Nothing was sent."""
+
+
+class DecodeError(RecordError):
+    """An entry cannot be read as the record of its stream: corrupt bytes, an unknown codec,
+    an entry that another program wrote, or values that the record type refuses."""
+
+
+class ServerError(RunnelError):
+    """Redis answers but cannot be used as it is: too old, read-only, missing permissions.
+    The message is one sentence with the fix."""
+
+
+class ServerUnreachable(ServerError):
+    """Redis cannot be reached at the configured address."""
+
+
+class ProtocolError(RunnelError):
+    """A script refused a call. `word` is the error word and `details` its ``key=value`` pairs.
+
+    A refused call has written nothing.
+    """
+
+    word = "ERR"
+
+    def __init__(self, message: str, details: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.details: dict[str, str] = details or {}
+
+
+class BadArgument(ProtocolError):
+    """A call is malformed: a bug in the client, never a state of the system."""
+
+    word = "BADARG"
+
+
+class Mismatch(ProtocolError):
+    """The caller and the stored state disagree on something all clients must share:
+    partition count, hash name or protocol version. `details` has both values."""
+
+    word = "MISMATCH"
+
+
+class Unregistered(ProtocolError):
+    """The processor is not registered on this partition (see `runnel processor add`)."""
+
+    word = "UNREGISTERED"
+
+
+class Fenced(ProtocolError):
+    """The token is no longer the partition's: another member holds the partition now."""
+
+    word = "FENCED"
+
+
+class Conflict(ProtocolError):
+    """The stored checkpoint is neither the one a commit starts from nor the one it leads to."""
+
+    word = "CONFLICT"
+
+
+class Gone(ProtocolError):
+    """The log or the processor's consumer group has vanished."""
+
+    word = "GONE"
+
+
+class Stale(ProtocolError):
+    """A claim came with a grant that is not newer than the one the partition has seen."""
+
+    word = "STALE"
+
+
+class Replaced(ProtocolError):
+    """Another worker has joined the group under this member id."""
+
+    word = "REPLACED"
+
+
+class Full(ProtocolError):
+    """A partition has no room and retention may not make any: a registered processor has not
+    passed its oldest events. `details` names the `processor` that holds it back."""
+
+    word = "FULL"
+
+
+class OutOfOrder(ProtocolError):
+    """An append skipped a sequence number of its producer."""
+
+    word = "OUTOFORDER"
+
+
+class UnknownProducer(ProtocolError):
+    """The partition no longer remembers this producer, so a repeat could not be told from
+    a new append. Start a new producer."""
+
+    word = "UNKNOWN"
+
+
+#: Error word of the protocol -> exception. The only place that maps them.
+BY_WORD: dict[str, type[ProtocolError]] = {
+    error.word: error
+    for error in (
+        BadArgument,
+        Mismatch,
+        Unregistered,
+        Fenced,
+        Conflict,
+        Gone,
+        Stale,
+        Replaced,
+        Full,
+        OutOfOrder,
+        UnknownProducer,
+    )
+}

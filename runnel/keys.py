@@ -1,0 +1,117 @@
+"""Every key and channel Runnel uses in Redis, one function each.
+
+Names are joined by characters that no name may contain, so two different things can never share
+a key. The part in braces is the hash tag: all keys of one partition live in one slot of a Redis
+Cluster, and so do all keys of one group.
+"""
+
+from __future__ import annotations
+
+import re
+
+from runnel.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+MAX_NAME = 100
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name` if it may be part of a key.
+
+    Raises ConfigError otherwise: names are letters, digits, ``_ - .``, start with a letter or
+    digit and have at most 100 characters.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+        raise ConfigError(
+            f"{kind} name {name!r} is not usable: use letters, digits, '_', '-' and '.', "
+            f"starting with a letter or digit, at most {MAX_NAME} characters"
+        )
+    return name
+
+
+# Partition scope. `source` is the stream whose partitioning is used: the stream itself, or for a
+# derived stream the one it derives from, so that both live in the same slot.
+
+
+def partition(app: str, source: str, number: int, stream: str) -> str:
+    """What all keys of one partition of one stream start with."""
+    return f"runnel:{{{app}:{source}:{number}}}:{stream}"
+
+
+def log(prefix: str) -> str:
+    """Stream: the events of the partition."""
+    return f"{prefix}:log"
+
+
+def meta(prefix: str) -> str:
+    """Hash: what all clients must agree on, and the registered processors."""
+    return f"{prefix}:meta"
+
+
+def producers(prefix: str) -> str:
+    """Hash: producer -> its last append, for idempotent sending."""
+    return f"{prefix}:producers"
+
+
+def state(prefix: str, processor: str) -> str:
+    """Hash: one processor's token, checkpoint, counters and marks on the partition."""
+    return f"{prefix}:processor:{processor}"
+
+
+# Group scope.
+
+
+def group(app: str, stream: str, processor: str) -> str:
+    """What all keys of one processor's group start with."""
+    return f"runnel:{{{app}:{stream}@{processor}}}"
+
+
+def plan(prefix: str) -> str:
+    """Hash: the group's settings, grant counter and assignments."""
+    return f"{prefix}:plan"
+
+
+def members(prefix: str) -> str:
+    """Hash: member -> incarnation, call number and description."""
+    return f"{prefix}:members"
+
+
+def sessions(prefix: str) -> str:
+    """Sorted set: member -> end of its session, in ms of the server's clock."""
+    return f"{prefix}:sessions"
+
+
+def wake(prefix: str) -> str:
+    """Channel: told whenever the group's assignments change. A hint only."""
+    return f"{prefix}:wake"
+
+
+# App scope.
+
+
+def leader(app: str) -> str:
+    """Hash: the app's leader lease."""
+    return f"runnel:{{{app}}}:leader"
+
+
+def ticks(app: str) -> str:
+    """Hash: cron task -> its last scheduled instant."""
+    return f"runnel:{{{app}}}:ticks"
+
+
+# The registry: a hint for `inspect`, rebuilt by every worker that starts.
+
+
+def apps() -> str:
+    """Set: names of the apps in this Redis."""
+    return "runnel:apps"
+
+
+def streams(app: str) -> str:
+    """Hash: stream -> ``partition_count source``."""
+    return f"runnel:{{{app}}}:streams"
+
+
+def processors(app: str) -> str:
+    """Hash: ``stream@processor`` -> partition count."""
+    return f"runnel:{{{app}}}:processors"
