@@ -1,0 +1,49 @@
+#!lua flags=allow-oom
+-- attempt -- record what became of an event: its start, its failures, or the quarantine of its partition.
+-- KEYS[1]  state          hash  runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- ARGV[1]  epoch          int   of the token
+-- ARGV[2]  nonce          str   of the token
+-- ARGV[3]  kind           str   start, failure or quarantine
+-- ARGV[4]  event          id    the event
+-- ARGV[5]  attempts       int   how often it has failed, absolute, so that a repeat changes nothing
+-- ARGV[6]  error_type     str   name of the error, empty for start
+-- ARGV[7]  error_message  str   one line, at most 1000 characters
+-- REPLY    paused         int   1 if an operator has paused the processor
+-- ERROR    BADARG         an argument is malformed
+-- ERROR    FENCED         the token is not the partition's, or was released; epoch=STORED
+-- WRITES   yes
+-- BOUND    constant
+-- VERSION  1
+local state = KEYS[1]
+local epoch, nonce, kind, event, attempts = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local error_type, error_message = ARGV[6], ARGV[7]
+
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+
+if #KEYS ~= 1 or #ARGV ~= 7 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+elseif kind ~= 'start' and kind ~= 'failure' and kind ~= 'quarantine' then
+  return redis.error_reply('BADARG field=kind')
+elseif not string.match(event, '^%d+%-%d+$') then
+  return redis.error_reply('BADARG field=event')
+elseif not string.match(attempts, '^%d+$') or #attempts > 9 then
+  return redis.error_reply('BADARG field=attempts')
+elseif #error_message > 4000 then
+  return redis.error_reply('BADARG field=error_message limit=4000')
+end
+local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'paused')
+if is[1] ~= epoch or is[2] ~= nonce or is[3] == '1' then
+  return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
+end
+
+if kind == 'start' then
+  redis.call('HSET', state, 'started', event, 'event', event, 'attempts', attempts)
+else
+  redis.call('HSET', state, 'started', '', 'event', event, 'attempts', attempts, 'error_type', error_type,
+    'error_message', error_message, 'error_event', event, 'error_at', string.format('%.0f', now))
+  if kind == 'quarantine' then redis.call('HSET', state, 'quarantined', '1') end
+end
+return is[4] == '1' and 1 or 0

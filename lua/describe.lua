@@ -1,0 +1,57 @@
+#!lua flags=no-writes,allow-stale
+-- describe -- the picture of one partition and one processor on it at one instant, for inspect.
+-- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
+-- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- ARGV[1]  processor  str     name of the processor, or empty for the partition alone
+-- REPLY    fields     str     name and value in turn: now, length, first, last, added, lag (of the consumer group),
+--                             pending (id of the first unfinished event), each field of meta as meta.FIELD,
+--                             each of state as it is, but for the nonce; what is unknown is left out
+-- ERROR    BADARG     an argument is malformed
+-- WRITES   no
+-- BOUND    constant, plus the groups of one stream
+-- VERSION  1
+local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
+local processor = ARGV[1]
+
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+
+if #KEYS ~= 3 or #ARGV ~= 1 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+end
+local reply = {}
+local function say(name, value)
+  reply[#reply + 1] = name
+  reply[#reply + 1] = type(value) == 'number' and string.format('%.0f', value) or value
+end
+say('now', now)
+say('length', redis.call('XLEN', log))
+local agreed = redis.call('HGETALL', meta)
+for i = 1, #agreed, 2 do say('meta.' .. agreed[i], agreed[i + 1]) end
+local is, checkpoint = redis.call('HGETALL', state), nil
+for i = 1, #is, 2 do
+  if is[i] == 'checkpoint' then checkpoint = is[i + 1] end
+  if is[i] ~= 'nonce' then say(is[i], is[i + 1]) end
+end
+if redis.call('EXISTS', log) == 1 then
+  local info = redis.call('XINFO', 'STREAM', log)
+  for i = 1, #info, 2 do
+    if info[i] == 'entries-added' then say('added', info[i + 1]) end
+    if info[i] == 'last-generated-id' then say('last', info[i + 1]) end
+    if info[i] == 'first-entry' and info[i + 1] then say('first', info[i + 1][1]) end
+  end
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
+    if group[2] == processor then
+      for i = 1, #group, 2 do
+        if group[i] == 'lag' and group[i + 1] then say('lag', group[i + 1]) end
+        if group[i] == 'last-delivered-id' then say('shown', group[i + 1]) end
+      end
+    end
+  end
+  local pending = checkpoint and redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]
+  if pending then say('pending', pending[1]) end
+end
+return reply

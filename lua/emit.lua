@@ -1,0 +1,140 @@
+#!lua
+-- emit -- a commit that also adds entries to one derived stream of the partition, all or nothing: dead letters.
+-- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
+-- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- KEYS[4]  sink_log   stream  runnel:{APP:SOURCE:N}:STREAM:log
+-- KEYS[5]  sink_meta  hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- ARGV[1]  processor  str     name of the processor and of its consumer group
+-- ARGV[2]  epoch      int     of the token
+-- ARGV[3]  nonce      str     of the token
+-- ARGV[4]  prev       id      the checkpoint that this commit starts from
+-- ARGV[5]  next       id      the checkpoint that it leads to
+-- ARGV[6]  count      int     events finished behind prev, up to next
+-- ARGV[7]  release    int     1 to release the lease, else 0
+-- ARGV[8]  size       int     entries the derived partition may hold
+-- ARGV[9]  policy     str     refuse, or drop_oldest to drop what no processor has passed
+-- ARGV[10+] entries   str     1 to 200 entries, each: the number of values, then fields and values in turn
+-- REPLY    applied    int     1, or 0 for the repeat of a commit that was applied (DUP)
+-- REPLY    paused     int     1 if an operator has paused the processor
+-- ERROR    BADARG     an argument is malformed or over a limit
+-- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
+-- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED
+-- ERROR    GONE       the log or the consumer group is missing
+-- ERROR    FULL       the derived stream has no room; processor=NAME holds it back; sink=KEY
+-- WRITES   yes
+-- BOUND    200 entries added, 200 removed
+-- VERSION  1
+local log, meta, state, sink_log, sink_meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local processor, epoch, nonce, prev, next_id, count, release, size, policy = unpack(ARGV, 1, 9)
+
+-- >>> ids
+local function newer(a, b)
+  local a_ms, a_seq = string.match(a, '^0*(%d+)%-0*(%d+)$')
+  local b_ms, b_seq = string.match(b, '^0*(%d+)%-0*(%d+)$')
+  if a_ms ~= b_ms then
+    return #a_ms > #b_ms or (#a_ms == #b_ms and a_ms > b_ms)
+  end
+  return #a_seq > #b_seq or (#a_seq == #b_seq and a_seq > b_seq)
+end
+-- <<< ids
+
+-- >>> room
+-- Returns the id below which entries must go so that `more` fit, or nil if none need to go;
+-- and a refusal if they may not go. The entry at the lowest checkpoint always stays.
+local function room(log_key, meta_key, limit, more)
+  local over = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
+  if over <= 0 then return nil end
+  local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', over + 1)
+  if #oldest <= over then return nil, 'FULL processor= limit=' .. limit end
+  local bound, groups, known = oldest[over + 1][1], {}, 0
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do groups[group[2]] = true end
+  local stored, dropped = redis.call('HGETALL', meta_key), {}
+  for i = 1, #stored, 2 do
+    local name = string.match(stored[i], '^passed:(.+)$')
+    if name then
+      known = known + 1
+      if policy == 'drop_oldest' then
+        local unread = 0
+        for j = 1, over do
+          if newer(oldest[j][1], stored[i + 1]) then unread = unread + 1 end
+        end
+        if unread > 0 then dropped[name] = unread end
+      elseif not groups[name] then
+        return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
+      elseif newer(bound, stored[i + 1]) then
+        return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' checkpoint=' .. stored[i + 1]
+      end
+    end
+  end
+  if known == 0 and policy ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
+  return bound, nil, dropped
+end
+-- <<< room
+
+-- >>> commit
+if #ARGV < 7 or not string.match(next_id, '^%d+%-%d+$') or not string.match(count, '^%d+$') then
+  return redis.error_reply('BADARG field=' .. (#ARGV < 7 and 'count' or 'next'))
+elseif release ~= '0' and release ~= '1' then
+  return redis.error_reply('BADARG field=release')
+end
+local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
+  'attempts', 'tenures', 'started')
+local paused = is[7] == '1' and 1 or 0
+if is[1] ~= epoch or is[2] ~= nonce then
+  return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
+elseif is[3] == '1' then
+  if release == '1' and is[4] == next_id then return {0, paused} end
+  return redis.error_reply('FENCED epoch=' .. is[1] .. ' released=1')
+elseif is[4] ~= prev then
+  if release == '0' and is[4] == next_id then return {0, paused} end
+  return redis.error_reply('CONFLICT checkpoint=' .. is[4])
+elseif prev ~= next_id and not newer(next_id, prev) then
+  return redis.error_reply('BADARG field=next')
+end
+-- <<< commit
+
+size = tonumber(size)
+if #KEYS ~= 5 or not size or size < 2 then
+  return redis.error_reply('BADARG field=' .. (#KEYS ~= 5 and 'keys' or 'size'))
+elseif policy ~= 'refuse' and policy ~= 'drop_oldest' then
+  return redis.error_reply('BADARG field=policy')
+elseif prev == next_id then
+  return redis.error_reply('BADARG field=next')
+end
+local entries, at = 0, 10
+while at <= #ARGV do
+  local width = tonumber(ARGV[at])
+  if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV then
+    return redis.error_reply('BADARG field=entries at=' .. at)
+  end
+  entries, at = entries + 1, at + width + 1
+end
+if entries == 0 or entries > 200 or entries >= size then
+  return redis.error_reply('BADARG field=entries limit=200')
+end
+local bound, full, dropped = room(sink_log, sink_meta, size, entries)
+if full then
+  return redis.error_reply(full .. ' sink=' .. sink_log)
+end
+
+local read = string.format('%.0f', is[5] + count)
+local moved = redis.pcall('XGROUP', 'SETID', log, processor, next_id, 'ENTRIESREAD', read)
+if moved.err then
+  return redis.error_reply('GONE processor=' .. processor)
+end
+redis.call('HSET', meta, 'passed:' .. processor, next_id)
+redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', string.format('%.0f', (is[6] or 0) + count),
+  'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'released', release)
+redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+at = 10
+while at <= #ARGV do
+  local width = tonumber(ARGV[at])
+  redis.call('XADD', sink_log, '*', unpack(ARGV, at + 1, at + width))
+  at = at + width + 1
+end
+if bound then
+  redis.call('XTRIM', sink_log, 'MINID', '=', bound)
+  for name, number in pairs(dropped) do redis.call('HINCRBY', sink_meta, 'dropped:' .. name, number) end
+end
+return {1, paused}

@@ -1,0 +1,34 @@
+#!lua flags=allow-oom
+-- regrant -- take partitions back into the group's hands, so that whoever holds them claims them anew: after seek, pause, resume.
+-- KEYS[1]  plan        hash     runnel:{APP:STREAM@PROCESSOR}:plan
+-- KEYS[2]  wake        channel  runnel:{APP:STREAM@PROCESSOR}:wake
+-- ARGV[1+] partitions  int      1 to 1000 partition numbers
+-- REPLY    regranted   int      how many of them were held
+-- ERROR    BADARG      an argument is malformed or over a limit
+-- WRITES   yes
+-- BOUND    1000 partitions
+-- VERSION  1
+local plan, wake = KEYS[1], KEYS[2]
+
+if #KEYS ~= 2 or #ARGV < 1 or #ARGV > 1000 then
+  return redis.error_reply('BADARG field=partitions limit=1000')
+end
+for i = 1, #ARGV do
+  if not string.match(ARGV[i], '^%d+$') then return redis.error_reply('BADARG field=partitions at=' .. i) end
+end
+
+local regranted = 0
+for i = 1, #ARGV do
+  local record = redis.call('HGET', plan, 'p:' .. ARGV[i])
+  local holder, target, grant = string.match(record or '', '^(%S+) (%S+) (%d+)')
+  if holder and holder ~= '-' then
+    redis.call('HSET', plan, 'p:' .. ARGV[i], '- ' .. target .. ' ' .. grant .. ' 0')
+    regranted = regranted + 1
+  end
+end
+if regranted > 0 then
+  -- Whoever calls sync next finds the plan due and grants what is free.
+  redis.call('HSET', plan, 'due', '1')
+  redis.call('PUBLISH', wake, 'regrant')
+end
+return regranted

@@ -1,0 +1,85 @@
+#!lua flags=allow-oom
+-- seek -- set a processor's position under a fresh token, so that a running worker is fenced, not corrupted.
+-- KEYS[1]  log         stream  runnel:{APP:SOURCE:N}:STREAM:log
+-- KEYS[2]  meta        hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- KEYS[3]  state       hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- ARGV[1]  processor   str     name of the processor and of its consumer group
+-- ARGV[2]  start       str     first event to be processed: 0 (oldest there is), $ (the next to come) or an id
+-- ARGV[3]  read        int     entries ever added before that event, or empty if start is 0 or $ or near an end
+-- ARGV[4]  nonce       str     16 to 64 characters, cryptographically random
+-- REPLY    checkpoint  id      the new checkpoint
+-- REPLY    read        int     entries ever added up to it
+-- ERROR    BADARG      an argument is malformed; field=read if it is needed: more than 1000 entries on either side
+-- ERROR    UNREGISTERED the processor is not registered here
+-- ERROR    GONE        the log or the consumer group is missing: register again
+-- WRITES   yes
+-- BOUND    1001 entries looked at on each side
+-- VERSION  1
+local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
+local processor, start, read, nonce = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+
+if #KEYS ~= 3 or #ARGV ~= 4 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+elseif processor == '' or #nonce < 16 or #nonce > 64 then
+  return redis.error_reply('BADARG field=' .. (processor == '' and 'processor' or 'nonce'))
+elseif start ~= '0' and start ~= '$' and not string.match(start, '^%d+%-%d+$') then
+  return redis.error_reply('BADARG field=start')
+elseif not string.match(read, '^%d*$') then
+  return redis.error_reply('BADARG field=read')
+end
+local is = redis.call('HMGET', state, 'checkpoint', 'epoch', 'nonce', 'read')
+if not is[1] or redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
+  return redis.error_reply('UNREGISTERED processor=' .. processor)
+elseif is[3] == nonce then
+  return {is[1], tonumber(is[4])}
+elseif redis.call('EXISTS', log) == 0 then
+  return redis.error_reply('GONE processor=' .. processor)
+end
+local added, length, last = 0, 0, '0-0'
+local info = redis.call('XINFO', 'STREAM', log)
+for i = 1, #info, 2 do
+  if info[i] == 'entries-added' then added = info[i + 1] end
+  if info[i] == 'length' then length = info[i + 1] end
+  if info[i] == 'last-generated-id' then last = info[i + 1] end
+end
+local checkpoint, position
+if start == '0' then
+  checkpoint, position = '0-0', added - length
+elseif start == '$' then
+  checkpoint, position = last, added
+else
+  local behind = redis.call('XREVRANGE', log, '(' .. start, '-', 'COUNT', 1)[1]
+  local ahead = redis.call('XRANGE', log, start, '+', 'COUNT', 1)[1]
+  if not behind then
+    checkpoint, position = '0-0', added - length
+  elseif not ahead then
+    checkpoint, position = last, added
+  else
+    checkpoint, position = behind[1], tonumber(read)
+    if not position then
+      local rest = #redis.call('XRANGE', log, start, '+', 'COUNT', 1001)
+      local done = #redis.call('XREVRANGE', log, '(' .. start, '-', 'COUNT', 1001)
+      if rest <= 1000 then position = added - rest
+      elseif done <= 1000 then position = added - length + done
+      else return redis.error_reply('BADARG field=read') end
+    elseif position > added or position < added - length then
+      return redis.error_reply('BADARG field=read added=' .. added .. ' length=' .. length)
+    end
+  end
+end
+
+local moved = redis.pcall('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', position)
+if moved.err then
+  return redis.error_reply('GONE processor=' .. processor)
+end
+local epoch = string.format('%.0f', math.max((tonumber(is[2]) or 0) + 1, now))
+redis.call('HSET', meta, 'passed:' .. processor, checkpoint)
+redis.call('HSET', state, 'checkpoint', checkpoint, 'read', position, 'epoch', epoch, 'nonce', nonce, 'released', '1',
+  'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'quarantined', '0')
+redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+return {checkpoint, position}

@@ -1,0 +1,268 @@
+#!lua flags=allow-oom
+-- sync -- "here is who I am, what I hold and what I have let go: what should I hold?" Join, heartbeat, release, leave.
+-- KEYS[1]   plan         hash  runnel:{APP:STREAM@PROCESSOR}:plan
+-- KEYS[2]   members      hash  runnel:{APP:STREAM@PROCESSOR}:members
+-- KEYS[3]   sessions     zset  runnel:{APP:STREAM@PROCESSOR}:sessions
+-- KEYS[4]   wake         channel  runnel:{APP:STREAM@PROCESSOR}:wake
+-- ARGV[1]   partitions   int   partition count of the stream, 1 to 10000
+-- ARGV[2]   session      int   ms, length of a session; the latest joiner sets it for the group
+-- ARGV[3]   drain        int   ms a holder may take to give a partition back before it is granted anyway
+-- ARGV[4]   collect      int   ms to wait for further joiners before partitions move
+-- ARGV[5]   member       str   id of the member
+-- ARGV[6]   incarnation  str   random, one for each start of the member
+-- ARGV[7]   call         int   1 to join, then rising with every call
+-- ARGV[8]   action       str   stay or leave
+-- ARGV[9]   description  str   host pid language version, for people
+-- ARGV[10]  holding      int   number of partitions held
+-- ARGV[11+] rest         int   for each held: partition, grant; for each let go: partition, grant, grant seen or 0
+-- REPLY     call         int   the newest call of this member; greater than the caller's if this one changed nothing
+-- REPLY     generation   int   rises with every change of the assignments
+-- REPLY     session      int   ms
+-- REPLY     again        int   ms after which to call again at the latest, -1 if the heartbeat will do
+-- REPLY     grants       int   for each partition: partition, grant, and 1 to hold it or 0 to give it back
+-- ERROR     BADARG       an argument is malformed or over a limit
+-- ERROR     MISMATCH     the group's partition count differs
+-- ERROR     REPLACED     another incarnation has joined under this id
+-- WRITES    yes
+-- BOUND     unchanged: what the member holds; a change: partitions + members, 10000 and 1000 at most
+-- VERSION   1
+local plan, members, sessions, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local partitions, session, drain, collect = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local member, incarnation, call, action = ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local description, holding = ARGV[9], tonumber(ARGV[10])
+
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+
+if #KEYS ~= 4 or #ARGV < 10 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+elseif not partitions or partitions < 1 or partitions > 10000 or partitions % 1 ~= 0 then
+  return redis.error_reply('BADARG field=partitions limit=10000')
+elseif not session or session < 100 or session > 86400000 or session % 1 ~= 0 then
+  return redis.error_reply('BADARG field=session')
+elseif not drain or drain < 0 or not collect or collect < 0 then
+  return redis.error_reply('BADARG field=' .. ((drain and drain >= 0) and 'collect' or 'drain'))
+elseif not string.match(member, '^[%w_.-]+$') or #member > 200 or not string.match(incarnation, '^[%w_-]+$') then
+  return redis.error_reply('BADARG field=member')
+elseif not call or call < 1 or call % 1 ~= 0 then
+  return redis.error_reply('BADARG field=call')
+elseif action ~= 'stay' and action ~= 'leave' then
+  return redis.error_reply('BADARG field=action')
+elseif not holding or holding < 0 or #ARGV < 10 + 2 * holding or (#ARGV - 10 - 2 * holding) % 3 ~= 0 then
+  return redis.error_reply('BADARG field=holding')
+end
+for i = 11, #ARGV do
+  if not string.match(ARGV[i], '^%d+$') then return redis.error_reply('BADARG field=rest at=' .. i) end
+end
+
+local is = redis.call('HMGET', plan, 'generation', 'partitions', 'session', 'due', 'grants:' .. member, 'longest')
+local generation, due = tonumber(is[1]) or 0, tonumber(is[4]) or 0
+if is[2] and tonumber(is[2]) ~= partitions then
+  return redis.error_reply('MISMATCH field=partitions stored=' .. is[2] .. ' given=' .. partitions)
+end
+local function answer(known_call, text)
+  local reply = {known_call, generation, tonumber(is[3]) or session, due > 0 and math.max(due - now, 0) or -1}
+  for number in string.gmatch(text or '', '%d+') do reply[#reply + 1] = tonumber(number) end
+  return reply
+end
+
+-- Who calls? A member's record is "incarnation previous call joined description".
+local record = redis.call('HGET', members, member)
+local stored, previous, last_call, joined
+if record then
+  stored, previous, last_call, joined = string.match(record, '^(%S+) (%S+) (%d+) (%d+)')
+  if stored == incarnation then
+    if call <= tonumber(last_call) then return answer(tonumber(last_call), is[5]) end
+  elseif incarnation == previous or call > 1 then
+    return redis.error_reply('REPLACED member=' .. member)
+  end
+else
+  local left = redis.call('HGET', members, 'left:' .. member)
+  if left and string.match(left, '^%S+') == incarnation then return answer(call, '') end
+  if redis.call('ZCARD', sessions) >= 1000 then return redis.error_reply('BADARG field=member limit=1000') end
+end
+local known = record and stored == incarnation
+
+-- A server clock that went back must not stretch anybody's session.
+local longest = math.max(tonumber(is[6]) or 0, session)
+for _, late in ipairs(redis.call('ZRANGEBYSCORE', sessions, '(' .. string.format('%.0f', now + longest), '+inf')) do
+  redis.call('ZADD', sessions, now + longest, late)
+end
+if not known then is[3] = tostring(session) end
+local function renew()
+  redis.call('ZADD', sessions, string.format('%.0f', now + tonumber(is[3])), member)
+  redis.call('HSET', members, member, string.format('%s %s %.0f %.0f %s', incarnation,
+    known and previous or stored or '-', call, known and joined or now, description))
+end
+local expired = redis.call('ZRANGEBYSCORE', sessions, '-inf', string.format('%.0f', now), 'LIMIT', 0, 1000)
+if known and action == 'stay' and #ARGV == 10 + 2 * holding and (due == 0 or now < due)
+    and (#expired == 0 or (#expired == 1 and expired[1] == member)) then
+  renew()
+  return answer(call, is[5])
+end
+
+-- Something changed: load the plan. A partition's record is "holder target grant asked", - for nobody.
+local holder, target, grant, asked, before = {}, {}, {}, {}, {}
+local counter, collecting, flat = 0, 0, redis.call('HGETALL', plan)
+local old_grants = {}
+for i = 1, #flat, 2 do
+  local field, value = flat[i], flat[i + 1]
+  local p = string.match(field, '^p:(%d+)$')
+  if p then
+    p = tonumber(p)
+    local h, t, g, a = string.match(value, '^(%S+) (%S+) (%d+) (%d+)$')
+    holder[p], target[p], grant[p], asked[p], before[p] = h, t, tonumber(g), tonumber(a), value
+  elseif field == 'counter' then counter = tonumber(value)
+  elseif field == 'collecting' then collecting = tonumber(value)
+  elseif string.sub(field, 1, 7) == 'grants:' then old_grants[string.sub(field, 8)] = value
+  end
+end
+for p = 0, partitions - 1 do
+  if not holder[p] then holder[p], target[p], grant[p], asked[p] = '-', '-', 0, 0 end
+end
+
+-- Members: drop those whose session has ended, enter or remove the caller.
+for _, gone in ipairs(expired) do
+  if gone ~= member or not known then
+    redis.call('ZREM', sessions, gone)
+    redis.call('HDEL', members, gone)
+  end
+end
+local tombstones = redis.call('HGETALL', members)
+for i = 1, #tombstones, 2 do
+  local until_ms = string.match(tombstones[i], '^left:') and string.match(tombstones[i + 1], ' (%d+)$')
+  if until_ms and tonumber(until_ms) < now then redis.call('HDEL', members, tombstones[i]) end
+end
+local live, order = {}, {}
+if action == 'leave' then
+  redis.call('ZREM', sessions, member)
+  redis.call('HDEL', members, member)
+  redis.call('HSET', members, 'left:' .. member, string.format('%s %.0f', incarnation, now + session))
+else
+  renew()
+  redis.call('HDEL', members, 'left:' .. member)
+end
+for _, each in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
+  live[each] = true
+  order[#order + 1] = each
+end
+table.sort(order)
+
+-- What the caller let go is free, if it was the caller's. A grant that a partition found stale is used up.
+local at = 11 + 2 * holding
+while at <= #ARGV do
+  local p, g, seen = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  if holder[p] == member and grant[p] == g then holder[p] = '-' end
+  counter = math.max(counter, seen)
+  at = at + 3
+end
+-- A group that lost its keys learns from its members who holds what.
+if not known then
+  for i = 11, 10 + 2 * holding, 2 do
+    local p, g = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+    counter = math.max(counter, g)
+    if holder[p] == '-' and grant[p] < g and call > 1 and action == 'stay' then
+      holder[p], grant[p] = member, g
+      if not live[target[p]] then target[p] = member end
+    end
+  end
+end
+local free = false
+for p = 0, partitions - 1 do
+  if not live[holder[p]] or (holder[p] == member and not known and call == 1) then holder[p] = '-' end
+  if not live[target[p]] then target[p] = live[holder[p]] and holder[p] or '-' end
+  free = free or target[p] == '-'
+end
+
+-- Joiners are collected for a moment, unless there is something free to give out anyway.
+if not known and action == 'stay' and not free and collecting == 0 and #order > 1 then collecting = now + collect end
+if #order > 0 and (free or (collecting > 0 and now >= collecting)) then
+  collecting = 0
+  -- Quotas differ by one; who holds more keeps more; ties start at a place given by the group's name, so that
+  -- several small groups spread over the workers.
+  local mine, offset, rank = {}, tonumber(string.sub(redis.sha1hex(plan), 1, 7), 16) % #order, {}
+  for i, each in ipairs(order) do
+    mine[each] = {}
+    rank[each] = (i - 1 - offset) % #order
+  end
+  for p = 0, partitions - 1 do
+    if target[p] ~= '-' then table.insert(mine[target[p]], p) end
+  end
+  table.sort(order, function(a, b)
+    if #mine[a] ~= #mine[b] then return #mine[a] > #mine[b] end
+    return rank[a] < rank[b]
+  end)
+  local base, extra, quota = math.floor(partitions / #order), partitions % #order, {}
+  for i, each in ipairs(order) do
+    quota[each] = base + (i <= extra and 1 or 0)
+    local surplus = #mine[each] - quota[each]
+    -- First what is still on its way to it, then the highest numbers.
+    for _, moving in ipairs({true, false}) do
+      for j = #mine[each], 1, -1 do
+        if surplus > 0 and (holder[mine[each][j]] ~= each) == moving then
+          target[mine[each][j]] = '-'
+          table.remove(mine[each], j)
+          surplus = surplus - 1
+        end
+      end
+    end
+  end
+  local taker = 1
+  for p = 0, partitions - 1 do
+    if target[p] == '-' then
+      while #mine[order[taker]] >= quota[order[taker]] do taker = taker + 1 end
+      target[p] = order[taker]
+      table.insert(mine[order[taker]], p)
+    end
+  end
+end
+
+-- Grant what is free; ask back what must move, and stop waiting when its holder had its time.
+due = collecting
+local texts, changes, changed = {}, {}, {}
+for p = 0, partitions - 1 do
+  if holder[p] == target[p] then
+    asked[p] = 0
+  elseif target[p] ~= '-' then
+    if holder[p] ~= '-' and asked[p] == 0 then asked[p] = now end
+    if holder[p] == '-' or now >= asked[p] + drain then
+      counter = math.max(counter, now) + 1
+      holder[p], grant[p], asked[p] = target[p], counter, 0
+    else
+      due = due == 0 and asked[p] + drain or math.min(due, asked[p] + drain)
+    end
+  end
+  local text = string.format('%s %s %.0f %.0f', holder[p], target[p], grant[p], asked[p])
+  if text ~= before[p] then
+    changes[#changes + 1] = 'p:' .. p
+    changes[#changes + 1] = text
+  end
+  if holder[p] ~= '-' then
+    local list = texts[holder[p]] or {}
+    texts[holder[p]] = list
+    list[#list + 1] = string.format('%d %.0f %d', p, grant[p], holder[p] == target[p] and 1 or 0)
+  end
+end
+for each, list in pairs(texts) do texts[each] = table.concat(list, ' ') end
+for each in pairs(old_grants) do
+  if not texts[each] then redis.call('HDEL', plan, 'grants:' .. each); changed[each] = live[each] end
+end
+for each, text in pairs(texts) do
+  if old_grants[each] ~= text then
+    changes[#changes + 1] = 'grants:' .. each
+    changes[#changes + 1] = text
+    changed[each] = true
+  end
+end
+if #changes > 0 then generation = generation + 1 end
+for i = 1, #changes, 1000 do
+  redis.call('HSET', plan, unpack(changes, i, math.min(i + 999, #changes)))
+end
+redis.call('HSET', plan, 'generation', generation, 'partitions', partitions, 'session', is[3], 'longest', longest,
+  'counter', string.format('%.0f', counter), 'due', string.format('%.0f', due),
+  'collecting', string.format('%.0f', collecting))
+changed[member] = nil
+if next(changed) then redis.call('PUBLISH', wake, generation) end
+return answer(call, action == 'stay' and texts[member] or '')
