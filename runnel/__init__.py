@@ -1,0 +1,1 @@
+"""Runnel: distributed event processing for Python on Redis Streams."""

@@ -1,0 +1,269 @@
+"""The app: a namespace of streams and processors in one Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from runnel import keys
+from runnel.compressors import Compressor
+from runnel.connection import check_url, connect
+from runnel.entry import EntryCodec
+from runnel.errors import ConfigError
+from runnel.events import Events
+from runnel.middleware import DeadLetter, DeadLetterMiddleware, Middleware
+from runnel.partitioning import XXH64, Hasher
+from runnel.processor import CommitMode, ExceptionPolicy, Handler, Processor
+from runnel.producer import Producer
+from runnel.record import adapt
+from runnel.scripts import Scripts
+from runnel.serializers import MsgpackSerializer, Serializer
+from runnel.settings import Settings
+from runnel.stream import Sent, StreamSpec
+
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Stream(Generic[R]):
+    """A stream of one app. Made by `App.stream`."""
+
+    def __init__(self, app: App, spec: StreamSpec[R]) -> None:
+        self.app = app
+        self.spec = spec
+        self.name = spec.name
+
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+    ) -> list[Sent]:
+        """Send records, in order per key; returns the partition and id of each.
+
+        A repeat after a lost reply sends nothing twice. If a partition is full the call fails with
+        `Full`, which names the processor that holds it back; `wait` waits for room instead, for
+        ever or for so many seconds, and `drop_oldest` drops events that no processor has passed.
+        Raises EncodeError, RecordTooLarge, PartitionKeyError (nothing was sent), Full, Mismatch.
+        """
+        return await self.app.producer().send(
+            self.spec,
+            records,
+            headers=headers,
+            max_bytes=self.app.settings.max_record_bytes,
+            wait=wait,
+            drop_oldest=drop_oldest,
+        )
+
+    def derive(self, name: str, record: type[Any]) -> Stream[Any]:
+        """A stream with the partitions of this one, which a processor of it can write to in the
+        same commit."""
+        codec = EntryCodec(adapt(record), MsgpackSerializer())
+        spec: StreamSpec[Any] = StreamSpec(
+            self.spec.app,
+            name,
+            codec,
+            lambda _: _no_key(name),
+            self.spec.partition_count,
+            self.spec.partition_size,
+            self.spec.hasher,
+            source=self.spec.source,
+        )
+        return self.app.add(Stream(self.app, spec))
+
+
+def _no_key(name: str) -> Any:
+    raise ConfigError(f"stream {name} is derived: only processors of its source write to it")
+
+
+class App:
+    """A namespace of streams, processors and tasks in one Redis.
+
+    Settings are keywords here, else ``RUNNEL_<NAME>`` in the environment, else defaults: see
+    `runnel.settings.Settings`. Raises ConfigError for a wrong name or setting.
+    """
+
+    def __init__(self, name: str, **settings: Any) -> None:
+        self.name = keys.check_name("app", name)
+        self.settings = Settings.make(**settings)
+        check_url(self.settings.redis_url)
+        self.streams: dict[str, Stream[Any]] = {}
+        self.processors: dict[str, Processor] = {}
+        self._producer: tuple[asyncio.AbstractEventLoop, Producer] | None = None
+
+    def configure(self, **settings: Any) -> None:
+        """Override settings, as the command line does before anything runs."""
+        self.settings = Settings.make(**{**self.settings.model_dump(), **settings})
+        check_url(self.settings.redis_url)
+
+    def add(self, stream: Stream[Any]) -> Stream[Any]:
+        """Enter a stream. Raises ConfigError if its name is taken."""
+        if stream.name in self.streams:
+            raise ConfigError(f"app {self.name} has two streams named {stream.name!r}")
+        self.streams[stream.name] = stream
+        return stream
+
+    def stream(
+        self,
+        name: str,
+        *,
+        record: type[R],
+        partition_by: str | Callable[[R], Any],
+        partition_count: int | None = None,
+        partition_size: int | None = None,
+        serializer: Serializer | None = None,
+        compressor: Compressor | None = None,
+        compress_over: int = 256,
+        hasher: Hasher | None = None,
+        codecs: Iterable[Serializer | Compressor] = (),
+    ) -> Stream[R]:
+        """Declare a stream of `record` objects, partitioned by a field or a function of them.
+
+        `partition_size` is how many entries one partition may hold. `codecs` are further
+        serializers and compressors that entries may have been written with.
+        """
+        codec = EntryCodec(
+            adapt(record), serializer or MsgpackSerializer(), compressor, compress_over, codecs
+        )
+        spec = StreamSpec(
+            self.name,
+            name,
+            codec,
+            partition_by,
+            partition_count or self.settings.partition_count,
+            partition_size or self.settings.partition_size,
+            hasher or XXH64(),
+        )
+        return self.add(Stream(self, spec))
+
+    def processor(
+        self,
+        stream: Stream[Any],
+        *,
+        name: str | None = None,
+        exception_policy: ExceptionPolicy = ExceptionPolicy.HALT,
+        retries: int | None = None,
+        backoff: float | None = None,
+        backoff_max: float | None = None,
+        commit: CommitMode = "auto",
+        prefetch: int | None = None,
+        middleware: Sequence[Middleware] = (),
+        start: str = "0",
+    ) -> Callable[[F], F]:
+        """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
+
+        It runs once for each partition that a worker holds. `start` says where a processor that
+        is new to the stream begins: ``0``, everything still there, or ``$``, what comes from now.
+        """
+
+        def register(handler: F) -> F:
+            if not inspect.iscoroutinefunction(handler):
+                raise ConfigError(
+                    f"processor {handler.__name__} must be an `async def` that takes events; "
+                    "for a plain function of one record use @app.on"
+                )
+            self._add_processor(
+                stream,
+                name or handler.__name__,
+                handler,
+                exception_policy,
+                (retries, backoff, backoff_max),
+                commit,
+                prefetch,
+                middleware,
+                start,
+            )
+            return handler
+
+        return register
+
+    def on(self, stream: Stream[Any], **options: Any) -> Callable[[F], F]:
+        """Declare the decorated function of one record, async or plain, as a processor.
+
+        A plain ``def`` runs in a thread. Options are those of `processor`.
+        """
+
+        def register(function: F) -> F:
+            is_async = inspect.iscoroutinefunction(function)
+
+            @functools.wraps(function)
+            async def handler(events: Events[Any]) -> None:
+                async for record in events.records():
+                    if is_async:
+                        await function(record)
+                    else:
+                        await asyncio.to_thread(function, record)
+
+            self.processor(stream, **options)(handler)
+            return function
+
+        return register
+
+    def _add_processor(
+        self,
+        stream: Stream[Any],
+        name: str,
+        handler: Handler,
+        policy: ExceptionPolicy,
+        retrying: tuple[int | None, float | None, float | None],
+        commit: CommitMode,
+        prefetch: int | None,
+        middleware: Sequence[Middleware],
+        start: str,
+    ) -> None:
+        keys.check_name("processor", name)
+        if name in self.processors:
+            raise ConfigError(f"app {self.name} has two processors named {name!r}")
+        if stream.app is not self:
+            raise ConfigError(f"processor {name}: stream {stream.name} belongs to another app")
+        if commit not in ("auto", "each"):
+            raise ConfigError(f'processor {name}: commit must be "auto" or "each", not {commit!r}')
+        if start not in ("0", "$"):
+            raise ConfigError(f'processor {name}: start must be "0" or "$", not {start!r}')
+        for each in middleware:
+            if isinstance(each, DeadLetterMiddleware) and each.sink is None:
+                each.sink = stream.derive(f"{stream.name}.{name}.dead", DeadLetter).spec
+        defaults = self.settings
+        self.processors[name] = Processor(
+            app=self.name,
+            name=name,
+            stream=stream.spec,
+            handler=handler,
+            policy=policy,
+            retries=defaults.retries if retrying[0] is None else retrying[0],
+            backoff=defaults.backoff if retrying[1] is None else retrying[1],
+            backoff_max=defaults.backoff_max if retrying[2] is None else retrying[2],
+            commit=commit,
+            prefetch=prefetch or defaults.prefetch,
+            middleware=tuple(middleware),
+            start=start,
+        )
+
+    def choose(self, names: Iterable[str]) -> list[Processor]:
+        """The named processors, or all. Raises ConfigError for a name that is none."""
+        wanted = list(names)
+        for name in wanted:
+            if name not in self.processors:
+                raise ConfigError(
+                    f"app {self.name} has no processor {name!r}; it has "
+                    f"{', '.join(self.processors) or 'none'}"
+                )
+        return [replace(self.processors[name]) for name in wanted or self.processors]
+
+    def producer(self) -> Producer:
+        """What sends for this app in the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._producer is None or self._producer[0] is not loop:
+            self._producer = (loop, Producer(Scripts(connect(self.settings.redis_url))))
+        return self._producer[1]
+
+    async def close(self) -> None:
+        """Close the connections that `send` opened."""
+        if self._producer is not None:
+            producer, self._producer = self._producer[1], None
+            await producer.close()

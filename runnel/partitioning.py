@@ -1,0 +1,64 @@
+"""From a key to a partition, the same in every language and on every host.
+
+A key becomes bytes by its type, the bytes become a number by a named hash, and the number modulo
+the partition count is the partition. Nothing depends on how Python shows a value.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Protocol
+from uuid import UUID
+
+import xxhash
+
+from runnel.errors import PartitionKeyError
+
+
+class Hasher(Protocol):
+    """A named hash over bytes. Every client of a stream must use the one it was made with."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, data: bytes) -> int: ...
+
+
+class XXH64:
+    """xxHash, 64 bits, seed 0: the default."""
+
+    name = "xxh64"
+
+    def __call__(self, data: bytes) -> int:
+        return xxhash.xxh64_intdigest(data)
+
+
+def key_bytes(key: Any) -> bytes:
+    """The bytes that stand for a partition key.
+
+    Text as UTF-8, integers in decimal, UUIDs in lower case with dashes, bytes as they are, enum
+    members as their value. Raises PartitionKeyError for all else: floats and booleans, for
+    instance, have no one form that all languages share.
+    """
+    if isinstance(key, Enum):
+        return key_bytes(key.value)
+    if isinstance(key, str):
+        try:
+            return key.encode()
+        except UnicodeEncodeError as error:
+            raise PartitionKeyError(f"partition key is no valid text: {error}") from error
+    if isinstance(key, bytes):
+        return key
+    if isinstance(key, int) and not isinstance(key, bool):
+        return b"%d" % key
+    if isinstance(key, UUID):
+        return str(key).encode()
+    raise PartitionKeyError(
+        f"a {type(key).__name__} cannot be a partition key: use text, an integer, a UUID, bytes "
+        "or an enum of these"
+    )
+
+
+def partition_of(key: bytes, count: int, hasher: Hasher) -> int:
+    """The partition, 0 to ``count - 1``, that events with this key belong to."""
+    return hasher(key) % count

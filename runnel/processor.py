@@ -1,0 +1,66 @@
+"""What a processor is: user code, the stream it reads, and what happens when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+from runnel import keys
+from runnel.middleware import DeadLetterMiddleware, Middleware
+from runnel.protocol import Place
+from runnel.stream import StreamSpec
+
+Handler = Callable[[Any], Awaitable[None]]
+CommitMode = Literal["auto", "each"]
+
+
+class ExceptionPolicy(Enum):
+    """What to do with an event once its retries are used up."""
+
+    HALT = "halt"
+    """Stop the worker with an error. The event stays; nothing behind it is processed."""
+    QUARANTINE = "quarantine"
+    """Park the partition for every worker until `runnel processor resume`."""
+    IGNORE = "ignore"
+    """Set the event aside, as a dead letter if there is a `DeadLetterMiddleware`, and go on."""
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A processor as declared. Times are in seconds."""
+
+    app: str
+    name: str
+    stream: StreamSpec[Any]
+    handler: Handler
+    policy: ExceptionPolicy
+    retries: int
+    backoff: float
+    backoff_max: float
+    commit: CommitMode
+    prefetch: int
+    middleware: Sequence[Middleware]
+    start: str
+
+    @property
+    def group(self) -> str:
+        """What the keys of the processor's group start with."""
+        return keys.group(self.app, self.stream.name, self.name)
+
+    @property
+    def sink(self) -> StreamSpec[Any] | None:
+        """Where dead letters go, if anywhere."""
+        for each in self.middleware:
+            if isinstance(each, DeadLetterMiddleware):
+                return each.sink
+        return None
+
+    def place(self, partition: int) -> Place:
+        """The keys of one partition of this processor."""
+        return Place(self.stream.prefix(partition), self.name)
+
+    def delay(self, attempts: int) -> float:
+        """Seconds before the next try after so many failures."""
+        return float(min(self.backoff_max, self.backoff * 2 ** min(attempts - 1, 30)))

@@ -1,0 +1,159 @@
+"""Sending: in order per partition, at most once per event, whatever happens to a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import ConnectionError, TimeoutError
+
+from runnel import protocol
+from runnel.errors import Full, RecordTooLarge, UnknownProducer
+from runnel.scripts import Call, Scripts
+from runnel.stream import Sent, StreamSpec
+
+#: Entries in one append: enough to make the call cheap, few enough not to hold up the server.
+BATCH = 500
+#: Bytes in one append, for the same reason.
+BATCH_BYTES = 1_000_000
+_RESEND = (0.0, 0.05, 0.2, 0.5, 1.0)
+
+
+class Producer:
+    """One sender with one append in flight per partition; a lost reply is asked for again.
+
+    The partition remembers the producer's last sequence number, so an append that did arrive is
+    answered with the ids of the first time.
+    """
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self._identities: dict[str, tuple[str, int]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._scripts.client.aclose()
+
+    async def send(
+        self,
+        stream: StreamSpec[Any],
+        records: Sequence[Any],
+        *,
+        headers: dict[str, str] | None = None,
+        max_bytes: int,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+    ) -> list[Sent]:
+        """Send records; the answer has their places in the same order.
+
+        Everything is encoded before anything is sent. `wait` waits for room, for ever or for that
+        many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors.
+        """
+        by_partition: dict[int, list[tuple[int, list[bytes]]]] = {}
+        for position, record in enumerate(records):
+            entry = stream.encode(record, headers)
+            size = sum(map(len, entry))
+            if size > max_bytes:
+                raise RecordTooLarge(
+                    f"stream {stream.name}: record {position} takes {size} bytes, the setting "
+                    f"max_record_bytes allows {max_bytes}"
+                )
+            by_partition.setdefault(stream.partition(record), []).append((position, entry))
+        sent: list[Sent | None] = [None] * len(records)
+        deadline = (
+            None if wait is True or wait is False else asyncio.get_running_loop().time() + wait
+        )
+
+        async def one(partition: int, entries: list[tuple[int, list[bytes]]]) -> None:
+            prefix = stream.prefix(partition)
+            async with self._locks.setdefault(prefix, asyncio.Lock()):
+                for batch in _batches(entries, stream.partition_size):
+                    ids = await self._append(
+                        stream, prefix, [entry for _, entry in batch], wait, deadline, drop_oldest
+                    )
+                    for (position, _), id_ in zip(batch, ids, strict=True):
+                        sent[position] = Sent(partition, id_)
+
+        if len(by_partition) == 1:
+            await one(*next(iter(by_partition.items())))
+        else:
+            outcomes = await asyncio.gather(
+                *(one(*each) for each in by_partition.items()), return_exceptions=True
+            )
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        return [each for each in sent if each is not None]
+
+    async def _append(
+        self,
+        stream: StreamSpec[Any],
+        prefix: str,
+        entries: list[list[bytes]],
+        wait: bool | float,
+        deadline: float | None,
+        drop_oldest: bool,
+    ) -> list[str]:
+        pause = 0.01
+        while True:
+            # Taken out while in flight: if this is cut off, nobody knows whether it arrived, and
+            # another append under the same number would be taken for its repeat.
+            identity, last = self._identities.pop(prefix, None) or (secrets.token_hex(8), 0)
+            call = protocol.append(
+                prefix,
+                stream.agreement,
+                stream.partition_size,
+                "drop_oldest" if drop_oldest else "refuse",
+                identity,
+                last + 1,
+                entries,
+            )
+            try:
+                reply = protocol.read_append(await self._call(call))
+            except UnknownProducer:
+                continue  # Forgotten after a long silence: nothing is in flight, so start anew.
+            except Full as error:
+                self._identities[prefix] = (identity, last)
+                now = asyncio.get_running_loop().time()
+                if wait is False or (deadline is not None and now >= deadline):
+                    holder = error.details.get("processor") or "no registered processor"
+                    raise Full(
+                        f"stream {stream.name}: partition full ({stream.partition_size} events) "
+                        f"because {holder} has not passed its oldest events; "
+                        f"wait=True waits for room",
+                        error.details,
+                    ) from None
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.5)
+                continue
+            self._identities[prefix] = (identity, last + 1)
+            return reply.ids
+
+    async def _call(self, call: Call) -> Any:
+        """The same bytes again until there is an answer: the partition knows a repeat."""
+        for delay in _RESEND:
+            try:
+                return await self._scripts.call(call)
+            except (ConnectionError, TimeoutError):
+                await asyncio.sleep(delay)
+        return await self._scripts.call(call)
+
+
+def _batches(
+    entries: list[tuple[int, list[bytes]]], partition_size: int
+) -> list[list[tuple[int, list[bytes]]]]:
+    """Split so that no append is too large for the server or for the partition."""
+    most = max(1, min(BATCH, partition_size // 2))
+    batches: list[list[tuple[int, list[bytes]]]] = []
+    size = BATCH_BYTES
+    for each in entries:
+        weight = sum(map(len, each[1]))
+        if size + weight > BATCH_BYTES or len(batches[-1]) >= most:
+            batches.append([])
+            size = 0
+        batches[-1].append(each)
+        size += weight
+    return batches

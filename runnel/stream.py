@@ -1,0 +1,87 @@
+"""Streams: declared once, sent to from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from runnel import keys
+from runnel.entry import EntryCodec
+from runnel.errors import ConfigError, PartitionKeyError
+from runnel.partitioning import Hasher, key_bytes, partition_of
+from runnel.protocol import Agreement
+from runnel.record import RecordType
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Where an event went: its partition and its id there."""
+
+    partition: int
+    id: str
+
+
+class StreamSpec(Generic[R]):
+    """What a stream is: its name, its record, and how it is partitioned. No I/O.
+
+    `source` is the stream whose partitioning is used, which is the stream itself unless it is
+    derived: then both live in the same slot, and one script can write to both.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        name: str,
+        codec: EntryCodec[R],
+        partition_by: str | Callable[[R], Any],
+        partition_count: int,
+        partition_size: int,
+        hasher: Hasher,
+        source: str | None = None,
+    ) -> None:
+        self.app = app
+        self.name = keys.check_name("stream", name)
+        self.codec = codec
+        self.partition_by = partition_by
+        self.partition_count = partition_count
+        self.partition_size = partition_size
+        self.hasher = hasher
+        self.source = source or name
+        record: RecordType[R] = codec.record_type
+        if not 1 <= partition_count <= 10_000:
+            raise ConfigError(f"stream {name}: partition_count must be 1 to 10000")
+        if partition_size < 2:
+            raise ConfigError(f"stream {name}: partition_size must be at least 2")
+        if isinstance(partition_by, str) and not record.has_field(partition_by):
+            raise ConfigError(
+                f"stream {name}: partition_by names {partition_by!r}, which is no field of "
+                f"{record.name}"
+            )
+        self._key: Callable[[R], Any] = (
+            (lambda record: getattr(record, partition_by))
+            if isinstance(partition_by, str)
+            else partition_by
+        )
+
+    @property
+    def agreement(self) -> Agreement:
+        """What every client of the stream must agree on."""
+        return Agreement(self.partition_count, self.hasher.name)
+
+    def prefix(self, partition: int) -> str:
+        """What the keys of one partition start with."""
+        return keys.partition(self.app, self.source, partition, self.name)
+
+    def partition(self, record: R) -> int:
+        """The partition a record belongs to. Raises PartitionKeyError if its key has no form."""
+        try:
+            return partition_of(key_bytes(self._key(record)), self.partition_count, self.hasher)
+        except PartitionKeyError as error:
+            raise PartitionKeyError(f"stream {self.name}, {record!r}: {error}") from error
+
+    def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
+        """The entry of a record."""
+        return self.codec.encode(record, headers)
