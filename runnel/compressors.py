@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import lz4.frame
 
@@ -14,6 +14,7 @@ from runnel.errors import DecodeError
 MAX_DECOMPRESSED = 64 * 1024 * 1024
 
 
+@runtime_checkable
 class Compressor(Protocol):
     """Makes bytes smaller and restores them. `decompress` may raise anything on bad input."""
 

@@ -53,10 +53,10 @@ class EntryCodec(Generic[R]):
     def _add(self, codec: Serializer | Compressor) -> None:
         if not codec.name.replace("-", "").replace("_", "").isalnum() or codec.name == "fields":
             raise ConfigError(f"{codec.name!r} is no name for a serializer or compressor")
-        if hasattr(codec, "loads"):
-            self._serializers[codec.name] = codec
-        else:
+        if isinstance(codec, Compressor):
             self._compressors[codec.name] = codec
+        else:
+            self._serializers[codec.name] = codec
 
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
         """Fields and values in turn. Raises EncodeError if the record cannot be written."""

@@ -101,13 +101,13 @@ class Producer:
         while True:
             # Taken out while in flight: if this is cut off, nobody knows whether it arrived, and
             # another append under the same number would be taken for its repeat.
-            identity, last = self._identities.pop(prefix, None) or (secrets.token_hex(8), 0)
+            identity, last = self._identities.pop(prefix, ("", 0))
             call = protocol.append(
                 prefix,
                 stream.agreement,
                 stream.partition_size,
                 "drop_oldest" if drop_oldest else "refuse",
-                identity,
+                identity or (identity := secrets.token_hex(8)),
                 last + 1,
                 entries,
             )

@@ -124,7 +124,7 @@ class Scripts:
     async def _send(self, calls: Sequence[Call]) -> list[Any]:
         if len(calls) == 1:
             try:
-                return [await self.client.execute_command(*calls[0].command())]
+                return [await self.client.execute_command(*calls[0].command())]  # type: ignore[no-untyped-call]
             except ResponseError as error:
                 return [error]
         pipeline = self.client.pipeline(transaction=False)

@@ -168,3 +168,10 @@ class Lane:
         Only when `clean`: it goes out alone, together with its dead letter.
         """
         return Step(self.checkpoint, self.in_hand[0][0], 1)
+
+    def finish_aside(self, step: Step) -> None:
+        """The event in hand was given up, and Redis has moved the checkpoint over it."""
+        self.finish()
+        self._done_count -= step.count
+        self.checkpoint = step.next
+        self.processed += step.count

@@ -1,0 +1,157 @@
+"""A worker: one process that runs processors of an app until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from importlib.metadata import version as package_version
+
+from redis.exceptions import RedisError
+
+from runnel import keys, protocol
+from runnel.app import App
+from runnel.connection import ServerInfo, check_server, connect, translate
+from runnel.core.ids import reached
+from runnel.processor import Processor
+from runnel.scripts import Scripts
+from runnel.worker.group import Group
+
+logger = logging.getLogger("runnel.worker")
+
+
+class BurstBlocked(Exception):
+    """A quarantined or paused partition stands in the way of a burst."""
+
+
+class Worker:
+    """Runs processors. `name` is a stable member id; by default it is new for every start."""
+
+    def __init__(self, app: App, processors: Iterable[str] = (), name: str | None = None) -> None:
+        self.app = app
+        self.processors = app.choose(processors)
+        self.member = keys.check_name("member", name or f"w-{secrets.token_hex(3)}")
+        self.stop = asyncio.Event()
+
+    async def run(
+        self, *, burst: bool = False, ready: Callable[[ServerInfo], None] | None = None
+    ) -> None:
+        """Run until `stop` is set, or with `burst` until all that was there at the start is done.
+
+        Raises ServerError, Mismatch, Replaced, Halted, BurstBlocked.
+        """
+        settings = self.app.settings
+        client = connect(settings.redis_url)
+        scripts = Scripts(client)
+        try:
+            info = await check_server(client, settings.redis_url)
+            for warning in info.warnings:
+                logger.warning(warning)
+            await scripts.load()
+            await announce(scripts, self.app)
+            python = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
+            groups = [
+                Group(each, settings, scripts, (self.member, python)) for each in self.processors
+            ]
+            for group in groups:
+                await group.register()
+            if ready:
+                ready(info)
+            await self._run_groups(groups, scripts, burst, settings.grace)
+        except (RedisError, OSError) as error:
+            raise translate(error, settings.redis_url) or error from error
+        finally:
+            await client.aclose()
+            await self.app.close()
+
+    async def _run_groups(
+        self, groups: list[Group], scripts: Scripts, burst: bool, grace: float
+    ) -> None:
+        tasks = [asyncio.create_task(group.run(self.stop, grace)) for group in groups]
+        if burst:
+            tasks.append(asyncio.create_task(self._burst(scripts)))
+        try:
+            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self.stop.set()
+            if pending:
+                await asyncio.wait(pending)
+            for task in (*done, *pending):
+                if (error := task.exception()) is not None:
+                    raise _first(error)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for group in groups:
+                await group.close()
+
+    async def _burst(self, scripts: Scripts) -> None:
+        """Wait until the whole group of each processor has passed what was there at the start."""
+        places = [
+            each.place(p) for each in self.processors for p in range(each.stream.partition_count)
+        ]
+        targets: list[str] | None = None
+        while not self.stop.is_set():
+            replies = await scripts.call_all([protocol.describe(place) for place in places])
+            pictures = [protocol.read_describe(reply) for reply in replies]
+            if targets is None:
+                targets = [picture.get("last", "0-0") for picture in pictures]
+            behind = [
+                picture
+                for picture, target in zip(pictures, targets, strict=True)
+                if not reached(picture.get("checkpoint", "0-0"), target)
+            ]
+            if not behind:
+                return
+            if all("1" in (each.get("quarantined"), each.get("paused")) for each in behind):
+                raise BurstBlocked(
+                    f"{len(behind)} quarantined or paused partitions stand in the way"
+                )
+            try:
+                async with asyncio.timeout(0.1):
+                    await self.stop.wait()
+            except TimeoutError:
+                pass
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT: finish what is in hand. A second one ends the process at once."""
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            if self.stop.is_set():
+                os._exit(130)
+            logger.info("stopping: finishing what is in hand (again to end at once)")
+            self.stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+
+
+async def announce(scripts: Scripts, app: App) -> None:
+    """Enter the app, its streams and processors in the registry, the hint that `inspect` uses."""
+    client = scripts.client
+    await client.sadd(keys.apps(), app.name)
+    for stream in app.streams.values():
+        spec = stream.spec
+        text = f"{spec.partition_count} {spec.source}"
+        await client.hset(keys.streams(app.name), spec.name, text)
+    for processor in app.processors.values():
+        await announce_processor(scripts, processor)
+
+
+async def announce_processor(scripts: Scripts, processor: Processor) -> None:
+    """Enter one processor in the registry."""
+    field = f"{processor.stream.name}@{processor.name}"
+    count = str(processor.stream.partition_count)
+    await scripts.client.hset(keys.processors(processor.app), field, count)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first plain exception inside nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
