@@ -234,6 +234,7 @@ class App:
             name=name,
             stream=stream.spec,
             handler=handler,
+            function=getattr(handler, "__wrapped__", handler),
             policy=policy,
             retries=defaults.retries if retrying[0] is None else retrying[0],
             backoff=defaults.backoff if retrying[1] is None else retrying[1],

@@ -20,7 +20,7 @@ from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.connection import Connection
+from redis.connection import AbstractConnection
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -158,7 +158,7 @@ def _options(socket_timeout: float | None, client_name: str | None) -> dict[str,
 # Without it every connection begins with CLIENT SETINFO, which some servers and users refuse.
 _UNNAMED_LIBRARY: dict[str, None] = (
     {"driver_info": None}
-    if "driver_info" in inspect.signature(Connection.__init__).parameters
+    if "driver_info" in inspect.signature(AbstractConnection.__init__).parameters
     else {"lib_name": None, "lib_version": None}
 )
 

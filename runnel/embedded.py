@@ -69,7 +69,7 @@ def start(url: str, data_dir: Path = Path(".runnel")) -> Server:
         arguments = _arguments(url, data_dir)
         lock = _lock(data_dir, url)
         if lock is None:
-            if time.monotonic() > deadline:
+            if _serves_another(data_dir, url) or time.monotonic() > deadline:
                 raise ServerError(_occupied(data_dir))
             time.sleep(_POLL)
             continue
@@ -161,6 +161,12 @@ def _lock(data_dir: Path, url: str) -> int | None:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, url.encode())
     return descriptor
+
+
+def _serves_another(data_dir: Path, url: str) -> bool:
+    """Whether the folder's server is up at an address that is not ours: waiting is no use."""
+    other = (data_dir / "lock").read_text()
+    return "://" in other and other != url and _listens(other)
 
 
 def _occupied(data_dir: Path) -> str:

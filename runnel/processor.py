@@ -35,6 +35,7 @@ class Processor:
     name: str
     stream: StreamSpec[Any]
     handler: Handler
+    function: Callable[..., Any]
     policy: ExceptionPolicy
     retries: int
     backoff: float

@@ -1,0 +1,5 @@
+"""``python -m runnel``."""
+
+from runnel.cli import main
+
+main(prog_name="runnel")

@@ -1,0 +1,192 @@
+"""What operators do to processors and streams. Safe with workers running."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from runnel import keys, protocol
+from runnel.core.ids import parts
+from runnel.errors import BadArgument, ConfigError
+from runnel.middleware import DeadLetter
+from runnel.processor import Processor
+from runnel.protocol import Place, Step, Token
+from runnel.scripts import Scripts
+from runnel.stream import StreamSpec
+
+
+def start_id(text: str) -> str:
+    """The first event to be processed, from ``0``, ``$``, an id, or an ISO time (UTC if it has no
+    zone). Raises ConfigError for anything else."""
+    if text in ("0", "$"):
+        return text
+    head, _, tail = text.partition("-")
+    if head.isdigit() and len(head) > 8 and (not tail or tail.isdigit()):
+        return f"{head}-{tail or 0}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--start {text!r} is none of: 0 (the oldest), $ (the next to come), an event's id "
+            "such as 1795435471123-0, a time such as 2026-11-24T03:00:00Z"
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return f"{int(moment.timestamp() * 1000)}-0"
+
+
+async def add(scripts: Scripts, processor: Processor) -> None:
+    """Register the processor on every partition: retention spares what it has not passed."""
+    spec = processor.stream
+    for p in range(spec.partition_count):
+        call = protocol.register(processor.place(p), spec.agreement, processor.start)
+        await scripts.call(call)
+
+
+async def reset(scripts: Scripts, processor: Processor, start: str) -> list[str]:
+    """Set the position of every partition; running workers are fenced and read anew.
+
+    Returns the new checkpoints.
+    """
+    places = [processor.place(p) for p in range(processor.stream.partition_count)]
+    found = [await _seek(scripts, place, start) for place in places]
+    await _regrant(scripts, processor)
+    return found
+
+
+async def _seek(scripts: Scripts, place: Place, start: str) -> str:
+    nonce = secrets.token_hex(16)
+    try:
+        reply = await scripts.call(protocol.seek(place, start, None, nonce))
+    except BadArgument as error:
+        if error.details.get("field") != "read":
+            raise
+        read = await _ordinal(scripts, place, start)
+        reply = await scripts.call(protocol.seek(place, start, read, nonce))
+    return protocol.text(reply[0])
+
+
+async def _ordinal(scripts: Scripts, place: Place, start: str) -> int:
+    """Entries ever added before `start`, counted page by page so that Redis is never held up."""
+    log = keys.log(place.prefix)
+    info = await scripts.client.xinfo_stream(log)
+    last, added, at, behind = info["last-generated-id"], int(info["entries-added"]), start, 0
+    while page := await scripts.client.xrange(log, at, last, count=1000):
+        behind += len(page)
+        ms, sequence = parts(protocol.text(page[-1][0]))
+        at = f"{ms}-{sequence + 1}"
+    return added - behind
+
+
+async def pause(scripts: Scripts, processor: Processor) -> int:
+    """Stop the processor after the events in hand. Returns how many partitions ran."""
+    return await _each(scripts, processor, "pause", range(processor.stream.partition_count))
+
+
+async def resume(scripts: Scripts, processor: Processor, partitions: list[int]) -> int:
+    """End a pause or quarantine. Returns how many partitions it ended on."""
+    return await _each(scripts, processor, "resume", partitions)
+
+
+async def _each(scripts: Scripts, processor: Processor, what: str, partitions: object) -> int:
+    make = protocol.pause if what == "pause" else protocol.resume
+    numbers = list(partitions)  # type: ignore[call-overload]
+    changed = 0
+    for p in numbers:
+        changed += int(await scripts.call(make(processor.place(p))))
+    await _regrant(scripts, processor, numbers)
+    return changed
+
+
+async def skip(
+    scripts: Scripts, processor: Processor, partition: int, sink: StreamSpec[DeadLetter] | None
+) -> str | None:
+    """Set the poison event of a quarantined partition aside, as a dead letter if there is a sink.
+
+    Returns its id, or None if the partition is not quarantined on an event. The operator takes the
+    lease for it, as any member would, so a worker that holds it is fenced.
+    """
+    place = processor.place(partition)
+    picture = protocol.read_describe(await scripts.call(protocol.describe(place)))
+    event = picture.get("error_event")
+    if picture.get("quarantined") != "1" or not event:
+        return None
+    nonce = secrets.token_hex(16)
+    grant = int(picture.get("grant", "0")) + 1
+    agreement = processor.stream.agreement
+    claimed = protocol.read_claim(
+        await scripts.call(protocol.claim(place, agreement, "operator", grant, nonce))
+    )
+    if claimed.following != event:
+        raise ConfigError(
+            f"partition {partition}: the next event is {claimed.following or 'none'}, not the "
+            f"failed {event}; resume without --skip"
+        )
+    token = Token(claimed.epoch, nonce)
+    step = Step(claimed.checkpoint, event, 1, release=True)
+    if sink is None:
+        await scripts.call(protocol.commit(place, token, step))
+        return event
+    entries: Any = await scripts.client.xrange(keys.log(place.prefix), event, event)
+    fields = [each for pair in entries[0][1].items() for each in pair]
+    letter = DeadLetter(
+        stream=processor.stream.name,
+        processor=processor.name,
+        partition=partition,
+        event=event,
+        attempts=int(picture.get("attempts", "0")),
+        error_type=picture.get("error_type", ""),
+        error_message=picture.get("error_message", ""),
+        at=datetime.now(UTC),
+        fields=fields,
+    )
+    await scripts.call(
+        protocol.emit(
+            place,
+            token,
+            step,
+            sink.prefix(partition),
+            sink.partition_size,
+            "refuse",
+            [sink.encode(letter)],
+        )
+    )
+    return event
+
+
+async def remove(scripts: Scripts, processor: Processor) -> None:
+    """End the registration on every partition, with the position, and forget the group."""
+    for p in range(processor.stream.partition_count):
+        await scripts.call(protocol.remove(processor.place(p)))
+    group = processor.group
+    await scripts.client.unlink(keys.plan(group), keys.members(group), keys.sessions(group))
+    await scripts.client.hdel(
+        keys.processors(processor.app), f"{processor.stream.name}@{processor.name}"
+    )
+
+
+async def delete_stream(scripts: Scripts, spec: StreamSpec[object]) -> int:
+    """Delete a stream with all its events and its processors' positions. Returns the events."""
+    client, deleted = scripts.client, 0
+    for p in range(spec.partition_count):
+        prefix = spec.prefix(p)
+        fields = [protocol.text(each) for each in await client.hkeys(keys.meta(prefix))]
+        names = [each.removeprefix("passed:") for each in fields if each.startswith("passed:")]
+        deleted += int(await client.xlen(keys.log(prefix)))
+        await client.unlink(
+            keys.log(prefix),
+            keys.meta(prefix),
+            keys.producers(prefix),
+            *(keys.state(prefix, name) for name in names),
+        )
+    await client.hdel(keys.streams(spec.app), spec.name)
+    return deleted
+
+
+async def _regrant(
+    scripts: Scripts, processor: Processor, partitions: list[int] | None = None
+) -> None:
+    numbers = partitions or list(range(processor.stream.partition_count))
+    for at in range(0, len(numbers), 1000):
+        await scripts.call(protocol.regrant(processor.group, numbers[at : at + 1000]))

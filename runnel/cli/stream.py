@@ -1,0 +1,39 @@
+"""``runnel stream``."""
+
+from __future__ import annotations
+
+import click
+
+from runnel import admin
+from runnel.cli import exits
+from runnel.cli.target import load_stream
+from runnel.connection import check_server, connect
+from runnel.scripts import Scripts
+
+
+@click.group(epilog=exits.EPILOG)
+def stream() -> None:
+    """Administer a stream, such as example:orders."""
+
+
+@stream.command(epilog=exits.EPILOG)
+@click.argument("target")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--redis-url", help="Where Redis is, instead of what the app says.")
+def delete(target: str, yes: bool, redis_url: str | None) -> None:
+    """Delete a stream with all its events and the positions of its processors."""
+    found = load_stream(target)
+    url = redis_url or found.app.settings.redis_url
+    if not yes:
+        click.confirm(f"Delete all events of stream {found.name} at {url}?", abort=True)
+
+    async def work() -> int:
+        client = connect(url)
+        try:
+            await check_server(client, url)
+            return await admin.delete_stream(Scripts(client), found.spec)
+        finally:
+            await client.aclose()
+
+    deleted = exits.run(work(), url)
+    click.echo(f"deleted {found.name}: {deleted} events")

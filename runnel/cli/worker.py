@@ -1,0 +1,85 @@
+"""``runnel worker``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import click
+
+from runnel.app import App
+from runnel.cli import exits, logs
+from runnel.cli.target import load_app
+from runnel.connection import ServerInfo, shown
+from runnel.scripts import version
+
+
+@click.command(epilog=exits.EPILOG)
+@click.argument("target")
+@click.option("--processors", help="Only these, separated by commas.")
+@click.option("--redis-url", help="Where Redis is, instead of what the app says.")
+@click.option("--embedded", is_flag=True, help="Start a server at the URL if none listens there.")
+@click.option("--burst", is_flag=True, help="Exit when all that is there at the start is done.")
+@click.option("--grace", type=float, help="Seconds to finish what is in hand on SIGTERM.")
+@click.option("--name", help="A stable member id: a restart within the session moves nothing.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+@click.option(
+    "--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True
+)
+def worker(
+    target: str,
+    processors: str | None,
+    redis_url: str | None,
+    embedded: bool,
+    burst: bool,
+    grace: float | None,
+    name: str | None,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Process the events of an app.
+
+    Runs until SIGTERM or Ctrl-C: then it takes no new events, finishes what is in hand, commits,
+    hands its partitions back and exits 0. A second signal ends it at once.
+    """
+    logs.configure(log_level, log_format)
+    app = load_app(target)
+    settings: dict[str, Any] = {"redis_url": redis_url, "grace": grace}
+    app.configure(**{key: value for key, value in settings.items() if value is not None})
+    url = app.settings.redis_url
+    names = [each for each in (processors or "").split(",") if each]
+    if embedded:
+        from runnel.embedded import start
+
+        start(url)
+    exits.run(_work(app, names, name, burst), url)
+
+
+async def _work(app: App, names: list[str], name: str | None, burst: bool) -> None:
+    from runnel.worker.worker import BurstBlocked, Worker
+
+    work = Worker(app, names, name)
+    if not work.processors:
+        exits.fail(f"app {app.name} declares no processors", exits.USAGE)
+    work.stop_on_signals()
+
+    def banner(info: ServerInfo) -> None:
+        click.echo(
+            f"runnel worker · app {app.name} · {info.kind} {info.version} at "
+            f"{shown(app.settings.redis_url)} · scripts {version()} · processors "
+            f"{', '.join(each.name for each in work.processors)} · member {work.member}",
+            err=True,
+        )
+
+    try:
+        await work.run(burst=burst, ready=banner)
+    except BurstBlocked as blocked:
+        exits.fail(str(blocked), exits.NOT_PROCESSING)
+    except asyncio.CancelledError:
+        sys.exit(exits.INTERRUPTED)

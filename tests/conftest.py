@@ -1,0 +1,95 @@
+"""Fixtures for all tests: real servers, a clean one for each test, and nothing left running after.
+
+``RUNNEL_TEST_REDIS_URL`` names a server to use in place of the embedded one. ALL ITS DATA IS
+ERASED before each test that uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel.connection import connect
+from tests.processes import kill, runnel_children
+from tests.servers import Server, start_cluster
+
+pytest_plugins = ["tests.ci"]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The server that the tests share."""
+    given = os.environ.get("RUNNEL_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    with Server(appendonly="no") as server:
+        yield server.url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of the shared server, which is empty when the test begins."""
+    async with connect(redis_url) as client:
+        await client.flushall()
+        yield client
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server of the test's own, to be stopped, killed and started as it likes."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    """A Redis Cluster of one node, for scripts: it refuses those that mix slots."""
+    with start_cluster() as server:
+        yield server.url
+
+
+@pytest.fixture
+async def cluster(cluster_url: str) -> AsyncIterator[Redis]:
+    """A plain client of the one cluster node, which is empty when the test begins."""
+    async with connect(cluster_url) as client:
+        await client.flushall()
+        yield client
+
+
+@pytest.fixture
+def app_name() -> str:
+    """The name of an app that no other test uses."""
+    return f"app{next(_numbers)}"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves asyncio tasks or processes of Runnel running."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("_no_task_left_behind")
+    before = runnel_children()
+    yield
+    left = {pid: command for pid, command in runnel_children().items() if pid not in before}
+    for pid in left:
+        kill(pid)
+    if left:
+        pytest.fail(f"the test left processes running: {', '.join(left.values())}")
+
+
+@pytest.fixture
+async def _no_task_left_behind() -> AsyncIterator[None]:
+    yield
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=5)
+        pytest.fail(f"the test left tasks running: {', '.join(map(repr, left))}")

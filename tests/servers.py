@@ -1,0 +1,178 @@
+"""Real servers for tests, from any server program on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+
+from runnel.connection import connect_sync
+from runnel.server_program import Binary, binaries, find_binary
+
+_START_TIMEOUT = 20.0
+_POLL = 0.01
+
+
+@functools.cache
+def available_servers() -> tuple[Binary, ...]:
+    """Every server program here that Runnel can use: the bundled Valkey, those on PATH."""
+    return tuple(binary for binary in binaries() if binary.usable)
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago.
+
+    It is below those that the system gives to clients: one of them could take it while a server is
+    down between `kill` and `start`, or even connect to itself there.
+    """
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class Server:
+    """One server process on a port and in a folder of its own.
+
+    `options` are the server's settings with underscores for dashes, such as
+    ``maxmemory_policy="allkeys-lru"``. Its data is durable across `kill` and `restart`.
+    """
+
+    def __init__(self, binary: Binary | None = None, **options: str) -> None:
+        self.binary = binary or find_binary()
+        # Not under pytest's own folder, whose path can be too long for a Unix socket.
+        self.folder = Path(tempfile.mkdtemp(prefix="server-"))
+        self.port = free_port()
+        self._options = {"appendonly": "yes", "appendfsync": "always", "save": "", **options}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.binary} at {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where it listens on TCP."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def socket_url(self) -> str:
+        """Where it listens on a Unix socket: twice as fast as TCP."""
+        return f"unix://{self.folder}/s.sock"
+
+    @property
+    def pid(self) -> int:
+        """The running server's process id."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def start(self) -> Server:
+        """Start it and wait until it answers."""
+        command = [str(self.binary.path), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--unixsocket", str(self.folder / "s.sock"), "--dir", str(self.folder)]
+        for name, value in self._options.items():
+            command += [f"--{name.replace('_', '-')}", value]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def client(self) -> Redis:
+        """A synchronous client; the caller closes it."""
+        return connect_sync(self.url)
+
+    def stop(self) -> None:
+        """End it in good order; its data stays."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it with SIGKILL; its data stays."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Stop it in its tracks (SIGSTOP): connections stay open and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it run again after `pause`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Kill it if it runs, and start it on the same port with the data it has on disk."""
+        self.kill()
+        self.start()
+
+    def close(self) -> None:
+        """End it and remove its data."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Server:
+        return self if self._process else self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def log(self) -> str:
+        """What it has said so far."""
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGCONT)
+        self._process.wait(timeout=_START_TIMEOUT)
+        self._process = None
+
+    def _wait(self) -> None:
+        process = self._process
+        assert process is not None
+        deadline = time.monotonic() + _START_TIMEOUT
+        with self.client() as client:
+            while True:
+                if process.poll() is not None:
+                    self._process = None
+                    raise AssertionError(f"{self!r} ended at once:\n{self.log()}")
+                try:
+                    client.ping()
+                    return
+                except (BusyLoadingError, ConnectionError, TimeoutError):
+                    assert time.monotonic() < deadline, f"{self!r} is silent:\n{self.log()}"
+                    time.sleep(_POLL)
+
+
+def start_cluster(binary: Binary | None = None) -> Server:
+    """A Redis Cluster of one node that has every slot: it refuses scripts that mix slots."""
+    server = Server(binary, cluster_enabled="yes", cluster_port=str(free_port())).start()
+    with server.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        deadline = time.monotonic() + _START_TIMEOUT
+        while b"cluster_state:ok" not in _cluster_info(client):
+            assert time.monotonic() < deadline, f"the cluster does not form:\n{server.log()}"
+            time.sleep(_POLL)
+    return server
+
+
+def _cluster_info(client: Redis) -> bytes:
+    # With redis-py's parsing off: it answers differently in its versions 5 and 8.
+    client.set_response_callback("CLUSTER INFO", lambda reply, **_: reply)
+    reply = client.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
+    return reply if isinstance(reply, bytes) else str(reply).encode()
