@@ -29,7 +29,10 @@ from runnel.server_program import find_binary
 START_TIMEOUT = 30.0
 #: Seconds to wait for another process that is about to start or to end a server here.
 LOCK_TIMEOUT = 10.0
+#: Seconds to wait for an answer of something that listens and is neither ours nor loading data.
+STRANGER_TIMEOUT = 5.0
 _POLL = 0.02
+_LOADING = "it is still loading its data"
 #: Bytes of a Unix socket's path that every platform allows.
 _LONGEST_SOCKET_PATH = 103
 
@@ -194,15 +197,14 @@ def _spawn(command: list[str], lock: int) -> int:
 
 def _wait(url: str, pid: int | None, data_dir: Path) -> None:
     """Wait until the server answers; it may still be loading its data."""
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        problem = _problem(url)
-        if problem is None:
-            return
-        dead = pid is not None and not _alive(pid)
-        if dead or time.monotonic() > deadline:
+    began = time.monotonic()
+    while problem := _problem(url):
+        patience = START_TIMEOUT if pid or problem == _LOADING else STRANGER_TIMEOUT
+        if (pid and not _alive(pid)) or time.monotonic() - began > patience:
             break
         time.sleep(_POLL)
+    else:
+        return
     if pid is None:
         raise ServerError(f"what listens at {shown(url)} does not answer as a server: {problem}")
     raise ServerError(
@@ -233,7 +235,7 @@ def _problem(url: str) -> str | None:
         try:
             client.ping()
         except BusyLoadingError:
-            return "it is loading its data"
+            return _LOADING
         except AuthenticationError:
             return None  # It answers. Whether the login is right is for the caller's first call.
         except (RedisError, OSError) as error:

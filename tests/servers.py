@@ -55,7 +55,7 @@ class Server:
         # Not under pytest's own folder, whose path can be too long for a Unix socket.
         self.folder = Path(tempfile.mkdtemp(prefix="server-"))
         self.port = free_port()
-        self._options = {"appendonly": "yes", "appendfsync": "always", "save": "", **options}
+        self.options = {"appendonly": "yes", "appendfsync": "always", "save": "", **options}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -77,18 +77,19 @@ class Server:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
-    def start(self) -> Server:
-        """Start it and wait until it answers."""
+    def start(self, wait: bool = True) -> Server:
+        """Start it and, unless told otherwise, wait until it answers."""
         command = [str(self.binary.path), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--unixsocket", str(self.folder / "s.sock"), "--dir", str(self.folder)]
-        for name, value in self._options.items():
+        for name, value in self.options.items():
             command += [f"--{name.replace('_', '-')}", value]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         try:
-            self._wait()
+            if wait:
+                self._wait()
         except BaseException:
             self.kill()
             raise
@@ -113,6 +114,16 @@ class Server:
     def resume(self) -> None:
         """Let it run again after `pause`."""
         os.kill(self.pid, signal.SIGCONT)
+
+    def wait_until_it_listens(self) -> None:
+        """Wait until it accepts connections; it may still be loading its data."""
+        deadline = time.monotonic() + _START_TIMEOUT
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert time.monotonic() < deadline, f"{self!r} does not listen:\n{self.log()}"
+            time.sleep(_POLL)
 
     def restart(self) -> None:
         """Kill it if it runs, and start it on the same port with the data it has on disk."""

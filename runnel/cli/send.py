@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 import click
 
@@ -135,7 +135,7 @@ def _parsed(stream: Stream[Any], number: int, line: bytes) -> Any:
 
 def _lines(file: str) -> Iterator[tuple[int, bytes]]:
     try:
-        source: IO[bytes]
+        source: Any
         if file == "-":
             source = sys.stdin.buffer
         elif file.endswith(".gz"):

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from runnel.protocol import Claimed, Step, Token
 
+#: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
+RECORD_AFTER = 3
+
 #: A raw event: its id, and its fields and values in turn.
 Raw = tuple[str, Sequence[bytes]]
 
@@ -36,7 +39,9 @@ class Lane:
         self.processed = claimed.processed
         self.attempts = claimed.attempts
         self.event = claimed.event
-        self.tenures = claimed.tenures
+        #: Workers have died here: for this tenure events go out one by one, each with its start
+        #: recorded and its end committed before the next, so that no innocent one is blamed.
+        self.recorded = claimed.tenures >= RECORD_AFTER or claimed.attempts > 0
         #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
         self.parked = claimed.quarantined or claimed.paused
         #: Wanted elsewhere: nothing more is handed out, then the lease is released.
@@ -106,7 +111,7 @@ class Lane:
 
     def hand_out(self, limit: int) -> list[Raw]:
         """Give out up to `limit` buffered events; they are in hand until `finish` or `rewind`."""
-        if self.isolate_until is not None:
+        if self.recorded or self.isolate_until is not None:
             limit = 1
         self.in_hand = [self.buffer.popleft() for _ in range(min(limit, len(self.buffer)))]
         return self.in_hand
@@ -120,7 +125,6 @@ class Lane:
                 self.isolate_until = None
             if self.attempts:
                 self.attempts, self.event = 0, ""
-            self.tenures = 0
             self.in_hand = []
         return not self.clean
 

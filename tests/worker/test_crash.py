@@ -1,0 +1,113 @@
+"""Workers that die, sleep and come back: no event is lost, and order holds."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+from redis.asyncio import Redis
+
+from tests.worker.ledger import Entry
+from tests.worker.workers import Workers, dumped, first_times, processor, send, until
+
+KEYS, NUMBERS = 40, 50
+
+
+def everything() -> list[Entry]:
+    return [Entry(key=key, number=number) for number in range(NUMBERS) for key in range(KEYS)]
+
+
+def owners(row: dict[str, Any]) -> dict[str, list[int]]:
+    """Member -> partitions, of a processor that `inspect` shows."""
+    found: dict[str, list[int]] = {}
+    for partition in row.get("partitions", []):
+        if partition["owner"]:
+            found.setdefault(partition["owner"], []).append(partition["id"])
+    return found
+
+
+def balanced(row: dict[str, Any], members: int) -> bool:
+    """Are all partitions owned by that many members, with at most one partition's difference?"""
+    counts = [len(each) for each in owners(row).values()]
+    return sum(counts) == 8 and len(counts) == members and max(counts) - min(counts) <= 1
+
+
+async def test_l2_three_workers_share_the_partitions_and_moves_are_few(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    workers.start("--processors", "book", "--name", "a")
+    await until(lambda: _balanced(redis, redis_url, 1), "one worker holds all")
+    workers.start("--processors", "book", "--name", "b")
+    await until(lambda: _balanced(redis, redis_url, 2), "two workers share")
+    before = owners(await processor(redis, redis_url, "book"))
+    workers.start("--processors", "book", "--name", "c")
+    await until(lambda: _balanced(redis, redis_url, 3), "three workers share")
+    after = owners(await processor(redis, redis_url, "book"))
+    kept = sum(len(set(before[name]) & set(after[name])) for name in before)
+    assert kept == 6, dumped({"before": before, "after": after})
+
+
+async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    alive = workers.start("--processors", "book", "--name", "alive", delay=0.002)
+    killed = workers.start("--processors", "book", "--name", "killed", delay=0.002)
+    sleeper = workers.start("--processors", "book", "--name", "sleeper", delay=0.002)
+    await until(lambda: _balanced(redis, redis_url, 3), "three workers share")
+    await send(redis_url, *everything())
+    await until(lambda: sum(map(len, workers.effects().values())) > 100, "work has begun")
+    killed.kill()
+    sleeper.send_signal(signal.SIGSTOP)
+    await until(lambda: _balanced(redis, redis_url, 1), "the one that lives holds all")
+    sleeper.send_signal(signal.SIGCONT)
+    await until(lambda: _lag(redis, redis_url), "all is finished")
+    await until(lambda: _balanced(redis, redis_url, 2), "the sleeper has come back")
+
+    effects = workers.effects()
+    assert sorted(effects) == list(range(KEYS))
+    for key, numbers in effects.items():
+        assert first_times(numbers) == list(range(NUMBERS)), f"key {key}: {numbers}"
+    assert "commit refused: FENCED" in workers.log
+    for process in (alive, sleeper):
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+async def test_l1_a_clean_leave_repeats_nothing(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    first = workers.start("--processors", "book", delay=0.002)
+    workers.start("--processors", "book", delay=0.002)
+    await until(lambda: _balanced(redis, redis_url, 2), "two workers share")
+    await send(redis_url, *everything())
+    await until(lambda: sum(map(len, workers.effects().values())) > 100, "work has begun")
+    first.terminate()
+    assert first.wait(10) == 0
+    await until(lambda: _lag(redis, redis_url), "all is finished")
+    for key, numbers in workers.effects().items():
+        assert numbers == list(range(NUMBERS)), f"key {key}: {numbers}"
+
+
+async def test_an_event_that_kills_its_worker_is_blamed_alone(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    await send(
+        redis_url, *(Entry(key=1, number=n, fault="exit" if n == 3 else "") for n in range(9))
+    )
+    while True:
+        process = workers.start("--processors", "careless", "--burst", "--name", "same")
+        await asyncio.to_thread(process.wait, 30)
+        if process.returncode == 0:
+            break
+        assert process.returncode == 7
+        assert len(workers.processes) < 12, workers.log
+    assert first_times(workers.effects()[1]) == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
+async def _balanced(redis: Redis, url: str, members: int) -> bool:
+    return balanced(await processor(redis, url, "book"), members)
+
+
+async def _lag(redis: Redis, url: str) -> bool:
+    return bool((await processor(redis, url, "book"))["lag_events"] == 0)

@@ -1,0 +1,119 @@
+"""What becomes of events whose handler fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis
+
+from runnel.middleware import DeadLetter
+from tests.worker.ledger import Entry, app
+from tests.worker.workers import Workers, processor, send, until
+
+FAULTY = [Entry(key=1, number=n, fault="raise" if n == 2 else "") for n in range(5)]
+
+
+async def test_halt_stops_the_worker_and_keeps_the_event(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    await send(redis_url, *FAULTY)
+    process = workers.start("--processors", "book")
+    await until(lambda: process.poll() is not None, "the worker halts")
+    assert process.returncode == 1
+    row = await processor(redis, redis_url, "book")
+    (partition,) = [each for each in row["partitions"] if each["lag_events"]]
+    assert partition["processed"] == 2
+    assert partition["lag_events"] == 3
+    assert partition["error"]["type"] == "ValueError"
+    assert partition["attempts"] == 2
+    assert workers.effects() == {1: [0, 1]}
+
+
+async def test_ignore_sets_the_event_aside_as_a_dead_letter(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    await send(redis_url, *FAULTY)
+    process = workers.start("--processors", "careless", "--burst")
+    await until(lambda: process.poll() is not None, "the worker ends")
+    assert process.returncode == 0, workers.log
+    assert workers.effects() == {1: [0, 1, 3, 4]}
+    sink = app.streams["entries.careless.dead"].spec
+    partition = app.streams["entries"].spec.partition(FAULTY[0])
+    entries: Any = await redis.xrange(f"{sink.prefix(partition)}:log")
+    letter = sink.codec.decode([each for pair in entries[0][1].items() for each in pair])
+    assert isinstance(letter, DeadLetter)
+    assert (letter.processor, letter.error_type, letter.attempts) == ("careless", "ValueError", 2)
+    original = app.streams["entries"].spec.codec.decode(letter.fields)
+    assert original == FAULTY[2]
+
+
+async def test_quarantine_parks_one_partition_and_resume_with_skip_ends_it(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    await send(redis_url, *FAULTY, *(Entry(key=2, number=n) for n in range(5)))
+    workers.start("--processors", "careful")
+
+    async def quarantined() -> bool:
+        row = await processor(redis, redis_url, "careful")
+        return "quarantined" in {each["state"] for each in row.get("partitions", [])}
+
+    await until(quarantined, "the partition is quarantined")
+    await until(lambda: workers.effects().get(2) == list(range(5)), "the other key goes on")
+    assert workers.effects()[1] == [0, 1]
+    resumed = workers.run("processor", "resume", "tests.worker.ledger:careful", "--skip")
+    assert resumed.returncode == 0, resumed.stderr
+    await until(lambda: workers.effects()[1] == [0, 1, 3, 4], "the partition goes on")
+    assert not await quarantined()
+
+
+async def test_a_corrupt_and_a_foreign_entry_are_set_aside_and_kill_nobody(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    await send(redis_url, *(Entry(key=1, number=n) for n in range(3)))
+    spec = app.streams["entries"].spec
+    log = f"{spec.prefix(spec.partition(Entry(key=1, number=0)))}:log"
+    await redis.xadd(log, {"msgpack": b"\xc1corrupt"})
+    await redis.xadd(log, {"hello": "from another program"})
+    await redis.xadd(log, {"msgpack": b"\x81\xa3key\xa1x"})
+    await send(redis_url, Entry(key=1, number=3))
+    process = workers.start("--processors", "careless", "--burst")
+    await until(lambda: process.poll() is not None, "the worker ends")
+    assert process.returncode == 0, workers.log
+    assert workers.effects() == {1: [0, 1, 2, 3]}
+
+
+async def test_a_paused_processor_rests_until_it_is_resumed(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    workers.start("--processors", "careful")
+    await send(redis_url, Entry(key=1, number=0))
+    await until(lambda: workers.effects() == {1: [0]}, "it runs")
+    paused = workers.run("processor", "pause", "tests.worker.ledger:careful")
+    assert paused.stdout.startswith("paused 8 partitions"), paused.stderr
+
+    async def state(wanted: str) -> bool:
+        row = await processor(redis, redis_url, "careful")
+        return {each["state"] for each in row["partitions"]} == {wanted}
+
+    await until(lambda: state("paused"), "all partitions are paused")
+    await send(redis_url, Entry(key=1, number=1))
+    assert (await processor(redis, redis_url, "careful"))["lag_events"] == 1
+    assert workers.effects() == {1: [0]}
+    workers.run("processor", "resume", "tests.worker.ledger:careful")
+    await until(lambda: workers.effects() == {1: [0, 1]}, "it goes on")
+
+
+async def test_reset_with_workers_running_reads_everything_again(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    workers.start("--processors", "careful")
+    await send(redis_url, *(Entry(key=1, number=n) for n in range(3)))
+    await until(lambda: workers.effects() == {1: [0, 1, 2]}, "it runs")
+    reset = workers.run("processor", "reset", "tests.worker.ledger:careful", "--start", "0")
+    assert reset.returncode == 0, reset.stderr
+    await until(lambda: workers.effects() == {1: [0, 1, 2] * 2}, "all comes again")
+    await until(lambda: _lag_is_zero(redis, redis_url), "native lag is exact again")
+
+
+async def _lag_is_zero(redis: Redis, url: str) -> bool:
+    return bool((await processor(redis, url, "careful"))["lag_events"] == 0)

@@ -1,0 +1,134 @@
+"""Worker processes for tests, and a look at what they did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from runnel import protocol
+from runnel.connection import check_server
+from runnel.report import inspect
+from runnel.scripts import Scripts
+from tests.worker.ledger import Entry, app
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Workers:
+    """Starts workers of the ledger app and stops them all in the end."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.effects_file = folder / "effects"
+        self.effects_file.touch()
+        self.log_file = folder / "log"
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str, delay: float = 0.0) -> subprocess.Popen[bytes]:
+        """A worker process; `arguments` follow ``runnel worker TARGET``."""
+        command = [sys.executable, "-m", "runnel", "worker", "tests.worker.ledger:app"]
+        environment = {
+            **os.environ,
+            "RUNNEL_REDIS_URL": self.url,
+            "EFFECTS": str(self.effects_file),
+            "DELAY": str(delay),
+        }
+        with self.log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [*command, *arguments], cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+        self.processes.append(process)
+        return process
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of the command line, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "runnel", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "RUNNEL_REDIS_URL": self.url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
+
+    @property
+    def log(self) -> str:
+        """What the workers have said."""
+        return self.log_file.read_text()
+
+    def effects(self) -> dict[int, list[int]]:
+        """Key -> numbers in the order in which their effects were made."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for line in self.effects_file.read_text().splitlines():
+            key, number, _ = line.split()
+            found[int(key)].append(int(number))
+        return found
+
+
+def first_times(numbers: list[int]) -> list[int]:
+    """Each number where it stands first: repeats after a crash left out."""
+    return list(dict.fromkeys(numbers))
+
+
+async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    """Wait until `condition`, plain or async, is true; fail with `what` after so many seconds."""
+    async with asyncio.timeout(seconds):
+        while True:
+            result = condition()
+            if asyncio.iscoroutine(result):
+                result = await result
+            if result:
+                return result
+            await asyncio.sleep(0.02)
+    raise AssertionError(what)
+
+
+async def picture(redis: Redis, url: str) -> dict[str, Any]:
+    """What `runnel inspect --json` would say."""
+    return await inspect(redis, await check_server(redis, url), "ledger")
+
+
+async def processor(redis: Redis, url: str, name: str) -> dict[str, Any]:
+    """One processor of the picture."""
+    found = (await picture(redis, url))["processors"]
+    row: dict[str, Any] = next((each for each in found if each["name"] == name), {})
+    return row
+
+
+async def send(url: str, *records: Entry) -> None:
+    """Send to the ledger's stream."""
+    app.configure(redis_url=url)
+    stream = app.streams["entries"]
+    try:
+        await stream.send(*records)
+    finally:
+        await app.close()
+
+
+async def state(redis: Redis, partition: int, name: str) -> dict[str, str]:
+    """One partition of a processor, as `describe` tells it."""
+    place = app.processors[name].place(partition)
+    return protocol.read_describe(await Scripts(redis).call(protocol.describe(place)))
+
+
+def dumped(value: Any) -> str:
+    """For messages of failed assertions."""
+    return json.dumps(value, indent=1)
