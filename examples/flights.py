@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 from datetime import datetime
-from pathlib import Path
 
 from runnel import App, Events, Record
 
@@ -33,7 +32,10 @@ class Departure(Record):
 departures = app.stream("departures", record=Departure, partition_by="tailnum", partition_count=12)
 
 #: Where each worker appends the effect of each departure, as a line of JSON.
-EFFECTS = Path(os.environ.get("FLIGHTS_EFFECTS", "flights-effects.jsonl")).open("ab", buffering=0)
+EFFECTS = os.open(
+    os.environ.get("FLIGHTS_EFFECTS", "flights-effects.jsonl"),
+    os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+)
 
 
 @app.processor(departures)
@@ -51,5 +53,5 @@ async def totals(events: Events[Departure]) -> None:
             "miles": miles + departure.distance,
             "worker": os.getpid(),
         }
-        EFFECTS.write(json.dumps(line).encode() + b"\n")
+        os.write(EFFECTS, json.dumps(line).encode() + b"\n")
         await asyncio.sleep(0.002)

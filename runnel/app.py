@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from runnel import keys
@@ -24,9 +26,11 @@ from runnel.scripts import Scripts
 from runnel.serializers import MsgpackSerializer, Serializer
 from runnel.settings import Settings
 from runnel.stream import Sent, StreamSpec
+from runnel.tasks import Crontab, Task, Timer, check_cron
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T", bound=Callable[[], Any])
 
 
 class Stream(Generic[R]):
@@ -94,6 +98,7 @@ class App:
         check_url(self.settings.redis_url)
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor] = {}
+        self.tasks: dict[str, Task] = {}
         self._producer: tuple[asyncio.AbstractEventLoop, Producer] | None = None
 
     def configure(self, **settings: Any) -> None:
@@ -204,6 +209,49 @@ class App:
 
         return register
 
+    def task(self, *, on_leader: bool = False) -> Callable[[T], T]:
+        """Run the decorated ``async def f()`` once in each worker, or once it leads."""
+
+        def register(function: T) -> T:
+            self._add_task(Task(function.__name__, function, on_leader))
+            return function
+
+        return register
+
+    def timer(self, *, interval: float, on_leader: bool = False) -> Callable[[T], T]:
+        """Run the decorated ``async def f()`` every `interval` seconds, never two at a time."""
+        if interval <= 0:
+            raise ConfigError(f"interval must be more than 0 seconds, not {interval}")
+
+        def register(function: T) -> T:
+            self._add_task(Timer(function.__name__, function, on_leader, interval=interval))
+            return function
+
+        return register
+
+    def crontab(
+        self, spec: str, *, timezone: str = "UTC", on_leader: bool = False
+    ) -> Callable[[T], T]:
+        """Run the decorated ``async def f()`` by a cron expression.
+
+        With `on_leader` each scheduled instant fires at most once per app.
+        """
+        plain, zone = check_cron(spec, timezone)
+
+        def register(function: T) -> T:
+            name = function.__name__
+            self._add_task(Crontab(name, function, on_leader, spec=plain, zone=zone))
+            return function
+
+        return register
+
+    def _add_task(self, task: Task) -> None:
+        if not inspect.iscoroutinefunction(task.function):
+            raise ConfigError(f"task {task.name} must be an `async def` without arguments")
+        if task.name in self.tasks:
+            raise ConfigError(f"app {self.name} has two tasks named {task.name!r}")
+        self.tasks[task.name] = task
+
     def _add_processor(
         self,
         stream: Stream[Any],
@@ -255,6 +303,24 @@ class App:
                     f"{', '.join(self.processors) or 'none'}"
                 )
         return [replace(self.processors[name]) for name in wanted or self.processors]
+
+    def autodiscover(self, pattern: str) -> list[str]:
+        """Import every module whose file matches a glob relative to the current directory, such as
+        ``shop/processors/*.py``, so that what they declare is known. Returns their names.
+
+        Raises ConfigError if nothing matches.
+        """
+        paths = sorted(Path().glob(pattern))
+        names = [
+            ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+            for path in paths
+            if path.suffix == ".py"
+        ]
+        if not names:
+            raise ConfigError(f"autodiscover: no Python file matches {pattern!r} here")
+        for name in names:
+            importlib.import_module(name)
+        return names
 
     def producer(self) -> Producer:
         """What sends for this app in the running event loop."""

@@ -65,8 +65,8 @@ async def _work(app: App, names: list[str], name: str | None, burst: bool) -> No
     from runnel.worker.worker import BurstBlocked, Worker
 
     work = Worker(app, names, name)
-    if not work.processors:
-        exits.fail(f"app {app.name} declares no processors", exits.USAGE)
+    if not work.processors and not app.tasks:
+        exits.fail(f"app {app.name} declares no processors and no tasks", exits.USAGE)
     work.stop_on_signals()
 
     def banner(info: ServerInfo) -> None:

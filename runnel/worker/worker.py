@@ -19,6 +19,7 @@ from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
 from runnel.processor import Processor
 from runnel.scripts import Scripts
+from runnel.worker.calendar import Calendar, Leadership
 from runnel.worker.group import Group
 
 logger = logging.getLogger("runnel.worker")
@@ -61,7 +62,14 @@ class Worker:
                 await group.register()
             if ready:
                 ready(info)
-            await self._run_groups(groups, scripts, burst, settings.grace)
+            leadership = Leadership(scripts, self.app.name, self.member, settings.session)
+            calendar = Calendar(self.app.tasks.values(), scripts, self.app.name, leadership)
+            tasks = asyncio.create_task(calendar.run())
+            try:
+                await self._run_groups(groups, scripts, burst, settings.grace)
+            finally:
+                tasks.cancel()
+                await asyncio.gather(tasks, return_exceptions=True)
         except (RedisError, OSError) as error:
             raise translate(error, settings.redis_url) or error from error
         finally:
@@ -72,6 +80,8 @@ class Worker:
         self, groups: list[Group], scripts: Scripts, burst: bool, grace: float
     ) -> None:
         tasks = [asyncio.create_task(group.run(self.stop, grace)) for group in groups]
+        if not groups:
+            tasks.append(asyncio.create_task(self._stopped()))
         if burst:
             tasks.append(asyncio.create_task(self._burst(scripts)))
         try:
@@ -88,6 +98,10 @@ class Worker:
             await asyncio.gather(*tasks, return_exceptions=True)
             for group in groups:
                 await group.close()
+
+    async def _stopped(self) -> None:
+        """A worker with tasks alone has nothing else to wait for."""
+        await self.stop.wait()
 
     async def _burst(self, scripts: Scripts) -> None:
         """Wait until the whole group of each processor has passed what was there at the start."""

@@ -1,0 +1,78 @@
+"""Tasks beside processors: run once, every so often, or by the calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from runnel.errors import ConfigError
+
+Function = Callable[[], Awaitable[Any]]
+
+_ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+}
+
+
+@dataclass
+class Task:
+    """A function that a worker runs besides its processors.
+
+    With `on_leader` only the app's leader runs it, which is best effort: two workers may think that
+    they lead for up to a session. `failures` counts what it raised in this process.
+    """
+
+    name: str
+    function: Function
+    on_leader: bool
+    failures: int = 0
+
+
+@dataclass
+class Timer(Task):
+    """Runs every `interval` seconds, counted from the end of one run to the start of the next, so
+    that it never overlaps itself."""
+
+    interval: float = 1.0
+
+
+@dataclass
+class Crontab(Task):
+    """Runs when its cron expression says so, in a time zone.
+
+    With `on_leader`, an instant fires at most once per app, whoever leads. Of instants that were
+    missed while another run went on, only the latest is made up for.
+    """
+
+    spec: str = ""
+    zone: tzinfo | None = None
+
+    def instants(self, after: datetime) -> Iterator[datetime]:
+        """The scheduled instants after a moment."""
+        return CronSim(self.spec, after.astimezone(self.zone))
+
+
+def check_cron(spec: str, timezone: str) -> tuple[str, tzinfo]:
+    """The plain expression and the zone. Raises ConfigError if either is wrong."""
+    plain = _ALIASES.get(spec, spec)
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(f"there is no time zone {timezone!r}: use one such as UTC") from error
+    try:
+        CronSim(plain, datetime.now(zone))
+    except CronSimError as error:
+        raise ConfigError(
+            f"{spec!r} is no cron expression ({error}): use five fields such as '30 2 * * *', or "
+            f"one of {', '.join(_ALIASES)}"
+        ) from error
+    return plain, zone

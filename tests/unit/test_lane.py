@@ -1,0 +1,125 @@
+"""The core of one held partition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from runnel.core.lane import Lane, Raw
+from runnel.protocol import Claimed, Step, Token
+
+CLAIMED = Claimed(
+    epoch=7,
+    checkpoint="0-0",
+    processed=0,
+    attempts=0,
+    event="",
+    tenures=0,
+    paused=False,
+    quarantined=False,
+    lost=None,
+    exact=True,
+    anchored=False,
+    following="",
+)
+
+
+def events(*numbers: int) -> list[Raw]:
+    return [(f"{number}-0", [b"f", b"v"]) for number in numbers]
+
+
+def lane(*numbers: int, **claimed: object) -> Lane:
+    """A lane that has read events with these numbers."""
+    found = Lane(0, 1, Token(7, "n"), replace(CLAIMED, **claimed))  # type: ignore[arg-type]
+    if numbers:
+        wanted = found.wants(100)
+        assert wanted
+        assert found.read(wanted, events(*numbers), anchor=True)
+    return found
+
+
+def test_events_go_out_in_order_and_one_commit_covers_what_gathered() -> None:
+    it = lane(1, 2, 3, 4)
+    assert it.hand_out(1) == events(1)
+    it.finish()
+    first = it.next_commit()
+    assert first == Step("0-0", "1-0", 1)
+    for number in (2, 3):
+        assert it.hand_out(1) == events(number)
+        it.finish()
+    assert it.next_commit() is first, "one is in flight: the same bytes again"
+    it.committed(first)
+    assert it.next_commit() == Step("1-0", "3-0", 2)
+
+
+def test_what_is_in_hand_is_never_committed() -> None:
+    it = lane(1, 2)
+    it.hand_out(2)
+    assert it.next_commit() is None
+    it.rewind()
+    assert it.hand_out(1) == events(1)
+
+
+def test_a_draining_lane_hands_out_no_more_and_releases_when_idle() -> None:
+    it = lane(1, 2)
+    it.hand_out(1)
+    it.draining = True
+    assert not it.open
+    it.finish()
+    assert it.next_commit() == Step("0-0", "1-0", 1, release=False)
+    it.committed(Step("0-0", "1-0", 1))
+    assert it.next_commit() is None
+    it.idle = True
+    release = it.next_commit()
+    assert release == Step("1-0", "1-0", 0, release=True)
+    it.committed(release)
+    assert it.over
+    assert it.next_commit() is None
+
+
+def test_s7_a_read_behind_a_vanished_entry_is_not_believed() -> None:
+    it = lane(1, 2)
+    wanted = it.wants(100)
+    assert wanted
+    assert wanted.look
+    assert not it.read(wanted, events(9), anchor=False)
+    assert [each[0] for each in it.buffer] == ["1-0", "2-0"]
+
+
+def test_s7_a_read_that_skips_the_entry_known_to_follow_is_not_believed() -> None:
+    it = lane(following="5-0")
+    wanted = it.wants(100)
+    assert wanted
+    assert not wanted.look
+    assert not it.read(wanted, events(6), anchor=False)
+    assert it.read(wanted, events(5, 6), anchor=False)
+
+
+def test_a_failing_batch_is_taken_apart_until_it_is_passed() -> None:
+    it = lane(1, 2, 3)
+    it.hand_out(2)
+    it.rewind()
+    it.isolate_until = "2-0"
+    sizes = []
+    while it.buffer:
+        sizes.append(len(it.hand_out(5)))
+        it.finish()
+    assert sizes == [1, 1, 1]
+    assert it.isolate_until is None
+
+
+def test_failures_are_counted_for_one_event_and_forgotten_when_it_is_done() -> None:
+    it = lane(1, 2, attempts=2, event="1-0")
+    it.hand_out(1)
+    assert it.failed("1-0") == 3
+    it.finish()
+    it.hand_out(1)
+    assert it.failed("2-0") == 1
+
+
+def test_reading_stops_while_the_buffer_is_half_full() -> None:
+    it = lane(*range(1, 61))
+    assert it.wants(100) is None
+    for _ in range(11):
+        it.hand_out(1)
+        it.finish()
+    assert it.wants(100) is not None

@@ -1,0 +1,93 @@
+"""Imports run one way, and each thing is done in one place."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent.parent / "runnel"
+
+#: Bottom to top. A module may import from its own row only what stands left of it.
+LAYERS = [
+    ["errors"],
+    ["keys", "scripts", "serializers", "compressors", "partitioning", "connection", "core.ids"],
+    ["protocol", "record", "settings", "server_program", "tasks"],
+    ["core", "core.lane", "core.membership", "embedded", "entry"],
+    ["stream", "events"],
+    ["middleware", "producer", "report"],
+    ["processor"],
+    ["app", "admin"],
+    ["worker", "worker.voucher", "worker.committer", "worker.reader", "worker.calendar"],
+    ["worker.lease"],
+    ["worker.runner"],
+    ["worker.group"],
+    ["worker.worker"],
+    ["cli.exits", "cli.logs"],
+    ["cli.target"],
+    [
+        "cli.demo",
+        "cli.inspect",
+        "cli.processor",
+        "cli.send",
+        "cli.server",
+        "cli.stream",
+        "cli.worker",
+    ],
+    ["cli"],
+    ["__main__"],
+]
+RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name below the package -> file."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    found.pop("__init__")
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports, functions' own imports included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            package = node.module.removeprefix("runnel").removeprefix(".")
+            if node.module.split(".")[0] != "runnel":
+                continue
+            for alias in node.names:
+                inner = f"{package}.{alias.name}".removeprefix(".")
+                found.add(inner if inner in RANK else package)
+    return found
+
+
+def test_every_module_has_its_layer() -> None:
+    assert set(modules()) == set(RANK)
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_only_from_layers_below(name: str) -> None:
+    upward = {each for each in imports(modules()[name]) if RANK[each] >= RANK[name]}
+    assert not upward
+
+
+def test_nobody_hides_an_import_from_the_type_checker() -> None:
+    assert not [n for n, path in modules().items() if "TYPE_CHECKING" in path.read_text()]
+
+
+def test_only_one_module_sends_scripts_and_one_builds_keys() -> None:
+    evalsha = {name for name, path in modules().items() if '"EVALSHA"' in path.read_text()}
+    keys = {name for name, path in modules().items() if '"runnel:' in path.read_text()}
+    assert evalsha == {"scripts"}
+    assert keys == {"keys"}
+
+
+def test_the_core_does_no_io_and_reads_no_clock() -> None:
+    for name, path in modules().items():
+        if name.startswith("core"):
+            source = path.read_text()
+            assert not any(f"import {each}" in source for each in ("asyncio", "time", "redis"))

@@ -1,0 +1,66 @@
+"""The core of a membership: the conversation with `sync`."""
+
+from __future__ import annotations
+
+from runnel.core.membership import Membership
+from runnel.protocol import Grant, Synced
+
+
+def member() -> Membership:
+    return Membership("g", 4, (1000, 500, 100), ("a", "incarnation", "host 1 python 1"))
+
+
+def reply(call: int, *grants: Grant) -> Synced:
+    return Synced(call, 1, 1000, None, grants)
+
+
+def test_what_is_granted_is_claimed_once() -> None:
+    it = member()
+    number, _ = it.next_call()
+    grant = Grant(0, 10, True)
+    assert it.replied(number, set(), reply(number, grant)).claim == [grant]
+    number, _ = it.next_call()
+    assert it.replied(number, set(), reply(number, grant)).claim == []
+    it.claimed(0, 10)
+    assert it.held == {0: 10}
+
+
+def test_what_is_asked_back_or_granted_anew_is_drained() -> None:
+    it = member()
+    it.claimed(0, 10)
+    it.claimed(1, 11)
+    it.claimed(2, 12)
+    number, _ = it.next_call()
+    orders = it.replied(
+        number, set(), reply(number, Grant(0, 10, True), Grant(1, 11, False), Grant(2, 99, True))
+    )
+    assert orders.drain == [1, 2]
+    assert orders.claim == []
+
+
+def test_what_was_let_go_is_reported_until_an_answer_counts() -> None:
+    it = member()
+    it.claimed(0, 10)
+    it.let_go(0, 10)
+    reported = it.reported()
+    number, call = it.next_call()
+    assert call.args[-3:] == (0, 10, 0)
+    it.replied(number, reported, reply(number + 1))
+    assert it.must_report, "a newer call of ours was seen: this one changed nothing"
+    number, _ = it.next_call()
+    it.replied(number, it.reported(), reply(number))
+    assert not it.must_report
+
+
+def test_a_stale_claim_reports_the_grant_that_it_met() -> None:
+    it = member()
+    number, _ = it.next_call()
+    it.replied(number, set(), reply(number, Grant(3, 10, True)))
+    it.let_go(3, 10, seen=55)
+    assert it.next_call()[1].args[-3:] == (3, 10, 55)
+
+
+def test_a_grant_to_give_back_that_was_never_claimed_is_given_back_at_once() -> None:
+    it = member()
+    number, _ = it.next_call()
+    assert it.replied(number, set(), reply(number, Grant(1, 10, False))).report
