@@ -25,7 +25,7 @@
 -- REPLY    following    id      the first entry behind the checkpoint, or empty
 -- ERROR    BADARG       an argument is malformed
 -- ERROR    MISMATCH     the stored partition count, hash or protocol differs
--- ERROR    UNREGISTERED the processor is not registered here; meta=0 if the partition's meta is gone too
+-- ERROR    UNREGISTERED the processor is not registered here; removed=1 if an operator has removed it
 -- ERROR    STALE        the grant is not newer than the one seen; seen=GRANT
 -- ERROR    GONE         the log or the consumer group is missing: register again
 -- WRITES   yes
@@ -85,7 +85,8 @@ local is = redis.call('HMGET', state, 'checkpoint', 'read', 'epoch', 'nonce', 'r
   'attempts', 'event', 'tenures', 'paused', 'quarantined', 'started')
 local checkpoint, read = is[1], tonumber(is[2])
 if not checkpoint or redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
-  return redis.error_reply('UNREGISTERED processor=' .. processor .. ' meta=' .. redis.call('EXISTS', meta))
+  local removed = redis.call('HEXISTS', meta, 'removed:' .. processor)
+  return redis.error_reply('UNREGISTERED processor=' .. processor .. ' removed=' .. removed)
 end
 local seen = tonumber(is[6]) or 0
 local repeated = seen == tonumber(grant) and is[4] == nonce and is[5] ~= '1'

@@ -68,7 +68,7 @@ end
 if stored[1] and passed and grouped then
   return {0, stored[1]}
 end
-if not passed and redis.call('HLEN', meta) > 203 then
+if not passed and redis.call('HLEN', meta) >= 303 then
   return redis.error_reply('BADARG field=processor limit=100')
 end
 
@@ -96,4 +96,5 @@ if not grouped then
 end
 redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read)
 redis.call('HSET', meta, 'passed:' .. processor, checkpoint)
+redis.call('HDEL', meta, 'removed:' .. processor)
 return {created, checkpoint}

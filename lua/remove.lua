@@ -18,6 +18,9 @@ end
 local there = redis.call('EXISTS', log)
 
 if there == 1 then redis.call('XGROUP', 'DESTROY', log, processor) end
-redis.call('HDEL', meta, 'dropped:' .. processor)
 redis.call('DEL', state)
-return redis.call('HDEL', meta, 'passed:' .. processor)
+local removed = redis.call('HDEL', meta, 'passed:' .. processor)
+redis.call('HDEL', meta, 'dropped:' .. processor)
+-- Tells a worker that still runs that this was meant, and no loss of keys to be mended.
+if removed == 1 then redis.call('HSET', meta, 'removed:' .. processor, '1') end
+return removed

@@ -13,8 +13,8 @@ from runnel.cli import exits
 from runnel.cli.target import load_processor
 from runnel.connection import check_server, connect
 from runnel.processor import Processor
+from runnel.registry import announce_processor
 from runnel.scripts import Scripts
-from runnel.worker.worker import announce
 
 T = TypeVar("T")
 _URL = click.option("--redis-url", help="Where Redis is, instead of what the app says.")
@@ -48,7 +48,7 @@ def add(target: str, redis_url: str | None) -> None:
 
     async def work(scripts: Scripts) -> None:
         await admin.add(scripts, found)
-        await announce(scripts, app)
+        await announce_processor(scripts, found)
 
     _with_scripts(app, redis_url, work)
     click.echo(f"{found.name} is registered on {found.stream.partition_count} partitions")

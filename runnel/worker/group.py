@@ -17,9 +17,11 @@ from runnel.core.membership import Membership
 from runnel.errors import Gone, ProtocolError, Stale, Unregistered
 from runnel.processor import Processor
 from runnel.protocol import Claimed, Grant, Synced, Token
+from runnel.registry import announce_processor
 from runnel.scripts import Scripts
 from runnel.settings import Settings
 from runnel.worker.committer import Committer
+from runnel.worker.ending import end
 from runnel.worker.lease import Lease
 from runnel.worker.reader import BLOCK_MS, Reader
 from runnel.worker.runner import Halted, Runner
@@ -98,8 +100,7 @@ class Group:
                 await self._leave(grace)
             finally:
                 voucher.stop()
-                for task in (stopping, halting, *tasks):
-                    task.cancel()
+                await end((stopping, halting, *tasks))
         if self.failure is not None:
             raise self.failure
 
@@ -111,11 +112,9 @@ class Group:
         running = list(self._tasks.values())
         if running:
             _, late = await asyncio.wait(running, timeout=grace)
-            for task in late:
-                task.cancel()
             if late:
                 logger.warning("%d partitions were not finished within the grace", len(late))
-                await asyncio.wait(late, timeout=1)
+                await end(late)
         try:
             await self._sync(leave=True)
         except (RedisError, OSError, ProtocolError) as error:
@@ -123,9 +122,7 @@ class Group:
 
     async def close(self) -> None:
         """Close the connections of its own."""
-        for task in (*self._tasks.values(), *self._claims):
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), *self._claims, return_exceptions=True)
+        await end((*self._tasks.values(), *self._claims))
         await self._blocking.aclose()
 
     # Membership
@@ -249,10 +246,11 @@ class Group:
             try:
                 claimed = protocol.read_claim(await self._scripts.call(call))
             except (Gone, Unregistered) as error:
-                if isinstance(error, Unregistered) and error.details.get("meta") == "1":
+                if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
                 logger.error("partition %d has lost keys, making them anew: %s", partition, error)
                 await self._scripts.call(protocol.register(place, agreement, self.processor.start))
+                await announce_processor(self._scripts, self.processor)
                 continue
             if claimed.lost is None:
                 return claimed

@@ -17,9 +17,10 @@ from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
-from runnel.processor import Processor
+from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
 from runnel.worker.calendar import Calendar, Leadership
+from runnel.worker.ending import end
 from runnel.worker.group import Group
 
 logger = logging.getLogger("runnel.worker")
@@ -53,7 +54,10 @@ class Worker:
             for warning in info.warnings:
                 logger.warning(warning)
             await scripts.load()
-            await announce(scripts, self.app)
+            for stream in self.app.streams.values():
+                await announce_stream(scripts, stream.spec)
+            for processor in self.app.processors.values():
+                await announce_processor(scripts, processor)
             python = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
             groups = [
                 Group(each, settings, scripts, (self.member, python)) for each in self.processors
@@ -68,8 +72,7 @@ class Worker:
             try:
                 await self._run_groups(groups, scripts, burst, settings.grace)
             finally:
-                tasks.cancel()
-                await asyncio.gather(tasks, return_exceptions=True)
+                await end((tasks,))
         except (RedisError, OSError) as error:
             raise translate(error, settings.redis_url) or error from error
         finally:
@@ -93,9 +96,7 @@ class Worker:
                 if (error := task.exception()) is not None:
                     raise _first(error)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             for group in groups:
                 await group.close()
 
@@ -143,25 +144,6 @@ class Worker:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-
-
-async def announce(scripts: Scripts, app: App) -> None:
-    """Enter the app, its streams and processors in the registry, the hint that `inspect` uses."""
-    client = scripts.client
-    await client.sadd(keys.apps(), app.name)
-    for stream in app.streams.values():
-        spec = stream.spec
-        text = f"{spec.partition_count} {spec.source}"
-        await client.hset(keys.streams(app.name), spec.name, text)
-    for processor in app.processors.values():
-        await announce_processor(scripts, processor)
-
-
-async def announce_processor(scripts: Scripts, processor: Processor) -> None:
-    """Enter one processor in the registry."""
-    field = f"{processor.stream.name}@{processor.name}"
-    count = str(processor.stream.partition_count)
-    await scripts.client.hset(keys.processors(processor.app), field, count)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -25,6 +25,8 @@ START = """
 import sys
 from pathlib import Path
 from runnel.embedded import start
+print("ready", flush=True)
+sys.stdin.readline()
 print(start(sys.argv[1], Path(sys.argv[2])).pid, flush=True)
 sys.stdin.read()
 """
@@ -58,6 +60,12 @@ def _starter(url: str, data_dir: Path) -> subprocess.Popen[str]:
     )
 
 
+def _go(starter: subprocess.Popen[str]) -> None:
+    assert starter.stdin is not None
+    starter.stdin.write("go\n")
+    starter.stdin.flush()
+
+
 def _said(starter: subprocess.Popen[str]) -> str:
     assert starter.stdout is not None
     return starter.stdout.readline().strip()
@@ -77,12 +85,17 @@ def test_processes_that_race_share_one_server_which_outlives_them(url: str, data
     with contextlib.ExitStack() as stack:
         for racer in racers:
             stack.enter_context(racer)
+        assert [_said(racer) for racer in racers] == ["ready"] * 4
+        for racer in racers:
+            _go(racer)
         said = sorted(_said(racer) for racer in racers)
         for racer in racers:
             racer.kill()
     assert said == sorted([str(_pid(data_dir)), "None", "None", "None"])
     with connect_sync(url) as client:
         assert client.info()["process_id"] == _pid(data_dir)
+    # Ctrl-C in the terminal of its starter does not reach it.
+    assert os.getsid(_pid(data_dir)) != os.getsid(0)
 
 
 def test_data_survives_a_killed_server(url: str, data_dir: Path) -> None:

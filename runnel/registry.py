@@ -1,0 +1,28 @@
+"""The registry: which apps, streams and processors there are, for `inspect` without code.
+
+A hint only, rebuilt by every worker that starts and by one that finds keys lost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runnel import keys
+from runnel.processor import Processor
+from runnel.scripts import Scripts
+from runnel.stream import StreamSpec
+
+
+async def announce_stream(scripts: Scripts, spec: StreamSpec[Any]) -> None:
+    """Enter a stream and its app."""
+    await scripts.client.sadd(keys.apps(), spec.app)
+    text = f"{spec.partition_count} {spec.source}"
+    await scripts.client.hset(keys.streams(spec.app), spec.name, text)
+
+
+async def announce_processor(scripts: Scripts, processor: Processor) -> None:
+    """Enter a processor and its stream."""
+    await announce_stream(scripts, processor.stream)
+    field = f"{processor.stream.name}@{processor.name}"
+    count = str(processor.stream.partition_count)
+    await scripts.client.hset(keys.processors(processor.app), field, count)

@@ -1,0 +1,296 @@
+"""Redis and handlers misbehaving: nothing is lost, nothing hangs, and it is said aloud."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import App, Events, ExceptionPolicy, Record, Stream
+from runnel.connection import check_server
+from runnel.errors import Full
+from runnel.protocol import Place
+from runnel.report import inspect
+from runnel.worker.worker import Worker
+from tests.worker.workers import first_times, until
+
+
+class Item(Record):
+    number: int
+
+
+Handler = Callable[[Events[Item]], Awaitable[None]]
+
+
+class Ledger:
+    """An app with one partition and what its handler has seen."""
+
+    def __init__(self, name: str, url: str, **settings: Any) -> None:
+        options = {"session": 1.0, "collect": 0.05, "backoff": 0.01, "grace": 2.0, **settings}
+        size = options.pop("partition_size", 1000)
+        self.url = url
+        self.app = App(name, redis_url=url, **options)
+        self.items: Stream[Item] = self.app.stream(
+            "items", record=Item, partition_by="number", partition_count=1, partition_size=size
+        )
+        self.seen: list[int] = []
+        self.place = Place(self.items.spec.prefix(0), "work")
+        self.log, self.meta, self.state = self.place.keys()
+
+    def processor(self, handler: Handler | None = None, **options: Any) -> None:
+        """Declare the processor; the default handler notes what it sees."""
+
+        async def work(events: Events[Item]) -> None:
+            async for item in events.records():
+                self.seen.append(item.number)
+
+        chosen = handler or work
+        self.app.processor(self.items, name="work", **options)(chosen)
+
+    async def send(self, *numbers: int, **options: Any) -> None:
+        await self.items.send(*(Item(number=each) for each in numbers), **options)
+
+    async def row(self, redis: Redis) -> dict[str, Any]:
+        """The partition as `inspect` shows it."""
+        found = await inspect(redis, await check_server(redis, self.url), self.app.name)
+        rows: list[dict[str, Any]] = [
+            row for each in found["processors"] for row in each["partitions"]
+        ]
+        return rows[0] if rows else {"last": "0-0", "owner": None}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Worker]:
+        """A worker in this process, stopped in the end."""
+        worker = Worker(self.app)
+        run = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop.set()
+            await run
+
+
+@pytest.fixture
+def ledger(redis: Redis, redis_url: str, app_name: str) -> Ledger:
+    return Ledger(app_name, redis_url)
+
+
+async def test_native_lag_is_the_lag_of_inspect_at_every_sample(
+    redis: Redis, ledger: Ledger
+) -> None:
+    async def slowly(events: Events[Item]) -> None:
+        async for item in events.records():
+            await asyncio.sleep(0.0005)
+            ledger.seen.append(item.number)
+
+    ledger.processor(slowly)
+    await ledger.send(*range(400))
+    async with ledger.running():
+        await until(lambda: ledger.seen, "it has begun")
+        samples = 0
+        while len(ledger.seen) < 800:
+            if samples == 5:
+                await ledger.send(*range(400, 800))
+            row = await ledger.row(redis)
+            (group,) = await redis.xinfo_groups(ledger.log)
+            if group["last-delivered-id"].decode() == row["checkpoint"]:
+                assert group["lag"] == row["lag_events"] or len(ledger.seen) >= 400
+            assert 0 <= row["lag_events"] <= 800
+            samples += 1
+        await until(lambda: _caught_up(redis, ledger), "all is committed")
+    (group,) = await redis.xinfo_groups(ledger.log)
+    assert (group["lag"], group["pending"], group["entries-read"]) == (0, 0, 800)
+    assert samples > 5
+
+
+async def test_s4_a_full_partition_refuses_by_name_and_trims_nothing_unprocessed(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = Ledger(app_name, redis_url, partition_size=50)
+    gate = asyncio.Event()
+
+    async def gated(events: Events[Item]) -> None:
+        async for item in events.records():
+            await gate.wait()
+            ledger.seen.append(item.number)
+
+    ledger.processor(gated)
+    async with ledger.running():
+        await until(lambda: redis.exists(ledger.state), "the processor is registered")
+        await ledger.send(*range(50))
+        with pytest.raises(Full, match="because work has not passed"):
+            await ledger.send(50)
+        assert await redis.xlen(ledger.log) == 50
+        waiting = asyncio.create_task(ledger.send(*range(50, 120), wait=True))
+        gate.set()
+        await waiting
+        await until(lambda: len(ledger.seen) >= 120, "all arrive")
+    assert ledger.seen == list(range(120))
+    assert await redis.xlen(ledger.log) <= 50
+
+
+async def test_drop_oldest_counts_what_the_processor_lost(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = Ledger(app_name, redis_url, partition_size=50)
+    ledger.processor()
+    async with ledger.running():
+        await until(lambda: redis.exists(ledger.state), "the processor is registered")
+    await ledger.send(*range(50))
+    await ledger.send(*range(50, 60), drop_oldest=True)
+    assert await redis.hget(ledger.meta, "dropped:work") == b"10"
+    async with ledger.running():
+        await until(lambda: len(ledger.seen) == 50, "the rest arrives")
+        row = await ledger.row(redis)
+    assert ledger.seen == list(range(10, 60))
+    assert row["lost"] == 10
+
+
+async def test_s7_what_others_trimmed_is_counted_once(redis: Redis, ledger: Ledger) -> None:
+    ledger.processor()
+    async with ledger.running():
+        await ledger.send(*range(10))
+        await until(lambda: _caught_up(redis, ledger), "it runs")
+    await ledger.send(*range(10, 30))
+    await redis.xtrim(ledger.log, maxlen=5, approximate=False)
+    async with ledger.running():
+        await until(lambda: 29 in ledger.seen, "it goes on")
+        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        row = await ledger.row(redis)
+    assert ledger.seen == [*range(10), *range(25, 30)]
+    assert (row["lost"], row["processed"], row["lag_events"]) == (15, 15, 0)
+
+
+@pytest.mark.parametrize("what", ["group", "log", "everything", "scripts"])
+async def test_a_worker_recovers_when_keys_vanish_under_it(
+    redis: Redis, ledger: Ledger, what: str
+) -> None:
+    ledger.processor()
+    async with ledger.running():
+        await ledger.send(1, 2, 3)
+        await until(lambda: _caught_up(redis, ledger), "it runs")
+        if what == "group":
+            await redis.xgroup_destroy(ledger.log, "work")
+        elif what == "log":
+            await redis.delete(ledger.log)
+        elif what == "scripts":
+            await redis.script_flush()
+        else:
+            await redis.flushall()
+        await ledger.send(4, 5)
+        await until(lambda: ledger.seen[-2:] == [4, 5], "it goes on")
+        await until(lambda: _caught_up(redis, ledger), "all is committed")
+    # What was finished but could not be committed comes again; nothing is missing or out of order.
+    assert first_times(ledger.seen) == [1, 2, 3, 4, 5]
+
+
+async def test_a_handler_that_returns_early_or_fails_at_once_is_tried_again(
+    redis: Redis, ledger: Ledger
+) -> None:
+    calls = 0
+
+    async def moody(events: Events[Item]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ConnectionError("no database yet")
+        if calls == 2:
+            return
+        async for item in events.records():
+            if calls == 3:
+                break
+            ledger.seen.append(item.number)
+
+    ledger.processor(moody, exception_policy=ExceptionPolicy.IGNORE)
+    async with ledger.running():
+        await ledger.send(1, 2, 3)
+        await until(lambda: ledger.seen == [1, 2, 3], "it comes round")
+
+
+async def test_l5_a_blocked_event_loop_keeps_its_partition_within_max_block(
+    redis: Redis, ledger: Ledger
+) -> None:
+    async def blocks(events: Events[Item]) -> None:
+        async for item in events.records():
+            if item.number == 1:
+                time.sleep(2.5)  # noqa: ASYNC251 - the fault under test, longer than two sessions
+            ledger.seen.append(item.number)
+
+    ledger.processor(blocks)
+    async with ledger.running():
+        await until(lambda: redis.exists(ledger.state), "the processor is registered")
+        await until(lambda: _owned(redis, ledger), "the partition is claimed")
+        epoch = (await ledger.row(redis))["epoch"]
+        await ledger.send(1, 2)
+        await until(lambda: _caught_up(redis, ledger), "both are done")
+        row = await ledger.row(redis)
+    assert ledger.seen == [1, 2]
+    assert row["epoch"] == epoch, "nobody took the partition meanwhile"
+
+
+async def test_a_handler_that_never_ends_is_cut_off_after_the_grace(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = Ledger(app_name, redis_url, grace=0.2)
+    begun = asyncio.Event()
+
+    async def endless(events: Events[Item]) -> None:
+        async for _ in events.records():
+            begun.set()
+            await asyncio.Event().wait()
+
+    ledger.processor(endless)
+    async with ledger.running():
+        await ledger.send(1)
+        await asyncio.wait_for(begun.wait(), 10)
+    assert (await ledger.row(redis))["lag_events"] == 1
+
+
+async def test_batches_are_committed_whole_and_a_bad_one_is_taken_apart(
+    redis: Redis, ledger: Ledger
+) -> None:
+    async def batched(events: Events[Item]) -> None:
+        async for items in events.take(10, within=0.05).records():
+            if any(item.number == 7 for item in items):
+                raise ValueError("seven")
+            ledger.seen.extend(item.number for item in items)
+
+    ledger.processor(batched, exception_policy=ExceptionPolicy.IGNORE, retries=1)
+    await ledger.send(*range(25))
+    async with ledger.running():
+        await until(lambda: _caught_up(redis, ledger), "all is committed")
+    assert ledger.seen == [each for each in range(25) if each != 7]
+
+
+@pytest.mark.parametrize("mode", ["each", "explicit"])
+async def test_an_event_is_committed_before_the_next_when_asked_for(
+    redis: Redis, ledger: Ledger, mode: str
+) -> None:
+    behind: list[int] = []
+
+    async def careful(events: Events[Item]) -> None:
+        async for item in events.records():
+            (group,) = await redis.xinfo_groups(ledger.log)
+            behind.append(group["entries-read"] - item.number)
+            if mode == "explicit":
+                await events.commit()
+
+    ledger.processor(careful, commit="each" if mode == "each" else "auto")
+    await ledger.send(*range(20))
+    async with ledger.running():
+        await until(lambda: _caught_up(redis, ledger), "all is committed")
+    assert behind == [0] * 20
+
+
+async def _caught_up(redis: Redis, ledger: Ledger) -> bool:
+    row = await ledger.row(redis)
+    return bool(row["last"] != "0-0" and row["checkpoint"] == row["last"])
+
+
+async def _owned(redis: Redis, ledger: Ledger) -> bool:
+    return bool((await ledger.row(redis))["owner"])
