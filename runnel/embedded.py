@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 
@@ -106,7 +106,9 @@ def foreground(url: str, data_dir: Path = Path(".runnel")) -> NoReturn:
 def _arguments(url: str, data_dir: Path) -> list[str]:
     """The server's command line. Each event is in its append-only file within a second."""
     parts = urlsplit(url)
-    if parts.scheme == "rediss" or parts.username or parts.password:
+    options = parse_qs(parts.query)
+    logs_in = parts.username or parts.password or "username" in options or "password" in options
+    if parts.scheme == "rediss" or logs_in:
         raise ConfigError(
             f"nothing answers at {shown(url)}, and an embedded server has neither TLS nor a login: "
             f"start that server, or use redis://127.0.0.1:PORT or unix:///path/to/socket"
@@ -173,7 +175,7 @@ def _serves_another(data_dir: Path, url: str) -> bool:
 
 
 def _occupied(data_dir: Path) -> str:
-    other = (data_dir / "lock").read_text() or "another address"
+    other = shown((data_dir / "lock").read_text()) or "another address"
     return f"the data folder {data_dir} belongs to the server at {other}: use it, or another folder"
 
 

@@ -1,4 +1,7 @@
-"""Choosing tests, and no silent holes: on CI a skip whose reason is not known fails the run."""
+"""Choosing tests, and no silent holes: on CI a skip whose reason is not known fails the run.
+
+``RUNNEL_TEST_DOCKER=required`` says that Docker and its images are here: then no skip is allowed.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,7 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not report.skipped or hasattr(report, "wasxfail") or os.environ.get("CI") != "true":
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    if not reason.removeprefix("Skipped: ").startswith(ALLOWED):
+    allowed = () if os.environ.get("RUNNEL_TEST_DOCKER") == "required" else ALLOWED
+    if not reason.removeprefix("Skipped: ").startswith(allowed):
         report.outcome = "failed"
         report.longrepr = f"skipped on CI, where everything must run: {reason}"

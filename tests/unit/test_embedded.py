@@ -161,6 +161,8 @@ def test_a_folder_has_one_server_at_a_time(url: str, data_dir: Path) -> None:
         ("redis://runnel.invalid:6379", "only for this machine"),
         ("rediss://127.0.0.1:1", "neither TLS nor a login"),
         ("redis://user:secret@127.0.0.1:1", "neither TLS nor a login"),
+        ("redis://127.0.0.1:1?password=secret", "neither TLS nor a login"),
+        ("unix:///nowhere/s.sock?username=secret", "neither TLS nor a login"),
         (f"unix:///{'x' * 120}/s.sock", "too long"),
         ("reddis://127.0.0.1", "did you mean redis"),
     ],

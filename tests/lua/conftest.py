@@ -1,0 +1,140 @@
+"""Raw calls of the scripts, on a plain server and on a single-node cluster."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel.connection import connect
+
+FOLDER = Path(__file__).parent.parent.parent / "lua"
+TAG = "{shop:orders:3}:orders"
+GROUP = "runnel:{shop:orders@printer}"
+LOG, META, STATE, PRODUCERS = (
+    f"runnel:{TAG}:{name}" for name in ("log", "meta", "processor:printer", "producers")
+)
+PLAN, MEMBERS, SESSIONS, WAKE = (
+    f"{GROUP}:{name}" for name in ("plan", "members", "sessions", "wake")
+)
+NONCE, OTHER = "0" * 32, "1" * 32
+
+
+class Raw:
+    """EVALSHA and nothing else: no client of Runnel's stands between."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+
+    async def call(self, script: str, keys: list[str], *args: str | int) -> Any:
+        """One call; replies are decoded."""
+        source = (FOLDER / f"{script}.lua").read_bytes()
+        await self.redis.script_load(source.decode())
+        digest = hashlib.sha1(source, usedforsecurity=False).hexdigest()
+        reply = await self.redis.execute_command("EVALSHA", digest, len(keys), *keys, *args)
+        return _decoded(reply)
+
+    async def dump(self) -> dict[Any, bytes | None]:
+        """Every key with its contents, to compare before and after."""
+        found: dict[Any, bytes | None] = {}
+        for key in await self.redis.keys("*"):
+            found[key] = await self.redis.dump(key)
+        return found
+
+    async def register(self, start: str = "0", count: int = 8) -> Any:
+        return await self.call("register", [LOG, META, STATE], 1, count, "xxh64", "printer", start)
+
+    async def append(
+        self, sequence: int, number: int = 1, producer: str = "p", size: int = 1000, **kw: str
+    ) -> Any:
+        entries: list[str | int] = []
+        for i in range(number):
+            entries += [2, "msgpack", f"{sequence}.{i}"]
+        policy = kw.get("policy", "refuse")
+        return await self.call(
+            "append",
+            [LOG, META, PRODUCERS],
+            1, 8, "xxh64", size, policy, producer, sequence, *entries,
+        )  # fmt: skip
+
+    async def claim(self, grant: int, nonce: str = NONCE, accept: str = "") -> dict[str, Any]:
+        reply = await self.call(
+            "claim", [LOG, META, STATE], 1, 8, "xxh64", "printer", "me", grant, nonce, accept
+        )
+        names = (
+            "epoch checkpoint processed attempts event tenures paused quarantined lost exact "
+            "anchored following"
+        )
+        return dict(zip(names.split(), reply, strict=True))
+
+    async def commit(
+        self,
+        epoch: int,
+        prev: str,
+        following: str,
+        count: int,
+        release: int = 0,
+        nonce: str = NONCE,
+    ) -> Any:
+        return await self.call(
+            "commit", [LOG, META, STATE], "printer", epoch, nonce, prev, following, count, release
+        )
+
+    async def ids(self) -> list[str]:
+        entries: Any = await self.redis.xrange(LOG)
+        return [each[0].decode() for each in entries]
+
+    async def lag(self) -> int | None:
+        (group,) = await self.redis.xinfo_groups(LOG)
+        lag: int | None = group["lag"]
+        return lag
+
+    async def sync(
+        self,
+        member: str,
+        call: int,
+        incarnation: str = "",
+        held: list[tuple[int, int]] | None = None,
+        let_go: list[tuple[int, int, int]] | None = None,
+        **options: Any,
+    ) -> tuple[list[int], dict[int, tuple[int, int]]]:
+        """The head of the reply, and partition -> grant and whether to hold it."""
+        pairs = [each for pair in held or [] for each in pair]
+        rest = [each for triple in let_go or [] for each in triple]
+        reply = await self.call(
+            "sync",
+            [PLAN, MEMBERS, SESSIONS, WAKE],
+            options.get("partitions", 8),
+            options.get("session", 10_000),
+            options.get("drain", 5_000),
+            options.get("collect", 0),
+            member,
+            incarnation or f"{member}1",
+            call,
+            options.get("action", "stay"),
+            "host 1 test 1",
+            len(pairs) // 2,
+            *pairs,
+            *rest,
+        )
+        grants = {reply[i]: (reply[i + 1], reply[i + 2]) for i in range(4, len(reply), 3)}
+        return reply[:4], grants
+
+
+def _decoded(reply: Any) -> Any:
+    if isinstance(reply, list):
+        return [_decoded(each) for each in reply]
+    return reply.decode() if isinstance(reply, bytes) else reply
+
+
+@pytest.fixture(params=["plain", pytest.param("cluster", marks=pytest.mark.cluster)])
+async def raw(request: pytest.FixtureRequest) -> AsyncIterator[Raw]:
+    """A server that is empty when the test begins."""
+    url = request.getfixturevalue("redis_url" if request.param == "plain" else "cluster_url")
+    async with connect(url) as client:
+        await client.flushall()
+        yield Raw(client)

@@ -1,0 +1,142 @@
+"""Reads the header of a script and checks that the body keeps to it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from lupa import lua51
+
+WORDS = r"[A-Z]{4,}"
+_KEY = re.compile(r"-- KEYS\[(\d+)\] +(\w+) +(hash|stream|zset|channel) +(\S+)$")
+_ARG = re.compile(r"-- ARGV\[(\d+)(\+?)\] +(\w+) +(int|str|id) +(.+)$")
+_REPLY = re.compile(r"-- REPLY +(\w+) +(int|str|id) +.+$")
+_ERROR = re.compile(rf"-- ERROR +({WORDS}) +.+$")
+_BLOCK = re.compile(r"^-- >>> (\w+)\n(.*?)^-- <<< \1\n", re.M | re.S)
+
+
+@dataclass
+class Header:
+    """What the comment at the top of a script says."""
+
+    flags: set[str] = field(default_factory=set)
+    keys: list[tuple[str, str]] = field(default_factory=list)
+    args: list[str] = field(default_factory=list)
+    open_ended: bool = False
+    errors: set[str] = field(default_factory=set)
+    writes: bool | None = None
+    bound: bool = False
+    version: bool = False
+    replies: int = 0
+
+
+def parse(source: str) -> tuple[Header, str]:
+    """The header and the body. Raises ValueError for a line that fits nothing."""
+    lines = source.splitlines()
+    header, at = Header(), 1
+    if not lines[0].startswith("#!lua"):
+        raise ValueError("line 1 must be #!lua")
+    header.flags = set(lines[0].partition("flags=")[2].split(",")) - {""}
+    while lines[at].startswith("--"):
+        line = lines[at]
+        if found := _KEY.match(line):
+            if int(found[1]) != len(header.keys) + 1:
+                raise ValueError(f"KEYS are not numbered without a gap: {line}")
+            header.keys.append((found[2], found[4]))
+        elif found := _ARG.match(line):
+            if int(found[1]) != len(header.args) + 1 or header.open_ended:
+                raise ValueError(f"ARGV are not numbered without a gap: {line}")
+            header.open_ended = bool(found[2])
+            header.args.append(found[3])
+        elif found := _ERROR.match(line):
+            header.errors.add(found[1])
+        elif _REPLY.match(line):
+            header.replies += 1
+        elif line.startswith("-- WRITES"):
+            header.writes = line.split()[2] == "yes"
+        elif line.startswith("-- BOUND "):
+            header.bound = True
+        elif line.startswith("-- VERSION"):
+            header.version = True
+        elif at > 1 and not line.startswith("--  "):
+            raise ValueError(f"a header line that is none: {line}")
+        at += 1
+    return header, "\n".join(lines[at:]) + "\n"
+
+
+def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
+    """All that is wrong with a script; `words` are known errors, `patterns` known keys."""
+    try:
+        header, body = parse(source)
+    except ValueError as error:
+        return [str(error)]
+    code = re.sub(r"--[^\n]*", "", body)
+    found: list[str] = []
+    if not (header.keys and header.replies and header.bound and header.version):
+        found.append("KEYS, REPLY, BOUND and VERSION must all be stated")
+    for name, pattern in header.keys:
+        if pattern not in patterns:
+            found.append(f"key {name}: {pattern} is not in runnel/keys.py")
+    tags = {re.search(r"\{.*\}", pattern)[0] for _, pattern in header.keys}  # type: ignore[index]
+    if len(tags) > 1:
+        found.append(f"keys in more than one slot: {tags}")
+    found += _bindings(header, code)
+    used = set(re.findall(rf"['\"]({WORDS})(?: |')", code)) & (words | header.errors) | set(
+        re.findall(rf"error_reply\('({WORDS})", code)
+    )
+    if used != header.errors:
+        found.append(f"errors: the header says {header.errors}, the body {used}")
+    if not header.errors <= words:
+        found.append(f"unknown error words: {header.errors - words}")
+    if header.writes is None or header.writes == ("no-writes" in header.flags):
+        found.append("WRITES does not agree with the flags")
+    if re.search(r"\b(error|assert)\s*\(", code):
+        found.append("raised errors lose their word: return redis.error_reply")
+    found += [f"writes the global {name}" for name in globals_written(body)]
+    return found
+
+
+def _bindings(header: Header, code: str) -> list[str]:
+    """Each key and argument is bound once, in the header's order, to the header's name."""
+    found = []
+    first = code.lstrip().splitlines()[0]
+    names = [name for name, _ in header.keys]
+    bound = re.match(r"local ([\w, ]+) = (.+)$", first)
+    expected = ", ".join(f"KEYS[{i + 1}]" for i in range(len(names)))
+    if not bound or bound[2] != expected or bound[1].split(", ") != names:
+        found.append(f"the first line must bind KEYS to {names}")
+    for kind, count in (("KEYS", len(names)), ("ARGV", len(header.args))):
+        numbers = {int(each) for each in re.findall(rf"\b{kind}\[(\d+)\]", code)}
+        if numbers and max(numbers) > count:
+            found.append(f"{kind}[{max(numbers)}] is not declared")
+    named = header.args[:-1] if header.open_ended else header.args
+    for number, name in enumerate(named, 1):
+        pattern = rf"local [\w, ]*\b{name}\b[\w, \n]* = "
+        short = {"next": "next_id"}.get(name, name)
+        if not re.search(pattern, code) and not re.search(rf"\b{short}\b", code):
+            found.append(f"ARGV[{number}] is not bound to {name}")
+    return found
+
+
+def globals_written(body: str) -> list[str]:
+    """Names that are assigned without being local, or Lua's complaint if it does not compile."""
+    compiles = lua51.LuaRuntime().eval("function(text) return select(2, loadstring(text)) end")
+    problem = compiles(body)
+    if problem:
+        return [str(problem)]
+    declared = set(re.findall(r"local function (\w+)", body))
+    for names in re.findall(r"local ([\w, ]+)", body):
+        declared |= {name.strip() for name in names.split(",")}
+    for names in re.findall(r"for ([\w, ]+) (?:in|=)", body):
+        declared |= {name.strip() for name in names.split(",")}
+    for names in re.findall(r"function *\w*\(([\w, ]*)\)", body):
+        declared |= {name.strip() for name in names.split(",")}
+    code = re.sub(r"--[^\n]*", "", body)
+    assigned = re.findall(r"^\s*([a-zA-Z_]\w*(?: *, *[a-zA-Z_]\w*)*) *=[^=]", code, re.M)
+    names = {name.strip() for each in assigned for name in each.split(",")}
+    return sorted(names - declared)
+
+
+def blocks(source: str) -> dict[str, str]:
+    """The shared blocks of a script, by name."""
+    return dict(_BLOCK.findall(source))

@@ -1,0 +1,81 @@
+"""Every script keeps to its header, and the check itself finds faults."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import keys
+from runnel.errors import BY_WORD
+from runnel.scripts import sources
+from tests.lua.contract import blocks, problems
+
+PREFIX = keys.partition("APP", "SOURCE", "N", "STREAM")  # type: ignore[arg-type]
+GROUP = keys.group("APP", "STREAM", "PROCESSOR")
+PATTERNS = {
+    keys.log(PREFIX),
+    keys.meta(PREFIX),
+    keys.producers(PREFIX),
+    keys.state(PREFIX, "PROCESSOR"),
+    keys.plan(GROUP),
+    keys.members(GROUP),
+    keys.sessions(GROUP),
+    keys.wake(GROUP),
+    keys.leader("APP"),
+    keys.ticks("APP"),
+}
+SCRIPTS = {name: source.decode() for name, source in sources().items()}
+
+
+def check(source: str) -> list[str]:
+    return problems(source, set(BY_WORD), PATTERNS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_keeps_to_its_header(name: str) -> None:
+    assert check(SCRIPTS[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("commit", "local log, meta, state = KEYS", "local log, state, meta = KEYS"),
+        ("commit", "'FENCED epoch=", "'FENCE epoch="),
+        ("commit", "-- ERROR    CONFLICT", "-- ERROR    STALE"),
+        ("commit", "-- KEYS[3]", "-- KEYS[4]"),
+        ("commit", "local paused = ", "paused = "),
+        ("commit", "release = unpack(ARGV, 1, 7)", "release = ARGV[1], ARGV[9]"),
+        ("append", "KEYS[1], KEYS[2], KEYS[3]", "KEYS[1], KEYS[2], KEYS[4]"),
+        ("append", ":STREAM:producers", ":STREAM:senders"),
+        ("roster", "flags=no-writes,", "flags="),
+        ("tick", "return redis.error_reply('BADARG field=instant')", "error('BADARG instant')"),
+        ("sync", "-- BOUND ", "-- BOUNDS"),
+    ],
+)
+def test_a_planted_fault_is_found(name: str, old: str, new: str) -> None:
+    assert old in SCRIPTS[name]
+    assert check(SCRIPTS[name].replace(old, new, 1))
+
+
+def test_shared_blocks_are_identical_in_every_script() -> None:
+    copies: dict[str, set[str]] = {}
+    for source in SCRIPTS.values():
+        for name, text in blocks(source).items():
+            copies.setdefault(name, set()).add(text)
+    assert set(copies) == {"agreement", "clock", "commit", "ids", "room"}
+    assert {name for name, texts in copies.items() if len(texts) > 1} == set()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_redis_names_a_script_by_the_digest_of_its_file(redis: Redis, name: str) -> None:
+    source = sources()[name]
+    loaded = await redis.script_load(source.decode())
+    digest = hashlib.sha1(source, usedforsecurity=False).hexdigest()
+    assert (loaded.decode() if isinstance(loaded, bytes) else loaded) == digest
+
+
+def test_an_error_of_the_protocol_has_its_exception_and_the_other_way_round() -> None:
+    raised = {word for source in SCRIPTS.values() for word in BY_WORD if f"'{word}" in source}
+    assert raised == set(BY_WORD)
