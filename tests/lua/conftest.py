@@ -35,7 +35,7 @@ class Raw:
         source = (FOLDER / f"{script}.lua").read_bytes()
         await self.redis.script_load(source.decode())
         digest = hashlib.sha1(source, usedforsecurity=False).hexdigest()
-        reply = await self.redis.execute_command("EVALSHA", digest, len(keys), *keys, *args)
+        reply = await self.redis.execute_command("EVALSHA", digest, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
         return _decoded(reply)
 
     async def dump(self) -> dict[Any, bytes | None]:

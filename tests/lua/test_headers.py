@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import pytest
 from redis.asyncio import Redis
 
 from runnel import keys
 from runnel.errors import BY_WORD
-from runnel.scripts import sources
+from runnel.scripts import folder, sources
 from tests.lua.contract import blocks, problems
 
 PREFIX = keys.partition("APP", "SOURCE", "N", "STREAM")  # type: ignore[arg-type]
@@ -79,3 +80,10 @@ async def test_redis_names_a_script_by_the_digest_of_its_file(redis: Redis, name
 def test_an_error_of_the_protocol_has_its_exception_and_the_other_way_round() -> None:
     raised = {word for source in SCRIPTS.values() for word in BY_WORD if f"'{word}" in source}
     assert raised == set(BY_WORD)
+
+
+def test_the_protocol_page_lists_every_error_and_every_script() -> None:
+    page = (folder() / "README.md").read_text()
+    words = set(re.findall(r"^\| ([A-Z]{4,}) \|", page, re.M))
+    assert words == set(BY_WORD)
+    assert {name for name in SCRIPTS if f"`{name}`" not in page} == set()
