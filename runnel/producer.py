@@ -32,6 +32,7 @@ class Producer:
         self._scripts = scripts
         self._identities: dict[str, tuple[str, int]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._agreed: set[str] = set()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -62,6 +63,9 @@ class Producer:
                     f"max_record_bytes allows {max_bytes}"
                 )
             by_partition.setdefault(stream.partition(record), []).append((position, entry))
+        if stream.name not in self._agreed:
+            await self._call(protocol.agree(stream.prefix(0), stream.agreement))
+            self._agreed.add(stream.name)
         sent: list[Sent | None] = [None] * len(records)
         deadline = (
             None if wait is True or wait is False else asyncio.get_running_loop().time() + wait

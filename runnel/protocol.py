@@ -187,6 +187,11 @@ def attempt(
     return Call("attempt", place.keys()[2:], args)
 
 
+def agree(prefix: str, agreement: Agreement) -> Call:
+    """Make sure that the stream, whose partition 0 has this prefix, is seen alike by all."""
+    return Call("agree", (keys.meta(prefix),), agreement.args())
+
+
 def append(
     prefix: str,
     agreement: Agreement,

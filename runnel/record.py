@@ -28,9 +28,8 @@ class Record(BaseModel):
 
     __primitive__: ClassVar[bool] = False
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, primitive: bool = False, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
+    def __init_subclass__(cls, primitive: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
         cls.__primitive__ = primitive or cls.__primitive__
 
 

@@ -1,7 +1,4 @@
-"""Choosing tests, and no silent holes: on CI a skip whose reason is not known fails the run.
-
-``RUNNEL_TEST_DOCKER=required`` says that Docker and its images are here: then no skip is allowed.
-"""
+"""Choosing tests, and no silent holes: on CI a skip whose reason is not known fails the run."""
 
 from __future__ import annotations
 
@@ -15,8 +12,9 @@ ALLOWED = ("no Docker engine", "no server program")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--docker` runs the tests in ``tests/docker`` too."""
+    """`--docker` runs the tests in ``tests/docker`` too, `--no-skips` allows no skip at all."""
     parser.addoption("--docker", action="store_true", help="run the tests that need Docker too")
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed one")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,26 +28,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A skipped test."""
     report = yield
-    _forbid_skip(report)
+    _forbid_skip(report, item.config)
     return report
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """A skipped module."""
     report = yield
-    _forbid_skip(report)
+    _forbid_skip(report, collector.config)
     return report
 
 
-def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if not report.skipped or hasattr(report, "wasxfail") or os.environ.get("CI") != "true":
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    none_allowed = config.getoption("--no-skips")
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    if not none_allowed and os.environ.get("CI") != "true":
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    allowed = () if os.environ.get("RUNNEL_TEST_DOCKER") == "required" else ALLOWED
-    if not reason.removeprefix("Skipped: ").startswith(allowed):
+    if none_allowed or not reason.removeprefix("Skipped: ").startswith(ALLOWED):
         report.outcome = "failed"
-        report.longrepr = f"skipped on CI, where everything must run: {reason}"
+        report.longrepr = f"skipped where everything must run: {reason}"

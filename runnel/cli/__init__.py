@@ -14,11 +14,23 @@ from runnel.cli.send import send, sendmany
 from runnel.cli.server import server
 from runnel.cli.stream import stream
 from runnel.cli.worker import worker
+from runnel.errors import ConfigError
 
 __all__ = ["main"]
 
 
+class Commands(click.Group):
+    """A wrong declaration or setting ends in one sentence, wherever it comes to light."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            exits.fail(str(error), exits.USAGE)
+
+
 @click.group(
+    cls=Commands,
     epilog=exits.EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RUNNEL"},
 )

@@ -32,6 +32,9 @@ async def ready(raw: Raw, events: int = 5) -> tuple[int, list[str]]:
 
 
 MALFORMED: list[tuple[str, int, list[str | int]]] = [
+    ("agree", 1, [1, 0, "xxh64"]),
+    ("agree", 1, [1, 8, ""]),
+    ("agree", 1, []),
     ("register", 3, []),
     ("register", 3, ["x", 8, "xxh64", "printer", "0"]),
     ("register", 3, [1, 0, "xxh64", "printer", "0"]),
@@ -89,6 +92,9 @@ async def test_a_stream_seen_otherwise_is_a_mismatch_with_both_values(raw: Raw) 
     await raw.register()
     said = await refused(raw, "MISMATCH", raw.register(count=9))
     assert "stored=8 given=9" in said
+    assert await raw.call("agree", [META], 1, 8, "xxh64") == 0
+    for protocol, count, name in ((1, 9, "xxh64"), (0, 8, "xxh64"), (1, 8, "md5")):
+        await refused(raw, "MISMATCH", raw.call("agree", [META], protocol, count, name))
 
 
 async def test_lost_keys_are_mended_from_the_checkpoint_that_retention_goes_by(raw: Raw) -> None:
