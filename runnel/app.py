@@ -53,8 +53,14 @@ class Stream(Generic[R]):
         A repeat after a lost reply sends nothing twice. If a partition is full the call fails with
         `Full`, which names the processor that holds it back; `wait` waits for room instead, for
         ever or for so many seconds, and `drop_oldest` drops events that no processor has passed.
-        Raises EncodeError, RecordTooLarge, PartitionKeyError (nothing was sent), Full, Mismatch.
+        Raises EncodeError, RecordTooLarge, PartitionKeyError (nothing was sent), Full, Mismatch,
+        and ConfigError for a derived stream, which only processors of its source write to.
         """
+        if self.spec.source != self.spec.name:
+            raise ConfigError(
+                f"stream {self.name} is derived from {self.spec.source}: only processors of that "
+                "stream write to it"
+            )
         return await self.app.producer().send(
             self.spec,
             records,
@@ -72,17 +78,13 @@ class Stream(Generic[R]):
             self.spec.app,
             name,
             codec,
-            lambda _: _no_key(name),
+            lambda _: None,
             self.spec.partition_count,
             self.spec.partition_size,
             self.spec.hasher,
             source=self.spec.source,
         )
         return self.app.add(Stream(self.app, spec))
-
-
-def _no_key(name: str) -> Any:
-    raise ConfigError(f"stream {name} is derived: only processors of its source write to it")
 
 
 class App:
