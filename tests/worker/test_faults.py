@@ -85,27 +85,30 @@ async def test_native_lag_is_the_lag_of_inspect_at_every_sample(
 ) -> None:
     async def slowly(events: Events[Item]) -> None:
         async for item in events.records():
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.01)
             ledger.seen.append(item.number)
 
     ledger.processor(slowly)
-    await ledger.send(*range(400))
+    await ledger.send(*range(150))
     async with ledger.running():
         await until(lambda: ledger.seen, "it has begun")
-        samples = 0
-        while len(ledger.seen) < 800:
-            if samples == 5:
-                await ledger.send(*range(400, 800))
+        samples, refilled = 0, False
+        while len(ledger.seen) < 300:
+            if not refilled and samples >= 3:
+                refilled = True
+                await ledger.send(*range(150, 300))
+            (before,) = await redis.xinfo_groups(ledger.log)
             row = await ledger.row(redis)
-            (group,) = await redis.xinfo_groups(ledger.log)
-            if group["last-delivered-id"].decode() == row["checkpoint"]:
-                assert group["lag"] == row["lag_events"] or len(ledger.seen) >= 400
-            assert 0 <= row["lag_events"] <= 800
-            samples += 1
+            (after,) = await redis.xinfo_groups(ledger.log)
+            # Three looks at three instants: where the native ones agree, nothing moved between.
+            assert after["lag"] is not None
+            if before == after:
+                assert row["lag_events"] == after["lag"]
+                samples += 1
         await until(lambda: _caught_up(redis, ledger), "all is committed")
     (group,) = await redis.xinfo_groups(ledger.log)
-    assert (group["lag"], group["pending"], group["entries-read"]) == (0, 0, 800)
-    assert samples > 5
+    assert (group["lag"], group["pending"], group["entries-read"]) == (0, 0, 300)
+    assert samples > 5, "too few moments at which nothing moved"
 
 
 async def test_s4_a_full_partition_refuses_by_name_and_trims_nothing_unprocessed(
