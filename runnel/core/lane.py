@@ -89,18 +89,22 @@ class Lane:
         self._following = ""
         return True
 
-    def reclaimed(self, claimed: Claimed) -> None:
+    def reclaimed(self, claimed: Claimed, asked_at: str) -> None:
         """Go on from a repeated claim, after a loss was found and accepted or proved none.
 
-        What was read stays: it was there. Only the view of the log is renewed.
+        `asked_at` is the checkpoint when it was sent. What was read stays: it was there. Only if
+        nothing moved meanwhile does the answer say where to go on.
         """
-        if claimed.checkpoint != self.checkpoint and self.clean:
-            self.checkpoint = self._done = claimed.checkpoint
-        if not self.buffer and not self.in_hand and self.clean:
-            self._cursor = self.checkpoint
+        if self.at_rest and self.checkpoint == asked_at:
+            self.checkpoint = self._done = self._cursor = claimed.checkpoint
             self._anchored, self._following = claimed.anchored, claimed.following
         else:
             self._anchored, self._following = False, ""
+
+    @property
+    def at_rest(self) -> bool:
+        """Is everything that was read finished and committed?"""
+        return not self.buffer and not self.in_hand and self.clean
 
     # Handing out
 

@@ -169,6 +169,26 @@ async def test_s7_what_others_trimmed_is_counted_once(redis: Redis, ledger: Ledg
     assert (row["lost"], row["processed"], row["lag_events"]) == (15, 15, 0)
 
 
+async def test_s7_entries_deleted_one_by_one_are_counted_at_the_end_of_the_log(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor()
+    async with ledger.running():
+        await ledger.send(0)
+        await until(lambda: _caught_up(redis, ledger), "it runs")
+    places = await ledger.items.send(*(Item(number=number) for number in range(1, 10)))
+    await redis.xdel(ledger.log, places[3].id, places[4].id)
+    async with ledger.running():
+        await until(lambda: 9 in ledger.seen, "it goes on")
+        await until(lambda: _lost(redis, ledger), "the loss is found")
+        await ledger.send(10, 11)
+        await until(lambda: 11 in ledger.seen, "it goes on")
+        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        row = await ledger.row(redis)
+    assert ledger.seen == [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]
+    assert (row["lost"], row["processed"], row["lag_events"]) == (2, 10, 0)
+
+
 @pytest.mark.parametrize("what", ["group", "log", "everything", "scripts"])
 async def test_a_worker_recovers_when_keys_vanish_under_it(
     redis: Redis, ledger: Ledger, what: str
@@ -297,3 +317,7 @@ async def _caught_up(redis: Redis, ledger: Ledger) -> bool:
 
 async def _owned(redis: Redis, ledger: Ledger) -> bool:
     return bool((await ledger.row(redis))["owner"])
+
+
+async def _lost(redis: Redis, ledger: Ledger) -> bool:
+    return bool((await ledger.row(redis)).get("lost"))
