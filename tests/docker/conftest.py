@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_docker.plugin import DockerComposeExecutor
 
 from tests.docker.images import IMAGES, Missing, ensure
 
@@ -30,14 +32,26 @@ def docker_compose_file() -> str:
 
 
 @pytest.fixture(scope="session")
-def docker_setup(docker_compose_command: str) -> list[str]:
+def docker_setup(
+    docker_compose_command: str, docker_compose_file: str, docker_compose_project_name: str
+) -> Iterator[list[str]]:
     """Start the services in the background: Compose 1 does not know ``--wait``."""
     for image in IMAGES:
         try:
             ensure(image)
         except Missing as error:
             pytest.skip(str(error))
-    return ["up -d"]
+    yield ["up -d"]
+    compose = DockerComposeExecutor(
+        docker_compose_command, docker_compose_file, docker_compose_project_name
+    )
+    compose.execute("down -v")
+
+
+@pytest.fixture(scope="session")
+def docker_cleanup() -> list[str]:
+    """Nothing: `docker_setup` ends the services, those of a failed start as well."""
+    return []
 
 
 def _works(*command: str) -> bool:

@@ -1,4 +1,4 @@
-"""The integration tests once more, against the servers of the official images."""
+"""The integration and Lua tests once more, against the servers of the official images."""
 
 from __future__ import annotations
 
@@ -47,11 +47,22 @@ async def test_the_container_is_the_server_that_its_image_promises(
 
 
 @pytest.mark.parametrize("service", [service for service, _ in SERVICES])
-def test_the_integration_tests_pass_against_the_container(service: str, url: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/integration"]
-    environment = {**os.environ, "RUNNEL_TEST_REDIS_URL": url}
+def test_the_integration_and_lua_tests_pass_against_the_container(service: str, url: str) -> None:
+    command = [sys.executable, "-m", "pytest", "tests/integration", "tests/lua", "-q"]
+    # What needs a cluster starts a server of its own, so the container is not in it. The cache
+    # belongs to the run that this test is part of.
+    command += ["-m", "not cluster", "-p", "no:cacheprovider"]
+    before = _script_calls(url)
+    # Its output goes to this test's own, which pytest shows if the test fails.
     run = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env={**os.environ, "RUNNEL_TEST_REDIS_URL": url}, check=False
     )
-    print(run.stdout, run.stderr)
-    assert run.returncode == 0, f"tests/integration failed against {service} (output above)"
+    assert run.returncode == 0, f"the tests failed against {service} (output below)"
+    assert _script_calls(url) > before, f"the tests ran, but not against {service} at {url}"
+
+
+def _script_calls(url: str) -> int:
+    """How many scripts the server has run by their SHA."""
+    with connect_sync(url) as client:
+        statistics = client.info("commandstats")
+    return int(statistics.get("cmdstat_evalsha", {"calls": 0})["calls"])
