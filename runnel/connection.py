@@ -59,7 +59,7 @@ class ServerInfo:
 
 def check_url(url: str) -> str:
     """Return the URL if it can be one of a Redis server. Raises ConfigError with the fix."""
-    problem = _url_problem(url)
+    problem = _url_problem(url) or _refused_option(url)
     if problem:
         raise ConfigError(f"redis_url {shown(url)!r} {problem}")
     return url
@@ -106,17 +106,34 @@ def _option_problem(query: str) -> str | None:
     for name in (*_options(None, None), "retry"):
         if name in options:
             return f"sets {name}, which Runnel must choose itself: leave it out"
-    if not all(number.isdigit() for number in options.get("db", [])):
+    if not all(number.isascii() and number.isdigit() for number in options.get("db", [])):
         return "has a database that is no number: use db=0"
+    return None
+
+
+def _refused_option(url: str) -> str | None:
+    """What redis-py has against an option; found without connecting, by making a connection."""
+    try:
+        pool = Redis.from_url(url).connection_pool
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError, RedisError) as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown:
+            scheme = url.partition("://")[0]
+            return f"sets {unknown[1]}, which {scheme}:// does not have: leave it out"
+        return f"has an option with an unusable value: correct it or leave it out ({error})"
     return None
 
 
 def shown(url: str) -> str:
     """The URL without user, password and options, fit for a message."""
-    scheme, separator, rest = url.rpartition("://")
-    if "@" in rest:
-        rest = "***@" + rest.rpartition("@")[2]
-    return scheme + separator + rest.partition("?")[0]
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    login, at, place = rest.rpartition("@")
+    if "?" in login:  # The '@' may be in a password among the options: then what follows is secret.
+        return f"{scheme}{separator}***"
+    return scheme + separator + ("***@" if at else "") + place.partition("?")[0]
 
 
 def connect(
