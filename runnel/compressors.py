@@ -10,13 +10,18 @@ import lz4.frame
 
 from runnel.errors import DecodeError
 
-#: No payload may grow above this when it is decompressed, in bytes.
+#: No payload may grow above this when it is decompressed, in bytes: a few kilobytes that somebody
+#: put into a stream must not take a worker's memory.
 MAX_DECOMPRESSED = 64 * 1024 * 1024
 
 
 @runtime_checkable
 class Compressor(Protocol):
-    """Makes bytes smaller and restores them. `decompress` may raise anything on bad input."""
+    """Makes bytes smaller and restores them.
+
+    `name` starts with a lower-case letter and goes on with these, digits, ``-`` and ``_``.
+    `decompress` may raise anything on bad input.
+    """
 
     name: str
 
@@ -26,32 +31,58 @@ class Compressor(Protocol):
 
 
 class LZ4:
-    """LZ4 frames: fast, and readable in every language (the block format is not)."""
+    """LZ4 frames: fast, and readable in every language (the block format is not).
+
+    `max_decompressed` is the largest payload it restores, in bytes.
+    """
 
     name = "lz4"
+
+    def __init__(self, max_decompressed: int = MAX_DECOMPRESSED) -> None:
+        self.max_decompressed = max_decompressed
 
     def compress(self, data: bytes) -> bytes:
         return bytes(lz4.frame.compress(data))
 
     def decompress(self, data: bytes) -> bytes:
+        """Raises DecodeError if `data` is no whole frame, or one that grows too large."""
         decompressor = lz4.frame.LZ4FrameDecompressor()
-        plain = bytes(decompressor.decompress(data, max_length=MAX_DECOMPRESSED))
-        if not decompressor.eof:
-            raise DecodeError(f"lz4 payload is cut off or over {MAX_DECOMPRESSED} bytes")
-        return plain
+        try:
+            plain = bytes(decompressor.decompress(data, max_length=self.max_decompressed + 1))
+        except RuntimeError as error:
+            raise DecodeError(f"the payload is not valid lz4: {error}") from error
+        whole = decompressor.eof and not decompressor.unused_data
+        return _checked(self.name, plain, whole, self.max_decompressed)
 
 
 class Gzip:
-    """gzip: smaller than LZ4 and slower."""
+    """gzip: smaller than LZ4 and slower.
+
+    `max_decompressed` is the largest payload it restores, in bytes.
+    """
 
     name = "gzip"
 
+    def __init__(self, max_decompressed: int = MAX_DECOMPRESSED) -> None:
+        self.max_decompressed = max_decompressed
+
     def compress(self, data: bytes) -> bytes:
-        return gzip.compress(data, mtime=0)
+        return gzip.compress(data, mtime=0)  # Without the time: same payload, same bytes.
 
     def decompress(self, data: bytes) -> bytes:
+        """Raises DecodeError if `data` is no whole gzip member, or one that grows too large."""
         decompressor = zlib.decompressobj(wbits=31)
-        plain = decompressor.decompress(data, MAX_DECOMPRESSED)
-        if not decompressor.eof:
-            raise DecodeError(f"gzip payload is cut off or over {MAX_DECOMPRESSED} bytes")
-        return plain
+        try:
+            plain = decompressor.decompress(data, self.max_decompressed + 1)
+        except zlib.error as error:
+            raise DecodeError(f"the payload is not valid gzip: {error}") from error
+        whole = decompressor.eof and not decompressor.unused_data
+        return _checked(self.name, plain, whole, self.max_decompressed)
+
+
+def _checked(name: str, plain: bytes, whole: bool, limit: int) -> bytes:
+    if len(plain) > limit:
+        raise DecodeError(f"the {name} payload is larger than {limit} bytes when decompressed")
+    if not whole:
+        raise DecodeError(f"the payload is not valid {name}: it is cut off or has more behind it")
+    return plain

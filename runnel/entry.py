@@ -8,17 +8,23 @@ reader needs no configuration.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from runnel.compressors import LZ4, Compressor, Gzip
 from runnel.errors import ConfigError, DecodeError, EncodeError
 from runnel.record import RecordType
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
+from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer, plain
 
 R = TypeVar("R")
+Loader = Callable[[bytes], Any]
 
+#: First field of the entries of primitive records; its value is the version of that form.
 PRIMITIVE = b"fields"
+PRIMITIVE_VERSION = b"1"
+
+_CODEC_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 class EntryCodec(Generic[R]):
@@ -26,6 +32,7 @@ class EntryCodec(Generic[R]):
 
     `compress_over` is the payload size in bytes above which `compressor` is tried. Entries written
     with the built-in serializers and compressors are always readable; `known` adds others.
+    Raises ConfigError if one of them has no usable name.
     """
 
     def __init__(
@@ -42,17 +49,24 @@ class EntryCodec(Generic[R]):
         self.compress_over = compress_over
         self._serializers: dict[str, Serializer] = {}
         self._compressors: dict[str, Compressor] = {}
-        for each in (JSONSerializer(), MsgpackSerializer(), LZ4(), Gzip(), *known):
+        for each in (MsgpackSerializer(), JSONSerializer(), LZ4(), Gzip(), *known, serializer):
             self._add(each)
-        self._add(serializer)
         if compressor is not None:
             self._add(compressor)
         self._tag = serializer.name.encode()
-        self._loaders: dict[bytes, Callable[[bytes], Any]] = {}
+        self._loaders: dict[bytes, Loader] = {}
+        self._members = {
+            name: {_native(name, plain(each)): plain(each.value) for each in members}
+            for name, members in record_type.enums.items()
+        }
 
     def _add(self, codec: Serializer | Compressor) -> None:
-        if not codec.name.replace("-", "").replace("_", "").isalnum() or codec.name == "fields":
-            raise ConfigError(f"{codec.name!r} is no name for a serializer or compressor")
+        if not _CODEC_NAME.fullmatch(codec.name) or codec.name == PRIMITIVE.decode():
+            raise ConfigError(
+                f"{type(codec).__name__}: the name {codec.name!r} cannot be used; start it with a "
+                'lower-case letter, go on with these, digits, "-" and "_", and do not call it '
+                '"fields"'
+            )
         if isinstance(codec, Compressor):
             self._compressors[codec.name] = codec
         else:
@@ -61,33 +75,28 @@ class EntryCodec(Generic[R]):
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
         """Fields and values in turn. Raises EncodeError if the record cannot be written."""
         values = self.record_type.dump(record)
-        if self.record_type.primitive:
-            entry = [PRIMITIVE, b"1"]
-            for name, value in values.items():
-                if value is not None:
-                    entry += (name.encode(), _native(name, value))
-        else:
-            payload, tag = self.serializer.dumps(values), self._tag
-            if self.compressor is not None and len(payload) > self.compress_over:
-                smaller = self.compressor.compress(payload)
-                if len(smaller) < len(payload):
-                    payload, tag = smaller, tag + b"+" + self.compressor.name.encode()
-            entry = [tag, payload]
-        for name, text in (headers or {}).items():
-            entry += (b"@" + name.encode(), text.encode())
-        return entry
-
-    def decode(self, entry: Sequence[bytes]) -> R:
-        """The record of an entry. Raises DecodeError, and nothing else, if there is none."""
-        if len(entry) < 2:
-            raise DecodeError("the entry is empty")
-        tag = entry[0]
-        if tag == PRIMITIVE and self.record_type.primitive:
-            return self.record_type.load(self._native_values(entry))
         try:
-            values = (self._loaders.get(tag) or self._loader(tag))(entry[1])
-        except DecodeError:
-            raise
+            native = self.record_type.primitive
+            fields = _native_fields(values) if native else self._payload(values)
+        except Exception as error:  # A serializer, perhaps the user's, cannot write a value.
+            raise EncodeError(f"{self.record_type.name}: {error}") from error
+        return fields + _header_fields(headers) if headers else fields
+
+    def decode(self, fields: Sequence[bytes]) -> R:
+        """The record of an entry. Raises DecodeError, and nothing else, if there is none."""
+        if not fields or len(fields) % 2:
+            raise DecodeError("the entry is empty or ends in half a field")
+        tag = fields[0]
+        if type(tag) is not bytes:
+            raise DecodeError(
+                f"the entry's fields are {type(tag).__name__}, not bytes: read it with a client "
+                "that has decode_responses off"
+            )
+        if tag == PRIMITIVE:
+            return self.record_type.load(self._native_values(fields))
+        loader = self._loaders.get(tag) or self._loader(tag)
+        try:
+            values = loader(fields[1])
         except Exception as error:  # A serializer, perhaps the user's, met bytes it cannot read.
             raise DecodeError(f"the payload is not valid {tag.decode()}: {error}") from error
         if type(values) is not dict:
@@ -95,54 +104,110 @@ class EntryCodec(Generic[R]):
         return self.record_type.load(values)
 
     @staticmethod
-    def headers(entry: Sequence[bytes]) -> dict[str, str]:
-        """The headers of an entry."""
+    def headers(fields: Sequence[bytes]) -> dict[str, str]:
+        """The headers of an entry. Bytes that are no text show as replacement characters."""
         return {
             name[1:].decode(errors="replace"): value.decode(errors="replace")
-            for name, value in zip(entry[::2], entry[1::2], strict=False)
+            for name, value in zip(fields[2::2], fields[3::2], strict=False)
             if name.startswith(b"@")
         }
 
-    def _loader(self, tag: bytes) -> Callable[[bytes], Any]:
+    @staticmethod
+    def size(encoded: Sequence[bytes]) -> int:
+        """Bytes in the names and values of an entry."""
+        return sum(map(len, encoded))
+
+    def _payload(self, values: dict[str, Any]) -> list[bytes]:
+        payload, tag = self.serializer.dumps(values), self._tag
+        if self.compressor is not None and len(payload) > self.compress_over:
+            smaller = self.compressor.compress(payload)
+            if len(smaller) < len(payload):
+                return [tag + b"+" + self.compressor.name.encode(), smaller]
+        return [tag, payload]
+
+    def _loader(self, tag: bytes) -> Loader:
         """Find how to read a payload, and remember it."""
-        name, _, compression = tag.decode(errors="replace").partition("+")
-        serializer = self._serializers.get(name)
-        if serializer is None or (compression and compression not in self._compressors):
+        name, compressed, compression = tag.decode(errors="replace").partition("+")
+        serializer, compressor = self._serializers.get(name), self._compressors.get(compression)
+        if serializer is None or (compressed and compressor is None):
             raise DecodeError(
-                f"the entry starts with the field {tag.decode(errors='replace')[:80]!r}, which no "
-                "serializer here writes: another program may have added it"
+                f"the entry starts with the field {_shown(tag)}, which names no serializer known "
+                "here: another program may have written it, or it needs a custom serializer"
             )
-        loader: Callable[[bytes], Any] = serializer.loads
-        if compression:
-            loads, decompress = serializer.loads, self._compressors[compression].decompress
-
-            def loader(data: bytes) -> Any:
-                return loads(decompress(data))
-
-        self._loaders[tag] = loader
+        self._loaders[tag] = loader = _chain(serializer, compressor)
         return loader
 
-    @staticmethod
-    def _native_values(entry: Sequence[bytes]) -> dict[str, Any]:
+    def _native_values(self, fields: Sequence[bytes]) -> dict[str, Any]:
+        """The values of a primitive record: text where it is text, and None where none was sent."""
+        if fields[1] != PRIMITIVE_VERSION:
+            raise DecodeError(
+                f"the entry has form {_shown(fields[1])} of primitive records, and only form 1 is "
+                "known here: a newer Runnel may have written it"
+            )
+        values: dict[str, Any] = dict.fromkeys(self.record_type.optional)
         try:
-            return {
-                name.decode(): value.decode()
-                for name, value in zip(entry[2::2], entry[3::2], strict=True)
-                if not name.startswith(b"@")
-            }
-        except ValueError as error:
-            raise DecodeError(f"the entry's fields are not text in pairs: {error}") from error
+            for name, value in zip(fields[2::2], fields[3::2], strict=True):
+                if not name.startswith(b"@"):
+                    field = name.decode()
+                    values[field] = self._members.get(field, {}).get(value, _text(value))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DecodeError(f"the entry's fields are not valid: {error}") from error
+        return values
+
+
+def _chain(serializer: Serializer, compressor: Compressor | None) -> Loader:
+    loads = serializer.loads
+    if compressor is None:
+        return loads
+    decompress = compressor.decompress
+    return lambda data: loads(decompress(data))
+
+
+def _text(value: bytes) -> str | bytes:
+    """Text if it is text. A field of bytes takes both, and gets the same bytes back from text."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _native_fields(values: dict[str, Any]) -> list[bytes]:
+    fields = [PRIMITIVE, PRIMITIVE_VERSION]
+    for name, value in values.items():
+        if value is not None:
+            fields += (name.encode(), _native(name, value))
+    return fields
 
 
 def _native(name: str, value: Any) -> bytes:
-    """The text of one field of a primitive record."""
+    """The bytes of one field of a primitive record."""
     if isinstance(value, bool):
         return b"true" if value else b"false"
     if isinstance(value, str):
         return value.encode()
-    if isinstance(value, (int, float)):
-        return repr(value).encode()
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, int):
+        return b"%d" % value
+    if isinstance(value, float):
+        return float.__repr__(value).encode()
     raise EncodeError(
         f"{name}: a {type(value).__name__} cannot be stored natively; primitive records have flat "
-        "fields of text, numbers and booleans"
+        "fields of text, numbers, booleans and bytes"
     )
+
+
+def _header_fields(headers: Mapping[str, str]) -> list[bytes]:
+    fields: list[bytes] = []
+    for name, text in headers.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise EncodeError(f"header {name!r}: names and values of headers must be text")
+        try:
+            fields += (b"@" + name.encode(), text.encode())
+        except UnicodeEncodeError as error:
+            raise EncodeError(f"header {name!r} is no valid text: {error}") from error
+    return fields
+
+
+def _shown(name: Any) -> str:
+    return repr(name.decode(errors="replace")[:80] if isinstance(name, bytes) else name)

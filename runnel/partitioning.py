@@ -7,7 +7,7 @@ the partition count is the partition. Nothing depends on how Python shows a valu
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import xxhash
@@ -33,6 +33,10 @@ class XXH64:
         return xxhash.xxh64_intdigest(data)
 
 
+#: The default hash, ready to use.
+xxh64: Final[Hasher] = XXH64()
+
+
 def key_bytes(key: Any) -> bytes:
     """The bytes that stand for a partition key.
 
@@ -40,25 +44,25 @@ def key_bytes(key: Any) -> bytes:
     members as their value. Raises PartitionKeyError for all else: floats and booleans, for
     instance, have no one form that all languages share.
     """
-    if isinstance(key, Enum):
+    if isinstance(key, Enum):  # Before text and integers: IntEnum and StrEnum are both.
         return key_bytes(key.value)
-    if isinstance(key, str):
-        try:
-            return key.encode()
-        except UnicodeEncodeError as error:
-            raise PartitionKeyError(f"partition key is no valid text: {error}") from error
+    try:
+        if isinstance(key, str):
+            return str.encode(key)
+        if isinstance(key, int) and not isinstance(key, bool):
+            return b"%d" % key
+    except ValueError as error:  # Half a surrogate pair, or thousands of digits.
+        raise PartitionKeyError(f"the partition key is no valid text: {error}") from error
     if isinstance(key, bytes):
-        return key
-    if isinstance(key, int) and not isinstance(key, bool):
-        return b"%d" % key
+        return bytes(key)
     if isinstance(key, UUID):
         return str(key).encode()
+    kind = "None" if key is None else f"a value of type {type(key).__name__}"
     raise PartitionKeyError(
-        f"a {type(key).__name__} cannot be a partition key: use text, an integer, a UUID, bytes "
-        "or an enum of these"
+        f"{kind} cannot be a partition key: use text, an integer, a UUID, bytes or an enum of these"
     )
 
 
-def partition_of(key: bytes, count: int, hasher: Hasher) -> int:
+def partition_of(key: bytes, count: int, hasher: Hasher = xxh64) -> int:
     """The partition, 0 to ``count - 1``, that events with this key belong to."""
     return hasher(key) % count

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runnel.errors import PartitionKeyError
-from runnel.partitioning import XXH64, key_bytes, partition_of
+from runnel.partitioning import XXH64, key_bytes, partition_of, xxh64
 
 
 class Plan(enum.Enum):
     FREE = "free"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Odd(enum.Enum):
+    YES = True
+    HALF = 0.5
 
 
 @pytest.mark.parametrize(
@@ -52,3 +68,58 @@ def test_a_key_becomes_bytes_by_its_type(key: Any, expected: bytes) -> None:
 def test_a_key_without_one_form_in_all_languages_is_refused(key: Any) -> None:
     with pytest.raises(PartitionKeyError):
         key_bytes(key)
+
+
+@pytest.mark.parametrize(("key", "data"), [(Level.HIGH, b"3"), (Colour.RED, b"red")])
+def test_an_enum_of_numbers_or_text_is_its_value(key: Any, data: bytes) -> None:
+    assert key_bytes(key) == data
+
+
+def test_the_default_hash_is_ready_to_use() -> None:
+    assert isinstance(xxh64, XXH64)
+    assert partition_of(b"a", 64) == partition_of(b"a", 64, XXH64())
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        (1.0, "float"),
+        (True, "bool"),
+        (None, "None"),
+        (datetime(2024, 1, 1), "datetime"),
+        (Decimal(1), "Decimal"),
+        ((1, 2), "tuple"),
+        (object(), "object"),
+        (Odd.YES, "bool"),
+        (Odd.HALF, "float"),
+    ],
+)
+def test_a_key_without_a_shared_form_is_refused_by_its_type(key: Any, named: str) -> None:
+    with pytest.raises(PartitionKeyError, match=rf"{named}.*use text, an integer, a UUID, bytes"):
+        key_bytes(key)
+
+
+@pytest.mark.parametrize("key", ["\ud800", 1 << 20_000], ids=["half a pair", "6021 digits"])
+def test_a_key_that_python_cannot_write_is_refused(key: Any) -> None:
+    with pytest.raises(PartitionKeyError, match="no valid text"):
+        key_bytes(key)
+
+
+@given(st.integers())
+def test_a_number_and_its_digits_share_a_partition(number: int) -> None:
+    assert partition_of(key_bytes(number), 64) == partition_of(key_bytes(str(number)), 64)
+
+
+@given(st.text() | st.integers() | st.uuids() | st.binary(), st.integers(1, 10_000))
+def test_every_key_has_a_partition_of_the_stream(key: Any, count: int) -> None:
+    assert 0 <= partition_of(key_bytes(key), count) < count
+
+
+def test_another_hash_can_be_used() -> None:
+    class Length:
+        name = "length"
+
+        def __call__(self, data: bytes) -> int:
+            return len(data)
+
+    assert partition_of(b"12345", 4, Length()) == 1

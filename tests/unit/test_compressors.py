@@ -1,0 +1,62 @@
+"""Payloads get smaller, come back, and cannot be made to fill the memory."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runnel.compressors import LZ4, Compressor, Gzip
+from runnel.errors import DecodeError
+
+BOTH = [LZ4(), Gzip()]
+both = pytest.mark.parametrize("compressor", BOTH, ids=lambda each: each.name)
+
+
+@given(data=st.binary(max_size=2000))
+@both
+def test_what_was_compressed_comes_back(compressor: Compressor, data: bytes) -> None:
+    assert compressor.decompress(compressor.compress(data)) == data
+
+
+@both
+def test_the_same_payload_gives_the_same_bytes(compressor: Compressor) -> None:
+    assert compressor.compress(b"x" * 999) == compressor.compress(b"x" * 999)
+    assert len(compressor.compress(b"x" * 999)) < 100
+
+
+def test_gzip_stores_no_time() -> None:
+    assert Gzip().compress(b"x")[4:8] == bytes(4)
+
+
+@pytest.mark.parametrize("kind", [LZ4, Gzip])
+def test_a_payload_that_grows_over_the_limit_is_refused(kind: type[LZ4 | Gzip]) -> None:
+    limited = kind(max_decompressed=1000)
+    assert limited.decompress(limited.compress(b"x" * 1000)) == b"x" * 1000
+    with pytest.raises(DecodeError, match="larger than 1000 bytes"):
+        limited.decompress(limited.compress(b"x" * 1001))
+
+
+@both
+def test_the_limit_is_there_without_asking(compressor: Compressor) -> None:
+    bomb = compressor.compress(bytes(64 * 1024 * 1024 + 1))
+    with pytest.raises(DecodeError, match="larger than 67108864 bytes"):
+        compressor.decompress(bomb)
+
+
+@both
+@pytest.mark.parametrize("damage", ["empty", "cut off", "more behind", "noise"])
+def test_damaged_bytes_are_refused(compressor: Compressor, damage: str) -> None:
+    data = compressor.compress(b"the payload" * 9)
+    damaged = {"empty": b"", "cut off": data[:-3], "more behind": data + b"x", "noise": b"\xff" * 9}
+    with pytest.raises(DecodeError, match=f"not valid {compressor.name}"):
+        compressor.decompress(damaged[damage])
+
+
+@given(data=st.binary(max_size=200))
+@both
+def test_noise_raises_nothing_but_decode_errors(compressor: Compressor, data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        compressor.decompress(data)
