@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from lupa import lua51
+from tests.lua.bytecode import globals_of
 
 WORDS = r"[A-Z]{4,}"
+#: What a script finds in Redis without declaring it.
+KNOWN_GLOBALS = {
+    *("KEYS", "ARGV", "redis", "math", "string", "table"),
+    *("ipairs", "next", "pairs", "tonumber", "tostring", "type", "unpack"),
+}
+#: Arguments whose name means something else in Lua.
+LOCAL_NAMES = {"next": "next_id"}
 _KEY = re.compile(r"-- KEYS\[(\d+)\] +(\w+) +(hash|stream|zset|channel) +(\S+)$")
 _ARG = re.compile(r"-- ARGV\[(\d+)(\+?)\] +(\w+) +(int|str|id) +(.+)$")
 _REPLY = re.compile(r"-- REPLY +(\w+) +(int|str|id) +.+$")
@@ -92,7 +99,7 @@ def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
         found.append("WRITES does not agree with the flags")
     if re.search(r"\b(error|assert)\s*\(", code):
         found.append("raised errors lose their word: return redis.error_reply")
-    found += [f"writes the global {name}" for name in globals_written(body)]
+    found += _globals(body)
     return found
 
 
@@ -110,31 +117,40 @@ def _bindings(header: Header, code: str) -> list[str]:
         if numbers and max(numbers) > count:
             found.append(f"{kind}[{max(numbers)}] is not declared")
     named = header.args[:-1] if header.open_ended else header.args
-    for number, name in enumerate(named, 1):
-        pattern = rf"local [\w, ]*\b{name}\b[\w, \n]* = "
-        short = {"next": "next_id"}.get(name, name)
-        if not re.search(pattern, code) and not re.search(rf"\b{short}\b", code):
-            found.append(f"ARGV[{number}] is not bound to {name}")
+    got = _arguments_bound(code)
+    wanted = [(number, LOCAL_NAMES.get(name, name)) for number, name in enumerate(named, 1)]
+    if got != wanted:
+        found.append(f"the first lines must bind ARGV to {wanted}, not {got}")
     return found
 
 
-def globals_written(body: str) -> list[str]:
-    """Names that are assigned without being local, or Lua's complaint if it does not compile."""
-    compiles = lua51.LuaRuntime().eval("function(text) return select(2, loadstring(text)) end")
-    problem = compiles(body)
-    if problem:
-        return [str(problem)]
-    declared = set(re.findall(r"local function (\w+)", body))
-    for names in re.findall(r"local ([\w, ]+)", body):
-        declared |= {name.strip() for name in names.split(",")}
-    for names in re.findall(r"for ([\w, ]+) (?:in|=)", body):
-        declared |= {name.strip() for name in names.split(",")}
-    for names in re.findall(r"function *\w*\(([\w, ]*)\)", body):
-        declared |= {name.strip() for name in names.split(",")}
-    code = re.sub(r"--[^\n]*", "", body)
-    assigned = re.findall(r"^\s*([a-zA-Z_]\w*(?: *, *[a-zA-Z_]\w*)*) *=[^=]", code, re.M)
-    names = {name.strip() for each in assigned for name in each.split(",")}
-    return sorted(names - declared)
+def _arguments_bound(code: str) -> list[tuple[int, str]]:
+    """Number and local name of each argument, as the lines under the one for KEYS bind them."""
+    bound: list[tuple[int, str]] = []
+    for line in code.lstrip().split("\n\n")[0].splitlines()[1:]:
+        statement = re.match(r"local ([\w, ]+) = (.+)$", line)
+        if not statement:
+            break
+        names = statement[1].split(", ")
+        if spread := re.fullmatch(r"unpack\(ARGV, (\d+), (\d+)\)", statement[2]):
+            numbers = list(range(int(spread[1]), int(spread[2]) + 1))
+        else:
+            numbers = [int(each) for each in re.findall(r"\bARGV\[(\d+)\]", statement[2])]
+        if len(names) != len(numbers):
+            break
+        bound += zip(numbers, names, strict=True)
+    return bound
+
+
+def _globals(body: str) -> list[str]:
+    """What is wrong with the globals of a script, or the compiler's complaint about it."""
+    try:
+        used = globals_of(body)
+    except SyntaxError as error:
+        return [str(error)]
+    return [f"writes the global {name}" for name in sorted(used.written)] + [
+        f"reads the unknown global {name}" for name in sorted(used.read - KNOWN_GLOBALS)
+    ]
 
 
 def blocks(source: str) -> dict[str, str]:

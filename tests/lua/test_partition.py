@@ -1,35 +1,12 @@
-"""Scripts of partition scope: register, append, claim, commit, emit, attempt, seek and the rest."""
+"""The life of a partition: register, append, claim, commit, attempt, seek and the rest."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 
 from tests.lua.conftest import LOG, META, NONCE, OTHER, PRODUCERS, STATE, Raw
-
-SINK_LOG, SINK_META = (
-    LOG.replace(":orders:log", ":dead:log"),
-    META.replace(":orders:meta", ":dead:meta"),
-)
-
-
-async def refused(raw: Raw, word: str, call: Any) -> str:
-    """The call is refused with this word and has written nothing."""
-    before = await raw.dump()
-    with pytest.raises(ResponseError, match=f"^{word}( |$)") as caught:
-        await call
-    assert await raw.dump() == before
-    return str(caught.value)
-
-
-async def ready(raw: Raw, events: int = 5) -> tuple[int, list[str]]:
-    """A claimed partition with events: its epoch and their ids."""
-    await raw.register()
-    await raw.append(1, events)
-    return (await raw.claim(10))["epoch"], await raw.ids()
-
+from tests.lua.steps import ready, refused
 
 MALFORMED: list[tuple[str, int, list[str | int]]] = [
     ("agree", 1, [1, 0, "xxh64"]),
@@ -252,25 +229,6 @@ async def test_s7_a_log_that_went_back_in_time_is_noticed(raw: Raw) -> None:
     assert (found["lost"], found["exact"]) == (0, 0)
     accepted = await raw.claim(11, OTHER, accept="0")
     assert (accepted["lost"], accepted["checkpoint"], accepted["following"]) == (-1, "0-0", "5-0")
-
-
-async def emit(raw: Raw, epoch: int, prev: str, following: str, size: int = 100) -> Any:
-    keys = [LOG, META, STATE, SINK_LOG, SINK_META]
-    step: tuple[str | int, ...] = ("printer", epoch, NONCE, prev, following, 1, 0)
-    return await raw.call("emit", keys, *step, size, "refuse", 2, "msgpack", "dead")
-
-
-async def test_s5_a_dead_letter_and_its_checkpoint_land_together_or_not_at_all(raw: Raw) -> None:
-    epoch, ids = await ready(raw)
-    assert await emit(raw, epoch, "0-0", ids[0], size=3) == [1, 0]
-    assert await emit(raw, epoch, "0-0", ids[0], size=3) == [0, 0]
-    assert await raw.redis.xlen(SINK_LOG) == 1
-    await emit(raw, epoch, ids[0], ids[1], size=3)
-    await emit(raw, epoch, ids[1], ids[2], size=3)
-    said = await refused(raw, "FULL", emit(raw, epoch, ids[2], ids[3], size=3))
-    assert f"sink={SINK_LOG}" in said
-    await refused(raw, "FENCED", emit(raw, epoch + 1, ids[2], ids[3]))
-    assert await raw.lag() == 2
 
 
 @pytest.mark.parametrize(("start", "lag"), [("0", 5), ("$", 0), ("first", 5), ("third", 3)])

@@ -1,0 +1,97 @@
+"""lead, tick, roster and regrant: the leader lease, cron instants, a group looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.lua.conftest import MEMBERS, PLAN, SESSIONS, WAKE, Raw
+from tests.lua.steps import refused, repeated
+
+LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
+ROSTER = [PLAN, MEMBERS, SESSIONS]
+
+
+async def lead(raw: Raw, nonce: str, action: str = "hold") -> Any:
+    return await raw.call("lead", [LEADER], f"member-{nonce}", nonce, 5000, action)
+
+
+async def test_one_leads_and_the_others_are_told_how_long(raw: Raw) -> None:
+    assert await lead(raw, "n1") == [1, 5000]
+    before = await raw.dump()
+    leading, left = await lead(raw, "n2")
+    assert leading == 0
+    assert 0 < left <= 5000
+    assert await raw.dump() == before
+
+
+async def test_s6_giving_up_the_lead_repeats_and_only_the_leader_can(raw: Raw) -> None:
+    await lead(raw, "n1")
+    before = await raw.dump()
+    assert (await lead(raw, "n2", "leave"))[0] == 0
+    assert await raw.dump() == before
+    replies = await repeated(raw, "lead", [LEADER], "member-n1", "n1", 5000, "leave")
+    assert replies == ([0, 0], [0, 0])
+    assert (await lead(raw, "n2"))[0] == 1
+
+
+async def test_a_new_start_under_an_old_name_does_not_inherit_the_lead(raw: Raw) -> None:
+    await raw.call("lead", [LEADER], "same", "n1", 5000, "hold")
+    assert (await raw.call("lead", [LEADER], "same", "n2", 5000, "hold"))[0] == 0
+
+
+async def test_l6_an_instant_fires_for_one_of_several_and_its_repeat_writes_nothing(
+    raw: Raw,
+) -> None:
+    assert await repeated(raw, "tick", [TICKS], "t", 1000, "x") == ([1, 0], [1, 0])
+    for instant, nonce in ((1000, "y"), (999, "x")):
+        before = await raw.dump()
+        assert await raw.call("tick", [TICKS], "t", instant, nonce) == [0, 0]
+        assert await raw.dump() == before
+    assert await raw.call("tick", [TICKS], "t", 1001, "y") == [1, 0]
+    assert await raw.call("tick", [TICKS], "other", 1000, "y") == [1, 0]
+
+
+async def test_an_instant_that_is_not_due_is_not_remembered(raw: Raw) -> None:
+    verdict, wait = await raw.call("tick", [TICKS], "t", 9_000_000_000_000, "x")
+    assert (verdict, wait > 0) == (2, True)
+    assert await raw.dump() == {}
+
+
+async def test_cron_tasks_are_bounded(raw: Raw) -> None:
+    await raw.redis.hset(TICKS, mapping={f"t{number}": "1 x" for number in range(1000)})
+    said = await refused(raw, "BADARG", raw.call("tick", [TICKS], "new", 1000, "x"))
+    assert "limit=1000" in said
+    assert await raw.call("tick", [TICKS], "t0", 1000, "x") == [1, 0]
+
+
+async def test_roster_shows_members_and_grants_and_writes_nothing(raw: Raw) -> None:
+    await raw.sync("a", 1, partitions=2)
+    _, grants = await raw.sync("b", 1, partitions=2)
+    assert grants == {}
+    before = await raw.dump()
+    _, generation, session, count, *rest = await raw.call("roster", ROSTER)
+    assert await raw.dump() == before
+    assert (generation > 0, session, count) == (True, 10_000, 2)
+    members = [rest[i : i + 5] for i in range(0, 10, 5)]
+    assert [(each[0], each[2], each[4]) for each in members] == [
+        ("a", "1", "host 1 test 1"),
+        ("b", "1", "host 1 test 1"),
+    ]
+    assert all(0 < int(each[1]) <= 10_000 for each in members)
+    records = {rest[i]: rest[i + 1 : i + 3] for i in range(10, len(rest), 4)}
+    assert set(records) == {"0", "1"}
+    assert [holder for holder, _ in records.values()] == ["a", "a"]
+    assert sorted(target for _, target in records.values()) == ["a", "b"]
+
+
+async def test_roster_of_a_group_that_is_not_there_is_empty(raw: Raw) -> None:
+    assert (await raw.call("roster", ROSTER))[1:] == [0, 0, 0]
+    await refused(raw, "BADARG", raw.call("roster", ROSTER, "x"))
+    await refused(raw, "BADARG", raw.call("roster", ROSTER[:2]))
+
+
+async def test_regrant_passes_over_what_nobody_holds(raw: Raw) -> None:
+    assert await raw.call("regrant", [PLAN, WAKE], 0, 1) == 0
+    assert await raw.dump() == {}
+    await raw.sync("a", 1, partitions=2)
+    assert await repeated(raw, "regrant", [PLAN, WAKE], 0, 1, 99) == (2, 0)
