@@ -134,7 +134,7 @@ if not repeated then
   end
   epoch = string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now))
   redis.call('HSET', state, 'owner', member, 'epoch', epoch, 'nonce', nonce, 'grant', grant, 'released', '0',
-    'attempts', attempts, 'event', event, 'tenures', tenures, 'started', '')
+    'attempts', attempts, 'event', event, 'tenures', tenures, 'started', '', 'moved', string.format('%.0f', now))
 end
 if lost >= 0 and accept == string.format('%.0f', lost) then
   redis.call('HSET', state, 'checkpoint', position, 'read', position_read, 'lost', (tonumber(is[8]) or 0) + lost)

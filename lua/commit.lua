@@ -22,6 +22,11 @@
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local processor, epoch, nonce, prev, next_id, count, release = unpack(ARGV, 1, 7)
 
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+
 -- >>> ids
 local function newer(a, b)
   local a_ms, a_seq = string.match(a, '^0*(%d+)%-0*(%d+)$')
@@ -63,7 +68,7 @@ if prev ~= next_id then
   end
   redis.call('HSET', meta, 'passed:' .. processor, next_id)
   redis.call('HSET', state, 'checkpoint', next_id, 'read', read,
-    'processed', string.format('%.0f', (is[6] or 0) + count))
+    'processed', string.format('%.0f', (is[6] or 0) + count), 'moved', string.format('%.0f', now))
   if (is[8] or '0') ~= '0' or (is[9] or '0') ~= '0' or (is[10] or '') ~= '' then
     redis.call('HSET', state, 'attempts', '0', 'event', '', 'tenures', '0', 'started', '')
     redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')

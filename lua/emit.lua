@@ -28,6 +28,11 @@
 local log, meta, state, sink_log, sink_meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local processor, epoch, nonce, prev, next_id, count, release, size, policy = unpack(ARGV, 1, 9)
 
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+
 -- >>> ids
 local function newer(a, b)
   local a_ms, a_seq = string.match(a, '^0*(%d+)%-0*(%d+)$')
@@ -125,7 +130,8 @@ if moved.err then
 end
 redis.call('HSET', meta, 'passed:' .. processor, next_id)
 redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', string.format('%.0f', (is[6] or 0) + count),
-  'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'released', release)
+  'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'released', release,
+  'moved', string.format('%.0f', now))
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
 at = 10
 while at <= #ARGV do

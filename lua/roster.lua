@@ -7,7 +7,8 @@
 -- REPLY    generation  int   of the assignments
 -- REPLY    session     int   ms, the group's session length
 -- REPLY    count       int   number of members
--- REPLY    members     str   for each member: id, ms left of its session (negative if ended), call, joined at ms, description
+-- REPLY    members     str   for each member: id, ms left of its session (negative if ended), call, joined at ms, stay or retire,
+--                             description
 -- REPLY    grants      str   for each partition: number, holder, target, grant; - for nobody
 -- ERROR    BADARG      an argument is malformed
 -- WRITES   no
@@ -29,8 +30,8 @@ local reply = {now, tonumber(is[1]) or 0, tonumber(is[2]) or 0, #scores / 2}
 for i = 1, #scores, 2 do
   local left = math.min(scores[i + 1] - now, tonumber(is[3]) or 0)
   local record = redis.call('HGET', members, scores[i]) or ''
-  local call, joined, description = string.match(record, '^%S+ %S+ (%d+) (%d+) (.*)$')
-  for _, value in ipairs({scores[i], string.format('%.0f', left), call or '0', joined or '0', description or ''}) do
+  local call, joined, action, description = string.match(record, '^%S+ %S+ (%d+) (%d+) (%S+) (.*)$')
+  for _, value in ipairs({scores[i], string.format('%.0f', left), call or '0', joined or '0', action or '-', description or ''}) do
     reply[#reply + 1] = value
   end
 end

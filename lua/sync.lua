@@ -11,7 +11,7 @@
 -- ARGV[5]   member       str   id of the member
 -- ARGV[6]   incarnation  str   random, one for each start of the member
 -- ARGV[7]   call         int   1 to join, then rising with every call
--- ARGV[8]   action       str   stay or leave
+-- ARGV[8]   action       str   stay; retire (give back what is held, take nothing more); or leave
 -- ARGV[9]   description  str   host pid language version, for people
 -- ARGV[10]  holding      int   number of partitions held
 -- ARGV[11+] rest         int   for each held: partition, grant; for each let go: partition, grant, grant seen or 0
@@ -48,7 +48,7 @@ elseif not string.match(member, '^[%w_.-]+$') or #member > 200 or not string.mat
   return redis.error_reply('BADARG field=member')
 elseif not call or call < 1 or call % 1 ~= 0 then
   return redis.error_reply('BADARG field=call')
-elseif action ~= 'stay' and action ~= 'leave' then
+elseif action ~= 'stay' and action ~= 'retire' and action ~= 'leave' then
   return redis.error_reply('BADARG field=action')
 elseif not holding or holding < 0 or #ARGV < 10 + 2 * holding or (#ARGV - 10 - 2 * holding) % 3 ~= 0 then
   return redis.error_reply('BADARG field=holding')
@@ -68,11 +68,11 @@ local function answer(known_call, text)
   return reply
 end
 
--- Who calls? A member's record is "incarnation previous call joined description".
+-- Who calls? A member's record is "incarnation previous call joined action description".
 local record = redis.call('HGET', members, member)
-local stored, previous, last_call, joined
+local stored, previous, last_call, joined, last_action
 if record then
-  stored, previous, last_call, joined = string.match(record, '^(%S+) (%S+) (%d+) (%d+)')
+  stored, previous, last_call, joined, last_action = string.match(record, '^(%S+) (%S+) (%d+) (%d+) (%S+)')
   if stored == incarnation then
     if call <= tonumber(last_call) then return answer(tonumber(last_call), is[5]) end
   elseif incarnation == previous or call > 1 then
@@ -93,11 +93,11 @@ end
 if not known then is[3] = tostring(session) end
 local function renew()
   redis.call('ZADD', sessions, string.format('%.0f', now + tonumber(is[3])), member)
-  redis.call('HSET', members, member, string.format('%s %s %.0f %.0f %s', incarnation,
-    known and previous or stored or '-', call, known and joined or now, description))
+  redis.call('HSET', members, member, string.format('%s %s %.0f %.0f %s %s', incarnation,
+    known and previous or stored or '-', call, known and joined or now, action, description))
 end
 local expired = redis.call('ZRANGEBYSCORE', sessions, '-inf', string.format('%.0f', now), 'LIMIT', 0, 1000)
-if known and action == 'stay' and #ARGV == 10 + 2 * holding and (due == 0 or now < due)
+if known and action == last_action and #ARGV == 10 + 2 * holding and (due == 0 or now < due)
     and (#expired == 0 or (#expired == 1 and expired[1] == member)) then
   renew()
   return answer(call, is[5])
@@ -130,12 +130,6 @@ for _, gone in ipairs(expired) do
     redis.call('HDEL', members, gone)
   end
 end
-local tombstones = redis.call('HGETALL', members)
-for i = 1, #tombstones, 2 do
-  local until_ms = string.match(tombstones[i], '^left:') and string.match(tombstones[i + 1], ' (%d+)$')
-  if until_ms and tonumber(until_ms) < now then redis.call('HDEL', members, tombstones[i]) end
-end
-local live, order = {}, {}
 if action == 'leave' then
   redis.call('ZREM', sessions, member)
   redis.call('HDEL', members, member)
@@ -144,9 +138,20 @@ else
   renew()
   redis.call('HDEL', members, 'left:' .. member)
 end
+local retiring, records = {}, redis.call('HGETALL', members)
+for i = 1, #records, 2 do
+  local name, text = records[i], records[i + 1]
+  local left_until = string.match(name, '^left:') and string.match(text, ' (%d+)$')
+  if left_until and tonumber(left_until) < now then redis.call('HDEL', members, name) end
+  retiring[name] = string.match(text, '^%S+ %S+ %d+ %d+ (%S+)') == 'retire'
+end
+local live, stays, order = {}, {}, {}
 for _, each in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
   live[each] = true
-  order[#order + 1] = each
+  if not retiring[each] then
+    stays[each] = true
+    order[#order + 1] = each
+  end
 end
 table.sort(order)
 
@@ -163,16 +168,16 @@ if not known then
   for i = 11, 10 + 2 * holding, 2 do
     local p, g = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
     counter = math.max(counter, g)
-    if holder[p] == '-' and grant[p] < g and call > 1 and action == 'stay' then
+    if holder[p] == '-' and grant[p] < g and call > 1 and action ~= 'leave' then
       holder[p], grant[p] = member, g
-      if not live[target[p]] then target[p] = member end
+      if not stays[target[p]] then target[p] = member end
     end
   end
 end
 local free = false
 for p = 0, partitions - 1 do
   if not live[holder[p]] or (holder[p] == member and not known and call == 1) then holder[p] = '-' end
-  if not live[target[p]] then target[p] = live[holder[p]] and holder[p] or '-' end
+  if not stays[target[p]] then target[p] = stays[holder[p]] and holder[p] or '-' end
   free = free or target[p] == '-'
 end
 
@@ -265,4 +270,4 @@ redis.call('HSET', plan, 'generation', generation, 'partitions', partitions, 'se
   'collecting', string.format('%.0f', collecting))
 changed[member] = nil
 if next(changed) then redis.call('PUBLISH', wake, generation) end
-return answer(call, action == 'stay' and texts[member] or '')
+return answer(call, action ~= 'leave' and texts[member] or '')

@@ -156,11 +156,18 @@ async def skip(
 
 
 async def remove(scripts: Scripts, processor: Processor) -> None:
-    """End the registration on every partition, with the position, and forget the group."""
+    """End the registration on every partition, with the position, and forget the group.
+
+    Workers that still run it find out when they claim anew, and end.
+    """
     for p in range(processor.stream.partition_count):
         await scripts.call(protocol.remove(processor.place(p)))
     group = processor.group
-    await scripts.client.unlink(keys.plan(group), keys.members(group), keys.sessions(group))
+    roster = protocol.read_roster(await scripts.call(protocol.roster(group)))
+    if any(member.left_ms > 0 for member in roster.members):
+        await _regrant(scripts, processor)
+    else:
+        await scripts.client.unlink(keys.plan(group), keys.members(group), keys.sessions(group))
     await scripts.client.hdel(
         keys.processors(processor.app), f"{processor.stream.name}@{processor.name}"
     )

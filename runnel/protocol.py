@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from runnel import keys
 from runnel.scripts import PROTOCOL, Arg, Call
@@ -251,6 +251,10 @@ def read_describe(reply: Sequence[Any]) -> dict[str, str]:
 # Group scope
 
 
+#: What a member wants: to stay, to take nothing more and give back what it holds, or to leave.
+Action = Literal["stay", "retire", "leave"]
+
+
 @dataclass(frozen=True, slots=True)
 class LetGo:
     """A partition given back: under which grant, and the grant seen there if that was stale."""
@@ -266,7 +270,7 @@ def sync(
     times: tuple[int, int, int],
     member: tuple[str, str, str],
     call: int,
-    leave: bool,
+    action: Action,
     held: Iterable[tuple[int, int]],
     let_go: Iterable[LetGo],
 ) -> Call:
@@ -280,7 +284,7 @@ def sync(
         member[0],
         member[1],
         call,
-        "leave" if leave else "stay",
+        action,
         member[2],
         len(pairs) // 2,
         *pairs,
@@ -335,6 +339,7 @@ class Member:
     left_ms: int
     call: int
     joined_ms: int
+    action: str
     description: str
 
 
@@ -363,10 +368,10 @@ def read_roster(reply: Sequence[Any]) -> Roster:
     values = [text(each) for each in reply]
     count = int(float(values[3]))
     members = tuple(
-        Member(v[0], int(v[1]), int(v[2]), int(v[3]), v[4])
-        for v in (values[4 + 5 * i : 9 + 5 * i] for i in range(count))
+        Member(v[0], int(v[1]), int(v[2]), int(v[3]), v[4], v[5])
+        for v in (values[4 + 6 * i : 10 + 6 * i] for i in range(count))
     )
-    rest = values[4 + 5 * count :]
+    rest = values[4 + 6 * count :]
     assignments = tuple(
         Assignment(int(v[0]), _somebody(v[1]), _somebody(v[2]), int(v[3]))
         for v in (rest[i : i + 4] for i in range(0, len(rest), 4))

@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from runnel.protocol import Claimed, Step, Token
 
 #: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
 RECORD_AFTER = 3
 
-#: A raw event: its id, and its fields and values in turn.
-Raw = tuple[str, Sequence[bytes]]
+#: A raw event as it comes off the wire: its id, and a list of its fields and values in turn.
+Raw = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to read next: entries behind `cursor`, and whether to look at the one there."""
+    """What to read next: entries behind `cursor`. `look` asks for a look at the entry there in the
+    same round trip; without it the look may come later, before anything read is committed."""
 
     cursor: str
     look: bool
@@ -37,57 +39,99 @@ class Lane:
         self.token = token
         self.checkpoint = claimed.checkpoint
         self.processed = claimed.processed
+        #: How often the event with the id `event` has failed.
         self.attempts = claimed.attempts
-        self.event = claimed.event
+        self.event = claimed.event.encode()
         #: Workers have died here: for this tenure events go out one by one, each with its start
         #: recorded and its end committed before the next, so that no innocent one is blamed.
         self.recorded = claimed.tenures >= RECORD_AFTER or claimed.attempts > 0
         #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
-        self.parked = claimed.quarantined or claimed.paused
+        self.parked = False
         #: Wanted elsewhere: nothing more is handed out, then the lease is released.
         self.draining = False
-        #: The handler is not running and will not start again under this token.
-        self.idle = self.parked
         #: The token is spent: released, or fenced by another.
         self.over = False
+        #: May events be handed out? Once closed, a lane stays closed.
+        self.open = True
+        #: The handler is not running and will not start again under this token.
+        self.idle = False
+        #: It is known to have something to commit.
+        self.marked = False
+        #: A read for it is under way.
+        self.awaited = False
         self.buffer: deque[Raw] = deque()
-        self.in_hand: list[Raw] = []
+        self.in_hand: Sequence[Raw] = ()
         #: Events up to this id are handed out one at a time, to find the one that fails.
-        self.isolate_until: str | None = None
+        self.isolate_until: bytes | None = None
+        #: A cursor behind which events were read before anybody looked whether its entry was
+        #: there: until then nothing is committed.
+        self.doubt: str | None = None
+        #: The next read is to look at the cursor: there is much to read, or reason to worry.
+        self.look_next = True
         self._cursor = claimed.checkpoint
         self._anchored = claimed.anchored
         self._following = claimed.following
-        self._done = claimed.checkpoint
+        self._done = claimed.checkpoint.encode()
         self._done_count = 0
         self._in_flight: Step | None = None
+        if claimed.quarantined or claimed.paused:
+            self.park()
+            self.idle = True
+
+    # Closing
+
+    def park(self) -> None:
+        """Hand out nothing more: the partition is quarantined or paused."""
+        self.parked, self.open = True, False
+
+    def drain(self) -> None:
+        """Hand out nothing more, and release once all is committed."""
+        self.draining, self.open = True, False
+
+    def end(self) -> None:
+        """The token is spent: nothing more can be written under it."""
+        self.over, self.open = True, False
 
     # Reading
 
     def wants(self, prefetch: int) -> Wanted | None:
         """What to read, or None while there is enough in the buffer or nothing is handed out."""
-        if self.draining or self.parked or self.over or len(self.buffer) * 2 > prefetch:
+        if not self.open or len(self.buffer) * 2 > prefetch:
             return None
-        return Wanted(self._cursor, self._anchored)
+        return Wanted(self._cursor, self._anchored and (self.look_next or not self.at_rest))
 
-    def read(self, asked: Wanted, entries: Sequence[Raw], anchor: bool) -> bool:
-        """Take in what a read brought; `anchor` says if the entry at the cursor was there.
+    def read(self, asked: Wanted, entries: Sequence[Raw], anchor: bool, full: bool = False) -> bool:
+        """Take in what a read brought; `anchor` says if the entry at the cursor was seen, `full`
+        that there may be more.
 
         Returns False, and takes in nothing, if entries behind the cursor may have been lost:
         then the partition must be claimed again, which counts the loss.
         """
         if asked.cursor != self._cursor:
             return True  # Rewound meanwhile: this read is of no use, the next one will be.
-        if asked.look and not anchor:
-            return False
+        if asked.look:
+            if not anchor:
+                return False
+            self.look_next = False
         if not entries:
             return True
-        if not asked.look and self._following and entries[0][0] != self._following:
+        if self._anchored:
+            if not asked.look:
+                self.doubt = asked.cursor  # All before it was committed when this was asked for.
+        elif self._following and entries[0][0].decode() != self._following:
             return False
         self.buffer.extend(entries)
-        self._cursor = entries[-1][0]
+        self._cursor = entries[-1][0].decode()
         self._anchored = True
         self._following = ""
+        self.look_next = full
         return True
+
+    def looked(self, doubt: str, there: bool) -> bool:
+        """Take in a look at the entry of a doubt. Returns False if it was gone."""
+        if there and doubt == self.doubt:
+            self.doubt = None
+        return there
 
     def reclaimed(self, claimed: Claimed, asked_at: str) -> None:
         """Go on from a repeated claim, after a loss was found and accepted or proved none.
@@ -95,8 +139,10 @@ class Lane:
         `asked_at` is the checkpoint when it was sent. What was read stays: it was there. Only if
         nothing moved meanwhile does the answer say where to go on.
         """
+        self.doubt = None
         if self.at_rest and self.checkpoint == asked_at:
-            self.checkpoint = self._done = self._cursor = claimed.checkpoint
+            self.checkpoint = self._cursor = claimed.checkpoint
+            self._done = claimed.checkpoint.encode()
             self._anchored, self._following = claimed.anchored, claimed.following
         else:
             self._anchored, self._following = False, ""
@@ -109,35 +155,37 @@ class Lane:
     # Handing out
 
     @property
-    def open(self) -> bool:
-        """May events be handed out?"""
-        return not (self.draining or self.parked or self.over)
+    def careful(self) -> bool:
+        """Does the next event need more than to be handed out?"""
+        return self.recorded or self.attempts > 0 or self.isolate_until is not None
 
-    def hand_out(self, limit: int) -> list[Raw]:
+    def hand_out(self, limit: int) -> Sequence[Raw]:
         """Give out up to `limit` buffered events; they are in hand until `finish` or `rewind`."""
         if self.recorded or self.isolate_until is not None:
             limit = 1
-        self.in_hand = [self.buffer.popleft() for _ in range(min(limit, len(self.buffer)))]
+        buffer = self.buffer
+        self.in_hand = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
         return self.in_hand
 
     def finish(self) -> bool:
         """The events in hand are done. Returns True if there is something to commit."""
-        if self.in_hand:
-            self._done = self.in_hand[-1][0]
-            self._done_count += len(self.in_hand)
+        hand = self.in_hand
+        if hand:
+            self._done = hand[-1][0]
+            self._done_count += len(hand)
+            self.in_hand = ()
             if self.isolate_until is not None and self._done == self.isolate_until:
                 self.isolate_until = None
             if self.attempts:
-                self.attempts, self.event = 0, ""
-            self.in_hand = []
+                self.attempts, self.event = 0, b""
         return not self.clean
 
     def rewind(self) -> None:
         """The events in hand were not finished: the next one handed out is the first of them."""
         self.buffer.extendleft(reversed(self.in_hand))
-        self.in_hand = []
+        self.in_hand = ()
 
-    def failed(self, event: str) -> int:
+    def failed(self, event: bytes) -> int:
         """Count a failure of `event`. Returns how often it has failed now."""
         self.attempts = self.attempts + 1 if event == self.event else 1
         self.event = event
@@ -148,7 +196,7 @@ class Lane:
     @property
     def clean(self) -> bool:
         """Is everything finished also committed?"""
-        return self._in_flight is None and self._done == self.checkpoint
+        return self._in_flight is None and not self._done_count
 
     def next_commit(self) -> Step | None:
         """The commit to send now, if any; the same one again until `committed` is told."""
@@ -156,9 +204,11 @@ class Lane:
             return None
         if self._in_flight is None:
             release = self.draining and self.idle
-            if self._done == self.checkpoint and not release:
+            if self.doubt is not None or not (self._done_count or release):
                 return None
-            self._in_flight = Step(self.checkpoint, self._done, self._done_count, release)
+            self._in_flight = Step(
+                self.checkpoint, self._done.decode(), self._done_count, release=release
+            )
         return self._in_flight
 
     def committed(self, step: Step) -> None:
@@ -168,14 +218,14 @@ class Lane:
         self._done_count -= step.count
         self._in_flight = None
         if step.release:
-            self.over = True
+            self.end()
 
     def set_aside(self) -> Step:
         """The move of the checkpoint over the event in hand, when it is given up.
 
         Only when `clean`: it goes out alone, together with its dead letter.
         """
-        return Step(self.checkpoint, self.in_hand[0][0], 1)
+        return Step(self.checkpoint, self.in_hand[0][0].decode(), 1)
 
     def finish_aside(self, step: Step) -> None:
         """The event in hand was given up, and Redis has moved the checkpoint over it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from runnel import protocol
-from runnel.protocol import Grant, LetGo, Synced
+from runnel.protocol import Action, Grant, LetGo, Synced
 from runnel.scripts import Call
 
 
@@ -54,7 +54,7 @@ class Membership:
         """Is there anything that the group does not know yet?"""
         return bool(self._let_go)
 
-    def next_call(self, leave: bool = False) -> tuple[int, Call]:
+    def next_call(self, action: Action = "stay") -> tuple[int, Call]:
         """The next call and its number."""
         self._call += 1
         call = protocol.sync(
@@ -63,7 +63,7 @@ class Membership:
             self.times,
             self.member,
             self._call,
-            leave,
+            action,
             self._held.items(),
             self._let_go.values(),
         )

@@ -13,8 +13,9 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     A cancellation that arrives just as redis-py has a reply at hand is swallowed there, so once is
     not enough.
     """
-    pending = {task for task in tasks if not task.done()}
+    pending = [task for task in tasks if not task.done()]
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.1)
+        await asyncio.wait(pending, timeout=0.1)
+        pending = [task for task in pending if not task.done()]

@@ -6,39 +6,49 @@ import asyncio
 import logging
 import secrets
 import threading
-import time
+from collections.abc import Coroutine
+from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from runnel import keys, protocol
-from runnel.connection import connect, connect_sync
 from runnel.core.lane import Lane
 from runnel.core.membership import Membership
-from runnel.errors import Gone, ProtocolError, Stale, Unregistered
+from runnel.errors import Gone, ProtocolError, RunnelError, Stale, Unregistered
+from runnel.events import Lease
 from runnel.processor import Processor
 from runnel.protocol import Claimed, Grant, Synced, Token
-from runnel.registry import announce_processor
-from runnel.scripts import Scripts
+from runnel.session import Session
 from runnel.settings import Settings
-from runnel.worker.committer import Committer
 from runnel.worker.ending import end
-from runnel.worker.lease import Lease
-from runnel.worker.reader import BLOCK_MS, Reader
+from runnel.worker.link import Link
+from runnel.worker.pump import Pump
 from runnel.worker.runner import Halted, Runner
-from runnel.worker.voucher import Voucher
 
 logger = logging.getLogger("runnel.worker")
 
 
+_REMOVED = (
+    "processor {} was removed while this worker ran it: its position is gone, and a worker that "
+    "starts with it registers it anew, from its start"
+)
+
+
+class Removed(RunnelError):
+    """An operator has removed the processor while this worker ran it."""
+
+
 class Group:
-    """A membership and the partitions held under it."""
+    """A membership and the partitions held under it.
+
+    `member` is the member's id and a description of the worker for people.
+    """
 
     def __init__(
-        self, processor: Processor, settings: Settings, scripts: Scripts, member: tuple[str, str]
+        self, processor: Processor, settings: Settings, link: Link, member: tuple[str, str]
     ) -> None:
         self.processor = processor
-        self._settings = settings
-        self._scripts = scripts
+        self._link = link
         times = tuple(
             round(seconds * 1000)
             for seconds in (settings.session, settings.drain, settings.collect)
@@ -50,27 +60,21 @@ class Group:
             (times[0], times[1], times[2]),
             (member[0], secrets.token_hex(8), member[1]),
         )
-        #: Guards the membership: the vouching thread makes calls from it too.
-        self.lock = threading.Lock()
-        #: Monotonic time at which the session may have ended.
-        self.session_ends = 0.0
+        #: Guards the membership: a thread may `vouch`.
+        self._lock = threading.Lock()
+        self._session = Session(link.clock)
+        #: When the event loop was last seen running.
+        self._alive_at = link.clock()
         self.leases: dict[int, Lease] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._claims: set[asyncio.Task[None]] = set()
+        self._claims: dict[asyncio.Task[None], None] = {}
         #: Partition -> events processed when its counts were last found to agree.
         self._counted: dict[int, int] = {}
         self._sync_now = asyncio.Event()
-        self._vouched = asyncio.Event()
         self._leaving = False
-        self._halted = asyncio.Event()
-        self.failure: Halted | None = None
-        #: Monotonic time at which the event loop was last seen running.
-        self._alive_at = time.monotonic()
-        self._committer = Committer(processor, scripts, self._settled)
-        self._blocking = connect(settings.redis_url, BLOCK_MS / 1000 + 5)
-        self._reader = Reader(
-            processor, self._blocking, scripts.client, self._arrived, self._suspected
-        )
+        self._failed = asyncio.Event()
+        self._failure: Halted | Removed | None = None
+        self._pump = Pump(processor, link, self._stirred, self._suspected)
 
     # Life
 
@@ -81,51 +85,53 @@ class Group:
             protocol.register(self.processor.place(p), stream.agreement, self.processor.start)
             for p in range(stream.partition_count)
         ]
-        for reply in await self._scripts.call_all(calls):
+        for reply in await self._link.call_all(calls):
             if isinstance(reply, Exception):
                 raise reply
 
     async def run(self, stop: asyncio.Event, grace: float) -> None:
         """Work until `stop` is set or an event halts the worker; then hand everything back.
 
-        Raises Halted, Mismatch.
+        `grace` is the seconds that events in hand may take then. Raises Halted, Removed, Mismatch,
+        Replaced.
         """
-        services = (self._committer.run, self._reader.run, self._listen, self._heartbeat)
+        services = (self._pump.run, self._listen, self._heartbeat)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(service()) for service in services]
-            voucher = Voucher(self._settings, self._vouch, lambda: self._alive_at)
-            voucher.start()
+            stopping = asyncio.create_task(stop.wait())
+            failing = asyncio.create_task(self._failed.wait())
             try:
-                stopping = asyncio.create_task(stop.wait())
-                halting = asyncio.create_task(self._halted.wait())
-                await asyncio.wait((stopping, halting), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
                 await self._leave(grace)
             finally:
-                voucher.stop()
-                await end((stopping, halting, *tasks))
-        if self.failure is not None:
-            raise self.failure
+                await end((stopping, failing, *tasks))
+        if self._failure is not None:
+            raise self._failure
 
     async def _leave(self, grace: float) -> None:
-        """Finish what is in hand, commit, release, leave the group."""
+        """Finish what is in hand, commit, release, leave the group.
+
+        The heartbeat goes on meanwhile: each partition goes to another member as soon as it is
+        free.
+        """
         self._leaving = True
+        self._sync_now.set()
         for lease in list(self.leases.values()):
             self._drain(lease)
-        running = list(self._tasks.values())
+        running = [*self._claims, *self._tasks.values()]
         if running:
             _, late = await asyncio.wait(running, timeout=grace)
             if late:
                 logger.warning("%d partitions were not finished within the grace", len(late))
                 await end(late)
         try:
-            await self._sync(leave=True)
+            await self._sync("leave")
         except (RedisError, OSError, ProtocolError) as error:
             logger.warning("could not say goodbye to the group: %s", error)
 
     async def close(self) -> None:
-        """Close the connections of its own."""
+        """End what still runs."""
         await end((*self._tasks.values(), *self._claims))
-        await self._blocking.aclose()
 
     # Membership
 
@@ -133,10 +139,9 @@ class Group:
         pause = 0.1
         while True:
             self._sync_now.clear()
-            self._alive_at = time.monotonic()
-            wait: float
+            self._alive_at = self._link.clock()
             try:
-                synced = await self._sync()
+                synced = await self._sync("retire" if self._leaving else "stay")
                 wait = synced.session_ms / 3000
                 if synced.again_ms is not None:
                     wait = min(wait, synced.again_ms / 1000 + 0.005)
@@ -148,8 +153,6 @@ class Group:
                 wait, pause = pause, min(pause * 2, 1.0)
                 self._sync_now.clear()
             self._count_at_rest()
-            if time.monotonic() >= self.session_ends:
-                self._vouched.clear()
             if wait > 0:
                 try:
                     async with asyncio.timeout(wait):
@@ -166,52 +169,42 @@ class Group:
                 self._counted[lane.partition] = lane.processed
                 self._suspected(lane)
 
-    async def _sync(self, leave: bool = False) -> Synced:
-        with self.lock:
+    async def _sync(self, action: protocol.Action) -> Synced:
+        with self._lock:
             reported = self.membership.reported()
-            number, call = self.membership.next_call(leave)
-        before = time.monotonic()
-        synced = protocol.read_sync(await self._scripts.call(call))
-        with self.lock:
+            number, call = self.membership.next_call(action)
+        before = self._link.clock()
+        synced = protocol.read_sync(await self._link.call(call))
+        with self._lock:
             orders = self.membership.replied(number, reported, synced)
-        self.session_ends = before + synced.session_ms / 1000
-        self._vouched.set()
-        if not leave:
-            for partition in orders.drain:
-                if lease := self.leases.get(partition):
-                    self._drain(lease)
-                else:
-                    self._let_go(partition, self.membership.held[partition])
-            for grant in orders.claim:
-                task = asyncio.create_task(self._claim(grant))
-                self._claims.add(task)
-                task.add_done_callback(self._claims.discard)
+        self._session.renew(before + synced.session_ms / 1000)
+        for partition in orders.drain:
+            if lease := self.leases.get(partition):
+                self._drain(lease)
+            else:
+                self._let_go(partition, self.membership.held[partition])
+        for grant in orders.claim:
+            if self._leaving:
+                self._let_go(grant.partition, grant.number)
+            else:
+                self._spawn(self._claim(grant))
         return synced
 
-    def _vouch(self) -> None:
+    def silence(self) -> float:
+        """Seconds for which the event loop has not run the heartbeat."""
+        return self._link.clock() - self._alive_at
+
+    def vouch(self) -> None:
         """Heartbeat from a thread while user code blocks the event loop. Takes no orders."""
-        with self.lock:
-            _, call = self.membership.next_call()
-        before = time.monotonic()
-        with connect_sync(self._settings.redis_url) as client:
-            reply = client.execute_command(*call.command())
-        self.session_ends = before + protocol.read_sync(reply).session_ms / 1000
+        with self._lock:
+            _, call = self.membership.next_call("retire" if self._leaving else "stay")
+        before = self._link.clock()
+        reply = self._link.vouch(call)
+        self._session.ends = before + protocol.read_sync(reply).session_ms / 1000
 
     async def _listen(self) -> None:
         """Sync at once when the group says that something changed. Only a hint: heartbeats do."""
-        channel = keys.wake(self.processor.group)
-        while True:
-            client = connect(self._settings.redis_url, None)
-            try:
-                async with client.pubsub() as pubsub:
-                    await pubsub.subscribe(channel)
-                    async for _ in pubsub.listen():
-                        self._sync_now.set()
-            except (RedisError, OSError) as error:
-                logger.debug("wake-up channel lost: %s", error)
-                await asyncio.sleep(1.0)
-            finally:
-                await client.aclose()
+        await self._link.listen(keys.wake(self.processor.group), self._sync_now.set)
 
     # Partitions
 
@@ -226,18 +219,27 @@ class Group:
             self._let_go(grant.partition, grant.number, int(error.details.get("seen", "0")))
             return
         except (RedisError, OSError, ProtocolError) as error:
+            if isinstance(error, Unregistered):
+                self._fail(Removed(_REMOVED.format(self.processor.name)))
             logger.warning("could not claim partition %d: %s", grant.partition, error)
-            with self.lock:
+            with self._lock:
                 self.membership.claim_again(grant.partition, grant.number)
             return
-        if self._leaving:
-            return
-        with self.lock:
+        with self._lock:
             self.membership.claimed(grant.partition, grant.number)
         lane = Lane(grant.partition, grant.number, Token(claimed.epoch, nonce), claimed)
         lease = Lease(
-            lane, self.processor, self._scripts, self._committer, self._reader.poke, self._vouched
+            lane,
+            commit_each=self.processor.commit == "each",
+            prefetch=self.processor.prefetch,
+            retries=self.processor.retries,
+            session=self._session,
+            mark=self._pump.mark,
+            poke=self._pump.poke,
+            record_start=self._record_start,
         )
+        if self._leaving:
+            lane.drain()
         self.leases[grant.partition] = lease
         self._tasks[grant.partition] = asyncio.create_task(self._work(lease))
         self._read_lanes()
@@ -256,13 +258,13 @@ class Group:
         while True:
             call = protocol.claim(place, agreement, self._member, grant, nonce, accept)
             try:
-                claimed = protocol.read_claim(await self._scripts.call(call))
+                claimed = protocol.read_claim(await self._link.call(call))
             except (Gone, Unregistered) as error:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
                 logger.error("partition %d has lost keys, making them anew: %s", partition, error)
-                await self._scripts.call(protocol.register(place, agreement, self.processor.start))
-                await announce_processor(self._scripts, self.processor)
+                await self._link.call(protocol.register(place, agreement, self.processor.start))
+                await self._link.announce(self.processor)
                 continue
             if claimed.lost is None:
                 return claimed
@@ -281,64 +283,78 @@ class Group:
         """Run the handler; then wait until the lease is given back."""
         lane = lease.lane
         try:
-            await Runner(lease, self.processor, self._scripts).run()
+            await Runner(lease, self.processor, self._link).run()
             while not lane.over:
                 if lane.draining:
-                    self._committer.mark(lane)
+                    self._pump.mark(lane)
                 lease.changed.clear()
                 await lease.changed.wait()
         except Halted as halted:
-            self.failure = self.failure or halted
-            self._halted.set()
+            self._fail(halted)
             await lease.flush()
         finally:
-            lane.over = True
+            lane.end()
             if self.leases.get(lane.partition) is lease:
                 del self.leases[lane.partition]
                 del self._tasks[lane.partition]
                 self._read_lanes()
             self._let_go(lane.partition, lane.grant)
 
+    def _fail(self, failure: Halted | Removed) -> None:
+        self._failure = self._failure or failure
+        self._failed.set()
+
+    async def _record_start(self, lane: Lane, event: str) -> None:
+        attempts = lane.attempts if lane.event == event.encode() else 0
+        place = self.processor.place(lane.partition)
+        await self._link.call(protocol.attempt(place, lane.token, "start", event, attempts))
+
     def _drain(self, lease: Lease) -> None:
-        lease.lane.draining = True
+        lease.lane.drain()
         lease.changed.set()
 
     def _let_go(self, partition: int, grant: int, seen: int = 0) -> None:
-        with self.lock:
+        with self._lock:
             self.membership.let_go(partition, grant, seen)
         self._sync_now.set()
 
     def _read_lanes(self) -> None:
-        self._reader.set_lanes(lease.lane for lease in self.leases.values())
+        self._pump.set_lanes(lease.lane for lease in self.leases.values())
 
     def _lease_of(self, lane: Lane) -> Lease | None:
         lease = self.leases.get(lane.partition)
         return lease if lease is not None and lease.lane is lane else None
 
-    def _settled(self, lane: Lane) -> None:
+    def _stirred(self, lane: Lane) -> None:
         if lease := self._lease_of(lane):
             lease.changed.set()
-
-    _arrived = _settled
 
     def _suspected(self, lane: Lane) -> None:
         """The log may have lost events: claim again under the same token, which tells."""
         if lease := self._lease_of(lane):
-            task = asyncio.create_task(self._claim_anew(lease))
-            self._claims.add(task)
-            task.add_done_callback(self._claims.discard)
+            self._spawn(self._claim_anew(lease))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._claims[task] = None
+        task.add_done_callback(self._claims.pop)
 
     async def _claim_anew(self, lease: Lease) -> None:
         lane = lease.lane
-        await lease.flush()
+        if lane.doubt is None:
+            await lease.flush()
         asked_at = lane.checkpoint
         try:
             claimed = await self._claim_with(lane.partition, lane.grant, lane.token.nonce)
             lane.reclaimed(claimed, asked_at)
         except ProtocolError as error:
             logger.warning("partition %d: %s", lane.partition, error)
-            lane.over = True
+            lane.end()
         except (RedisError, OSError) as error:
             logger.warning("partition %d: %s", lane.partition, error)
+            if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
+                lane.end()
+        else:
+            self._pump.mark(lane)
         lease.changed.set()
-        self._reader.poke()
+        self._pump.poke(lane)

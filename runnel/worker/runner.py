@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 from runnel import protocol
 from runnel.core.lane import Raw
 from runnel.errors import DecodeError, Full, ProtocolError, RunnelError
-from runnel.events import Events
+from runnel.events import Events, Lease, WorkerDied
 from runnel.middleware import DeadLetter
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.scripts import Call, Scripts
-from runnel.worker.lease import Lease, WorkerDied
+from runnel.scripts import Call
+from runnel.worker.link import Link
 
 logger = logging.getLogger("runnel.worker")
 
@@ -53,11 +53,11 @@ def decide(error: BaseException, in_hand: int, attempts: int, retries: int) -> D
 class Runner:
     """Keeps the handler of one partition running until the partition is drained."""
 
-    def __init__(self, lease: Lease, processor: Processor, scripts: Scripts) -> None:
+    def __init__(self, lease: Lease, processor: Processor, link: Link) -> None:
         self._lease = lease
         self._lane = lease.lane
         self._processor = processor
-        self._scripts = scripts
+        self._link = link
         self._barren = 0
 
     async def run(self) -> None:
@@ -67,7 +67,7 @@ class Runner:
                 await self._run_once()
         except ProtocolError as refusal:
             logger.warning("partition %d: %s", self._lane.partition, refusal)
-            self._lane.over = True
+            self._lane.end()
         finally:
             self._lane.rewind()
             self._lane.idle = True
@@ -96,18 +96,19 @@ class Runner:
             await self._failed_before_any(error)
             return
         batch, event = list(lane.in_hand), lane.in_hand[0][0]
+        event_id = event.decode()
         attempts = lane.failed(event)
         decision = decide(error, len(batch), attempts, processor.retries)
         logger.error(
             "processor %s, partition %d, event %s failed (attempt %d): %s",
             processor.name,
             lane.partition,
-            event,
+            event_id,
             attempts,
             decision.value,
             exc_info=error,
         )
-        await self._record("failure", event, attempts, error)
+        await self._record("failure", event_id, attempts, error)
         if decision is Decision.GIVE_UP:
             await self._give_up(batch[0], attempts, error)
             return
@@ -140,17 +141,17 @@ class Runner:
         if policy is ExceptionPolicy.HALT:
             raise Halted(
                 f"processor {self._processor.name}, partition {self._lane.partition}: event "
-                f"{raw[0]} failed {attempts} times: {type(error).__name__}: {error}"
+                f"{raw[0].decode()} failed {attempts} times: {type(error).__name__}: {error}"
             ) from error
         if policy is ExceptionPolicy.QUARANTINE:
             self._lane.rewind()
-            await self._quarantine(raw[0], attempts, error)
+            await self._quarantine(raw[0].decode(), attempts, error)
         else:
             await self._set_aside(raw, attempts, error)
 
     async def _quarantine(self, event: str, attempts: int, error: Exception) -> None:
         await self._record("quarantine", event, attempts, error)
-        self._lane.parked = True
+        self._lane.park()
         logger.error(
             "processor %s: partition %d is quarantined; `runnel processor resume` ends it",
             self._processor.name,
@@ -172,7 +173,7 @@ class Runner:
                 stream=processor.stream.name,
                 processor=processor.name,
                 partition=lane.partition,
-                event=raw[0],
+                event=raw[0].decode(),
                 attempts=attempts,
                 error_type=type(error).__name__,
                 error_message=str(error)[:1000],
@@ -203,7 +204,7 @@ class Runner:
         """
         for attempt in range(1, 1_000_000):
             try:
-                await self._scripts.call(call)
+                await self._link.call(call)
                 return True
             except Full as error:
                 logger.error("dead letters have no room, waiting: %s", error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 from redis.exceptions import RedisError
@@ -17,18 +16,18 @@ logger = logging.getLogger("runnel.worker")
 class Voucher(threading.Thread):
     """Calls `vouch` when the event loop has been silent for half a session.
 
-    `alive_at` tells the monotonic time at which the loop was last seen. After `max_block` seconds
-    of silence the loop counts as stuck for good, and its partitions go to other workers.
+    `silence` tells for how many seconds. After `max_block` seconds the loop counts as stuck for
+    good, and its partitions go to other workers.
     """
 
     def __init__(
-        self, settings: Settings, vouch: Callable[[], None], alive_at: Callable[[], float]
+        self, settings: Settings, vouch: Callable[[], None], silence: Callable[[], float]
     ) -> None:
         super().__init__(name="runnel-voucher", daemon=True)
         self._session = settings.session
         self._max_block = settings.max_block
         self._vouch = vouch
-        self._alive_at = alive_at
+        self._silence = silence
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -38,7 +37,7 @@ class Voucher(threading.Thread):
     def run(self) -> None:
         """Look now and then; vouch only in place of a silent loop."""
         while not self._stopped.wait(self._session / 6):
-            silent = time.monotonic() - self._alive_at()
+            silent = self._silence()
             if silent < self._session / 2:
                 continue
             if silent > self._max_block:

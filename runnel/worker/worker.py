@@ -21,7 +21,9 @@ from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
 from runnel.worker.calendar import Calendar, Leadership
 from runnel.worker.ending import end
-from runnel.worker.group import Group
+from runnel.worker.group import Group, Removed
+from runnel.worker.link import ServerLink
+from runnel.worker.voucher import Voucher
 
 logger = logging.getLogger("runnel.worker")
 
@@ -58,10 +60,10 @@ class Worker:
                 await announce_stream(scripts, stream.spec)
             for processor in self.app.processors.values():
                 await announce_processor(scripts, processor)
-            python = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
-            groups = [
-                Group(each, settings, scripts, (self.member, python)) for each in self.processors
-            ]
+            description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
+            link = ServerLink(scripts, settings.redis_url)
+            member = (self.member, description)
+            groups = [Group(each, settings, link, member) for each in self.processors]
             for group in groups:
                 await group.register()
             if ready:
@@ -82,26 +84,42 @@ class Worker:
     async def _run_groups(
         self, groups: list[Group], scripts: Scripts, burst: bool, grace: float
     ) -> None:
-        tasks = [asyncio.create_task(group.run(self.stop, grace)) for group in groups]
-        if not groups:
-            tasks.append(asyncio.create_task(self._stopped()))
-        if burst:
-            tasks.append(asyncio.create_task(self._burst(scripts)))
+        vouchers = [Voucher(self.app.settings, group.vouch, group.silence) for group in groups]
+        for voucher in vouchers:
+            voucher.start()
+        running = [asyncio.create_task(group.run(self.stop, grace)) for group in groups]
+        others = [asyncio.create_task(self._burst(scripts) if burst else self._stopped())]
         try:
-            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_one_ends(running, others)
             self.stop.set()
-            if pending:
-                await asyncio.wait(pending)
-            for task in (*done, *pending):
+            await asyncio.wait((*running, *others))
+            for task in (*running, *others):
                 if (error := task.exception()) is not None:
                     raise _first(error)
         finally:
-            await end(tasks)
+            for voucher in vouchers:
+                voucher.stop()
+            await end((*running, *others))
             for group in groups:
                 await group.close()
 
+    async def _until_one_ends(
+        self, running: list[asyncio.Task[None]], others: list[asyncio.Task[None]]
+    ) -> None:
+        """Wait for the first task to end. A removed processor ends the worker only if it was the
+        last one."""
+        while True:
+            await asyncio.wait((*running, *others), return_when=asyncio.FIRST_COMPLETED)
+            if any(task.done() for task in others):
+                return
+            for task in [task for task in running if task.done()]:
+                removed = isinstance(task.exception(), Removed)
+                if not removed or len(running) == 1:
+                    return
+                running.remove(task)
+                logger.error("%s", task.exception())
+
     async def _stopped(self) -> None:
-        """A worker with tasks alone has nothing else to wait for."""
         await self.stop.wait()
 
     async def _burst(self, scripts: Scripts) -> None:

@@ -72,13 +72,13 @@ async def test_roster_shows_members_and_grants_and_writes_nothing(raw: Raw) -> N
     _, generation, session, count, *rest = await raw.call("roster", ROSTER)
     assert await raw.dump() == before
     assert (generation > 0, session, count) == (True, 10_000, 2)
-    members = [rest[i : i + 5] for i in range(0, 10, 5)]
-    assert [(each[0], each[2], each[4]) for each in members] == [
-        ("a", "1", "host 1 test 1"),
-        ("b", "1", "host 1 test 1"),
+    members = [rest[i : i + 6] for i in range(0, 12, 6)]
+    assert [(each[0], each[2], each[4], each[5]) for each in members] == [
+        ("a", "1", "stay", "host 1 test 1"),
+        ("b", "1", "stay", "host 1 test 1"),
     ]
     assert all(0 < int(each[1]) <= 10_000 for each in members)
-    records = {rest[i]: rest[i + 1 : i + 3] for i in range(10, len(rest), 4)}
+    records = {rest[i]: rest[i + 1 : i + 3] for i in range(12, len(rest), 4)}
     assert set(records) == {"0", "1"}
     assert [holder for holder, _ in records.values()] == ["a", "a"]
     assert sorted(target for _, target in records.values()) == ["a", "b"]

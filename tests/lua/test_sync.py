@@ -130,6 +130,40 @@ async def test_a_leaver_frees_all_at_once_and_its_grave_is_cleared_in_time(raw: 
     assert not await raw.redis.hexists(MEMBERS, "left:a")
 
 
+async def test_one_that_retires_gives_back_and_gets_nothing_more(raw: Raw) -> None:
+    _, of_a = await raw.sync("a", 1)
+    await raw.sync("b", 1)
+    _, of_a = await raw.sync("a", 2, held=held(of_a))
+    _, of_a = await raw.sync("a", 3, action="retire", held=[(p, g) for p, (g, _) in of_a.items()])
+    assert {keep for _, keep in of_a.values()} == {0}, "all are asked back"
+    assert (await raw.sync("b", 2))[1] == {}, "it still holds them"
+    first = [(p, g, 0) for p, (g, _) in list(of_a.items())[:3]]
+    rest = [(p, g) for p, (g, _) in list(of_a.items())[3:]]
+    head, left = await raw.sync("a", 4, action="retire", held=rest, let_go=first)
+    assert set(left) == {p for p, _ in rest}
+    _, of_b = await raw.sync("b", 3)
+    assert set(of_b) == {p for p, _, _ in first}, "each moves as soon as it is free"
+    plan = await raw.redis.hgetall(PLAN)
+    again, _ = await raw.sync("a", 5, action="retire", held=rest)
+    assert (again[1], await raw.redis.hgetall(PLAN)) == (head[1], plan), "a heartbeat as any other"
+
+
+async def test_the_last_one_that_retires_is_given_nothing_back(raw: Raw) -> None:
+    _, grants = await raw.sync("a", 1)
+    let_go = [(p, g, 0) for p, g in held(grants)]
+    assert (await raw.sync("a", 2, action="retire", let_go=let_go))[1] == {}
+    assert len((await raw.sync("b", 1))[1]) == 8, "who joins gets it all"
+
+
+async def test_one_that_retires_is_overruled_after_the_drain_limit(raw: Raw) -> None:
+    _, grants = await raw.sync("a", 1, partitions=1)
+    await raw.sync("b", 1, partitions=1)
+    await raw.sync("a", 2, partitions=1, action="retire", held=held(grants))
+    await age(raw, 0)
+    _, taken = await raw.sync("b", 2, partitions=1)
+    assert taken[0][0] > grants[0][0]
+
+
 async def test_one_that_left_may_join_again_as_a_new_incarnation(raw: Raw) -> None:
     await raw.sync("a", 1)
     await raw.sync("a", 2, action="leave")

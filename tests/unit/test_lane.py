@@ -24,7 +24,7 @@ CLAIMED = Claimed(
 
 
 def events(*numbers: int) -> list[Raw]:
-    return [(f"{number}-0", [b"f", b"v"]) for number in numbers]
+    return [(b"%d-0" % number, [b"f", b"v"]) for number in numbers]
 
 
 def lane(*numbers: int, **claimed: object) -> Lane:
@@ -62,7 +62,7 @@ def test_what_is_in_hand_is_never_committed() -> None:
 def test_a_draining_lane_hands_out_no_more_and_releases_when_idle() -> None:
     it = lane(1, 2)
     it.hand_out(1)
-    it.draining = True
+    it.drain()
     assert not it.open
     it.finish()
     assert it.next_commit() == Step("0-0", "1-0", 1, release=False)
@@ -80,9 +80,29 @@ def test_s7_a_read_behind_a_vanished_entry_is_not_believed() -> None:
     it = lane(1, 2)
     wanted = it.wants(100)
     assert wanted
-    assert wanted.look
+    assert wanted.look, "what was read is not committed yet"
     assert not it.read(wanted, events(9), anchor=False)
-    assert [each[0] for each in it.buffer] == ["1-0", "2-0"]
+    assert [each[0] for each in it.buffer] == [b"1-0", b"2-0"]
+
+
+def test_s7_at_rest_events_go_out_before_the_look_but_are_not_committed_before_it() -> None:
+    it = lane(1)
+    it.hand_out(1)
+    it.finish()
+    first = it.next_commit()
+    assert first
+    it.committed(first)
+    it.look_next = False
+    wanted = it.wants(100)
+    assert wanted
+    assert not wanted.look
+    assert it.read(wanted, events(2), anchor=False)
+    assert it.hand_out(1) == events(2)
+    it.finish()
+    assert it.next_commit() is None
+    assert not it.looked("1-0", there=False), "then it is claimed again"
+    assert it.looked("1-0", there=True)
+    assert it.next_commit() == Step("1-0", "2-0", 1)
 
 
 def test_s7_a_read_that_skips_the_entry_known_to_follow_is_not_believed() -> None:
@@ -98,7 +118,7 @@ def test_a_failing_batch_is_taken_apart_until_it_is_passed() -> None:
     it = lane(1, 2, 3)
     it.hand_out(2)
     it.rewind()
-    it.isolate_until = "2-0"
+    it.isolate_until = b"2-0"
     sizes = []
     while it.buffer:
         sizes.append(len(it.hand_out(5)))
@@ -110,10 +130,10 @@ def test_a_failing_batch_is_taken_apart_until_it_is_passed() -> None:
 def test_failures_are_counted_for_one_event_and_forgotten_when_it_is_done() -> None:
     it = lane(1, 2, attempts=2, event="1-0")
     it.hand_out(1)
-    assert it.failed("1-0") == 3
+    assert it.failed(b"1-0") == 3
     it.finish()
     it.hand_out(1)
-    assert it.failed("2-0") == 1
+    assert it.failed(b"2-0") == 1
 
 
 def test_reading_stops_while_the_buffer_is_half_full() -> None:

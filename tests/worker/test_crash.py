@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from tests.worker.ledger import Entry
+from tests.worker.ledger import Entry, app
 from tests.worker.workers import Workers, dumped, first_times, processor, send, until
 
 KEYS, NUMBERS = 40, 50
@@ -89,6 +89,40 @@ async def test_l1_a_clean_leave_repeats_nothing(
         assert numbers == list(range(NUMBERS)), f"key {key}: {numbers}"
 
 
+async def test_l1_a_leaver_hands_over_what_is_free_while_a_handler_is_still_busy(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    busy = workers.start("--processors", "book", "--name", "busy", delay=3600)
+    await until(lambda: _balanced(redis, redis_url, 1), "one worker holds all")
+    await send(redis_url, Entry(key=1, number=0))
+    stuck = app.streams["entries"].spec.partition(Entry(key=1, number=0))
+    await until(lambda: _unfinished(redis, redis_url, stuck), "it has work in hand")
+    busy.terminate()
+    workers.start("--processors", "book", "--name", "next")
+    await until(lambda: _owns(redis, redis_url, "next", 7), "all but one have moved")
+    row = (await processor(redis, redis_url, "book"))["partitions"][stuck]
+    assert row["owner"] == "busy"
+    assert busy.poll() is None, "it is still finishing"
+    await until(lambda: _owns(redis, redis_url, "next", 8), "the drain limit ends it")
+
+
+async def test_a_worker_whose_processor_is_removed_ends_with_a_sentence(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    process = workers.start("--processors", "book")
+    await until(lambda: _balanced(redis, redis_url, 1), "it runs")
+    both = workers.start("--processors", "book,careful", "--name", "both")
+    await until(lambda: _balanced(redis, redis_url, 2), "both run")
+    removed = workers.run("processor", "remove", "--yes", "tests.worker.ledger:book")
+    assert removed.returncode == 0, removed.stderr
+    await until(lambda: process.poll() is not None, "it ends")
+    assert process.returncode == 1
+    assert "error: processor book was removed while this worker ran it" in workers.log
+    await until(lambda: workers.log.count("book was removed") >= 2, "the other one says so too")
+    assert both.poll() is None, "which still runs the other processor"
+    assert not await processor(redis, redis_url, "book")
+
+
 async def test_an_event_that_kills_its_worker_is_blamed_alone(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
@@ -107,6 +141,15 @@ async def test_an_event_that_kills_its_worker_is_blamed_alone(
 
 async def _balanced(redis: Redis, url: str, members: int) -> bool:
     return balanced(await processor(redis, url, "book"), members)
+
+
+async def _owns(redis: Redis, url: str, member: str, count: int) -> bool:
+    return len(owners(await processor(redis, url, "book")).get(member, ())) == count
+
+
+async def _unfinished(redis: Redis, url: str, partition: int) -> bool:
+    row = (await processor(redis, url, "book"))["partitions"][partition]
+    return bool(row["lag_events"])
 
 
 async def _lag(redis: Redis, url: str) -> bool:
