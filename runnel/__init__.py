@@ -1,11 +1,12 @@
 """Runnel: distributed event processing for Python on Redis Streams."""
 
-from runnel.app import App, Stream
+from runnel.app import App
 from runnel.compressors import LZ4, Compressor, Gzip
 from runnel.errors import RunnelError
 from runnel.events import Event, Events
 from runnel.middleware import DeadLetter, DeadLetterMiddleware, Middleware
 from runnel.processor import ExceptionPolicy
+from runnel.producer import Stream
 from runnel.record import Record
 from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.stream import Sent

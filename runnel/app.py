@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from runnel import keys
 from runnel.compressors import Compressor
@@ -20,71 +20,17 @@ from runnel.events import Events
 from runnel.middleware import DeadLetter, DeadLetterMiddleware, Middleware
 from runnel.partitioning import XXH64, Hasher
 from runnel.processor import CommitMode, ExceptionPolicy, Handler, Processor
-from runnel.producer import Producer
+from runnel.producer import Producer, Stream
 from runnel.record import adapt
 from runnel.scripts import Scripts
 from runnel.serializers import MsgpackSerializer, Serializer
 from runnel.settings import Settings
-from runnel.stream import Sent, StreamSpec
+from runnel.stream import StreamSpec
 from runnel.tasks import Crontab, Task, Timer, check_cron
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T", bound=Callable[[], Any])
-
-
-class Stream(Generic[R]):
-    """A stream of one app. Made by `App.stream`."""
-
-    def __init__(self, app: App, spec: StreamSpec[R]) -> None:
-        self.app = app
-        self.spec = spec
-        self.name = spec.name
-
-    async def send(
-        self,
-        *records: R,
-        headers: dict[str, str] | None = None,
-        wait: bool | float = False,
-        drop_oldest: bool = False,
-    ) -> list[Sent]:
-        """Send records, in order per key; returns the partition and id of each.
-
-        A repeat after a lost reply sends nothing twice. If a partition is full the call fails with
-        `Full`, which names the processor that holds it back; `wait` waits for room instead, for
-        ever or for so many seconds, and `drop_oldest` drops events that no processor has passed.
-        Raises EncodeError, RecordTooLarge, PartitionKeyError (nothing was sent), Full, Mismatch,
-        and ConfigError for a derived stream, which only processors of its source write to.
-        """
-        if self.spec.source != self.spec.name:
-            raise ConfigError(
-                f"stream {self.name} is derived from {self.spec.source}: only processors of that "
-                "stream write to it"
-            )
-        return await self.app.producer().send(
-            self.spec,
-            records,
-            headers=headers,
-            max_bytes=self.app.settings.max_record_bytes,
-            wait=wait,
-            drop_oldest=drop_oldest,
-        )
-
-    def derive(self, name: str, record: type[Any]) -> Stream[Any]:
-        """A stream with the partitions of this one, which a processor of it can write to in the
-        same commit."""
-        codec = EntryCodec(adapt(record), MsgpackSerializer())
-        spec: StreamSpec[Any] = StreamSpec(
-            self.spec.app,
-            name,
-            codec,
-            lambda _: None,
-            self.spec.partition_count,
-            self.spec.partition_size,
-            self.spec.hasher,
-            source=self.spec.source,
-        )
-        return self.app.add(Stream(self.app, spec))
 
 
 class App:

@@ -5,20 +5,102 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import protocol
-from runnel.errors import Full, RecordTooLarge, UnknownProducer
+from runnel.entry import EntryCodec
+from runnel.errors import ConfigError, Full, RecordTooLarge, UnknownProducer
+from runnel.record import adapt
 from runnel.scripts import Call, Scripts
+from runnel.serializers import MsgpackSerializer
+from runnel.settings import Settings
 from runnel.stream import Sent, StreamSpec
+
+R = TypeVar("R")
 
 #: Entries in one append: enough to make the call cheap, few enough not to hold up the server.
 BATCH = 500
 #: Bytes in one append, for the same reason.
 BATCH_BYTES = 1_000_000
 _RESEND = (0.0, 0.05, 0.2, 0.5, 1.0)
+
+
+class Home(Protocol):
+    """What a stream needs of the app that declared it."""
+
+    settings: Settings
+
+    def producer(self) -> Producer:
+        """What sends for the app in the running event loop."""
+        ...
+
+    def add(self, stream: Stream[Any]) -> Stream[Any]:
+        """Enter a stream."""
+        ...
+
+    def configure(self, **settings: Any) -> None:
+        """Override settings."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Stream(Generic[R]):
+    """A stream of one app, to send to. Made by `App.stream`."""
+
+    def __init__(self, app: Home, spec: StreamSpec[R]) -> None:
+        self.app = app
+        self.spec = spec
+        self.name = spec.name
+
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+    ) -> list[Sent]:
+        """Send records, in order per key; returns the partition and id of each.
+
+        A repeat after a lost reply sends nothing twice. If a partition is full the call fails with
+        `Full`, which names the processor that holds it back; `wait` waits for room instead, for
+        ever or for so many seconds, and `drop_oldest` drops events that no processor has passed.
+        Raises EncodeError, RecordTooLarge, PartitionKeyError (nothing was sent), Full, Mismatch,
+        and ConfigError for a derived stream, which only processors of its source write to.
+        """
+        if self.spec.source != self.spec.name:
+            raise ConfigError(
+                f"stream {self.name} is derived from {self.spec.source}: only processors of that "
+                "stream write to it"
+            )
+        return await self.app.producer().send(
+            self.spec,
+            records,
+            headers=headers,
+            max_bytes=self.app.settings.max_record_bytes,
+            wait=wait,
+            drop_oldest=drop_oldest,
+        )
+
+    def derive(self, name: str, record: type[Any]) -> Stream[Any]:
+        """A stream with the partitions of this one, which a processor of it can write to in the
+        same commit."""
+        codec = EntryCodec(adapt(record), MsgpackSerializer())
+        spec: StreamSpec[Any] = StreamSpec(
+            self.spec.app,
+            name,
+            codec,
+            lambda _: None,
+            self.spec.partition_count,
+            self.spec.partition_size,
+            self.spec.hasher,
+            source=self.spec.source,
+        )
+        return self.app.add(Stream(self.app, spec))
 
 
 class Producer:

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from runnel.app import Stream
 from runnel.cli import exits
 from runnel.cli.target import load_stream
 from runnel.errors import Full, RecordError, RunnelError
+from runnel.producer import Stream
 
 #: Lines sent together.
 CHUNK = 1000

@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from runnel.app import App, Stream
+from runnel.app import App
 from runnel.cli import exits
 from runnel.errors import ConfigError
 from runnel.processor import Processor
+from runnel.producer import Stream
 
 
 def load(target: str) -> tuple[Any, str]:
@@ -49,7 +50,7 @@ def load_app(target: str) -> App:
     found, _ = load(target)
     if isinstance(found, App):
         return found
-    if isinstance(found, Stream):
+    if isinstance(found, Stream) and isinstance(found.app, App):
         return found.app
     exits.fail(f"{target} is a {type(found).__name__}, not an App", exits.USAGE)
 
