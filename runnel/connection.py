@@ -34,6 +34,7 @@ from redis.exceptions import (
 from redis.retry import Retry as SyncRetry
 
 from runnel.errors import ConfigError, ServerError, ServerUnreachable
+from runnel.wire import Client
 
 _SCHEMES = ("redis", "rediss", "unix")
 #: Seconds to wait for a connection: long enough for another continent, short enough to be told.
@@ -138,14 +139,16 @@ def shown(url: str) -> str:
 
 def connect(
     url: str, socket_timeout: float | None = 5.0, *, client_name: str | None = None
-) -> Redis:
+) -> Client:
     """An asyncio client; it connects when first used.
 
     `socket_timeout` is in seconds, the longest blocking read plus a margin, or None for no limit.
     `client_name` is what CLIENT LIST shows. Raises ConfigError for a URL that cannot work.
     """
     options = _options(socket_timeout, client_name)
-    return Redis.from_url(check_url(url), retry=Retry(NoBackoff(), 0), **options)
+    client = Client.from_url(check_url(url), retry=Retry(NoBackoff(), 0), **options)
+    assert isinstance(client, Client)
+    return client
 
 
 def connect_sync(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runnel import keys
-from runnel.scripts import PROTOCOL, Arg, Call
+from runnel.scripts import PROTOCOL, Call
+from runnel.wire import Arg
 
 Entry = Sequence[bytes]
 

@@ -18,8 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from runnel.errors import BY_WORD, RunnelError
-
-Arg = str | bytes | int
+from runnel.wire import Arg, Client
 
 #: Version of the protocol that these scripts speak.
 PROTOCOL = 1
@@ -78,11 +77,12 @@ def error_from(error: ResponseError) -> Exception:
 class Scripts:
     """Calls scripts on one Redis.
 
-    `client` must not retry by itself: a script whose reply was lost would run twice without its
-    caller knowing.
+    `client` is one that `runnel.connection.connect` made: it does not retry by itself, which would
+    run a script twice whose reply was lost, without its caller knowing.
     """
 
     def __init__(self, client: Redis) -> None:
+        assert isinstance(client, Client)
         self.client = client
 
     async def load(self) -> None:
@@ -105,14 +105,13 @@ class Scripts:
 
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
         """Make several calls in one round trip; each outcome is a reply or an exception."""
-        outcomes = await self._send(calls)
+        outcomes = await self.client.roundtrip([call.command() for call in calls])
         missing = [i for i, each in enumerate(outcomes) if isinstance(each, NoScriptError)]
         if missing:
             for script in {calls[i].script for i in missing}:
                 await self.client.script_load(sources()[script].decode())
-            for i, outcome in zip(
-                missing, await self._send([calls[i] for i in missing]), strict=True
-            ):
+            again = await self.client.roundtrip([calls[i].command() for i in missing])
+            for i, outcome in zip(missing, again, strict=True):
                 outcomes[i] = outcome
         return [
             error_from(each)
@@ -120,14 +119,3 @@ class Scripts:
             else each
             for each in outcomes
         ]
-
-    async def _send(self, calls: Sequence[Call]) -> list[Any]:
-        if len(calls) == 1:
-            try:
-                return [await self.client.execute_command(*calls[0].command())]  # type: ignore[no-untyped-call]
-            except ResponseError as error:
-                return [error]
-        pipeline = self.client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command(*call.command())
-        return list(await pipeline.execute(raise_on_error=False))

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from runnel.connection import connect, connect_sync
@@ -21,6 +20,7 @@ from runnel.processor import Processor
 from runnel.protocol import Place
 from runnel.registry import announce_processor
 from runnel.scripts import Call, Scripts
+from runnel.wire import Arg, Client
 
 logger = logging.getLogger("runnel.worker")
 
@@ -104,9 +104,7 @@ class ServerLink:
         return await self._scripts.call_all(calls)
 
     async def look(self, places: Sequence[At]) -> list[bool]:
-        pipeline = self._scripts.client.pipeline(transaction=False)
-        _add_looks(pipeline, places)
-        return [bool(reply) for reply in await pipeline.execute()]
+        return [bool(each) for each in await _ask(self._scripts.client, _looks(places))]
 
     async def announce(self, processor: Processor) -> None:
         await announce_processor(self._scripts, processor)
@@ -139,8 +137,8 @@ class ServerLink:
 class ServerFeed:
     """Reads over a connection of its own, which may block."""
 
-    def __init__(self, url: str, control: Redis) -> None:
-        self._blocking = connect(url, BLOCK_MS / 1000 + 5)
+    def __init__(self, url: str, control: Client) -> None:
+        self._blocking = connect(url)
         self._control = control
         self._client_id: int | None = None
 
@@ -148,15 +146,11 @@ class ServerFeed:
         self, behind: Sequence[At], looks: Sequence[At], count: int
     ) -> tuple[dict[str, Sequence[Raw]], list[bool]]:
         if self._client_id is None:
-            self._client_id = int(await self._blocking.client_id())
-        pipeline = self._blocking.pipeline(transaction=False)
+            (self._client_id,) = await _ask(self._blocking, [("CLIENT", "ID")])
         logs, cursors = zip(*behind, strict=True)
-        pipeline.execute_command(
-            "XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", *logs, *cursors
-        )
-        _add_looks(pipeline, looks)
+        read = ("XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", *logs, *cursors)
         try:
-            found, *seen = await pipeline.execute()
+            found, *seen = await _ask(self._blocking, [read, *_looks(looks)], BLOCK_MS / 1000)
         except BaseException:
             self._client_id = None
             raise
@@ -174,8 +168,16 @@ class ServerFeed:
         await self._blocking.aclose()
 
 
-def _add_looks(pipeline: Any, places: Sequence[At]) -> None:
-    for log, cursor in places:
-        pipeline.execute_command("XRANGE", log, cursor, cursor, "COUNT", 1)
-    # Replies as they came off the wire: a dict per entry would be built to be read once.
-    pipeline.response_callbacks = {}
+def _looks(places: Sequence[At]) -> list[tuple[Arg, ...]]:
+    return [("XRANGE", log, cursor, cursor, "COUNT", 1) for log, cursor in places]
+
+
+async def _ask(
+    client: Client, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
+) -> list[Any]:
+    """The replies. Raises the first that is an error."""
+    replies = await client.roundtrip(commands, extra_time)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies

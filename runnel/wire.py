@@ -1,0 +1,90 @@
+"""A cheap way through redis-py for many commands at once.
+
+Its own commands and pipelines pack every argument in Python, look at every connection before use,
+start a timer for every reply, and turn replies into other objects. Here packing is left to hiredis,
+one timer covers the round trip, and replies stay as they came off the wire. On the way out, too: a
+command is packed in about 1 µs instead of 20.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+
+Arg = str | bytes | int
+
+
+class Client(Redis):
+    """redis-py's client, and beside its commands `roundtrip`.
+
+    The connections that `roundtrip` uses are its own: as many as there are calls at a time.
+    """
+
+    _idle: list[AbstractConnection]
+
+    async def roundtrip(
+        self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
+    ) -> list[Any]:
+        """Send commands together and return their raw replies; an error reply in its place.
+
+        Waits for as long as the client's `socket_timeout` says, and `extra_time` seconds more.
+        Raises ConnectionError or TimeoutError: then any of the commands may have been carried out.
+        """
+        limit: float | None = self.connection_pool.connection_kwargs.get("socket_timeout")
+        if limit is not None:
+            limit += extra_time
+        connection = self._connection()
+        try:
+            async with asyncio.timeout(limit):
+                replies = await _exchange(connection, commands)
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if isinstance(error, asyncio.TimeoutError):
+                raise TimeoutError(f"no answer within {limit} s") from None
+            if isinstance(error, ConnectionError):
+                await self._drop_idle()  # The server went away: the others lead nowhere either.
+            raise
+        self._idle.append(connection)
+        return replies
+
+    def _connection(self) -> AbstractConnection:
+        if not hasattr(self, "_idle"):
+            self._idle = []
+        if self._idle:
+            return self._idle.pop()
+        pool = self.connection_pool
+        options = {**pool.connection_kwargs, "socket_timeout": None}
+        connection: AbstractConnection = pool.connection_class(**options)
+        return connection
+
+    async def _drop_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect(nowait=True)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close all connections."""
+        if hasattr(self, "_idle"):
+            await self._drop_idle()
+        await super().aclose(close_connection_pool)
+
+
+async def _exchange(connection: AbstractConnection, commands: Sequence[Sequence[Arg]]) -> list[Any]:
+    pack: Any = hiredis.pack_command  # Its stub has tuples of one value only.
+    packed = b"".join([pack(tuple(command)) for command in commands])
+    await connection.send_packed_command(packed, check_health=False)
+    replies = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ConnectionError:
+            raise
+        except ResponseError as error:
+            replies.append(error)
+    return replies
