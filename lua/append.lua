@@ -36,6 +36,7 @@ local function disagreement(key)
   elseif agreed[3] and agreed[3] ~= hash then
     return 'MISMATCH field=hash stored=' .. agreed[3] .. ' given=' .. hash
   end
+  return nil, agreed[1] and agreed[2] and agreed[3]
 end
 -- <<< agreement
 
@@ -109,7 +110,7 @@ end
 if count > 1000 or count >= size then
   return redis.error_reply('BADARG field=entries limit=' .. math.min(1000, size - 1))
 end
-local refusal = disagreement(meta)
+local refusal, agreed = disagreement(meta)
 if refusal then
   return redis.error_reply(refusal)
 end
@@ -129,9 +130,11 @@ if full then
   return redis.error_reply(full)
 end
 
-redis.call('HSETNX', meta, 'protocol', protocol)
-redis.call('HSETNX', meta, 'partitions', partitions)
-redis.call('HSETNX', meta, 'hash', hash)
+if not agreed then
+  redis.call('HSETNX', meta, 'protocol', protocol)
+  redis.call('HSETNX', meta, 'partitions', partitions)
+  redis.call('HSETNX', meta, 'hash', hash)
+end
 local first, id = nil, '*'
 at = 8
 while at <= #ARGV do

@@ -28,6 +28,7 @@ local function disagreement(key)
   elseif agreed[3] and agreed[3] ~= hash then
     return 'MISMATCH field=hash stored=' .. agreed[3] .. ' given=' .. hash
   end
+  return nil, agreed[1] and agreed[2] and agreed[3]
 end
 -- <<< agreement
 

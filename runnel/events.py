@@ -221,7 +221,7 @@ class Events(Generic[R]):
         """
         if n < 1:
             raise ValueError("take(n): n must be at least 1")
-        return Batches(self._wrapped(self._batches(n, within)))
+        return Batches(self, n, within)
 
     async def commit(self) -> None:
         """Finish all events given out, the one in hand included, and wait for the commit."""
@@ -263,17 +263,27 @@ class Events(Generic[R]):
         while raws := await lease.take(n, within):
             yield [Event(raw, partition, codec) for raw in raws]
 
+    async def _record_batches(self, n: int, within: float | None) -> AsyncIterator[list[R]]:
+        if self._middleware:
+            async for events in self._wrapped(self._batches(n, within)):
+                yield [event.record for event in events]
+            return
+        take, decode = self._lease.take, self._codec.decode
+        while raws := await take(n, within):
+            yield [decode(raw[1]) for raw in raws]
+
 
 class Batches(Generic[R]):
-    """Lists of events, or with `records` lists of records."""
+    """Lists of events, or with `records` lists of records. Made by `Events.take`."""
 
-    def __init__(self, source: AsyncIterator[list[Event[R]]]) -> None:
-        self._source = source
+    def __init__(self, events: Events[R], n: int, within: float | None) -> None:
+        self._events = events
+        self._n = n
+        self._within = within
 
     def __aiter__(self) -> AsyncIterator[list[Event[R]]]:
-        return self._source
+        return self._events._wrapped(self._events._batches(self._n, self._within))
 
-    async def records(self) -> AsyncIterator[list[R]]:
+    def records(self) -> AsyncIterator[list[R]]:
         """The records of each list."""
-        async for events in self._source:
-            yield [event.record for event in events]
+        return self._events._record_batches(self._n, self._within)

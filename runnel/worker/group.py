@@ -16,7 +16,7 @@ from runnel.core.lane import Lane
 from runnel.core.membership import Membership
 from runnel.errors import Gone, ProtocolError, RunnelError, Stale, Unregistered
 from runnel.events import Lease
-from runnel.processor import Processor
+from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol import Claimed, Grant, Synced, Token
 from runnel.session import Session
 from runnel.settings import Settings
@@ -228,6 +228,8 @@ class Group:
         with self._lock:
             self.membership.claimed(grant.partition, grant.number)
         lane = Lane(grant.partition, grant.number, Token(claimed.epoch, nonce), claimed)
+        if self.processor.policy is ExceptionPolicy.HALT:
+            lane.attempts = 0  # Whoever starts a halted worker again wants another try.
         lease = Lease(
             lane,
             commit_each=self.processor.commit == "each",

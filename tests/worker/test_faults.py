@@ -16,6 +16,7 @@ from runnel.connection import check_server
 from runnel.errors import Full
 from runnel.protocol import Place
 from runnel.report import inspect
+from runnel.worker.runner import Halted
 from runnel.worker.worker import Worker
 from tests.worker.workers import first_times, until
 
@@ -233,6 +234,29 @@ async def test_a_handler_that_returns_early_or_fails_at_once_is_tried_again(
     async with ledger.running():
         await ledger.send(1, 2, 3)
         await until(lambda: ledger.seen == [1, 2, 3], "it comes round")
+
+
+async def test_a_halted_processor_goes_on_once_its_handler_is_mended(
+    redis: Redis, ledger: Ledger
+) -> None:
+    broken = True
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            if broken and item.number == 2:
+                raise ValueError("not yet")
+            ledger.seen.append(item.number)
+
+    ledger.processor(work, retries=1)
+    await ledger.send(1, 2, 3)
+    for _ in range(2):
+        with pytest.raises(Halted, match="failed 2 times: ValueError: not yet"):
+            await Worker(ledger.app).run()
+    broken = False
+    async with ledger.running():
+        await until(lambda: ledger.seen == [1, 2, 3], "it goes on")
+        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        assert (await ledger.row(redis))["attempts"] == 0
 
 
 async def test_l5_a_blocked_event_loop_keeps_its_partition_within_max_block(
