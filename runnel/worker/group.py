@@ -14,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 from runnel import keys, protocol
 from runnel.core.lane import Lane
 from runnel.core.membership import Membership
-from runnel.errors import Gone, ProtocolError, RunnelError, Stale, Unregistered
+from runnel.errors import Gone, ProtocolError, Replaced, RunnelError, Stale, Unregistered
 from runnel.events import Lease
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol import Claimed, Grant, Synced, Token
@@ -148,6 +148,12 @@ class Group:
                 if self.membership.must_report:
                     wait = 0.0
                 pause = 0.1
+            except Replaced as error:
+                raise Replaced(
+                    f"another worker has started under the name {self._member!r}, so this one "
+                    "ends: give each its own --name",
+                    error.details,
+                ) from None
             except (RedisError, OSError) as error:
                 logger.warning("heartbeat not answered: %s", error)
                 wait, pause = pause, min(pause * 2, 1.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from tests.worker.inside import Ledger
 from tests.worker.workers import Workers
 
 
@@ -17,3 +18,9 @@ def workers(redis: Redis, redis_url: str, tmp_path: Path) -> Iterator[Workers]:
     found = Workers(redis_url, tmp_path)
     yield found
     found.close()
+
+
+@pytest.fixture
+def ledger(redis: Redis, redis_url: str, app_name: str) -> Ledger:
+    """An app of this test's own with one partition."""
+    return Ledger(app_name, redis_url)

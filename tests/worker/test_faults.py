@@ -4,81 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Events, ExceptionPolicy, Record, Stream
-from runnel.connection import check_server
+from runnel import Events, ExceptionPolicy
 from runnel.errors import Full
-from runnel.protocol import Place
-from runnel.report import inspect
 from runnel.worker.runner import Halted
 from runnel.worker.worker import Worker
+from tests.worker.inside import Item, Ledger, caught_up, lost, owned
 from tests.worker.workers import first_times, until
-
-
-class Item(Record):
-    number: int
-
-
-Handler = Callable[[Events[Item]], Awaitable[None]]
-
-
-class Ledger:
-    """An app with one partition and what its handler has seen."""
-
-    def __init__(self, name: str, url: str, **settings: Any) -> None:
-        options = {"session": 1.0, "collect": 0.05, "backoff": 0.01, "grace": 2.0, **settings}
-        size = options.pop("partition_size", 1000)
-        self.url = url
-        self.app = App(name, redis_url=url, **options)
-        self.items: Stream[Item] = self.app.stream(
-            "items", record=Item, partition_by="number", partition_count=1, partition_size=size
-        )
-        self.seen: list[int] = []
-        self.place = Place(self.items.spec.prefix(0), "work")
-        self.log, self.meta, self.state = self.place.keys()
-
-    def processor(self, handler: Handler | None = None, **options: Any) -> None:
-        """Declare the processor; the default handler notes what it sees."""
-
-        async def work(events: Events[Item]) -> None:
-            async for item in events.records():
-                self.seen.append(item.number)
-
-        chosen = handler or work
-        self.app.processor(self.items, name="work", **options)(chosen)
-
-    async def send(self, *numbers: int, **options: Any) -> None:
-        await self.items.send(*(Item(number=each) for each in numbers), **options)
-
-    async def row(self, redis: Redis) -> dict[str, Any]:
-        """The partition as `inspect` shows it."""
-        found = await inspect(redis, await check_server(redis, self.url), self.app.name)
-        rows: list[dict[str, Any]] = [
-            row for each in found["processors"] for row in each["partitions"]
-        ]
-        return rows[0] if rows else {"last": "0-0", "owner": None}
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Worker]:
-        """A worker in this process, stopped in the end."""
-        worker = Worker(self.app)
-        run = asyncio.create_task(worker.run())
-        try:
-            yield worker
-        finally:
-            worker.stop.set()
-            await run
-
-
-@pytest.fixture
-def ledger(redis: Redis, redis_url: str, app_name: str) -> Ledger:
-    return Ledger(app_name, redis_url)
 
 
 async def test_native_lag_is_the_lag_of_inspect_at_every_sample(
@@ -106,7 +41,7 @@ async def test_native_lag_is_the_lag_of_inspect_at_every_sample(
             if before == after:
                 assert row["lag_events"] == after["lag"]
                 samples += 1
-        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
     (group,) = await redis.xinfo_groups(ledger.log)
     assert (group["lag"], group["pending"], group["entries-read"]) == (0, 0, 300)
     assert samples > 5, "too few moments at which nothing moved"
@@ -159,12 +94,12 @@ async def test_s7_what_others_trimmed_is_counted_once(redis: Redis, ledger: Ledg
     ledger.processor()
     async with ledger.running():
         await ledger.send(*range(10))
-        await until(lambda: _caught_up(redis, ledger), "it runs")
+        await until(lambda: caught_up(redis, ledger), "it runs")
     await ledger.send(*range(10, 30))
     await redis.xtrim(ledger.log, maxlen=5, approximate=False)
     async with ledger.running():
         await until(lambda: 29 in ledger.seen, "it goes on")
-        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
         row = await ledger.row(redis)
     assert ledger.seen == [*range(10), *range(25, 30)]
     assert (row["lost"], row["processed"], row["lag_events"]) == (15, 15, 0)
@@ -176,15 +111,15 @@ async def test_s7_entries_deleted_one_by_one_are_counted_at_the_end_of_the_log(
     ledger.processor()
     async with ledger.running():
         await ledger.send(0)
-        await until(lambda: _caught_up(redis, ledger), "it runs")
+        await until(lambda: caught_up(redis, ledger), "it runs")
     places = await ledger.items.send(*(Item(number=number) for number in range(1, 10)))
     await redis.xdel(ledger.log, places[3].id, places[4].id)
     async with ledger.running():
         await until(lambda: 9 in ledger.seen, "it goes on")
-        await until(lambda: _lost(redis, ledger), "the loss is found")
+        await until(lambda: lost(redis, ledger), "the loss is found")
         await ledger.send(10, 11)
         await until(lambda: 11 in ledger.seen, "it goes on")
-        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
         row = await ledger.row(redis)
     assert ledger.seen == [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]
     assert (row["lost"], row["processed"], row["lag_events"]) == (2, 10, 0)
@@ -197,7 +132,7 @@ async def test_a_worker_recovers_when_keys_vanish_under_it(
     ledger.processor()
     async with ledger.running():
         await ledger.send(1, 2, 3)
-        await until(lambda: _caught_up(redis, ledger), "it runs")
+        await until(lambda: caught_up(redis, ledger), "it runs")
         if what == "group":
             await redis.xgroup_destroy(ledger.log, "work")
         elif what == "log":
@@ -208,7 +143,7 @@ async def test_a_worker_recovers_when_keys_vanish_under_it(
             await redis.flushall()
         await ledger.send(4, 5)
         await until(lambda: ledger.seen[-2:] == [4, 5], "it goes on")
-        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
     # What was finished but could not be committed comes again; nothing is missing or out of order.
     assert first_times(ledger.seen) == [1, 2, 3, 4, 5]
 
@@ -255,7 +190,7 @@ async def test_a_halted_processor_goes_on_once_its_handler_is_mended(
     broken = False
     async with ledger.running():
         await until(lambda: ledger.seen == [1, 2, 3], "it goes on")
-        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
         assert (await ledger.row(redis))["attempts"] == 0
 
 
@@ -271,10 +206,10 @@ async def test_l5_a_blocked_event_loop_keeps_its_partition_within_max_block(
     ledger.processor(blocks)
     async with ledger.running():
         await until(lambda: redis.exists(ledger.state), "the processor is registered")
-        await until(lambda: _owned(redis, ledger), "the partition is claimed")
+        await until(lambda: owned(redis, ledger), "the partition is claimed")
         epoch = (await ledger.row(redis))["epoch"]
         await ledger.send(1, 2)
-        await until(lambda: _caught_up(redis, ledger), "both are done")
+        await until(lambda: caught_up(redis, ledger), "both are done")
         row = await ledger.row(redis)
     assert ledger.seen == [1, 2]
     assert row["epoch"] == epoch, "nobody took the partition meanwhile"
@@ -310,7 +245,7 @@ async def test_batches_are_committed_whole_and_a_bad_one_is_taken_apart(
     ledger.processor(batched, exception_policy=ExceptionPolicy.IGNORE, retries=1)
     await ledger.send(*range(25))
     async with ledger.running():
-        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
     assert ledger.seen == [each for each in range(25) if each != 7]
 
 
@@ -330,18 +265,5 @@ async def test_an_event_is_committed_before_the_next_when_asked_for(
     ledger.processor(careful, commit="each" if mode == "each" else "auto")
     await ledger.send(*range(20))
     async with ledger.running():
-        await until(lambda: _caught_up(redis, ledger), "all is committed")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
     assert behind == [0] * 20
-
-
-async def _caught_up(redis: Redis, ledger: Ledger) -> bool:
-    row = await ledger.row(redis)
-    return bool(row["last"] != "0-0" and row["checkpoint"] == row["last"])
-
-
-async def _owned(redis: Redis, ledger: Ledger) -> bool:
-    return bool((await ledger.row(redis))["owner"])
-
-
-async def _lost(redis: Redis, ledger: Ledger) -> bool:
-    return bool((await ledger.row(redis)).get("lost"))

@@ -1,0 +1,203 @@
+"""What users declare, at work in a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import LZ4, App, Event, Events, ExceptionPolicy, JSONSerializer, Middleware, Record
+from runnel.connection import check_server
+from runnel.errors import ConfigError, Replaced
+from runnel.report import inspect
+from runnel.worker.worker import Worker
+from tests.worker.inside import Item, Ledger, caught_up, owned
+from tests.worker.workers import until
+
+
+async def test_a_processor_that_starts_at_the_end_sees_only_what_comes_then(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor(start="$")
+    await ledger.send(1, 2, 3)
+    async with ledger.running():
+        await until(lambda: redis.exists(ledger.state), "the processor is registered")
+        await ledger.send(4, 5)
+        await until(lambda: ledger.seen == [4, 5], "only the new ones come")
+
+
+async def test_processors_of_one_stream_do_not_disturb_each_other(
+    redis: Redis, ledger: Ledger
+) -> None:
+    doubled: list[int] = []
+
+    async def double(events: Events[Item]) -> None:
+        async for item in events.records():
+            doubled.append(2 * item.number)  # noqa: PERF401 - a handler, not a list
+
+    ledger.processor()
+    ledger.app.processor(ledger.items, name="double")(double)
+    await ledger.send(1, 2)
+    async with ledger.running():
+        await until(lambda: len(ledger.seen) == 2 and len(doubled) == 2, "both see both")
+    groups: Any = await redis.xinfo_groups(ledger.log)
+    assert {group["name"] for group in groups} == {b"work", b"double"}
+
+
+async def test_apps_in_one_redis_keep_to_themselves(redis: Redis, redis_url: str) -> None:
+    one, two = Ledger("one", redis_url), Ledger("two", redis_url)
+    one.processor()
+    two.processor()
+    await one.send(1)
+    await two.send(2, 3)
+    async with one.running(), two.running():
+        await until(lambda: len(two.seen) == 2 and one.seen, "each has its own")
+        assert (one.seen, two.seen) == ([1], [2, 3])
+        everything = await inspect(redis, await check_server(redis, redis_url))
+    assert [each["app"] for each in everything["processors"]] == ["one", "two"]
+
+
+async def test_modules_are_discovered_by_a_glob(
+    redis: Redis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "found_shop" / "processors"
+    folder.mkdir(parents=True)
+    (tmp_path / "found_shop" / "app.py").write_text(
+        "from runnel import App, Record\n"
+        f"app = App('found', redis_url={redis_url!r})\n"
+        "class Order(Record):\n    number: int\n"
+        "orders = app.stream('orders', record=Order, partition_by='number')\n"
+    )
+    for name in ("billing", "search"):
+        (folder / f"{name}.py").write_text(
+            "from found_shop.app import app, orders\n"
+            f"@app.on(orders, name={name!r})\ndef handle(order): ...\n"
+        )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = __import__("found_shop.app", fromlist=["app"]).app
+    try:
+        names = app.autodiscover("found_shop/processors/*.py")
+        assert names == ["found_shop.processors.billing", "found_shop.processors.search"]
+        assert list(app.processors) == ["billing", "search"]
+        with pytest.raises(ConfigError, match="no Python file matches 'nowhere/"):
+            app.autodiscover("nowhere/*.py")
+    finally:
+        for name in [name for name in sys.modules if name.startswith("found_shop")]:
+            del sys.modules[name]
+
+
+async def test_middleware_wraps_whole_batches_and_may_change_them(
+    redis: Redis, ledger: Ledger
+) -> None:
+    told: list[str] = []
+
+    class Evens(Middleware):
+        async def handler(
+            self, parent: AsyncIterator[list[Event[Item]]]
+        ) -> AsyncIterator[list[Event[Item]]]:
+            async for batch in parent:
+                told.append(f"before {len(batch)}")
+                yield [event for event in batch if event.record.number % 2 == 0]
+                told.append("after")
+
+    async def work(events: Events[Item]) -> None:
+        async for items in events.take(4, within=5).records():
+            ledger.seen.extend(item.number for item in items)
+
+    ledger.processor(work, middleware=[Evens()])
+    await ledger.send(*range(8))
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "all is committed")
+    assert ledger.seen == [0, 2, 4, 6]
+    assert told == ["before 4", "after", "before 4", "after"]
+
+
+async def test_a_compressed_json_stream_is_read_without_configuration(
+    redis: Redis, redis_url: str
+) -> None:
+    class Page(Record):
+        number: int
+        text: str
+
+    writer = App("pages", redis_url=redis_url)
+    sent = writer.stream(
+        "pages",
+        record=Page,
+        partition_by="number",
+        partition_count=1,
+        serializer=JSONSerializer(),
+        compressor=LZ4(),
+    )
+    reader = App("pages", redis_url=redis_url, session=1.0)
+    pages = reader.stream("pages", record=Page, partition_by="number", partition_count=1)
+    seen: list[Page] = []
+
+    @reader.on(pages)
+    async def note(page: Page) -> None:
+        seen.append(page)
+
+    records = [Page(number=1, text="short"), Page(number=2, text="long " * 1000)]
+    await sent.send(*records)
+    await writer.close()
+    entries: Any = await redis.xrange(f"{sent.spec.prefix(0)}:log")
+    assert [list(fields) for _, fields in entries] == [[b"json"], [b"json+lz4"]]
+    worker = Worker(reader)
+    await worker.run(burst=True)
+    assert seen == records
+
+
+async def test_a_second_worker_under_the_same_name_replaces_the_first(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor()
+    first = asyncio.create_task(Worker(ledger.app, name="same").run())
+    await until(lambda: owned(redis, ledger), "the first holds it")
+    second = Worker(ledger.app, name="same")
+    run = asyncio.create_task(second.run())
+    try:
+        with pytest.raises(Replaced, match="another worker has started under the name 'same'"):
+            await asyncio.wait_for(first, 20)
+        await ledger.send(1)
+        await until(lambda: ledger.seen == [1], "the second works")
+    finally:
+        second.stop.set()
+        await run
+
+
+@pytest.mark.parametrize("what", ["log", "state"])
+async def test_a_key_of_the_wrong_type_stops_its_own_partition_only(
+    redis: Redis, redis_url: str, app_name: str, what: str
+) -> None:
+    app = App(app_name, redis_url=redis_url, session=1.0, collect=0.05, backoff=0.01)
+    items = app.stream("items", record=Item, partition_by="number", partition_count=4)
+    seen: list[int] = []
+
+    @app.on(items, name="work", exception_policy=ExceptionPolicy.IGNORE)
+    async def note(item: Item) -> None:
+        seen.append(item.number)
+
+    place = app.processors["work"].place(items.spec.partition(Item(number=1)))
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run())
+    await items.send(*(Item(number=number) for number in range(10)))
+    await until(lambda: len(seen) == 10, "it runs")
+    broken = place.keys()[0 if what == "log" else 2]
+    await redis.set(broken, "junk")
+    others = [
+        Item(number=number)
+        for number in range(10, 30)
+        if app.processors["work"].place(items.spec.partition(Item(number=number))) != place
+    ]
+    await items.send(*others)
+    await until(lambda: len(seen) >= 10 + len(others), "the others go on")
+    await redis.delete(broken)
+    await items.send(Item(number=1))
+    await until(lambda: 1 in seen[10 + len(others) :], "it comes back when the key is gone")
+    worker.stop.set()
+    await run
