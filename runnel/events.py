@@ -147,6 +147,12 @@ class Lease:
             self.changed.clear()
             await self.changed.wait()
 
+    async def rest(self) -> None:
+        """Wait until all that was read is finished and committed, or no more is handed out."""
+        while self.lane.open and not self.lane.at_rest:
+            self.changed.clear()
+            await self.changed.wait()
+
     async def pause(self, seconds: float) -> None:
         """Wait that long, or until the partition is wanted elsewhere."""
         deadline = asyncio.get_running_loop().time() + seconds

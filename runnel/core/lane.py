@@ -71,6 +71,8 @@ class Lane:
         self._cursor = claimed.checkpoint
         self._anchored = claimed.anchored
         self._following = claimed.following
+        #: Events behind the cursor may have been lost: it must be claimed again.
+        self._suspect = False
         self._done = claimed.checkpoint.encode()
         self._done_count = 0
         self._in_flight: Step | None = None
@@ -96,7 +98,7 @@ class Lane:
 
     def wants(self, prefetch: int) -> Wanted | None:
         """What to read, or None while there is enough in the buffer or nothing is handed out."""
-        if not self.open or len(self.buffer) * 2 > prefetch:
+        if not self.open or self._suspect or len(self.buffer) * 2 > prefetch:
             return None
         return Wanted(self._cursor, self._anchored and (self.look_next or not self.at_rest))
 
@@ -104,13 +106,15 @@ class Lane:
         """Take in what a read brought; `anchor` says if the entry at the cursor was seen, `full`
         that there may be more.
 
-        Returns False, and takes in nothing, if entries behind the cursor may have been lost:
-        then the partition must be claimed again, which counts the loss.
+        Returns False, and takes in nothing, if entries behind the cursor may have been lost: then
+        nothing more is read, and once the lane is at rest the partition must be claimed again,
+        which counts the loss.
         """
         if asked.cursor != self._cursor:
             return True  # Rewound meanwhile: this read is of no use, the next one will be.
         if asked.look:
             if not anchor:
+                self._suspect = True
                 return False
             self.look_next = False
         if not entries:
@@ -119,6 +123,7 @@ class Lane:
             if not asked.look:
                 self.doubt = asked.cursor  # All before it was committed when this was asked for.
         elif self._following and entries[0][0].decode() != self._following:
+            self._suspect = True
             return False
         self.buffer.extend(entries)
         self._cursor = entries[-1][0].decode()
@@ -139,7 +144,7 @@ class Lane:
         `asked_at` is the checkpoint when it was sent. What was read stays: it was there. Only if
         nothing moved meanwhile does the answer say where to go on.
         """
-        self.doubt = None
+        self.doubt, self._suspect = None, False
         if self.at_rest and self.checkpoint == asked_at:
             self.checkpoint = self._cursor = claimed.checkpoint
             self._done = claimed.checkpoint.encode()

@@ -350,7 +350,9 @@ class Group:
     async def _claim_anew(self, lease: Lease) -> None:
         lane = lease.lane
         if lane.doubt is None:
-            await lease.flush()
+            await lease.rest()
+        if not lane.open:
+            return
         asked_at = lane.checkpoint
         try:
             claimed = await self._claim_with(lane.partition, lane.grant, lane.token.nonce)

@@ -105,6 +105,36 @@ async def test_s7_what_others_trimmed_is_counted_once(redis: Redis, ledger: Ledg
     assert (row["lost"], row["processed"], row["lag_events"]) == (15, 15, 0)
 
 
+async def test_s7_what_was_read_ahead_before_a_trim_is_processed_and_not_counted_as_lost(
+    redis: Redis, ledger: Ledger
+) -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def gated(events: Events[Item]) -> None:
+        async for item in events.records():
+            begun.set()
+            await gate.wait()
+            ledger.seen.append(item.number)
+
+    ledger.processor(gated, prefetch=10)
+    await ledger.send(*range(30))
+    async with ledger.running():
+        await begun.wait()
+        await redis.xtrim(ledger.log, maxlen=5, approximate=False)
+        gate.set()
+        await until(lambda: 29 in ledger.seen, "it goes on")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
+        row = await ledger.row(redis)
+    ahead = ledger.seen[:-5]
+    assert ledger.seen == [*range(len(ahead)), *range(25, 30)]
+    assert 10 <= len(ahead) < 25
+    assert (row["lost"], row["processed"], row["lag_events"]) == (
+        25 - len(ahead),
+        len(ahead) + 5,
+        0,
+    )
+
+
 async def test_s7_entries_deleted_one_by_one_are_counted_at_the_end_of_the_log(
     redis: Redis, ledger: Ledger
 ) -> None:
