@@ -83,7 +83,8 @@ else
   if left and string.match(left, '^%S+') == incarnation then return answer(call, '') end
   if redis.call('ZCARD', sessions) >= 1000 then return redis.error_reply('BADARG field=member limit=1000') end
 end
-local known = record and stored == incarnation
+-- Where the plan is gone nobody is known: it is made anew from what the members say that they hold.
+local known = record and stored == incarnation and is[3]
 
 -- A server clock that went back must not stretch anybody's session.
 local longest = math.max(tonumber(is[6]) or 0, session)
