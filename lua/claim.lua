@@ -118,7 +118,8 @@ elseif length == 0 or newer(first, checkpoint) then
   position_read = added - length
   if position_read > read then lost = position_read - read end
   if position_read < read then lost, exact = 0, 0 end
-elseif checkpoint == last and read ~= added then
+elseif read ~= added and not redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1] then
+  -- Nothing is left behind the checkpoint: all that was ever added must have been read.
   position_read = added
   if added > read then lost = added - read else lost, exact = 0, 0 end
 end
