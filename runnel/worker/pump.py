@@ -213,8 +213,9 @@ class Reader:
         await self._feed.close()
 
     async def _cut_short(self) -> None:
-        # More than once, since it may come before the read that it is to end.
-        while self._waiting:
+        # More than once, since it may come before the read that it is to end; but only while that
+        # read began before the lane had room.
+        while self._waiting and self._changed.is_set():
             await self._feed.cut_short()
             await asyncio.sleep(0.01)
         self._cutting = None
