@@ -122,6 +122,7 @@ class Lease:
             await self._wait_for_event()
         if within is not None and len(lane.buffer) < limit:
             await self._wait_for(limit, within)
+            await self._until_certain()
         if not lane.open:
             return ()
         raws = lane.hand_out(limit)
@@ -133,6 +134,10 @@ class Lease:
             )
         if lane.recorded:
             await self._record_start(lane, raws[0][0].decode())
+            await self._until_certain()
+            if not lane.open:
+                lane.rewind()
+                return ()
         return raws
 
     async def commit(self) -> None:
@@ -171,6 +176,11 @@ class Lease:
             self._poke(self.lane)
             self.changed.clear()
             await self.changed.wait()
+
+    async def _until_certain(self) -> None:
+        """Wait, as long as anything may be handed out, until the session is certain to last."""
+        while self.lane.open and not self._session.alive():
+            await self._session.renewed()
 
     async def _wait_for(self, limit: int, within: float) -> None:
         try:
