@@ -102,14 +102,17 @@ class Group:
             failing = asyncio.create_task(self._failed.wait())
             try:
                 await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
-                await self._leave(grace)
+                await self._hand_back(grace)
+                # A heartbeat that reached the group after `leave` was made would be the newer call.
+                await end(tasks)
+                await self._leave()
             finally:
                 await end((stopping, failing, *tasks))
         if self._failure is not None:
             raise self._failure
 
-    async def _leave(self, grace: float) -> None:
-        """Finish what is in hand, commit, release, leave the group.
+    async def _hand_back(self, grace: float) -> None:
+        """Finish what is in hand, commit and release.
 
         The heartbeat goes on meanwhile: each partition goes to another member as soon as it is
         free.
@@ -124,6 +127,8 @@ class Group:
             if late:
                 logger.warning("%d partitions were not finished within the grace", len(late))
                 await end(late)
+
+    async def _leave(self) -> None:
         try:
             await self._sync("leave")
         except (RedisError, OSError, ProtocolError) as error:
@@ -362,6 +367,7 @@ class Group:
             lane.end()
         except (RedisError, OSError) as error:
             logger.warning("partition %d: %s", lane.partition, error)
+            self._counted.pop(lane.partition, None)
             if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
                 lane.end()
         else:
