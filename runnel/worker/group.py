@@ -70,6 +70,8 @@ class Group:
         self._claims: dict[asyncio.Task[None], None] = {}
         #: Partition -> events processed when its counts were last found to agree.
         self._counted: dict[int, int] = {}
+        #: Whose turn it is to be claimed again at rest.
+        self._turn = 0
         self._sync_now = asyncio.Event()
         self._leaving = False
         self._failed = asyncio.Event()
@@ -173,10 +175,18 @@ class Group:
 
     def _count_at_rest(self) -> None:
         """Where all is finished, a repeated claim tells if the counts agree: it finds entries that
-        others deleted one by one ahead of the checkpoint, which no read shows."""
-        for lease in self.leases.values():
-            lane = lease.lane
-            if lane.open and lane.at_rest and lane.processed != self._counted.get(lane.partition):
+        others deleted one by one ahead of the checkpoint, which no read shows.
+
+        One more partition at rest has its turn each time, though nothing happened there: what it
+        may have lost meanwhile, such as the key that says who reads it, would else be missed
+        until its next event, which a producer may not be able to send.
+        """
+        resting = [each.lane for each in self.leases.values() if each.lane.open]
+        resting = [lane for lane in resting if lane.at_rest]
+        self._turn += 1
+        for i, lane in enumerate(resting):
+            moved = lane.processed != self._counted.get(lane.partition)
+            if moved or i == self._turn % len(resting):
                 self._counted[lane.partition] = lane.processed
                 self._suspected(lane)
 
@@ -356,11 +366,13 @@ class Group:
         lane = lease.lane
         if lane.doubt is None:
             await lease.rest()
-        if not lane.open:
+        if lane.over or not (lane.open or lane.doubt):
             return
         asked_at = lane.checkpoint
         try:
             claimed = await self._claim_with(lane.partition, lane.grant, lane.token.nonce)
+            if claimed.epoch != lane.token.epoch:
+                lane.end()  # The partition had lost this lease, and the claim made another one.
             lane.reclaimed(claimed, asked_at)
         except ProtocolError as error:
             logger.warning("partition %d: %s", lane.partition, error)
