@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
+from runnel import deployment
 from runnel.errors import BY_WORD, RunnelError
-from runnel.wire import Arg, Client
+from runnel.wire import Arg
 
 #: Version of the protocol that these scripts speak.
 PROTOCOL = 1
@@ -56,6 +57,12 @@ def sha(script: str) -> str:
 
 
 @cache
+def by_sha() -> Mapping[Arg, bytes]:
+    """SHA-1 -> bytes of every script."""
+    return {sha(name): source for name, source in sources().items()}
+
+
+@cache
 def version() -> str:
     """Seven hexadecimal digits that name this set of scripts."""
     digest = hashlib.sha1(usedforsecurity=False)
@@ -75,23 +82,28 @@ def error_from(error: ResponseError) -> Exception:
 
 
 class Scripts:
-    """Calls scripts on one Redis.
+    """Calls scripts, each where its keys are.
 
     `client` is one that `runnel.connection.connect` made: it does not retry by itself, which would
     run a script twice whose reply was lost, without its caller knowing.
     """
 
     def __init__(self, client: Redis) -> None:
-        assert isinstance(client, Client)
-        self.client = client
+        self.deployment = deployment.of(client)
+        self.client = self.deployment.client
 
     async def load(self) -> None:
-        """Load every script, and check that Redis names each as its file does."""
-        for name, source in sources().items():
-            loaded = await self.client.script_load(source.decode())
-            loaded = loaded.decode() if isinstance(loaded, bytes) else loaded
-            if loaded != sha(name):
-                raise RunnelError(f"Redis names the script {name} {loaded}, its file {sha(name)}")
+        """Load every script on every primary, and check that Redis names each as its file does."""
+        names = tuple(sources())
+        loads = [("SCRIPT", "LOAD", sources()[name]) for name in names]
+        for node in await self.deployment.primaries():
+            for name, loaded in zip(names, await node.roundtrip(loads), strict=True):
+                if isinstance(loaded, Exception):
+                    raise loaded
+                if loaded.decode() != sha(name):
+                    raise RunnelError(
+                        f"Redis names the script {name} {loaded}, its file {sha(name)}"
+                    )
 
     async def call(self, call: Call) -> Any:
         """Make one call and return its reply.
@@ -104,18 +116,9 @@ class Scripts:
         return reply
 
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Make several calls in one round trip; each outcome is a reply or an exception."""
-        outcomes = await self.client.roundtrip([call.command() for call in calls])
-        missing = [i for i, each in enumerate(outcomes) if isinstance(each, NoScriptError)]
-        if missing:
-            for script in {calls[i].script for i in missing}:
-                await self.client.script_load(sources()[script].decode())
-            again = await self.client.roundtrip([calls[i].command() for i in missing])
-            for i, outcome in zip(missing, again, strict=True):
-                outcomes[i] = outcome
-        return [
-            error_from(each)
-            if isinstance(each, ResponseError) and not isinstance(each, NoScriptError)
-            else each
-            for each in outcomes
-        ]
+        """Make several calls in one round trip to each node; each outcome is a reply or an
+        exception, such as a ConnectionError for the calls of a node that was lost."""
+        # A call without keys may be made anywhere.
+        commands = [(call.keys[0] if call.keys else "", call.command()) for call in calls]
+        outcomes = await self.deployment.send(commands, by_sha())
+        return [error_from(each) if isinstance(each, ResponseError) else each for each in outcomes]

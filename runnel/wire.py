@@ -78,6 +78,9 @@ class Client(Redis):
 async def _exchange(connection: AbstractConnection, commands: Sequence[Sequence[Arg]]) -> list[Any]:
     pack: Any = hiredis.pack_command  # Its stub has tuples of one value only.
     packed = b"".join([pack(tuple(command)) for command in commands])
+    if not connection.is_connected:
+        # Some first have to ask where to.
+        await connection.connect()  # type: ignore[no-untyped-call]
     await connection.send_packed_command(packed, check_health=False)
     replies = []
     for _ in commands:

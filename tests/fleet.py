@@ -1,0 +1,226 @@
+"""Servers that belong together: a Redis Cluster, and a primary with replicas under sentinels.
+
+All listen on loopback, on ports of their own, and end with the context that they were made in.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+from runnel.server_program import Binary
+from tests.servers import Server, free_port
+
+#: Milliseconds after which a silent server counts as lost: failovers in tests should be short.
+DOWN_AFTER = 1000
+SLOTS = 16384
+_TIMEOUT = 30.0
+_POLL = 0.02
+
+
+class Fleet:
+    """What the two have in common: servers that start together and end together."""
+
+    servers: list[Server]
+
+    def form(self) -> None:
+        """Make the running servers one deployment, and wait until it is whole."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            with ThreadPoolExecutor(len(self.servers)) as pool:
+                list(pool.map(Server.start, self.servers))
+            self.form()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all servers and remove their data."""
+        for server in self.servers:
+            server.close()
+
+
+class ClusterFleet(Fleet):
+    """A Redis Cluster: masters that share the slots evenly, each with a replica or none.
+
+    `options` are settings of every node.
+    """
+
+    def __init__(
+        self,
+        binary: Binary | None = None,
+        *,
+        replicas: bool = True,
+        masters: int = 3,
+        **options: str,
+    ) -> None:
+        settings = {
+            "appendonly": "no",
+            "cluster_enabled": "yes",
+            "cluster_node_timeout": str(DOWN_AFTER),
+            "cluster_replica_validity_factor": "0",
+            "repl_diskless_sync_delay": "0",
+            **options,
+        }
+        self.servers = [
+            Server(binary, cluster_port=str(free_port()), **settings)
+            for _ in range(masters * (2 if replicas else 1))
+        ]
+        self.masters = self.servers[:masters]
+        self.replicas = self.servers[masters:]
+
+    @property
+    def url(self) -> str:
+        """Names two of its nodes; a client finds the others."""
+        places = ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:2])
+        return f"redis+cluster://{places}"
+
+    def form(self) -> None:
+        count = len(self.masters)
+        for number, server in enumerate(self.masters):
+            ask(server, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+            first, end = SLOTS * number // count, SLOTS * (number + 1) // count
+            ask(server, "CLUSTER ADDSLOTSRANGE", first, end - 1)
+        for server in self.servers[1:]:
+            self.meet(server)
+        for master, replica in zip(self.masters, self.replicas, strict=False):
+            until(replica, lambda server: len(_nodes(server)) == len(self.servers))
+            ask(replica, "CLUSTER REPLICATE", node_id(master))
+        for server in self.servers:
+            until(server, self._sees_all)
+        for replica in self.replicas:
+            until(replica, _is_linked)
+
+    def _sees_all(self, server: Server) -> bool:
+        seen = [line.split() for line in _nodes(server)]
+        return (
+            "cluster_state:ok" in ask(server, "CLUSTER INFO")
+            and len(seen) == len(self.servers)
+            and sum("slave" in words[2] for words in seen) == len(self.replicas)
+            and not any("handshake" in words[2] for words in seen)
+        )
+
+    def meet(self, server: Server) -> None:
+        """Let a node join."""
+        bus = server.options["cluster_port"]
+        ask(self.servers[0], "CLUSTER MEET", "127.0.0.1", server.port, bus)
+
+    def owner(self, slot: int) -> Server:
+        """The server that has the slot now, as the others see it."""
+        for server in self.servers:
+            if not server.running:
+                continue
+            for first, last, (_, port, *_), *_ in ask(server, "CLUSTER SLOTS"):
+                if first <= slot <= last:
+                    return next(each for each in self.servers if each.port == port)
+        raise AssertionError(f"nobody has slot {slot}")
+
+
+class SentinelFleet(Fleet):
+    """A primary with replicas, watched by three sentinels that know it as ``mymaster``."""
+
+    NAME = "mymaster"
+
+    def __init__(
+        self, binary: Binary | None = None, *, replicas: int = 2, sentinels: int = 3, **options: str
+    ) -> None:
+        settings = {"appendonly": "no", "repl_diskless_sync_delay": "0", **options}
+        self.primary = Server(binary, **settings)
+        of = f"127.0.0.1 {self.primary.port}"
+        self.replicas = [Server(binary, replicaof=of, **settings) for _ in range(replicas)]
+        self.sentinels = [
+            SentinelServer(self.primary, sentinels // 2 + 1) for _ in range(sentinels)
+        ]
+        self.servers = [self.primary, *self.replicas, *self.sentinels]
+
+    @property
+    def url(self) -> str:
+        places = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{places}/{self.NAME}"
+
+    def form(self) -> None:
+        for sentinel in self.sentinels:
+            # They look around every few seconds otherwise.
+            periods = ["INFO-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD"]
+            ask(sentinel, "SENTINEL DEBUG", *(word for each in periods for word in (each, 100)))
+        for sentinel in self.sentinels:
+            until(sentinel, self._knows_all)
+
+    def current(self) -> Server:
+        """The server that the sentinels name as primary."""
+        _, port = ask(self.sentinels[0], "SENTINEL GET-MASTER-ADDR-BY-NAME", self.NAME)
+        return next(each for each in self.servers if each.port == int(port))
+
+    def _knows_all(self, sentinel: Server) -> bool:
+        values = ask(sentinel, "SENTINEL MASTER", self.NAME)
+        state = dict(zip(values[::2], values[1::2], strict=True))
+        return (
+            state[b"flags"] == b"master"
+            and int(state[b"num-slaves"]) == len(self.replicas)
+            and int(state[b"num-other-sentinels"]) == len(self.sentinels) - 1
+        )
+
+
+class SentinelServer(Server):
+    """A sentinel; what it learns it writes into a file of its own."""
+
+    def __init__(self, primary: Server, quorum: int) -> None:
+        super().__init__(primary.binary)
+        self._lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"dir {self.folder}",
+            f"sentinel monitor {SentinelFleet.NAME} 127.0.0.1 {primary.port} {quorum}",
+            f"sentinel down-after-milliseconds {SentinelFleet.NAME} {DOWN_AFTER}",
+            f"sentinel failover-timeout {SentinelFleet.NAME} 5000",
+        ]
+
+    def _command(self) -> list[str]:
+        file = self.folder / "sentinel.conf"
+        if not file.exists():
+            file.write_text("\n".join(self._lines) + "\n")
+        return [os.fspath(self.binary.path), os.fspath(file), "--sentinel"]
+
+
+def ask(server: Server, command: str, *args: object) -> Any:
+    """The reply to a command as it came, or as text if it is text."""
+    with server.client() as client:
+        client.response_callbacks.clear()
+        reply: Any = client.execute_command(command, *args)
+    return reply.decode() if isinstance(reply, bytes) else reply
+
+
+def node_id(server: Server) -> str:
+    """The cluster's name for a node."""
+    return str(ask(server, "CLUSTER MYID"))
+
+
+def until(server: Server, condition: Callable[[Server], Any]) -> None:
+    """Wait until something holds of a server."""
+    deadline = time.monotonic() + _TIMEOUT
+    while not condition(server):
+        assert time.monotonic() < deadline, f"{server!r} does not get there:\n{server.log()}"
+        time.sleep(_POLL)
+
+
+def _nodes(server: Server) -> list[str]:
+    return str(ask(server, "CLUSTER NODES")).splitlines()
+
+
+def _is_linked(replica: Server) -> bool:
+    return "master_link_status:up" in ask(replica, "INFO", "replication")
