@@ -120,15 +120,43 @@ class ClusterFleet(Fleet):
         bus = server.options["cluster_port"]
         ask(self.servers[0], "CLUSTER MEET", "127.0.0.1", server.port, bus)
 
-    def owner(self, slot: int) -> Server:
-        """The server that has the slot now, as the others see it."""
-        for server in self.servers:
-            if not server.running:
-                continue
-            for first, last, (_, port, *_), *_ in ask(server, "CLUSTER SLOTS"):
-                if first <= slot <= last:
-                    return next(each for each in self.servers if each.port == port)
+    def owner(self, slot: int, witness: Server | None = None) -> Server:
+        """The server that has the slot, as `witness` or else some running server sees it."""
+        witness = witness or next(server for server in self.servers if server.running)
+        for first, last, (_, port, *_), *_ in ask(witness, "CLUSTER SLOTS"):
+            if first <= slot <= last:
+                return next(each for each in self.servers if each.port == port)
         raise AssertionError(f"nobody has slot {slot}")
+
+
+class Migration:
+    """The move of one slot from its primary to another, step by step."""
+
+    def __init__(self, fleet: ClusterFleet, slot: int, target: Server) -> None:
+        self.slot, self.target, self.source = slot, target, fleet.owner(slot)
+        self._fleet = fleet
+
+    def begin(self) -> None:
+        """From now on the source sends on calls whose keys it no longer has."""
+        self._set(self.target, "IMPORTING", node_id(self.source))
+        self._set(self.source, "MIGRATING", node_id(self.target))
+
+    def move(self, *names: str) -> None:
+        """Move these keys, or all."""
+        moved = names or ask(self.source, "CLUSTER GETKEYSINSLOT", self.slot, 1000)
+        if moved:
+            place = ("127.0.0.1", self.target.port, "", 0, 10_000)
+            ask(self.source, "MIGRATE", *place, "KEYS", *moved)
+
+    def end(self) -> None:
+        """The target owns the slot, and all nodes know."""
+        for server in (self.target, self.source):
+            self._set(server, "NODE", node_id(self.target))
+        for server in self._fleet.servers:
+            until(server, lambda each: self._fleet.owner(self.slot, each) is self.target)
+
+    def _set(self, server: Server, *words: str) -> None:
+        ask(server, "CLUSTER SETSLOT", self.slot, *words)
 
 
 class SentinelFleet(Fleet):

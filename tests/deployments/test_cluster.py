@@ -1,0 +1,348 @@
+"""Scripts, plain commands, inspection and administration over the masters of a Redis Cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+from redis.crc import key_slot
+from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ResponseError as Refused
+
+from runnel import App, Events, Record, admin, keys, protocol, report
+from runnel.cluster import Cluster
+from runnel.connection import check_server, connect, translate
+from runnel.deployment import of
+from runnel.errors import Fenced, ServerError
+from runnel.registry import announce_processor
+from runnel.scripts import Scripts
+from runnel.server_program import Binary
+from runnel.wire import Client
+from tests.deployments.steps import (
+    append,
+    claimed,
+    commit,
+    numbers,
+    ready,
+    slot,
+    spread,
+    until_answered,
+)
+from tests.fleet import ClusterFleet, Migration, ask
+from tests.servers import Server, start_cluster
+
+
+async def test_a_good_cluster_says_what_it_is(fleet: ClusterFleet, binary: Binary) -> None:
+    async with connect(fleet.url) as client:
+        info = await check_server(client, fleet.url)
+    assert (info.kind, info.mode, info.warnings) == (binary.kind, "cluster", ())
+    assert info.version == ".".join(map(str, binary.version))
+
+
+async def test_an_event_goes_from_append_to_checkpoint_on_each_master(
+    clustered: Scripts, app_name: str
+) -> None:
+    places = spread(app_name)
+    registered = await clustered.call_all(
+        [protocol.register(each, protocol.Agreement(1, "xxh64"), "0") for each in places]
+    )
+    assert not [each for each in registered if isinstance(each, Exception)]
+    sent = [
+        protocol.read_append(reply)
+        for reply in await clustered.call_all([append(each, 1) for each in places])
+    ]
+    tokens = [await claimed(clustered, each) for each in places]
+    commits = [
+        commit(place, token, "0-0", appended.ids[0])
+        for place, token, appended in zip(places, tokens, sent, strict=True)
+    ]
+    replies = await clustered.call_all(commits)
+    assert [protocol.read_commit(each).applied for each in replies] == [True] * 3
+    replies = await clustered.call_all(commits)
+    assert [protocol.read_commit(each).applied for each in replies] == [False] * 3
+    assert len({clustered.deployment.node_of(place.prefix) for place in places}) == 3
+
+
+async def test_outcomes_keep_their_order_and_a_refusal_is_that_of_its_call_alone(
+    clustered: Scripts, app_name: str
+) -> None:
+    places = spread(app_name)
+    for place in places:
+        await ready(clustered, place)
+    sleeper = await claimed(clustered, places[1])
+    await claimed(clustered, places[1], grant=2)
+    calls = [append(places[2], 1), commit(places[1], sleeper, "0-0", "0-0"), append(places[0], 1)]
+    first, second, third = await clustered.call_all(calls)
+    assert protocol.read_append(first).applied
+    assert isinstance(second, Fenced)
+    assert protocol.read_append(third).applied
+
+
+async def test_a_script_that_one_master_lacks_is_loaded_there(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str
+) -> None:
+    await clustered.load()
+    ask(fleet.masters[1], "SCRIPT FLUSH")
+    ask(fleet.masters[1], "CONFIG RESETSTAT")
+    places = spread(app_name)
+    replies = await clustered.call_all([append(each, 1) for each in places])
+    assert all(protocol.read_append(each).applied for each in replies)
+    stats = ask(fleet.masters[1], "INFO", "commandstats")
+    assert "cmdstat_script|load:calls=1," in stats
+    assert "cmdstat_evalsha:calls=2," in stats
+
+
+class Item(Record):
+    key: str
+
+
+def declare(name: str, url: str) -> App:
+    app = App(name, redis_url=url)
+    items = app.stream("items", record=Item, partition_by="key", partition_count=6)
+
+    @app.processor(items)
+    async def worker(events: Events[Item]) -> None:
+        async for _ in events:
+            pass
+
+    return app
+
+
+async def test_records_are_sent_inspected_and_administered_on_all_masters(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str
+) -> None:
+    app = declare(app_name, fleet.url)
+    stream, processor = app.streams["items"], app.processors["worker"]
+    await announce_processor(clustered, processor)
+    await admin.add(clustered, processor)
+    sent = await stream.send(*(Item(key=str(number)) for number in range(60)))
+    await app.close()
+    assert {each.partition for each in sent} == set(range(6))
+    masters = {clustered.deployment.node_of(stream.spec.prefix(p)) for p in range(6)}
+    assert len(masters) == 3
+
+    async def picture() -> dict[str, int]:
+        server = await check_server(clustered.client, fleet.url)
+        seen = await report.inspect(clustered.client, server, app_name)
+        assert seen["server"]["mode"] == "cluster"
+        (one,), (only,) = seen["processors"], seen["streams"]
+        states = [row["state"] for row in one["partitions"]]
+        return {
+            "lag": one["lag_events"],
+            "length": only["length"],
+            "paused": states.count("paused"),
+        }
+
+    assert await picture() == {"lag": 60, "length": 60, "paused": 0}
+    assert await admin.pause(clustered, processor) == 6
+    assert (await picture())["paused"] == 6
+    assert await admin.resume(clustered, processor, list(range(6))) == 6
+    last = sent[-1]
+    await admin.reset(clustered, processor, "$")
+    assert await picture() == {"lag": 0, "length": 60, "paused": 0}
+    checkpoints = await admin.reset(clustered, processor, last.id)
+    assert len(checkpoints) == 6
+    await admin.remove(clustered, processor)
+    assert await admin.delete_stream(clustered, stream.spec) == 60
+    assert await clustered.client.hgetall(keys.streams(app_name)) == {}
+
+
+async def test_the_wake_up_of_a_script_is_heard_at_every_node(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str
+) -> None:
+    group = keys.group(app_name, "s", "p")
+    members = itertools.count()
+
+    async def somebody_joins() -> None:
+        times, member = (60_000, 60_000, 0), (f"m{next(members)}", "incarnation", "")
+        await clustered.call(protocol.sync(group, 64, times, member, 1, "stay", (), ()))
+
+    async def is_heard(client: Client) -> None:
+        async with client.pubsub() as pubsub:
+            await pubsub.subscribe(keys.wake(group))
+            assert (await pubsub.get_message(timeout=5) or {})["type"] == "subscribe"
+            await somebody_joins()
+            assert (await pubsub.get_message(timeout=5) or {})["type"] == "message"
+
+    await somebody_joins()
+    for server in fleet.servers:
+        async with connect(server.url) as client:
+            await is_heard(client)
+    await is_heard(clustered.client)
+
+
+async def test_one_read_can_name_keys_of_one_slot_only(clustered: Scripts, app_name: str) -> None:
+    deployment = clustered.deployment
+    await deployment.refresh()
+    logs = [keys.log(keys.partition(app_name, "s", number, "s")) for number in range(30)]
+    together = [log for log in logs if deployment.node_of(log) == deployment.node_of(logs[0])]
+    assert len(together) > 1
+    (refusal,) = await deployment.client_for(together[0]).roundtrip(
+        [("XREAD", "STREAMS", *together, *["0"] * len(together))]
+    )
+    assert isinstance(refusal, Refused)
+    assert "same slot" in str(refusal)
+
+
+async def test_plain_commands_have_one_place_or_are_refused(clustered: Scripts) -> None:
+    client = clustered.client
+    assert await client.ping()
+    assert len(await client.time()) == 2
+    with pytest.raises(TypeError, match="FLUSHALL has no one place"):
+        await client.flushall()
+    with pytest.raises(TypeError, match="XREAD has no one place"):
+        await client.xread({"a": "0"})
+    with pytest.raises(TypeError, match="no pipeline"):
+        client.pipeline()
+
+
+async def test_a_moved_slot_is_followed_under_load(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str
+) -> None:
+    places = spread(app_name)
+    moving = places[0]
+    await clustered.load()
+    done, there = asyncio.Event(), asyncio.Event()
+
+    async def send() -> int:
+        number = 0
+        while not done.is_set() or number % 50:
+            number += 1
+            for reply in await clustered.call_all([append(each, number) for each in places]):
+                assert protocol.read_append(reply).applied
+            if number == 50:
+                there.set()
+        return number
+
+    sending = asyncio.create_task(send())
+    await there.wait()
+    home = fleet.owner(slot(moving))
+    await asyncio.to_thread(migrate, fleet, moving, fleet.masters[1])
+    await asyncio.to_thread(migrate, fleet, moving, home)
+    done.set()
+    count = await sending
+    for place in places:
+        assert await numbers(clustered, place) == list(range(1, count + 1))
+    assert moves(fleet, "MOVED") > 0
+
+
+def migrate(fleet: ClusterFleet, place: protocol.Place, target: Server) -> None:
+    """Move the slot of a partition, as a cluster that is resharded does."""
+    migration = Migration(fleet, slot(place), target)
+    migration.begin()
+    migration.move()
+    migration.end()
+
+
+def moves(fleet: ClusterFleet, word: str) -> int:
+    """How often the nodes have answered with an error."""
+    count = 0
+    for server in fleet.servers:
+        for line in str(ask(server, "INFO", "errorstats")).splitlines():
+            if line.startswith(f"errorstat_{word}:"):
+                count += int(line.partition("=")[2])
+    return count
+
+
+async def test_a_call_waits_while_its_keys_are_on_two_nodes(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str
+) -> None:
+    (place, *_) = spread(app_name)
+    await clustered.call(append(place, 1))
+    home = fleet.owner(slot(place))
+    migration = Migration(fleet, slot(place), fleet.masters[2])
+    migration.begin()
+    migration.move(keys.meta(place.prefix))
+    before = moves(fleet, "TRYAGAIN")
+    appending = asyncio.create_task(until_answered(clustered, append(place, 2)))
+    while moves(fleet, "TRYAGAIN") == before:
+        await clustered.client.ping()
+    assert not appending.done()
+    migration.move()
+    migration.end()
+    assert (await appending).applied
+    assert await numbers(clustered, place) == [1, 2]
+    await asyncio.to_thread(migrate, fleet, place, home)
+
+
+async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_away(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runnel.cluster.PAUSES", (0.0, 0.01))
+    near, far, _ = spread(app_name)
+    await clustered.call(append(near, 1))
+    home = fleet.owner(slot(near))
+    migration = Migration(fleet, slot(near), fleet.masters[2])
+    migration.begin()
+    migration.move(keys.meta(near.prefix))
+    first, second = await clustered.call_all([append(near, 2), append(far, 1)])
+    assert isinstance(first, ConnectionError)
+    assert "refused it to the end" in str(first)
+    assert protocol.read_append(second).applied
+    migration.move()
+    migration.end()
+    assert protocol.read_append(await clustered.call(append(near, 2))).applied
+    await asyncio.to_thread(migrate, fleet, near, home)
+
+
+async def test_a_call_is_sent_on_to_a_node_that_is_about_to_take_over_and_lacks_the_script(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str
+) -> None:
+    (place, *_) = spread(app_name)
+    await clustered.call(append(place, 1))
+    home, target = fleet.owner(slot(place)), fleet.masters[1]
+    migration = Migration(fleet, slot(place), target)
+    migration.begin()
+    migration.move()
+    ask(target, "SCRIPT FLUSH")
+    before = moves(fleet, "ASK")
+    assert protocol.read_append(await clustered.call(append(place, 2))).applied
+    assert moves(fleet, "ASK") > before
+    migration.end()
+    assert await numbers(clustered, place) == [1, 2]
+    await asyncio.to_thread(migrate, fleet, place, home)
+
+
+async def test_a_cluster_of_one_node_can_be_used_by_either_url(cluster_url: str) -> None:
+    async with connect(cluster_url.replace("redis://", "redis+cluster://")[:-2]) as client:
+        assert isinstance(of(client), Cluster)
+        assert (await check_server(client, cluster_url)).mode == "cluster"
+        assert await client.sadd("one", "two") == 1
+
+
+async def test_one_node_of_several_is_refused_with_the_fix(fleet: ClusterFleet) -> None:
+    url = fleet.masters[0].url
+    async with connect(url) as client:
+        with pytest.raises(ServerError, match=r"use redis\+cluster://"):
+            await check_server(client, url)
+        elsewhere = next(f"key{n}" for n in range(50) if key_slot(f"key{n}".encode()) > 10_000)
+        with pytest.raises(RedisError) as moved:
+            await client.get(elsewhere)
+    assert "use redis+cluster://" in str(translate(moved.value, url))
+
+
+async def test_what_is_no_cluster_is_refused_with_the_fix(redis_url: str) -> None:
+    url = redis_url.replace("redis://", "redis+cluster://").removesuffix("/0")
+    async with connect(url) as client:
+        with pytest.raises(ServerError, match="is no cluster: use redis://"):
+            await check_server(client, url)
+
+
+async def test_a_cluster_with_free_slots_is_refused_with_the_fix() -> None:
+    with start_cluster() as server:
+        ask(server, "CLUSTER DELSLOTS", 7)
+        url = server.url.replace("redis://", "redis+cluster://").removesuffix("/0")
+        async with connect(url) as client:
+            with pytest.raises(ServerError, match="only 16383 of its 16384 slots"):
+                await check_server(client, url)
+
+
+async def test_a_policy_that_evicts_is_found_on_any_master(fleet: ClusterFleet) -> None:
+    ask(fleet.masters[2], "CONFIG SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        async with connect(fleet.url) as client:
+            (warning,) = (await check_server(client, fleet.url)).warnings
+    finally:
+        ask(fleet.masters[2], "CONFIG SET", "maxmemory-policy", "noeviction")
+    assert "Set it to noeviction" in warning
