@@ -63,15 +63,18 @@ class Client(Redis):
         connection: AbstractConnection = pool.connection_class(**options)
         return connection
 
-    async def _drop_idle(self) -> None:
-        idle, self._idle = self._idle, []
+    async def _drop_idle(self, but_to: tuple[str, int] | None = None) -> None:
+        """Close the connections that are not in use, but for those to this host and port."""
+        idle, self._idle = getattr(self, "_idle", []), []
         for connection in idle:
-            await connection.disconnect(nowait=True)
+            if but_to is not None and but_to == (connection.host, connection.port):
+                self._idle.append(connection)
+            else:
+                await connection.disconnect(nowait=True)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections."""
-        if hasattr(self, "_idle"):
-            await self._drop_idle()
+        await self._drop_idle()
         await super().aclose(close_connection_pool)
 
 

@@ -5,12 +5,15 @@ All listen on loopback, on ports of their own, and end with the context that the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
+
+from redis.exceptions import ConnectionError
 
 from runnel.server_program import Binary
 from tests.servers import Server, free_port
@@ -104,7 +107,7 @@ class ClusterFleet(Fleet):
         for server in self.servers:
             until(server, self._sees_all)
         for replica in self.replicas:
-            until(replica, _is_linked)
+            until(replica, is_linked)
 
     def _sees_all(self, server: Server) -> bool:
         seen = [line.split() for line in _nodes(server)]
@@ -182,26 +185,38 @@ class SentinelFleet(Fleet):
         return f"redis+sentinel://{places}/{self.NAME}"
 
     def form(self) -> None:
+        # By default they look around every 10 seconds and say hello every 2. These are also the
+        # measures of how fresh their knowledge must be: too short, and a failover goes wrong.
+        self._hurry(100, 100)
         for sentinel in self.sentinels:
-            # They look around every few seconds otherwise.
-            periods = ["INFO-PERIOD", "PUBLISH-PERIOD", "ASK-PERIOD"]
-            ask(sentinel, "SENTINEL DEBUG", *(word for each in periods for word in (each, 100)))
+            until(sentinel, self.knows_all)
+        self._hurry(500, 500)
+
+    def _hurry(self, look: int, hello: int) -> None:
         for sentinel in self.sentinels:
-            until(sentinel, self._knows_all)
+            ask(sentinel, "SENTINEL DEBUG", "INFO-PERIOD", look, "PUBLISH-PERIOD", hello)
 
     def current(self) -> Server:
-        """The server that the sentinels name as primary."""
-        _, port = ask(self.sentinels[0], "SENTINEL GET-MASTER-ADDR-BY-NAME", self.NAME)
-        return next(each for each in self.servers if each.port == int(port))
+        """The server that the first sentinel names as primary."""
+        port = int(self._state(self.sentinels[0])[b"port"])
+        return next(each for each in self.servers if each.port == port)
 
-    def _knows_all(self, sentinel: Server) -> bool:
-        values = ask(sentinel, "SENTINEL MASTER", self.NAME)
-        state = dict(zip(values[::2], values[1::2], strict=True))
+    def followers(self, primary: Server) -> list[Server]:
+        """The servers that follow this primary."""
+        return [each for each in (self.primary, *self.replicas) if each is not primary]
+
+    def knows_all(self, sentinel: Server) -> bool:
+        """Whether a sentinel sees a primary that is well, all its replicas and other sentinels."""
+        state = self._state(sentinel)
         return (
             state[b"flags"] == b"master"
             and int(state[b"num-slaves"]) == len(self.replicas)
             and int(state[b"num-other-sentinels"]) == len(self.sentinels) - 1
         )
+
+    def _state(self, sentinel: Server) -> dict[bytes, bytes]:
+        values = ask(sentinel, "SENTINEL MASTER", self.NAME)
+        return dict(zip(values[::2], values[1::2], strict=True))
 
 
 class SentinelServer(Server):
@@ -233,6 +248,16 @@ def ask(server: Server, command: str, *args: object) -> Any:
     return reply.decode() if isinstance(reply, bytes) else reply
 
 
+def catches_up(replica: Server, primary: Server) -> None:
+    """Wait until a replica has all that its primary has now."""
+    offset = _offset(primary, "master_repl_offset")
+    until(replica, lambda each: _offset(each, "slave_repl_offset") >= offset)
+
+
+def _offset(server: Server, field: str) -> int:
+    return int(ask(server, "INFO", "replication").partition(f"{field}:")[2].split()[0])
+
+
 def node_id(server: Server) -> str:
     """The cluster's name for a node."""
     return str(ask(server, "CLUSTER MYID"))
@@ -241,14 +266,21 @@ def node_id(server: Server) -> str:
 def until(server: Server, condition: Callable[[Server], Any]) -> None:
     """Wait until something holds of a server."""
     deadline = time.monotonic() + _TIMEOUT
-    while not condition(server):
+    while not _holds(condition, server):
         assert time.monotonic() < deadline, f"{server!r} does not get there:\n{server.log()}"
         time.sleep(_POLL)
+
+
+def _holds(condition: Callable[[Server], Any], server: Server) -> bool:
+    with contextlib.suppress(ConnectionError):  # A server that changes its role cuts connections.
+        return bool(condition(server))
+    return False
 
 
 def _nodes(server: Server) -> list[str]:
     return str(ask(server, "CLUSTER NODES")).splitlines()
 
 
-def _is_linked(replica: Server) -> bool:
+def is_linked(replica: Server) -> bool:
+    """Whether a replica follows its primary."""
     return "master_link_status:up" in ask(replica, "INFO", "replication")

@@ -1,0 +1,160 @@
+"""A primary is lost while calls are made: each call ends, and none is carried out twice."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import ConnectionError, TimeoutError
+
+from runnel import App, Events, Record, protocol
+from runnel.connection import check_server, connect
+from runnel.deployment import SentinelClient, of
+from runnel.errors import ServerUnreachable
+from runnel.scripts import Scripts
+from runnel.server_program import Binary
+from runnel.worker.worker import Worker
+from tests.deployments.steps import (
+    append,
+    claimed,
+    commit,
+    numbers,
+    ready,
+    slot,
+    spread,
+    until_answered,
+)
+from tests.fleet import ClusterFleet, SentinelFleet, ask, catches_up, is_linked, until
+from tests.servers import Server
+
+
+async def test_calls_to_a_lost_master_fail_alone_until_its_replica_has_taken_over(
+    binary: Binary, app_name: str
+) -> None:
+    with ClusterFleet(binary) as fleet:
+        async with connect(fleet.url, 0.3) as client:
+            scripts = Scripts(client)
+            places = spread(app_name)
+            for place in places:
+                await ready(scripts, place)
+            replies = await scripts.call_all([append(each, 1) for each in places])
+            sent = protocol.read_append(replies[0])
+            token = await claimed(scripts, places[0])
+            for number, lose in enumerate(("kill", "pause")):
+                lost, replica = fleet.masters[number], fleet.replicas[number]
+                assert fleet.owner(slot(places[number])) is lost
+                catches_up(replica, lost)
+                getattr(lost, lose)()
+                outcomes = await scripts.call_all([append(each, 2 + number) for each in places])
+                for at, outcome in enumerate(outcomes):
+                    assert isinstance(outcome, (ConnectionError, TimeoutError)) == (at == number)
+                again = await until_answered(scripts, append(places[number], 2 + number))
+                assert again.applied
+                assert fleet.owner(slot(places[number]), replica) is replica
+            fleet.masters[1].resume()
+            committed = await scripts.call(commit(places[0], token, "0-0", sent.ids[0]))
+            assert protocol.read_commit(committed).applied
+            for place in places:
+                assert await numbers(scripts, place) == [1, 2, 3]
+
+
+class Item(Record):
+    key: str
+    number: int
+
+
+async def test_a_worker_runs_behind_sentinels(sentinels: SentinelFleet, app_name: str) -> None:
+    app = App(app_name, redis_url=sentinels.url, collect=0.0)
+    stream = app.stream("items", record=Item, partition_by="key", partition_count=2)
+    seen: list[int] = []
+
+    @app.processor(stream)
+    async def worker(events: Events[Item]) -> None:
+        async for item in events.records():
+            seen.append(item.number)  # noqa: PERF401
+
+    await stream.send(*(Item(key="k", number=number) for number in range(5)))
+    await Worker(app).run(burst=True)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+async def test_a_primary_behind_sentinels_says_what_it_is(
+    sentinels: SentinelFleet, binary: Binary
+) -> None:
+    async with connect(sentinels.url) as client:
+        info = await check_server(client, sentinels.url)
+        assert (info.kind, info.mode, info.warnings) == (binary.kind, "sentinel", ())
+        deployment = of(client)
+        assert deployment.node_of("a") == deployment.node_of("b")
+        assert deployment.client_for("a") is client
+        assert await deployment.primaries() == [client]
+    async with connect(f"{sentinels.url}/3") as client:
+        assert str((await client.client_info())["db"]) == "3"
+
+
+async def test_a_name_that_the_sentinels_do_not_know_is_told(sentinels: SentinelFleet) -> None:
+    url = sentinels.url.replace(sentinels.NAME, "nobody")
+    async with connect(url) as client:
+        with pytest.raises(ServerUnreachable, match=r"name no primary that is up.*'nobody'"):
+            await check_server(client, url)
+
+
+async def test_sentinels_that_are_away_are_skipped(sentinels: SentinelFleet) -> None:
+    url = sentinels.url.replace("://", "://127.0.0.1:1,")
+    async with connect(url) as client:
+        assert await client.ping()
+
+
+async def test_a_call_is_answered_once_by_the_primary_that_took_over_from_a_dead_one(
+    sentinels: SentinelFleet, app_name: str
+) -> None:
+    (place, *_) = spread(app_name)
+    async with connect(sentinels.url) as client:
+        scripts = Scripts(client)
+        await ready(scripts, place)
+        token = await claimed(scripts, place)
+        sent = [protocol.read_append(await scripts.call(append(place, n))) for n in (1, 2)]
+        dead = sentinels_lose(sentinels, "kill")
+        again = await until_answered(scripts, append(place, 2))
+        assert not again.applied
+        assert (await until_answered(scripts, append(place, 3))).applied
+        committed = await scripts.call(commit(place, token, "0-0", sent[0].ids[0]))
+        assert protocol.read_commit(committed).applied
+        assert await numbers(scripts, place) == [1, 2, 3]
+    dead.start()
+    whole_again(sentinels, dead)
+
+
+async def test_a_primary_that_was_replaced_but_lives_is_left_before_it_finds_out(
+    sentinels: SentinelFleet, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SentinelClient, "ASK_EVERY", 0.0)
+    (place, *_) = spread(app_name)
+    async with connect(sentinels.url) as client:
+        scripts = Scripts(client)
+        await scripts.call(append(place, 1))
+        replaced = sentinels_lose(sentinels, "planned")
+        assert "role:master" in ask(replaced, "INFO", "replication")
+        assert (await until_answered(scripts, append(place, 2))).applied
+        async with connect(sentinels.current().url) as new:
+            assert await numbers(Scripts(new), place) == [1, 2]
+    whole_again(sentinels, replaced)
+
+
+def sentinels_lose(sentinels: SentinelFleet, how: str) -> Server:
+    """Lose the primary when its replicas have all that it has, and wait until there is another."""
+    primary = sentinels.current()
+    for replica in sentinels.followers(primary):
+        until(replica, is_linked)
+        catches_up(replica, primary)
+    if how == "kill":
+        primary.kill()
+    else:
+        ask(sentinels.sentinels[0], "SENTINEL FAILOVER", sentinels.NAME)
+    until(sentinels.sentinels[0], lambda _: sentinels.current() is not primary)
+    return primary
+
+
+def whole_again(sentinels: SentinelFleet, former: Server) -> None:
+    """Wait until the former primary follows the new one, and all sentinels know."""
+    until(former, is_linked)
+    for sentinel in sentinels.sentinels:
+        until(sentinel, sentinels.knows_all)
