@@ -84,14 +84,15 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
     ),
     (
         ConnectionError,
-        "CERTIFICATE_VERIFY_FAILED",
-        "{server} shows a certificate that is not trusted here: set ssl_ca_certs to the file of "
-        "the authority that signed it. ({text})",
+        "(?i)hostname mismatch|address mismatch",
+        "{server} shows a certificate for another name: use that name in the URL, or set "
+        "ssl_check_hostname=false. ({text})",
     ),
     (
         ConnectionError,
-        "WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE",
-        "{server} does not speak TLS: use redis:// in place of rediss://. ({text})",
+        "CERTIFICATE_VERIFY_FAILED",
+        "{server} shows a certificate that is not trusted here: set ssl_ca_certs to the file of "
+        "the authority that signed it. ({text})",
     ),
 )
 
@@ -109,9 +110,21 @@ def translate(error: BaseException, url: str) -> ServerError | None:
         )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return ServerUnreachable(
-            f"No Redis at {place}. Start one with `runnel server`, or set RUNNEL_REDIS_URL. "
-            f"({text})"
+            f"No Redis at {place}. Start one with `runnel server`, or set RUNNEL_REDIS_URL."
+            f"{_tls_hint(error, url)} ({text})"
         )
     if isinstance(error, RedisError):
         return ServerError(f"Redis at {place} says: {text}")
     return None
+
+
+def _tls_hint(error: BaseException, url: str) -> str:
+    """Two sides that differ in how they use TLS only see each other hang up, or say nothing."""
+    tls, hung_up = url.startswith("rediss"), re.search("closed by server|reset by peer", str(error))
+    if tls and isinstance(error, TimeoutError):
+        return " If it speaks no TLS, write redis in place of rediss."
+    if tls and hung_up and "ssl_certfile=" not in url:
+        return " If it wants a certificate of its client, set ssl_certfile and ssl_keyfile."
+    if url.startswith("redis") and not tls and hung_up:
+        return " If it speaks TLS, write rediss in place of redis."
+    return ""

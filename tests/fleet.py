@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -67,10 +67,10 @@ class ClusterFleet(Fleet):
     def __init__(
         self,
         binary: Binary | None = None,
+        options: dict[str, str] | None = None,
         *,
         replicas: bool = True,
         masters: int = 3,
-        **options: str,
     ) -> None:
         settings = {
             "appendonly": "no",
@@ -78,10 +78,10 @@ class ClusterFleet(Fleet):
             "cluster_node_timeout": str(DOWN_AFTER),
             "cluster_replica_validity_factor": "0",
             "repl_diskless_sync_delay": "0",
-            **options,
+            **(options or {}),
         }
         self.servers = [
-            Server(binary, cluster_port=str(free_port()), **settings)
+            Server(binary, cluster_port=str(free_port()), **_own(settings))
             for _ in range(masters * (2 if replicas else 1))
         ]
         self.masters = self.servers[:masters]
@@ -89,9 +89,8 @@ class ClusterFleet(Fleet):
 
     @property
     def url(self) -> str:
-        """Names two of its nodes; a client finds the others."""
-        places = ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:2])
-        return f"redis+cluster://{places}"
+        """Names two of its nodes; a client finds the others. Their TLS ports if they have any."""
+        return _url("cluster", self.servers[:2])
 
     def form(self) -> None:
         count = len(self.masters)
@@ -168,12 +167,17 @@ class SentinelFleet(Fleet):
     NAME = "mymaster"
 
     def __init__(
-        self, binary: Binary | None = None, *, replicas: int = 2, sentinels: int = 3, **options: str
+        self,
+        binary: Binary | None = None,
+        options: dict[str, str] | None = None,
+        *,
+        replicas: int = 2,
+        sentinels: int = 3,
     ) -> None:
-        settings = {"appendonly": "no", "repl_diskless_sync_delay": "0", **options}
-        self.primary = Server(binary, **settings)
-        of = f"127.0.0.1 {self.primary.port}"
-        self.replicas = [Server(binary, replicaof=of, **settings) for _ in range(replicas)]
+        settings = {"appendonly": "no", "repl_diskless_sync_delay": "0", **(options or {})}
+        self.primary = Server(binary, **_own(settings))
+        of = f"127.0.0.1 {_port(self.primary)}"
+        self.replicas = [Server(binary, replicaof=of, **_own(settings)) for _ in range(replicas)]
         self.sentinels = [
             SentinelServer(self.primary, sentinels // 2 + 1) for _ in range(sentinels)
         ]
@@ -181,8 +185,8 @@ class SentinelFleet(Fleet):
 
     @property
     def url(self) -> str:
-        places = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{places}/{self.NAME}"
+        """Names all sentinels."""
+        return f"{_url('sentinel', self.sentinels)}/{self.NAME}"
 
     def form(self) -> None:
         # By default they look around every 10 seconds and say hello every 2. These are also the
@@ -199,7 +203,7 @@ class SentinelFleet(Fleet):
     def current(self) -> Server:
         """The server that the first sentinel names as primary."""
         port = int(self._state(self.sentinels[0])[b"port"])
-        return next(each for each in self.servers if each.port == port)
+        return next(each for each in self.servers if _port(each) == port)
 
     def followers(self, primary: Server) -> list[Server]:
         """The servers that follow this primary."""
@@ -224,11 +228,14 @@ class SentinelServer(Server):
 
     def __init__(self, primary: Server, quorum: int) -> None:
         super().__init__(primary.binary)
+        tls = {name: value for name, value in primary.options.items() if name.startswith("tls")}
+        self.options = _own(tls)
         self._lines = [
             f"port {self.port}",
             "bind 127.0.0.1",
             f"dir {self.folder}",
-            f"sentinel monitor {SentinelFleet.NAME} 127.0.0.1 {primary.port} {quorum}",
+            *(f"{name.replace('_', '-')} {value}" for name, value in self.options.items()),
+            f"sentinel monitor {SentinelFleet.NAME} 127.0.0.1 {_port(primary)} {quorum}",
             f"sentinel down-after-milliseconds {SentinelFleet.NAME} {DOWN_AFTER}",
             f"sentinel failover-timeout {SentinelFleet.NAME} 5000",
         ]
@@ -238,6 +245,21 @@ class SentinelServer(Server):
         if not file.exists():
             file.write_text("\n".join(self._lines) + "\n")
         return [os.fspath(self.binary.path), os.fspath(file), "--sentinel"]
+
+
+def _own(options: dict[str, str]) -> dict[str, str]:
+    """The options for one server, with a TLS port of its own if they speak of TLS."""
+    return {**options, "tls_port": str(free_port())} if "tls_port" in options else dict(options)
+
+
+def _port(server: Server) -> int:
+    """Where the others and clients find it."""
+    return int(server.options.get("tls_port", server.port))
+
+
+def _url(kind: str, servers: Sequence[Server]) -> str:
+    scheme = "rediss" if "tls_port" in servers[0].options else "redis"
+    return f"{scheme}+{kind}://" + ",".join(f"127.0.0.1:{_port(each)}" for each in servers)
 
 
 def ask(server: Server, command: str, *args: object) -> Any:

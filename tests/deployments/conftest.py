@@ -9,8 +9,9 @@ import pytest
 from runnel.connection import connect
 from runnel.scripts import Scripts
 from runnel.server_program import Binary
+from tests.certificates import Certificates
 from tests.fleet import ClusterFleet, SentinelFleet
-from tests.servers import available_servers
+from tests.servers import Server, available_servers, free_port
 
 
 def kinds() -> list[Binary]:
@@ -47,3 +48,24 @@ async def clustered(fleet: ClusterFleet) -> AsyncIterator[Scripts]:
     """Scripts on the cluster, by a client that has yet to find out where everything is."""
     async with connect(fleet.url) as client:
         yield Scripts(client)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Certificates of an authority that only the tests trust."""
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def tls_binary(certificates: Certificates) -> Binary:
+    """A server program that speaks TLS; none of those in packages does."""
+    for binary in available_servers():
+        server = Server(binary, **certificates.options(free_port(), clients=False))
+        try:
+            server.start()
+        except AssertionError:
+            continue  # It ended at once.
+        finally:
+            server.close()
+        return binary
+    pytest.skip("no server program here speaks TLS: install redis-server")
