@@ -274,7 +274,8 @@ class App:
         """What sends for this app in the running event loop."""
         loop = asyncio.get_running_loop()
         if self._producer is None or self._producer[0] is not loop:
-            self._producer = (loop, Producer(Scripts(connect(self.settings.redis_url))))
+            scripts = Scripts(connect(self.settings.redis_url))
+            self._producer = (loop, Producer(scripts, self.settings.resend))
         return self._producer[1]
 
     async def close(self) -> None:

@@ -48,6 +48,8 @@ class Cluster(Deployment):
     ConnectionError, as of a server that is away.
     """
 
+    one_slot = True
+
     def __init__(self, seeds: Iterable[Place], connect: Callable[[Place], Client]) -> None:
         self._seeds = tuple(seeds)
         self._connect = connect

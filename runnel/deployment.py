@@ -41,6 +41,9 @@ Sources = Mapping[Arg, bytes]
 class Deployment:
     """One server, or the primary that sentinels name."""
 
+    #: Must all keys of one command be in one slot?
+    one_slot = False
+
     def __init__(self, client: Client) -> None:
         self.client = client
 

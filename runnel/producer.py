@@ -24,7 +24,8 @@ R = TypeVar("R")
 BATCH = 500
 #: Bytes in one append, for the same reason.
 BATCH_BYTES = 1_000_000
-_RESEND = (0.0, 0.05, 0.2, 0.5, 1.0)
+#: Seconds between two repeats of an append at the most.
+_LONGEST_PAUSE = 1.0
 
 
 class Home(Protocol):
@@ -107,11 +108,12 @@ class Producer:
     """One sender with one append in flight per partition; a lost reply is asked for again.
 
     The partition remembers the producer's last sequence number, so an append that did arrive is
-    answered with the ids of the first time.
+    answered with the ids of the first time. `resend` is for how many seconds it is repeated.
     """
 
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: Scripts, resend: float) -> None:
         self._scripts = scripts
+        self._resend = resend
         self._identities: dict[str, tuple[str, int]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._agreed: set[str] = set()
@@ -146,7 +148,7 @@ class Producer:
                 )
             by_partition.setdefault(stream.partition(record), []).append((position, entry))
         if stream.name not in self._agreed:
-            await self._call(protocol.agree(stream.prefix(0), stream.agreement))
+            await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
             self._agreed.add(stream.name)
         sent: list[Sent | None] = [None] * len(records)
         deadline = (
@@ -220,12 +222,16 @@ class Producer:
 
     async def _call(self, call: Call) -> Any:
         """The same bytes again until there is an answer: the partition knows a repeat."""
-        for delay in _RESEND:
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + self._resend, 0.0
+        while True:
             try:
                 return await self._scripts.call(call)
             except (ConnectionError, TimeoutError):
-                await asyncio.sleep(delay)
-        return await self._scripts.call(call)
+                if loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause + 0.05, _LONGEST_PAUSE)
 
 
 def _batches(

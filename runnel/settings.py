@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     max_record_bytes: int = Field(
         1_048_576, ge=1, description="Bytes of one encoded record: one event must not block Redis."
     )
+    resend: float = Field(
+        10.0,
+        ge=0,
+        description="Seconds for which `send` asks again when Redis does not answer, before it "
+        "raises: long enough for a failover. Nothing is sent twice.",
+    )
     retries: int = Field(3, ge=0, description="Times a failing event is tried again, in place.")
     backoff: float = Field(0.5, ge=0, description="Seconds before the first retry; then doubled.")
     backoff_max: float = Field(30.0, ge=0, description="Seconds between retries at the most.")

@@ -12,15 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, MovedError, RedisError
 
-from runnel.connection import connect, connect_sync
+from runnel import deployment, keys
+from runnel.connection import connect
 from runnel.core.lane import Raw
 from runnel.processor import Processor
 from runnel.protocol import Place
 from runnel.registry import announce_processor
 from runnel.scripts import Call, Scripts
-from runnel.wire import Arg, Client
+from runnel.wire import Client
 
 logger = logging.getLogger("runnel.worker")
 
@@ -29,16 +30,16 @@ BLOCK_MS = 5000
 
 #: A log and a cursor in it.
 At = tuple[str, str]
+#: Log -> the entries that were read; and whether the entries looked at are there.
+Found = tuple[dict[str, Sequence[Raw]], list[bool]]
 
 
 class Feed(Protocol):
     """Reads logs that one command can read together."""
 
-    async def read(
-        self, behind: Sequence[At], looks: Sequence[At], count: int
-    ) -> tuple[dict[str, Sequence[Raw]], list[bool]]:
+    async def read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found | None:
         """Entries behind each cursor, at most `count` a log, waiting up to BLOCK_MS for the first;
-        and for each of `looks`, if the entry at that cursor is there.
+        and for each of `looks`, if the entry at that cursor is there. None if it was cut short.
 
         Raises redis-py's errors or OSError.
         """
@@ -73,7 +74,7 @@ class Link(Protocol):
         ...
 
     def feed_of(self, place: Place) -> str:
-        """The name of the feed that reads a partition; partitions of one name share one."""
+        """The name of the feed that reads a partition; partitions of one name share one command."""
         ...
 
     def feed(self, name: str) -> Feed:
@@ -89,8 +90,8 @@ class Link(Protocol):
         ...
 
 
-class ServerLink:
-    """The link to one server."""
+class RedisLink:
+    """The link to Redis, whichever way it is deployed."""
 
     def __init__(self, scripts: Scripts, url: str) -> None:
         self._scripts = scripts
@@ -104,15 +105,18 @@ class ServerLink:
         return await self._scripts.call_all(calls)
 
     async def look(self, places: Sequence[At]) -> list[bool]:
-        return [bool(each) for each in await _ask(self._scripts.client, _looks(places))]
+        commands = [(command[1], command) for command in _looks(places)]
+        return [bool(each) for each in _replies(await self._scripts.deployment.send(commands))]
 
     async def announce(self, processor: Processor) -> None:
         await announce_processor(self._scripts, processor)
 
     def feed_of(self, place: Place) -> str:
-        return ""
+        return keys.log(place.prefix) if self._scripts.deployment.one_slot else ""
 
     def feed(self, name: str) -> Feed:
+        if name:
+            return NodeFeed(self._url, name)
         return ServerFeed(self._url, self._scripts.client)
 
     async def listen(self, channel: str, hint: Callable[[], None]) -> None:
@@ -130,31 +134,29 @@ class ServerLink:
                 await client.aclose()
 
     def vouch(self, call: Call) -> Any:
-        with connect_sync(self._url) as client:
-            return client.execute_command(*call.command())
+        return asyncio.run(self._vouch(call))
+
+    async def _vouch(self, call: Call) -> Any:
+        async with connect(self._url) as client:
+            return await Scripts(client).call(call)
 
 
 class ServerFeed:
-    """Reads over a connection of its own, which may block."""
+    """Reads all logs of one server with one command, over a connection of its own."""
 
     def __init__(self, url: str, control: Client) -> None:
         self._blocking = connect(url)
         self._control = control
         self._client_id: int | None = None
 
-    async def read(
-        self, behind: Sequence[At], looks: Sequence[At], count: int
-    ) -> tuple[dict[str, Sequence[Raw]], list[bool]]:
+    async def read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found | None:
         if self._client_id is None:
-            (self._client_id,) = await _ask(self._blocking, [("CLIENT", "ID")])
-        logs, cursors = zip(*behind, strict=True)
-        read = ("XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", *logs, *cursors)
+            (self._client_id,) = _replies(await self._blocking.roundtrip([("CLIENT", "ID")]))
         try:
-            found, *seen = await _ask(self._blocking, [read, *_looks(looks)], BLOCK_MS / 1000)
+            return await _read(self._blocking, behind, looks, count)
         except BaseException:
             self._client_id = None
             raise
-        return {log.decode(): entries for log, entries in found or ()}, [bool(e) for e in seen]
 
     async def cut_short(self) -> None:
         if self._client_id is None:
@@ -168,15 +170,65 @@ class ServerFeed:
         await self._blocking.aclose()
 
 
-def _looks(places: Sequence[At]) -> list[tuple[Arg, ...]]:
+class NodeFeed:
+    """Reads one log of a cluster from the node that has it, over a connection of its own."""
+
+    def __init__(self, url: str, log: str) -> None:
+        self._deployment = deployment.of(connect(url))
+        self._log = log
+        self._fresh = False
+        self._reading: asyncio.Task[Found] | None = None
+        self._cut = False
+
+    async def read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found | None:
+        self._cut = False
+        self._reading = asyncio.create_task(self._read(behind, looks, count))
+        try:
+            return await self._reading
+        except asyncio.CancelledError:
+            if not self._cut:
+                raise
+            return None
+        finally:
+            self._reading.cancel()
+
+    async def _read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found:
+        if not self._fresh:
+            await self._deployment.refresh()
+            self._fresh = True
+        try:
+            client = self._deployment.client_for(self._log)
+            return await _read(client, behind, looks, count)
+        except MovedError as error:
+            self._fresh = False
+            raise ConnectionError(f"{self._log} has moved to another node") from error
+        except (RedisError, OSError):
+            self._fresh = False
+            raise
+
+    async def cut_short(self) -> None:
+        if self._reading is not None:
+            self._cut = True
+            self._reading.cancel()
+
+    async def close(self) -> None:
+        await self._deployment.client.aclose()
+
+
+async def _read(client: Client, behind: Sequence[At], looks: Sequence[At], count: int) -> Found:
+    logs, cursors = zip(*behind, strict=True)
+    read = ("XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", *logs, *cursors)
+    replies = await client.roundtrip([read, *_looks(looks)], BLOCK_MS / 1000)
+    found, *seen = _replies(replies)
+    return {log.decode(): entries for log, entries in found or ()}, [bool(each) for each in seen]
+
+
+def _looks(places: Sequence[At]) -> list[tuple[str, str, str, str, str, int]]:
     return [("XRANGE", log, cursor, cursor, "COUNT", 1) for log, cursor in places]
 
 
-async def _ask(
-    client: Client, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
-) -> list[Any]:
+def _replies(replies: list[Any]) -> list[Any]:
     """The replies. Raises the first that is an error."""
-    replies = await client.roundtrip(commands, extra_time)
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply

@@ -196,8 +196,9 @@ class Reader:
 
     def set_lanes(self, lanes: dict[str, Lane]) -> None:
         """Read these logs into these lanes from now on."""
-        self._lanes = lanes
-        self.poke()
+        if lanes != self._lanes:
+            self._lanes = lanes
+            self.poke()
 
     def poke(self) -> None:
         """There may be more to read. A read that waits is cut short, since it waits for the other
@@ -254,11 +255,14 @@ class Reader:
         for lane, _ in wanted.values():
             lane.awaited = True
         try:
-            found, seen = await self._feed.read(behind, looks, count)
+            result = await self._feed.read(behind, looks, count)
         finally:
             self._waiting = False
             for lane, _ in wanted.values():
                 lane.awaited = False
+        if result is None:
+            return
+        found, seen = result
         there = {log: anchor for (log, _), anchor in zip(looks, seen, strict=True)}
         for log, (lane, ask) in wanted.items():
             entries: Sequence[Raw] = found.get(log, ())

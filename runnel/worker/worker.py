@@ -22,7 +22,7 @@ from runnel.scripts import Scripts
 from runnel.worker.calendar import Calendar, Leadership
 from runnel.worker.ending import end
 from runnel.worker.group import Group, Removed
-from runnel.worker.link import ServerLink
+from runnel.worker.link import RedisLink
 from runnel.worker.voucher import Voucher
 
 logger = logging.getLogger("runnel.worker")
@@ -61,7 +61,7 @@ class Worker:
             for processor in self.app.processors.values():
                 await announce_processor(scripts, processor)
             description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
-            link = ServerLink(scripts, settings.redis_url)
+            link = RedisLink(scripts, settings.redis_url)
             member = (self.member, description)
             groups = [Group(each, settings, link, member) for each in self.processors]
             for group in groups:
