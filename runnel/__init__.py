@@ -2,9 +2,10 @@
 
 from runnel.app import App
 from runnel.compressors import LZ4, Compressor, Gzip
+from runnel.dead_letter import DeadLetter
 from runnel.errors import RunnelError
 from runnel.events import Event, Events
-from runnel.middleware import DeadLetter, DeadLetterMiddleware, Middleware
+from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.processor import ExceptionPolicy
 from runnel.producer import Stream
 from runnel.record import Record

@@ -8,8 +8,8 @@ from typing import Any
 
 from runnel import keys, protocol
 from runnel.core.ids import parts
+from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
-from runnel.middleware import DeadLetter
 from runnel.processor import Processor
 from runnel.protocol import Place, Step, Token
 from runnel.scripts import Scripts
@@ -130,16 +130,13 @@ async def skip(
         return event
     entries: Any = await scripts.client.xrange(keys.log(place.prefix), event, event)
     fields = [each for pair in entries[0][1].items() for each in pair]
-    letter = DeadLetter(
-        stream=processor.stream.name,
-        processor=processor.name,
-        partition=partition,
-        event=event,
-        attempts=int(picture.get("attempts", "0")),
-        error_type=picture.get("error_type", ""),
-        error_message=picture.get("error_message", ""),
-        at=datetime.now(UTC),
-        fields=fields,
+    letter = DeadLetter.of(
+        processor.stream.name,
+        processor.name,
+        partition,
+        (event, fields),
+        int(picture.get("attempts", "0")),
+        (picture.get("error_type", ""), picture.get("error_message", "")),
     )
     await scripts.call(
         protocol.emit(

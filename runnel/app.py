@@ -17,7 +17,7 @@ from runnel.connection import check_url, connect
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError
 from runnel.events import Events
-from runnel.middleware import DeadLetter, DeadLetterMiddleware, Middleware
+from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.partitioning import XXH64, Hasher
 from runnel.processor import CommitMode, ExceptionPolicy, Handler, Processor
 from runnel.producer import Producer, Stream
@@ -99,7 +99,7 @@ class App:
         stream: Stream[Any],
         *,
         name: str | None = None,
-        exception_policy: ExceptionPolicy = ExceptionPolicy.HALT,
+        exception_policy: ExceptionPolicy | str = ExceptionPolicy.HALT,
         retries: int | None = None,
         backoff: float | None = None,
         backoff_max: float | None = None,
@@ -110,9 +110,16 @@ class App:
     ) -> Callable[[F], F]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
-        It runs once for each partition that a worker holds. `start` says where a processor that
-        is new to the stream begins: ``0``, everything still there, or ``$``, what comes from now.
+        It runs once for each partition that a worker holds, and must iterate until its events end.
+        `exception_policy` may be named: "halt", "quarantine" or "ignore". `start` says where a
+        processor that is new to the stream begins: ``0``, everything still there, or ``$``, what
+        comes from now. Raises ConfigError for a declaration that cannot work.
         """
+        if not isinstance(stream, Stream):
+            raise ConfigError(
+                f"@app.processor takes the stream that it reads, as in @app.processor(orders), "
+                f"not {_named(stream)}"
+            )
 
         def register(handler: F) -> F:
             if not inspect.iscoroutinefunction(handler):
@@ -140,6 +147,11 @@ class App:
 
         A plain ``def`` runs in a thread. Options are those of `processor`.
         """
+        if not isinstance(stream, Stream):
+            raise ConfigError(
+                f"@app.on takes the stream that it reads, as in @app.on(orders), "
+                f"not {_named(stream)}"
+            )
 
         def register(function: F) -> F:
             is_async = inspect.iscoroutinefunction(function)
@@ -205,7 +217,7 @@ class App:
         stream: Stream[Any],
         name: str,
         handler: Handler,
-        policy: ExceptionPolicy,
+        policy: ExceptionPolicy | str,
         retrying: tuple[int | None, float | None, float | None],
         commit: CommitMode,
         prefetch: int | None,
@@ -221,9 +233,21 @@ class App:
             raise ConfigError(f'processor {name}: commit must be "auto" or "each", not {commit!r}')
         if start not in ("0", "$"):
             raise ConfigError(f'processor {name}: start must be "0" or "$", not {start!r}')
+        policy = _policy(name, policy)
         for each in middleware:
-            if isinstance(each, DeadLetterMiddleware) and each.sink is None:
-                each.sink = stream.derive(f"{stream.name}.{name}.dead", DeadLetter).spec
+            if not isinstance(each, Middleware):
+                raise ConfigError(
+                    f"processor {name}: middleware must be a list of Middleware objects, and "
+                    f"{_named(each)} is none"
+                )
+            if isinstance(each, DeadLetterMiddleware):
+                if policy is ExceptionPolicy.HALT:
+                    raise ConfigError(
+                        f"processor {name}: the policy HALT sets no event aside, so nothing would "
+                        "become a dead letter: use IGNORE, or QUARANTINE with `resume --skip`"
+                    )
+                if each.sink is None:
+                    each.sink = stream.dead_letters(name).spec
         defaults = self.settings
         self.processors[name] = Processor(
             app=self.name,
@@ -278,8 +302,31 @@ class App:
             self._producer = (loop, Producer(scripts, self.settings.resend))
         return self._producer[1]
 
+    async def __aenter__(self) -> App:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
-        """Close the connections that `send` opened."""
+        """Close the connections that `send` opened; ``async with app:`` does so at its end."""
         if self._producer is not None:
             producer, self._producer = self._producer[1], None
             await producer.close()
+
+
+def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:
+    try:
+        return ExceptionPolicy(policy.lower() if isinstance(policy, str) else policy)
+    except ValueError:
+        raise ConfigError(
+            f"processor {name}: exception_policy must be HALT, QUARANTINE or IGNORE, not {policy!r}"
+        ) from None
+
+
+def _named(thing: object) -> str:
+    """What somebody passed, as they would call it."""
+    name = getattr(thing, "__name__", None)
+    if isinstance(thing, type):
+        return f"the class {name} (call it: {name}())"
+    return f"the function {name}" if name else repr(thing)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
 
-from runnel.record import Record
 from runnel.stream import StreamSpec
 
 
@@ -22,23 +20,6 @@ class Middleware:
         """Yield each item of `parent`."""
         async for item in parent:
             yield item
-
-
-class DeadLetter(Record):
-    """An event that its processor gave up on, with what is needed to process it later.
-
-    `fields` are the event's own fields and values in turn, as they were.
-    """
-
-    stream: str
-    processor: str
-    partition: int
-    event: str
-    attempts: int
-    error_type: str
-    error_message: str
-    at: datetime
-    fields: list[bytes]
 
 
 class DeadLetterMiddleware(Middleware):

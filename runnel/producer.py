@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import protocol
+from runnel.dead_letter import DeadLetter
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError, Full, RecordTooLarge, UnknownProducer
 from runnel.record import adapt
@@ -32,6 +33,7 @@ class Home(Protocol):
     """What a stream needs of the app that declared it."""
 
     settings: Settings
+    streams: dict[str, Stream[Any]]
 
     def producer(self) -> Producer:
         """What sends for the app in the running event loop."""
@@ -87,9 +89,19 @@ class Stream(Generic[R]):
             drop_oldest=drop_oldest,
         )
 
+    def dead_letters(self, processor: str) -> Stream[DeadLetter]:
+        """The stream that holds what a processor of this stream has set aside, if it has a
+        `DeadLetterMiddleware` without a sink of its own. Another processor may read it."""
+        name = f"{self.name}.{processor}.dead"
+        return self.app.streams.get(name) or self.derive(name, DeadLetter)
+
+    def original(self, letter: DeadLetter) -> R:
+        """The record in a dead letter of this stream. Raises DecodeError if it cannot be read."""
+        return self.spec.codec.decode(letter.fields)
+
     def derive(self, name: str, record: type[Any]) -> Stream[Any]:
         """A stream with the partitions of this one, which a processor of it can write to in the
-        same commit."""
+        same commit. Raises ConfigError if its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
         spec: StreamSpec[Any] = StreamSpec(
             self.spec.app,

@@ -81,8 +81,13 @@ class Group:
     # Life
 
     async def register(self) -> None:
-        """Make every partition ready. Raises Mismatch if the stream was made otherwise."""
+        """Make every partition ready. Raises Mismatch if the stream was made otherwise.
+
+        Partition 0 is asked first: a partition that only a wrong count knows has nothing to differ
+        from.
+        """
         stream = self.processor.stream
+        await self._link.call(protocol.agree(stream.prefix(0), stream.agreement))
         calls = [
             protocol.register(self.processor.place(p), stream.agreement, self.processor.start)
             for p in range(stream.partition_count)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from enum import Enum
 
 from redis.exceptions import RedisError
 
 from runnel import protocol
 from runnel.core.lane import Raw
+from runnel.dead_letter import DeadLetter
 from runnel.errors import DecodeError, Full, ProtocolError, RunnelError
 from runnel.events import Events, Lease, WorkerDied
-from runnel.middleware import DeadLetter
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.scripts import Call
 from runnel.worker.link import Link
@@ -35,6 +34,12 @@ class Decision(Enum):
     ISOLATE = "isolate"
     GIVE_UP = "give up"
 
+
+_NEXT = {
+    Decision.RETRY: ", trying it again",
+    Decision.ISOLATE: ", trying its batch again one by one",
+    Decision.GIVE_UP: "",
+}
 
 #: Trying these again changes nothing.
 HOPELESS = (DecodeError, WorkerDied)
@@ -99,14 +104,19 @@ class Runner:
         event_id = event.decode()
         attempts = lane.failed(event)
         decision = decide(error, len(batch), attempts, processor.retries)
-        logger.error(
-            "processor %s, partition %d, event %s failed (attempt %d): %s",
+        # The traceback once, when the tries are over; until then a line will do.
+        last = decision is Decision.GIVE_UP
+        logger.log(
+            logging.ERROR if last else logging.WARNING,
+            "processor %s, partition %d, event %s failed (time %d)%s: %s: %s",
             processor.name,
             lane.partition,
             event_id,
             attempts,
-            decision.value,
-            exc_info=error,
+            _NEXT[decision],
+            type(error).__name__,
+            error,
+            exc_info=error if last else None,
         )
         await self._record("failure", event_id, attempts, error)
         if decision is Decision.GIVE_UP:
@@ -169,16 +179,13 @@ class Runner:
         if sink is None:
             call = protocol.commit(place, lane.token, step)
         else:
-            letter = DeadLetter(
-                stream=processor.stream.name,
-                processor=processor.name,
-                partition=lane.partition,
-                event=raw[0].decode(),
-                attempts=attempts,
-                error_type=type(error).__name__,
-                error_message=str(error)[:1000],
-                at=datetime.now(UTC),
-                fields=list(raw[1]),
+            letter = DeadLetter.of(
+                processor.stream.name,
+                processor.name,
+                lane.partition,
+                (raw[0].decode(), raw[1]),
+                attempts,
+                (type(error).__name__, str(error)),
             )
             call = protocol.emit(
                 place,
@@ -191,6 +198,13 @@ class Runner:
             )
         if await self._insist(call):
             lane.finish_aside(step)
+            logger.warning(
+                "processor %s, partition %d: event %s was set aside, %s",
+                processor.name,
+                lane.partition,
+                step.next,
+                f"as a dead letter in {sink.name}" if sink else "without a dead letter",
+            )
 
     async def _record(self, kind: str, event: str, attempts: int, error: Exception) -> None:
         place = self._processor.place(self._lane.partition)

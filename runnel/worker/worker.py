@@ -56,16 +56,16 @@ class Worker:
             for warning in info.warnings:
                 logger.warning(warning)
             await scripts.load()
-            for stream in self.app.streams.values():
-                await announce_stream(scripts, stream.spec)
-            for processor in self.app.processors.values():
-                await announce_processor(scripts, processor)
             description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
             link = RedisLink(scripts, settings.redis_url)
             member = (self.member, description)
             groups = [Group(each, settings, link, member) for each in self.processors]
             for group in groups:
                 await group.register()
+            for stream in self.app.streams.values():
+                await announce_stream(scripts, stream.spec)
+            for processor in self.app.processors.values():
+                await announce_processor(scripts, processor)
             if ready:
                 ready(info)
             leadership = Leadership(scripts, self.app.name, self.member, settings.session)
@@ -93,9 +93,11 @@ class Worker:
             await self._until_one_ends(running, others)
             self.stop.set()
             await asyncio.wait((*running, *others))
-            for task in (*running, *others):
-                if (error := task.exception()) is not None:
-                    raise _first(error)
+            errors = [error for task in (*running, *others) if (error := task.exception())]
+            for error in errors[1:]:
+                logger.error("%s", _first(error))
+            if errors:
+                raise _first(errors[0])
         finally:
             for voucher in vouchers:
                 voucher.stop()

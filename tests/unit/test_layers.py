@@ -27,7 +27,7 @@ LAYERS = [
     ["connection"],
     ["protocol", "record", "settings", "server_program", "tasks"],
     ["core", "core.lane", "core.membership", "embedded", "entry"],
-    ["stream", "events"],
+    ["dead_letter", "stream", "events"],
     ["middleware", "producer", "report"],
     ["processor"],
     ["app", "admin", "registry"],

@@ -11,9 +11,20 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel import LZ4, App, Event, Events, ExceptionPolicy, JSONSerializer, Middleware, Record
+from runnel import (
+    LZ4,
+    App,
+    DeadLetter,
+    DeadLetterMiddleware,
+    Event,
+    Events,
+    ExceptionPolicy,
+    JSONSerializer,
+    Middleware,
+    Record,
+)
 from runnel.connection import check_server
-from runnel.errors import ConfigError, Replaced
+from runnel.errors import ConfigError, Mismatch, Replaced
 from runnel.report import inspect
 from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up, owned
@@ -60,6 +71,70 @@ async def test_apps_in_one_redis_keep_to_themselves(redis: Redis, redis_url: str
         assert (one.seen, two.seen) == ([1], [2, 3])
         everything = await inspect(redis, await check_server(redis, redis_url))
     assert [each["app"] for each in everything["processors"]] == ["one", "two"]
+
+
+async def test_a_worker_with_another_partition_count_is_refused_and_has_written_nothing(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor()
+    async with ledger.running():
+        await until(lambda: owned(redis, ledger), "it runs")
+    keys: Any = await redis.keys("*")
+    before = {key: await redis.type(key) for key in keys}
+    registry = await redis.hgetall(f"runnel:{{{ledger.app.name}}}:processors")
+    grown = App(ledger.app.name, redis_url=ledger.url)
+    items = grown.stream("items", record=Item, partition_by="number", partition_count=4)
+    grown.on(items, name="work")(print)
+    with pytest.raises(Mismatch, match="stored=1 given=4"):
+        await Worker(grown).run()
+    after: Any = await redis.keys("*")
+    assert {key: await redis.type(key) for key in after} == before
+    assert await redis.hgetall(f"runnel:{{{ledger.app.name}}}:processors") == registry
+
+
+async def test_a_policy_may_be_named_and_a_wrong_one_is_refused(ledger: Ledger) -> None:
+    ledger.processor(exception_policy="ignore")
+    assert ledger.app.processors["work"].policy is ExceptionPolicy.IGNORE
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"exception_policy": "nonsense"}, "must be HALT, QUARANTINE or IGNORE, not 'nonsense'"),
+        ({"middleware": [DeadLetterMiddleware]}, "the class DeadLetterMiddleware"),
+        ({"middleware": [DeadLetterMiddleware()]}, "the policy HALT sets no event aside"),
+    ]
+    for options, said in wrong:
+        with pytest.raises(ConfigError, match=said):
+            ledger.app.processor(ledger.items, name="other", **options)(_nothing)
+    for decorator in (ledger.app.processor, ledger.app.on):
+        with pytest.raises(ConfigError, match=r"not the function _nothing"):
+            decorator(_nothing)  # type: ignore[arg-type]
+
+
+async def _nothing(events: Events[Item]) -> None:
+    async for _ in events.records():
+        pass
+
+
+async def test_a_dead_letter_gives_its_record_back(redis: Redis, ledger: Ledger) -> None:
+    broken = True
+    letters = ledger.items.dead_letters("work")
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            if broken:
+                raise ValueError("not yet")
+            ledger.seen.append(item.number)
+
+    async def revive(events: Events[DeadLetter]) -> None:
+        async for letter in events.records():
+            ledger.seen.append(ledger.items.original(letter).number)
+
+    ledger.processor(
+        work, retries=0, exception_policy="ignore", middleware=[DeadLetterMiddleware()]
+    )
+    ledger.app.processor(letters, name="revive")(revive)
+    assert ledger.items.dead_letters("work") is letters
+    await ledger.send(1, 2)
+    async with ledger.running():
+        await until(lambda: ledger.seen == [1, 2], "the letters are read")
 
 
 async def test_modules_are_discovered_by_a_glob(

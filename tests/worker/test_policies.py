@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from runnel.middleware import DeadLetter
+from runnel.dead_letter import DeadLetter
 from tests.worker.ledger import Entry, app
 from tests.worker.workers import Workers, processor, send, until
 
