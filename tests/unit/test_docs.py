@@ -1,0 +1,53 @@
+"""The documentation says what is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runnel import App
+from runnel.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "lua/README.md"]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+def test_the_guide_runs_from_top_to_bottom() -> None:
+    names: dict[str, Any] = {"__name__": "guide"}
+    for block in blocks(ROOT / "docs/guide.md", "python"):
+        exec(compile(block, "guide.md", "exec", dont_inherit=True), names)
+    app = names["app"]
+    assert isinstance(app, App)
+    processors = {"totals", "mail", "billing", "complaints", "timed"}
+    assert set(app.processors) == processors
+    assert set(app.tasks) == {"refresh", "close_books", "warm_up"}
+
+
+def test_the_first_example_of_the_readme_is_the_one_in_examples() -> None:
+    first = blocks(ROOT / "README.md", "python")[0]
+    assert first == (ROOT / "examples/example.py").read_text()
+
+
+def test_the_guide_lists_every_setting_with_its_default_and_reason() -> None:
+    guide = (ROOT / "docs/guide.md").read_text()
+    rows = [
+        f"| `{name}` | `{field.default}` | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    assert "\n".join(rows) in guide
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
