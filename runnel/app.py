@@ -299,7 +299,8 @@ class App:
         loop = asyncio.get_running_loop()
         if self._producer is None or self._producer[0] is not loop:
             scripts = Scripts(connect(self.settings.redis_url))
-            self._producer = (loop, Producer(scripts, self.settings.resend))
+            producer = Producer(scripts, self.settings.resend, self.settings.durability)
+            self._producer = (loop, producer)
         return self._producer[1]
 
     async def __aenter__(self) -> App:

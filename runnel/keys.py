@@ -53,6 +53,11 @@ def producers(prefix: str) -> str:
     return f"{prefix}:producers"
 
 
+def barrier(prefix: str) -> str:
+    """Text: written before a client asks if replicas or the disk have caught up; holds nothing."""
+    return f"{prefix}:barrier"
+
+
 def state(prefix: str, processor: str) -> str:
     """Hash: one processor's token, checkpoint, counters and marks on the partition."""
     return f"{prefix}:processor:{processor}"

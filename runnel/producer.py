@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import protocol
 from runnel.dead_letter import DeadLetter
+from runnel.durability import Durability, confirm
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError, Full, RecordTooLarge, UnknownProducer
 from runnel.record import adapt
@@ -120,12 +121,14 @@ class Producer:
     """One sender with one append in flight per partition; a lost reply is asked for again.
 
     The partition remembers the producer's last sequence number, so an append that did arrive is
-    answered with the ids of the first time. `resend` is for how many seconds it is repeated.
+    answered with the ids of the first time. `resend` is for how many seconds it is repeated, or
+    waited for until it is as durable as `durability` says.
     """
 
-    def __init__(self, scripts: Scripts, resend: float) -> None:
+    def __init__(self, scripts: Scripts, resend: float, durability: Durability = "primary") -> None:
         self._scripts = scripts
         self._resend = resend
+        self._durability = durability
         self._identities: dict[str, tuple[str, int]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._agreed: set[str] = set()
@@ -212,7 +215,7 @@ class Producer:
                 entries,
             )
             try:
-                reply = protocol.read_append(await self._call(call))
+                reply = protocol.read_append(await self._call(call, prefix))
             except UnknownProducer:
                 continue  # Forgotten after a long silence: nothing is in flight, so start anew.
             except Full as error:
@@ -232,13 +235,17 @@ class Producer:
             self._identities[prefix] = (identity, last + 1)
             return reply.ids
 
-    async def _call(self, call: Call) -> Any:
+    async def _call(self, call: Call, prefix: str) -> Any:
         """The same bytes again until there is an answer: the partition knows a repeat."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._resend, 0.0
         while True:
             try:
-                return await self._scripts.call(call)
+                reply = await self._scripts.call(call)
+                late = await confirm(self._scripts.deployment, self._durability, [prefix])
+                if not late:
+                    return reply
+                raise late[prefix]
             except (ConnectionError, TimeoutError):
                 if loop.time() >= deadline:
                     raise

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runnel.durability import Durability
 from runnel.errors import ConfigError
 
 
@@ -54,6 +55,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds for which `send` asks again when Redis does not answer, before it "
         "raises: long enough for a failover. Nothing is sent twice.",
+    )
+    durability: Durability = Field(
+        "primary",
+        description="When a send or a commit counts: `primary`, once the primary has it; "
+        "`replica`, once a replica has it too, at the price of a round trip to it; `fsync`, once "
+        "it is on the primary's disk (Redis 7.2, an append-only file).",
     )
     retries: int = Field(3, ge=0, description="Times a failing event is tried again, in place.")
     backoff: float = Field(0.5, ge=0, description="Seconds before the first retry; then doubled.")

@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError, MovedError, RedisError
 from runnel import deployment, keys
 from runnel.connection import connect
 from runnel.core.lane import Raw
+from runnel.durability import Durability, confirm
 from runnel.processor import Processor
 from runnel.protocol import Place
 from runnel.registry import announce_processor
@@ -65,6 +66,12 @@ class Link(Protocol):
         """Several calls in one round trip; each outcome is a reply or an exception."""
         ...
 
+    async def commit(self, calls: Sequence[Call], prefixes: Sequence[str]) -> list[Any]:
+        """Several commits, each to the partition with the key prefix in its place. An outcome is a
+        reply once the commit is as durable as the user asked, else an exception: then it is to be
+        repeated."""
+        ...
+
     async def look(self, places: Sequence[At]) -> list[bool]:
         """For each log and id: is the entry there?"""
         ...
@@ -93,9 +100,10 @@ class Link(Protocol):
 class RedisLink:
     """The link to Redis, whichever way it is deployed."""
 
-    def __init__(self, scripts: Scripts, url: str) -> None:
+    def __init__(self, scripts: Scripts, url: str, durability: Durability = "primary") -> None:
         self._scripts = scripts
         self._url = url
+        self._durability = durability
         self.clock = time.monotonic
 
     async def call(self, call: Call) -> Any:
@@ -103,6 +111,15 @@ class RedisLink:
 
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
         return await self._scripts.call_all(calls)
+
+    async def commit(self, calls: Sequence[Call], prefixes: Sequence[str]) -> list[Any]:
+        replies = await self._scripts.call_all(calls)
+        done = [p for p, reply in zip(prefixes, replies, strict=True) if isinstance(reply, list)]
+        late = await confirm(self._scripts.deployment, self._durability, done)
+        return [
+            late.get(prefix, reply) if isinstance(reply, list) else reply
+            for prefix, reply in zip(prefixes, replies, strict=True)
+        ]
 
     async def look(self, places: Sequence[At]) -> list[bool]:
         commands = [(command[1], command) for command in _looks(places)]

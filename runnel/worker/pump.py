@@ -119,7 +119,8 @@ class Pump:
         answered = True
         if calls:
             try:
-                replies = await self._link.call_all(calls)
+                prefixes = [self._processor.stream.prefix(lane.partition) for lane, _ in steps]
+                replies = await self._link.commit(calls, prefixes)
             except (RedisError, OSError) as error:
                 replies = [error] * len(steps)
             for (lane, step), reply in zip(steps, replies, strict=True):

@@ -216,9 +216,12 @@ class Runner:
 
         A full sink is waited for: the partition waits with it. Raises a refusal.
         """
+        prefix = self._processor.stream.prefix(self._lane.partition)
         for attempt in range(1, 1_000_000):
             try:
-                await self._link.call(call)
+                (reply,) = await self._link.commit([call], [prefix])
+                if isinstance(reply, Exception):
+                    raise reply
                 return True
             except Full as error:
                 logger.error("dead letters have no room, waiting: %s", error)

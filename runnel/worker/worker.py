@@ -17,6 +17,8 @@ from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
+from runnel.durability import possible
+from runnel.errors import ServerError
 from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
 from runnel.worker.calendar import Calendar, Leadership
@@ -56,8 +58,10 @@ class Worker:
             for warning in info.warnings:
                 logger.warning(warning)
             await scripts.load()
+            if problem := await possible(scripts.deployment, settings.durability):
+                raise ServerError(problem)
             description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
-            link = RedisLink(scripts, settings.redis_url)
+            link = RedisLink(scripts, settings.redis_url, settings.durability)
             member = (self.member, description)
             groups = [Group(each, settings, link, member) for each in self.processors]
             for group in groups:

@@ -22,7 +22,7 @@ LAYERS = [
         "session",
         "core.ids",
     ],
-    ["cluster", "scripts", "trouble"],
+    ["cluster", "durability", "scripts", "trouble"],
     ["check"],
     ["connection"],
     ["protocol", "record", "settings", "server_program", "tasks"],

@@ -1,0 +1,167 @@
+"""What an acknowledged event survives: a primary is killed for real while its replica lags."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from redis.exceptions import TimeoutError
+
+from runnel import App, Events, Record
+from runnel.connection import connect
+from runnel.durability import confirm
+from runnel.errors import ServerError
+from runnel.scripts import Scripts
+from runnel.server_program import Binary
+from runnel.worker.worker import Worker
+from tests.fleet import ask, is_linked
+from tests.fleet import until as until_server
+from tests.servers import Server
+from tests.valve import Valve
+from tests.worker.workers import until
+
+
+class Item(Record):
+    number: int
+
+
+class Pair:
+    """A primary and a replica that can be cut off from it."""
+
+    def __init__(self, binary: Binary) -> None:
+        options = {"appendonly": "no", "repl_diskless_sync_delay": "0"}
+        self.primary = Server(binary, **options).start()
+        self.replica = Server(binary, **options).start()
+        self.link = Valve(self.primary.port)
+        ask(self.replica, "REPLICAOF", "127.0.0.1", self.link.port)
+        until_server(self.replica, is_linked)
+
+    def promote(self) -> None:
+        """Lose the primary; the replica takes over with what it has."""
+        self.primary.kill()
+        ask(self.replica, "REPLICAOF", "NO", "ONE")
+
+    def close(self) -> None:
+        self.link.close()
+        self.primary.close()
+        self.replica.close()
+
+
+@pytest.fixture
+def pair(binary: Binary) -> Iterator[Pair]:
+    found = Pair(binary)
+    yield found
+    found.close()
+
+
+class Shop:
+    """An app whose sends and commits are as durable as `durability` says."""
+
+    def __init__(self, name: str, url: str, durability: str) -> None:
+        self.app = App(name, redis_url=url, durability=durability, resend=0.0, grace=0.2)
+        self.items = self.app.stream("items", record=Item, partition_by="number", partition_count=1)
+        self.acknowledged: list[int] = []
+        self.committed = 0
+
+        @self.app.processor(self.items, name="work")
+        async def work(events: Events[Item]) -> None:
+            async for _ in events:
+                await events.commit()
+                self.committed += 1
+
+    async def send(self, *numbers: int) -> None:
+        """One after the other, noting which are acknowledged."""
+        for number in numbers:
+            try:
+                await self.items.send(Item(number=number))
+                self.acknowledged.append(number)
+            except TimeoutError:
+                break
+
+    async def survived(self, url: str) -> tuple[int, int]:
+        """How many events and how many commits another server has."""
+        place = self.app.processors["work"].place(0)
+        async with connect(url) as client:
+            state = await client.hget(place.keys()[2], "processed")
+            return await client.xlen(place.keys()[0]), int(state or 0)
+
+
+@pytest.mark.parametrize(("durability", "loses"), [("primary", True), ("replica", False)])
+async def test_what_an_acknowledged_event_survives_when_its_primary_is_lost(
+    pair: Pair, app_name: str, durability: str, loses: bool
+) -> None:
+    shop = Shop(app_name, pair.primary.url, durability)
+    worker = Worker(shop.app)
+    run = asyncio.create_task(worker.run())
+    try:
+        await shop.send(*range(10))
+        await until(lambda: shop.committed == 10, "all are committed")
+        pair.link.shut()
+        await shop.send(*range(10, 20))
+        if durability == "primary":
+            await until(lambda: shop.committed == 20, "all are committed, as far as it knows")
+        pair.promote()
+        entries, commits = await shop.survived(pair.replica.url)
+    finally:
+        worker.stop.set()
+        await asyncio.gather(run, return_exceptions=True)
+    await shop.app.close()
+    assert (len(shop.acknowledged) > entries) is loses
+    assert (shop.committed > commits) is loses
+    assert len(shop.acknowledged) == (20 if loses else 10)
+
+
+async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name: str) -> None:
+    shop = Shop(app_name, pair.primary.url, "replica")
+    shop.app.configure(resend=30.0)
+    worker = Worker(shop.app)
+    run = asyncio.create_task(worker.run())
+    await shop.send(0)
+    await until(lambda: shop.committed == 1, "it is committed")
+    pair.link.shut()
+    sending = asyncio.create_task(shop.send(1))
+    async with connect(pair.primary.url) as client:
+        place = shop.app.processors["work"].place(0)
+        await until(lambda: _processed(client, place.keys()[2]), "the primary has the commit")
+    assert (shop.committed, shop.acknowledged) == (1, [0])
+    pair.link.open()
+    await sending
+    await until(lambda: shop.committed == 2, "it is committed")
+    worker.stop.set()
+    await run
+    await shop.app.close()
+
+
+async def _processed(client: object, key: str) -> bool:
+    return int(await client.hget(key, "processed") or 0) == 2  # type: ignore[attr-defined]
+
+
+async def test_fsync_waits_for_the_disk_or_says_at_start_that_it_cannot(
+    binary: Binary, app_name: str
+) -> None:
+    for durable in ("yes", "no"):
+        with Server(binary, appendonly=durable) as server:
+            shop = Shop(app_name, server.url, "fsync")
+            await shop.send(1, 2) if _can_fsync(binary, durable) else None
+            worker = Worker(shop.app)
+            if _can_fsync(binary, durable):
+                await worker.run(burst=True)
+                assert shop.committed == 2
+            else:
+                with pytest.raises(ServerError, match="needs WAITAOF"):
+                    await worker.run(burst=True)
+            await shop.app.close()
+
+
+def _can_fsync(binary: Binary, appendonly: str) -> bool:
+    return appendonly == "yes" and (binary.kind == "valkey" or binary.version >= (7, 2))
+
+
+async def test_it_is_the_partition_whose_node_lags_that_is_named(pair: Pair) -> None:
+    pair.link.shut()
+    async with connect(pair.primary.url) as client:
+        deployment = Scripts(client).deployment
+        late = await confirm(deployment, "replica", ["runnel:{a:s:0}:s", "runnel:{a:s:1}:s"])
+    assert set(late) == {"runnel:{a:s:0}:s", "runnel:{a:s:1}:s"}
+    assert all(str(problem) == "no replica has it yet" for problem in late.values())
