@@ -1,0 +1,45 @@
+"""The virtual clock changes one line of a script, the one that reads the time, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.clock import CLOCK_KEY, REAL, VIRTUAL, clock_fields, with_virtual_clock
+
+SCRIPTS = sorted((Path(__file__).parents[2] / "lua").glob("*.lua"))
+#: Those that read no time at all.
+TIMELESS = {
+    *("agree", "append", "commit", "emit", "pause", "register", "regrant", "remove", "resume")
+}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_nothing_differs_but_the_line_that_reads_the_time(path: Path) -> None:
+    source = path.read_bytes()
+    shipped = source.splitlines(keepends=True)
+    virtual = with_virtual_clock(source).splitlines(keepends=True)
+    assert len(shipped) == len(virtual)
+    differing = [(a, b) for a, b in zip(shipped, virtual, strict=True) if a != b]
+    assert differing == ([] if path.stem in TIMELESS else [(REAL, VIRTUAL)])
+    assert b"'TIME'" not in with_virtual_clock(source)
+
+
+def test_a_script_that_reads_the_time_elsewhere_is_refused() -> None:
+    block = b"-- >>> clock\n" + REAL + b"-- <<< clock\n"
+    assert with_virtual_clock(b"a\n" + block + b"b\n").count(CLOCK_KEY.encode()) == 1
+    with pytest.raises(ValueError, match="outside"):
+        with_virtual_clock(b"local t = redis.call('TIME')\n")
+    with pytest.raises(ValueError, match="outside"):
+        with_virtual_clock(block + block)
+    with pytest.raises(ValueError, match="exactly the one line"):
+        with_virtual_clock(block.replace(REAL, REAL + REAL))
+    with pytest.raises(ValueError, match="exactly the one line"):
+        with_virtual_clock(block.replace(REAL, b""))
+    with pytest.raises(ValueError, match="exactly the one line"):
+        with_virtual_clock(b"-- >>> clock\n" + REAL)
+
+
+def test_milliseconds_become_seconds_and_microseconds() -> None:
+    assert clock_fields(1_700_000_000_123) == {"s": "1700000000", "us": "123000"}
