@@ -29,7 +29,7 @@ end
 
 if #KEYS ~= 1 or #ARGV ~= 3 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
-elseif not string.match(protocol, '^%d+$') then
+elseif not string.match(protocol, '^%d+$') or #protocol > 9 then
   return redis.error_reply('BADARG field=protocol')
 elseif not string.match(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
   return redis.error_reply('BADARG field=partitions limit=10000')

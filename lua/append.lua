@@ -86,13 +86,13 @@ end
 
 if #KEYS ~= 3 or #ARGV < 10 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
-elseif not string.match(protocol, '^%d+$') then
+elseif not string.match(protocol, '^%d+$') or #protocol > 9 then
   return redis.error_reply('BADARG field=protocol')
 elseif not string.match(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
   return redis.error_reply('BADARG field=partitions limit=10000')
 elseif hash == '' or producer == '' then
   return redis.error_reply('BADARG field=' .. (hash == '' and 'hash' or 'producer'))
-elseif not size or size < 2 or size ~= math.floor(size) then
+elseif not string.match(ARGV[4], '^%d+$') or #ARGV[4] > 15 or size < 2 then
   return redis.error_reply('BADARG field=size')
 elseif policy ~= 'refuse' and policy ~= 'drop_oldest' then
   return redis.error_reply('BADARG field=policy')

@@ -6,8 +6,8 @@
 -- ARGV[3]  kind           str   start, failure or quarantine
 -- ARGV[4]  event          id    the event
 -- ARGV[5]  attempts       int   how often it has failed, absolute, so that a repeat changes nothing
--- ARGV[6]  error_type     str   name of the error, empty for start
--- ARGV[7]  error_message  str   one line, at most 1000 characters
+-- ARGV[6]  error_type     str   name of the error, empty for start; at most 1000 bytes
+-- ARGV[7]  error_message  str   one line, at most 4000 bytes
 -- REPLY    paused         int   1 if an operator has paused the processor
 -- ERROR    BADARG         an argument is malformed
 -- ERROR    FENCED         the token is not the partition's, or was released; epoch=STORED
@@ -27,12 +27,12 @@ if #KEYS ~= 1 or #ARGV ~= 7 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 elseif kind ~= 'start' and kind ~= 'failure' and kind ~= 'quarantine' then
   return redis.error_reply('BADARG field=kind')
-elseif not string.match(event, '^%d+%-%d+$') then
+elseif not string.match(event, '^%d+%-%d+$') or #event > 41 then
   return redis.error_reply('BADARG field=event')
 elseif not string.match(attempts, '^%d+$') or #attempts > 9 then
   return redis.error_reply('BADARG field=attempts')
-elseif #error_message > 4000 then
-  return redis.error_reply('BADARG field=error_message limit=4000')
+elseif #error_type > 1000 or #error_message > 4000 then
+  return redis.error_reply('BADARG field=' .. (#error_type > 1000 and 'error_type limit=1000' or 'error_message limit=4000'))
 end
 local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'paused')
 if is[1] ~= epoch or is[2] ~= nonce or is[3] == '1' then

@@ -67,7 +67,7 @@ end
 
 if #KEYS ~= 3 or #ARGV ~= 8 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
-elseif not string.match(protocol, '^%d+$') then
+elseif not string.match(protocol, '^%d+$') or #protocol > 9 then
   return redis.error_reply('BADARG field=protocol')
 elseif not string.match(grant, '^[1-9]%d*$') or #grant > 15 then
   return redis.error_reply('BADARG field=grant')
@@ -118,12 +118,23 @@ elseif length == 0 or newer(first, checkpoint) then
   position_read = added - length
   if position_read > read then lost = position_read - read end
   if position_read < read then lost, exact = 0, 0 end
-elseif read ~= added and not redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1] then
-  -- Nothing is left behind the checkpoint: all that was ever added must have been read.
+elseif read ~= added and not newer(info['last-entry'][1], checkpoint) then
+  -- Nothing is left to be read, so whatever was added beyond what was read is gone.
   position_read = added
   if added > read then lost = added - read else lost, exact = 0, 0 end
 end
 
+local accepted = lost >= 0 and accept == string.format('%.0f', lost)
+if accepted then checkpoint, read = position, position_read end
+local shown, shown_read
+for i = 1, #group, 2 do
+  if group[i] == 'last-delivered-id' then shown = group[i + 1] end
+  if group[i] == 'entries-read' then shown_read = group[i + 1] end
+end
+if shown ~= checkpoint or shown_read ~= read then
+  -- First, because it is the one write that could fail.
+  redis.call('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', read)
+end
 local epoch, attempts, event, tenures = is[3], tonumber(is[9]) or 0, is[10] or '', tonumber(is[11]) or 0
 if not repeated then
   if epoch and is[5] ~= '1' then
@@ -138,18 +149,10 @@ if not repeated then
   redis.call('HSET', state, 'owner', member, 'epoch', epoch, 'nonce', nonce, 'grant', grant, 'released', '0',
     'attempts', attempts, 'event', event, 'tenures', tenures, 'started', '', 'moved', string.format('%.0f', now))
 end
-if lost >= 0 and accept == string.format('%.0f', lost) then
-  redis.call('HSET', state, 'checkpoint', position, 'read', position_read, 'lost', (tonumber(is[8]) or 0) + lost)
-  redis.call('HSET', meta, 'passed:' .. processor, position)
-  checkpoint, read, lost = position, position_read, -1
-end
-local shown, shown_read
-for i = 1, #group, 2 do
-  if group[i] == 'last-delivered-id' then shown = group[i + 1] end
-  if group[i] == 'entries-read' then shown_read = group[i + 1] end
-end
-if shown ~= checkpoint or shown_read ~= read then
-  redis.call('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', read)
+if accepted then
+  redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read, 'lost', (tonumber(is[8]) or 0) + lost)
+  redis.call('HSET', meta, 'passed:' .. processor, checkpoint)
+  lost, exact = -1, 1
 end
 local anchored = #redis.call('XRANGE', log, checkpoint, checkpoint, 'COUNT', 1)
 local following = redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]

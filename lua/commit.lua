@@ -15,7 +15,7 @@
 -- ERROR    BADARG     an argument is malformed
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED
--- ERROR    GONE       the log or the consumer group is missing
+-- ERROR    GONE       the log, the consumer group or the registration is missing: register again
 -- WRITES   yes
 -- BOUND    constant
 -- VERSION  1
@@ -38,14 +38,20 @@ local function newer(a, b)
 end
 -- <<< ids
 
+if #KEYS ~= 3 or #ARGV ~= 7 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+end
+
 -- >>> commit
-if #ARGV < 7 or not string.match(next_id, '^%d+%-%d+$') or not string.match(count, '^%d+$') then
-  return redis.error_reply('BADARG field=' .. (#ARGV < 7 and 'count' or 'next'))
+if not string.match(next_id, '^%d+%-%d+$') or #next_id > 41 then
+  return redis.error_reply('BADARG field=next')
+elseif not string.match(count, '^%d+$') or #count > 15 then
+  return redis.error_reply('BADARG field=count')
 elseif release ~= '0' and release ~= '1' then
   return redis.error_reply('BADARG field=release')
 end
 local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
-  'attempts', 'tenures', 'started')
+  'event', 'tenures')
 local paused = is[7] == '1' and 1 or 0
 if is[1] ~= epoch or is[2] ~= nonce then
   return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
@@ -61,15 +67,18 @@ end
 -- <<< commit
 
 if prev ~= next_id then
-  local read = string.format('%.0f', is[5] + count)
+  local read, processed = string.format('%.0f', is[5] + count), string.format('%.0f', (is[6] or 0) + count)
+  if redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
+    return redis.error_reply('GONE processor=' .. processor)
+  end
   local moved = redis.pcall('XGROUP', 'SETID', log, processor, next_id, 'ENTRIESREAD', read)
   if moved.err then
     return redis.error_reply('GONE processor=' .. processor)
   end
   redis.call('HSET', meta, 'passed:' .. processor, next_id)
-  redis.call('HSET', state, 'checkpoint', next_id, 'read', read,
-    'processed', string.format('%.0f', (is[6] or 0) + count), 'moved', string.format('%.0f', now))
-  if (is[8] or '0') ~= '0' or (is[9] or '0') ~= '0' or (is[10] or '') ~= '' then
+  redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', processed,
+    'moved', string.format('%.0f', now))
+  if (is[8] or '') ~= '' or (is[9] or '0') ~= '0' then
     redis.call('HSET', state, 'attempts', '0', 'event', '', 'tenures', '0', 'started', '')
     redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
   end

@@ -6,7 +6,7 @@
 -- ARGV[1]  processor  str     name of the processor, or empty for the partition alone
 -- REPLY    fields     str     name and value in turn: now, length, first, last, added, lag (of the consumer group),
 --                             pending (id of the first unfinished event), each field of meta as meta.FIELD,
---                             each of state as it is, but for the nonce; what is unknown is left out
+--                             each of state as it is, but for the nonces; what is unknown is left out
 -- ERROR    BADARG     an argument is malformed
 -- WRITES   no
 -- BOUND    constant, plus the groups of one stream
@@ -34,7 +34,7 @@ for i = 1, #agreed, 2 do say('meta.' .. agreed[i], agreed[i + 1]) end
 local is, checkpoint = redis.call('HGETALL', state), nil
 for i = 1, #is, 2 do
   if is[i] == 'checkpoint' then checkpoint = is[i + 1] end
-  if is[i] ~= 'nonce' then say(is[i], is[i + 1]) end
+  if is[i] ~= 'nonce' and is[i] ~= 'sought' then say(is[i], is[i + 1]) end
 end
 if redis.call('EXISTS', log) == 1 then
   local info = redis.call('XINFO', 'STREAM', log)

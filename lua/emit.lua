@@ -20,10 +20,10 @@
 -- ERROR    BADARG     an argument is malformed or over a limit
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED
--- ERROR    GONE       the log or the consumer group is missing
+-- ERROR    GONE       the log, the consumer group or the registration is missing: register again
 -- ERROR    FULL       the derived stream has no room; processor=NAME holds it back; sink=KEY
 -- WRITES   yes
--- BOUND    200 entries added, 200 removed
+-- BOUND    200 entries added, 1000 removed
 -- VERSION  1
 local log, meta, state, sink_log, sink_meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local processor, epoch, nonce, prev, next_id, count, release, size, policy = unpack(ARGV, 1, 9)
@@ -77,14 +77,20 @@ local function room(log_key, meta_key, limit, more)
 end
 -- <<< room
 
+if #KEYS ~= 5 or #ARGV < 12 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+end
+
 -- >>> commit
-if #ARGV < 7 or not string.match(next_id, '^%d+%-%d+$') or not string.match(count, '^%d+$') then
-  return redis.error_reply('BADARG field=' .. (#ARGV < 7 and 'count' or 'next'))
+if not string.match(next_id, '^%d+%-%d+$') or #next_id > 41 then
+  return redis.error_reply('BADARG field=next')
+elseif not string.match(count, '^%d+$') or #count > 15 then
+  return redis.error_reply('BADARG field=count')
 elseif release ~= '0' and release ~= '1' then
   return redis.error_reply('BADARG field=release')
 end
 local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
-  'attempts', 'tenures', 'started')
+  'event', 'tenures')
 local paused = is[7] == '1' and 1 or 0
 if is[1] ~= epoch or is[2] ~= nonce then
   return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
@@ -99,14 +105,14 @@ elseif prev ~= next_id and not newer(next_id, prev) then
 end
 -- <<< commit
 
-size = tonumber(size)
-if #KEYS ~= 5 or not size or size < 2 then
-  return redis.error_reply('BADARG field=' .. (#KEYS ~= 5 and 'keys' or 'size'))
+if not string.match(size, '^%d+$') or #size > 15 or tonumber(size) < 2 then
+  return redis.error_reply('BADARG field=size')
 elseif policy ~= 'refuse' and policy ~= 'drop_oldest' then
   return redis.error_reply('BADARG field=policy')
 elseif prev == next_id then
   return redis.error_reply('BADARG field=next')
 end
+size = tonumber(size)
 local entries, at = 0, 10
 while at <= #ARGV do
   local width = tonumber(ARGV[at])
@@ -123,13 +129,16 @@ if full then
   return redis.error_reply(full .. ' sink=' .. sink_log)
 end
 
-local read = string.format('%.0f', is[5] + count)
+local read, processed = string.format('%.0f', is[5] + count), string.format('%.0f', (is[6] or 0) + count)
+if redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
+  return redis.error_reply('GONE processor=' .. processor)
+end
 local moved = redis.pcall('XGROUP', 'SETID', log, processor, next_id, 'ENTRIESREAD', read)
 if moved.err then
   return redis.error_reply('GONE processor=' .. processor)
 end
 redis.call('HSET', meta, 'passed:' .. processor, next_id)
-redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', string.format('%.0f', (is[6] or 0) + count),
+redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', processed,
   'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'released', release,
   'moved', string.format('%.0f', now))
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')

@@ -23,7 +23,7 @@ if #KEYS ~= 1 or #ARGV ~= 4 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 elseif member == '' or nonce == '' then
   return redis.error_reply('BADARG field=' .. (member == '' and 'member' or 'nonce'))
-elseif not session or session < 100 or session > 86400000 then
+elseif not string.match(ARGV[3], '^%d+$') or session < 100 or session > 86400000 then
   return redis.error_reply('BADARG field=session')
 elseif action ~= 'hold' and action ~= 'leave' then
   return redis.error_reply('BADARG field=action')

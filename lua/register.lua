@@ -34,7 +34,7 @@ end
 
 if #KEYS ~= 3 or #ARGV ~= 5 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
-elseif not string.match(protocol, '^%d+$') then
+elseif not string.match(protocol, '^%d+$') or #protocol > 9 then
   return redis.error_reply('BADARG field=protocol')
 elseif not string.match(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
   return redis.error_reply('BADARG field=partitions limit=10000')
@@ -53,11 +53,16 @@ end
 local stored = redis.call('HMGET', state, 'checkpoint', 'read')
 local passed = redis.call('HGET', meta, 'passed:' .. processor)
 local there = redis.call('EXISTS', log) == 1
-local grouped = false
+local grouped, shown_read = false, nil
 local added, length, last = 0, 0, '0-0'
 if there then
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
-    grouped = grouped or group[2] == processor
+    if group[2] == processor then
+      grouped = true
+      for i = 1, #group, 2 do
+        if group[i] == 'entries-read' then shown_read = group[i + 1] end
+      end
+    end
   end
   local info = redis.call('XINFO', 'STREAM', log)
   for i = 1, #info, 2 do
@@ -83,7 +88,7 @@ if not checkpoint then
     checkpoint, read = '0-0', added - length
   end
 elseif not read then
-  read = added
+  read = shown_read or added
 end
 redis.call('HSETNX', meta, 'protocol', protocol)
 redis.call('HSETNX', meta, 'partitions', partitions)

@@ -14,7 +14,7 @@ if #KEYS ~= 2 or #ARGV < 1 or #ARGV > 1000 then
   return redis.error_reply('BADARG field=partitions limit=1000')
 end
 for i = 1, #ARGV do
-  if not string.match(ARGV[i], '^%d+$') then return redis.error_reply('BADARG field=partitions at=' .. i) end
+  if not string.match(ARGV[i], '^%d+$') or #ARGV[i] > 15 then return redis.error_reply('BADARG field=partitions at=' .. i) end
 end
 
 local regranted = 0

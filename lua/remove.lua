@@ -15,12 +15,11 @@ local processor = ARGV[1]
 if #KEYS ~= 3 or #ARGV ~= 1 or processor == '' then
   return redis.error_reply('BADARG field=processor')
 end
-local there = redis.call('EXISTS', log)
+local there, removed = redis.call('EXISTS', log), redis.call('HEXISTS', meta, 'passed:' .. processor)
 
 if there == 1 then redis.call('XGROUP', 'DESTROY', log, processor) end
 redis.call('DEL', state)
-local removed = redis.call('HDEL', meta, 'passed:' .. processor)
-redis.call('HDEL', meta, 'dropped:' .. processor)
+redis.call('HDEL', meta, 'passed:' .. processor, 'dropped:' .. processor)
 -- Tells a worker that still runs that this was meant, and no loss of keys to be mended.
 if removed == 1 then redis.call('HSET', meta, 'removed:' .. processor, '1') end
 return removed

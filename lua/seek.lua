@@ -6,7 +6,7 @@
 -- ARGV[1]  processor   str     name of the processor and of its consumer group
 -- ARGV[2]  start       str     first event to be processed: 0 (oldest there is), $ (the next to come) or an id
 -- ARGV[3]  read        int     entries ever added before that event, or empty if start is 0 or $ or near an end
--- ARGV[4]  nonce       str     16 to 64 characters, cryptographically random
+-- ARGV[4]  nonce       str     16 to 64 characters, cryptographically random; a repeat of the last seek is known by it
 -- REPLY    checkpoint  id      the new checkpoint
 -- REPLY    read        int     entries ever added up to it
 -- ERROR    BADARG      an argument is malformed; field=read if it is needed: more than 1000 entries on either side
@@ -32,11 +32,14 @@ elseif start ~= '0' and start ~= '$' and not string.match(start, '^%d+%-%d+$') t
 elseif not string.match(read, '^%d*$') then
   return redis.error_reply('BADARG field=read')
 end
-local is = redis.call('HMGET', state, 'checkpoint', 'epoch', 'nonce', 'read')
+local is = redis.call('HMGET', state, 'checkpoint', 'epoch', 'sought')
 if not is[1] or redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
   return redis.error_reply('UNREGISTERED processor=' .. processor)
-elseif is[3] == nonce then
-  return {is[1], tonumber(is[4])}
+end
+-- The last seek is known by its nonce, even if the partition was claimed and has moved on since.
+local found, found_read, by = string.match(is[3] or '', '^(%S+) (%d+) (.+)$')
+if by == nonce then
+  return {found, tonumber(found_read)}
 elseif redis.call('EXISTS', log) == 0 then
   return redis.error_reply('GONE processor=' .. processor)
 end
@@ -53,8 +56,10 @@ if start == '0' then
 elseif start == '$' then
   checkpoint, position = last, added
 else
-  local behind = redis.call('XREVRANGE', log, '(' .. start, '-', 'COUNT', 1)[1]
-  local ahead = redis.call('XRANGE', log, start, '+', 'COUNT', 1)[1]
+  local ahead = redis.pcall('XRANGE', log, start, '+', 'COUNT', 1)
+  if ahead.err then return redis.error_reply('BADARG field=start') end
+  ahead = ahead[1]
+  local behind = redis.call('XREVRANGE', log, ahead and '(' .. ahead[1] or '+', '-', 'COUNT', 1)[1]
   if not behind then
     checkpoint, position = '0-0', added - length
   elseif not ahead then
@@ -80,6 +85,7 @@ end
 local epoch = string.format('%.0f', math.max((tonumber(is[2]) or 0) + 1, now))
 redis.call('HSET', meta, 'passed:' .. processor, checkpoint)
 redis.call('HSET', state, 'checkpoint', checkpoint, 'read', position, 'epoch', epoch, 'nonce', nonce, 'released', '1',
-  'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'quarantined', '0')
+  'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'quarantined', '0',
+  'sought', checkpoint .. ' ' .. position .. ' ' .. nonce)
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
 return {checkpoint, position}

@@ -8,11 +8,11 @@
 -- ARGV[2]   session      int   ms, length of a session; the latest joiner sets it for the group
 -- ARGV[3]   drain        int   ms a holder may take to give a partition back before it is granted anyway
 -- ARGV[4]   collect      int   ms to wait for further joiners before partitions move
--- ARGV[5]   member       str   id of the member
--- ARGV[6]   incarnation  str   random, one for each start of the member
+-- ARGV[5]   member       str   id of the member: letters, digits, _ . -, the first a letter or digit, at most 200
+-- ARGV[6]   incarnation  str   random, one for each start of the member: letters, digits, _ -, at most 64
 -- ARGV[7]   call         int   1 to join, then rising with every call
 -- ARGV[8]   action       str   stay; retire (give back what is held, take nothing more); or leave
--- ARGV[9]   description  str   host pid language version, for people
+-- ARGV[9]   description  str   host pid language version, for people; at most 1000 bytes
 -- ARGV[10]  holding      int   number of partitions held
 -- ARGV[11+] rest         int   for each held: partition, grant; for each let go: partition, grant, grant seen or 0
 -- REPLY     call         int   the newest call of this member; greater than the caller's if this one changed nothing
@@ -38,23 +38,31 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 if #KEYS ~= 4 or #ARGV < 10 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
-elseif not partitions or partitions < 1 or partitions > 10000 or partitions % 1 ~= 0 then
+end
+for field, i in pairs({partitions = 1, session = 2, drain = 3, collect = 4, call = 7, holding = 10}) do
+  if not string.match(ARGV[i], '^%d+$') or #ARGV[i] > 15 then return redis.error_reply('BADARG field=' .. field) end
+end
+if partitions < 1 or partitions > 10000 then
   return redis.error_reply('BADARG field=partitions limit=10000')
-elseif not session or session < 100 or session > 86400000 or session % 1 ~= 0 then
+elseif session < 100 or session > 86400000 then
   return redis.error_reply('BADARG field=session')
-elseif not drain or drain < 0 or not collect or collect < 0 then
-  return redis.error_reply('BADARG field=' .. ((drain and drain >= 0) and 'collect' or 'drain'))
-elseif not string.match(member, '^[%w_.-]+$') or #member > 200 or not string.match(incarnation, '^[%w_-]+$') then
+elseif drain > 86400000 or collect > 86400000 then
+  return redis.error_reply('BADARG field=' .. (drain > 86400000 and 'drain' or 'collect'))
+elseif not string.match(member, '^%w[%w_.-]*$') or #member > 200 then
   return redis.error_reply('BADARG field=member')
-elseif not call or call < 1 or call % 1 ~= 0 then
+elseif not string.match(incarnation, '^%w[%w_-]*$') or #incarnation > 64 then
+  return redis.error_reply('BADARG field=incarnation')
+elseif #description > 1000 then
+  return redis.error_reply('BADARG field=description limit=1000')
+elseif call < 1 then
   return redis.error_reply('BADARG field=call')
 elseif action ~= 'stay' and action ~= 'retire' and action ~= 'leave' then
   return redis.error_reply('BADARG field=action')
-elseif not holding or holding < 0 or #ARGV < 10 + 2 * holding or (#ARGV - 10 - 2 * holding) % 3 ~= 0 then
+elseif #ARGV < 10 + 2 * holding or (#ARGV - 10 - 2 * holding) % 3 ~= 0 then
   return redis.error_reply('BADARG field=holding')
 end
 for i = 11, #ARGV do
-  if not string.match(ARGV[i], '^%d+$') then return redis.error_reply('BADARG field=rest at=' .. i) end
+  if not string.match(ARGV[i], '^%d+$') or #ARGV[i] > 15 then return redis.error_reply('BADARG field=rest at=' .. i) end
 end
 
 local is = redis.call('HMGET', plan, 'generation', 'partitions', 'session', 'due', 'grants:' .. member, 'longest')
@@ -69,28 +77,26 @@ local function answer(known_call, text)
 end
 
 -- Who calls? A member's record is "incarnation previous call joined action description".
-local record = redis.call('HGET', members, member)
-local stored, previous, last_call, joined, last_action
-if record then
-  stored, previous, last_call, joined, last_action = string.match(record, '^(%S+) (%S+) (%d+) (%d+) (%S+)')
-  if stored == incarnation then
-    if call <= tonumber(last_call) then return answer(tonumber(last_call), is[5]) end
-  elseif incarnation == previous or call > 1 then
-    return redis.error_reply('REPLACED member=' .. member)
-  end
+local record = redis.call('HGET', members, member) or ''
+local stored, previous, last_call, joined, last_action = string.match(record, '^(%S+) (%S+) (%d+) (%d+) (%S+)')
+if stored == incarnation then
+  if call <= tonumber(last_call) then return answer(tonumber(last_call), is[5]) end
+elseif stored then
+  if incarnation == previous or call > 1 then return redis.error_reply('REPLACED member=' .. member) end
 else
   local left = redis.call('HGET', members, 'left:' .. member)
   if left and string.match(left, '^%S+') == incarnation then return answer(call, '') end
   if redis.call('ZCARD', sessions) >= 1000 then return redis.error_reply('BADARG field=member limit=1000') end
 end
--- Where the plan is gone nobody is known: it is made anew from what the members say that they hold.
-local known = record and stored == incarnation and is[3]
+-- A member whose group has lost the plan or its session joins anew: else nothing would ever be granted again.
+local known = stored == incarnation and is[1] and is[3] and redis.call('ZSCORE', sessions, member)
 
--- A server clock that went back must not stretch anybody's session.
+-- A server clock that went back must stretch neither a session nor the wait for a holder or for joiners.
 local longest = math.max(tonumber(is[6]) or 0, session)
 for _, late in ipairs(redis.call('ZRANGEBYSCORE', sessions, '(' .. string.format('%.0f', now + longest), '+inf')) do
   redis.call('ZADD', sessions, now + longest, late)
 end
+if due > now + math.max(drain, collect) then due = now end
 if not known then is[3] = tostring(session) end
 local function renew()
   redis.call('ZADD', sessions, string.format('%.0f', now + tonumber(is[3])), member)
@@ -114,9 +120,10 @@ for i = 1, #flat, 2 do
   if p then
     p = tonumber(p)
     local h, t, g, a = string.match(value, '^(%S+) (%S+) (%d+) (%d+)$')
-    holder[p], target[p], grant[p], asked[p], before[p] = h, t, tonumber(g), tonumber(a), value
-  elseif field == 'counter' then counter = tonumber(value)
-  elseif field == 'collecting' then collecting = tonumber(value)
+    before[p] = value
+    if h then holder[p], target[p], grant[p], asked[p] = h, t, tonumber(g), math.min(tonumber(a), now) end
+  elseif field == 'counter' then counter = tonumber(value) or 0
+  elseif field == 'collecting' then collecting = math.min(tonumber(value) or 0, now + collect)
   elseif string.sub(field, 1, 7) == 'grants:' then old_grants[string.sub(field, 8)] = value
   end
 end

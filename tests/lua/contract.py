@@ -28,7 +28,9 @@ class Header:
 
     flags: set[str] = field(default_factory=set)
     keys: list[tuple[str, str]] = field(default_factory=list)
+    key_types: list[str] = field(default_factory=list)
     args: list[str] = field(default_factory=list)
+    arg_types: list[str] = field(default_factory=list)
     open_ended: bool = False
     errors: set[str] = field(default_factory=set)
     writes: bool | None = None
@@ -50,11 +52,13 @@ def parse(source: str) -> tuple[Header, str]:
             if int(found[1]) != len(header.keys) + 1:
                 raise ValueError(f"KEYS are not numbered without a gap: {line}")
             header.keys.append((found[2], found[4]))
+            header.key_types.append(found[3])
         elif found := _ARG.match(line):
             if int(found[1]) != len(header.args) + 1 or header.open_ended:
                 raise ValueError(f"ARGV are not numbered without a gap: {line}")
             header.open_ended = bool(found[2])
             header.args.append(found[3])
+            header.arg_types.append(found[4])
         elif found := _ERROR.match(line):
             header.errors.add(found[1])
         elif _REPLY.match(line):
