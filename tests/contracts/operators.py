@@ -1,0 +1,158 @@
+"""What operators do to a partition at work, and what foreign hands do to its keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, rule
+
+from tests.contracts.model import ZERO, Fields
+from tests.contracts.partition import NAME, PartitionMachine, state_key
+from tests.contracts.wire import Arg, Refused, Wire, order
+from tests.lua.conftest import LOG
+
+#: Milliseconds until a repeat; mostly there is none.
+AGAIN = st.sampled_from([0, 0, 1, 700])
+BEYOND = "9000000000000-1"
+
+
+class OperatorMachine(PartitionMachine):
+    """A partition with events, and whoever looks after it."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire)
+        #: Calls that were applied and may arrive once more: script, keys, arguments, reply.
+        self.sent: list[tuple[str, list[str], list[Arg], Any]] = []
+        self.sequence = 0
+
+    @initialize()
+    def begin(self) -> None:
+        self.append(4)
+        self.do_register("printer", "0")
+
+    @rule(count=st.integers(1, 4))
+    def append(self, count: int) -> None:
+        self.sequence += 1
+        bodies: list[Fields] = [("msgpack", f"{self.sequence}.{i}") for i in range(count)]
+        self.do_append("p", self.sequence, bodies, 10_000, "refuse", 0)
+
+    @rule(
+        what=st.sampled_from(["register", "pause", "resume", "remove"]),
+        name=NAME,
+        start=st.sampled_from("0$"),
+        again=AGAIN,
+    )
+    def operate(self, what: str, name: str, start: str, again: int) -> None:
+        if what == "register":
+            self.do_register(name, start, again)
+        elif what == "pause":
+            self.pause(name, again)
+        elif what == "resume":
+            self.resume(name, again)
+        else:
+            self.remove(name, again)
+
+    def pause(self, name: str, again: int) -> None:
+        reply = self.call("pause", [state_key(name)], [], again)
+        if slot := self.slots.get(name):
+            assert reply == int(not slot.paused)
+            slot.paused = True
+        else:
+            assert reply == Refused("UNREGISTERED")
+
+    def resume(self, name: str, again: int) -> None:
+        reply = self.call("resume", [state_key(name)], [], again)
+        if not (slot := self.slots.get(name)):
+            assert reply == Refused("UNREGISTERED")
+            return
+        assert reply == int(slot.paused or slot.quarantined)
+        if reply:
+            slot.paused = slot.quarantined = False
+            slot.progress()
+
+    def remove(self, name: str, again: int) -> None:
+        reply = self.call("remove", self.keys(name), [name], again)
+        assert reply == int(name in self.log.passed)
+        if name in self.log.passed:
+            self.removed.add(name)
+        self.slots.pop(name, None)
+        self.log.passed.pop(name, None)
+        self.log.dropped.pop(name, None)
+        self.log.groups.discard(name)
+        self.forget(name)
+
+    @rule(
+        name=NAME,
+        start=st.sampled_from(["0", "$", "0-0", "1-0", BEYOND, "id", "id"]),
+        which=st.integers(0, 30),
+        again=AGAIN,
+    )
+    def seek(self, name: str, start: str, which: int, again: int) -> None:
+        log, slot, nonce = self.log, self.slots.get(name), self.nonce()
+        if start == "id":
+            start = log.ids[which % len(log.ids)]
+        reply = self.remembered("seek", self.keys(name), [name, start, "", nonce], again)
+        if not slot or name not in log.passed:
+            assert reply == Refused("UNREGISTERED")
+            return
+        if name not in log.groups:
+            assert reply == Refused("GONE")
+            return
+        target = {"0": ZERO, "$": BEYOND}.get(start, start)
+        before = [each for each in log.ids if order(each) < order(target)]
+        slot.checkpoint = log.passed[name] = before[-1] if before else ZERO
+        slot.read = log.added - len(log.entries) + len(before)
+        slot.new_token(self.wire.now - again, nonce)
+        slot.released, slot.quarantined = True, False
+        slot.progress()
+        assert reply == [slot.checkpoint, slot.read]
+
+    @rule(name=NAME, what=st.sampled_from(["state", "group", "registration"]))
+    def lose(self, name: str, what: str) -> None:
+        """A foreign hand: one thing that the partition knows of the processor vanishes."""
+        whole = name in self.slots and name in self.log.groups and name in self.log.passed
+        if whole and what == "group":
+            self.wire.redis.xgroup_destroy(LOG, name)
+            self.log.groups.discard(name)
+        elif whole and what == "state":
+            self.wire.redis.delete(state_key(name))
+            self.log.shown[name] = self.slots.pop(name).read
+            self.forget(name)
+        elif whole:
+            self.wire.redis.hdel(self.keys(name)[1], f"passed:{name}")
+            del self.log.passed[name]
+        self.wire.look()
+
+    @rule(ms=st.sampled_from([1, 60_000, -1, -60_000]))
+    def time_passes(self, ms: int) -> None:
+        self.wire.set_clock(self.wire.now + ms)
+
+    @rule(name=NAME)
+    def describe(self, name: str) -> None:
+        flat = self.call("describe", self.keys(name), [name])
+        picture = dict(zip(flat[::2], flat[1::2], strict=True))
+        assert picture["length"] == str(len(self.log.entries))
+        slot = self.slots.get(name)
+        assert picture.get("checkpoint") == (slot.checkpoint if slot else None)
+        assert not {"nonce", "sought"} & set(picture)
+        if slot and name in self.log.groups:
+            behind = self.log.behind(slot.checkpoint)
+            assert picture.get("pending") == (behind[0] if behind else None)
+            assert picture["lag"] == str(self.wire.seen[LOG].groups[name].lag)
+
+    def remembered(self, script: str, keys: list[str], args: list[Arg], again: int) -> Any:
+        """The call, which may come again at any time if it has been applied."""
+        reply = self.call(script, keys, args, again)
+        if not isinstance(reply, Refused):
+            if script == "seek":
+                self.forget(str(args[0]), "seek")
+            self.sent.append((script, keys, args, reply))
+        return reply
+
+    def forget(self, name: str, script: str = "") -> None:
+        """Repeats are known by the state: one that has gone knows none, and only the last seek."""
+        state = state_key(name)
+        self.sent = [
+            each for each in self.sent if state not in each[1] or script not in ("", each[0])
+        ]

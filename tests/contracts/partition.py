@@ -1,0 +1,134 @@
+"""What the machines of a partition have in common: its keys, its model, its calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from tests.contracts.model import (
+    ZERO,
+    Fields,
+    Log,
+    Slot,
+    check_log,
+    check_meta,
+    check_producers,
+    check_slot,
+    hash_of,
+)
+from tests.contracts.wire import Arg, Refused, Wire
+from tests.contracts.world import AGREED
+from tests.lua.conftest import LOG, META, PRODUCERS
+
+NAMES = ["printer", "mailer"]
+NAME = st.sampled_from(["printer", "printer", "mailer"])
+
+
+def state_key(name: str) -> str:
+    """The key of a processor's state."""
+    return f"{LOG.removesuffix(':log')}:processor:{name}"
+
+
+def refusal(word: str, **details: object) -> Refused:
+    """What a call is to be refused with."""
+    pairs = "".join(f" {name}={value}" for name, value in details.items())
+    return Refused(word, word + pairs)
+
+
+class PartitionMachine(RuleBasedStateMachine):
+    """A partition in Redis, beside a model of it. Every call goes through `call`."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__()
+        self.wire = wire
+        self.log = Log()
+        self.slots: dict[str, Slot] = {}
+        self.removed: set[str] = set()
+        self.nonces = 0
+        wire.clear()
+        wire.look()
+
+    def call(self, script: str, keys: list[str], args: list[Arg], again: int = 0) -> Any:
+        """One call; `again` ms later it is repeated, unless that is 0."""
+        reply = self.wire.call(script, keys, *args)
+        if again:
+            self.wire.set_clock(self.wire.now + again)
+            self.wire.repeat(reply, script, keys, *args)
+        return reply
+
+    def keys(self, name: str) -> list[str]:
+        """The keys of a processor on the partition."""
+        return [LOG, META, state_key(name)]
+
+    def nonce(self) -> str:
+        """A new one."""
+        self.nonces += 1
+        return f"nonce-{self.nonces:026d}"
+
+    def do_register(self, name: str, start: str, again: int = 0) -> None:
+        """Registered it stays where it is; what was lost of it is made anew."""
+        reply = self.call("register", self.keys(name), [*AGREED, name, start], again)
+        log, known = self.log, name in self.log.passed
+        whole = known and name in self.slots and name in log.groups
+        if name in self.slots:
+            log.passed[name] = self.slots[name].checkpoint
+            created = 0 if whole else 2
+        elif not known:
+            created, at_end = 1, start == "$"
+            checkpoint = log.last if at_end else ZERO
+            read = log.added if at_end else log.added - len(log.entries)
+            self.slots[name] = Slot(checkpoint, read)
+            log.passed[name] = checkpoint
+        else:
+            created, checkpoint = 2, log.passed[name]
+            self.slots[name] = Slot(checkpoint, log.shown[name])
+        log.groups.add(name)
+        self.removed.discard(name)
+        assert reply == [created, self.slots[name].checkpoint]
+
+    def do_append(
+        self, producer: str, sequence: int, bodies: list[Fields], size: int, policy: str, again: int
+    ) -> None:
+        """In order, once for each number of a producer, and only where there is room."""
+        flat: list[Arg] = []
+        for fields in bodies:
+            flat += [len(fields), *fields]
+        args: list[Arg] = [*AGREED, size, policy, producer, sequence, *flat]
+        reply = self.call("append", [LOG, META, PRODUCERS], args, again)
+        log, before = self.log, self.log.producers.get(producer)
+        if before and sequence == before[0]:
+            assert reply == [0, before[1], before[2]], "DUP, with the ids of the first time"
+        elif before and sequence != before[0] + 1:
+            assert reply == Refused("OUTOFORDER")
+            assert reply.details["last"] == str(before[0])
+        elif not before and sequence != 1:
+            assert reply == Refused("UNKNOWN")
+        elif isinstance(room := log.room(size, len(bodies), policy), Refused):
+            assert reply == room
+            self.check_blame(reply.details["processor"], size, len(bodies))
+        else:
+            applied, first, count = reply
+            assert (applied, count) == (1, len(bodies))
+            log.add(first, bodies)
+            log.drop(room)
+            log.producers[producer] = (sequence, first, count)
+
+    def check_blame(self, name: str, size: int, more: int) -> None:
+        """A refusal for want of room names one who holds it back, if there is any."""
+        log = self.log
+        if not log.passed:
+            assert name == ""
+            return
+        without = Log(log.entries, log.added, {name: log.passed[name]}, {}, log.groups)
+        assert without.room(size, more, "refuse") == Refused("FULL"), f"{name} is innocent"
+
+    @invariant()
+    def redis_holds_what_the_model_says(self) -> None:
+        look = self.wire.seen
+        check_log(self.log, look.get(LOG), self.slots)
+        check_meta(self.log, hash_of(look, META))
+        check_producers(self.log, hash_of(look, PRODUCERS))
+        for name in NAMES:
+            check_slot(self.slots.get(name), look.get(state_key(name)))

@@ -1,0 +1,303 @@
+"""S6, L1, L2, L3: a group of members that join, sleep, leave, die, are replaced and forgotten.
+
+The group only advises. So the machine checks, for every call, that no partition is taken from
+somebody without a reason, that every partition has a live holder after each heartbeat, and that
+the reply says what the plan says; and, once all is quiet, that the members are balanced and that
+a single change has moved the fewest partitions that it could.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.contracts.members import (
+    DRAIN,
+    SESSION,
+    Member,
+    Share,
+    grants,
+    plan_of,
+    shares,
+)
+from tests.contracts.profile import TIMEOUT, search
+from tests.contracts.wire import Arg, Look, Refused, Wire
+from tests.contracts.world import GROUP
+from tests.lua.conftest import MEMBERS, PLAN, SESSIONS, WAKE
+
+pytestmark = pytest.mark.timeout(TIMEOUT)
+NOBODY = "-"
+ID = st.sampled_from("abcde")
+FREE = Share(NOBODY, NOBODY, 0, 0)
+
+
+class GroupMachine(RuleBasedStateMachine):
+    """Members, honest but not always quick, and a group that must serve them."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__()
+        self.wire = wire
+        self.partitions = 1
+        self.collect = 0
+        self.members: dict[str, Member] = {}
+        self.replaced: list[Member] = []
+        self.left: list[Member] = []
+        self.starts = 0
+        wire.clear()
+
+    @initialize(partitions=st.sampled_from([1, 3, 4, 7]), collect=st.sampled_from([0, 0, 2_000]))
+    def begin(self, partitions: int, collect: int) -> None:
+        self.partitions, self.collect = partitions, collect
+        self.join("a")
+
+    @rule(id_=ID)
+    def join(self, id_: str) -> None:
+        """A start of a worker; if one with this id runs, it is replaced."""
+        self.starts += 1
+        if old := self.members.pop(id_, None):
+            self.replaced = [old]
+        self.left = [each for each in self.left if each.id != id_]
+        self.members[id_] = Member(id_, f"start{self.starts}")
+        self.beat(id_, quick=True)
+
+    @precondition(lambda self: self.members)
+    @rule(id_=ID, quick=st.booleans())
+    def beat(self, id_: str, quick: bool) -> None:
+        """A heartbeat; a quick member gives back at once what it is asked for, and says so."""
+        if member := self.members.get(id_):
+            self.sync(member)
+            if quick and member.unwanted:
+                member.give_back()
+                self.sync(member)
+
+    @rule(ms=st.sampled_from([1, SESSION // 3, SESSION // 3, DRAIN, SESSION, -SESSION, -3_600_000]))
+    def time_passes(self, ms: int) -> None:
+        self.wire.set_clock(self.wire.now + ms)
+
+    @precondition(lambda self: self.members)
+    @rule(id_=ID)
+    def leave(self, id_: str) -> None:
+        if member := self.members.pop(id_, None):
+            self.sync(member, "leave")
+            self.left = [*self.left[-2:], member]
+
+    @rule(id_=ID)
+    def die(self, id_: str) -> None:
+        """Nothing is heard of it any more."""
+        self.members.pop(id_, None)
+
+    @rule(id_=ID, which=st.integers(0, 6), seen=st.sampled_from([1, 100_000]))
+    def find_a_grant_stale(self, id_: str, which: int, seen: int) -> None:
+        """The partition had seen a newer grant; the next that is given is newer still."""
+        member, partition = self.members.get(id_), which % self.partitions
+        if member and partition in member.held:
+            grant, share = member.held.pop(partition), plan_of(self.wire).get(partition, FREE)
+            believed = (share.holder, share.grant) == (member.id, grant)
+            member.let_go.append((partition, grant, grant + seen))
+            self.sync(member)
+            assert plan_of(self.wire)[partition].grant > grant + seen or not believed
+
+    @rule(partitions=st.sets(st.integers(0, 6), min_size=1), again=st.booleans())
+    def regrant(self, partitions: set[int], again: bool) -> None:
+        """Whoever holds these claims them anew."""
+        before = plan_of(self.wire)
+        args: list[Arg] = sorted(partitions)
+        reply = self.wire.call("regrant", [PLAN, WAKE], *args)
+        held = [p for p in partitions if before.get(p, FREE).holder != NOBODY]
+        assert reply == len(held)
+        if again:
+            self.wire.repeat(reply, "regrant", [PLAN, WAKE], *args)
+        for p in held:
+            assert plan_of(self.wire)[p].holder == NOBODY
+        for member in self.members.values():
+            self.sync(member)
+            break
+        if self.members:
+            after = plan_of(self.wire)
+            assert all(after[p].grant > before[p].grant for p in held)
+
+    @precondition(lambda self: self.members)
+    @rule(id_=ID, back=st.integers(1, 3))
+    def an_old_call_arrives_late(self, id_: str, back: int) -> None:
+        """S6: a stale call is answered with the present and changes nothing."""
+        member = self.members.get(id_)
+        if not member or not self.knows(member) or member.call <= back:
+            return
+        args = list(member.sent)
+        args[6], before = member.call - back, self.wire.seen
+        reply = self.wire.call("sync", GROUP, *args)
+        assert self.wire.seen == before, "a stale call was obeyed"
+        assert reply[0] == member.call, "its caller is told that it is stale"
+
+    @rule(call=st.integers(1, 3))
+    def the_replaced_and_the_left_speak(self, call: int) -> None:
+        """They do not come back, and are told so."""
+        for member in self.replaced:
+            if self.heir(member):
+                args = list(member.sent)
+                args[6] = call
+                assert self.wire.call("sync", GROUP, *args) == Refused("REPLACED")
+        for member in self.left:
+            buried = self.wire.seen.get(MEMBERS, {}).get(f"left:{member.id}", "")
+            if buried.startswith(f"{member.incarnation} "):
+                before = self.wire.seen
+                reply = self.wire.call("sync", GROUP, *member.sent)
+                assert (self.wire.seen, grants(reply)) == (before, {})
+
+    @rule(key=st.sampled_from([PLAN, MEMBERS, SESSIONS]))
+    def lose(self, key: str) -> None:
+        """A key of the group vanishes: it costs time, never more."""
+        self.wire.redis.delete(key)
+        self.wire.look()
+
+    @rule()
+    def rest(self) -> None:
+        """L2, L3: when nothing changes any more, all is held, evenly, and stays where it is."""
+        if not self.members:
+            return
+        self.settle()
+        plan = plan_of(self.wire)
+        counts = dict.fromkeys(self.members, 0)
+        for p in range(self.partitions):
+            share = plan[p]
+            assert share.holder == share.target, "it is where it should be"
+            counts[share.holder] += 1
+            assert self.members[share.holder].held[p] == share.grant, "its holder knows"
+        assert max(counts.values()) - min(counts.values()) <= 1, f"L2: {counts}"
+        assert sum(len(member.held) for member in self.members.values()) == self.partitions
+        for member in self.members.values():
+            self.sync(member)
+        assert plan_of(self.wire) == plan, "calm"
+
+    @precondition(lambda self: self.members)
+    @rule(id_=ID, change=st.sampled_from(["join", "leave", "die"]))
+    def one_change_moves_the_fewest(self, id_: str, change: str) -> None:
+        """L2: who stays keeps all it can, and is not interrupted."""
+        self.rest()
+        before = {id_: dict(member.held) for id_, member in self.members.items()}
+        if change == "join" and id_ not in self.members:
+            self.join(id_)
+        elif change != "join" and id_ in self.members and len(self.members) > 1:
+            self.leave(id_) if change == "leave" else self.die(id_)
+        else:
+            return
+        self.rest()
+        stay = sorted((len(before.get(each, {})) for each in self.members), reverse=True)
+        base, extra = divmod(self.partitions, len(stay))
+        could_stay = sum(min(held, base + (i < extra)) for i, held in enumerate(stay))
+        stayed = sum(
+            member.held.get(p) == grant
+            for each, member in self.members.items()
+            for p, grant in before.get(each, {}).items()
+        )
+        assert stayed == could_stay, "L2: more has moved than must"
+
+    @rule()
+    def look_at_it(self) -> None:
+        roster = self.wire.call("roster", GROUP[:3])
+        now, generation, session, count = roster[:4]
+        assert now == self.wire.now
+        plan, sessions = self.wire.seen.get(PLAN, {}), self.wire.seen.get(SESSIONS, {})
+        assert (generation, session) == (
+            int(plan.get("generation", 0)),
+            int(plan.get("session", 0)),
+        )
+        rows = [roster[4 + 5 * i : 9 + 5 * i] for i in range(count)]
+        assert {row[0] for row in rows} == set(sessions)
+        assert all(int(row[1]) <= SESSION for row in rows)
+        rest = roster[4 + 5 * count :]
+        told = {int(rest[i]): tuple(rest[i + 1 : i + 4]) for i in range(0, len(rest), 4)}
+        assert told == {
+            p: (share.holder, share.target, str(share.grant)) for p, share in shares(plan).items()
+        }
+
+    @invariant()
+    def no_session_is_longer_than_it_may_be_after_a_call(self) -> None:
+        plan = plan_of(self.wire)
+        assert len(plan) in (0, self.partitions)
+        numbers = [share.grant for share in plan.values() if share.grant]
+        assert len(numbers) == len(set(numbers)), "each grant has a number of its own"
+
+    def settle(self) -> None:
+        """Heartbeats at their pace until a whole session has changed nothing."""
+        quiet = 0
+        while quiet < 5:
+            before = plan_of(self.wire), set(self.wire.seen.get(SESSIONS, {}))
+            self.wire.set_clock(self.wire.now + SESSION // 3)
+            for id_ in list(self.members):
+                self.beat(id_, quick=True)
+            same = before == (plan_of(self.wire), set(self.wire.seen[SESSIONS]))
+            quiet = quiet + 1 if same else 0
+
+    def sync(self, member: Member, action: str = "stay") -> None:
+        """One call of a member, its repeat, and what must hold of every such call."""
+        before, known = self.wire.seen, self.knows(member)
+        args = member.arguments(self.partitions, self.collect, action)
+        reply = self.wire.call("sync", GROUP, *args)
+        assert not isinstance(reply, Refused), reply
+        self.wire.repeat(reply, "sync", GROUP, *args)
+        after = self.wire.seen
+        assert reply[0] == member.call
+        assert reply[1] == int(after[PLAN]["generation"])
+        assert reply[2] == SESSION
+        self.check_plan(before, after, member, known, action)
+        mine = {p: s for p, s in plan_of(self.wire).items() if s.holder == member.id}
+        if action == "leave":
+            assert not mine
+            assert grants(reply) == {}
+            return
+        assert grants(reply) == {p: (s.grant, int(s.target == member.id)) for p, s in mine.items()}
+        assert float(after[SESSIONS][member.id]) == self.wire.now + SESSION
+        member.obey(reply)
+
+    def check_plan(
+        self, before: Look, after: Look, member: Member, known: bool, action: str
+    ) -> None:
+        """L1: what is free is given out; nothing is taken from its holder without a reason."""
+        now = self.wire.now
+        old, new = shares(before.get(PLAN, {})), shares(after[PLAN])
+        live = {id_ for id_, end in after.get(SESSIONS, {}).items() if float(end) > now}
+        was_live = {id_ for id_, end in before.get(SESSIONS, {}).items() if float(end) > now}
+        counter = int(before.get(PLAN, {}).get("counter", 0))
+        let_go = {(p, grant) for p, grant, _ in member.let_go}
+        for p in range(self.partitions):
+            was, is_ = old.get(p, FREE), new[p]
+            if live:
+                assert is_.holder in live, f"L1: {p} is held by nobody who lives"
+                assert is_.target in live
+            if is_.holder != is_.target and live:
+                assert now - DRAIN < is_.asked <= now, "its holder has its time, and no more"
+                assert 0 < int(after[PLAN]["due"]) <= is_.asked + DRAIN
+            if (was.holder, was.grant) == (is_.holder, is_.grant) or is_.holder == NOBODY:
+                continue
+            if is_.holder == member.id and member.held.get(p) == is_.grant:
+                assert not known, "learnt from a member that the group had forgotten"
+                continue
+            assert is_.grant > max(was.grant, counter), "a grant that is new to everybody"
+            assert is_.holder == is_.target
+            gone = was.holder not in was_live and not (was.holder == member.id and known)
+            own = was.holder == member.id and (
+                action == "leave" or (p, was.grant) in let_go or not known
+            )
+            late = was.asked > 0 and (now >= was.asked + DRAIN or was.asked > now)
+            assert was.holder == NOBODY or gone or own or late, f"{p} was taken from {was.holder}"
+
+    def knows(self, member: Member) -> bool:
+        """Has the group this very member in its records?"""
+        seen = self.wire.seen
+        record = seen.get(MEMBERS, {}).get(member.id, "")
+        return (
+            record.startswith(f"{member.incarnation} ")
+            and member.id in seen.get(SESSIONS, {})
+            and PLAN in seen
+        )
+
+    def heir(self, member: Member) -> bool:
+        """Is there one in the records that has replaced this member?"""
+        record = self.wire.seen.get(MEMBERS, {}).get(member.id, "").split()
+        return len(record) > 1 and record[1] == member.incarnation
+
+
+def test_s6_l1_l2_l3_the_life_of_a_group(wire: Wire) -> None:
+    search(lambda: GroupMachine(wire))

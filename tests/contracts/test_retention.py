@@ -1,0 +1,71 @@
+"""S3, S4, S6: what is sent, what is refused, what may be trimmed, and who is told why.
+
+Three producers count right and wrong, two processors come, move, lag behind and go, in a partition
+that holds a handful of entries.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from tests.contracts.model import Fields
+from tests.contracts.operators import AGAIN, OperatorMachine
+from tests.contracts.partition import NAME
+from tests.contracts.profile import TIMEOUT, search
+from tests.contracts.wire import Arg, Refused, Wire
+from tests.lua.conftest import LOG, META, NONCE, PRODUCERS
+
+pytestmark = pytest.mark.timeout(TIMEOUT)
+
+
+class RetentionMachine(OperatorMachine):
+    """A small partition that is always about to be full."""
+
+    @rule(
+        producer=st.sampled_from("pqr"),
+        ahead=st.sampled_from([1, 1, 1, 1, 1, 0, 2, -1]),
+        count=st.integers(1, 3),
+        size=st.sampled_from([6, 6, 6, 4, 9]),
+        policy=st.sampled_from(["refuse", "refuse", "refuse", "drop_oldest"]),
+        again=AGAIN,
+    )
+    def send(
+        self, producer: str, ahead: int, count: int, size: int, policy: str, again: int
+    ) -> None:
+        last = self.log.producers.get(producer, (0, "", 0))[0]
+        sequence = max(last + ahead, 1)
+        bodies: list[Fields] = [
+            ("json", f"{producer}{sequence}.{i}", "@from", producer) for i in range(count)
+        ]
+        self.do_append(producer, sequence, bodies, size, policy, again)
+
+    def append(self, count: int) -> None:
+        bodies: list[Fields] = [("msgpack", str(i)) for i in range(count)]
+        self.do_append("first", 1, bodies, 6, "refuse", 0)
+
+    @rule(name=NAME)
+    def catch_up(self, name: str) -> None:
+        """The processor passes all but one."""
+        if name in self.slots and len(self.log.ids) > 1:
+            self.seek(name, "id", len(self.log.ids) - 1, 0)
+
+    @rule(
+        script=st.sampled_from(["agree", "append", "claim", "register"]),
+        seen=st.sampled_from([(0, 8, "xxh64"), (1, 9, "xxh64"), (1, 8, "md5")]),
+    )
+    def another_view(self, script: str, seen: tuple[Arg, ...]) -> None:
+        """A client that sees the stream otherwise is refused before anything is written."""
+        calls: dict[str, tuple[list[str], list[Arg]]] = {
+            "agree": ([META], []),
+            "append": ([LOG, META, PRODUCERS], [100, "drop_oldest", "p", 1, 2, "f", "v"]),
+            "claim": (self.keys("printer"), ["printer", "me", 10**9, NONCE, ""]),
+            "register": (self.keys("mailer"), ["mailer", "0"]),
+        }
+        keys, rest = calls[script]
+        assert self.call(script, keys, [*seen, *rest]) == Refused("MISMATCH")
+
+
+def test_s3_s4_s6_what_is_sent_and_what_may_be_trimmed(wire: Wire) -> None:
+    search(lambda: RetentionMachine(wire))

@@ -1,0 +1,78 @@
+"""S5: a key of the wrong type, or with junk for values, fails the call before anything is written.
+
+Redis does not roll back: a script that meets such a key behind its first write has done half of its
+work. So each key of each script is replaced in turn, under a call that needs all of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.contracts.wire import HEADERS, Refused, Wire
+from tests.contracts.world import valid_calls
+
+KEYS = [
+    pytest.param(script, place, id=f"{script}-{header.keys[place][0]}")
+    for script, header in HEADERS.items()
+    for place in range(len(header.keys))
+    if header.key_types[place] != "channel"
+]
+#: To remove a processor deletes its state, whatever that is.
+DELETED = {("remove", "state")}
+
+
+@pytest.mark.parametrize("kind", ["string", "list", "other"])
+@pytest.mark.parametrize(("script", "place"), KEYS)
+def test_s5_a_key_of_the_wrong_type_fails_the_call_before_it_writes(
+    wire: Wire, script: str, place: int, kind: str
+) -> None:
+    call, header = valid_calls(wire)[script], HEADERS[script]
+    key, redis = call.keys[place], wire.redis
+    redis.delete(key)
+    if kind == "string":
+        redis.set(key, "junk")
+    elif kind == "list":
+        redis.rpush(key, "junk")
+    elif header.key_types[place] == "hash":
+        redis.xadd(key, {"junk": "junk"})
+    else:
+        redis.hset(key, "junk", "junk")
+    before = wire.look()
+    outcome = wire.send(script, call.keys, *call.args)
+    if (script, header.keys[place][0]) in DELETED:
+        assert outcome == 1
+        return
+    assert isinstance(outcome, Refused), outcome
+    assert outcome.word in {"WRONGTYPE", *header.errors}, outcome.text
+    assert wire.look() == before
+
+
+#: What a foreign hand, or a fault of memory, may leave in a field; None for no field at all.
+JUNK = ["", "x", "1.5", "nan", "9" * 30, None]
+#: Fields of which there is one for each partition or member: one stands for all.
+MANY = re.compile(r"p:[1-9]\d*")
+
+
+@pytest.mark.parametrize("script", HEADERS)
+def test_s5_a_field_with_junk_never_leaves_a_call_half_done(wire: Wire, script: str) -> None:
+    call = valid_calls(wire)[script]
+    fields = [
+        (key, field)
+        for key, kind in zip(call.keys, HEADERS[script].key_types, strict=True)
+        if kind == "hash"
+        for field in wire.seen.get(key, {})
+        if not MANY.fullmatch(field)
+    ]
+    for key, field in fields:
+        for junk in JUNK:
+            call = valid_calls(wire)[script]
+            if junk is None:
+                wire.redis.hdel(key, field)
+            else:
+                wire.redis.hset(key, field, junk)
+            before = wire.look()
+            outcome = wire.send(script, call.keys, *call.args)
+            if isinstance(outcome, Refused):
+                assert wire.look() == before, f"{field}={junk}: {outcome.text}, and wrote"

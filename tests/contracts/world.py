@@ -1,0 +1,81 @@
+"""A small world in which every script has a call that succeeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.contracts.wire import Arg, Refused, Wire
+from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PLAN, PRODUCERS, SESSIONS, STATE, WAKE
+
+LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
+SINK_LOG, SINK_META = (
+    LOG.replace("}:orders:", "}:dead:"),
+    META.replace("}:orders:", "}:dead:"),
+)
+PARTITION = [LOG, META, STATE]
+GROUP = [PLAN, MEMBERS, SESSIONS, WAKE]
+AGREED: list[Arg] = [1, 8, "xxh64"]
+NEW = "2" * 32
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One call as it goes out."""
+
+    script: str
+    keys: list[str]
+    args: list[Arg]
+
+    def by(self, wire: Wire) -> object:
+        """The outcome of the call, with all that `Wire.call` checks."""
+        return wire.call(self.script, self.keys, *self.args)
+
+
+def valid_calls(wire: Wire) -> dict[str, Sent]:
+    """Make the world, and for each script a call that succeeds in it and, if any does, writes."""
+    wire.clear()
+    entries: list[Arg] = [2, "msgpack", "one"] * 5
+
+    def done(script: str, keys: list[str], *args: Arg) -> list[str | int]:
+        reply = wire.send(script, keys, *args)
+        assert not isinstance(reply, Refused), reply.text
+        return reply if isinstance(reply, list) else [reply]
+
+    done("register", PARTITION, *AGREED, "printer", "0")
+    done("append", [LOG, META, PRODUCERS], *AGREED, 100, "refuse", "p", 1, *entries)
+    done("append", [SINK_LOG, SINK_META, PRODUCERS], *AGREED, 100, "refuse", "q", 1, *entries[:9])
+    (epoch, *_) = done("claim", PARTITION, *AGREED, "printer", "me", 10, NONCE, "")
+    ids = [event for event, _ in wire.look()[LOG].entries]
+    done("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 1, "Boom", "it went off")
+    member: list[Arg] = [8, 10_000, 5_000, 0, "a", "a1"]
+    grants = done("sync", GROUP, *member, 1, "stay", "host", 0)[4:]
+    pairs = [each for i in range(0, len(grants), 3) for each in grants[i : i + 2]]
+    done("lead", [LEADER], "a", "n1", 5_000, "hold")
+    done("tick", [TICKS], "report", 1_000, "n1")
+    wire.look()
+    letter: list[Arg] = [2, "msgpack", "dead"]
+    step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
+    calls = {
+        "agree": ([META], AGREED),
+        "register": (PARTITION, [*AGREED, "printer", "0"]),
+        "append": (
+            [LOG, META, PRODUCERS],
+            [*AGREED, 100, "refuse", "p", 2, 2, "msgpack", "x", 4, "msgpack", "y", "@trace", "z"],
+        ),
+        "claim": (PARTITION, [*AGREED, "printer", "me", 11, NEW, ""]),
+        "commit": (PARTITION, step),
+        # The derived stream has just no room, so that its meta hash is looked at too.
+        "emit": ([*PARTITION, SINK_LOG, SINK_META], [*step, 3, "drop_oldest", *letter]),
+        "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
+        "seek": (PARTITION, ["printer", ids[2], "", NEW]),
+        "pause": ([STATE], []),
+        "resume": ([STATE], []),
+        "remove": (PARTITION, ["printer"]),
+        "describe": (PARTITION, ["printer"]),
+        "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
+        "regrant": ([PLAN, WAKE], [0, 1]),
+        "roster": (GROUP[:3], []),
+        "lead": ([LEADER], ["a", "n1", 5_000, "hold"]),
+        "tick": ([TICKS], ["report", 2_000, "n2"]),
+    }
+    return {script: Sent(script, *call) for script, call in calls.items()}
