@@ -203,10 +203,10 @@ class GroupMachine(RuleBasedStateMachine):
             int(plan.get("generation", 0)),
             int(plan.get("session", 0)),
         )
-        rows = [roster[4 + 5 * i : 9 + 5 * i] for i in range(count)]
+        rows = [roster[4 + 6 * i : 10 + 6 * i] for i in range(count)]
         assert {row[0] for row in rows} == set(sessions)
         assert all(int(row[1]) <= SESSION for row in rows)
-        rest = roster[4 + 5 * count :]
+        rest = roster[4 + 6 * count :]
         told = {int(rest[i]): tuple(rest[i + 1 : i + 4]) for i in range(0, len(rest), 4)}
         assert told == {
             p: (share.holder, share.target, str(share.grant)) for p, share in shares(plan).items()
