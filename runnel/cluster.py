@@ -111,9 +111,14 @@ class Cluster(Deployment):
             for i, reply in zip(numbers, replies, strict=True):
                 outcomes[i] = reply
                 self._learn(place, reply)
+                if not isinstance(reply, _REFUSALS):
+                    del left[i]
+                else:
+                    left[i] = _place(reply, place) if isinstance(reply, AskError) else None
 
-        for pause in (0.0, *PAUSES):
-            await asyncio.sleep(pause)
+        for pause in (None, *PAUSES):
+            if pause is not None:
+                await asyncio.sleep(pause)
             failure = await self._refreshed()
             if failure is not None:
                 for i in left:
@@ -121,7 +126,6 @@ class Cluster(Deployment):
                 return outcomes
             batches = self._batches(commands, left).items()
             await asyncio.gather(*(to_node(*where, numbers) for where, numbers in batches))
-            left = {i: _redirect(outcomes[i]) for i in left if isinstance(outcomes[i], _REFUSALS)}
             if not left:
                 return outcomes
         for i in left:
@@ -152,8 +156,7 @@ class Cluster(Deployment):
     def _learn(self, place: Place | None, reply: Any) -> None:
         """Correct the view by what a node answered."""
         if isinstance(reply, MovedError):
-            # A node that knows no name for the other says only the port: then the host is its own.
-            self._owners[reply.slot_id] = (reply.host or (place[0] if place else ""), reply.port)
+            self._owners[reply.slot_id] = _place(reply, place)
         if isinstance(reply, (MovedError, ClusterDownError, *_LOST)):
             self._stale = True
         if place is not None:
@@ -183,7 +186,7 @@ class Cluster(Deployment):
         owners: list[Place | None] = [None] * SLOTS
         nodes: dict[Place, None] = {}
         for asked, (first, last, *members) in view:
-            found = [(_text(each[0]) or asked[0], int(each[1])) for each in members]
+            found = [_named(_text(each[0]), int(each[1]), asked) for each in members]
             nodes.update(dict.fromkeys(found))
             owners[first : last + 1] = [found[0]] * (last + 1 - first)
         self._owners, self._nodes = owners, tuple(nodes)
@@ -200,8 +203,13 @@ class Cluster(Deployment):
         return self._clients[place]
 
 
-def _redirect(refusal: Any) -> Place | None:
-    return (refusal.host, refusal.port) if isinstance(refusal, AskError) else None
+def _place(redirect: AskError, asked: Place | None) -> Place:
+    return _named(redirect.host, redirect.port, asked)
+
+
+def _named(host: str, port: int, asked: Place | None) -> Place:
+    """Where a node is. Who has no name for it says only the port: then the host is the same."""
+    return (asked[0] if asked and host in ("", "?") else host), port
 
 
 def _slot(key: str | bytes) -> int:

@@ -13,7 +13,7 @@ from redis import Redis as SyncRedis
 from redis.asyncio import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry as SyncRetry
@@ -21,8 +21,8 @@ from redis.retry import Retry as SyncRetry
 from runnel.address import Address, check_url, parse, shown
 from runnel.check import ServerInfo, check_server
 from runnel.cluster import AnyNode, AnyNodeTLS, Cluster, ClusterClient, Place
-from runnel.deployment import SentinelClient
 from runnel.errors import ConfigError
+from runnel.sentinels import SentinelClient, Sentinels
 from runnel.trouble import translate
 from runnel.wire import Client
 
@@ -84,16 +84,14 @@ def _cluster(address: Address, options: dict[str, Any]) -> Client:
 def _behind_sentinels(address: Address, options: dict[str, Any]) -> Client:
     user, password = address.sentinel_login
     own = {"username": user, "password": password, "db": 0, "socket_timeout": CONNECT_TIMEOUT}
-    sentinels = [
-        _client(ConnectionPool(**{**_placed(place, options), **own})) for place in address.places
-    ]
-    finder = Sentinel([])  # type: ignore[no-untyped-call]
-    finder.sentinels = list(sentinels)  # It moves the one that answers to the front.
+    sentinels = Sentinels(
+        [_client(ConnectionPool(**{**_placed(place, options), **own})) for place in address.places]
+    )
     primary = _placed(address.places[0], options)
     del primary["host"], primary["port"]
     tls = primary.pop("connection_class", None) is SSLConnection
-    pool = SentinelConnectionPool(address.service, finder, ssl=tls, **primary)  # type: ignore[no-untyped-call]
-    return SentinelClient(sentinels, pool)
+    pool = SentinelConnectionPool(address.service, sentinels, ssl=tls, **primary)  # type: ignore[no-untyped-call]
+    return SentinelClient(pool)
 
 
 def _client(pool: ConnectionPool) -> Client:

@@ -22,12 +22,10 @@ sentinels anew, so after a failover the lost connection is reported once and the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import NoScriptError, RedisError
 
 from runnel.wire import Arg, Client
@@ -82,47 +80,6 @@ class ManyServers(Client):
     """A client of several servers, of which its `deployment` knows what is where."""
 
     deployment: Deployment
-
-
-class SentinelClient(Client):
-    """A client of the primary that sentinels name: each new connection asks them anew.
-
-    A primary that they have replaced goes on taking writes, which will be lost, until somebody
-    tells it. So the client asks now and then, too, and leaves a primary that is none any more. The
-    pool and the clients of the `sentinels` are closed with it.
-    """
-
-    #: Seconds between two questions.
-    ASK_EVERY = 1.0
-
-    def __init__(self, sentinels: Sequence[Redis], pool: SentinelConnectionPool) -> None:
-        super().__init__(connection_pool=pool)
-        self.auto_close_connection_pool = True
-        self._pool = pool
-        self._sentinels = sentinels
-        self._asked = time.monotonic()
-
-    async def roundtrip(
-        self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
-    ) -> list[Any]:
-        """See `Client.roundtrip`."""
-        if time.monotonic() - self._asked >= self.ASK_EVERY:
-            self._asked = time.monotonic()
-            await self._follow()
-        return await super().roundtrip(commands, extra_time)
-
-    async def _follow(self) -> None:
-        try:
-            primary = await self._pool.get_master_address()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError):
-            return  # They are away, or about to choose: what is connected may still do.
-        await self._drop_idle(but_to=primary)
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the connections, those to the sentinels too."""
-        await super().aclose(close_connection_pool)
-        for sentinel in self._sentinels:
-            await sentinel.aclose()
 
 
 async def carry_out(

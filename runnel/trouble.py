@@ -105,8 +105,8 @@ def translate(error: BaseException, url: str) -> ServerError | None:
             return ServerError(sentence.format(server=f"Redis at {place}", text=text))
     if isinstance(error, MasterNotFoundError):
         return ServerUnreachable(
-            f"The sentinels at {place} name no primary that is up: check the name, or wait until "
-            f"they have chosen one. ({text})"
+            f"The sentinels at {place} name no primary that is up: check that they run and know "
+            "that name, or wait until they have chosen one."
         )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return ServerUnreachable(

@@ -130,6 +130,13 @@ class ClusterFleet(Fleet):
                 return next(each for each in self.servers if each.port == port)
         raise AssertionError(f"nobody has slot {slot}")
 
+    def migrate(self, slot: int, target: Server) -> None:
+        """Move a slot, as a cluster that is resharded does."""
+        migration = Migration(self, slot, target)
+        migration.begin()
+        migration.move()
+        migration.end()
+
 
 class Migration:
     """The move of one slot from its primary to another, step by step."""

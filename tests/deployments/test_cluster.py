@@ -30,7 +30,6 @@ from tests.deployments.steps import (
     until_answered,
 )
 from tests.fleet import ClusterFleet, Migration, ask
-from tests.servers import Server, start_cluster
 
 
 async def test_a_good_cluster_says_what_it_is(fleet: ClusterFleet, binary: Binary) -> None:
@@ -218,21 +217,13 @@ async def test_a_moved_slot_is_followed_under_load(
     sending = asyncio.create_task(send())
     await there.wait()
     home = fleet.owner(slot(moving))
-    await asyncio.to_thread(migrate, fleet, moving, fleet.masters[1])
-    await asyncio.to_thread(migrate, fleet, moving, home)
+    await asyncio.to_thread(fleet.migrate, slot(moving), fleet.masters[1])
+    await asyncio.to_thread(fleet.migrate, slot(moving), home)
     done.set()
     count = await sending
     for place in places:
         assert await numbers(clustered, place) == list(range(1, count + 1))
     assert moves(fleet, "MOVED") > 0
-
-
-def migrate(fleet: ClusterFleet, place: protocol.Place, target: Server) -> None:
-    """Move the slot of a partition, as a cluster that is resharded does."""
-    migration = Migration(fleet, slot(place), target)
-    migration.begin()
-    migration.move()
-    migration.end()
 
 
 def moves(fleet: ClusterFleet, word: str) -> int:
@@ -263,7 +254,7 @@ async def test_a_call_waits_while_its_keys_are_on_two_nodes(
     migration.end()
     assert (await appending).applied
     assert await numbers(clustered, place) == [1, 2]
-    await asyncio.to_thread(migrate, fleet, place, home)
+    await asyncio.to_thread(fleet.migrate, slot(place), home)
 
 
 async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_away(
@@ -283,7 +274,7 @@ async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_awa
     migration.move()
     migration.end()
     assert protocol.read_append(await clustered.call(append(near, 2))).applied
-    await asyncio.to_thread(migrate, fleet, near, home)
+    await asyncio.to_thread(fleet.migrate, slot(near), home)
 
 
 async def test_a_call_is_sent_on_to_a_node_that_is_about_to_take_over_and_lacks_the_script(
@@ -301,7 +292,7 @@ async def test_a_call_is_sent_on_to_a_node_that_is_about_to_take_over_and_lacks_
     assert moves(fleet, "ASK") > before
     migration.end()
     assert await numbers(clustered, place) == [1, 2]
-    await asyncio.to_thread(migrate, fleet, place, home)
+    await asyncio.to_thread(fleet.migrate, slot(place), home)
 
 
 async def test_a_cluster_of_one_node_can_be_used_by_either_url(cluster_url: str) -> None:
@@ -330,8 +321,9 @@ async def test_what_is_no_cluster_is_refused_with_the_fix(redis_url: str) -> Non
 
 
 async def test_a_cluster_with_free_slots_is_refused_with_the_fix() -> None:
-    with start_cluster() as server:
-        ask(server, "CLUSTER DELSLOTS", 7)
+    options = {"cluster_enabled": "yes", "cluster_port": str(free_port())}
+    with Server(None, appendonly="no", **options) as server:
+        ask(server, "CLUSTER ADDSLOTSRANGE", 1, 16383)
         url = server.url.replace("redis://", "redis+cluster://").removesuffix("/0")
         async with connect(url) as client:
             with pytest.raises(ServerError, match="only 16383 of its 16384 slots"):

@@ -54,6 +54,7 @@ def runnel(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("clients", [True], ids=["known-clients"], indirect=True)
 def test_the_command_line_sends_and_inspects_over_tls(
     url: str, certificates: Certificates, clients: bool
 ) -> None:

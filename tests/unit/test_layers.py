@@ -19,6 +19,7 @@ LAYERS = [
         "partitioning",
         "address",
         "deployment",
+        "sentinels",
         "session",
         "core.ids",
     ],

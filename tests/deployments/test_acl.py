@@ -1,0 +1,220 @@
+"""Users with the rights that docs/operations.md lists: enough for all, and none to spare."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import NoPermissionError
+
+from runnel import (
+    App,
+    DeadLetterMiddleware,
+    Events,
+    ExceptionPolicy,
+    Record,
+    admin,
+    keys,
+    protocol,
+    report,
+)
+from runnel.connection import check_server, connect
+from runnel.errors import ServerError
+from runnel.registry import announce_processor
+from runnel.scripts import Scripts, sources
+from runnel.server_program import Binary
+from runnel.worker.worker import BurstBlocked, Worker
+from tests.deployments.steps import append, slot, spread
+from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask
+from tests.servers import Server
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "operations.md"
+#: For the cluster alone.
+ON_A_CLUSTER = {"asking", "cluster|info", "cluster|slots"}
+#: Granted, and run only if a worker happens to wait for one partition while another gets room.
+SELDOM = {"client|unblock"}
+
+
+def line(user: str) -> list[str]:
+    """The words of the ACL SETUSER command for a user in the docs."""
+    found = re.search(rf"^ACL SETUSER {user} (.*)$", DOCS.read_text(), re.MULTILINE)
+    assert found, f"no line for {user}"
+    return found[1].replace("PASSWORD", "secret").split()
+
+
+def rights(user: str) -> set[str]:
+    """The commands that the docs grant to a user."""
+    return {word[1:] for word in line(user) if word.startswith("+")}
+
+
+@pytest.fixture
+def server(binary: Binary) -> Iterator[Server]:
+    """A server with the users of the docs."""
+    with Server(binary, appendonly="no") as server:
+        for user in ("runnel", "runnel-sender", "runnel-viewer"):
+            ask(server, "ACL SETUSER", user, *line(user))
+        ask(server, "CONFIG RESETSTAT")
+        ask(server, "ACL LOG", "RESET")
+        yield server
+
+
+def url(server: Server, user: str) -> str:
+    return server.url.replace("://", f"://{user}:secret@")
+
+
+class Item(Record):
+    key: str
+    number: int
+
+
+def declare(name: str, url: str) -> App:
+    app = App(name, redis_url=url, collect=0.0, backoff=0.001, retries=0, partition_count=1)
+    items = app.stream("items", record=Item, partition_by="key")
+
+    @app.processor(
+        items, exception_policy=ExceptionPolicy.IGNORE, middleware=[DeadLetterMiddleware()]
+    )
+    async def ignore(events: Events[Item]) -> None:
+        async for item in events.records():
+            assert item.number != 1
+
+    @app.processor(items, exception_policy=ExceptionPolicy.QUARANTINE)
+    async def park(events: Events[Item]) -> None:
+        async for item in events.records():
+            assert item.number != 2
+
+    @app.timer(interval=3600, on_leader=True)
+    async def sweep() -> None: ...
+
+    return app
+
+
+async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
+    server: Server, app_name: str
+) -> None:
+    app = declare(app_name, url(server, "runnel"))
+    stream, park = app.streams["items"], app.processors["park"]
+    async with connect(app.settings.redis_url) as client:
+        scripts = Scripts(client)
+        assert (await check_server(client, app.settings.redis_url)).warnings == ()
+        sent = await stream.send(*(Item(key="k", number=number) for number in range(5)))
+        with pytest.raises(BurstBlocked):
+            await Worker(app).run(burst=True)
+        assert await admin.skip(scripts, park, 0, None) == sent[2].id
+        assert await admin.resume(scripts, park, [0]) == 1
+        await Worker(app).run(burst=True)
+        assert await admin.pause(scripts, park) == 1
+        await admin.reset(scripts, park, sent[3].id)
+        info = await check_server(client, app.settings.redis_url)
+        seen = await report.inspect(client, info)
+        assert {each["name"] for each in seen["processors"]} == {"ignore", "park"}
+        for processor in app.processors.values():
+            await admin.remove(scripts, processor)
+        assert await admin.delete_stream(scripts, stream.spec) == 5
+    await app.close()
+    assert refusals(server) == []
+    called = scripted(*sources())
+    assert called <= rights("runnel")
+    assert rights("runnel") - called - ran(server) - ON_A_CLUSTER <= SELDOM
+
+
+def scripted(*names: str) -> set[str]:
+    """The commands that scripts call, as the ACL names them."""
+    found = set()
+    for name in names:
+        source = sources()[name].decode()
+        for words in re.findall(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?", source):
+            found.add("|".join(filter(None, words)).lower())
+    return found
+
+
+def ran(server: Server) -> set[str]:
+    """The commands that have run, those inside scripts too."""
+    stats = str(ask(server, "INFO", "commandstats"))
+    return set(re.findall(r"^cmdstat_([^:]+):calls=[1-9]", stats, re.MULTILINE))
+
+
+def refusals(server: Server) -> list[object]:
+    """What the server has refused since its log was reset."""
+    return list(ask(server, "ACL LOG"))
+
+
+async def declared(server: Server, name: str) -> None:
+    """Let the stream be there, with a processor."""
+    app = declare(name, server.url)
+    async with connect(server.url) as client:
+        for processor in app.processors.values():
+            await announce_processor(Scripts(client), processor)
+            await admin.add(Scripts(client), processor)
+
+
+async def test_a_sender_can_send_and_not_more(server: Server, app_name: str) -> None:
+    await declared(server, app_name)
+    app = declare(app_name, url(server, "runnel-sender"))
+    await app.streams["items"].send(Item(key="k", number=5))
+    await app.close()
+    assert refusals(server) == []
+    async with connect(url(server, "runnel-sender")) as client:
+        with pytest.raises(NoPermissionError):
+            await client.unlink(keys.log(keys.partition(app_name, "items", 0, "items")))
+    assert rights("runnel-sender") == {*scripted("agree", "append"), "evalsha", "script|load"}
+
+
+async def test_a_viewer_can_inspect_and_not_more(server: Server, app_name: str) -> None:
+    await declared(server, app_name)
+    viewer = url(server, "runnel-viewer")
+    async with connect(viewer) as client:
+        seen = await report.inspect(client, await check_server(client, viewer), app_name)
+        assert [each["name"] for each in seen["streams"]] == ["items"]
+        assert (await report.inspect(client, await check_server(client, viewer)))["streams"]
+        assert refusals(server) == []
+        with pytest.raises(NoPermissionError):
+            await client.hset(keys.streams(app_name), "items", "1 items")
+    asked = {"evalsha", "script|load", "info", "smembers", "hgetall", "time"}
+    assert rights("runnel-viewer") == {*scripted("describe", "roster"), *asked}
+
+
+async def test_the_rights_are_enough_in_a_cluster(fleet: ClusterFleet, app_name: str) -> None:
+    for server in fleet.servers:
+        ask(server, "ACL SETUSER", "runnel", *line("runnel"))
+        ask(server, "ACL LOG", "RESET")
+    places = spread(app_name)
+    home = fleet.owner(slot(places[0]))
+    full = fleet.url.replace("://", "://runnel:secret@")
+    async with connect(full) as client:
+        assert (await check_server(client, full)).warnings == ()
+        scripts = Scripts(client)
+        await scripts.load()
+        assert len(await scripts.call_all([append(each, 1) for each in places])) == 3
+        migration = Migration(fleet, slot(places[0]), fleet.masters[1])
+        migration.begin()
+        migration.move()
+        assert protocol.read_append(await scripts.call(append(places[0], 2))).applied
+        migration.end()
+    await asyncio.to_thread(fleet.migrate, slot(places[0]), home)
+    assert [refusals(server) for server in fleet.servers] == [[]] * len(fleet.servers)
+    for server in fleet.servers:
+        ask(server, "ACL DELUSER", "runnel")
+
+
+async def test_the_login_of_a_url_is_that_of_the_primary_and_sentinels_may_have_their_own(
+    sentinels: SentinelFleet, app_name: str
+) -> None:
+    ask(sentinels.current(), "ACL SETUSER", "runnel", *line("runnel"))
+    for sentinel in sentinels.sentinels:
+        ask(sentinel, "ACL SETUSER", "asker", "on", ">open", "+sentinel|masters")
+    base = sentinels.url.replace("://", "://runnel:secret@")
+    logins = ["", "?sentinel_username=asker&sentinel_password=open"]
+    for place, login in zip(spread(app_name), logins, strict=False):
+        async with connect(base + login) as client:
+            assert (await check_server(client, base + login)).warnings == ()
+            assert protocol.read_append(await Scripts(client).call(append(place, 1))).applied
+    wrong = f"{base}?sentinel_username=asker&sentinel_password=closed"
+    async with connect(wrong) as client:
+        with pytest.raises(ServerError, match=r"refuses the login.*sentinel_password") as refused:
+            await check_server(client, wrong)
+    assert "closed" not in str(refused.value)
+    assert "secret" not in str(refused.value)
