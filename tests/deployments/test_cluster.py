@@ -30,6 +30,7 @@ from tests.deployments.steps import (
     until_answered,
 )
 from tests.fleet import ClusterFleet, Migration, ask
+from tests.servers import Server, free_port
 
 
 async def test_a_good_cluster_says_what_it_is(fleet: ClusterFleet, binary: Binary) -> None:

@@ -1,0 +1,120 @@
+"""URLs of clusters, sentinels and TLS: taken apart, or refused in a sentence with the fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runnel.address import Address, check_url, parse, shown
+from runnel.connection import connect, connect_sync
+from runnel.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://h/1", Address("server", ("redis://h/1",))),
+        ("redis+cluster://h", Address("cluster", ("redis://h:6379",))),
+        (
+            "rediss+cluster://user:p%40ss@h:1,[::1],[::2]:3?ssl_cert_reqs=none",
+            Address(
+                "cluster",
+                (
+                    "rediss://user:p%40ss@h:1?ssl_cert_reqs=none",
+                    "rediss://user:p%40ss@[::1]:6379?ssl_cert_reqs=none",
+                    "rediss://user:p%40ss@[::2]:3?ssl_cert_reqs=none",
+                ),
+            ),
+        ),
+        (
+            "redis+sentinel://h,i:5/mymaster",
+            Address("sentinel", ("redis://h:26379", "redis://i:5"), "mymaster"),
+        ),
+        (
+            "redis+sentinel://user:pass@h/mymaster/3?sentinel_username=u&sentinel_password=p%26",
+            Address("sentinel", ("redis://user:pass@h:26379/3",), "mymaster", ("u", "p&")),
+        ),
+        ("redis+sentinel://h/mymaster?db=2", None),
+    ],
+)
+def test_a_url_is_taken_apart(url: str, address: Address | None) -> None:
+    assert address is None or parse(url) == address
+    assert check_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis+clutser://h", "did you mean redis+cluster://?"),
+        ("redis-sentinel://h/m", "did you mean redis+sentinel://?"),
+        (
+            "unix+cluster://h",
+            "must start with redis://, rediss:// (TLS), unix://, redis+cluster://",
+        ),
+        ("redis+cluster://", "names no host: use redis+cluster://HOST:PORT"),
+        ("redis+cluster://h:1,", "names no host"),
+        ("redis+cluster://h:1,i:port", "a port that is no number"),
+        ("redis+cluster://h:1/0", "names a database, of which a cluster has only one"),
+        ("redis+cluster://h:1?db=0", "names a database, of which a cluster has only one"),
+        ("redis+cluster://h:1?ssl_cert_reqs=none", "does not have: use rediss+cluster://"),
+        ("redis+cluster://h:1?sentinel_password=x", "sets sentinel_password, which redis+cluster"),
+        ("redis+sentinel://h:1", "by which name sentinels know the primary: use redis+sentinel://"),
+        ("redis+sentinel://h:1/", "by which name sentinels know the primary"),
+        ("redis+sentinel://h:1/m/x", "use redis+sentinel://HOST:PORT/NAME/0"),
+        ("redis+sentinel://h:1/m?retry=1", "sets retry, which Runnel must choose itself"),
+        (
+            "redis://h:1,i:2",
+            "names several hosts, which only redis+cluster:// and redis+sentinel://",
+        ),
+        ("redis://h?ssl_ca_certs=/x", "does not have: use rediss://"),
+        ("rediss://h?ssl_ca_certs=/nowhere/ca.pem", "to /nowhere/ca.pem, where there is no file"),
+        ("rediss+cluster://h?ssl_certfile=/nowhere/c.pem", "sets ssl_certfile to /nowhere/c.pem"),
+    ],
+)
+def test_a_wrong_url_is_refused_with_the_fix(url: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match="redis_url") as error:
+        connect(url)
+    assert problem in str(error.value)
+
+
+def test_a_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "client.key"
+    key.touch()
+    with pytest.raises(ConfigError, match="add ssl_certfile"):
+        check_url(f"rediss://h?ssl_keyfile={key}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://user:secret@h:1,i:2",
+        "redis+sentinel://user:secret@h:1,i:2/mymaster",
+        "redis+sentinel://h:1/mymaster?sentinel_password=secret",
+        "redis+sentinel://:secret@h:1",
+        "redis+sentinel://user:se?secret@h:1/mymaster",
+        "redis+cluster://user:se,secret@h:port",
+        "redis+cluster://user:se/secret@h:1",
+    ],
+)
+def test_a_password_is_never_shown(url: str) -> None:
+    assert "secret" not in shown(url) + told(url)
+
+
+def told(url: str) -> str:
+    """Why a URL is refused, if it is."""
+    try:
+        check_url(url)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_names_of_sentinels_and_nodes_are_shown() -> None:
+    assert shown("redis+sentinel://u:p@h:1,i:2/m?x=y") == "redis+sentinel://***@h:1,i:2/m"
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://h", "redis+sentinel://h/m"])
+def test_a_client_for_threads_is_for_one_server(url: str) -> None:
+    with pytest.raises(ConfigError, match="more than one server"):
+        connect_sync(url)
