@@ -22,6 +22,7 @@ from redis.exceptions import (
     MasterDownError,
     MovedError,
     RedisError,
+    ResponseError,
     TimeoutError,
     TryAgainError,
 )
@@ -36,7 +37,15 @@ Place = tuple[str, int]
 #: Seconds before a command that a cluster refused is sent again: in all long enough for a slot to
 #: move, and short enough to tell the caller, who may have a session to keep.
 PAUSES = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-_REFUSALS = (MovedError, AskError, TryAgainError, ClusterDownError, MasterDownError)
+#: Error word -> what it means that a node did not run a command.
+_WORDS: dict[str, type[ResponseError]] = {
+    "MOVED": MovedError,
+    "ASK": AskError,
+    "TRYAGAIN": TryAgainError,
+    "CLUSTERDOWN": ClusterDownError,
+    "MASTERDOWN": MasterDownError,
+}
+_REFUSALS = tuple(_WORDS.values())
 _LOST = (ConnectionError, TimeoutError, OSError)
 
 
@@ -108,7 +117,7 @@ class Cluster(Deployment):
             else:
                 client = self._client(place)
                 replies = await carry_out(client, words, sources or {}, asking)
-            for i, reply in zip(numbers, replies, strict=True):
+            for i, reply in zip(numbers, map(named, replies), strict=True):
                 outcomes[i] = reply
                 self._learn(place, reply)
                 if not isinstance(reply, _REFUSALS):
@@ -168,7 +177,7 @@ class Cluster(Deployment):
         view: list[Any] | None = None
         for place in self.places():
             questions = (("CLUSTER", "INFO"), ("CLUSTER", "SLOTS"))
-            info, slots = await exchange(self._client(place), questions)
+            info, slots = map(named, await exchange(self._client(place), questions))
             self._learn(place, slots)
             if isinstance(slots, AuthenticationError):
                 raise slots
@@ -201,6 +210,15 @@ class Cluster(Deployment):
         if place not in self._clients:
             self._clients[place] = self._connect(place)
         return self._clients[place]
+
+
+def named(reply: Any) -> Any:
+    """The reply, and if it is a refusal of a cluster node an error of that class: redis-py 5 gives
+    these classes to its own cluster client only."""
+    if type(reply) is not ResponseError:
+        return reply
+    word, _, details = str(reply).partition(" ")
+    return _WORDS[word](details) if word in _WORDS else reply
 
 
 def _place(redirect: AskError, asked: Place | None) -> Place:

@@ -19,6 +19,7 @@ from redis.exceptions import (
 )
 
 from runnel.address import shown
+from runnel.cluster import named
 from runnel.errors import ServerError, ServerUnreachable
 
 #: Class of the error, what its text contains, what to tell. The first that fits is told; {server}
@@ -99,6 +100,7 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
 
 def translate(error: BaseException, url: str) -> ServerError | None:
     """One sentence with the fix for an error of Redis or of the way to it; None for others."""
+    error = named(error)
     text, place = str(error), shown(url)
     for kind, pattern, sentence in _SENTENCES:
         if isinstance(error, kind) and re.search(pattern, text):

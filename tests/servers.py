@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import itertools
 import os
 import random
 import shutil
@@ -53,14 +54,18 @@ def _packaged() -> Iterator[Binary]:
                 yield binary
 
 
-def free_port() -> int:
-    """A TCP port that was free a moment ago.
+#: Below the ports that the system gives to clients: one of them could take a port while its server
+#: is down between `kill` and `start`, or even connect to itself there.
+_PORTS = range(15_000, 30_000)
+#: Each process goes round from a place of its own, so that no two servers are given one port.
+_start = random.randrange(len(_PORTS))
+_ports: Iterator[int] = itertools.cycle([*_PORTS[_start:], *_PORTS[:_start]])
 
-    It is below those that the system gives to clients: one of them could take it while a server is
-    down between `kill` and `start`, or even connect to itself there.
-    """
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago, and that this process has not given before."""
     while True:
-        port = random.randrange(15_000, 30_000)
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
