@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -15,7 +16,10 @@ from tests.servers import Server, available_servers, free_port
 
 
 def kinds() -> list[Binary]:
-    """One server program of each kind: the first Valkey and the first Redis."""
+    """One server program of each kind, the first Valkey and the first Redis; every one that is
+    here if RUNNEL_TEST_EVERY_SERVER is set."""
+    if os.environ.get("RUNNEL_TEST_EVERY_SERVER"):
+        return list(available_servers())
     found: dict[str, Binary] = {}
     for binary in available_servers():
         found.setdefault(binary.kind, binary)

@@ -15,7 +15,7 @@ from runnel.report import inspect
 from runnel.server_program import Binary
 from runnel.worker.worker import Worker
 from tests.deployments.steps import slot
-from tests.fleet import ClusterFleet, Migration, catches_up
+from tests.fleet import ClusterFleet, catches_up
 from tests.worker.workers import first_times, until
 
 KEYS = 30
@@ -128,19 +128,11 @@ async def test_a_slot_that_moves_under_load_takes_its_partition_along(
         moving = slot(shop.app.processors["work"].place(0))
         home = fleet.owner(moving)
         for target in (next(each for each in fleet.masters if each is not home), home):
-            await asyncio.to_thread(migrate, fleet, moving, target)
+            await asyncio.to_thread(fleet.migrate, moving, target)
         await sending
         await until(lambda: shop.complete(30), "all arrive")
         await until(shop.caught_up, "all is committed")
     assert shop.in_order(30)
-
-
-def migrate(fleet: ClusterFleet, moving: int, target: Any) -> None:
-    """Move a slot with all its keys."""
-    migration = Migration(fleet, moving, target)
-    migration.begin()
-    migration.move()
-    migration.end()
 
 
 async def test_a_master_lost_under_load_stops_only_its_partitions_until_its_replica_takes_over(
