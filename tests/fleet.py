@@ -131,7 +131,14 @@ class ClusterFleet(Fleet):
         raise AssertionError(f"nobody has slot {slot}")
 
     def migrate(self, slot: int, target: Server) -> None:
-        """Move a slot, as a cluster that is resharded does."""
+        """Move a slot, as a cluster that is resharded does: Valkey 9 at one stroke, others key by
+        key."""
+        if target.binary.kind == "valkey" and target.binary.version >= (9,):
+            one = ("SLOTSRANGE", slot, slot, "NODE", node_id(target))
+            ask(self.owner(slot), "CLUSTER MIGRATESLOTS", *one)
+            for server in self.servers:
+                until(server, lambda each: self.owner(slot, each) is target)
+            return
         migration = Migration(self, slot, target)
         migration.begin()
         migration.move()
