@@ -17,7 +17,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RUNNEL_", extra="forbid", frozen=True)
 
     redis_url: str = Field(
-        "redis://127.0.0.1:6379", description="Where Redis is: redis://, rediss:// or unix://."
+        "redis://127.0.0.1:6379",
+        description="Where Redis is: redis://, unix://, redis+cluster:// or redis+sentinel://; "
+        "rediss… with TLS.",
     )
     session: float = Field(
         10.0,

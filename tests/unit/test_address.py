@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,18 @@ def told(url: str) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def test_every_url_in_the_docs_can_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "file.pem"
+    file.touch()
+    text = (Path(__file__).parent.parent.parent / "docs" / "deployments.md").read_text()
+    found = [
+        each for each in re.findall(r"(?:rediss?|unix)\S*?://[^\s`]+", text) if "…" not in each
+    ]
+    assert len(found) == 7
+    for url in found:
+        check_url(re.sub(r"/etc/[^&]+", str(file), url))
 
 
 def test_names_of_sentinels_and_nodes_are_shown() -> None:
