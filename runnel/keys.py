@@ -120,3 +120,8 @@ def streams(app: str) -> str:
 def processors(app: str) -> str:
     """Hash: ``stream@processor`` -> partition count."""
     return f"runnel:{{{app}}}:processors"
+
+
+def patterns(app: str) -> tuple[str, ...]:
+    """Patterns of an ACL that cover every key and channel of the app, and no other app's."""
+    return (f"runnel:{{{app}:*", f"runnel:{{{app}}}:*", apps())

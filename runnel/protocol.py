@@ -400,3 +400,15 @@ def lead(app: str, member: str, nonce: str, session_ms: int, leave: bool = False
 
 def tick(app: str, task: str, instant_ms: int, nonce: str) -> Call:
     return Call("tick", (keys.ticks(app),), (task, instant_ms, nonce))
+
+
+# Start of a client
+
+
+def rights(commands: Iterable[Sequence[str]]) -> Call:
+    """Ask which commands the user may run; each is its words up to its keys and channels."""
+    return Call("rights", (), tuple(arg for words in commands for arg in (len(words), *words)))
+
+
+def read_rights(reply: Sequence[Any]) -> list[bool]:
+    return [bool(each) for each in reply]

@@ -19,6 +19,7 @@ from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
 from runnel.durability import possible
 from runnel.errors import ServerError
+from runnel.preflight import check_worker
 from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
 from runnel.worker.calendar import Calendar, Leadership
@@ -55,7 +56,8 @@ class Worker:
         scripts = Scripts(client)
         try:
             info = await check_server(client, settings.redis_url)
-            for warning in info.warnings:
+            found = await check_worker(scripts, self.app, self.processors, settings.redis_url)
+            for warning in (*info.warnings, *found):
                 logger.warning(warning)
             await scripts.load()
             if problem := await possible(scripts.deployment, settings.durability):

@@ -83,8 +83,10 @@ def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
         return [str(error)]
     code = re.sub(r"--[^\n]*", "", body)
     found: list[str] = []
-    if not (header.keys and header.replies and header.bound and header.version):
-        found.append("KEYS, REPLY, BOUND and VERSION must all be stated")
+    if not (header.replies and header.bound and header.version):
+        found.append("REPLY, BOUND and VERSION must all be stated")
+    if not header.keys and "redis.call" in code:
+        found.append("a script that touches keys must state them")
     for name, pattern in header.keys:
         if pattern not in patterns:
             found.append(f"key {name}: {pattern} is not in runnel/keys.py")
@@ -114,7 +116,7 @@ def _bindings(header: Header, code: str) -> list[str]:
     names = [name for name, _ in header.keys]
     bound = re.match(r"local ([\w, ]+) = (.+)$", first)
     expected = ", ".join(f"KEYS[{i + 1}]" for i in range(len(names)))
-    if not bound or bound[2] != expected or bound[1].split(", ") != names:
+    if names and (not bound or bound[2] != expected or bound[1].split(", ") != names):
         found.append(f"the first line must bind KEYS to {names}")
     for kind, count in (("KEYS", len(names)), ("ARGV", len(header.args))):
         numbers = {int(each) for each in re.findall(rf"\b{kind}\[(\d+)\]", code)}

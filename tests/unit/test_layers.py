@@ -30,9 +30,10 @@ LAYERS = [
     ["protocol", "record", "settings", "server_program", "tasks"],
     ["core", "core.lane", "core.membership", "embedded", "entry"],
     ["dead_letter", "stream", "events"],
-    ["middleware", "producer", "report"],
+    ["middleware", "producer", "report", "rights"],
     ["processor"],
     ["app", "admin", "registry"],
+    ["preflight"],
     [
         "worker",
         "worker.ending",

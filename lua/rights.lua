@@ -1,0 +1,29 @@
+#!lua flags=no-writes
+-- rights -- which of these commands the calling user may run. Runs none of them; for the start of a client, because a
+-- command that is refused in the middle of a script leaves what the script wrote before it.
+-- ARGV[1+] commands  str  1 to 1000 commands, each: the number of its words, then its words up to its keys and channels
+-- REPLY    allowed   int  for each command: 1 or 0
+-- ERROR    BADARG    an argument is malformed or over a limit
+-- WRITES   no
+-- BOUND    1000 commands
+-- VERSION  1
+
+local starts, at = {}, 1
+while at <= #ARGV do
+  local width = tonumber(ARGV[at])
+  if not width or width < 1 or width > 100 or width % 1 ~= 0 or at + width > #ARGV then
+    return redis.error_reply('BADARG field=commands at=' .. at)
+  end
+  starts[#starts + 1] = at
+  at = at + width + 1
+end
+if #KEYS ~= 0 or #starts < 1 or #starts > 1000 then
+  return redis.error_reply('BADARG field=commands limit=1000')
+end
+local reply = {}
+for i, start in ipairs(starts) do
+  local words = ARGV[start] + start
+  local known, allowed = pcall(redis.acl_check_cmd, unpack(ARGV, start + 1, words))
+  reply[i] = known and allowed and 1 or 0
+end
+return reply

@@ -1,0 +1,190 @@
+"""What the Redis user must be allowed to do, asked before anything is written.
+
+Redis holds every command inside a script against the user's ACL, and a command that is refused
+halfway leaves what the script wrote before it. So missing rights must be found ahead. ACL DRYRUN
+and ACL GETUSER would tell, but are for administrators; trying the commands on a key made for it
+would write, and would fill the server's ACL LOG. The script `rights` asks the server instead: it
+runs none of the commands and needs only EVALSHA, which every user of Runnel has.
+
+Nothing is listed here that could grow stale: what a script calls is read from its source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import unquote, urlsplit
+
+from redis.exceptions import NoPermissionError
+
+from runnel import keys, protocol
+from runnel.connection import shown
+from runnel.errors import ServerError
+from runnel.scripts import Call, Scripts, sources
+
+Words = tuple[str, ...]
+
+_CALLED = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?")
+_REFUSED = re.compile(r"'([\w|]+)' command")
+#: What every client runs to run scripts.
+_SCRIPTING: tuple[Words, ...] = (("EVALSHA", "0", "0"), ("SCRIPT", "LOAD", ""))
+#: Commands in one question; the script takes up to 1000.
+_PAGE = 500
+
+
+@cache
+def commands_of(script: str) -> tuple[str, ...]:
+    """The commands that a script calls, such as ``XGROUP SETID``."""
+    found = _CALLED.findall(sources()[script].decode())
+    return tuple(sorted({" ".join(words).strip() for words in found}))
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one kind of client of an app runs.
+
+    `calls` are calls of scripts as it will make them, `direct` the commands it runs itself with the
+    key of each, `channels` what it publishes to and subscribes to.
+    """
+
+    app: str
+    calls: tuple[Call, ...]
+    direct: tuple[tuple[str, str], ...] = ()
+    channels: tuple[str, ...] = ()
+
+    def uses(self) -> Iterator[tuple[str, str]]:
+        """Every command with every key that it may be run on, or with no key."""
+        for call in self.calls:
+            for command in commands_of(call.script):
+                if command == "TIME":
+                    yield command, ""
+                elif command != "PUBLISH":
+                    yield from ((command, key) for key in call.keys)
+        yield from self.direct
+
+    def keys(self) -> tuple[str, ...]:
+        """Every key, once."""
+        named = [key for call in self.calls for key in call.keys]
+        return tuple(dict.fromkeys(named + [key for _, key in self.direct]))
+
+
+@dataclass
+class Missing:
+    """What a user may not do. `commands` are named in lower case, as in a rule of the ACL."""
+
+    commands: list[str]
+    patterns: list[str]
+    channels: list[str]
+
+    def rules(self) -> str:
+        """The rules of the ACL that grant it."""
+        names = [f"+{each}" for each in self.commands] + [f"~{each}" for each in self.patterns]
+        return " ".join(names + [f"&{each}" for each in self.channels])
+
+    def __bool__(self) -> bool:
+        return bool(self.commands or self.patterns or self.channels)
+
+
+def everything(needs: Needs) -> Missing:
+    """All that these needs ask for: the rules of a user who may do that and no more."""
+    commands = {_rule(words[:2] if words[0] == "SCRIPT" else words[:1]) for words in _SCRIPTING}
+    commands |= {_rule(tuple(command.split())) for command, _ in needs.uses()}
+    if needs.channels:
+        commands |= {"publish", "subscribe"}
+    return Missing(
+        sorted(commands), _patterns(needs.app, needs.keys()), _patterns(needs.app, needs.channels)
+    )
+
+
+async def check(scripts: Scripts, needs: Needs, url: str) -> None:
+    """Raise ServerError, with the command that mends it, if the user lacks a right."""
+    try:
+        missing = await _missing(scripts, needs)
+        lacks = _told(missing)
+    except NoPermissionError as error:
+        # The question itself was refused, so the answer is all that will be needed.
+        missing = everything(needs)
+        refused = _REFUSED.search(str(error))
+        lacks = f"run {refused[1].replace('|', ' ').upper()}" if refused else "run scripts"
+    if missing:
+        user = _user(url)
+        raise ServerError(
+            f"Redis at {shown(url)} does not let its user {user} {lacks}: "
+            f"ACL SETUSER {user} {missing.rules()}"
+        )
+
+
+async def may(scripts: Scripts, commands: Iterable[Words]) -> dict[Words, bool]:
+    """Which commands, each given by its words up to its keys, the user may run."""
+    asked = list(dict.fromkeys(commands))
+    answers: list[bool] = []
+    for at in range(0, len(asked), _PAGE):
+        reply = await scripts.call(protocol.rights(asked[at : at + _PAGE]))
+        answers += protocol.read_rights(reply)
+    return dict(zip(asked, answers, strict=True))
+
+
+async def _missing(scripts: Scripts, needs: Needs) -> Missing:
+    uses, every_key = list(needs.uses()), needs.keys()
+    questions = {use: _question(*use) for use in uses}
+    on_keys = {key: ("EVALSHA", "0", "1", key) for key in every_key}
+    on_channels = {
+        (command, channel): (command, channel)
+        for channel in needs.channels
+        for command in ("PUBLISH", "SUBSCRIBE")
+    }
+    answers = await may(
+        scripts, (*_SCRIPTING, *questions.values(), *on_keys.values(), *on_channels.values())
+    )
+    refused_keys = [key for key in every_key if not answers[on_keys[key]]]
+    # On a key that is refused a command cannot be asked about: if it has no other, it is named too.
+    commands = [use[0] for use in uses if use[1] not in refused_keys and not answers[questions[use]]]
+    seen = {command for command, key in uses if key not in refused_keys}
+    commands += [command for command, _ in uses if command not in seen]
+    if not answers["SCRIPT", "LOAD", ""]:
+        commands.append("SCRIPT LOAD")
+    refused_channels = [use for use in on_channels if not answers[on_channels[use]]]
+    commands += [command for command, _ in refused_channels]
+    return Missing(
+        sorted({_rule(tuple(command.split())) for command in commands}),
+        _patterns(needs.app, refused_keys),
+        _patterns(needs.app, [channel for _, channel in refused_channels]),
+    )
+
+
+def _question(command: str, key: str) -> Words:
+    if command == "XREAD":
+        return ("XREAD", "STREAMS", key, "0")
+    return (*command.split(), key) if key else (command,)
+
+
+def _rule(words: Words) -> str:
+    return "|".join(words).lower()
+
+
+def _patterns(app: str, names: Iterable[str]) -> list[str]:
+    """The patterns that cover these keys or channels."""
+    wanted = list(names)
+    return [
+        pattern
+        for pattern in keys.patterns(app)
+        if any(name == pattern or name.startswith(pattern.removesuffix("*")) for name in wanted)
+    ]
+
+
+def _told(missing: Missing) -> str:
+    commands = ", ".join(each.replace("|", " ").upper() for each in missing.commands)
+    parts = [f"run {commands}"] if commands else []
+    if missing.patterns:
+        parts.append(f"use the keys {', '.join(missing.patterns)}")
+    if missing.channels:
+        parts.append(f"use the channels {', '.join(missing.channels)}")
+    return " and ".join(parts)
+
+
+def _user(url: str) -> str:
+    """Whom the URL logs in as. A name without a password is shown as nobody's: it may be one."""
+    parts = urlsplit(url)
+    return unquote(parts.username) if parts.username and parts.password else "default"
