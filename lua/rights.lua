@@ -1,6 +1,5 @@
 #!lua flags=no-writes
--- rights -- which of these commands the calling user may run. Runs none of them; for the start of a client, because a
--- command that is refused in the middle of a script leaves what the script wrote before it.
+-- rights -- which of these commands may the calling user run? For the start of a client: it runs none of them.
 -- ARGV[1+] commands  str  1 to 1000 commands, each: the number of its words, then its words up to its keys and channels
 -- REPLY    allowed   int  for each command: 1 or 0
 -- ERROR    BADARG    an argument is malformed or over a limit

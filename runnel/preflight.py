@@ -1,7 +1,7 @@
 """What is looked at before anything is written, so that the user hears of it in one sentence.
 
-Each function asks Redis and writes nothing. What cannot work raises; what only deserves a word comes
-back as a sentence.
+Each function asks Redis and writes nothing. What cannot work raises; what only deserves a word
+comes back as a sentence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runnel.stream import StreamSpec
 
 _TOKEN = Token(0, "")
 _STEP = Step("0-0", "0-0", 0)
-#: The first Runnel (2020) made 16 partitions unless told otherwise, all of them at a worker's start.
+#: Partitions of the first Runnel (2020) unless told otherwise; a worker's start made all of them.
 _OLD_PARTITIONS = 16
 
 
@@ -70,13 +70,15 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
     """What a worker of these processors may have to do."""
     calls: list[Call] = []
     direct = [("SADD", keys.apps()), ("HSET", keys.streams(app.name))]
+    # To wake its own blocking read.
+    direct += [("CLIENT ID", ""), ("CLIENT UNBLOCK", "")]
     channels = []
     for each in processors:
         place, agreement, log = each.place(0), each.stream.agreement, keys.log(each.place(0).prefix)
         calls += [
             protocol.describe(place),
             protocol.register(place, agreement, each.start),
-            protocol.sync(each.group, 1, (1, 1, 1), ("m", "i", ""), 1, False, (), ()),
+            protocol.sync(each.group, 1, (1, 1, 1), ("m", "i", ""), 1, "stay", (), ()),
             protocol.claim(place, agreement, "m", 1, ""),
             protocol.commit(place, _TOKEN, _STEP),
             protocol.attempt(place, _TOKEN, "start", "0-0", 0),

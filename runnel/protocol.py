@@ -407,7 +407,10 @@ def tick(app: str, task: str, instant_ms: int, nonce: str) -> Call:
 
 def rights(commands: Iterable[Sequence[str]]) -> Call:
     """Ask which commands the user may run; each is its words up to its keys and channels."""
-    return Call("rights", (), tuple(arg for words in commands for arg in (len(words), *words)))
+    args: list[Arg] = []
+    for words in commands:
+        args += [len(words), *words]
+    return Call("rights", (), tuple(args))
 
 
 def read_rights(reply: Sequence[Any]) -> list[bool]:

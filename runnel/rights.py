@@ -28,8 +28,7 @@ Words = tuple[str, ...]
 
 _CALLED = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?")
 _REFUSED = re.compile(r"'([\w|]+)' command")
-#: What every client runs to run scripts.
-_SCRIPTING: tuple[Words, ...] = (("EVALSHA", "0", "0"), ("SCRIPT", "LOAD", ""))
+_LOAD: Words = ("SCRIPT", "LOAD", "")
 #: Commands in one question; the script takes up to 1000.
 _PAGE = 500
 
@@ -64,10 +63,10 @@ class Needs:
                     yield from ((command, key) for key in call.keys)
         yield from self.direct
 
-    def keys(self) -> tuple[str, ...]:
+    def keys_used(self) -> tuple[str, ...]:
         """Every key, once."""
         named = [key for call in self.calls for key in call.keys]
-        return tuple(dict.fromkeys(named + [key for _, key in self.direct]))
+        return tuple(dict.fromkeys(named + [key for _, key in self.direct if key]))
 
 
 @dataclass
@@ -78,41 +77,31 @@ class Missing:
     patterns: list[str]
     channels: list[str]
 
-    def rules(self) -> str:
-        """The rules of the ACL that grant it."""
-        names = [f"+{each}" for each in self.commands] + [f"~{each}" for each in self.patterns]
-        return " ".join(names + [f"&{each}" for each in self.channels])
+    def mended(self, user: str) -> str:
+        """The commands that grant it."""
+        rules = [f"+{each}" for each in self.commands] + [f"~{each}" for each in self.patterns]
+        # By themselves: who may use all channels, but lacks the commands, need not be granted one,
+        # and Redis refuses a whole list of rules for it.
+        channels = [f"&{each}" for each in self.channels]
+        granted = [" ".join(each) for each in (rules, channels) if each]
+        return ", then ".join(f"ACL SETUSER {user} {each}" for each in granted)
 
     def __bool__(self) -> bool:
         return bool(self.commands or self.patterns or self.channels)
-
-
-def everything(needs: Needs) -> Missing:
-    """All that these needs ask for: the rules of a user who may do that and no more."""
-    commands = {_rule(words[:2] if words[0] == "SCRIPT" else words[:1]) for words in _SCRIPTING}
-    commands |= {_rule(tuple(command.split())) for command, _ in needs.uses()}
-    if needs.channels:
-        commands |= {"publish", "subscribe"}
-    return Missing(
-        sorted(commands), _patterns(needs.app, needs.keys()), _patterns(needs.app, needs.channels)
-    )
 
 
 async def check(scripts: Scripts, needs: Needs, url: str) -> None:
     """Raise ServerError, with the command that mends it, if the user lacks a right."""
     try:
         missing = await _missing(scripts, needs)
-        lacks = _told(missing)
-    except NoPermissionError as error:
-        # The question itself was refused, so the answer is all that will be needed.
-        missing = everything(needs)
+    except NoPermissionError as error:  # The question itself was refused.
         refused = _REFUSED.search(str(error))
-        lacks = f"run {refused[1].replace('|', ' ').upper()}" if refused else "run scripts"
+        missing = Missing([refused[1]] if refused else ["evalsha", "script|load"], [], [])
     if missing:
         user = _user(url)
         raise ServerError(
-            f"Redis at {shown(url)} does not let its user {user} {lacks}: "
-            f"ACL SETUSER {user} {missing.rules()}"
+            f"Redis at {shown(url)} does not let its user {user} {_told(missing)}: "
+            f"{missing.mended(user)}"
         )
 
 
@@ -127,37 +116,37 @@ async def may(scripts: Scripts, commands: Iterable[Words]) -> dict[Words, bool]:
 
 
 async def _missing(scripts: Scripts, needs: Needs) -> Missing:
-    uses, every_key = list(needs.uses()), needs.keys()
+    uses, every_key = list(needs.uses()), needs.keys_used()
     questions = {use: _question(*use) for use in uses}
-    on_keys = {key: ("EVALSHA", "0", "1", key) for key in every_key}
-    on_channels = {
-        (command, channel): (command, channel)
-        for channel in needs.channels
-        for command in ("PUBLISH", "SUBSCRIBE")
-    }
-    answers = await may(
-        scripts, (*_SCRIPTING, *questions.values(), *on_keys.values(), *on_channels.values())
-    )
-    refused_keys = [key for key in every_key if not answers[on_keys[key]]]
-    # On a key that is refused a command cannot be asked about: if it has no other, it is named too.
-    commands = [use[0] for use in uses if use[1] not in refused_keys and not answers[questions[use]]]
-    seen = {command for command, key in uses if key not in refused_keys}
-    commands += [command for command, _ in uses if command not in seen]
-    if not answers["SCRIPT", "LOAD", ""]:
-        commands.append("SCRIPT LOAD")
-    refused_channels = [use for use in on_channels if not answers[on_channels[use]]]
-    commands += [command for command, _ in refused_channels]
+    on_keys = {key: _script_on(key) for key in every_key}
+    on_channels = [(way, name) for name in needs.channels for way in ("PUBLISH", "SUBSCRIBE")]
+    answers = await may(scripts, (_LOAD, *questions.values(), *on_keys.values(), *on_channels))
+    keys_refused = {key for key in every_key if not answers[on_keys[key]]}
+    # On a key that is refused, nothing can be learnt about a command.
+    askable = [use for use in uses if use[1] not in keys_refused]
+    commands = {use[0] for use in askable if not answers[questions[use]]}
+    if not answers[_LOAD]:
+        commands.add("SCRIPT LOAD")
+    ways_refused = [use for use in on_channels if not answers[use]]
+    commands |= {way for way, _ in ways_refused}
+    # Where one way is open, the channel is.
+    closed = [name for name in needs.channels if [n for _, n in ways_refused].count(name) == 2]
     return Missing(
-        sorted({_rule(tuple(command.split())) for command in commands}),
-        _patterns(needs.app, refused_keys),
-        _patterns(needs.app, [channel for _, channel in refused_channels]),
+        sorted(_rule(tuple(command.split())) for command in commands),
+        _patterns(needs.app, keys_refused),
+        _patterns(needs.app, closed),
     )
+
+
+def _script_on(key: str) -> Words:
+    """Any script with this key: Redis wants the right to read and to write it."""
+    return tuple(map(str, Call("rights", (key,), ()).command()))
 
 
 def _question(command: str, key: str) -> Words:
     if command == "XREAD":
         return ("XREAD", "STREAMS", key, "0")
-    return (*command.split(), key) if key else (command,)
+    return (*command.split(), key) if key else tuple(command.split())
 
 
 def _rule(words: Words) -> str:

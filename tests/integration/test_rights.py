@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record
+from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, keys, protocol
 from runnel.connection import connect
 from runnel.errors import ServerError
 from runnel.preflight import (
     check_operator,
     check_sender,
+    check_worker,
     needs_of_registration,
     needs_of_sender,
     needs_of_worker,
 )
-from runnel.protocol import pause
-from runnel.rights import check, commands_of, everything, may
+from runnel.rights import Needs, check, commands_of
 from runnel.scripts import Scripts, sources
 from runnel.worker.worker import Worker
 
-Grant = Callable[[list[str]], "AsyncIterator[str]"]
+Grant = Callable[[Sequence[str]], Awaitable[str]]
 
 
 class Item(Record):
@@ -37,9 +36,7 @@ items = app.stream("items", record=Item, partition_by="key", partition_count=2)
 seen: list[int] = []
 
 
-@app.processor(
-    items, exception_policy=ExceptionPolicy.IGNORE, middleware=[DeadLetterMiddleware()]
-)
+@app.processor(items, exception_policy=ExceptionPolicy.IGNORE, middleware=[DeadLetterMiddleware()])
 async def picky(events: Events[Item]) -> None:
     async for item in events.records():
         if item.number == 2:
@@ -51,35 +48,55 @@ async def picky(events: Events[Item]) -> None:
 async def sweep() -> None: ...
 
 
+def least(needs: Needs) -> list[str]:
+    """The rules of a user who may do that and no more."""
+    commands = {"evalsha", "script|load"} | ({"publish", "subscribe"} if needs.channels else set())
+    commands |= {command.lower().replace(" ", "|") for command, _ in needs.uses()}
+    patterns = [f"~{each}" for each in keys.patterns(needs.app)]
+    used = [
+        each for each in patterns if any(key.startswith(each[1:-1]) for key in needs.keys_used())
+    ]
+    channels = [f"&{keys.patterns(needs.app)[0]}"] if needs.channels else []
+    return [*sorted(f"+{each}" for each in commands), *used, *channels]
+
+
 PICKY = app.processors["picky"]
-WORKER = needs_of_worker(app, [PICKY])
-SENDER = needs_of_sender(items.spec)
+WORKER = least(needs_of_worker(app, [PICKY]))
+SENDER = least(needs_of_sender(items.spec))
 
 
 @pytest.fixture
-async def user(redis: Redis, redis_url: str) -> AsyncIterator[Callable[[list[str]], str]]:
-    """Makes the user `clerk` with these rules; gives the URL that logs in as clerk."""
+async def grant(redis: Redis, redis_url: str) -> AsyncIterator[Grant]:
+    """Gives the user `clerk` these rules and no others; returns the URL that logs in as clerk."""
     place = urlsplit(redis_url)
 
-    async def grant(rules: list[str]) -> str:
-        await redis.execute_command(  # type: ignore[no-untyped-call]
-            "ACL", "SETUSER", "clerk", "reset", "on", ">pw", "resetchannels", *rules
-        )
-        return place._replace(netloc=f"clerk:pw@{place.netloc.rpartition('@')[2]}").geturl()
+    async def rules(rules: Sequence[str]) -> str:
+        start = ("reset", "on", ">secret", "resetchannels")
+        await redis.execute_command("ACL", "SETUSER", "clerk", *start, *rules)  # type: ignore[no-untyped-call]
+        return place._replace(netloc=f"clerk:secret@{place.netloc.rpartition('@')[2]}").geturl()
 
-    yield grant  # type: ignore[misc]
+    yield rules
     await redis.acl_deluser("clerk")
 
 
-def rules_of(*needs: object) -> list[str]:
-    """The least rules for all of these."""
-    return sorted({rule for each in needs for rule in everything(each).rules().split()})  # type: ignore[arg-type]
+async def refusal(url: str, work: Callable[[Scripts, str], Awaitable[object]]) -> str:
+    """What `work` says when it is refused."""
+    async with connect(url) as client:
+        with pytest.raises(ServerError) as caught:
+            await work(Scripts(client), url)
+    return str(caught.value)
 
 
-async def test_the_rules_that_are_named_are_enough_to_send_and_to_work(
-    redis: Redis, user: Callable[[list[str]], object]
+def fix(said: str) -> list[str]:
+    """The rules that a refusal tells to grant."""
+    commands = said.partition(": ACL SETUSER clerk ")[2].split(", then ACL SETUSER clerk ")
+    return [rule for command in commands for rule in command.split()]
+
+
+async def test_the_rules_asked_for_are_enough_to_send_and_to_work(
+    redis: Redis, grant: Grant
 ) -> None:
-    app.configure(redis_url=await user(rules_of(WORKER, SENDER)))  # type: ignore[misc]
+    app.configure(redis_url=await grant([*WORKER, *SENDER]))
     seen.clear()
     try:
         await items.send(*(Item(key="k", number=number) for number in (1, 2, 3)))
@@ -87,22 +104,106 @@ async def test_the_rules_that_are_named_are_enough_to_send_and_to_work(
     finally:
         await app.close()
     assert seen == [1, 3]
-    dead = PICKY.sink
-    assert dead is not None
-    assert sum([await redis.xlen(f"{dead.prefix(p)}:log") for p in (0, 1)]) == 1
+    assert PICKY.sink is not None
+    dead = [await redis.xlen(f"{PICKY.sink.prefix(p)}:log") for p in (0, 1)]
+    assert sum(dead) == 1
 
 
-@pytest.mark.parametrize("rule", rules_of(WORKER))
+@pytest.mark.parametrize("rule", WORKER)
 async def test_a_worker_without_one_right_names_it_and_writes_nothing(
-    redis: Redis, user: Callable[[list[str]], object], rule: str
+    redis: Redis, grant: Grant, rule: str
 ) -> None:
-    app.configure(redis_url=await user([each for each in rules_of(WORKER) if each != rule]))  # type: ignore[misc]
+    app.configure(redis_url=await grant([each for each in WORKER if each != rule]))
     with pytest.raises(ServerError) as caught:
         await Worker(app).run(burst=True)
     said = str(caught.value)
-    assert rule in said.partition("ACL SETUSER clerk ")[2].split()
-    assert said.count(". ") == 0
+    named = rule[1:].replace("|", " ").upper() if rule.startswith("+") else rule[1:]
+    assert named in said.partition("ACL SETUSER")[0]
+    # Both ways into a closed channel look refused.
+    ways = ["+publish", "+subscribe"] if rule.startswith("&") else []
+    assert fix(said) == [*ways, rule]
+    assert "secret" not in said
     assert await redis.keys() == []
-    if rule not in ("+evalsha", "+script|load"):
-        assert rule[1:].replace("|", " ").upper() in said or rule[1:] in said
-    assert "pw" not in said
+
+
+@pytest.mark.parametrize("rule", SENDER)
+async def test_a_sender_without_one_right_names_it(redis: Redis, grant: Grant, rule: str) -> None:
+    url = await grant([each for each in SENDER if each != rule])
+    said = await refusal(url, lambda scripts, at: check_sender(scripts, items.spec, at))
+    assert fix(said) == [rule]
+    assert await redis.keys() == []
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [],
+        ["+evalsha"],
+        ["+evalsha", "+script|load"],
+        ["~*", "&*", "+evalsha"],
+        ["+@all"],
+        ["+@all", "~other:*", "&other:*"],
+        ["+@all", "&*", "~runnel:{acl:*"],
+        ["+@read", "+@write", "~*", "&*"],
+    ],
+)
+async def test_what_the_sentences_say_to_grant_leads_to_a_worker_that_may_start(
+    redis: Redis, grant: Grant, rules: list[str]
+) -> None:
+    async def begin(scripts: Scripts, url: str) -> None:
+        await check_worker(scripts, app, [PICKY], url)
+
+    granted = [*rules]
+    for _ in range(4):  # Scripts, then keys, then commands on them.
+        async with connect(url := await grant(granted)) as client:
+            try:
+                return await begin(Scripts(client), url)
+            except ServerError as error:
+                told = fix(str(error))
+                granted += [each for each in told if not each.startswith("&") or "&*" not in rules]
+    pytest.fail(f"still not enough: {granted}")
+
+
+async def test_the_rules_asked_for_are_enough_to_register_and_to_administer(
+    redis: Redis, grant: Grant
+) -> None:
+    registration = needs_of_registration(PICKY)
+    async with connect(await grant(least(registration))) as client:
+        scripts = Scripts(client)
+        await check(scripts, registration, "redis://clerk:secret@h")
+        for partition in (0, 1):
+            place = PICKY.place(partition)
+            await scripts.call(protocol.register(place, PICKY.stream.agreement, "0"))
+    pause = protocol.pause(PICKY.place(0))
+
+    async def operate(scripts: Scripts, url: str) -> None:
+        await check_operator(scripts, PICKY, [pause], url)
+
+    scripting = ["+evalsha", "+script|load", "~runnel:*"]
+    url = await grant([*scripting, *fix(await refusal(await grant(scripting), operate))])
+    async with connect(url) as client:
+        await operate(Scripts(client), url)
+        assert await Scripts(client).call(pause) == 1
+
+
+async def test_asking_leaves_no_trace_on_the_server(redis: Redis, grant: Grant) -> None:
+    await redis.execute_command("ACL", "LOG", "RESET")  # type: ignore[no-untyped-call]
+    url = await grant(["+evalsha", "+script|load"])
+    await refusal(url, lambda scripts, at: check_worker(scripts, app, [PICKY], at))
+    assert await redis.execute_command("ACL", "LOG") == []  # type: ignore[no-untyped-call]
+    assert await redis.keys() == []
+
+
+async def test_rights_are_asked_for_on_a_cluster_node_too(cluster: Redis, cluster_url: str) -> None:
+    assert await check_worker(Scripts(cluster), app, [PICKY], cluster_url) == []
+
+
+@pytest.mark.parametrize("script", sorted(sources()))
+def test_every_command_that_a_script_calls_is_found_in_its_source(script: str) -> None:
+    source = sources()[script].decode()
+    calls = source.count("redis.call(") + source.count("redis.pcall(")
+    literal = source.count("redis.call('") + source.count("redis.pcall('")
+    assert calls == literal
+    assert bool(commands_of(script)) == bool(calls)
+    for container in ("XGROUP", "XINFO", "CLIENT", "SCRIPT", "OBJECT", "MEMORY"):
+        assert container not in commands_of(script)

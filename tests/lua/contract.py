@@ -11,7 +11,7 @@ WORDS = r"[A-Z]{4,}"
 #: What a script finds in Redis without declaring it.
 KNOWN_GLOBALS = {
     *("KEYS", "ARGV", "redis", "math", "string", "table"),
-    *("ipairs", "next", "pairs", "tonumber", "tostring", "type", "unpack"),
+    *("ipairs", "next", "pairs", "pcall", "tonumber", "tostring", "type", "unpack"),
 }
 #: Arguments whose name means something else in Lua.
 LOCAL_NAMES = {"next": "next_id"}

@@ -1,0 +1,108 @@
+"""What a worker is told at its start, before it has written anything."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import App, Events, Record, keys
+from runnel.errors import Mismatch, ServerError
+from runnel.partitioning import XXH64
+from runnel.worker.worker import Worker
+from tests.lua.conftest import Raw
+
+
+class Item(Record):
+    key: str
+
+
+class Other(XXH64):
+    name = "other"
+
+
+def declare(name: str, url: str, **options: Any) -> App:
+    """An app with one stream and one processor."""
+    app = App(name, redis_url=url, collect=0.0)
+    options = {"partition_count": 2, **options}
+    stream = app.stream("items", record=Item, partition_by="key", **options)
+
+    @app.processor(stream)
+    async def reader(events: Events[Item]) -> None:
+        async for _ in events.records():
+            pass
+
+    return app
+
+
+async def begin(app: App) -> None:
+    """A worker that has started and done what was there."""
+    await Worker(app).run(burst=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "stored", "field", "values"),
+    [
+        ({"partition_count": 4}, {}, "partitions", ("2", "4")),
+        ({"partition_count": 1}, {}, "partitions", ("2", "1")),
+        ({"hasher": Other()}, {}, "hash", ("xxh64", "other")),
+        ({}, {"protocol": "2"}, "protocol", ("2", "1")),
+    ],
+)
+async def test_a_worker_whose_stream_was_made_otherwise_writes_nothing_at_all(
+    redis: Redis,
+    redis_url: str,
+    app_name: str,
+    options: dict[str, Any],
+    stored: dict[str, str],
+    field: str,
+    values: tuple[str, str],
+) -> None:
+    await begin(declare(app_name, redis_url))
+    for name, value in stored.items():
+        meta = keys.meta(keys.partition(app_name, "items", 0, "items"))
+        await redis.hset(meta, name, value)
+    before = await Raw(redis).dump()
+    with pytest.raises(Mismatch) as caught:
+        await begin(declare(app_name, redis_url, **options))
+    told = caught.value.details
+    assert (told["stream"], told["field"]) == ("items", field)
+    assert (told["stored"], told["given"]) == values
+    assert await Raw(redis).dump() == before
+
+
+async def test_a_key_of_another_program_is_named(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    prefix = keys.partition(app_name, "items", 0, "items")
+    await redis.set(keys.meta(prefix), "not ours")
+    with pytest.raises(ServerError, match="holds something else") as caught:
+        await begin(declare(app_name, redis_url))
+    assert prefix in str(caught.value)
+    assert await redis.keys() == [keys.meta(prefix).encode()]
+
+
+async def test_streams_of_the_first_runnel_are_told_and_left_alone(
+    redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = [f"__strm:{app_name}.items.{number}" for number in (0, 7, 15)]
+    for name in old:
+        await redis.xadd(name, {"data": "{}"})
+    await redis.xadd(f"__strm:{app_name}.other.0", {"data": "{}"})
+    before = {name: await redis.dump(name) for name in old}
+    with caplog.at_level(logging.WARNING, "runnel.worker"):
+        await begin(declare(app_name, redis_url))
+    (said,) = [each.getMessage() for each in caplog.records if "2020" in each.getMessage()]
+    assert f"3 streams of the first Runnel (2020) for stream items, such as {old[0]}" in said
+    assert f"'__*:{app_name}.items.*'" in said
+    assert {name: await redis.dump(name) for name in old} == before
+
+
+async def test_nothing_is_said_where_nothing_is_left(
+    redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await redis.xadd(f"__strm:{app_name}2.items.0", {"data": "{}"})
+    await begin(declare(app_name, redis_url))
+    assert "2020" not in caplog.text

@@ -1,0 +1,39 @@
+"""Asking what the calling user may run."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import ResponseError
+
+from tests.lua.conftest import LOG, META, Raw
+
+
+async def test_it_answers_for_each_command_and_runs_none(raw: Raw) -> None:
+    await raw.redis.hset(META, "a", "b")
+    before = await raw.dump()
+    asked = (2, "DEL", META, 1, "TIME", 4, "XADD", LOG, "*", "a", 2, "NOSUCHCOMMAND", LOG)
+    assert await raw.call("rights", [], *asked) == [1, 1, 1, 0]
+    assert await raw.dump() == before
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (),
+        (0,),
+        (2, "DEL"),
+        ("x", "DEL"),
+        ("1.5", "DEL"),
+        (-1, "DEL"),
+        (101, *["x"] * 101),
+        (1, "TIME") * 1001,
+    ],
+)
+async def test_a_malformed_question_is_refused(raw: Raw, args: tuple[int | str, ...]) -> None:
+    with pytest.raises(ResponseError, match="BADARG field=commands"):
+        await raw.call("rights", [], *args)
+
+
+async def test_it_takes_no_keys(raw: Raw) -> None:
+    with pytest.raises(ResponseError, match="BADARG"):
+        await raw.call("rights", [META], 1, "TIME")
