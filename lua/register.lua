@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- register -- make a partition ready for a processor: what all clients agree on, its checkpoint, its consumer group.
 -- KEYS[1]  log         stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta        hash    runnel:{APP:SOURCE:N}:STREAM:meta

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from runnel import App, Events, Record, keys
 from runnel.errors import Mismatch, ServerError
 from runnel.partitioning import XXH64
 from runnel.worker.worker import Worker
 from tests.lua.conftest import Raw
+from tests.servers import Server
 
 
 class Item(Record):
@@ -106,3 +108,19 @@ async def test_nothing_is_said_where_nothing_is_left(
     await redis.xadd(f"__strm:{app_name}2.items.0", {"data": "{}"})
     await begin(declare(app_name, redis_url))
     assert "2020" not in caplog.text
+
+
+async def test_a_worker_starts_on_a_full_server_and_works_it_off(
+    server: Server, app_name: str
+) -> None:
+    app = declare(app_name, server.url)
+    stream = app.streams["items"]
+    await stream.send(*(Item(key=str(number)) for number in range(10)))
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+        with pytest.raises(OutOfMemoryError):
+            await stream.send(Item(key="one more"))
+        await begin(app)
+        places = [app.processors["reader"].place(p) for p in (0, 1)]
+        done = [client.hget(place.keys()[2], "processed") for place in places]
+    assert sum(int(each or 0) for each in done) == 10
