@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
 from runnel.processor import Processor
 from runnel.protocol import Place, Step, Token
-from runnel.scripts import Scripts
+from runnel.scripts import Call, Scripts
 from runnel.stream import StreamSpec
 
 
@@ -81,18 +82,22 @@ async def _ordinal(scripts: Scripts, place: Place, start: str) -> int:
 
 async def pause(scripts: Scripts, processor: Processor) -> int:
     """Stop the processor after the events in hand. Returns how many partitions ran."""
-    return await _each(scripts, processor, "pause", range(processor.stream.partition_count))
+    numbers = range(processor.stream.partition_count)
+    return await _each(scripts, processor, protocol.pause, numbers)
 
 
 async def resume(scripts: Scripts, processor: Processor, partitions: list[int]) -> int:
     """End a pause or quarantine. Returns how many partitions it ended on."""
-    return await _each(scripts, processor, "resume", partitions)
+    return await _each(scripts, processor, protocol.resume, partitions)
 
 
-async def _each(scripts: Scripts, processor: Processor, what: str, partitions: object) -> int:
-    make = protocol.pause if what == "pause" else protocol.resume
-    numbers = list(partitions)  # type: ignore[call-overload]
-    changed = 0
+async def _each(
+    scripts: Scripts,
+    processor: Processor,
+    make: Callable[[Place], Call],
+    partitions: Iterable[int],
+) -> int:
+    numbers, changed = list(partitions), 0
     for p in numbers:
         changed += int(await scripts.call(make(processor.place(p))))
     await _regrant(scripts, processor, numbers)
@@ -152,13 +157,15 @@ async def skip(
     return event
 
 
-async def remove(scripts: Scripts, processor: Processor) -> None:
+async def remove(scripts: Scripts, processor: Processor) -> int:
     """End the registration on every partition, with the position, and forget the group.
 
-    Workers that still run it find out when they claim anew, and end.
+    Workers that still run it find out when they claim anew, and end. Returns on how many partitions
+    it was registered.
     """
+    removed = 0
     for p in range(processor.stream.partition_count):
-        await scripts.call(protocol.remove(processor.place(p)))
+        removed += int(await scripts.call(protocol.remove(processor.place(p))))
     group = processor.group
     roster = protocol.read_roster(await scripts.call(protocol.roster(group)))
     if any(member.left_ms > 0 for member in roster.members):
@@ -168,15 +175,20 @@ async def remove(scripts: Scripts, processor: Processor) -> None:
     await scripts.client.hdel(
         keys.processors(processor.app), f"{processor.stream.name}@{processor.name}"
     )
+    return removed
 
 
-async def delete_stream(scripts: Scripts, spec: StreamSpec[object]) -> int:
-    """Delete a stream with all its events and its processors' positions. Returns the events."""
-    client, deleted = scripts.client, 0
+async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
+    """Delete a stream with all its events, its processors' positions and their groups.
+
+    Returns the number of events.
+    """
+    client, deleted, processors = scripts.client, 0, set()
     for p in range(spec.partition_count):
         prefix = spec.prefix(p)
         fields = [protocol.text(each) for each in await client.hkeys(keys.meta(prefix))]
         names = [each.removeprefix("passed:") for each in fields if each.startswith("passed:")]
+        processors.update(names)
         deleted += int(await client.xlen(keys.log(prefix)))
         await client.unlink(
             keys.log(prefix),
@@ -184,6 +196,10 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[object]) -> int:
             keys.producers(prefix),
             *(keys.state(prefix, name) for name in names),
         )
+    for name in processors:
+        group = keys.group(spec.app, spec.name, name)
+        await client.unlink(keys.plan(group), keys.members(group), keys.sessions(group))
+        await client.hdel(keys.processors(spec.app), f"{spec.name}@{name}")
     await client.hdel(keys.streams(spec.app), spec.name)
     return deleted
 

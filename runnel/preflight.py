@@ -47,23 +47,31 @@ async def check_sender(scripts: Scripts, spec: StreamSpec[Any], url: str) -> Non
     await check(scripts, needs_of_sender(spec), url)
 
 
-async def check_operator(
-    scripts: Scripts, processor: Processor, calls: Iterable[Call], url: str
-) -> None:
-    """Before an operator changes a processor that must be registered, by these calls of scripts.
+async def check_registration(scripts: Scripts, processor: Processor, url: str) -> list[str]:
+    """Before a processor is registered, as `check_worker`. Returns warnings."""
+    await check(scripts, needs_of_registration(processor), url)
+    await check_agreement(scripts, processor.stream, url)
+    return await leftovers(scripts, [processor.stream])
 
-    Raises ServerError for a missing right, Mismatch, and Unregistered.
+
+async def check_operator(scripts: Scripts, processor: Processor, action: str, url: str) -> None:
+    """Before an operator's `action`: reset, pause, resume, skip or remove.
+
+    Raises ServerError for a missing right, Mismatch, and Unregistered, unless it is for `remove`.
     """
-    place = processor.place(0)
-    app = processor.app
-    registry = (("HDEL", keys.processors(app)),)
-    await check(scripts, Needs(app, (protocol.describe(place), *calls), registry), url)
+    await check(scripts, needs_of_operator(processor, action), url)
     seen = await check_agreement(scripts, processor.stream, url, processor.name)
-    if "checkpoint" not in seen:
+    if "checkpoint" not in seen and action != "remove":
         raise Unregistered(
             f"processor {processor.name} is not registered on stream {processor.stream.name}: "
             "start a worker, or run `runnel processor add`"
         )
+
+
+async def check_deletion(scripts: Scripts, spec: StreamSpec[Any], url: str) -> None:
+    """Before a stream is deleted. Raises ServerError for a missing right, and Mismatch."""
+    await check(scripts, needs_of_deletion(spec), url)
+    await check_agreement(scripts, spec, url)
 
 
 def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
@@ -84,9 +92,9 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
             protocol.attempt(place, _TOKEN, "start", "0-0", 0),
         ]
         if each.sink is not None:
-            calls.append(protocol.emit(place, _TOKEN, _STEP, each.sink.prefix(0), 2, "refuse", []))
+            calls.append(_finish(each))
         direct += [("XREAD", log), ("XRANGE", log), ("HSET", keys.processors(app.name))]
-        channels.append(keys.wake(each.group))
+        channels += [("PUBLISH", keys.wake(each.group)), ("SUBSCRIBE", keys.wake(each.group))]
     if app.tasks:
         calls += [protocol.lead(app.name, "m", "n", 1), protocol.tick(app.name, "t", 1, "n")]
     return Needs(app.name, tuple(calls), tuple(dict.fromkeys(direct)), tuple(channels))
@@ -109,6 +117,49 @@ def needs_of_registration(processor: Processor) -> Needs:
         ("HSET", keys.processors(app)),
     )
     return Needs(app, (protocol.describe(place), register), registry)
+
+
+def needs_of_operator(processor: Processor, action: str) -> Needs:
+    """What an operator's action on a processor may have to do."""
+    place, group, app = processor.place(0), processor.group, processor.app
+    log, regrant = keys.log(place.prefix), protocol.regrant(group, [0])
+    calls = [protocol.describe(place), regrant]
+    direct: list[tuple[str, str]] = []
+    if action == "reset":
+        calls.append(protocol.seek(place, "0", None, ""))
+        direct += [("XINFO STREAM", log), ("XRANGE", log)]
+    elif action == "pause":
+        calls.append(protocol.pause(place))
+    elif action == "remove":
+        calls += [protocol.remove(place), protocol.roster(group)]
+        direct += [("UNLINK", keys.plan(group)), ("HDEL", keys.processors(app))]
+    else:
+        calls.append(protocol.resume(place))
+    if action == "skip":
+        agreement = processor.stream.agreement
+        calls += [protocol.claim(place, agreement, "m", 1, ""), _finish(processor)]
+        direct.append(("XRANGE", log))
+    return Needs(app, tuple(calls), tuple(direct), (("PUBLISH", keys.wake(group)),))
+
+
+def needs_of_deletion(spec: StreamSpec[Any]) -> Needs:
+    """What deleting a stream may have to do."""
+    prefix, app = spec.prefix(0), spec.app
+    direct = (
+        ("HKEYS", keys.meta(prefix)),
+        ("XLEN", keys.log(prefix)),
+        ("UNLINK", keys.log(prefix)),
+        ("HDEL", keys.streams(app)),
+    )
+    return Needs(app, (protocol.describe(Place(prefix, "")),), direct)
+
+
+def _finish(processor: Processor) -> Call:
+    """The commit that sets an event aside."""
+    place = processor.place(0)
+    if processor.sink is None:
+        return protocol.commit(place, _TOKEN, _STEP)
+    return protocol.emit(place, _TOKEN, _STEP, processor.sink.prefix(0), 2, "refuse", [])
 
 
 async def check_agreement(
@@ -158,10 +209,8 @@ async def leftovers(scripts: Scripts, specs: Iterable[StreamSpec[Any]]) -> list[
         # A user who may not look at them cannot have written them; asking leaves no trace.
         if not all((await may(scripts, [("EXISTS", names[0])])).values()):
             continue
-        pipeline = scripts.client.pipeline(transaction=False)
-        for name in names:
-            pipeline.exists(name)
-        found = [name for name, there in zip(names, await pipeline.execute(), strict=True) if there]
+        answers = await scripts.deployment.send([(name, ("EXISTS", name)) for name in names])
+        found = [name for name, there in zip(names, answers, strict=True) if there == 1]
         if found:
             warnings.append(
                 f"Redis holds {len(found)} streams of the first Runnel (2020) for stream "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
@@ -10,46 +11,78 @@ from redis.asyncio import Redis
 from runnel import keys, protocol
 from runnel.connection import ServerInfo
 from runnel.core.ids import parts, reached
+from runnel.errors import Mismatch
 from runnel.protocol import Place, Roster
-from runnel.scripts import Scripts
+from runnel.scripts import PROTOCOL, Scripts
 
 SCHEMA = "runnel.inspect/1"
 Json = dict[str, Any]
 
 #: Partitions asked for in one round trip.
 PAGE = 256
+#: Milliseconds that the first unfinished event of a partition may be in hand.
+STALLED_AFTER = 60_000
 
 
-async def inspect(client: Redis, server: ServerInfo, app: str | None = None) -> Json:
+@dataclass(frozen=True)
+class Declared:
+    """What the code of an app declares: shown even if nobody has started it yet.
+
+    `streams` are name -> (partition count, source), `processors` pairs of stream and processor.
+    """
+
+    streams: dict[str, tuple[int, str]] = field(default_factory=dict)
+    processors: Sequence[tuple[str, str]] = ()
+
+
+async def apps(client: Redis) -> list[str]:
+    """Names of the apps that the registry knows."""
+    found: set[Any] = await client.smembers(keys.apps())
+    return sorted(protocol.text(each) for each in found)
+
+
+async def inspect(
+    client: Redis,
+    server: ServerInfo,
+    app: str | None = None,
+    declared: Declared | None = None,
+    stalled_after_ms: int = STALLED_AFTER,
+) -> Json:
     """Everything about one app, or about all that the registry knows, as one JSON object.
 
-    What is unknown is None, never 0, and makes its total None.
+    What is unknown is None, never 0, and makes its total None. Raises Mismatch if the keys were
+    written by a newer protocol.
     """
     scripts = Scripts(client)
-    names = [app] if app else sorted(protocol.text(each) for each in await _members(client))
+    names = [app] if app else await apps(client)
+    code = declared or Declared()
     processors: list[Json] = []
     members: list[Json] = []
     streams: list[Json] = []
     now = 0
     for name in names:
-        sources = await _hash(client, keys.streams(name))
-        for field, count in sorted((await _hash(client, keys.processors(name))).items()):
-            stream, _, processor = field.partition("@")
-            source = sources.get(stream, f"{count} {stream}").split()[1]
+        sources = {
+            stream: (int(text.split()[0]), text.split()[1])
+            for stream, text in (await _hash(client, keys.streams(name))).items()
+        } | code.streams
+        registered = await _hash(client, keys.processors(name))
+        counts = {_pair(each): int(count) for each, count in registered.items()}
+        counts |= {(stream, each): sources[stream][0] for stream, each in code.processors}
+        for (stream, processor), count in sorted(counts.items()):
+            source = sources[stream][1] if stream in sources else stream
             roster = protocol.read_roster(
                 await scripts.call(protocol.roster(keys.group(name, stream, processor)))
             )
             now = roster.now_ms
-            prefixes = [keys.partition(name, source, p, stream) for p in range(int(count))]
+            prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
             pictures = await _describe(scripts, prefixes, processor)
             rows = _partitions(pictures, roster)
-            processors.append(_processor(name, processor, stream, rows, roster))
+            processors.append(_processor(name, processor, stream, rows, roster, stalled_after_ms))
             members += _memberships(name, processor, rows, roster)
-        for stream, text in sorted(sources.items()):
-            count, source = text.split()
-            prefixes = [keys.partition(name, source, p, stream) for p in range(int(count))]
+        for stream, (count, source) in sorted(sources.items()):
+            prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
             pictures = await _describe(scripts, prefixes, "")
-            now = now or int(pictures[0]["now"])
+            now = now or int(pictures[0].get("now", "0"))
             streams.append(_stream(name, stream, pictures))
     if not now:
         seconds, micros = await client.time()
@@ -72,9 +105,9 @@ async def inspect(client: Redis, server: ServerInfo, app: str | None = None) -> 
     }
 
 
-async def _members(client: Redis) -> set[Any]:
-    found: set[Any] = await client.smembers(keys.apps())
-    return found
+def _pair(field: str) -> tuple[str, str]:
+    stream, _, processor = field.partition("@")
+    return stream, processor
 
 
 async def _hash(client: Redis, key: str) -> dict[str, str]:
@@ -88,8 +121,17 @@ async def _describe(scripts: Scripts, prefixes: list[str], processor: str) -> li
         calls = [protocol.describe(Place(prefix, processor)) for prefix in prefixes[at : at + PAGE]]
         for reply in await scripts.call_all(calls):
             if isinstance(reply, Exception):
-                raise reply
-            pictures.append(protocol.read_describe(reply))
+                if "WRONGTYPE" not in str(reply):
+                    raise reply
+                # Somebody else's key under one of these names: the rest is worth seeing.
+                pictures.append({"error_type": "WRONGTYPE", "error_message": str(reply)})
+                continue
+            picture = protocol.read_describe(reply)
+            stored = picture.get("meta.protocol", "0")
+            if int(stored) > PROTOCOL:
+                details = {"field": "protocol", "stored": stored, "given": str(PROTOCOL)}
+                raise Mismatch(f"MISMATCH field=protocol stored={stored}", details)
+            pictures.append(picture)
     return pictures
 
 
@@ -110,6 +152,7 @@ def _partitions(pictures: list[dict[str, str]], roster: Roster) -> list[Json]:
             state = "free"
         else:
             state = "handing-over" if moving else "owned"
+        works = state in ("owned", "handing-over")
         rows.append(
             {
                 "id": number,
@@ -124,6 +167,7 @@ def _partitions(pictures: list[dict[str, str]], roster: Roster) -> list[Json]:
                 "processed": _int(picture.get("processed", "0")),
                 "lost": _int(picture.get("lost", "0")),
                 "attempts": _int(picture.get("attempts", "0")),
+                "in_hand_ms": _in_hand(picture) if works else None,
                 "error": _error(picture),
             }
         )
@@ -150,6 +194,17 @@ def _lag_ms(picture: dict[str, str]) -> int | None:
     return max(0, int(picture["now"]) - parts(picture["pending"])[0])
 
 
+def _in_hand(picture: dict[str, str]) -> int | None:
+    """How long the holder has had the first unfinished event: since the checkpoint last moved, the
+    lease was last taken, or the event came. 0 if there is none, None if that is not known."""
+    if "checkpoint" in picture and "pending" not in picture:
+        return 0
+    moved = _int(picture.get("moved"))
+    if moved is None or "pending" not in picture:
+        return None
+    return max(0, int(picture["now"]) - max(moved, parts(picture["pending"])[0]))
+
+
 def _error(picture: dict[str, str]) -> Json | None:
     if "error_type" not in picture:
         return None
@@ -161,15 +216,15 @@ def _error(picture: dict[str, str]) -> Json | None:
     }
 
 
-def _processor(app: str, name: str, stream: str, rows: list[Json], roster: Roster) -> Json:
-    live = [each for each in roster.members if each.left_ms > 0]
+def _processor(
+    app: str, name: str, stream: str, rows: list[Json], roster: Roster, stalled_after_ms: int
+) -> Json:
     lag = _total(row["lag_events"] for row in rows)
-    states = {row["state"] for row in rows}
-    if not live:
+    if not any(each.left_ms > 0 for each in roster.members):
         state = "down"
-    elif states <= {"paused"}:
-        state = "paused"
-    elif states & {"free", "quarantined"}:
+    elif any((row["in_hand_ms"] or 0) > stalled_after_ms for row in rows):
+        state = "stalled"
+    elif any(row["state"] in ("free", "quarantined", "paused") for row in rows):
         state = "degraded"
     else:
         state = "ok"
@@ -207,10 +262,10 @@ def _memberships(app: str, processor: str, rows: list[Json], roster: Roster) -> 
 
 
 def _stream(app: str, name: str, pictures: list[dict[str, str]]) -> Json:
-    rows = [
+    rows: list[Json] = [
         {
             "id": number,
-            "length": int(picture["length"]),
+            "length": _int(picture.get("length")),
             "first": picture.get("first"),
             "last": picture.get("last", "0-0"),
         }
@@ -220,7 +275,7 @@ def _stream(app: str, name: str, pictures: list[dict[str, str]]) -> Json:
         "app": app,
         "name": name,
         "partition_count": len(rows),
-        "length": sum(int(picture["length"]) for picture in pictures),
+        "length": _total(row["length"] for row in rows),
         "partitions": rows,
     }
 

@@ -45,13 +45,13 @@ class Needs:
     """What one kind of client of an app runs.
 
     `calls` are calls of scripts as it will make them, `direct` the commands it runs itself with the
-    key of each, `channels` what it publishes to and subscribes to.
+    key of each, `channels` those that are for channels, PUBLISH and SUBSCRIBE, with theirs.
     """
 
     app: str
     calls: tuple[Call, ...]
     direct: tuple[tuple[str, str], ...] = ()
-    channels: tuple[str, ...] = ()
+    channels: tuple[tuple[str, str], ...] = ()
 
     def uses(self) -> Iterator[tuple[str, str]]:
         """Every command with every key that it may be run on, or with no key."""
@@ -69,25 +69,38 @@ class Needs:
         return tuple(dict.fromkeys(named + [key for _, key in self.direct if key]))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Missing:
-    """What a user may not do. `commands` are named in lower case, as in a rule of the ACL."""
+    """What a user may not do. `commands` are named as in a rule of the ACL.
+
+    Where no command is allowed on a channel, the commands or the channel may be what is missing:
+    `ways` are those commands.
+    """
 
     commands: list[str]
     patterns: list[str]
     channels: list[str]
+    ways: list[str]
+
+    def told(self) -> str:
+        """What the user cannot do."""
+        names = ", ".join(each.replace("|", " ").upper() for each in self.commands)
+        parts = [f"run {names}"] if names else []
+        if self.patterns:
+            parts.append(f"use the keys {', '.join(self.patterns)}")
+        if self.channels:
+            parts.append(f"use the channels {', '.join(self.channels)}")
+        return " and ".join(parts)
 
     def mended(self, user: str) -> str:
         """The commands that grant it."""
-        rules = [f"+{each}" for each in self.commands] + [f"~{each}" for each in self.patterns]
-        # By themselves: who may use all channels, but lacks the commands, need not be granted one,
-        # and Redis refuses a whole list of rules for it.
+        rules = [f"+{each}" for each in sorted({*self.commands, *self.ways})]
+        rules += [f"~{each}" for each in self.patterns]
+        # By themselves: who may use all channels need not be granted one, and Redis refuses a whole
+        # list of rules for it.
         channels = [f"&{each}" for each in self.channels]
         granted = [" ".join(each) for each in (rules, channels) if each]
         return ", then ".join(f"ACL SETUSER {user} {each}" for each in granted)
-
-    def __bool__(self) -> bool:
-        return bool(self.commands or self.patterns or self.channels)
 
 
 async def check(scripts: Scripts, needs: Needs, url: str) -> None:
@@ -96,12 +109,11 @@ async def check(scripts: Scripts, needs: Needs, url: str) -> None:
         missing = await _missing(scripts, needs)
     except NoPermissionError as error:  # The question itself was refused.
         refused = _REFUSED.search(str(error))
-        missing = Missing([refused[1]] if refused else ["evalsha", "script|load"], [], [])
-    if missing:
+        missing = Missing([refused[1]] if refused else ["evalsha", "script|load"], [], [], [])
+    if lacks := missing.told():
         user = _user(url)
         raise ServerError(
-            f"Redis at {shown(url)} does not let its user {user} {_told(missing)}: "
-            f"{missing.mended(user)}"
+            f"Redis at {shown(url)} does not let its user {user} {lacks}: {missing.mended(user)}"
         )
 
 
@@ -119,22 +131,23 @@ async def _missing(scripts: Scripts, needs: Needs) -> Missing:
     uses, every_key = list(needs.uses()), needs.keys_used()
     questions = {use: _question(*use) for use in uses}
     on_keys = {key: _script_on(key) for key in every_key}
-    on_channels = [(way, name) for name in needs.channels for way in ("PUBLISH", "SUBSCRIBE")]
-    answers = await may(scripts, (_LOAD, *questions.values(), *on_keys.values(), *on_channels))
+    answers = await may(scripts, (_LOAD, *questions.values(), *on_keys.values(), *needs.channels))
     keys_refused = {key for key in every_key if not answers[on_keys[key]]}
     # On a key that is refused, nothing can be learnt about a command.
     askable = [use for use in uses if use[1] not in keys_refused]
     commands = {use[0] for use in askable if not answers[questions[use]]}
     if not answers[_LOAD]:
         commands.add("SCRIPT LOAD")
-    ways_refused = [use for use in on_channels if not answers[use]]
-    commands |= {way for way, _ in ways_refused}
-    # Where one way is open, the channel is.
-    closed = [name for name in needs.channels if [n for _, n in ways_refused].count(name) == 2]
+    # Where one command is allowed, the channel is.
+    reached = {name for command, name in needs.channels if answers[command, name]}
+    closed = {name for _, name in needs.channels} - reached
+    refused = [(command, name) for command, name in needs.channels if not answers[command, name]]
+    commands |= {command for command, name in refused if name not in closed}
     return Missing(
         sorted(_rule(tuple(command.split())) for command in commands),
         _patterns(needs.app, keys_refused),
         _patterns(needs.app, closed),
+        sorted({command.lower() for command, name in refused if name in closed}),
     )
 
 
@@ -161,16 +174,6 @@ def _patterns(app: str, names: Iterable[str]) -> list[str]:
         for pattern in keys.patterns(app)
         if any(name == pattern or name.startswith(pattern.removesuffix("*")) for name in wanted)
     ]
-
-
-def _told(missing: Missing) -> str:
-    commands = ", ".join(each.replace("|", " ").upper() for each in missing.commands)
-    parts = [f"run {commands}"] if commands else []
-    if missing.patterns:
-        parts.append(f"use the keys {', '.join(missing.patterns)}")
-    if missing.channels:
-        parts.append(f"use the channels {', '.join(missing.channels)}")
-    return " and ".join(parts)
 
 
 def _user(url: str) -> str:

@@ -59,6 +59,11 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
         "{server} has no connection left: raise its maxclients or run fewer clients.",
     ),
     (
+        RedisError,
+        "(?i)^protocol error",
+        "{server}: what answers there is no Redis, so check the port. ({text})",
+    ),
+    (
         MovedError,
         "",
         "{server} is one node of a cluster: use redis+cluster:// (rediss+cluster:// with TLS).",

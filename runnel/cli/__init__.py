@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+import difflib
+import os
+from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from runnel.cli import exits
-from runnel.cli.demo import demo
-from runnel.cli.inspect import inspect
-from runnel.cli.processor import processor
-from runnel.cli.send import send, sendmany
-from runnel.cli.server import server
-from runnel.cli.stream import stream
-from runnel.cli.worker import worker
 from runnel.errors import ConfigError
 
 __all__ = ["main"]
 
+#: Command -> its module here, and what it does in one line. A command is imported when it is used:
+#: what they need of redis and pydantic takes ten times as long to import as all that is here.
+COMMANDS = {
+    "worker": ("worker", "Process the events of an app."),
+    "send": ("send", "Send one RECORD, given as JSON, to a stream."),
+    "sendmany": ("send", "Send the JSON lines of FILE to a stream."),
+    "inspect": ("inspect", "Show processors, partitions, members and streams."),
+    "processor": ("processor", "Administer a processor: add, reset, pause, resume, remove."),
+    "stream": ("stream", "Administer a stream: delete."),
+    "server": ("server", "Run a Redis-compatible server in the foreground."),
+    "demo": ("demo", "Process 26,483 real departures while workers join and die."),
+}
+
 
 class Commands(click.Group):
-    """A wrong declaration or setting ends in one sentence, wherever it comes to light."""
+    """The commands. A wrong declaration or setting ends in one sentence, wherever it comes up."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -28,20 +37,54 @@ class Commands(click.Group):
         except ConfigError as error:
             exits.fail(str(error), exits.USAGE)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"runnel.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = difflib.get_close_matches(args[0], COMMANDS, 1)
+        if near and args[0] not in COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, does) for name, (_, does) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return [
+            CompletionItem(name, help=does)
+            for name, (_, does) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ] + click.Command.shell_complete(self, ctx, incomplete)
+
 
 @click.group(
     cls=Commands,
-    epilog=exits.EPILOG,
+    epilog=exits.epilog(
+        "runnel worker example:app",
+        'runnel send example:orders \'{"order_id": 1, "amount": 99}\'',
+        "runnel inspect example:app --watch",
+    )
+    + '\n\b\nCompletion in bash: eval "$(_RUNNEL_COMPLETE=bash_source runnel)"; in zsh and fish '
+    "\nlikewise with zsh_source and fish_source.\n",
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RUNNEL"},
 )
-@click.version_option(version("runnel"), prog_name="runnel")
-def main() -> None:
+@click.version_option(package_name="runnel", prog_name="runnel")
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Ordered, distributed event processing on Redis Streams.
 
     TARGETs have the form module:attribute, such as example:app; the current directory is
-    importable.
+    importable. `runnel COMMAND --help` tells more.
     """
-
-
-for command in (worker, send, sendmany, inspect, processor, stream, server, demo):
-    main.add_command(command)
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False

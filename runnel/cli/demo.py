@@ -23,7 +23,7 @@ from runnel.cli import exits
 EVENTS = "flights-2013-01.jsonl.gz"
 
 
-@click.command(epilog=exits.EPILOG)
+@click.command(epilog=exits.epilog("runnel demo --examples examples"))
 @click.option(
     "--examples",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

@@ -2,203 +2,229 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sys
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import click
+from redis.exceptions import RedisError
 
-from runnel.cli import exits
+from runnel import report
+from runnel.app import App
+from runnel.cli import exits, view
+from runnel.cli.running import runner, told, verdict
+from runnel.cli.screen import Draw, other_screen
 from runnel.cli.target import load_app
 from runnel.connection import check_server, connect, shown
+from runnel.errors import ConfigError, ServerError
+from runnel.preflight import check_agreement
+from runnel.scripts import Scripts
 
 Json = dict[str, Any]
 
 
-@click.command(epilog=exits.EPILOG)
+@click.command(
+    epilog=exits.epilog(
+        "runnel inspect example:app --watch",
+        "runnel inspect --redis-url redis://HOST --json --max-lag 1000 --no-quarantined",
+    )
+)
 @click.argument("target", required=False)
 @click.option("--redis-url", help="Where Redis is; enough by itself, without any code.")
-@click.option("--app", "app_name", help="Only this app.")
+@click.option("--app", "app_name", help="Only this app, when no TARGET is given.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (a line each with --watch).")
+@click.option("--wide", is_flag=True, help="All columns, whatever the width of the terminal.")
 @click.option("--max-lag", type=int, help="Exit 10 if a processor lags more events behind.")
 @click.option("--no-free", is_flag=True, help="Exit 11 if a partition is free.")
 @click.option("--no-quarantined", is_flag=True, help="Exit 11 if a partition is quarantined.")
+@click.option("--no-stalled", is_flag=True, help="Exit 11 if a partition is stalled.")
 @click.option("--min-members", type=int, help="Exit 12 if a processor has fewer live members.")
 @click.option(
-    "--watch", type=float, is_flag=False, flag_value=2.0, help="Redraw every so many seconds (2)."
+    "--stalled-after",
+    type=click.FloatRange(min=0),
+    default=report.STALLED_AFTER / 1000,
+    show_default=True,
+    help="Seconds an event may be in hand before its partition is stalled.",
+)
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    is_flag=False,
+    flag_value=2.0,
+    help="Redraw every so many seconds (2), until Ctrl-C.",
 )
 def inspect(
     target: str | None,
     redis_url: str | None,
     app_name: str | None,
     as_json: bool,
+    wide: bool,
     max_lag: int | None,
     no_free: bool,
     no_quarantined: bool,
+    no_stalled: bool,
     min_members: int | None,
+    stalled_after: float,
     watch: float | None,
 ) -> None:
     """Show processors, partitions, members and streams, with their lag.
 
-    Give a TARGET such as example:app, or only --redis-url. Unknown values are shown as "?" and
-    are null in JSON. Exits 0 whatever it shows, unless a threshold is given; the gravest wins:
-    12, then 11, then 10.
+    Give a TARGET such as example:app, or --redis-url (or RUNNEL_REDIS_URL) alone. Unknown values
+    are shown as "?" and are null in JSON. Exits 0 whatever it shows, unless a threshold is given;
+    the gravest wins: 12, then 11, then 10.
     """
-    url = redis_url
-    if target:
-        app = load_app(target)
-        url, app_name = redis_url or app.settings.redis_url, app.name
+    if target and app_name:
+        raise click.UsageError("give a TARGET or --app, not both")
+    app = load_app(target) if target else None
+    url = redis_url or (app.settings.redis_url if app else os.environ.get("RUNNEL_REDIS_URL"))
     if not url:
         raise click.UsageError("give a TARGET such as example:app, or --redis-url")
-    while True:
-        picture = exits.run(_picture(url, app_name), url)
-        if as_json:
-            click.echo(json.dumps(picture))
-        else:
-            if watch:
-                click.clear()
-            _show(picture, url)
-        if watch is None:
-            break
-        try:
-            time.sleep(watch)
-        except KeyboardInterrupt:
-            sys.exit(exits.OK)
-    sys.exit(judge(picture, max_lag, no_free, no_quarantined, min_members))
+    look = Look(url, app, app_name, round(stalled_after * 1000))
+    names = view.Names(target.partition(":")[0], target) if target else view.Names()
+
+    def lines(picture: Json) -> list[str]:
+        return view.picture(picture, shown(url), names, wide)
+
+    if watch is not None:
+        _watch(look, watch, lines, as_json)
+        return
+    picture = look.once()
+    click.echo(json.dumps(picture) if as_json else "\n".join(lines(picture)))
+    limits = Limits(
+        max_lag,
+        [state for state, no in (("free", no_free), ("quarantined", no_quarantined)) if no],
+        stalled_after if no_stalled else None,
+        min_members,
+    )
+    sys.exit(judge(picture, limits))
 
 
-async def _picture(url: str, app: str | None) -> Json:
-    from runnel import report
+class Look:
+    """Looks at Redis, over one connection."""
 
-    client = connect(url)
+    def __init__(
+        self, url: str, app: App | None, app_name: str | None, stalled_after_ms: int
+    ) -> None:
+        self.url = url
+        self._app = app
+        self._app_name = app.name if app else app_name
+        self._stalled_after_ms = stalled_after_ms
+        self._client = connect(url)
+
+    def once(self) -> Json:
+        """One picture; errors end the process."""
+        with told(self.url), runner() as loop:
+            try:
+                return loop.run(self.take())
+            finally:
+                loop.run(self.close())
+
+    async def take(self) -> Json:
+        """A picture. Raises ServerError, Mismatch, ConfigError, redis-py's errors or OSError."""
+        server = await check_server(self._client, self.url)
+        declared = report.Declared()
+        if self._app:
+            specs = [stream.spec for stream in self._app.streams.values()]
+            for spec in specs:
+                await check_agreement(Scripts(self._client), spec, self.url)
+            declared = report.Declared(
+                {spec.name: (spec.partition_count, spec.source) for spec in specs},
+                [(each.stream.name, each.name) for each in self._app.processors.values()],
+            )
+        elif self._app_name:
+            known = await report.apps(self._client)
+            if self._app_name not in known:
+                raise ConfigError(
+                    f"there is no app {self._app_name!r} at {shown(self.url)}; there is "
+                    f"{', '.join(known) or 'none'}"
+                )
+        return await report.inspect(
+            self._client, server, self._app_name, declared, self._stalled_after_ms
+        )
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+
+def _watch(look: Look, seconds: float, lines: Callable[[Json], list[str]], as_json: bool) -> None:
+    """Pictures until Ctrl-C, which is a good end. If Redis goes away it is waited for."""
+    last: list[str] = []
+    on_terminal = sys.stdout.isatty() and not as_json and os.environ.get("TERM") != "dumb"
+    with told(look.url), runner() as loop, ExitStack() as screens, suppress(KeyboardInterrupt):
+        screens.callback(lambda: loop.run(look.close()))
+        seen = loop.run(look.take())
+        draw = screens.enter_context(other_screen()) if on_terminal else None
+        while True:
+            if as_json:
+                click.echo(json.dumps(seen))
+            else:
+                last = lines(seen)
+                draw(last) if draw else click.echo("\n".join([*last, ""]))
+            time.sleep(seconds)
+            while (found := _again(look, loop, draw, last)) is None:
+                time.sleep(seconds)
+            seen = found
+    if on_terminal:
+        click.echo("\n".join(last))
+
+
+def _again(look: Look, loop: asyncio.Runner, draw: Draw | None, last: list[str]) -> Json | None:
+    """The next picture, or None after saying why there is none."""
     try:
-        return await report.inspect(client, await check_server(client, url), app)
-    finally:
-        await client.aclose()
+        return loop.run(look.take())
+    except (ServerError, RedisError, OSError) as error:
+        said = f"error: {verdict(error, look.url)[0]}"
+        draw([said, "", *last]) if draw else click.echo(said, err=True)
+        return None
 
 
-def judge(
-    picture: Json,
-    max_lag: int | None,
-    no_free: bool,
-    no_quarantined: bool,
-    min_members: int | None,
-) -> int:
-    """The exit code for the thresholds, with a reason for each one passed on stderr."""
+@dataclass(frozen=True)
+class Limits:
+    """What alerting allows: `states` that no partition may be in, `in_hand` in seconds."""
+
+    max_lag: int | None
+    states: Sequence[str]
+    in_hand: float | None
+    min_members: int | None
+
+
+def judge(picture: Json, limits: Limits) -> int:
+    """The exit code for the limits, with a reason for each one passed on stderr."""
     code = exits.OK
+
+    def passed(by: int, reason: str) -> None:
+        nonlocal code
+        code = max(code, by)
+        click.echo(reason, err=True)
+
     for processor in picture["processors"]:
-        name = f"{processor['app']}/{processor['name']}"
-        states = [row["state"] for row in processor["partitions"]]
+        name, rows = f"{processor['app']}/{processor['name']}", processor["partitions"]
         lag = processor["lag_events"]
-        if max_lag is not None and (lag is None or lag > max_lag):
-            code = max(code, exits.LAG)
+        if limits.max_lag is not None and (lag is None or lag > limits.max_lag):
             told = "unknown" if lag is None else lag
-            click.echo(f"{name}: lag is {told}, allowed {max_lag}", err=True)
-        for state, forbidden in (("free", no_free), ("quarantined", no_quarantined)):
-            if forbidden and state in states:
-                code = max(code, exits.NOT_PROCESSING)
-                click.echo(f"{name}: {states.count(state)} partitions are {state}", err=True)
+            passed(exits.LAG, f"{name}: lag is {told}, allowed {limits.max_lag}")
+        for state in limits.states:
+            count = sum(1 for row in rows if row["state"] == state)
+            if count:
+                passed(exits.NOT_PROCESSING, f"{name}: {count} partitions are {state}")
+        if limits.in_hand is not None:
+            count = sum(1 for row in rows if (row["in_hand_ms"] or 0) > limits.in_hand * 1000)
+            if count:
+                passed(exits.NOT_PROCESSING, f"{name}: {count} partitions are stalled")
         members = sum(
             1
             for each in picture["members"]
             if (each["app"], each["processor"]) == (processor["app"], processor["name"])
         )
-        if min_members is not None and members < min_members:
-            code = max(code, exits.NO_MEMBER)
-            click.echo(f"{name}: {members} live members, wanted {min_members}", err=True)
-    if min_members and not picture["processors"]:
-        code = exits.NO_MEMBER
-        click.echo("no processor is registered", err=True)
+        if limits.min_members is not None and members < limits.min_members:
+            passed(exits.NO_MEMBER, f"{name}: {members} live members, wanted {limits.min_members}")
+    if limits.min_members and not picture["processors"]:
+        passed(exits.NO_MEMBER, "no processor is registered")
     return code
-
-
-def _show(picture: Json, url: str) -> None:
-    server = picture["server"]
-    clock = time.strftime("%H:%M:%SZ", time.gmtime(picture["at_ms"] / 1000))
-    click.echo(f"{server['kind']} {server['version']} · {shown(url)} · {clock}")
-    _table(
-        "PROCESSOR STREAM PARTITIONS OWNED MEMBERS LAG LAG_MS STATE",
-        [
-            (
-                f"{each['app']}/{each['name']}",
-                each["stream"],
-                len(each["partitions"]),
-                sum(1 for row in each["partitions"] if row["owner"]),
-                sum(
-                    1
-                    for member in picture["members"]
-                    if (member["app"], member["processor"]) == (each["app"], each["name"])
-                ),
-                each["lag_events"],
-                each["lag_ms"],
-                each["state"],
-            )
-            for each in picture["processors"]
-        ],
-    )
-    for each in picture["processors"]:
-        click.echo(f"\n{each['app']}/{each['name']}")
-        _table(
-            "P STATE OWNER EPOCH SESSION_MS CHECKPOINT LAST LAG LAG_MS PROCESSED LOST NOTE",
-            [_partition_row(row) for row in each["partitions"]],
-        )
-    if picture["members"]:
-        click.echo()
-        _table(
-            "MEMBER PROCESSOR HOST:PID LANG VERSION PARTITIONS SEEN_MS",
-            [
-                (
-                    each["id"],
-                    f"{each['app']}/{each['processor']}",
-                    f"{each['host']}:{each['pid']}",
-                    each["lang"],
-                    each["version"],
-                    ",".join(map(str, each["partitions"])) or "-",
-                    each["seen_ms"],
-                )
-                for each in picture["members"]
-            ],
-        )
-    if picture["streams"]:
-        click.echo()
-        _table(
-            "STREAM PARTITIONS LENGTH",
-            [
-                (f"{each['app']}/{each['name']}", each["partition_count"], each["length"])
-                for each in picture["streams"]
-            ],
-        )
-
-
-def _partition_row(row: Json) -> tuple[Any, ...]:
-    error = row["error"]
-    note = f"{error['type']} at {error['event']}: {error['message'][:60]}" if error else ""
-    return (
-        row["id"],
-        row["state"],
-        row["owner"] or "-",
-        row["epoch"] or "-",
-        row["session_left_ms"] if row["owner"] else "-",
-        row["checkpoint"],
-        row["last"],
-        row["lag_events"],
-        row["lag_ms"],
-        row["processed"],
-        row["lost"],
-        note,
-    )
-
-
-def _table(heads: str, rows: list[tuple[Any, ...]]) -> None:
-    """Aligned columns: coloured on a terminal, plain when piped."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for head in heads.split():
-        table.add_column(head, no_wrap=True)
-    for row in rows:
-        table.add_row(*("?" if cell is None else str(cell) for cell in row))
-    width = None if sys.stdout.isatty() else 400
-    Console(width=width, highlight=False, markup=False).print(table)

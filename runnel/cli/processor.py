@@ -10,8 +10,10 @@ import click
 from runnel import admin
 from runnel.app import App
 from runnel.cli import exits
+from runnel.cli.running import run
 from runnel.cli.target import load_processor
 from runnel.connection import check_server, connect
+from runnel.preflight import check_operator, check_registration
 from runnel.processor import Processor
 from runnel.registry import announce_processor
 from runnel.scripts import Scripts
@@ -20,41 +22,46 @@ T = TypeVar("T")
 _URL = click.option("--redis-url", help="Where Redis is, instead of what the app says.")
 
 
-@click.group(epilog=exits.EPILOG)
+@click.group(epilog=exits.epilog("runnel processor pause example:printer"))
 def processor() -> None:
     """Administer a processor, such as example:printer. Safe while workers run."""
 
 
-def _with_scripts(app: App, url: str | None, work: Callable[[Scripts], Awaitable[T]]) -> T:
+def _with_scripts(app: App, url: str | None, work: Callable[[Scripts, str], Awaitable[T]]) -> T:
     address = url or app.settings.redis_url
 
     async def connected() -> T:
         client = connect(address)
         try:
             await check_server(client, address)
-            return await work(Scripts(client))
+            return await work(Scripts(client), address)
         finally:
             await client.aclose()
 
-    return exits.run(connected(), address)
+    return run(connected(), address)
 
 
-@processor.command(epilog=exits.EPILOG)
+@processor.command(epilog=exits.epilog("runnel processor add example:printer"))
 @click.argument("target")
 @_URL
 def add(target: str, redis_url: str | None) -> None:
     """Register a processor, so that events are kept for it before any worker runs."""
     app, found = load_processor(target)
 
-    async def work(scripts: Scripts) -> None:
+    async def work(scripts: Scripts, url: str) -> list[str]:
+        warnings = await check_registration(scripts, found, url)
         await admin.add(scripts, found)
         await announce_processor(scripts, found)
+        return warnings
 
-    _with_scripts(app, redis_url, work)
+    for warning in _with_scripts(app, redis_url, work):
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"{found.name} is registered on {found.stream.partition_count} partitions")
 
 
-@processor.command(epilog=exits.EPILOG)
+@processor.command(
+    epilog=exits.epilog("runnel processor reset example:printer --start 2026-11-24T03:00:00Z")
+)
 @click.argument("target")
 @click.option(
     "--start",
@@ -64,28 +71,38 @@ def add(target: str, redis_url: str | None) -> None:
 )
 @_URL
 def reset(target: str, start: str, redis_url: str | None) -> None:
-    """Set where a processor goes on. Running workers are fenced and read anew from there."""
-    app, found = load_processor(target)
+    """Set where a processor goes on. Running workers are fenced and read anew from there.
 
-    async def work(scripts: Scripts) -> list[str]:
-        return await admin.reset(scripts, found, admin.start_id(start))
+    Prints the new checkpoint of each partition: the event before the first to be processed.
+    """
+    app, found = load_processor(target)
+    first = admin.start_id(start)
+
+    async def work(scripts: Scripts, url: str) -> list[str]:
+        await check_operator(scripts, found, "reset", url)
+        return await admin.reset(scripts, found, first)
 
     checkpoints = _with_scripts(app, redis_url, work)
     for partition, checkpoint in enumerate(checkpoints):
         click.echo(f"{partition} {checkpoint}")
 
 
-@processor.command(epilog=exits.EPILOG)
+@processor.command(epilog=exits.epilog("runnel processor pause example:printer"))
 @click.argument("target")
 @_URL
 def pause(target: str, redis_url: str | None) -> None:
     """Stop a processor after the events in hand, until it is resumed."""
     app, found = load_processor(target)
-    changed = _with_scripts(app, redis_url, lambda scripts: admin.pause(scripts, found))
+
+    async def work(scripts: Scripts, url: str) -> int:
+        await check_operator(scripts, found, "pause", url)
+        return await admin.pause(scripts, found)
+
+    changed = _with_scripts(app, redis_url, work)
     click.echo(f"paused {changed} partitions of {found.name}")
 
 
-@processor.command(epilog=exits.EPILOG)
+@processor.command(epilog=exits.epilog("runnel processor resume example:printer --partition 3"))
 @click.argument("target")
 @click.option("--partition", type=int, help="Only this one.")
 @click.option("--skip", is_flag=True, help="Set the failed events aside, as dead letters.")
@@ -97,7 +114,12 @@ def resume(target: str, partition: int | None, skip: bool, redis_url: str | None
     if partition is not None and not 0 <= partition < count:
         exits.fail(f"--partition must be 0 to {count - 1}, not {partition}", exits.USAGE)
     numbers = list(range(count)) if partition is None else [partition]
-    _with_scripts(app, redis_url, lambda scripts: _resume(scripts, found, numbers, skip))
+
+    async def work(scripts: Scripts, url: str) -> None:
+        await check_operator(scripts, found, "skip" if skip else "resume", url)
+        await _resume(scripts, found, numbers, skip)
+
+    _with_scripts(app, redis_url, work)
 
 
 async def _resume(scripts: Scripts, found: Processor, numbers: list[int], skip: bool) -> None:
@@ -110,7 +132,7 @@ async def _resume(scripts: Scripts, found: Processor, numbers: list[int], skip: 
     click.echo(f"resumed {changed} partitions of {found.name}")
 
 
-@processor.command(epilog=exits.EPILOG)
+@processor.command(epilog=exits.epilog("runnel processor remove example:printer"))
 @click.argument("target")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_URL
@@ -118,6 +140,16 @@ def remove(target: str, yes: bool, redis_url: str | None) -> None:
     """Forget a processor: its position, its consumer groups, its hold on retention."""
     app, found = load_processor(target)
     if not yes:
-        click.confirm(f"Forget the position of {found.name} on every partition?", abort=True)
-    _with_scripts(app, redis_url, lambda scripts: admin.remove(scripts, found))
-    click.echo(f"{found.name} is removed")
+        click.confirm(
+            f"Forget the position of {found.name} on every partition?", abort=True, err=True
+        )
+
+    async def work(scripts: Scripts, url: str) -> int:
+        await check_operator(scripts, found, "remove", url)
+        return await admin.remove(scripts, found)
+
+    removed = _with_scripts(app, redis_url, work)
+    if removed:
+        click.echo(f"removed {found.name} from {removed} partitions")
+    else:
+        click.echo(f"{found.name} was not registered")

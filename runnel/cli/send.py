@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import gzip
+import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from runnel.cli import exits
+from runnel.cli.lines import CutOff, Line, blocks, open_lines
+from runnel.cli.running import run, runner, told
 from runnel.cli.target import load_stream
-from runnel.errors import Full, RecordError, RunnelError
-from runnel.producer import Stream
+from runnel.connection import check_server, connect
+from runnel.errors import Mismatch, RecordError, RecordTooLarge, RunnelError
+from runnel.preflight import check_sender
+from runnel.producer import BATCH, Stream
+from runnel.scripts import Scripts
 
-#: Lines sent together.
-CHUNK = 1000
+_URL = click.option("--redis-url", help="Where Redis is, instead of what the app says.")
+#: Seconds without progress until a word is said about it.
+_PATIENCE = 3.0
 
 
-@click.command(epilog=exits.EPILOG)
+@click.command(epilog=exits.epilog('runnel send example:orders \'{"order_id": 1, "amount": 99}\''))
 @click.argument("target")
 @click.argument("record")
-@click.option("--redis-url", help="Where Redis is, instead of what the app says.")
+@_URL
 @click.option("--json", "as_json", is_flag=True, help="Print an object instead of PARTITION ID.")
 def send(target: str, record: str, redis_url: str | None, as_json: bool) -> None:
     """Send one RECORD, given as JSON, to a stream; prints its partition and id."""
     stream = _stream(target, redis_url)
-    parsed = _parse(stream, record)
+    url = stream.app.settings.redis_url
 
     async def work() -> None:
+        parsed = stream.spec.codec.record_type.from_json(record)
+        await _look_ahead(stream)
         try:
             (sent,) = await stream.send(parsed)
         finally:
@@ -40,71 +49,176 @@ def send(target: str, record: str, redis_url: str | None, as_json: bool) -> None
         else:
             click.echo(f"{sent.partition} {sent.id}")
 
-    exits.run(work(), stream.app.settings.redis_url)
+    run(work(), url)
 
 
-@click.command(epilog=exits.EPILOG)
+@click.command(
+    epilog=exits.epilog(
+        "runnel sendmany example:orders orders.jsonl.gz",
+        "tail -f orders.jsonl | runnel sendmany example:orders -",
+    )
+)
 @click.argument("target")
 @click.argument("file")
-@click.option("--redis-url", help="Where Redis is, instead of what the app says.")
+@_URL
 @click.option("--strict", is_flag=True, help="Check every line first; send none if one is bad.")
 @click.option("--no-wait", is_flag=True, help="Fail when a partition is full instead of waiting.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as an object.")
 def sendmany(
     target: str, file: str, redis_url: str | None, strict: bool, no_wait: bool, as_json: bool
 ) -> None:
-    """Send the JSON lines of FILE (plain or .gz; - is stdin) to a stream.
+    """Send the JSON lines of FILE (plain or compressed by gzip; - is stdin) to a stream.
 
     Bad lines are reported with their number and the reason, the good ones are sent, and the exit
     code is 5. A full partition is waited for. When it was cut off, running it again sends the
     lines again: it does not know which ones had arrived.
     """
     stream = _stream(target, redis_url)
-    lines = _lines(file)
-    bad = 0
-    if strict:
-        kept = list(lines)
-        bad = sum(1 for number, line in kept if _parsed(stream, number, line) is None)
-        if bad:
-            exits.fail(f"{bad} bad lines; none of {len(kept)} was sent", exits.REJECTED)
-        lines = iter(kept)
-    sent = rejected = 0
-    started = time.monotonic()
+    sending = Sending(stream, not no_wait)
+    url = stream.app.settings.redis_url
+    try:
+        # Lines are read between runs of the loop, so that Ctrl-C ends a read that waits for more.
+        with told(url), open_lines(file) as source, runner() as loop:
+            lists: Iterable[list[Line]] = blocks(source, file)
+            if strict:
+                lists = _checked(sending, lists)
+            loop.run(_look_ahead(stream))
+            sending.begun = True
+            try:
+                for lines in lists:
+                    loop.run(sending.send(lines))
+            finally:
+                loop.run(stream.app.close())
+    except CutOff as error:
+        sending.summary(as_json)
+        exits.fail(f"{error}; the good lines before that were sent", exits.REJECTED)
+    except SystemExit:
+        if sending.begun:
+            sending.summary(as_json)
+        raise
+    sending.summary(as_json)
+    sys.exit(exits.REJECTED if sending.rejected else exits.OK)
 
-    async def work() -> None:
-        nonlocal sent, rejected
-        chunk: list[Any] = []
 
-        async def flush() -> None:
-            nonlocal sent
-            if chunk:
-                sent += len(await stream.send(*chunk, wait=not no_wait))
-                chunk.clear()
-                _progress(sent, started)
+class Sending:
+    """One run of `sendmany`: what it has sent so far."""
 
+    def __init__(self, stream: Stream[Any], wait: bool) -> None:
+        self.stream = stream
+        self.wait = wait
+        self.sent = 0
+        self.rejected = 0
+        self.begun = False
+        #: Whether a call is under way whose outcome is not known.
+        self._unsure = False
+        self._started = time.monotonic()
+        self._warned = False
+
+    async def send(self, lines: list[Line]) -> None:
+        """Send the good ones of these, and report the others."""
+        by_partition: dict[int, list[Any]] = defaultdict(list)
+        for number, line in lines:
+            record = self.parsed(number, line)
+            if record is not None:
+                by_partition[self.stream.spec.partition(record)].append(record)
+        work = asyncio.gather(
+            *(self._send_to_one(each) for each in by_partition.values()), return_exceptions=True
+        )
+        if self.wait and not self._warned:
+            await asyncio.wait([work], timeout=_PATIENCE)
+            if not work.done():
+                self._warned = True
+                click.echo(
+                    f"no progress for {_PATIENCE:.0f} s: is a partition full, and do workers run? "
+                    "`runnel inspect` shows it",
+                    err=True,
+                )
+        for outcome in await work:
+            if isinstance(outcome, BaseException):
+                self._unsure = not isinstance(outcome, Mismatch)
+                raise outcome
+        self._unsure = False
+        self._show_progress()
+
+    async def _send_to_one(self, records: list[Any]) -> None:
+        """In pieces that arrive whole or not at all, so that the count is right."""
+        size = max(1, min(BATCH, self.stream.spec.partition_size // 2))
+        for at in range(0, len(records), size):
+            piece = records[at : at + size]
+            self._unsure = True
+            await self.stream.send(*piece, wait=self.wait)
+            self.sent += len(piece)
+
+    def parsed(self, number: int, line: bytes) -> Any:
+        """The record of a line that can be sent, or None after saying why not."""
+        spec, most = self.stream.spec, self.stream.app.settings.max_record_bytes
         try:
-            for number, line in lines:
-                record = _parsed(stream, number, line)
-                if record is None:
-                    rejected += 1
-                    continue
-                chunk.append(record)
-                if len(chunk) == CHUNK:
-                    await flush()
-            await flush()
-        except Full as error:
-            exits.fail(f"{error}; {sent} were sent, and perhaps part of the next", exits.REJECTED)
-        finally:
-            await stream.app.close()
+            record = spec.codec.record_type.from_json(line)
+            spec.partition(record)
+            size = sum(map(len, spec.encode(record)))
+            if size > most:
+                raise RecordTooLarge(
+                    f"the record takes {size} bytes, the setting max_record_bytes allows {most}"
+                )
+        except RunnelError as error:
+            self.rejected += 1
+            click.echo(f"line {number}: {_reason(number, line, error)}", err=True)
+            return None
+        return record
 
-    exits.run(work(), stream.app.settings.redis_url)
-    seconds = time.monotonic() - started
-    if as_json:
-        click.echo(json.dumps({"sent": sent, "rejected": rejected, "seconds": round(seconds, 3)}))
-    else:
-        click.echo(f"sent {sent}, rejected {rejected}, {sent / seconds:.0f} a second")
-    if rejected:
-        sys.exit(exits.REJECTED)
+    def summary(self, as_json: bool) -> None:
+        """Say how many were sent: at least that many, if a call was cut off."""
+        seconds = time.monotonic() - self._started
+        if sys.stderr.isatty():
+            click.echo(err=True)
+        if as_json:
+            counts = {"sent": self.sent, "rejected": self.rejected, "seconds": round(seconds, 3)}
+            click.echo(json.dumps(counts))
+        else:
+            about = "at least " if self._unsure else ""
+            rate = self.sent / max(seconds, 0.001)
+            click.echo(f"sent {about}{self.sent}, rejected {self.rejected}, {rate:.0f} a second")
+
+    def _show_progress(self) -> None:
+        if sys.stderr.isatty():
+            rate = self.sent / max(time.monotonic() - self._started, 0.001)
+            click.echo(f"\rsent {self.sent} · {rate:.0f} a second", err=True, nl=False)
+
+
+def _checked(sending: Sending, lists: Iterable[list[Line]]) -> list[list[Line]]:
+    """All lines, if every one of them is good."""
+    kept: list[list[Line]] = []
+    try:
+        kept.extend(lists)
+    except CutOff as error:
+        exits.fail(f"{error}; nothing was sent", exits.REJECTED)
+    total = sum(map(len, kept))
+    bad = sum(1 for lines in kept for line in lines if sending.parsed(*line) is None)
+    if bad:
+        exits.fail(f"bad lines: {bad}; none of {total} was sent", exits.REJECTED)
+    return kept
+
+
+def _reason(number: int, line: bytes, error: RunnelError) -> str:
+    """What is wrong with a line; first what its parser would not think of."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as broken:
+        return f"not UTF-8: byte {line[broken.start]:#04x} at place {broken.start + 1}"
+    if number == 1 and line.lstrip().startswith(b"[") and isinstance(error, RecordError):
+        return f"{error} (a line must be one object; `jq -c '.[]'` makes lines of an array)"
+    return str(error)
+
+
+async def _look_ahead(stream: Stream[Any]) -> None:
+    """Find out at once if Redis is not there, or does not let its user send."""
+    url = stream.app.settings.redis_url
+    client = connect(url)
+    try:
+        await check_server(client, url)
+        await check_sender(Scripts(client), stream.spec, url)
+    finally:
+        await client.aclose()
 
 
 def _stream(target: str, redis_url: str | None) -> Stream[Any]:
@@ -112,44 +226,3 @@ def _stream(target: str, redis_url: str | None) -> Stream[Any]:
     if redis_url:
         stream.app.configure(redis_url=redis_url)
     return stream
-
-
-def _parse(stream: Stream[Any], text: str) -> Any:
-    try:
-        return stream.spec.codec.record_type.from_json(text)
-    except RecordError as error:
-        exits.fail(f"{error}. Nothing was sent.", exits.REJECTED)
-
-
-def _parsed(stream: Stream[Any], number: int, line: bytes) -> Any:
-    """The record of a line that can be sent, or None after saying why not."""
-    try:
-        record = stream.spec.codec.record_type.from_json(line)
-        stream.spec.partition(record)
-        stream.spec.encode(record)
-    except RunnelError as error:
-        click.echo(f"line {number}: {error}", err=True)
-        return None
-    return record
-
-
-def _lines(file: str) -> Iterator[tuple[int, bytes]]:
-    try:
-        source: Any
-        if file == "-":
-            source = sys.stdin.buffer
-        elif file.endswith(".gz"):
-            source = gzip.open(file)  # noqa: SIM115 - closed with the process
-        else:
-            source = open(file, "rb")  # noqa: SIM115
-        for number, line in enumerate(source, 1):
-            if line.strip():
-                yield number, line
-    except OSError as error:
-        exits.fail(f"cannot read {file}: {error.strerror or error}", exits.USAGE)
-
-
-def _progress(sent: int, started: float) -> None:
-    if sys.stderr.isatty():
-        rate = sent / max(time.monotonic() - started, 0.001)
-        click.echo(f"\rsent {sent} · {rate:.0f} a second", err=True, nl=False)

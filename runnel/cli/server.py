@@ -10,7 +10,7 @@ from runnel.cli import exits
 from runnel.errors import RunnelError
 
 
-@click.command(epilog=exits.EPILOG)
+@click.command(epilog=exits.epilog("runnel server --redis-url redis://127.0.0.1:6380"))
 @click.option(
     "--redis-url", default="redis://127.0.0.1:6379", show_default=True, help="Where to listen."
 )

@@ -6,17 +6,19 @@ import click
 
 from runnel import admin
 from runnel.cli import exits
+from runnel.cli.running import run
 from runnel.cli.target import load_stream
-from runnel.connection import check_server, connect
+from runnel.connection import check_server, connect, shown
+from runnel.preflight import check_deletion
 from runnel.scripts import Scripts
 
 
-@click.group(epilog=exits.EPILOG)
+@click.group(epilog=exits.epilog("runnel stream delete example:orders"))
 def stream() -> None:
     """Administer a stream, such as example:orders."""
 
 
-@stream.command(epilog=exits.EPILOG)
+@stream.command(epilog=exits.epilog("runnel stream delete example:orders"))
 @click.argument("target")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--redis-url", help="Where Redis is, instead of what the app says.")
@@ -25,15 +27,18 @@ def delete(target: str, yes: bool, redis_url: str | None) -> None:
     found = load_stream(target)
     url = redis_url or found.app.settings.redis_url
     if not yes:
-        click.confirm(f"Delete all events of stream {found.name} at {url}?", abort=True)
+        question = f"Delete all events of stream {found.name} at {shown(url)}?"
+        click.confirm(question, abort=True, err=True)
 
     async def work() -> int:
         client = connect(url)
         try:
             await check_server(client, url)
-            return await admin.delete_stream(Scripts(client), found.spec)
+            scripts = Scripts(client)
+            await check_deletion(scripts, found.spec, url)
+            return await admin.delete_stream(scripts, found.spec)
         finally:
             await client.aclose()
 
-    deleted = exits.run(work(), url)
+    deleted = run(work(), url)
     click.echo(f"deleted {found.name}: {deleted} events")

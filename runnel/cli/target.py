@@ -6,7 +6,10 @@ import difflib
 import importlib
 import sys
 import traceback
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
 import click
 
@@ -17,58 +20,113 @@ from runnel.processor import Processor
 from runnel.producer import Stream
 
 
-def load(target: str) -> tuple[Any, str]:
-    """The object and its attribute name. Exits with code 2 and a hint if there is none."""
-    module_name, colon, attribute = target.partition(":")
-    if not colon or not module_name or not attribute:
-        exits.fail(f"{target!r} must have the form module:attribute, such as example:app", 2)
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module_name.startswith(error.name):
-            exits.fail(f"there is no module {error.name!r} here or on sys.path", exits.USAGE)
-        exits.fail(f"importing {module_name}: {error}", exits.USAGE)
-    except ConfigError as error:
-        exits.fail(f"importing {module_name}: {error}", exits.USAGE)
-    except Exception:
-        click.echo(traceback.format_exc(), err=True)
-        exits.fail(f"importing {module_name} failed, see above", exits.USAGE)
-    found: Any = module
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            near = difflib.get_close_matches(name, dir(found), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            exits.fail(f"{module_name} has no attribute {name!r}{hint}", exits.USAGE)
-        found = getattr(found, name)
-    return found, attribute.rpartition(".")[2]
-
-
 def load_app(target: str) -> App:
-    """An app."""
-    found, _ = load(target)
+    """An app, or the app of a stream. Exits with code 2 and a hint if the target is neither."""
+    module, attribute = load_module(target)
+    found = find(module, attribute)
+    if isinstance(found, Stream):
+        found = found.app
     if isinstance(found, App):
         return found
-    if isinstance(found, Stream) and isinstance(found.app, App):
-        return found.app
-    exits.fail(f"{target} is a {type(found).__name__}, not an App", exits.USAGE)
+    refuse(target, found, "an App", module, lambda each: isinstance(each, App))
 
 
 def load_stream(target: str) -> Stream[Any]:
-    """A stream."""
-    found, _ = load(target)
+    """A stream. Exits with code 2 and a hint if the target is none."""
+    module, attribute = load_module(target)
+    found = find(module, attribute)
     if isinstance(found, Stream):
         return found
-    exits.fail(f"{target} is a {type(found).__name__}, not a stream of an App", exits.USAGE)
+    refuse(target, found, "a stream", module, lambda each: isinstance(each, Stream))
 
 
 def load_processor(target: str) -> tuple[App, Processor]:
-    """A processor and its app, from the function that it was declared on."""
-    found, attribute = load(target)
-    module = importlib.import_module(target.partition(":")[0])
-    for app in (each for each in vars(module).values() if isinstance(each, App)):
-        for processor in app.processors.values():
-            if processor.function is found or processor.name == attribute:
-                return app, processor
-    exits.fail(f"{target} is not a processor of an App in that module", exits.USAGE)
+    """A processor and its app, by the function that it was declared on or by its own name.
+
+    Exits with code 2 and a hint if the target is none.
+    """
+    module, attribute = load_module(target)
+    known = [(app, each) for app in apps_in(module) for each in app.processors.values()]
+    function = getattr(module, attribute, None)
+    for app, processor in known:
+        if processor.name == attribute or (function and processor.function is function):
+            return app, processor
+    names = ", ".join(f"{module.__name__}:{each.name}" for _, each in known) or "none"
+    if hasattr(module, attribute):
+        kind = describe(function)
+        exits.fail(f"{target} is {kind}, not a processor; there is {names}", exits.USAGE)
+    exits.fail(f"there is no processor {target}; there is {names}", exits.USAGE)
+
+
+def target_of(module: ModuleType, processor: Processor) -> str:
+    """What the command line calls a processor that is declared or used in a module."""
+    return f"{module.__name__}:{processor.name}"
+
+
+def apps_in(module: ModuleType) -> list[App]:
+    """Every app that a module has by itself or through a stream, once."""
+    values = [each.app if isinstance(each, Stream) else each for each in vars(module).values()]
+    return list({id(each): each for each in values if isinstance(each, App)}.values())
+
+
+def load_module(target: str) -> tuple[ModuleType, str]:
+    """The module that a target names, imported, and the attribute in it.
+
+    Exits with code 2 and a hint if that cannot be.
+    """
+    name, colon, attribute = target.partition(":")
+    if not colon or not name or not attribute:
+        exits.fail(f"{target!r} must have the form module:attribute, such as example:app", 2)
+    if name.endswith(".py") or "/" in name:
+        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
+        exits.fail(f"{name} must be named as a module: write {dotted}:{attribute}", exits.USAGE)
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name), attribute
+    except ModuleNotFoundError as error:
+        if error.name is not None and name.startswith(error.name):
+            here = [each.stem for each in Path().glob("*.py")]
+            exits.fail(f"there is no module {error.name!r} here{near(name, here)}", exits.USAGE)
+        exits.fail(f"importing {name}: {error}", exits.USAGE)
+    except ConfigError as error:
+        exits.fail(f"importing {name}: {error}", exits.USAGE)
+    except Exception:
+        click.echo(traceback.format_exc(), err=True)
+        exits.fail(f"importing {name} failed, see above", exits.USAGE)
+
+
+def find(module: ModuleType, attribute: str) -> Any:
+    """The attribute, dots included. Exits with code 2 and a hint if there is none."""
+    found: Any = module
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            hint = near(name, dir(found))
+            exits.fail(f"{module.__name__} has no attribute {name!r}{hint}", exits.USAGE)
+        found = getattr(found, name)
+    return found
+
+
+def refuse(
+    target: str, found: Any, wanted: str, module: ModuleType, fits: Callable[[Any], bool]
+) -> NoReturn:
+    """Say what the target is, and what would have been right."""
+    right = [f"{module.__name__}:{name}" for name, each in vars(module).items() if fits(each)]
+    hint = f"; there is {', '.join(right)}" if right else ""
+    exits.fail(f"{target} is {describe(found)}, not {wanted}{hint}", exits.USAGE)
+
+
+def describe(found: Any) -> str:
+    """What something is, in words."""
+    if isinstance(found, App):
+        return "an App"
+    if isinstance(found, Stream):
+        return "a stream"
+    name = type(found).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def near(name: str, names: list[str]) -> str:
+    """A hint at the closest of the names, or nothing."""
+    found = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {found[0]!r}?" if found else ""

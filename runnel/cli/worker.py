@@ -10,14 +10,19 @@ import click
 
 from runnel.app import App
 from runnel.cli import exits, logs
+from runnel.cli.running import run
 from runnel.cli.target import load_app
 from runnel.connection import ServerInfo, shown
 from runnel.scripts import version
 
 
-@click.command(epilog=exits.EPILOG)
+@click.command(
+    epilog=exits.epilog(
+        "runnel worker example:app", "runnel worker example:app --embedded --log-level debug"
+    )
+)
 @click.argument("target")
-@click.option("--processors", help="Only these, separated by commas.")
+@click.option("--processors", metavar="A,B", help="Only these, separated by commas.")
 @click.option("--redis-url", help="Where Redis is, instead of what the app says.")
 @click.option("--embedded", is_flag=True, help="Start a server at the URL if none listens there.")
 @click.option("--burst", is_flag=True, help="Exit when all that is there at the start is done.")
@@ -58,7 +63,7 @@ def worker(
         from runnel.embedded import start
 
         start(url)
-    exits.run(_work(app, names, name, burst), url)
+    run(_work(app, names, name, burst), url)
 
 
 async def _work(app: App, names: list[str], name: str | None, burst: bool) -> None:

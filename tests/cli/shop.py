@@ -7,6 +7,7 @@ from datetime import datetime
 from runnel import App, Events, Record
 
 app = App("shop")
+bare = App("bare", max_record_bytes=1000)
 
 
 class Order(Record):
@@ -15,7 +16,16 @@ class Order(Record):
     amount: int
 
 
+class Named(Record):
+    name: str | None
+
+
 orders = app.stream("orders", record=Order, partition_by="order_id", partition_count=4)
+named = app.stream("named", record=Named, partition_by="name", partition_count=1)
+small = bare.stream("small", record=Named, partition_by="name", partition_count=1)
+tight = app.stream(
+    "tight", record=Order, partition_by="order_id", partition_count=1, partition_size=10
+)
 other = 5
 
 
@@ -23,3 +33,9 @@ other = 5
 async def printer(events: Events[Order]) -> None:
     async for order in events.records():
         print(order.amount, flush=True)
+
+
+@app.processor(tight)
+async def tightly(events: Events[Order]) -> None:
+    async for _ in events.records():
+        pass

@@ -1,169 +1,419 @@
-"""The command line as a stranger meets it."""
+"""The command line as a stranger meets it: wrong words, wrong servers, wrong rights."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
+from redis import Redis as SyncRedis
 
-ROOT = Path(__file__).parent.parent.parent
-GOOD = '{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}'
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from runnel import __all__ as public
+from runnel.cli import COMMANDS, main
+from tests.cli.conftest import GOOD, ROOT, Run
+from tests.servers import Server
+
+ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
+
+#: One of each kind of command that talks to Redis.
+TALKERS = [
+    ["send", ORDERS, GOOD],
+    ["send", ORDERS, GOOD, "--json"],
+    ["sendmany", ORDERS, "-"],
+    ["sendmany", ORDERS, "-", "--json"],
+    ["worker", APP],
+    ["inspect", APP],
+    ["inspect", APP, "--json"],
+    ["inspect", APP, "--watch"],
+    ["processor", "add", PRINTER],
+    ["processor", "reset", PRINTER, "--start", "0"],
+    ["processor", "pause", PRINTER],
+    ["processor", "resume", PRINTER],
+    ["processor", "remove", PRINTER, "--yes"],
+    ["stream", "delete", ORDERS, "--yes"],
+]
+WRITERS = [each for each in TALKERS if each[0] != "inspect"]
 
 
-@pytest.fixture
-def run(redis: Redis, redis_url: str) -> Run:
-    """Runs a command to its end."""
-
-    def command(*arguments: str, url: str = redis_url, stdin: str = "") -> Run:
-        return subprocess.run(  # type: ignore[return-value]
-            [sys.executable, "-m", "runnel", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "RUNNEL_REDIS_URL": url, "COLUMNS": "100"},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-
-    return command  # type: ignore[return-value]
-
-
-def test_send_prints_partition_and_id_and_a_burst_processes_it(run: Run) -> None:
-    sent = run("send", "tests.cli.shop:orders", GOOD)
-    assert sent.returncode == 0, sent.stderr
-    partition, id_ = sent.stdout.split()
-    assert partition.isdigit()
-    assert "-" in id_
-    as_json = run("send", "tests.cli.shop:orders", GOOD, "--json")
-    assert json.loads(as_json.stdout)["partition"] == int(partition)
-    worker = run("worker", "tests.cli.shop:app", "--burst")
-    assert (worker.returncode, worker.stdout) == (0, "99\n99\n"), worker.stderr
-    assert "app shop" in worker.stderr
+def one_sentence(said: str) -> str:
+    """What stderr says, if it is one line, an error, and no traceback."""
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["send", "tests.cli.shop:orders", "{"], 5, "Invalid JSON"),
-        (["send", "tests.cli.shop:orders", GOOD.replace("1,", '"x",')], 5, "Order.order_id"),
-        (["send", "tests.cli.shop:orders", "{}"], 5, "Order.amount: missing"),
-        (["send", "tests.cli.shop:order", GOOD], 2, "did you mean"),
-        (["send", "tests.cli.shop:other", GOOD], 2, "not a stream"),
-        (["send", "tests.cli.nowhere:orders", GOOD], 2, "no module"),
+        (["send", ORDERS, "{"], 5, "Invalid JSON"),
+        (["send", ORDERS, ""], 5, "Invalid JSON"),
+        (["send", ORDERS, "[]"], 5, "expected an object"),
+        (["send", ORDERS, GOOD.replace("1,", '"x",')], 5, "Order.order_id"),
+        (["send", ORDERS, GOOD.replace("2026", "soon")], 5, "Order.created_at"),
+        (["send", ORDERS, "{}"], 5, "Order.amount: missing"),
+        (["send", "tests.cli.shop:named", '{"name": null}'], 5, "None cannot be a partition key"),
+        (["send", "tests.cli.shop:small", '{"name": "' + "x" * 2000 + '"}'], 5, "max_record_bytes"),
+        (["send", "tests.cli.shop:order", GOOD], 2, "did you mean 'orders'?"),
+        (["send", "tests.cli.shop:other", GOOD], 2, "is an int, not a stream; there is"),
+        (["send", APP, GOOD], 2, "is an App, not a stream; there is tests.cli.shop:orders"),
+        (["send", PRINTER, GOOD], 2, "is a function, not a stream"),
+        (["send", "tests.cli.shp:orders", GOOD], 2, "there is no module 'tests.cli.shp'"),
+        (["send", "exemple:orders", GOOD], 2, "there is no module 'exemple' here"),
+        (["send", "example.py:orders", GOOD], 2, "write example:orders"),
+        (["send", "examples/example.py:orders", GOOD], 2, "write examples.example:orders"),
+        (["send", "exam ple:or{ders}", GOOD], 2, "there is no module 'exam ple'"),
         (["send", "orders", GOOD], 2, "module:attribute"),
-        (["sendmany", "tests.cli.shop:orders", "absent.jsonl"], 2, "cannot read"),
-        (["worker", "tests.cli.shop:app", "--processors", "prinr"], 2, "it has printer"),
-        (["worker", "tests.cli.shop:app", "--name", "a b"], 2, "name 'a b' is not usable"),
-        (["worker", "tests.cli.shop:app", "--redis-url", "reds://h"], 2, "did you mean redis://"),
-        (["inspect"], 2, "--redis-url"),
-        (["processor", "reset", "tests.cli.shop:printer", "--start", "soon"], 2, "none of"),
-        (["processor", "reset", "tests.cli.shop:printer", "--start", "0"], 1, "UNREGISTERED"),
+        (["send", ":orders", GOOD], 2, "module:attribute"),
+        (["send", "tests.cli.shop:", GOOD], 2, "module:attribute"),
+        (["send", "tests.cli.braces:orders", GOOD], 2, "stream name 'or{ders}' is not usable"),
+        (["worker", "tests.cli.spaces:app"], 2, "app name 'my shop' is not usable"),
+        (["sendmany", ORDERS, "absent.jsonl"], 2, "cannot read absent.jsonl: No such file"),
+        (["sendmany", ORDERS, "tests"], 2, "cannot read tests: Is a directory"),
+        (["worker", APP, "--processors", "prinr"], 2, "it has printer"),
+        (["worker", APP, "--name", "a b"], 2, "name 'a b' is not usable"),
+        (["worker", "tests.cli.shop:other"], 2, "is an int, not an App; there is tests.cli.shop:"),
+        (["worker", "tests.cli.shop:bare"], 2, "declares no processors"),
+        (["worker", APP, "--redis-url", "reds://h"], 2, "did you mean redis://"),
+        (["inspect", "--redis-url", "localhost:6379"], 2, "write redis://localhost:6379"),
+        (["inspect", "--redis-url", "redis://h:x"], 2, "has a port"),
+        (["inspect", "--app", "shoop"], 2, "there is no app 'shoop'"),
+        (["processor", "reset", PRINTER, "--start", "soon"], 2, "none of"),
+        (["processor", "reset", PRINTER, "--start", "0"], 1, "is not registered"),
+        (["processor", "pause", PRINTER], 1, "runnel processor add"),
+        (["processor", "resume", PRINTER, "--skip"], 1, "is not registered"),
+        (["processor", "resume", PRINTER, "--partition", "4"], 2, "0 to 3, not 4"),
+        (["processor", "pause", APP], 2, "is an App, not a processor; there is tests.cli.shop:pr"),
+        (["processor", "pause", "tests.cli.shop:print"], 2, "there is no processor"),
     ],
 )
 def test_bad_input_is_one_sentence_and_its_exit_code(
     run: Run, arguments: list[str], code: int, says: str
 ) -> None:
     done = run(*arguments)
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == code, done.stderr
+    assert says in one_sentence(done.stderr)
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["wrker"], "No such command 'wrker'; did you mean 'worker'?"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["send"], "Missing argument 'TARGET'"),
+        (["send", ORDERS], "Missing argument 'RECORD'"),
+        (["inspect", APP, "--app", "shop"], "give a TARGET or --app, not both"),
+        (["inspect", APP, "--watch", "0"], "--watch"),
+        (["inspect", APP, "--max-lag", "x"], "not a valid integer"),
+        (["processor", "reset", PRINTER], "Missing option '--start'"),
+        (["processor", "nonsense"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_told_with_the_way_to_the_help(
+    run: Run, arguments: list[str], says: str
+) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert says in done.stderr
+    assert "--help" in done.stderr
+    assert done.stdout == ""
+
+
+def test_inspect_without_any_address_asks_for_one(run: Run) -> None:
+    done = run("inspect", url="")
+    assert (done.code, done.stdout) == (2, "")
+    assert "give a TARGET such as example:app, or --redis-url" in done.stderr
+
+
+def test_an_app_whose_import_fails_shows_where(spawn: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import runnel\nraise RuntimeError('no config here')\n")
+    done = spawn("worker", "broken:app", cwd=tmp_path)
+    assert done.code == 2
+    assert 'broken.py", line 2' in done.stderr
+    assert done.stderr.endswith("error: importing broken failed, see above\n")
+
+
+@pytest.mark.parametrize("arguments", TALKERS, ids=" ".join)
+def test_no_redis_is_exit_3_and_says_what_to_do(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments, url="redis://:secret@127.0.0.1:1", stdin=GOOD)
+    assert done.code == 3
+    said = one_sentence(done.stderr)
+    assert "No Redis at redis://***@127.0.0.1:1" in said
+    assert "runnel server" in said
+    assert "secret" not in said
+    assert done.stdout == ""
+
+
+Answer = Callable[[bytes], bytes | None]
+OLD = b"redis_version:6.2.14\r\nredis_mode:standalone\r\nrole:master\r\n"
+REPLICA = (
+    b"redis_version:7.0.15\r\nredis_mode:standalone\r\nrole:slave\r\n"
+    b"master_host:10.0.0.1\r\nmaster_port:6379\r\n"
+)
+
+
+@pytest.fixture
+def impostor() -> Iterator[Callable[[Answer], str]]:
+    """Something that listens like a server and answers every request with the same."""
+    listeners: list[socket.socket] = []
+
+    def start(answer: Answer) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client:
+                    while request := client.recv(65536):
+                        said = answer(request)
+                        if said is None:
+                            break
+                        client.sendall(said)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda _: b"$%d\r\n%s\r\n" % (len(OLD), OLD), "redis 6.2.14, which is too old"),
+        (lambda _: b"$%d\r\n%s\r\n" % (len(REPLICA), REPLICA), "primary's URL (10.0.0.1:6379)"),
+        (lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no Redis, so check the port"),
+        (lambda _: None, "No Redis at"),
+        (lambda _: b"-ERR max number of clients reached\r\n", "no connection left"),
+        (lambda _: b"-NOAUTH Authentication required.\r\n", "wants a login"),
+    ],
+    ids=["old", "replica", "http", "closes", "crowded", "login"],
+)
+@pytest.mark.parametrize("arguments", [TALKERS[0], TALKERS[3], TALKERS[4], TALKERS[6], TALKERS[8]])
+def test_what_cannot_be_used_is_exit_3_and_one_sentence(
+    run: Run,
+    impostor: Callable[[Answer], str],
+    arguments: list[str],
+    answer: Answer,
+    says: str,
+) -> None:
+    done = run(*arguments, url=impostor(answer), stdin=GOOD)
+    assert done.code == 3, done.stderr
+    assert says in one_sentence(done.stderr)
+    assert done.stdout == ""
+
+
+@pytest.fixture
+def admin(redis_url: str) -> Iterator[SyncRedis]:
+    """The server's owner, between commands."""
+    with SyncRedis.from_url(redis_url) as client:
+        yield client
+
+
+def test_a_wrong_password_is_told(run: Run, redis_url: str) -> None:
+    url = redis_url.replace("redis://", "redis://nobody:wrong@")
+    done = run("send", ORDERS, GOOD, url=url)
+    assert done.code == 3
+    assert "refuses the login: check user and password" in one_sentence(done.stderr)
+    assert "wrong" not in done.stderr.replace("WRONGPASS", "")
+
+
+@pytest.mark.parametrize("arguments", WRITERS, ids=" ".join)
+def test_a_user_without_rights_is_told_which_and_nothing_is_written(
+    run: Run, admin: SyncRedis, redis_url: str, arguments: list[str]
+) -> None:
+    admin.execute_command("ACL", "SETUSER", "clerk", "on", ">pw", "+@all", "~other:*")  # type: ignore[no-untyped-call]
+    try:
+        url = redis_url.replace("redis://", "redis://clerk:pw@")
+        done = run(*arguments, url=url, stdin=GOOD)
+    finally:
+        admin.execute_command("ACL", "DELUSER", "clerk")  # type: ignore[no-untyped-call]
+    assert done.code == 3, done.stderr
+    said = one_sentence(done.stderr)
+    assert "does not let its user clerk use the keys runnel:{shop:*" in said
+    assert "~runnel:{shop:*" in said.partition(": ACL SETUSER clerk ")[2]
+    assert done.stdout == ""
+    assert admin.keys() == []
+
+
+@pytest.mark.parametrize("arguments", [TALKERS[0], TALKERS[2], TALKERS[8]])
+def test_a_full_server_is_told(run: Run, arguments: list[str]) -> None:
+    with Server(maxmemory="1", maxmemory_policy="noeviction") as server:
+        done = run(*arguments, url=server.url, stdin=GOOD)
+    assert done.code == (0 if arguments[0] == "processor" else 3)
+    if done.code:
+        assert "has reached its maxmemory" in done.stderr
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["send", "tests.cli.shop:orders", GOOD],
-        ["worker", "tests.cli.shop:app"],
-        ["inspect", "tests.cli.shop:app"],
-        ["processor", "pause", "tests.cli.shop:printer"],
+        ["send", "tests.cli.shop_grown:orders", GOOD],
+        ["sendmany", "tests.cli.shop_grown:orders", "-"],
+        ["worker", "tests.cli.shop_grown:app", "--burst"],
+        ["inspect", "tests.cli.shop_grown:app"],
+        ["processor", "add", "tests.cli.shop_grown:printer"],
+        ["processor", "reset", "tests.cli.shop_grown:printer", "--start", "0"],
+        ["processor", "remove", "tests.cli.shop_grown:printer", "--yes"],
+        ["stream", "delete", "tests.cli.shop_grown:orders", "--yes"],
     ],
+    ids=" ".join,
 )
-def test_no_redis_is_exit_3_and_says_what_to_do(run: Run, arguments: list[str]) -> None:
-    done = run(*arguments, url="redis://:secret@127.0.0.1:1")
-    assert done.returncode == 3, done.stderr
-    assert "runnel server" in done.stderr
-    assert "secret" not in done.stderr
+def test_a_stream_made_otherwise_is_exit_4_with_both_values(
+    run: Run, admin: SyncRedis, arguments: list[str]
+) -> None:
+    assert run("processor", "add", PRINTER).code == 0
+    before = {key: admin.dump(key) for key in admin.keys()}  # noqa: SIM118
+    done = run(*arguments, stdin=GOOD)
+    assert done.code == 4, done.stderr
+    assert "partition_count=4, the code says 8. Say 4" in done.stderr
+    assert {key: admin.dump(key) for key in admin.keys()} == before  # noqa: SIM118
 
 
-def test_sendmany_reports_bad_lines_and_sends_the_good_ones(run: Run, tmp_path: Path) -> None:
-    lines = [GOOD, "{", GOOD.replace("99", '"x"'), "", GOOD]
-    file = tmp_path / "orders.jsonl.gz"
-    file.write_bytes(gzip.compress("\n".join(lines).encode()))
-    strict = run("sendmany", "tests.cli.shop:orders", str(file), "--strict")
-    assert strict.returncode == 5
-    assert "none of 4 was sent" in strict.stderr
-    done = run("sendmany", "tests.cli.shop:orders", str(file), "--json")
-    assert done.returncode == 5
-    assert "line 2: " in done.stderr
-    assert "line 3: Order.amount" in done.stderr
-    counts = json.loads(done.stdout)
-    assert (counts["sent"], counts["rejected"]) == (2, 2)
-    assert run("sendmany", "tests.cli.shop:orders", "-", stdin=GOOD).returncode == 0
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["send", ORDERS, GOOD],
+        ["sendmany", ORDERS, "-"],
+        ["worker", APP, "--burst"],
+        ["inspect", APP],
+        ["inspect"],
+        ["processor", "add", PRINTER],
+    ],
+    ids=" ".join,
+)
+def test_a_newer_protocol_is_exit_4_and_says_upgrade(
+    run: Run, admin: SyncRedis, arguments: list[str]
+) -> None:
+    assert run("processor", "add", PRINTER).code == 0
+    admin.hset("runnel:{shop:orders:0}:orders:meta", "protocol", 9)
+    done = run(*arguments, stdin=GOOD)
+    assert done.code == 4, done.stderr
+    assert "protocol version 9, this Runnel speaks 1: upgrade Runnel" in one_sentence(done.stderr)
+    assert done.stdout == "" or done.stdout.startswith("sent 0")
 
 
-def test_another_partition_count_is_exit_4_with_both_values(run: Run, tmp_path: Path) -> None:
-    run("send", "tests.cli.shop:orders", GOOD)
-    source = (ROOT / "tests/cli/shop.py").read_text()
-    (tmp_path / "grown.py").write_text(source.replace("partition_count=4", "partition_count=8"))
-    for arguments in (["send", "grown:orders", GOOD], ["worker", "grown:app", "--burst"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "runnel", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "RUNNEL_REDIS_URL": _url(run)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 4, done.stderr
-        assert "partition_count=4" in done.stderr
-        assert "says 8" in done.stderr
+def test_what_the_first_runnel_left_is_told_when_a_processor_is_added(
+    run: Run, admin: SyncRedis
+) -> None:
+    admin.xadd("__strm:shop.orders.3", {"data": "{}"})
+    done = run("processor", "add", PRINTER)
+    assert done.code == 0
+    assert done.stdout == "printer is registered on 4 partitions\n"
+    assert "warning: Redis holds 1 streams of the first Runnel (2020)" in done.stderr
 
 
-def _url(run: Run) -> str:
-    shown = run("inspect", "tests.cli.shop:app").stdout.splitlines()[0]
-    return shown.split(" · ")[1]
+def test_send_prints_partition_and_id_and_a_burst_processes_it(spawn: Run) -> None:
+    sent = spawn("send", ORDERS, GOOD)
+    assert sent.code == 0, sent.stderr
+    partition, id_ = sent.stdout.split()
+    assert partition.isdigit()
+    assert "-" in id_
+    as_json = spawn("send", ORDERS, GOOD, "--json")
+    assert json.loads(as_json.stdout)["partition"] == int(partition)
+    worker = spawn("worker", APP, "--burst")
+    assert (worker.code, worker.stdout) == (0, "99\n99\n"), worker.stderr
+    assert "app shop" in worker.stderr
 
 
-def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: str) -> None:
-    run("processor", "add", "tests.cli.shop:printer")
-    run("send", "tests.cli.shop:orders", GOOD)
-    bare = run("inspect", "--redis-url", redis_url, "--json")
-    picture = json.loads(bare.stdout)
-    assert bare.returncode == 0
-    assert picture["schema"] == "runnel.inspect/1"
-    assert picture["totals"]["lag_events"] == 1
-    assert picture["totals"]["free"] == 4
-    (processor,) = picture["processors"]
-    assert (processor["state"], processor["stream"]) == ("down", "orders")
-    assert {row["checkpoint"] for row in processor["partitions"]} == {"0-0"}
-    for flags, code in (
-        (["--max-lag", "1"], 0),
-        (["--max-lag", "0"], 10),
-        (["--max-lag", "0", "--no-free"], 11),
-        (["--max-lag", "0", "--no-free", "--min-members", "1"], 12),
-    ):
-        assert run("inspect", "tests.cli.shop:app", *flags).returncode == code
-
-
-def test_a_stream_is_deleted_with_all_that_belongs_to_it(run: Run) -> None:
-    run("processor", "add", "tests.cli.shop:printer")
-    run("send", "tests.cli.shop:orders", GOOD)
-    assert run("stream", "delete", "tests.cli.shop:orders", stdin="n\n").returncode == 1
-    deleted = run("stream", "delete", "tests.cli.shop:orders", "--yes")
+def test_a_stream_is_deleted_with_all_that_belongs_to_it(run: Run, admin: SyncRedis) -> None:
+    run("processor", "add", PRINTER)
+    run("send", ORDERS, GOOD)
+    asked = run("stream", "delete", ORDERS, stdin="n\n")
+    assert (asked.code, asked.stdout) == (1, "")
+    assert "Delete all events of stream orders at redis://" in asked.stderr
+    deleted = run("stream", "delete", ORDERS, "--yes")
     assert deleted.stdout == "deleted orders: 1 events\n"
+    assert admin.keys() == [b"runnel:apps"]
 
 
-def test_help_lists_commands_and_exit_codes(run: Run) -> None:
+def test_a_processor_is_administered(run: Run) -> None:
+    assert run("processor", "remove", PRINTER, "--yes").stdout == "printer was not registered\n"
+    assert "is registered on 4" in run("processor", "add", PRINTER).stdout
+    assert run("processor", "pause", PRINTER).stdout == "paused 4 partitions of printer\n"
+    assert run("processor", "pause", PRINTER).stdout == "paused 0 partitions of printer\n"
+    resumed = run("processor", "resume", PRINTER, "--partition", "2")
+    assert resumed.stdout == "resumed 1 partitions of printer\n"
+    assert run("processor", "reset", PRINTER, "--start", "$").stdout.split() == (
+        ["0", "0-0", "1", "0-0", "2", "0-0", "3", "0-0"]
+    )
+    assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
+
+
+def test_help_teaches_commands_exit_codes_and_examples(run: Run) -> None:
     shown = run("--help").stdout
-    for word in ("worker", "sendmany", "inspect", "processor", "demo", "12", "no live member"):
+    for word in (*COMMANDS, "12", "no live member", "$ runnel worker example:app", "Completion"):
         assert word in shown
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[name] for name in COMMANDS]
+    + [["processor", each] for each in ("add", "reset", "pause", "resume", "remove")]
+    + [["stream", "delete"]],
+    ids=" ".join,
+)
+def test_each_commands_help_has_an_example_and_the_exit_codes(run: Run, command: list[str]) -> None:
+    done = run(*command, "--help")
+    assert done.code == 0
+    assert "Example" in done.stdout
+    assert "$ runnel" in done.stdout or "| runnel" in done.stdout
+    assert "Exit codes:" in done.stdout
+    short = COMMANDS[command[0]][1]
+    if len(command) == 1:  # What `runnel --help` says is how the command's own help begins.
+        told = " ".join(done.stdout.split("\n\n")[1].split())
+        assert [each.strip(",:.") for each in told.split()[:3]] == [
+            each.strip(",:.") for each in short.split()[:3]
+        ]
+
+
+def test_the_words_of_the_command_line_are_completed(spawn: Run) -> None:
+    env = {"_RUNNEL_COMPLETE": "bash_complete", "COMP_WORDS": "runnel se", "COMP_CWORD": "1"}
+    assert spawn(env=env).stdout.split() == ["plain,send", "plain,sendmany", "plain,server"]
+
+
+def test_help_and_completion_import_neither_redis_nor_pydantic() -> None:
+    script = (
+        "import sys, runnel\n"
+        "from runnel.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([each for each in ('redis', 'pydantic', 'asyncio', 'rich') if each in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_is_where_the_table_says(run: Run) -> None:
+    context = main.make_context("runnel", [], resilient_parsing=True)
+    for name in COMMANDS:
+        command = main.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+
+
+def test_the_names_of_the_package_are_those_that_type_checkers_see() -> None:
+    stub = (ROOT / "runnel" / "__init__.pyi").read_text()
+    told: dict[str, object] = {}
+    exec(stub, told)
+    assert sorted(public) == sorted(told["__all__"])  # type: ignore[call-overload]
+    import runnel
+
+    assert set(public) <= set(dir(runnel))
+    for name in public:
+        assert getattr(runnel, name) is told[name]
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        runnel.Nothing  # type: ignore[attr-defined]  # noqa: B018

@@ -8,17 +8,21 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, keys, protocol
+from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, admin, keys, protocol
 from runnel.connection import connect
 from runnel.errors import ServerError
 from runnel.preflight import (
+    check_deletion,
     check_operator,
     check_sender,
     check_worker,
+    needs_of_deletion,
+    needs_of_operator,
     needs_of_registration,
     needs_of_sender,
     needs_of_worker,
 )
+from runnel.registry import announce_processor
 from runnel.rights import Needs, check, commands_of
 from runnel.scripts import Scripts, sources
 from runnel.worker.worker import Worker
@@ -50,8 +54,8 @@ async def sweep() -> None: ...
 
 def least(needs: Needs) -> list[str]:
     """The rules of a user who may do that and no more."""
-    commands = {"evalsha", "script|load"} | ({"publish", "subscribe"} if needs.channels else set())
-    commands |= {command.lower().replace(" ", "|") for command, _ in needs.uses()}
+    named = [command for command, _ in (*needs.uses(), *needs.channels)]
+    commands = {"evalsha", "script|load", *(each.lower().replace(" ", "|") for each in named)}
     patterns = [f"~{each}" for each in keys.patterns(needs.app)]
     used = [
         each for each in patterns if any(key.startswith(each[1:-1]) for key in needs.keys_used())
@@ -164,26 +168,57 @@ async def test_what_the_sentences_say_to_grant_leads_to_a_worker_that_may_start(
     pytest.fail(f"still not enough: {granted}")
 
 
-async def test_the_rules_asked_for_are_enough_to_register_and_to_administer(
-    redis: Redis, grant: Grant
-) -> None:
+async def test_the_rules_asked_for_are_enough_to_register(redis: Redis, grant: Grant) -> None:
     registration = needs_of_registration(PICKY)
     async with connect(await grant(least(registration))) as client:
         scripts = Scripts(client)
         await check(scripts, registration, "redis://clerk:secret@h")
-        for partition in (0, 1):
-            place = PICKY.place(partition)
-            await scripts.call(protocol.register(place, PICKY.stream.agreement, "0"))
-    pause = protocol.pause(PICKY.place(0))
+        await admin.add(scripts, PICKY)
+        await announce_processor(scripts, PICKY)
 
-    async def operate(scripts: Scripts, url: str) -> None:
-        await check_operator(scripts, PICKY, [pause], url)
 
-    scripting = ["+evalsha", "+script|load", "~runnel:*"]
-    url = await grant([*scripting, *fix(await refusal(await grant(scripting), operate))])
+@pytest.mark.parametrize("action", ["reset", "pause", "resume", "skip", "remove"])
+async def test_the_rules_asked_for_are_enough_for_an_operator(
+    redis: Redis, grant: Grant, action: str
+) -> None:
+    scripts = Scripts(redis)
+    await admin.add(scripts, PICKY)
+    if action == "skip":
+        app.configure(redis_url=await grant([*WORKER, *SENDER]))
+        try:
+            (sent,) = await items.send(Item(key="k", number=2))
+        finally:
+            await app.close()
+        place = PICKY.place(sent.partition)
+        await scripts.call(protocol.claim(place, PICKY.stream.agreement, "m", 1, "n" * 16))
+        for field, value in (("quarantined", "1"), ("error_event", sent.id)):
+            await redis.hset(place.keys()[2], field, value)
+    url = await grant(least(needs_of_operator(PICKY, action)))
     async with connect(url) as client:
-        await operate(Scripts(client), url)
-        assert await Scripts(client).call(pause) == 1
+        clerk = Scripts(client)
+        await check_operator(clerk, PICKY, action, url)
+        if action == "reset":
+            assert await admin.reset(clerk, PICKY, "9999999999999-0") == ["0-0", "0-0"]
+        elif action == "pause":
+            assert await admin.pause(clerk, PICKY) == 2
+        elif action == "resume":
+            assert await admin.resume(clerk, PICKY, [0, 1]) == 0
+        elif action == "skip":
+            assert await admin.skip(clerk, PICKY, sent.partition, PICKY.sink) == sent.id
+            await admin.resume(clerk, PICKY, [sent.partition])
+        else:
+            assert await admin.remove(clerk, PICKY) == 2
+
+
+async def test_the_rules_asked_for_are_enough_to_delete_a_stream(
+    redis: Redis, grant: Grant
+) -> None:
+    await admin.add(Scripts(redis), PICKY)
+    url = await grant(least(needs_of_deletion(items.spec)))
+    async with connect(url) as client:
+        await check_deletion(Scripts(client), items.spec, url)
+        assert await admin.delete_stream(Scripts(client), items.spec) == 0
+    assert await redis.keys() == []
 
 
 async def test_asking_leaves_no_trace_on_the_server(redis: Redis, grant: Grant) -> None:

@@ -44,8 +44,8 @@ LAYERS = [
     ["worker.pump", "worker.runner"],
     ["worker.group"],
     ["worker.worker"],
-    ["cli.exits", "cli.logs"],
-    ["cli.target"],
+    ["cli.exits", "cli.logs", "cli.lines", "cli.screen", "cli.view"],
+    ["cli.running", "cli.target"],
     [
         "cli.demo",
         "cli.inspect",

@@ -1,0 +1,48 @@
+"""Redraws lines in place on a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+Draw = Callable[[Sequence[str]], None]
+
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+_HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+@contextmanager
+def other_screen() -> Iterator[Draw]:
+    """The terminal's other screen, and what draws on it. The first one is as it was at the end."""
+    _write(_ENTER)
+    try:
+        yield _draw
+    finally:
+        _write(_LEAVE)
+
+
+def _draw(lines: Sequence[str]) -> None:
+    """Show as many lines as there is room for, by one write over what is there: nothing is cleared
+    first, so nothing flickers."""
+    kept = fit(lines, *shutil.get_terminal_size())
+    _write(_HOME + "\n".join(line + _REST_OF_LINE for line in kept) + _REST_OF_SCREEN)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def fit(lines: Sequence[str], columns: int, rows: int) -> list[str]:
+    """The first lines that a terminal has room for, and a word about those it has not."""
+    needed = [max(1, -(-len(click.unstyle(line)) // columns)) for line in lines]
+    if sum(needed) <= rows:
+        return list(lines)
+    kept, room = 0, rows - 1
+    while (room := room - needed[kept]) >= 0:
+        kept += 1
+    return [*lines[:kept], f"… and {len(lines) - kept} lines more: make the window taller"]

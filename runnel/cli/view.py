@@ -1,0 +1,288 @@
+"""The picture of `runnel inspect` for people: what is wrong first, then everything. No I/O.
+
+Nothing is shortened, because half an id is of no use: a table is as wide as what it holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+Json = dict[str, Any]
+
+#: From harmless to grave.
+STATES = ("ok", "degraded", "stalled", "down")
+_COLOURS = {
+    "ok": "green",
+    "owned": "green",
+    "paused": "yellow",
+    "handing-over": "yellow",
+    "degraded": "yellow",
+    "free": "yellow",
+    "stalled": "red",
+    "quarantined": "red",
+    "down": "red",
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the command line calls the app and its module, as far as that is known."""
+
+    module: str = "MODULE"
+    app: str = "MODULE:APP"
+
+
+def picture(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
+    """The lines to show. `wide` adds the columns that are seldom needed."""
+    lines = [headline(seen, url)]
+    for processor in seen["processors"]:
+        lines += trouble(processor, seen, names)
+    if seen["processors"]:
+        lines += ["", *processors(seen)]
+    for each in seen["processors"]:
+        lines += ["", f"{each['app']}/{each['name']}", *partitions(each, wide)]
+    if seen["members"]:
+        lines += ["", *members(seen, wide)]
+    if seen["streams"]:
+        lines += ["", *streams(seen)]
+    return lines
+
+
+def headline(seen: Json, url: str) -> str:
+    """How things stand, in one line."""
+    server, totals = seen["server"], seen["totals"]
+    states = [each["state"] for each in seen["processors"]]
+    worst = max(states, key=STATES.index, default=None)
+    if worst is None:
+        told = click.style("EMPTY", bold=True) + ": nothing is registered yet"
+    elif worst == "ok":
+        told = click.style("OK", fg="green", bold=True)
+    else:
+        count = sum(1 for each in states if each != "ok")
+        told = click.style(worst.upper(), fg=_COLOURS[worst], bold=True)
+        told += f": {count} of {len(states)} processors"
+    parts = [told]
+    if worst is not None:
+        behind = totals["lag_ms"]
+        late = f", {duration(behind)} behind" if behind else ""
+        parts.append(f"lag {shown(totals['lag_events'])}{late}")
+        parts.append(f"{totals['members']} worker{'' if totals['members'] == 1 else 's'}")
+    mode = "" if server["mode"] == "standalone" else f" {server['mode']}"
+    parts.append(f"{server['kind']} {shown(server['version'])}{mode} at {url}")
+    parts.append(time.strftime("%H:%M:%SZ", time.gmtime(seen["at_ms"] / 1000)))
+    return " · ".join(parts)
+
+
+def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
+    """What is wrong with a processor and the command that helps; nothing if all is well."""
+    rows, state = processor["partitions"], processor["state"]
+    called = f"{names.module}:{processor['name']}"
+    found: list[str] = []
+    if state == "down":
+        found += _down(processor, names)
+    lost = [row for row in rows if row["lost"]]
+    if lost:
+        count = sum(row["lost"] for row in lost)
+        found.append(f"{_those(lost)}: {count} events were LOST before they were processed")
+    for row in rows:
+        if row["state"] == "quarantined":
+            found.append(f"partition {row['id']} is quarantined: {_error(row)}")
+            found.append(
+                f"  runnel processor resume {called} --partition {row['id']}"
+                "   (--skip sets the event aside)"
+            )
+        elif row["error"]:
+            found.append(f"partition {row['id']} has failed {row['attempts']} times: {_error(row)}")
+    if state == "stalled":
+        found += _stalled(rows, seen, processor)
+    paused = [row for row in rows if row["state"] == "paused"]
+    if paused:
+        found += [f"{_those(paused)} paused by an operator", f"  runnel processor resume {called}"]
+    free = [row for row in rows if row["state"] == "free"]
+    if free and state != "down":
+        found.append(
+            f"{_those(free)} free: a worker takes them within a heartbeat; if none does, see the "
+            "workers' logs"
+        )
+    if not found:
+        return []
+    head = f"{processor['app']}/{processor['name']} is {click.style(state, fg=_COLOURS[state])}"
+    return ["", head, *(f"  {line}" for line in found)]
+
+
+def _down(processor: Json, names: Names) -> list[str]:
+    start = f"  runnel worker {names.app}"
+    if all(row["checkpoint"] is None for row in processor["partitions"]):
+        add = f"runnel processor add {names.module}:{processor['name']}"
+        return ["it is not registered: nothing is kept for it", f"{start}   (or {add})"]
+    return [f"no live member; events that wait: {shown(processor['lag_events'])}", start]
+
+
+def _stalled(rows: list[Json], seen: Json, processor: Json) -> list[str]:
+    hosts = {
+        each["id"]: f"{each['host']}:{each['pid']}"
+        for each in seen["members"]
+        if (each["app"], each["processor"]) == (processor["app"], processor["name"])
+    }
+    slow = max(rows, key=lambda row: row["in_hand_ms"] or 0)
+    owner = slow["owner"]
+    return [
+        f"partition {slow['id']} has not moved for {duration(slow['in_hand_ms'])}: {owner} "
+        f"({hosts.get(owner, '?')}) has an event behind {slow['checkpoint']} in hand",
+        "  see what its handler waits for; if that worker is stopped, the others take over",
+    ]
+
+
+def processors(seen: Json) -> list[str]:
+    """One row for each processor."""
+    return table(
+        "PROCESSOR STREAM STATE PARTITIONS OWNED MEMBERS LAG BEHIND",
+        [
+            (
+                f"{each['app']}/{each['name']}",
+                each["stream"],
+                each["state"],
+                len(each["partitions"]),
+                sum(1 for row in each["partitions"] if row["owner"]),
+                sum(
+                    1
+                    for member in seen["members"]
+                    if (member["app"], member["processor"]) == (each["app"], each["name"])
+                ),
+                each["lag_events"],
+                duration(each["lag_ms"]),
+            )
+            for each in seen["processors"]
+        ],
+    )
+
+
+def partitions(processor: Json, wide: bool) -> list[str]:
+    """One row for each partition of a processor."""
+    heads = "P STATE OWNER LAG BEHIND IN_HAND LOST CHECKPOINT"
+    if wide:
+        heads += " LAST EPOCH SESSION PROCESSED ATTEMPTS ERROR"
+    rows = []
+    for row in processor["partitions"]:
+        owner = row["owner"]
+        cells: tuple[Any, ...] = (
+            row["id"],
+            row["state"],
+            owner or "-",
+            row["lag_events"],
+            duration(row["lag_ms"]),
+            duration(row["in_hand_ms"]) if owner else "-",
+            row["lost"],
+            row["checkpoint"],
+        )
+        if wide:
+            cells += (
+                row["last"],
+                row["epoch"] or "-",
+                duration(row["session_left_ms"]) if owner else "-",
+                row["processed"],
+                row["attempts"],
+                _error(row),
+            )
+        rows.append(cells)
+    return table(heads, rows)
+
+
+def members(seen: Json, wide: bool) -> list[str]:
+    """One row for each membership."""
+    heads = "MEMBER PROCESSOR HOST:PID SEEN PARTITIONS"
+    return table(
+        f"{heads} LANG VERSION" if wide else heads,
+        [
+            (
+                each["id"],
+                f"{each['app']}/{each['processor']}",
+                f"{shown(each['host'])}:{shown(each['pid'])}",
+                f"{duration(each['seen_ms'])} ago",
+                ranges(each["partitions"]) or "-",
+                *((each["lang"], each["version"]) if wide else ()),
+            )
+            for each in seen["members"]
+        ],
+    )
+
+
+def streams(seen: Json) -> list[str]:
+    """One row for each stream."""
+    return table(
+        "STREAM PARTITIONS LENGTH",
+        [
+            (f"{each['app']}/{each['name']}", each["partition_count"], each["length"])
+            for each in seen["streams"]
+        ],
+    )
+
+
+def table(heads: str, rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Aligned columns under their heads."""
+    cells = [heads.split(), *([shown(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths[-1] = 0
+    lines = []
+    for number, row in enumerate(cells):
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(_styled(cell, head=number == 0) for cell in padded))
+    return lines
+
+
+def _styled(cell: str, head: bool) -> str:
+    if head:
+        return click.style(cell, bold=True)
+    colour = _COLOURS.get(cell.strip())
+    return click.style(cell, fg=colour) if colour else cell
+
+
+def shown(value: Any) -> str:
+    """A value as text; what is not known is a question mark."""
+    return "?" if value is None else str(value)
+
+
+def duration(ms: int | None) -> str:
+    """A time in its two largest units."""
+    if ms is None:
+        return "?"
+    if ms < 1000:
+        return f"{ms}ms" if ms else "0"
+    seconds = ms // 1000
+    units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
+    at = next(i for i, (_, size) in enumerate(units) if seconds >= size)
+    parts = []
+    for unit, size in units[at : at + 2]:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers in ascending order, neighbours taken together: ``0-3,7``."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
+
+def _those(rows: list[Json]) -> str:
+    word = "partition" if len(rows) == 1 else "partitions"
+    return f"{word} {ranges(row['id'] for row in rows)}"
+
+
+def _error(row: Json) -> str:
+    error = row["error"]
+    if not error:
+        return ""
+    at = f" at {error['event']}" if error["event"] else ""
+    return f"{error['type']}{at}: {error['message']}"

@@ -1,0 +1,401 @@
+"""`runnel inspect`: for people, for programs, for alerting."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+from redis import Redis as SyncRedis
+
+from runnel.cli import view
+from runnel.cli.inspect import Limits, judge
+from runnel.cli.screen import fit
+from tests.cli.conftest import GOOD, ROOT, Run
+from tests.servers import Server
+
+ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
+COMMAND = [sys.executable, "-m", "runnel", "inspect"]
+
+
+@pytest.fixture
+def admin(redis_url: str) -> Iterator[SyncRedis]:
+    with SyncRedis.from_url(redis_url) as client:
+        yield client
+
+
+def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """One partition as `inspect` shows it, well unless told otherwise."""
+    return {
+        "id": number,
+        "state": "owned",
+        "owner": "billing-worker-5d9c7b9f4-abcde",
+        "epoch": 1795435471123,
+        "session_left_ms": 9000,
+        "checkpoint": "1795435471123-0",
+        "last": "1795435471999-12",
+        "lag_events": 1204,
+        "lag_ms": 61_000,
+        "processed": 40213,
+        "lost": 0,
+        "attempts": 0,
+        "in_hand_ms": 900,
+        "error": None,
+        **fields,
+    }
+
+
+def picture(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
+    """What `inspect` shows of one processor."""
+    partitions = list(rows) or [partition()]
+    owners = {row["owner"] for row in partitions} - {None}
+    lag = sum(row["lag_events"] or 0 for row in partitions)
+    return {
+        "schema": "runnel.inspect/1",
+        "at_ms": 1795435499000,
+        "server": {"kind": "valkey", "version": "9.1.2", "mode": "standalone"},
+        "totals": {
+            "lag_events": lag,
+            "lag_ms": 61_000,
+            "free": 0,
+            "quarantined": 0,
+            "members": len(owners),
+        },
+        "processors": [
+            {
+                "app": "shop",
+                "name": "billing",
+                "stream": "orders",
+                "state": state,
+                "lag_events": lag,
+                "lag_ms": 61_000,
+                "partitions": partitions,
+            }
+        ],
+        "members": [
+            {
+                "id": owner,
+                "app": "shop",
+                "processor": "billing",
+                "host": "node-7",
+                "pid": 41,
+                "lang": "python",
+                "version": "1.0.0",
+                "partitions": [row["id"] for row in partitions if row["owner"] == owner],
+                "seen_ms": 1200,
+            }
+            for owner in sorted(owners)
+        ],
+        "streams": [],
+    }
+
+
+def lines(seen: dict[str, Any], **options: Any) -> list[str]:
+    """The picture for people, without colours."""
+    names = view.Names("example", "example:app")
+    shown = view.picture(seen, "redis://h:6379", names, **options)
+    return [click.unstyle(line) for line in shown]
+
+
+def test_the_first_line_says_how_things_stand() -> None:
+    assert lines(picture())[0] == (
+        "OK · lag 1204, 1m1s behind · 1 worker · valkey 9.1.2 at redis://h:6379 · 12:04:59Z"
+    )
+    quiet = picture("ok", partition(lag_events=0))
+    quiet["totals"]["lag_ms"] = 0
+    assert lines(quiet)[0].startswith("OK · lag 0 · 1 worker · ")
+    assert lines(picture("stalled"))[0].startswith("STALLED: 1 of 1 processors · lag 1204")
+    nothing = {**picture(), "processors": [], "members": []}
+    assert lines(nothing)[0].startswith("EMPTY: nothing is registered yet · valkey")
+    unknown = picture()
+    unknown["totals"]["lag_events"] = unknown["totals"]["lag_ms"] = None
+    assert lines(unknown)[0].startswith("OK · lag ? · ")
+
+
+def test_what_is_well_needs_no_words() -> None:
+    assert lines(picture())[1:3] == [
+        "",
+        "PROCESSOR     STREAM  STATE  PARTITIONS  OWNED  MEMBERS  LAG   BEHIND",
+    ]
+
+
+ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0", "at_ms": 1}
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (
+            picture("degraded", partition(3, state="quarantined", error=ERROR, in_hand_ms=None)),
+            [
+                "shop/billing is degraded",
+                "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
+                "    runnel processor resume example:billing --partition 3"
+                "   (--skip sets the event aside)",
+            ],
+        ),
+        (
+            picture("stalled", partition(1), partition(2, in_hand_ms=75_000)),
+            [
+                "shop/billing is stalled",
+                "  partition 2 has not moved for 1m15s: billing-worker-5d9c7b9f4-abcde (node-7:41) "
+                "has an event behind 1795435471123-0 in hand",
+                "    see what its handler waits for; if that worker is stopped, the others take "
+                "over",
+            ],
+        ),
+        (
+            picture("down", partition(owner=None, state="free", lag_events=7)),
+            [
+                "shop/billing is down",
+                "  no live member; events that wait: 7",
+                "    runnel worker example:app",
+            ],
+        ),
+        (
+            picture("down", partition(owner=None, state="free", checkpoint=None, lag_events=None)),
+            [
+                "shop/billing is down",
+                "  it is not registered: nothing is kept for it",
+                "    runnel worker example:app   (or runnel processor add example:billing)",
+            ],
+        ),
+        (
+            picture("degraded", *(partition(n, state="paused") for n in (0, 1, 2, 5))),
+            [
+                "shop/billing is degraded",
+                "  partitions 0-2,5 paused by an operator",
+                "    runnel processor resume example:billing",
+            ],
+        ),
+        (
+            picture("degraded", partition(0), partition(1, state="free", owner=None)),
+            [
+                "shop/billing is degraded",
+                "  partition 1 free: a worker takes them within a heartbeat; if none does, see the "
+                "workers' logs",
+            ],
+        ),
+        (
+            picture("ok", partition(0, lost=3), partition(1, lost=4)),
+            [
+                "shop/billing is ok",
+                "  partitions 0-1: 7 events were LOST before they were processed",
+            ],
+        ),
+        (
+            picture("ok", partition(0, attempts=2, error=ERROR)),
+            [
+                "shop/billing is ok",
+                "  partition 0 has failed 2 times: ValueError at 1795435471200-0: no price",
+            ],
+        ),
+    ],
+    ids=["quarantined", "stalled", "down", "unregistered", "paused", "free", "lost", "failing"],
+)
+def test_what_is_wrong_is_told_with_the_command_that_helps(
+    seen: dict[str, Any], says: list[str]
+) -> None:
+    shown = lines(seen)
+    assert shown[1] == ""
+    assert shown[2 : 2 + len(says)] == says
+    assert shown[2 + len(says)] == ""
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_no_id_is_ever_shortened(wide: bool) -> None:
+    shown = "\n".join(lines(picture("degraded", partition(12345, error=ERROR)), wide=wide))
+    for whole in ("billing-worker-5d9c7b9f4-abcde", "1795435471123-0", "1795435471200-0"):
+        assert whole in shown
+    assert "…" not in shown
+    assert ("1795435471999-12" in shown) is wide
+
+
+def test_common_tables_fit_into_80_columns() -> None:
+    rows = [partition(n, owner="w-359b9b", lag_events=12345) for n in range(100)]
+    seen = picture("ok", *rows)
+    assert max(map(len, lines(seen)[1:])) <= 80
+
+
+def test_durations_and_ranges_are_short() -> None:
+    told = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
+    assert {ms: view.duration(ms) for ms in told} == told
+    assert view.duration(90_061_000) == "1d1h"
+    assert view.ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
+    assert view.ranges([]) == ""
+
+
+def test_a_frame_has_as_many_lines_as_the_terminal() -> None:
+    told = [f"line {number}" for number in range(10)]
+    assert fit(told, 80, 10) == told
+    assert fit(told, 80, 4) == [*told[:3], "… and 7 lines more: make the window taller"]
+    assert fit(["x" * 30, *told], 20, 4)[:2] == ["x" * 30, "line 0"]
+
+
+def judged(seen: dict[str, Any], **limits: Any) -> int:
+    none: dict[str, Any] = {"max_lag": None, "states": [], "in_hand": None, "min_members": None}
+    return judge(seen, Limits(**{**none, **limits}))
+
+
+def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    free = picture("down", partition(state="free", owner=None))
+    assert judged(free) == 0
+    assert judged(picture(), max_lag=1204) == 0
+    assert judged(picture(), max_lag=1203) == 10
+    assert judged(picture("ok", partition(in_hand_ms=61_000)), in_hand=60) == 11
+    assert judged(picture("ok", partition(in_hand_ms=59_000)), in_hand=60) == 0
+    assert judged(free, max_lag=0, states=["free"]) == 11
+    assert judged(free, max_lag=0, states=["quarantined"]) == 10
+    assert judged(free, max_lag=0, states=["free"], min_members=1) == 12
+    assert judged(picture(), min_members=1) == 0
+    assert judged(picture(), min_members=2) == 12
+    unknown = picture()
+    unknown["processors"][0]["lag_events"] = None
+    capsys.readouterr()
+    assert judged(unknown, max_lag=10) == 10
+    assert capsys.readouterr().err == "shop/billing: lag is unknown, allowed 10\n"
+    assert judged({**picture(), "processors": []}, min_members=1) == 12
+
+
+def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: str) -> None:
+    run("processor", "add", PRINTER)
+    run("send", ORDERS, GOOD)
+    bare = run("inspect", "--redis-url", redis_url, "--json")
+    seen = json.loads(bare.stdout)
+    assert (bare.code, bare.stderr) == (0, "")
+    assert seen["schema"] == "runnel.inspect/1"
+    assert (seen["totals"]["lag_events"], seen["totals"]["free"]) == (1, 4)
+    (processor,) = seen["processors"]
+    assert (processor["state"], processor["stream"]) == ("down", "orders")
+    assert json.loads(run("inspect", "--json").stdout)["processors"][0]["name"] == "printer"
+    assert json.loads(run("inspect", "--app", "shop", "--json").stdout)["processors"]
+    for flags, code in (
+        (["--max-lag", "1"], 0),
+        (["--max-lag", "0"], 10),
+        (["--max-lag", "0", "--no-free"], 11),
+        (["--no-quarantined", "--no-stalled"], 0),
+        (["--max-lag", "0", "--no-free", "--min-members", "1"], 12),
+    ):
+        judged = run("inspect", "--app", "shop", "--json", *flags)
+        assert judged.code == code
+        assert json.loads(judged.stdout)["totals"]["lag_events"] == 1
+
+
+def test_an_app_that_nobody_has_started_shows_what_it_declares(run: Run, admin: SyncRedis) -> None:
+    seen = json.loads(run("inspect", APP, "--json").stdout)
+    assert {each["name"]: each["state"] for each in seen["processors"]} == {
+        "printer": "down",
+        "tightly": "down",
+    }
+    assert {each["name"] for each in seen["streams"]} == {"orders", "named", "tight"}
+    shown = run("inspect", APP)
+    assert shown.code == 0
+    assert "it is not registered" in shown.stdout
+    assert f"(or runnel processor add {PRINTER})" in shown.stdout
+    assert run("inspect", APP, "--max-lag", "5").code == 10
+    assert admin.keys() == []
+
+
+def test_an_unknown_app_is_told_with_those_there_are(run: Run) -> None:
+    empty = run("inspect", "--app", "shop")
+    assert (empty.code, empty.stdout) == (2, "")
+    assert "there is none" in empty.stderr
+    run("processor", "add", PRINTER)
+    wrong = run("inspect", "--app", "shoop", "--json")
+    assert (wrong.code, wrong.stdout) == (2, "")
+    assert "there is no app 'shoop'" in wrong.stderr
+    assert "there is shop" in wrong.stderr
+
+
+def test_a_pipe_gets_plain_text_and_a_terminal_colours(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("processor", "add", PRINTER)
+    assert "\x1b" not in run("inspect", APP).stdout
+    assert "\x1b[31m" in run("inspect", APP, color=True).stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in run("inspect", APP, color=True).stdout
+
+
+def test_the_reader_of_a_pipe_may_leave(run: Run, redis_url: str) -> None:
+    run("processor", "add", PRINTER)
+    for options in ([], ["--json"], ["--json", "--watch", "0.1"], ["--watch", "0.1"]):
+        process = subprocess.Popen(
+            [*COMMAND, "--redis-url", redis_url, *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process:
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+
+
+def test_watching_as_json_prints_an_object_a_line_until_ctrl_c(run: Run, redis_url: str) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--redis-url", redis_url, "--json", "--watch", "0.1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        for _ in range(3):
+            assert json.loads(process.stdout.readline())["schema"] == "runnel.inspect/1"
+        process.send_signal(signal.SIGINT)
+        rest, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (0, b"")
+    for line in rest.splitlines():
+        json.loads(line)
+
+
+def until(terminal: int, wanted: bytes, seen: bytes = b"") -> bytes:
+    """What the terminal has shown, once it has shown what is wanted."""
+    while wanted not in seen:
+        assert select.select([terminal], [], [], 20)[0], seen
+        seen += os.read(terminal, 65536)
+    return seen
+
+
+def test_watching_redraws_in_place_waits_for_redis_and_ends_on_ctrl_c(
+    run: Run, server: Server
+) -> None:
+    run("processor", "add", PRINTER, url=server.url)
+    terminal, inner = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "--redis-url", server.url, "--watch", "0.1"],
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm"},
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        start_new_session=True,
+    )
+    os.close(inner)
+    try:
+        shown = until(terminal, b"\x1b[H", until(terminal, b"\x1b[J"))
+        assert b"\x1b[2J" not in shown
+        server.kill()
+        until(terminal, b"error: No Redis at")
+        server.start()
+        until(terminal, b"\x1b[H\x1b[31m\x1b[1mDOWN")
+        process.send_signal(signal.SIGINT)
+        # What was on the terminal before comes back, and the last picture stays.
+        last = until(terminal, b"shop/orders", until(terminal, b"\x1b[?1049l")).split(b"1049l")[1]
+        assert b"shop/printer" in last
+        assert process.wait(timeout=20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)

@@ -1,0 +1,182 @@
+"""`runnel sendmany` on every kind of file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis as SyncRedis
+
+from tests.cli.conftest import GOOD, ROOT, Run
+
+ORDERS = "tests.cli.shop:orders"
+LINE = GOOD.encode() + b"\n"
+MANY = b"".join(LINE.replace(b"1,", b"%d," % (10_000 + i * 7919), 1) for i in range(3000))
+PACKED = gzip.compress(MANY)
+IDS = (
+    "empty blank plain no-newline crlf bom gzip bad-json wrong-type latin-1 utf-16 nul long "
+    "long-record array scalars many many-gzip"
+)
+
+
+def stored(client: SyncRedis) -> int:
+    """How many events there are."""
+    names = client.keys("*:log")
+    return sum(int(client.xlen(name)) for name in names)
+
+
+@pytest.fixture
+def admin(redis_url: str) -> Iterator[SyncRedis]:
+    with SyncRedis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("content", "sent", "rejected", "says"),
+    [
+        (b"", 0, 0, []),
+        (b"\n\n  \n", 0, 0, []),
+        (LINE * 3, 3, 0, []),
+        (LINE * 2 + LINE.rstrip(), 3, 0, []),
+        (LINE.replace(b"\n", b"\r\n") * 3, 3, 0, []),
+        (b"\xef\xbb\xbf" + LINE, 1, 0, []),
+        (gzip.compress(LINE * 3), 3, 0, []),
+        (LINE + b"{\n" + LINE, 2, 1, ["line 2: Order: Invalid JSON"]),
+        (LINE + LINE.replace(b"99", b'"x"') + b"\n" + LINE, 2, 1, ["line 2: Order.amount"]),
+        (LINE + LINE.replace(b'"am', b'"caf\xe9": 1, "am'), 1, 1, ["line 2: not UTF-8: byte 0xe9"]),
+        ((GOOD + "\n").encode("utf-16"), 0, 2, ["line 1: not UTF-8: byte 0xff at place 1"]),
+        (b"\0\0\0\n" + LINE, 1, 1, ["line 1: Order: Invalid JSON"]),
+        (b"x" * 1_000_000 + b"\n" + LINE, 1, 1, ["line 1: Order: Invalid JSON"]),
+        (b'{"n": "' + b"x" * 1_000_000 + b'"}\n' + LINE, 1, 1, ["line 1: Order.order_id: missing"]),
+        (b"[" + LINE.rstrip() + b"]\n", 0, 1, ["line 1: ", "jq -c '.[]'"]),
+        (b'"text"\n5\n', 0, 2, ["line 1: Order: expected an object", "line 2: Order: expected"]),
+        (MANY, 3000, 0, []),
+        (PACKED, 3000, 0, []),
+    ],
+    ids=IDS.split(),
+)
+@pytest.mark.parametrize("name", ["file", "stdin", "file.gz"])
+def test_good_lines_are_sent_and_bad_ones_told(
+    run: Run,
+    admin: SyncRedis,
+    tmp_path: Path,
+    name: str,
+    content: bytes,
+    sent: int,
+    rejected: int,
+    says: list[str],
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    file, stdin = ("-", content) if name == "stdin" else (str(tmp_path / name), b"")
+    done = run("sendmany", ORDERS, file, "--json", stdin=stdin)
+    counts = json.loads(done.stdout)
+    assert (counts["sent"], counts["rejected"]) == (sent, rejected)
+    assert done.code == (5 if rejected else 0)
+    told = done.stderr.splitlines()
+    assert len(told) == rejected
+    assert all(len(line) < 400 for line in told)
+    for each in says:
+        assert each in done.stderr
+    assert stored(admin) == sent
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (PACKED[: len(PACKED) // 2], "is cut off: its compressed data ends too early"),
+        (PACKED[:20], "is cut off"),
+        (PACKED[:-4] + b"\0\0\0\0", "cannot be read on"),
+        (PACKED + b"\x1f\x8bnot gzip", "cannot be read on"),
+    ],
+    ids=["half", "start", "length", "behind"],
+)
+def test_a_damaged_file_is_told_with_what_was_sent(
+    run: Run, admin: SyncRedis, tmp_path: Path, content: bytes, says: str
+) -> None:
+    (tmp_path / "orders.gz").write_bytes(content)
+    strict = run("sendmany", ORDERS, str(tmp_path / "orders.gz"), "--strict")
+    assert (strict.code, strict.stdout, stored(admin)) == (5, "", 0)
+    assert says in strict.stderr
+    assert strict.stderr.endswith("; nothing was sent\n")
+    done = run("sendmany", ORDERS, str(tmp_path / "orders.gz"), "--json")
+    assert done.code == 5
+    assert json.loads(done.stdout)["sent"] == stored(admin)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("; the good lines before that were sent\n")
+
+
+def test_strict_sends_nothing_if_a_line_is_bad(run: Run, admin: SyncRedis) -> None:
+    bad = run("sendmany", ORDERS, "-", "--strict", stdin=LINE * 3 + b"{\n")
+    assert (bad.code, bad.stdout, stored(admin)) == (5, "", 0)
+    assert "line 4: " in bad.stderr
+    assert "bad lines: 1; none of 4 was sent" in bad.stderr
+    assert run("sendmany", ORDERS, "-", "--strict", stdin=LINE * 3).stdout.startswith("sent 3, ")
+
+
+def test_a_record_that_is_too_large_is_one_bad_line(run: Run) -> None:
+    lines = '{"name": "a"}\n{"name": "' + "x" * 2000 + '"}\n{"name": "b"}\n'
+    done = run("sendmany", "tests.cli.shop:small", "-", stdin=lines)
+    assert (done.code, done.stdout.split(",")[0]) == (5, "sent 2")
+    assert "line 2: the record takes" in done.stderr
+    assert "max_record_bytes allows 1000" in done.stderr
+
+
+def test_a_missing_partition_key_is_one_bad_line(run: Run) -> None:
+    done = run("sendmany", "tests.cli.shop:named", "-", stdin='{"name": null}\n{"name": "b"}\n')
+    assert (done.code, done.stdout.split(",")[0]) == (5, "sent 1")
+    assert "line 1: stream named" in done.stderr
+    assert "None cannot be a partition key" in done.stderr
+
+
+def test_a_full_partition_is_told_with_who_holds_it_back_and_how_many_were_sent(
+    run: Run, admin: SyncRedis
+) -> None:
+    tight = "tests.cli.shop:tight"
+    nobody = run("sendmany", tight, "-", "--no-wait", "--json", stdin=LINE * 30)
+    assert nobody.code == 5
+    assert "a partition is full (10 events) and no processor is registered" in nobody.stderr
+    assert json.loads(nobody.stdout)["sent"] == stored(admin) == 10
+    admin.flushall()
+    assert run("processor", "add", "tests.cli.shop:tightly").code == 0
+    held = run("sendmany", tight, "-", "--no-wait", stdin=LINE * 30)
+    assert held.code == 5
+    assert "because processor tightly has not passed its oldest events" in held.stderr
+    assert held.stdout.startswith("sent at least 10, rejected 0")
+    one = run("send", tight, GOOD)
+    assert (one.code, one.stdout) == (5, "")
+    assert "because processor tightly" in one.stderr
+
+
+def test_a_slow_pipe_is_sent_as_it_comes_and_ctrl_c_says_how_many(
+    run: Run, admin: SyncRedis, redis_url: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runnel", "sendmany", ORDERS, "-", "--redis-url", redis_url],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(LINE * 2 + b'{"order_id"')
+        process.stdin.flush()
+        logs: Any = dict.fromkeys((f"runnel:{{shop:orders:{p}}}:orders:log" for p in range(4)), "0")
+        while stored(admin) < 2:
+            admin.xread(logs, block=10_000)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert stdout.startswith((b"sent 2, rejected 0", b"sent at least "))
+    assert stderr == b""

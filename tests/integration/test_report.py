@@ -1,0 +1,306 @@
+"""Every field of what `inspect` shows, and when it is null."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import keys, protocol
+from runnel.connection import ServerInfo
+from runnel.errors import Mismatch
+from runnel.protocol import Agreement, Place, Step, Token
+from runnel.report import Declared, inspect
+from runnel.scripts import Scripts
+
+COUNT = 4
+AGREEMENT = Agreement(COUNT, "xxh64")
+SERVER = ServerInfo("valkey", "9.1.2", "standalone")
+NONCE = "n" * 32
+
+
+class Shop:
+    """A stream `orders` with a processor `printer`, worked on by hand."""
+
+    def __init__(self, redis: Redis, app: str) -> None:
+        self.redis = redis
+        self.app = app
+        self.scripts = Scripts(redis)
+        self.group = keys.group(app, "orders", "printer")
+        self.tokens: dict[int, Token] = {}
+        self.sequence = 0
+
+    def place(self, partition: int) -> Place:
+        return Place(keys.partition(self.app, "orders", partition, "orders"), "printer")
+
+    async def open(self) -> None:
+        """Register and enter it, as a worker does."""
+        await self.redis.sadd(keys.apps(), self.app)
+        await self.redis.hset(keys.streams(self.app), "orders", f"{COUNT} orders")
+        await self.redis.hset(keys.processors(self.app), "orders@printer", str(COUNT))
+        for p in range(COUNT):
+            await self.scripts.call(protocol.register(self.place(p), AGREEMENT, "0"))
+
+    async def send(self, partition: int, number: int = 1) -> list[str]:
+        """Events; their ids."""
+        self.sequence += 1
+        prefix = self.place(partition).prefix
+        entries = [[b"json", b"{}"]] * number
+        producer = f"p{self.sequence}"
+        call = protocol.append(prefix, AGREEMENT, 1000, "refuse", producer, 1, entries)
+        return protocol.read_append(await self.scripts.call(call)).ids
+
+    async def join(self, member: str, call: int = 1, holding: dict[int, int] | None = None) -> Any:
+        """A member says that it is there; what it should hold."""
+        held = list((holding or {}).items())
+        call_ = protocol.sync(
+            self.group, COUNT, (10_000, 30_000, 0), (member, f"{member}1", "host 7 python 1.0"),
+            call, "stay", held, (),
+        )  # fmt: skip
+        return protocol.read_sync(await self.scripts.call(call_))
+
+    async def claim(self, partition: int, member: str, grant: int) -> None:
+        """The member takes the lease."""
+        call = protocol.claim(self.place(partition), AGREEMENT, member, grant, NONCE)
+        claimed = protocol.read_claim(await self.scripts.call(call))
+        self.tokens[partition] = Token(claimed.epoch, NONCE)
+
+    async def work(self, member: str = "w1") -> dict[int, int]:
+        """The member joins and takes everything."""
+        grants = {each.partition: each.number for each in (await self.join(member)).grants}
+        for partition, grant in grants.items():
+            await self.claim(partition, member, grant)
+        return grants
+
+    async def seen(self, **options: Any) -> dict[str, Any]:
+        """The picture."""
+        return await inspect(self.redis, SERVER, self.app, **options)
+
+    async def row(self, partition: int, **options: Any) -> dict[str, Any]:
+        """One partition of it."""
+        (processor,) = (await self.seen(**options))["processors"]
+        found: dict[str, Any] = processor["partitions"][partition]
+        return found
+
+    async def set(self, partition: int, **fields: object) -> None:
+        """Fields of the partition's state."""
+        for name, value in fields.items():
+            await self.redis.hset(self.place(partition).keys()[2], name, str(value))
+
+    async def now(self) -> int:
+        """The server's time in ms."""
+        seconds, micros = await self.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+@pytest.fixture
+async def shop(redis: Redis, app_name: str) -> Shop:
+    return Shop(redis, app_name)
+
+
+async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
+    await shop.open()
+    ids = await shop.send(1, 3)
+    await shop.work()
+    step = Step("0-0", ids[0], 1)
+    await shop.scripts.call(protocol.commit(shop.place(1), shop.tokens[1], step))
+    seen = await shop.seen()
+    assert seen["schema"] == "runnel.inspect/1"
+    assert abs(seen["at_ms"] - await shop.now()) < 5000
+    assert seen["server"] == {"kind": "valkey", "version": "9.1.2", "mode": "standalone"}
+    (processor,) = seen["processors"]
+    rows = processor.pop("partitions")
+    behind = processor.pop("lag_ms")
+    assert processor == {
+        "app": shop.app,
+        "name": "printer",
+        "stream": "orders",
+        "state": "ok",
+        "lag_events": 2,
+    }
+    assert seen["totals"] == {
+        "lag_events": 2,
+        "lag_ms": behind,
+        "free": 0,
+        "quarantined": 0,
+        "members": 1,
+    }
+    row = rows[1]
+    assert 0 < row.pop("session_left_ms") <= 10_000
+    assert 0 <= row.pop("lag_ms") == behind
+    assert 0 <= row.pop("in_hand_ms") <= behind
+    assert row == {
+        "id": 1,
+        "state": "owned",
+        "owner": "w1",
+        "epoch": shop.tokens[1].epoch,
+        "checkpoint": ids[0],
+        "last": ids[2],
+        "lag_events": 2,
+        "processed": 1,
+        "lost": 0,
+        "attempts": 0,
+        "error": None,
+    }
+    assert (rows[0]["checkpoint"], rows[0]["last"]) == ("0-0", "0-0")
+    assert (rows[0]["lag_events"], rows[0]["lag_ms"], rows[0]["in_hand_ms"]) == (0, 0, 0)
+    (member,) = seen["members"]
+    assert 0 <= member.pop("seen_ms") < 10_000
+    assert member == {
+        "id": "w1",
+        "app": shop.app,
+        "processor": "printer",
+        "host": "host",
+        "pid": 7,
+        "lang": "python",
+        "version": "1.0",
+        "partitions": [0, 1, 2, 3],
+    }
+    (stream,) = seen["streams"]
+    partitions = stream.pop("partitions")
+    assert stream == {"app": shop.app, "name": "orders", "partition_count": 4, "length": 3}
+    assert partitions[1] == {"id": 1, "length": 3, "first": ids[0], "last": ids[2]}
+    assert partitions[0] == {"id": 0, "length": 0, "first": None, "last": "0-0"}
+
+
+async def test_nobody_there_is_down_with_free_partitions(shop: Shop) -> None:
+    await shop.open()
+    await shop.send(0, 2)
+    seen = await shop.seen()
+    (processor,) = seen["processors"]
+    assert (processor["state"], processor["lag_events"]) == ("down", 2)
+    assert {row["state"] for row in processor["partitions"]} == {"free"}
+    assert (seen["totals"]["free"], seen["totals"]["members"], seen["members"]) == (4, 0, [])
+    row = processor["partitions"][0]
+    assert row["lag_ms"] >= 0
+    for name in ("owner", "session_left_ms", "in_hand_ms", "epoch"):
+        assert row[name] is None
+
+
+async def test_what_is_unknown_is_null_and_makes_its_total_null(shop: Shop) -> None:
+    await shop.open()
+    await shop.send(0, 2)
+    await shop.redis.xgroup_destroy(keys.log(shop.place(0).prefix), "printer")
+    seen = await shop.seen()
+    (processor,) = seen["processors"]
+    rows = processor["partitions"]
+    assert [row["lag_events"] for row in rows] == [None, 0, 0, 0]
+    assert rows[0]["lag_ms"] is not None
+    assert (processor["lag_events"], seen["totals"]["lag_events"]) == (None, None)
+    await shop.redis.delete(shop.place(0).keys()[2])
+    seen = await shop.seen()
+    row = seen["processors"][0]["partitions"][0]
+    assert (row["checkpoint"], row["lag_ms"], seen["totals"]["lag_ms"]) == (None, None, None)
+
+
+async def test_a_quarantined_and_a_paused_partition_degrade(shop: Shop) -> None:
+    await shop.open()
+    (event,) = await shop.send(2)
+    await shop.work()
+    error = ("ValueError", "2 is not wanted")
+    attempt = protocol.attempt(shop.place(2), shop.tokens[2], "quarantine", event, 3, error)
+    await shop.scripts.call(attempt)
+    (processor,) = (await shop.seen())["processors"]
+    row = processor["partitions"][2]
+    assert processor["state"] == "degraded"
+    assert (row["state"], row["attempts"], row["in_hand_ms"]) == ("quarantined", 3, None)
+    assert 0 <= await shop.now() - row["error"].pop("at_ms") < 5000
+    assert row["error"] == {"type": error[0], "message": error[1], "event": event}
+    assert (await shop.seen())["totals"]["quarantined"] == 1
+    await shop.scripts.call(protocol.resume(shop.place(2)))
+    (processor,) = (await shop.seen())["processors"]
+    assert (processor["state"], processor["partitions"][2]["error"]) == ("ok", None)
+    await shop.scripts.call(protocol.pause(shop.place(3)))
+    (processor,) = (await shop.seen())["processors"]
+    assert (processor["state"], processor["partitions"][3]["state"]) == ("degraded", "paused")
+
+
+async def test_a_partition_that_is_asked_back_is_handing_over(shop: Shop) -> None:
+    await shop.open()
+    grants = await shop.work()
+    await shop.join("w2")
+    await shop.join("w1", 2, grants)
+    (processor,) = (await shop.seen())["processors"]
+    states = [row["state"] for row in processor["partitions"]]
+    assert sorted(states) == ["handing-over", "handing-over", "owned", "owned"]
+    assert {row["owner"] for row in processor["partitions"]} == {"w1"}
+    assert processor["state"] == "ok"
+    assert (await shop.seen())["totals"]["members"] == 2
+
+
+async def test_lost_events_are_shown(shop: Shop) -> None:
+    await shop.open()
+    await shop.set(0, lost=7)
+    assert (await shop.row(0))["lost"] == 7
+
+
+async def test_a_partition_stalls_when_its_first_event_is_long_in_hand(shop: Shop) -> None:
+    await shop.open()
+    await shop.send(1)
+    await shop.work()
+    await shop.set(1, moved=await shop.now() - 90_000)
+    # The event came after the checkpoint had moved for the last time: it counts from then.
+    assert (await shop.row(1))["in_hand_ms"] < 30_000
+    old = await shop.now() - 300_000
+    log = keys.log(shop.place(2).prefix)
+    await shop.redis.xadd(log, {"json": "{}"}, id=f"{old}-0")
+    await shop.set(2, moved=await shop.now() - 90_000)
+    row = await shop.row(2)
+    assert 90_000 <= row["in_hand_ms"] < 120_000
+    assert (await shop.seen())["processors"][0]["state"] == "stalled"
+    (patient,) = (await shop.seen(stalled_after_ms=200_000))["processors"]
+    assert patient["state"] == "ok"
+
+
+async def test_without_a_known_move_nothing_is_said_to_stall(shop: Shop) -> None:
+    await shop.open()
+    old = await shop.now() - 300_000
+    await shop.redis.xadd(keys.log(shop.place(2).prefix), {"json": "{}"}, id=f"{old}-0")
+    await shop.work()
+    await shop.redis.hdel(shop.place(2).keys()[2], "moved")
+    assert (await shop.row(2))["in_hand_ms"] is None
+    assert (await shop.seen())["processors"][0]["state"] == "ok"
+
+
+async def test_what_the_code_declares_is_shown_though_nobody_has_started_it(shop: Shop) -> None:
+    declared = Declared({"orders": (2, "orders")}, [("orders", "printer")])
+    seen = await shop.seen(declared=declared)
+    (processor,) = seen["processors"]
+    assert (processor["state"], processor["lag_events"]) == ("down", None)
+    assert [row["checkpoint"] for row in processor["partitions"]] == [None, None]
+    assert seen["streams"][0]["partition_count"] == 2
+    assert await shop.redis.keys() == []
+
+
+async def test_another_programs_key_hides_one_partition_only(shop: Shop) -> None:
+    await shop.open()
+    state = shop.place(1).keys()[2]
+    await shop.redis.delete(state)
+    await shop.redis.set(state, "not ours")
+    (processor,) = (await shop.seen())["processors"]
+    row = processor["partitions"][1]
+    assert (row["checkpoint"], row["lag_events"]) == (None, None)
+    assert row["error"]["type"] == "WRONGTYPE"
+    assert processor["partitions"][0]["lag_events"] == 0
+
+
+async def test_keys_of_a_newer_protocol_are_not_read(shop: Shop) -> None:
+    await shop.open()
+    await shop.redis.hset(keys.meta(shop.place(3).prefix), "protocol", "2")
+    with pytest.raises(Mismatch) as caught:
+        await shop.seen()
+    assert caught.value.details == {"field": "protocol", "stored": "2", "given": "1"}
+
+
+async def test_several_apps_are_told_apart(redis: Redis) -> None:
+    one, two = Shop(redis, "one"), Shop(redis, "two")
+    await one.open()
+    await two.open()
+    await two.send(0)
+    await one.work("w1")
+    await two.work("w1")
+    seen = await inspect(redis, SERVER)
+    assert [each["app"] for each in seen["processors"]] == ["one", "two"]
+    assert (seen["totals"]["members"], seen["totals"]["lag_events"]) == (2, 1)
+    assert [each["app"] for each in (await one.seen())["streams"]] == ["one"]
