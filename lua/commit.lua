@@ -71,6 +71,8 @@ if prev ~= next_id then
   if redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
     return redis.error_reply('GONE processor=' .. processor)
   end
+  -- What is known of an event behind the new checkpoint stays: that one is still to be finished.
+  local ahead = string.match(is[8] or '', '^%d+%-%d+$') and newer(is[8], next_id)
   local moved = redis.pcall('XGROUP', 'SETID', log, processor, next_id, 'ENTRIESREAD', read)
   if moved.err then
     return redis.error_reply('GONE processor=' .. processor)
@@ -79,8 +81,11 @@ if prev ~= next_id then
   redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', processed,
     'moved', string.format('%.0f', now))
   if (is[8] or '') ~= '' or (is[9] or '0') ~= '0' then
-    redis.call('HSET', state, 'attempts', '0', 'event', '', 'tenures', '0', 'started', '')
-    redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+    redis.call('HSET', state, 'tenures', '0')
+    if not ahead then
+      redis.call('HSET', state, 'attempts', '0', 'event', '', 'started', '')
+      redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+    end
   end
 end
 if release == '1' then

@@ -12,6 +12,9 @@ while at <= #ARGV do
   local width = tonumber(ARGV[at])
   if not width or width < 1 or width > 100 or width % 1 ~= 0 or at + width > #ARGV then
     return redis.error_reply('BADARG field=commands at=' .. at)
+  elseif width < 3 and string.match(string.upper(ARGV[at + 1]), '^[EF][VC]A') then
+    -- EVAL and FCALL without their number of keys: asked about that, Valkey 9.1 crashes.
+    return redis.error_reply('BADARG field=commands at=' .. at)
   end
   starts[#starts + 1] = at
   at = at + width + 1

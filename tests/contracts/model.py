@@ -32,9 +32,12 @@ class Slot:
     paused: bool = False
     quarantined: bool = False
 
-    def progress(self) -> None:
-        """The checkpoint has moved: nothing that was held against an event counts any more."""
-        self.attempts, self.event, self.tenures, self.started = 0, "", 0, ""
+    def progress(self, following: str | None = None) -> None:
+        """The checkpoint has moved: nothing that was held against an event counts any more, but
+        against one behind `following`, which is still to be finished."""
+        self.tenures = 0
+        if following is None or not self.event or order(self.event) <= order(following):
+            self.attempts, self.event, self.started = 0, "", ""
 
     def new_token(self, now: int, nonce: str) -> None:
         """S2: above every token before, and never behind the clock."""

@@ -166,7 +166,7 @@ class LeaseMachine(OperatorMachine):
         if expected is None and isinstance(room, Refused):
             expected = room
         elif expected is None and not isinstance(room, Refused):
-            self.apply(name, following, count, release)
+            self.apply(name, following, count, release, emits=True)
             self.sink.drop(room)
             new = self.wire.seen[SINK_LOG].entries[-letters:]
             self.sink.add(new[0][0], bodies)
@@ -196,14 +196,16 @@ class LeaseMachine(OperatorMachine):
         whole = name in self.log.groups and name in self.log.passed
         return None if whole else refusal("GONE")
 
-    def apply(self, name: str, following: str, count: int, release: int) -> None:
+    def apply(
+        self, name: str, following: str, count: int, release: int, emits: bool = False
+    ) -> None:
         """S3: the checkpoint moves forward, past so many events."""
         slot = self.slots[name]
         if following != slot.checkpoint:
             slot.checkpoint = self.log.passed[name] = following
             slot.read += count
             slot.processed += count
-            slot.progress()
+            slot.progress(None if emits else following)
         slot.released = bool(release)
 
     @rule(

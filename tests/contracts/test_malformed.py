@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.contracts.profile import CALLS
 from tests.contracts.wire import HEADERS, Arg, Refused, Wire
 from tests.contracts.world import Sent, valid_calls
+from tests.lua.conftest import META
 from tests.lua.contract import Header
 
 NO_INT: list[Arg] = [
@@ -90,7 +91,7 @@ def test_s5_a_wrong_number_of_keys_or_arguments_is_refused(wire: Wire, script: s
     call, header = valid_calls(wire)[script], HEADERS[script]
     for count in range(len(call.keys) + 2):
         if count != len(call.keys):
-            keys = [*call.keys, call.keys[0]][:count]
+            keys = [*call.keys, *(call.keys[:1] or [META])][:count]
             assert wire.call(script, keys, *call.args) == Refused("BADARG"), f"{count} keys"
     for count in range(len(header.args) - header.open_ended):
         assert wire.call(script, call.keys, *call.args[:count]) == Refused("BADARG")

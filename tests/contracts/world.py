@@ -75,6 +75,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
         "regrant": ([PLAN, WAKE], [0, 1]),
         "roster": (GROUP[:3], []),
+        "rights": ([], [2, "HSET", META, 1, "TIME"]),
         "lead": ([LEADER], ["a", "n1", 5_000, "hold"]),
         "tick": ([TICKS], ["report", 2_000, "n2"]),
     }

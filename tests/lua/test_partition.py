@@ -196,6 +196,23 @@ async def test_an_unclean_tenure_is_counted_and_only_a_recorded_start_is_blamed(
     assert (await raw.claim(13, OTHER))["tenures"] == 1, "progress begins the count anew"
 
 
+async def test_a_commit_forgets_the_failures_of_what_it_passed_and_of_nothing_behind(
+    raw: Raw,
+) -> None:
+    epoch, ids = await ready(raw, 3)
+    failed = (ids[1], 2, "ValueError", "no")
+    await raw.call("attempt", [STATE], epoch, NONCE, "quarantine", *failed)
+    before = await raw.redis.hgetall(STATE)
+    await raw.commit(epoch, "0-0", ids[0], 1)
+    after = await raw.redis.hgetall(STATE)
+    for name in (b"attempts", b"event", b"error_type", b"error_message", b"error_event"):
+        assert after[name] == before[name]
+    await raw.commit(epoch, ids[0], ids[1], 1)
+    passed = await raw.redis.hgetall(STATE)
+    assert (passed[b"attempts"], passed[b"event"]) == (b"0", b"")
+    assert b"error_type" not in passed
+
+
 async def test_a_vanished_log_or_group_is_gone_not_ignored(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.redis.xgroup_destroy(LOG, "printer")
