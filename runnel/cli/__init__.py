@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from runnel.cli import exits
-from runnel.errors import ConfigError
+from runnel.errors import RunnelError
 
 __all__ = ["main"]
 
@@ -29,13 +29,13 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """The commands. A wrong declaration or setting ends in one sentence, wherever it comes up."""
+    """The commands. An error of Runnel's ends in one sentence, wherever it comes up."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except ConfigError as error:
-            exits.fail(str(error), exits.USAGE)
+        except RunnelError as error:
+            exits.fail(str(error), exits.code_of(error))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -7,6 +7,16 @@ from typing import NoReturn
 
 import click
 
+from runnel.errors import (
+    ConfigError,
+    Full,
+    Mismatch,
+    PartitionKeyError,
+    RecordError,
+    RunnelError,
+    ServerError,
+)
+
 OK = 0
 UNEXPECTED = 1
 USAGE = 2
@@ -37,6 +47,23 @@ def epilog(*examples: str) -> str:
     """The end of a command's help: examples, then the exit codes."""
     shown = "\n".join(f"  $ {each}" for each in examples)
     return f"\b\nExample{'s' if len(examples) > 1 else ''}:\n{shown}\n\n{EPILOG}"
+
+
+#: Error -> its exit code; the first that fits.
+_CODES: list[tuple[type[RunnelError], int]] = [
+    (ServerError, UNREACHABLE),
+    (Mismatch, MISMATCH),
+    (RecordError, REJECTED),
+    (PartitionKeyError, REJECTED),
+    (Full, REJECTED),
+    (ConfigError, USAGE),
+    (RunnelError, UNEXPECTED),
+]
+
+
+def code_of(error: RunnelError) -> int:
+    """The exit code for an error."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
 def fail(message: str, code: int) -> NoReturn:

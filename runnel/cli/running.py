@@ -13,15 +13,12 @@ from redis.exceptions import RedisError
 from runnel.cli import exits
 from runnel.connection import translate
 from runnel.errors import (
-    ConfigError,
     Full,
     Gone,
     Mismatch,
     PartitionKeyError,
     RecordError,
-    Replaced,
     RunnelError,
-    ServerError,
     Unregistered,
 )
 
@@ -60,26 +57,20 @@ def verdict(error: RunnelError | RedisError | OSError, url: str) -> tuple[str, i
     """What to say about an error, and the exit code."""
     if not isinstance(error, RunnelError):
         error = translate(error, url) or RunnelError(str(error))
+    return _sentence(error), exits.code_of(error)
+
+
+def _sentence(error: RunnelError) -> str:
     match error:
-        case ServerError():
-            return str(error), exits.UNREACHABLE
         case Mismatch():
-            return explain_mismatch(error), exits.MISMATCH
-        case RecordError() | PartitionKeyError():
-            return f"{error}. Nothing was sent.", exits.REJECTED
+            return explain_mismatch(error)
         case Full():
-            return explain_full(error), exits.REJECTED
-        case ConfigError():
-            return str(error), exits.USAGE
+            return explain_full(error)
         case Unregistered() | Gone():
-            return explain_missing(error), exits.UNEXPECTED
-        case Replaced():
-            return (
-                f"another worker runs under the name {error.details.get('member', '?')}: give each "
-                "worker a --name of its own",
-                exits.UNEXPECTED,
-            )
-    return str(error), exits.UNEXPECTED
+            return explain_missing(error)
+        case RecordError() | PartitionKeyError():
+            return f"{error}. Nothing was sent."
+    return str(error)
 
 
 def explain_mismatch(error: Mismatch) -> str:

@@ -16,6 +16,8 @@ Json = dict[str, Any]
 
 #: From harmless to grave.
 STATES = ("ok", "degraded", "stalled", "down")
+#: States of a partition whose owner works on it.
+_WORKED_ON = ("owned", "handing-over")
 _COLOURS = {
     "ok": "green",
     "owned": "green",
@@ -176,7 +178,7 @@ def partitions(processor: Json, wide: bool) -> list[str]:
             owner or "-",
             row["lag_events"],
             duration(row["lag_ms"]),
-            duration(row["in_hand_ms"]) if owner else "-",
+            duration(row["in_hand_ms"]) if row["state"] in _WORKED_ON else "-",
             row["lost"],
             row["checkpoint"],
         )

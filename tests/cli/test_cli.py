@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -302,6 +303,37 @@ def test_a_newer_protocol_is_exit_4_and_says_upgrade(
     assert done.code == 4, done.stderr
     assert "protocol version 9, this Runnel speaks 1: upgrade Runnel" in one_sentence(done.stderr)
     assert done.stdout == "" or done.stdout.startswith("sent 0")
+
+
+def test_an_embedded_server_that_cannot_start_is_told(
+    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # The server's data goes where the command is run.
+    monkeypatch.setenv("RUNNEL_SERVER_BIN", "/bin/true")
+    url = f"unix://{tmp_path}/s.sock"
+    done = run("worker", APP, "--embedded", "--redis-url", url)
+    assert done.code == 2
+    assert "RUNNEL_SERVER_BIN=/bin/true is no redis-server" in one_sentence(done.stderr)
+    done = run("server", "--redis-url", server.url, "--data", str(tmp_path))
+    assert done.code == 2
+    assert "a server already listens at" in one_sentence(done.stderr)
+
+
+def test_a_worker_ends_well_on_ctrl_c(run: Run, redis_url: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runnel", "worker", APP, "--redis-url", redis_url],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stderr is not None
+        while b"claimed" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout) == (0, b"")
+    assert b"Traceback" not in stderr
 
 
 def test_what_the_first_runnel_left_is_told_when_a_processor_is_added(
