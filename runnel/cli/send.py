@@ -118,9 +118,8 @@ class Sending:
         """Send the good ones of these, and report the others."""
         by_partition: dict[int, list[Any]] = defaultdict(list)
         for number, line in lines:
-            record = self.parsed(number, line)
-            if record is not None:
-                by_partition[self.stream.spec.partition(record)].append(record)
+            if parsed := self.parsed(number, line):
+                by_partition[parsed[0]].append(parsed[1])
         work = asyncio.gather(
             *(self._send_to_one(each) for each in by_partition.values()), return_exceptions=True
         )
@@ -149,12 +148,12 @@ class Sending:
             await self.stream.send(*piece, wait=self.wait)
             self.sent += len(piece)
 
-    def parsed(self, number: int, line: bytes) -> Any:
-        """The record of a line that can be sent, or None after saying why not."""
+    def parsed(self, number: int, line: bytes) -> tuple[int, Any] | None:
+        """Partition and record of a line that can be sent, or None after saying why not."""
         spec, most = self.stream.spec, self.stream.app.settings.max_record_bytes
         try:
             record = spec.codec.record_type.from_json(line)
-            spec.partition(record)
+            partition = spec.partition(record)
             size = sum(map(len, spec.encode(record)))
             if size > most:
                 raise RecordTooLarge(
@@ -164,7 +163,7 @@ class Sending:
             self.rejected += 1
             click.echo(f"line {number}: {_reason(number, line, error)}", err=True)
             return None
-        return record
+        return partition, record
 
     def summary(self, as_json: bool) -> None:
         """Say how many were sent: at least that many, if a call was cut off."""
