@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- agree -- make sure that a stream is seen alike by all: called for partition 0 before a client's first append.
 -- KEYS[1]  meta        hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- ARGV[1]  protocol    int     protocol version of the caller

@@ -85,6 +85,7 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
         place, agreement, log = each.place(0), each.stream.agreement, keys.log(each.place(0).prefix)
         calls += [
             protocol.describe(place),
+            protocol.agree(place.prefix, agreement),
             protocol.register(place, agreement, each.start),
             protocol.sync(each.group, 1, (1, 1, 1), ("m", "i", ""), 1, "stay", (), ()),
             protocol.claim(place, agreement, "m", 1, ""),
