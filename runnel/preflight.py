@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection import shown
+from runnel.durability import Durability
 from runnel.errors import Mismatch, ServerError, Unregistered
 from runnel.processor import Processor
 from runnel.protocol import Place, Step, Token
@@ -42,9 +43,11 @@ async def check_worker(
     return await leftovers(scripts, specs)
 
 
-async def check_sender(scripts: Scripts, spec: StreamSpec[Any], url: str) -> None:
+async def check_sender(
+    scripts: Scripts, spec: StreamSpec[Any], durability: Durability, url: str
+) -> None:
     """Before something is sent. Raises ServerError for a missing right."""
-    await check(scripts, needs_of_sender(spec), url)
+    await check(scripts, needs_of_sender(spec, durability), url)
 
 
 async def check_registration(scripts: Scripts, processor: Processor, url: str) -> list[str]:
@@ -95,17 +98,28 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
         if each.sink is not None:
             calls.append(_finish(each))
         direct += [("XREAD", log), ("XRANGE", log), ("HSET", keys.processors(app.name))]
+        direct += _confirming(app.settings.durability, each.place(0).prefix)
         channels += [("PUBLISH", keys.wake(each.group)), ("SUBSCRIBE", keys.wake(each.group))]
     if app.tasks:
         calls += [protocol.lead(app.name, "m", "n", 1), protocol.tick(app.name, "t", 1, "n")]
     return Needs(app.name, tuple(calls), tuple(dict.fromkeys(direct)), tuple(channels))
 
 
-def needs_of_sender(spec: StreamSpec[Any]) -> Needs:
+def needs_of_sender(spec: StreamSpec[Any], durability: Durability = "primary") -> Needs:
     """What sending to a stream may have to do."""
     prefix, agreement = spec.prefix(0), spec.agreement
     append = protocol.append(prefix, agreement, 2, "refuse", "p", 1, [])
-    return Needs(spec.app, (protocol.agree(prefix, agreement), append))
+    calls = (protocol.agree(prefix, agreement), append)
+    return Needs(spec.app, calls, tuple(_confirming(durability, prefix)))
+
+
+def _confirming(durability: Durability, prefix: str) -> list[tuple[str, str]]:
+    """What waiting for a replica or the disk takes."""
+    if durability == "primary":
+        return []
+    barrier = keys.barrier(prefix)
+    wait = "WAIT" if durability == "replica" else "WAITAOF"
+    return [("SET", barrier), ("PEXPIRE", barrier), (wait, "")]
 
 
 def needs_of_registration(processor: Processor) -> Needs:

@@ -215,7 +215,8 @@ async def _look_ahead(stream: Stream[Any]) -> None:
     client = connect(url)
     try:
         await check_server(client, url)
-        await check_sender(Scripts(client), stream.spec, url)
+        durability = stream.app.settings.durability
+        await check_sender(Scripts(client), stream.spec, durability, url)
     finally:
         await client.aclose()
 

@@ -133,9 +133,17 @@ async def test_a_worker_without_one_right_names_it_and_writes_nothing(
 @pytest.mark.parametrize("rule", SENDER)
 async def test_a_sender_without_one_right_names_it(redis: Redis, grant: Grant, rule: str) -> None:
     url = await grant([each for each in SENDER if each != rule])
-    said = await refusal(url, lambda scripts, at: check_sender(scripts, items.spec, at))
+    said = await refusal(url, lambda scripts, at: check_sender(scripts, items.spec, "primary", at))
     assert fix(said) == [rule]
     assert await redis.keys() == []
+
+
+async def test_a_sender_who_waits_for_a_replica_needs_more(redis: Redis, grant: Grant) -> None:
+    url = await grant(SENDER)
+    said = await refusal(url, lambda scripts, at: check_sender(scripts, items.spec, "replica", at))
+    assert fix(said) == ["+pexpire", "+set", "+wait"]
+    async with connect(await grant([*SENDER, *fix(said)])) as client:
+        await check_sender(Scripts(client), items.spec, "replica", url)
 
 
 @pytest.mark.parametrize(
