@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+import tabulate
+
+tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
 
 Json = dict[str, Any]
 
@@ -227,20 +230,14 @@ def streams(seen: Json) -> list[str]:
 
 def table(heads: str, rows: Iterable[tuple[Any, ...]]) -> list[str]:
     """Aligned columns under their heads."""
-    cells = [heads.split(), *([shown(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    widths[-1] = 0
-    lines = []
-    for number, row in enumerate(cells):
-        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(_styled(cell, head=number == 0) for cell in padded))
-    return lines
+    cells = [[_coloured(shown(cell)) for cell in row] for row in rows]
+    titles = [click.style(head, bold=True) for head in heads.split()]
+    text = tabulate.tabulate(cells, titles, tablefmt="plain", disable_numparse=True)
+    return [line.rstrip() for line in text.splitlines()]
 
 
-def _styled(cell: str, head: bool) -> str:
-    if head:
-        return click.style(cell, bold=True)
-    colour = _COLOURS.get(cell.strip())
+def _coloured(cell: str) -> str:
+    colour = _COLOURS.get(cell)
     return click.style(cell, fg=colour) if colour else cell
 
 
