@@ -6,9 +6,10 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, TimeoutError
 
 from runnel import (
     App,
@@ -70,8 +71,9 @@ class Item(Record):
     number: int
 
 
-def declare(name: str, url: str) -> App:
-    app = App(name, redis_url=url, collect=0.0, backoff=0.001, retries=0, partition_count=1)
+def declare(name: str, url: str, **settings: Any) -> App:
+    settings = {"collect": 0.0, "backoff": 0.001, "retries": 0, "resend": 0.0, **settings}
+    app = App(name, redis_url=url, partition_count=1, **settings)
     items = app.stream("items", record=Item, partition_by="key")
 
     @app.processor(
@@ -95,6 +97,8 @@ def declare(name: str, url: str) -> App:
 async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
     server: Server, app_name: str
 ) -> None:
+    called = scripted(*sources())
+    assert called <= rights("runnel")
     app = declare(app_name, url(server, "runnel"))
     stream, park = app.streams["items"], app.processors["park"]
     async with connect(app.settings.redis_url) as client:
@@ -116,8 +120,6 @@ async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
         assert await admin.delete_stream(scripts, stream.spec) == 5
     await app.close()
     assert refusals(server) == []
-    called = scripted(*sources())
-    assert called <= rights("runnel")
     assert rights("runnel") - called - ran(server) - ON_A_CLUSTER <= SELDOM
 
 
@@ -161,6 +163,22 @@ async def test_a_sender_can_send_and_not_more(server: Server, app_name: str) -> 
         with pytest.raises(NoPermissionError):
             await client.unlink(keys.log(keys.partition(app_name, "items", 0, "items")))
     assert rights("runnel-sender") == {*scripted("agree", "append"), "evalsha", "script|load"}
+
+
+async def test_the_rights_for_more_durability_are_those_that_the_docs_add(
+    server: Server, app_name: str
+) -> None:
+    (more,) = re.findall(r"at `replica` also `([^`]*)`", DOCS.read_text())
+    await declared(server, app_name)
+    app = declare(app_name, url(server, "runnel-sender"), durability="replica")
+    with pytest.raises(NoPermissionError):
+        await app.streams["items"].send(Item(key="k", number=5))
+    ask(server, "ACL SETUSER", "runnel-sender", *more.split())
+    ask(server, "ACL LOG", "RESET")
+    with pytest.raises(TimeoutError, match="no replica"):
+        await app.streams["items"].send(Item(key="k", number=6))
+    await app.close()
+    assert refusals(server) == []
 
 
 async def test_a_viewer_can_inspect_and_not_more(server: Server, app_name: str) -> None:
