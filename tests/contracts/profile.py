@@ -22,7 +22,7 @@ _COMMON = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 _PROFILES = {
-    "ci": settings(_COMMON, max_examples=60, stateful_step_count=40, derandomize=True),
+    "ci": settings(_COMMON, max_examples=120, stateful_step_count=40, derandomize=True),
     "long": settings(_COMMON, max_examples=5_000, stateful_step_count=80),
 }
 PROFILE = os.environ.get("RUNNEL_TEST_PROFILE", "ci")
@@ -32,7 +32,7 @@ if PROFILE not in _PROFILES:
 #: For a machine: so many runs of so many steps.
 MACHINE = _PROFILES[PROFILE]
 #: For single calls with drawn arguments, of which there can be more.
-CALLS = settings(MACHINE, max_examples=MACHINE.max_examples * 10)
+CALLS = settings(MACHINE, max_examples=MACHINE.max_examples * 2)
 #: Seconds for one test, to shrink what it has found included; 0 is for ever.
 TIMEOUT = {"ci": 600, "long": 0}[PROFILE]
 

@@ -23,11 +23,11 @@ from tests.contracts.world import AGREED, SINK_LOG, SINK_META
 pytestmark = pytest.mark.timeout(TIMEOUT)
 SINK_SIZE = 3
 #: Which token a call carries: the present one, an old one, or parts of two.
-TOKEN = st.sampled_from(["mine"] * 6 + ["old", "old epoch", "old nonce", "guess"])
+TOKEN = st.sampled_from(["mine"] * 9 + ["old", "old epoch", "old nonce", "guess"])
 #: Whether the caller is first given what it takes.
 READY = st.sampled_from([True, True, True, False])
 WHERE = st.sampled_from(["there"] * 6 + ["before", "after"])
-STEPS = st.sampled_from([1, 1, 2, 3, 0, -1])
+STEPS = st.sampled_from([1, 1, 1, 2, 3, 0, -1, -1])
 
 
 class LeaseMachine(OperatorMachine):
@@ -131,10 +131,10 @@ class LeaseMachine(OperatorMachine):
     @rule(
         name=NAME,
         ready=READY,
-        token=TOKEN,
-        where=WHERE,
+        token=st.sampled_from(["mine"] * 12 + ["old", "old epoch", "old nonce"]),
+        where=st.sampled_from(["there"] * 12 + ["before", "after"]),
         steps=STEPS,
-        release=st.sampled_from([0, 0, 0, 1]),
+        release=st.sampled_from([0, 0, 0, 0, 0, 1]),
         policy=st.sampled_from(["refuse", "drop_oldest"]),
         letters=st.integers(1, 2),
         again=AGAIN,

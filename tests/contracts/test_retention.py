@@ -45,11 +45,13 @@ class RetentionMachine(OperatorMachine):
         bodies: list[Fields] = [("msgpack", str(i)) for i in range(count)]
         self.do_append("first", 1, bodies, 6, "refuse", 0)
 
-    @rule(name=NAME)
-    def catch_up(self, name: str) -> None:
-        """The processor passes all but one."""
-        if name in self.slots and len(self.log.ids) > 1:
-            self.seek(name, "id", len(self.log.ids) - 1, 0)
+    @rule(which=st.integers(1, 5), producer=st.sampled_from("pqr"), count=st.integers(1, 3))
+    def move_and_send(self, which: int, producer: str, count: int) -> None:
+        """All who are registered pass the first few; then somebody sends into a full log."""
+        for name in sorted(self.log.passed):
+            if name in self.slots and name in self.log.groups:
+                self.seek(name, "id", which, 0)
+        self.send(producer, 1, count, 6, "refuse", 1)
 
     @rule(
         script=st.sampled_from(["agree", "append", "claim", "register"]),
