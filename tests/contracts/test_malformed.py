@@ -9,7 +9,7 @@ in which every valid call is still answered.
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contracts.profile import CALLS
@@ -140,7 +140,7 @@ def changed(call: Sent, changes: list[tuple[str, int, Arg]]) -> Sent:
 def test_s5_noise_is_answered_in_declared_words_and_leaves_a_world_that_works(wire: Wire) -> None:
     world = {"calls": valid_calls(wire), "look": wire.seen}
 
-    @settings(CALLS, max_examples=CALLS.max_examples * 4)
+    @CALLS
     @given(noisy_calls())
     def noise(drawn: tuple[str, list[tuple[str, int, Arg]]]) -> None:
         script, changes = drawn

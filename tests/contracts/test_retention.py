@@ -12,7 +12,6 @@ from hypothesis.stateful import rule
 
 from tests.contracts.model import Fields
 from tests.contracts.operators import AGAIN, OperatorMachine
-from tests.contracts.partition import NAME
 from tests.contracts.profile import TIMEOUT, search
 from tests.contracts.wire import Arg, Refused, Wire
 from tests.lua.conftest import LOG, META, NONCE, PRODUCERS
