@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, TimeoutError
 
 from runnel import keys
 from runnel.deployment import Deployment
+from runnel.errors import ServerError
 
 #: What an acknowledged send or commit must survive: the loss of a worker or of the server's process
 #: (with an append-only file), that of the primary, or that of the power.
@@ -51,18 +52,17 @@ async def confirm(
     }
 
 
-async def possible(deployment: Deployment, durability: Durability) -> str | None:
-    """Why it cannot be waited for that the disk has caught up, or None if it can."""
+async def check_possible(deployment: Deployment, durability: Durability) -> None:
+    """Raises ServerError if nobody can tell when a write is on disk."""
     if durability != "fsync":
-        return None
+        return
     for client in await deployment.primaries():
         (reply,) = await client.roundtrip([("WAITAOF", 1, 0, 1)])
         if isinstance(reply, Exception):
-            return (
+            raise ServerError(
                 'durability="fsync" needs WAITAOF, so Redis 7.2 or Valkey with appendonly yes: '
                 f"{reply}"
             )
-    return None
 
 
 async def _ask(deployment: Deployment, durability: Durability, prefix: str) -> Exception | None:

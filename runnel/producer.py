@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import protocol
 from runnel.dead_letter import DeadLetter
-from runnel.durability import Durability, confirm
+from runnel.durability import Durability, check_possible, confirm
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError, Full, RecordTooLarge, UnknownProducer
 from runnel.record import adapt
@@ -163,6 +163,7 @@ class Producer:
                 )
             by_partition.setdefault(stream.partition(record), []).append((position, entry))
         if stream.name not in self._agreed:
+            await check_possible(self._scripts.deployment, self._durability)
             await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
             self._agreed.add(stream.name)
         sent: list[Sent | None] = [None] * len(records)

@@ -17,8 +17,7 @@ from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
-from runnel.durability import possible
-from runnel.errors import ServerError
+from runnel.durability import check_possible
 from runnel.preflight import check_worker
 from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
@@ -56,12 +55,11 @@ class Worker:
         scripts = Scripts(client)
         try:
             info = await check_server(client, settings.redis_url)
+            await check_possible(scripts.deployment, settings.durability)
             found = await check_worker(scripts, self.app, self.processors, settings.redis_url)
             for warning in (*info.warnings, *found):
                 logger.warning(warning)
             await scripts.load()
-            if problem := await possible(scripts.deployment, settings.durability):
-                raise ServerError(problem)
             description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
             link = RedisLink(scripts, settings.redis_url, settings.durability)
             member = (self.member, description)
