@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from typing import Any
 
@@ -62,8 +63,24 @@ def worker(
     if embedded:
         from runnel.embedded import start
 
-        start(url)
+        server = start(url)
+        if server.pid is not None:
+            click.echo(
+                f"started a server at {shown(url)} (data in .runnel); it goes on when this worker "
+                f"ends: `kill {server.pid}` stops it",
+                err=True,
+            )
+    _calm_the_garbage_collector()
     run(_work(app, names, name, burst), url)
+
+
+def _calm_the_garbage_collector() -> None:
+    """What was imported stays, and events come and go by the thousand without forming cycles: to
+    look for those as often as Python does by default takes up to a third of a busy worker's time.
+    An app that has set its own thresholds keeps them."""
+    gc.freeze()
+    if gc.get_threshold()[0] < 10_000:
+        gc.set_threshold(50_000, 20, 50)
 
 
 async def _work(app: App, names: list[str], name: str | None, burst: bool) -> None:
