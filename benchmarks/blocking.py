@@ -1,0 +1,49 @@
+"""The reference for latency: a bare blocking XREAD over all partitions, and a commit like the raw
+loop's after each event."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+from redis.asyncio import Redis
+
+from benchmarks.gate import Times
+from benchmarks.job import job
+from benchmarks.raw import COMMIT
+from benchmarks.records import KINDS
+
+
+async def main() -> None:
+    """Read until killed."""
+    this = job()
+    times = Times()
+    decode = KINDS["timed"].decode
+    # redis-py's types describe replies of other versions and settings too.
+    redis: Any = Redis.from_url(this.url, protocol=2, single_connection_client=True)
+    sha = await redis.script_load(COMMIT)
+    cursors: dict[Any, Any] = {f"by-hand:{n}".encode(): b"0-0" for n in range(this.partitions)}
+    for log in cursors:
+        await redis.xgroup_create(log, "g", "0", mkstream=True)
+        await redis.hset("lease", "token", "t")
+    times.ready()
+    count = 0
+    while True:
+        for log, entries in await redis.xread(cursors, 100, 1000):
+            for entry_id, fields in entries:
+                record = decode(fields)
+                handled = time.monotonic()
+                count += 1
+                await redis.evalsha(sha, 2, "lease", log, "t", entry_id, "g", count)
+                times.add(record.sent, handled, time.monotonic())
+            cursors[log] = entries[-1][0]
+
+
+if __name__ == "__main__":
+    try:
+        import uvloop
+    except ImportError:
+        sys.exit(asyncio.run(main()))
+    uvloop.run(main())

@@ -1,0 +1,88 @@
+"""Milliseconds from send to handler and to committed, at a steady rate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from benchmarks.harness import Bench, Child, Row, Tree, ratios, wait_until
+from benchmarks.job import Job
+from benchmarks.records import stream_name
+from benchmarks.server import Server
+from runnel import keys
+
+RATE = 200
+NAMES = ("latency",)
+SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+REFERENCE = "bare XREAD"
+#: Of each event: to the handler, and to committed, in ms.
+Latencies = list[tuple[float, float]]
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """Rows for handler and commit, each at three shares of the events."""
+    if not bench.wants("latency"):
+        return
+    seconds = 10 if bench.quick else 30
+    found = {tree.name: _run(bench, tree, seconds) for tree in bench.trees}
+    ours, theirs = found[bench.new.name]
+    for stage, what in ((0, "handler"), (1, "committed")):
+        for share in SHARES:
+            new = _percentiles(ours, stage, share)
+            bare = _percentiles(theirs, stage, share)
+            row = Row(
+                f"latency-{what}-{share}",
+                f"send to {what}, {share} at {RATE}/s",
+                "ms",
+                new,
+                REFERENCE,
+                ratios(new, bare),
+                more_is_better=False,
+                details={"bare ms": sorted(bare)[len(bare) // 2]},
+            )
+            if bench.old:
+                old, old_bare = found[bench.old.name]
+                row.old = _percentiles(old, stage, share)
+                row.old_ratios = ratios(row.old, _percentiles(old_bare, stage, share))
+            yield row
+
+
+def _run(bench: Bench, tree: Tree, seconds: int) -> tuple[Latencies, Latencies]:
+    """Both readers run the whole time; the sender gives each a second in turn."""
+    with Server() as server, ExitStack() as stack:
+        job = Job(server.url, "latency", "timed", bench.fresh_name())
+        worker = ["-m", "runnel", "worker", "benchmarks.app_latency:app", "--log-level", "warning"]
+        reader = stack.enter_context(Child(tree, worker, job))
+        bare = stack.enter_context(Child(tree, ["-m", "benchmarks.blocking"], job))
+        sender = stack.enter_context(
+            Child(tree, ["-m", "benchmarks.paced", str(RATE), str(seconds)], job)
+        )
+        for child in (reader, bare, sender):
+            child.hear("ready")
+        name = stream_name("timed", 16)
+        states = [keys.state(keys.partition("bench", name, n, name), job.name) for n in range(16)]
+        wait_until(lambda: server.all_claimed(states))
+        time.sleep(1)
+        sender.say("go")
+        sender.hear("sent", seconds * 2 + 60)
+        found = []
+        for child in (reader, bare):
+            child.say("report")
+            found.append([(each[0] * 1000, each[1] * 1000) for each in child.hear("latencies")])
+        return found[0], found[1]
+
+
+def _percentiles(latencies: Latencies, stage: int, share: str) -> list[float]:
+    """That percentile of each fifth of the run; of all of it where a fifth has too few events."""
+    values = [each[stage] for each in latencies]
+    parts = 1 if share == "p99.9" else 5
+    length = len(values) // parts
+    return [
+        _percentile(values[part * length : (part + 1) * length], SHARES[share])
+        for part in range(parts)
+    ]
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]

@@ -1,0 +1,188 @@
+"""Rows as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import ROOT, Bench, Row
+from benchmarks.targets import Verdict
+from runnel.server_program import Binary
+
+_PACKAGES = ("redis", "hiredis", "uvloop", "msgpack", "msgspec", "pydantic", "orjson", "lz4")
+
+
+def machine(binary: Binary) -> dict[str, Any]:
+    """Where and with what this run was made."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "changed": bool(_git("status", "--porcelain", "--", "runnel", "lua", "benchmarks")),
+        "cores": os.cpu_count(),
+        "cpu": _cpu(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "server": str(binary),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+    }
+
+
+def heading(about: dict[str, Any]) -> str:
+    """The same in two lines."""
+    packages = " ".join(f"{name} {found}" for name, found in about["packages"].items())
+    changed = " with changes" if about["changed"] else ""
+    return (
+        f"commit {about['commit']}{changed} · {about['cpu']}, {about['cores']} cores · "
+        f"python {about['python']} · {about['server']}\n{packages}"
+    )
+
+
+def line(row: Row) -> str:
+    """A row as it is printed when it is there: median, spread, ratio and further figures."""
+    text = f"{row.title:<48} {_number(row.median):>10} {row.unit:<10} {_spread(row.values):<19}"
+    if row.ratio is not None:
+        text += f" {_ratio(row.ratio):>6} of {row.reference} ({_range(row.ratios)})"
+    if row.old:
+        new_to_old = statistics.median(
+            [new / old for new, old in zip(row.values, row.old, strict=False)]
+        )
+        text += f"; {new_to_old:.2f} of the old, {_number(statistics.median(row.old))}"
+    if row.details:
+        text += "  " + _details(row)
+    if row.note:
+        text += f"  {row.note}"
+    return text
+
+
+def _details(row: Row) -> str:
+    names = {
+        "calls": "calls {:.3f}",
+        "worker_us": "worker {:.1f} µs",
+        "server_us": "server {:.2f} µs",
+        "client_us": "client {:.1f} µs",
+    }
+    told = [names[key].format(row.details[key]) for key in names if key in row.details]
+    told += [
+        f"{key} {_number(value)}"
+        for key, value in row.details.items()
+        if key not in names and key != "other_load"
+    ]
+    # More than a quarter of a core went to something else.
+    if row.details.get("other_load", 0) > 0.25:
+        told.append(f"others {row.details['other_load']:.1f} cores *")
+    return " · ".join(told)
+
+
+def verdicts(judged: Sequence[Verdict]) -> str:
+    """The targets, met or missed."""
+    lines = []
+    for each in judged:
+        bound = f"{'≥' if each.target.at_least else '≤'} {_number(each.target.bound)}"
+        figure = "" if each.figure is None else _number(each.figure)
+        lines.append(f"{each.target.title:<66} {bound:>9} {figure:>9}  {each.word}")
+    return "\n".join(lines)
+
+
+def profiles(bench: Bench, most: int = 25) -> str:
+    """Where the time of each profiled worker went."""
+    lines = []
+    for name, found in bench.profiles.items():
+        lines.append(f"\n{name}: {found['samples']} samples, one a millisecond")
+        for what, text in (("lines", "by line, itself"), ("functions", "by function, all below")):
+            lines.append(f"  {text}")
+            lines += [f"  {share:6.1%}  {place}" for place, share in found[what][:most]]
+    return "\n".join(lines)
+
+
+def save(path: Path, about: dict[str, Any], rows: Sequence[Row], judged: Sequence[Verdict]) -> None:
+    """Write everything as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "machine": about,
+        "rows": [
+            {
+                **asdict(row),
+                "median": row.median,
+                "spread": [min(row.values), max(row.values)],
+                "ratio": row.ratio,
+            }
+            for row in rows
+        ],
+        "targets": [
+            {
+                "title": each.target.title,
+                "row": each.target.row,
+                "bound": each.target.bound,
+                "at_least": each.target.at_least,
+                "figure": each.figure,
+                "verdict": each.word,
+            }
+            for each in judged
+        ],
+    }
+    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def against(path: Path, rows: Sequence[Row]) -> str:
+    """This run beside an earlier one's file: ratios to the reference, which both runs have."""
+    earlier = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
+    lines = [f"against {path}: ratios to the reference, old, new, new to old"]
+    for row in rows:
+        old = earlier.get(row.name, {}).get("ratio")
+        if old and row.ratio is not None:
+            lines.append(f"{row.title:<48} {old:8.2f} {row.ratio:8.2f} {row.ratio / old:8.2f}")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{_number(min(values))} – {_number(max(values))}"
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{_ratio(min(values))} – {_ratio(max(values))}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or sys.platform
+    names = [each.partition(":")[2].strip() for each in text.splitlines() if "model name" in each]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,147 @@
+"""What Runnel costs the server: calls while nothing happens, and memory for each event."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from functools import partial
+from urllib.parse import urlsplit
+
+import msgpack
+
+from benchmarks.harness import (
+    Bench,
+    Child,
+    Row,
+    Sample,
+    Tree,
+    column,
+    interleaved,
+    medians,
+    ratios,
+    wait_until,
+)
+from benchmarks.job import Job
+from benchmarks.records import order_values, stream_name
+from benchmarks.server import Server
+from benchmarks.throughput import preload
+from runnel import keys
+
+NAMES = ("idle", "memory")
+PARTITIONS = 16
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """Both rows."""
+    if bench.wants("idle"):
+        yield _idle(bench)
+    if bench.wants("memory"):
+        yield _memory(bench)
+
+
+def _idle(bench: Bench) -> Row:
+    """Twice as long as the longest interval between two things that a worker does by itself."""
+    runs = {tree.name: partial(_idle_run, bench, tree, 10.0) for tree in bench.trees}
+    samples = interleaved(1 if bench.quick else 2, runs)
+    new = samples[bench.new.name]
+    row = Row(
+        "idle",
+        f"idle worker, {PARTITIONS} partitions: calls carried out",
+        "calls/s",
+        column(new, "calls"),
+        more_is_better=False,
+        details=medians(new, "calls"),
+    )
+    if bench.old:
+        row.old = column(samples[bench.old.name], "calls")
+    return row
+
+
+def _idle_run(bench: Bench, tree: Tree, seconds: float) -> Sample:
+    with Server() as server:
+        job = Job(server.url, "latency", "timed", bench.fresh_name(), PARTITIONS)
+        worker = ["-m", "runnel", "worker", "benchmarks.app_latency:app", "--log-level", "warning"]
+        name = stream_name("timed", PARTITIONS)
+        prefixes = [keys.partition("bench", name, n, name) for n in range(PARTITIONS)]
+        states = [keys.state(prefix, job.name) for prefix in prefixes]
+        with Child(tree, worker, job) as child:
+            child.hear("ready")
+            wait_until(lambda: server.all_claimed(states))
+            # A worker that has worked, in every partition, and has nothing left to do.
+            preload(server, "timed", PARTITIONS, 1000)
+            wait_until(lambda: not server.lag([keys.log(each) for each in prefixes], job.name))
+            time.sleep(5)
+            monitor = Monitor(server.url)
+            before = server.snapshot()
+            time.sleep(seconds)
+            spent = server.snapshot().since(before)
+            sent = monitor.close()
+    return {
+        "calls": (sum(spent.calls.values())) / seconds,
+        "sent by the worker": sent / seconds,
+        "server ms/s": spent.cpu / seconds * 1000,
+    }
+
+
+class Monitor:
+    """Counts what clients send: neither what scripts call nor the harness's own."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._socket = socket.create_connection((address.hostname, address.port))
+        self._socket.sendall(b"MONITOR\r\n")
+        assert self._socket.recv(5) == b"+OK\r\n"
+
+    def close(self) -> int:
+        """End, and return the number of commands seen."""
+        self._socket.settimeout(0.1)
+        seen = b""
+        while True:
+            try:
+                seen += self._socket.recv(65536)
+            except TimeoutError:
+                break
+        self._socket.close()
+        lines = [line.lower() for line in seen.splitlines()]
+        return sum(1 for line in lines if b" lua]" not in line and b'"info"' not in line)
+
+
+def _memory(bench: Bench) -> Row:
+    events = 100_000
+    samples = interleaved(
+        1 if bench.quick else 2,
+        {"bare": partial(_bare_memory, events), "runnel": partial(_runnel_memory, events)},
+    )
+    bare, ours = column(samples["bare"], "bytes"), column(samples["runnel"], "bytes")
+    return Row(
+        "memory",
+        "memory for each event, 16 partitions",
+        "bytes",
+        ours,
+        "bare XADD",
+        ratios(ours, bare),
+        more_is_better=False,
+    )
+
+
+def _bare_memory(events: int) -> Sample:
+    with Server() as server:
+        before = server.memory()
+        pipeline = server.redis.pipeline(transaction=False)
+        for number in range(events):
+            values = order_values(number)
+            created = values["created_at"].isoformat()
+            payload = msgpack.packb({**values, "created_at": created})
+            pipeline.xadd(f"log:{number % PARTITIONS}", {"msgpack": payload})
+            if number % 1000 == 999:
+                pipeline.execute()
+        pipeline.execute()
+        return {"bytes": (server.memory() - before) / events}
+
+
+def _runnel_memory(events: int) -> Sample:
+    with Server() as server:
+        before = server.memory()
+        preload(server, "order", PARTITIONS, events)
+        return {"bytes": (server.memory() - before) / events}

@@ -1,0 +1,76 @@
+"""What is to be reached: ratios within one run on one machine, of medians."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from benchmarks.harness import Row
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on one figure of one row."""
+
+    row: str
+    title: str
+    bound: float
+    at_least: bool
+    figure: Callable[[Row], float | None]
+    #: Cores without which the measure says nothing.
+    cores: int = 1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target and what became of it: met, missed, or why it was not judged."""
+
+    target: Target
+    figure: float | None
+    word: str
+
+
+def _ratio(row: Row) -> float | None:
+    return row.ratio
+
+
+def _value(row: Row) -> float | None:
+    return row.median
+
+
+def detail(name: str) -> Callable[[Row], float | None]:
+    """A further figure of a row."""
+    return lambda row: row.details.get(name)
+
+
+TARGETS = [
+    Target("one", "one at a time, typed: of the raw loop", 0.5, True, _ratio),
+    Target("take", "take(100), typed: of the raw batch loop", 0.7, True, _ratio),
+    Target("each", 'commit="each": of the raw loop that commits each', 0.7, True, _ratio),
+    Target("latency-handler-p50", "send to handler, p50: of a bare XREAD", 1.5, False, _ratio),
+    Target("latency-handler-p99", "send to handler, p99: of a bare XREAD", 2.0, False, _ratio),
+    Target("send", "send, one awaited at a time: of a bare awaited XADD", 0.7, True, _ratio),
+    Target("send-bulk", "send, 1,000 in a call: of redis-py's pipelined XADD", 1.5, True, _ratio),
+    Target("one", "Redis calls per event, backlog, default settings", 0.1, False, detail("calls")),
+    Target("idle", "idle worker, 16 partitions: calls a second", 2, False, _value),
+    Target("sync-steady", "sync, 1,000 partitions, 100 members, steady: µs", 200, False, _value),
+    Target("sync-rebalance", "the same, rebalance: µs", 3000, False, _value),
+    Target("memory", "Redis memory for each event: of a bare XADD", 1.25, False, _ratio),
+]
+
+
+def judge(rows: Iterable[Row]) -> list[Verdict]:
+    """Every target against the rows that there are."""
+    found = {row.name: row for row in rows}
+    return [_verdict(target, found.get(target.row)) for target in TARGETS]
+
+
+def _verdict(target: Target, row: Row | None) -> Verdict:
+    figure = target.figure(row) if row else None
+    if figure is None:
+        return Verdict(target, None, "not measured")
+    if (os.cpu_count() or 1) < target.cores:
+        return Verdict(target, figure, f"not judged: needs {target.cores} cores")
+    met = figure >= target.bound if target.at_least else figure <= target.bound
+    return Verdict(target, figure, "met" if met else "MISSED")

@@ -1,0 +1,197 @@
+"""Events per second of one worker with a backlog, in each shape of handler and each encoding."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.harness import (
+    Bench,
+    Child,
+    Row,
+    Sample,
+    Tree,
+    column,
+    interleaved,
+    medians,
+    ratios,
+    wait_until,
+)
+from benchmarks.job import Job
+from benchmarks.records import KINDS, declare, stream_name
+from benchmarks.server import Server, cpu_seconds, machine_busy
+from runnel import App, keys
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A row: handler's form, kind of record, form of the raw loop to compare with."""
+
+    name: str
+    title: str
+    form: str
+    record: str
+    raw_form: str
+    events: int
+
+
+#: Rows next to each other with the same raw form and record share the runs of the raw loop.
+SHAPES = [
+    Shape("one", "one at a time, typed", "one", "order", "one", 120_000),
+    Shape("on-async", "@app.on, async def", "on-async", "order", "one", 60_000),
+    Shape("on-sync", "@app.on, plain def in a thread", "on-sync", "order", "one", 10_000),
+    Shape("take", "take(100), typed", "take", "order", "take", 120_000),
+    Shape("each", 'commit="each", typed', "each", "order", "each", 24_000),
+    Shape("events", "events, not decoded", "events", "order", "events", 120_000),
+    Shape("json", "one at a time, JSON", "one", "json", "one", 100_000),
+    Shape("lz4", "one at a time, 1 kB pages, lz4", "one", "lz4", "one", 60_000),
+    Shape("primitive", "one at a time, primitive record", "one", "primitive", "one", 100_000),
+    Shape("struct", "one at a time, msgspec Struct", "one", "struct", "one", 100_000),
+]
+NAMES = tuple(shape.name for shape in SHAPES)
+RAW = "raw loop"
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """All rows, group by group."""
+    shapes = [shape for shape in SHAPES if bench.wants("throughput", shape.name)]
+    if not shapes:
+        return
+    groups: dict[tuple[str, str], list[Shape]] = {}
+    for shape in shapes:
+        groups.setdefault((shape.raw_form, shape.record), []).append(shape)
+    with Server() as server:
+        for (raw_form, record), group in groups.items():
+            # Rows of one group run on one stream; the slower ones handle the head of it.
+            preload(server, record, 16, max(shape.events for shape in group))
+            yield from _compare(bench, server, raw_form, record, group)
+
+
+def _compare(
+    bench: Bench, server: Server, raw_form: str, record: str, group: list[Shape]
+) -> Iterator[Row]:
+    events = max(shape.events for shape in group)
+    runs = {RAW: partial(run_raw, bench, server, Job(server.url, raw_form, record, events=events))}
+    for tree in bench.trees:
+        for shape in group:
+            job = Job(server.url, shape.form, record, events=shape.events)
+            runs[f"{shape.name}@{tree.name}"] = partial(run_runnel, bench, server, tree, job)
+    samples = interleaved(bench.rounds, runs)
+    reference = column(samples[RAW], "rate")
+    yield Row(
+        f"raw-{raw_form}-{record}",
+        f"{RAW}: {raw_form}, {record}",
+        "events/s",
+        reference,
+        details=medians(samples[RAW], "rate"),
+    )
+    for shape in group:
+        new = samples[f"{shape.name}@{bench.new.name}"]
+        row = Row(
+            shape.name,
+            shape.title,
+            "events/s",
+            column(new, "rate"),
+            RAW,
+            ratios(column(new, "rate"), reference),
+            details=medians(new, "rate"),
+        )
+        if bench.old:
+            row.old = column(samples[f"{shape.name}@{bench.old.name}"], "rate")
+            row.old_ratios = ratios(row.old, reference)
+        yield row
+        if bench.profile:
+            profile(bench, server, shape)
+
+
+def profile(bench: Bench, server: Server, shape: Shape) -> None:
+    """One more run, with the sampler in the worker. Its rate is not reported."""
+    job = Job(server.url, shape.form, shape.record, events=shape.events, profile=True)
+    run_runnel(bench, server, bench.new, job, shape.name)
+
+
+def preload(server: Server, record: str, partitions: int, events: int) -> None:
+    """Send the events with Runnel itself, for Runnel and the raw loop to read."""
+
+    async def send() -> None:
+        app = App("bench", redis_url=server.url)
+        stream = declare(app, record, partitions)
+        make = KINDS[record].make
+        for first in range(0, events, 1000):
+            await stream.send(*map(make, range(first, min(first + 1000, events))))
+        await app.close()
+
+    asyncio.run(send())
+
+
+def logs(record: str, partitions: int) -> list[str]:
+    """The keys of a stream's logs."""
+    return [keys.log(prefix) for prefix in _prefixes(record, partitions)]
+
+
+def _prefixes(record: str, partitions: int) -> list[str]:
+    name = stream_name(record, partitions)
+    return [keys.partition("bench", name, number, name) for number in range(partitions)]
+
+
+def run_runnel(bench: Bench, server: Server, tree: Tree, job: Job, profiled: str = "") -> Sample:
+    """A worker, started as users start it, over the stream from its beginning."""
+    job = Job(**{**vars(job), "name": bench.fresh_name()})
+    arguments = ["-m", "runnel", "worker", "benchmarks.app_backlog:app", "--log-level", "warning"]
+    states = [keys.state(prefix, job.name) for prefix in _prefixes(job.record, job.partitions)]
+    with Child(tree, arguments, job) as child:
+
+        def ready() -> bool:
+            child.check()
+            return server.all_claimed(states)
+
+        wait_until(ready)
+        sample = _run(server, job, child)
+        if profiled:
+            bench.profiles[profiled] = child.hear("profile")
+        return sample
+
+
+def run_raw(bench: Bench, server: Server, job: Job) -> Sample:
+    """The raw loop over the same stream."""
+    job = Job(**{**vars(job), "name": bench.fresh_name()})
+    with Child(bench.new, ["-m", "benchmarks.raw"], job) as child:
+        groups = [log.encode() for log in logs(job.record, job.partitions)]
+
+        def ready() -> bool:
+            child.check()
+            return bool(server.redis.hexists(f"{groups[-1].decode()}:{job.name}:lease", "token"))
+
+        wait_until(ready)
+        return _run(server, job, child)
+
+
+def _run(server: Server, job: Job, child: Child) -> Sample:
+    """From the opening of the gate until the last event is committed."""
+    time.sleep(0.15)  # What can be read ahead is: both begin with full buffers.
+    busy, own, cpu = machine_busy(), time.process_time(), cpu_seconds(child.pid)
+    before = server.snapshot()
+    child.say("go")
+    started = child.hear("started")
+    handled = child.hear("handled")
+    worker = cpu_seconds(child.pid) - cpu
+    total = logs(job.record, job.partitions)
+    # A row that handles the head of the stream only is over when that is handled.
+    if server.lag(total, job.name) < job.events // 10:
+        while server.lag(total, job.name):
+            child.check()
+        handled = time.monotonic()
+    spent = server.snapshot().since(before)
+    others = machine_busy() - busy - (cpu_seconds(child.pid) - cpu) - spent.cpu
+    others -= time.process_time() - own
+    seconds = handled - started
+    return {
+        "rate": job.events / seconds,
+        "calls": sum(spent.calls.values()) / job.events,
+        "worker_us": worker / job.events * 1e6,
+        "server_us": spent.cpu / job.events * 1e6,
+        "other_load": max(0.0, others / seconds),
+    }
