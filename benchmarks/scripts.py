@@ -274,7 +274,7 @@ class Group:
     def sync(self, member: Membership, leave: bool = False) -> float:
         """One call of `sync`; what it asks for is done at once. Returns its server time."""
         reported = member.reported()
-        number, call = member.next_call(leave)
+        number, call = member.next_call("leave" if leave else "stay")
         reply, spent = self.timer.timed(call)
         synced = protocol.read_sync(reply)
         orders = member.replied(number, reported, synced)
