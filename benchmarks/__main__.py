@@ -29,6 +29,7 @@ def main() -> None:
         old=None,
         quick=options.quick,
         profile=options.profile,
+        patient=options.patient,
         only=frozenset(options.only or ()),
     )
     about = report.machine(find_binary())
@@ -59,6 +60,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these measures or rows only")
     parser.add_argument(
         "--profile", action="store_true", help="also sample where the worker's CPU time goes"
+    )
+    parser.add_argument(
+        "--patient",
+        action="store_true",
+        help="on a machine that others use: wait before each run until they are quiet",
     )
     parser.add_argument(
         "--json",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.job import Job
+from benchmarks.server import machine_busy
 
 ROOT = Path(__file__).parent.parent
 #: Figures of one run: name -> number.
@@ -146,6 +147,7 @@ class Bench:
     old: Tree | None
     quick: bool
     profile: bool
+    patient: bool
     only: frozenset[str]
     #: Profiles by row, as the sampler in the worker reports them.
     profiles: dict[str, Any] = field(default_factory=dict)
@@ -165,19 +167,30 @@ class Bench:
         """Was any of these asked for, or nothing in particular?"""
         return not self.only or bool(self.only & set(names))
 
+    def interleaved(
+        self, runs: Mapping[str, Callable[[], Sample]], rounds: int = 0
+    ) -> dict[str, list[Sample]]:
+        """A B C A B C …: so that what else the machine does hits all alike."""
+        samples: dict[str, list[Sample]] = {name: [] for name in runs}
+        for _ in range(rounds or self.rounds):
+            for name, run in runs.items():
+                self.settle()
+                samples[name].append(run())
+        return samples
+
+    def settle(self) -> None:
+        """If that was asked for, wait until others leave the machine alone, at most a minute."""
+        deadline = time.monotonic() + 60
+        while self.patient and time.monotonic() < deadline:
+            busy = machine_busy()
+            time.sleep(0.5)
+            if machine_busy() - busy < 0.1:
+                return
+
     def fresh_name(self) -> str:
         """A name that no run has used."""
         self._names += 1
         return f"p{self._names}"
-
-
-def interleaved(rounds: int, runs: Mapping[str, Callable[[], Sample]]) -> dict[str, list[Sample]]:
-    """A B C A B C …: so that what else the machine does hits all alike."""
-    samples: dict[str, list[Sample]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            samples[name].append(run())
-    return samples
 
 
 def column(samples: Iterable[Sample], key: str) -> list[float]:

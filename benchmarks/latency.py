@@ -50,6 +50,7 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 def _run(bench: Bench, tree: Tree, seconds: int) -> tuple[Latencies, Latencies]:
     """Both readers run the whole time; the sender gives each a second in turn."""
+    bench.settle()
     with Server() as server, ExitStack() as stack:
         job = Job(server.url, "latency", "timed", bench.fresh_name())
         worker = ["-m", "runnel", "worker", "benchmarks.app_latency:app", "--log-level", "warning"]

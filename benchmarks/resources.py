@@ -17,7 +17,6 @@ from benchmarks.harness import (
     Sample,
     Tree,
     column,
-    interleaved,
     medians,
     ratios,
     wait_until,
@@ -43,7 +42,7 @@ def measure(bench: Bench) -> Iterator[Row]:
 def _idle(bench: Bench) -> Row:
     """Twice as long as the longest interval between two things that a worker does by itself."""
     runs = {tree.name: partial(_idle_run, bench, tree, 10.0) for tree in bench.trees}
-    samples = interleaved(1 if bench.quick else 2, runs)
+    samples = bench.interleaved(runs, 1 if bench.quick else 2)
     new = samples[bench.new.name]
     row = Row(
         "idle",
@@ -107,9 +106,9 @@ class Monitor:
 
 def _memory(bench: Bench) -> Row:
     events = 100_000
-    samples = interleaved(
-        1 if bench.quick else 2,
+    samples = bench.interleaved(
         {"bare": partial(_bare_memory, events), "runnel": partial(_runnel_memory, events)},
+        1 if bench.quick else 2,
     )
     bare, ours = column(samples["bare"], "bytes"), column(samples["runnel"], "bytes")
     return Row(

@@ -62,6 +62,7 @@ def _rounds(
     profile: bool = False,
 ) -> list[dict[str, Any]]:
     rounds = rounds or bench.rounds
+    bench.settle()
     arguments = ["-m", "benchmarks.sender", way, str(count), str(rounds)]
     with Child(tree, arguments, Job(server.url, profile=profile)) as child:
         return [child.hear("round") for _ in range(rounds)]

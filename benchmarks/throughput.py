@@ -15,7 +15,6 @@ from benchmarks.harness import (
     Sample,
     Tree,
     column,
-    interleaved,
     medians,
     ratios,
     wait_until,
@@ -79,7 +78,7 @@ def _compare(
         for shape in group:
             job = Job(server.url, shape.form, record, events=shape.events)
             runs[f"{shape.name}@{tree.name}"] = partial(run_runnel, bench, server, tree, job)
-    samples = interleaved(bench.rounds, runs)
+    samples = bench.interleaved(runs)
     reference = column(samples[RAW], "rate")
     yield Row(
         f"raw-{raw_form}-{record}",
