@@ -293,7 +293,7 @@ class Group:
             generation = self.generation
             for each in self.members:
                 self.sync(each)
-            if generation == self.generation:
+            if generation == self.generation and not any(m.must_report for m in self.members):
                 return
 
     def _member(self, name: str) -> Membership:
@@ -305,31 +305,32 @@ class Group:
         )
 
     def assemble(self, members: int) -> None:
-        """So many members, written as the script itself keeps them, that share the partitions.
+        """So many members that share the partitions, as if they had joined.
 
-        Joining one by one would take a rebalance for each.
+        One joins; the others and their shares are written as copies of what the script has stored
+        for it. Joining one by one would take a rebalance for each.
         """
-        plan, now = f"{self.name}:plan", self.timer.redis.time()[0] * 1000
-        fields: dict[str, Any] = {"generation": 1, "partitions": self.partitions}
-        fields |= {"session": SESSION, "longest": SESSION, "counter": now}
-        fields |= {"due": 0, "collecting": 0}
-        grants: dict[int, list[str]] = {}
-        for partition in range(self.partitions):
-            owner = partition % members
-            fields[f"p:{partition}"] = f"m{owner:03} m{owner:03} {now} 0"
-            grants.setdefault(owner, []).append(f"{partition} {now} 1")
-        for owner, texts in grants.items():
-            fields[f"grants:m{owner:03}"] = " ".join(texts)
-        self.timer.redis.hset(plan, mapping=fields)
-        for number in range(members):
-            member = self._member(name := f"m{number:03}")
-            record = f"{member.member[1]} - 1 {now} host 1 python 1.0"
-            self.timer.redis.hset(f"{self.name}:members", name, record)
-            self.timer.redis.zadd(f"{self.name}:sessions", {name: now + SESSION})
-            member.next_call()
-            for partition in range(number, self.partitions, members):
-                member.claimed(partition, now)
-            self.members.append(member)
+        redis = self.timer.redis
+        plan, known, sessions = (f"{self.name}:{key}" for key in ("plan", "members", "sessions"))
+        self.join()
+        self.settle()
+        first, incarnation, _ = self.members[0].member
+        grants = self.members[0].held
+        record, ends = redis.hget(known, first).decode(), redis.zscore(sessions, first)
+        stored = {key.decode(): text.decode() for key, text in redis.hgetall(plan).items()}
+        self.members = [self._member(f"m{number:03}") for number in range(members)]
+        for number, member in enumerate(self.members):
+            name, own, _ = member.member
+            redis.hset(known, name, record.replace(incarnation, own))
+            redis.zadd(sessions, {name: ends})
+            share = range(number, self.partitions, members)
+            fields = {f"p:{p}": stored[f"p:{p}"].replace(first, name) for p in share}
+            fields[f"grants:{name}"] = " ".join(f"{p} {grants[p]} 1" for p in share)
+            redis.hset(plan, mapping=fields)
+            for partition in share:
+                member.claimed(partition, grants[partition])
+            for _ in range(10):  # More calls than the first has made.
+                member.next_call()
 
 
 def sync_steady(timer: Timer, repeats: int) -> list[float]:
@@ -378,10 +379,10 @@ def roster(timer: Timer, repeats: int) -> list[float]:
 def regrant(timer: Timer, repeats: int) -> list[float]:
     """A thousand partitions."""
     group, spent = Group(timer, "regrant", 1000), []
+    group.join()
     for _ in range(max(2, repeats // 10)):
-        timer.redis.delete(f"{group.name}:plan")
-        group.assemble(1)
         spent.append(timer.timed(protocol.regrant(group.name, range(1000)))[1])
+        group.settle()
     return spent
 
 
