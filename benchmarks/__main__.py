@@ -7,16 +7,30 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import latency, report, resources, script_times, sending, targets, throughput
-from benchmarks.harness import ROOT, Bench, Row, Tree
+from benchmarks import (
+    latency,
+    moves,
+    report,
+    resources,
+    scaling,
+    script_times,
+    sending,
+    targets,
+    throughput,
+)
+from benchmarks.children import ROOT, Tree
+from benchmarks.harness import Bench
+from benchmarks.rows import Row
 from runnel.server_program import find_binary
 
 #: Group of rows -> the function that measures it, and the names of its rows.
 MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {
     "throughput": (throughput.measure, throughput.NAMES),
+    "scaling": (scaling.measure, scaling.NAMES),
     "sending": (sending.measure, sending.NAMES),
     "latency": (latency.measure, latency.NAMES),
     "resources": (resources.measure, resources.NAMES),
+    "moves": (moves.measure, moves.NAMES),
     "scripts": (script_times.measure, script_times.NAMES),
 }
 
@@ -31,6 +45,7 @@ def main() -> None:
         profile=options.profile,
         patient=options.patient,
         only=frozenset(options.only or ()),
+        kills=options.kills,
     )
     about = report.machine(find_binary())
     print(report.heading(about), flush=True)
@@ -65,6 +80,9 @@ def _options() -> argparse.Namespace:
         "--patient",
         action="store_true",
         help="on a machine that others use: wait before each run until they are quiet",
+    )
+    parser.add_argument(
+        "--kills", type=int, default=0, metavar="N", help="kill a worker so often (default 10)"
     )
     parser.add_argument(
         "--json",

@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from benchmarks.gate import Times
-from benchmarks.job import job
+from benchmarks.job import job, set_collector
 from benchmarks.raw import COMMIT
 from benchmarks.records import KINDS
 
@@ -19,6 +19,7 @@ from benchmarks.records import KINDS
 async def main() -> None:
     """Read until killed."""
     this = job()
+    set_collector(this.collector)
     times = Times()
     decode = KINDS["timed"].decode
     # redis-py's types describe replies of other versions and settings too.

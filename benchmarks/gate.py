@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from benchmarks.job import Job
+from benchmarks.job import Job, collector
 from benchmarks.sampler import Sampler
 
 
@@ -24,7 +24,8 @@ class Gate:
 
     def __init__(self, job: Job) -> None:
         self._events = job.events
-        self._left: float = job.events or math.inf
+        self._warmup = job.warmup
+        self._left: float = job.warmup or job.events or math.inf
         self._open = threading.Event()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._numbers = itertools.count(1)
@@ -47,13 +48,21 @@ class Gate:
         """So many events were handled."""
         self._left -= count
         if self._left <= 0:
-            self._left = math.inf
-            self._handled()
+            self._reached()
 
     def hit_in_thread(self) -> None:
         """One event was handled in some thread."""
         if next(self._numbers) == self._events:
             self._handled()
+
+    def _reached(self) -> None:
+        if not self._warmup:
+            self._left = math.inf
+            self._handled()
+            return
+        say(started=time.monotonic())
+        self._left += self._events - self._warmup if self._events else math.inf
+        self._warmup = 0
 
     def _handled(self) -> None:
         say(handled=time.monotonic())
@@ -66,9 +75,11 @@ class Gate:
                 break
         else:
             return
+        say(collector=collector())
         if self._sampler:
             self._sampler.start()
-        say(started=time.monotonic())
+        if not self._warmup:
+            say(started=time.monotonic())
         self._open.set()
         for loop, opened in self._waiting:
             loop.call_soon_threadsafe(opened.set)
@@ -80,7 +91,8 @@ def say(**what: Any) -> None:
 
 
 class Times:
-    """Inside a process whose latency is measured: reported when stdin says ``report``."""
+    """Inside a process whose latency is measured. When stdin says ``report`` it tells what it has
+    seen, and how the garbage collector is set."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, float]] = []
@@ -98,4 +110,4 @@ class Times:
     def _report(self) -> None:
         for line in sys.stdin:
             if line.strip() == "report":
-                say(latencies=self._samples)
+                say(latencies=self._samples, collector=collector())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
-from benchmarks.harness import Bench, Child, Row, Tree, ratios, wait_until
+from benchmarks.children import ChildFailed, Tree, start, wait_until
+from benchmarks.harness import Bench
 from benchmarks.job import Job
 from benchmarks.records import stream_name
+from benchmarks.rows import Row, quantile, ratios
 from benchmarks.server import Server
 from runnel import keys
 
@@ -16,6 +19,7 @@ RATE = 200
 NAMES = ("latency",)
 SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 REFERENCE = "bare XREAD"
+WORKER = ["-m", "runnel", "worker", "benchmarks.app_latency:app", "--log-level", "warning"]
 #: Of each event: to the handler, and to committed, in ms.
 Latencies = list[tuple[float, float]]
 
@@ -24,9 +28,14 @@ def measure(bench: Bench) -> Iterator[Row]:
     """Rows for handler and commit, each at three shares of the events."""
     if not bench.wants("latency"):
         return
-    seconds = 10 if bench.quick else 30
-    found = {tree.name: _run(bench, tree, seconds) for tree in bench.trees}
-    ours, theirs = found[bench.new.name]
+    seconds = 6 if bench.quick else 20
+    ours, theirs = _run(bench, bench.new, seconds)
+    old: tuple[Latencies, Latencies] | None = None
+    if bench.old:
+        try:
+            old = _run(bench, bench.old, seconds)
+        except ChildFailed as error:
+            bench.failed["latency@old"] = str(error)
     for stage, what in ((0, "handler"), (1, "committed")):
         for share in SHARES:
             new = _percentiles(ours, stage, share)
@@ -41,10 +50,9 @@ def measure(bench: Bench) -> Iterator[Row]:
                 more_is_better=False,
                 details={"bare ms": sorted(bare)[len(bare) // 2]},
             )
-            if bench.old:
-                old, old_bare = found[bench.old.name]
-                row.old = _percentiles(old, stage, share)
-                row.old_ratios = ratios(row.old, _percentiles(old_bare, stage, share))
+            if old:
+                row.old = _percentiles(old[0], stage, share)
+                row.old_ratios = ratios(row.old, _percentiles(old[1], stage, share))
             yield row
 
 
@@ -53,18 +61,25 @@ def _run(bench: Bench, tree: Tree, seconds: int) -> tuple[Latencies, Latencies]:
     bench.settle()
     with Server() as server, ExitStack() as stack:
         job = Job(server.url, "latency", "timed", bench.fresh_name())
-        worker = ["-m", "runnel", "worker", "benchmarks.app_latency:app", "--log-level", "warning"]
-        reader = stack.enter_context(Child(tree, worker, job))
-        bare = stack.enter_context(Child(tree, ["-m", "benchmarks.blocking"], job))
+        reader = stack.enter_context(start(tree, WORKER, job))
         sender = stack.enter_context(
-            Child(tree, ["-m", "benchmarks.paced", str(RATE), str(seconds)], job)
+            start(tree, ["-m", "benchmarks.paced", str(RATE), str(seconds)], job)
         )
-        for child in (reader, bare, sender):
-            child.hear("ready")
+        reader.hear("ready")
+        sender.hear("ready")
         name = stream_name("timed", 16)
         states = [keys.state(keys.partition("bench", name, n, name), job.name) for n in range(16)]
-        wait_until(lambda: server.all_claimed(states))
-        time.sleep(1)
+
+        def claimed() -> bool:
+            reader.check()
+            return server.all_claimed(states)
+
+        wait_until(claimed)
+        reader.say("report")
+        job = replace(job, collector=reader.hear("collector"))
+        bare = stack.enter_context(start(tree, ["-m", "benchmarks.blocking"], job))
+        bare.hear("ready")
+        time.sleep(0.5)
         sender.say("go")
         sender.hear("sent", seconds * 2 + 60)
         found = []
@@ -80,10 +95,6 @@ def _percentiles(latencies: Latencies, stage: int, share: str) -> list[float]:
     parts = 1 if share == "p99.9" else 5
     length = len(values) // parts
     return [
-        _percentile(values[part * length : (part + 1) * length], SHARES[share])
+        quantile(values[part * length : (part + 1) * length], SHARES[share])
         for part in range(parts)
     ]
-
-
-def _percentile(values: Sequence[float], share: float) -> float:
-    return sorted(values)[min(int(share * len(values)), len(values) - 1)]

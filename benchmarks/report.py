@@ -15,7 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import ROOT, Bench, Row
+from benchmarks.children import ROOT
+from benchmarks.harness import Bench
+from benchmarks.rows import Row
 from benchmarks.targets import Verdict
 from runnel.server_program import Binary
 
@@ -52,11 +54,8 @@ def line(row: Row) -> str:
     text = f"{row.title:<48} {_number(row.median):>10} {row.unit:<10} {_spread(row.values):<19}"
     if row.ratio is not None:
         text += f" {_ratio(row.ratio):>6} of {row.reference} ({_range(row.ratios)})"
-    if row.old:
-        new_to_old = statistics.median(
-            [new / old for new, old in zip(row.values, row.old, strict=False)]
-        )
-        text += f"; {new_to_old:.2f} of the old, {_number(statistics.median(row.old))}"
+    if row.to_old is not None:
+        text += f"; {_ratio(row.to_old)} of the old, {_number(statistics.median(row.old))}"
     if row.details:
         text += "  " + _details(row)
     if row.note:

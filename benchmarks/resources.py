@@ -10,19 +10,11 @@ from urllib.parse import urlsplit
 
 import msgpack
 
-from benchmarks.harness import (
-    Bench,
-    Child,
-    Row,
-    Sample,
-    Tree,
-    column,
-    medians,
-    ratios,
-    wait_until,
-)
+from benchmarks.children import Tree, start, wait_until
+from benchmarks.harness import Bench
 from benchmarks.job import Job
 from benchmarks.records import order_values, stream_name
+from benchmarks.rows import Row, Sample
 from benchmarks.server import Server
 from benchmarks.throughput import preload
 from runnel import keys
@@ -41,44 +33,39 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 def _idle(bench: Bench) -> Row:
     """Twice as long as the longest interval between two things that a worker does by itself."""
-    runs = {tree.name: partial(_idle_run, bench, tree, 10.0) for tree in bench.trees}
+    runs = {f"idle@{tree.name}": partial(_idle_run, bench, tree, 10.0) for tree in bench.trees}
     samples = bench.interleaved(runs, 1 if bench.quick else 2)
-    new = samples[bench.new.name]
-    row = Row(
-        "idle",
-        f"idle worker, {PARTITIONS} partitions: calls carried out",
-        "calls/s",
-        column(new, "calls"),
-        more_is_better=False,
-        details=medians(new, "calls"),
-    )
-    if bench.old:
-        row.old = column(samples[bench.old.name], "calls")
-    return row
+    title = f"idle worker, {PARTITIONS} partitions: calls sent"
+    return bench.row(Row("idle", title, "calls/s", [], more_is_better=False), samples, "sent")
 
 
 def _idle_run(bench: Bench, tree: Tree, seconds: float) -> Sample:
+    """What the worker sends counts; what its scripts call in turn is told as a detail."""
     with Server() as server:
         job = Job(server.url, "latency", "timed", bench.fresh_name(), PARTITIONS)
         worker = ["-m", "runnel", "worker", "benchmarks.app_latency:app", "--log-level", "warning"]
         name = stream_name("timed", PARTITIONS)
         prefixes = [keys.partition("bench", name, n, name) for n in range(PARTITIONS)]
         states = [keys.state(prefix, job.name) for prefix in prefixes]
-        with Child(tree, worker, job) as child:
-            child.hear("ready")
-            wait_until(lambda: server.all_claimed(states))
+        with start(tree, worker, job) as child:
+
+            def claimed() -> bool:
+                child.check()
+                return server.all_claimed(states)
+
+            wait_until(claimed)
             # A worker that has worked, in every partition, and has nothing left to do.
             preload(server, "timed", PARTITIONS, 1000)
             wait_until(lambda: not server.lag([keys.log(each) for each in prefixes], job.name))
-            time.sleep(5)
+            time.sleep(4)
             monitor = Monitor(server.url)
             before = server.snapshot()
             time.sleep(seconds)
             spent = server.snapshot().since(before)
             sent = monitor.close()
     return {
-        "calls": (sum(spent.calls.values())) / seconds,
-        "sent by the worker": sent / seconds,
+        "sent": sent / seconds,
+        "with what scripts call": sum(spent.calls.values()) / seconds,
         "server ms/s": spent.cpu / seconds * 1000,
     }
 
@@ -105,21 +92,18 @@ class Monitor:
 
 
 def _memory(bench: Bench) -> Row:
-    events = 100_000
-    samples = bench.interleaved(
-        {"bare": partial(_bare_memory, events), "runnel": partial(_runnel_memory, events)},
-        1 if bench.quick else 2,
-    )
-    bare, ours = column(samples["bare"], "bytes"), column(samples["runnel"], "bytes")
-    return Row(
+    events = 50_000 if bench.quick else 100_000
+    runs = {"bare": partial(_bare_memory, events), "memory@new": partial(_runnel_memory, events)}
+    samples = bench.interleaved(runs, 1)
+    row = Row(
         "memory",
         "memory for each event, 16 partitions",
         "bytes",
-        ours,
+        [],
         "bare XADD",
-        ratios(ours, bare),
         more_is_better=False,
     )
+    return bench.row(row, samples, "bytes", samples["bare"])
 
 
 def _bare_memory(events: int) -> Sample:

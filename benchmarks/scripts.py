@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
@@ -333,17 +334,18 @@ class Group:
                 member.next_call()
 
 
-def sync_steady(timer: Timer, repeats: int) -> list[float]:
-    """A heartbeat of each of 100 members that share 1,000 partitions."""
-    group = Group(timer, "steady", 1000)
-    group.assemble(100)
-    return [group.sync(each) for each in group.members]
+def sync_steady(members: int, partitions: int, timer: Timer, repeats: int) -> list[float]:
+    """A heartbeat of each of so many members that share the partitions, a hundred at the least."""
+    group = Group(timer, "steady", partitions)
+    group.assemble(members)
+    return [group.sync(each) for _ in range(max(1, 100 // members)) for each in group.members]
 
 
-def sync_rebalance(timer: Timer, repeats: int) -> list[float]:
-    """The same group: each call that changes something when a member joins, and when one goes."""
+def sync_rebalance(members: int, timer: Timer, repeats: int) -> list[float]:
+    """Such a group with 1,000 partitions: each call that changes something when a member joins, and
+    when one goes."""
     group = Group(timer, "rebalance", 1000)
-    group.assemble(100)
+    group.assemble(members)
     for _ in range(repeats // 10):
         group.join()
         group.settle()
@@ -406,8 +408,12 @@ CASES: dict[str, Callable[[Timer, int], list[float]]] = {
     "tick": tick,
     "regrant": regrant,
     "roster": roster,
-    "sync-steady": sync_steady,
-    "sync-rebalance": sync_rebalance,
+    "sync-steady-1": partial(sync_steady, 1, 1000),
+    "sync-steady-10": partial(sync_steady, 10, 1000),
+    "sync-steady": partial(sync_steady, 100, 1000),
+    "sync-steady-1000": partial(sync_steady, 1000, 10_000),
+    "sync-rebalance-10": partial(sync_rebalance, 10),
+    "sync-rebalance": partial(sync_rebalance, 100),
     "sync-alone": sync_alone,
     "sync-largest": sync_largest,
 }

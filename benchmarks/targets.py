@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from benchmarks.harness import Row
+from benchmarks.rows import Row
 
 
 @dataclass(frozen=True)

@@ -5,29 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from benchmarks.harness import (
-    Bench,
-    Child,
-    Row,
-    Sample,
-    Tree,
-    column,
-    medians,
-    ratios,
-    wait_until,
-)
+from benchmarks.children import Child, Tree, start, wait_until
+from benchmarks.harness import Bench
 from benchmarks.job import Job
 from benchmarks.records import KINDS, declare, stream_name
+from benchmarks.rows import Row, Sample, column, medians
 from benchmarks.server import Server, cpu_seconds, machine_busy
 from runnel import App, keys
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A row: handler's form, kind of record, form of the raw loop to compare with."""
+    """A row: handler's form, kind of record, form of the raw loop to compare with.
+
+    Those without a target are left out of a quick run.
+    """
 
     name: str
     title: str
@@ -35,15 +30,16 @@ class Shape:
     record: str
     raw_form: str
     events: int
+    target: bool = False
 
 
-#: Rows next to each other with the same raw form and record share the runs of the raw loop.
+#: Rows with the same raw form and record share the runs of the raw loop.
 SHAPES = [
-    Shape("one", "one at a time, typed", "one", "order", "one", 120_000),
+    Shape("one", "one at a time, typed", "one", "order", "one", 120_000, target=True),
     Shape("on-async", "@app.on, async def", "on-async", "order", "one", 60_000),
     Shape("on-sync", "@app.on, plain def in a thread", "on-sync", "order", "one", 10_000),
-    Shape("take", "take(100), typed", "take", "order", "take", 120_000),
-    Shape("each", 'commit="each", typed', "each", "order", "each", 24_000),
+    Shape("take", "take(100), typed", "take", "order", "take", 120_000, target=True),
+    Shape("each", 'commit="each", typed', "each", "order", "each", 24_000, target=True),
     Shape("events", "events, not decoded", "events", "order", "events", 120_000),
     Shape("json", "one at a time, JSON", "one", "json", "one", 100_000),
     Shape("lz4", "one at a time, 1 kB pages, lz4", "one", "lz4", "one", 60_000),
@@ -52,11 +48,14 @@ SHAPES = [
 ]
 NAMES = tuple(shape.name for shape in SHAPES)
 RAW = "raw loop"
+WORKER = ["-m", "runnel", "worker", "benchmarks.app_backlog:app", "--log-level", "warning"]
 
 
 def measure(bench: Bench) -> Iterator[Row]:
     """All rows, group by group."""
-    shapes = [shape for shape in SHAPES if bench.wants("throughput", shape.name)]
+    shapes = [
+        shape for shape in SHAPES if bench.wants("throughput", shape.name, quick=shape.target)
+    ]
     if not shapes:
         return
     groups: dict[tuple[str, str], list[Shape]] = {}
@@ -72,36 +71,35 @@ def measure(bench: Bench) -> Iterator[Row]:
 def _compare(
     bench: Bench, server: Server, raw_form: str, record: str, group: list[Shape]
 ) -> Iterator[Row]:
+    runs = {
+        f"{shape.name}@{tree.name}": partial(
+            run_runnel,
+            bench,
+            server,
+            tree,
+            Job(server.url, shape.form, record, events=shape.events),
+        )
+        for tree in bench.trees
+        for shape in group
+    }
     events = max(shape.events for shape in group)
-    runs = {RAW: partial(run_raw, bench, server, Job(server.url, raw_form, record, events=events))}
-    for tree in bench.trees:
-        for shape in group:
-            job = Job(server.url, shape.form, record, events=shape.events)
-            runs[f"{shape.name}@{tree.name}"] = partial(run_runnel, bench, server, tree, job)
+    runs[RAW] = partial(run_raw, bench, server, Job(server.url, raw_form, record, events=events))
     samples = bench.interleaved(runs)
-    reference = column(samples[RAW], "rate")
+    raw = samples[RAW]
     yield Row(
         f"raw-{raw_form}-{record}",
         f"{RAW}: {raw_form}, {record}",
         "events/s",
-        reference,
-        details=medians(samples[RAW], "rate"),
+        column(raw, "rate"),
+        details=medians(raw, "rate"),
     )
     for shape in group:
-        new = samples[f"{shape.name}@{bench.new.name}"]
-        row = Row(
-            shape.name,
-            shape.title,
-            "events/s",
-            column(new, "rate"),
-            RAW,
-            ratios(column(new, "rate"), reference),
-            details=medians(new, "rate"),
+        yield bench.row(
+            Row(shape.name, shape.title, "events/s", [], RAW),
+            samples,
+            "rate",
+            reference=raw,
         )
-        if bench.old:
-            row.old = column(samples[f"{shape.name}@{bench.old.name}"], "rate")
-            row.old_ratios = ratios(row.old, reference)
-        yield row
         if bench.profile:
             profile(bench, server, shape)
 
@@ -138,17 +136,17 @@ def _prefixes(record: str, partitions: int) -> list[str]:
 
 def run_runnel(bench: Bench, server: Server, tree: Tree, job: Job, profiled: str = "") -> Sample:
     """A worker, started as users start it, over the stream from its beginning."""
-    job = Job(**{**vars(job), "name": bench.fresh_name()})
-    arguments = ["-m", "runnel", "worker", "benchmarks.app_backlog:app", "--log-level", "warning"]
+    job = replace(job, name=bench.fresh_name())
     states = [keys.state(prefix, job.name) for prefix in _prefixes(job.record, job.partitions)]
-    with Child(tree, arguments, job) as child:
+    with start(tree, WORKER, job) as child:
 
         def ready() -> bool:
             child.check()
             return server.all_claimed(states)
 
-        wait_until(ready)
+        wait_until(ready, step=0.01 if job.partitions < 100 else 0.1)
         sample = _run(server, job, child)
+        bench.collector = child.hear("collector")
         if profiled:
             bench.profiles[profiled] = child.hear("profile")
         return sample
@@ -156,8 +154,8 @@ def run_runnel(bench: Bench, server: Server, tree: Tree, job: Job, profiled: str
 
 def run_raw(bench: Bench, server: Server, job: Job) -> Sample:
     """The raw loop over the same stream."""
-    job = Job(**{**vars(job), "name": bench.fresh_name()})
-    with Child(bench.new, ["-m", "benchmarks.raw"], job) as child:
+    job = replace(job, name=bench.fresh_name(), collector=bench.collector)
+    with start(bench.new, ["-m", "benchmarks.raw"], job) as child:
         groups = [log.encode() for log in logs(job.record, job.partitions)]
 
         def ready() -> bool:
@@ -179,7 +177,7 @@ def _run(server: Server, job: Job, child: Child) -> Sample:
     worker = cpu_seconds(child.pid) - cpu
     total = logs(job.record, job.partitions)
     # A row that handles the head of the stream only is over when that is handled.
-    if server.lag(total, job.name) < job.events // 10:
+    if not job.warmup and server.lag(total, job.name) < job.events // 10:
         while server.lag(total, job.name):
             child.check()
         handled = time.monotonic()
@@ -188,7 +186,7 @@ def _run(server: Server, job: Job, child: Child) -> Sample:
     others -= time.process_time() - own
     seconds = handled - started
     return {
-        "rate": job.events / seconds,
+        "rate": (job.events - job.warmup) / seconds,
         "calls": sum(spent.calls.values()) / job.events,
         "worker_us": worker / job.events * 1e6,
         "server_us": spent.cpu / job.events * 1e6,

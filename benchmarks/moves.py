@@ -1,0 +1,241 @@
+"""How long partitions stand still when they change hands: after a crash, and in a clean hand-over.
+
+Handlers hold each event for some milliseconds, and there is always a next one. A pause is the time
+from the end of a partition's event to the start of its next one: so it is beyond the event in hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+
+from benchmarks.children import Child, ChildFailed, Tree, start, wait_until
+from benchmarks.groups import Watched
+from benchmarks.harness import Bench
+from benchmarks.job import Job
+from benchmarks.rows import Row, quantile
+from benchmarks.server import Server
+from benchmarks.throughput import preload
+
+PARTITIONS = 16
+NAMES = ("takeover", "handover")
+#: Seconds of a session where workers are killed. A heartbeat is a third of it.
+SESSION = 1.0
+BOUND = SESSION * 4 / 3
+#: Seconds for which a handler holds an event in clean hand-overs.
+HOLD = 0.005
+#: Seconds for which workers are watched after nothing seems to move any more.
+AFTER = 0.3
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """A row for crashes; two for clean hand-overs, of partitions that move and that stay."""
+    if bench.wants("moves", "takeover"):
+        yield _takeover_row(bench)
+    if bench.wants("moves", "handover"):
+        yield from _handover_rows(bench)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An event as its handler saw it."""
+
+    partition: int
+    began: float
+    ended: float
+    member: str
+
+
+class Crew:
+    """Workers of one group. Each is a process of its own with a name of its own."""
+
+    def __init__(self, stack: ExitStack, bench: Bench, tree: Tree, server: Server, hold: float):
+        self._stack = stack
+        self._tree = tree
+        self._job = Job(server.url, name=bench.fresh_name(), partitions=PARTITIONS, hold=hold)
+        self.group = Watched(server, self._job.record, PARTITIONS, self._job.name)
+        self.members: dict[str, Child] = {}
+
+    def prepare(self, name: str, **environment: str) -> Child:
+        """Start a worker that waits to join."""
+        arguments = ["-m", "runnel", "worker", "benchmarks.app_moves:app", "--name", name]
+        arguments += ["--log-level", "warning"]
+        child = self._stack.enter_context(start(self._tree, arguments, self._job, **environment))
+        child.hear("ready")
+        self.members[name] = child
+        return child
+
+    def settle(self, members: int) -> None:
+        """Wait until so many share all partitions."""
+
+        def settled() -> bool:
+            for child in self.members.values():
+                child.check()
+            return self.group.shared_by(members)
+
+        wait_until(settled)
+
+    def moments(self) -> list[Moment]:
+        """What the living have seen since they were last asked."""
+        for child in self.members.values():
+            child.say("report")
+        return [each for name in self.members for each in self.told(name)]
+
+    def told(self, name: str) -> list[Moment]:
+        """What a member tells by itself, at its end."""
+        return [
+            Moment(partition, began, ended, name)
+            for partition, began, ended in self.members[name].hear("moments")
+        ]
+
+
+# Crashes
+
+
+def _takeover_row(bench: Bench) -> Row:
+    row = Row(
+        "takeover",
+        f"take-over after SIGKILL, session {SESSION:g} s",
+        "s",
+        _takeovers(bench, bench.new),
+        more_is_better=False,
+    )
+    if bench.old:
+        try:
+            row.old = _takeovers(bench, bench.old)
+        except ChildFailed as error:
+            bench.failed["takeover@old"] = str(error)
+    within = sum(1 for seconds in row.values if seconds <= BOUND)
+    row.details = {"worst": max(row.values), "share within": within / len(row.values)}
+    row.note = f"{within} of {len(row.values)} within session + heartbeat ({BOUND:.2f} s)"
+    return row
+
+
+def _takeovers(bench: Bench, tree: Tree) -> list[float]:
+    """Seconds from each kill until the last of the dead worker's partitions has its next event."""
+    kills = bench.kills or (3 if bench.quick else 10)
+    with Server() as server, ExitStack() as stack:
+        preload(server, "order", PARTITIONS, (kills + 2) * PARTITIONS * 150)
+        crew = Crew(stack, bench, tree, server, hold=0.02)
+        environment = {"RUNNEL_SESSION": str(SESSION)}
+        crew.prepare("survivor", **environment).say("join")
+        crew.settle(1)
+        found = []
+        victim = crew.prepare("victim-0", **environment)
+        for number in range(kills):
+            name = f"victim-{number}"
+            victim.say("join")
+            crew.settle(2)
+            # At another moment between two heartbeats each time.
+            time.sleep(0.1 + SESSION / 3 * number / kills)
+            crew.moments()
+            lost = {p for p, holder in crew.group.holders().items() if holder == name}
+            killed = time.monotonic()
+            victim.kill()
+            del crew.members[name]
+            victim = crew.prepare(f"victim-{number + 1}", **environment)
+            time.sleep(max(0.0, killed + BOUND - time.monotonic()))
+            found.append(_all_taken_over(crew, lost) - killed)
+        return found
+
+
+def _all_taken_over(crew: Crew, lost: set[int]) -> float:
+    """When the last of these partitions had an event again."""
+    first: dict[int, float] = {}
+
+    def seen() -> bool:
+        crew.members["survivor"].say("report")
+        for each in crew.told("survivor"):
+            if each.partition in lost:
+                first.setdefault(each.partition, each.began)
+        return len(first) == len(lost)
+
+    wait_until(seen, step=0.05)
+    return max(first.values())
+
+
+# Clean hand-overs
+
+
+def _handover_rows(bench: Bench) -> Iterator[Row]:
+    moved, stayed, normal = _handovers(bench, bench.new)
+    rows = [
+        Row("handover-moved", "clean hand-over: pause of a partition that moves", "ms", moved),
+        Row("handover-stayed", "longest gap meanwhile of one that stays", "ms", stayed),
+    ]
+    for row in rows:
+        row.more_is_better = False
+        row.details = {"p99": quantile(row.values, 0.99), "partitions": float(len(row.values))}
+    usual = quantile(normal, 0.99)
+    rows[1].reference = "the longest when nothing moves, p99"
+    rows[1].ratios = [quantile(stayed, 0.99) / usual]
+    rows[1].details["p99 when nothing moves"] = usual
+    if bench.old:
+        try:
+            rows[0].old, rows[1].old, _ = _handovers(bench, bench.old)
+        except ChildFailed as error:
+            bench.failed["handover@old"] = str(error)
+    yield from rows
+
+
+def _handovers(bench: Bench, tree: Tree) -> tuple[list[float], list[float], list[float]]:
+    """A third worker comes and goes beside two. In ms: pauses of what moved, the longest gap of
+    each partition that stayed, and of each while nothing moved."""
+    rounds = 3 if bench.quick else 10
+    with Server() as server, ExitStack() as stack:
+        preload(server, "order", PARTITIONS, (rounds + 2) * PARTITIONS * 600)
+        crew = Crew(stack, bench, tree, server, HOLD)
+        for name in ("first", "second"):
+            crew.prepare(name)
+        for child in crew.members.values():
+            child.say("join")
+        crew.settle(2)
+        seen: list[Moment] = []
+        changing, still = [], []
+        for number in range(rounds):
+            third = crew.prepare(f"third-{number}")
+            time.sleep(AFTER)
+            began = time.monotonic()
+            third.say("join")
+            crew.settle(3)
+            time.sleep(AFTER)
+            joined = time.monotonic()
+            time.sleep(0.7)
+            leaving = time.monotonic()
+            third.end()
+            seen += crew.told(f"third-{number}")
+            del crew.members[f"third-{number}"]
+            crew.settle(2)
+            time.sleep(AFTER)
+            changing += [(began, joined), (leaving, time.monotonic())]
+            still += [(joined, leaving)]
+            seen += crew.moments()
+        moved, stayed = _gaps(seen, changing)
+        return moved, stayed, _gaps(seen, still)[1]
+
+
+def _gaps(
+    seen: Sequence[Moment], windows: Sequence[tuple[float, float]]
+) -> tuple[list[float], list[float]]:
+    """In each window: the pause of each partition that moved; of each other the longest time
+    between two events beyond the one in hand."""
+    moved, stayed = [], []
+    for partition in range(PARTITIONS):
+        own = sorted((each for each in seen if each.partition == partition), key=_began)
+        for begin, end in windows:
+            pairs = [(a, b) for a, b in pairwise(own) if begin <= a.ended and b.began <= end]
+            if not pairs:
+                raise ChildFailed(f"partition {partition} stood still all the time")
+            pauses = [b.began - a.ended for a, b in pairs if a.member != b.member]
+            if pauses:
+                moved.append(max(pauses) * 1000)
+            else:
+                stayed.append((max(b.began - a.began for a, b in pairs) - HOLD) * 1000)
+    return moved, stayed
+
+
+def _began(moment: Moment) -> float:
+    return moment.began
