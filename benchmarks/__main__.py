@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import (
     latency,
     moves,
+    peers,
     report,
     resources,
     scaling,
@@ -21,6 +24,7 @@ from benchmarks import (
 from benchmarks.children import ROOT, Tree
 from benchmarks.harness import Bench
 from benchmarks.rows import Row
+from benchmarks.trees import NoSuchRevision, revision, short
 from runnel.server_program import find_binary
 
 #: Group of rows -> the function that measures it, and the names of its rows.
@@ -32,36 +36,63 @@ MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = 
     "resources": (resources.measure, resources.NAMES),
     "moves": (moves.measure, moves.NAMES),
     "scripts": (script_times.measure, script_times.NAMES),
+    "peers": (peers.measure, peers.NAMES),
 }
 
 
 def main() -> None:
     """Measure what was asked for, print it, and write it to a file."""
     options = _options()
-    bench = Bench(
-        new=Tree("new"),
-        old=None,
-        quick=options.quick,
-        profile=options.profile,
-        patient=options.patient,
-        only=frozenset(options.only or ()),
-        kills=options.kills,
-    )
+    with ExitStack() as stack:
+        old: Tree | None = None
+        if options.compare and not Path(options.compare).is_file():
+            try:
+                old = stack.enter_context(revision(options.compare))
+            except NoSuchRevision as error:
+                sys.exit(f"--compare: there is no such file, and {error}")
+        bench = Bench(
+            new=Tree("new"),
+            old=old,
+            quick=options.quick,
+            profile=options.profile,
+            patient=options.patient,
+            only=frozenset(options.only or ()),
+            kills=options.kills,
+            peers=options.peers,
+        )
+        _run(bench, options)
+
+
+def _run(bench: Bench, options: argparse.Namespace) -> None:
     about = report.machine(find_binary())
+    if bench.old:
+        about["compared to"] = short(options.compare)
     print(report.heading(about), flush=True)
-    began, rows = time.monotonic(), []
+    began = time.monotonic()
+    rows: list[Row] = []
     for group, (measure, names) in MEASURES.items():
-        if bench.wants(group, *names):
+        found = measure(bench)
+        if bench.wants(group, *names) and (group != "peers" or bench.peers):
             print(f"\n{group}", flush=True)
-        for row in measure(bench):
+        for row in found:
             rows.append(row)
             print("  " + report.line(row), flush=True)
+    for name, versions in bench.versions.items():
+        print(f"  {name}: {versions}")
     judged = targets.judge(rows)
     print(f"\ntargets\n{report.verdicts(judged)}")
+    if bench.old:
+        print("\n" + report.comparison(rows))
+    elif options.compare:
+        print("\n" + report.against(Path(options.compare), rows))
+    for name, why in bench.failed.items():
+        print(f"\nleft out: {name}: {why}")
     if bench.profiles:
         print(report.profiles(bench))
-    report.save(options.json, about, rows, judged)
-    print(f"\n{time.monotonic() - began:.0f} s; everything is in {options.json}")
+    about["peers"] = bench.versions
+    about["seconds"] = round(time.monotonic() - began)
+    report.save(options.json, about, rows, judged, bench.failed)
+    print(f"\n{about['seconds']} s; everything is in {options.json}")
 
 
 def _options() -> argparse.Namespace:
@@ -71,8 +102,21 @@ def _options() -> argparse.Namespace:
         description="Measure Runnel against a hand-written loop on a server of its own.",
         epilog=f"Measures: {'; '.join(names)}.",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: under two minutes")
+    parser.add_argument("--quick", action="store_true", help="less of all: under two minutes")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these measures or rows only")
+    parser.add_argument(
+        "--compare",
+        metavar="REVISION|FILE",
+        help="measure another revision of git beside this one, run by run; or hold the ratios of "
+        "this run against those of a file that an earlier one wrote",
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        metavar="PEER",
+        help="also measure other libraries, each in an environment of its own under .runnel/peers "
+        f"(all, or some of {', '.join(peers.NAMES)})",
+    )
     parser.add_argument(
         "--profile", action="store_true", help="also sample where the worker's CPU time goes"
     )
@@ -91,7 +135,15 @@ def _options() -> argparse.Namespace:
         default=ROOT / "benchmarks" / "results" / "latest.json",
         help="where the results go",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    known = {name for group, (_, rows) in MEASURES.items() for name in (group, *rows)}
+    for name in options.only or ():
+        if name not in known:
+            parser.error(f"there is no measure {name!r}: {parser.epilog}")
+    for name in options.peers or ():
+        if name not in peers.NAMES:
+            parser.error(f"there is no peer {name!r}: choose from {', '.join(peers.NAMES)}")
+    return options
 
 
 if __name__ == "__main__":

@@ -69,10 +69,14 @@ class Child:
 
         What it says about other things meanwhile waits until it is asked for.
         """
+        return self.hear_line(key, seconds)[key]
+
+    def hear_line(self, key: str, seconds: float = 120) -> dict[str, Any]:
+        """The same with what it said beside it."""
         for line in self._unheard:
             if key in line:
                 self._unheard.remove(line)
-                return line[key]
+                return line
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -83,9 +87,9 @@ class Child:
                 ) from None
             if not text:
                 raise ChildFailed(f"ended before it said {key!r}\n{self._last_words()}")
-            found = json.loads(text)
+            found: dict[str, Any] = json.loads(text)
             if key in found:
-                return found[key]
+                return found
             self._unheard.append(found)
 
     def check(self) -> None:

@@ -25,12 +25,16 @@ class Bench:
     only: frozenset[str]
     #: How often a worker is killed.
     kills: int = 0
+    #: Which other libraries are measured: None for none, empty for all.
+    peers: Sequence[str] | None = None
     #: Profiles by row, as the sampler in the worker reports them.
     profiles: dict[str, Any] = field(default_factory=dict)
     #: How the last worker had set its garbage collector.
     collector: Sequence[int] = ()
     #: What the other tree could not do, and why.
     failed: dict[str, str] = field(default_factory=dict)
+    #: What the other libraries ran with.
+    versions: dict[str, str] = field(default_factory=dict)
     _names: int = 0
 
     @property

@@ -103,17 +103,25 @@ def profiles(bench: Bench, most: int = 25) -> str:
     return "\n".join(lines)
 
 
-def save(path: Path, about: dict[str, Any], rows: Sequence[Row], judged: Sequence[Verdict]) -> None:
+def save(
+    path: Path,
+    about: dict[str, Any],
+    rows: Sequence[Row],
+    judged: Sequence[Verdict],
+    failed: dict[str, str],
+) -> None:
     """Write everything as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {
         "machine": about,
+        "left out": failed,
         "rows": [
             {
                 **asdict(row),
                 "median": row.median,
                 "spread": [min(row.values), max(row.values)],
                 "ratio": row.ratio,
+                "to old": row.to_old,
             }
             for row in rows
         ],
@@ -130,6 +138,18 @@ def save(path: Path, about: dict[str, Any], rows: Sequence[Row], judged: Sequenc
         ],
     }
     path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def comparison(rows: Sequence[Row]) -> str:
+    """The other tree beside this one, from the same run."""
+    lines = [f"{'old and new, and new to old':<48} {'old':>10} {'new':>10} {'ratio':>8}"]
+    for row in rows:
+        if row.to_old is not None:
+            old, new = _number(statistics.median(row.old)), _number(row.median)
+            better = row.to_old > 1 if row.more_is_better else row.to_old < 1
+            word = "" if 0.95 <= row.to_old <= 1.05 else "better" if better else "worse"
+            lines.append(f"{row.title:<48} {old:>10} {new:>10} {row.to_old:8.2f}  {word}")
+    return "\n".join(lines)
 
 
 def against(path: Path, rows: Sequence[Row]) -> str:

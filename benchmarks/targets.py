@@ -46,17 +46,27 @@ def detail(name: str) -> Callable[[Row], float | None]:
 
 TARGETS = [
     Target("one", "one at a time, typed: of the raw loop", 0.5, True, _ratio),
+    Target("runnel-2020-one", "the same: times the Runnel of 2020", 15, True, _ratio),
     Target("take", "take(100), typed: of the raw batch loop", 0.7, True, _ratio),
+    Target("faststream-batch", "the same: times FastStream's batches", 3, True, _ratio),
     Target("each", 'commit="each": of the raw loop that commits each', 0.7, True, _ratio),
+    Target("partitions-1024", "1,024 partitions: of its own with 16", 0.7, True, _ratio),
+    Target("processes-2", "two processes: times one", 1.6, True, _ratio, cores=2),
     Target("latency-handler-p50", "send to handler, p50: of a bare XREAD", 1.5, False, _ratio),
     Target("latency-handler-p99", "send to handler, p99: of a bare XREAD", 2.0, False, _ratio),
     Target("send", "send, one awaited at a time: of a bare awaited XADD", 0.7, True, _ratio),
     Target("send-bulk", "send, 1,000 in a call: of redis-py's pipelined XADD", 1.5, True, _ratio),
     Target("one", "Redis calls per event, backlog, default settings", 0.1, False, detail("calls")),
-    Target("idle", "idle worker, 16 partitions: calls a second", 2, False, _value),
+    Target("idle", "idle worker, 16 partitions: calls sent a second", 2, False, _value),
+    Target("memory", "Redis memory for each event: of a bare XADD", 1.25, False, _ratio),
+    Target(
+        "takeover", "taken over within session + heartbeat: share", 1, True, detail("share within")
+    ),
+    Target("handover-moved", "hand-over, pause of what moves, p99: ms", 50, False, detail("p99")),
+    Target("handover-stayed", "hand-over, gaps of what stays, p99: of normal", 1.25, False, _ratio),
     Target("sync-steady", "sync, 1,000 partitions, 100 members, steady: µs", 200, False, _value),
     Target("sync-rebalance", "the same, rebalance: µs", 3000, False, _value),
-    Target("memory", "Redis memory for each event: of a bare XADD", 1.25, False, _ratio),
+    Target("budgets", "Lua scripts within their budgets: share", 1, True, detail("share")),
 ]
 
 
