@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.children import ROOT
 from benchmarks.harness import Bench
 from benchmarks.rows import Row
-from benchmarks.targets import Verdict
+from benchmarks.targets import DISTURBED, Verdict
 from runnel.server_program import Binary
 
 _PACKAGES = ("redis", "hiredis", "uvloop", "msgpack", "msgspec", "pydantic", "orjson", "lz4")
@@ -76,8 +76,7 @@ def _details(row: Row) -> str:
         for key, value in row.details.items()
         if key not in names and key != "other_load"
     ]
-    # More than a quarter of a core went to something else.
-    if row.details.get("other_load", 0) > 0.25:
+    if row.details.get("other_load", 0) > DISTURBED:
         told.append(f"others {row.details['other_load']:.1f} cores *")
     return " · ".join(told)
 

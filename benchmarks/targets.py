@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from benchmarks.rows import Row
 
+#: Cores that something else may use while a figure still counts.
+DISTURBED = 0.25
+
 
 @dataclass(frozen=True)
 class Target:
@@ -83,4 +86,10 @@ def _verdict(target: Target, row: Row | None) -> Verdict:
     if (os.cpu_count() or 1) < target.cores:
         return Verdict(target, figure, f"not judged: needs {target.cores} cores")
     met = figure >= target.bound if target.at_least else figure <= target.bound
-    return Verdict(target, figure, "met" if met else "MISSED")
+    return Verdict(target, figure, ("met" if met else "MISSED") + _doubt(row))
+
+
+def _doubt(row: Row | None) -> str:
+    """Speed is no more than a hint where other programs have used the machine meanwhile."""
+    disturbed = row is not None and row.details.get("other_load", 0) > DISTURBED
+    return ", with other programs at work" if disturbed else ""
