@@ -1,0 +1,115 @@
+"""``scripts/soak``: real processes under faults, then the checks."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from random import SystemRandom
+
+import click
+
+from runnel.server_program import Binary
+from tests.servers import available_servers
+from tests.soak.converge import converge, spread
+from tests.soak.run import Outcome, Plan, perform
+from tests.soak.stage import STAGES
+
+
+@click.command()
+@click.option("--minutes", type=float, help="How long there are faults.  [default: 1]")
+@click.option("--events", type=int, help="Faults go on until so many events were sent.")
+@click.option(
+    "--mode",
+    type=click.Choice(list(STAGES)),
+    default="server",
+    show_default=True,
+    help="One server; a primary with a replica under three sentinels; a cluster of three masters.",
+)
+@click.option(
+    "--server", "name", help="Part of the name of a server program, such as redis or 8.1."
+)
+@click.option("--seed", type=int, help="Of the schedule of faults.")
+@click.option("--rate", type=float, default=300, show_default=True, help="Events a second.")
+@click.option(
+    "--converge",
+    "times",
+    type=int,
+    help="No faults but this many kills and this many clean leaves, each timed against its bound.",
+)
+def main(
+    minutes: float | None,
+    events: int | None,
+    mode: str,
+    name: str | None,
+    seed: int | None,
+    rate: float,
+    times: int | None,
+) -> None:
+    """Workers and producers as processes, against real servers, under faults by a seeded schedule.
+
+    Every effect is noted outside; at the end a checker replays what happened. Exits 1 if anything
+    did not hold, and then keeps the folder with all notes and logs.
+    """
+    seed = SystemRandom().randrange(1_000_000) if seed is None else seed
+    binary = choose(name)
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    click.echo(f"seed {seed} · {mode} on {binary} · notes in {folder}")
+    with STAGES[mode](binary) as stage:
+        if times is not None:
+            ok = asyncio.run(converge(times, stage, folder, rate, click.echo))
+        else:
+            seconds = 60 * minutes if minutes else 60.0 if events is None else 1e9
+            plan = Plan(seed, seconds, events or 1_000_000_000, rate)
+            outcome = asyncio.run(perform(plan, stage, folder, click.echo))
+            ok = not outcome.verdict.violations
+            click.echo(summary(outcome))
+            (folder / "summary.txt").write_text(summary(outcome))
+    if ok:
+        shutil.rmtree(folder)
+        click.echo("all checks hold")
+        return
+    click.echo(
+        f"\nNOT ALL HOLDS. What was noted is kept in {folder}: NAME.effects and NAME.sent say what "
+        f"each worker did and what each producer was told, NAME.log what it said. The same faults "
+        f"in the same order: scripts/soak --mode {mode} --server '{binary}' --seed {seed}"
+    )
+    sys.exit(1)
+
+
+def choose(name: str | None) -> Binary:
+    """The first server program whose name has that in it."""
+    programs = available_servers()
+    for each in programs:
+        if name is None or name.lower() in str(each).lower():
+            return each
+    raise click.BadParameter(
+        f"no server program here is {name!r}; there are {', '.join(map(str, programs))}"
+    )
+
+
+def summary(outcome: Outcome) -> str:
+    """What happened, in a few lines."""
+    verdict = outcome.verdict
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(outcome.faults.items()))
+    lines = [
+        "",
+        f"events       {outcome.events} acknowledged, {outcome.unknown} unknown to their producer",
+        f"faults       {outcome.faults.total()}: {faults}",
+        f"take-overs   {verdict.takeovers}",
+        f"duplicates   {verdict.duplicates}, at most {verdict.most_repeated} in one take-over",
+        f"lost         {sum('S4' in each or 'S7' in each for each in verdict.violations)}",
+        f"time         {outcome.seconds:.0f} s",
+    ]
+    lines += [spread(f"after a {how}", times) for how, times in outcome.converged.items()]
+    shown = verdict.violations[:50]
+    lines += [f"VIOLATION    {each}" for each in shown]
+    if len(verdict.violations) > len(shown):
+        lines.append(f"             and {len(verdict.violations) - len(shown)} more")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

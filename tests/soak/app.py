@@ -1,0 +1,85 @@
+"""The app of the workers under fire: writes each effect as a line to a file of the worker's own.
+
+A line is ``processor partition key number id epoch start end``, times in seconds of the machine's
+monotonic clock. Each line is one write at the end of the file, so a killed worker leaves whole
+lines. SIGUSR1 makes the next handler block the event loop for longer than a session, SIGUSR2 for
+longer than `max_block`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+from runnel import App, Event, Events, Record
+
+SESSION = float(os.environ.get("SOAK_SESSION", "1"))
+PARTITIONS = 12
+PREFETCH = 20
+DRAIN = 5.0
+MAX_BLOCK = 2.5 * SESSION
+
+app = App(
+    "soak",
+    session=SESSION,
+    drain=DRAIN,
+    collect=0.1,
+    max_block=MAX_BLOCK,
+    grace=5.0,
+    resend=60.0,
+    prefetch=PREFETCH,
+)
+
+
+class Entry(Record):
+    key: str
+    number: int
+
+
+entries = app.stream(
+    "entries", record=Entry, partition_by="key", partition_count=PARTITIONS, partition_size=500
+)
+_effects = os.open(os.environ.get("SOAK_EFFECTS", os.devnull), os.O_WRONLY | os.O_APPEND)
+_delay = float(os.environ.get("SOAK_DELAY", "0.001"))
+#: Seconds for which the next handler blocks the event loop.
+_block = [0.0]
+
+
+def obey_signals() -> None:
+    """Let two signals make a handler block."""
+    for number, seconds in ((signal.SIGUSR1, 1.5 * SESSION), (signal.SIGUSR2, MAX_BLOCK * 1.6)):
+        signal.signal(number, lambda *_, seconds=seconds: _block.__setitem__(0, seconds))
+
+
+async def apply(processor: str, events: Events[Entry], event: Event[Entry]) -> None:
+    """The effect of one event."""
+    start = time.monotonic()
+    if _block[0]:
+        seconds, _block[0] = _block[0], 0.0
+        time.sleep(seconds)  # noqa: ASYNC251
+    await asyncio.sleep(_delay)
+    entry, epoch = event.record, events._lease.lane.token.epoch
+    line = (
+        f"{processor} {event.partition} {entry.key} {entry.number} {event.id} {epoch} "
+        f"{start:.6f} {time.monotonic():.6f}\n"
+    )
+    os.write(_effects, line.encode())
+
+
+@app.processor(entries)
+async def book(events: Events[Entry]) -> None:
+    async for event in events:
+        await apply("book", events, event)
+
+
+@app.processor(entries)
+async def audit(events: Events[Entry]) -> None:
+    """The one that operators pause and reset."""
+    async for event in events:
+        await apply("audit", events, event)
+
+
+if "SOAK_EFFECTS" in os.environ:
+    obey_signals()

@@ -1,0 +1,86 @@
+"""How long partitions are nobody's after a kill and after a clean leave, many times over (L1)."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.soak.app import SESSION
+from tests.soak.cast import Cast
+from tests.soak.checker import check
+from tests.soak.history import read_history
+from tests.soak.stage import Stage
+from tests.soak.watch import PROCESSORS, Watch
+
+#: Seconds: a session and two heartbeats; and for a hand-over, which a heartbeat would bring about
+#: if no wake-up did, one heartbeat.
+BOUNDS = {"kill": SESSION * 5 / 3, "leave": SESSION / 3}
+WORKERS = 3
+_PATIENCE = 30.0
+
+
+async def converge(
+    times: int, stage: Stage, folder: Path, rate: float, say: Callable[[str], None]
+) -> bool:
+    """Kill a worker, then have one leave, so many times under load. True if all was in time."""
+    environment = {"RUNNEL_REDIS_URL": stage.url, "SOAK_SESSION": str(SESSION)}
+    cast = Cast(folder, environment, None)
+    watch = Watch(stage.url)
+    taken: dict[str, list[float | None]] = {how: [] for how in BOUNDS}
+    try:
+        await asyncio.gather(*(cast.worker() for _ in range(WORKERS)))
+        producer = await cast.producer(rate, 1_000_000_000)
+        for number in range(1, times + 1):
+            for how, times_taken in taken.items():
+                await _shared(watch)
+                victim = cast.living[number % WORKERS]
+                victim.signal(signal.SIGKILL if how == "kill" else signal.SIGTERM)
+                gone = victim.name
+                seconds = await watch.until(lambda: watch.owned(but=gone), _PATIENCE, 0.002)  # noqa: B023
+                times_taken.append(seconds)
+                if seconds is None or seconds > BOUNDS[how]:
+                    say(f"{how} {number} of {victim.name}: {seconds} s is outside the bound")
+                await victim.ended(_PATIENCE)
+                await cast.worker()
+            if number % 10 == 0:
+                say(f"{number} of each")
+        producer.signal(signal.SIGTERM)
+        await producer.ended(_PATIENCE)
+        await watch.until(watch.caught_up, _PATIENCE)
+    finally:
+        await watch.close()
+        await cast.close()
+    verdict = check(read_history(folder, PROCESSORS, watch.looks), strict=PROCESSORS, budget=100)
+    for how, times_taken in taken.items():
+        say(spread(f"after a {how}", times_taken, BOUNDS[how]))
+    for each in verdict.violations:
+        say(f"VIOLATION    {each}")
+    return not verdict.violations and all(
+        seconds is not None and seconds <= BOUNDS[how]
+        for how, times_taken in taken.items()
+        for seconds in times_taken
+    )
+
+
+async def _shared(watch: Watch) -> None:
+    if await watch.until(lambda: watch.balanced(WORKERS), _PATIENCE) is None:
+        raise AssertionError(f"{WORKERS} workers do not share the partitions evenly")
+
+
+def spread(what: str, times: Sequence[float | None], bound: float | None = None) -> str:
+    """The distribution in one line."""
+    known = sorted(each for each in times if each is not None)
+    never = len(times) - len(known)
+    if not known:
+        return f"{what}: never, {never} times"
+    rank = [statistics.quantiles(known, n=100)[p - 1] for p in (50, 90, 99)] if known[1:] else known
+    text = f"{what}: {len(times)} times, median {rank[0]:.3f} s, longest {known[-1]:.3f} s"
+    if len(rank) > 1:
+        text += f", 90 % within {rank[1]:.3f} s, 99 % within {rank[2]:.3f} s"
+    if bound is not None:
+        outside = never + sum(each > bound for each in known)
+        text += f"; bound {bound:.3f} s, outside: {outside}"
+    return text + (f"; never: {never}" if never else "")

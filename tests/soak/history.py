@@ -1,0 +1,99 @@
+"""What happened, as the workers and producers noted it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+#: The two parts of an id, which compare as ids do.
+Id = tuple[int, int]
+
+
+class Effect(NamedTuple):
+    """One event that a handler has been through. Times are seconds of the monotonic clock."""
+
+    processor: str
+    partition: int
+    key: str
+    number: int
+    id: Id
+    epoch: int
+    start: float
+    end: float
+    worker: str
+
+
+class Sent(NamedTuple):
+    """One event that was acknowledged to its producer."""
+
+    key: str
+    number: int
+    partition: int
+    id: Id
+
+
+class Look(NamedTuple):
+    """A processor's state on a partition at some time."""
+
+    processor: str
+    partition: int
+    epoch: int
+    checkpoint: Id
+    processed: int
+    lost: int
+    #: Entries ever added to the log.
+    added: int
+    #: Entries behind the consumer group as XINFO GROUPS has it; -1 if it does not know.
+    lag: int
+
+
+@dataclass
+class History:
+    """All of a run."""
+
+    processors: tuple[str, ...]
+    effects: list[Effect] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+    #: Events of which nobody knows whether they arrived.
+    unknown: int = 0
+    looks: list[Look] = field(default_factory=list)
+
+
+def parse_id(text: str) -> Id:
+    ms, _, sequence = text.partition("-")
+    return int(ms), int(sequence or 0)
+
+
+def read_effects(path: Path) -> Iterable[Effect]:
+    """The effects of one worker; a line that a kill cut short is none."""
+    for line in path.read_text().splitlines(keepends=True):
+        words = line.split()
+        if line.endswith("\n") and len(words) == 8:
+            yield Effect(
+                words[0],
+                int(words[1]),
+                words[2],
+                int(words[3]),
+                parse_id(words[4]),
+                int(words[5]),
+                float(words[6]),
+                float(words[7]),
+                path.stem,
+            )
+
+
+def read_history(folder: Path, processors: tuple[str, ...], looks: list[Look]) -> History:
+    """Put together what the files in `folder` say: ``*.effects`` and ``*.sent``."""
+    history = History(processors, looks=looks)
+    for path in sorted(folder.glob("*.effects")):
+        history.effects.extend(read_effects(path))
+    for path in sorted(folder.glob("*.sent")):
+        for line in path.read_text().splitlines():
+            key, number, partition, id_ = line.split()
+            if partition == "-":
+                history.unknown += 1
+            else:
+                history.sent.append(Sent(key, int(number), int(partition), parse_id(id_)))
+    return history

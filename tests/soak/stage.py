@@ -1,0 +1,209 @@
+"""Where a run takes place: one server, a primary under sentinels, or a cluster."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from redis.crc import key_slot
+
+from runnel import keys
+from runnel.server_program import Binary
+from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask, catches_up, is_linked, until
+from tests.servers import Server
+from tests.soak.app import app, entries
+
+
+class Stage:
+    """The servers of a run. Its methods block: call them in a thread."""
+
+    mode: str
+    #: May a failover take back what was not acknowledged?
+    lossy = True
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        raise NotImplementedError
+
+    @property
+    def servers(self) -> list[Server]:
+        """Those that hold data and can be written to."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End it and remove its data."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ServerStage(Stage):
+    """One server with an append-only file; processes reach it through proxies."""
+
+    mode = "server"
+    lossy = False
+
+    def __init__(self, binary: Binary) -> None:
+        self.server = Server(binary, appendfsync="everysec").start()
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def servers(self) -> list[Server]:
+        return [self.server]
+
+    def close(self) -> None:
+        self.server.close()
+
+
+class SentinelStage(Stage):
+    """A primary and one replica under three sentinels.
+
+    One, since WAIT tells that some replica has a write, and sentinels may promote another one.
+    """
+
+    mode = "sentinel"
+
+    def __init__(self, binary: Binary) -> None:
+        self.fleet = SentinelFleet(binary, replicas=1).__enter__()
+
+    @property
+    def url(self) -> str:
+        return self.fleet.url
+
+    @property
+    def servers(self) -> list[Server]:
+        return [self.fleet.current()]
+
+    def failover(self) -> None:
+        """As an operator asks for it."""
+        primary = self.fleet.current()
+        ask(self.fleet.sentinels[0], "SENTINEL FAILOVER", self.fleet.NAME)
+        self._replaced(primary)
+
+    def kill(self) -> None:
+        """Kill the primary; start it again once it has been replaced."""
+        primary = self.fleet.current()
+        primary.kill()
+        until(self.fleet.sentinels[0], lambda _: self.fleet.current() is not primary)
+        primary.start()
+        self._replaced(primary)
+
+    def freeze(self) -> None:
+        """Stop the primary in its tracks until it has been replaced: then it wakes, and believes
+        for a moment that it is still the one."""
+        primary = self.fleet.current()
+        primary.pause()
+        until(self.fleet.sentinels[0], lambda _: self.fleet.current() is not primary)
+        primary.resume()
+        self._replaced(primary)
+
+    def _replaced(self, former: Server) -> None:
+        until(self.fleet.sentinels[0], lambda _: self.fleet.current() is not former)
+        until(former, is_linked)
+        for sentinel in self.fleet.sentinels:
+            until(sentinel, self.fleet.knows_all)
+        catches_up(former, self.fleet.current())
+
+    def close(self) -> None:
+        self.fleet.close()
+
+
+class ClusterStage(Stage):
+    """Three masters, each with a replica."""
+
+    mode = "cluster"
+
+    def __init__(self, binary: Binary) -> None:
+        self.fleet = ClusterFleet(binary).__enter__()
+
+    @property
+    def url(self) -> str:
+        return self.fleet.url
+
+    @property
+    def servers(self) -> list[Server]:
+        return [each for each in self.fleet.servers if "role:master" in _replication(each)]
+
+    def slots(self) -> list[int]:
+        """The slots of every partition and of both groups."""
+        logs = [keys.log(entries.spec.prefix(p)) for p in range(entries.spec.partition_count)]
+        plans = [keys.plan(each.group) for each in app.processors.values()]
+        return [key_slot(name.encode()) for name in (*logs, *plans)]
+
+    def migrate(self, slot: int, number: int) -> None:
+        """Move a slot with its keys, one by one, to one of the other masters."""
+        owner = self.fleet.owner(slot)
+        others = [each for each in self.servers if each is not owner]
+        target = others[number % len(others)]
+        migration = Migration(self.fleet, slot, target)
+        migration.begin()
+        for name in ask(owner, "CLUSTER GETKEYSINSLOT", slot, 1000):
+            migration.move(name.decode())
+        migration.move()  # What came meanwhile.
+        migration.end()
+        self._settled(target)
+
+    def failover(self, slot: int) -> None:
+        """Let the replica of the master that has a slot take over, as an operator asks for it."""
+        master = self.fleet.owner(slot)
+        replica = self._replica(master)
+        until(replica, is_linked)
+        ask(replica, "CLUSTER FAILOVER")
+        self._replaced(slot, master)
+
+    def kill(self, slot: int) -> None:
+        """Kill the master that has a slot; start it again once its replica has taken over."""
+        master = self.fleet.owner(slot)
+        replica = self._replica(master)
+        until(replica, is_linked)
+        master.kill()
+        until(replica, lambda each: self.fleet.owner(slot, each) is replica)
+        master.start()
+        self._replaced(slot, master)
+
+    def _replaced(self, slot: int, former: Server) -> None:
+        for server in self.fleet.servers:
+            until(server, lambda each: self.fleet.owner(slot, each) is not former)
+            until(server, lambda each: "cluster_state:ok" in ask(each, "CLUSTER INFO"))
+        until(former, is_linked)
+        self._settled(self.fleet.owner(slot))
+
+    def _settled(self, master: Server) -> None:
+        """What MIGRATE and a new master wrote is on the replica, before the next one is lost."""
+        catches_up(self._replica(master), master)
+
+    def _replica(self, master: Server) -> Server:
+        """The server that follows a master."""
+        port = f"master_port:{master.port}"
+        return next(
+            each
+            for each in self.fleet.servers
+            if each is not master and port in _replication(each).split()
+        )
+
+    def close(self) -> None:
+        self.fleet.close()
+
+
+def _replication(server: Server) -> str:
+    return str(ask(server, "INFO", "replication"))
+
+
+STAGES: dict[str, type[ServerStage | SentinelStage | ClusterStage]] = {
+    "server": ServerStage,
+    "sentinel": SentinelStage,
+    "cluster": ClusterStage,
+}
