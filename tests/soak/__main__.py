@@ -32,6 +32,7 @@ from tests.soak.stage import STAGES
     "--server", "name", help="Part of the name of a server program, such as redis or 8.1."
 )
 @click.option("--seed", type=int, help="Of the schedule of faults.")
+@click.option("--only", help="Only these faults, separated by commas.")
 @click.option("--rate", type=float, default=300, show_default=True, help="Events a second.")
 @click.option(
     "--converge",
@@ -45,6 +46,7 @@ def main(
     mode: str,
     name: str | None,
     seed: int | None,
+    only: str | None,
     rate: float,
     times: int | None,
 ) -> None:
@@ -62,7 +64,13 @@ def main(
             ok = asyncio.run(converge(times, stage, folder, rate, click.echo))
         else:
             seconds = 60 * minutes if minutes else 60.0 if events is None else 1e9
-            plan = Plan(seed, seconds, events or 1_000_000_000, rate)
+            plan = Plan(
+                seed,
+                seconds,
+                events or 1_000_000_000,
+                rate,
+                tuple(filter(None, (only or "").split(","))),
+            )
             outcome = asyncio.run(perform(plan, stage, folder, click.echo))
             ok = not outcome.verdict.violations
             click.echo(summary(outcome))

@@ -72,18 +72,20 @@ class Cast:
         return [each for each in self.workers if each.alive and not each.dismissed]
 
     async def worker(self) -> Actor:
-        """Start a worker, and wait until it is a member and claims partitions, or is told to."""
+        """Start a worker, and wait until it claims partitions."""
         name = f"w{next(self._numbers)}"
         effects = self.folder / f"{name}.effects"
         effects.touch()
         command = ["-m", "runnel", "worker", TARGET, "--name", name]
         actor = await self._start(name, command, {"SOAK_EFFECTS": str(effects)})
+        actor.busy = True  # Until it has a say in what a signal does to it.
         self.workers.append(actor)
         deadline = time.monotonic() + READY_WITHIN
-        while b"claimed partition" not in actor.log.read_bytes():
-            if not actor.alive or actor.dismissed or time.monotonic() > deadline:
+        while actor.alive and time.monotonic() < deadline:
+            if b"claimed partition" in actor.log.read_bytes():
                 break
             await asyncio.sleep(0.02)
+        actor.busy = False
         return actor
 
     async def producer(self, rate: float, most: int) -> Actor:

@@ -59,6 +59,8 @@ class History:
     #: Events of which nobody knows whether they arrived.
     unknown: int = 0
     looks: list[Look] = field(default_factory=list)
+    #: Partition -> the ids in its log at the end.
+    logs: dict[int, list[Id]] = field(default_factory=dict)
 
 
 def parse_id(text: str) -> Id:

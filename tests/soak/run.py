@@ -16,7 +16,7 @@ from tests.soak.app import PREFETCH, SESSION
 from tests.soak.cast import Actor, Cast
 from tests.soak.checker import Verdict, check
 from tests.soak.faults import FAULTS, Fault, Scene, join
-from tests.soak.history import read_history
+from tests.soak.history import Id, read_history
 from tests.soak.stage import Stage
 from tests.soak.watch import PROCESSORS, Watch
 
@@ -40,6 +40,8 @@ class Plan:
     seconds: float
     events: int
     rate: float
+    #: Names of faults; none means all.
+    only: tuple[str, ...] = ()
     workers: int = 3
 
 
@@ -87,6 +89,7 @@ class Run:
         )
         self._operators = asyncio.Lock()
         self._troubles: list[str] = []
+        self._logs: dict[int, list[Id]] = {}
 
     def say(self, text: str) -> None:
         """A line with the seconds since the start."""
@@ -127,6 +130,7 @@ class Run:
             self._trouble(f"not everything was processed within {QUIET_WITHIN} s")
         elif await self.watch.until(lambda: self.watch.balanced(members), 10 + SESSION) is None:
             self._trouble(f"the partitions are not shared evenly by {members}: L2")
+        self._logs = await self.watch.logs()
         for worker in self.cast.living:
             worker.signal(signal.SIGTERM)
         for worker in self.cast.workers:
@@ -137,7 +141,8 @@ class Run:
 
     async def _faults(self) -> None:
         """Each kind once, in a random order, then whichever comes, until it is time to end."""
-        kinds = [each for each in FAULTS if self._stage.mode in each.modes]
+        only, mode = self._plan.only, self._stage.mode
+        kinds = [each for each in FAULTS if mode in each.modes and (not only or each.name in only)]
         queue = self._chance.sample(kinds, len(kinds))
         slots = asyncio.Semaphore(AT_ONCE)
         ends = time.monotonic() + self._plan.seconds
@@ -223,6 +228,7 @@ class Run:
 
     def _check(self) -> None:
         history = read_history(self._folder, PROCESSORS, self.watch.looks)
+        history.logs = self._logs
         verdict = check(history, strict=STRICT, budget=BUDGET, lossy=self._stage.lossy)
         verdict.violations += self._troubles
         self.outcome.verdict = verdict

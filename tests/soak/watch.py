@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from redis.exceptions import RedisError
 
-from runnel import protocol
+from runnel import keys, protocol
 from runnel.connection import connect
 from runnel.errors import RunnelError
 from runnel.protocol import Roster
 from runnel.scripts import Scripts
-from tests.soak.app import PARTITIONS, app
-from tests.soak.history import Look, parse_id
+from tests.soak.app import PARTITIONS, app, entries
+from tests.soak.history import Id, Look, parse_id
 
 PROCESSORS = tuple(app.processors)
 _PLACES = [
@@ -94,6 +95,15 @@ class Watch:
     async def caught_up(self) -> bool:
         """Is there nothing behind any checkpoint?"""
         return all(each.lag == 0 for each in await self.look())
+
+    async def logs(self) -> dict[int, list[Id]]:
+        """For each partition, the ids in its log."""
+        found = {}
+        for partition in range(PARTITIONS):
+            log = keys.log(entries.spec.prefix(partition))
+            there: Any = await self._client.xrange(log)
+            found[partition] = [parse_id(id_.decode()) for id_, _ in there]
+        return found
 
     async def until(
         self, condition: Callable[[], Awaitable[bool]], seconds: float, poll: float = 0.05
