@@ -282,6 +282,7 @@ def test_a_stream_made_otherwise_is_exit_4_with_both_values(
     assert {key: admin.dump(key) for key in admin.keys()} == before  # noqa: SIM118
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize(
     "arguments",
     [

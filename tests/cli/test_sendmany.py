@@ -121,6 +121,7 @@ def test_strict_sends_nothing_if_a_line_is_bad(run: Run, admin: SyncRedis) -> No
     assert run("sendmany", ORDERS, "-", "--strict", stdin=LINE * 3).stdout.startswith("sent 3, ")
 
 
+@pytest.mark.fault(47)
 def test_a_record_that_is_too_large_is_one_bad_line(run: Run) -> None:
     lines = '{"name": "a"}\n{"name": "' + "x" * 2000 + '"}\n{"name": "b"}\n'
     done = run("sendmany", "tests.cli.shop:small", "-", stdin=lines)

@@ -299,5 +299,6 @@ class GroupMachine(RuleBasedStateMachine):
         return len(record) > 1 and record[1] == member.incarnation
 
 
+@pytest.mark.fault(42)
 def test_s6_l1_l2_l3_the_life_of_a_group(wire: Wire) -> None:
     search(lambda: GroupMachine(wire))

@@ -284,5 +284,6 @@ class LeaseMachine(OperatorMachine):
         check_meta(self.sink, hash_of(self.wire.seen, SINK_META))
 
 
+@pytest.mark.fault(3, 18, 20, 21)
 def test_s1_s2_s3_s5_s6_the_life_of_a_lease(wire: Wire) -> None:
     search(lambda: LeaseMachine(wire))

@@ -196,5 +196,6 @@ class LossMachine(PartitionMachine):
             assert self.wire.seen[KEYS[2]]["checkpoint"] == self.checkpoint
 
 
+@pytest.mark.fault(34, 35, 36)
 def test_s7_whatever_leaves_the_log_is_found_and_counted_once(wire: Wire) -> None:
     search(lambda: LossMachine(wire))

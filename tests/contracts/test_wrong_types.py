@@ -23,6 +23,7 @@ KEYS = [
 DELETED = {("remove", "state")}
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize("kind", ["string", "list", "other"])
 @pytest.mark.parametrize(("script", "place"), KEYS)
 def test_s5_a_key_of_the_wrong_type_fails_the_call_before_it_writes(
@@ -55,6 +56,7 @@ JUNK = ["", "x", "1.5", "nan", "9" * 30, None]
 MANY = re.compile(r"p:[1-9]\d*")
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize("script", HEADERS)
 def test_s5_a_field_with_junk_never_leaves_a_call_half_done(wire: Wire, script: str) -> None:
     call = valid_calls(wire)[script]

@@ -79,6 +79,7 @@ async def test_outcomes_keep_their_order_and_a_refusal_is_that_of_its_call_alone
     assert protocol.read_append(third).applied
 
 
+@pytest.mark.fault(27)
 async def test_a_script_that_one_master_lacks_is_loaded_there(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
@@ -197,6 +198,7 @@ async def test_plain_commands_have_one_place_or_are_refused(clustered: Scripts) 
         client.pipeline()
 
 
+@pytest.mark.fault(38)
 async def test_a_moved_slot_is_followed_under_load(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
@@ -237,6 +239,7 @@ def moves(fleet: ClusterFleet, word: str) -> int:
     return count
 
 
+@pytest.mark.fault(38)
 async def test_a_call_waits_while_its_keys_are_on_two_nodes(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
@@ -331,6 +334,7 @@ async def test_a_cluster_with_free_slots_is_refused_with_the_fix() -> None:
                 await check_server(client, url)
 
 
+@pytest.mark.fault(29)
 async def test_a_policy_that_evicts_is_found_on_any_master(fleet: ClusterFleet) -> None:
     ask(fleet.masters[2], "CONFIG SET", "maxmemory-policy", "allkeys-lru")
     try:

@@ -87,6 +87,7 @@ class Shop:
             return await client.xlen(place.keys()[0]), int(state or 0)
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize(("durability", "loses"), [("primary", True), ("replica", False)])
 async def test_what_an_acknowledged_event_survives_when_its_primary_is_lost(
     pair: Pair, app_name: str, durability: str, loses: bool

@@ -30,6 +30,7 @@ from tests.fleet import ClusterFleet, SentinelFleet, ask, catches_up, is_linked,
 from tests.servers import Server
 
 
+@pytest.mark.fault(39)
 async def test_calls_to_a_lost_master_fail_alone_until_its_replica_has_taken_over(
     binary: Binary, app_name: str
 ) -> None:
@@ -107,6 +108,7 @@ async def test_sentinels_that_are_away_are_skipped(sentinels: SentinelFleet) -> 
         assert await client.ping()
 
 
+@pytest.mark.fault(16, 17)
 async def test_a_primary_that_was_replaced_but_lives_is_left_before_it_finds_out(
     sentinels: SentinelFleet, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from runnel import App, Events, Record, Stream
 from runnel.connection import check_server, connect
 from runnel.core.ids import reached
@@ -119,6 +121,7 @@ async def test_workers_share_a_cluster_and_hand_over_in_order(
     assert await shop.caught_up()
 
 
+@pytest.mark.fault(38)
 async def test_a_slot_that_moves_under_load_takes_its_partition_along(
     fleet: ClusterFleet, app_name: str
 ) -> None:
@@ -135,6 +138,7 @@ async def test_a_slot_that_moves_under_load_takes_its_partition_along(
     assert shop.in_order(30)
 
 
+@pytest.mark.fault(39)
 async def test_a_master_lost_under_load_stops_only_its_partitions_until_its_replica_takes_over(
     binary: Binary, app_name: str
 ) -> None:

@@ -127,6 +127,7 @@ async def test_another_processor_reads_the_dead_letters(
     await app.close()
 
 
+@pytest.mark.fault(18)
 async def test_a_send_whose_reply_was_lost_is_sent_once(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
@@ -143,6 +144,7 @@ async def test_a_send_whose_reply_was_lost_is_sent_once(
     assert [id_.decode() for id_, _ in entries[1:]] == [each.id for each in places]  # type: ignore[union-attr]
 
 
+@pytest.mark.fault(52)
 async def test_a_cancelled_send_does_not_swallow_the_next_one(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:

@@ -110,6 +110,7 @@ async def test_nothing_is_said_where_nothing_is_left(
     assert "2020" not in caplog.text
 
 
+@pytest.mark.fault(28)
 async def test_a_worker_starts_on_a_full_server_and_works_it_off(
     server: Server, app_name: str
 ) -> None:

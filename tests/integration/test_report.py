@@ -285,6 +285,7 @@ async def test_another_programs_key_hides_one_partition_only(shop: Shop) -> None
     assert processor["partitions"][0]["lag_events"] == 0
 
 
+@pytest.mark.fault(50)
 async def test_keys_of_a_newer_protocol_are_not_read(shop: Shop) -> None:
     await shop.open()
     await shop.redis.hset(keys.meta(shop.place(3).prefix), "protocol", "2")

@@ -140,6 +140,7 @@ async def test_l1_a_holder_that_does_not_let_go_is_overruled_after_the_drain_lim
     assert grants[0][0] > int(record[2])
 
 
+@pytest.mark.fault(9)
 async def test_l1_a_member_whose_session_ended_loses_everything(raw: Raw) -> None:
     group = Group(raw)
     await group.sync("dead")
@@ -149,6 +150,7 @@ async def test_l1_a_member_whose_session_ended_loses_everything(raw: Raw) -> Non
     assert len(await group.sync("b")) == 8
 
 
+@pytest.mark.fault(10)
 async def test_a_clock_that_went_back_does_not_stretch_a_session(raw: Raw) -> None:
     await raw.sync("a", 1)
     await raw.redis.zadd(SESSIONS, {"a": 9_000_000_000_000})

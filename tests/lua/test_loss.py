@@ -71,6 +71,7 @@ async def test_s7_a_deleted_checkpoint_entry_is_no_loss_but_no_anchor_either(raw
     assert (found["lost"], found["anchored"], found["following"]) == (-1, 0, ids[2])
 
 
+@pytest.mark.fault(34)
 async def test_s7_a_deleted_log_that_was_sent_to_again_tells_a_lower_bound(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.commit(epoch, "0-0", ids[1], 2)

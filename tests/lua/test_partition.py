@@ -65,6 +65,7 @@ async def test_s6_register_is_idempotent_and_starts_where_it_is_told(raw: Raw) -
     assert await raw.lag() == 0
 
 
+@pytest.mark.fault(48)
 async def test_a_stream_seen_otherwise_is_a_mismatch_with_both_values(raw: Raw) -> None:
     await raw.register()
     said = await refused(raw, "MISMATCH", raw.register(count=9))
@@ -74,6 +75,7 @@ async def test_a_stream_seen_otherwise_is_a_mismatch_with_both_values(raw: Raw) 
         await refused(raw, "MISMATCH", raw.call("agree", [META], protocol, count, name))
 
 
+@pytest.mark.fault(32)
 async def test_lost_keys_are_mended_from_the_checkpoint_that_retention_goes_by(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.commit(epoch, "0-0", ids[2], 3)
@@ -142,6 +144,7 @@ async def test_s2_a_claim_needs_a_newer_grant_and_its_repeat_answers_the_same(ra
     assert second["epoch"] > first["epoch"]
 
 
+@pytest.mark.fault(10)
 async def test_s2_epochs_rise_even_if_the_clock_went_back(raw: Raw) -> None:
     await raw.register()
     await raw.claim(10)
@@ -150,6 +153,7 @@ async def test_s2_epochs_rise_even_if_the_clock_went_back(raw: Raw) -> None:
     assert (await raw.claim(11, OTHER))["epoch"] == ahead + 1
 
 
+@pytest.mark.fault(21)
 async def test_s1_a_spent_token_is_fenced_and_writes_nothing(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     newer = (await raw.claim(11, OTHER))["epoch"]
@@ -162,6 +166,7 @@ async def test_s1_a_spent_token_is_fenced_and_writes_nothing(raw: Raw) -> None:
     assert await raw.commit(newer, "0-0", ids[0], 1, nonce=OTHER) == [1, 0]
 
 
+@pytest.mark.fault(20)
 async def test_s6_a_commit_is_a_compare_and_set_and_native_lag_follows_it(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     assert await raw.lag() == 5
@@ -176,6 +181,7 @@ async def test_s6_a_commit_is_a_compare_and_set_and_native_lag_follows_it(raw: R
     assert await raw.lag() == 0
 
 
+@pytest.mark.fault(18)
 async def test_s6_a_release_is_known_again_and_spends_the_token(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     assert await raw.commit(epoch, "0-0", ids[0], 1, release=1) == [1, 0]
@@ -213,6 +219,7 @@ async def test_a_commit_forgets_the_failures_of_what_it_passed_and_of_nothing_be
     assert b"error_type" not in passed
 
 
+@pytest.mark.fault(37)
 async def test_a_vanished_log_or_group_is_gone_not_ignored(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.redis.xgroup_destroy(LOG, "printer")
@@ -236,6 +243,7 @@ async def test_s7_a_loss_is_found_named_and_said_once(raw: Raw) -> None:
     assert await raw.lag() == 4
 
 
+@pytest.mark.fault(12, 15)
 async def test_s7_a_log_that_went_back_in_time_is_noticed(raw: Raw) -> None:
     epoch, ids = await ready(raw, 3)
     await raw.commit(epoch, "0-0", ids[2], 3)

@@ -75,6 +75,7 @@ async def test_l1_what_is_asked_back_is_granted_once_the_drain_limit_has_passed(
     assert back not in left
 
 
+@pytest.mark.fault(41)
 async def test_joiners_that_were_collected_move_partitions_together(raw: Raw) -> None:
     _, grants = await raw.sync("a", 1, collect=60_000)
     for member in ("b", "c", "d"):

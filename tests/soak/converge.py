@@ -15,9 +15,8 @@ from tests.soak.history import read_history
 from tests.soak.stage import Stage
 from tests.soak.watch import PROCESSORS, Watch
 
-#: Seconds: a session and two heartbeats; and for a hand-over, which a heartbeat would bring about
-#: if no wake-up did, one heartbeat.
-BOUNDS = {"kill": SESSION * 5 / 3, "leave": SESSION / 3}
+#: Seconds: a session and two heartbeats after a kill; after a leave no session has to end.
+BOUNDS = {"kill": SESSION * 5 / 3, "leave": SESSION * 2 / 3}
 WORKERS = 3
 _PATIENCE = 30.0
 

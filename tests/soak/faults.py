@@ -263,7 +263,7 @@ async def slow_script(scene: Scene) -> None:
     patience = scene.chance.choice((100, 5000))
     await asyncio.to_thread(_do, server, "CONFIG SET", "busy-reply-threshold", patience)
     loop = "for i = 1, tonumber(ARGV[1]) do string.rep('x', 1000) end"
-    await asyncio.to_thread(_do, server, "EVAL", loop, 0, scene.chance.randint(1, 4) * 200_000)
+    await asyncio.to_thread(_do, server, "EVAL", loop, 0, scene.chance.randint(1, 4) * 100_000)
 
 
 @fault("servers", "server")
@@ -306,7 +306,7 @@ async def primary_frozen(scene: Scene) -> None:
 async def slot_moved(scene: Scene) -> None:
     """Fault 38: key by key, under load."""
     stage = _cluster(scene)
-    slot = scene.chance.choice(stage.slots())
+    slot = scene.chance.choice(stage.partitions + stage.groups)
     await asyncio.to_thread(stage.migrate, slot, scene.chance.randrange(2))
 
 
@@ -314,14 +314,21 @@ async def slot_moved(scene: Scene) -> None:
 async def cluster_failover(scene: Scene) -> None:
     """Fault 17."""
     stage = _cluster(scene)
-    await asyncio.to_thread(stage.failover, scene.chance.choice(stage.slots()))
+    await asyncio.to_thread(stage.failover, scene.chance.choice(stage.partitions))
 
 
 @fault("servers", "cluster")
 async def master_killed(scene: Scene) -> None:
-    """Faults 39 and 40: its partitions, and perhaps a group, wait for its replica."""
+    """Fault 39: its partitions wait for its replica, the others go on."""
     stage = _cluster(scene)
-    await asyncio.to_thread(stage.kill, scene.chance.choice(stage.slots()))
+    await asyncio.to_thread(stage.kill, scene.chance.choice(stage.partitions))
+
+
+@fault("servers", "cluster")
+async def group_lost(scene: Scene) -> None:
+    """Fault 40: the master with the keys of a group is killed."""
+    stage = _cluster(scene)
+    await asyncio.to_thread(stage.kill, scene.chance.choice(stage.groups))
 
 
 # Operators

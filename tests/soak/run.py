@@ -34,7 +34,8 @@ QUIET_WITHIN = 120.0
 
 @dataclass
 class Plan:
-    """What to do: until so many seconds have passed, or so many events were sent."""
+    """What to do until so many seconds have passed, or so many events were sent. Each kind of fault
+    is injected once at least."""
 
     seed: int
     seconds: float
@@ -147,7 +148,7 @@ class Run:
         slots = asyncio.Semaphore(AT_ONCE)
         ends = time.monotonic() + self._plan.seconds
         async with asyncio.TaskGroup() as group:
-            while time.monotonic() < ends and (self._plan.seconds < 1e9 or self._sending()):
+            while queue or (time.monotonic() < ends and self._sending()):
                 await slots.acquire()
                 await self.scene.wait(0.0, 0.7)
                 await self._enough_workers()
@@ -157,8 +158,6 @@ class Run:
                 if not self._chance.randrange(4):
                     # Now and then one at a time, so that what it does alone is seen.
                     await asyncio.wait([task])
-        if queue:
-            self.say(f"no time for: {', '.join(each.name for each in queue)}")
 
     def _sending(self) -> bool:
         return any(each.alive for each in self.cast.producers)

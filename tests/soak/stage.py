@@ -137,11 +137,17 @@ class ClusterStage(Stage):
     def servers(self) -> list[Server]:
         return [each for each in self.fleet.servers if "role:master" in _replication(each)]
 
-    def slots(self) -> list[int]:
-        """The slots of every partition and of both groups."""
-        logs = [keys.log(entries.spec.prefix(p)) for p in range(entries.spec.partition_count)]
-        plans = [keys.plan(each.group) for each in app.processors.values()]
-        return [key_slot(name.encode()) for name in (*logs, *plans)]
+    @property
+    def partitions(self) -> list[int]:
+        """The slots of the partitions."""
+        names = [keys.log(entries.spec.prefix(p)) for p in range(entries.spec.partition_count)]
+        return [key_slot(name.encode()) for name in names]
+
+    @property
+    def groups(self) -> list[int]:
+        """The slots of the groups."""
+        names = [keys.plan(each.group) for each in app.processors.values()]
+        return [key_slot(name.encode()) for name in names]
 
     def migrate(self, slot: int, number: int) -> None:
         """Move a slot with its keys, one by one, to one of the other masters."""

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from tests.worker.ledger import Entry, app
@@ -48,6 +49,7 @@ async def test_l2_three_workers_share_the_partitions_and_moves_are_few(
     assert kept == 6, dumped({"before": before, "after": after})
 
 
+@pytest.mark.fault(1, 4)
 async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
@@ -74,6 +76,7 @@ async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
         assert process.wait(10) == 0
 
 
+@pytest.mark.fault(7)
 async def test_l1_a_clean_leave_repeats_nothing(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
@@ -89,6 +92,7 @@ async def test_l1_a_clean_leave_repeats_nothing(
         assert numbers == list(range(NUMBERS)), f"key {key}: {numbers}"
 
 
+@pytest.mark.fault(7)
 async def test_l1_a_leaver_hands_over_what_is_free_while_a_handler_is_still_busy(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
@@ -123,6 +127,7 @@ async def test_a_worker_whose_processor_is_removed_ends_with_a_sentence(
     assert not await processor(redis, redis_url, "book")
 
 
+@pytest.mark.fault(45)
 async def test_an_event_that_kills_its_worker_is_blamed_alone(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:

@@ -90,6 +90,7 @@ async def test_drop_oldest_counts_what_the_processor_lost(
     assert row["lost"] == 10
 
 
+@pytest.mark.fault(35)
 async def test_s7_what_others_trimmed_is_counted_once(redis: Redis, ledger: Ledger) -> None:
     ledger.processor()
     async with ledger.running():
@@ -135,6 +136,7 @@ async def test_s7_what_was_read_ahead_before_a_trim_is_processed_and_not_counted
     )
 
 
+@pytest.mark.fault(36)
 async def test_s7_entries_deleted_one_by_one_are_counted_at_the_end_of_the_log(
     redis: Redis, ledger: Ledger
 ) -> None:
@@ -155,6 +157,7 @@ async def test_s7_entries_deleted_one_by_one_are_counted_at_the_end_of_the_log(
     assert (row["lost"], row["processed"], row["lag_events"]) == (2, 10, 0)
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize("what", ["group", "log", "everything", "scripts"])
 async def test_a_worker_recovers_when_keys_vanish_under_it(
     redis: Redis, ledger: Ledger, what: str
@@ -224,6 +227,7 @@ async def test_a_halted_processor_goes_on_once_its_handler_is_mended(
         assert (await ledger.row(redis))["attempts"] == 0
 
 
+@pytest.mark.fault(6)
 async def test_l5_a_blocked_event_loop_keeps_its_partition_within_max_block(
     redis: Redis, ledger: Ledger
 ) -> None:

@@ -73,6 +73,7 @@ async def test_apps_in_one_redis_keep_to_themselves(redis: Redis, redis_url: str
     assert [each["app"] for each in everything["processors"]] == ["one", "two"]
 
 
+@pytest.mark.fault(48)
 async def test_a_worker_with_another_partition_count_is_refused_and_has_written_nothing(
     redis: Redis, ledger: Ledger
 ) -> None:
@@ -227,6 +228,7 @@ async def test_a_compressed_json_stream_is_read_without_configuration(
     assert seen == records
 
 
+@pytest.mark.fault(49)
 async def test_a_second_worker_under_the_same_name_replaces_the_first(
     redis: Redis, ledger: Ledger
 ) -> None:
@@ -245,6 +247,7 @@ async def test_a_second_worker_under_the_same_name_replaces_the_first(
         await run
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize("what", ["log", "state"])
 async def test_a_key_of_the_wrong_type_stops_its_own_partition_only(
     redis: Redis, redis_url: str, app_name: str, what: str

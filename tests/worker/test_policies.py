@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from runnel.dead_letter import DeadLetter
@@ -29,6 +30,7 @@ async def test_halt_stops_the_worker_and_keeps_the_event(
     assert workers.effects() == {1: [0, 1]}
 
 
+@pytest.mark.fault(44)
 async def test_ignore_sets_the_event_aside_as_a_dead_letter(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
@@ -66,6 +68,7 @@ async def test_quarantine_parks_one_partition_and_resume_with_skip_ends_it(
     assert not await quarantined()
 
 
+@pytest.mark.fault(46)
 async def test_a_corrupt_and_a_foreign_entry_are_set_aside_and_kill_nobody(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
