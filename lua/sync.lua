@@ -185,8 +185,8 @@ end
 local free = false
 for p = 0, partitions - 1 do
   if not live[holder[p]] or (holder[p] == member and not known and call == 1) then holder[p] = '-' end
-  if not stays[target[p]] then target[p] = stays[holder[p]] and holder[p] or '-' end
-  free = free or target[p] == '-'
+  -- What was on its way to one who is gone stays with its holder for now, and is dealt out with the rest.
+  if not stays[target[p]] then target[p], free = stays[holder[p]] and holder[p] or '-', true end
 end
 
 -- Joiners are collected for a moment, unless there is something free to give out anyway.

@@ -28,6 +28,8 @@ class Member:
     id: str
     incarnation: str
     call: int = 0
+    #: Stays, or is on its way out: then it gives back what it holds and is granted nothing.
+    action: str = "stay"
     held: dict[int, int] = field(default_factory=dict)
     let_go: list[tuple[int, int, int]] = field(default_factory=list)
     #: Partition -> grant of what is to be given back.
@@ -35,13 +37,13 @@ class Member:
     sent: list[Arg] = field(default_factory=list)
     reply: list[int] = field(default_factory=list)
 
-    def arguments(self, partitions: int, collect: int, action: str) -> list[Arg]:
+    def arguments(self, partitions: int, collect: int) -> list[Arg]:
         """What the next call carries."""
         self.call += 1
         pairs: list[Arg] = [each for pair in self.held.items() for each in pair]
         rest: list[Arg] = [each for triple in self.let_go for each in triple]
         times: list[Arg] = [SESSION, DRAIN, collect]
-        named: list[Arg] = [self.id, self.incarnation, self.call, action, "host 1 test 1"]
+        named: list[Arg] = [self.id, self.incarnation, self.call, self.action, "host 1 test 1"]
         self.sent = [partitions, *times, *named, len(self.held), *pairs, *rest]
         return self.sent
 

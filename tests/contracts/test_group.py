@@ -1,4 +1,4 @@
-"""S6, L1, L2, L3: a group of members that join, sleep, leave, die, are replaced and forgotten.
+"""S6, L1, L2, L3: a group of members that join, sleep, retire, leave, die and are forgotten.
 
 The group only advises. So the machine checks, for every call, that no partition is taken from
 somebody without a reason, that every partition has a live holder after each heartbeat, and that
@@ -79,8 +79,17 @@ class GroupMachine(RuleBasedStateMachine):
     @rule(id_=ID)
     def leave(self, id_: str) -> None:
         if member := self.members.pop(id_, None):
-            self.sync(member, "leave")
+            member.action = "leave"
+            self.sync(member)
             self.left = [*self.left[-2:], member]
+
+    @precondition(lambda self: self.members)
+    @rule(id_=ID, quick=st.booleans())
+    def retire(self, id_: str, quick: bool) -> None:
+        """It is on its way out, finishes what it has in hand, and will leave."""
+        if member := self.members.get(id_):
+            member.action = "retire"
+            self.beat(id_, quick)
 
     @rule(id_=ID)
     def die(self, id_: str) -> None:
@@ -96,7 +105,9 @@ class GroupMachine(RuleBasedStateMachine):
             believed = (share.holder, share.grant) == (member.id, grant)
             member.let_go.append((partition, grant, grant + seen))
             self.sync(member)
-            assert plan_of(self.wire)[partition].grant > grant + seen or not believed
+            share = plan_of(self.wire)[partition]
+            if believed and share.holder != NOBODY:
+                assert share.grant > grant + seen
 
     @rule(partitions=st.sets(st.integers(0, 6), min_size=1), again=st.booleans())
     def regrant(self, partitions: set[int], again: bool) -> None:
@@ -113,9 +124,9 @@ class GroupMachine(RuleBasedStateMachine):
         for member in self.members.values():
             self.sync(member)
             break
-        if self.members:
-            after = plan_of(self.wire)
-            assert all(after[p].grant > before[p].grant for p in held)
+        after = plan_of(self.wire)
+        for p in held:
+            assert after[p].holder == NOBODY or after[p].grant > before[p].grant
 
     @precondition(lambda self: self.members)
     @rule(id_=ID, back=st.integers(1, 3))
@@ -154,11 +165,11 @@ class GroupMachine(RuleBasedStateMachine):
     @rule()
     def rest(self) -> None:
         """L2, L3: when nothing changes any more, all is held, evenly, and stays where it is."""
-        if not self.members:
+        if not self.stayers():
             return
         self.settle()
         plan = plan_of(self.wire)
-        counts = dict.fromkeys(self.members, 0)
+        counts = dict.fromkeys(self.stayers(), 0)
         for p in range(self.partitions):
             share = plan[p]
             assert share.holder == share.target, "it is where it should be"
@@ -170,25 +181,32 @@ class GroupMachine(RuleBasedStateMachine):
             self.sync(member)
         assert plan_of(self.wire) == plan, "calm"
 
+    @rule(ids=st.lists(ID, min_size=2, max_size=5))
+    def several_come_and_go_at_once(self, ids: list[str]) -> None:
+        """Before those who hold something have heard of it."""
+        for id_ in ids:
+            self.leave(id_) if id_ in self.members else self.join(id_)
+        self.rest()
+
     @precondition(lambda self: self.members)
-    @rule(id_=ID, change=st.sampled_from(["join", "leave", "die"]))
+    @rule(id_=ID, change=st.sampled_from(["join", "leave", "die", "retire"]))
     def one_change_moves_the_fewest(self, id_: str, change: str) -> None:
         """L2: who stays keeps all it can, and is not interrupted."""
         self.rest()
-        before = {id_: dict(member.held) for id_, member in self.members.items()}
+        before = {each: dict(member.held) for each, member in self.stayers().items()}
         if change == "join" and id_ not in self.members:
             self.join(id_)
-        elif change != "join" and id_ in self.members and len(self.members) > 1:
-            self.leave(id_) if change == "leave" else self.die(id_)
+        elif change != "join" and id_ in before and len(before) > 1:
+            {"leave": self.leave, "die": self.die}.get(change, self.retire_quickly)(id_)
         else:
             return
         self.rest()
-        stay = sorted((len(before.get(each, {})) for each in self.members), reverse=True)
+        stay = sorted((len(before.get(each, {})) for each in self.stayers()), reverse=True)
         base, extra = divmod(self.partitions, len(stay))
         could_stay = sum(min(held, base + (i < extra)) for i, held in enumerate(stay))
         stayed = sum(
             member.held.get(p) == grant
-            for each, member in self.members.items()
+            for each, member in self.stayers().items()
             for p, grant in before.get(each, {}).items()
         )
         assert stayed == could_stay, "L2: more has moved than must"
@@ -213,7 +231,7 @@ class GroupMachine(RuleBasedStateMachine):
         }
 
     @invariant()
-    def no_session_is_longer_than_it_may_be_after_a_call(self) -> None:
+    def each_grant_has_a_number_of_its_own(self) -> None:
         plan = plan_of(self.wire)
         assert len(plan) in (0, self.partitions)
         numbers = [share.grant for share in plan.values() if share.grant]
@@ -230,10 +248,17 @@ class GroupMachine(RuleBasedStateMachine):
             same = before == (plan_of(self.wire), set(self.wire.seen[SESSIONS]))
             quiet = quiet + 1 if same else 0
 
-    def sync(self, member: Member, action: str = "stay") -> None:
+    def stayers(self) -> dict[str, Member]:
+        """Those that are to hold something."""
+        return {each: member for each, member in self.members.items() if member.action == "stay"}
+
+    def retire_quickly(self, id_: str) -> None:
+        self.retire(id_, True)
+
+    def sync(self, member: Member) -> None:
         """One call of a member, its repeat, and what must hold of every such call."""
         before, known = self.wire.seen, self.knows(member)
-        args = member.arguments(self.partitions, self.collect, action)
+        args = member.arguments(self.partitions, self.collect)
         reply = self.wire.call("sync", GROUP, *args)
         assert not isinstance(reply, Refused), reply
         self.wire.repeat(reply, "sync", GROUP, *args)
@@ -241,9 +266,9 @@ class GroupMachine(RuleBasedStateMachine):
         assert reply[0] == member.call
         assert reply[1] == int(after[PLAN]["generation"])
         assert reply[2] == SESSION
-        self.check_plan(before, after, member, known, action)
+        self.check_plan(before, after, member, known)
         mine = {p: s for p, s in plan_of(self.wire).items() if s.holder == member.id}
-        if action == "leave":
+        if member.action == "leave":
             assert not mine
             assert grants(reply) == {}
             return
@@ -251,22 +276,27 @@ class GroupMachine(RuleBasedStateMachine):
         assert float(after[SESSIONS][member.id]) == self.wire.now + SESSION
         member.obey(reply)
 
-    def check_plan(
-        self, before: Look, after: Look, member: Member, known: bool, action: str
-    ) -> None:
+    def check_plan(self, before: Look, after: Look, member: Member, known: bool) -> None:
         """L1: what is free is given out; nothing is taken from its holder without a reason."""
         now = self.wire.now
         old, new = shares(before.get(PLAN, {})), shares(after[PLAN])
-        live = {id_ for id_, end in after.get(SESSIONS, {}).items() if float(end) > now}
-        was_live = {id_ for id_, end in before.get(SESSIONS, {}).items() if float(end) > now}
+        live, was_live = (
+            {id_ for id_, end in look.get(SESSIONS, {}).items() if float(end) > now}
+            for look in (after, before)
+        )
+        records = after.get(MEMBERS, {})
+        stay = {id_ for id_ in live if id_ not in records or records[id_].split()[4] == "stay"}
         counter = int(before.get(PLAN, {}).get("counter", 0))
         let_go = {(p, grant) for p, grant, _ in member.let_go}
         for p in range(self.partitions):
             was, is_ = old.get(p, FREE), new[p]
-            if live:
+            if stay:
                 assert is_.holder in live, f"L1: {p} is held by nobody who lives"
-                assert is_.target in live
-            if is_.holder != is_.target and live:
+                assert is_.target in stay
+            else:
+                assert is_.holder in {NOBODY, *live}
+                assert is_.target == NOBODY, "there is nobody to take it"
+            if is_.holder != is_.target and stay:
                 assert now - DRAIN < is_.asked <= now, "its holder has its time, and no more"
                 assert 0 < int(after[PLAN]["due"]) <= is_.asked + DRAIN
             if (was.holder, was.grant) == (is_.holder, is_.grant) or is_.holder == NOBODY:
@@ -278,7 +308,7 @@ class GroupMachine(RuleBasedStateMachine):
             assert is_.holder == is_.target
             gone = was.holder not in was_live and not (was.holder == member.id and known)
             own = was.holder == member.id and (
-                action == "leave" or (p, was.grant) in let_go or not known
+                member.action == "leave" or (p, was.grant) in let_go or not known
             )
             late = was.asked > 0 and (now >= was.asked + DRAIN or was.asked > now)
             assert was.holder == NOBODY or gone or own or late, f"{p} was taken from {was.holder}"

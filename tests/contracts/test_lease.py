@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from tests.contracts.model import ZERO, Fields, Log, Slot, check_log, check_meta, hash_of
 from tests.contracts.operators import AGAIN, OperatorMachine
@@ -279,7 +279,8 @@ class LeaseMachine(OperatorMachine):
         if isinstance(expected, Refused):
             assert reply.details.items() >= expected.details.items()
 
-    def teardown(self) -> None:
+    @invariant()
+    def dead_letters_are_what_the_model_says(self) -> None:
         check_log(self.sink, self.wire.seen.get(SINK_LOG), {})
         check_meta(self.sink, hash_of(self.wire.seen, SINK_META))
 

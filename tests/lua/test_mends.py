@@ -151,6 +151,15 @@ async def test_l1_a_group_that_lost_one_key_serves_its_members_again(raw: Raw, l
     assert sorted(len(held(each)) for each in grants.values()) == [4, 4]
 
 
+async def test_l2_what_was_on_its_way_to_one_who_left_is_dealt_out_again(raw: Raw) -> None:
+    _, grants = await raw.sync("a", 1, partitions=4)
+    await raw.sync("b", 1, partitions=4)
+    await raw.sync("c", 1, partitions=4)
+    await raw.sync("b", 2, partitions=4, action="leave")
+    _, grants = await raw.sync("a", 2, partitions=4, held=held(grants))
+    assert len(held(grants)) == 2, "a gives back two for c, not one"
+
+
 async def test_l1_a_clock_that_went_back_stretches_no_wait_for_a_holder(raw: Raw) -> None:
     _, grants = await raw.sync("a", 1, partitions=2)
     await raw.sync("b", 1, partitions=2)
