@@ -251,6 +251,12 @@ def tick(timer: Timer, repeats: int) -> list[float]:
     ]
 
 
+def rights(timer: Timer, repeats: int) -> list[float]:
+    """A thousand commands."""
+    words = tuple(word for _ in range(1000) for word in (4, "HSET", "runnel:key", "field", "value"))
+    return [timer.timed(Call("rights", (), words))[1] for _ in range(max(2, repeats // 4))]
+
+
 class Group:
     """Members in conversation with `sync`."""
 
@@ -406,6 +412,7 @@ CASES: dict[str, Callable[[Timer, int], list[float]]] = {
     "seek": seek,
     "lead": lead,
     "tick": tick,
+    "rights": rights,
     "regrant": regrant,
     "roster": roster,
     "sync-steady-1": partial(sync_steady, 1, 1000),
