@@ -93,7 +93,7 @@ def _measured() -> set[str]:
 
 
 def _row(name: str, found: dict[str, list[float]]) -> Row:
-    xadd = statistics.median(found["xadd"])
+    xadd = min(found["xadd"])
     spent = found[name]
     each = [value / xadd for value in spent]
     return Row(name, SCRIPTS[name].title, "µs", spent, REFERENCE, each, more_is_better=False)

@@ -4,6 +4,7 @@ long the server took. The calls are made by the protocol's own functions, withou
 from __future__ import annotations
 
 import secrets
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,18 +22,27 @@ from runnel.scripts import Call, sources
 
 AGREEMENT = Agreement(16, "xxh64")
 ENTRY = [b"msgpack", b"\x83\xa8order_id\xcd\x30\x39\xaacreated_at\xb42026-01-01T00:00:00Z"]
+#: Microseconds from which a call's CPU time is told exactly enough.
+_LONG = 500
 #: A session that no measure outlasts, in ms.
 SESSION = 600_000
 
 
 class Timer:
-    """Calls scripts and takes the server's own word for how long each took, in microseconds."""
+    """Calls scripts and takes the server's own word for how long each took, in microseconds.
+
+    That is time on the clock. Of calls long enough for the server's CPU time to be told exactly,
+    the time for which the machine did something else meanwhile does not count.
+    """
 
     def __init__(self, redis: Any) -> None:
         self.redis = redis
         self.redis.set_response_callback("INFO", lambda reply, **_: reply)
         for source in sources().values():
             redis.script_load(source.decode())
+        looks = [self._look("evalsha")[1] for _ in range(20)]
+        #: CPU that one look takes itself.
+        self._looking = statistics.median(b - a for a, b in pairwise(looks))
 
     def call(self, call: Call) -> Any:
         """One call, untimed."""
@@ -40,27 +50,35 @@ class Timer:
 
     def timed(self, call: Call) -> tuple[Any, float]:
         """One call, and its server time."""
-        before = self._spent("evalsha")
+        spent, cpu = self._look("evalsha")
         reply = self.call(call)
-        return reply, self._spent("evalsha") - before
+        spent_then, cpu_then = self._look("evalsha")
+        took = spent_then - spent
+        return reply, took if took < _LONG else min(took, cpu_then - cpu - self._looking)
 
     def xadd(self, count: int) -> float:
         """Server time of one bare XADD, from so many of them in pipelines."""
-        before = self._spent("xadd")
+        before = self._look("xadd")[0]
         for _ in range(count // 1000):
             pipeline = self.redis.pipeline(transaction=False)
             for _ in range(1000):
                 pipeline.execute_command("XADD", "bare", "*", *ENTRY)
             pipeline.execute()
         self.redis.delete("bare")
-        return (self._spent("xadd") - before) / count
+        return (self._look("xadd")[0] - before) / count
 
-    def _spent(self, command: str) -> float:
-        for line in self.redis.info("commandstats").decode().splitlines():
-            if line.startswith(f"cmdstat_{command}:"):
-                fields = dict(pair.split("=") for pair in line.partition(":")[2].split(","))
-                return float(fields["usec"])
-        return 0.0
+    def _look(self, command: str) -> tuple[float, float]:
+        """Microseconds that the command has taken so far, and the server's CPU."""
+        told = dict(
+            line.split(":", 1)
+            for line in self.redis.info("commandstats", "cpu").decode().splitlines()
+            if ":" in line
+        )
+        fields = dict(
+            pair.split("=") for pair in told.get(f"cmdstat_{command}", "usec=0").split(",")
+        )
+        cpu = float(told["used_cpu_user_main_thread"]) + float(told["used_cpu_sys_main_thread"])
+        return float(fields["usec"]), cpu * 1e6
 
 
 class Partition:
