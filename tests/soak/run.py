@@ -150,7 +150,7 @@ class Run:
         async with asyncio.TaskGroup() as group:
             while queue or (time.monotonic() < ends and self._sending()):
                 await slots.acquire()
-                await self.scene.wait(0.0, 0.7)
+                await self.scene.wait(0.0, 0.5)
                 await self._enough_workers()
                 chosen = queue.pop() if queue else self._chance.choice(kinds)
                 task = group.create_task(self._one(chosen))

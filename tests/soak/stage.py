@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 
 from runnel import keys
 from runnel.server_program import Binary
@@ -90,8 +91,18 @@ class SentinelStage(Stage):
     def failover(self) -> None:
         """As an operator asks for it."""
         primary = self.fleet.current()
-        ask(self.fleet.sentinels[0], "SENTINEL FAILOVER", self.fleet.NAME)
+        until(self.fleet.sentinels[0], self._begins)
         self._replaced(primary)
+
+    def _begins(self, sentinel: Server) -> bool:
+        """Ask for a failover; a sentinel that does not trust the replica yet is asked again."""
+        try:
+            ask(sentinel, "SENTINEL FAILOVER", self.fleet.NAME)
+        except ResponseError as error:
+            if "NOGOODSLAVE" in str(error):
+                return False
+            raise
+        return True
 
     def kill(self) -> None:
         """Kill the primary; start it again once it has been replaced."""
