@@ -108,7 +108,7 @@ def summary(outcome: Outcome) -> str:
         f"faults       {outcome.faults.total()}: {faults}",
         f"take-overs   {verdict.takeovers}",
         f"duplicates   {verdict.duplicates}, at most {verdict.most_repeated} in one take-over",
-        f"lost         {sum('S4' in each or 'S7' in each for each in verdict.violations)}",
+        f"lost         {len(verdict.lost)}",
         f"time         {outcome.seconds:.0f} s",
     ]
     lines += [spread(f"after a {how}", times) for how, times in outcome.converged.items()]

@@ -23,6 +23,8 @@ class Verdict:
     """What the checks found."""
 
     violations: list[str] = field(default_factory=list)
+    #: Acknowledged events that some processor has not seen, or that are gone from the log.
+    lost: set[Event] = field(default_factory=set)
     #: Effects beyond the first of an event, in strict processors.
     duplicates: int = 0
     #: The most events that one tenure repeated.
@@ -38,13 +40,13 @@ def check(history: History, *, strict: Iterable[str], budget: int, lossy: bool =
     strict = set(strict)
     acknowledged = {(each.partition, each.id): each for each in history.sent}
     _sends(history.sent, say)
-    _kept(history, say)
+    _kept(history, verdict)
     for processor in history.processors:
         effects = [each for each in history.effects if each.processor == processor]
         done: dict[Event, list[Effect]] = defaultdict(list)
         for each in effects:
             done[each.partition, each.id].append(each)
-        _nothing_missing(processor, acknowledged, done, say)
+        _nothing_missing(processor, acknowledged, done, verdict)
         _same_event(processor, acknowledged, done, say, lossy)
         counted = [event for event in done if event in acknowledged or not lossy]
         _order(processor, counted, done, say)
@@ -66,26 +68,28 @@ def _sends(sent: list[Sent], say: Callable[[str], None]) -> None:
             say(f"S3: event {after.number} of key {after.key} stands before event {before.number}")
 
 
-def _kept(history: History, say: Callable[[str], None]) -> None:
+def _kept(history: History, verdict: Verdict) -> None:
     """S4: what was acknowledged is in the log, unless it stood before the oldest event there and
     so was trimmed."""
     for partition, ids in history.logs.items():
         there = set(ids)
         for sent in history.sent:
             if sent.partition == partition and ids and sent.id >= ids[0] and sent.id not in there:
-                say(f"S4: {sent} was acknowledged and is not in the log")
+                verdict.lost.add((partition, sent.id))
+                verdict.violations.append(f"S4: {sent} was acknowledged and is not in the log")
 
 
 def _nothing_missing(
     processor: str,
     acknowledged: dict[Event, Sent],
     done: dict[Event, list[Effect]],
-    say: Callable[[str], None],
+    verdict: Verdict,
 ) -> None:
     """S4: what was acknowledged is processed."""
     for event, sent in acknowledged.items():
         if event not in done:
-            say(f"S4: {processor} never processed {sent}")
+            verdict.lost.add(event)
+            verdict.violations.append(f"S4: {processor} never processed {sent}")
 
 
 def _same_event(
