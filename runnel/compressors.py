@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from typing import Protocol, runtime_checkable
-
-import lz4.frame
 
 from runnel.errors import DecodeError
 
 #: No payload may grow above this when it is decompressed, in bytes: a few kilobytes that somebody
 #: put into a stream must not take a worker's memory.
 MAX_DECOMPRESSED = 64 * 1024 * 1024
+
+#: zlib's word for its largest window, with gzip's header and checksum.
+_GZIP = 31
 
 
 @runtime_checkable
@@ -42,10 +42,14 @@ class LZ4:
         self.max_decompressed = max_decompressed
 
     def compress(self, data: bytes) -> bytes:
+        import lz4.frame  # Here, as most streams are not compressed.
+
         return bytes(lz4.frame.compress(data))
 
     def decompress(self, data: bytes) -> bytes:
         """Raises DecodeError if `data` is no whole frame, or one that grows too large."""
+        import lz4.frame
+
         decompressor = lz4.frame.LZ4FrameDecompressor()
         try:
             plain = bytes(decompressor.decompress(data, max_length=self.max_decompressed + 1))
@@ -67,11 +71,11 @@ class Gzip:
         self.max_decompressed = max_decompressed
 
     def compress(self, data: bytes) -> bytes:
-        return gzip.compress(data, mtime=0)  # Without the time: same payload, same bytes.
+        return zlib.compress(data, level=9, wbits=_GZIP)  # No time in it: same payload, same bytes.
 
     def decompress(self, data: bytes) -> bytes:
         """Raises DecodeError if `data` is no whole gzip member, or one that grows too large."""
-        decompressor = zlib.decompressobj(wbits=31)
+        decompressor = zlib.decompressobj(wbits=_GZIP)
         try:
             plain = decompressor.decompress(data, self.max_decompressed + 1)
         except zlib.error as error:
