@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -42,7 +43,7 @@ def json_serializer(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> JSONSerializer:
     if request.param == "standard library":
-        monkeypatch.setattr(serializers, "orjson", None)
+        monkeypatch.setattr(serializers, "_orjson", lambda: None)
     return JSONSerializer()
 
 
@@ -131,6 +132,173 @@ def test_json_reads_every_digit_of_a_long_integer(
 def test_serializers_read_memory_views(json_serializer: JSONSerializer) -> None:
     for each in (json_serializer, MsgpackSerializer()):
         assert each.loads(memoryview(each.dumps({"a": 1}))) == {"a": 1}
+
+
+def with_and_without_orjson(method: str, given: Any) -> list[str]:
+    """What comes of it on each path: a value, as Python shows it, or a refusal."""
+    outcomes = []
+    for writer in (serializers._orjson, lambda: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(serializers, "_orjson", writer)
+            try:
+                outcomes.append(repr(getattr(JSONSerializer(), method)(given)))
+            except (ValueError, EncodeError):
+                outcomes.append("refused")
+    return outcomes
+
+
+def test_there_are_two_paths() -> None:
+    assert serializers._orjson() is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e999", "refused"),
+        ("-1e999", "refused"),
+        ("1E+400", "refused"),
+        ("1" * 310 + ".0", "refused"),
+        ("1" * 215 + "e99", "refused"),
+        ("1.7976931348623159e308", "refused"),
+        ("1.7976931348623157e308", "1.7976931348623157e+308"),
+        ("1e100", "1e+100"),
+        ('"1e999"', "'1e999'"),
+        ("1e-999", "0.0"),
+        (r'"\ud800"', "refused"),
+        (r'"\udc00\ud800"', "refused"),
+        (r'"\ud83d\ude00"', "'😀'"),
+        (r'{"\ud800":1}', "refused"),
+        (r'{"a":"\ud800","a":1}', "refused"),
+        ('{"a":1,"a":2}', "{'a': 2}"),
+        ("NaN", "refused"),
+        ("[Infinity]", "refused"),
+        ("-Infinity", "refused"),
+        ("18446744073709551616", "18446744073709551616"),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("9" * 4300, "9" * 4300),
+        ("9" * 4301, "refused"),
+        ("-0", "0"),
+        ("-0.0", "-0.0"),
+        ("0.1", "0.1"),
+        ("01", "refused"),
+        ("1.", "refused"),
+        ("\ufeff1", "refused"),
+        ("1\x00", "refused"),
+        ('"\x1f"', "refused"),
+        ('"\x7f"', r"'\x7f'"),
+        ("[1,]", "refused"),
+        ("1 1", "refused"),
+        ("", "refused"),
+        (b'"\xff"', "refused"),
+        (b'"\xed\xa0\x80"', "refused"),
+        ("[" * 200 + "]" * 200, "[" * 200 + "]" * 200),
+        ("[" * 1000 + "]" * 1000, "refused"),
+        ('{"a":' * 300 + "1" + "}" * 300, "refused"),
+    ],
+    ids=lambda each: str(each)[:12],
+)
+def test_json_is_read_the_same_whatever_is_installed(text: str | bytes, value: str) -> None:
+    data = text.encode() if isinstance(text, str) else text
+    assert with_and_without_orjson("loads", data) == [value, value]
+
+
+SNIPPETS = st.sampled_from(
+    [
+        *(
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            " ",
+            "\n",
+            '"',
+            '"a"',
+            '"b":',
+            '{"a":',
+            "null",
+            "true",
+            "-",
+        ),
+        *(
+            "-",
+            "0",
+            "1",
+            ".5",
+            "e",
+            "E+",
+            "1e999",
+            "1e-400",
+            "NaN",
+            "Infinity",
+            "9" * 19,
+            "9" * 310,
+        ),
+        *(r"\u0000", r"\ud800", r"\udc00", r"\n", "\\", "\ufeff", "é", "\x00", "\ud800"),
+    ]
+)
+DOCUMENTS = st.lists(SNIPPETS, max_size=12).map("".join) | JSON_MAPS.map(json.dumps)
+
+
+@given(DOCUMENTS.map(lambda text: text.encode(errors="surrogatepass")) | st.binary(max_size=9))
+def test_any_json_is_read_the_same_or_refused_on_both_paths(data: bytes) -> None:
+    with_orjson, without = with_and_without_orjson("loads", data)
+    assert with_orjson == without
+    if without != "refused":
+        assert without == repr(json.loads(data))
+
+
+ODD = st.sampled_from([1e16, 1e-5, 1e22, 5e-324, float("nan"), float("inf"), -0.0, 2**64, 10**400])
+ANYTHING = maps(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | ODD
+    | st.text(alphabet=st.characters(exclude_categories=()), max_size=4)
+    | st.sampled_from(["null", "1e5", "0.00001", "\ud800", "\u2028", "\x7f"])
+    | st.binary(max_size=2)
+    | st.just((1, "a"))
+    | st.sampled_from([{1}, Decimal("1"), datetime(2024, 1, 2), object])
+)
+
+
+@given(ANYTHING)
+def test_any_value_is_written_as_the_same_bytes_or_refused_on_both_paths(
+    value: dict[str, Any],
+) -> None:
+    with_orjson, without = with_and_without_orjson("dumps", value)
+    assert with_orjson == without
+
+
+@given(ANYTHING)
+def test_what_json_writes_it_reads(value: dict[str, Any]) -> None:
+    try:
+        data = JSONSerializer().dumps(value)
+    except EncodeError:
+        return
+    assert repr(JSONSerializer().loads(data)) == repr(_lists(value))
+
+
+def _lists(value: Any) -> Any:
+    """JSON has no tuples."""
+    if isinstance(value, dict):
+        return {key: _lists(each) for key, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+@pytest.mark.parametrize("depth", [200, 210, 260, 1100])
+@pytest.mark.parametrize("wrap", [lambda each: [each], lambda each: {"a": each}])
+def test_what_is_nested_too_deep_to_be_read_is_not_written_on_either_path(
+    depth: int, wrap: Callable[[Any], Any]
+) -> None:
+    value: Any = "bottom"
+    for _ in range(depth - 1):
+        value = wrap(value)
+    first, second = with_and_without_orjson("dumps", {"a": value})
+    assert first == second
+    assert (first == "refused") == (depth > 200)
 
 
 class Size(Enum):
