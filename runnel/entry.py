@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from runnel.compressors import LZ4, Compressor, Gzip
 from runnel.errors import ConfigError, DecodeError, EncodeError
 from runnel.record import RecordType
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer, plain
+from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 R = TypeVar("R")
 Loader = Callable[[bytes], Any]
@@ -32,7 +32,8 @@ class EntryCodec(Generic[R]):
 
     `compress_over` is the payload size in bytes above which `compressor` is tried. Entries written
     with the built-in serializers and compressors are always readable; `known` adds others.
-    Raises ConfigError if one of them has no usable name.
+    Raises ConfigError if one of them has no usable name, or if the serializer is JSON and the
+    record has a field of bytes.
     """
 
     def __init__(
@@ -55,10 +56,19 @@ class EntryCodec(Generic[R]):
             self._add(compressor)
         self._tag = serializer.name.encode()
         self._loaders: dict[bytes, Loader] = {}
-        self._members = {
-            name: {_native(name, plain(each)): plain(each.value) for each in members}
-            for name, members in record_type.enums.items()
-        }
+        self._load = record_type.load
+        # These give back every plain value as it was; others are asked each time.
+        self._gives_back = (
+            type(serializer) in (MsgpackSerializer, JSONSerializer)
+            and compressor is None
+            and record_type.dumps_lists
+            and not record_type.primitive
+        )
+        place = record_type.place_of_bytes
+        if isinstance(serializer, JSONSerializer) and place and not record_type.primitive:
+            raise ConfigError(
+                f"{place} is of bytes, which JSON cannot hold: use the msgpack serializer, or text"
+            )
 
     def _add(self, codec: Serializer | Compressor) -> None:
         if not _CODEC_NAME.fullmatch(codec.name) or codec.name == PRIMITIVE.decode():
@@ -73,17 +83,39 @@ class EntryCodec(Generic[R]):
             self._serializers[codec.name] = codec
 
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
-        """Fields and values in turn. Raises EncodeError if the record cannot be written."""
-        values = self.record_type.dump(record)
+        """Fields and values in turn.
+
+        What was written is read once before it is given out. Raises EncodeError, naming the field,
+        if the record cannot be written, or would not come back as it is.
+        """
+        kind = self.record_type
+        values = kind.dump(record)
         try:
-            native = self.record_type.primitive
-            fields = _native_fields(values) if native else self._payload(values)
+            fields = self._native(values) if kind.primitive else self._payload(values)
         except Exception as error:  # A serializer, perhaps the user's, cannot write a value.
-            raise EncodeError(f"{self.record_type.name}: {error}") from error
+            raise EncodeError(f"{kind.name}: {error}") from error
+        try:
+            back = kind.load(values) if self._gives_back else self.decode(fields)
+        except DecodeError as error:
+            raise EncodeError(
+                f"{kind.name} cannot be written, as it could not be read again: {error}"
+            ) from error
+        kind.check(record, back)
         return fields + _header_fields(headers) if headers else fields
 
     def decode(self, fields: Sequence[bytes]) -> R:
         """The record of an entry. Raises DecodeError, and nothing else, if there is none."""
+        try:
+            loader = self._loaders.get(fields[0])
+            values = loader and loader(fields[1])
+        except Exception:
+            values = None
+        if type(values) is dict and not len(fields) % 2:
+            return self._load(values)
+        return self._decode_carefully(fields)
+
+    def _decode_carefully(self, fields: Sequence[bytes]) -> R:
+        """A primitive record, the first of a codec, or none, and then why."""
         if not fields or len(fields) % 2:
             raise DecodeError("the entry is empty or ends in half a field")
         tag = fields[0]
@@ -93,15 +125,15 @@ class EntryCodec(Generic[R]):
                 "that has decode_responses off"
             )
         if tag == PRIMITIVE:
-            return self.record_type.load(self._native_values(fields))
-        loader = self._loaders.get(tag) or self._loader(tag)
+            return self._load(self._native_values(fields))
+        self._loaders[tag] = loader = self._loader(tag)
         try:
             values = loader(fields[1])
         except Exception as error:  # A serializer, perhaps the user's, met bytes it cannot read.
             raise DecodeError(f"the payload is not valid {tag.decode()}: {error}") from error
         if type(values) is not dict:
             raise DecodeError(f"the payload is a {type(values).__name__}, not a map of fields")
-        return self.record_type.load(values)
+        return self._load(values)
 
     @staticmethod
     def headers(fields: Sequence[bytes]) -> dict[str, str]:
@@ -126,7 +158,7 @@ class EntryCodec(Generic[R]):
         return [tag, payload]
 
     def _loader(self, tag: bytes) -> Loader:
-        """Find how to read a payload, and remember it."""
+        """How to read a payload."""
         name, compressed, compression = tag.decode(errors="replace").partition("+")
         serializer, compressor = self._serializers.get(name), self._compressors.get(compression)
         if serializer is None or (compressed and compressor is None):
@@ -134,25 +166,21 @@ class EntryCodec(Generic[R]):
                 f"the entry starts with the field {_shown(tag)}, which names no serializer known "
                 "here: another program may have written it, or it needs a custom serializer"
             )
-        self._loaders[tag] = loader = _chain(serializer, compressor)
-        return loader
+        return _chain(serializer, compressor)
+
+    def _native(self, values: dict[str, Any]) -> list[bytes]:
+        return [PRIMITIVE, PRIMITIVE_VERSION, *self.record_type.native.write(values)]
 
     def _native_values(self, fields: Sequence[bytes]) -> dict[str, Any]:
-        """The values of a primitive record: text where it is text, and None where none was sent."""
         if fields[1] != PRIMITIVE_VERSION:
             raise DecodeError(
                 f"the entry has form {_shown(fields[1])} of primitive records, and only form 1 is "
                 "known here: a newer Runnel may have written it"
             )
-        values: dict[str, Any] = dict.fromkeys(self.record_type.optional)
         try:
-            for name, value in zip(fields[2::2], fields[3::2], strict=True):
-                if not name.startswith(b"@"):
-                    field = name.decode()
-                    values[field] = self._members.get(field, {}).get(value, _text(value))
+            return self.record_type.native.read(fields[2:])
         except (ValueError, TypeError, AttributeError) as error:
             raise DecodeError(f"the entry's fields are not valid: {error}") from error
-        return values
 
 
 def _chain(serializer: Serializer, compressor: Compressor | None) -> Loader:
@@ -161,40 +189,6 @@ def _chain(serializer: Serializer, compressor: Compressor | None) -> Loader:
         return loads
     decompress = compressor.decompress
     return lambda data: loads(decompress(data))
-
-
-def _text(value: bytes) -> str | bytes:
-    """Text if it is text. A field of bytes takes both, and gets the same bytes back from text."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
-
-
-def _native_fields(values: dict[str, Any]) -> list[bytes]:
-    fields = [PRIMITIVE, PRIMITIVE_VERSION]
-    for name, value in values.items():
-        if value is not None:
-            fields += (name.encode(), _native(name, value))
-    return fields
-
-
-def _native(name: str, value: Any) -> bytes:
-    """The bytes of one field of a primitive record."""
-    if isinstance(value, bool):
-        return b"true" if value else b"false"
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, int):
-        return b"%d" % value
-    if isinstance(value, float):
-        return float.__repr__(value).encode()
-    raise EncodeError(
-        f"{name}: a {type(value).__name__} cannot be stored natively; primitive records have flat "
-        "fields of text, numbers, booleans and bytes"
-    )
 
 
 def _header_fields(headers: Mapping[str, str]) -> list[bytes]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
-from enum import Enum
+from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 import msgpack
-from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from runnel.errors import EncodeError
@@ -29,31 +27,6 @@ class Serializer(Protocol):
     def dumps(self, value: dict[str, Any]) -> bytes: ...
 
     def loads(self, data: bytes | memoryview) -> Any: ...
-
-
-def plain(value: Any) -> Any:
-    """Canonical text for what has no plain type, inside lists and maps too; keys become text."""
-    kind = type(value)
-    if value is None or kind in (str, int, float, bool, bytes):
-        return value
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, Mapping):
-        return {k if type(k) is str else _key(k): plain(each) for k, each in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(each) for each in value]
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    return _ANY.dump_python(value, mode="json")
-
-
-def _key(key: Any) -> str:
-    """The text of a map's key, as in JSON: msgpack readers refuse keys of other types."""
-    (text,) = _ANY.dump_python({key: None}, mode="json")
-    return str(text)
-
-
-_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class MsgpackSerializer:

@@ -27,6 +27,11 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
+class Access(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
 class Native(Record, primitive=True):
     text: str
     whole: int
@@ -38,6 +43,7 @@ class Native(Record, primitive=True):
     key: UUID
     size: Size
     colour: Colour
+    access: Access
     note: str | None
     day: date | None = None
 
@@ -53,6 +59,7 @@ NATIVE = Native(
     key=UUID(int=1),
     size=Size.LARGE,
     colour=Colour.RED,
+    access=Access.READ | Access.WRITE,
     note=None,
 )
 
@@ -74,6 +81,7 @@ def test_a_primitive_record_is_stored_field_by_field() -> None:
         b"key": b"00000000-0000-0000-0000-000000000001",
         b"size": b"2",
         b"colour": b"red",
+        b"access": b"3",
     }
 
 
@@ -82,6 +90,7 @@ natives = st.builds(
     at=st.datetimes() | st.datetimes(timezones=st.just(UTC)),
     price=st.decimals(allow_nan=False, allow_infinity=False),
     real=st.floats(allow_nan=False),
+    access=st.integers(0, 3).map(Access),
 )
 
 
@@ -139,7 +148,8 @@ def test_headers_stand_behind_the_fields() -> None:
     ("field", "value", "reason"),
     [
         (b"whole", b"x", 'Native.whole: expected an integer, got "x"'),
-        (b"size", b"9", "Native.size: expected 1 or 2"),
+        (b"size", b"9", 'Native.size: expected 1 or 2, got "9"'),
+        (b"access", b"x", 'Native.access: expected 1 or 2, got "x"'),
         (b"text", b"\xff", "Native.text: expected a string"),
         (b"yes", b"maybe", "Native.yes: expected true or false"),
     ],

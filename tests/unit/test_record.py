@@ -143,7 +143,6 @@ def test_every_kind_of_class_has_the_same_plain_values(kind: type[Any]) -> None:
         "raw": b"\xff",
     }
     assert face.load(dumped) == record
-    assert face.field(record, "price") == Decimal("1.10")
     assert face.has_field("order_id")
     assert not face.has_field("other")
     assert (face.cls, face.name, face.primitive) == (kind, kind.__name__, False)
@@ -154,15 +153,19 @@ def test_a_wrong_value_is_refused_when_the_record_is_made() -> None:
         order(order_id="x")
 
 
-@pytest.mark.parametrize("kind", [Data, Struct])
-def test_a_class_that_takes_any_value_is_checked_when_written(kind: type[Any]) -> None:
-    with pytest.raises(EncodeError, match=rf"{kind.__name__} cannot be written: .*order_id"):
-        adapt(kind).dump(kind(order_id="x", at=NOW, price=Decimal(1), raw=b""))
-
-
 def test_a_record_of_another_class_is_refused_by_both_names() -> None:
-    with pytest.raises(EncodeError, match="carries Order records, not Item"):
+    with pytest.raises(EncodeError, match=r"carries Order records, not Item: Item\(sku='a'"):
         adapt(Order).dump(Item(sku="a"))  # type: ignore[arg-type]
+
+
+def test_a_record_of_a_subclass_is_refused_as_it_would_come_back_as_another() -> None:
+    class Special(Item):
+        extra: int = 1
+
+    with pytest.raises(
+        EncodeError, match="this Special would come back as one of these: send it as Item"
+    ):
+        adapt(Item).dump(Special(sku="a"))
 
 
 def test_a_value_without_any_plain_form_is_refused() -> None:
@@ -178,7 +181,6 @@ def test_aliases_come_back_and_computed_fields_stay_away() -> None:
     record = Renamed(orderId=4)
     assert face.dump(record) == {"orderId": 4}
     assert face.load({"orderId": 4}) == record
-    assert face.field(record, "order_id") == 4
 
 
 def test_a_strict_class_reads_what_it_wrote() -> None:
@@ -284,6 +286,10 @@ class ArrayLike(msgspec.Struct, array_like=True):
     a: int
 
 
+class StructOfTwoTexts(msgspec.Struct):
+    a: datetime | str
+
+
 @dataclasses.dataclass
 class Strange:
     value: Struct
@@ -292,6 +298,7 @@ class Strange:
 @pytest.mark.parametrize(
     ("cls", "reason"),
     [
+        (StructOfTwoTexts, "StructOfTwoTexts has a field that cannot be stored: Type unions"),
         (dict, "derive it from runnel.Record"),
         (int, "derive it from runnel.Record"),
         ("Order", "derive it from runnel.Record"),
@@ -327,8 +334,8 @@ class Flat(Record, primitive=True):
 def test_a_primitive_record_describes_its_fields() -> None:
     face = adapt(Flat)
     assert face.primitive
-    assert face.optional == {"b", "f"}
-    assert face.enums == {"d": Size, "f": Level}
+    assert face.native.optional == {"b", "f"}
+    assert face.native.enums == {"d": Size, "f": Level}
 
 
 @pytest.mark.parametrize(

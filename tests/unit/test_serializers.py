@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from enum import Enum
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 
 from runnel import serializers
 from runnel.errors import EncodeError
-from runnel.serializers import JSONSerializer, MsgpackSerializer, plain
+from runnel.serializers import JSONSerializer, MsgpackSerializer
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -299,24 +297,3 @@ def test_what_is_nested_too_deep_to_be_read_is_not_written_on_either_path(
     first, second = with_and_without_orjson("dumps", {"a": value})
     assert first == second
     assert (first == "refused") == (depth > 200)
-
-
-class Size(Enum):
-    SMALL = "s"
-
-
-@pytest.mark.parametrize(
-    ("value", "canonical"),
-    [
-        (Decimal("1.10"), "1.10"),
-        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        (datetime(2024, 1, 2, 3, 4, 5), "2024-01-02T03:04:05"),
-        (datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC), "2024-01-02T03:04:05Z"),
-        (Size.SMALL, "s"),
-        ((1, Size.SMALL), [1, "s"]),
-        ({1: 2, Size.SMALL: 3, UUID(int=1): 4}, {"1": 2, "s": 3, str(UUID(int=1)): 4}),
-        (bytearray(b"x"), b"x"),
-    ],
-)
-def test_a_value_without_a_plain_type_becomes_its_text(value: Any, canonical: Any) -> None:
-    assert plain(value) == canonical

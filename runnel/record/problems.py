@@ -1,0 +1,97 @@
+"""What is wrong with a value, in one sentence: the field, what was expected, what was given."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from pydantic import ValidationError
+
+_EXPECTED = {
+    "int": "an integer",
+    "float": "a number",
+    "decimal": "a decimal number",
+    "bool": "true or false",
+    "string": "a string",
+    "bytes": "bytes",
+    "datetime": "an ISO 8601 date and time",
+    "date": "an ISO 8601 date",
+    "time": "an ISO 8601 time",
+    "time_delta": "an ISO 8601 duration",
+    "uuid": "a UUID",
+    "list": "a list",
+    "dict": "a map",
+    "model": "an object",
+    "dataclass": "an object",
+}
+_KIND = re.compile(r"(.+?)_(type|parsing|unicode|from_float|from_date_parsing)")
+#: So many problems are named; a list of a million wrong items would name a million.
+_MAX_PROBLEMS = 20
+
+
+def explain(name: str, error: Exception) -> str:
+    """What pydantic, or a validator of the user's, says about the record `name`."""
+    if isinstance(error, ValidationError):
+        return _problems(name, error)
+    return f"{name}: {one_line(error)}"
+
+
+def _problems(name: str, error: ValidationError) -> str:
+    """Each field that is wrong, what was expected and what was given."""
+    told = []
+    for each in error.errors(include_url=False)[:_MAX_PROBLEMS]:
+        place = ".".join([name, *map(str, each["loc"])])
+        if each["type"] == "missing":
+            told.append(f"{place}: missing")
+        elif each["type"] == "json_invalid":
+            told.append(f"{place}: {each['msg']}")
+        else:
+            expected = _expectation(each["type"], each["msg"])
+            told.append(f"{place}: {expected}, got {shown(each['input'])}")
+    more = error.error_count() - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _expectation(kind: str, message: str) -> str:
+    match = _KIND.fullmatch(kind)
+    if match and match[1] in _EXPECTED:
+        return f"expected {_EXPECTED[match[1]]}"
+    for prefix in ("Value error, ", "Assertion failed, "):
+        message = message.removeprefix(prefix)
+    return one_line(re.sub("^Input should be ", "expected ", message))
+
+
+def struct_problem(place: str, message: str, value: Any = None) -> str:
+    """msgspec's sentence with the place in front and the value behind."""
+    text, _, path = message.replace("`", "").partition(" - at $")
+    expected, got, _ = text.partition(", got ")
+    where = f"{place}{path}"
+    if got and not path and value is not None:
+        return f"{where}: {expected[:1].lower()}{expected[1:]}, got {shown(value)}"
+    return f"{where}: {text[:1].lower()}{text[1:]}"
+
+
+def shown(value: Any) -> str:
+    """A value as JSON has it, or as Python has it, and not much of it."""
+    try:
+        return _short(json.dumps(value, ensure_ascii=False))
+    except (TypeError, ValueError, RecursionError):
+        return exactly(value)
+
+
+def exactly(value: Any) -> str:
+    """A value as Python has it, and not much of it: 1 and "1", a tuple and a list differ."""
+    try:
+        return _short(one_line(repr(value)))
+    except Exception:  # Whatever the class's own repr raises.
+        return f"a {type(value).__name__}"
+
+
+def one_line(message: object) -> str:
+    """Text without line breaks."""
+    return " ".join(str(message).split())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
