@@ -14,7 +14,7 @@
 -- REPLY    paused     int     1 if an operator has paused the processor
 -- ERROR    BADARG     an argument is malformed
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
--- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED
+-- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next is not there; missing=NEXT
 -- ERROR    GONE       the log, the consumer group or the registration is missing: register again
 -- WRITES   yes
 -- BOUND    constant
@@ -63,6 +63,20 @@ elseif is[4] ~= prev then
   return redis.error_reply('CONFLICT checkpoint=' .. is[4])
 elseif prev ~= next_id and not newer(next_id, prev) then
   return redis.error_reply('BADARG field=next')
+elseif prev ~= next_id then
+  local there = redis.pcall('XRANGE', log, next_id, next_id, 'COUNT', 1)
+  if not there.err and #there == 0 and redis.call('EXISTS', log) == 1 then
+    -- Gone from the front of the log, trimmed since it was read: then it was there. Or missing where a server took over
+    -- that lost the last writes: a checkpoint there would pass over events that are yet to come.
+    local first, last = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1], nil
+    local info = first and {} or redis.call('XINFO', 'STREAM', log)
+    for i = 1, #info, 2 do
+      if info[i] == 'last-generated-id' then last = info[i + 1] end
+    end
+    if newer(next_id, first and first[1] or last) then
+      return redis.error_reply('CONFLICT checkpoint=' .. is[4] .. ' missing=' .. next_id)
+    end
+  end
 end
 -- <<< commit
 

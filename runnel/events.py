@@ -10,6 +10,7 @@ from runnel.core.lane import Lane, Raw
 from runnel.entry import EntryCodec
 from runnel.errors import RunnelError
 from runnel.session import Session
+from runnel.turn import Turn
 
 R = TypeVar("R")
 
@@ -62,6 +63,7 @@ class Lease:
 
     `session` says whether the worker is certain to be a member: nothing is handed out while it is
     not.
+    `turn` is held while an event whose start was recorded is processed.
     `mark` is told of a lane that has something to commit, `poke` of one that has room for more.
     `record_start` notes in Redis which event is about to be processed.
     """
@@ -74,6 +76,7 @@ class Lease:
         prefetch: int,
         retries: int,
         session: Session,
+        turn: Turn,
         mark: Callable[[Lane], None],
         poke: Callable[[Lane], None],
         record_start: Callable[[Lane, str], Awaitable[None]],
@@ -86,6 +89,7 @@ class Lease:
         self._refill_at = prefetch // 2
         self._retries = retries
         self._session = session
+        self._turn = turn
         self._mark = mark
         self._poke = poke
         self._record_start = record_start
@@ -118,12 +122,17 @@ class Lease:
             self._mark(lane)
             if self._commit_each or lane.recorded:
                 await self.flush()
+        self.give_turn()
         while lane.open and not (lane.buffer and self._session.alive()):
             await self._wait_for_event()
         if within is not None and len(lane.buffer) < limit:
             await self._wait_for(limit, within)
-            await self._until_certain()
+        while lane.recorded and lane.open and not self._turn.take(self, self.changed):
+            self.changed.clear()
+            await self.changed.wait()
+        await self._until_certain()
         if not lane.open:
+            self.give_turn()
             return ()
         raws = lane.hand_out(limit)
         if lane.wants(self._prefetch):
@@ -137,6 +146,7 @@ class Lease:
             await self._until_certain()
             if not lane.open:
                 lane.rewind()
+                self.give_turn()
                 return ()
         return raws
 
@@ -145,10 +155,18 @@ class Lease:
         if self.lane.finish():
             self._mark(self.lane)
             await self.flush()
+        self.give_turn()
+
+    def give_turn(self) -> None:
+        """Let another partition of this worker process an event whose start is recorded."""
+        self._turn.give(self)
 
     async def flush(self) -> None:
-        """Wait until all that is finished is committed, or the token is spent."""
-        while not self.lane.clean and not self.lane.over:
+        """Wait until nothing that was read is in doubt and all that is finished is committed, or
+        the token is spent."""
+        if self.lane.doubt is not None:
+            self._mark(self.lane)
+        while not ((self.lane.clean and self.lane.doubt is None) or self.lane.over):
             self.changed.clear()
             await self.changed.wait()
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runnel.core.ids import reached
 from runnel.protocol import Claimed, Step, Token
 
 #: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
@@ -28,6 +29,16 @@ class Wanted:
 
     cursor: str
     look: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where a lane was when a claim was repeated: its checkpoint, its doubt, and what was read
+    behind that."""
+
+    checkpoint: str
+    doubt: str | None
+    doubted: tuple[str, ...]
 
 
 class Lane:
@@ -57,6 +68,8 @@ class Lane:
         self.idle = False
         #: It is known to have something to commit.
         self.marked = False
+        #: A repeated claim for it is under way.
+        self.asking = False
         #: A read for it is under way.
         self.awaited = False
         self.buffer: deque[Raw] = deque()
@@ -75,6 +88,10 @@ class Lane:
         self._suspect = False
         self._done = claimed.checkpoint.encode()
         self._done_count = 0
+        #: Ids of what was read behind the doubt, in order, as long as there is one.
+        self._doubted: list[bytes] = []
+        #: How many of the events in hand and in the buffer have been counted as lost already.
+        self._lost_ahead = 0
         self._in_flight: Step | None = None
         if claimed.quarantined or claimed.paused:
             self.park()
@@ -85,6 +102,11 @@ class Lane:
     def park(self) -> None:
         """Hand out nothing more: the partition is quarantined or paused."""
         self.parked, self.open = True, False
+
+    @property
+    def resting(self) -> bool:
+        """Is it held without work, until an operator resumes it?"""
+        return self.parked and not self.draining and not self.over
 
     def drain(self) -> None:
         """Hand out nothing more, and release once all is committed."""
@@ -110,8 +132,8 @@ class Lane:
         nothing more is read, and once the lane is at rest the partition must be claimed again,
         which counts the loss.
         """
-        if asked.cursor != self._cursor:
-            return True  # Rewound meanwhile: this read is of no use, the next one will be.
+        if asked.cursor != self._cursor or not self.open:
+            return True  # Rewound or closed meanwhile: this read is of no use.
         if asked.look:
             if not anchor:
                 self._suspect = True
@@ -125,6 +147,8 @@ class Lane:
         elif self._following and entries[0][0].decode() != self._following:
             self._suspect = True
             return False
+        if self.doubt is not None:
+            self._doubted += [entry[0] for entry in entries]
         self.buffer.extend(entries)
         self._cursor = entries[-1][0].decode()
         self._anchored = True
@@ -134,23 +158,40 @@ class Lane:
 
     def looked(self, doubt: str, there: bool) -> bool:
         """Take in a look at the entry of a doubt. Returns False if it was gone."""
-        if there and doubt == self.doubt:
-            self.doubt = None
+        if not there:
+            self._suspect = True
+        elif doubt == self.doubt:
+            self.doubt, self._doubted = None, []
         return there
 
-    def reclaimed(self, claimed: Claimed, asked_at: str) -> None:
-        """Go on from a repeated claim, after a loss was found and accepted or proved none.
+    def asked(self) -> Asked:
+        """What must be known of now, when a repeated claim is answered."""
+        return Asked(self.checkpoint, self.doubt, tuple(each.decode() for each in self._doubted))
 
-        `asked_at` is the checkpoint when it was sent. What was read stays: it was there. Only if
-        nothing moved meanwhile does the answer say where to go on.
+    def reclaimed(self, claimed: Claimed, asked: Asked, lost: bool) -> None:
+        """Go on from a repeated claim, after a loss was found and accepted (`lost`) or proved none.
+
+        What was read stays: it was there. Only if nothing moved since the claim was sent does the
+        answer say where to go on.
         """
-        self.doubt, self._suspect = None, False
-        if self.at_rest and self.checkpoint == asked_at:
+        self._suspect = False
+        if self.doubt is not None and self.doubt == asked.doubt:
+            if lost:
+                self._count_once(asked.doubted, claimed.following)
+            self.doubt, self._doubted = None, []
+        if self.at_rest and self.checkpoint == asked.checkpoint:
             self.checkpoint = self._cursor = claimed.checkpoint
             self._done = claimed.checkpoint.encode()
             self._anchored, self._following = claimed.anchored, claimed.following
         else:
-            self._anchored, self._following = False, ""
+            self._anchored, self._following, self.look_next = True, "", True
+
+    def _count_once(self, doubted: Sequence[str], following: str) -> None:
+        """What was read behind the doubt and is gone by now was counted as lost: not twice."""
+        ahead = [each for each in doubted if not reached(self.checkpoint, each)]
+        gone = [each for each in ahead if not (following and reached(each, following))]
+        self._lost_ahead = max(0, len(gone) - self._done_count)
+        self._done_count = max(0, self._done_count - len(gone))
 
     @property
     def at_rest(self) -> bool:
@@ -178,6 +219,10 @@ class Lane:
         if hand:
             self._done = hand[-1][0]
             self._done_count += len(hand)
+            if self._lost_ahead:
+                lost = min(self._lost_ahead, len(hand))
+                self._lost_ahead -= lost
+                self._done_count -= lost
             self.in_hand = ()
             if self.isolate_until is not None and self._done == self.isolate_until:
                 self.isolate_until = None
@@ -230,7 +275,7 @@ class Lane:
 
         Only when `clean`: it goes out alone, together with its dead letter.
         """
-        return Step(self.checkpoint, self.in_hand[0][0].decode(), 1)
+        return Step(self.checkpoint, self.in_hand[0][0].decode(), int(not self._lost_ahead))
 
     def finish_aside(self, step: Step) -> None:
         """The event in hand was given up, and Redis has moved the checkpoint over it."""

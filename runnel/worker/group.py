@@ -20,6 +20,7 @@ from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol import Claimed, Grant, Synced, Token
 from runnel.session import Session
 from runnel.settings import Settings
+from runnel.turn import Turn
 from runnel.worker.ending import end
 from runnel.worker.link import Link
 from runnel.worker.pump import Pump
@@ -41,13 +42,20 @@ class Removed(RunnelError):
 class Group:
     """A membership and the partitions held under it.
 
-    `member` is the member's id and a description of the worker for people.
+    `member` is the member's id and a description of the worker for people; `turn` is shared by all
+    groups of a worker.
     """
 
     def __init__(
-        self, processor: Processor, settings: Settings, link: Link, member: tuple[str, str]
+        self,
+        processor: Processor,
+        settings: Settings,
+        link: Link,
+        member: tuple[str, str],
+        turn: Turn,
     ) -> None:
         self.processor = processor
+        self._turn_to_record = turn
         self._link = link
         times = tuple(
             round(seconds * 1000)
@@ -186,8 +194,8 @@ class Group:
         may have lost meanwhile, such as the key that says who reads it, would else be missed
         until its next event, which a producer may not be able to send.
         """
-        resting = [each.lane for each in self.leases.values() if each.lane.open]
-        resting = [lane for lane in resting if lane.at_rest]
+        lanes = [each.lane for each in self.leases.values()]
+        resting = [each for each in lanes if (each.open and each.at_rest) or each.resting]
         self._turn += 1
         for i, lane in enumerate(resting):
             moved = lane.processed != self._counted.get(lane.partition)
@@ -240,7 +248,7 @@ class Group:
             await asyncio.wait([task])
         nonce = secrets.token_hex(16)
         try:
-            claimed = await self._claim_with(grant.partition, grant.number, nonce)
+            claimed, _ = await self._claim_with(grant.partition, grant.number, nonce)
         except Stale as error:
             self._let_go(grant.partition, grant.number, int(error.details.get("seen", "0")))
             return
@@ -262,6 +270,7 @@ class Group:
             prefetch=self.processor.prefetch,
             retries=self.processor.retries,
             session=self._session,
+            turn=self._turn_to_record,
             mark=self._pump.mark,
             poke=self._pump.poke,
             record_start=self._record_start,
@@ -279,8 +288,9 @@ class Group:
             self.processor.name,
         )
 
-    async def _claim_with(self, partition: int, grant: int, nonce: str) -> Claimed:
-        """Claim, mend what vanished, and accept a loss once it has been said aloud."""
+    async def _claim_with(self, partition: int, grant: int, nonce: str) -> tuple[Claimed, bool]:
+        """Claim, mend what vanished, and accept a loss once it has been said aloud; and was there
+        one?"""
         place, agreement = self.processor.place(partition), self.processor.stream.agreement
         accept: int | None = None
         while True:
@@ -295,7 +305,7 @@ class Group:
                 await self._link.announce(self.processor)
                 continue
             if claimed.lost is None:
-                return claimed
+                return claimed, accept is not None
             logger.error(
                 "processor %s, partition %d: %s %d unfinished events have left the stream; "
                 "going on behind %s",
@@ -333,9 +343,18 @@ class Group:
         self._failed.set()
 
     async def _record_start(self, lane: Lane, event: str) -> None:
+        """Until it is answered, or the lane closes: no event is to blame for a lost reply."""
         attempts = lane.attempts if lane.event == event.encode() else 0
         place = self.processor.place(lane.partition)
-        await self._link.call(protocol.attempt(place, lane.token, "start", event, attempts))
+        call = protocol.attempt(place, lane.token, "start", event, attempts)
+        while lane.open:
+            try:
+                await self._link.call(call)
+                return
+            except (RedisError, OSError) as error:
+                logger.warning("start of %s not answered, asking again: %s", event, error)
+            if lease := self._lease_of(lane):
+                await lease.pause(0.2)
 
     def _drain(self, lease: Lease) -> None:
         lease.lane.drain()
@@ -359,7 +378,9 @@ class Group:
 
     def _suspected(self, lane: Lane) -> None:
         """The log may have lost events: claim again under the same token, which tells."""
-        if lease := self._lease_of(lane):
+        lease = self._lease_of(lane)
+        if lease and not lane.asking:
+            lane.asking = True
             self._spawn(self._claim_anew(lease))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -368,17 +389,28 @@ class Group:
         task.add_done_callback(self._claims.pop)
 
     async def _claim_anew(self, lease: Lease) -> None:
+        try:
+            await self._ask_anew(lease)
+        finally:
+            lease.lane.asking = False
+        lease.changed.set()
+        self._pump.poke(lease.lane)
+
+    async def _ask_anew(self, lease: Lease) -> None:
         lane = lease.lane
         if lane.doubt is None:
             await lease.rest()
-        if lane.over or not (lane.open or lane.doubt):
+        if lane.over or not (lane.open or lane.resting or lane.doubt):
             return
-        asked_at = lane.checkpoint
+        asked = lane.asked()
         try:
-            claimed = await self._claim_with(lane.partition, lane.grant, lane.token.nonce)
-            if claimed.epoch != lane.token.epoch:
-                lane.end()  # The partition had lost this lease, and the claim made another one.
-            lane.reclaimed(claimed, asked_at)
+            claimed, lost = await self._claim_with(lane.partition, lane.grant, lane.token.nonce)
+            rests = claimed.paused or claimed.quarantined
+            if claimed.epoch != lane.token.epoch or (lane.resting and not rests):
+                # The partition had lost this lease, and the claim made another one; or it had
+                # lost what made it rest. Under the next grant it starts afresh.
+                lane.end()
+            lane.reclaimed(claimed, asked, lost)
         except ProtocolError as error:
             logger.warning("partition %d: %s", lane.partition, error)
             lane.end()
@@ -389,5 +421,3 @@ class Group:
                 lane.end()
         else:
             self._pump.mark(lane)
-        lease.changed.set()
-        self._pump.poke(lane)

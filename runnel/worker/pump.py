@@ -168,8 +168,10 @@ class Pump:
         for (lane, doubt), there in zip(doubtful, seen, strict=True):
             if not lane.looked(doubt, there):
                 self._suspect(lane)
-            elif lane.next_commit():
-                self.mark(lane)
+            else:
+                self._stirred(lane)
+                if lane.next_commit():
+                    self.mark(lane)
         return True
 
 

@@ -76,6 +76,7 @@ class Runner:
         finally:
             self._lane.rewind()
             self._lane.idle = True
+            self._lease.give_turn()
 
     async def _run_once(self) -> None:
         spec = self._processor.stream
@@ -121,8 +122,10 @@ class Runner:
         await self._record("failure", event_id, attempts, error)
         if decision is Decision.GIVE_UP:
             await self._give_up(batch[0], attempts, error)
+            self._lease.give_turn()
             return
         lane.rewind()
+        self._lease.give_turn()
         if decision is Decision.ISOLATE:
             lane.isolate_until, lane.attempts = batch[-1][0], 0
         else:

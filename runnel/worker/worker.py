@@ -21,6 +21,7 @@ from runnel.durability import check_possible
 from runnel.preflight import check_worker
 from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
+from runnel.turn import Turn
 from runnel.worker.calendar import Calendar, Leadership
 from runnel.worker.ending import end
 from runnel.worker.group import Group, Removed
@@ -63,7 +64,8 @@ class Worker:
             description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
             link = RedisLink(scripts, settings.redis_url, settings.durability)
             member = (self.member, description)
-            groups = [Group(each, settings, link, member) for each in self.processors]
+            turn = Turn()
+            groups = [Group(each, settings, link, member, turn) for each in self.processors]
             for group in groups:
                 await group.register()
             for stream in self.app.streams.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lua.conftest import LOG, OTHER, STATE, Raw
-from tests.lua.steps import ready
+from tests.lua.steps import ready, refused
 
 
 async def accepted_once(raw: Raw, lost: int, exact: int) -> None:
@@ -92,3 +92,30 @@ async def test_s3_a_deleted_log_that_is_mended_goes_on_above_its_old_ids(raw: Ra
     found = await raw.claim(11, OTHER)
     assert (found["checkpoint"], found["following"]) == (ids[1], (await raw.ids())[0])
     assert (found["lost"], await raw.lag()) == (-1, 2)
+
+
+async def test_s7_events_deleted_at_the_very_end_of_the_log_are_counted(raw: Raw) -> None:
+    epoch, ids = await ready(raw, 4)
+    await raw.commit(epoch, "0-0", ids[1], 2)
+    await raw.redis.xdel(LOG, ids[2], ids[3])
+    await accepted_once(raw, 2, 1)
+
+
+async def test_s7_a_commit_to_an_event_that_the_log_never_had_is_refused(raw: Raw) -> None:
+    # A failover took it back, and the new server's clock is behind: events with lower ids will
+    # come, and a checkpoint there would pass over them.
+    epoch, ids = await ready(raw, 2)
+    later = ids[1].split("-")[0] + "-99"
+    said = await refused(raw, "CONFLICT", raw.commit(epoch, "0-0", later, 3))
+    assert f"missing={later}" in said
+    await raw.redis.xtrim(LOG, maxlen=0, approximate=False)
+    await refused(raw, "CONFLICT", raw.commit(epoch, "0-0", later, 3))
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_s4_a_commit_to_an_event_that_was_trimmed_since_is_accepted(
+    raw: Raw, kept: int
+) -> None:
+    epoch, ids = await ready(raw, 3)
+    await raw.redis.xtrim(LOG, maxlen=kept, approximate=False)
+    assert await raw.commit(epoch, "0-0", ids[1], 2) == [1, 0]

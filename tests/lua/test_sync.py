@@ -232,3 +232,31 @@ async def test_a_wrong_typed_key_of_a_group_is_refused_and_writes_nothing(raw: R
         await raw.redis.flushall()
         await raw.redis.set(key, "junk")
         await refused(raw, "WRONGTYPE", raw.sync("a", 1))
+
+
+async def test_a_plan_that_is_lost_alone_is_made_anew_from_what_members_hold(raw: Raw) -> None:
+    _, first = await raw.sync("a", 1, partitions=2)
+    await raw.redis.delete(PLAN)
+    head, found = await raw.sync("a", 2, partitions=2, held=held(first))
+    assert head[0] == 2
+    assert found == first
+
+
+async def test_l2_members_that_lost_plan_and_sessions_share_again(raw: Raw) -> None:
+    _, first = await raw.sync("a", 1, partitions=4)
+    await raw.sync("b", 1, partitions=4)
+    await raw.redis.delete(PLAN, SESSIONS)
+    await raw.sync("a", 2, partitions=4, held=held(first))
+    await raw.sync("b", 2, partitions=4)
+    _, kept = await raw.sync("a", 3, partitions=4, held=held(first))
+    assert len(held(kept)) == 2
+
+
+async def test_a_server_clock_that_went_back_makes_nobody_wait_longer(raw: Raw) -> None:
+    _, first = await raw.sync("a", 1, partitions=2, collect=1000)
+    head, _ = await raw.sync("b", 1, partitions=2, collect=1000)
+    assert 0 < head[3] <= 1000, "joiners are collected"
+    far = str(int(first[0][0]) + 3_600_000)
+    await raw.redis.hset(PLAN, mapping={"due": far, "collecting": far})
+    head, _ = await raw.sync("a", 2, partitions=2, collect=1000, held=held(first))
+    assert 0 < head[3] <= 1000

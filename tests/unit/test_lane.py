@@ -143,3 +143,83 @@ def test_reading_stops_while_the_buffer_is_half_full() -> None:
         it.hand_out(1)
         it.finish()
     assert it.wants(100) is not None
+
+
+def doubtful(*numbers: int) -> Lane:
+    """A lane that had read and committed event 1, and has read these without a look at it."""
+    it = lane(1)
+    it.hand_out(1)
+    it.finish()
+    step = it.next_commit()
+    assert step
+    it.committed(step)
+    wanted = it.wants(100)
+    assert wanted
+    assert not wanted.look
+    assert it.read(wanted, events(*numbers), anchor=False)
+    assert it.doubt == "1-0"
+    return it
+
+
+def test_s7_nothing_in_doubt_is_committed_until_the_look() -> None:
+    it = doubtful(2, 3)
+    it.hand_out(2)
+    it.finish()
+    assert it.next_commit() is None
+    assert it.looked("1-0", there=True)
+    assert it.next_commit() == Step("1-0", "3-0", 2)
+
+
+def test_s7_what_was_done_in_doubt_and_counted_as_lost_is_not_counted_twice() -> None:
+    it = doubtful(2, 3, 4, 5)
+    it.hand_out(1)
+    it.finish()
+    it.hand_out(1)
+    assert not it.looked("1-0", there=False)
+    assert it.wants(100) is None, "nothing more is read until it was claimed again"
+    asked = it.asked()
+    # The claim found 2, 3 and 4 gone, and counted them.
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0", following="5-0"), asked, lost=True)
+    assert it.next_commit() is None, "2 was done, but is counted"
+    it.finish()
+    assert it.next_commit() is None
+    it.hand_out(2)
+    it.finish()
+    assert it.next_commit() == Step("1-0", "5-0", 1)
+
+
+def test_what_is_read_after_a_claim_was_sent_is_not_judged_by_its_answer() -> None:
+    it = lane(1)
+    it.hand_out(1)
+    it.finish()
+    step = it.next_commit()
+    assert step
+    it.committed(step)
+    asked = it.asked()
+    wanted = it.wants(100)
+    assert wanted
+    assert it.read(wanted, events(2), anchor=False)
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0"), asked, lost=True)
+    assert it.doubt == "1-0"
+    it.hand_out(1)
+    it.finish()
+    assert it.looked("1-0", there=True)
+    assert it.next_commit() == Step("1-0", "2-0", 1)
+
+
+def test_a_lane_that_closed_takes_nothing_in() -> None:
+    it = lane(1)
+    wanted = it.wants(100)
+    it.drain()
+    assert wanted
+    assert it.read(wanted, events(2), anchor=True)
+    assert [each[0] for each in it.buffer] == [b"1-0"]
+
+
+def test_a_lane_rests_while_it_is_parked_and_not_wanted_elsewhere() -> None:
+    it = lane(1)
+    assert not it.resting
+    it.park()
+    assert it.resting
+    it.drain()
+    assert not it.resting

@@ -21,6 +21,7 @@ LAYERS = [
         "deployment",
         "sentinels",
         "session",
+        "turn",
         "core.ids",
     ],
     ["cluster", "durability", "scripts"],

@@ -1,0 +1,127 @@
+"""What is handed out, and when: in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from runnel.core.lane import Lane
+from runnel.events import Lease
+from runnel.protocol import Claimed, Token
+from runnel.session import Session
+from runnel.turn import Turn
+from tests.simulation.loop import Process, SimLoop
+
+
+class Stage:
+    """A loop, a session, a turn, and leases that record what they do."""
+
+    def __init__(self) -> None:
+        self.loop = SimLoop()  # type: ignore[abstract]
+        self.session = Session(self.loop.time)
+        self.turn = Turn()
+        self.told: list[str] = []
+        self.process = Process("it")
+
+    def lease(self, *ids: bytes, tenures: int = 0, attempts: int = 0) -> Lease:
+        claimed = Claimed(7, "0-0", 0, attempts, "", tenures, False, False, None, True, False, "")
+        lane = Lane(len(self.told), 1, Token(7, "n"), claimed)
+        wanted = lane.wants(10)
+        assert wanted
+        lane.read(wanted, [(each, [b"f", b"v"]) for each in ids], anchor=False)
+
+        async def record_start(lane: Lane, event: str) -> None:
+            self.told.append(f"started {event}")
+            await asyncio.sleep(1)
+
+        def mark(lane: Lane) -> None:
+            step = lane.next_commit()
+            if step:
+                lane.committed(step)
+
+        return Lease(
+            lane,
+            commit_each=False,
+            prefetch=10,
+            retries=3,
+            session=self.session,
+            turn=self.turn,
+            mark=mark,
+            poke=lambda lane: None,
+            record_start=record_start,
+        )
+
+    def take(self, name: str, lease: Lease, within: float | None = None) -> None:
+        """Take up to five events in the background, and tell when they came."""
+
+        async def main() -> None:
+            raws = await lease.take(5, within)
+            ids = [each[0].decode() for each in raws]
+            self.told.append(f"{name} has {ids} at {self.loop.time():.0f}")
+
+        self.run(main())
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        async def main() -> None:
+            await work
+
+        self.loop.spawn(self.process, main)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_l4_a_batch_that_waited_past_the_session_waits_for_the_next_one(stage: Stage) -> None:
+    stage.session.renew(2.0)
+    stage.take("it", stage.lease(b"1-0"), within=3.0)
+    stage.loop.run(10.0)
+    assert stage.told == []
+    stage.session.renew(20.0)
+    stage.loop.run(11.0)
+    assert stage.told == ["it has ['1-0'] at 10"]
+
+
+def test_l4_an_event_whose_start_took_long_to_record_waits_for_the_next_session(
+    stage: Stage,
+) -> None:
+    stage.session.renew(0.5)
+    stage.take("it", stage.lease(b"1-0", tenures=3))
+    stage.loop.run(10.0)
+    assert stage.told == ["started 1-0"]
+    stage.session.renew(20.0)
+    stage.loop.run(11.0)
+    assert stage.told == ["started 1-0", "it has ['1-0'] at 10"]
+
+
+def test_only_one_event_with_a_recorded_start_is_processed_at_a_time(stage: Stage) -> None:
+    stage.session.renew(100.0)
+    first, second = stage.lease(b"1-0", b"2-0", tenures=3), stage.lease(b"5-0", tenures=3)
+    stage.take("first", first)
+    stage.take("second", second)
+    stage.take("other", stage.lease(b"9-0"))
+    stage.loop.run(10.0)
+    assert stage.told == ["started 1-0", "other has ['9-0'] at 0", "first has ['1-0'] at 1"]
+    stage.take("first", first)
+    stage.loop.run(20.0)
+    assert stage.told[3:] == ["started 5-0", "second has ['5-0'] at 11"]
+    second.lane.rewind()
+    second.give_turn()
+    stage.loop.run(30.0)
+    assert stage.told[5:] == ["started 2-0", "first has ['2-0'] at 21"]
+
+
+def test_a_lane_that_is_wanted_elsewhere_does_not_wait_for_its_turn(stage: Stage) -> None:
+    stage.session.renew(100.0)
+    first, second = stage.lease(b"1-0", tenures=3), stage.lease(b"5-0", tenures=3)
+    stage.take("first", first)
+    stage.take("second", second)
+    stage.loop.run(10.0)
+    second.lane.drain()
+    second.changed.set()
+    stage.loop.run(11.0)
+    assert stage.told[-1] == "second has [] at 10"
