@@ -1,0 +1,273 @@
+"""What a group may do with its partitions: grants, sessions and balance, checked at each `sync`.
+
+Nothing here repeats how the script decides. It says what every decision must be like: a partition
+is taken from a member only for a cause, a grant is never given twice, members differ by at most one
+partition, and no more partitions move than that takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from runnel import keys
+from runnel.scripts import Call
+from tests.simulation.backend import Command
+from tests.simulation.trace import Violation
+
+NOBODY = "-"
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What the plan says of one partition."""
+
+    holder: str = NOBODY
+    target: str = NOBODY
+    grant: int = 0
+    asked: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the group knows of one member."""
+
+    incarnation: str
+    previous: str
+    call: int
+    action: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The keys of a group at one instant."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    members: dict[str, str] = field(default_factory=dict)
+    sessions: dict[str, int] = field(default_factory=dict)
+
+    def partition(self, number: int) -> Assigned:
+        holder, target, grant, asked = self.fields.get(f"p:{number}", "- - 0 0").split()
+        return Assigned(holder, target, int(grant), int(asked))
+
+    def member(self, name: str) -> Record | None:
+        if name not in self.members:
+            return None
+        incarnation, previous, call, _, action = self.members[name].split()[:5]
+        return Record(incarnation, previous, int(call), action)
+
+    def stays(self) -> set[str]:
+        """Members that may be given partitions."""
+        records = {name: self.member(name) for name in self.sessions}
+        return {name for name, each in records.items() if each is None or each.action == "stay"}
+
+    def number(self, name: str) -> int:
+        return int(self.fields.get(name, 0))
+
+
+@dataclass(frozen=True)
+class _Sync:
+    """The arguments of a call, by name."""
+
+    partitions: int
+    session: int
+    drain: int
+    collect: int
+    member: str
+    incarnation: str
+    call: int
+    action: str
+    held: dict[int, int]
+    let_go: set[tuple[int, int]]
+
+    @staticmethod
+    def of(args: tuple[Any, ...]) -> _Sync:
+        numbers = [int(each) for each in args[10:]]
+        split = 2 * int(args[9])
+        held = dict(zip(numbers[:split:2], numbers[1:split:2], strict=True))
+        let_go = set(zip(numbers[split::3], numbers[split + 1 :: 3], strict=True))
+        first = [int(each) for each in args[:4]]
+        return _Sync(
+            first[0],
+            first[1],
+            first[2],
+            first[3],
+            str(args[4]),
+            str(args[5]),
+            int(args[6]),
+            str(args[7]),
+            held,
+            let_go,
+        )
+
+
+class Assignments:
+    """One group. Its keys as they were after the last call, and what they have been."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.now = Picture()
+        #: The largest grant that was ever given in this history.
+        self.highest = 0
+        #: Keys were lost: members come back one by one, and until then the plan is what it can be.
+        self.vague = False
+
+    def probes(self) -> list[Command]:
+        """Commands that show the keys of the group."""
+        return [
+            ("HGETALL", keys.plan(self.group)),
+            ("HGETALL", keys.members(self.group)),
+            ("ZRANGE", keys.sessions(self.group), 0, -1, "WITHSCORES"),
+        ]
+
+    def judge(self, call: Call, reply: Any, probed: list[Any], now: int) -> bool:
+        """Check a call. Returns whether members were told that something changed."""
+        before, after = self.now, picture(probed)
+        self.now = after
+        if call.script == "regrant":
+            return True
+        asked = _Sync.of(call.args)
+        record, changed = before.member(asked.member), after != before
+        if isinstance(reply, ResponseError):
+            self._check(not changed, "S5", f"a refused sync changed the group: {reply}")
+            replaced = record is not None and (
+                record.incarnation != asked.incarnation
+                and (record.previous == asked.incarnation or asked.call > 1)
+            )
+            self._check(replaced and str(reply).startswith("REPLACED"), "S5", f"sync: {reply}")
+            return False
+        same = record is not None and record.incarnation == asked.incarnation
+        known = same and "session" in before.fields and asked.member in before.sessions
+        leaving = asked.action == "leave"
+        left = before.members.get(f"left:{asked.member}", "").split()[:1] == [asked.incarnation]
+        if record and same and asked.call <= record.call:
+            leaving = False
+            self._check(not changed, "S6", "an older call was obeyed")
+            self._check(reply[0] == record.call, "S6", "an older call was not told so")
+        elif record is None and left:
+            self._check(not changed, "S6", "a member that has left came back")
+        else:
+            replaced = record is not None and not same
+            replaced &= asked.call > 1 or (
+                record is not None and record.previous == asked.incarnation
+            )
+            self._check(not replaced, "S6", "a replaced incarnation was obeyed")
+            self._sessions(before, after, asked, known, now)
+            for number in range(asked.partitions):
+                self._transition(number, before, after, asked, known, now)
+            if not self.vague:
+                self._rebalance(before, after, asked)
+            self._due(after, asked)
+        self._answer(after, asked, reply, now, leaving)
+        return after.number("generation") != before.number("generation")
+
+    def _check(self, holds: bool, invariant: str, text: str) -> None:
+        if not holds:
+            raise Violation(invariant, f"group {self.group}: {text}")
+
+    def _sessions(
+        self, before: Picture, after: Picture, asked: _Sync, known: bool, now: int
+    ) -> None:
+        """Who is alive stays so, and nobody for longer than a session."""
+        session = before.number("session") if known else asked.session
+        longest = max(before.number("longest"), asked.session)
+        expected = {
+            name: min(end, now + longest)
+            for name, end in before.sessions.items()
+            if end > now and name != asked.member
+        }
+        if asked.action != "leave":
+            expected[asked.member] = now + (session or asked.session)
+        self._check(
+            after.sessions == expected, "L1", f"sessions must be {expected}, are {after.sessions}"
+        )
+
+    def _transition(
+        self, number: int, before: Picture, after: Picture, asked: _Sync, known: bool, now: int
+    ) -> None:
+        """One partition changes hands only for a cause, and under a grant of its own."""
+        old, new = before.partition(number), after.partition(number)
+        if (old.holder, old.grant) == (new.holder, new.grant):
+            return
+        mine = old.holder == asked.member
+        excuse = (
+            old.holder == NOBODY
+            or (mine and (number, old.grant) in asked.let_go)
+            or (mine and not known and asked.call == 1)
+            or old.holder not in after.sessions
+            or now >= (old.asked or now) + asked.drain
+        )
+        self._check(excuse, "S2", f"partition {number} was taken from {old.holder}: {old} {new}")
+        if new.holder == NOBODY:
+            return
+        learned = not known and asked.call > 1 and asked.held.get(number) == new.grant
+        if learned and new.holder == asked.member and new.grant > old.grant:
+            self.highest = max(self.highest, new.grant)
+            return
+        self._check(new.grant > self.highest, "S2", f"grant {new.grant} was given before")
+        self._check(new.holder in after.stays(), "L1", f"{new.holder} is no member and got {new}")
+        given = [after.partition(each).grant for each in range(asked.partitions)]
+        self._check(given.count(new.grant) == 1, "S2", f"grant {new.grant} was given twice")
+        if number == max(range(asked.partitions), key=given.__getitem__):
+            self.highest = max(given)
+
+    def _rebalance(self, before: Picture, after: Picture, asked: _Sync) -> None:
+        """L2: members differ by at most one partition, and the fewest move."""
+        stays = after.stays()
+        targets = [after.partition(p).target for p in range(asked.partitions)]
+        if not stays:
+            return
+        was = []
+        for p in range(asked.partitions):
+            old = before.partition(p)
+            kept = [each for each in (old.target, old.holder) if each in stays]
+            was.append(kept[0] if kept else NOBODY)
+        if after.number("collecting"):
+            moved = [p for p in range(asked.partitions) if was[p] != targets[p]]
+            self._check(not moved, "L2", f"{moved} moved while joiners were collected")
+            return
+        counts = {each: targets.count(each) for each in sorted(stays)}
+        self._check(sum(counts.values()) == len(targets), "L2", f"not all assigned: {targets}")
+        self._check(max(counts.values()) - min(counts.values()) <= 1, "L2", f"unequal: {counts}")
+        base, extra = divmod(asked.partitions, len(stays))
+        held = sorted((was.count(each) for each in stays), reverse=True)
+        fewest = sum(max(0, n - base - (i < extra)) for i, n in enumerate(held))
+        moved = [p for p in range(asked.partitions) if was[p] not in (NOBODY, targets[p])]
+        if not set(was) & {NOBODY} and stays == before.stays() and not before.number("collecting"):
+            fewest = 0
+        self._check(len(moved) <= fewest, "L2", f"{moved} moved where {fewest} were enough")
+
+    def _due(self, after: Picture, asked: _Sync) -> None:
+        plan = [after.partition(p) for p in range(asked.partitions)]
+        times = [p.asked + asked.drain for p in plan if p.asked and p.target != NOBODY]
+        if collecting := after.number("collecting"):
+            times.append(collecting)
+        expected = min(times, default=0)
+        self._check(after.number("due") == expected, "L1", f"due {expected}: {after.fields}")
+
+    def _answer(
+        self, after: Picture, asked: _Sync, reply: list[int], now: int, leaving: bool
+    ) -> None:
+        """A member is told what the plan says."""
+        due = after.number("due")
+        head = [after.number("generation"), max(due - now, 0) if due else -1]
+        self._check([reply[1], reply[3]] == head, "L1", f"told {reply[:4]}, the plan says {head}")
+        grants = []
+        if not leaving and asked.member in after.sessions:
+            for p in range(asked.partitions):
+                each = after.partition(p)
+                if each.holder == asked.member:
+                    grants += [p, each.grant, int(each.target == asked.member)]
+        self._check(reply[4:] == grants, "L1", f"told {reply[4:]}, the plan says {grants}")
+
+
+def picture(probed: list[Any]) -> Picture:
+    """The picture that `Assignments.probes` found."""
+    plan, members, sessions = ([each.decode() for each in flat] for flat in probed)
+    return Picture(
+        dict(zip(plan[::2], plan[1::2], strict=True)),
+        dict(zip(members[::2], members[1::2], strict=True)),
+        {name: round(float(end)) for name, end in zip(sessions[::2], sessions[1::2], strict=True)},
+    )

@@ -1,0 +1,150 @@
+"""A real server whose scripts live in virtual time.
+
+The scripts are loaded with their clock line exchanged (see `clock`); callers go on naming them by
+the SHA-1 of the shipped files. Everything happens at once: a call returns when the server has done
+it, while no virtual time passes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
+
+from redis.connection import UnixDomainSocketConnection
+from redis.exceptions import ResponseError
+
+from runnel.scripts import sha, sources
+from tests.servers import Server
+from tests.simulation.clock import CLOCK_KEY, clock_fields, with_virtual_clock
+
+Command = Sequence[Any]
+
+#: Virtual time begins here, ms since 1970.
+EPOCH_MS = 2_000_000_000_000
+
+#: Sets the clock even while the server's memory is full.
+_SET_CLOCK = b"""#!lua flags=allow-oom
+return redis.call('HSET', KEYS[1], unpack(ARGV))
+"""
+
+
+class Backend:
+    """The server that virtual processes talk to.
+
+    `edit` changes scripts as they are loaded: script name and source in, source out.
+    """
+
+    def __init__(self, server: Server, edit: Callable[[str, bytes], bytes] | None = None) -> None:
+        path = server.socket_url.removeprefix("unix://")
+        # Untyped, and of the kind that its library makes itself.
+        connection: Any = UnixDomainSocketConnection
+        self._connection = connection(path=path, protocol=2, socket_timeout=30)
+        self._hints = connection(path=path, protocol=2, socket_timeout=30)
+        self._sources = {
+            name: with_virtual_clock(edit(name, source) if edit else source)
+            for name, source in sources().items()
+        }
+        self._names = {sha(name): name for name in self._sources}
+        self._virtual = {
+            sha(name): hashlib.sha1(source, usedforsecurity=False).hexdigest()
+            for name, source in self._sources.items()
+        }
+        self._set_clock = hashlib.sha1(_SET_CLOCK, usedforsecurity=False).hexdigest()
+        self._clock_ms = 0
+        self._connection.connect()
+        self._hints.connect()
+        self._hints.send_command("PSUBSCRIBE", "runnel:*")
+        self._hints.read_response()
+        self.reset()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.disconnect()
+        self._hints.disconnect()
+
+    def reset(self) -> None:
+        """Make the server as new."""
+        self.run([("CONFIG", "SET", "maxmemory", 0), ("FLUSHALL",)])
+        self.flush_scripts()
+        self._clock_ms = 0
+
+    def flush_scripts(self) -> None:
+        """The server forgets all scripts."""
+        self.run([("SCRIPT", "FLUSH"), ("SCRIPT", "LOAD", _SET_CLOCK)])
+
+    def at(self, ms: int, commands: Sequence[Command]) -> list[Any]:
+        """The replies, when for the scripts it is `ms` since 1970."""
+        if ms == self._clock_ms:
+            return self.run(commands)
+        self._clock_ms = ms
+        pairs = [each for pair in clock_fields(ms).items() for each in pair]
+        reply, *replies = self.run([("EVALSHA", self._set_clock, 1, CLOCK_KEY, *pairs), *commands])
+        if isinstance(reply, Exception):
+            raise reply
+        return replies
+
+    def script(self, command: Command) -> str | None:
+        """The name of the script that a command calls, if it calls one."""
+        return self._names[command[1]] if command[0] == "EVALSHA" else None
+
+    def run(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies, errors among them."""
+        connection = self._connection
+        connection.send_packed_command(connection.pack_commands(map(self._translated, commands)))
+        replies = [_read(connection) for _ in commands]
+        for i, command in enumerate(commands):
+            if command[:2] == ("SCRIPT", "LOAD") and command[2] is not _SET_CLOCK:
+                replies[i] = hashlib.sha1(command[2].encode(), usedforsecurity=False).hexdigest()
+        return replies
+
+    def _translated(self, command: Command) -> Command:
+        if command[0] == "EVALSHA":
+            return ("EVALSHA", self._virtual.get(command[1], command[1]), *command[2:])
+        if command[:2] == ("SCRIPT", "LOAD") and command[2] is not _SET_CLOCK:
+            digest = hashlib.sha1(command[2].encode(), usedforsecurity=False).hexdigest()
+            return ("SCRIPT", "LOAD", self._sources[self._names[digest]])
+        return command
+
+    def published(self) -> list[str]:
+        """Channels that something was published to since the last time."""
+        self._hints.send_command("PING")
+        channels: list[str] = []
+        while True:
+            message = _read(self._hints)
+            if message[0] == b"pong":
+                return channels
+            channels.append(message[2].decode())
+
+    def dump(self) -> dict[bytes, bytes]:
+        """All keys of the scripts, as they are."""
+        keys = sorted(self.run([("KEYS", "runnel:*{*}*")])[0])
+        values = self.run([("DUMP", key) for key in keys])
+        return dict(zip(keys, values, strict=True))
+
+    def restore(self, dumped: Mapping[bytes, bytes], tags: Container[str]) -> None:
+        """Set the keys with these hash tags back, as a replica that missed the rest has them."""
+        self.let_a_millisecond_pass()
+        for key in self.run([("KEYS", "runnel:*{*}*")])[0]:
+            if tag(key.decode()) in tags:
+                self.run([("DEL", key)])
+        for key, value in dumped.items():
+            (reply,) = self.run([("RESTORE", key, 0, value)])
+            assert not isinstance(reply, Exception), reply
+
+    def let_a_millisecond_pass(self) -> None:
+        """Ids of entries come from the real clock: after this they are above all before."""
+        time.sleep(0.002)
+
+
+def _read(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def tag(key: str) -> str:
+    """The hash tag of a key: all keys that have it are lost and restored together."""
+    return key[key.index("{") : key.index("}") + 1]

@@ -1,0 +1,91 @@
+"""What the shipped code takes for its client of Redis, over a virtual wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from redis.exceptions import ConnectionError
+
+from runnel.wire import Arg, Client
+from tests.simulation.loop import current_process
+from tests.simulation.network import Network
+
+
+class SimClient(Client):
+    """One client of one process, with one connection that counts as its own."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._number = network.new_connection()
+
+    def __del__(self, *_: object) -> None:
+        """There is nothing to close."""
+
+    async def roundtrip(
+        self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
+    ) -> list[Any]:
+        try:
+            return await self._network.request(commands, self._number, extra_time)
+        except BaseException:
+            self._number = self._network.new_connection()
+            raise
+
+    async def _one(self, *command: Any) -> Any:
+        (reply,) = await self.roundtrip([command])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def script_load(self, script: Any) -> Any:
+        return await self._one("SCRIPT", "LOAD", script)
+
+    async def sadd(self, name: Any, *values: Any) -> Any:
+        return await self._one("SADD", name, *values)
+
+    async def hset(self, name: Any, *pair: Any, **_: Any) -> Any:
+        return await self._one("HSET", name, *pair)
+
+    async def client_unblock(self, client_id: int, error: bool = False, **_: Any) -> Any:
+        return await self._one("CLIENT", "UNBLOCK", client_id)
+
+    def pubsub(self, **_: Any) -> Any:
+        return SimPubSub(self._network)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """There is nothing to close."""
+
+
+class SimPubSub:
+    """Subscriptions: told at each message, cut off when the connection breaks."""
+
+    def __init__(self, network: Network) -> None:
+        self.channel = ""
+        self._network = network
+        self._wire = network.wire(current_process())
+        #: True for a message, False once the connection is broken.
+        self._heard: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def __aenter__(self) -> SimPubSub:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self in self._wire.listeners:
+            self._wire.listeners.remove(self)
+
+    async def subscribe(self, channel: str) -> None:
+        await self._network.request([("PING",)])
+        self.channel = channel
+        self._wire.listeners.append(self)
+
+    async def listen(self) -> AsyncIterator[str]:
+        while await self._heard.get():
+            yield self.channel
+        raise ConnectionError("connection reset")
+
+    def hear(self) -> None:
+        self._heard.put_nowait(True)
+
+    def cut_off(self) -> None:
+        self._heard.put_nowait(False)

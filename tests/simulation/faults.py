@@ -1,0 +1,341 @@
+"""What can go wrong, and how it is done to a running world."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runnel import keys, protocol
+from tests.simulation.application import Application
+from tests.simulation.assignments import Assignments, picture
+from tests.simulation.backend import tag
+from tests.simulation.host import Host
+from tests.simulation.loop import Process
+from tests.simulation.model import Partition, parts
+from tests.simulation.network import Mishap
+from tests.simulation.producers import Producers
+from tests.simulation.scenario import WIRE, Fault
+from tests.simulation.world import RESTART
+
+#: Workers there may be at the most.
+MOST_HOSTS = 8
+HOUR_MS = 3_600_000
+
+
+@dataclass
+class Snapshot:
+    """What a replica had when the connection to its primary stopped."""
+
+    keys: dict[bytes, bytes]
+    partitions: dict[str, Partition]
+    groups: dict[str, Assignments]
+
+
+class Faults:
+    """Does faults to a world."""
+
+    def __init__(self, application: Application, producers: Producers) -> None:
+        self.application = application
+        self.producers = producers
+        self.world = application.world
+        self.operator = Process("operator")
+        self._snapshots: dict[Fault, Snapshot] = {}
+
+    def schedule(self, faults: Sequence[Fault]) -> None:
+        """Have each happen at its time."""
+        for fault in faults:
+            self.world.later(fault.at, self.apply, fault)
+            if fault.kind == "rollback":
+                self.world.later(max(0.0, fault.at - fault.amount), self._snapshot, fault)
+
+    def apply(self, fault: Fault) -> None:
+        """Do it now."""
+        world = self.world
+        world.trace.say("!", str(fault))
+        world.disturb()
+        if fault.kind in WIRE[:4]:
+            self._mishap(fault)
+        elif fault.kind in WIRE:
+            self._wire(fault)
+        else:
+            getattr(self, f"_{fault.kind}")(fault, random.Random(f"{world.scenario.seed} {fault}"))
+
+    def end(self) -> None:
+        """All faults are over, and there is somebody to work."""
+        world = self.world
+        for process in world.processes:
+            world.loop.resume(process)
+            wire = world.network.wire(process)
+            wire.state = "up"
+            wire.mishaps.clear()
+        world.network.busy_until = 0.0
+        self._make_room()
+        world.disturb()
+        if all(host.state == "down" for host in world.hosts):
+            world.start(world.hosts[0])
+
+    def clear_up(self) -> None:
+        """What an operator does once handlers are mended: resumes, and takes dead letters away."""
+        for processor in self.application.app.processors.values():
+            for p in range(self.world.scenario.partitions if processor.sink else 0):
+                prefix = processor.sink.prefix(p)  # type: ignore[union-attr]
+                sink = self.world.judge.model.at(prefix)
+                if sink.log:
+                    self._run("XTRIM", keys.log(prefix), "MAXLEN", "=", 0)
+                    sink.gone(list(sink.log.entries))
+            for p in range(self.world.scenario.partitions):
+                place = processor.place(p)
+                state = self.world.judge.model.at(place.prefix).states.get(processor.name, {})
+                if state.get("quarantined") == "1":
+                    self.world.operate(self.operator, protocol.resume(place))
+                    self.world.operate(self.operator, protocol.regrant(processor.group, [p]))
+
+    def _host(self, fault: Fault) -> Host:
+        return self.world.hosts[fault.target % len(self.world.hosts)]
+
+    def _process(self, fault: Fault) -> Process:
+        """A worker's more often than a producer's."""
+        world = self.world
+        choice = [*(host.process for host in world.hosts * 3), *self.producers.processes]
+        return choice[fault.target % len(choice)]
+
+    def _place(self, fault: Fault) -> tuple[str, Partition]:
+        prefix = self.application.stream.spec.prefix(fault.target % self.world.scenario.partitions)
+        return prefix, self.world.judge.model.at(prefix)
+
+    def _run(self, *command: Any) -> Any:
+        (reply,) = self.world.backend.run([command])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    # Workers
+
+    def _kill(self, fault: Fault, rng: random.Random) -> None:
+        host = self._host(fault)
+        self.world.crash(host)
+        if fault.amount < 0.8:
+            delay = RESTART + fault.amount * 2 * self.world.scenario.session
+            self.world.later(delay, self.world.start, host)
+
+    def _leave(self, fault: Fault, rng: random.Random) -> None:
+        host = self._host(fault)
+        self.world.leave(host)
+        if fault.amount < 0.8:
+            delay = fault.amount * self.world.scenario.session
+            self.world.later(delay, self.world.start, host)
+
+    def _join(self, fault: Fault, rng: random.Random) -> None:
+        world = self.world
+        if len(world.hosts) < MOST_HOSTS:
+            world.hosts.append(Host(f"w{len(world.hosts)}"))
+            world.start(world.hosts[-1])
+        else:
+            world.start(self._host(fault))
+
+    def _pause(self, fault: Fault, rng: random.Random) -> None:
+        process = self._process(fault)
+        self.world.loop.pause(process)
+        self.world.later(fault.amount, self._go_on, process)
+
+    def _go_on(self, process: Process) -> None:
+        if process.paused:
+            self.world.trace.say(process, "goes on")
+            self.world.loop.resume(process)
+            self.world.disturb()
+
+    def _halt_all(self, fault: Fault, rng: random.Random) -> None:
+        for host in self.world.hosts:
+            self.world.kill(host)
+            self.world.later(RESTART + rng.random(), self.world.start, host)
+
+    # The wire
+
+    def _mishap(self, fault: Fault) -> None:
+        rng = random.Random(f"{self.world.scenario.seed} {fault}")
+        mishap = Mishap(
+            fault.kind,
+            fault.aim,
+            delay=fault.amount if fault.kind == "late" else rng.choice((0.001, 0.1, 3.0)),
+            part=rng.choice((0.0, 0.0, rng.random())),
+            silent=rng.random() < 0.3,
+        )
+        self.world.network.wire(self._process(fault)).mishaps.append(mishap)
+
+    def _wire(self, fault: Fault) -> None:
+        world = self.world
+        wire = world.network.wire(self._process(fault))
+        if wire.state != "up":
+            return
+        wire.state = {"cut": "reset", "deaf": "deaf", "hole": "hole"}[fault.kind]
+        if fault.kind == "cut":
+            world.network.break_connections(wire)
+
+        def mend() -> None:
+            if wire.state != "up":
+                wire.state = "up"
+                world.disturb()
+
+        world.later(fault.amount, mend)
+
+    # The server
+
+    def _flush(self, fault: Fault, rng: random.Random) -> None:
+        self.world.backend.flush_scripts()
+
+    def _skew(self, fault: Fault, rng: random.Random) -> None:
+        self.world.judge.skew_ms += round(fault.amount * 1000)
+
+    def _busy(self, fault: Fault, rng: random.Random) -> None:
+        world = self.world
+        world.network.busy_until = world.loop.time() + fault.amount
+        world.later(fault.amount, world.disturb)
+
+    def _full(self, fault: Fault, rng: random.Random) -> None:
+        world = self.world
+        self._run("CONFIG", "SET", "maxmemory", 1)
+        world.judge.full = True
+
+        world.later(fault.amount, self._make_room)
+
+    def _make_room(self) -> None:
+        if self.world.judge.full:
+            self._run("CONFIG", "SET", "maxmemory", 0)
+            self.world.judge.full = False
+            self.world.disturb()
+
+    def _snapshot(self, fault: Fault) -> None:
+        self._snapshots[fault] = self._replica()
+        if fault.target % 3 == 0:
+            self._advance_ids()  # This server's clock is ahead: who takes over gives smaller ids.
+
+    def _replica(self) -> Snapshot:
+        """What a replica has whose primary is gone from here on."""
+        judge = self.world.judge
+        return Snapshot(self.world.backend.dump(), judge.model.copy(), copy.deepcopy(judge.groups))
+
+    def _advance_ids(self, hours: int = 1) -> None:
+        """The ids of new entries jump ahead."""
+        for prefix, place in self.world.judge.model.partitions.items():
+            if place.log is not None and not self.world.judge.full:
+                place.log.last = f"{parts(place.log.last)[0] + hours * HOUR_MS}-0"
+                self._run("XSETID", keys.log(prefix), place.log.last)
+
+    def _rollback(self, fault: Fault, rng: random.Random) -> None:
+        """Another server takes over that missed the last writes; of all partitions, or of some."""
+        judge, old = self.world.judge, self._snapshots.pop(fault, None)
+        if old is None:
+            return  # Taken from a past that another server does not share.
+        prefixes, names = sorted(judge.model.partitions), sorted(judge.groups)
+        if fault.target % 2:
+            prefixes = rng.sample(prefixes, rng.randint(0, len(prefixes)))
+            names = rng.sample(names, rng.randint(0, len(names)))
+        self._take_over(old, prefixes, names)
+        if fault.target % 3 == 0:
+            # Its clock comes to where the other one was, and past what that one had given.
+            self.world.later(5 * rng.random(), self._advance_ids, 2)
+
+    def _lost_claim(self, fault: Fault, rng: random.Random) -> None:
+        """A failover takes back the last claims, by a clock so far behind that the next ones get
+        the same epochs; and a worker that holds a lost one is away while others claim."""
+        world, judge = self.world, self.world.judge
+        judge.skew_ms -= HOUR_MS
+        old = self._replica()
+        for name in sorted(judge.groups):
+            every = range(world.scenario.partitions)
+            world.operate(self.operator, protocol.regrant(name, every))
+        host = self._host(fault)
+
+        def strike() -> None:
+            self._take_over(old, sorted(judge.model.partitions), sorted(judge.groups))
+            world.loop.pause(host.process)
+            world.later(1.5 * world.scenario.session, self._go_on, host.process)
+            world.disturb()
+
+        world.later(0.5 * world.scenario.session, strike)
+
+    def _take_over(self, old: Snapshot, prefixes: Sequence[str], names: Sequence[str]) -> None:
+        """The replica serves these partitions and groups from now on."""
+        world = self.world
+        model, groups = world.judge.model, world.judge.groups
+        self._snapshots.clear()
+        self._make_room()
+        tags = {tag(each) for each in (*prefixes, *names)}
+        world.backend.restore(
+            {key: value for key, value in old.keys.items() if tag(key.decode()) in tags}, tags
+        )
+        for prefix in list(model.partitions):
+            if tag(prefix) in tags:
+                model.partitions[prefix] = old.partitions.get(prefix, Partition())
+        for name in names:
+            groups[name] = old.groups.get(name, Assignments(name))
+        world.history.begin_anew()
+        world.backend.flush_scripts()
+        world.network.break_all()
+
+    # Keys
+
+    def _trim(self, fault: Fault, rng: random.Random) -> None:
+        prefix, place = self._place(fault)
+        if place.log is None or not place.log.entries:
+            return
+        ids = list(place.log.entries)
+        bound = ids[int(fault.amount * len(ids))]
+        self._run("XTRIM", keys.log(prefix), "MINID", "=", bound)
+        place.gone(id_ for id_ in ids if parts(id_) < parts(bound))
+
+    def _delete(self, fault: Fault, rng: random.Random) -> None:
+        prefix, place = self._place(fault)
+        if place.log is None or not place.log.entries:
+            return
+        ids = list(place.log.entries)[-5:]
+        chosen = rng.sample(ids, rng.randint(1, len(ids)))
+        self._run("XDEL", keys.log(prefix), *chosen)
+        place.gone(chosen)
+        place.deleted.update(chosen)
+
+    def _lose_log(self, fault: Fault, rng: random.Random) -> None:
+        prefix, place = self._place(fault)
+        if place.log is not None:
+            place.gone(list(place.log.entries))
+        place.log, place.vague = None, True
+        self._run("DEL", keys.log(prefix))
+        self.world.backend.let_a_millisecond_pass()
+
+    def _lose_group(self, fault: Fault, rng: random.Random) -> None:
+        prefix, place = self._place(fault)
+        if place.log is not None and place.log.groups:
+            name = rng.choice(sorted(place.log.groups))
+            self._run("XGROUP", "DESTROY", keys.log(prefix), name)
+            del place.log.groups[name]
+
+    def _lose_state(self, fault: Fault, rng: random.Random) -> None:
+        prefix, place = self._place(fault)
+        for name in sorted(place.states)[:1]:
+            self._run("DEL", keys.state(prefix, name))
+            del place.states[name]
+            place.vague = True
+
+    def _lose_meta(self, fault: Fault, rng: random.Random) -> None:
+        prefix, place = self._place(fault)
+        self._run("DEL", keys.meta(prefix))
+        place.meta = {}
+
+    def _lose_plan(self, fault: Fault, rng: random.Random) -> None:
+        world = self.world
+        for name, group in sorted(world.judge.groups.items()):
+            names = [keys.plan(name), keys.members(name), keys.sessions(name)]
+            self._run("DEL", *rng.sample(names, rng.choice((1, 2, 3, 3))))
+            group.now = picture(world.backend.run(group.probes()))
+            group.highest, group.vague = 0, True
+
+    # Operators
+
+    def _regrant(self, fault: Fault, rng: random.Random) -> None:
+        count = self.world.scenario.partitions
+        for name in sorted(self.world.judge.groups):
+            chosen = rng.sample(range(count), rng.randint(1, count))
+            self.world.operate(self.operator, protocol.regrant(name, chosen))

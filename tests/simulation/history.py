@@ -1,0 +1,260 @@
+"""What handlers did, held against what was committed.
+
+The models say what a call must do to the keys. This says what the calls must mean: events are
+handled in order and by one handler at a time, a checkpoint passes an event only when it is finished
+or set aside, no event that a clean release has passed is handled again, and what was lost is said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from runnel.protocol import Token
+from runnel.scripts import Call
+from tests.simulation.model import Partition, parts, split
+from tests.simulation.trace import Trace, Violation
+
+#: A partition's prefix and a processor.
+Spot = tuple[str, str]
+
+
+@dataclass
+class Tenure:
+    """What was done under one token."""
+
+    in_hand: list[str] = field(default_factory=list)
+    started: set[str] = field(default_factory=set)
+    #: Finished events and when.
+    finished: dict[str, float] = field(default_factory=dict)
+    #: The same, though the server may have gone back in time since.
+    done: set[str] = field(default_factory=set)
+    last: str = "0-0"
+
+
+class History:
+    """All that handlers did. `sets_aside` names the processors whose policy lets events go."""
+
+    def __init__(self, trace: Trace, clock: Callable[[], float]) -> None:
+        self._trace = trace
+        self._clock = clock
+        self.sets_aside: set[str] = set()
+        self.retries = 0
+        #: Keys are lost or calls arrive late: a worker may be wrong about a checkpoint.
+        self.unsteady = False
+        self.commits_each: set[str] = set()
+        self.tenures: dict[tuple[Spot, Token], Tenure] = {}
+        self.finished: dict[Spot, set[str]] = {}
+        self.failures: Counter[tuple[Spot, str]] = Counter()
+        self.deaths: Counter[tuple[Spot, str]] = Counter()
+        #: Nonce -> the claim that it was made for.
+        self.nonces: dict[str, tuple[Spot, str]] = {}
+        #: Group, member, incarnation -> until when its session may last at the most.
+        self.sessions: dict[tuple[str, str, str], float] = {}
+        #: How often the server went back in time.
+        self.beginnings = 0
+        self.starts = 0
+        self.repeats = 0
+
+    # What handlers do
+
+    def start(
+        self,
+        spot: Spot,
+        token: Token,
+        ids: Sequence[str],
+        place: Partition,
+        session: tuple[str, str, str],
+    ) -> None:
+        """A handler was given events."""
+        tenure = self.tenures.setdefault((spot, token), Tenure())
+        self._check(not tenure.in_hand, "S3", spot, f"{ids} start while {tenure.in_hand} run")
+        for id_ in ids:
+            self._check(parts(id_) > parts(tenure.last), "S3", spot, f"{id_} after {tenure.last}")
+            self._check(id_ not in tenure.started, "S3", spot, f"{id_} starts twice in a tenure")
+            tenure.last = id_
+            tenure.started.add(id_)
+        tenure.in_hand = list(ids)
+        ends = self.sessions.get(session, 0.0)
+        self._check(
+            self._clock() <= ends + 1e-9,
+            "L4",
+            spot,
+            f"{session[1]} was given {ids} though its session ended at {ends:.4f}",
+        )
+        state = place.states.get(spot[1], {})
+        if self._holds(state, token):
+            checkpoint = state["checkpoint"]
+            self._check(
+                parts(ids[0]) > parts(checkpoint), "S3", spot, f"{ids[0]} is behind {checkpoint}"
+            )
+            if spot[1] in self.commits_each:
+                there = place.log.entries if place.log else {}
+                finished = [i for i in tenure.finished if i in there]
+                waiting = [i for i in finished if parts(i) > parts(checkpoint)]
+                self._check(not waiting, "S4", spot, f"{ids} start before {waiting} is committed")
+        self.starts += len(ids)
+        self.repeats += sum(id_ in self.finished.get(spot, ()) for id_ in ids)
+
+    def finish(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
+        """The handler is done with them."""
+        tenure = self.tenures[spot, token]
+        tenure.in_hand = []
+        tenure.finished.update(dict.fromkeys(ids, self._clock()))
+        tenure.done.update(ids)
+        self.finished.setdefault(spot, set()).update(ids)
+
+    def fail(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
+        """The handler raised, or was cancelled."""
+        tenure = self.tenures[spot, token]
+        tenure.in_hand = []
+        tenure.started.difference_update(ids)
+        tenure.last = max(tenure.started, key=parts, default="0-0")
+
+    def died(self, spot: Spot, token: Token, place: Partition) -> bool:
+        """The worker was killed: the policy may hold that against the event in hand. Returns
+        whether it will, because its start was recorded."""
+        tenure, state = self.tenures.get((spot, token)), place.states.get(spot[1], {})
+        if tenure is None or not tenure.in_hand:
+            return False
+        self.deaths.update((spot, id_) for id_ in tenure.in_hand)
+        return self._holds(state, token) and state.get("started") in tenure.in_hand
+
+    def begin_anew(self) -> None:
+        """The server went back in time: what was done may be done again, under the same token."""
+        self.beginnings += 1
+        for tenure in self.tenures.values():
+            tenure.started.clear()
+            tenure.finished.clear()
+            tenure.last = "0-0"
+
+    # What the server did
+
+    def before(self, call: Call, place: Partition) -> dict[str, str]:
+        """What must be known of the state before a call."""
+        if call.script not in ("claim", "commit", "emit"):
+            return {}
+        return dict(place.states.get(str(call.args[3 if call.script == "claim" else 0]), {}))
+
+    def applied(
+        self, call: Call, said: Sequence[Any], place: Partition, before: dict[str, str]
+    ) -> None:
+        """The server did what the model says it must."""
+        prefix = split(call.keys[0])[0]
+        if call.script == "claim":
+            self._claimed((prefix, str(call.args[3])), call, said, place, before)
+        elif call.script in ("commit", "emit") and said[0] == 1:
+            self._committed((prefix, str(call.args[0])), call, place)
+        elif call.script == "register" and said[0] == 1:
+            # What is gone by now was never this processor's.
+            there = place.log.entries if place.log else {}
+            gone = {id_ for id_ in place.known if id_ not in there}
+            place.counted.setdefault(str(call.args[3]), set()).update(gone)
+
+    def refused(self, call: Call, word: str) -> None:
+        """The server refused a call, as the model says it must."""
+        if word == "CONFLICT" and not self.unsteady:
+            spot = (split(call.keys[0])[0], str(call.args[0]))
+            self._check(False, "S6", spot, f"a worker was wrong about the checkpoint: {call.args}")
+
+    def synced(self, call: Call, reply: Any) -> None:
+        """A member's session was renewed."""
+        if call.script == "sync" and not isinstance(reply, ResponseError):
+            group = call.keys[0].removesuffix(":plan")
+            member = (group, str(call.args[4]), str(call.args[5]))
+            self.sessions[member] = self._clock() + int(reply[2]) / 1000
+
+    def _claimed(
+        self, spot: Spot, call: Call, said: Sequence[Any], place: Partition, before: dict[str, str]
+    ) -> None:
+        if before.get("epoch") != str(said[0]):
+            claim = (spot, str(call.args[5]))
+            first = self.nonces.setdefault(str(call.args[6]), claim)
+            self._check(first == claim, "S2", spot, f"one nonce for two claims: {first}, {claim}")
+            if before.get("released") == "0" and before.get("started"):
+                self.deaths[spot, before["started"]] += 1
+        uncounted = place.uncounted.get(spot[1], set())
+        counted = int(place.states[spot[1]].get("lost", 0)) - int(before.get("lost", 0))
+        if before.get("read") != place.states[spot[1]]["read"]:
+            self._check(
+                place.vague or counted == len(uncounted),
+                "S7",
+                spot,
+                f"{counted} said lost, {uncounted} are",
+            )
+            place.counted.setdefault(spot[1], set()).update(uncounted)
+            uncounted.clear()
+
+    def _committed(self, spot: Spot, call: Call, place: Partition) -> None:
+        processor, epoch, nonce, prev, next_, count, release = map(str, call.args[:7])
+        tenure = self.tenures.get((spot, Token(int(epoch), nonce)), Tenure())
+        passed = [i for i in place.known if parts(prev) < parts(i) <= parts(next_)]
+        uncounted, counted = (
+            each.get(processor, set()) for each in (place.uncounted, place.counted)
+        )
+        done = 0
+        for id_ in passed:
+            if id_ in counted:
+                continue  # As lost, even if its handler had it in hand by then.
+            if id_ in tenure.done or (id_ == next_ and self._set_aside(spot, id_)):
+                uncounted.discard(id_)
+            elif place.vague and not (place.log and id_ in place.log.entries):
+                continue
+            elif id_ in uncounted:
+                # Found missing by the counts, once there is nothing left to process.
+                told = place.vague or id_ in place.deleted
+                self._check(told, "S7", spot, f"{id_} was trimmed, and passed without a word")
+                continue
+            else:
+                self._check(False, "S4", spot, f"{id_} was passed and never finished")
+            done += 1
+        self._check(
+            place.vague or done == int(count), "S4", spot, f"{count} counted, {done} done: {passed}"
+        )
+        if release == "1":
+            there = place.log.entries if place.log else {}
+            late = [i for i in tenure.finished if i in there and parts(i) > parts(next_)]
+            self._check(not late, "S9", spot, f"released at {next_} with {late} finished")
+            hand = tenure.in_hand
+            self._check(not hand, "S9", spot, f"released at {next_} with {hand} in hand")
+
+    def _set_aside(self, spot: Spot, id_: str) -> bool:
+        failed = self.failures[spot, id_] + self.deaths[spot, id_]
+        return spot[1] in self.sets_aside and failed > self.retries
+
+    def crashed(self, spot: Spot, token: Token, place: Partition, since: float) -> None:
+        """A worker died that had no trouble: only what was under way at `since` may be redone."""
+        state, tenure = place.states.get(spot[1], {}), self.tenures.get((spot, token))
+        if tenure is None or not self._holds(state, token):
+            return
+        for id_, at in tenure.finished.items():
+            late = parts(id_) > parts(state["checkpoint"]) and at < since
+            self._check(not late, "S9", spot, f"{id_}, finished at {at:.4f}, was not committed")
+
+    def complete(self, spot: Spot, place: Partition) -> None:
+        """All is quiet: everything is done, and what was lost has been counted."""
+        state, log = place.states[spot[1]], place.log
+        checkpoint, finished = state["checkpoint"], self.finished.get(spot, set())
+        behind = log.behind(checkpoint) if log else []
+        self._check(not behind, "L6", spot, f"{behind} were never processed, at {checkpoint}")
+        for id_ in log.entries if log else ():
+            done = id_ in finished or self._set_aside(spot, id_)
+            self._check(done, "S4", spot, f"{id_} was never finished")
+        uncounted = place.uncounted.get(spot[1], set())
+        self._check(place.vague or not uncounted, "S7", spot, f"{uncounted} lost, never said")
+        if log and not place.vague:
+            read = (checkpoint, log.added)
+            self._check(log.groups[spot[1]] == read, "S7", spot, f"{log.groups} should be {read}")
+
+    def _holds(self, state: dict[str, str], token: Token) -> bool:
+        stored = (state.get("epoch"), state.get("nonce"), state.get("released"))
+        return stored == (str(token.epoch), token.nonce, "0")
+
+    def _check(self, holds: bool, invariant: str, spot: Spot, text: str) -> None:
+        if not holds:
+            shown = self._trace.named(spot[0], text)
+            raise Violation(invariant, f"{spot[0]} {spot[1]}: {shown}")

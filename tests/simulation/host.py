@@ -1,0 +1,31 @@
+"""A machine that runs one worker after the other."""
+
+from __future__ import annotations
+
+from runnel.events import Lease
+from runnel.worker.group import Group
+from runnel.worker.worker import Worker
+from tests.simulation.history import Spot
+from tests.simulation.loop import Process
+
+
+class Host:
+    """Its workers have one name, as members with a stable id do."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.starts = 0
+        self.process = Process(f"{name}.0")
+        self.worker: Worker | None = None
+        #: Processor -> the group of the worker that runs, or ran last.
+        self.groups: dict[str, Group] = {}
+        #: running, leaving or down.
+        self.state = "down"
+
+    def leases(self) -> list[tuple[Spot, Lease]]:
+        """What its worker holds, as far as it knows."""
+        return [
+            ((group.processor.stream.prefix(partition), name), lease)
+            for name, group in self.groups.items()
+            for partition, lease in group.leases.items()
+        ]

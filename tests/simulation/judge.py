@@ -1,0 +1,253 @@
+"""Executes commands on the server, and compares what it answers and keeps with the models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+
+from runnel import keys
+from runnel.scripts import Call, sources
+from tests.simulation.assignments import Assignments
+from tests.simulation.backend import EPOCH_MS, Backend, Command
+from tests.simulation.history import History
+from tests.simulation.loop import Process, SimLoop
+from tests.simulation.model import Model, Refused, split
+from tests.simulation.trace import Trace, Violation
+
+#: Scripts of partition scope, of group scope.
+PARTITION = {
+    *("agree", "register", "claim", "commit", "emit", "append", "attempt", "pause", "resume")
+}
+GROUP = {"sync", "regrant"}
+
+
+class Judge:
+    """What stands between the wire and the server."""
+
+    def __init__(self, loop: SimLoop, backend: Backend, trace: Trace, history: History) -> None:
+        self.loop = loop
+        self.backend = backend
+        self.trace = trace
+        self.history = history
+        self.model = Model()
+        self.groups: dict[str, Assignments] = {}
+        #: How far the server's clock is from virtual time, in ms.
+        self.skew_ms = 0
+        #: The server's memory is full.
+        self.full = False
+        #: Channels that something was published to.
+        self.published: list[str] = []
+        #: Reads so far.
+        self.reads = 0
+        #: Logs that something was added to.
+        self.grown: list[str] = []
+        self._refused_when_full = {
+            name for name, text in sources().items() if b"allow-oom" not in text.split(b"\n")[0]
+        } - {"describe", "roster"}
+
+    @property
+    def now_ms(self) -> int:
+        """The server's clock, ms since 1970."""
+        return EPOCH_MS + round(self.loop.time() * 1000) + self.skew_ms
+
+    def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]:
+        """The replies to commands that arrive now from this process."""
+        batch: list[Command] = []
+        places: list[int] = []
+        for command in commands:
+            places.append(len(batch))
+            batch.append(_without_block(command))
+            batch += self._probes(command)
+        found = self.backend.at(self.now_ms, batch)
+        places.append(len(batch))
+        replies = []
+        for i, command in enumerate(commands):
+            reply, *probed = found[places[i] : places[i + 1]]
+            self._judge(process, command, reply, probed)
+            replies.append(reply)
+        return replies
+
+    def check_now(self, prefix: str) -> None:
+        """Compare a partition with the model."""
+        processors = sorted(self.model.at(prefix).states)
+        for processor in processors or [""]:
+            probes = _partition_probes(prefix, processor, "")
+            self._compare(prefix, processor, "", self.backend.at(self.now_ms, probes))
+
+    # What is looked at beside a command
+
+    def _probes(self, command: Command) -> list[Command]:
+        call = self._call(command)
+        if call is None:
+            return []
+        if call.script in GROUP:
+            return self._group(call).probes()
+        if call.script not in PARTITION:
+            return []
+        prefix, processor, producer = _touched(call)
+        probes = _partition_probes(prefix, processor, producer)
+        if call.script == "emit":
+            probes += _partition_probes(split(call.keys[3])[0], "", "")
+        return probes
+
+    def _call(self, command: Command) -> Call | None:
+        name = self.backend.script(command)
+        if name is None:
+            return None
+        count = command[2]
+        return Call(name, tuple(command[3 : 3 + count]), tuple(command[3 + count :]))
+
+    def _group(self, call: Call) -> Assignments:
+        name = call.keys[0].removesuffix(":plan")
+        return self.groups.setdefault(name, Assignments(name))
+
+    # Judging
+
+    def _judge(self, process: Process, command: Command, reply: Any, probed: list[Any]) -> None:
+        call = self._call(command)
+        if call is None:
+            if command[0] == "XREAD":
+                self.reads += 1
+                came = [(each[0].decode(), len(each[1])) for each in reply or ()]
+                self.trace.say(process, f"read {came}")
+            return
+        if call.script in ("append", "emit") and not isinstance(reply, ResponseError):
+            sink = split(call.keys[3 if call.script == "emit" else 0])[0]
+            self.trace.know(sink, _added(call, reply, probed))
+        self.trace.called(process, call, reply)
+        if isinstance(reply, NoScriptError):
+            return
+        if self.full and call.script in self._refused_when_full:
+            if not isinstance(reply, OutOfMemoryError):
+                raise Violation("S5", f"{call.script} was not refused by a full server: {reply}")
+        elif call.script in GROUP:
+            self._judge_group(call, reply, probed)
+            return
+        elif call.script in PARTITION:
+            self._judge_partition(call, reply, probed)
+        if call.script in PARTITION:
+            prefix, processor, producer = _touched(call)
+            self._compare(prefix, processor, producer, probed[:5])
+            if call.script == "emit":
+                self._compare(split(call.keys[3])[0], "", "", probed[5:])
+
+    def _judge_group(self, call: Call, reply: Any, probed: list[Any]) -> None:
+        if self._group(call).judge(call, reply, probed, self.now_ms):
+            self.published += self.backend.published()
+        self.history.synced(call, reply)
+
+    def _judge_partition(self, call: Call, reply: Any, probed: list[Any]) -> None:
+        error = reply if isinstance(reply, ResponseError) else None
+        place = self.model.at(split(call.keys[0])[0])
+        before = self.history.before(call, place)
+        added = [] if error else _added(call, reply, probed)
+        try:
+            expected = self.model.expect(call.script, call.keys, call.args, self.now_ms, added)
+        except Refused as refusal:
+            if error is None or str(error).split()[0] != str(refusal):
+                text = f"{call.script} must say {refusal}, said {reply}"
+                raise self._violation(call, text) from None
+            self.history.refused(call, str(refusal))
+            return
+        except (AssertionError, ValueError, IndexError, KeyError) as wrong:
+            text = f"{call.script} said {reply}, which cannot be: {wrong!r}"
+            raise self._violation(call, text) from wrong
+        said = [_plain(each) for each in (reply if isinstance(reply, list) else [reply])]
+        if said != expected:
+            raise self._violation(call, f"{call.script} must answer {expected}, said {said}")
+        if call.script in ("append", "emit") and said[0]:
+            self.grown.append(call.keys[3 if call.script == "emit" else 0])
+        self.history.applied(call, said, place, before)
+
+    def _violation(self, call: Call, text: str) -> Violation:
+        names = {"claim": "S2", "commit": "S6", "emit": "S6", "append": "S6"}
+        return Violation(
+            names.get(call.script, "S5"), self.trace.named(split(call.keys[0])[0], text)
+        )
+
+    def _compare(self, prefix: str, processor: str, producer: str, probed: list[Any]) -> None:
+        place = self.model.at(prefix)
+        state, meta, sent, stream, groups = probed
+        self._same(prefix, "meta", place.meta, _pairs(meta))
+        if processor:
+            self._same(prefix, processor, place.states.get(processor, {}), _pairs(state))
+        if producer:
+            self._same(prefix, "producer", place.producers.get(producer), sent and sent.decode())
+        log = place.log
+        if log is None or isinstance(stream, ResponseError):
+            self._same(prefix, "log", log, None if isinstance(stream, ResponseError) else stream)
+            return
+        info = dict(zip(stream[::2], stream[1::2], strict=True))
+        entry = info[b"first-entry"]
+        self._same(
+            prefix,
+            "log",
+            (log.first(), log.last, log.added, len(log.entries)),
+            (
+                entry[0].decode() if entry else "0-0",
+                info[b"last-generated-id"].decode(),
+                info[b"entries-added"],
+                info[b"length"],
+            ),
+        )
+        shown = {}
+        for group in groups:
+            each = dict(zip(group[::2], group[1::2], strict=True))
+            shown[each[b"name"].decode()] = (
+                each[b"last-delivered-id"].decode(),
+                each[b"entries-read"],
+            )
+        self._same(prefix, "groups", log.groups, shown)
+
+    def _same(self, prefix: str, what: str, expected: object, found: object) -> None:
+        if expected != found:
+            text = f"{prefix} {what}: must be {expected}, is {found}"
+            raise Violation("S5", self.trace.named(prefix, text))
+
+
+def _touched(call: Call) -> tuple[str, str, str]:
+    """The partition, processor and producer of a call."""
+    prefix, _, processor = split(call.keys[0])
+    if call.script in ("claim", "register"):
+        processor = str(call.args[3])
+    elif call.script in ("commit", "emit"):
+        processor = str(call.args[0])
+    return prefix, processor, str(call.args[5]) if call.script == "append" else ""
+
+
+def _partition_probes(prefix: str, processor: str, producer: str) -> list[Command]:
+    return [
+        ("HGETALL", keys.state(prefix, processor or "-")),
+        ("HGETALL", keys.meta(prefix)),
+        ("HGET", keys.producers(prefix), producer),
+        ("XINFO", "STREAM", keys.log(prefix)),
+        ("XINFO", "GROUPS", keys.log(prefix)),
+    ]
+
+
+def _added(call: Call, reply: Any, probed: list[Any]) -> list[str]:
+    """Ids that the server gave to the entries of a call."""
+    if call.script == "append" and isinstance(reply, list) and reply[0] == 1:
+        ms, _, sequence = reply[1].decode().partition("-")
+        return [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
+    if call.script == "emit" and isinstance(probed[8], list):
+        info = dict(zip(probed[8][::2], probed[8][1::2], strict=True))
+        return [info[b"last-generated-id"].decode()]
+    return []
+
+
+def _pairs(flat: list[bytes]) -> dict[str, str]:
+    return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _without_block(command: Command) -> Command:
+    if command[0] == "XREAD" and "BLOCK" in command:
+        at = list(command).index("BLOCK")
+        return (*command[:at], *command[at + 2 :])
+    return ("PING",) if command[0] == "CLIENT" else command

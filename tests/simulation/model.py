@@ -1,0 +1,420 @@
+"""What the keys of partition scope must hold: the scripts once more, in plain Python.
+
+`Model.expect` takes a call as it was executed and says what it must have answered; afterwards the
+model holds what the keys must hold. Ids of entries are the server's to give, so they are taken
+from what it answered.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from runnel.core import ids
+
+#: An id as two numbers.
+parts = lru_cache(100_000)(ids.parts)
+
+Fields = tuple[bytes, ...]
+
+
+@dataclass
+class Log:
+    """A stream: its entries by id, and what XINFO says of it."""
+
+    entries: dict[str, Fields] = field(default_factory=dict)
+    added: int = 0
+    last: str = "0-0"
+    #: Consumer group -> last delivered id, entries read.
+    groups: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def first(self) -> str:
+        return next(iter(self.entries), "0-0")
+
+    def behind(self, id_: str) -> list[str]:
+        """Ids behind this one."""
+        return [each for each in self.entries if parts(each) > parts(id_)]
+
+
+@dataclass
+class Partition:
+    """One partition of one stream."""
+
+    log: Log | None = None
+    meta: dict[str, str] = field(default_factory=dict)
+    producers: dict[str, str] = field(default_factory=dict)
+    states: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: All entries ever added, though they may be gone.
+    known: dict[str, Fields] = field(default_factory=dict)
+    #: Processor -> ids that went before it had passed them and that it has not counted as lost,
+    #: and those that it has.
+    uncounted: dict[str, set[str]] = field(default_factory=dict)
+    counted: dict[str, set[str]] = field(default_factory=dict)
+    #: Ids that were deleted one by one: no read can show that, only the counts can.
+    deleted: set[str] = field(default_factory=set)
+    #: Those that were ever registered here, in order.
+    processors: dict[str, None] = field(default_factory=dict)
+    #: Keys were lost: counts need not agree from here on.
+    vague: bool = False
+
+    def gone(self, gone: Iterable[str]) -> None:
+        """Others have removed these entries."""
+        for id_ in gone:
+            del self.log.entries[id_]  # type: ignore[union-attr]
+            for processor in self.processors:
+                passed = self.meta.get(f"passed:{processor}", "0-0")
+                at = self.states.get(processor, {}).get("checkpoint", passed)
+                if parts(id_) > parts(at):
+                    self.uncounted.setdefault(processor, set()).add(id_)
+
+
+class Refused(Exception):
+    """The script must refuse the call with this error word."""
+
+
+def split(key: str) -> tuple[str, str, str]:
+    """The parts of a key: what all keys of its partition start with, its kind, its processor."""
+    prefix, _, rest = key.partition("}:")
+    stream, _, kind = rest.partition(":")
+    kind, _, processor = kind.partition(":")
+    return f"{prefix}}}:{stream}", kind, processor
+
+
+class Model:
+    """All partitions."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[str, Partition] = {}
+
+    def at(self, prefix: str) -> Partition:
+        """The partition whose keys start with this."""
+        return self.partitions.setdefault(prefix, Partition())
+
+    def copy(self) -> dict[str, Partition]:
+        """What a replica would hold now."""
+        return copy.deepcopy(self.partitions)
+
+    def expect(
+        self, script: str, keys: Sequence[str], args: Sequence[Any], now: int, added: Sequence[str]
+    ) -> list[Any]:
+        """The reply that the script must give. `added` are the ids that it gave to new entries.
+
+        Raises Refused, and then nothing has changed.
+        """
+        place = self.at(split(keys[0])[0])
+        text = [each if isinstance(each, bytes) else str(each) for each in args]
+        call = getattr(self, f"_{script}")
+        if script in ("attempt", "pause", "resume"):
+            reply = call(place.states.get(split(keys[0])[2], {}), text, now)
+        elif script == "emit":
+            reply = call(place, self.at(split(keys[3])[0]), text, now, added)
+        elif script == "append":
+            reply = call(place, text, added)
+        else:
+            reply = call(place, text, now)
+        return list(reply) if isinstance(reply, tuple) else [reply]
+
+    # One function for each script
+
+    def _agree(self, place: Partition, args: list[Any], now: int) -> int:
+        _check_agreement(place, args)
+        return _agree(place, args)
+
+    def _register(self, place: Partition, args: list[Any], now: int) -> tuple[int, str]:
+        _check_agreement(place, args)
+        processor, start = args[3:5]
+        state, log = place.states.get(processor, {}), place.log
+        passed = place.meta.get(f"passed:{processor}")
+        grouped = log is not None and processor in log.groups
+        if "checkpoint" in state and passed and grouped:
+            return 0, state["checkpoint"]
+        added, length, last = (log.added, len(log.entries), log.last) if log else (0, 0, "0-0")
+        checkpoint, created = state.get("checkpoint") or passed, 2
+        read = int(state.get("read", added))
+        if not checkpoint:
+            created = 1
+            checkpoint, read = (last, added) if start == "$" else ("0-0", added - length)
+        _agree(place, args)
+        place.processors[processor] = None
+        if not grouped:
+            if log is None:
+                log = place.log = Log()
+                if checkpoint != "0-0":
+                    log.last, log.added = checkpoint, read
+            log.groups[processor] = (checkpoint, read)
+        place.states.setdefault(processor, {}).update(checkpoint=checkpoint, read=str(read))
+        place.meta[f"passed:{processor}"] = checkpoint
+        place.meta.pop(f"removed:{processor}", None)
+        return created, checkpoint
+
+    def _claim(self, place: Partition, args: list[Any], now: int) -> tuple[Any, ...]:
+        _check_agreement(place, args)
+        processor, member, grant, nonce, accept = args[3:8]
+        state, log = place.states.get(processor, {}), place.log
+        if "checkpoint" not in state or f"passed:{processor}" not in place.meta:
+            raise Refused("UNREGISTERED")
+        again = state.get("grant") == grant and state.get("nonce") == nonce
+        again = again and state.get("released") != "1"
+        if int(grant) <= int(state.get("grant", 0)) and not again:
+            raise Refused("STALE")
+        if log is None or processor not in log.groups:
+            raise Refused("GONE")
+        lost, exact, position, position_read = _loss(log, state["checkpoint"], int(state["read"]))
+        if not again:
+            attempts, event = int(state.get("attempts", 0)), state.get("event", "")
+            tenures, started = int(state.get("tenures", 0)), state.get("started", "")
+            if "epoch" in state and state.get("released") != "1":
+                tenures += 1
+                if started:
+                    attempts = attempts + 1 if event == started else 1
+                    event = started
+            state.update(
+                owner=member,
+                epoch=str(max(int(state.get("epoch", 0)) + 1, now)),
+                nonce=nonce,
+                grant=grant,
+                released="0",
+                attempts=str(attempts),
+                event=event,
+                tenures=str(tenures),
+                started="",
+                moved=str(now),
+            )
+        if lost >= 0 and accept == str(lost):
+            total = int(state.get("lost", 0)) + lost
+            state.update(checkpoint=position, read=str(position_read), lost=str(total))
+            place.meta[f"passed:{processor}"] = position
+            lost = -1
+        checkpoint = state["checkpoint"]
+        log.groups[processor] = (checkpoint, int(state["read"]))
+        return (
+            int(state["epoch"]),
+            checkpoint,
+            int(state.get("processed", 0)),
+            int(state["attempts"]),
+            state["event"],
+            int(state["tenures"]),
+            int(state.get("paused", 0)),
+            int(state.get("quarantined", 0)),
+            lost,
+            exact,
+            int(checkpoint in log.entries),
+            next(iter(log.behind(checkpoint)), ""),
+        )
+
+    def _commit(self, place: Partition, args: list[Any], now: int) -> tuple[int, int]:
+        processor, epoch, nonce, prev, next_, count, release = args[:7]
+        state = place.states.get(processor, {})
+        paused = int(state.get("paused", 0))
+        if not _may_commit(state, epoch, nonce, prev, next_, release):
+            return 0, paused
+        _check_there(place.log, prev, next_)
+        if prev != next_:
+            _move(place, processor, next_, int(count), now, always=False)
+        if release == "1":
+            state["released"] = "1"
+        return 1, paused
+
+    def _emit(
+        self, place: Partition, sink: Partition, args: list[Any], now: int, added: Sequence[str]
+    ) -> tuple[int, int]:
+        processor, epoch, nonce, prev, next_, count, release, size, policy = args[:9]
+        state = place.states.get(processor, {})
+        paused = int(state.get("paused", 0))
+        if not _may_commit(state, epoch, nonce, prev, next_, release):
+            return 0, paused
+        _check_there(place.log, prev, next_)
+        entries = _entries(args[9:])
+        bound = _room(sink, int(size), len(entries), policy)
+        _move(place, processor, next_, int(count), now, always=True)
+        state["released"] = release
+        _add(sink, entries, added, bound)
+        return 1, paused
+
+    def _append(
+        self, place: Partition, args: list[Any], added: Sequence[str]
+    ) -> tuple[int, str, int]:
+        _check_agreement(place, args)
+        size, policy, producer, sequence = args[3:7]
+        entries = _entries(args[7:])
+        before = place.producers.get(producer)
+        if before:
+            last, first, number = before.split()
+            if last == sequence:
+                return 0, first, int(number)
+            if int(sequence) != int(last) + 1:
+                raise Refused("OUTOFORDER")
+        elif sequence != "1":
+            raise Refused("UNKNOWN")
+        bound = _room(place, int(size), len(entries), policy)
+        _agree(place, args)
+        _add(place, entries, added, bound)
+        place.producers[producer] = f"{sequence} {added[0]} {len(entries)}"
+        return 1, added[0], len(entries)
+
+    def _attempt(self, state: dict[str, str], args: list[Any], now: int) -> int:
+        epoch, nonce, kind, event, attempts, error_type, error_message = args[:7]
+        _check_token(state, epoch, nonce)
+        if state.get("released") == "1":
+            raise Refused("FENCED")
+        state.update(started=event if kind == "start" else "", event=event, attempts=attempts)
+        if kind != "start":
+            state.update(
+                error_type=error_type,
+                error_message=error_message,
+                error_event=event,
+                error_at=str(now),
+            )
+        if kind == "quarantine":
+            state["quarantined"] = "1"
+        return int(state.get("paused", 0))
+
+    def _pause(self, state: dict[str, str], args: list[Any], now: int) -> int:
+        if "checkpoint" not in state:
+            raise Refused("UNREGISTERED")
+        ran = state.get("paused") != "1"
+        state["paused"] = "1"
+        return int(ran)
+
+    def _resume(self, state: dict[str, str], args: list[Any], now: int) -> int:
+        if "checkpoint" not in state:
+            raise Refused("UNREGISTERED")
+        if "1" not in (state.get("paused"), state.get("quarantined")):
+            return 0
+        _forget_failures(state)
+        state.update(paused="0", quarantined="0")
+        return 1
+
+
+def _check_agreement(place: Partition, args: Sequence[str]) -> None:
+    stored = (place.meta.get("partitions", args[1]), place.meta.get("hash", args[2]))
+    if int(place.meta.get("protocol", 0)) > int(args[0]) or stored != tuple(args[1:3]):
+        raise Refused("MISMATCH")
+
+
+def _agree(place: Partition, args: Sequence[str]) -> int:
+    first = "protocol" not in place.meta
+    for name, value in zip(("protocol", "partitions", "hash"), args, strict=False):
+        place.meta.setdefault(name, value)
+    return int(first)
+
+
+def _loss(log: Log, checkpoint: str, read: int) -> tuple[int, int, str, int]:
+    """How many unfinished events are gone (-1 for none), if that is exact, and where to go on."""
+    behind_all = log.added - len(log.entries)
+    if parts(checkpoint) > parts(log.last):
+        return 0, 0, "0-0", behind_all
+    if not log.entries or parts(log.first()) > parts(checkpoint):
+        return (*_gap(behind_all - read), checkpoint, behind_all)
+    if not log.behind(checkpoint):
+        return (*_gap(log.added - read), checkpoint, log.added)
+    return -1, 1, checkpoint, read
+
+
+def _gap(gap: int) -> tuple[int, int]:
+    if gap == 0:
+        return -1, 1
+    return (gap, 1) if gap > 0 else (0, 0)
+
+
+def _check_token(state: dict[str, str], epoch: str, nonce: str) -> None:
+    if (state.get("epoch"), state.get("nonce")) != (epoch, nonce):
+        raise Refused("FENCED")
+
+
+def _may_commit(
+    state: dict[str, str], epoch: str, nonce: str, prev: str, next_: str, release: str
+) -> bool:
+    """False for the repeat of a commit that was applied."""
+    _check_token(state, epoch, nonce)
+    released = state.get("released") == "1"
+    if (
+        state["checkpoint"] == next_
+        and release == str(int(released))
+        and (released or prev != next_)
+    ):
+        return False
+    if released:
+        raise Refused("FENCED")
+    if state["checkpoint"] != prev:
+        raise Refused("CONFLICT")
+    if prev != next_ and parts(next_) < parts(prev):
+        raise Refused("BADARG")
+    return True
+
+
+def _check_there(log: Log | None, prev: str, next_: str) -> None:
+    """A checkpoint may only stand on an event that the log has, or had before it was trimmed."""
+    if log is None or prev == next_ or next_ in log.entries:
+        return
+    if parts(next_) > parts(log.first() if log.entries else log.last):
+        raise Refused("CONFLICT")
+
+
+def _move(
+    place: Partition, processor: str, next_: str, count: int, now: int, *, always: bool
+) -> None:
+    if place.log is None or processor not in place.log.groups:
+        raise Refused("GONE")
+    state = place.states[processor]
+    read = int(state["read"]) + count
+    place.log.groups[processor] = (next_, read)
+    place.meta[f"passed:{processor}"] = next_
+    processed = int(state.get("processed", 0)) + count
+    state.update(checkpoint=next_, read=str(read), processed=str(processed), moved=str(now))
+    failed = {state.get("attempts", "0"), state.get("tenures", "0")} != {"0"}
+    if always or failed or state.get("started"):
+        _forget_failures(state)
+
+
+def _forget_failures(state: dict[str, str]) -> None:
+    state.update(attempts="0", event="", tenures="0", started="")
+    for name in ("error_type", "error_message", "error_event", "error_at"):
+        state.pop(name, None)
+
+
+def _entries(flat: Sequence[Any]) -> list[Fields]:
+    entries, at = [], 0
+    while at < len(flat):
+        width = int(flat[at])
+        entries.append(tuple(_bytes(each) for each in flat[at + 1 : at + 1 + width]))
+        at += width + 1
+    return entries
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _room(place: Partition, size: int, more: int, policy: str) -> int:
+    """How many entries must go. Raises Refused if they may not."""
+    log = place.log or Log()
+    over = min(len(log.entries) + more - size, 1000)
+    if over <= 0:
+        return 0
+    ids = list(log.entries)
+    passed = {n[7:]: at for n, at in place.meta.items() if n.startswith("passed:")}
+    if len(ids) <= over or (policy == "refuse" and not passed):
+        raise Refused("FULL")
+    for processor, at in passed.items():
+        unread = sum(parts(id_) > parts(at) for id_ in ids[:over])
+        if policy == "refuse" and (processor not in log.groups or parts(ids[over]) > parts(at)):
+            raise Refused("FULL")
+        if unread:
+            dropped = int(place.meta.get(f"dropped:{processor}", 0)) + unread
+            place.meta[f"dropped:{processor}"] = str(dropped)
+    return over
+
+
+def _add(place: Partition, entries: Iterable[Fields], ids: Sequence[str], over: int) -> None:
+    log = place.log = place.log or Log()
+    for id_, entry in zip(ids, entries, strict=True):
+        assert parts(id_) > parts(log.last), f"{id_} was given behind {log.last}"
+        log.entries[id_] = entry
+        log.last = id_
+        log.added += 1
+        place.known[id_] = entry
+    place.gone(list(log.entries)[:over])

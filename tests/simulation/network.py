@@ -1,0 +1,304 @@
+"""The wire between virtual processes and the server: time passes on it, and things go wrong.
+
+A request arrives after a delay and is executed at that instant; the order of arrival is the order
+in which the server does things. What the wire does to a request is drawn from the seed, the process
+and the number of its request, so that one fault more or less leaves all others as they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from redis.exceptions import ConnectionError, TimeoutError
+
+from tests.simulation.backend import Command
+from tests.simulation.loop import Process, SimLoop, current_process
+
+#: Seconds a client waits for an answer, and on top of the wait of a blocking read.
+TIMEOUT = 5.0
+
+
+class Executor(Protocol):
+    """Does commands on the server, now."""
+
+    def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]: ...
+
+
+class Listener(Protocol):
+    """A subscription to a channel."""
+
+    channel: str
+
+    def hear(self) -> None:
+        """Something was published."""
+        ...
+
+    def cut_off(self) -> None:
+        """The connection broke."""
+        ...
+
+
+@dataclass(slots=True)
+class Mishap:
+    """What happens to the next request of a link that calls `script`, or to the next one at all.
+
+    `kind` is lose_request, lose_reply, duplicate or late. A part of a pipeline may get through:
+    `part` of it, from 0 to 1. If `silent` the caller is not told and times out.
+    """
+
+    kind: str
+    script: str = ""
+    delay: float = 0.0
+    part: float = 0.0
+    silent: bool = False
+
+
+@dataclass(slots=True)
+class Wire:
+    """The connections of one process."""
+
+    process: Process
+    random: random.Random
+    mishaps: deque[Mishap] = field(default_factory=deque)
+    #: reset: connections break and new ones are refused. deaf: no reply comes. hole: nothing does.
+    state: str = "up"
+    #: Rises when connections break: what is on its way on older ones is lost.
+    generation: int = 0
+    open: list[Exchange] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """A request and its reply."""
+
+    wire: Wire
+    generation: int
+    commands: Sequence[Command]
+    future: asyncio.Future[list[Any]]
+    #: The connection it was sent on, for CLIENT UNBLOCK.
+    connection: int
+    mishap: Mishap | None
+    replies: list[Any] = field(default_factory=list)
+    #: The wait of a blocking read that is under way.
+    deadline: asyncio.TimerHandle | None = None
+
+
+class Network:
+    """All wires, and the server's end of them.
+
+    `delay` is the least and the greatest time of one way, in seconds.
+    """
+
+    def __init__(
+        self, loop: SimLoop, executor: Executor, seed: int, delay: tuple[float, float]
+    ) -> None:
+        self.loop = loop
+        self._executor = executor
+        self._seed = seed
+        self._delay = delay
+        self._wires: dict[Process, Wire] = {}
+        self._blocked: list[Exchange] = []
+        self._connections = 0
+        self.nobody = Context()
+        #: The server does nothing before this time.
+        self.busy_until = 0.0
+        self.closed = False
+        #: Told when a mishap strikes.
+        self.disturb: Callable[[], None] = lambda: None
+
+    def wire(self, process: Process) -> Wire:
+        """The connections of a process."""
+        if process not in self._wires:
+            self._wires[process] = Wire(process, random.Random(f"{self._seed} {process.name}"))
+        return self._wires[process]
+
+    def new_connection(self) -> int:
+        """What CLIENT ID answers on a connection that is opened now."""
+        self._connections += 1
+        return self._connections
+
+    # The client's end
+
+    async def request(
+        self, commands: Sequence[Command], connection: int = 0, wait: float = 0.0
+    ) -> list[Any]:
+        """The replies to commands, errors among them; `wait` is how long they may block.
+
+        Raises redis-py's ConnectionError and TimeoutError.
+        """
+        wire = self.wire(current_process())
+        if self.closed:
+            raise ConnectionError("the simulation is over")
+        first = self._one_way(wire)
+        if wire.state == "reset":
+            await asyncio.sleep(first)
+            raise ConnectionError("connection refused")
+        mishap = self._mishap(wire, commands)
+        future: asyncio.Future[list[Any]] = self.loop.create_future()
+        exchange = Exchange(wire, wire.generation, commands, future, connection, mishap)
+        wire.open.append(exchange)
+        late = mishap.delay if mishap and mishap.kind == "late" else 0.0
+        self._later(first + late, self._arrive, exchange)
+        if mishap and mishap.kind == "duplicate":
+            twin = Exchange(
+                wire, wire.generation, commands, self.loop.create_future(), connection, None
+            )
+            self._later(first + mishap.delay, self._arrive, twin)
+        try:
+            async with asyncio.timeout(TIMEOUT + wait):
+                return await future
+        except builtins.TimeoutError:
+            raise TimeoutError("no answer") from None
+        finally:
+            wire.open.remove(exchange)
+
+    def _mishap(self, wire: Wire, commands: Sequence[Command]) -> Mishap | None:
+        for mishap in wire.mishaps:
+            if not mishap.script or any(mishap.script in _kind(each) for each in commands):
+                wire.mishaps.remove(mishap)
+                self.disturb()
+                return mishap
+        return None
+
+    def _one_way(self, wire: Wire) -> float:
+        least, most = self._delay
+        return least + (most - least) * wire.random.random() ** 3
+
+    def _later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
+        self.loop.call_later(delay, callback, *args, context=self.nobody)
+
+    # The server's end
+
+    def _arrive(self, exchange: Exchange) -> None:
+        wire = exchange.wire
+        if self.closed or wire.state == "hole" or exchange.generation != wire.generation:
+            return
+        if self.loop.time() < self.busy_until:
+            self._later(self.busy_until - self.loop.time(), self._arrive, exchange)
+            return
+        mishap = exchange.mishap
+        if mishap and mishap.kind == "lose_request":
+            self._execute(exchange, int(len(exchange.commands) * mishap.part))
+            return
+        self._execute(exchange, len(exchange.commands))
+
+    def _execute(self, exchange: Exchange, until: int) -> None:
+        """Do the commands that are not done, up to the first that blocks."""
+        while (at := len(exchange.replies)) < until:
+            wait = block_of(exchange.commands[at])
+            if wait is None:
+                through = at + 1
+                while through < until and block_of(exchange.commands[through]) is None:
+                    through += 1
+                exchange.replies += self._do(exchange, at, through)
+                continue
+            (reply,) = self._do(exchange, at, at + 1)
+            if reply is None and exchange.mishap is None:
+                self._blocked.append(exchange)
+                exchange.deadline = self.loop.call_later(
+                    wait, self._unblock, exchange, context=self.nobody
+                )
+                return
+            exchange.replies.append(reply)
+        self._answer(exchange)
+
+    def _do(self, exchange: Exchange, start: int, end: int) -> list[Any]:
+        commands = exchange.commands[start:end]
+        replies = self._executor.execute(exchange.wire.process, commands)
+        for i, command in enumerate(commands):
+            if command[:2] == ("CLIENT", "ID"):
+                replies[i] = exchange.connection
+            elif command[:2] == ("CLIENT", "UNBLOCK"):
+                for blocked in list(self._blocked):
+                    if blocked.connection == command[2]:
+                        self._unblock(blocked)
+        return replies
+
+    def entries_came(self, log: str) -> None:
+        """Something was added to a log: reads that wait for it go on."""
+        for exchange in list(self._blocked):
+            at = len(exchange.replies)
+            if log not in exchange.commands[at]:
+                continue
+            (reply,) = self._do(exchange, at, at + 1)
+            if reply is not None:
+                self._go_on(exchange, reply)
+
+    def _unblock(self, exchange: Exchange) -> None:
+        if exchange in self._blocked:
+            self._go_on(exchange, None)
+
+    def _go_on(self, exchange: Exchange, reply: Any) -> None:
+        self._blocked.remove(exchange)
+        if exchange.deadline:
+            exchange.deadline.cancel()
+        exchange.replies.append(reply)
+        if exchange.generation == exchange.wire.generation:
+            self._execute(exchange, len(exchange.commands))
+
+    def _answer(self, exchange: Exchange) -> None:
+        mishap = exchange.mishap
+        if mishap and mishap.kind in ("lose_reply", "lose_request"):
+            if not mishap.silent:
+                self._fail(exchange, "connection reset")
+        else:
+            self._later(self._one_way(exchange.wire), self._reply, exchange)
+
+    def _reply(self, exchange: Exchange) -> None:
+        wire = exchange.wire
+        lost = wire.state in ("deaf", "hole") or exchange.generation != wire.generation
+        if not exchange.future.done() and not lost:
+            exchange.future.set_result(exchange.replies)
+
+    def _fail(self, exchange: Exchange, why: str) -> None:
+        if not exchange.future.done():
+            exchange.future.set_exception(ConnectionError(why))
+
+    # Faults
+
+    def break_connections(self, wire: Wire) -> None:
+        """All connections are reset: what is on its way is lost."""
+        wire.generation += 1
+        for exchange in list(wire.open):
+            self._later(self._one_way(wire), self._fail, exchange, "connection reset")
+        self._blocked = [each for each in self._blocked if each.wire is not wire]
+        for listener in wire.listeners:
+            self._later(self._one_way(wire), listener.cut_off)
+        wire.listeners.clear()
+
+    def break_all(self) -> None:
+        """The server went away, and another answers in its place."""
+        for wire in self._wires.values():
+            self.break_connections(wire)
+
+    # Wake-ups
+
+    def publish(self, channel: str) -> None:
+        """Tell those who listen. A hint that may get lost."""
+        for wire in self._wires.values():
+            for listener in wire.listeners:
+                if listener.channel == channel and wire.state == "up":
+                    self._later(self._one_way(wire), self._hear, wire, listener)
+
+    def _hear(self, wire: Wire, listener: Listener) -> None:
+        if listener in wire.listeners and wire.state == "up":
+            listener.hear()
+
+
+def block_of(command: Command) -> float | None:
+    """Seconds that a command may block, or None if it never does."""
+    if command[0] == "XREAD" and "BLOCK" in command:
+        return int(command[list(command).index("BLOCK") + 1]) / 1000
+    return None
+
+
+def _kind(command: Command) -> str:
+    return str(command[1]) if command[0] == "EVALSHA" else str(command[0])

@@ -1,0 +1,381 @@
+"""Bugs to be planted, one at a time, to see whether the simulator finds them.
+
+Each is a piece of a shipped file and what stands in its place. A Lua file is changed as it is
+loaded into the server, a Python module as it is imported: nothing on disk changes. A piece that is
+not there exactly once is an error, so that the list keeps up with the code.
+
+This module imports nothing of Runnel, for it must come before.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, ModuleType
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One bug: in `file`, `old` becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+    def edit(self, source: str) -> str:
+        """The source with the bug. Raises ValueError if the piece is not there exactly once."""
+        if source.count(self.old) != 1:
+            found = source.count(self.old)
+            raise ValueError(f"{self.name}: {self.file} has {self.old!r} {found} times, not once")
+        return source.replace(self.old, self.new)
+
+    def edit_script(self, name: str, source: bytes) -> bytes:
+        """What the server is given in place of a script."""
+        if self.file != f"lua/{name}.lua":
+            return source
+        return self.edit(source.decode()).encode()
+
+    def install(self) -> None:
+        """Have the Python module imported with the bug. It must not be imported yet."""
+        if self.file.endswith(".py"):
+            module = self.file.removesuffix(".py").replace("/", ".")
+            assert module not in sys.modules, f"{module} is imported already"
+            sys.meta_path.insert(0, _Finder(module, self))
+
+
+class _Finder:
+    """Finds one module, with a loader of our own."""
+
+    def __init__(self, module: str, planted: Planted) -> None:
+        self._module = module
+        self._planted = planted
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self._module:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        assert spec is not None
+        assert spec.origin is not None
+        spec.loader = _Loader(name, spec.origin, self._planted)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles a module with its bug, past the cache of compiled modules."""
+
+    def __init__(self, name: str, path: str, planted: Planted) -> None:
+        super().__init__(name, path)
+        self._planted = planted
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = Path(self.path).read_text()
+        code = compile(self._planted.edit(source), self.path, "exec", dont_inherit=True)
+        assert isinstance(code, CodeType)
+        return code
+
+
+BUGS = (
+    # The fence and the token
+    Planted(
+        "no fence",
+        "lua/commit.lua",
+        "if is[1] ~= epoch or is[2] ~= nonce then",
+        "if false then",
+    ),
+    Planted(
+        "no nonce in the fence",
+        "lua/commit.lua",
+        "if is[1] ~= epoch or is[2] ~= nonce then",
+        "if is[1] ~= epoch then",
+    ),
+    Planted(
+        "an epoch that need not rise",
+        "lua/claim.lua",
+        "math.max((tonumber(epoch) or 0) + 1, now)",
+        "math.max(tonumber(epoch) or 0, now)",
+    ),
+    Planted(
+        "attempts are not fenced",
+        "lua/attempt.lua",
+        "if is[1] ~= epoch or is[2] ~= nonce or is[3] == '1' then",
+        "if false then",
+    ),
+    Planted(
+        "equal grants accepted",
+        "lua/claim.lua",
+        "if tonumber(grant) <= seen and not repeated then",
+        "if tonumber(grant) < seen and not repeated then",
+    ),
+    Planted(
+        "a repeated claim is told by its grant alone",
+        "lua/claim.lua",
+        "local repeated = seen == tonumber(grant) and is[4] == nonce and is[5] ~= '1'",
+        "local repeated = seen == tonumber(grant) and is[5] ~= '1'",
+    ),
+    Planted(
+        "a release keeps the token",
+        "lua/commit.lua",
+        "redis.call('HSET', state, 'released', '1')",
+        "local _ = '1'",
+    ),
+    Planted(
+        "one nonce for each process",
+        "runnel/worker/group.py",
+        "nonce = secrets.token_hex(16)",
+        "nonce = self.membership.member[1] * 2",
+    ),
+    # Commits
+    Planted(
+        "no compare-and-set", "lua/commit.lua", "elseif is[4] ~= prev then", "elseif false then"
+    ),
+    Planted(
+        "write before check",
+        "lua/commit.lua",
+        "local paused = is[7] == '1' and 1 or 0",
+        "local paused = is[7] == '1' and 1 or 0\n"
+        "redis.call('HSET', meta, 'passed:' .. processor, next_id)",
+    ),
+    Planted(
+        "a repeat after release refused",
+        "lua/commit.lua",
+        "if release == '1' and is[4] == next_id then return {0, paused} end",
+        "",
+    ),
+    Planted(
+        "a repeat refused",
+        "lua/commit.lua",
+        "if release == '0' and is[4] == next_id then return {0, paused} end",
+        "",
+    ),
+    Planted(
+        "a checkpoint on an event that is not there",
+        "lua/commit.lua",
+        "if newer(next_id, first and first[1] or last) then",
+        "if false then",
+    ),
+    Planted(
+        "retention is not told of a dead letter",
+        "lua/emit.lua",
+        "redis.call('HSET', meta, 'passed:' .. processor, next_id)\n",
+        "",
+    ),
+    Planted(
+        "a lost reply taken for an answer",
+        "runnel/worker/pump.py",
+        'logger.warning("commit not answered, asking again: %s", reply)\n'
+        "            self.mark(lane)\n"
+        "            return False\n",
+        "lane.committed(step)\n",
+    ),
+    Planted(
+        "another commit in place of one in flight",
+        "runnel/core/lane.py",
+        "if self._in_flight is None:\n            release",
+        "if True:\n            release",
+    ),
+    Planted(
+        "released with an event in hand",
+        "runnel/core/lane.py",
+        "release = self.draining and self.idle",
+        "release = self.draining",
+    ),
+    Planted(
+        "a failed event is not handed out again",
+        "runnel/core/lane.py",
+        "self.buffer.extendleft(reversed(self.in_hand))",
+        "pass",
+    ),
+    Planted(
+        "given up one failure too early",
+        "runnel/worker/runner.py",
+        "if isinstance(error, HOPELESS) or attempts > retries:",
+        "if isinstance(error, HOPELESS) or attempts >= retries:",
+    ),
+    # Losses
+    Planted(
+        "a loss masked",
+        "lua/claim.lua",
+        "if position_read > read then lost = position_read - read end",
+        "",
+    ),
+    Planted(
+        "deleted events are never counted",
+        "lua/claim.lua",
+        "elseif read ~= added and not",
+        "elseif false and not",
+    ),
+    Planted(
+        "a cursor kept after a rollback",
+        "runnel/core/lane.py",
+        "if not anchor:",
+        "if False:",
+    ),
+    Planted(
+        "what was read without a look is not doubted",
+        "runnel/core/lane.py",
+        "self.doubt = asked.cursor",
+        "pass",
+    ),
+    Planted(
+        "a loss counted while what was read ahead is processed",
+        "runnel/worker/group.py",
+        "await lease.rest()",
+        "pass",
+    ),
+    # Retention and sending
+    Planted(
+        "retention before registration",
+        "lua/append.lua",
+        "if known == 0 and policy ~= 'drop_oldest' then",
+        "if false then",
+    ),
+    Planted(
+        "retention passes a checkpoint",
+        "lua/append.lua",
+        "elseif newer(bound, stored[i + 1]) then",
+        "elseif false then",
+    ),
+    Planted(
+        "an append applied twice",
+        "lua/append.lua",
+        "if last == sequence then",
+        "if false then",
+    ),
+    Planted(
+        "a sequence that does not rise",
+        "runnel/producer.py",
+        "self._identities[prefix] = (identity, last + 1)",
+        "self._identities[prefix] = (identity, last)",
+    ),
+    Planted(
+        "a processor registered anew starts anew",
+        "lua/register.lua",
+        "local checkpoint, read, created = stored[1] or passed, stored[2], 2",
+        "local checkpoint, read, created = nil, nil, 2",
+    ),
+    Planted(
+        "a log that vanished begins below its old ids",
+        "lua/register.lua",
+        "if not there and checkpoint ~= '0-0' then",
+        "if false then",
+    ),
+    # The group
+    Planted(
+        "a stale sync obeyed",
+        "lua/sync.lua",
+        "if call <= tonumber(last_call) then",
+        "if false then",
+    ),
+    Planted(
+        "grant without release",
+        "lua/sync.lua",
+        "if holder[p] == '-' or now >= asked[p] + drain then",
+        "if true then",
+    ),
+    Planted(
+        "unfenced renewal",
+        "lua/sync.lua",
+        "elseif incarnation == previous or call > 1 then",
+        "elseif false then",
+    ),
+    Planted(
+        "off by one in the balance",
+        "lua/sync.lua",
+        "quota[each] = base + (i <= extra and 1 or 0)",
+        "quota[each] = base + (i <= extra + 1 and 1 or 0)",
+    ),
+    Planted(
+        "sessions that never end",
+        "lua/sync.lua",
+        "sessions, '-inf', string.format('%.0f', now), 'LIMIT'",
+        "sessions, '-inf', '0', 'LIMIT'",
+    ),
+    Planted(
+        "a clock that went back stretches sessions",
+        "lua/sync.lua",
+        "redis.call('ZADD', sessions, now + longest, late)",
+        "local _ = late",
+    ),
+    Planted(
+        "who leaves stays a member",
+        "lua/sync.lua",
+        "redis.call('ZREM', sessions, member)",
+        "local _ = member",
+    ),
+    Planted(
+        "a partition asked back is not given back",
+        "runnel/core/membership.py",
+        "orders.drain.append(partition)",
+        "pass",
+    ),
+    Planted(
+        "handed out when the session may have ended",
+        "runnel/session.py",
+        "return self.clock() < self.ends",
+        "return True",
+    ),
+    Planted(
+        "a session counted from its answer",
+        "runnel/worker/group.py",
+        "self._session.renew(before + synced.session_ms / 1000)",
+        "self._session.renew(self._link.clock() + synced.session_ms / 1000)",
+    ),
+    Planted(
+        "a heartbeat too few",
+        "runnel/worker/group.py",
+        "wait = synced.session_ms / 3000",
+        "wait = synced.session_ms / 900",
+    ),
+    Planted(
+        "a clock that went back stretches a wait",
+        "lua/sync.lua",
+        "if due > now + math.max(collect, drain) then due = now end",
+        "",
+    ),
+    Planted(
+        "who lost its session alone counts as known",
+        "lua/sync.lua",
+        " and redis.call('ZSCORE', sessions, member)",
+        "",
+    ),
+    Planted(
+        "a heartbeat that overtakes the leave",
+        "runnel/worker/group.py",
+        "await end(tasks)\n                await self._leave()",
+        "await self._leave()",
+    ),
+    # The worker
+    Planted(
+        "reads cut short for ever",
+        "runnel/worker/pump.py",
+        "while self._waiting and self._changed.is_set():",
+        "while self._waiting:",
+    ),
+    Planted(
+        "a start recorded in every partition",
+        "runnel/turn.py",
+        "return next(iter(self._queue)) is lease",
+        "return True",
+    ),
+    Planted(
+        "a doubt that nobody settles",
+        "runnel/worker/group.py",
+        "if lane.over or not (lane.open or lane.resting or lane.doubt):",
+        "if not lane.open:",
+    ),
+    Planted(
+        "partitions at rest are never claimed again",
+        "runnel/worker/group.py",
+        "if moved or i == self._turn % len(resting):",
+        "if moved:",
+    ),
+)
+BY_NAME = {bug.name: bug for bug in BUGS}

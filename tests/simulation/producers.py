@@ -1,0 +1,103 @@
+"""Processes that send, each with the shipped producer, and hold its answers against the log."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from redis.exceptions import RedisError
+
+from runnel.errors import Full, OutOfOrder
+from runnel.producer import Producer
+from runnel.scripts import Scripts
+from tests.simulation.application import Application, Item
+from tests.simulation.client import SimClient
+from tests.simulation.loop import Process
+from tests.simulation.trace import Violation
+
+#: Records sent in all, so that no run takes long.
+MOST_ITEMS = 400
+
+
+class Producers:
+    """All that send in one run."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.world = application.world
+        self.processes: list[Process] = []
+        self.sending = True
+        #: Partitions that the last round of sending has not reached yet.
+        self.unsent: set[int] = set()
+        self._numbers = 0
+
+    def start(self, name: str) -> None:
+        """Start a process that sends now and then."""
+        process = Process(name)
+        self.processes.append(process)
+        self.world.spawn(process, lambda: self._send_now_and_then(process))
+
+    async def _send_now_and_then(self, process: Process) -> None:
+        s = self.world.scenario
+        rng = random.Random(f"{s.seed} {process}")
+        producer = Producer(Scripts(SimClient(self.world.network)))
+        while self.sending:
+            await asyncio.sleep(rng.expovariate(1 / s.send_every))
+            if self.sending and self._numbers < MOST_ITEMS:
+                keys = (rng.randrange(3 * s.partitions) for _ in range(rng.randint(1, s.send_most)))
+                await self._send(producer, [self._item(rng, f"k{key}") for key in keys])
+
+    def _item(self, rng: random.Random, key: str) -> Item:
+        s = self.world.scenario
+        self._numbers += 1
+        fails = rng.randint(1, 3) if rng.random() < s.failing else 0
+        return Item(
+            number=self._numbers,
+            key=key,
+            work=round(rng.uniform(*s.work), 4),
+            fails=-1 if rng.random() < s.poisonous else fails,
+            kills=rng.randint(1, 4) if rng.random() < s.deadly else 0,
+        )
+
+    async def _send(self, producer: Producer, items: list[Item]) -> bool:
+        """Send them; an answer must be true. Returns False if there was none."""
+        s, spec, history = self.world.scenario, self.application.stream.spec, self.world.history
+        beginnings = history.beginnings
+        try:
+            sent = await producer.send(
+                spec,
+                items,
+                max_bytes=100_000,
+                wait=1.0 if s.wait_for_room else False,
+                drop_oldest=s.drop_oldest,
+            )
+        except (RedisError, OSError, Full, OutOfOrder):
+            return False
+        for item, where in zip(items, sent, strict=True):
+            entry = self.world.judge.model.at(spec.prefix(where.partition)).known.get(where.id)
+            if entry != tuple(spec.encode(item)) and beginnings == history.beginnings:
+                text = f"{item!r} is not at {where}, as was said"
+                self.world.loop.failure = Violation("S6", text)
+        return True
+
+    def send_to_all(self, name: str) -> None:
+        """Send one event to each partition, trying until each is taken."""
+        process, keys, number = Process(name), dict[int, str](), 0
+        while len(keys) < self.world.scenario.partitions:
+            item = Item(number=0, key=f"last{number}")
+            keys.setdefault(self.application.stream.spec.partition(item), item.key)
+            number += 1
+        self.unsent = set(keys)
+
+        async def send() -> None:
+            producer = Producer(Scripts(SimClient(self.world.network)))
+            for partition, key in sorted(keys.items()):
+                self._numbers += 1
+                item = Item(number=self._numbers, key=key)
+                sent = await self._send(producer, [item])
+                while not sent:
+                    await asyncio.sleep(0.5)
+                    sent = await self._send(producer, [item])
+                self.unsent.discard(partition)
+
+        self.world.spawn(process, send)

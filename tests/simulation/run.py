@@ -1,0 +1,186 @@
+"""Runs a scenario: faults first, then calm, in which all that was promised must come true."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from runnel.connection import ServerInfo
+from runnel.processor import Processor
+from runnel.scripts import Scripts
+from runnel.settings import Settings
+from runnel.turn import Turn
+from runnel.worker import link as link_module
+from runnel.worker import worker as worker_module
+from runnel.worker.group import Group
+from runnel.worker.link import Link, ServerLink
+from tests.simulation.application import Application
+from tests.simulation.backend import Backend
+from tests.simulation.client import SimClient
+from tests.simulation.faults import Faults
+from tests.simulation.host import Host
+from tests.simulation.loop import Livelock
+from tests.simulation.producers import Producers
+from tests.simulation.scenario import Scenario
+from tests.simulation.settling import Settling
+from tests.simulation.trace import Trace, Violation
+from tests.simulation.world import World
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run. `violation` is None if all held."""
+
+    seed: int
+    digest: str
+    virtual: float
+    events: int
+    repeats: int
+    calls: int
+    violation: Violation | None
+
+
+def run(scenario: Scenario, backend: Backend, trace: Trace | None = None) -> Result:
+    """Run it on an emptied server."""
+    trace = trace or Trace()
+    backend.reset()
+    world = World(scenario, backend, trace)
+    application = Application(world)
+    world.app = application.app
+    violation = None
+    with _machine(world):
+        try:
+            _live(application)
+        except Violation as found:
+            violation = found
+        except Livelock as found:
+            violation = Violation("L6", str(found))
+        world.network.closed = True
+        _end(world)
+    history = world.history
+    return Result(
+        scenario.seed,
+        trace.digest(),
+        world.loop.time(),
+        history.starts,
+        history.repeats,
+        trace.count,
+        violation,
+    )
+
+
+def _live(application: Application) -> None:
+    world, scenario = application.world, application.world.scenario
+    producers = Producers(application)
+    faults, settling = Faults(application, producers), Settling(application)
+    rng = random.Random(f"starts {scenario.seed}")
+    for i in range(scenario.workers):
+        world.hosts.append(Host(f"w{i}"))
+        world.later(rng.choice((0.0, 3 * rng.random())), world.start, world.hosts[i])
+    for i in range(scenario.producers):
+        producers.start(f"s{i}")
+    faults.schedule(scenario.faults)
+    settling.watch()
+    world.loop.run(scenario.calm_from)
+
+    world.trace.say("!", "calm")
+    producers.sending, application.mended = False, True
+    faults.end()
+    _until_finished(settling, producers, faults)
+    producers.send_to_all("last")
+    _until_finished(settling, producers, faults)
+    _keep_calm(application)
+    _until_finished(settling, producers, faults)
+    for spot in application.spots():
+        world.history.complete(spot, world.judge.model.at(spot[0]))
+        world.judge.check_now(spot[0])
+    if world.loop.unhandled:
+        raise Violation("worker", f"nobody took {world.loop.unhandled}")
+
+
+def _keep_calm(application: Application) -> None:
+    """Nothing happens for more than a session, and nobody is busy with it."""
+    world, seconds = application.world, application.world.scenario.session * 4 / 3
+    before = world.judge.reads
+    world.loop.run(world.loop.time() + seconds)
+    reads, readers = world.judge.reads - before, len(world.hosts) * len(application.app.processors)
+    if reads > readers * (seconds + 4):
+        raise Violation("L4", f"{readers} idle readers read {reads} times in {seconds:.1f} s")
+
+
+def _until_finished(settling: Settling, producers: Producers, faults: Faults) -> None:
+    """Let time pass until everything is processed. Raises Violation if it takes too long."""
+    world = settling.world
+    most = settling.bound + 60 + 2 * settling.work_left()
+    until = world.loop.time() + most
+    while (left := settling.open()) or producers.unsent or not settling.settled(must=False):
+        if world.loop.time() > until:
+            raise Violation("L6", f"not finished after {most:.0f} s: {left} {producers.unsent}")
+        world.loop.run(world.loop.time() + 0.25)
+        if world.loop.time() - world.disturbed > settling.bound:
+            faults.clear_up()
+
+
+@contextmanager
+def _machine(world: World) -> Iterator[None]:
+    """Give the shipped code a virtual machine to run on."""
+
+    def client(*_: object, **__: object) -> Any:
+        return SimClient(world.network)
+
+    async def check_server(*_: object) -> ServerInfo:
+        return ServerInfo("redis", None, "standalone")
+
+    class SimLink(ServerLink):
+        def __init__(self, scripts: Scripts, url: str) -> None:
+            super().__init__(scripts, url)
+            self.clock = world.loop.time
+
+    class SimGroup(Group):
+        def __init__(
+            self,
+            processor: Processor,
+            settings: Settings,
+            link: Link,
+            member: tuple[str, str],
+            turn: Turn,
+        ) -> None:
+            super().__init__(processor, settings, link, member, turn)
+            world.host().groups[processor.name] = self
+
+    class NoThread:
+        def __init__(self, *_: object) -> None: ...
+        def start(self) -> None: ...
+        def stop(self) -> None: ...
+
+    def token_hex(size: int) -> str:
+        return world.nonces.randbytes(size).hex()
+
+    with ExitStack() as stack:
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, logging.NOTSET)
+        for module, name, value in (
+            (worker_module, "connect", client),
+            (link_module, "connect", client),
+            (worker_module, "check_server", check_server),
+            (worker_module, "ServerLink", SimLink),
+            (worker_module, "Group", SimGroup),
+            (worker_module, "Voucher", NoThread),
+            (secrets, "token_hex", token_hex),
+        ):
+            stack.enter_context(patch.object(module, name, value))
+        yield
+
+
+def _end(world: World) -> None:
+    """Let go of all that still runs."""
+    try:
+        world.loop.dispose(world.processes)
+    except Exception:  # What a broken run leaves behind is of no interest.
+        world.loop.abandon()

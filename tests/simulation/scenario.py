@@ -1,0 +1,167 @@
+"""What one seed stands for: a set-up, a load, and a list of faults with their times."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+#: Seconds before the first fault.
+WARM_UP = 4.0
+
+MEMBERSHIP = ("kill", "leave", "join", "pause")
+WIRE = ("lose_request", "lose_reply", "duplicate", "late", "cut", "deaf", "hole")
+SERVER = ("flush", "rollback", "lost_claim", "full", "skew", "busy")
+KEYS = ("trim", "delete", "lose_log", "lose_group", "lose_state", "lose_meta", "lose_plan")
+OPERATOR = ("regrant", "halt_all")
+KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
+
+#: Faults after which a request may be out for as long as its time limit.
+SLOW = ("busy", "rollback", "lost_claim", "pause")
+
+#: What a mishap of the wire is aimed at; "" for the next request, whatever it is.
+AIMS = ("claim", "commit", "sync", "append", "attempt", "emit", "register", "XREAD", "")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong. `target` picks a process or a partition, `amount` is seconds or
+    a share, `aim` a script."""
+
+    at: float
+    kind: str
+    target: int
+    amount: float
+    aim: str = ""
+
+    def __str__(self) -> str:
+        aim = f" of {self.aim}" if self.aim else ""
+        return f"{self.at:8.3f}  {self.kind}{aim}  target {self.target}  amount {self.amount:.3f}"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that a run depends on. Times are in seconds."""
+
+    seed: int
+    partitions: int
+    workers: int
+    producers: int
+    processors: int
+    session: float
+    drain: float
+    collect: float
+    grace: float
+    prefetch: int
+    #: one, batch, within or explicit: how the handler takes its events.
+    mode: str
+    commit: str
+    policy: str
+    retries: int
+    dead_letters: bool
+    #: Least and greatest seconds a handler takes for an event.
+    work: tuple[float, float]
+    #: Shares of events that fail a few times, that fail until they are mended, that kill.
+    failing: float
+    poisonous: float
+    deadly: float
+    partition_size: int
+    wait_for_room: bool
+    drop_oldest: bool
+    #: Seconds between two sends of one producer, and how many records one has at the most.
+    send_every: float
+    send_most: int
+    delay: tuple[float, float]
+    faults: tuple[Fault, ...]
+    #: When the last fault is over and the sending ends.
+    calm_from: float
+
+    @property
+    def loses_keys(self) -> bool:
+        """Are keys lost or set back in it?"""
+        return any(each.kind in ("rollback", "lost_claim", *KEYS) for each in self.faults)
+
+    @property
+    def repeats_calls(self) -> bool:
+        """May calls arrive long after they were sent?"""
+        return any(each.kind in ("late", "duplicate", "busy") for each in self.faults)
+
+    def without(self, indexes: set[int]) -> Scenario:
+        """The same with some of its faults left out."""
+        kept = (each for i, each in enumerate(self.faults) if i not in indexes)
+        return replace(self, faults=tuple(kept))
+
+
+def draw(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    rng = random.Random(f"scenario {seed}")
+    partitions = rng.choice((1, 1, 2, 3, 4, 4, 6, 8, 8, 16, 32))
+    session = rng.choice((1.0, 2.0, 3.0, 5.0, 10.0))
+    work = rng.choice(((0.0, 0.0), (0.0, 0.002), (0.005, 0.02), (0.01, 0.2), (0.1, 1.0)))
+    troubled = rng.random() < 0.5
+    delay = rng.choice(((0.0002, 0.001), (0.0002, 0.001), (0.001, 0.02), (0.02, 0.1)))
+    faults = _faults(random.Random(f"faults {seed}"), session)
+    return Scenario(
+        seed=seed,
+        partitions=partitions,
+        workers=rng.randint(1, 6),
+        producers=rng.randint(1, 3),
+        processors=rng.choice((1, 1, 1, 2)),
+        session=session,
+        drain=rng.choice((0.0, 0.3, 2.0, 10.0, 30.0)),
+        collect=rng.choice((0.0, 0.2, 0.2, 1.0)),
+        grace=rng.choice((0.0, 1.0, 10.0)),
+        prefetch=rng.choice((1, 2, 10, 100)),
+        mode=rng.choice(("one", "one", "batch", "within", "explicit")),
+        commit=rng.choice(("auto", "auto", "auto", "each")),
+        policy=rng.choice(("HALT", "QUARANTINE", "IGNORE", "IGNORE")),
+        retries=rng.choice((0, 1, 3)),
+        dead_letters=rng.random() < 0.7,
+        work=work,
+        failing=rng.choice((0.0, 0.02, 0.1)) if troubled else 0.0,
+        poisonous=rng.choice((0.0, 0.01, 0.03)) if troubled else 0.0,
+        deadly=rng.choice((0.0, 0.0, 0.01)) if troubled else 0.0,
+        partition_size=rng.choice((8, 30, 200, 10_000)),
+        wait_for_room=rng.random() < 0.6,
+        drop_oldest=rng.random() < 0.1,
+        send_every=rng.choice((0.1, 0.3, 1.0, 3.0)),
+        send_most=rng.choice((1, 3, 10)),
+        delay=delay,
+        faults=faults,
+        calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
+    )
+
+
+def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
+    """A random subset of the kinds of faults, and when each strikes."""
+    kinds = rng.sample(KINDS, rng.choice((0, 1, 1, 2, 2, 3, 5, len(KINDS))))
+    if not kinds:
+        return ()
+    count = rng.choice((1, 2, 4, 8, 16))
+    length = rng.choice((2.0, 10.0, 30.0))
+    drawn = []
+    for _ in range(count):
+        kind = rng.choice(kinds)
+        drawn.append(
+            Fault(
+                at=WARM_UP + rng.random() * length,
+                kind=kind,
+                target=rng.randrange(1000),
+                amount=_amount(rng, kind, session),
+                aim=rng.choice(AIMS) if kind in WIRE[:4] else "",
+            )
+        )
+        if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
+            drawn += [replace(drawn[-1], at=drawn[-1].at + i * session / 3) for i in (1, 2, 3)]
+    return tuple(sorted(drawn, key=lambda each: each.at))
+
+
+def _amount(rng: random.Random, kind: str, session: float) -> float:
+    if kind in ("pause", "cut", "deaf", "hole", "busy", "full"):
+        return session * rng.choice((0.1, 0.5, 1.2, 2.0, 3.0))
+    if kind == "skew":
+        return rng.choice((-3600.0, -session, -1.0, 1.0, session, 3600.0))
+    if kind == "late":
+        return rng.choice((0.5, 6.0, 10.0, 20.0))
+    if kind == "rollback":
+        return rng.choice((0.02, 0.5, 2.0, session))
+    return rng.random()

@@ -1,0 +1,20 @@
+"""Which of the servers on this machine a simulation runs on."""
+
+from __future__ import annotations
+
+from runnel.errors import ConfigError
+from runnel.server_program import Binary
+from tests.servers import available_servers
+
+
+def choose(name: str) -> Binary:
+    """The first server whose kind and version start with `name`, which may be empty.
+
+    Raises ConfigError if there is none.
+    """
+    found = available_servers()
+    for binary in found:
+        if str(binary).startswith(name):
+            return binary
+    have = ", ".join(map(str, found)) or "none"
+    raise ConfigError(f"there is no server {name!r} on this machine; there is {have}")

@@ -1,0 +1,106 @@
+"""Have members settled as fast as they must, and is everything processed?"""
+
+from __future__ import annotations
+
+from tests.simulation.application import Application
+from tests.simulation.network import TIMEOUT
+from tests.simulation.scenario import SLOW, WIRE
+from tests.simulation.trace import Violation
+
+#: Seconds between two looks.
+_EVERY = 0.25
+
+
+class Settling:
+    """Looks on."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.world = application.world
+
+    def watch(self) -> None:
+        """From time to time: have the members settled as fast as they must?"""
+        if not self.world.network.closed:
+            self.settled(self.world.loop.time() - self.world.disturbed > self.bound)
+            self.world.later(_EVERY, self.watch)
+
+    @property
+    def bound(self) -> float:
+        """L1: seconds after which members must have settled."""
+        s = self.world.scenario
+        in_hand = s.work[1] * (5 if s.mode in ("batch", "within") else 1)
+        bound = s.session * 5 / 3 + s.collect + in_hand + 24 * s.delay[1] + 0.3
+        if any(each.kind in WIRE or each.kind in SLOW for each in s.faults):
+            bound += TIMEOUT + 2.0 + s.session / 3
+        return bound
+
+    def settled(self, must: bool) -> bool:
+        """Is every partition held by whom it should be? Raises Violation if it must be."""
+        wires = [self.world.network.wire(host.process) for host in self.world.hosts]
+        if any(wire.state == "deaf" for wire in wires) or self.world.judge.full:
+            return False
+        live = {
+            host.name
+            for host, wire in zip(self.world.hosts, wires, strict=True)
+            if host.state == "running" and not host.process.paused and wire.state == "up"
+        }
+        problem = self._unsettled(live, must) if live else None
+        if problem and must:
+            since = f"{self.bound:.2f} s after {self.world.disturbed:.4f}"
+            raise Violation("L1", f"{since}, with {sorted(live)}: {problem}")
+        return problem is None
+
+    def _unsettled(self, live: set[str], must: bool) -> str | None:
+        for processor in self.application.app.processors.values():
+            group = self.world.judge.groups.get(processor.group)
+            if group is None:
+                return f"{processor.name} has no group"
+            if set(group.now.sessions) != live:
+                return f"members of {processor.name} are {group.now.sessions}"
+            for p in range(self.world.scenario.partitions):
+                plan = group.now.partition(p)
+                state = self.world.judge.model.at(
+                    self.application.stream.spec.prefix(p)
+                ).states.get(processor.name)
+                lease = state and (state.get("owner"), state.get("grant"), state.get("released"))
+                if plan.holder not in live or plan.holder != plan.target:
+                    return f"{processor.name} {p}: {plan}"
+                # What a partition lost is found by whoever writes there next, or in turn.
+                if (
+                    lease != (plan.holder, str(plan.grant), "0")
+                    and not self.world.scenario.loses_keys
+                ):
+                    return f"{processor.name} {p}: {plan}, {state}"
+            counts = [0] * len(live)
+            for p in range(self.world.scenario.partitions):
+                counts[sorted(live).index(group.now.partition(p).holder)] += 1
+            if max(counts) - min(counts) > 1:
+                return f"{processor.name} is unequal: {group.now.fields}"
+            generation = group.now.number("generation")
+            steady = must and not self.world.scenario.loses_keys
+            if steady and self.world.calm.setdefault(processor.name, generation) != generation:
+                raise Violation("L9", f"{processor.name} changed though nothing happened")
+        return None
+
+    def open(self) -> list[str]:
+        """What is not processed yet."""
+        found = []
+        for p in range(self.world.scenario.partitions):
+            place = self.world.judge.model.at(self.application.stream.spec.prefix(p))
+            for name in self.application.app.processors:
+                state, log = place.states.get(name), place.log
+                behind = log.behind(state["checkpoint"]) if log and state else []
+                unsaid = bool(log and state and state["read"] != str(log.added) and not place.vague)
+                if state is None or behind or unsaid:
+                    found.append(f"{name} {p}: {len(behind)} behind {state}")
+        return found
+
+    def work_left(self) -> float:
+        """Seconds that handlers need for all that is not processed, one after the other."""
+        entries = 0
+        for p in range(self.world.scenario.partitions):
+            place = self.world.judge.model.at(self.application.stream.spec.prefix(p))
+            for name in self.application.app.processors:
+                at = place.states.get(name, {}).get("checkpoint", "0-0")
+                entries += len(place.log.behind(at)) if place.log else 0
+        return entries * (self.world.scenario.work[1] + 4 * self.world.scenario.delay[1])

@@ -1,0 +1,52 @@
+"""The simulator finds what was planted: all of it with `scripts/simulate --planted`, some here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.servers import Server
+from tests.simulation.backend import Backend
+from tests.simulation.planted import BUGS, BY_NAME, ROOT
+from tests.simulation.run import run
+from tests.simulation.scenario import draw
+
+#: How many there are at the least. `scripts/simulate --planted` fails unless it finds each.
+AT_LEAST = 48
+#: Bugs in scripts that the first few seeds find.
+QUICK = (
+    "no fence",
+    "no compare-and-set",
+    "a repeat refused",
+    "write before check",
+    "a release keeps the token",
+    "retention passes a checkpoint",
+    "off by one in the balance",
+)
+
+
+def test_there_are_enough_of_them_and_each_still_has_its_place() -> None:
+    assert len(BY_NAME) == len(BUGS) >= AT_LEAST
+    for bug in BUGS:
+        source = (ROOT / bug.file).read_text()
+        assert bug.edit(source) != source
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_bug_in_a_script_is_found_quickly(name: str) -> None:
+    with Server(appendonly="no") as server:
+        backend = Backend(server, BY_NAME[name].edit_script)
+        found = any(run(draw(seed), backend).violation for seed in range(12))
+        backend.close()
+    assert found
+
+
+def test_a_bug_in_the_worker_is_found_in_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--first", "--seeds", "12"]
+    command += ["--plant", "one nonce for each process"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "one nonce for two claims" in done.stdout
+    assert "scripts/simulate --replay" in done.stdout

@@ -1,0 +1,85 @@
+"""What happened, line by line, and one hash of it all.
+
+Ids of entries come from the server's real clock. Here the n-th id of a partition is called ``#n``,
+so that the same seed gives the same lines on every server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from runnel.errors import BY_WORD
+from runnel.scripts import Call
+from tests.simulation.model import split
+
+_ID = re.compile(r"\b\d{13}-\d+\b")
+#: Arguments that are worth a line, from the first on: all, but for scripts that carry entries.
+_ARGS = {"append": 7, "emit": 9}
+
+
+class Violation(Exception):
+    """Something that must hold does not. `invariant` is its name in the design, such as S4."""
+
+    def __init__(self, invariant: str, text: str) -> None:
+        super().__init__(f"{invariant}: {text}")
+        self.invariant = invariant
+
+
+class Trace:
+    """Collects lines; keeps the last `keep` of them."""
+
+    def __init__(self, keep: int | None = 60) -> None:
+        #: What time it is, in virtual seconds.
+        self.clock: Callable[[], float] = lambda: 0.0
+        self.lines: deque[str] = deque(maxlen=keep)
+        self.count = 0
+        self._hash = hashlib.sha256()
+        self._names: dict[str, dict[str, str]] = {}
+
+    def say(self, who: object, what: str) -> None:
+        """One line."""
+        self.count += 1
+        line = f"{self.clock():10.4f} {who} {what}"
+        self._hash.update(line.encode() + b"\n")
+        self.lines.append(line)
+
+    def called(self, who: object, call: Call, reply: object) -> None:
+        """One call of a script and its reply."""
+        if isinstance(reply, ResponseError) and str(reply).split()[0] not in BY_WORD:
+            reply = type(reply).__name__  # Each server has words of its own.
+        shown = call.args[: _ARGS.get(call.script, len(call.args))]
+        if call.script == "sync":  # But not the description, which names this process.
+            shown = (*shown[:8], *shown[9:])
+        place = call.keys[0].split("}")[0].split(":")[-1]
+        prefix = split(call.keys[0])[0]
+        text = f"{call.script} {place} {' '.join(map(_text, shown))} -> {_text(reply)}"
+        self.say(who, self.named(prefix, text))
+
+    def know(self, prefix: str, ids: Sequence[str]) -> None:
+        """These ids were given, in this order."""
+        names = self._names.setdefault(prefix, {})
+        for id_ in ids:
+            names.setdefault(id_, f"#{len(names) + 1}")
+
+    def named(self, prefix: str, text: str) -> str:
+        """The text, with the ids of this partition by their names."""
+        names = self._names.setdefault(prefix, {})
+        return _ID.sub(lambda found: names.setdefault(found[0], f"#{len(names) + 1}"), text)
+
+    def digest(self) -> str:
+        """The hash of all lines so far."""
+        return self._hash.hexdigest()[:16]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + " ".join(map(_text, value)) + "]"
+    return str(value)

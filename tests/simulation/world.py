@@ -1,0 +1,157 @@
+"""Where a scenario takes place: the loop, the wire, the server, and hosts with workers.
+
+The programs that run are the shipped ones: `runnel.worker.worker.Worker` with all that is in it,
+and `runnel.producer.Producer`. What they are given in place of the machine is a clock, a client of
+Redis, random numbers, and no thread.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from runnel import App
+from runnel.errors import Replaced, ServerError
+from runnel.scripts import Call, sources
+from runnel.worker.runner import Halted
+from runnel.worker.worker import Worker
+from tests.simulation.backend import Backend, Command
+from tests.simulation.history import History
+from tests.simulation.host import Host
+from tests.simulation.judge import Judge
+from tests.simulation.loop import Process, SimLoop, current_process
+from tests.simulation.network import Network
+from tests.simulation.scenario import Scenario
+from tests.simulation.trace import Trace, Violation
+
+#: Seconds after which a worker that ended is started again.
+RESTART = 1.0
+
+
+class World:
+    """All that one seed has. `app` is what its workers run."""
+
+    app: App
+
+    def __init__(self, scenario: Scenario, backend: Backend, trace: Trace) -> None:
+        self.scenario = scenario
+        self.backend = backend
+        self.trace = trace
+        self.loop = SimLoop()  # type: ignore[abstract]
+        trace.clock = self.loop.time
+        self.history = History(trace, self.loop.time)
+        self.judge = Judge(self.loop, backend, trace, self.history)
+        self.network = Network(self.loop, self, scenario.seed, scenario.delay)
+        self.network.disturb = self.disturb
+        self.nonces = random.Random(f"nonces {scenario.seed}")
+        self.hosts: list[Host] = []
+        self.processes: list[Process] = []
+        #: When something last happened that members must react to.
+        self.disturbed = 0.0
+        #: What each group's generation is, once it is calm.
+        self.calm: dict[str, int] = {}
+
+    def host(self) -> Host:
+        """The host that the running code runs on."""
+        process = current_process()
+        return next(each for each in self.hosts if each.process is process)
+
+    def start(self, host: Host) -> None:
+        """Start the worker of a host, if none runs."""
+        if host.state != "down" or self.network.closed:
+            return
+        host.starts += 1
+        host.state = "running"
+        host.process = Process(f"{host.name}.{host.starts}")
+        self.disturb()
+        self.trace.say(host.process, "starts")
+        self.spawn(host.process, lambda: self._run_worker(host))
+
+    def spawn(self, process: Process, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a program in a process."""
+        self.processes.append(process)
+        self.loop.spawn(process, main)
+
+    async def _run_worker(self, host: Host) -> None:
+        process = host.process
+        host.groups = {}
+        host.worker = Worker(self.app, name=host.name)
+        ended: object = "in good order"
+        try:
+            await host.worker.run()
+        except (Halted, Replaced, ServerError, RedisError) as error:
+            ended = f"by {type(error).__name__}"
+        except Exception as error:
+            self.loop.failure = Violation("worker", f"{process} ended: {error!r}")
+            self.loop.failure.__cause__ = error
+            raise
+        if host.process is process:
+            host.state = "down"
+            self.disturb()
+            self.trace.say(process, f"ended {ended}")
+            if ended != "in good order":
+                self.later(RESTART, self.start, host)
+
+    def kill(self, host: Host) -> None:
+        """End the worker of a host at this instant."""
+        if host.state == "down":
+            return
+        self.trace.say(host.process, "is killed")
+        blamed = [
+            spot
+            for spot, lease in host.leases()
+            if self.history.died(spot, lease.lane.token, self.judge.model.at(spot[0]))
+        ]
+        if len(blamed) > 1:
+            self.loop.failure = Violation("S4", f"{host.process} leaves more to blame: {blamed}")
+        self.loop.kill(host.process)
+        host.state = "down"
+        self.disturb()
+
+    def crash(self, host: Host) -> None:
+        """Kill a worker, and look at what it leaves behind."""
+        settled = self.loop.time() - 10 * self.scenario.delay[1] - 0.1
+        if host.state == "running" and not host.process.paused and self.disturbed < settled - 2:
+            for spot, lease in host.leases():
+                place = self.judge.model.at(spot[0])
+                self.history.crashed(spot, lease.lane.token, place, settled)
+        self.kill(host)
+
+    def leave(self, host: Host) -> None:
+        """Have the worker end in good order."""
+        if host.state == "running" and host.worker is not None:
+            self.trace.say(host.process, "is told to stop")
+            host.state = "leaving"
+            host.worker.stop.set()
+            self.disturb()
+
+    def disturb(self) -> None:
+        """Something happened that members must react to."""
+        self.disturbed = self.loop.time()
+        self.calm = {}
+
+    def later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
+        """Do something that no process does."""
+        self.loop.call_later(delay, callback, *args, context=self.network.nobody)
+
+    # The server's end
+
+    def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]:
+        """Do commands on the server, and tell those who wait for what they bring."""
+        replies = self.judge.execute(process, commands)
+        published, self.judge.published = self.judge.published, []
+        for channel in published:
+            self.network.publish(channel)
+        grown, self.judge.grown = self.judge.grown, []
+        for log in grown:
+            self.network.entries_came(log)
+        return replies
+
+    def operate(self, process: Process, call: Call) -> None:
+        """What an operator does, at once."""
+        self.backend.run([("SCRIPT", "LOAD", sources()[call.script].decode())])
+        self.execute(process, [call.command()])
+        self.disturb()
