@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- rights -- which of these commands may the calling user run? For the start of a client: it runs none of them.
 -- ARGV[1+] commands  str  1 to 1000 commands, each: the number of its words, then its words up to its keys and channels
--- REPLY    allowed   int  for each command: 1 or 0
+-- REPLY    allowed   int  for each command: 1, 0, or -1 if this server has none of that name
 -- ERROR    BADARG    an argument is malformed or over a limit
 -- WRITES   no
 -- BOUND    1000 commands
@@ -26,6 +26,6 @@ local reply = {}
 for i, start in ipairs(starts) do
   local words = ARGV[start] + start
   local known, allowed = pcall(redis.acl_check_cmd, unpack(ARGV, start + 1, words))
-  reply[i] = known and allowed and 1 or 0
+  reply[i] = not known and -1 or (allowed and 1 or 0)
 end
 return reply

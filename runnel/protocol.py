@@ -414,4 +414,6 @@ def rights(commands: Iterable[Sequence[str]]) -> Call:
 
 
 def read_rights(reply: Sequence[Any]) -> list[bool]:
-    return [bool(each) for each in reply]
+    """Whether each command would not be refused by the ACL. One that the server does not have is
+    not a matter of rights."""
+    return [int(each) != 0 for each in reply]
