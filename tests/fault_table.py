@@ -77,7 +77,6 @@ REMARKS = {
     9: "The stored times are moved, not the clock.",
     10: "The stored times are moved, not the clock.",
     15: "The log goes back under a client; no server with a wrong clock is promoted.",
-    31: "Not injected: rights are asked for at the start only.",
     41: "The scripts alone, not a hundred processes.",
     47: "The producer's limit; not what a reader does with an entry that others made larger.",
     50: "What is newer is refused. There are no two versions yet that could work together.",

@@ -284,6 +284,15 @@ async def no_replicas(scene: Scene) -> None:
     await asyncio.to_thread(_do, server, "CONFIG SET", "min-replicas-to-write", 0)
 
 
+@fault("servers", "server")
+async def rights_taken(scene: Scene) -> None:
+    """Fault 31: nobody may call scripts or read logs for a while."""
+    server = _only(scene)
+    await asyncio.to_thread(_do, server, "ACL SETUSER", "default", "-evalsha", "-xread")
+    await scene.wait(0.5 * SESSION, 2 * SESSION)
+    await asyncio.to_thread(_do, server, "ACL SETUSER", "default", "+@all")
+
+
 @fault("servers", "sentinel")
 async def planned_failover(scene: Scene) -> None:
     """Fault 17."""

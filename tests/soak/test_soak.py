@@ -23,7 +23,7 @@ async def soak(mode: str, folder: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.fault(1, 2, 4, 5, 6, 7, 11, 18, 19, 21, 22, 23, 24, 25, 26, 27, 28, 30, 43)
+@pytest.mark.fault(1, 2, 4, 5, 6, 7, 11, 18, 19, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31, 43)
 async def test_nothing_is_lost_or_disordered_on_a_server_under_faults(tmp_path: Path) -> None:
     await soak("server", tmp_path)
 
