@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,20 @@ WORKERS = 3
 _PATIENCE = 30.0
 
 
+class Metronome:
+    """Notices how long this process had to wait for its turn on a machine that others use too."""
+
+    #: The most seconds that a tick was late.
+    latest = 0.0
+
+    async def run(self, every: float = 0.01) -> None:
+        """Tick until cancelled."""
+        while True:
+            due = time.monotonic() + every
+            await asyncio.sleep(every)
+            self.latest = max(self.latest, time.monotonic() - due)
+
+
 async def converge(
     times: int, stage: Stage, folder: Path, rate: float, say: Callable[[str], None]
 ) -> bool:
@@ -29,6 +44,8 @@ async def converge(
     cast = Cast(folder, environment, None)
     watch = Watch(stage.url)
     taken: dict[str, list[float | None]] = {how: [] for how in BOUNDS}
+    metronome = Metronome()
+    ticking = asyncio.create_task(metronome.run())
     try:
         await asyncio.gather(*(cast.worker() for _ in range(WORKERS)))
         producer = await cast.producer(rate, 1_000_000_000)
@@ -36,12 +53,16 @@ async def converge(
             for how, times_taken in taken.items():
                 await _shared(watch)
                 victim = cast.living[number % WORKERS]
+                metronome.latest = 0.0
                 victim.signal(signal.SIGKILL if how == "kill" else signal.SIGTERM)
                 gone = victim.name
                 seconds = await watch.until(lambda: watch.owned(but=gone), _PATIENCE, 0.002)  # noqa: B023
                 times_taken.append(seconds)
                 if seconds is None or seconds > BOUNDS[how]:
-                    say(f"{how} {number} of {victim.name}: {seconds} s is outside the bound")
+                    say(
+                        f"{how} {number} of {victim.name} is outside the bound: {seconds} s; this "
+                        f"process itself was up to {metronome.latest:.3f} s late meanwhile"
+                    )
                 await victim.ended(_PATIENCE)
                 await cast.worker()
             if number % 10 == 0:
@@ -50,6 +71,7 @@ async def converge(
         await producer.ended(_PATIENCE)
         await watch.until(watch.caught_up, _PATIENCE)
     finally:
+        ticking.cancel()
         await watch.close()
         await cast.close()
     verdict = check(read_history(folder, PROCESSORS, watch.looks), strict=PROCESSORS, budget=100)
