@@ -171,6 +171,7 @@ def _run(server: Server, job: Job, child: Child) -> Sample:
     time.sleep(0.15)  # What can be read ahead is: both begin with full buffers.
     busy, own, cpu = machine_busy(), time.process_time(), cpu_seconds(child.pid)
     before = server.snapshot()
+    opened = time.monotonic()
     child.say("go")
     started = child.hear("started")
     handled = child.hear("handled")
@@ -190,5 +191,5 @@ def _run(server: Server, job: Job, child: Child) -> Sample:
         "calls": sum(spent.calls.values()) / job.events,
         "worker_us": worker / job.events * 1e6,
         "server_us": spent.cpu / job.events * 1e6,
-        "other_load": max(0.0, others / seconds),
+        "other_load": max(0.0, others / (time.monotonic() - opened)),
     }
