@@ -47,11 +47,8 @@ class Backend:
             for name, source in sources().items()
         }
         self._names = {sha(name): name for name in self._sources}
-        self._virtual = {
-            sha(name): hashlib.sha1(source, usedforsecurity=False).hexdigest()
-            for name, source in self._sources.items()
-        }
-        self._set_clock = hashlib.sha1(_SET_CLOCK, usedforsecurity=False).hexdigest()
+        self._virtual = {sha(name): _sha(source) for name, source in self._sources.items()}
+        self._set_clock = _sha(_SET_CLOCK)
         self._clock_ms = 0
         self._connection.connect()
         self._hints.connect()
@@ -96,15 +93,14 @@ class Backend:
         replies = [_read(connection) for _ in commands]
         for i, command in enumerate(commands):
             if command[:2] == ("SCRIPT", "LOAD") and command[2] is not _SET_CLOCK:
-                replies[i] = hashlib.sha1(command[2].encode(), usedforsecurity=False).hexdigest()
+                replies[i] = _sha(command[2]).encode()
         return replies
 
     def _translated(self, command: Command) -> Command:
         if command[0] == "EVALSHA":
             return ("EVALSHA", self._virtual.get(command[1], command[1]), *command[2:])
         if command[:2] == ("SCRIPT", "LOAD") and command[2] is not _SET_CLOCK:
-            digest = hashlib.sha1(command[2].encode(), usedforsecurity=False).hexdigest()
-            return ("SCRIPT", "LOAD", self._sources[self._names[digest]])
+            return ("SCRIPT", "LOAD", self._sources[self._names[_sha(command[2])]])
         return command
 
     def published(self) -> list[str]:
@@ -136,6 +132,10 @@ class Backend:
     def let_a_millisecond_pass(self) -> None:
         """Ids of entries come from the real clock: after this they are above all before."""
         time.sleep(0.002)
+
+
+def _sha(source: bytes) -> str:
+    return hashlib.sha1(source, usedforsecurity=False).hexdigest()
 
 
 def _read(connection: Any) -> Any:

@@ -133,7 +133,8 @@ class Model:
             return 0, state["checkpoint"]
         added, length, last = (log.added, len(log.entries), log.last) if log else (0, 0, "0-0")
         checkpoint, created = state.get("checkpoint") or passed, 2
-        read = int(state.get("read", added))
+        shown = log.groups[processor][1] if log and grouped else added
+        read = int(state.get("read", shown))
         if not checkpoint:
             created = 1
             checkpoint, read = (last, added) if start == "$" else ("0-0", added - length)
@@ -187,7 +188,7 @@ class Model:
             total = int(state.get("lost", 0)) + lost
             state.update(checkpoint=position, read=str(position_read), lost=str(total))
             place.meta[f"passed:{processor}"] = position
-            lost = -1
+            lost, exact = -1, 1
         checkpoint = state["checkpoint"]
         log.groups[processor] = (checkpoint, int(state["read"]))
         return (
@@ -357,7 +358,8 @@ def _check_there(log: Log | None, prev: str, next_: str) -> None:
 def _move(
     place: Partition, processor: str, next_: str, count: int, now: int, *, always: bool
 ) -> None:
-    if place.log is None or processor not in place.log.groups:
+    registered = f"passed:{processor}" in place.meta
+    if not registered or place.log is None or processor not in place.log.groups:
         raise Refused("GONE")
     state = place.states[processor]
     read = int(state["read"]) + count
@@ -365,9 +367,14 @@ def _move(
     place.meta[f"passed:{processor}"] = next_
     processed = int(state.get("processed", 0)) + count
     state.update(checkpoint=next_, read=str(read), processed=str(processed), moved=str(now))
-    failed = {state.get("attempts", "0"), state.get("tenures", "0")} != {"0"}
-    if always or failed or state.get("started"):
+    event = state.get("event", "")
+    if always:
         _forget_failures(state)
+    elif event or state.get("tenures", "0") != "0":
+        ahead = event != "" and parts(event) > parts(next_)
+        if not ahead:
+            _forget_failures(state)
+        state["tenures"] = "0"
 
 
 def _forget_failures(state: dict[str, str]) -> None:

@@ -15,6 +15,8 @@ from tests.simulation.client import SimClient
 from tests.simulation.loop import Process
 from tests.simulation.trace import Violation
 
+#: Seconds for which a producer asks for a lost answer again.
+RESEND = 10.0
 #: Records sent in all, so that no run takes long.
 MOST_ITEMS = 400
 
@@ -40,7 +42,7 @@ class Producers:
     async def _send_now_and_then(self, process: Process) -> None:
         s = self.world.scenario
         rng = random.Random(f"{s.seed} {process}")
-        producer = Producer(Scripts(SimClient(self.world.network)))
+        producer = Producer(Scripts(SimClient(self.world.network)), RESEND)
         while self.sending:
             await asyncio.sleep(rng.expovariate(1 / s.send_every))
             if self.sending and self._numbers < MOST_ITEMS:
@@ -90,7 +92,7 @@ class Producers:
         self.unsent = set(keys)
 
         async def send() -> None:
-            producer = Producer(Scripts(SimClient(self.world.network)))
+            producer = Producer(Scripts(SimClient(self.world.network)), RESEND)
             for partition, key in sorted(keys.items()):
                 self._numbers += 1
                 item = Item(number=self._numbers, key=key)

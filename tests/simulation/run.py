@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from runnel.connection import ServerInfo
+from runnel.durability import Durability
 from runnel.processor import Processor
 from runnel.scripts import Scripts
 from runnel.settings import Settings
@@ -19,7 +20,7 @@ from runnel.turn import Turn
 from runnel.worker import link as link_module
 from runnel.worker import worker as worker_module
 from runnel.worker.group import Group
-from runnel.worker.link import Link, ServerLink
+from runnel.worker.link import Link, RedisLink
 from tests.simulation.application import Application
 from tests.simulation.backend import Backend
 from tests.simulation.client import SimClient
@@ -137,9 +138,12 @@ def _machine(world: World) -> Iterator[None]:
     async def check_server(*_: object) -> ServerInfo:
         return ServerInfo("redis", None, "standalone")
 
-    class SimLink(ServerLink):
-        def __init__(self, scripts: Scripts, url: str) -> None:
-            super().__init__(scripts, url)
+    async def check_worker(*_: object) -> list[str]:
+        return []
+
+    class SimLink(RedisLink):
+        def __init__(self, scripts: Scripts, url: str, durability: Durability) -> None:
+            super().__init__(scripts, url, durability)
             self.clock = world.loop.time
 
     class SimGroup(Group):
@@ -169,7 +173,8 @@ def _machine(world: World) -> Iterator[None]:
             (worker_module, "connect", client),
             (link_module, "connect", client),
             (worker_module, "check_server", check_server),
-            (worker_module, "ServerLink", SimLink),
+            (worker_module, "check_worker", check_worker),
+            (worker_module, "RedisLink", SimLink),
             (worker_module, "Group", SimGroup),
             (worker_module, "Voucher", NoThread),
             (secrets, "token_hex", token_hex),

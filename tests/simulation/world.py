@@ -71,9 +71,17 @@ class World:
         self.spawn(host.process, lambda: self._run_worker(host))
 
     def spawn(self, process: Process, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a program in a process."""
+        """Run a program in a process. It may end, but not by an exception."""
+
+        async def guarded() -> None:
+            try:
+                await main()
+            except Exception as error:
+                self.loop.failure = self.loop.failure or error
+                raise
+
         self.processes.append(process)
-        self.loop.spawn(process, main)
+        self.loop.spawn(process, guarded)
 
     async def _run_worker(self, host: Host) -> None:
         process = host.process
@@ -152,6 +160,6 @@ class World:
 
     def operate(self, process: Process, call: Call) -> None:
         """What an operator does, at once."""
-        self.backend.run([("SCRIPT", "LOAD", sources()[call.script].decode())])
+        self.backend.run([("SCRIPT", "LOAD", sources()[call.script])])
         self.execute(process, [call.command()])
         self.disturb()
