@@ -283,8 +283,8 @@ BUGS = (
     Planted(
         "unfenced renewal",
         "lua/sync.lua",
-        "elseif incarnation == previous or call > 1 then",
-        "elseif false then",
+        "if incarnation == previous or call > 1 then return",
+        "if false then return",
     ),
     Planted(
         "off by one in the balance",
@@ -337,7 +337,7 @@ BUGS = (
     Planted(
         "a clock that went back stretches a wait",
         "lua/sync.lua",
-        "if due > now + math.max(collect, drain) then due = now end",
+        "if due > now + math.max(drain, collect) then due = now end",
         "",
     ),
     Planted(
