@@ -28,6 +28,7 @@ from redis.exceptions import (
 )
 
 from runnel.deployment import Command, Deployment, ManyServers, Sources, carry_out, exchange
+from runnel.durability import Confirmation
 from runnel.wire import Client
 
 SLOTS = REDIS_CLUSTER_HASH_SLOTS
@@ -105,7 +106,12 @@ class Cluster(Deployment):
         for client in clients:
             await client.aclose()
 
-    async def send(self, commands: Sequence[Command], sources: Sources | None = None) -> list[Any]:
+    async def send(
+        self,
+        commands: Sequence[Command],
+        sources: Sources | None = None,
+        confirmation: Confirmation | None = None,
+    ) -> list[Any]:
         outcomes: list[Any] = [None] * len(commands)
         #: Number of each command that is still to be sent -> where it was told to ask.
         left: dict[int, Place | None] = dict.fromkeys(range(len(commands)))
@@ -116,7 +122,7 @@ class Cluster(Deployment):
                 replies: list[Any] = [ClusterDownError("no node has the slot")] * len(numbers)
             else:
                 client = self._client(place)
-                replies = await carry_out(client, words, sources or {}, asking)
+                replies = await carry_out(client, words, sources or {}, asking, confirmation)
             for i, reply in zip(numbers, map(named, replies), strict=True):
                 outcomes[i] = reply
                 self._learn(place, reply)

@@ -28,6 +28,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from runnel.durability import Confirmation
 from runnel.wire import Arg, Client
 
 #: A key that the command touches, which says where it is sent, and the command.
@@ -60,14 +61,21 @@ class Deployment:
     async def refresh(self) -> None:
         """Learn anew which node has which keys. Raises redis-py's errors if nobody can say."""
 
-    async def send(self, commands: Sequence[Command], sources: Sources | None = None) -> list[Any]:
+    async def send(
+        self,
+        commands: Sequence[Command],
+        sources: Sources | None = None,
+        confirmation: Confirmation | None = None,
+    ) -> list[Any]:
         """Send the commands, those of a node in one round trip. For each, its raw reply or an
         exception.
 
         A lost connection is the outcome of every command that was under way on it: they may have
-        been carried out. Where a node does not know a script, it is loaded from `sources`.
+        been carried out. Where a node does not know a script, it is loaded from `sources`. What was
+        carried out and does not get its `confirmation` has that as its outcome.
         """
-        return await carry_out(self.client, [words for _, words in commands], sources or {})
+        words = [words for _, words in commands]
+        return await carry_out(self.client, words, sources or {}, confirmation=confirmation)
 
 
 def of(client: Redis) -> Deployment:
@@ -83,22 +91,40 @@ class ManyServers(Client):
 
 
 async def carry_out(
-    client: Client, commands: Sequence[Sequence[Arg]], sources: Sources, asking: bool = False
+    client: Client,
+    commands: Sequence[Sequence[Arg]],
+    sources: Sources,
+    asking: bool = False,
+    confirmation: Confirmation | None = None,
 ) -> list[Any]:
     """What one server says to each command, after it was taught the scripts that it lacked.
 
     `asking` goes before each to a cluster node that is about to take over its slot.
     """
-    outcomes = await exchange(client, commands, asking)
+    # The first key of a script, which all that need a confirmation are, is its log.
+    question = confirmation.question(str(commands[0][3])) if confirmation else []
+    replies = await exchange(client, [*commands, *question], asking)
+    outcomes, answers = replies[: len(commands)], [replies[len(commands) :]]
     unknown = [i for i, each in enumerate(outcomes) if isinstance(each, NoScriptError)]
     names = {name for i in unknown if (name := commands[i][1]) in sources}
     if names:
         loads = [("SCRIPT", "LOAD", sources[name]) for name in names]
-        again = await exchange(client, [*loads, *(commands[i] for i in unknown)], asking)
+        sent = [*loads, *(commands[i] for i in unknown), *question]
+        again = await exchange(client, sent, asking)
+        if question:
+            answers.append(again[-len(question) :])
+            again = again[: -len(question)]
         refusal = next((each for each in again[: len(loads)] if isinstance(each, Exception)), None)
         for i, outcome in zip(unknown, again[len(loads) :], strict=True):
             outcomes[i] = outcome if refusal is None else refusal
-    return outcomes
+    problem = next((found for each in answers if (found := _problem(confirmation, each))), None)
+    if problem is None:
+        return outcomes
+    return [each if isinstance(each, Exception) else problem for each in outcomes]
+
+
+def _problem(confirmation: Confirmation | None, answers: Sequence[Any]) -> Exception | None:
+    return confirmation.problem(answers) if confirmation else None
 
 
 async def exchange(

@@ -1,23 +1,22 @@
 """Waiting until what was written would survive the loss of its primary, or of the power.
 
 Redis answers a write before its replicas have it and before it is on disk. WAIT and WAITAOF tell
-when they are, for all that was written before on the same connection. A repeat of a commit writes
-nothing and may go out on another connection; so a small write of its own goes before the question,
-which then covers whatever the primary was told earlier, by whomever.
+when they are, for all that was written before on the same connection. So they follow the calls on
+that connection, in the same round trip: another one may lead to another primary by then. A repeat
+of a commit writes nothing; a small write of its own goes before the question, which then covers
+whatever this primary was told earlier, by whomever.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
-from redis.exceptions import RedisError, TimeoutError
+from redis.exceptions import TimeoutError
 
 from runnel import keys
-from runnel.deployment import Deployment
 from runnel.errors import ServerError
+from runnel.wire import Arg, Client
 
 #: What an acknowledged send or commit must survive: the loss of a worker or of the server's process
 #: (with an append-only file), that of the primary, or that of the power.
@@ -29,63 +28,50 @@ PATIENCE_MS = 1000
 _DAY_MS = 86_400_000
 
 
-async def confirm(
-    deployment: Deployment, durability: Durability, prefixes: Sequence[str]
-) -> dict[str, Exception]:
-    """Ask whether what was written to these partitions is as durable as that.
+class Confirmation:
+    """What is asked behind calls that must be as durable as the user wants."""
 
-    Returns the partitions, by key prefix, for which nobody knows yet, and why.
-    """
-    if durability == "primary" or not prefixes:
-        return {}
-    nodes: defaultdict[Hashable, list[str]] = defaultdict(list)
-    for prefix in prefixes:
-        nodes[deployment.node_of(keys.log(prefix))].append(prefix)
-    problems = await asyncio.gather(
-        *(_ask(deployment, durability, here[0]) for here in nodes.values())
-    )
-    return {
-        prefix: problem
-        for here, problem in zip(nodes.values(), problems, strict=True)
-        if problem is not None
-        for prefix in here
-    }
+    def __init__(self, durability: Durability) -> None:
+        self._durability = durability
+
+    def question(self, log: str) -> list[Sequence[Arg]]:
+        """The commands to send behind calls that wrote to this log, among others of its node."""
+        if self._durability == "primary":
+            return []
+        barrier = keys.barrier(log)
+        wait = ("WAIT", 1, PATIENCE_MS)
+        return [
+            # A full server refuses SET and allows PEXPIRE: one of them is enough.
+            ("SET", barrier, ""),
+            ("PEXPIRE", barrier, _DAY_MS),
+            wait if self._durability == "replica" else ("WAITAOF", 1, 0, PATIENCE_MS),
+        ]
+
+    def problem(self, replies: Sequence[Any]) -> Exception | None:
+        """What the answers say against it that the calls are as durable, or None."""
+        if not replies:
+            return None
+        _, written, reply = replies
+        for each in (written, reply):
+            if isinstance(each, Exception):
+                return each
+        if not written:
+            return TimeoutError("the server has no room to tell whether a replica has it")
+        if self._durability == "replica" and int(reply) < 1:
+            return TimeoutError("no replica has it yet")
+        if self._durability == "fsync" and int(reply[0]) < 1:
+            return TimeoutError("it is not on disk yet")
+        return None
 
 
-async def check_possible(deployment: Deployment, durability: Durability) -> None:
-    """Raises ServerError if nobody can tell when a write is on disk."""
+async def check_possible(primaries: Iterable[Client], durability: Durability) -> None:
+    """Raises ServerError if one of these cannot tell when a write is on disk."""
     if durability != "fsync":
         return
-    for client in await deployment.primaries():
+    for client in primaries:
         (reply,) = await client.roundtrip([("WAITAOF", 1, 0, 1)])
         if isinstance(reply, Exception):
             raise ServerError(
                 'durability="fsync" needs WAITAOF, so Redis 7.2 or Valkey with appendonly yes: '
                 f"{reply}"
             )
-
-
-async def _ask(deployment: Deployment, durability: Durability, prefix: str) -> Exception | None:
-    """What is against it on the node of this partition, or None."""
-    barrier = keys.barrier(prefix)
-    # A full server refuses SET and allows PEXPIRE: one of them is enough.
-    words: list[tuple[str | int, ...]] = [
-        ("SET", barrier, ""),
-        ("PEXPIRE", barrier, _DAY_MS),
-        ("WAIT", 1, PATIENCE_MS) if durability == "replica" else ("WAITAOF", 1, 0, PATIENCE_MS),
-    ]
-    try:
-        client = deployment.client_for(keys.log(prefix))
-        *_, written, reply = await client.roundtrip(words, PATIENCE_MS / 1000)
-    except (RedisError, OSError) as error:
-        return error
-    for each in (written, reply):
-        if isinstance(each, Exception):
-            return each
-    if not written:
-        return TimeoutError(f"{barrier} could not be written")
-    if durability == "replica" and int(reply) < 1:
-        return TimeoutError("no replica has it yet")
-    if durability == "fsync" and int(reply[0]) < 1:
-        return TimeoutError("it is not on disk yet")
-    return None

@@ -53,9 +53,9 @@ def producers(prefix: str) -> str:
     return f"{prefix}:producers"
 
 
-def barrier(prefix: str) -> str:
+def barrier(log: str) -> str:
     """Text: written before a client asks if replicas or the disk have caught up; holds nothing."""
-    return f"{prefix}:barrier"
+    return f"{log.removesuffix(':log')}:barrier"
 
 
 def state(prefix: str, processor: str) -> str:

@@ -117,7 +117,7 @@ def _confirming(durability: Durability, prefix: str) -> list[tuple[str, str]]:
     """What waiting for a replica or the disk takes."""
     if durability == "primary":
         return []
-    barrier = keys.barrier(prefix)
+    barrier = keys.barrier(keys.log(prefix))
     wait = "WAIT" if durability == "replica" else "WAITAOF"
     return [("SET", barrier), ("PEXPIRE", barrier), (wait, "")]
 

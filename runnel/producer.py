@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import protocol
 from runnel.dead_letter import DeadLetter
-from runnel.durability import Durability, check_possible, confirm
+from runnel.durability import Confirmation, Durability, check_possible
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError, Full, RecordTooLarge, UnknownProducer
 from runnel.record import adapt
@@ -129,6 +129,7 @@ class Producer:
         self._scripts = scripts
         self._resend = resend
         self._durability = durability
+        self._confirmation = Confirmation(durability)
         self._identities: dict[str, tuple[str, int]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._agreed: set[str] = set()
@@ -163,7 +164,7 @@ class Producer:
                 )
             by_partition.setdefault(stream.partition(record), []).append((position, entry))
         if stream.name not in self._agreed:
-            await check_possible(self._scripts.deployment, self._durability)
+            await check_possible(await self._scripts.deployment.primaries(), self._durability)
             await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
             self._agreed.add(stream.name)
         sent: list[Sent | None] = [None] * len(records)
@@ -216,7 +217,7 @@ class Producer:
                 entries,
             )
             try:
-                reply = protocol.read_append(await self._call(call, prefix))
+                reply = protocol.read_append(await self._call(call))
             except UnknownProducer:
                 continue  # Forgotten after a long silence: nothing is in flight, so start anew.
             except Full as error:
@@ -236,17 +237,16 @@ class Producer:
             self._identities[prefix] = (identity, last + 1)
             return reply.ids
 
-    async def _call(self, call: Call, prefix: str) -> Any:
+    async def _call(self, call: Call) -> Any:
         """The same bytes again until there is an answer: the partition knows a repeat."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._resend, 0.0
         while True:
             try:
-                reply = await self._scripts.call(call)
-                late = await confirm(self._scripts.deployment, self._durability, [prefix])
-                if not late:
-                    return reply
-                raise late[prefix]
+                (reply,) = await self._scripts.call_all([call], self._confirmation)
+                if isinstance(reply, Exception):
+                    raise reply
+                return reply
             except (ConnectionError, TimeoutError):
                 if loop.time() >= deadline:
                     raise

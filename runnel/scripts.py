@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from runnel import deployment
+from runnel.durability import Confirmation
 from runnel.errors import BY_WORD, RunnelError
 from runnel.wire import Arg
 
@@ -115,10 +116,13 @@ class Scripts:
             raise reply
         return reply
 
-    async def call_all(self, calls: Sequence[Call]) -> list[Any]:
+    async def call_all(
+        self, calls: Sequence[Call], confirmation: Confirmation | None = None
+    ) -> list[Any]:
         """Make several calls in one round trip to each node; each outcome is a reply or an
-        exception, such as a ConnectionError for the calls of a node that was lost."""
+        exception, such as a ConnectionError for the calls of a node that was lost, or a
+        TimeoutError for those that did not get their `confirmation`: these were carried out."""
         # A call without keys may be made anywhere.
         commands = [(call.keys[0] if call.keys else "", call.command()) for call in calls]
-        outcomes = await self.deployment.send(commands, by_sha())
+        outcomes = await self.deployment.send(commands, by_sha(), confirmation)
         return [error_from(each) if isinstance(each, ResponseError) else each for each in outcomes]

@@ -27,6 +27,8 @@ class Client(Redis):
     """
 
     _idle: list[AbstractConnection]
+    #: How many connections `roundtrip` has made so far.
+    made = 0
 
     async def roundtrip(
         self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
@@ -60,6 +62,7 @@ class Client(Redis):
             return self._idle.pop()
         pool = self.connection_pool
         options = {**pool.connection_kwargs, "socket_timeout": None}
+        self.made += 1
         connection: AbstractConnection = pool.connection_class(**options)
         return connection
 

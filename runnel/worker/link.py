@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError, MovedError, RedisError
 from runnel import deployment, keys
 from runnel.connection import connect
 from runnel.core.lane import Raw
-from runnel.durability import Durability, confirm
+from runnel.durability import Confirmation, Durability
 from runnel.processor import Processor
 from runnel.protocol import Place
 from runnel.registry import announce_processor
@@ -66,10 +66,9 @@ class Link(Protocol):
         """Several calls in one round trip; each outcome is a reply or an exception."""
         ...
 
-    async def commit(self, calls: Sequence[Call], prefixes: Sequence[str]) -> list[Any]:
-        """Several commits, each to the partition with the key prefix in its place. An outcome is a
-        reply once the commit is as durable as the user asked, else an exception: then it is to be
-        repeated."""
+    async def commit(self, calls: Sequence[Call]) -> list[Any]:
+        """Several commits. An outcome is a reply once the commit is as durable as the user asked,
+        else an exception: then it is to be repeated."""
         ...
 
     async def look(self, places: Sequence[At]) -> list[bool]:
@@ -103,7 +102,7 @@ class RedisLink:
     def __init__(self, scripts: Scripts, url: str, durability: Durability = "primary") -> None:
         self._scripts = scripts
         self._url = url
-        self._durability = durability
+        self._confirmation = Confirmation(durability)
         self.clock = time.monotonic
 
     async def call(self, call: Call) -> Any:
@@ -112,14 +111,8 @@ class RedisLink:
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
         return await self._scripts.call_all(calls)
 
-    async def commit(self, calls: Sequence[Call], prefixes: Sequence[str]) -> list[Any]:
-        replies = await self._scripts.call_all(calls)
-        done = [p for p, reply in zip(prefixes, replies, strict=True) if isinstance(reply, list)]
-        late = await confirm(self._scripts.deployment, self._durability, done)
-        return [
-            late.get(prefix, reply) if isinstance(reply, list) else reply
-            for prefix, reply in zip(prefixes, replies, strict=True)
-        ]
+    async def commit(self, calls: Sequence[Call]) -> list[Any]:
+        return await self._scripts.call_all(calls, self._confirmation)
 
     async def look(self, places: Sequence[At]) -> list[bool]:
         commands = [(command[1], command) for command in _looks(places)]
@@ -165,10 +158,13 @@ class ServerFeed:
         self._blocking = connect(url)
         self._control = control
         self._client_id: int | None = None
+        #: How many connections the client had made when it told its id.
+        self._made = 0
 
     async def read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found | None:
-        if self._client_id is None:
+        if self._client_id is None or self._made != self._blocking.made:
             (self._client_id,) = _replies(await self._blocking.roundtrip([("CLIENT", "ID")]))
+            self._made = self._blocking.made
         try:
             return await _read(self._blocking, behind, looks, count)
         except BaseException:

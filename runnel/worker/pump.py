@@ -119,8 +119,7 @@ class Pump:
         answered = True
         if calls:
             try:
-                prefixes = [self._processor.stream.prefix(lane.partition) for lane, _ in steps]
-                replies = await self._link.commit(calls, prefixes)
+                replies = await self._link.commit(calls)
             except (RedisError, OSError) as error:
                 replies = [error] * len(steps)
             for (lane, step), reply in zip(steps, replies, strict=True):

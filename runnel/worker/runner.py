@@ -219,10 +219,9 @@ class Runner:
 
         A full sink is waited for: the partition waits with it. Raises a refusal.
         """
-        prefix = self._processor.stream.prefix(self._lane.partition)
         for attempt in range(1, 1_000_000):
             try:
-                (reply,) = await self._link.commit([call], [prefix])
+                (reply,) = await self._link.commit([call])
                 if isinstance(reply, Exception):
                     raise reply
                 return True

@@ -56,7 +56,7 @@ class Worker:
         scripts = Scripts(client)
         try:
             info = await check_server(client, settings.redis_url)
-            await check_possible(scripts.deployment, settings.durability)
+            await check_possible(await scripts.deployment.primaries(), settings.durability)
             found = await check_worker(scripts, self.app, self.processors, settings.redis_url)
             for warning in (*info.warnings, *found):
                 logger.warning(warning)
