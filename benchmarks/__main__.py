@@ -43,6 +43,9 @@ MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = 
 def main() -> None:
     """Measure what was asked for, print it, and write it to a file."""
     options = _options()
+    if options.table:
+        print(report.markdown(options.table))
+        return
     with ExitStack() as stack:
         old: Tree | None = None
         if options.compare and not Path(options.compare).is_file():
@@ -134,6 +137,9 @@ def _options() -> argparse.Namespace:
         metavar="FILE",
         default=ROOT / "benchmarks" / "results" / "latest.json",
         help="where the results go",
+    )
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", help="measure nothing; print a file as Markdown"
     )
     options = parser.parse_args()
     known = {name for group, (_, rows) in MEASURES.items() for name in (group, *rows)}

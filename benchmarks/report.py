@@ -162,6 +162,34 @@ def against(path: Path, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def markdown(path: Path) -> str:
+    """The tables of the docs, from a file that a run wrote."""
+    found = json.loads(path.read_text())
+    about = found["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    lines = [
+        f"{about['at'][:10]}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, "
+        f"{about['server']}, Python {about['python']}, {packages}.",
+        "",
+        "| measure | median | from – to | ratio | to |",
+        "| --- | ---: | --- | ---: | --- |",
+    ]
+    for row in found["rows"]:
+        ratio = "" if row["ratio"] is None else _ratio(row["ratio"])
+        disturbed = " *" if row["details"].get("other_load", 0) > DISTURBED else ""
+        lines.append(
+            f"| {row['title']}{disturbed} | {_number(row['median'])} {row['unit']} "
+            f"| {_spread(row['values'])} | {ratio} | {row['reference']} |"
+        )
+    lines += ["", "| target | bound | figure | |", "| --- | ---: | ---: | --- |"]
+    for target in found["targets"]:
+        sign = "≥" if target["at_least"] else "≤"
+        figure = "" if target["figure"] is None else _number(target["figure"])
+        bound = f"{sign} {_number(target['bound'])}"
+        lines.append(f"| {target['title']} | {bound} | {figure} | {target['verdict']} |")
+    return "\n".join(lines)
+
+
 def _number(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
