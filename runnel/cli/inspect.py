@@ -29,11 +29,21 @@ from runnel.scripts import Scripts
 Json = dict[str, Any]
 
 
+class Inspect(click.Command):
+    """Lets the seconds of --watch be left out before a TARGET, too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--watch" in args[:-1] and ":" in args[args.index("--watch") + 1]:
+            args.insert(args.index("--watch") + 1, "2")
+        return super().parse_args(ctx, args)
+
+
 @click.command(
+    cls=Inspect,
     epilog=exits.epilog(
         "runnel inspect example:app --watch",
         "runnel inspect --redis-url redis://HOST --json --max-lag 1000 --no-quarantined",
-    )
+    ),
 )
 @click.argument("target", required=False)
 @click.option("--redis-url", help="Where Redis is; enough by itself, without any code.")
@@ -43,6 +53,7 @@ Json = dict[str, Any]
 @click.option("--max-lag", type=int, help="Exit 10 if a processor lags more events behind.")
 @click.option("--no-free", is_flag=True, help="Exit 11 if a partition is free.")
 @click.option("--no-quarantined", is_flag=True, help="Exit 11 if a partition is quarantined.")
+@click.option("--no-paused", is_flag=True, help="Exit 11 if a partition is paused.")
 @click.option("--no-stalled", is_flag=True, help="Exit 11 if a partition is stalled.")
 @click.option("--min-members", type=int, help="Exit 12 if a processor has fewer live members.")
 @click.option(
@@ -68,6 +79,7 @@ def inspect(
     max_lag: int | None,
     no_free: bool,
     no_quarantined: bool,
+    no_paused: bool,
     no_stalled: bool,
     min_members: int | None,
     stalled_after: float,
@@ -96,9 +108,10 @@ def inspect(
         return
     picture = look.once()
     click.echo(json.dumps(picture) if as_json else "\n".join(lines(picture)))
+    forbidden = {"free": no_free, "quarantined": no_quarantined, "paused": no_paused}
     limits = Limits(
         max_lag,
-        [state for state, no in (("free", no_free), ("quarantined", no_quarantined)) if no],
+        [state for state, no in forbidden.items() if no],
         stalled_after if no_stalled else None,
         min_members,
     )

@@ -399,3 +399,28 @@ def test_watching_redraws_in_place_waits_for_redis_and_ends_on_ctrl_c(
         process.kill()
         process.wait()
         os.close(terminal)
+
+
+def test_a_paused_partition_is_an_alarm_when_asked_for(run: Run) -> None:
+    run("processor", "add", PRINTER)
+    run("processor", "pause", PRINTER)
+    app = PRINTER.partition(":")[0] + ":app"
+    assert run("inspect", app, "--no-quarantined").code == 0
+    done = run("inspect", app, "--no-paused")
+    assert done.code == 11
+    assert "paused" in done.stderr
+
+
+def test_watch_may_stand_before_the_target(run: Run, redis_url: str) -> None:
+    run("processor", "add", PRINTER)
+    app = PRINTER.partition(":")[0] + ":app"
+    process = subprocess.Popen(
+        [*COMMAND, "--redis-url", redis_url, "--json", "--watch", app],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["schema"] == "runnel.inspect/1"
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
