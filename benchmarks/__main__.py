@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,8 @@ def main() -> None:
     if options.table:
         print(report.markdown(options.table))
         return
+    # So that the servers and workers that it has started end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         old: Tree | None = None
         if options.compare and not Path(options.compare).is_file():
