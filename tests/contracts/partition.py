@@ -22,6 +22,7 @@ from tests.contracts.wire import Arg, Refused, Wire
 from tests.contracts.world import AGREED
 from tests.lua.conftest import LOG, META, PRODUCERS
 
+AGREEMENT = dict(zip(("protocol", "partitions", "hash"), map(str, AGREED), strict=True))
 NAMES = ["printer", "mailer"]
 NAME = st.sampled_from(["printer", "printer", "mailer"])
 
@@ -113,6 +114,7 @@ class PartitionMachine(RuleBasedStateMachine):
             assert (applied, count) == (1, len(bodies))
             log.add(first, bodies)
             log.drop(room)
+            assert self.wire.seen[META].items() >= AGREEMENT.items(), "all agree on the stream"
             log.producers[producer] = (sequence, first, count)
 
     def check_blame(self, name: str, size: int, more: int) -> None:

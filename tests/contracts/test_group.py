@@ -257,33 +257,37 @@ class GroupMachine(RuleBasedStateMachine):
 
     def sync(self, member: Member) -> None:
         """One call of a member, its repeat, and what must hold of every such call."""
-        before, known = self.wire.seen, self.knows(member)
+        before, known, now = self.wire.seen, self.knows(member), self.wire.now
         args = member.arguments(self.partitions, self.collect)
         reply = self.wire.call("sync", GROUP, *args)
         assert not isinstance(reply, Refused), reply
-        self.wire.repeat(reply, "sync", GROUP, *args)
         after = self.wire.seen
+        self.wire.set_clock(now + 1)
+        again = self.wire.call("sync", GROUP, *args)
+        assert self.wire.seen == after, "S6: a repeat wrote"
+        assert again[:3] + again[4:] == reply[:3] + reply[4:], "S6: but for the time that is left"
         assert reply[0] == member.call
         assert reply[1] == int(after[PLAN]["generation"])
         assert reply[2] == SESSION
-        self.check_plan(before, after, member, known)
+        self.check_plan(before, after, member, known, now)
         mine = {p: s for p, s in plan_of(self.wire).items() if s.holder == member.id}
         if member.action == "leave":
             assert not mine
             assert grants(reply) == {}
             return
         assert grants(reply) == {p: (s.grant, int(s.target == member.id)) for p, s in mine.items()}
-        assert float(after[SESSIONS][member.id]) == self.wire.now + SESSION
+        assert float(after[SESSIONS][member.id]) == now + SESSION
         member.obey(reply)
 
-    def check_plan(self, before: Look, after: Look, member: Member, known: bool) -> None:
+    def check_plan(self, before: Look, after: Look, member: Member, known: bool, now: int) -> None:
         """L1: what is free is given out; nothing is taken from its holder without a reason."""
-        now = self.wire.now
         old, new = shares(before.get(PLAN, {})), shares(after[PLAN])
         live, was_live = (
             {id_ for id_, end in look.get(SESSIONS, {}).items() if float(end) > now}
             for look in (after, before)
         )
+        ends = map(float, after.get(SESSIONS, {}).values())
+        assert all(end <= now + SESSION for end in ends), "no session is longer than it may be"
         records = after.get(MEMBERS, {})
         stay = {id_ for id_ in live if id_ not in records or records[id_].split()[4] == "stay"}
         counter = int(before.get(PLAN, {}).get("counter", 0))

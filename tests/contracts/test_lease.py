@@ -248,7 +248,10 @@ class LeaseMachine(OperatorMachine):
             return
         if script == "seek":
             assert reply == first, "S6"
-        elif script != "claim":
+        elif script == "claim":
+            slot = self.slots[str(args[3])]
+            assert (slot.token, slot.released) == ((reply[0], args[6]), False), "still the lease"
+        else:
             assert reply[0] == 0 or args[3] == args[4], "a repeat"
 
     def step(self, name: str, where: str, steps: int) -> tuple[str, str, int]:

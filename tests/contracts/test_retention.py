@@ -44,12 +44,19 @@ class RetentionMachine(OperatorMachine):
         bodies: list[Fields] = [("msgpack", str(i)) for i in range(count)]
         self.do_append("first", 1, bodies, 6, "refuse", 0)
 
-    @rule(which=st.integers(1, 5), producer=st.sampled_from("pqr"), count=st.integers(1, 3))
-    def move_and_send(self, which: int, producer: str, count: int) -> None:
+    @rule(
+        which=st.integers(1, 5),
+        producer=st.sampled_from("pqr"),
+        count=st.integers(1, 3),
+        group_lost=st.sampled_from([False, False, False, True]),
+    )
+    def move_and_send(self, which: int, producer: str, count: int, group_lost: bool) -> None:
         """All who are registered pass the first few; then somebody sends into a full log."""
         for name in sorted(self.log.passed):
             if name in self.slots and name in self.log.groups:
                 self.seek(name, "id", which, 0)
+        if group_lost:
+            self.lose("printer", "group")
         self.send(producer, 1, count, 6, "refuse", 1)
 
     @rule(
