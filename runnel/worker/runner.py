@@ -115,8 +115,7 @@ class Runner:
             event_id,
             attempts,
             _NEXT[decision],
-            type(error).__name__,
-            error,
+            *_told(error),
             exc_info=error if last else None,
         )
         await self._record("failure", event_id, attempts, error)
@@ -147,14 +146,14 @@ class Runner:
         elif policy is ExceptionPolicy.QUARANTINE:
             await self._quarantine(self._lane.checkpoint, self._barren, error)
         else:
-            raise Halted(f"processor {self._processor.name}: {error}") from error
+            raise Halted(f"processor {self._processor.name}: {': '.join(_told(error))}") from error
 
     async def _give_up(self, raw: Raw, attempts: int, error: Exception) -> None:
         policy = self._processor.policy
         if policy is ExceptionPolicy.HALT:
             raise Halted(
                 f"processor {self._processor.name}, partition {self._lane.partition}: event "
-                f"{raw[0].decode()} failed {attempts} times: {type(error).__name__}: {error}"
+                f"{raw[0].decode()} failed {attempts} times: {': '.join(_told(error))}"
             ) from error
         if policy is ExceptionPolicy.QUARANTINE:
             self._lane.rewind()
@@ -188,7 +187,7 @@ class Runner:
                 lane.partition,
                 (raw[0].decode(), raw[1]),
                 attempts,
-                (type(error).__name__, str(error)),
+                _told(error),
             )
             call = protocol.emit(
                 place,
@@ -211,8 +210,8 @@ class Runner:
 
     async def _record(self, kind: str, event: str, attempts: int, error: Exception) -> None:
         place = self._processor.place(self._lane.partition)
-        told = (type(error).__name__, " ".join(str(error).split()))
-        await self._insist(protocol.attempt(place, self._lane.token, kind, event, attempts, told))
+        call = protocol.attempt(place, self._lane.token, kind, event, attempts, _told(error))
+        await self._insist(call)
 
     async def _insist(self, call: Call) -> bool:
         """Make a call that is safe to repeat, until it is answered or the lane closes.
@@ -233,3 +232,12 @@ class Runner:
                 return False
             await self._lease.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """Type and message of an error, in one line of text that can be stored."""
+    try:
+        message = str(error)
+    except Exception:  # It is the user's code that makes it.
+        message = "(its message cannot be shown)"
+    return type(error).__name__, " ".join(message.split()).encode(errors="replace").decode()

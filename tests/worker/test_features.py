@@ -138,6 +138,30 @@ async def test_a_dead_letter_gives_its_record_back(redis: Redis, ledger: Ledger)
         await until(lambda: ledger.seen == [1, 2], "the letters are read")
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("error", [ValueError("half a character: \ud800"), Unspeakable()])
+async def test_an_error_whose_message_is_no_text_is_set_aside_all_the_same(
+    redis: Redis, ledger: Ledger, error: Exception
+) -> None:
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            if item.number == 1:
+                raise error
+            ledger.seen.append(item.number)
+
+    ledger.processor(
+        work, retries=1, exception_policy="ignore", middleware=[DeadLetterMiddleware()]
+    )
+    await ledger.send(0, 1, 2)
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it goes on")
+    assert ledger.seen == [0, 2]
+
+
 async def test_modules_are_discovered_by_a_glob(
     redis: Redis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
