@@ -12,16 +12,18 @@ ALLOWED = ("no Docker engine", "no server program")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--docker` runs the tests in ``tests/docker`` too, `--no-skips` allows no skip at all."""
+    """`--docker` runs the tests in ``tests/docker`` too, `--soak` the short soaks, `--no-skips`
+    allows no skip at all."""
     parser.addoption("--docker", action="store_true", help="run the tests that need Docker too")
+    parser.addoption("--soak", action="store_true", help="run the soaks in their short form too")
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed one")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave Docker's tests out unless they are asked for."""
-    if config.getoption("--docker"):
-        return
-    unasked = [item for item in items if item.get_closest_marker("docker")]
+    """Leave Docker's tests and the soaks out unless they are asked for."""
+    asked = {"docker": config.getoption("--docker"), "soak": config.getoption("--soak")}
+    left_out = [name for name, wanted in asked.items() if not wanted]
+    unasked = [item for item in items if any(map(item.get_closest_marker, left_out))]
     if unasked:
         config.hook.pytest_deselected(items=unasked)
         items[:] = [item for item in items if item not in unasked]

@@ -11,6 +11,8 @@ from tests.soak.faults import FAULTS
 from tests.soak.run import Plan, perform
 from tests.soak.stage import STAGES
 
+pytestmark = pytest.mark.soak
+
 
 async def soak(mode: str, folder: Path) -> None:
     with STAGES[mode](available_servers()[0]) as stage:
