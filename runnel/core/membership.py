@@ -94,6 +94,11 @@ class Membership:
         orders.report = self.must_report
         return orders
 
+    def holds_what_is_granted(self, synced: Synced) -> bool:
+        """Does the group still count on this member for all that it holds?"""
+        granted = {(grant.partition, grant.number) for grant in synced.grants}
+        return all(each in granted for each in self._held.items())
+
     def reported(self) -> set[tuple[int, int]]:
         """What the next call will report as let go."""
         return set(self._let_go)

@@ -229,12 +229,19 @@ class Group:
         return self._link.clock() - self._alive_at
 
     def vouch(self) -> None:
-        """Heartbeat from a thread while user code blocks the event loop. Takes no orders."""
+        """Heartbeat from a thread while user code blocks the event loop. Takes no orders.
+
+        A worker that slept past its session must not go on with what others hold by now: the
+        session counts as renewed only if all that is held is still granted.
+        """
         with self._lock:
             _, call = self.membership.next_call("retire" if self._leaving else "stay")
         before = self._link.clock()
-        reply = self._link.vouch(call)
-        self._session.ends = before + protocol.read_sync(reply).session_ms / 1000
+        synced = protocol.read_sync(self._link.vouch(call))
+        with self._lock:
+            certain = self.membership.holds_what_is_granted(synced)
+        if certain:
+            self._session.ends = before + synced.session_ms / 1000
 
     async def _listen(self) -> None:
         """Sync at once when the group says that something changed. Only a hint: heartbeats do."""

@@ -64,3 +64,13 @@ def test_a_grant_to_give_back_that_was_never_claimed_is_given_back_at_once() -> 
     it = member()
     number, _ = it.next_call()
     assert it.replied(number, set(), reply(number, Grant(1, 10, False))).report
+
+
+def test_l4_a_sleeper_knows_from_a_reply_whether_others_hold_what_it_held() -> None:
+    it = member()
+    it.claimed(0, 10)
+    it.claimed(1, 11)
+    asked_back = reply(1, Grant(0, 10, True), Grant(1, 11, False))
+    assert it.holds_what_is_granted(asked_back), "it holds what it is to give back"
+    assert not it.holds_what_is_granted(reply(1, Grant(0, 10, True)))
+    assert not it.holds_what_is_granted(reply(1, Grant(0, 10, True), Grant(1, 99, True)))
