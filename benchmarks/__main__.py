@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from benchmarks import (
 from benchmarks.children import ROOT, Tree
 from benchmarks.harness import Bench
 from benchmarks.rows import Row
+from benchmarks.server import machine_busy
 from benchmarks.trees import NoSuchRevision, revision, short
 from runnel.server_program import find_binary
 
@@ -74,7 +76,7 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
     if bench.old:
         about["compared to"] = short(options.compare)
     print(report.heading(about), flush=True)
-    began = time.monotonic()
+    began, busy, own = time.monotonic(), machine_busy(), sum(os.times()[:4])
     rows: list[Row] = []
     for group, (measure, names) in MEASURES.items():
         found = measure(bench)
@@ -97,8 +99,13 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
         print(report.profiles(bench))
     about["peers"] = bench.versions
     about["seconds"] = round(time.monotonic() - began)
+    others = machine_busy() - busy - (sum(os.times()[:4]) - own)
+    about["cores used by others"] = round(max(0.0, others / (time.monotonic() - began)), 2)
     report.save(options.json, about, rows, judged, bench.failed)
-    print(f"\n{about['seconds']} s; everything is in {options.json}")
+    print(
+        f"\n{about['seconds']} s, in which other programs used {about['cores used by others']} cores "
+        f"on average; everything is in {options.json}"
+    )
 
 
 def _options() -> argparse.Namespace:

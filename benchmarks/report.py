@@ -170,6 +170,7 @@ def markdown(path: Path) -> str:
     lines = [
         f"{about['at'][:10]}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, "
         f"{about['server']}, Python {about['python']}, {packages}.",
+        *_loaded(about),
         "",
         "| measure | median | from – to | ratio | to |",
         "| --- | ---: | --- | ---: | --- |",
@@ -188,6 +189,11 @@ def markdown(path: Path) -> str:
         bound = f"{sign} {_number(target['bound'])}"
         lines.append(f"| {target['title']} | {bound} | {figure} | {target['verdict']} |")
     return "\n".join(lines)
+
+
+def _loaded(about: dict[str, Any]) -> list[str]:
+    others = about.get("cores used by others")
+    return [] if others is None else [f"Other programs used {others} cores on average."]
 
 
 def _number(value: float) -> str:
