@@ -102,10 +102,8 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
     others = machine_busy() - busy - (sum(os.times()[:4]) - own)
     about["cores used by others"] = round(max(0.0, others / (time.monotonic() - began)), 2)
     report.save(options.json, about, rows, judged, bench.failed)
-    print(
-        f"\n{about['seconds']} s, in which other programs used {about['cores used by others']} cores "
-        f"on average; everything is in {options.json}"
-    )
+    others_used = f"other programs used {about['cores used by others']} cores on average"
+    print(f"\n{about['seconds']} s; {others_used}; everything is in {options.json}")
 
 
 def _options() -> argparse.Namespace:
