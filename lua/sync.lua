@@ -120,8 +120,10 @@ for i = 1, #flat, 2 do
   if p then
     p = tonumber(p)
     local h, t, g, a = string.match(value, '^(%S+) (%S+) (%d+) (%d+)$')
-    before[p] = value
-    if h then holder[p], target[p], grant[p], asked[p] = h, t, tonumber(g), math.min(tonumber(a), now) end
+    if h then
+      holder[p], target[p], grant[p], asked[p] = h, t, tonumber(g), math.min(tonumber(a), now)
+      before[p] = {h, t, grant[p], tonumber(a)}
+    end
   elseif field == 'counter' then counter = tonumber(value) or 0
   elseif field == 'collecting' then collecting = math.min(tonumber(value) or 0, now + collect)
   elseif string.sub(field, 1, 7) == 'grants:' then old_grants[string.sub(field, 8)] = value
@@ -234,7 +236,7 @@ end
 
 -- Grant what is free; ask back what must move, and stop waiting when its holder had its time.
 due = collecting
-local texts, changes, changed = {}, {}, {}
+local texts, changes, changed, touched = {}, {}, {}, {}
 for p = 0, partitions - 1 do
   if holder[p] == target[p] then
     asked[p] = 0
@@ -247,18 +249,29 @@ for p = 0, partitions - 1 do
       due = due == 0 and asked[p] + drain or math.min(due, asked[p] + drain)
     end
   end
-  local text = string.format('%s %s %.0f %.0f', holder[p], target[p], grant[p], asked[p])
-  if text ~= before[p] then
+  local was = before[p]
+  if not was or was[1] ~= holder[p] or was[2] ~= target[p] or was[3] ~= grant[p] or was[4] ~= asked[p] then
     changes[#changes + 1] = 'p:' .. p
-    changes[#changes + 1] = text
-  end
-  if holder[p] ~= '-' then
-    local list = texts[holder[p]] or {}
-    texts[holder[p]] = list
-    list[#list + 1] = string.format('%d %.0f %d', p, grant[p], holder[p] == target[p] and 1 or 0)
+    changes[#changes + 1] = string.format('%s %s %.0f %.0f', holder[p], target[p], grant[p], asked[p])
+    touched[holder[p]], touched[was and was[1] or '-'] = true, true
   end
 end
-for each, list in pairs(texts) do texts[each] = table.concat(list, ' ') end
+-- The grants of each holder, written anew only for those whose partitions changed.
+for p = 0, partitions - 1 do
+  local each = holder[p]
+  if each ~= '-' then
+    if touched[each] or not old_grants[each] then
+      local list = texts[each] or {}
+      texts[each] = list
+      list[#list + 1] = string.format('%d %.0f %d', p, grant[p], each == target[p] and 1 or 0)
+    else
+      texts[each] = old_grants[each]
+    end
+  end
+end
+for each, list in pairs(texts) do
+  if type(list) == 'table' then texts[each] = table.concat(list, ' ') end
+end
 for each in pairs(old_grants) do
   if not texts[each] then redis.call('HDEL', plan, 'grants:' .. each); changed[each] = live[each] end
 end
