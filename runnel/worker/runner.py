@@ -118,7 +118,10 @@ class Runner:
             *_told(error),
             exc_info=error if last else None,
         )
-        await self._record("failure", event_id, attempts, error)
+        # A batch that failed condemns none of its events: who claims the partition before they were
+        # tried one by one must not give up the first for it.
+        blamed = attempts if len(batch) == 1 else 0
+        await self._record("failure", event_id, blamed, error)
         if decision is Decision.GIVE_UP:
             await self._give_up(batch[0], attempts, error)
             self._lease.give_turn()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from runnel import Events, ExceptionPolicy
 from runnel.dead_letter import DeadLetter
+from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.ledger import Entry, app
 from tests.worker.workers import Workers, processor, send, until
 
@@ -66,6 +69,31 @@ async def test_quarantine_parks_one_partition_and_resume_with_skip_ends_it(
     assert resumed.returncode == 0, resumed.stderr
     await until(lambda: workers.effects()[1] == [0, 1, 3, 4], "the partition goes on")
     assert not await quarantined()
+
+
+async def test_a_batch_that_failed_condemns_none_of_its_events_after_a_hand_over(
+    redis: Redis, redis_url: str, ledger: Ledger
+) -> None:
+    tried_alone, hold = asyncio.Event(), True
+
+    async def work(events: Events[Item]) -> None:
+        async for batch in events.take(10).records():
+            if any(item.number == 1 for item in batch):
+                raise ValueError("the second one is bad")
+            if hold:
+                tried_alone.set()
+                await asyncio.Event().wait()
+            ledger.seen += [item.number for item in batch]
+
+    ledger.processor(work, exception_policy=ExceptionPolicy.IGNORE, retries=0)
+    await ledger.send(0, 1, 2)
+    async with ledger.running():
+        async with asyncio.timeout(20):
+            await tried_alone.wait()
+    hold = False
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "all is passed")
+    assert ledger.seen == [0, 2]
 
 
 @pytest.mark.fault(46)
