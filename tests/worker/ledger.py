@@ -1,11 +1,13 @@
 """An app for worker processes under test: writes each effect as a line to the file `$EFFECTS`.
 
-A line is ``key number worker-pid``. `$DELAY` is what an event takes, in seconds.
+A line is ``key number worker-pid``. `$DELAY` is what an event takes, in seconds. The log says when
+the one with the fault "long" has been taken, which then takes for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 
 from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record
@@ -32,6 +34,9 @@ async def apply(entry: Entry) -> None:
         raise ValueError("a fault on purpose")
     if entry.fault == "exit":
         os._exit(7)
+    if entry.fault == "long":
+        logging.getLogger("ledger").warning("key %d is taken", entry.key)
+        await asyncio.Event().wait()
     await asyncio.sleep(_delay)
     os.write(_effects, f"{entry.key} {entry.number} {os.getpid()}\n".encode())
 
