@@ -1,7 +1,8 @@
 """Moves events between Redis and the lanes: one read for all of them, one round of commits.
 
 Self-clocking: while one round of commits is under way, finished events gather; the next round
-covers them.
+covers them. Where every event waits for its commit, two committers share the lanes: while Redis
+carries out a round of one, handlers finish the events of the other.
 
 XREAD is blind to a log that was trimmed, deleted or set back. So before anything read behind a
 cursor is committed, the entry at the cursor is looked at: together with the read while there is
@@ -52,8 +53,10 @@ class Pump:
         self._stirred = stirred
         self._suspect = suspect
         self._readers: dict[str, Reader] = {}
-        self._marked: list[Lane] = []
-        self._wake = asyncio.Event()
+        self._committers = [
+            Committer(processor, link, stirred, suspect)
+            for _ in range(2 if processor.commit == "each" else 1)
+        ]
         self._tasks = asyncio.TaskGroup()
 
     def set_lanes(self, lanes: Iterable[Lane]) -> None:
@@ -79,22 +82,46 @@ class Pump:
 
     def mark(self, lane: Lane) -> None:
         """The lane has something to commit."""
+        # Always the same one, so that a lane never has two commits under way.
+        self._committers[lane.partition % len(self._committers)].mark(lane)
+
+    async def run(self) -> None:
+        """Read and commit until cancelled."""
+        try:
+            async with self._tasks:
+                for committer in self._committers:
+                    self._tasks.create_task(committer.run())
+        finally:
+            for reader in self._readers.values():
+                await reader.close()
+
+
+class Committer:
+    """Commits what its lanes have finished, one round after another."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        link: Link,
+        stirred: Callable[[Lane], None],
+        suspect: Callable[[Lane], None],
+    ) -> None:
+        self._processor = processor
+        self._link = link
+        self._stirred = stirred
+        self._suspect = suspect
+        self._marked: list[Lane] = []
+        self._wake = asyncio.Event()
+
+    def mark(self, lane: Lane) -> None:
+        """The lane has something to commit."""
         if not lane.marked:
             lane.marked = True
             self._marked.append(lane)
             self._wake.set()
 
     async def run(self) -> None:
-        """Read and commit until cancelled."""
-        try:
-            async with self._tasks:
-                await self._commits()
-        finally:
-            for reader in self._readers.values():
-                await reader.close()
-
-    async def _commits(self) -> None:
-        """A lost reply is asked for again: a repeat changes nothing."""
+        """Commit until cancelled. A lost reply is asked for again: a repeat changes nothing."""
         pause = 0.05
         while True:
             await self._wake.wait()
@@ -278,6 +305,9 @@ class Reader:
         self._empty = 0 if found or self._changed.is_set() else self._empty + 1
         if self._empty >= LOOK_AFTER:
             self._worry()
+        if found:
+            # Handlers go first: the next read would hold them up, and finds little so soon.
+            await asyncio.sleep(0)
 
     def _worry(self) -> None:
         """Have the next read look at every cursor."""
