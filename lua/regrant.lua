@@ -1,16 +1,16 @@
 #!lua flags=allow-oom
 -- regrant -- take partitions back into the group's hands, so that whoever holds them claims them anew: after seek, pause, resume.
--- KEYS[1]  plan        hash     runnel:{APP:STREAM@PROCESSOR}:plan
--- KEYS[2]  wake        channel  runnel:{APP:STREAM@PROCESSOR}:wake
--- ARGV[1+] partitions  int      1 to 1000 partition numbers
--- REPLY    regranted   int      how many of them were held
+-- KEYS[1]  plan        hash  runnel:{APP:STREAM@PROCESSOR}:plan
+-- ARGV[1+] partitions  int   1 to 1000 partition numbers
+-- REPLY    regranted   int   how many of them were held
 -- ERROR    BADARG      an argument is malformed or over a limit
 -- WRITES   yes
+-- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake
 -- BOUND    1000 partitions
 -- VERSION  1
-local plan, wake = KEYS[1], KEYS[2]
+local plan = KEYS[1]
 
-if #KEYS ~= 2 or #ARGV < 1 or #ARGV > 1000 then
+if #KEYS ~= 1 or #ARGV < 1 or #ARGV > 1000 then
   return redis.error_reply('BADARG field=partitions limit=1000')
 end
 for i = 1, #ARGV do
@@ -29,6 +29,6 @@ end
 if regranted > 0 then
   -- Whoever calls sync next finds the plan due and grants what is free.
   redis.call('HSET', plan, 'due', '1')
-  redis.call('PUBLISH', wake, 'regrant')
+  redis.call('PUBLISH', (string.gsub(plan, ':plan$', ':wake')), 'regrant')
 end
 return regranted

@@ -3,7 +3,6 @@
 -- KEYS[1]   plan         hash  runnel:{APP:STREAM@PROCESSOR}:plan
 -- KEYS[2]   members      hash  runnel:{APP:STREAM@PROCESSOR}:members
 -- KEYS[3]   sessions     zset  runnel:{APP:STREAM@PROCESSOR}:sessions
--- KEYS[4]   wake         channel  runnel:{APP:STREAM@PROCESSOR}:wake
 -- ARGV[1]   partitions   int   partition count of the stream, 1 to 10000
 -- ARGV[2]   session      int   ms, length of a session; the latest joiner sets it for the group
 -- ARGV[3]   drain        int   ms a holder may take to give a partition back before it is granted anyway
@@ -24,9 +23,10 @@
 -- ERROR     MISMATCH     the group's partition count differs
 -- ERROR     REPLACED     another incarnation has joined under this id
 -- WRITES    yes
+-- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake
 -- BOUND     unchanged: what the member holds; a change: partitions + members, 10000 and 1000 at most
 -- VERSION   1
-local plan, members, sessions, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local plan, members, sessions = KEYS[1], KEYS[2], KEYS[3]
 local partitions, session, drain, collect = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local member, incarnation, call, action = ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local description, holding = ARGV[9], tonumber(ARGV[10])
@@ -36,7 +36,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
-if #KEYS ~= 4 or #ARGV < 10 then
+if #KEYS ~= 3 or #ARGV < 10 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
 for field, i in pairs({partitions = 1, session = 2, drain = 3, collect = 4, call = 7, holding = 10}) do
@@ -290,5 +290,5 @@ redis.call('HSET', plan, 'generation', generation, 'partitions', partitions, 'se
   'counter', string.format('%.0f', counter), 'due', string.format('%.0f', due),
   'collecting', string.format('%.0f', collecting))
 changed[member] = nil
-if next(changed) then redis.call('PUBLISH', wake, generation) end
+if next(changed) then redis.call('PUBLISH', (string.gsub(plan, ':plan$', ':wake')), generation) end
 return answer(call, action ~= 'leave' and texts[member] or '')

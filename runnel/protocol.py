@@ -278,7 +278,7 @@ def sync(
     """`times` are session, drain and collect in ms; `member` is id, incarnation, description."""
     pairs = [value for pair in held for value in pair]
     rest = [value for each in let_go for value in (each.partition, each.grant, each.seen)]
-    names = (keys.plan(group), keys.members(group), keys.sessions(group), keys.wake(group))
+    names = (keys.plan(group), keys.members(group), keys.sessions(group))
     args: tuple[Arg, ...] = (
         partitions,
         *times,
@@ -325,7 +325,7 @@ def read_sync(reply: Sequence[Any]) -> Synced:
 
 def regrant(group: str, partitions: Iterable[int]) -> Call:
     """Have the partitions claimed anew by whoever holds them."""
-    return Call("regrant", (keys.plan(group), keys.wake(group)), tuple(partitions))
+    return Call("regrant", (keys.plan(group),), tuple(partitions))
 
 
 def roster(group: str) -> Call:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contracts.wire import HEADERS, Arg, Refused, Wire
 from tests.contracts.world import AGREED, GROUP, PARTITION, SINK_LOG, valid_calls
-from tests.lua.conftest import LOG, META, PLAN, PRODUCERS, WAKE
+from tests.lua.conftest import LOG, META, PLAN, PRODUCERS
 
 ENTRY: list[Arg] = [2, "f", "v"]
 
@@ -83,7 +83,7 @@ LIMITS: list[tuple[str, list[str], list[Arg], str]] = [
     ("append", [LOG, META, PRODUCERS], [*SEND, 1_002, *["f"] * 1_002], "entries"),
     ("register", PARTITION, [1, 10_001, "xxh64", "printer", "0"], "partitions"),
     ("sync", GROUP, [10_001, 10_000, 5_000, 0, "m", "start", 1, "stay", "host", 0], "partitions"),
-    ("regrant", [PLAN, WAKE], [0] * 1_001, "partitions"),
+    ("regrant", [PLAN], [0] * 1_001, "partitions"),
 ]
 
 

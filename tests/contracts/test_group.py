@@ -24,7 +24,7 @@ from tests.contracts.members import (
 from tests.contracts.profile import TIMEOUT, search
 from tests.contracts.wire import Arg, Look, Refused, Wire
 from tests.contracts.world import GROUP
-from tests.lua.conftest import MEMBERS, PLAN, SESSIONS, WAKE
+from tests.lua.conftest import MEMBERS, PLAN, SESSIONS
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 NOBODY = "-"
@@ -114,11 +114,11 @@ class GroupMachine(RuleBasedStateMachine):
         """Whoever holds these claims them anew."""
         before = plan_of(self.wire)
         args: list[Arg] = sorted(partitions)
-        reply = self.wire.call("regrant", [PLAN, WAKE], *args)
+        reply = self.wire.call("regrant", [PLAN], *args)
         held = [p for p in partitions if before.get(p, FREE).holder != NOBODY]
         assert reply == len(held)
         if again:
-            self.wire.repeat(reply, "regrant", [PLAN, WAKE], *args)
+            self.wire.repeat(reply, "regrant", [PLAN], *args)
         for p in held:
             assert plan_of(self.wire)[p].holder == NOBODY
         for member in self.members.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PLAN, PRODUCERS, SESSIONS, STATE, WAKE
+from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PLAN, PRODUCERS, SESSIONS, STATE
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
 SINK_LOG, SINK_META = (
@@ -13,7 +13,7 @@ SINK_LOG, SINK_META = (
     META.replace("}:orders:", "}:dead:"),
 )
 PARTITION = [LOG, META, STATE]
-GROUP = [PLAN, MEMBERS, SESSIONS, WAKE]
+GROUP = [PLAN, MEMBERS, SESSIONS]
 AGREED: list[Arg] = [1, 8, "xxh64"]
 NEW = "2" * 32
 
@@ -73,7 +73,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "remove": (PARTITION, ["printer"]),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
-        "regrant": ([PLAN, WAKE], [0, 1]),
+        "regrant": ([PLAN], [0, 1]),
         "roster": (GROUP[:3], []),
         "rights": ([], [2, "HSET", META, 1, "TIME"]),
         "lead": ([LEADER], ["a", "n1", 5_000, "hold"]),

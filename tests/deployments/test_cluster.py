@@ -261,6 +261,33 @@ async def test_a_call_waits_while_its_keys_are_on_two_nodes(
     await asyncio.to_thread(fleet.migrate, slot(place), home)
 
 
+@pytest.mark.fault(38)
+async def test_a_group_goes_on_while_its_slot_is_on_its_way(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str
+) -> None:
+    group = keys.group(app_name, "s", "p")
+    numbers = itertools.count(1)
+
+    async def heartbeat() -> None:
+        member = ("m", "incarnation", "")
+        call = protocol.sync(group, 1, (60_000, 60_000, 0), member, next(numbers), "stay", (), ())
+        await clustered.call(call)
+
+    await heartbeat()
+    number = key_slot(keys.plan(group).encode())
+    home = fleet.owner(number)
+    migration = Migration(fleet, number, next(each for each in fleet.masters if each != home))
+    before = moves(fleet, "TRYAGAIN")
+    migration.begin()
+    await heartbeat()
+    migration.move()
+    await heartbeat()
+    migration.end()
+    await heartbeat()
+    assert moves(fleet, "TRYAGAIN") == before
+    await asyncio.to_thread(fleet.migrate, number, home)
+
+
 async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_away(
     fleet: ClusterFleet, clustered: Scripts, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

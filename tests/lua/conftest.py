@@ -119,7 +119,7 @@ class Raw:
         rest = [each for triple in let_go or [] for each in triple]
         reply = await self.call(
             "sync",
-            [PLAN, MEMBERS, SESSIONS, WAKE],
+            [PLAN, MEMBERS, SESSIONS],
             options.get("partitions", 8),
             options.get("session", 10_000),
             options.get("drain", 5_000),

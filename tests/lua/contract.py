@@ -15,10 +15,13 @@ KNOWN_GLOBALS = {
 }
 #: Arguments whose name means something else in Lua.
 LOCAL_NAMES = {"next": "next_id"}
-_KEY = re.compile(r"-- KEYS\[(\d+)\] +(\w+) +(hash|stream|zset|channel) +(\S+)$")
+_KEY = re.compile(r"-- KEYS\[(\d+)\] +(\w+) +(hash|stream|zset) +(\S+)$")
 _ARG = re.compile(r"-- ARGV\[(\d+)(\+?)\] +(\w+) +(int|str|id) +(.+)$")
 _REPLY = re.compile(r"-- REPLY +(\w+) +(int|str|id) +.+$")
 _ERROR = re.compile(rf"-- ERROR +({WORDS}) +.+$")
+#: A channel that is told something. It is no key: in a cluster a key that never exists would have
+#: its call refused for as long as a slot is on its way.
+_CHANNEL = re.compile(r"-- PUBLISHES +(\S+)$")
 _BLOCK = re.compile(r"^-- >>> (\w+)\n(.*?)^-- <<< \1\n", re.M | re.S)
 
 
@@ -33,6 +36,7 @@ class Header:
     arg_types: list[str] = field(default_factory=list)
     open_ended: bool = False
     errors: set[str] = field(default_factory=set)
+    channels: list[str] = field(default_factory=list)
     writes: bool | None = None
     bound: bool = False
     version: bool = False
@@ -61,6 +65,8 @@ def parse(source: str) -> tuple[Header, str]:
             header.arg_types.append(found[4])
         elif found := _ERROR.match(line):
             header.errors.add(found[1])
+        elif found := _CHANNEL.match(line):
+            header.channels.append(found[1])
         elif _REPLY.match(line):
             header.replies += 1
         elif line.startswith("-- WRITES"):
@@ -90,6 +96,10 @@ def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
     for name, pattern in header.keys:
         if pattern not in patterns:
             found.append(f"key {name}: {pattern} is not in runnel/keys.py")
+    if not patterns.issuperset(header.channels):
+        found.append(f"channels {header.channels} are not all in runnel/keys.py")
+    if bool(header.channels) != ("'PUBLISH'" in code):
+        found.append("PUBLISHES does not agree with the body")
     tags = {re.search(r"\{.*\}", pattern)[0] for _, pattern in header.keys}  # type: ignore[index]
     if len(tags) > 1:
         found.append(f"keys in more than one slot: {tags}")

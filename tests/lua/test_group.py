@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from tests.lua.conftest import MEMBERS, PLAN, SESSIONS, WAKE, Raw
+from tests.lua.conftest import MEMBERS, PLAN, SESSIONS, Raw
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
 SYNC: list[str | int] = [8, 10000, 5000, 0, "a", "a1", 1, "stay", "host 1 test 1", 0]
@@ -75,7 +75,7 @@ async def test_a_malformed_sync_is_refused_and_writes_nothing(
     args = [*SYNC]
     args[place] = value
     with pytest.raises(ResponseError, match=r"^BADARG "):
-        await raw.call("sync", [PLAN, MEMBERS, SESSIONS, WAKE], *args)
+        await raw.call("sync", [PLAN, MEMBERS, SESSIONS], *args)
     assert await raw.dump() == {}
 
 
@@ -216,12 +216,12 @@ async def test_another_partition_count_is_a_mismatch(raw: Raw) -> None:
 
 async def test_regrant_makes_the_holder_claim_anew(raw: Raw) -> None:
     _, grants = await raw.sync("a", 1)
-    assert await raw.call("regrant", [PLAN, WAKE], 0, 1) == 2
+    assert await raw.call("regrant", [PLAN], 0, 1) == 2
     _, again = await raw.sync("a", 2)
     assert {p for p in grants if again[p] != grants[p]} == {0, 1}
     for bad in ([], ["x"], [0] * 1001):
         with pytest.raises(ResponseError, match=r"^BADARG "):
-            await raw.call("regrant", [PLAN, WAKE], *bad)
+            await raw.call("regrant", [PLAN], *bad)
 
 
 async def test_one_leads_until_it_leaves_or_its_lease_ends(raw: Raw) -> None:

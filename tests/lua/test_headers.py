@@ -64,6 +64,9 @@ def test_a_script_keeps_to_its_header(name: str) -> None:
         ("roster", "flags=no-writes,", "flags="),
         ("tick", "return redis.error_reply('BADARG field=instant')", "error('BADARG instant')"),
         ("sync", "-- BOUND ", "-- BOUNDS"),
+        ("sync", ":wake\n", ":wakes\n"),
+        ("sync", "-- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake\n", ""),
+        ("regrant", "redis.call('PUBLISH'", "redis.call('SPUBLISH'"),
     ],
 )
 def test_a_planted_fault_is_found(name: str, old: str, new: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, OTHER, PLAN, SESSIONS, STATE, WAKE, Raw
+from tests.lua.conftest import LOG, MEMBERS, META, NONCE, OTHER, PLAN, SESSIONS, STATE, Raw
 from tests.lua.steps import ready, refused
 from tests.lua.test_emit import emit
 from tests.lua.test_sync import held
@@ -195,7 +195,7 @@ async def test_a_sync_that_could_poison_its_group_is_refused(
 ) -> None:
     args: list[str | int] = [8, 10_000, 5_000, 0, "a", "a1", 1, "stay", "host", 0, 1, 1, 0]
     args[place] = value
-    await refused(raw, "BADARG", raw.call("sync", [PLAN, MEMBERS, SESSIONS, WAKE], *args))
+    await refused(raw, "BADARG", raw.call("sync", [PLAN, MEMBERS, SESSIONS], *args))
 
 
 async def test_a_member_record_that_cannot_be_read_ends_nobody(raw: Raw) -> None:
