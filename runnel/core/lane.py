@@ -18,6 +18,10 @@ from runnel.protocol import Claimed, Step, Token
 #: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
 RECORD_AFTER = 3
 
+#: Finished events that may wait for their commit, in multiples of what is read ahead. Beyond that
+#: nothing more is read: while commits are not answered, a crash would have ever more to repeat.
+UNCOMMITTED = 10
+
 #: A raw event as it comes off the wire: its id, and a list of its fields and values in turn.
 Raw = Sequence[Any]
 
@@ -119,8 +123,11 @@ class Lane:
     # Reading
 
     def wants(self, prefetch: int) -> Wanted | None:
-        """What to read, or None while there is enough in the buffer or nothing is handed out."""
+        """What to read, or None while there is enough in the buffer, too much to commit, or nothing
+        is handed out."""
         if not self.open or self._suspect or len(self.buffer) * 2 > prefetch:
+            return None
+        if self._done_count > UNCOMMITTED * prefetch:
             return None
         return Wanted(self._cursor, self._anchored and (self.look_next or not self.at_rest))
 

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError, TimeoutError
 
 from runnel import App, Events, Record, keys
 from runnel.connection import connect
+from runnel.core.lane import UNCOMMITTED, Lane
 from runnel.durability import Confirmation
 from runnel.errors import ServerError
 from runnel.scripts import Scripts
@@ -63,6 +64,7 @@ class Shop:
         self.app = App(name, redis_url=url, durability=durability, resend=0.0, grace=0.2)
         self.items = self.app.stream("items", record=Item, partition_by="number", partition_count=1)
         self.acknowledged: list[int] = []
+        self.seen: list[int] = []
         self.committed = 0
 
         @self.app.processor(self.items, name="work")
@@ -137,6 +139,39 @@ async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name
 
 async def _processed(client: object, key: str) -> bool:
     return int(await client.hget(key, "processed") or 0) == 2  # type: ignore[attr-defined]
+
+
+async def test_what_a_crash_repeats_is_bounded_while_commits_are_not_confirmed(
+    pair: Pair, app_name: str
+) -> None:
+    shop = Shop(app_name, pair.primary.url, "replica")
+    lanes: list[Lane] = []
+
+    async def careless(events: Events[Item]) -> None:
+        lanes.append(events._lease.lane)
+        async for item in events.records():
+            shop.seen.append(item.number)
+
+    shop.app.processor(shop.items, name="careless", prefetch=4)(careless)
+    worker = Worker(shop.app, processors=["careless"])
+    run = asyncio.create_task(worker.run())
+    await shop.send(0)
+    await until(lambda: shop.seen, "it runs")
+    pair.link.shut()
+    hasty = Shop(app_name, pair.primary.url, "primary")
+    await hasty.send(*range(1, 200))
+
+    def at_rest() -> bool:
+        return len(shop.seen) > 1 and not lanes[-1].buffer and lanes[-1].wants(4) is None
+
+    await until(at_rest, "it waits for its commits")
+    assert len(shop.seen) <= 1 + 4 * (UNCOMMITTED + 2)
+    pair.link.open()
+    await until(lambda: len(shop.seen) == 200, "it goes on")
+    worker.stop.set()
+    await run
+    await shop.app.close()
+    await hasty.app.close()
 
 
 async def test_fsync_waits_for_the_disk_or_says_at_start_that_it_cannot(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from runnel.core.lane import UNCOMMITTED
 from tests.soak.app import PREFETCH, SESSION
 from tests.soak.cast import Actor, Cast
 from tests.soak.checker import Verdict, check
@@ -22,9 +23,8 @@ from tests.soak.watch import PROCESSORS, Watch
 
 #: The processor that operators leave alone, so that all that is promised holds of it.
 STRICT = ("book",)
-#: Events that a new tenure may repeat. Handlers go on while a commit that was refused or not
-#: answered waits to be sent again, for up to a second; so it is more than what was read ahead.
-BUDGET = 10 * PREFETCH
+#: Events that a new tenure may repeat: what may wait for its commit, and what was read ahead then.
+BUDGET = (UNCOMMITTED + 2) * PREFETCH
 #: Faults that go on at the same time.
 AT_ONCE = 3
 FEWEST_WORKERS = 2

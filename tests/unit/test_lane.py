@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runnel.core.lane import Lane, Raw
+from runnel.core.lane import UNCOMMITTED, Lane, Raw
 from runnel.protocol import Claimed, Step, Token
 
 CLAIMED = Claimed(
@@ -49,6 +49,24 @@ def test_events_go_out_in_order_and_one_commit_covers_what_gathered() -> None:
     assert it.next_commit() is first, "one is in flight: the same bytes again"
     it.committed(first)
     assert it.next_commit() == Step("1-0", "3-0", 2)
+
+
+def test_no_more_is_read_while_too_much_waits_for_its_commit() -> None:
+    it = lane(*range(1, UNCOMMITTED + 1))
+    it.hand_out(UNCOMMITTED)
+    it.finish()
+    wanted = it.wants(1)
+    assert wanted
+    it.read(wanted, events(UNCOMMITTED + 1), anchor=True)
+    it.looked("0-0", there=True)
+    it.hand_out(1)
+    it.finish()
+    step = it.next_commit()
+    assert step
+    assert step.count > UNCOMMITTED
+    assert it.wants(1) is None
+    it.committed(step)
+    assert it.wants(1) is not None
 
 
 def test_what_is_in_hand_is_never_committed() -> None:
