@@ -30,6 +30,10 @@ class Executor(Protocol):
 
     def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]: ...
 
+    def kind(self, command: Command) -> str:
+        """What a mishap can be aimed at: the script that it calls, or its name."""
+        ...
+
 
 class Listener(Protocol):
     """A subscription to a channel."""
@@ -47,7 +51,8 @@ class Listener(Protocol):
 
 @dataclass(slots=True)
 class Mishap:
-    """What happens to the next request of a link that calls `script`, or to the next one at all.
+    """What happens to the next request of a link that calls `script`, or to the next one at all;
+    ``release`` is a commit that gives its partition back.
 
     `kind` is lose_request, lose_reply, duplicate or late. A part of a pipeline may get through:
     `part` of it, from 0 to 1. If `silent` the caller is not told and times out.
@@ -162,7 +167,8 @@ class Network:
 
     def _mishap(self, wire: Wire, commands: Sequence[Command]) -> Mishap | None:
         for mishap in wire.mishaps:
-            if not mishap.script or any(mishap.script in _kind(each) for each in commands):
+            kinds = map(self._executor.kind, commands)
+            if not mishap.script or any(mishap.script in each for each in kinds):
                 wire.mishaps.remove(mishap)
                 self.disturb()
                 return mishap
@@ -298,7 +304,3 @@ def block_of(command: Command) -> float | None:
     if command[0] == "XREAD" and "BLOCK" in command:
         return int(command[list(command).index("BLOCK") + 1]) / 1000
     return None
-
-
-def _kind(command: Command) -> str:
-    return str(command[1]) if command[0] == "EVALSHA" else str(command[0])

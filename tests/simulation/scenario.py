@@ -18,8 +18,9 @@ KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
 #: Faults after which a request may be out for as long as its time limit.
 SLOW = ("busy", "rollback", "lost_claim", "pause")
 
-#: What a mishap of the wire is aimed at; "" for the next request, whatever it is.
-AIMS = ("claim", "commit", "sync", "append", "attempt", "emit", "register", "XREAD", "")
+#: What a mishap of the wire is aimed at; "" for the next request, whatever it is, and release for a
+#: commit that gives its partition back.
+AIMS = ("claim", "commit", "release", "sync", "append", "attempt", "emit", "register", "XREAD", "")
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,13 @@ class World:
 
     # The server's end
 
+    def kind(self, command: Command) -> str:
+        """The script that a command calls, or its name. A commit that gives its partition back says
+        so."""
+        script = self.backend.script(command) or str(command[0])
+        gives_back = script == "commit" and str(command[3 + int(command[2]) + 6]) == "1"
+        return "commit, release" if gives_back else script
+
     def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]:
         """Do commands on the server, and tell those who wait for what they bring."""
         replies = self.judge.execute(process, commands)
