@@ -86,7 +86,10 @@ class Child:
                     f"said nothing of {key!r} in {seconds} s\n{self._last_words()}"
                 ) from None
             if not text:
-                raise ChildFailed(f"ended before it said {key!r}\n{self._last_words()}")
+                code = self._process.wait(15)
+                raise ChildFailed(
+                    f"ended with exit code {code} before it said {key!r}\n{self._last_words()}"
+                )
             found: dict[str, Any] = json.loads(text)
             if key in found:
                 return found
