@@ -28,7 +28,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     """Rows for handler and commit, each at three shares of the events."""
     if not bench.wants("latency"):
         return
-    seconds = 6 if bench.quick else 20
+    seconds = 5 if bench.quick else 20
     ours, theirs = _run(bench, bench.new, seconds)
     old: tuple[Latencies, Latencies] | None = None
     if bench.old:

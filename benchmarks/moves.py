@@ -116,7 +116,7 @@ def _takeover_row(bench: Bench) -> Row:
 
 def _takeovers(bench: Bench, tree: Tree) -> list[float]:
     """Seconds from each kill until the last of the dead worker's partitions has its next event."""
-    kills = bench.kills or (3 if bench.quick else 10)
+    kills = bench.kills or (2 if bench.quick else 10)
     with Server() as server, ExitStack() as stack:
         preload(server, "order", PARTITIONS, (kills + 2) * PARTITIONS * 150)
         crew = Crew(stack, bench, tree, server, hold=0.02)
@@ -184,7 +184,7 @@ def _handover_rows(bench: Bench) -> Iterator[Row]:
 def _handovers(bench: Bench, tree: Tree) -> tuple[list[float], list[float], list[float]]:
     """A third worker comes and goes beside two. In ms: pauses of what moved, the longest gap of
     each partition that stayed, and of each while nothing moved."""
-    rounds = 3 if bench.quick else 10
+    rounds = 2 if bench.quick else 10
     with Server() as server, ExitStack() as stack:
         preload(server, "order", PARTITIONS, (rounds + 2) * PARTITIONS * 600)
         crew = Crew(stack, bench, tree, server, HOLD)

@@ -58,7 +58,7 @@ def _partitions(bench: Bench, counts: list[int]) -> Iterator[Row]:
             for tree in bench.trees
             for count in (USUAL, *counts)
         }
-        samples = bench.interleaved(runs, 3)
+        samples = bench.interleaved(runs, 2 if bench.quick else 3)
     reference = {tree.name: samples[f"partitions-{USUAL}@{tree.name}"] for tree in bench.trees}
     yield bench.row(
         Row(f"partitions-{USUAL}", f"one at a time, {USUAL} partitions", "events/s", []),
