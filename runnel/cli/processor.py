@@ -15,6 +15,7 @@ from runnel.cli.target import load_processor
 from runnel.connection import check_server, connect
 from runnel.preflight import check_operator, check_registration
 from runnel.processor import Processor
+from runnel.recall import recall
 from runnel.registry import announce_processor
 from runnel.scripts import Scripts
 
@@ -132,24 +133,41 @@ async def _resume(scripts: Scripts, found: Processor, numbers: list[int], skip: 
     click.echo(f"resumed {changed} partitions of {found.name}")
 
 
-@processor.command(epilog=exits.epilog("runnel processor remove example:printer"))
+@processor.command(
+    epilog=exits.epilog(
+        "runnel processor remove example:printer",
+        "runnel processor remove orders@printer --app shop --redis-url redis://HOST",
+    )
+)
 @click.argument("target")
+@click.option("--app", "app_name", help="App of a processor whose code is gone.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_URL
-def remove(target: str, yes: bool, redis_url: str | None) -> None:
-    """Forget a processor: its position, its consumer groups, its hold on retention."""
-    app, found = load_processor(target)
+def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) -> None:
+    """Forget a processor: its position, its consumer groups, its hold on retention.
+
+    With --app no code is needed: TARGET is then STREAM@PROCESSOR, and Redis is where --redis-url or
+    RUNNEL_REDIS_URL says.
+    """
+    if app_name is None:
+        app, found = load_processor(target)
+        name, url = found.name, redis_url or app.settings.redis_url
+    else:
+        stream, at, name = target.partition("@")
+        if not (stream and at and name):
+            exits.fail(f"with --app, {target!r} must be STREAM@PROCESSOR", exits.USAGE)
+        app = App(app_name)
+        url = redis_url or app.settings.redis_url
     if not yes:
-        click.confirm(
-            f"Forget the position of {found.name} on every partition?", abort=True, err=True
-        )
+        click.confirm(f"Forget the position of {name} on every partition?", abort=True, err=True)
 
     async def work(scripts: Scripts, url: str) -> int:
-        await check_operator(scripts, found, "remove", url)
-        return await admin.remove(scripts, found)
+        gone = await recall(scripts, app_name, stream, name) if app_name else found
+        await check_operator(scripts, gone, "remove", url)
+        return await admin.remove(scripts, gone)
 
-    removed = _with_scripts(app, redis_url, work)
+    removed = _with_scripts(app, url, work)
     if removed:
-        click.echo(f"removed {found.name} from {removed} partitions")
+        click.echo(f"removed {name} from {removed} partitions")
     else:
-        click.echo(f"{found.name} was not registered")
+        click.echo(f"{name} was not registered")

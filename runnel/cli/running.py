@@ -97,7 +97,7 @@ def explain_full(error: Full) -> str:
     return (
         f"a partition is full ({limit} events) because processor {processor} has not passed its "
         f"oldest events: start workers for {processor}, or if it is gone for good, "
-        "`runnel processor remove` it"
+        "`runnel processor remove` it (with --app if its code is gone, too)"
     )
 
 

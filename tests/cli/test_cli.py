@@ -384,6 +384,20 @@ def test_a_processor_is_administered(run: Run) -> None:
     assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
 
 
+def test_a_processor_whose_code_is_gone_is_removed_by_its_name(run: Run, redis_url: str) -> None:
+    run("processor", "add", PRINTER)
+    here = ("--app", "shop", "--redis-url", redis_url)
+    wrong = run("processor", "remove", "order@printer", *here, "--yes")
+    assert wrong.code == 2
+    assert "app 'shop' has no stream 'order' there; there is orders" in one_sentence(wrong.stderr)
+    assert run("processor", "remove", "printer", *here, "--yes").code == 2
+    removed = run("processor", "remove", "orders@printer", *here, "--yes")
+    assert removed.stdout == "removed printer from 4 partitions\n"
+    again = run("processor", "remove", "orders@printer", *here, "--yes")
+    assert again.stdout == "printer was not registered\n"
+    assert run("processor", "remove", PRINTER, "--yes").stdout == "printer was not registered\n"
+
+
 def test_help_teaches_commands_exit_codes_and_examples(run: Run) -> None:
     shown = run("--help").stdout
     for word in (*COMMANDS, "12", "no live member", "$ runnel worker example:app", "Completion"):

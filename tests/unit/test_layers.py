@@ -38,7 +38,7 @@ LAYERS = [
     ["dead_letter", "stream", "events"],
     ["middleware", "producer", "report", "rights"],
     ["processor"],
-    ["app", "admin", "registry"],
+    ["app", "admin", "recall", "registry"],
     ["preflight"],
     [
         "worker",

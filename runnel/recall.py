@@ -1,0 +1,78 @@
+"""A processor as Redis knows it, for one whose code is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runnel import keys, protocol
+from runnel.entry import EntryCodec
+from runnel.errors import ConfigError
+from runnel.events import Events
+from runnel.processor import ExceptionPolicy, Processor
+from runnel.protocol import Place, text
+from runnel.record import Record, adapt
+from runnel.scripts import Scripts
+from runnel.serializers import MsgpackSerializer
+from runnel.stream import StreamSpec
+
+
+class _Anything(Record):
+    """A record of a stream that nobody reads or writes any more."""
+
+
+class _Named:
+    """A hash of which no more is known than its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, data: bytes) -> int:
+        raise NotImplementedError
+
+
+async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processor:
+    """A processor of a stream, good for administration only: it cannot run.
+
+    Raises ConfigError, naming what there is, if the registry knows no such stream of the app.
+    """
+    known = await _strings(scripts, keys.streams(app))
+    if stream not in known:
+        there = ", ".join(sorted(known)) or "none: is it the right app and Redis?"
+        raise ConfigError(f"app {app!r} has no stream {stream!r} there; there is {there}")
+    count, _, source = known[stream].partition(" ")
+    place = Place(keys.partition(app, source, 0, stream), name)
+    seen = protocol.read_describe(await scripts.call(protocol.describe(place)))
+    spec = StreamSpec(
+        app=app,
+        name=stream,
+        codec=EntryCodec(adapt(_Anything), MsgpackSerializer()),
+        partition_by=str,
+        partition_count=int(seen.get("meta.partitions", count)),
+        partition_size=2,
+        hasher=_Named(seen.get("meta.hash", "")),
+        source=source,
+    )
+    return Processor(
+        app=app,
+        name=keys.check_name("processor", name),
+        stream=spec,
+        handler=_nothing,
+        function=_nothing,
+        policy=ExceptionPolicy.HALT,
+        retries=0,
+        backoff=0.0,
+        backoff_max=0.0,
+        commit="auto",
+        prefetch=1,
+        middleware=(),
+        start="0",
+    )
+
+
+async def _nothing(events: Events[object]) -> None:
+    raise NotImplementedError
+
+
+async def _strings(scripts: Scripts, key: str) -> dict[str, str]:
+    found: dict[Any, Any] = await scripts.client.hgetall(key)
+    return {text(field): text(value) for field, value in found.items()}
