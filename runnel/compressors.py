@@ -52,7 +52,11 @@ class LZ4:
 
         decompressor = lz4.frame.LZ4FrameDecompressor()
         try:
-            plain = bytes(decompressor.decompress(data, max_length=self.max_decompressed + 1))
+            # It makes room for the most that it may give: a frame mostly says how much that is, and
+            # if it says too little it is not whole.
+            told = lz4.frame.get_frame_info(data)["content_size"] or self.max_decompressed
+            most = min(told, self.max_decompressed) + 1
+            plain = bytes(decompressor.decompress(data, max_length=most))
         except RuntimeError as error:
             raise DecodeError(f"the payload is not valid lz4: {error}") from error
         whole = decompressor.eof and not decompressor.unused_data

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 
+import lz4.frame
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,3 +62,16 @@ def test_damaged_bytes_are_refused(compressor: Compressor, damage: str) -> None:
 def test_noise_raises_nothing_but_decode_errors(compressor: Compressor, data: bytes) -> None:
     with contextlib.suppress(DecodeError):
         compressor.decompress(data)
+
+
+@pytest.mark.parametrize("told", [1, 98, 100, 10**12])
+def test_an_lz4_frame_that_lies_about_its_size_is_refused(told: int) -> None:
+    data = lz4.frame.compress(b"x" * 99)
+    header = data[4:6] + told.to_bytes(8, "little")
+    checksum = bytes([xxhash.xxh32_intdigest(header) >> 8 & 0xFF])
+    with pytest.raises(DecodeError, match="lz4"):
+        LZ4().decompress(data[:4] + header + checksum + data[15:])
+
+
+def test_an_lz4_frame_need_not_say_its_size() -> None:
+    assert LZ4().decompress(lz4.frame.compress(b"x" * 99, store_size=False)) == b"x" * 99
