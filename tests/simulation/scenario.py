@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 WARM_UP = 4.0
 
 MEMBERSHIP = ("kill", "leave", "join", "pause")
-WIRE = ("lose_request", "lose_reply", "duplicate", "late", "cut", "deaf", "hole")
+#: What happens to a single request.
+MISHAPS = ("lose_request", "lose_reply", "duplicate", "late")
+WIRE = (*MISHAPS, "cut", "deaf", "hole")
 SERVER = ("flush", "rollback", "lost_claim", "full", "skew", "busy")
 KEYS = ("trim", "delete", "lose_log", "lose_group", "lose_state", "lose_meta", "lose_plan")
 OPERATOR = ("regrant", "halt_all")
@@ -148,9 +150,19 @@ def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
                 kind=kind,
                 target=rng.randrange(1000),
                 amount=_amount(rng, kind, session),
-                aim=rng.choice(AIMS) if kind in WIRE[:4] else "",
+                aim=rng.choice(AIMS) if kind in MISHAPS else "",
             )
         )
+        if kind in MISHAPS:  # Each is over at once, and few hit a moment that matters.
+            drawn += [
+                replace(
+                    drawn[-1],
+                    at=WARM_UP + rng.random() * length,
+                    target=rng.randrange(1000),
+                    aim=rng.choice(AIMS),
+                )
+                for _ in range(rng.choice((0, 3, 10)))
+            ]
         if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
             drawn += [replace(drawn[-1], at=drawn[-1].at + i * session / 3) for i in (1, 2, 3)]
     return tuple(sorted(drawn, key=lambda each: each.at))
