@@ -2,7 +2,7 @@
 
 Its own commands and pipelines pack every argument in Python, look at every connection before use,
 start a timer for every reply, and turn replies into other objects. Here packing is left to hiredis,
-one timer covers the round trip, and replies stay as they came off the wire. On the way out, too: a
+one timer serves all round trips, and replies stay as they came off the wire. On the way out, too: a
 command is packed in about 1 µs instead of 20.
 """
 
@@ -17,6 +17,8 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
+from runnel.time_limits import TimeLimits
+
 Arg = str | bytes | int
 
 
@@ -26,9 +28,13 @@ class Client(Redis):
     The connections that `roundtrip` uses are its own: as many as there are calls at a time.
     """
 
-    _idle: list[AbstractConnection]
     #: How many connections `roundtrip` has made so far.
     made = 0
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._idle: list[Any] = []
+        self._limits = TimeLimits()
 
     async def roundtrip(
         self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
@@ -41,10 +47,9 @@ class Client(Redis):
         limit: float | None = self.connection_pool.connection_kwargs.get("socket_timeout")
         if limit is not None:
             limit += extra_time
-        connection = self._connection()
+        connection = self._idle.pop() if self._idle else self._connection()
         try:
-            async with asyncio.timeout(limit):
-                replies = await _exchange(connection, commands)
+            replies = await self._limits.within(limit, _exchange(connection, commands))
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, asyncio.TimeoutError):
@@ -56,10 +61,6 @@ class Client(Redis):
         return replies
 
     def _connection(self) -> AbstractConnection:
-        if not hasattr(self, "_idle"):
-            self._idle = []
-        if self._idle:
-            return self._idle.pop()
         pool = self.connection_pool
         options = {**pool.connection_kwargs, "socket_timeout": None}
         self.made += 1
@@ -68,7 +69,7 @@ class Client(Redis):
 
     async def _drop_idle(self, but_to: tuple[str, int] | None = None) -> None:
         """Close the connections that are not in use, but for those to this host and port."""
-        idle, self._idle = getattr(self, "_idle", []), []
+        idle, self._idle = self._idle, []
         for connection in idle:
             if but_to is not None and but_to == (connection.host, connection.port):
                 self._idle.append(connection)

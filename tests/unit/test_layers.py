@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "runnel"
 
 #: Bottom to top. A module may import from its own row only what stands left of it.
 LAYERS = [
+    ["time_limits"],
     ["errors", "wire"],
     [
         "keys",
@@ -31,7 +32,7 @@ LAYERS = [
     ["connection"],
     ["record.plain", "record.problems", "record.schema"],
     ["record.same", "record.samples", "record.native"],
-    ["record.checks", "record.face"],
+    ["record.certain", "record.checks", "record.face"],
     ["record.models", "record.structs"],
     ["protocol", "record", "settings", "server_program", "tasks"],
     ["core", "core.lane", "core.membership", "embedded", "entry"],
