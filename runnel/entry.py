@@ -85,8 +85,9 @@ class EntryCodec(Generic[R]):
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
         """Fields and values in turn.
 
-        What was written is read once before it is given out. Raises EncodeError, naming the field,
-        if the record cannot be written, or would not come back as it is.
+        What was written is read once before it is given out, unless it is certain to come back.
+        Raises EncodeError, naming the field, if the record cannot be written, or would not come
+        back as it is.
         """
         kind = self.record_type
         values = kind.dump(record)
@@ -94,6 +95,12 @@ class EntryCodec(Generic[R]):
             fields = self._native(values) if kind.primitive else self._payload(values)
         except Exception as error:  # A serializer, perhaps the user's, cannot write a value.
             raise EncodeError(f"{kind.name}: {error}") from error
+        if not (self._gives_back and kind.surely_comes_back(record)):
+            self._check(record, values, fields)
+        return fields + _header_fields(headers) if headers else fields
+
+    def _check(self, record: R, values: dict[str, Any], fields: list[bytes]) -> None:
+        kind = self.record_type
         try:
             back = kind.load(values) if self._gives_back else self.decode(fields)
         except DecodeError as error:
@@ -101,7 +108,6 @@ class EntryCodec(Generic[R]):
                 f"{kind.name} cannot be written, as it could not be read again: {error}"
             ) from error
         kind.check(record, back)
-        return fields + _header_fields(headers) if headers else fields
 
     def decode(self, fields: Sequence[bytes]) -> R:
         """The record of an entry. Raises DecodeError, and nothing else, if there is none."""
