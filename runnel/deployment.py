@@ -106,6 +106,8 @@ async def carry_out(
     replies = await exchange(client, [*commands, *question], asking)
     outcomes, answers = replies[: len(commands)], [replies[len(commands) :]]
     unknown = [i for i, each in enumerate(outcomes) if isinstance(each, NoScriptError)]
+    if not unknown and not question:
+        return outcomes
     names = {name for i in unknown if (name := commands[i][1]) in sources}
     if names:
         loads = [("SCRIPT", "LOAD", sources[name]) for name in names]

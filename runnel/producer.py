@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -131,7 +132,7 @@ class Producer:
         self._durability = durability
         self._confirmation = Confirmation(durability)
         self._identities: dict[str, tuple[str, int]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._agreed: set[str] = set()
 
     async def close(self) -> None:
@@ -153,7 +154,7 @@ class Producer:
         Everything is encoded before anything is sent. `wait` waits for room, for ever or for that
         many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors.
         """
-        by_partition: dict[int, list[tuple[int, list[bytes]]]] = {}
+        shares: dict[int, _Share] = {}
         for position, record in enumerate(records):
             entry = stream.encode(record, headers)
             size = sum(map(len, entry))
@@ -162,36 +163,46 @@ class Producer:
                     f"stream {stream.name}: record {position} takes {size} bytes, the setting "
                     f"max_record_bytes allows {max_bytes}"
                 )
-            by_partition.setdefault(stream.partition(record), []).append((position, entry))
+            partition = stream.partition(record)
+            if partition not in shares:
+                shares[partition] = _Share(stream.prefix(partition), stream.partition_size)
+            shares[partition].add(position, entry, size)
         if stream.name not in self._agreed:
             await check_possible(await self._scripts.deployment.primaries(), self._durability)
             await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
             self._agreed.add(stream.name)
-        sent: list[Sent | None] = [None] * len(records)
-        deadline = (
-            None if wait is True or wait is False else asyncio.get_running_loop().time() + wait
-        )
+        until = None if type(wait) is bool else asyncio.get_running_loop().time() + wait
+        appends = [
+            self._append_share(stream, share, wait, until, drop_oldest) for share in shares.values()
+        ]
+        if len(appends) == 1:  # No task of its own.
+            return [Sent(partition, id_) for id_ in await appends[0]]
+        sent: list[Any] = [None] * len(records)
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        for (partition, share), outcome in zip(shares.items(), outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            for position, id_ in zip(share.positions, outcome, strict=True):
+                sent[position] = Sent(partition, id_)
+        return sent
 
-        async def one(partition: int, entries: list[tuple[int, list[bytes]]]) -> None:
-            prefix = stream.prefix(partition)
-            async with self._locks.setdefault(prefix, asyncio.Lock()):
-                for batch in _batches(entries, stream.partition_size):
-                    ids = await self._append(
-                        stream, prefix, [entry for _, entry in batch], wait, deadline, drop_oldest
-                    )
-                    for (position, _), id_ in zip(batch, ids, strict=True):
-                        sent[position] = Sent(partition, id_)
-
-        if len(by_partition) == 1:
-            await one(*next(iter(by_partition.items())))
-        else:
-            outcomes = await asyncio.gather(
-                *(one(*each) for each in by_partition.items()), return_exceptions=True
-            )
-            for outcome in outcomes:
-                if isinstance(outcome, BaseException):
-                    raise outcome
-        return [each for each in sent if each is not None]
+    async def _append_share(
+        self,
+        stream: StreamSpec[Any],
+        share: _Share,
+        wait: bool | float,
+        until: float | None,
+        drop_oldest: bool,
+    ) -> list[str]:
+        lock = self._locks[share.prefix]
+        await lock.acquire()
+        try:
+            ids = []
+            for batch in share.batches:
+                ids += await self._append(stream, share.prefix, batch, wait, until, drop_oldest)
+            return ids
+        finally:
+            lock.release()
 
     async def _append(
         self,
@@ -199,20 +210,21 @@ class Producer:
         prefix: str,
         entries: list[list[bytes]],
         wait: bool | float,
-        deadline: float | None,
+        until: float | None,
         drop_oldest: bool,
     ) -> list[str]:
         pause = 0.01
         while True:
             # Taken out while in flight: if this is cut off, nobody knows whether it arrived, and
             # another append under the same number would be taken for its repeat.
-            identity, last = self._identities.pop(prefix, ("", 0))
+            known = self._identities.pop(prefix, None)
+            identity, last = known or (secrets.token_hex(8), 0)
             call = protocol.append(
                 prefix,
                 stream.agreement,
                 stream.partition_size,
                 "drop_oldest" if drop_oldest else "refuse",
-                identity or (identity := secrets.token_hex(8)),
+                identity,
                 last + 1,
                 entries,
             )
@@ -223,7 +235,7 @@ class Producer:
             except Full as error:
                 self._identities[prefix] = (identity, last)
                 now = asyncio.get_running_loop().time()
-                if wait is False or (deadline is not None and now >= deadline):
+                if wait is False or (until is not None and now >= until):
                     holder = error.details.get("processor") or "no registered processor"
                     raise Full(
                         f"stream {stream.name}: partition full ({stream.partition_size} events) "
@@ -254,18 +266,25 @@ class Producer:
             pause = min(2 * pause + 0.05, _LONGEST_PAUSE)
 
 
-def _batches(
-    entries: list[tuple[int, list[bytes]]], partition_size: int
-) -> list[list[tuple[int, list[bytes]]]]:
-    """Split so that no append is too large for the server or for the partition."""
-    most = max(1, min(BATCH, partition_size // 2))
-    batches: list[list[tuple[int, list[bytes]]]] = []
-    size = BATCH_BYTES
-    for each in entries:
-        weight = sum(map(len, each[1]))
-        if size + weight > BATCH_BYTES or len(batches[-1]) >= most:
-            batches.append([])
-            size = 0
-        batches[-1].append(each)
-        size += weight
-    return batches
+class _Share:
+    """What one send has for one partition: `positions` of records among all, and their entries in
+    batches, none too large for the server or for the partition."""
+
+    __slots__ = ("_bytes", "_most", "batches", "positions", "prefix")
+
+    def __init__(self, prefix: str, partition_size: int) -> None:
+        self.prefix = prefix
+        self.positions: list[int] = []
+        self.batches: list[list[list[bytes]]] = [[]]
+        self._most = max(1, min(BATCH, partition_size // 2))
+        self._bytes = 0
+
+    def add(self, position: int, entry: list[bytes], size: int) -> None:
+        """The next record, whose entry takes so many bytes."""
+        batch = self.batches[-1]
+        if batch and (len(batch) >= self._most or self._bytes + size > BATCH_BYTES):
+            self.batches.append(batch := [])
+            self._bytes = 0
+        batch.append(entry)
+        self.positions.append(position)
+        self._bytes += size

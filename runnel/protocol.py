@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from runnel import keys
 from runnel.scripts import PROTOCOL, Call
@@ -203,13 +204,16 @@ def append(
     entries: Iterable[Entry],
 ) -> Call:
     """Add events to a partition, at most once per producer and sequence number."""
-    names = (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
     args = (*agreement.args(), size, policy, producer, sequence, *_flat(entries))
-    return Call("append", names, args)
+    return Call("append", _append_keys(prefix), args)
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+@lru_cache(maxsize=10_000)
+def _append_keys(prefix: str) -> tuple[str, str, str]:
+    return (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
+
+
+class Appended(NamedTuple):
     """Reply of `append`: the ids of the events."""
 
     applied: bool

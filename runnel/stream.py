@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from runnel import keys
 from runnel.entry import EntryCodec
@@ -16,8 +15,7 @@ from runnel.record import RecordType
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """Where an event went: its partition and its id there."""
 
     partition: int
@@ -50,6 +48,8 @@ class StreamSpec(Generic[R]):
         self.partition_size = partition_size
         self.hasher = hasher
         self.source = source or name
+        #: What every client of the stream must agree on.
+        self.agreement = Agreement(partition_count, hasher.name)
         record: RecordType[R] = codec.record_type
         if not 1 <= partition_count <= 10_000:
             raise ConfigError(f"stream {name}: partition_count must be 1 to 10000")
@@ -65,11 +65,6 @@ class StreamSpec(Generic[R]):
             if isinstance(partition_by, str)
             else partition_by
         )
-
-    @property
-    def agreement(self) -> Agreement:
-        """What every client of the stream must agree on."""
-        return Agreement(self.partition_count, self.hasher.name)
 
     def prefix(self, partition: int) -> str:
         """What the keys of one partition start with."""
