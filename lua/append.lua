@@ -84,25 +84,26 @@ local function room(log_key, meta_key, limit, more)
 end
 -- <<< room
 
-if #KEYS ~= 3 or #ARGV < 10 then
-  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
-elseif not string.match(protocol, '^%d+$') or #protocol > 9 then
+local values = #ARGV
+if #KEYS ~= 3 or values < 10 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. values)
+elseif not string.find(protocol, '^%d+$') or #protocol > 9 then
   return redis.error_reply('BADARG field=protocol')
-elseif not string.match(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
+elseif not string.find(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
   return redis.error_reply('BADARG field=partitions limit=10000')
 elseif hash == '' or producer == '' then
   return redis.error_reply('BADARG field=' .. (hash == '' and 'hash' or 'producer'))
-elseif not string.match(ARGV[4], '^%d+$') or #ARGV[4] > 15 or size < 2 then
+elseif not string.find(ARGV[4], '^%d+$') or #ARGV[4] > 15 or size < 2 then
   return redis.error_reply('BADARG field=size')
 elseif policy ~= 'refuse' and policy ~= 'drop_oldest' then
   return redis.error_reply('BADARG field=policy')
-elseif not string.match(sequence, '^[1-9]%d*$') or #sequence > 15 then
+elseif not string.find(sequence, '^[1-9]%d*$') or #sequence > 15 then
   return redis.error_reply('BADARG field=sequence')
 end
 local count, at = 0, 8
-while at <= #ARGV do
+while at <= values do
   local width = tonumber(ARGV[at])
-  if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV then
+  if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > values then
     return redis.error_reply('BADARG field=entries at=' .. at)
   end
   count, at = count + 1, at + width + 1
@@ -116,10 +117,11 @@ if refusal then
 end
 local before = redis.call('HGET', producers, producer)
 if before then
-  local last, first, number = string.match(before, '^(%d+) (%S+) (%d+)$')
+  local last = string.match(before, '^%d+')
   if last == sequence then
+    local first, number = string.match(before, ' (%S+) (%d+)$')
     return {0, first, tonumber(number)}
-  elseif tonumber(sequence) ~= tonumber(last) + 1 then
+  elseif tonumber(sequence) ~= last + 1 then
     return redis.error_reply('OUTOFORDER last=' .. last .. ' given=' .. sequence)
   end
 elseif sequence ~= '1' then
@@ -137,11 +139,11 @@ if not agreed then
 end
 local first, id = nil, '*'
 at = 8
-while at <= #ARGV do
+while at <= values do
   local width = tonumber(ARGV[at])
   local added = redis.call('XADD', log, id, unpack(ARGV, at + 1, at + width))
-  if not first then first, id = added, string.match(added, '^%d+') .. '-*' end
-  at = at + width + 1
+  first, at = first or added, at + width + 1
+  if id == '*' and at <= values then id = string.match(first, '^%d+') .. '-*' end
 end
 if bound then
   redis.call('XTRIM', log, 'MINID', '=', bound)
