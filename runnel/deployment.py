@@ -104,10 +104,10 @@ async def carry_out(
     # The first key of a script, which all that need a confirmation are, is its log.
     question = confirmation.question(str(commands[0][3])) if confirmation else []
     replies = await exchange(client, [*commands, *question], asking)
-    outcomes, answers = replies[: len(commands)], [replies[len(commands) :]]
-    unknown = [i for i, each in enumerate(outcomes) if isinstance(each, NoScriptError)]
+    unknown = [i for i, each in enumerate(replies) if isinstance(each, NoScriptError)]
     if not unknown and not question:
-        return outcomes
+        return replies
+    outcomes, answers = replies[: len(commands)], [replies[len(commands) :]]
     names = {name for i in unknown if (name := commands[i][1]) in sources}
     if names:
         loads = [("SCRIPT", "LOAD", sources[name]) for name in names]

@@ -29,8 +29,7 @@ class XXH64:
 
     name = "xxh64"
 
-    def __call__(self, data: bytes) -> int:
-        return xxhash.xxh64_intdigest(data)
+    __call__ = staticmethod(xxhash.xxh64_intdigest)
 
 
 #: The default hash, ready to use.

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from redis.exceptions import ConnectionError, TimeoutError
@@ -154,9 +155,10 @@ class Producer:
         Everything is encoded before anything is sent. `wait` waits for room, for ever or for that
         many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors.
         """
+        encode = stream.codec.encode
         shares: dict[int, _Share] = {}
         for position, record in enumerate(records):
-            entry = stream.encode(record, headers)
+            entry = encode(record, headers)
             size = sum(map(len, entry))
             if size > max_bytes:
                 raise RecordTooLarge(
@@ -164,56 +166,48 @@ class Producer:
                     f"max_record_bytes allows {max_bytes}"
                 )
             partition = stream.partition(record)
-            if partition not in shares:
-                shares[partition] = _Share(stream.prefix(partition), stream.partition_size)
-            shares[partition].add(position, entry, size)
+            if partition in shares:
+                shares[partition].add(position, entry, size)
+            else:
+                shares[partition] = _Share(stream, partition, position, entry, size)
         if stream.name not in self._agreed:
-            await check_possible(await self._scripts.deployment.primaries(), self._durability)
-            await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
-            self._agreed.add(stream.name)
-        until = None if type(wait) is bool else asyncio.get_running_loop().time() + wait
-        appends = [
-            self._append_share(stream, share, wait, until, drop_oldest) for share in shares.values()
-        ]
-        if len(appends) == 1:  # No task of its own.
-            return [Sent(partition, id_) for id_ in await appends[0]]
+            await self._agree(stream)
+        policy = "drop_oldest" if drop_oldest else "refuse"
+        until = _moment(wait)
+        if len(shares) == 1:  # Needs no task of its own.
+            (share,) = shares.values()
+            return [Sent(share.partition, id_) for id_ in await self._append(share, policy, until)]
         sent: list[Any] = [None] * len(records)
+        appends = [self._append(share, policy, until) for share in shares.values()]
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
-        for (partition, share), outcome in zip(shares.items(), outcomes, strict=True):
+        for share, outcome in zip(shares.values(), outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 raise outcome
             for position, id_ in zip(share.positions, outcome, strict=True):
-                sent[position] = Sent(partition, id_)
+                sent[position] = Sent(share.partition, id_)
         return sent
 
-    async def _append_share(
-        self,
-        stream: StreamSpec[Any],
-        share: _Share,
-        wait: bool | float,
-        until: float | None,
-        drop_oldest: bool,
-    ) -> list[str]:
+    async def _agree(self, stream: StreamSpec[Any]) -> None:
+        await check_possible(await self._scripts.deployment.primaries(), self._durability)
+        await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
+        self._agreed.add(stream.name)
+
+    async def _append(self, share: _Share, policy: str, until: float) -> list[str]:
+        """The ids of all in the share, whose batches are appended one after the other."""
         lock = self._locks[share.prefix]
         await lock.acquire()
         try:
-            ids = []
-            for batch in share.batches:
-                ids += await self._append(stream, share.prefix, batch, wait, until, drop_oldest)
+            ids = await self._append_batch(share, share.batches[0], policy, until)
+            for batch in share.batches[1:]:
+                ids += await self._append_batch(share, batch, policy, until)
             return ids
         finally:
             lock.release()
 
-    async def _append(
-        self,
-        stream: StreamSpec[Any],
-        prefix: str,
-        entries: list[list[bytes]],
-        wait: bool | float,
-        until: float | None,
-        drop_oldest: bool,
+    async def _append_batch(
+        self, share: _Share, entries: list[list[bytes]], policy: str, until: float
     ) -> list[str]:
-        pause = 0.01
+        stream, prefix, pause = share.stream, share.prefix, 0.01
         while True:
             # Taken out while in flight: if this is cut off, nobody knows whether it arrived, and
             # another append under the same number would be taken for its repeat.
@@ -223,7 +217,7 @@ class Producer:
                 prefix,
                 stream.agreement,
                 stream.partition_size,
-                "drop_oldest" if drop_oldest else "refuse",
+                policy,
                 identity,
                 last + 1,
                 entries,
@@ -234,8 +228,7 @@ class Producer:
                 continue  # Forgotten after a long silence: nothing is in flight, so start anew.
             except Full as error:
                 self._identities[prefix] = (identity, last)
-                now = asyncio.get_running_loop().time()
-                if wait is False or (until is not None and now >= until):
+                if asyncio.get_running_loop().time() >= until:
                     holder = error.details.get("processor") or "no registered processor"
                     raise Full(
                         f"stream {stream.name}: partition full ({stream.partition_size} events) "
@@ -266,23 +259,37 @@ class Producer:
             pause = min(2 * pause + 0.05, _LONGEST_PAUSE)
 
 
+def _moment(wait: bool | float) -> float:
+    """Until when to wait for room, by the loop's clock."""
+    if wait is True or wait is False:
+        return inf if wait else 0.0
+    return asyncio.get_running_loop().time() + wait
+
+
 class _Share:
-    """What one send has for one partition: `positions` of records among all, and their entries in
-    batches, none too large for the server or for the partition."""
+    """What one send has for one partition: the `positions` of records among all, and their entries
+    in batches, none too large for the server or for the partition.
 
-    __slots__ = ("_bytes", "_most", "batches", "positions", "prefix")
+    It begins with one record; `size` is what its entry takes, in bytes.
+    """
 
-    def __init__(self, prefix: str, partition_size: int) -> None:
-        self.prefix = prefix
-        self.positions: list[int] = []
-        self.batches: list[list[list[bytes]]] = [[]]
-        self._most = max(1, min(BATCH, partition_size // 2))
-        self._bytes = 0
+    __slots__ = ("_bytes", "batches", "partition", "positions", "prefix", "stream")
+
+    def __init__(
+        self, stream: StreamSpec[Any], partition: int, position: int, entry: list[bytes], size: int
+    ) -> None:
+        self.stream = stream
+        self.partition = partition
+        self.prefix = stream.prefix(partition)
+        self.positions = [position]
+        self.batches = [[entry]]
+        self._bytes = size
 
     def add(self, position: int, entry: list[bytes], size: int) -> None:
-        """The next record, whose entry takes so many bytes."""
+        """One more record."""
         batch = self.batches[-1]
-        if batch and (len(batch) >= self._most or self._bytes + size > BATCH_BYTES):
+        most = max(1, min(BATCH, self.stream.partition_size // 2))
+        if len(batch) >= most or self._bytes + size > BATCH_BYTES:
             self.batches.append(batch := [])
             self._bytes = 0
         batch.append(entry)

@@ -221,9 +221,11 @@ class Appended(NamedTuple):
 
 
 def read_append(reply: Sequence[Any]) -> Appended:
-    ms, _, sequence = text(reply[1]).partition("-")
-    first = int(sequence)
-    return Appended(bool(reply[0]), [f"{ms}-{first + i}" for i in range(int(reply[2]))])
+    applied, first, count = bool(reply[0]), text(reply[1]), int(reply[2])
+    if count == 1:
+        return Appended(applied, [first])
+    ms, _, sequence = first.partition("-")
+    return Appended(applied, [f"{ms}-{int(sequence) + i}" for i in range(count)])
 
 
 def seek(place: Place, start: str, read: int | None, nonce: str) -> Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from runnel import keys
@@ -61,7 +62,7 @@ class StreamSpec(Generic[R]):
                 f"{record.name}"
             )
         self._key: Callable[[R], Any] = (
-            (lambda record: getattr(record, partition_by))
+            attrgetter(partition_by)
             if isinstance(partition_by, str)
             else partition_by
         )
