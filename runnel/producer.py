@@ -273,7 +273,7 @@ class _Share:
     It begins with one record; `size` is what its entry takes, in bytes.
     """
 
-    __slots__ = ("_bytes", "batches", "partition", "positions", "prefix", "stream")
+    __slots__ = ("_bytes", "_most", "batches", "partition", "positions", "prefix", "stream")
 
     def __init__(
         self, stream: StreamSpec[Any], partition: int, position: int, entry: list[bytes], size: int
@@ -283,13 +283,13 @@ class _Share:
         self.prefix = stream.prefix(partition)
         self.positions = [position]
         self.batches = [[entry]]
+        self._most = max(1, min(BATCH, stream.partition_size // 2))
         self._bytes = size
 
     def add(self, position: int, entry: list[bytes], size: int) -> None:
         """One more record."""
         batch = self.batches[-1]
-        most = max(1, min(BATCH, self.stream.partition_size // 2))
-        if len(batch) >= most or self._bytes + size > BATCH_BYTES:
+        if len(batch) >= self._most or self._bytes + size > BATCH_BYTES:
             self.batches.append(batch := [])
             self._bytes = 0
         batch.append(entry)

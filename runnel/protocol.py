@@ -225,7 +225,8 @@ def read_append(reply: Sequence[Any]) -> Appended:
     if count == 1:
         return Appended(applied, [first])
     ms, _, sequence = first.partition("-")
-    return Appended(applied, [f"{ms}-{int(sequence) + i}" for i in range(count)])
+    start = int(sequence)
+    return Appended(applied, [f"{ms}-{i}" for i in range(start, start + count)])
 
 
 def seek(place: Place, start: str, read: int | None, nonce: str) -> Call:
