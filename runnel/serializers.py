@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
@@ -29,6 +30,16 @@ class Serializer(Protocol):
     def loads(self, data: bytes | memoryview) -> Any: ...
 
 
+class _Packer(threading.local):
+    """What packs in one thread: to make it takes longer than to use it."""
+
+    def __init__(self) -> None:
+        self.pack = msgpack.Packer().pack
+
+
+_packer = _Packer()
+
+
 class MsgpackSerializer:
     """MessagePack: the default, compact, carries bytes as they are."""
 
@@ -37,7 +48,8 @@ class MsgpackSerializer:
     def dumps(self, value: dict[str, Any]) -> bytes:
         """Raises EncodeError for what MessagePack has no type for."""
         try:
-            return msgpack.packb(value)
+            packed: bytes = _packer.pack(value)
+            return packed
         except OverflowError as error:
             raise EncodeError(
                 "msgpack holds integers of up to 64 bits: declare a larger number as text or "

@@ -62,9 +62,7 @@ class StreamSpec(Generic[R]):
                 f"{record.name}"
             )
         self._key: Callable[[R], Any] = (
-            attrgetter(partition_by)
-            if isinstance(partition_by, str)
-            else partition_by
+            attrgetter(partition_by) if isinstance(partition_by, str) else partition_by
         )
 
     def prefix(self, partition: int) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -297,3 +299,19 @@ def test_what_is_nested_too_deep_to_be_read_is_not_written_on_either_path(
     first, second = with_and_without_orjson("dumps", {"a": value})
     assert first == second
     assert (first == "refused") == (depth > 200)
+
+
+def test_what_could_not_be_packed_leaves_nothing_behind() -> None:
+    serializer = MsgpackSerializer()
+    for bad in ({"a": "x" * 100, "b": object()}, {"a": 2**64}, {"a": "\ud800"}):
+        with pytest.raises(EncodeError):
+            serializer.dumps(bad)
+        assert serializer.dumps({"a": 1}) == msgpack.packb({"a": 1})
+
+
+def test_threads_pack_side_by_side() -> None:
+    value = {str(number): "x" * number for number in range(50)}
+    expected = msgpack.packb(value)
+    with ThreadPoolExecutor(8) as threads:
+        packed = threads.map(lambda _: MsgpackSerializer().dumps(value), range(400))
+        assert all(each == expected for each in packed)
