@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ from runnel.scripts import Call, Scripts
 from runnel.serializers import MsgpackSerializer
 from runnel.settings import Settings
 from runnel.stream import Sent, StreamSpec
+from runnel.together import Together
 
 R = TypeVar("R")
 
@@ -119,6 +120,10 @@ class Stream(Generic[R]):
         return self.app.add(Stream(self.app, spec))
 
 
+#: Makes a call; its outcome is a reply or an exception.
+Carry = Callable[[Call], Awaitable[Any]]
+
+
 class Producer:
     """One sender with one append in flight per partition; a lost reply is asked for again.
 
@@ -132,6 +137,7 @@ class Producer:
         self._resend = resend
         self._durability = durability
         self._confirmation = Confirmation(durability)
+        self._together = Together(scripts, self._confirmation)
         self._identities: dict[str, tuple[str, int]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._agreed: set[str] = set()
@@ -176,9 +182,12 @@ class Producer:
         until = _moment(wait)
         if len(shares) == 1:  # Needs no task of its own.
             (share,) = shares.values()
-            return [Sent(share.partition, id_) for id_ in await self._append(share, policy, until)]
+            ids = await self._append(share, policy, until, self._alone)
+            return [Sent(share.partition, id_) for id_ in ids]
         sent: list[Any] = [None] * len(records)
-        appends = [self._append(share, policy, until) for share in shares.values()]
+        appends = [
+            self._append(share, policy, until, self._together.call) for share in shares.values()
+        ]
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
         for share, outcome in zip(shares.values(), outcomes, strict=True):
             if isinstance(outcome, BaseException):
@@ -192,20 +201,20 @@ class Producer:
         await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
         self._agreed.add(stream.name)
 
-    async def _append(self, share: _Share, policy: str, until: float) -> list[str]:
+    async def _append(self, share: _Share, policy: str, until: float, carry: Carry) -> list[str]:
         """The ids of all in the share, whose batches are appended one after the other."""
         lock = self._locks[share.prefix]
         await lock.acquire()
         try:
-            ids = await self._append_batch(share, share.batches[0], policy, until)
+            ids = await self._append_batch(share, share.batches[0], policy, until, carry)
             for batch in share.batches[1:]:
-                ids += await self._append_batch(share, batch, policy, until)
+                ids += await self._append_batch(share, batch, policy, until, carry)
             return ids
         finally:
             lock.release()
 
     async def _append_batch(
-        self, share: _Share, entries: list[list[bytes]], policy: str, until: float
+        self, share: _Share, entries: list[list[bytes]], policy: str, until: float, carry: Carry
     ) -> list[str]:
         stream, prefix, pause = share.stream, share.prefix, 0.01
         while True:
@@ -223,7 +232,7 @@ class Producer:
                 entries,
             )
             try:
-                reply = protocol.read_append(await self._call(call))
+                reply = protocol.read_append(await self._call(call, carry))
             except UnknownProducer:
                 continue  # Forgotten after a long silence: nothing is in flight, so start anew.
             except Full as error:
@@ -242,13 +251,17 @@ class Producer:
             self._identities[prefix] = (identity, last + 1)
             return reply.ids
 
-    async def _call(self, call: Call) -> Any:
+    async def _alone(self, call: Call) -> Any:
+        (outcome,) = await self._scripts.call_all([call], self._confirmation)
+        return outcome
+
+    async def _call(self, call: Call, carry: Carry) -> Any:
         """The same bytes again until there is an answer: the partition knows a repeat."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._resend, 0.0
         while True:
             try:
-                (reply,) = await self._scripts.call_all([call], self._confirmation)
+                reply = await carry(call)
                 if isinstance(reply, Exception):
                     raise reply
                 return reply

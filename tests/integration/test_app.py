@@ -32,6 +32,10 @@ def items(*numbers: int) -> list[Item]:
     return [Item(key="k", number=number) for number in numbers]
 
 
+def keyed(*numbers: int) -> list[Item]:
+    return [Item(key=str(number), number=number) for number in numbers]
+
+
 async def burst(app: App) -> None:
     """A worker until all is done."""
     await Worker(app).run(burst=True)
@@ -144,14 +148,26 @@ async def test_a_send_whose_reply_was_lost_is_sent_once(
     assert [id_.decode() for id_, _ in entries[1:]] == [each.id for each in places]  # type: ignore[union-attr]
 
 
-@pytest.mark.fault(52)
-async def test_a_cancelled_send_does_not_swallow_the_next_one(
+async def test_what_one_send_has_for_many_partitions_goes_over_one_connection(
     redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app, stream = declare(app_name, redis_url)
+    partitions = {each.partition for each in await stream.send(*keyed(*range(100)))}
+    assert len(partitions) == stream.spec.partition_count > 1
+    assert app.producer()._scripts.deployment.client.made == 1
+    await app.close()
+
+
+@pytest.mark.fault(52)
+@pytest.mark.parametrize("spread", [False, True])
+async def test_a_cancelled_send_does_not_swallow_the_next_one(
+    redis: Redis, redis_url: str, app_name: str, spread: bool
 ) -> None:
     app, stream = declare(app_name, redis_url)
     await stream.send(*items(0))
     for number in range(1, 30):
-        task = asyncio.create_task(stream.send(*items(-number)))
+        cancelled = keyed(*range(-20, 0)) if spread else items(-number)
+        task = asyncio.create_task(stream.send(*cancelled))
         await asyncio.sleep(0)
         for _ in range(number % 5):
             await asyncio.sleep(0)

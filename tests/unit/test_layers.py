@@ -27,6 +27,7 @@ LAYERS = [
     ["durability"],
     ["deployment"],
     ["cluster", "scripts"],
+    ["together"],
     ["trouble"],
     ["check"],
     ["connection"],

@@ -1,0 +1,66 @@
+"""Calls of one moment share a round trip, though each is made by a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from typing import Any
+
+from runnel.durability import Confirmation
+from runnel.scripts import Call, Scripts
+
+#: Calls in one round trip at the most, so that it ends well before its time limit.
+AT_ONCE = 16
+
+
+class _Trip:
+    """A round trip: calls, each with its outcome to come."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Call, asyncio.Future[Any]]] = []
+        self.task: asyncio.Task[None]
+
+
+class Together:
+    """Makes the calls of one moment in one round trip to each server."""
+
+    def __init__(self, scripts: Scripts, confirmation: Confirmation) -> None:
+        self._scripts = scripts
+        self._confirmation = confirmation
+        #: The round trip to each server that has not begun.
+        self._next: dict[Hashable, _Trip] = {}
+
+    async def call(self, call: Call) -> Any:
+        """The outcome of one call: its reply or an exception."""
+        server = self._scripts.deployment.node_of(call.keys[0])
+        trip = self._next.get(server)
+        if trip is None or len(trip.waiting) == AT_ONCE:
+            # It begins when the tasks that are ready now have had their turn.
+            trip = self._next[server] = _Trip()
+            trip.task = asyncio.create_task(self._go(server, trip))
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        trip.waiting.append((call, outcome))
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            # What nobody waits for any more must not arrive after what is sent next.
+            if all(each.cancelled() for _, each in trip.waiting):
+                self._begin(server, trip)
+                trip.task.cancel()
+            raise
+
+    async def _go(self, server: Hashable, trip: _Trip) -> None:
+        self._begin(server, trip)
+        sent = [each for each in trip.waiting if not each[1].cancelled()]
+        try:
+            outcomes = await self._scripts.call_all([call for call, _ in sent], self._confirmation)
+        except Exception as error:
+            outcomes = [error] * len(sent)
+        for (_, waiting), outcome in zip(sent, outcomes, strict=True):
+            if not waiting.done():
+                waiting.set_result(outcome)
+
+    def _begin(self, server: Hashable, trip: _Trip) -> None:
+        """What comes from now on goes with the next one."""
+        if self._next.get(server) is trip:
+            del self._next[server]
