@@ -76,9 +76,11 @@ class SentinelClient(Client):
             self._asked, self._asking = time.monotonic(), None
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the connections, those to the sentinels too."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
-        await super().aclose(close_connection_pool)
-        await self._pool.sentinel_manager.close()
+        """Close the connections, those to the sentinels too, even when it is cancelled meanwhile."""
+        try:
+            if self._asking is not None:
+                self._asking.cancel()
+                await asyncio.wait([self._asking])
+            await super().aclose(close_connection_pool)
+        finally:
+            await self._pool.sentinel_manager.close()
