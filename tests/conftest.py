@@ -1,7 +1,8 @@
 """Fixtures for all tests: real servers, a clean one for each test, and nothing left running after.
 
-``RUNNEL_TEST_REDIS_URL`` names a server to use in place of the embedded one. ALL ITS DATA IS
-ERASED before each test that uses it.
+``RUNNEL_TEST_REDIS_URL`` names a server to use in place of the embedded one, or sentinels, or a
+cluster. ALL THEIR DATA IS ERASED before each test that uses them. ``--deployment`` starts sentinels
+or a cluster for that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel.connection import connect
+from tests.fleet import ClusterFleet, SentinelFleet
+from tests.primaries import on_each
 from tests.processes import kill, runnel_children
 from tests.servers import Server, start_cluster
 
@@ -24,21 +27,26 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """The server that the tests share."""
+def redis_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The server that the tests share, or the sentinels or the cluster."""
     given = os.environ.get("RUNNEL_TEST_REDIS_URL")
     if given:
         yield given
         return
-    with Server(appendonly="no") as server:
-        yield server.url
+    kind = pytestconfig.getoption("--deployment")
+    with Server(appendonly="no") if kind == "server" else _fleet(kind) as shared:
+        yield shared.url
+
+
+def _fleet(kind: str) -> ClusterFleet | SentinelFleet:
+    return ClusterFleet(replicas=False) if kind == "cluster" else SentinelFleet(replicas=1)
 
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    """A client of the shared server, which is empty when the test begins."""
+    """A client of what the tests share, which is empty when the test begins."""
     async with connect(redis_url) as client:
-        await client.flushall()
+        await on_each(client, "FLUSHALL")
         yield client
 
 

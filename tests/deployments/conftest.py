@@ -9,7 +9,7 @@ import pytest
 
 from runnel.connection import connect
 from runnel.scripts import Scripts
-from runnel.server_program import Binary
+from runnel.server_program import Binary, find_binary
 from tests.certificates import Certificates
 from tests.fleet import ClusterFleet, SentinelFleet
 from tests.servers import Server, available_servers, free_port
@@ -17,7 +17,9 @@ from tests.servers import Server, available_servers, free_port
 
 def kinds() -> list[Binary]:
     """One server program of each kind, the first Valkey and the first Redis; every one that is
-    here if RUNNEL_TEST_EVERY_SERVER is set."""
+    here if RUNNEL_TEST_EVERY_SERVER is set, and the one that RUNNEL_SERVER_BIN names if it is."""
+    if os.environ.get("RUNNEL_SERVER_BIN"):
+        return [find_binary()]
     if os.environ.get("RUNNEL_TEST_EVERY_SERVER"):
         return list(available_servers())
     found: dict[str, Binary] = {}

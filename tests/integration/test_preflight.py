@@ -14,6 +14,7 @@ from runnel.errors import Mismatch, ServerError
 from runnel.partitioning import XXH64
 from runnel.worker.worker import Worker
 from tests.lua.conftest import Raw
+from tests.primaries import every_key
 from tests.servers import Server
 
 
@@ -83,7 +84,7 @@ async def test_a_key_of_another_program_is_named(
     with pytest.raises(ServerError, match="holds something else") as caught:
         await begin(declare(app_name, redis_url))
     assert prefix in str(caught.value)
-    assert await redis.keys() == [keys.meta(prefix).encode()]
+    assert await every_key(redis) == [keys.meta(prefix).encode()]
 
 
 async def test_streams_of_the_first_runnel_are_told_and_left_alone(

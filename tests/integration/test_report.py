@@ -13,6 +13,7 @@ from runnel.errors import Mismatch
 from runnel.protocol import Agreement, Place, Step, Token
 from runnel.report import Declared, inspect
 from runnel.scripts import Scripts
+from tests.primaries import every_key
 
 COUNT = 4
 AGREEMENT = Agreement(COUNT, "xxh64")
@@ -270,7 +271,7 @@ async def test_what_the_code_declares_is_shown_though_nobody_has_started_it(shop
     assert (processor["state"], processor["lag_events"]) == ("down", None)
     assert [row["checkpoint"] for row in processor["partitions"]] == [None, None]
     assert seen["streams"][0]["partition_count"] == 2
-    assert await shop.redis.keys() == []
+    assert await every_key(shop.redis) == []
 
 
 async def test_another_programs_key_hides_one_partition_only(shop: Shop) -> None:

@@ -27,6 +27,8 @@ from runnel.rights import Needs, check, commands_of
 from runnel.scripts import Scripts, sources
 from runnel.worker.worker import Worker
 
+#: On a cluster users are made on each node: tests/deployments has that.
+pytestmark = pytest.mark.only_on("server", "sentinel")
 Grant = Callable[[Sequence[str]], Awaitable[str]]
 
 

@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel.connection import connect
+from tests.primaries import every_key
 
 FOLDER = Path(__file__).parent.parent.parent / "lua"
 TAG = "{shop:orders:3}:orders"
@@ -45,8 +46,7 @@ class Raw:
         change the order of its fields, and with it the bytes that DUMP gives.
         """
         found: dict[bytes, object] = {}
-        keys: Any = await self.redis.keys("*")
-        for key in keys:
+        for key in await every_key(self.redis):
             kind: Any = await self.redis.type(key)
             if kind == b"hash":
                 found[key] = await self.redis.hgetall(key)

@@ -12,6 +12,7 @@ from runnel import Events, ExceptionPolicy
 from runnel.errors import Full
 from runnel.worker.runner import Halted
 from runnel.worker.worker import Worker
+from tests.primaries import on_each
 from tests.worker.inside import Item, Ledger, caught_up, lost, owned
 from tests.worker.workers import first_times, until
 
@@ -171,9 +172,9 @@ async def test_a_worker_recovers_when_keys_vanish_under_it(
         elif what == "log":
             await redis.delete(ledger.log)
         elif what == "scripts":
-            await redis.script_flush()
+            await on_each(redis, "SCRIPT FLUSH")
         else:
-            await redis.flushall()
+            await on_each(redis, "FLUSHALL")
         await ledger.send(4, 5)
         await until(lambda: ledger.seen[-2:] == [4, 5], "it goes on")
         await until(lambda: caught_up(redis, ledger), "all is committed")

@@ -27,6 +27,7 @@ from runnel.connection import check_server
 from runnel.errors import ConfigError, Mismatch, Replaced
 from runnel.report import inspect
 from runnel.worker.worker import Worker
+from tests.primaries import every_key
 from tests.worker.inside import Item, Ledger, caught_up, owned
 from tests.worker.workers import until
 
@@ -80,7 +81,7 @@ async def test_a_worker_with_another_partition_count_is_refused_and_has_written_
     ledger.processor()
     async with ledger.running():
         await until(lambda: owned(redis, ledger), "it runs")
-    keys: Any = await redis.keys("*")
+    keys = await every_key(redis)
     before = {key: await redis.type(key) for key in keys}
     registry = await redis.hgetall(f"runnel:{{{ledger.app.name}}}:processors")
     grown = App(ledger.app.name, redis_url=ledger.url)
@@ -88,8 +89,7 @@ async def test_a_worker_with_another_partition_count_is_refused_and_has_written_
     grown.on(items, name="work")(print)
     with pytest.raises(Mismatch, match="stored=1 given=4"):
         await Worker(grown).run()
-    after: Any = await redis.keys("*")
-    assert {key: await redis.type(key) for key in after} == before
+    assert {key: await redis.type(key) for key in await every_key(redis)} == before
     assert await redis.hgetall(f"runnel:{{{ledger.app.name}}}:processors") == registry
 
 
