@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
-from redis.exceptions import ConnectionError
+from redis import Redis
+from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel.server_program import Binary
 from tests.servers import Server, free_port
@@ -276,7 +277,22 @@ def _url(kind: str, servers: Sequence[Server]) -> str:
     return f"{scheme}+{kind}://" + ",".join(f"127.0.0.1:{_port(each)}" for each in servers)
 
 
-def ask(server: Server, command: str, *args: object) -> Any:
+class Node(Protocol):
+    """A server wherever it runs."""
+
+    def client(self) -> Redis:
+        """A synchronous client; the caller closes it."""
+        ...
+
+    def log(self) -> str:
+        """What it has said so far."""
+        ...
+
+
+N = TypeVar("N", bound=Node)
+
+
+def ask(server: Node, command: str, *args: object) -> Any:
     """The reply to a command as it came, or as text if it is text."""
     with server.client() as client:
         client.response_callbacks.clear()
@@ -284,22 +300,22 @@ def ask(server: Server, command: str, *args: object) -> Any:
     return reply.decode() if isinstance(reply, bytes) else reply
 
 
-def catches_up(replica: Server, primary: Server) -> None:
+def catches_up(replica: Node, primary: Node) -> None:
     """Wait until a replica has all that its primary has now."""
     offset = _offset(primary, "master_repl_offset")
     until(replica, lambda each: _offset(each, "slave_repl_offset") >= offset)
 
 
-def _offset(server: Server, field: str) -> int:
+def _offset(server: Node, field: str) -> int:
     return int(ask(server, "INFO", "replication").partition(f"{field}:")[2].split()[0])
 
 
-def node_id(server: Server) -> str:
+def node_id(server: Node) -> str:
     """The cluster's name for a node."""
     return str(ask(server, "CLUSTER MYID"))
 
 
-def until(server: Server, condition: Callable[[Server], Any]) -> None:
+def until(server: N, condition: Callable[[N], Any]) -> None:
     """Wait until something holds of a server."""
     deadline = time.monotonic() + _TIMEOUT
     while not _holds(condition, server):
@@ -307,16 +323,17 @@ def until(server: Server, condition: Callable[[Server], Any]) -> None:
         time.sleep(_POLL)
 
 
-def _holds(condition: Callable[[Server], Any], server: Server) -> bool:
-    with contextlib.suppress(ConnectionError):  # A server that changes its role cuts connections.
+def _holds(condition: Callable[[N], Any], server: N) -> bool:
+    # A server that changes its role cuts connections.
+    with contextlib.suppress(ConnectionError, TimeoutError):
         return bool(condition(server))
     return False
 
 
-def _nodes(server: Server) -> list[str]:
+def _nodes(server: Node) -> list[str]:
     return str(ask(server, "CLUSTER NODES")).splitlines()
 
 
-def is_linked(replica: Server) -> bool:
+def is_linked(replica: Node) -> bool:
     """Whether a replica follows its primary."""
     return "master_link_status:up" in ask(replica, "INFO", "replication")

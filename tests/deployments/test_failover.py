@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import pytest
@@ -27,6 +28,7 @@ from tests.deployments.steps import (
     until_answered,
 )
 from tests.fleet import ClusterFleet, SentinelFleet, ask, catches_up, is_linked, until
+from tests.load import Load
 from tests.servers import Server
 
 
@@ -145,6 +147,23 @@ async def test_a_call_is_answered_once_by_the_primary_that_took_over_from_a_dead
         assert await numbers(scripts, place) == [1, 2, 3]
     dead.start()
     whole_again(sentinels, dead)
+
+
+@pytest.mark.fault(13, 16)
+@pytest.mark.parametrize(("lose", "bring_back"), [("kill", "start"), ("pause", "resume")])
+async def test_nothing_acknowledged_is_missing_after_a_failover_under_load(
+    binary: Binary, app_name: str, lose: str, bring_back: str
+) -> None:
+    with SentinelFleet(binary, replicas=1) as fleet:
+        load = Load(app_name, fleet.url)
+        async with load.running():
+            await load.goes_on()
+            primary, (sentinel, *_) = fleet.primary, fleet.sentinels
+            getattr(primary, lose)()
+            await asyncio.to_thread(until, sentinel, lambda _: fleet.current() is not primary)
+            # Nothing counts until there is a replica again.
+            await asyncio.to_thread(getattr(primary, bring_back))
+            await load.goes_on()
 
 
 async def port(client: Client) -> int:
