@@ -1,0 +1,156 @@
+"""The tests on every server program of this machine, and on every kind of deployment.
+
+``scripts/matrix`` prints what ran as a table; ``scripts/matrix --write`` puts it into
+``docs/reliability.md`` too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+import redis
+
+from runnel.server_program import Binary
+from tests.servers import available_servers
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs/reliability.md"
+BEGIN, END = "<!-- servers -->\n", "<!-- end of servers -->\n"
+
+#: What a row is called -> what pytest is given for it.
+ROWS = {
+    "one server: `integration`": ("tests/integration",),
+    "one server: `worker`": ("tests/worker",),
+    "one server: `cli`": ("tests/cli",),
+    "one server and a cluster of one node: `lua`": ("tests/lua",),
+    "one server: `contracts`": ("tests/contracts",),
+    "sentinels: `integration`, `worker`": (
+        *("--deployment", "sentinel"),
+        *("tests/integration", "tests/worker"),
+    ),
+    "three masters: `integration`, `worker`": (
+        *("--deployment", "cluster"),
+        *("tests/integration", "tests/worker"),
+    ),
+    "both, one of them lost: `deployments`": ("tests/deployments",),
+}
+
+
+@dataclass
+class Cell:
+    """What came of the tests of one row on one server."""
+
+    passed: int = 0
+    failed: int = 0
+    #: File and reason -> how many tests.
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        skipped = self.skipped.total()
+        said = [f"{self.passed} passed"]
+        said += [f"{skipped} skipped"] if skipped else []
+        said += [f"**{self.failed} failed**"] if self.failed else []
+        return ", ".join(said)
+
+
+def read(report: str) -> Cell:
+    """The cell that pytest's report in JUnit's form makes."""
+    cell = Cell()
+    for case in ElementTree.fromstring(report).iter("testcase"):
+        skip = case.find("skipped")
+        if skip is not None:
+            file = case.get("classname", "").removeprefix("tests.").replace(".", "/")
+            cell.skipped[f"{file}.py", skip.get("message", "")] += 1
+        elif case.find("failure") is not None or case.find("error") is not None:
+            cell.failed += 1
+        else:
+            cell.passed += 1
+    return cell
+
+
+def run(binary: Binary, chosen: Sequence[str]) -> Cell:
+    """Run tests on a server program. What pytest says is shown if one fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, "--junitxml", str(report), *chosen],
+            cwd=ROOT,
+            env={**os.environ, "RUNNEL_SERVER_BIN": str(binary.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        cell = read(report.read_text()) if report.exists() else Cell(failed=1)
+    if done.returncode:
+        print(done.stdout, done.stderr, file=sys.stderr)
+        cell.failed = cell.failed or 1
+    return cell
+
+
+def table(columns: dict[str, dict[str, Cell]]) -> str:
+    """The table, and below it which tests were skipped and why."""
+    lines = [
+        f"| | {' | '.join(columns)} |",
+        f"| --- {'| --- ' * len(columns)}|",
+        *(
+            f"| {row} | {' | '.join(str(cells[row]) for cells in columns.values())} |"
+            for row in ROWS
+        ),
+        "",
+        f"Ran on {datetime.now(UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}, redis-py {redis.__version__}.",
+    ]
+    # The same test is skipped on every server.
+    skipped: dict[tuple[str, str], int] = {}
+    for cells in columns.values():
+        for row, cell in cells.items():
+            for (file, why), number in cell.skipped.items():
+                place = re.sub(":.*", "", row)
+                key = (f"`{file}`", f"{place}: {why}")
+                skipped[key] = max(number, skipped.get(key, 0))
+    if skipped:
+        lines += ["Skipped:", ""]
+        lines += [f"- {file}, {why} ({number})" for (file, why), number in sorted(skipped.items())]
+    return "\n".join(lines) + "\n"
+
+
+def write(text: str) -> None:
+    """Put the table into the page."""
+    head, rest = PAGE.read_text().split(BEGIN)
+    _, tail = rest.split(END)
+    PAGE.write_text(head + BEGIN + text + END + tail)
+
+
+def main() -> int:
+    """Run everything; 0 if all passed."""
+    parser = argparse.ArgumentParser(prog="scripts/matrix", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the table into the docs too")
+    wanted = parser.parse_args()
+    columns: dict[str, dict[str, Cell]] = {}
+    for binary in available_servers():
+        cells = columns[str(binary)] = {}
+        for row, chosen in ROWS.items():
+            cells[row] = run(binary, chosen)
+            print(f"{binary}, {row}: {cells[row]}", file=sys.stderr, flush=True)
+    text = table(columns)
+    print(text, end="")
+    if wanted.write:
+        write(text)
+    return int(any(cell.failed for cells in columns.values() for cell in cells.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
