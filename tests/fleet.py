@@ -94,29 +94,7 @@ class ClusterFleet(Fleet):
         return _url("cluster", self.servers[:2])
 
     def form(self) -> None:
-        count = len(self.masters)
-        for number, server in enumerate(self.masters):
-            ask(server, "CLUSTER SET-CONFIG-EPOCH", number + 1)
-            first, end = SLOTS * number // count, SLOTS * (number + 1) // count
-            ask(server, "CLUSTER ADDSLOTSRANGE", first, end - 1)
-        for server in self.servers[1:]:
-            self.meet(server)
-        for master, replica in zip(self.masters, self.replicas, strict=False):
-            until(replica, lambda server: len(_nodes(server)) == len(self.servers))
-            ask(replica, "CLUSTER REPLICATE", node_id(master))
-        for server in self.servers:
-            until(server, self._sees_all)
-        for replica in self.replicas:
-            until(replica, is_linked)
-
-    def _sees_all(self, server: Server) -> bool:
-        seen = [line.split() for line in _nodes(server)]
-        return (
-            "cluster_state:ok" in ask(server, "CLUSTER INFO")
-            and len(seen) == len(self.servers)
-            and sum("slave" in words[2] for words in seen) == len(self.replicas)
-            and not any("handshake" in words[2] for words in seen)
-        )
+        form_cluster(self.masters, self.replicas, self.meet)
 
     def meet(self, server: Server) -> None:
         """Let a node join."""
@@ -204,20 +182,11 @@ class SentinelFleet(Fleet):
         return f"{_url('sentinel', self.sentinels)}/{self.NAME}"
 
     def form(self) -> None:
-        # By default they look around every 10 seconds and say hello every 2. These are also the
-        # measures of how fresh their knowledge must be: too short, and a failover goes wrong.
-        self._hurry(100, 100)
-        for sentinel in self.sentinels:
-            until(sentinel, self.knows_all)
-        self._hurry(500, 500)
-
-    def _hurry(self, look: int, hello: int) -> None:
-        for sentinel in self.sentinels:
-            ask(sentinel, "SENTINEL DEBUG", "INFO-PERIOD", look, "PUBLISH-PERIOD", hello)
+        acquaint(self.sentinels, len(self.replicas))
 
     def current(self) -> Server:
         """The server that the first sentinel names as primary."""
-        port = int(self._state(self.sentinels[0])[b"port"])
+        port = int(state_of(self.sentinels[0])[b"port"])
         return next(each for each in self.servers if _port(each) == port)
 
     def followers(self, primary: Server) -> list[Server]:
@@ -226,16 +195,7 @@ class SentinelFleet(Fleet):
 
     def knows_all(self, sentinel: Server) -> bool:
         """Whether a sentinel sees a primary that is well, all its replicas and other sentinels."""
-        state = self._state(sentinel)
-        return (
-            state[b"flags"] == b"master"
-            and int(state[b"num-slaves"]) == len(self.replicas)
-            and int(state[b"num-other-sentinels"]) == len(self.sentinels) - 1
-        )
-
-    def _state(self, sentinel: Server) -> dict[bytes, bytes]:
-        values = ask(sentinel, "SENTINEL MASTER", self.NAME)
-        return dict(zip(values[::2], values[1::2], strict=True))
+        return _knows_all(sentinel, len(self.replicas), len(self.sentinels))
 
 
 class SentinelServer(Server):
@@ -298,6 +258,65 @@ def ask(server: Node, command: str, *args: object) -> Any:
         client.response_callbacks.clear()
         reply: Any = client.execute_command(command, *args)
     return reply.decode() if isinstance(reply, bytes) else reply
+
+
+def form_cluster(masters: Sequence[N], replicas: Sequence[N], meet: Callable[[N], None]) -> None:
+    """Make a cluster of nodes that know nothing yet. `meet` introduces one to the first master."""
+    nodes = [*masters, *replicas]
+    for number, master in enumerate(masters):
+        ask(master, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+        first, end = SLOTS * number // len(masters), SLOTS * (number + 1) // len(masters)
+        ask(master, "CLUSTER ADDSLOTSRANGE", first, end - 1)
+    for node in nodes[1:]:
+        meet(node)
+    for master, replica in zip(masters, replicas, strict=False):
+        until(replica, lambda node: len(_nodes(node)) == len(nodes))
+        ask(replica, "CLUSTER REPLICATE", node_id(master))
+    for node in nodes:
+        until(node, lambda node: _sees_all(node, len(nodes), len(replicas)))
+    for replica in replicas:
+        until(replica, is_linked)
+
+
+def _sees_all(node: Node, nodes: int, replicas: int) -> bool:
+    seen = [line.split() for line in _nodes(node)]
+    return (
+        "cluster_state:ok" in ask(node, "CLUSTER INFO")
+        and len(seen) == nodes
+        and sum("slave" in words[2] for words in seen) == replicas
+        and not any("handshake" in words[2] for words in seen)
+    )
+
+
+def acquaint(sentinels: Sequence[Node], replicas: int) -> None:
+    """Wait until the sentinels know each other and so many replicas of their primary."""
+    # By default they look around every 10 seconds and say hello every 2. These are also the
+    # measures of how fresh their knowledge must be: too short, and a failover goes wrong.
+    _hurry(sentinels, 100)
+    for sentinel in sentinels:
+        until(sentinel, lambda each: _knows_all(each, replicas, len(sentinels)))
+    _hurry(sentinels, 500)
+
+
+def _hurry(sentinels: Sequence[Node], period: int) -> None:
+    command = ("SENTINEL DEBUG", "INFO-PERIOD", period, "PUBLISH-PERIOD", period)
+    for sentinel in sentinels:
+        until(sentinel, lambda each: ask(each, *command))
+
+
+def _knows_all(sentinel: Node, replicas: int, sentinels: int) -> bool:
+    state = state_of(sentinel)
+    return (
+        state[b"flags"] == b"master"
+        and int(state[b"num-slaves"]) == replicas
+        and int(state[b"num-other-sentinels"]) == sentinels - 1
+    )
+
+
+def state_of(sentinel: Node) -> dict[bytes, bytes]:
+    """What a sentinel says of the primary."""
+    values = ask(sentinel, "SENTINEL MASTER", SentinelFleet.NAME)
+    return dict(zip(values[::2], values[1::2], strict=True))
 
 
 def catches_up(replica: Node, primary: Node) -> None:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from redis.crc import key_slot
+
 from runnel import App, Events, Record, Stream, keys
 from runnel.connection import connect
 from runnel.worker.worker import Worker
@@ -97,6 +99,11 @@ class Load:
                     item = spec.codec.decode([*itertools.chain(*fields.items())])
                     logged[item.key].append(item.number)
         return logged
+
+    def slot(self, key: int) -> int:
+        """The slot of the partition that has a key, in a cluster."""
+        partition = self.items.spec.partition(Item(key=key, number=0))
+        return key_slot(keys.log(self.items.spec.prefix(partition)).encode())
 
     async def goes_on(self, *only: int) -> None:
         """Wait until these keys, or all, have had events acknowledged from now on."""

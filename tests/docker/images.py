@@ -41,9 +41,9 @@ class Missing(Exception):
 
 def ensure(image: Image) -> str:
     """Make sure that the image is here and return how it came. Raises Missing."""
-    if _docker("image", "inspect", image.name, timeout=30).returncode == 0:
+    if docker("image", "inspect", image.name, timeout=30).returncode == 0:
         return "is here"
-    pulled = _docker("pull", "--quiet", image.name, timeout=300)
+    pulled = docker("pull", "--quiet", image.name, timeout=300)
     if pulled.returncode == 0:
         return "was pulled"
     for binary in binaries():
@@ -72,7 +72,7 @@ def _build(image: Image, binary: Binary) -> None:
         )
         changes = ["ENV PATH=/usr/local/bin", "WORKDIR /data", f'CMD ["{image.program}"]']
         options = [word for change in changes for word in ("--change", change)]
-        imported = _docker("import", *options, str(archive), image.name, timeout=120)
+        imported = docker("import", *options, str(archive), image.name, timeout=120)
         if imported.returncode:
             raise Missing(f"docker import of {image.name} failed: {imported.stderr.strip()}")
 
@@ -83,7 +83,8 @@ def _libraries(program: Path) -> list[Path]:
     return [Path(path) for path in re.findall(r"(/\S+) \(0x", listed.stdout)]
 
 
-def _docker(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+def docker(*arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """A command of Docker's, to its end."""
     command = ["docker", *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
