@@ -44,11 +44,16 @@ class Valve:
         while not self._closed:
             try:
                 near, _ = self._listener.accept()
-                if not self._open.is_set():
-                    near.close()
-                    continue
+            except OSError:
+                continue
+            try:
                 far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
+                near.close()
+                continue
+            if not self._open.is_set():
+                near.close()
+                far.close()
                 continue
             self._ends += (near, far)
             for source, sink in ((near, far), (far, near)):

@@ -11,8 +11,24 @@ from runnel.connection import connect
 from runnel.scripts import Scripts
 from runnel.server_program import Binary, find_binary
 from tests.certificates import Certificates
+from tests.deployments.losses import Losses
 from tests.fleet import ClusterFleet, SentinelFleet
 from tests.servers import Server, available_servers, free_port
+
+_losses = Losses()
+
+
+@pytest.fixture
+def losses() -> Losses:
+    """Where tests put what they have counted, for the end of the run."""
+    return _losses
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was counted."""
+    if _losses.rows:
+        terminalreporter.section("what was acknowledged, and what of it is missing", "-")
+        terminalreporter.write_line(_losses.table())
 
 
 def kinds() -> list[Binary]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.exceptions import ResponseError, TimeoutError
@@ -16,6 +17,7 @@ from runnel.errors import ServerError
 from runnel.scripts import Scripts
 from runnel.server_program import Binary
 from runnel.worker.worker import Worker
+from tests.deployments.losses import Losses
 from tests.deployments.steps import append, spread
 from tests.fleet import SentinelFleet, ask, is_linked
 from tests.fleet import until as until_server
@@ -32,17 +34,26 @@ class Pair:
     """A primary and a replica that can be cut off from it."""
 
     def __init__(self, binary: Binary) -> None:
-        options = {"appendonly": "no", "repl_diskless_sync_delay": "0"}
+        options = {"appendfsync": "everysec", "repl_diskless_sync_delay": "0"}
         self.primary = Server(binary, **options).start()
         self.replica = Server(binary, **options).start()
         self.link = Valve(self.primary.port)
         ask(self.replica, "REPLICAOF", "127.0.0.1", self.link.port)
         until_server(self.replica, is_linked)
 
+    def hurry(self, durability: str) -> None:
+        """Spare what waits for the disk the second that it would wait each time."""
+        if durability == "fsync":
+            ask(self.primary, "CONFIG SET", "appendfsync", "always")
+
     def promote(self) -> None:
         """Lose the primary; the replica takes over with what it has."""
         self.primary.kill()
         ask(self.replica, "REPLICAOF", "NO", "ONE")
+
+    def come_back(self) -> None:
+        """The primary is killed, and started again with what is on its disk."""
+        self.primary.restart()
 
     def close(self) -> None:
         self.link.close()
@@ -89,31 +100,63 @@ class Shop:
             state = await client.hget(place.keys()[2], "processed")
             return await client.xlen(place.keys()[0]), int(state or 0)
 
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """A worker, stopped in the end, whatever has become of its server."""
+        worker = Worker(self.app)
+        run = asyncio.create_task(worker.run())
+        try:
+            yield
+        finally:
+            worker.stop.set()
+            await asyncio.gather(run, return_exceptions=True)
+            await self.app.close()
+
+
+@pytest.fixture(params=["primary", "replica", "fsync"])
+def durability(request: pytest.FixtureRequest, binary: Binary) -> str:
+    """Each durability that the server knows."""
+    if request.param == "fsync" and not _can_fsync(binary, "yes"):
+        pytest.skip(f"no server program such as {binary} has WAITAOF")
+    return str(request.param)
+
 
 @pytest.mark.fault(13)
-@pytest.mark.parametrize(("durability", "loses"), [("primary", True), ("replica", False)])
 async def test_what_an_acknowledged_event_survives_when_its_primary_is_lost(
-    pair: Pair, app_name: str, durability: str, loses: bool
+    binary: Binary, pair: Pair, app_name: str, durability: str, losses: Losses
 ) -> None:
+    pair.hurry(durability)
     shop = Shop(app_name, pair.primary.url, durability)
-    worker = Worker(shop.app)
-    run = asyncio.create_task(worker.run())
-    try:
+    async with shop.working():
         await shop.send(*range(10))
         await until(lambda: shop.committed == 10, "all are committed")
         pair.link.shut()
         await shop.send(*range(10, 20))
-        if durability == "primary":
+        if durability != "replica":
             await until(lambda: shop.committed == 20, "all are committed, as far as it knows")
         pair.promote()
         entries, commits = await shop.survived(pair.replica.url)
-    finally:
-        worker.stop.set()
-        await asyncio.gather(run, return_exceptions=True)
-    await shop.app.close()
-    assert (len(shop.acknowledged) > entries) is loses
-    assert (shop.committed > commits) is loses
-    assert len(shop.acknowledged) == (20 if loses else 10)
+    sent, told = len(shop.acknowledged), shop.committed
+    fault = "the primary is lost, its replica is behind"
+    losses.note((str(binary), durability, fault), (sent, entries), (told, commits))
+    assert (sent, told) == ((10, 10) if durability == "replica" else (20, 20))
+    assert (entries, commits) == (10, 10)
+
+
+@pytest.mark.fault(11)
+async def test_what_an_acknowledged_event_survives_when_its_server_is_killed_and_comes_back(
+    binary: Binary, pair: Pair, app_name: str, durability: str, losses: Losses
+) -> None:
+    pair.hurry(durability)
+    shop = Shop(app_name, pair.primary.url, durability)
+    async with shop.working():
+        await shop.send(*range(20))
+        await until(lambda: shop.committed == 20, "all are committed")
+        pair.come_back()
+        entries, commits = await shop.survived(pair.primary.url)
+    fault = "the server is killed and comes back"
+    losses.note((str(binary), durability, fault), (20, entries), (20, commits))
+    assert (entries, commits) == (20, 20)
 
 
 async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name: str) -> None:
