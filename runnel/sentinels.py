@@ -76,7 +76,7 @@ class SentinelClient(Client):
             self._asked, self._asking = time.monotonic(), None
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the connections, those to the sentinels too, even when it is cancelled meanwhile."""
+        """Close all connections, to the sentinels too, even when it is cancelled meanwhile."""
         try:
             if self._asking is not None:
                 self._asking.cancel()

@@ -110,6 +110,23 @@ async def test_sentinels_that_are_away_are_skipped(sentinels: SentinelFleet) -> 
         assert await client.ping()
 
 
+async def test_a_client_that_is_cancelled_while_it_closes_leaves_no_connection_open(
+    sentinels: SentinelFleet,
+) -> None:
+    client = connect(sentinels.url, client_name="closing")
+    await client.ping()
+    assert any("name=closing" in ask(each, "CLIENT LIST") for each in sentinels.sentinels)
+    closing = asyncio.create_task(client.aclose())
+    for _ in range(2):  # It has closed its own connections, and waits for that to be over.
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    for each in sentinels.sentinels:
+        await asyncio.to_thread(
+            until, each, lambda one: "name=closing" not in ask(one, "CLIENT LIST")
+        )
+
+
 @pytest.mark.fault(16, 17)
 async def test_a_primary_that_was_replaced_but_lives_is_left_before_it_finds_out(
     sentinels: SentinelFleet, app_name: str, monkeypatch: pytest.MonkeyPatch
