@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -20,13 +21,17 @@ SERVICES = [("redis", "7"), ("valkey", "9")]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 
-@pytest.fixture
-def url(request: pytest.FixtureRequest, docker_ip: str, docker_services: Services) -> str:
-    """Where the service that the test is about answers."""
-    port = docker_services.port_for(request.getfixturevalue("service"), 6379)
-    url = f"redis://{docker_ip}:{port}/0"
-    docker_services.wait_until_responsive(lambda: _answers(url), timeout=60, pause=0.1)
-    return url
+@pytest.fixture(scope="module")
+def urls(docker_ip: str, docker_services: Services) -> dict[str, str]:
+    """Where each service answers."""
+    found = {}
+    for service, _ in SERVICES:
+        port = docker_services.port_for(service, 6379)
+        found[service] = url = f"redis://{docker_ip}:{port}/0"
+        docker_services.wait_until_responsive(
+            functools.partial(_answers, url), timeout=60, pause=0.1
+        )
+    return found
 
 
 def _answers(url: str) -> bool:
@@ -37,28 +42,34 @@ def _answers(url: str) -> bool:
 
 @pytest.mark.parametrize(("service", "major"), SERVICES)
 async def test_the_container_is_the_server_that_its_image_promises(
-    service: str, major: str, url: str
+    service: str, major: str, urls: dict[str, str]
 ) -> None:
-    async with connect(url) as client:
-        info = await check_server(client, url)
+    async with connect(urls[service]) as client:
+        info = await check_server(client, urls[service])
     assert info.kind == service
     assert info.version is not None
     assert info.version.split(".")[0] == major
 
 
-@pytest.mark.parametrize("service", [service for service, _ in SERVICES])
-def test_the_integration_and_lua_tests_pass_against_the_container(service: str, url: str) -> None:
+def test_the_integration_and_lua_tests_pass_against_the_containers(
+    urls: dict[str, str], tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "pytest", "tests/integration", "tests/lua", "-q"]
     # What needs a cluster starts a server of its own, so the container is not in it. The cache
     # belongs to the run that this test is part of.
     command += ["-m", "not cluster", "-p", "no:cacheprovider"]
-    before = _script_calls(url)
-    # Its output goes to this test's own, which pytest shows if the test fails.
-    run = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "RUNNEL_TEST_REDIS_URL": url}, check=False
-    )
-    assert run.returncode == 0, f"the tests failed against {service} (output below)"
-    assert _script_calls(url) > before, f"the tests ran, but not against {service} at {url}"
+    before = {service: _script_calls(url) for service, url in urls.items()}
+    with contextlib.ExitStack() as running:  # Side by side: they wait more than they work.
+        runs = {}
+        for service, url in urls.items():
+            said = running.enter_context((tmp_path / service).open("wb"))
+            environment = {**os.environ, "RUNNEL_TEST_REDIS_URL": url}
+            runs[service] = running.enter_context(
+                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
+            )
+    for service, run in runs.items():
+        assert run.returncode == 0, f"against {service}:\n{(tmp_path / service).read_text()}"
+        assert _script_calls(urls[service]) > before[service], f"they ran, but not on {service}"
 
 
 def _script_calls(url: str) -> int:
