@@ -119,7 +119,7 @@ def table(columns: dict[str, dict[str, Cell]]) -> str:
                 at = (row, file, why)
                 skipped[at] = max(number, skipped.get(at, 0))
     if skipped:
-        lines += ["", "Skipped, at the most:", ""]
+        lines += ["", "Skipped on one server or more:", ""]
         lines += [f"- {row}: {n} of `{file}` ({why})" for (row, file, why), n in skipped.items()]
     return "\n".join(lines) + "\n"
 
