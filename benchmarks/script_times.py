@@ -28,7 +28,7 @@ class Case:
 SCRIPTS = {
     "append-one": Case("append, one entry", 120),
     "append": Case("append, 1,000 entries into a full partition", 20_000),
-    "commit": Case("commit", 100),
+    "commit": Case("commit", 150),
     "emit": Case("emit, 200 entries into a full stream", 4_000),
     "claim": Case("claim, 100 processors", 600),
     "register": Case("register, 100 processors", 500),
