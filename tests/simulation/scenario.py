@@ -153,19 +153,30 @@ def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
                 aim=rng.choice(AIMS) if kind in MISHAPS else "",
             )
         )
-        if kind in MISHAPS:  # Each is over at once, and few hit a moment that matters.
-            drawn += [
-                replace(
-                    drawn[-1],
-                    at=WARM_UP + rng.random() * length,
-                    target=rng.randrange(1000),
-                    aim=rng.choice(AIMS),
-                )
-                for _ in range(rng.choice((0, 3, 10)))
-            ]
+        drawn += _company(rng, drawn[-1], length)
         if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
             drawn += [replace(drawn[-1], at=drawn[-1].at + i * session / 3) for i in (1, 2, 3)]
     return tuple(sorted(drawn, key=lambda each: each.at))
+
+
+def _company(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
+    """Faults beside one that would seldom strike at a moment that matters by itself."""
+
+    def another(at: float, kind: str, amount: float, aim: str = "") -> Fault:
+        return Fault(max(WARM_UP, at), kind, rng.randrange(1000), amount, aim)
+
+    if fault.kind in MISHAPS:  # Over at once.
+        count = rng.choice((0, 3, 10))
+        kind, amount = fault.kind, fault.amount
+        return [
+            another(WARM_UP + rng.random() * length, kind, amount, rng.choice(AIMS))
+            for _ in range(count)
+        ]
+    if fault.kind in KEYS and rng.random() < 0.5:  # While reads are on their way.
+        return [another(fault.at - rng.random() * 6, "late", 6.0, "XREAD") for _ in range(4)]
+    if fault.kind == "skew" and rng.random() < 0.5:  # While partitions move.
+        return [another(fault.at - rng.random() / 5, rng.choice(("join", "leave")), rng.random())]
+    return []
 
 
 def _amount(rng: random.Random, kind: str, session: float) -> float:
