@@ -13,7 +13,16 @@ MEMBERSHIP = ("kill", "leave", "join", "pause")
 MISHAPS = ("lose_request", "lose_reply", "duplicate", "late")
 WIRE = (*MISHAPS, "cut", "deaf", "hole")
 SERVER = ("flush", "rollback", "lost_claim", "full", "skew", "busy")
-KEYS = ("trim", "delete", "lose_log", "lose_group", "lose_state", "lose_meta", "lose_plan")
+KEYS = (
+    "trim",
+    "trim_unread",
+    "delete",
+    "lose_log",
+    "lose_group",
+    "lose_state",
+    "lose_meta",
+    "lose_plan",
+)
 OPERATOR = ("regrant", "halt_all")
 KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
 
@@ -172,8 +181,6 @@ def _company(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
             another(WARM_UP + rng.random() * length, kind, amount, rng.choice(AIMS))
             for _ in range(count)
         ]
-    if fault.kind in KEYS and rng.random() < 0.5:  # While reads are on their way.
-        return [another(fault.at - rng.random() * 6, "late", 6.0, "XREAD") for _ in range(4)]
     if fault.kind == "skew" and rng.random() < 0.5:  # While partitions move.
         return [another(fault.at - rng.random() / 5, rng.choice(("join", "leave")), rng.random())]
     return []
