@@ -142,7 +142,8 @@ class Assignments:
         known = same and "session" in before.fields and asked.member in before.sessions
         leaving = asked.action == "leave"
         left = before.members.get(f"left:{asked.member}", "").split()[:1] == [asked.incarnation]
-        if record and same and asked.call <= record.call:
+        older = record is not None and same and asked.call <= record.call
+        if record and older:
             leaving = False
             self._check(not changed, "S6", "an older call was obeyed")
             self._check(reply[0] == record.call, "S6", "an older call was not told so")
@@ -160,7 +161,10 @@ class Assignments:
             if not self.vague:
                 self._rebalance(before, after, asked)
             self._due(after, asked)
-        self._answer(after, asked, reply, now, leaving)
+        self._head(after, reply, now)
+        # What an operator has taken back is told with the next call, which is due at once.
+        if not (older and reply[3] == 0):
+            self._grants(after, asked, reply, leaving)
         return after.number("generation") != before.number("generation")
 
     def _check(self, holds: bool, invariant: str, text: str) -> None:
@@ -247,13 +251,14 @@ class Assignments:
         expected = min(times, default=0)
         self._check(after.number("due") == expected, "L1", f"due {expected}: {after.fields}")
 
-    def _answer(
-        self, after: Picture, asked: _Sync, reply: list[int], now: int, leaving: bool
-    ) -> None:
-        """A member is told what the plan says."""
+    def _head(self, after: Picture, reply: list[int], now: int) -> None:
+        """A member is told of the plan's state."""
         due = after.number("due")
         head = [after.number("generation"), max(due - now, 0) if due else -1]
         self._check([reply[1], reply[3]] == head, "L1", f"told {reply[:4]}, the plan says {head}")
+
+    def _grants(self, after: Picture, asked: _Sync, reply: list[int], leaving: bool) -> None:
+        """A member is told what the plan says that it holds."""
         grants = []
         if not leaving and asked.member in after.sessions:
             for p in range(asked.partitions):
