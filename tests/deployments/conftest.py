@@ -24,6 +24,25 @@ def losses() -> Losses:
     return _losses
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """No server is asked for a durability that it does not know."""
+    beyond = []
+    for item in items:
+        values = item.callspec.params if isinstance(item, pytest.Function) else {}
+        server = values.get("binary")
+        if values.get("durability") == "fsync" and not can_fsync(server):
+            beyond.append(item)
+    if beyond:
+        config.hook.pytest_deselected(items=beyond)
+        items[:] = [item for item in items if item not in beyond]
+
+
+def can_fsync(binary: object) -> bool:
+    """Is it a server program that has WAITAOF?"""
+    assert isinstance(binary, Binary)
+    return binary.kind == "valkey" or binary.version >= (7, 2)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was counted."""
     if _losses.rows:

@@ -17,6 +17,7 @@ from runnel.errors import ServerError
 from runnel.scripts import Scripts
 from runnel.server_program import Binary
 from runnel.worker.worker import Worker
+from tests.deployments.conftest import can_fsync
 from tests.deployments.losses import Losses
 from tests.deployments.steps import append, spread
 from tests.fleet import SentinelFleet, ask, catches_up, is_linked
@@ -111,10 +112,8 @@ class Shop:
 
 
 @pytest.fixture(params=["primary", "replica", "fsync"])
-def durability(request: pytest.FixtureRequest, binary: Binary) -> str:
+def durability(request: pytest.FixtureRequest) -> str:
     """Each durability that the server knows."""
-    if request.param == "fsync" and not _can_fsync(binary, "yes"):
-        pytest.skip(f"no server program such as {binary} has WAITAOF")
     return str(request.param)
 
 
@@ -220,7 +219,7 @@ async def test_fsync_waits_for_the_disk_or_says_at_start_that_it_cannot(
         with Server(binary, appendonly=durable) as server:
             shop = Shop(app_name, server.url, "fsync")
             worker = Worker(shop.app)
-            if _can_fsync(binary, durable):
+            if durable == "yes" and can_fsync(binary):
                 await shop.send(1, 2)
                 await worker.run(burst=True)
                 assert shop.committed == 2
@@ -230,10 +229,6 @@ async def test_fsync_waits_for_the_disk_or_says_at_start_that_it_cannot(
                 with pytest.raises(ServerError, match="needs WAITAOF"):
                     await worker.run(burst=True)
             await shop.app.close()
-
-
-def _can_fsync(binary: Binary, appendonly: str) -> bool:
-    return appendonly == "yes" and (binary.kind == "valkey" or binary.version >= (7, 2))
 
 
 async def test_behind_sentinels_no_other_primary_confirms_what_an_old_one_was_told(
