@@ -89,7 +89,7 @@ class Lane:
         self._anchored = claimed.anchored
         self._following = claimed.following
         #: Events behind the cursor may have been lost: it must be claimed again.
-        self._suspect = False
+        self.suspect = False
         self._done = claimed.checkpoint.encode()
         self._done_count = 0
         #: Ids of what was read behind the doubt, in order, as long as there is one.
@@ -125,7 +125,7 @@ class Lane:
     def wants(self, prefetch: int) -> Wanted | None:
         """What to read, or None while there is enough in the buffer, too much to commit, or nothing
         is handed out."""
-        if not self.open or self._suspect or len(self.buffer) * 2 > prefetch:
+        if not self.open or self.suspect or len(self.buffer) * 2 > prefetch:
             return None
         if self._done_count > UNCOMMITTED * prefetch:
             return None
@@ -143,7 +143,7 @@ class Lane:
             return True  # Rewound or closed meanwhile: this read is of no use.
         if asked.look:
             if not anchor:
-                self._suspect = True
+                self.suspect = True
                 return False
             self.look_next = False
         if not entries:
@@ -152,7 +152,7 @@ class Lane:
             if not asked.look:
                 self.doubt = asked.cursor  # All before it was committed when this was asked for.
         elif self._following and entries[0][0].decode() != self._following:
-            self._suspect = True
+            self.suspect = True
             return False
         if self.doubt is not None:
             self._doubted += [entry[0] for entry in entries]
@@ -166,7 +166,7 @@ class Lane:
     def looked(self, doubt: str, there: bool) -> bool:
         """Take in a look at the entry of a doubt. Returns False if it was gone."""
         if not there:
-            self._suspect = True
+            self.suspect = True
         elif doubt == self.doubt:
             self.doubt, self._doubted = None, []
         return there
@@ -181,7 +181,7 @@ class Lane:
         What was read stays: it was there. Only if nothing moved since the claim was sent does the
         answer say where to go on.
         """
-        self._suspect = False
+        self.suspect = False
         if self.doubt is not None and self.doubt == asked.doubt:
             if lost:
                 self._count_once(asked.doubted, claimed.following)

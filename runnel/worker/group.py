@@ -202,6 +202,9 @@ class Group:
             if moved or i == self._turn % len(resting):
                 self._counted[lane.partition] = lane.processed
                 self._suspected(lane)
+        for lane in lanes:
+            if lane.suspect:  # As it still is after a claim that was not answered.
+                self._suspected(lane)
 
     async def _sync(self, action: protocol.Action) -> Synced:
         with self._lock:

@@ -28,7 +28,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """No server is asked for a durability that it does not know."""
     beyond = []
     for item in items:
-        values = item.callspec.params if isinstance(item, pytest.Function) else {}
+        callspec = getattr(item, "callspec", None)
+        values = callspec.params if callspec else {}
         server = values.get("binary")
         if values.get("durability") == "fsync" and not can_fsync(server):
             beyond.append(item)

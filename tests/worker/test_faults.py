@@ -10,9 +10,12 @@ from redis.asyncio import Redis
 
 from runnel import Events, ExceptionPolicy
 from runnel.errors import Full
+from runnel.scripts import sha
+from runnel.worker import link, pump
 from runnel.worker.runner import Halted
 from runnel.worker.worker import Worker
 from tests.primaries import on_each
+from tests.proxy import Proxy
 from tests.worker.inside import Item, Ledger, caught_up, lost, owned
 from tests.worker.workers import first_times, until
 
@@ -135,6 +138,49 @@ async def test_s7_what_was_read_ahead_before_a_trim_is_processed_and_not_counted
         len(ahead) + 5,
         0,
     )
+
+
+@pytest.mark.fault(18, 34)
+async def test_s7_a_lost_reply_does_not_end_the_question_what_was_lost(
+    redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Reads at rest that do not look, so that the loss is found once its event is in hand.
+    monkeypatch.setattr(link, "BLOCK_MS", 100)
+    monkeypatch.setattr(pump, "LOOK_AFTER", 1_000_000)
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def reads() -> int:
+        return int((await redis.info("commandstats"))["cmdstat_xread"]["calls"])
+
+    async with Proxy(redis_url) as proxy:
+        # A session so long that no heartbeat asks in between.
+        ledger = Ledger(app_name, proxy.url, session=6.0)
+
+        async def gated(events: Events[Item]) -> None:
+            async for item in events.records():
+                if item.number:
+                    begun.set()
+                    await gate.wait()
+                ledger.seen.append(item.number)
+
+        ledger.processor(gated)
+        async with ledger.running():
+            await ledger.send(0)
+            await until(lambda: caught_up(redis, ledger), "it runs")
+            enough = await reads() + 2
+
+            async def rests() -> bool:
+                return await reads() >= enough
+
+            await until(rests, "it reads at rest")
+            await redis.delete(ledger.log)
+            await ledger.send(1)
+            await begun.wait()
+            proxy.lose_reply_to(sha("claim").encode())
+            gate.set()
+            await until(lambda: caught_up(redis, ledger), "it goes on")
+        assert proxy.lost == 1
+    assert set(ledger.seen) == {0, 1}
 
 
 @pytest.mark.fault(36)
