@@ -6,7 +6,7 @@ from typing import Any
 
 from runnel import keys, protocol
 from runnel.entry import EntryCodec
-from runnel.errors import ConfigError
+from runnel.errors import ConfigError, RunnelError
 from runnel.events import Events
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol import Place, text
@@ -27,7 +27,7 @@ class _Named:
         self.name = name
 
     def __call__(self, data: bytes) -> int:
-        raise NotImplementedError
+        raise RunnelError(f"of the hash {self.name} no more is known than its name")
 
 
 async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processor:
@@ -70,7 +70,7 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
 
 
 async def _nothing(events: Events[object]) -> None:
-    raise NotImplementedError
+    """What its handler did is gone with its code."""
 
 
 async def _strings(scripts: Scripts, key: str) -> dict[str, str]:
