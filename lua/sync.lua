@@ -256,11 +256,13 @@ for p = 0, partitions - 1 do
     touched[holder[p]], touched[was and was[1] or '-'] = true, true
   end
 end
--- The grants of each holder, written anew only for those whose partitions changed.
+-- The grants of each holder, written anew for those whose partitions changed. Whose they were that `regrant` took is
+-- not known any more: after it, for all.
+local regranted = is[4] == '1'
 for p = 0, partitions - 1 do
   local each = holder[p]
   if each ~= '-' then
-    if touched[each] or not old_grants[each] then
+    if regranted or touched[each] or not old_grants[each] then
       local list = texts[each] or {}
       texts[each] = list
       list[#list + 1] = string.format('%d %.0f %d', p, grant[p], each == target[p] and 1 or 0)

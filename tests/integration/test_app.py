@@ -150,6 +150,7 @@ async def test_a_send_whose_reply_was_lost_is_sent_once(
     assert [id_.decode() for id_, _ in entries[1:]] == [each.id for each in places]  # type: ignore[union-attr]
 
 
+@pytest.mark.only_on("server", "sentinel")  # A cluster has one connection to each master.
 async def test_what_one_send_has_for_many_partitions_goes_over_one_connection(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:

@@ -224,6 +224,20 @@ async def test_regrant_makes_the_holder_claim_anew(raw: Raw) -> None:
             await raw.call("regrant", [PLAN], *bad)
 
 
+async def test_what_regrant_took_from_one_and_another_was_given_is_told_to_both(raw: Raw) -> None:
+    _, all_of_it = await raw.sync("a", 1, partitions=2)
+    await raw.sync("b", 1, partitions=2)
+    _, asked = await raw.sync(
+        "a", 2, partitions=2, held=[(p, g) for p, (g, _) in all_of_it.items()]
+    )
+    (moving,) = [p for p, (_, keep) in asked.items() if not keep]
+    await raw.call("regrant", [PLAN], moving)
+    _, given = await raw.sync("b", 2, partitions=2)
+    assert set(given) == {moving}
+    _, left = await raw.sync("a", 3, partitions=2, held=[(p, g) for p, (g, _) in asked.items()])
+    assert set(left) == {0, 1} - {moving}
+
+
 async def test_one_leads_until_it_leaves_or_its_lease_ends(raw: Raw) -> None:
     assert (await raw.call("lead", [LEADER], "a", "n1", 5000, "hold"))[0] == 1
     assert (await raw.call("lead", [LEADER], "b", "n2", 5000, "hold"))[0] == 0

@@ -165,6 +165,11 @@ def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
         drawn += _company(rng, drawn[-1], length)
         if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
             drawn += [replace(drawn[-1], at=drawn[-1].at + i * session / 3) for i in (1, 2, 3)]
+    # Few trims meet events that were read ahead.
+    for trim in [each for each in drawn if each.kind == "trim"]:
+        for _ in range(4):
+            at, target = WARM_UP + rng.random() * length, rng.randrange(1000)
+            drawn.append(replace(trim, at=at, target=target, amount=rng.random()))
     return tuple(sorted(drawn, key=lambda each: each.at))
 
 

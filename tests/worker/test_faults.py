@@ -140,6 +140,7 @@ async def test_s7_what_was_read_ahead_before_a_trim_is_processed_and_not_counted
     )
 
 
+@pytest.mark.only_on("server")  # Its proxy stands before one.
 @pytest.mark.fault(18, 34)
 async def test_s7_a_lost_reply_does_not_end_the_question_what_was_lost(
     redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
