@@ -74,8 +74,18 @@ class Faults:
         world.network.busy_until = 0.0
         self._make_room()
         world.disturb()
-        if all(host.state == "down" for host in world.hosts):
-            world.start(world.hosts[0])
+        self._have_one_running()
+
+    def _have_one_running(self) -> None:
+        """One who is leaving will soon be gone."""
+        world = self.world
+        if any(host.state == "running" for host in world.hosts):
+            return
+        down = [host for host in world.hosts if host.state == "down"]
+        if down:
+            world.start(down[0])
+        else:
+            world.later(0.1, self._have_one_running)
 
     def clear_up(self) -> None:
         """What an operator does once handlers are mended: resumes, and takes dead letters away."""

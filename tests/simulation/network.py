@@ -52,7 +52,7 @@ class Listener(Protocol):
 @dataclass(slots=True)
 class Mishap:
     """What happens to the next request of a link that calls `script`, or to the next one at all;
-    ``release`` is a commit that gives its partition back.
+    ``release`` is a commit that gives its partition back, ``leave`` a sync that says goodbye.
 
     `kind` is lose_request, lose_reply, duplicate or late. A part of a pipeline may get through:
     `part` of it, from 0 to 1. If `silent` the caller is not told and times out.

@@ -149,10 +149,14 @@ class World:
 
     def kind(self, command: Command) -> str:
         """The script that a command calls, or its name. A commit that gives its partition back says
-        so."""
+        so, and a sync that leaves."""
         script = self.backend.script(command) or str(command[0])
-        gives_back = script == "commit" and str(command[3 + int(command[2]) + 6]) == "1"
-        return "commit, release" if gives_back else script
+        arguments = command[3 + int(command[2]) :] if script in ("commit", "sync") else ()
+        if script == "commit" and str(arguments[6]) == "1":
+            return "commit, release"
+        if script == "sync" and str(arguments[7]) == "leave":
+            return "sync, leave"
+        return script
 
     def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]:
         """Do commands on the server, and tell those who wait for what they bring."""
