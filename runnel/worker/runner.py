@@ -203,6 +203,7 @@ class Runner:
             )
         if await self._insist(call):
             lane.finish_aside(step)
+            self._lease.changed.set()  # A claim anew may wait for the lane to be at rest.
             logger.warning(
                 "processor %s, partition %d: event %s was set aside, %s",
                 processor.name,

@@ -144,7 +144,7 @@ class Assignments:
         left = before.members.get(f"left:{asked.member}", "").split()[:1] == [asked.incarnation]
         older = record is not None and same and asked.call <= record.call
         if record and older:
-            leaving = False
+            self._check(not leaving, "S6", "a later call has overtaken the one that leaves")
             self._check(not changed, "S6", "an older call was obeyed")
             self._check(reply[0] == record.call, "S6", "an older call was not told so")
         elif record is None and left:

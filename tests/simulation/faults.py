@@ -15,9 +15,10 @@ from tests.simulation.backend import tag
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.model import Partition, parts
-from tests.simulation.network import Mishap, Wire
+from tests.simulation.network import Mishap
 from tests.simulation.producers import Producers
 from tests.simulation.scenario import MISHAPS, WIRE, Fault
+from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
 
 #: Workers there may be at the most.
@@ -43,6 +44,7 @@ class Faults:
         self.world = application.world
         self.operator = Process("operator")
         self._snapshots: dict[Fault, Snapshot] = {}
+        self._trims = Trims(application.world)
 
     def schedule(self, faults: Sequence[Fault]) -> None:
         """Have each happen at its time."""
@@ -289,34 +291,13 @@ class Faults:
     # Keys
 
     def _trim(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        if place.log is None or not place.log.entries:
-            return
-        self._trim_to(prefix, place, fault.amount)
-
-    def _trim_to(self, prefix: str, place: Partition, share: float) -> None:
-        ids = list(place.log.entries) if place.log else []
-        bound = ids[int(share * len(ids))]
-        self._run("XTRIM", keys.log(prefix), "MINID", "=", bound)
-        place.gone(id_ for id_ in ids if parts(id_) < parts(bound))
+        self._trims.trim(self._place(fault)[0], fault.amount)
 
     def _trim_unread(self, fault: Fault, rng: random.Random) -> None:
-        """Events come and are trimmed, all but the last, while a read is on its way to them."""
-        wire = self.world.network.wire(self._host(fault).process)
-        late = Mishap("late", "XREAD", delay=3.0)
-        wire.mishaps.appendleft(late)
-        self._watch(wire, late, {}, 200)
+        self._trims.trim_unread(self._host(fault), rng)
 
-    def _watch(self, wire: Wire, late: Mishap, before: dict[str, int], looks: int) -> None:
-        """Trim what gets two events once the read was sent; `before` is how many there were."""
-        if not any(each is late for each in wire.mishaps):
-            for prefix, place in self.world.judge.model.partitions.items():
-                added = place.log.added if place.log else 0
-                if place.log and place.log.entries and added > before.setdefault(prefix, added) + 1:
-                    self._trim_to(prefix, place, 0.999)
-                    return
-        if looks:
-            self.world.later(0.05, self._watch, wire, late, before, looks - 1)
+    def _trim_ahead(self, fault: Fault, rng: random.Random) -> None:
+        self._trims.trim_ahead()
 
     def _delete(self, fault: Fault, rng: random.Random) -> None:
         prefix, place = self._place(fault)

@@ -372,6 +372,12 @@ BUGS = (
         "if not lane.open:",
     ),
     Planted(
+        "what is set aside wakes nobody",
+        "runnel/worker/runner.py",
+        "self._lease.changed.set()  # A claim anew",
+        "pass  # A claim anew",
+    ),
+    Planted(
         "partitions at rest are never claimed again",
         "runnel/worker/group.py",
         "if moved or i == self._turn % len(resting):",

@@ -16,6 +16,7 @@ SERVER = ("flush", "rollback", "lost_claim", "full", "skew", "busy")
 KEYS = (
     "trim",
     "trim_unread",
+    "trim_ahead",
     "delete",
     "lose_log",
     "lose_group",
@@ -165,15 +166,10 @@ def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
         drawn += _company(rng, drawn[-1], length)
         if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
             drawn += [replace(drawn[-1], at=drawn[-1].at + i * session / 3) for i in (1, 2, 3)]
-    # Few leaves are overtaken, and few trims meet events that were read ahead.
-    for leave in [each for each in drawn if each.kind == "leave"]:
+    for leave in [each for each in drawn if each.kind == "leave"]:  # Few are overtaken.
         for _ in range(4):
             late = Fault(leave.at, "late", rng.randrange(1000), rng.choice((0.2, 2.0)), "leave")
             drawn.append(late)
-    for trim in [each for each in drawn if each.kind == "trim"]:
-        for _ in range(4):
-            at, target = WARM_UP + rng.random() * length, rng.randrange(1000)
-            drawn.append(replace(trim, at=at, target=target, amount=rng.random()))
     return tuple(sorted(drawn, key=lambda each: each.at))
 
 

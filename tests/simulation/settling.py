@@ -65,6 +65,10 @@ class Settling:
                 lease = state and (state.get("owner"), state.get("grant"), state.get("released"))
                 if plan.holder not in live or plan.holder != plan.target:
                     return f"{processor.name} {p}: {plan}"
+                spot = (self.application.stream.spec.prefix(p), processor.name)
+                for host in self.world.hosts:
+                    if host.name in live - {plan.holder} and spot in dict(host.leases()):
+                        return f"{host.name} keeps {processor.name} {p} too: {plan}"
                 # What a partition lost is found by whoever writes there next, or in turn.
                 if (
                     lease != (plan.holder, str(plan.grant), "0")

@@ -205,6 +205,32 @@ async def test_s7_entries_deleted_one_by_one_are_counted_at_the_end_of_the_log(
     assert (row["lost"], row["processed"], row["lag_events"]) == (2, 10, 0)
 
 
+@pytest.mark.fault(36)
+async def test_a_loss_found_while_an_event_is_set_aside_does_not_stop_the_partition(
+    redis: Redis, ledger: Ledger
+) -> None:
+    begun = asyncio.Event()
+
+    async def fails(events: Events[Item]) -> None:
+        async for item in events.records():
+            if item.number == 0:
+                begun.set()
+                # A read has found that the entry at its cursor is gone.
+                await until(lambda: events._lease.lane.suspect, "the loss is found")
+                raise ValueError("on purpose")
+            ledger.seen.append(item.number)
+
+    ledger.processor(fails, exception_policy=ExceptionPolicy.IGNORE, retries=0)
+    (place,) = await ledger.items.send(Item(number=0))
+    async with ledger.running():
+        await begun.wait()
+        await redis.xdel(ledger.log, place.id)
+        await ledger.send(1)
+        await until(lambda: ledger.seen, "it goes on")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
+    assert ledger.seen == [1]
+
+
 @pytest.mark.fault(32)
 @pytest.mark.parametrize("what", ["group", "log", "everything", "scripts"])
 async def test_a_worker_recovers_when_keys_vanish_under_it(
