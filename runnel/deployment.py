@@ -22,7 +22,7 @@ sentinels anew, so after a failover the lost connection is reported once and the
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -61,12 +61,12 @@ class Deployment:
     async def refresh(self) -> None:
         """Learn anew which node has which keys. Raises redis-py's errors if nobody can say."""
 
-    async def send(
+    def send(
         self,
         commands: Sequence[Command],
         sources: Sources | None = None,
         confirmation: Confirmation | None = None,
-    ) -> list[Any]:
+    ) -> Coroutine[Any, Any, list[Any]]:
         """Send the commands, those of a node in one round trip. For each, its raw reply or an
         exception.
 
@@ -75,7 +75,7 @@ class Deployment:
         carried out and does not get its `confirmation` has that as its outcome.
         """
         words = [words for _, words in commands]
-        return await carry_out(self.client, words, sources or {}, confirmation=confirmation)
+        return carry_out(self.client, words, sources or {}, confirmation=confirmation)
 
 
 def of(client: Redis) -> Deployment:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -138,8 +138,8 @@ class Producer:
         self._durability = durability
         self._confirmation = Confirmation(durability)
         self._together = Together(scripts, self._confirmation)
-        self._identities: dict[str, tuple[str, int]] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._alone = partial(scripts.call, confirmation=self._confirmation)
+        self._outlets: dict[tuple[str, int], _Outlet] = {}
         self._agreed: set[str] = set()
 
     async def close(self) -> None:
@@ -162,6 +162,7 @@ class Producer:
         many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors.
         """
         encode = stream.codec.encode
+        most = max(1, min(BATCH, stream.partition_size // 2))
         shares: dict[int, _Share] = {}
         for position, record in enumerate(records):
             entry = encode(record, headers)
@@ -173,20 +174,21 @@ class Producer:
                 )
             partition = stream.partition(record)
             if partition in shares:
-                shares[partition].add(position, entry, size)
+                shares[partition].add(position, entry, size, most)
             else:
-                shares[partition] = _Share(stream, partition, position, entry, size)
+                shares[partition] = _Share(partition, position, entry, size)
         if stream.name not in self._agreed:
             await self._agree(stream)
         policy = "drop_oldest" if drop_oldest else "refuse"
         until = _moment(wait)
         if len(shares) == 1:  # Needs no task of its own.
             (share,) = shares.values()
-            ids = await self._append(share, policy, until, self._alone)
+            ids = await self._append(stream, share, policy, until, self._alone)
             return [Sent(share.partition, id_) for id_ in ids]
         sent: list[Any] = [None] * len(records)
         appends = [
-            self._append(share, policy, until, self._together.call) for share in shares.values()
+            self._append(stream, share, policy, until, self._together.call)
+            for share in shares.values()
         ]
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
         for share, outcome in zip(shares.values(), outcomes, strict=True):
@@ -201,29 +203,40 @@ class Producer:
         await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
         self._agreed.add(stream.name)
 
-    async def _append(self, share: _Share, policy: str, until: float, carry: Carry) -> list[str]:
+    async def _append(
+        self, stream: StreamSpec[Any], share: _Share, policy: str, until: float, carry: Carry
+    ) -> list[str]:
         """The ids of all in the share, whose batches are appended one after the other."""
-        lock = self._locks[share.prefix]
-        await lock.acquire()
+        outlet = self._outlets.get((stream.name, share.partition))
+        if outlet is None:
+            outlet = _Outlet(stream.prefix(share.partition))
+            self._outlets[stream.name, share.partition] = outlet
+        await outlet.lock.acquire()
         try:
-            ids = await self._append_batch(share, share.batches[0], policy, until, carry)
+            ids = await self._append_batch(stream, outlet, share.batches[0], policy, until, carry)
             for batch in share.batches[1:]:
-                ids += await self._append_batch(share, batch, policy, until, carry)
+                ids += await self._append_batch(stream, outlet, batch, policy, until, carry)
             return ids
         finally:
-            lock.release()
+            outlet.lock.release()
 
     async def _append_batch(
-        self, share: _Share, entries: list[list[bytes]], policy: str, until: float, carry: Carry
+        self,
+        stream: StreamSpec[Any],
+        outlet: _Outlet,
+        entries: list[list[bytes]],
+        policy: str,
+        until: float,
+        carry: Carry,
     ) -> list[str]:
-        stream, prefix, pause = share.stream, share.prefix, 0.01
+        pause = 0.01
         while True:
-            # Taken out while in flight: if this is cut off, nobody knows whether it arrived, and
+            # Forgotten while in flight: if this is cut off, nobody knows whether it arrived, and
             # another append under the same number would be taken for its repeat.
-            known = self._identities.pop(prefix, None)
-            identity, last = known or (secrets.token_hex(8), 0)
+            identity, last = outlet.last or (secrets.token_hex(8), 0)
+            outlet.last = None
             call = protocol.append(
-                prefix,
+                outlet.prefix,
                 stream.agreement,
                 stream.partition_size,
                 policy,
@@ -236,7 +249,7 @@ class Producer:
             except UnknownProducer:
                 continue  # Forgotten after a long silence: nothing is in flight, so start anew.
             except Full as error:
-                self._identities[prefix] = (identity, last)
+                outlet.last = (identity, last)
                 if asyncio.get_running_loop().time() >= until:
                     holder = error.details.get("processor") or "no registered processor"
                     raise Full(
@@ -248,12 +261,8 @@ class Producer:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
                 continue
-            self._identities[prefix] = (identity, last + 1)
+            outlet.last = (identity, last + 1)
             return reply.ids
-
-    async def _alone(self, call: Call) -> Any:
-        (outcome,) = await self._scripts.call_all([call], self._confirmation)
-        return outcome
 
     async def _call(self, call: Call, carry: Carry) -> Any:
         """The same bytes again until there is an answer: the partition knows a repeat."""
@@ -279,6 +288,18 @@ def _moment(wait: bool | float) -> float:
     return asyncio.get_running_loop().time() + wait
 
 
+class _Outlet:
+    """One partition as a producer sees it: what its keys start with, and the `last` append: who
+    sends, and its number. That is None before the first and while one is in flight."""
+
+    __slots__ = ("last", "lock", "prefix")
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.lock = asyncio.Lock()
+        self.last: tuple[str, int] | None = None
+
+
 class _Share:
     """What one send has for one partition: the `positions` of records among all, and their entries
     in batches, none too large for the server or for the partition.
@@ -286,23 +307,18 @@ class _Share:
     It begins with one record; `size` is what its entry takes, in bytes.
     """
 
-    __slots__ = ("_bytes", "_most", "batches", "partition", "positions", "prefix", "stream")
+    __slots__ = ("_bytes", "batches", "partition", "positions")
 
-    def __init__(
-        self, stream: StreamSpec[Any], partition: int, position: int, entry: list[bytes], size: int
-    ) -> None:
-        self.stream = stream
+    def __init__(self, partition: int, position: int, entry: list[bytes], size: int) -> None:
         self.partition = partition
-        self.prefix = stream.prefix(partition)
         self.positions = [position]
         self.batches = [[entry]]
-        self._most = max(1, min(BATCH, stream.partition_size // 2))
         self._bytes = size
 
-    def add(self, position: int, entry: list[bytes], size: int) -> None:
-        """One more record."""
+    def add(self, position: int, entry: list[bytes], size: int, most: int) -> None:
+        """One more record; `most` may be in a batch."""
         batch = self.batches[-1]
-        if len(batch) >= self._most or self._bytes + size > BATCH_BYTES:
+        if len(batch) >= most or self._bytes + size > BATCH_BYTES:
             self.batches.append(batch := [])
             self._bytes = 0
         batch.append(entry)

@@ -104,12 +104,12 @@ class Scripts:
                         f"Redis names the script {name} {loaded}, its file {sha(name)}"
                     )
 
-    async def call(self, call: Call) -> Any:
+    async def call(self, call: Call, confirmation: Confirmation | None = None) -> Any:
         """Make one call and return its reply.
 
         Raises one of the protocol's errors, or redis-py's own for anything else.
         """
-        reply = (await self.call_all([call]))[0]
+        (reply,) = await self.call_all([call], confirmation)
         if isinstance(reply, Exception):
             raise reply
         return reply

@@ -15,7 +15,7 @@ from typing import Any
 import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel.time_limits import TimeLimits
 
@@ -82,19 +82,16 @@ class Client(Redis):
         await super().aclose(close_connection_pool)
 
 
-async def _exchange(connection: AbstractConnection, commands: Sequence[Sequence[Arg]]) -> list[Any]:
-    pack: Any = hiredis.pack_command  # Its stub has tuples of one value only.
-    packed = b"".join([pack(tuple(command)) for command in commands])
+async def _exchange(connection: Any, commands: Sequence[Sequence[Arg]]) -> list[Any]:
     if not connection.is_connected:
         # Some first have to ask where to.
-        await connection.connect()  # type: ignore[no-untyped-call]
-    await connection.send_packed_command(packed, check_health=False)
-    replies = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response())
-        except ConnectionError:
-            raise
-        except ResponseError as error:
-            replies.append(error)
-    return replies
+        await connection.connect()
+    pack: Any = hiredis.pack_command  # Its stub has tuples of one value only.
+    # Below the connection's own methods, which watch over each command and raise what a server
+    # refuses. Nothing waits until the bytes are out: the replies, which are waited for, come later.
+    connection._writer.write(b"".join([pack(tuple(command)) for command in commands]))
+    read = connection._parser.read_response
+    try:
+        return [await read() for _ in commands]
+    except OSError as error:
+        raise ConnectionError(f"the connection was lost: {error}") from error

@@ -252,8 +252,8 @@ BUGS = (
     Planted(
         "a sequence that does not rise",
         "runnel/producer.py",
-        "self._identities[prefix] = (identity, last + 1)",
-        "self._identities[prefix] = (identity, last)",
+        "outlet.last = (identity, last + 1)",
+        "outlet.last = (identity, last)",
     ),
     Planted(
         "a processor registered anew starts anew",
