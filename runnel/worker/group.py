@@ -9,21 +9,22 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from runnel import keys, protocol
 from runnel.core.lane import Lane
 from runnel.core.membership import Membership
-from runnel.errors import Gone, ProtocolError, Replaced, RunnelError, Stale, Unregistered
+from runnel.errors import ProtocolError, Replaced, RunnelError, Stale, Unregistered
 from runnel.events import Lease
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import Claimed, Grant, Synced, Token
+from runnel.protocol import Grant, Synced, Token
 from runnel.session import Session
 from runnel.settings import Settings
 from runnel.turn import Turn
+from runnel.worker.claims import Claims
 from runnel.worker.ending import end
 from runnel.worker.link import Link
-from runnel.worker.pump import Pump
+from runnel.worker.pump import Pump, Signals
 from runnel.worker.runner import Halted, Runner
 
 logger = logging.getLogger("runnel.worker")
@@ -75,16 +76,13 @@ class Group:
         self._alive_at = link.clock()
         self.leases: dict[int, Lease] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._claims: dict[asyncio.Task[None], None] = {}
-        #: Partition -> events processed when its counts were last found to agree.
-        self._counted: dict[int, int] = {}
-        #: Whose turn it is to be claimed again at rest.
-        self._turn = 0
+        self._claiming: dict[asyncio.Task[None], None] = {}
         self._sync_now = asyncio.Event()
         self._leaving = False
         self._failed = asyncio.Event()
         self._failure: Halted | Removed | None = None
-        self._pump = Pump(processor, link, self._stirred, self._suspected)
+        self._pump = Pump(processor, link, Signals(self._stirred, self._suspected))
+        self._claims = Claims(processor, link, self._member)
 
     # Life
 
@@ -136,7 +134,7 @@ class Group:
         self._sync_now.set()
         for lease in list(self.leases.values()):
             self._drain(lease)
-        running = [*self._claims, *self._tasks.values()]
+        running = [*self._claiming, *self._tasks.values()]
         if running:
             _, late = await asyncio.wait(running, timeout=grace)
             if late:
@@ -151,7 +149,7 @@ class Group:
 
     async def close(self) -> None:
         """End what still runs."""
-        await end((*self._tasks.values(), *self._claims))
+        await end((*self._tasks.values(), *self._claiming))
 
     # Membership
 
@@ -178,33 +176,14 @@ class Group:
                 logger.warning("heartbeat not answered: %s", error)
                 wait, pause = pause, min(pause * 2, 1.0)
                 self._sync_now.clear()
-            self._count_at_rest()
+            for lane in self._claims.due([each.lane for each in self.leases.values()]):
+                self._suspected(lane)
             if wait > 0:
                 try:
                     async with asyncio.timeout(wait):
                         await self._sync_now.wait()
                 except TimeoutError:
                     pass
-
-    def _count_at_rest(self) -> None:
-        """Where all is finished, a repeated claim tells if the counts agree: it finds entries that
-        others deleted one by one ahead of the checkpoint, which no read shows.
-
-        One more partition at rest has its turn each time, though nothing happened there: what it
-        may have lost meanwhile, such as the key that says who reads it, would else be missed
-        until its next event, which a producer may not be able to send.
-        """
-        lanes = [each.lane for each in self.leases.values()]
-        resting = [each for each in lanes if (each.open and each.at_rest) or each.resting]
-        self._turn += 1
-        for i, lane in enumerate(resting):
-            moved = lane.processed != self._counted.get(lane.partition)
-            if moved or i == self._turn % len(resting):
-                self._counted[lane.partition] = lane.processed
-                self._suspected(lane)
-        for lane in lanes:
-            if lane.suspect:  # As it still is after a claim that was not answered.
-                self._suspected(lane)
 
     async def _sync(self, action: protocol.Action) -> Synced:
         with self._lock:
@@ -258,7 +237,7 @@ class Group:
             await asyncio.wait([task])
         nonce = secrets.token_hex(16)
         try:
-            claimed, _ = await self._claim_with(grant.partition, grant.number, nonce)
+            claimed, _ = await self._claims.claim(grant.partition, grant.number, nonce)
         except Stale as error:
             self._let_go(grant.partition, grant.number, int(error.details.get("seen", "0")))
             return
@@ -297,35 +276,6 @@ class Group:
             lane.checkpoint,
             self.processor.name,
         )
-
-    async def _claim_with(self, partition: int, grant: int, nonce: str) -> tuple[Claimed, bool]:
-        """Claim, mend what vanished, and accept a loss once it has been said aloud; and was there
-        one?"""
-        place, agreement = self.processor.place(partition), self.processor.stream.agreement
-        accept: int | None = None
-        while True:
-            call = protocol.claim(place, agreement, self._member, grant, nonce, accept)
-            try:
-                claimed = protocol.read_claim(await self._link.call(call))
-            except (Gone, Unregistered) as error:
-                if isinstance(error, Unregistered) and error.details.get("removed") == "1":
-                    raise
-                logger.error("partition %d has lost keys, making them anew: %s", partition, error)
-                await self._link.call(protocol.register(place, agreement, self.processor.start))
-                await self._link.announce(self.processor)
-                continue
-            if claimed.lost is None:
-                return claimed, accept is not None
-            logger.error(
-                "processor %s, partition %d: %s %d unfinished events have left the stream; "
-                "going on behind %s",
-                self.processor.name,
-                partition,
-                "exactly" if claimed.exact else "at least",
-                claimed.lost,
-                claimed.checkpoint,
-            )
-            accept = claimed.lost
 
     async def _work(self, lease: Lease) -> None:
         """Run the handler; then wait until the lease is given back."""
@@ -395,39 +345,14 @@ class Group:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._claims[task] = None
-        task.add_done_callback(self._claims.pop)
+        self._claiming[task] = None
+        task.add_done_callback(self._claiming.pop)
 
     async def _claim_anew(self, lease: Lease) -> None:
         try:
-            await self._ask_anew(lease)
+            if await self._claims.again(lease):
+                self._pump.mark(lease.lane)
         finally:
             lease.lane.asking = False
         lease.changed.set()
         self._pump.poke(lease.lane)
-
-    async def _ask_anew(self, lease: Lease) -> None:
-        lane = lease.lane
-        if lane.doubt is None:
-            await lease.rest()
-        if lane.over or not (lane.open or lane.resting or lane.doubt):
-            return
-        asked = lane.asked()
-        try:
-            claimed, lost = await self._claim_with(lane.partition, lane.grant, lane.token.nonce)
-            rests = claimed.paused or claimed.quarantined
-            if claimed.epoch != lane.token.epoch or (lane.resting and not rests):
-                # The partition had lost this lease, and the claim made another one; or it had
-                # lost what made it rest. Under the next grant it starts afresh.
-                lane.end()
-            lane.reclaimed(claimed, asked, lost)
-        except ProtocolError as error:
-            logger.warning("partition %d: %s", lane.partition, error)
-            lane.end()
-        except (RedisError, OSError) as error:
-            logger.warning("partition %d: %s", lane.partition, error)
-            self._counted.pop(lane.partition, None)
-            if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
-                lane.end()
-        else:
-            self._pump.mark(lane)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
@@ -34,27 +35,25 @@ LOOK_AFTER = 3
 READ_BYTES = 16_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is called for a lane that got events, moved or is over (`stirred`), and for one whose
+    log may have lost events (`suspect`)."""
+
+    stirred: Callable[[Lane], None]
+    suspect: Callable[[Lane], None]
+
+
 class Pump:
-    """Fills the buffers of lanes and commits what they have finished.
+    """Fills the buffers of lanes and commits what they have finished."""
 
-    `stirred` is called for a lane that got events, moved or is over; `suspect` for one whose log
-    may have lost events.
-    """
-
-    def __init__(
-        self,
-        processor: Processor,
-        link: Link,
-        stirred: Callable[[Lane], None],
-        suspect: Callable[[Lane], None],
-    ) -> None:
+    def __init__(self, processor: Processor, link: Link, signals: Signals) -> None:
         self._processor = processor
         self._link = link
-        self._stirred = stirred
-        self._suspect = suspect
+        self._signals = signals
         self._readers: dict[str, Reader] = {}
         self._committers = [
-            Committer(processor, link, stirred, suspect)
+            Committer(processor, link, signals)
             for _ in range(2 if processor.commit == "each" else 1)
         ]
         self._tasks = asyncio.TaskGroup()
@@ -67,9 +66,7 @@ class Pump:
             feeds.setdefault(self._link.feed_of(place), {})[keys.log(place.prefix)] = lane
         for name, found in feeds.items():
             if name not in self._readers:
-                reader = Reader(
-                    self._processor, self._link.feed(name), self._stirred, self._suspect
-                )
+                reader = Reader(self._processor.prefetch, self._link.feed(name), self._signals)
                 self._readers[name] = reader
                 self._tasks.create_task(reader.run())
             self._readers[name].set_lanes(found)
@@ -99,17 +96,10 @@ class Pump:
 class Committer:
     """Commits what its lanes have finished, one round after another."""
 
-    def __init__(
-        self,
-        processor: Processor,
-        link: Link,
-        stirred: Callable[[Lane], None],
-        suspect: Callable[[Lane], None],
-    ) -> None:
+    def __init__(self, processor: Processor, link: Link, signals: Signals) -> None:
         self._processor = processor
         self._link = link
-        self._stirred = stirred
-        self._suspect = suspect
+        self._signals = signals
         self._marked: list[Lane] = []
         self._wake = asyncio.Event()
 
@@ -175,7 +165,7 @@ class Committer:
                 lane.park()
             if lane.next_commit() or (lane.doubt is not None and not lane.clean):
                 self.mark(lane)
-        self._stirred(lane)
+        self._signals.stirred(lane)
         return True
 
     async def _look(self, doubtful: Sequence[tuple[Lane, str]]) -> bool:
@@ -193,9 +183,9 @@ class Committer:
             return False
         for (lane, doubt), there in zip(doubtful, seen, strict=True):
             if not lane.looked(doubt, there):
-                self._suspect(lane)
+                self._signals.suspect(lane)
             else:
-                self._stirred(lane)
+                self._signals.stirred(lane)
                 if lane.next_commit():
                     self.mark(lane)
         return True
@@ -204,18 +194,10 @@ class Committer:
 class Reader:
     """Reads the lanes of one feed."""
 
-    def __init__(
-        self,
-        processor: Processor,
-        feed: Feed,
-        stirred: Callable[[Lane], None],
-        suspect: Callable[[Lane], None],
-    ) -> None:
-        self._prefetch = processor.prefetch
-        self._stream = processor.stream
+    def __init__(self, prefetch: int, feed: Feed, signals: Signals) -> None:
+        self._prefetch = prefetch
         self._feed = feed
-        self._stirred = stirred
-        self._suspect = suspect
+        self._signals = signals
         self._lanes: dict[str, Lane] = {}
         self._changed = asyncio.Event()
         self._waiting = False
@@ -272,7 +254,7 @@ class Reader:
                 if str(error).startswith("WRONGTYPE"):
                     # One of the keys is no stream. Claiming each again tells which.
                     for lane, _ in wanted.values():
-                        self._suspect(lane)
+                        self._signals.suspect(lane)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
@@ -298,10 +280,10 @@ class Reader:
             if not entries and not ask.look:
                 continue
             if not lane.read(ask, entries, there.get(log, False), len(entries) >= count):
-                self._suspect(lane)
+                self._signals.suspect(lane)
             elif entries:
                 self._weigh(entries[0])
-                self._stirred(lane)
+                self._signals.stirred(lane)
         self._empty = 0 if found or self._changed.is_set() else self._empty + 1
         if self._empty >= LOOK_AFTER:
             self._worry()

@@ -226,7 +226,7 @@ BUGS = (
     ),
     Planted(
         "a loss counted while what was read ahead is processed",
-        "runnel/worker/group.py",
+        "runnel/worker/claims.py",
         "await lease.rest()",
         "pass",
     ),
@@ -367,7 +367,7 @@ BUGS = (
     ),
     Planted(
         "a doubt that nobody settles",
-        "runnel/worker/group.py",
+        "runnel/worker/claims.py",
         "if lane.over or not (lane.open or lane.resting or lane.doubt):",
         "if not lane.open:",
     ),
@@ -379,7 +379,7 @@ BUGS = (
     ),
     Planted(
         "partitions at rest are never claimed again",
-        "runnel/worker/group.py",
+        "runnel/worker/claims.py",
         "if moved or i == self._turn % len(resting):",
         "if moved:",
     ),

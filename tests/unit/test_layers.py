@@ -49,7 +49,7 @@ LAYERS = [
         "worker.link",
         "worker.calendar",
     ],
-    ["worker.pump", "worker.runner"],
+    ["worker.claims", "worker.pump", "worker.runner"],
     ["worker.group"],
     ["worker.worker"],
     ["cli.exits", "cli.logs", "cli.lines", "cli.screen", "cli.view"],

@@ -1,0 +1,115 @@
+"""Claims partitions, and claims them again where events may have been lost, which tells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from redis.exceptions import RedisError, ResponseError
+
+from runnel import protocol
+from runnel.core.lane import Lane
+from runnel.errors import Gone, ProtocolError, Unregistered
+from runnel.events import Lease
+from runnel.processor import Processor
+from runnel.protocol import Claimed
+from runnel.worker.link import Link
+
+logger = logging.getLogger("runnel.worker")
+
+
+class Claims:
+    """One member's claims to the partitions of one processor."""
+
+    def __init__(self, processor: Processor, link: Link, member: str) -> None:
+        self._processor = processor
+        self._link = link
+        self._member = member
+        #: Partition -> events processed when its counts were last found to agree.
+        self._counted: dict[int, int] = {}
+        #: Whose turn it is to be claimed again at rest.
+        self._turn = 0
+
+    async def claim(self, partition: int, grant: int, nonce: str) -> tuple[Claimed, bool]:
+        """Claim, mend what vanished, and accept a loss once it has been said aloud; and was there
+        one?
+
+        Raises ProtocolError, redis-py's errors or OSError.
+        """
+        place, agreement = self._processor.place(partition), self._processor.stream.agreement
+        accept: int | None = None
+        while True:
+            call = protocol.claim(place, agreement, self._member, grant, nonce, accept)
+            try:
+                claimed = protocol.read_claim(await self._link.call(call))
+            except (Gone, Unregistered) as error:
+                if isinstance(error, Unregistered) and error.details.get("removed") == "1":
+                    raise
+                logger.error("partition %d has lost keys, making them anew: %s", partition, error)
+                await self._link.call(protocol.register(place, agreement, self._processor.start))
+                await self._link.announce(self._processor)
+                continue
+            if claimed.lost is None:
+                return claimed, accept is not None
+            logger.error(
+                "processor %s, partition %d: %s %d unfinished events have left the stream; "
+                "going on behind %s",
+                self._processor.name,
+                partition,
+                "exactly" if claimed.exact else "at least",
+                claimed.lost,
+                claimed.checkpoint,
+            )
+            accept = claimed.lost
+
+    async def again(self, lease: Lease) -> bool:
+        """Claim under the same token: at once if there is a doubt to settle, else when the lane is
+        at rest.
+
+        Returns False if that was refused, not answered or of no use any more.
+        """
+        lane = lease.lane
+        if lane.doubt is None:
+            await lease.rest()
+        if lane.over or not (lane.open or lane.resting or lane.doubt):
+            return False
+        asked = lane.asked()
+        try:
+            claimed, lost = await self.claim(lane.partition, lane.grant, lane.token.nonce)
+            rests = claimed.paused or claimed.quarantined
+            if claimed.epoch != lane.token.epoch or (lane.resting and not rests):
+                # The partition had lost this lease, and the claim made another one; or it had
+                # lost what made it rest. Under the next grant it starts afresh.
+                lane.end()
+            lane.reclaimed(claimed, asked, lost)
+            return True
+        except ProtocolError as error:
+            logger.warning("partition %d: %s", lane.partition, error)
+            lane.end()
+        except (RedisError, OSError) as error:
+            logger.warning("partition %d: %s", lane.partition, error)
+            self._counted.pop(lane.partition, None)
+            if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
+                lane.end()
+        return False
+
+    def due(self, lanes: Sequence[Lane]) -> Iterator[Lane]:
+        """Those of the lanes held that are to be claimed again now.
+
+        Where all is finished, a repeated claim tells if the counts agree: it finds entries that
+        others deleted one by one ahead of the checkpoint, which no read shows.
+
+        One more partition at rest has its turn each time, though nothing happened there: what it
+        may have lost meanwhile, such as the key that says who reads it, would else be missed
+        until its next event, which a producer may not be able to send.
+        """
+        resting = [each for each in lanes if (each.open and each.at_rest) or each.resting]
+        self._turn += 1
+        for i, lane in enumerate(resting):
+            moved = lane.processed != self._counted.get(lane.partition)
+            if moved or i == self._turn % len(resting):
+                self._counted[lane.partition] = lane.processed
+                yield lane
+        for lane in lanes:
+            if lane.suspect:  # As it still is after a claim that was not answered.
+                yield lane
