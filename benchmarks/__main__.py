@@ -12,7 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import (
+    cluster,
     latency,
+    members,
     moves,
     peers,
     report,
@@ -34,6 +36,8 @@ from runnel.server_program import find_binary
 MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {
     "throughput": (throughput.measure, throughput.NAMES),
     "scaling": (scaling.measure, scaling.NAMES),
+    "members": (members.measure, members.NAMES),
+    "cluster": (cluster.measure, cluster.NAMES),
     "sending": (sending.measure, sending.NAMES),
     "latency": (latency.measure, latency.NAMES),
     "resources": (resources.measure, resources.NAMES),
@@ -78,11 +82,10 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
     print(report.heading(about), flush=True)
     began, busy, own = time.monotonic(), machine_busy(), sum(os.times()[:4])
     rows: list[Row] = []
-    for group, (measure, names) in MEASURES.items():
-        found = measure(bench)
-        if bench.wants(group, *names) and (group != "peers" or bench.peers):
-            print(f"\n{group}", flush=True)
-        for row in found:
+    for group, (measure, _) in MEASURES.items():
+        for number, row in enumerate(measure(bench)):
+            if not number:
+                print(f"\n{group}", flush=True)
             rows.append(row)
             print("  " + report.line(row), flush=True)
     for name, versions in bench.versions.items():

@@ -1,14 +1,16 @@
-"""What a group looks like from outside while workers come and go."""
+"""A group from outside: who holds what while workers come and go, and when they may begin."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
-from benchmarks.records import stream_name
+from benchmarks.job import Job
+from benchmarks.records import declare, stream_name
 from benchmarks.server import Server
-from runnel import keys, protocol
-from runnel.scripts import sources
+from runnel import App, Events, admin, keys, protocol
+from runnel.connection import connect
+from runnel.scripts import Scripts, sources
 
 
 class Watched:
@@ -39,3 +41,24 @@ class Watched:
             and shares.total() == self._partitions
             and max(shares.values()) - min(shares.values()) <= 1
         )
+
+
+async def pause(job: Job, paused: bool) -> None:
+    """Pause the processor before anybody runs it, or let it go on."""
+    app = App("bench", redis_url=job.url)
+    stream = declare(app, job.record, job.partitions)
+
+    @app.processor(stream, name=job.name)
+    async def nothing(events: Events[Any]) -> None: ...
+
+    processor = app.processors[job.name]
+    client = connect(job.url)
+    try:
+        if paused:
+            await admin.add(Scripts(client), processor)
+            await admin.pause(Scripts(client), processor)
+        else:
+            await admin.resume(Scripts(client), processor, list(range(job.partitions)))
+    finally:
+        await client.aclose()
+        await app.close()

@@ -7,19 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from benchmarks.children import Tree, start, wait_until
-from benchmarks.groups import Watched
+from benchmarks.groups import Watched, pause
 from benchmarks.harness import Bench
 from benchmarks.job import Job
-from benchmarks.records import declare
 from benchmarks.rows import Row, Sample
 from benchmarks.server import Server, cpu_seconds
 from benchmarks.throughput import WORKER, logs, preload, run_runnel
-from runnel import App, Events, admin
-from runnel.connection import connect
-from runnel.scripts import Scripts
 
 USUAL = 16
 #: Partitions of the stream that one worker holds; a quick run leaves out those without a target.
@@ -97,7 +92,7 @@ def _workers(bench: Bench, server: Server, tree: Tree, count: int, events: int) 
     """So many workers share the partitions while these are paused, and then go."""
     job = Job(server.url, name=bench.fresh_name(), partitions=USUAL, warmup=1)
     group = Watched(server, job.record, USUAL, job.name)
-    asyncio.run(_pause(job, True))
+    asyncio.run(pause(job, True))
     with ExitStack() as stack:
         children = [
             stack.enter_context(start(tree, WORKER, job, RUNNEL_SESSION="60")) for _ in range(count)
@@ -114,7 +109,7 @@ def _workers(bench: Bench, server: Server, tree: Tree, count: int, events: int) 
             child.hear("collector")
         cpu = sum(cpu_seconds(child.pid) for child in children)
         before = server.snapshot()
-        asyncio.run(_pause(job, False))
+        asyncio.run(pause(job, False))
         started = min(child.hear("started") for child in children)
         while server.lag(logs(job.record, USUAL), job.name):
             time.sleep(0.005)
@@ -127,24 +122,3 @@ def _workers(bench: Bench, server: Server, tree: Tree, count: int, events: int) 
             "server_us": spent.cpu / events * 1e6,
             "cores": (cpu + spent.cpu) / seconds,
         }
-
-
-async def _pause(job: Job, paused: bool) -> None:
-    """Pause the processor before anybody runs it, or let it go on."""
-    app = App("bench", redis_url=job.url)
-    stream = declare(app, job.record, job.partitions)
-
-    @app.processor(stream, name=job.name)
-    async def nothing(events: Events[Any]) -> None: ...
-
-    processor = app.processors[job.name]
-    client = connect(job.url)
-    try:
-        if paused:
-            await admin.add(Scripts(client), processor)
-            await admin.pause(Scripts(client), processor)
-        else:
-            await admin.resume(Scripts(client), processor, list(range(job.partitions)))
-    finally:
-        await client.aclose()
-        await app.close()

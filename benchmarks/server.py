@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from redis import Redis
 from redis.exceptions import BusyLoadingError, ConnectionError
@@ -36,6 +36,21 @@ class Snapshot:
     cpu: float
     reads: int
 
+    def __add__(self, other: Snapshot) -> Snapshot:
+        """Those of two servers together."""
+        return Snapshot(
+            {
+                name: self.calls.get(name, 0) + other.calls.get(name, 0)
+                for name in self.calls | other.calls
+            },
+            {
+                name: self.usec.get(name, 0.0) + other.usec.get(name, 0.0)
+                for name in self.usec | other.usec
+            },
+            self.cpu + other.cpu,
+            self.reads + other.reads,
+        )
+
     def since(self, before: Snapshot) -> Snapshot:
         """What was added."""
         calls = {name: count - before.calls.get(name, 0) for name, count in self.calls.items()}
@@ -48,19 +63,41 @@ class Snapshot:
         )
 
 
+class Place(Protocol):
+    """Where a worker's events are: one server, or several that belong together."""
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Its counters now."""
+        ...
+
+    def lag(self, logs: list[str], group: str) -> int:
+        """Events of all these logs that the group has not finished."""
+        ...
+
+    def all_claimed(self, states: list[str]) -> bool:
+        """Does a worker hold each of the partitions with these states?"""
+        ...
+
+
 class Server:
     """One server process on a free port of the loopback, without persistence.
 
     The program is the one that `runnel server` would start; RUNNEL_SERVER_BIN names another.
+    `options` are further words of its command line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self.binary = find_binary()
         self._folder = Path(tempfile.mkdtemp(prefix="runnel-bench-"))
-        port = _free_port()
-        self.url = f"redis://127.0.0.1:{port}/0"
-        command: list[str] = [str(self.binary.path), "--port", str(port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        command = [str(self.binary.path), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.redis = Redis.from_url(self.url, protocol=2)
         # Unparsed: redis-py's versions read it differently.
@@ -134,8 +171,8 @@ class Server:
         return all(pipeline.execute())
 
 
-def _free_port() -> int:
-    """Below those that the system gives to clients."""
+def free_port() -> int:
+    """A port below those that the system gives to clients."""
     while True:
         port = random.randrange(15_000, 30_000)
         with socket.socket() as probe, suppress(OSError):

@@ -13,7 +13,7 @@ from benchmarks.harness import Bench
 from benchmarks.job import Job
 from benchmarks.records import KINDS, declare, stream_name
 from benchmarks.rows import Row, Sample, column, medians
-from benchmarks.server import Server, cpu_seconds, machine_busy
+from benchmarks.server import Place, Server, cpu_seconds, machine_busy
 from runnel import App, keys
 
 
@@ -110,7 +110,7 @@ def profile(bench: Bench, server: Server, shape: Shape) -> None:
     run_runnel(bench, server, bench.new, job, shape.name)
 
 
-def preload(server: Server, record: str, partitions: int, events: int) -> None:
+def preload(server: Place, record: str, partitions: int, events: int) -> None:
     """Send the events with Runnel itself, for Runnel and the raw loop to read."""
 
     async def send() -> None:
@@ -134,7 +134,7 @@ def _prefixes(record: str, partitions: int) -> list[str]:
     return [keys.partition("bench", name, number, name) for number in range(partitions)]
 
 
-def run_runnel(bench: Bench, server: Server, tree: Tree, job: Job, profiled: str = "") -> Sample:
+def run_runnel(bench: Bench, server: Place, tree: Tree, job: Job, profiled: str = "") -> Sample:
     """A worker, started as users start it, over the stream from its beginning."""
     job = replace(job, name=bench.fresh_name())
     states = [keys.state(prefix, job.name) for prefix in _prefixes(job.record, job.partitions)]
@@ -166,7 +166,7 @@ def run_raw(bench: Bench, server: Server, job: Job) -> Sample:
         return _run(server, job, child)
 
 
-def _run(server: Server, job: Job, child: Child) -> Sample:
+def _run(server: Place, job: Job, child: Child) -> Sample:
     """From the opening of the gate until the last event is committed."""
     time.sleep(0.15)  # What can be read ahead is: both begin with full buffers.
     busy, own, cpu = machine_busy(), time.process_time(), cpu_seconds(child.pid)
