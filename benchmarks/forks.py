@@ -10,7 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 
 import runnel.worker.worker  # noqa: F401
 from benchmarks import app_members
@@ -20,16 +23,33 @@ with suppress(ImportError):
     import uvloop  # noqa: F401
 
 
+#: Seconds to end in good order; less than the harness gives this process.
+PATIENCE = 10.0
+
+
 def main() -> None:
     """Start members until stdin or the process ends."""
-    # By sys.exit, so that its children are ended as well: in good order, since they are daemons.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     fork = multiprocessing.get_context("fork")
-    members = 0
-    for line in sys.stdin:
-        for _ in range(int(line)):
-            members += 1
-            fork.Process(target=member, args=(members,), daemon=True).start()
+    members: list[BaseProcess] = []
+    try:
+        for line in sys.stdin:
+            for _ in range(int(line)):
+                one = fork.Process(target=member, args=(len(members) + 1,), daemon=True)
+                members.append(one)
+                one.start()
+    finally:
+        end([each for each in members if each.pid])
+
+
+def end(members: Sequence[BaseProcess]) -> None:
+    """End them, at once if they do not end by themselves: their server may be gone."""
+    for each in members:
+        each.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for each in members:
+        each.join(max(0.0, deadline - time.monotonic()))
+        each.kill()
 
 
 def member(number: int) -> None:

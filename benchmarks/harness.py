@@ -90,7 +90,8 @@ class Bench:
         row.details = medians(found, key)
         if reference:
             row.ratios = ratios(row.values, column(reference, key))
-            if "worker_us" in found[0] and "worker_us" in reference[0]:
+            # 0 where the system does not tell.
+            if all(each.get("worker_us") for each in (*found, *reference)):
                 pairs = (column(reference, "worker_us"), column(found, "worker_us"))
                 row.details["cpu ratio"] = statistics.median(ratios(*pairs))
         if old := samples.get(f"{row.name}@old"):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from benchmarks.children import Child, Tree, start, wait_until
 from benchmarks.groups import Watched, pause
@@ -18,7 +19,7 @@ from benchmarks.harness import Bench
 from benchmarks.job import Job
 from benchmarks.resources import Monitor
 from benchmarks.rows import Row, Sample
-from benchmarks.server import Server
+from benchmarks.server import Server, cpu_seconds, machine_busy
 from benchmarks.throughput import logs, preload
 
 COUNTS = (1, 10, 100)
@@ -69,19 +70,33 @@ def _group(bench: Bench, server: Server, tree: Tree, count: int) -> Sample:
     asyncio.run(pause(job, True))
     with start(tree, FORKS, job) as forks:
         settled = _grow(forks, group, count, count)
-        before = server.snapshot()
+        busy, own, cpu = machine_busy(), time.process_time(), _cpu(forks)
+        before, opened = server.snapshot(), time.monotonic()
         asyncio.run(pause(job, False))
         started = forks.hear("started")
         while server.lag(logs(job.record, PARTITIONS), job.name):
             time.sleep(0.005)
-        seconds = time.monotonic() - started
+        ended = time.monotonic()
         spent = server.snapshot().since(before)
+        cpu = _cpu(forks) - cpu
+        others = machine_busy() - busy - (time.process_time() - own) - cpu - spent.cpu
         return {
-            "rate": EVENTS / seconds,
+            "rate": EVENTS / (ended - started),
+            "worker_us": cpu / EVENTS * 1e6,
             "server_us": spent.cpu / EVENTS * 1e6,
+            "other_load": max(0.0, others / (ended - opened)) if cpu else 0.0,
             "seconds to settle": settled,
             "seconds when one joins": _grow(forks, group, 1, count + 1),
         }
+
+
+def _cpu(forks: Child) -> float:
+    """Seconds of CPU that all members together have used; 0 where the system does not tell."""
+    try:
+        members = Path(f"/proc/{forks.pid}/task/{forks.pid}/children").read_text().split()
+    except OSError:
+        return 0.0
+    return sum(cpu_seconds(int(pid)) for pid in members)
 
 
 def _grow(forks: Child, group: Watched, more: int, members: int) -> float:
