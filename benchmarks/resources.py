@@ -62,7 +62,7 @@ def _idle_run(bench: Bench, tree: Tree) -> Sample:
             # A worker that has worked, in every partition, and has nothing left to do.
             preload(server, "timed", PARTITIONS, 1000)
             wait_until(lambda: not server.lag([keys.log(each) for each in prefixes], job.name))
-            time.sleep(4)
+            time.sleep(6)  # Its last read, which looks at every partition, is over.
             monitor = Monitor(server.url)
             before = server.snapshot()
             time.sleep(WATCHED)

@@ -88,7 +88,7 @@ if not checkpoint then
     checkpoint, read = '0-0', added - length
   end
 elseif not read then
-  read = shown_read or added
+  read = math.min(shown_read or added, added)
 end
 redis.call('HSETNX', meta, 'protocol', protocol)
 redis.call('HSETNX', meta, 'partitions', partitions)
@@ -98,6 +98,8 @@ if not grouped then
   if not there and checkpoint ~= '0-0' then
     -- A log that vanished goes on above its old ids, so that no reader overlooks what comes.
     redis.call('XSETID', log, checkpoint, 'ENTRIESADDED', read, 'MAXDELETEDID', checkpoint)
+    -- Redis 8 took no more for read than had been added before.
+    redis.call('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', read)
   end
 end
 redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read)

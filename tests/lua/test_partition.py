@@ -229,6 +229,21 @@ async def test_a_vanished_log_or_group_is_gone_not_ignored(raw: Raw) -> None:
     await refused(raw, "GONE", raw.commit(epoch, "0-0", ids[0], 1))
 
 
+@pytest.mark.fault(37)
+async def test_a_vanished_log_goes_on_where_it_was_and_native_lag_counts_from_there(
+    raw: Raw,
+) -> None:
+    epoch, ids = await ready(raw, 5)
+    await raw.commit(epoch, "0-0", ids[4], 5)
+    await raw.redis.delete(LOG)
+    assert await raw.register() == [2, ids[4]]
+    (group,) = await raw.redis.xinfo_groups(LOG)
+    assert (group["entries-read"], group["last-delivered-id"].decode()) == (5, ids[4])
+    assert await raw.lag() == 0
+    await raw.append(2)
+    assert await raw.lag() == 1
+
+
 async def test_s7_a_loss_is_found_named_and_said_once(raw: Raw) -> None:
     epoch, ids = await ready(raw, 10)
     await raw.commit(epoch, "0-0", ids[1], 2)

@@ -340,7 +340,7 @@ class Faults:
         world = self.world
         for name, group in sorted(world.judge.groups.items()):
             names = [keys.plan(name), keys.members(name), keys.sessions(name)]
-            self._run("DEL", *rng.sample(names, rng.choice((1, 2, 3, 3))))
+            self._run("DEL", *rng.sample(names, rng.choice((1, 1, 2, 3))))
             group.now = picture(world.backend.run(group.probes()))
             group.highest, group.vague = 0, True
 

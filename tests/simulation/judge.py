@@ -195,10 +195,12 @@ class Judge:
         shown = {}
         for group in groups:
             each = dict(zip(group[::2], group[1::2], strict=True))
-            shown[each[b"name"].decode()] = (
-                each[b"last-delivered-id"].decode(),
-                each[b"entries-read"],
-            )
+            name, read = each[b"name"].decode(), each[b"entries-read"]
+            _, known = log.groups.get(name, ("", 0))
+            if read <= log.added < known:
+                # The log has lost its end. Redis 8 then says that all was read that was there.
+                read = known
+            shown[name] = (each[b"last-delivered-id"].decode(), read)
         self._same(prefix, "groups", log.groups, shown)
 
     def _same(self, prefix: str, what: str, expected: object, found: object) -> None:

@@ -133,7 +133,7 @@ class Model:
             return 0, state["checkpoint"]
         added, length, last = (log.added, len(log.entries), log.last) if log else (0, 0, "0-0")
         checkpoint, created = state.get("checkpoint") or passed, 2
-        shown = log.groups[processor][1] if log and grouped else added
+        shown = min(log.groups[processor][1], added) if log and grouped else added
         read = int(state.get("read", shown))
         if not checkpoint:
             created = 1

@@ -186,6 +186,10 @@ def _company(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
             another(WARM_UP + rng.random() * length, kind, amount, rng.choice(AIMS))
             for _ in range(count)
         ]
+    if fault.kind in ("trim_unread", "lose_plan"):  # Of use only beside something else.
+        return [
+            another(WARM_UP + rng.random() * length, fault.kind, rng.random()) for _ in range(3)
+        ]
     if fault.kind == "skew" and rng.random() < 0.5:  # While partitions move.
         return [another(fault.at - rng.random() / 5, rng.choice(("join", "leave")), rng.random())]
     return []
