@@ -103,7 +103,7 @@ async def carry_out(
     """
     # The first key of a script, which all that need a confirmation are, is its log.
     question = confirmation.question(str(commands[0][3])) if confirmation else []
-    replies = await exchange(client, [*commands, *question], asking)
+    replies = await exchange(client, [*commands, *question] if question else commands, asking)
     unknown = [i for i, each in enumerate(replies) if isinstance(each, NoScriptError)]
     if not unknown and not question:
         return replies
@@ -119,14 +119,12 @@ async def carry_out(
         refusal = next((each for each in again[: len(loads)] if isinstance(each, Exception)), None)
         for i, outcome in zip(unknown, again[len(loads) :], strict=True):
             outcomes[i] = outcome if refusal is None else refusal
-    problem = next((found for each in answers if (found := _problem(confirmation, each))), None)
+    if confirmation is None:
+        return outcomes
+    problem = next((found for each in answers if (found := confirmation.problem(each))), None)
     if problem is None:
         return outcomes
     return [each if isinstance(each, Exception) else problem for each in outcomes]
-
-
-def _problem(confirmation: Confirmation | None, answers: Sequence[Any]) -> Exception | None:
-    return confirmation.problem(answers) if confirmation else None
 
 
 async def exchange(

@@ -34,10 +34,13 @@ class Confirmation:
     def __init__(self, durability: Durability) -> None:
         self._durability = durability
 
+    @classmethod
+    def of(cls, durability: Durability) -> Confirmation | None:
+        """None where the reply of the primary says it all."""
+        return None if durability == "primary" else cls(durability)
+
     def question(self, log: str) -> list[Sequence[Arg]]:
         """The commands to send behind calls that wrote to this log, among others of its node."""
-        if self._durability == "primary":
-            return []
         barrier = keys.barrier(log)
         wait = ("WAIT", 1, PATIENCE_MS)
         return [
@@ -49,8 +52,6 @@ class Confirmation:
 
     def problem(self, replies: Sequence[Any]) -> Exception | None:
         """What the answers say against it that the calls are as durable, or None."""
-        if not replies:
-            return None
         _, written, reply = replies
         for each in (written, reply):
             if isinstance(each, Exception):

@@ -120,7 +120,7 @@ class Stream(Generic[R]):
         return self.app.add(Stream(self.app, spec))
 
 
-#: Makes a call; its outcome is a reply or an exception.
+#: Makes a call and returns its reply.
 Carry = Callable[[Call], Awaitable[Any]]
 
 
@@ -136,9 +136,9 @@ class Producer:
         self._scripts = scripts
         self._resend = resend
         self._durability = durability
-        self._confirmation = Confirmation(durability)
-        self._together = Together(scripts, self._confirmation)
-        self._alone = partial(scripts.call, confirmation=self._confirmation)
+        confirmation = Confirmation.of(durability)
+        self._together = Together(scripts, confirmation).call
+        self._alone = partial(scripts.call, confirmation=confirmation)
         self._outlets: dict[tuple[str, int], _Outlet] = {}
         self._agreed: set[str] = set()
 
@@ -187,8 +187,7 @@ class Producer:
             return [Sent(share.partition, id_) for id_ in ids]
         sent: list[Any] = [None] * len(records)
         appends = [
-            self._append(stream, share, policy, until, self._together.call)
-            for share in shares.values()
+            self._append(stream, share, policy, until, self._together) for share in shares.values()
         ]
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
         for share, outcome in zip(shares.values(), outcomes, strict=True):
@@ -270,10 +269,7 @@ class Producer:
         deadline, pause = loop.time() + self._resend, 0.0
         while True:
             try:
-                reply = await carry(call)
-                if isinstance(reply, Exception):
-                    raise reply
-                return reply
+                return await carry(call)
             except (ConnectionError, TimeoutError):
                 if loop.time() >= deadline:
                     raise

@@ -24,14 +24,14 @@ class _Trip:
 class Together:
     """Makes the calls of one moment in one round trip to each server."""
 
-    def __init__(self, scripts: Scripts, confirmation: Confirmation) -> None:
+    def __init__(self, scripts: Scripts, confirmation: Confirmation | None) -> None:
         self._scripts = scripts
         self._confirmation = confirmation
         #: The round trip to each server that has not begun.
         self._next: dict[Hashable, _Trip] = {}
 
     async def call(self, call: Call) -> Any:
-        """The outcome of one call: its reply or an exception."""
+        """Make one call and return its reply. Raises what `Scripts.call` raises."""
         server = self._scripts.deployment.node_of(call.keys[0])
         trip = self._next.get(server)
         if trip is None or len(trip.waiting) == AT_ONCE:
@@ -41,13 +41,16 @@ class Together:
         outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         trip.waiting.append((call, outcome))
         try:
-            return await outcome
+            reply = await outcome
         except asyncio.CancelledError:
             # What nobody waits for any more must not arrive after what is sent next.
             if all(each.cancelled() for _, each in trip.waiting):
                 self._begin(server, trip)
                 trip.task.cancel()
             raise
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     async def _go(self, server: Hashable, trip: _Trip) -> None:
         self._begin(server, trip)

@@ -102,7 +102,7 @@ class RedisLink:
     def __init__(self, scripts: Scripts, url: str, durability: Durability = "primary") -> None:
         self._scripts = scripts
         self._url = url
-        self._confirmation = Confirmation(durability)
+        self._confirmation = Confirmation.of(durability)
         self.clock = time.monotonic
 
     async def call(self, call: Call) -> Any:
