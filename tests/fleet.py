@@ -186,7 +186,16 @@ class SentinelFleet(Fleet):
 
     def current(self) -> Server:
         """The server that the first sentinel names as primary."""
-        port = int(state_of(self.sentinels[0])[b"port"])
+        return self._named_by(self.sentinels[0])
+
+    def wait_until_replaced(self, primary: Server) -> None:
+        """Wait until all sentinels name another. Who asks one that does not know yet would be sent
+        to the old one, which may have come back empty."""
+        for sentinel in self.sentinels:
+            until(sentinel, lambda each: self._named_by(each) is not primary)
+
+    def _named_by(self, sentinel: Server) -> Server:
+        port = int(state_of(sentinel)[b"port"])
         return next(each for each in self.servers if _port(each) == port)
 
     def followers(self, primary: Server) -> list[Server]:

@@ -175,9 +175,9 @@ async def test_nothing_acknowledged_is_missing_after_a_failover_under_load(
         load = Load(app_name, fleet.url)
         async with load.running():
             await load.goes_on()
-            primary, (sentinel, *_) = fleet.primary, fleet.sentinels
+            primary = fleet.primary
             getattr(primary, lose)()
-            await asyncio.to_thread(until, sentinel, lambda _: fleet.current() is not primary)
+            await asyncio.to_thread(fleet.wait_until_replaced, primary)
             # Nothing counts until there is a replica again.
             await asyncio.to_thread(getattr(primary, bring_back))
             await load.goes_on()

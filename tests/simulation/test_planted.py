@@ -38,7 +38,7 @@ def test_there_are_enough_of_them_and_each_still_has_its_place() -> None:
 def test_a_bug_in_a_script_is_found_quickly(name: str) -> None:
     with Server(appendonly="no") as server:
         backend = Backend(server, BY_NAME[name].edit_script)
-        found = any(run(draw(seed), backend).violation for seed in range(12))
+        found = any(run(draw(seed), backend).violation for seed in range(20))
         backend.close()
     assert found
 
