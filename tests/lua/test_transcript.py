@@ -1,0 +1,33 @@
+"""The lease by hand in the README of the scripts: run as it stands, it prints what is written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from runnel.scripts import folder
+from tests.servers import Server
+
+#: Ids, grants and epochs: they begin with the server's time.
+_TIME = re.compile(r"\b\d{13}\b")
+
+
+@pytest.mark.skipif(not shutil.which("redis-cli"), reason="there is no redis-cli here")
+def test_the_lease_by_hand_prints_what_is_written(server: Server) -> None:
+    page = (folder() / "README.md").read_text()
+    script, _, rest = page.partition("```bash\n")[2].partition("```")
+    written = rest.partition("```text\n")[2].partition("```")[0]
+    here = f'redis-cli() {{ command redis-cli -p {server.port} "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-euc", here + script],
+        cwd=folder().parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    said = [_TIME.sub("TIME", line.rstrip()) for line in done.stdout.splitlines()]
+    assert said == _TIME.sub("TIME", written).splitlines()
