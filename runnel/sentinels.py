@@ -19,6 +19,7 @@ class Sentinels(Sentinel):
 
     def __init__(self, clients: Sequence[Redis]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
+        self._all = tuple(clients)
         self.sentinels = list(clients)  # The one that answers is moved to the front.
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
@@ -31,11 +32,15 @@ class Sentinels(Sentinel):
                     "sentinels with logins want sentinel_username and sentinel_password"
                 ) from None
             raise MasterNotFoundError(f"no primary {service_name!r} that is up") from None
+        finally:
+            # Two that ask at a time and both move one to the front can write one over another.
+            if set(self.sentinels) != set(self._all):
+                self.sentinels = list(self._all)
         return place
 
     async def close(self) -> None:
         """Close the connections to the sentinels."""
-        for sentinel in self.sentinels:
+        for sentinel in self._all:
             await sentinel.aclose()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
@@ -108,6 +109,17 @@ async def test_sentinels_that_are_away_are_skipped(sentinels: SentinelFleet) -> 
     url = sentinels.url.replace("://", "://127.0.0.1:1,")
     async with connect(url) as client:
         assert await client.ping()
+
+
+async def test_no_sentinel_is_forgotten_when_two_ask_at_a_time(sentinels: SentinelFleet) -> None:
+    url = sentinels.url.replace("://", "://127.0.0.1:1,")
+    async with connect(url) as client:
+        pool: Any = client.connection_pool
+        asked = pool.sentinel_manager
+        known = set(asked.sentinels)
+        assert len(known) == 4
+        await asyncio.gather(*(asked.discover_master(sentinels.NAME) for _ in range(2)))
+        assert set(asked.sentinels) == known
 
 
 async def test_a_client_that_is_cancelled_while_it_closes_leaves_no_connection_open(
