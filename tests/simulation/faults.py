@@ -44,7 +44,7 @@ class Faults:
         self.world = application.world
         self.operator = Process("operator")
         self._snapshots: dict[Fault, Snapshot] = {}
-        self._trims = Trims(application.world)
+        self._trims = Trims(application.world, producers)
 
     def schedule(self, faults: Sequence[Fault]) -> None:
         """Have each happen at its time."""

@@ -82,6 +82,20 @@ class Producers:
                 self.world.loop.failure = Violation("S6", text)
         return True
 
+    def send_some(self, prefix: str, count: int) -> None:
+        """Send so many events to one partition, in one call that may fail."""
+        spec, number = self.application.stream.spec, 0
+        while spec.prefix(spec.partition(Item(number=0, key=f"some{number}"))) != prefix:
+            number += 1
+        items = [Item(number=self._numbers + i + 1, key=f"some{number}") for i in range(count)]
+        self._numbers += count
+        process = Process(f"some{self._numbers}")
+
+        async def send() -> None:
+            await self._send(Producer(Scripts(SimClient(self.world.network)), RESEND), items)
+
+        self.world.spawn(process, send)
+
     def send_to_all(self, name: str) -> None:
         """Send one event to each partition, trying until each is taken."""
         process, keys, number = Process(name), dict[int, str](), 0

@@ -12,20 +12,22 @@ from functools import partial
 from runnel import keys
 from tests.simulation.history import Spot
 from tests.simulation.host import Host
-from tests.simulation.model import Partition, parts
+from tests.simulation.model import parts
 from tests.simulation.network import Mishap
+from tests.simulation.producers import Producers
 from tests.simulation.world import World
 
 #: Seconds between two looks, and how often one looks.
-_EVERY = 0.05
-_LOOKS = 200
+_EVERY = 0.02
+_LOOKS = 500
 
 
 class Trims:
     """Takes the oldest events of a log away, as `XTRIM` by hand does."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, producers: Producers) -> None:
         self.world = world
+        self.producers = producers
 
     def trim(self, prefix: str, share: float) -> None:
         """A share of the events, at once."""
@@ -37,27 +39,43 @@ class Trims:
             place.gone(id_ for id_ in ids if parts(id_) < parts(bound))
 
     def trim_unread(self, host: Host, rng: random.Random) -> None:
-        """Events come and are trimmed, all but the last, while a read is on its way to them. Then,
-        while its handler is at work, the worker that read it may have to give it back."""
+        """While a read is on its way that does not look at the cursor of a partition at rest,
+        events come there and are trimmed, all but the last. Then, while its handler is at work,
+        the worker that read that may have to give the partition back."""
         wire = self.world.network.wire(host.process)
-        late = Mishap("late", "XREAD", delay=3.0)
+        # Long enough for what follows, and short: a heartbeat finds what is lost at rest.
+        late = Mishap("late", "XREAD", delay=0.1 + 8 * self.world.scenario.delay[1])
         wire.mishaps.appendleft(late)
-        before: dict[str, int] = {}
-        leaves = rng.random() < 0.7
+        leaves = rng.random() < 0.5
+        #: The partition that was chosen, and how many events were added to it before.
+        chosen: list[tuple[str, int]] = []
 
         def strike() -> bool:
             if any(each is late for each in wire.mishaps):
                 return False
-            for prefix, place in self._places():
-                added = place.log.added if place.log else 0
-                if place.log and place.log.entries and added > before.setdefault(prefix, added) + 1:
-                    self.trim(prefix, 0.999)
-                    if leaves:
-                        self._when(partial(self._leave_at_work, host, prefix))
-                    return True
+            if not chosen:
+                chosen.extend(self._unwatched(host))
+                for prefix, _ in chosen:
+                    self.producers.send_some(prefix, 3)
+                return False
+            ((prefix, before),) = chosen
+            log = self.world.judge.model.at(prefix).log
+            if log and log.entries and log.added > before + 1:
+                self.trim(prefix, 0.999)
+                if leaves:
+                    self._when(partial(self._leave_at_work, host, prefix))
+                return True
             return False
 
         self._when(strike)
+
+    def _unwatched(self, host: Host) -> list[tuple[str, int]]:
+        """The first partition at rest that is being read without a look at its cursor."""
+        for (prefix, _), lease in host.leases():
+            lane, log = lease.lane, self.world.judge.model.at(prefix).log
+            if log and lane.awaited and lane.at_rest and not lane.look_next:
+                return [(prefix, log.added)]
+        return []
 
     def trim_ahead(self) -> None:
         """What a worker has read ahead is trimmed, and the last event that it has read."""
@@ -85,9 +103,6 @@ class Trims:
         """Where handlers are at work, and on what."""
         tenures = self.world.history.tenures.items()
         return [(spot, tenure.in_hand) for (spot, _), tenure in tenures if tenure.in_hand]
-
-    def _places(self) -> list[tuple[str, Partition]]:
-        return list(self.world.judge.model.partitions.items())
 
     def _when(self, strike: Callable[[], bool], looks: int = _LOOKS) -> None:
         if not strike() and looks:
