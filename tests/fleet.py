@@ -335,7 +335,8 @@ def catches_up(replica: Node, primary: Node) -> None:
 
 
 def _offset(server: Node, field: str) -> int:
-    return int(ask(server, "INFO", "replication").partition(f"{field}:")[2].split()[0])
+    value = ask(server, "INFO", "replication").partition(f"{field}:")[2].split()
+    return int(value[0]) if value else -1  # It is no replica yet, or again.
 
 
 def node_id(server: Node) -> str:
