@@ -156,6 +156,7 @@ class Assignments:
             )
             self._check(not replaced, "S6", "a replaced incarnation was obeyed")
             self._sessions(before, after, asked, known, now)
+            self._holders(after, asked)
             for number in range(asked.partitions):
                 self._transition(number, before, after, asked, known, now)
             if not self.vague:
@@ -187,6 +188,12 @@ class Assignments:
         self._check(
             after.sessions == expected, "L1", f"sessions must be {expected}, are {after.sessions}"
         )
+
+    def _holders(self, after: Picture, asked: _Sync) -> None:
+        """Who holds a partition has a session that can end."""
+        holders = {after.partition(number).holder for number in range(asked.partitions)}
+        timeless = sorted(holders - {NOBODY} - set(after.sessions))
+        self._check(not timeless, "L1", f"{timeless} hold partitions and have no session to end")
 
     def _transition(
         self, number: int, before: Picture, after: Picture, asked: _Sync, known: bool, now: int
