@@ -70,8 +70,10 @@ def version() -> str:
     return digest.hexdigest()[:7]
 
 
-def error_from(error: ResponseError) -> Exception:
+def error_from(error: Exception) -> Exception:
     """The exception for an error reply: one of ours for a known error word, else as it came."""
+    if not isinstance(error, ResponseError):
+        return error
     word, _, rest = str(error).partition(" ")
     kind = BY_WORD.get(word)
     if kind is None:
@@ -109,9 +111,10 @@ class Scripts:
 
         Raises one of the protocol's errors, or redis-py's own for anything else.
         """
-        (reply,) = await self.call_all([call], confirmation)
+        command = (_place(call), call.command())
+        (reply,) = await self.deployment.send([command], by_sha(), confirmation)
         if isinstance(reply, Exception):
-            raise reply
+            raise error_from(reply)
         return reply
 
     async def call_all(
@@ -120,7 +123,11 @@ class Scripts:
         """Make several calls in one round trip to each node; each outcome is a reply or an
         exception, such as a ConnectionError for the calls of a node that was lost, or a
         TimeoutError for those that did not get their `confirmation`: these were carried out."""
-        # A call without keys may be made anywhere.
-        commands = [(call.keys[0] if call.keys else "", call.command()) for call in calls]
+        commands = [(_place(call), call.command()) for call in calls]
         outcomes = await self.deployment.send(commands, by_sha(), confirmation)
-        return [error_from(each) if isinstance(each, ResponseError) else each for each in outcomes]
+        return [error_from(each) if isinstance(each, Exception) else each for each in outcomes]
+
+
+def _place(call: Call) -> str:
+    """The key that says where a call is made. One without keys may be made anywhere."""
+    return call.keys[0] if call.keys else ""
