@@ -92,6 +92,8 @@ class Lane:
         self.suspect = False
         self._done = claimed.checkpoint.encode()
         self._done_count = 0
+        #: What was known when a repeated claim was sent.
+        self._asked = Asked(self.checkpoint, None, ())
         #: Ids of what was read behind the doubt, in order, as long as there is one.
         self._doubted: list[bytes] = []
         #: How many of the events in hand and in the buffer have been counted as lost already.
@@ -135,9 +137,8 @@ class Lane:
         """Take in what a read brought; `anchor` says if the entry at the cursor was seen, `full`
         that there may be more.
 
-        Returns False, and takes in nothing, if entries behind the cursor may have been lost: then
-        nothing more is read, and once the lane is at rest the partition must be claimed again,
-        which counts the loss.
+        Returns False if entries behind the cursor may have been lost: then nothing more is read,
+        and the partition must be claimed again, which counts the loss.
         """
         if asked.cursor != self._cursor or not self.open:
             return True  # Rewound or closed meanwhile: this read is of no use.
@@ -148,12 +149,16 @@ class Lane:
             self.look_next = False
         if not entries:
             return True
-        if self._anchored:
-            if not asked.look:
-                self.doubt = asked.cursor  # All before it was committed when this was asked for.
-        elif self._following and entries[0][0].decode() != self._following:
-            self.suspect = True
-            return False
+        told = True
+        if self._following:
+            if entries[0][0].decode() != self._following:
+                self.suspect = True
+                return False
+        elif not asked.look:
+            self.doubt = asked.cursor  # All before it was committed when this was asked for.
+            if not self._anchored:
+                # There was no entry at the cursor to look at: only a claim can tell.
+                self.suspect, told = True, False
         if self.doubt is not None:
             self._doubted += [entry[0] for entry in entries]
         self.buffer.extend(entries)
@@ -161,7 +166,7 @@ class Lane:
         self._anchored = True
         self._following = ""
         self.look_next = full
-        return True
+        return told
 
     def looked(self, doubt: str, there: bool) -> bool:
         """Take in a look at the entry of a doubt. Returns False if it was gone."""
@@ -171,32 +176,41 @@ class Lane:
             self.doubt, self._doubted = None, []
         return there
 
-    def asked(self) -> Asked:
-        """What must be known of now, when a repeated claim is answered."""
-        return Asked(self.checkpoint, self.doubt, tuple(each.decode() for each in self._doubted))
+    def ask(self) -> None:
+        """Note what is known now, for the answer to a repeated claim that is about to be sent."""
+        doubted = tuple(each.decode() for each in self._doubted)
+        self._asked = Asked(self.checkpoint, self.doubt, doubted)
 
-    def reclaimed(self, claimed: Claimed, asked: Asked, lost: bool) -> None:
-        """Go on from a repeated claim, after a loss was found and accepted (`lost`) or proved none.
+    def reclaimed(self, claimed: Claimed) -> None:
+        """Go on from a repeated claim, after a loss was found and accepted or proved none.
 
         What was read stays: it was there. Only if nothing moved since the claim was sent does the
         answer say where to go on.
         """
         self.suspect = False
-        if self.doubt is not None and self.doubt == asked.doubt:
-            if lost:
-                self._count_once(asked.doubted, claimed.following)
+        if self.doubt is not None and self.doubt == self._asked.doubt:
+            if not claimed.anchored:
+                self._count_once(claimed.following)
             self.doubt, self._doubted = None, []
-        if self.at_rest and self.checkpoint == asked.checkpoint:
+        if self.at_rest and self.checkpoint == self._asked.checkpoint:
             self.checkpoint = self._cursor = claimed.checkpoint
             self._done = claimed.checkpoint.encode()
             self._anchored, self._following = claimed.anchored, claimed.following
         else:
             self._anchored, self._following, self.look_next = True, "", True
 
-    def _count_once(self, doubted: Sequence[str], following: str) -> None:
-        """What was read behind the doubt and is gone by now was counted as lost: not twice."""
-        ahead = [each for each in doubted if not reached(self.checkpoint, each)]
-        gone = [each for each in ahead if not (following and reached(each, following))]
+    def _count_once(self, following: str) -> None:
+        """What was read behind the doubt and was gone at the claim is counted as lost: not twice.
+
+        If anything was left there, what came before that was gone. Else all was that had been read
+        when the claim was sent.
+        """
+        if following:
+            doubted = [each.decode() for each in self._doubted]
+            gone = [each for each in doubted if not reached(each, following)]
+        else:
+            gone = list(self._asked.doubted)
+        gone = [each for each in gone if not reached(self.checkpoint, each)]
         self._lost_ahead = max(0, len(gone) - self._done_count)
         self._done_count = max(0, self._done_count - len(gone))
 
@@ -221,7 +235,8 @@ class Lane:
         return self.in_hand
 
     def finish(self) -> bool:
-        """The events in hand are done. Returns True if there is something to commit."""
+        """The events in hand are done. Returns True if the committer is to have a look: there may
+        be something to commit, or somebody who waits until there is nothing."""
         hand = self.in_hand
         if hand:
             self._done = hand[-1][0]
@@ -235,7 +250,7 @@ class Lane:
                 self.isolate_until = None
             if self.attempts:
                 self.attempts, self.event = 0, b""
-        return not self.clean
+        return bool(hand) or not self.clean
 
     def rewind(self) -> None:
         """The events in hand were not finished: the next one handed out is the first of them."""

@@ -30,9 +30,11 @@ class Claims:
         #: Whose turn it is to be claimed again at rest.
         self._turn = 0
 
-    async def claim(self, partition: int, grant: int, nonce: str) -> tuple[Claimed, bool]:
-        """Claim, mend what vanished, and accept a loss once it has been said aloud; and was there
-        one?
+    async def claim(
+        self, partition: int, grant: int, nonce: str, lane: Lane | None = None
+    ) -> Claimed:
+        """Claim, or claim a lane again: mend what vanished, and accept a loss once it has been said
+        aloud.
 
         Raises ProtocolError, redis-py's errors or OSError.
         """
@@ -40,6 +42,8 @@ class Claims:
         accept: int | None = None
         while True:
             call = protocol.claim(place, agreement, self._member, grant, nonce, accept)
+            if lane is not None:
+                lane.ask()
             try:
                 claimed = protocol.read_claim(await self._link.call(call))
             except (Gone, Unregistered) as error:
@@ -50,7 +54,7 @@ class Claims:
                 await self._link.announce(self._processor)
                 continue
             if claimed.lost is None:
-                return claimed, accept is not None
+                return claimed
             logger.error(
                 "processor %s, partition %d: %s %d unfinished events have left the stream; "
                 "going on behind %s",
@@ -73,15 +77,14 @@ class Claims:
             await lease.rest()
         if lane.over or not (lane.open or lane.resting or lane.doubt):
             return False
-        asked = lane.asked()
         try:
-            claimed, lost = await self.claim(lane.partition, lane.grant, lane.token.nonce)
+            claimed = await self.claim(lane.partition, lane.grant, lane.token.nonce, lane)
             rests = claimed.paused or claimed.quarantined
             if claimed.epoch != lane.token.epoch or (lane.resting and not rests):
                 # The partition had lost this lease, and the claim made another one; or it had
                 # lost what made it rest. Under the next grant it starts afresh.
                 lane.end()
-            lane.reclaimed(claimed, asked, lost)
+            lane.reclaimed(claimed)
             return True
         except ProtocolError as error:
             logger.warning("partition %d: %s", lane.partition, error)

@@ -237,7 +237,7 @@ class Group:
             await asyncio.wait([task])
         nonce = secrets.token_hex(16)
         try:
-            claimed, _ = await self._claims.claim(grant.partition, grant.number, nonce)
+            claimed = await self._claims.claim(grant.partition, grant.number, nonce)
         except Stale as error:
             self._let_go(grant.partition, grant.number, int(error.details.get("seen", "0")))
             return

@@ -133,6 +133,9 @@ class Committer:
             protocol.commit(self._processor.place(lane.partition), lane.token, step)
             for lane, step in steps
         ]
+        for lane in lanes:
+            if lane.clean:  # All that it has done was counted as lost: nothing else will say so.
+                self._signals.stirred(lane)
         answered = True
         if calls:
             try:
@@ -281,7 +284,7 @@ class Reader:
                 continue
             if not lane.read(ask, entries, there.get(log, False), len(entries) >= count):
                 self._signals.suspect(lane)
-            elif entries:
+            if entries:
                 self._weigh(entries[0])
                 self._signals.stirred(lane)
         self._empty = 0 if found or self._changed.is_set() else self._empty + 1

@@ -206,7 +206,7 @@ class History:
                 continue
             elif id_ in uncounted:
                 # Found missing by the counts, once there is nothing left to process.
-                told = place.vague or id_ in place.deleted or prev == "0-0"
+                told = place.vague or id_ in place.deleted
                 self._check(told, "S7", spot, f"{id_} was trimmed, and passed without a word")
                 continue
             else:

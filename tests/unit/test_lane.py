@@ -28,7 +28,9 @@ def events(*numbers: int) -> list[Raw]:
 
 
 def lane(*numbers: int, **claimed: object) -> Lane:
-    """A lane that has read events with these numbers."""
+    """A lane that has read events with these numbers, of which its claim told the first."""
+    if numbers:
+        claimed = {"following": f"{numbers[0]}-0", **claimed}
     found = Lane(0, 1, Token(7, "n"), replace(CLAIMED, **claimed))  # type: ignore[arg-type]
     if numbers:
         wanted = found.wants(100)
@@ -195,15 +197,41 @@ def test_s7_what_was_done_in_doubt_and_counted_as_lost_is_not_counted_twice() ->
     it.hand_out(1)
     assert not it.looked("1-0", there=False)
     assert it.wants(100) is None, "nothing more is read until it was claimed again"
-    asked = it.asked()
+    it.ask()
     # The claim found 2, 3 and 4 gone, and counted them.
-    it.reclaimed(replace(CLAIMED, checkpoint="1-0", following="5-0"), asked, lost=True)
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0", following="5-0"))
     assert it.next_commit() is None, "2 was done, but is counted"
-    it.finish()
+    assert it.finish(), "somebody may wait for rest, and no commit will tell"
     assert it.next_commit() is None
     it.hand_out(2)
     it.finish()
     assert it.next_commit() == Step("1-0", "5-0", 1)
+
+
+def test_s7_what_is_read_during_a_claim_and_gone_at_its_answer_is_counted_once() -> None:
+    it = doubtful(2)
+    wanted = it.wants(100)
+    assert wanted
+    it.ask()
+    assert it.read(wanted, events(3), anchor=True)
+    it.hand_out(2)
+    it.finish()
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0", following="5-0"))
+    assert it.next_commit() is None, "2 and 3 were done, but are counted"
+
+
+def test_s7_with_no_entry_at_the_cursor_only_a_claim_tells_what_was_before_the_first() -> None:
+    it = lane()
+    wanted = it.wants(100)
+    assert wanted
+    assert not wanted.look
+    assert not it.read(wanted, events(3), anchor=False)
+    it.hand_out(1)
+    it.finish()
+    assert it.next_commit() is None
+    it.ask()
+    it.reclaimed(replace(CLAIMED, following="3-0"))
+    assert it.next_commit() == Step("0-0", "3-0", 1)
 
 
 def test_what_is_read_after_a_claim_was_sent_is_not_judged_by_its_answer() -> None:
@@ -213,11 +241,11 @@ def test_what_is_read_after_a_claim_was_sent_is_not_judged_by_its_answer() -> No
     step = it.next_commit()
     assert step
     it.committed(step)
-    asked = it.asked()
+    it.ask()
     wanted = it.wants(100)
     assert wanted
     assert it.read(wanted, events(2), anchor=False)
-    it.reclaimed(replace(CLAIMED, checkpoint="1-0"), asked, lost=True)
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0"))
     assert it.doubt == "1-0"
     it.hand_out(1)
     it.finish()

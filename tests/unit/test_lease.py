@@ -27,7 +27,10 @@ class Stage:
         self.process = Process("it")
 
     def lease(self, *ids: bytes, tenures: int = 0, attempts: int = 0) -> Lease:
-        claimed = Claimed(7, "0-0", 0, attempts, "", tenures, False, False, None, True, False, "")
+        first = ids[0].decode() if ids else ""
+        claimed = Claimed(
+            7, "0-0", 0, attempts, "", tenures, False, False, None, True, False, first
+        )
         lane = Lane(len(self.told), 1, Token(7, "n"), claimed)
         wanted = lane.wants(10)
         assert wanted
