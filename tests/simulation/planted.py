@@ -372,12 +372,6 @@ BUGS = (
         "if not lane.open:",
     ),
     Planted(
-        "a read behind no entry is believed",
-        "runnel/core/lane.py",
-        "self.suspect, told = True, False",
-        "self.doubt = None",
-    ),
-    Planted(
         "what was counted as lost wakes nobody",
         "runnel/worker/pump.py",
         "if lane.clean:  # All",
