@@ -22,9 +22,9 @@ from runnel import keys
 
 NAMES = ("idle", "memory")
 PARTITIONS = 16
-#: Seconds for which an idle worker is watched: three of its reads and four or five heartbeats, in
-#: which it does all that it does by itself.
-WATCHED = 15.0
+#: Seconds for which an idle worker is watched: six of its reads, the last of which looks at every
+#: partition, and nine heartbeats: all that it does by itself.
+WATCHED = 30.0
 
 
 def measure(bench: Bench) -> Iterator[Row]:

@@ -29,8 +29,9 @@ from runnel.worker.link import At, Feed, Link
 logger = logging.getLogger("runnel.worker")
 
 #: Empty reads in a row after which every cursor is looked at: what nobody adds to may have been
-#: lost all the same.
-LOOK_AFTER = 3
+#: lost all the same. Half a minute, since the looks, one for each partition, are most of what an
+#: idle worker sends. Where somebody adds, the next read looks; where a connection broke, too.
+LOOK_AFTER = 6
 #: Bytes that one read may bring, roughly: fewer entries are asked for where they are large.
 READ_BYTES = 16_000_000
 

@@ -79,7 +79,9 @@ class SentinelStage(Stage):
     mode = "sentinel"
 
     def __init__(self, binary: Binary) -> None:
-        self.fleet = SentinelFleet(binary, replicas=1).__enter__()
+        # With a file, so that one that comes back and is promoted before it has followed the other
+        # has what it acknowledged.
+        self.fleet = SentinelFleet(binary, {"appendonly": "yes"}, replicas=1).__enter__()
 
     @property
     def url(self) -> str:
@@ -93,7 +95,8 @@ class SentinelStage(Stage):
         """As an operator asks for it."""
         primary = self.fleet.current()
         until(self.fleet.sentinels[0], self._begins)
-        self._replaced(primary)
+        self.fleet.wait_until_replaced(primary)
+        self._whole()
 
     def _begins(self, sentinel: Server) -> bool:
         """Ask for a failover; a sentinel that does not trust the replica yet is asked again."""
@@ -109,25 +112,32 @@ class SentinelStage(Stage):
         """Kill the primary; start it again once it has been replaced."""
         primary = self.fleet.current()
         primary.kill()
-        until(self.fleet.sentinels[0], lambda _: self.fleet.current() is not primary)
+        self.fleet.wait_until_replaced(primary)
         primary.start()
-        self._replaced(primary)
+        self._whole()
 
     def freeze(self) -> None:
         """Stop the primary in its tracks until it has been replaced: then it wakes, and believes
         for a moment that it is still the one."""
         primary = self.fleet.current()
         primary.pause()
-        until(self.fleet.sentinels[0], lambda _: self.fleet.current() is not primary)
+        self.fleet.wait_until_replaced(primary)
         primary.resume()
-        self._replaced(primary)
+        self._whole()
 
-    def _replaced(self, former: Server) -> None:
-        until(self.fleet.sentinels[0], lambda _: self.fleet.current() is not former)
-        until(former, is_linked)
+    def _whole(self) -> None:
+        """Wait until one follows the other and all sentinels know which. It is not always the one
+        that took over first: they may have found it lost in turn."""
+        until(self.fleet.sentinels[0], self._is_followed)
         for sentinel in self.fleet.sentinels:
             until(sentinel, self.fleet.knows_all)
-        catches_up(former, self.fleet.current())
+        primary = self.fleet.current()
+        (follower,) = self.fleet.followers(primary)
+        catches_up(follower, primary)
+
+    def _is_followed(self, _: Server) -> bool:
+        (follower,) = self.fleet.followers(self.fleet.current())
+        return is_linked(follower)
 
     def close(self) -> None:
         self.fleet.close()
