@@ -28,9 +28,11 @@ WATCHED = 30.0
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Both rows. Memory is measured while the idle worker is watched: neither minds the other."""
+    """Both rows. Memory is measured while the idle worker is watched: neither minds the other. A
+    quick run has no time for watching."""
     with ThreadPoolExecutor(1) as pool:
-        idle = pool.submit(_idle, bench) if bench.wants("resources", "idle") else None
+        wanted = bench.wants("resources", "idle", quick=False)
+        idle = pool.submit(_idle, bench) if wanted else None
         if bench.wants("resources", "memory"):
             yield _memory(bench)
         if idle:

@@ -48,10 +48,10 @@ SCRIPTS = {
     "sync-steady-10": Case("sync, heartbeat, 1,000 partitions, 10 members", 1_000),
     "sync-steady": Case("sync, heartbeat, 1,000 partitions, 100 members", 400),
     "sync-steady-1000": Case("sync, heartbeat, 10,000 partitions, 1,000 members", 400),
-    "sync-rebalance-10": Case("sync, one joins or leaves, 1,000 and 10", 15_000),
-    "sync-rebalance": Case("sync, one joins or leaves, 1,000 and 100", 15_000),
+    "sync-rebalance-10": Case("sync, one joins or leaves, 1,000 and 10", 8_000),
+    "sync-rebalance": Case("sync, one joins or leaves, 1,000 and 100", 8_000),
     "sync-alone": Case("sync, heartbeat, 10,000 partitions held by one", 250_000),
-    "sync-largest": Case("sync, one leaves or joins, 10,000 and 1,000", 600_000),
+    "sync-largest": Case("sync, one leaves or joins, 10,000 and 1,000", 200_000),
 }
 NAMES = ("budgets", *SCRIPTS)
 

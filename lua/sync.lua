@@ -110,31 +110,35 @@ if known and action == last_action and #ARGV == 10 + 2 * holding and (due == 0 o
   return answer(call, is[5])
 end
 
--- Something changed: load the plan. A partition's record is "holder target grant asked", - for nobody.
-local holder, target, grant, asked, before = {}, {}, {}, {}, {}
-local counter, collecting, flat = 0, 0, redis.call('HGETALL', plan)
-local old_grants = {}
-for i = 1, #flat, 2 do
-  local field, value = flat[i], flat[i + 1]
-  local p = string.match(field, '^p:(%d+)$')
-  if p then
-    p = tonumber(p)
-    local h, t, g, a = string.match(value, '^(%S+) (%S+) (%d+) (%d+)$')
-    if h then
-      holder[p], target[p], grant[p], asked[p] = h, t, tonumber(g), math.min(tonumber(a), now)
-      before[p] = {h, t, grant[p], tonumber(a)}
+-- Something changed: load the plan. A partition's record is "holder target grant asked", - for nobody. Most are where
+-- they should be, and are recognised by the first pattern: this loop is most of what a change takes.
+local holder, target, grant, asked = {}, {}, {}, {}
+local was_holder, was_target, was_grant, was_asked = {}, {}, {}, {}
+local had = {[member] = true} -- Who may have had grants.
+local counts = redis.call('HMGET', plan, 'counter', 'collecting')
+local counter, collecting = tonumber(counts[1]) or 0, math.min(tonumber(counts[2]) or 0, now + collect)
+local format, match = string.format, string.match
+for first = 0, partitions - 1, 1000 do
+  local names, p = {}, first
+  for number = first, math.min(first + 999, partitions - 1) do names[#names + 1] = format('p:%d', number) end
+  for _, text in ipairs(redis.call('HMGET', plan, unpack(names))) do
+    text = text or ''
+    local a, h, g = 0, match(text, '^(%S+) %1 (%d+) 0$')
+    local t = h
+    if not h then
+      h, t, g, a = match(text, '^(%S+) (%S+) (%d+) (%d+)$')
+      a = tonumber(a)
     end
-  elseif field == 'counter' then counter = tonumber(value) or 0
-  elseif field == 'collecting' then collecting = math.min(tonumber(value) or 0, now + collect)
-  elseif string.sub(field, 1, 7) == 'grants:' then old_grants[string.sub(field, 8)] = value
+    was_holder[p], was_target[p], was_grant[p], was_asked[p] = h, t, g, a
+    holder[p], target[p], grant[p], asked[p] = h or '-', t or '-', g or '0', a and math.min(a, now) or 0
+    had[holder[p]] = true
+    p = p + 1
   end
-end
-for p = 0, partitions - 1 do
-  if not holder[p] then holder[p], target[p], grant[p], asked[p] = '-', '-', 0, 0 end
 end
 
 -- Members: drop those whose session has ended, enter or remove the caller.
 for _, gone in ipairs(expired) do
+  had[gone] = true
   if gone ~= member or not known then
     redis.call('ZREM', sessions, gone)
     redis.call('HDEL', members, gone)
@@ -157,7 +161,7 @@ for i = 1, #records, 2 do
 end
 local live, stays, order = {}, {}, {}
 for _, each in ipairs(redis.call('ZRANGE', sessions, 0, -1)) do
-  live[each] = true
+  live[each], had[each] = true, true
   if not retiring[each] then
     stays[each] = true
     order[#order + 1] = each
@@ -169,7 +173,7 @@ table.sort(order)
 local at = 11 + 2 * holding
 while at <= #ARGV do
   local p, g, seen = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  if holder[p] == member and grant[p] == g then holder[p] = '-' end
+  if holder[p] == member and tonumber(grant[p]) == g then holder[p] = '-' end
   counter = math.max(counter, seen)
   at = at + 3
 end
@@ -178,8 +182,8 @@ if not known then
   for i = 11, 10 + 2 * holding, 2 do
     local p, g = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
     counter = math.max(counter, g)
-    if holder[p] == '-' and grant[p] < g and call > 1 and action ~= 'leave' then
-      holder[p], grant[p] = member, g
+    if holder[p] == '-' and tonumber(grant[p]) < g and call > 1 and action ~= 'leave' then
+      holder[p], grant[p] = member, string.format('%.0f', g)
       if not stays[target[p]] then target[p] = member end
     end
   end
@@ -244,28 +248,33 @@ for p = 0, partitions - 1 do
     if holder[p] ~= '-' and asked[p] == 0 then asked[p] = now end
     if holder[p] == '-' or now >= asked[p] + drain then
       counter = math.max(counter, now) + 1
-      holder[p], grant[p], asked[p] = target[p], counter, 0
+      holder[p], grant[p], asked[p] = target[p], string.format('%.0f', counter), 0
     else
       due = due == 0 and asked[p] + drain or math.min(due, asked[p] + drain)
     end
   end
-  local was = before[p]
-  if not was or was[1] ~= holder[p] or was[2] ~= target[p] or was[3] ~= grant[p] or was[4] ~= asked[p] then
+  if was_holder[p] ~= holder[p] or was_target[p] ~= target[p] or was_grant[p] ~= grant[p] or was_asked[p] ~= asked[p] then
     changes[#changes + 1] = 'p:' .. p
-    changes[#changes + 1] = string.format('%s %s %.0f %.0f', holder[p], target[p], grant[p], asked[p])
-    touched[holder[p]], touched[was and was[1] or '-'] = true, true
+    changes[#changes + 1] = string.format('%s %s %s %.0f', holder[p], target[p], grant[p], asked[p])
+    touched[holder[p]], touched[was_holder[p] or '-'] = true, true
   end
 end
 -- The grants of each holder, written anew for those whose partitions changed. Whose they were that `regrant` took is
 -- not known any more: after it, for all.
-local regranted = is[4] == '1'
+local regranted, old_grants, names = is[4] == '1', {}, {}
+for each in pairs(had) do names[#names + 1] = each end
+for first = 1, #names, 1000 do
+  local fields = {}
+  for i = first, math.min(first + 999, #names) do fields[#fields + 1] = 'grants:' .. names[i] end
+  for i, text in ipairs(redis.call('HMGET', plan, unpack(fields))) do old_grants[names[first + i - 1]] = text or nil end
+end
 for p = 0, partitions - 1 do
   local each = holder[p]
   if each ~= '-' then
     if regranted or touched[each] or not old_grants[each] then
       local list = texts[each] or {}
       texts[each] = list
-      list[#list + 1] = string.format('%d %.0f %d', p, grant[p], each == target[p] and 1 or 0)
+      list[#list + 1] = string.format('%d %s %d', p, grant[p], each == target[p] and 1 or 0)
     else
       texts[each] = old_grants[each]
     end

@@ -41,7 +41,11 @@ class Settings(BaseSettings):
     )
     grace: float = Field(30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM.")
     prefetch: int = Field(
-        100, ge=1, le=10_000, description="Events read ahead per partition; more gains nothing."
+        100,
+        ge=1,
+        le=10_000,
+        description="Events of a partition that one read brings; twice as many may be in memory. "
+        "More gains little.",
     )
     partition_count: int = Field(
         16, ge=1, le=10_000, description="Partitions of a new stream: the most workers it can use."

@@ -126,8 +126,12 @@ class Lane:
 
     def wants(self, prefetch: int) -> Wanted | None:
         """What to read, or None while there is enough in the buffer, too much to commit, or nothing
-        is handed out."""
-        if not self.open or self.suspect or len(self.buffer) * 2 > prefetch:
+        is handed out.
+
+        Enough is more than one read brings: what was read is handled while Redis carries out the
+        next read.
+        """
+        if not self.open or self.suspect or len(self.buffer) > prefetch:
             return None
         if self._done_count > UNCOMMITTED * prefetch:
             return None

@@ -291,8 +291,9 @@ class Reader:
         self._empty = 0 if found or self._changed.is_set() else self._empty + 1
         if self._empty >= LOOK_AFTER:
             self._worry()
-        if found:
-            # Handlers go first: the next read would hold them up, and finds little so soon.
+        if found and not any(len(each) >= count for each in found.values()):
+            # Handlers go first: the next read would hold them up, and finds little so soon. Where
+            # there is more it goes first, and Redis is at work while they are.
             await asyncio.sleep(0)
 
     def _worry(self) -> None:

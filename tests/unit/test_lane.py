@@ -156,8 +156,8 @@ def test_failures_are_counted_for_one_event_and_forgotten_when_it_is_done() -> N
     assert it.failed(b"2-0") == 1
 
 
-def test_reading_stops_while_the_buffer_is_half_full() -> None:
-    it = lane(*range(1, 61))
+def test_the_next_read_begins_when_one_is_in_the_buffer_and_not_before() -> None:
+    it = lane(*range(1, 112))
     assert it.wants(100) is None
     for _ in range(11):
         it.hand_out(1)
