@@ -18,7 +18,7 @@ from runnel.protocol import Claimed, Step, Token
 #: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
 RECORD_AFTER = 3
 
-#: Finished events that may wait for their commit, in multiples of what is read ahead. Beyond that
+#: Finished events that may wait for their commit, in multiples of `prefetch`. Beyond that
 #: nothing more is read: while commits are not answered, a crash would have ever more to repeat.
 UNCOMMITTED = 10
 

@@ -14,7 +14,7 @@ from runnel import App
 from tests.docker.containers import ClusterContainers, SentinelContainers, started
 from tests.docker.images import IMAGES, Image, Missing, ensure
 from tests.fleet import SLOTS, ask
-from tests.load import KEYS, Item, Load
+from tests.load import KEYS, STRAY, Item, Load
 
 pytestmark = [
     pytest.mark.docker,
@@ -78,7 +78,7 @@ async def send_beyond(app_name: str, url: str, durability: str) -> None:
     app = App(app_name, redis_url=url, durability=durability, resend=0.0)
     items = app.stream("items", record=Item, partition_by="key", partition_count=6)
     try:
-        await items.send(Item(key=-1, number=0))
+        await items.send(Item(key=STRAY, number=0))
     finally:
         await app.close()
 
