@@ -86,7 +86,7 @@ class Lease:
         self.changed = asyncio.Event()
         self._commit_each = commit_each
         self._prefetch = prefetch
-        self._refill_at = prefetch // 2
+        self._refill_at = prefetch  # Where the lane begins to want more.
         self._retries = retries
         self._session = session
         self._turn = turn
