@@ -26,7 +26,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what became of it: met, missed, or why it was not judged."""
+    """A target and what became of it: met, missed, or not measured."""
 
     target: Target
     figure: float | None
@@ -82,12 +82,14 @@ def _verdict(target: Target, row: Row | None) -> Verdict:
     figure = target.figure(row) if row else None
     if figure is None:
         return Verdict(target, None, "not measured")
-    assert row is not None
-    allowed = row.details.get(CORES_ALLOW, target.bound)
-    if allowed < target.bound:
-        return Verdict(target, figure, f"not judged: the cores allow {allowed:.2f} at most")
     met = figure >= target.bound if target.at_least else figure <= target.bound
-    return Verdict(target, figure, ("met" if met else "MISSED") + _doubt(row))
+    return Verdict(target, figure, ("met" if met else "MISSED" + _limit(row)) + _doubt(row))
+
+
+def _limit(row: Row | None) -> str:
+    """No excuse, but what to hold the figure against."""
+    allowed = row.details.get(CORES_ALLOW) if row is not None else None
+    return "" if allowed is None else f", where the cores allow {allowed:.2f} at most"
 
 
 def _doubt(row: Row | None) -> str:

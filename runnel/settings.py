@@ -44,8 +44,7 @@ class Settings(BaseSettings):
         100,
         ge=1,
         le=10_000,
-        description="Events of a partition that one read brings; twice as many may be in memory. "
-        "More gains little.",
+        description="Events of a partition that one read brings; twice as many may be in memory.",
     )
     partition_count: int = Field(
         16, ge=1, le=10_000, description="Partitions of a new stream: the most workers it can use."

@@ -312,8 +312,8 @@ def acquaint(sentinels: Sequence[Node], replicas: int) -> None:
 
 
 def _hurry(sentinels: Sequence[Node], period: int) -> None:
-    # They ask whether a server is there, and connect again, once a second: often enough for two
-    # tries before it counts as lost.
+    # By default they ask whether a server is there, and try again to connect, once a second: one
+    # try that fails would be half of the time after which it counts as lost.
     periods = ("INFO-PERIOD", period, "PUBLISH-PERIOD", period, "PING-PERIOD", 200)
     command = ("SENTINEL DEBUG", *periods)
     for sentinel in sentinels:
