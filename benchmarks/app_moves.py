@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import sys
 import threading
 import time
@@ -26,8 +27,21 @@ with suppress(ImportError):
 JOB = job()
 app = App("bench", redis_url=JOB.url)
 stream = declare(app, JOB.record, JOB.partitions)
-#: Partition, and when its event was begun and ended, on the system's monotonic clock.
-moments: list[tuple[int, float, float]] = []
+#: Partition, when its event was begun and ended, on the system's monotonic clock, and for how many
+#: seconds this process has waited for a core until then.
+moments: list[tuple[int, float, float, float]] = []
+try:
+    SCHEDULED = os.open("/proc/self/schedstat", os.O_RDONLY)
+except OSError:
+    SCHEDULED = -1
+
+
+def waited() -> float:
+    """Seconds that this process was ready to run and had no core; 0 where the system does not tell.
+
+    See proc(5): the second number, in nanoseconds.
+    """
+    return int(os.pread(SCHEDULED, 100, 0).split()[1]) / 1e9 if SCHEDULED >= 0 else 0.0
 
 
 @app.processor(stream, name=JOB.name)
@@ -36,7 +50,7 @@ async def hold(events: Events[Any]) -> None:
     async for _ in events:
         began = time.monotonic()
         await asyncio.sleep(JOB.hold)
-        moments.append((events.partition, began, time.monotonic()))
+        moments.append((events.partition, began, time.monotonic(), waited()))
 
 
 def report() -> None:
