@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.rows import Row
 
-#: The detail of a row that says how many times its reference this machine's cores allow at most.
+#: The detail of a row that says about how many times its reference this machine's cores allow.
 CORES_ALLOW = "cores allow"
 #: Cores that something else may use while a figure still counts.
 DISTURBED = 0.25
@@ -89,7 +89,7 @@ def _verdict(target: Target, row: Row | None) -> Verdict:
 def _limit(row: Row | None) -> str:
     """No excuse, but what to hold the figure against."""
     allowed = row.details.get(CORES_ALLOW) if row is not None else None
-    return "" if allowed is None else f", where the cores allow {allowed:.2f} at most"
+    return "" if allowed is None else f", where the cores allow about {allowed:.2f}"
 
 
 def _doubt(row: Row | None) -> str:

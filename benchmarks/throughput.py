@@ -124,6 +124,24 @@ def preload(server: Place, record: str, partitions: int, events: int) -> None:
     asyncio.run(send())
 
 
+#: Adds the entries that a log has to it again, so many in all.
+_COPY = """
+local there = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 100)
+for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', unpack(there[i % #there + 1][2])) end
+"""
+
+
+def fill(server: Server, record: str, partitions: int, events: int) -> None:
+    """A long backlog, in a tenth of the time: some events of each partition are sent with Runnel,
+    and the server copies these."""
+    preload(server, record, partitions, partitions * 20)
+    pipeline = server.redis.pipeline(transaction=False)
+    for number, log in enumerate(logs(record, partitions)):
+        share = events // partitions + (number < events % partitions)
+        pipeline.eval(_COPY, 1, log, str(share - server.redis.xlen(log)))
+    pipeline.execute()
+
+
 def logs(record: str, partitions: int) -> list[str]:
     """The keys of a stream's logs."""
     return [keys.log(prefix) for prefix in _prefixes(record, partitions)]
