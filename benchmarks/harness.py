@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ class Bench:
     failed: dict[str, str] = field(default_factory=dict)
     #: What the other libraries ran with.
     versions: dict[str, str] = field(default_factory=dict)
+    #: A row that is being measured beside others.
+    idle: Future[Row] | None = None
     _names: int = 0
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,26 +28,36 @@ PARTITIONS = 16
 WATCHED = 30.0
 
 
+def begin(bench: Bench) -> None:
+    """Start an idle worker, if it is to be watched, and go on once it has started. It is told with
+    the other rows: meanwhile it disturbs nobody, as it does next to nothing."""
+    if bench.wants("resources", "idle"):
+        started = threading.Event()
+        bench.idle = ThreadPoolExecutor(1).submit(_idle, bench, started)
+        started.wait()
+
+
 def measure(bench: Bench) -> Iterator[Row]:
-    """Both rows. Memory is measured while the idle worker is watched: neither minds the other. A
-    quick run has no time for watching."""
-    with ThreadPoolExecutor(1) as pool:
-        wanted = bench.wants("resources", "idle", quick=False)
-        idle = pool.submit(_idle, bench) if wanted else None
-        if bench.wants("resources", "memory"):
-            yield _memory(bench)
-        if idle:
-            yield idle.result()
+    """Both rows."""
+    if bench.wants("resources", "memory"):
+        yield _memory(bench)
+    if bench.idle is not None:
+        yield bench.idle.result()
 
 
-def _idle(bench: Bench) -> Row:
-    runs = {f"idle@{tree.name}": partial(_idle_run, bench, tree) for tree in bench.trees}
-    samples = bench.interleaved(runs, 1)
+def _idle(bench: Bench, started: threading.Event) -> Row:
+    try:
+        runs = {
+            f"idle@{tree.name}": partial(_idle_run, bench, tree, started) for tree in bench.trees
+        }
+        samples = bench.interleaved(runs, 1)
+    finally:
+        started.set()
     title = f"idle worker, {PARTITIONS} partitions: calls sent"
     return bench.row(Row("idle", title, "calls/s", [], more_is_better=False), samples, "sent")
 
 
-def _idle_run(bench: Bench, tree: Tree) -> Sample:
+def _idle_run(bench: Bench, tree: Tree, started: threading.Event) -> Sample:
     """What the worker sends counts; what its scripts call in turn is told as a detail."""
     with Server() as server:
         job = Job(server.url, "latency", "timed", bench.fresh_name(), PARTITIONS)
@@ -64,6 +75,7 @@ def _idle_run(bench: Bench, tree: Tree) -> Sample:
             # A worker that has worked, in every partition, and has nothing left to do.
             preload(server, "timed", PARTITIONS, 1000)
             wait_until(lambda: not server.lag([keys.log(each) for each in prefixes], job.name))
+            started.set()
             time.sleep(6)  # Its last read, which looks at every partition, is over.
             monitor = Monitor(server.url)
             before = server.snapshot()
