@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
     grace: float = Field(30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM.")
     prefetch: int = Field(
-        100,
+        200,
         ge=1,
         le=10_000,
         description="Events of a partition that one read brings; twice as many may be in memory.",
