@@ -94,11 +94,10 @@ def _processes(bench: Bench, server: Server, backlog: int) -> Iterator[Row]:
     reference = {tree.name: samples[f"processes-1@{tree.name}"] for tree in bench.trees}
     bench.row(row, samples, "rate", reference["new"], reference.get("old", ()))
     # One worker and its server use more than one core: two of them cannot do twice as much on two.
+    used = statistics.median(column(reference["new"], "cores"))
+    row.details[CORES_ALLOW] = min(2.0, (os.cpu_count() or 1) / used)
     # Nor do two cores always do twice what one does, where the machine is not alone on its own.
-    cores, used = os.cpu_count() or 1, statistics.median(column(reference["new"], "cores"))
-    gain = min(2.0, statistics.median(column(samples["cores"], "gain")))
-    row.details["two busy cores"] = gain
-    row.details[CORES_ALLOW] = min(gain, gain / 2 * cores / used)
+    row.details["two busy cores"] = statistics.median(column(samples["cores"], "gain"))
     yield row
 
 
