@@ -18,6 +18,7 @@ from benchmarks.rows import Row, Sample, column
 from benchmarks.server import Server, cpu_seconds
 from benchmarks.targets import CORES_ALLOW
 from benchmarks.throughput import WORKER, fill, logs, run_runnel
+from runnel.settings import Settings
 
 USUAL = 16
 #: Partitions of the stream that one worker holds; a quick run leaves out those without a target.
@@ -25,7 +26,7 @@ COUNTS = {1: False, 128: False, 1024: True}
 NAMES = (*(f"partitions-{count}" for count in COUNTS), "processes-2")
 #: Events of a partition that a worker has in memory at the most. As many of each are handled before
 #: the clock starts, and left when it stops: what is timed was read meanwhile.
-AHEAD = 400
+AHEAD = 2 * Settings().prefetch
 #: Part of the backlog that two workers leave: near its end one of them has nothing to do.
 REST = 0.2
 
