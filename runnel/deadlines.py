@@ -1,4 +1,4 @@
-"""A deadline for each of many short reads, with one timer for all of them.
+"""A deadline for each of many short waits, with one timer for all of them.
 
 `asyncio.timeout` starts and stops a timer each time, and cancels a task: about a tenth of the time
 of a round trip to a server on the same machine.
@@ -11,27 +11,26 @@ from math import inf
 
 
 class Late(Exception):
-    """What a read raises whose deadline has passed."""
+    """What a wait ends with whose deadline has passed."""
 
 
 class Deadlines:
-    """Ends reads of one event loop that take too long. What was to be read is lost with them."""
+    """Ends waits of one event loop that take too long."""
 
     def __init__(self) -> None:
-        self._ends: dict[asyncio.StreamReader, float] = {}
+        self._ends: dict[asyncio.Future[None], float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, reader: asyncio.StreamReader, seconds: float) -> None:
-        """From now on whoever reads from it has so many seconds, until `end`. Then they see `Late`,
-        and so do all who read from it later."""
-        loop = asyncio.get_running_loop()
-        self._ends[reader] = end = loop.time() + seconds
+    def begin(self, wait: asyncio.Future[None], seconds: float) -> None:
+        """From now on it has so many seconds, until `end`. Then whoever waits sees `Late`."""
+        loop = wait.get_loop()  # To ask which loop runs takes a system call.
+        self._ends[wait] = end = loop.time() + seconds
         if self._timer is None or end < self._timer.when():
             self._look_at(end, loop)
 
-    def end(self, reader: asyncio.StreamReader) -> None:
+    def end(self, wait: asyncio.Future[None]) -> None:
         """There is no hurry any more."""
-        self._ends.pop(reader, None)
+        self._ends.pop(wait, None)
 
     def close(self) -> None:
         """Stop the timer."""
@@ -45,11 +44,12 @@ class Deadlines:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """End what is late, and look again when the next may be. That is as long after this as a
-        read may last, mostly: those that began meanwhile have their time, too."""
+        wait may last, mostly: those that began meanwhile have their time, too."""
         now, self._timer = loop.time(), None
-        for reader in [each for each, end in self._ends.items() if end <= now]:
-            del self._ends[reader]
-            reader.set_exception(Late())
+        for wait in [each for each, end in self._ends.items() if end <= now]:
+            del self._ends[wait]
+            if not wait.done():
+                wait.set_exception(Late())
         following = min(self._ends.values(), default=inf)
         if following < inf:
             self._look_at(following, loop)

@@ -104,9 +104,9 @@ async def carry_out(
     # The first key of a script, which all that need a confirmation are, is its log.
     question = confirmation.question(str(commands[0][3])) if confirmation else []
     replies = await exchange(client, [*commands, *question] if question else commands, asking)
-    unknown = [i for i, each in enumerate(replies) if isinstance(each, NoScriptError)]
-    if not unknown and not question:
+    if not question and NoScriptError not in map(type, replies):
         return replies
+    unknown = [i for i, each in enumerate(replies) if isinstance(each, NoScriptError)]
     outcomes, answers = replies[: len(commands)], [replies[len(commands) :]]
     names = {name for i in unknown if (name := commands[i][1]) in sources}
     if names:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
-
-from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import protocol
 from runnel.dead_letter import DeadLetter
 from runnel.durability import Confirmation, Durability, check_possible
 from runnel.entry import EntryCodec
-from runnel.errors import ConfigError, Full, RecordTooLarge, UnknownProducer
+from runnel.errors import ConfigError, RecordTooLarge
+from runnel.outlet import Outlet
 from runnel.record import adapt
-from runnel.scripts import Call, Scripts
+from runnel.scripts import Scripts
 from runnel.serializers import MsgpackSerializer
 from runnel.settings import Settings
 from runnel.stream import Sent, StreamSpec
@@ -29,8 +27,6 @@ R = TypeVar("R")
 BATCH = 500
 #: Bytes in one append, for the same reason.
 BATCH_BYTES = 1_000_000
-#: Seconds between two repeats of an append at the most.
-_LONGEST_PAUSE = 1.0
 
 
 class Home(Protocol):
@@ -120,10 +116,6 @@ class Stream(Generic[R]):
         return self.app.add(Stream(self.app, spec))
 
 
-#: Makes a call and returns its reply.
-Carry = Callable[[Call], Awaitable[Any]]
-
-
 class Producer:
     """One sender with one append in flight per partition; a lost reply is asked for again.
 
@@ -139,7 +131,7 @@ class Producer:
         confirmation = Confirmation.of(durability)
         self._together = Together(scripts, confirmation).call
         self._alone = partial(scripts.call, confirmation=confirmation)
-        self._outlets: dict[tuple[str, int], _Outlet] = {}
+        self._outlets: dict[tuple[str, int], Outlet] = {}
         self._agreed: set[str] = set()
 
     async def close(self) -> None:
@@ -161,36 +153,26 @@ class Producer:
         Everything is encoded before anything is sent. `wait` waits for room, for ever or for that
         many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors.
         """
-        encode = stream.codec.encode
-        most = max(1, min(BATCH, stream.partition_size // 2))
-        shares: dict[int, _Share] = {}
-        for position, record in enumerate(records):
-            entry = encode(record, headers)
-            size = sum(map(len, entry))
-            if size > max_bytes:
-                raise RecordTooLarge(
-                    f"stream {stream.name}: record {position} takes {size} bytes, the setting "
-                    f"max_record_bytes allows {max_bytes}"
-                )
-            partition = stream.partition(record)
-            if partition in shares:
-                shares[partition].add(position, entry, size, most)
-            else:
-                shares[partition] = _Share(partition, position, entry, size)
+        policy = "drop_oldest" if drop_oldest else "refuse"
+        if len(records) == 1:  # As most are: one call, which needs no task of its own.
+            entry, _ = _encoded(stream, 0, records[0], headers, max_bytes)
+            partition = stream.partition(records[0])
+            if stream.name not in self._agreed:
+                await self._agree(stream)
+            outlet = self._outlet(stream, partition)
+            (id_,) = await outlet.append([[entry]], policy, _moment(wait), self._alone)
+            return [Sent(partition, id_)]
+        shares = _shared_out(stream, records, headers, max_bytes)
         if stream.name not in self._agreed:
             await self._agree(stream)
-        policy = "drop_oldest" if drop_oldest else "refuse"
         until = _moment(wait)
-        if len(shares) == 1:  # Needs no task of its own.
-            (share,) = shares.values()
-            ids = await self._append(stream, share, policy, until, self._alone)
-            return [Sent(share.partition, id_) for id_ in ids]
         sent: list[Any] = [None] * len(records)
         appends = [
-            self._append(stream, share, policy, until, self._together) for share in shares.values()
+            self._outlet(stream, each.partition).append(each.batches, policy, until, self._together)
+            for each in shares
         ]
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
-        for share, outcome in zip(shares.values(), outcomes, strict=True):
+        for share, outcome in zip(shares, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 raise outcome
             for position, id_ in zip(share.positions, outcome, strict=True):
@@ -202,79 +184,11 @@ class Producer:
         await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
         self._agreed.add(stream.name)
 
-    async def _append(
-        self, stream: StreamSpec[Any], share: _Share, policy: str, until: float, carry: Carry
-    ) -> list[str]:
-        """The ids of all in the share, whose batches are appended one after the other."""
-        outlet = self._outlets.get((stream.name, share.partition))
-        if outlet is None:
-            outlet = _Outlet(stream.prefix(share.partition))
-            self._outlets[stream.name, share.partition] = outlet
-        await outlet.lock.acquire()
-        try:
-            ids = await self._append_batch(stream, outlet, share.batches[0], policy, until, carry)
-            for batch in share.batches[1:]:
-                ids += await self._append_batch(stream, outlet, batch, policy, until, carry)
-            return ids
-        finally:
-            outlet.lock.release()
-
-    async def _append_batch(
-        self,
-        stream: StreamSpec[Any],
-        outlet: _Outlet,
-        entries: list[list[bytes]],
-        policy: str,
-        until: float,
-        carry: Carry,
-    ) -> list[str]:
-        pause = 0.01
-        while True:
-            # Forgotten while in flight: if this is cut off, nobody knows whether it arrived, and
-            # another append under the same number would be taken for its repeat.
-            identity, last = outlet.last or (secrets.token_hex(8), 0)
-            outlet.last = None
-            call = protocol.append(
-                outlet.prefix,
-                stream.agreement,
-                stream.partition_size,
-                policy,
-                identity,
-                last + 1,
-                entries,
-            )
-            try:
-                reply = protocol.read_append(await self._call(call, carry))
-            except UnknownProducer:
-                continue  # Forgotten after a long silence: nothing is in flight, so start anew.
-            except Full as error:
-                outlet.last = (identity, last)
-                if asyncio.get_running_loop().time() >= until:
-                    holder = error.details.get("processor") or "no registered processor"
-                    raise Full(
-                        f"stream {stream.name}: partition full ({stream.partition_size} events) "
-                        f"because {holder} has not passed its oldest events; "
-                        f"wait=True waits for room",
-                        error.details,
-                    ) from None
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 0.5)
-                continue
-            outlet.last = (identity, last + 1)
-            return reply.ids
-
-    async def _call(self, call: Call, carry: Carry) -> Any:
-        """The same bytes again until there is an answer: the partition knows a repeat."""
-        loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + self._resend, 0.0
-        while True:
-            try:
-                return await carry(call)
-            except (ConnectionError, TimeoutError):
-                if loop.time() >= deadline:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(2 * pause + 0.05, _LONGEST_PAUSE)
+    def _outlet(self, stream: StreamSpec[Any], partition: int) -> Outlet:
+        found = self._outlets.get((stream.name, partition))
+        if found is None:
+            found = self._outlets[stream.name, partition] = Outlet(stream, partition, self._resend)
+        return found
 
 
 def _moment(wait: bool | float) -> float:
@@ -284,16 +198,41 @@ def _moment(wait: bool | float) -> float:
     return asyncio.get_running_loop().time() + wait
 
 
-class _Outlet:
-    """One partition as a producer sees it: what its keys start with, and the `last` append: who
-    sends, and its number. That is None before the first and while one is in flight."""
+def _encoded(
+    stream: StreamSpec[Any],
+    position: int,
+    record: Any,
+    headers: dict[str, str] | None,
+    max_bytes: int,
+) -> tuple[list[bytes], int]:
+    """The entry of a record and what it takes, in bytes."""
+    entry = stream.codec.encode(record, headers)
+    size = sum(map(len, entry))
+    if size > max_bytes:
+        raise RecordTooLarge(
+            f"stream {stream.name}: record {position} takes {size} bytes, the setting "
+            f"max_record_bytes allows {max_bytes}"
+        )
+    return entry, size
 
-    __slots__ = ("last", "lock", "prefix")
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.lock = asyncio.Lock()
-        self.last: tuple[str, int] | None = None
+def _shared_out(
+    stream: StreamSpec[Any],
+    records: Sequence[Any],
+    headers: dict[str, str] | None,
+    max_bytes: int,
+) -> list[_Share]:
+    """What each partition gets of the records."""
+    most = max(1, min(BATCH, stream.partition_size // 2))
+    shares: dict[int, _Share] = {}
+    for position, record in enumerate(records):
+        entry, size = _encoded(stream, position, record, headers, max_bytes)
+        partition = stream.partition(record)
+        if partition in shares:
+            shares[partition].add(position, entry, size, most)
+        else:
+            shares[partition] = _Share(partition, position, entry, size)
+    return list(shares.values())
 
 
 class _Share:

@@ -60,8 +60,7 @@ def text(value: Any) -> str:
 def _flat(entries: Iterable[Entry]) -> list[Arg]:
     values: list[Arg] = []
     for entry in entries:
-        values.append(len(entry))
-        values.extend(entry)
+        values += (len(entry), *entry)
     return values
 
 
@@ -221,12 +220,12 @@ class Appended(NamedTuple):
 
 
 def read_append(reply: Sequence[Any]) -> Appended:
-    applied, first, count = bool(reply[0]), text(reply[1]), int(reply[2])
+    applied, first, count = reply
     if count == 1:
-        return Appended(applied, [first])
-    ms, _, sequence = first.partition("-")
+        return Appended(bool(applied), [text(first)])
+    ms, _, sequence = text(first).partition("-")
     start = int(sequence)
-    return Appended(applied, [f"{ms}-{i}" for i in range(start, start + count)])
+    return Appended(bool(applied), [f"{ms}-{i}" for i in range(start, start + count)])
 
 
 def seek(place: Place, start: str, read: int | None, nonce: str) -> Call:

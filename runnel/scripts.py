@@ -111,8 +111,8 @@ class Scripts:
 
         Raises one of the protocol's errors, or redis-py's own for anything else.
         """
-        command = (_place(call), call.command())
-        (reply,) = await self.deployment.send([command], by_sha(), confirmation)
+        commands = ((_place(call), call.command()),)
+        (reply,) = await self.deployment.send(commands, by_sha(), confirmation)
         if isinstance(reply, Exception):
             raise error_from(reply)
         return reply

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     resend: float = Field(
         10.0,
         ge=0,
-        description="Seconds for which `send` asks again when Redis does not answer, before it "
+        description="Seconds for which `send` asks again, once Redis did not answer, before it "
         "raises: long enough for a failover. Nothing is sent twice.",
     )
     durability: Durability = Field(

@@ -19,8 +19,6 @@ from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError
 from runnel.deadlines import Deadlines, Late
 
 Arg = str | bytes | int
-#: Bytes to take from the operating system at a time.
-_READ_SIZE = 65_536
 
 
 class Client(Redis):
@@ -82,13 +80,21 @@ class Client(Redis):
         await super().aclose(close_connection_pool)
 
 
-class _Line:
-    """One of redis-py's connections, used below its own methods once it is made: these watch over
-    each command and raise what a server refuses."""
+class _Line(asyncio.Protocol):
+    """One of redis-py's connections, which it makes, and which is used below its own methods after
+    that: these watch over each command and raise what a server refuses, and its stream reader
+    copies what comes twice."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._loop = asyncio.get_running_loop()
         self._parser: Any = None
+        self._transport: Any = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._replies: list[Any] = []
+        #: How many replies are waited for in all.
+        self._expected = 0
+        self._failure: Exception | None = None
 
     def leads_to(self, place: tuple[str, int]) -> bool:
         """Whether this host and port are at its other end."""
@@ -99,35 +105,55 @@ class _Line:
     ) -> list[Any]:
         """Send commands and return their replies. Raises Late or ConnectionError; after that, as
         after being cancelled, it is to be closed."""
-        if not self._connection.is_connected:
+        if self._transport is None:
             async with asyncio.timeout(limit):
-                await self._connection.connect()
-            self._parser = hiredis.Reader(InvalidResponse, self._connection._parser.parse_error)
-        reader, parser = self._connection._reader, self._parser
+                await self._open()
+        if self._failure is not None:
+            raise self._failure  # It was lost since it was last used.
         pack: Any = hiredis.pack_command  # Its stub has tuples of one value only.
-        replies: list[Any] = []
+        packed = [pack(tuple(command)) for command in commands]
+        self._replies, self._expected = [], len(commands)
+        self._waiting = waiting = self._loop.create_future()
         if limit is not None:
-            deadlines.begin(reader, limit)
+            deadlines.begin(waiting, limit)
         try:
             # Nothing waits until the bytes are out: the replies, which are waited for, come later.
-            packed = [pack(tuple(command)) for command in commands]
-            self._connection._writer.write(b"".join(packed))
-            for _ in commands:
-                while (reply := parser.gets()) is False:
-                    data = await reader.read(_READ_SIZE)
-                    if not data:
-                        raise ConnectionError("connection closed by server")
-                    parser.feed(data)
-                if isinstance(reply, ConnectionError):
-                    raise reply  # It is loading its data, or has too many clients.
-                replies.append(reply)
-        except OSError as error:
-            raise ConnectionError(f"the connection was lost: {error}") from error
+            self._transport.write(b"".join(packed))
+            await waiting
         finally:
-            deadlines.end(reader)
-        if reader.exception() is not None:
-            await self.close()  # The last reply and the deadline came at the same moment.
-        return replies
+            deadlines.end(waiting)
+        return self._replies
+
+    async def _open(self) -> None:
+        connection = self._connection
+        await connection.connect()
+        self._parser = hiredis.Reader(InvalidResponse, connection._parser.parse_error)
+        self._transport = connection._writer.transport
+        self._transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Replies have come, or parts of them."""
+        parser, replies = self._parser, self._replies
+        try:
+            parser.feed(data)
+            while len(replies) < self._expected and (reply := parser.gets()) is not False:
+                if isinstance(reply, ConnectionError):
+                    return self._fail(reply)  # It is loading its data, or has too many clients.
+                replies.append(reply)
+        except InvalidResponse as error:
+            return self._fail(error)
+        if len(replies) == self._expected and self._waiting and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """There will be no more replies."""
+        told = "connection closed by server" if exc is None else f"the connection was lost: {exc}"
+        self._fail(ConnectionError(told))
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_exception(error)
 
     async def close(self) -> None:
         """Close it, without waiting for that to be over."""

@@ -251,9 +251,9 @@ BUGS = (
     ),
     Planted(
         "a sequence that does not rise",
-        "runnel/producer.py",
-        "outlet.last = (identity, last + 1)",
-        "outlet.last = (identity, last)",
+        "runnel/outlet.py",
+        "self._number += 1",
+        "self._number += 0",
     ),
     Planted(
         "a processor registered anew starts anew",

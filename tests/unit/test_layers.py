@@ -38,6 +38,7 @@ LAYERS = [
     ["protocol", "record", "settings", "server_program", "tasks"],
     ["core", "core.lane", "core.membership", "embedded", "entry"],
     ["dead_letter", "stream", "events"],
+    ["outlet"],
     ["middleware", "producer", "report", "rights"],
     ["processor"],
     ["app", "admin", "recall", "registry"],

@@ -1,0 +1,130 @@
+"""One partition as a producer sees it: appends one after the other, each at most once."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any
+
+from redis.exceptions import ConnectionError, TimeoutError
+
+from runnel import protocol
+from runnel.errors import Full, UnknownProducer
+from runnel.scripts import Call
+from runnel.stream import StreamSpec
+
+#: Makes a call and returns its reply.
+Carry = Callable[[Call], Awaitable[Any]]
+
+#: Seconds between two repeats of an append at the most.
+_LONGEST_PAUSE = 1.0
+#: Seconds between two looks for room in a full partition, at first and at the most.
+_FIRST_LOOK, _LONGEST_LOOK = 0.01, 0.5
+
+
+class Outlet:
+    """Where one producer sends what belongs to one partition, with one append in flight.
+
+    The partition remembers the producer's last sequence number, so an append that did arrive is
+    answered with the ids of the first time. `resend` is for how many seconds one is repeated that
+    got no answer.
+    """
+
+    def __init__(self, stream: StreamSpec[Any], partition: int, resend: float) -> None:
+        self._stream = stream
+        self._prefix = stream.prefix(partition)
+        self._resend = resend
+        self._lock = asyncio.Lock()
+        #: Who sends, and the number of their last append.
+        self._sender, self._number = "", 0
+        #: Nobody knows whether the append after that arrived, so another one under its number
+        #: might be taken for its repeat.
+        self._unsure = True
+
+    async def append(
+        self, batches: Iterable[list[list[bytes]]], policy: str, until: float, carry: Carry
+    ) -> list[str]:
+        """The ids of all entries, whose batches are appended one after the other.
+
+        `policy` is that of the script. Waits for room until this moment of the loop's clock.
+        Raises Full, or redis-py's errors.
+        """
+        ids: list[str] = []
+        await self._lock.acquire()
+        try:
+            for entries in batches:
+                call = self._next(entries, policy)
+                try:
+                    reply = await carry(call)
+                except Exception as problem:
+                    again = partial(self._next, entries, policy)
+                    reply = await self._insist(call, again, carry, problem, until)
+                self._number += 1
+                self._unsure = False
+                ids += protocol.read_append(reply).ids
+            return ids
+        finally:
+            self._lock.release()
+
+    def _next(self, entries: list[list[bytes]], policy: str) -> Call:
+        """The append that follows the last. If nobody knows what became of the one before, another
+        sender makes it."""
+        if self._unsure:
+            self._sender, self._number = secrets.token_hex(8), 0
+        self._unsure = True
+        stream = self._stream
+        return protocol.append(
+            self._prefix,
+            stream.agreement,
+            stream.partition_size,
+            policy,
+            self._sender,
+            self._number + 1,
+            entries,
+        )
+
+    async def _insist(
+        self,
+        call: Call,
+        anew: Callable[[], Call],
+        carry: Carry,
+        problem: Exception,
+        until: float,
+    ) -> Any:
+        """The reply to an append that met a problem, after as many tries as it takes."""
+        now = asyncio.get_running_loop().time
+        deadline, pause, look = now() + self._resend, 0.0, _FIRST_LOOK
+        unanswered = False
+        while True:
+            if isinstance(problem, (ConnectionError, TimeoutError)):
+                unanswered = True
+                if now() >= deadline:
+                    raise problem
+                await asyncio.sleep(pause)
+                pause = min(2 * pause + 0.05, _LONGEST_PAUSE)
+            elif isinstance(problem, UnknownProducer):
+                # Forgotten after a long silence: nothing is in flight, so start anew.
+                call, deadline, pause = anew(), now() + self._resend, 0.0
+            elif isinstance(problem, Full):
+                if now() >= until:
+                    self._unsure = unanswered  # The refused one took no number.
+                    raise self._full(problem) from None
+                await asyncio.sleep(look)
+                look = min(look * 2, _LONGEST_LOOK)
+                deadline, pause = now() + self._resend, 0.0
+            else:
+                raise problem
+            try:
+                return await carry(call)  # The same bytes again, unless the sender is another.
+            except Exception as error:
+                problem = error
+
+    def _full(self, refusal: Full) -> Full:
+        holder = refusal.details.get("processor") or "no registered processor"
+        return Full(
+            f"stream {self._stream.name}: partition full ({self._stream.partition_size} events) "
+            f"because {holder} has not passed its oldest events; wait=True waits for room",
+            refusal.details,
+        )
