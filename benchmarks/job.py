@@ -18,7 +18,8 @@ class Job:
     `name` is the processor's, new for every run: so each begins at the first event. `events` is how
     many the process is to handle before it says so; 0 for never. The clock starts after `warmup` of
     them. Where partitions change hands, `hold` is the seconds that each event takes. `collector` is
-    how the garbage collector is to be set; empty for Python's own way.
+    how the garbage collector is to be set; empty for Python's own way. Of several raw loops, which
+    know nothing of each other, each has every `loops`-th partition, from `loop` on.
     """
 
     url: str
@@ -31,6 +32,8 @@ class Job:
     profile: bool = False
     hold: float = 0.0
     collector: Sequence[int] = ()
+    loop: int = 0
+    loops: int = 1
 
     def environment(self) -> dict[str, str]:
         """The environment of a process that is to do it."""

@@ -59,7 +59,7 @@ class Loop:
         name = stream_name(job.record, job.partitions)
         self.partitions = [
             Partition(f"runnel:{{bench:{name}:{number}}}:{name}:log", job.name)
-            for number in range(job.partitions)
+            for number in range(job.loop, job.partitions, job.loops)
         ]
         self.room = asyncio.Event()
         self.finished = asyncio.Event()

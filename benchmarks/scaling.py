@@ -6,18 +6,19 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
-from benchmarks.children import Tree, start, wait_until
+from benchmarks.children import Child, Tree, start, wait_until
 from benchmarks.groups import Watched, pause
 from benchmarks.harness import Bench
 from benchmarks.job import Job
-from benchmarks.rows import Row, Sample, column
+from benchmarks.rows import Row, Sample, column, medians, ratios
 from benchmarks.server import Server, cpu_seconds
-from benchmarks.targets import CORES_ALLOW
-from benchmarks.throughput import WORKER, fill, logs, run_runnel
+from benchmarks.targets import CORES_ALLOW, RAW_LOOPS
+from benchmarks.throughput import RAW, WORKER, fill, logs, run_runnel
 from runnel.settings import Settings
 
 USUAL = 16
@@ -87,8 +88,12 @@ def _processes(bench: Bench, server: Server, backlog: int) -> Iterator[Row]:
         for tree in bench.trees
         for count in (1, 2)
     }
+    if not bench.quick:
+        runs |= {
+            f"raw-{count}": partial(_raw_loops, bench, server, count, backlog) for count in (1, 2)
+        }
     # More rounds than elsewhere: what else the machine does strikes two processes twice as hard.
-    samples = bench.interleaved({**runs, "cores": partial(_cores, bench)}, 3 if bench.quick else 9)
+    samples = bench.interleaved(runs, 3 if bench.quick else 9)
     row = Row("processes-1", "one at a time, 1 process", "events/s", [])
     yield bench.row(row, samples, "rate")
     row = Row("processes-2", "one at a time, 2 processes", "events/s", [], "1 process")
@@ -97,31 +102,37 @@ def _processes(bench: Bench, server: Server, backlog: int) -> Iterator[Row]:
     # One worker and its server use more than one core: two of them cannot do twice as much on two.
     used = statistics.median(column(reference["new"], "cores"))
     row.details[CORES_ALLOW] = min(2.0, (os.cpu_count() or 1) / used)
-    # Nor do two cores always do twice what one does, where the machine is not alone on its own.
-    row.details["two busy cores"] = statistics.median(column(samples["cores"], "gain"))
+    if not bench.quick:
+        by_hand = _by_hand(samples["raw-1"], samples["raw-2"])
+        row.details[RAW_LOOPS] = statistics.median(by_hand[1].ratios)
+        yield from by_hand
     yield row
 
 
-def _cores(bench: Bench) -> Sample:
-    """How many times what one process reckons two reckon in the same time, each for itself."""
-    return {"gain": _reckoned(bench, 2) / _reckoned(bench, 1)}
-
-
-def _reckoned(bench: Bench, count: int) -> float:
-    with ExitStack() as stack:
-        children = [
-            stack.enter_context(start(bench.new, ["-m", "benchmarks.reckon"])) for _ in range(count)
-        ]
-        for child in children:
-            child.hear("ready")
-        for child in children:
-            child.say("go")
-        return sum(float(child.hear("done")) for child in children)
+def _by_hand(one: Sequence[Sample], two: Sequence[Sample]) -> tuple[Row, Row]:
+    """What raw loops make of a second process, though they share nothing."""
+    return (
+        Row(
+            "raw-processes-1",
+            f"{RAW}, 1 process",
+            "events/s",
+            column(one, "rate"),
+            details=medians(one, "rate"),
+        ),
+        Row(
+            "raw-processes-2",
+            f"{RAW}s, 2 processes",
+            "events/s",
+            column(two, "rate"),
+            f"1 {RAW}",
+            ratios(column(two, "rate"), column(one, "rate")),
+            details=medians(two, "rate"),
+        ),
+    )
 
 
 def _workers(bench: Bench, server: Server, tree: Tree, count: int, backlog: int) -> Sample:
-    """So many workers share the partitions while these are paused, and then go: what is measured
-    is the time in which all are at work."""
+    """So many workers share the partitions while these are paused, and then go."""
     job = Job(server.url, name=bench.fresh_name(), partitions=USUAL, warmup=1)
     group = Watched(server, job.record, USUAL, job.name)
     asyncio.run(pause(job, True))
@@ -138,24 +149,51 @@ def _workers(bench: Bench, server: Server, tree: Tree, count: int, backlog: int)
         wait_until(shared)
         for child in children:
             child.say("go")
-            child.hear("collector")
+            bench.collector = child.hear("collector")
         asyncio.run(pause(job, False))
-        for child in children:
-            child.hear("started")
-        cpu, before = sum(cpu_seconds(child.pid) for child in children), server.snapshot()
-        began, first = time.monotonic(), server.lag(logs(job.record, USUAL), job.name)
-        left = first
-        while left > backlog * REST:
-            time.sleep(0.1)  # Asked more often, the questions would be a part of what is measured.
+        return _at_work(server, job, children, backlog * REST)
+
+
+def _raw_loops(bench: Bench, server: Server, count: int, backlog: int) -> Sample:
+    """So many raw loops, each with its part of the partitions."""
+    job = Job(server.url, name=bench.fresh_name(), partitions=USUAL, warmup=1)
+    job = replace(job, collector=bench.collector, loops=count)
+    leases = [f"{log}:{job.name}:lease" for log in logs(job.record, USUAL)]
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(start(bench.new, ["-m", "benchmarks.raw"], replace(job, loop=loop)))
+            for loop in range(count)
+        ]
+
+        def ready() -> bool:
             for child in children:
                 child.check()
-            left = server.lag(logs(job.record, USUAL), job.name)
-        seconds, done = time.monotonic() - began, first - left
-        cpu = sum(cpu_seconds(child.pid) for child in children) - cpu
-        spent = server.snapshot().since(before)
-        return {
-            "rate": done / seconds,
-            "worker_us": cpu / done * 1e6,
-            "server_us": spent.cpu / done * 1e6,
-            "cores": (cpu + spent.cpu) / seconds,
-        }
+            return bool(server.redis.exists(*leases) == len(leases))
+
+        wait_until(ready)
+        for child in children:
+            child.say("go")
+        return _at_work(server, job, children, backlog * REST)
+
+
+def _at_work(server: Server, job: Job, children: Sequence[Child], rest: float) -> Sample:
+    """From when all these processes are at work until so many events are left."""
+    for child in children:
+        child.hear("started")
+    cpu, before = sum(cpu_seconds(child.pid) for child in children), server.snapshot()
+    began, first = time.monotonic(), server.lag(logs(job.record, USUAL), job.name)
+    left = first
+    while left > rest:
+        time.sleep(0.1)  # Asked more often, the questions would be a part of what is measured.
+        for child in children:
+            child.check()
+        left = server.lag(logs(job.record, USUAL), job.name)
+    seconds, done = time.monotonic() - began, first - left
+    cpu = sum(cpu_seconds(child.pid) for child in children) - cpu
+    spent = server.snapshot().since(before)
+    return {
+        "rate": done / seconds,
+        "worker_us": cpu / done * 1e6,
+        "server_us": spent.cpu / done * 1e6,
+        "cores": (cpu + spent.cpu) / seconds,
+    }

@@ -9,6 +9,8 @@ from benchmarks.rows import Row
 
 #: The detail of a row that says about how many times its reference this machine's cores allow.
 CORES_ALLOW = "cores allow"
+#: The detail that says how many times one raw loop two of them do, which share nothing.
+RAW_LOOPS = "two raw loops"
 #: Cores that something else may use while a figure still counts.
 DISTURBED = 0.25
 
@@ -88,8 +90,13 @@ def _verdict(target: Target, row: Row | None) -> Verdict:
 
 def _limit(row: Row | None) -> str:
     """No excuse, but what to hold the figure against."""
-    allowed = row.details.get(CORES_ALLOW) if row is not None else None
-    return "" if allowed is None else f", where the cores allow about {allowed:.2f}"
+    details = row.details if row is not None else {}
+    if CORES_ALLOW not in details:
+        return ""
+    limit = f", where the cores allow about {details[CORES_ALLOW]:.2f}"
+    if RAW_LOOPS in details:
+        limit += f" and two raw loops do {details[RAW_LOOPS]:.2f} times one"
+    return limit
 
 
 def _doubt(row: Row | None) -> str:
