@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgpack
@@ -49,6 +49,21 @@ class Sender:
             )
             for number in range(count)
         ]
+
+    async def ready(self) -> None:
+        """Connections, scripts and agreement come before the clock."""
+        await self.stream.send(self.records[0])
+        await self.redis.execute_command("PING")  # type: ignore[no-untyped-call]
+
+    async def empty(self) -> None:
+        """Begin again with no events."""
+        await self.redis.flushall()
+        await self.stream.send(self.records[0])
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.app.close()
+        await self.redis.aclose()
 
     async def runnel_one(self) -> None:
         """One awaited send for each record."""
@@ -105,9 +120,7 @@ async def main(way: str, count: int, rounds: int) -> None:
         "bulk": (sender.by_hand_bulk, sender.runnel_bulk),
     }
     by_hand, runnel = ways[way]
-    # Connections, scripts and agreement come before the clock.
-    await sender.stream.send(sender.records[0])
-    await sender.redis.execute_command("PING")  # type: ignore[no-untyped-call]
+    await sender.ready()
     sampler = Sampler() if sender.job.profile else None
     for _ in range(rounds):
         theirs = await timed(sender, by_hand)
@@ -116,17 +129,19 @@ async def main(way: str, count: int, rounds: int) -> None:
         ours = await timed(sender, runnel)
         profile: Any = sampler.stop() if sampler else None
         say(round={"by_hand": theirs, "runnel": ours, "profile": profile})
-        await sender.redis.flushall()
-        await sender.stream.send(sender.records[0])
-    await sender.app.close()
-    await sender.redis.aclose()
+        await sender.empty()
+    await sender.close()
 
 
-if __name__ == "__main__":
-    work = main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """On uvloop, if it is there."""
     try:
         import uvloop
     except ImportError:
         asyncio.run(work)
     else:
         uvloop.run(work)
+
+
+if __name__ == "__main__":
+    run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

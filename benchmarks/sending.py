@@ -8,14 +8,17 @@ from typing import Any
 from benchmarks.children import ChildFailed, Tree, start
 from benchmarks.harness import Bench
 from benchmarks.job import Job
-from benchmarks.rows import Row, Sample, column, medians
+from benchmarks.rows import Row, Sample, column, medians, ratios
 from benchmarks.server import Server
+from benchmarks.steps import TITLES
 
 WAYS = {
     "send": ("one", "send, one awaited at a time", "awaited XADD", 2_000),
     "send-bulk": ("bulk", "send, 1,000 in a call", "pipelined XADD", 20_000),
 }
 NAMES = tuple(WAYS)
+STEP_ROUNDS = 40
+STEPS = ["-m", "benchmarks.steps", "500", str(STEP_ROUNDS)]
 
 
 def measure(bench: Bench) -> Iterator[Row]:
@@ -27,6 +30,18 @@ def measure(bench: Bench) -> Iterator[Row]:
             with Server() as server:
                 found = _rounds(bench, server, bench.new, way, count * 3, 1, profile=True)
             bench.profiles[name] = found[0]["profile"]
+    if bench.wants("sending", "send") and bench.profile:
+        yield from _steps(bench)
+
+
+def _steps(bench: Bench) -> Iterator[Row]:
+    """Where the time of a single send goes: rows that each do a little more."""
+    with Server() as server, start(bench.new, STEPS, Job(server.url)) as child:
+        rounds = [child.hear("steps") for _ in range(STEP_ROUNDS)]
+    for name, title in TITLES.items():
+        row = Row(f"step-{name}", title, "µs", column(rounds, name), more_is_better=False)
+        row.reference, row.ratios = TITLES["by-hand"], ratios(row.values, column(rounds, "by-hand"))
+        yield row
 
 
 def _compare(

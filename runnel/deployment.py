@@ -8,6 +8,7 @@
     deployment.node_of(key)                 # hashable: keys with equal nodes share a primary
     deployment.client_for(key)              # a Client of that primary, for all it can do
     await deployment.send([(key, ("HLEN", key)), …])   # one pipeline a node, a raw reply each
+    await deployment.send_one(key, ("HLEN", key), {})  # the same for one command
 
 Plain commands with one key, and those that any node can answer (PING, TIME, PUBLISH, pub/sub), may
 be sent through the client itself on every deployment. For blocking reads make a client of your own,
@@ -77,6 +78,21 @@ class Deployment:
         words = [words for _, words in commands]
         return carry_out(self.client, words, sources or {}, confirmation=confirmation)
 
+    async def send_one(
+        self,
+        key: str | bytes,
+        words: Sequence[Arg],
+        sources: Sources,
+        confirmation: Confirmation | None = None,
+    ) -> Any:
+        """The raw reply to one command, or an exception; one for a lost connection is raised."""
+        if confirmation is None:  # The short way, for whom a round trip is all that they wait for.
+            (reply,) = await self.client.roundtrip((words,))
+            if not isinstance(reply, NoScriptError):
+                return reply
+        (outcome,) = await self.send([(key, words)], sources, confirmation)
+        return outcome
+
 
 def of(client: Redis) -> Deployment:
     """The deployment behind a client, which `runnel.connection.connect` made."""
@@ -104,9 +120,9 @@ async def carry_out(
     # The first key of a script, which all that need a confirmation are, is its log.
     question = confirmation.question(str(commands[0][3])) if confirmation else []
     replies = await exchange(client, [*commands, *question] if question else commands, asking)
-    if not question and NoScriptError not in map(type, replies):
-        return replies
     unknown = [i for i, each in enumerate(replies) if isinstance(each, NoScriptError)]
+    if not unknown and not question:
+        return replies
     outcomes, answers = replies[: len(commands)], [replies[len(commands) :]]
     names = {name for i in unknown if (name := commands[i][1]) in sources}
     if names:

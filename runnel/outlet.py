@@ -63,7 +63,7 @@ class Outlet:
                     reply = await self._insist(call, again, carry, problem, until)
                 self._number += 1
                 self._unsure = False
-                ids += protocol.read_append(reply).ids
+                ids += protocol.appended_ids(reply)
             return ids
         finally:
             self._lock.release()

@@ -220,12 +220,17 @@ class Appended(NamedTuple):
 
 
 def read_append(reply: Sequence[Any]) -> Appended:
-    applied, first, count = reply
+    return Appended(bool(reply[0]), appended_ids(reply))
+
+
+def appended_ids(reply: Sequence[Any]) -> list[str]:
+    """The ids alone."""
+    _, first, count = reply
     if count == 1:
-        return Appended(bool(applied), [text(first)])
+        return [text(first)]
     ms, _, sequence = text(first).partition("-")
     start = int(sequence)
-    return Appended(bool(applied), [f"{ms}-{i}" for i in range(start, start + count)])
+    return [f"{ms}-{i}" for i in range(start, start + count)]
 
 
 def seek(place: Place, start: str, read: int | None, nonce: str) -> Call:

@@ -111,8 +111,7 @@ class Scripts:
 
         Raises one of the protocol's errors, or redis-py's own for anything else.
         """
-        commands = ((_place(call), call.command()),)
-        (reply,) = await self.deployment.send(commands, by_sha(), confirmation)
+        reply = await self.deployment.send_one(_place(call), call.command(), by_sha(), confirmation)
         if isinstance(reply, Exception):
             raise error_from(reply)
         return reply

@@ -32,6 +32,7 @@ class Client(Redis):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self._limit: float | None = self.connection_pool.connection_kwargs.get("socket_timeout")
         self._idle: list[_Line] = []
         self._deadlines = Deadlines()
 
@@ -43,9 +44,7 @@ class Client(Redis):
         Waits for as long as the client's `socket_timeout` says, and `extra_time` seconds more.
         Raises ConnectionError or TimeoutError: then any of the commands may have been carried out.
         """
-        limit: float | None = self.connection_pool.connection_kwargs.get("socket_timeout")
-        if limit is not None:
-            limit += extra_time
+        limit = None if self._limit is None else self._limit + extra_time
         line = self._idle.pop() if self._idle else self._line()
         try:
             replies = await line.exchange(commands, self._deadlines, limit)
@@ -111,14 +110,14 @@ class _Line(asyncio.Protocol):
         if self._failure is not None:
             raise self._failure  # It was lost since it was last used.
         pack: Any = hiredis.pack_command  # Its stub has tuples of one value only.
-        packed = [pack(tuple(command)) for command in commands]
+        packed = b"".join(map(pack, map(tuple, commands)))
         self._replies, self._expected = [], len(commands)
         self._waiting = waiting = self._loop.create_future()
         if limit is not None:
             deadlines.begin(waiting, limit)
         try:
             # Nothing waits until the bytes are out: the replies, which are waited for, come later.
-            self._transport.write(b"".join(packed))
+            self._transport.write(packed)
             await waiting
         finally:
             deadlines.end(waiting)
