@@ -12,9 +12,11 @@ from benchmarks.rows import Row, Sample, column, medians, ratios
 from benchmarks.server import Server
 from benchmarks.steps import TITLES
 
+#: Row -> way, titles, records in a turn, and turns for each round elsewhere. Turns are many and
+#: short, so that both ways meet the same moments of the machine.
 WAYS = {
-    "send": ("one", "send, one awaited at a time", "awaited XADD", 2_000),
-    "send-bulk": ("bulk", "send, 1,000 in a call", "pipelined XADD", 20_000),
+    "send": ("one", "send, one awaited at a time", "awaited XADD", 400, 15),
+    "send-bulk": ("bulk", "send, 1,000 in a call", "pipelined XADD", 20_000, 3),
 }
 NAMES = tuple(WAYS)
 STEP_ROUNDS = 40
@@ -23,12 +25,12 @@ STEPS = ["-m", "benchmarks.steps", "500", str(STEP_ROUNDS)]
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Both ways of sending. Runnel and the bare commands take turns in one process."""
-    for name, (way, title, reference, count) in WAYS.items():
+    for name, (way, title, reference, count, turns) in WAYS.items():
         if bench.wants("sending", name):
-            yield from _compare(bench, name, way, title, reference, count)
+            yield from _compare(bench, name, way, title, reference, count, turns)
         if bench.wants("sending", name) and bench.profile:
             with Server() as server:
-                found = _rounds(bench, server, bench.new, way, count * 3, 1, profile=True)
+                found = _rounds(bench, server, bench.new, way, count * 15, 1, profile=True)
             bench.profiles[name] = found[0]["profile"]
     if bench.wants("sending", "send") and bench.profile:
         yield from _steps(bench)
@@ -45,14 +47,14 @@ def _steps(bench: Bench) -> Iterator[Row]:
 
 
 def _compare(
-    bench: Bench, name: str, way: str, title: str, reference: str, count: int
+    bench: Bench, name: str, way: str, title: str, reference: str, count: int, turns: int
 ) -> Iterator[Row]:
     ours: dict[str, list[Sample]] = {}
     by_hand: dict[str, list[Sample]] = {}
     for tree in bench.trees:
         try:
             with Server() as server:
-                rounds = _rounds(bench, server, tree, way, count)
+                rounds = _rounds(bench, server, tree, way, count, bench.rounds * turns)
         except ChildFailed as error:
             if tree is bench.new:
                 raise
@@ -77,11 +79,9 @@ def _rounds(
     tree: Tree,
     way: str,
     count: int,
-    rounds: int = 0,
+    rounds: int,
     profile: bool = False,
 ) -> list[dict[str, Any]]:
-    # More and shorter ones than elsewhere, so that both ways meet the same moments of the machine.
-    rounds = rounds or bench.rounds * 3
     bench.settle()
     arguments = ["-m", "benchmarks.sender", way, str(count), str(rounds)]
     with start(tree, arguments, Job(server.url, profile=profile)) as child:

@@ -34,7 +34,9 @@ class Outlet:
 
     def __init__(self, stream: StreamSpec[Any], partition: int, resend: float) -> None:
         self._stream = stream
-        self._prefix = stream.prefix(partition)
+        self._appends = protocol.Appends(
+            stream.prefix(partition), stream.agreement, stream.partition_size
+        )
         self._resend = resend
         self._lock = asyncio.Lock()
         #: Who sends, and the number of their last append.
@@ -74,16 +76,7 @@ class Outlet:
         if self._unsure:
             self._sender, self._number = secrets.token_hex(8), 0
         self._unsure = True
-        stream = self._stream
-        return protocol.append(
-            self._prefix,
-            stream.agreement,
-            stream.partition_size,
-            policy,
-            self._sender,
-            self._number + 1,
-            entries,
-        )
+        return self._appends.call(policy, self._sender, self._number + 1, entries)
 
     async def _insist(
         self,

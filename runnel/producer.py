@@ -130,7 +130,10 @@ class Producer:
         self._durability = durability
         confirmation = Confirmation.of(durability)
         self._together = Together(scripts, confirmation).call
-        self._alone = partial(scripts.call, confirmation=confirmation)
+        # What needs no confirmation is asked for none, which spares a step.
+        self._alone = (
+            partial(scripts.call, confirmation=confirmation) if confirmation else scripts.call
+        )
         self._outlets: dict[tuple[str, int], Outlet] = {}
         self._agreed: set[str] = set()
 

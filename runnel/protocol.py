@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from runnel import keys
@@ -193,6 +192,19 @@ def agree(prefix: str, agreement: Agreement) -> Call:
     return Call("agree", (keys.meta(prefix),), agreement.args())
 
 
+class Appends:
+    """Appends to one partition: what they have in common is put together once."""
+
+    def __init__(self, prefix: str, agreement: Agreement, size: int) -> None:
+        self._keys = (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
+        self._args = (*agreement.args(), size)
+
+    def call(self, policy: str, producer: str, sequence: int, entries: Iterable[Entry]) -> Call:
+        """Add events to the partition, at most once per producer and sequence number."""
+        args = (*self._args, policy, producer, sequence, *_flat(entries))
+        return Call("append", self._keys, args)
+
+
 def append(
     prefix: str,
     agreement: Agreement,
@@ -202,14 +214,8 @@ def append(
     sequence: int,
     entries: Iterable[Entry],
 ) -> Call:
-    """Add events to a partition, at most once per producer and sequence number."""
-    args = (*agreement.args(), size, policy, producer, sequence, *_flat(entries))
-    return Call("append", _append_keys(prefix), args)
-
-
-@lru_cache(maxsize=10_000)
-def _append_keys(prefix: str) -> tuple[str, str, str]:
-    return (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
+    """One of `Appends`, alone."""
+    return Appends(prefix, agreement, size).call(policy, producer, sequence, entries)
 
 
 class Appended(NamedTuple):
