@@ -6,6 +6,7 @@ JSON for each round, with microseconds of wall time for each record.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -24,10 +25,17 @@ from runnel.stream import StreamSpec
 TITLES = {
     "by-hand": "XADD through redis-py",
     "client": "XADD through Runnel's client",
+    "script": "a script in its place that only adds",
     "append": "append in its place, ready to go",
     "encoded": "and the record checked and encoded",
     "send": "send",
 }
+
+
+#: Called as `append` is, and answers as it does.
+ADD = """
+return {1, redis.call('XADD', KEYS[1], '*', unpack(ARGV, 9)), 1}
+"""
 
 
 class Steps(Sender):
@@ -41,12 +49,17 @@ class Steps(Sender):
     def ways(self, scripts: Scripts) -> dict[str, Callable[[], Awaitable[None]]]:
         """All of `TITLES`; what is made beforehand is made now."""
         roundtrip, encode, pack = scripts.client.roundtrip, self.spec.codec.encode, msgpack.packb
-        appends = self._appends()
-        others = self._appends()
+        adds, appends, others = (self._appends() for _ in range(3))
+        sha = hashlib.sha1(ADD.encode(), usedforsecurity=False).hexdigest()
+        adds = [(name, sha, *rest) for name, _, *rest in adds]
 
         async def client() -> None:
             for key, values in self.plain:
                 await roundtrip([("XADD", key, "*", "msgpack", pack(values))])
+
+        async def script() -> None:
+            for command in adds:
+                await roundtrip([command])
 
         async def append() -> None:
             for command in appends:
@@ -60,6 +73,7 @@ class Steps(Sender):
         return {
             "by-hand": self.by_hand_one,
             "client": client,
+            "script": script,
             "append": append,
             "encoded": encoded,
             "send": self.runnel_one,
@@ -91,6 +105,7 @@ async def main(count: int, rounds: int) -> None:
     steps = Steps(count)
     await steps.ready()
     scripts = Scripts(connect(steps.job.url))
+    await scripts.client.roundtrip([("SCRIPT", "LOAD", ADD)])
     for number in range(rounds):
         ways = steps.ways(scripts)
         taken = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
+from typing import Any
 
 
 class Late(Exception):
@@ -18,17 +19,17 @@ class Deadlines:
     """Ends waits of one event loop that take too long."""
 
     def __init__(self) -> None:
-        self._ends: dict[asyncio.Future[None], float] = {}
+        self._ends: dict[asyncio.Future[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, wait: asyncio.Future[None], seconds: float) -> None:
+    def begin(self, wait: asyncio.Future[Any], seconds: float) -> None:
         """From now on it has so many seconds, until `end`. Then whoever waits sees `Late`."""
         loop = wait.get_loop()  # To ask which loop runs takes a system call.
         self._ends[wait] = end = loop.time() + seconds
         if self._timer is None or end < self._timer.when():
             self._look_at(end, loop)
 
-    def end(self, wait: asyncio.Future[None]) -> None:
+    def end(self, wait: asyncio.Future[Any]) -> None:
         """There is no hurry any more."""
         self._ends.pop(wait, None)
 

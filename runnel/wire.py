@@ -47,7 +47,16 @@ class Client(Redis):
         limit = None if self._limit is None else self._limit + extra_time
         line = self._idle.pop() if self._idle else self._line()
         try:
-            replies = await line.exchange(commands, self._deadlines, limit)
+            if not line.opened:
+                async with asyncio.timeout(limit):
+                    await line.open()
+            waiting = line.ask(commands)
+            if limit is not None:
+                self._deadlines.begin(waiting, limit)
+            try:
+                replies = await waiting
+            finally:
+                self._deadlines.end(waiting)
         except BaseException as error:
             await line.close()
             if isinstance(error, (Late, asyncio.TimeoutError)):
@@ -84,12 +93,14 @@ class _Line(asyncio.Protocol):
     that: these watch over each command and raise what a server refuses, and its stream reader
     copies what comes twice."""
 
+    opened = False
+
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._parser: Any = None
         self._transport: Any = None
-        self._waiting: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Future[list[Any]] | None = None
         self._replies: list[Any] = []
         #: How many replies are waited for in all.
         self._expected = 0
@@ -99,36 +110,27 @@ class _Line(asyncio.Protocol):
         """Whether this host and port are at its other end."""
         return place == (self._connection.host, self._connection.port)
 
-    async def exchange(
-        self, commands: Sequence[Sequence[Arg]], deadlines: Deadlines, limit: float | None
-    ) -> list[Any]:
-        """Send commands and return their replies. Raises Late or ConnectionError; after that, as
-        after being cancelled, it is to be closed."""
-        if self._transport is None:
-            async with asyncio.timeout(limit):
-                await self._open()
+    async def open(self) -> None:
+        """Connect, once."""
+        connection = self._connection
+        await connection.connect()
+        self._parser = hiredis.Reader(InvalidResponse, connection._parser.parse_error)
+        self._transport = connection._writer.transport
+        self._transport.set_protocol(self)
+        self.opened = True
+
+    def ask(self, commands: Sequence[Sequence[Arg]]) -> asyncio.Future[list[Any]]:
+        """Send commands; the outcome is their replies. Raises ConnectionError or ends with it;
+        after that, as after being cancelled, it is to be closed."""
         if self._failure is not None:
             raise self._failure  # It was lost since it was last used.
         pack: Any = hiredis.pack_command  # Its stub has tuples of one value only.
         packed = b"".join(map(pack, map(tuple, commands)))
         self._replies, self._expected = [], len(commands)
         self._waiting = waiting = self._loop.create_future()
-        if limit is not None:
-            deadlines.begin(waiting, limit)
-        try:
-            # Nothing waits until the bytes are out: the replies, which are waited for, come later.
-            self._transport.write(packed)
-            await waiting
-        finally:
-            deadlines.end(waiting)
-        return self._replies
-
-    async def _open(self) -> None:
-        connection = self._connection
-        await connection.connect()
-        self._parser = hiredis.Reader(InvalidResponse, connection._parser.parse_error)
-        self._transport = connection._writer.transport
-        self._transport.set_protocol(self)
+        # Nothing waits until the bytes are out: the replies, which are waited for, come later.
+        self._transport.write(packed)
+        return waiting
 
     def data_received(self, data: bytes) -> None:
         """Replies have come, or parts of them."""
@@ -142,7 +144,7 @@ class _Line(asyncio.Protocol):
         except InvalidResponse as error:
             return self._fail(error)
         if len(replies) == self._expected and self._waiting and not self._waiting.done():
-            self._waiting.set_result(None)
+            self._waiting.set_result(replies)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """There will be no more replies."""
