@@ -29,7 +29,7 @@ from redis.exceptions import (
 
 from runnel.deployment import Command, Deployment, ManyServers, Sources, carry_out, exchange
 from runnel.durability import Confirmation
-from runnel.wire import Arg, Client
+from runnel.wire import Client
 
 SLOTS = REDIS_CLUSTER_HASH_SLOTS
 #: Host and port of a node.
@@ -148,16 +148,6 @@ class Cluster(Deployment):
             outcomes[i] = ConnectionError(f"the cluster refused it to the end: {refusal}")
             outcomes[i].__cause__ = refusal
         return outcomes
-
-    async def send_one(
-        self,
-        key: str | bytes,
-        words: Sequence[Arg],
-        sources: Sources,
-        confirmation: Confirmation | None = None,
-    ) -> Any:
-        (outcome,) = await self.send([(key, words)], sources, confirmation)
-        return outcome
 
     async def _refreshed(self) -> Exception | None:
         """Have a view that is not known to be wrong, or say why there is none."""

@@ -85,8 +85,9 @@ class Deployment:
         sources: Sources,
         confirmation: Confirmation | None = None,
     ) -> Any:
-        """The raw reply to one command, or an exception; one for a lost connection is raised."""
-        if confirmation is None:  # The short way, for whom a round trip is all that they wait for.
+        """The same for one command. For a lost connection its exception may be raised, too."""
+        # The short way to the one server there is, for whom a round trip is all that they wait for.
+        if confirmation is None and not self.one_slot:
             (reply,) = await self.client.roundtrip((words,))
             if not isinstance(reply, NoScriptError):
                 return reply
