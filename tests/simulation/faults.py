@@ -252,19 +252,21 @@ class Faults:
 
     def _lost_claim(self, fault: Fault, rng: random.Random) -> None:
         """A failover takes back the last claims, by a clock so far behind that the next ones get
-        the same epochs; and a worker that holds a lost one is away while others claim."""
+        the same epochs; and those who hold the lost ones are away while one claims all."""
         world, judge = self.world, self.world.judge
         judge.skew_ms -= HOUR_MS
         old = self._replica()
         for name in sorted(judge.groups):
             every = range(world.scenario.partitions)
             world.operate(self.operator, protocol.regrant(name, every))
-        host = self._host(fault)
+        survivor = self._host(fault)
 
         def strike() -> None:
             self._take_over(old, sorted(judge.model.partitions), sorted(judge.groups))
-            world.loop.pause(host.process)
-            world.later(1.5 * world.scenario.session, self._go_on, host.process)
+            for host in world.hosts:
+                if host is not survivor:
+                    world.loop.pause(host.process)
+                    world.later(1.5 * world.scenario.session, self._go_on, host.process)
             world.disturb()
 
         world.later(0.5 * world.scenario.session, strike)
