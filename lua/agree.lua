@@ -16,7 +16,7 @@ local protocol, partitions, hash = ARGV[1], ARGV[2], ARGV[3]
 -- >>> agreement
 local function disagreement(key)
   local agreed = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
-  if agreed[1] and tonumber(agreed[1]) > tonumber(protocol) then
+  if agreed[1] and agreed[1] ~= protocol and tonumber(agreed[1]) > tonumber(protocol) then
     return 'MISMATCH field=protocol stored=' .. agreed[1] .. ' given=' .. protocol
   elseif agreed[2] and agreed[2] ~= partitions then
     return 'MISMATCH field=partitions stored=' .. agreed[2] .. ' given=' .. partitions

@@ -29,7 +29,7 @@ local policy, producer, sequence = ARGV[5], ARGV[6], ARGV[7]
 -- >>> agreement
 local function disagreement(key)
   local agreed = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
-  if agreed[1] and tonumber(agreed[1]) > tonumber(protocol) then
+  if agreed[1] and agreed[1] ~= protocol and tonumber(agreed[1]) > tonumber(protocol) then
     return 'MISMATCH field=protocol stored=' .. agreed[1] .. ' given=' .. protocol
   elseif agreed[2] and agreed[2] ~= partitions then
     return 'MISMATCH field=partitions stored=' .. agreed[2] .. ' given=' .. partitions
@@ -156,5 +156,6 @@ if not before and redis.call('HLEN', producers) >= 1000 then
   table.sort(ages, function(a, b) return a[1] < b[1] end)
   for i = 1, 100 do redis.call('HDEL', producers, ages[i][2]) end
 end
-redis.call('HSET', producers, producer, sequence .. ' ' .. first .. ' ' .. count)
+-- A literal where it can be: to make a number into text is slow.
+redis.call('HSET', producers, producer, sequence .. ' ' .. first .. (count == 1 and ' 1' or ' ' .. count))
 return {1, first, count}

@@ -8,7 +8,6 @@
     deployment.node_of(key)                 # hashable: keys with equal nodes share a primary
     deployment.client_for(key)              # a Client of that primary, for all it can do
     await deployment.send([(key, ("HLEN", key)), …])   # one pipeline a node, a raw reply each
-    await deployment.send_one(key, ("HLEN", key), {})  # the same for one command
 
 Plain commands with one key, and those that any node can answer (PING, TIME, PUBLISH, pub/sub), may
 be sent through the client itself on every deployment. For blocking reads make a client of your own,
@@ -77,22 +76,6 @@ class Deployment:
         """
         words = [words for _, words in commands]
         return carry_out(self.client, words, sources or {}, confirmation=confirmation)
-
-    async def send_one(
-        self,
-        key: str | bytes,
-        words: Sequence[Arg],
-        sources: Sources,
-        confirmation: Confirmation | None = None,
-    ) -> Any:
-        """The same for one command. For a lost connection its exception may be raised, too."""
-        # The short way to the one server there is, for whom a round trip is all that they wait for.
-        if confirmation is None and not self.one_slot:
-            (reply,) = await self.client.roundtrip((words,))
-            if not isinstance(reply, NoScriptError):
-                return reply
-        (outcome,) = await self.send([(key, words)], sources, confirmation)
-        return outcome
 
 
 def of(client: Redis) -> Deployment:

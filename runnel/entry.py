@@ -64,6 +64,7 @@ class EntryCodec(Generic[R]):
             and record_type.dumps_lists
             and not record_type.primitive
         )
+        self._surely = record_type.surely_comes_back if self._gives_back else None
         place = record_type.place_of_bytes
         if isinstance(serializer, JSONSerializer) and place and not record_type.primitive:
             raise ConfigError(
@@ -95,7 +96,7 @@ class EntryCodec(Generic[R]):
             fields = self._native(values) if kind.primitive else self._payload(values)
         except Exception as error:  # A serializer, perhaps the user's, cannot write a value.
             raise EncodeError(f"{kind.name}: {error}") from error
-        if not (self._gives_back and kind.surely_comes_back(record)):
+        if self._surely is None or not self._surely(record):
             self._check(record, values, fields)
         return fields + _header_fields(headers) if headers else fields
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Any
 
 from redis.exceptions import ConnectionError, TimeoutError
@@ -57,12 +56,14 @@ class Outlet:
         await self._lock.acquire()
         try:
             for entries in batches:
-                call = self._next(entries, policy)
+                if self._unsure:
+                    self._begin_anew()
+                self._unsure = True
+                call = self._appends.call(policy, self._sender, self._number + 1, entries)
                 try:
                     reply = await carry(call)
                 except Exception as problem:
-                    again = partial(self._next, entries, policy)
-                    reply = await self._insist(call, again, carry, problem, until)
+                    reply = await self._insist(call, entries, policy, carry, problem, until)
                 self._number += 1
                 self._unsure = False
                 ids += protocol.appended_ids(reply)
@@ -70,18 +71,15 @@ class Outlet:
         finally:
             self._lock.release()
 
-    def _next(self, entries: list[list[bytes]], policy: str) -> Call:
-        """The append that follows the last. If nobody knows what became of the one before, another
-        sender makes it."""
-        if self._unsure:
-            self._sender, self._number = secrets.token_hex(8), 0
-        self._unsure = True
-        return self._appends.call(policy, self._sender, self._number + 1, entries)
+    def _begin_anew(self) -> None:
+        """Send as somebody else: nobody knows what became of the last append, or of its number."""
+        self._sender, self._number = secrets.token_hex(8), 0
 
     async def _insist(
         self,
         call: Call,
-        anew: Callable[[], Call],
+        entries: list[list[bytes]],
+        policy: str,
         carry: Carry,
         problem: Exception,
         until: float,
@@ -99,7 +97,9 @@ class Outlet:
                 pause = min(2 * pause + 0.05, _LONGEST_PAUSE)
             elif isinstance(problem, UnknownProducer):
                 # Forgotten after a long silence: nothing is in flight, so start anew.
-                call, deadline, pause = anew(), now() + self._resend, 0.0
+                self._begin_anew()
+                call = self._appends.call(policy, self._sender, 1, entries)
+                deadline, pause = now() + self._resend, 0.0
             elif isinstance(problem, Full):
                 if now() >= until:
                     self._unsure = unanswered  # The refused one took no number.

@@ -43,9 +43,13 @@ def key_bytes(key: Any) -> bytes:
     members as their value. Raises PartitionKeyError for all else: floats and booleans, for
     instance, have no one form that all languages share.
     """
-    if isinstance(key, Enum):  # Before text and integers: IntEnum and StrEnum are both.
-        return key_bytes(key.value)
     try:
+        if type(key) is int:  # As most are, or text: found out at once.
+            return b"%d" % key
+        if type(key) is str:
+            return key.encode()
+        if isinstance(key, Enum):  # Before text and integers: IntEnum and StrEnum are both.
+            return key_bytes(key.value)
         if isinstance(key, str):
             return str.encode(key)
         if isinstance(key, int) and not isinstance(key, bool):

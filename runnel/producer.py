@@ -158,12 +158,16 @@ class Producer:
         """
         policy = "drop_oldest" if drop_oldest else "refuse"
         if len(records) == 1:  # As most are: one call, which needs no task of its own.
-            entry, _ = _encoded(stream, 0, records[0], headers, max_bytes)
-            partition = stream.partition(records[0])
+            (record,) = records
+            entry = stream.codec.encode(record, headers)
+            if (size := sum(map(len, entry))) > max_bytes:
+                raise _too_large(stream, 0, size, max_bytes)
+            partition = stream.partition(record)
             if stream.name not in self._agreed:
                 await self._agree(stream)
-            outlet = self._outlet(stream, partition)
-            (id_,) = await outlet.append([[entry]], policy, _moment(wait), self._alone)
+            outlet = self._outlets.get((stream.name, partition)) or self._outlet(stream, partition)
+            until = _moment(wait) if wait else 0.0
+            (id_,) = await outlet.append([[entry]], policy, until, self._alone)
             return [Sent(partition, id_)]
         shares = _shared_out(stream, records, headers, max_bytes)
         if stream.name not in self._agreed:
@@ -201,22 +205,11 @@ def _moment(wait: bool | float) -> float:
     return asyncio.get_running_loop().time() + wait
 
 
-def _encoded(
-    stream: StreamSpec[Any],
-    position: int,
-    record: Any,
-    headers: dict[str, str] | None,
-    max_bytes: int,
-) -> tuple[list[bytes], int]:
-    """The entry of a record and what it takes, in bytes."""
-    entry = stream.codec.encode(record, headers)
-    size = sum(map(len, entry))
-    if size > max_bytes:
-        raise RecordTooLarge(
-            f"stream {stream.name}: record {position} takes {size} bytes, the setting "
-            f"max_record_bytes allows {max_bytes}"
-        )
-    return entry, size
+def _too_large(stream: StreamSpec[Any], position: int, size: int, most: int) -> RecordTooLarge:
+    return RecordTooLarge(
+        f"stream {stream.name}: record {position} takes {size} bytes, the setting "
+        f"max_record_bytes allows {most}"
+    )
 
 
 def _shared_out(
@@ -229,7 +222,9 @@ def _shared_out(
     most = max(1, min(BATCH, stream.partition_size // 2))
     shares: dict[int, _Share] = {}
     for position, record in enumerate(records):
-        entry, size = _encoded(stream, position, record, headers, max_bytes)
+        entry = stream.codec.encode(record, headers)
+        if (size := sum(map(len, entry))) > max_bytes:
+            raise _too_large(stream, position, size, max_bytes)
         partition = stream.partition(record)
         if partition in shares:
             shares[partition].add(position, entry, size, most)

@@ -197,11 +197,13 @@ class Appends:
 
     def __init__(self, prefix: str, agreement: Agreement, size: int) -> None:
         self._keys = (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
-        self._args = (*agreement.args(), size)
+        self._args: tuple[Arg, ...] = (*agreement.args(), size)
 
     def call(self, policy: str, producer: str, sequence: int, entries: Iterable[Entry]) -> Call:
         """Add events to the partition, at most once per producer and sequence number."""
-        args = (*self._args, policy, producer, sequence, *_flat(entries))
+        args = [*self._args, policy, producer, sequence]
+        for entry in entries:
+            args += (len(entry), *entry)
         return Call("append", self._keys, args)
 
 

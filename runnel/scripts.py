@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from runnel import deployment
 from runnel.durability import Confirmation
@@ -30,7 +30,7 @@ class Call(NamedTuple):
 
     script: str
     keys: tuple[str, ...]
-    args: tuple[Arg, ...]
+    args: Sequence[Arg]
 
     def command(self) -> tuple[Arg, ...]:
         """The Redis command that makes the call."""
@@ -111,10 +111,18 @@ class Scripts:
 
         Raises one of the protocol's errors, or redis-py's own for anything else.
         """
-        reply = await self.deployment.send_one(_place(call), call.command(), by_sha(), confirmation)
-        if isinstance(reply, Exception):
-            raise error_from(reply)
-        return reply
+        if confirmation is None and not self.deployment.one_slot:
+            # The short way to the one server there is, for whom a round trip is all that they
+            # wait for.
+            (reply,) = await self.client.roundtrip((call.command(),))
+            if not isinstance(reply, Exception):
+                return reply
+            if not isinstance(reply, NoScriptError):
+                raise error_from(reply)
+        (outcome,) = await self.call_all((call,), confirmation)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def call_all(
         self, calls: Sequence[Call], confirmation: Confirmation | None = None

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from runnel import keys
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError, PartitionKeyError
-from runnel.partitioning import Hasher, key_bytes, partition_of
+from runnel.partitioning import Hasher, key_bytes
 from runnel.protocol import Agreement
 from runnel.record import RecordType
 
@@ -72,7 +72,7 @@ class StreamSpec(Generic[R]):
     def partition(self, record: R) -> int:
         """The partition a record belongs to. Raises PartitionKeyError if its key has no form."""
         try:
-            return partition_of(key_bytes(self._key(record)), self.partition_count, self.hasher)
+            return self.hasher(key_bytes(self._key(record))) % self.partition_count
         except PartitionKeyError as error:
             raise PartitionKeyError(f"stream {self.name}, {record!r}: {error}") from error
 

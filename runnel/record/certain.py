@@ -5,7 +5,7 @@ That is told from the declaration of the class, once, and the exact types of a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from types import NoneType
 from typing import Any
@@ -37,7 +37,31 @@ _HARMLESS = {
 Types = Mapping[str, frozenset[type]]
 
 
-def types_that_return(schema: Node) -> Types | None:
+def certainty(schema: Node) -> Callable[[Any], bool] | None:
+    """What tells of a record of this class if it surely comes back; None if none does."""
+    types = _types_that_return(schema)
+    if types is None:
+        return None
+    count, items = len(types), tuple(types.items())
+
+    def surely_comes_back(record: Any) -> bool:
+        """Has it these fields, and is each of a type of which every value comes back?"""
+        values = record.__dict__
+        if len(values) != count:
+            return False
+        for name, possible in items:
+            value = values.get(name, _MISSING)
+            kind = type(value)
+            if kind not in possible:
+                return False
+            if kind is datetime and value.tzinfo is not None and value.tzinfo is not UTC:
+                return False  # What a zone's offset is, and if it has a text, depends on when.
+        return True
+
+    return surely_comes_back
+
+
+def _types_that_return(schema: Node) -> Types | None:
     """Field -> types of values that come back; None for a class of which that cannot be told."""
     if schema["type"] != "model" or schema["custom_init"] or schema["root_model"]:
         return None
@@ -49,20 +73,6 @@ def types_that_return(schema: Node) -> Types | None:
         return None
     types = {name: _types(field) for name, field in inside(fields)}
     return types if all(types.values()) else None
-
-
-def surely_comes_back(values: Mapping[str, Any], types: Types) -> bool:
-    """Are these the fields, and is each of a type of which every value comes back?"""
-    if len(values) != len(types):
-        return False
-    for name, possible in types.items():
-        value = values.get(name, _MISSING)
-        kind = type(value)
-        if kind not in possible:
-            return False
-        if kind is datetime and value.tzinfo is not None and value.tzinfo is not UTC:
-            return False  # What a zone's offset is, and if it has a text, depends on the moment.
-    return True
 
 
 _MISSING = object()

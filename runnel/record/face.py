@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from runnel.errors import EncodeError, RecordError
@@ -29,6 +29,9 @@ class RecordType(Generic[R]):
         self.primitive = False
         self.native = NativeForm()
         self.place_of_bytes: str | None = None
+        #: Is it certain, without a look, that `load` makes the same of what `dump` gave? None if
+        #: that is certain of no record of the class.
+        self.surely_comes_back: Callable[[R], bool] | None = None
 
     def dump(self, record: R) -> dict[str, Any]:
         """The record as a map of plain values: text, numbers, booleans, None, bytes, lists, maps.
@@ -47,10 +50,6 @@ class RecordType(Generic[R]):
     def load(self, values: Mapping[str, Any]) -> R:
         """A checked record. Raises DecodeError naming each field that does not fit."""
         raise NotImplementedError
-
-    def surely_comes_back(self, record: R) -> bool:
-        """Is it certain, without a look, that `load` makes the same of what `dump` gave?"""
-        return False
 
     def check(self, sent: R, back: R) -> None:
         """Raises EncodeError, naming the field, unless what came back is what was sent."""

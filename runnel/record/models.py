@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter
 
 from runnel.errors import DecodeError
-from runnel.record.certain import surely_comes_back, types_that_return
+from runnel.record.certain import certainty
 from runnel.record.checks import check_record
 from runnel.record.face import RecordType
 from runnel.record.native import native_form
@@ -36,7 +36,7 @@ class PydanticType(RecordType[R]):
         self._validate = adapter.validator.validate_python
         self._validate_json = adapter.validator.validate_json
         self._json_is_plain = json_is_plain(schema)
-        self._types_that_return = types_that_return(schema)
+        self.surely_comes_back = certainty(schema)
         # Fields that a class does not declare stand elsewhere.
         self._all_in_dict = getattr(cls, "model_config", {}).get("extra") != "allow"
 
@@ -47,10 +47,6 @@ class PydanticType(RecordType[R]):
         except Exception as error:  # Whatever the class's own validators raise.
             raise DecodeError(explain(self.name, error)) from error
         return record
-
-    def surely_comes_back(self, record: R) -> bool:
-        types = self._types_that_return
-        return types is not None and surely_comes_back(record.__dict__, types)
 
     def check(self, sent: R, back: R) -> None:
         try:

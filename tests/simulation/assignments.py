@@ -7,6 +7,7 @@ partition, and no more partitions move than that takes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +84,7 @@ class _Sync:
     let_go: set[tuple[int, int]]
 
     @staticmethod
-    def of(args: tuple[Any, ...]) -> _Sync:
+    def of(args: Sequence[Any]) -> _Sync:
         numbers = [int(each) for each in args[10:]]
         split = 2 * int(args[9])
         held = dict(zip(numbers[:split:2], numbers[1:split:2], strict=True))
