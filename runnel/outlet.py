@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from redis.exceptions import ConnectionError, TimeoutError
+from redis.exceptions import ConnectionError, NoScriptError, TimeoutError
 
 from runnel import protocol
 from runnel.errors import Full, UnknownProducer
-from runnel.scripts import Call
+from runnel.gate import Gate
+from runnel.scripts import Call, error_from
 from runnel.stream import StreamSpec
+from runnel.wire import Arg
 
 #: Makes a call and returns its reply.
 Carry = Callable[[Call], Awaitable[Any]]
+#: Makes a round trip and returns its raw replies.
+Short = Callable[[Sequence[Sequence[Arg]]], Awaitable[list[Any]]]
 
 #: Seconds between two repeats of an append at the most.
 _LONGEST_PAUSE = 1.0
@@ -28,16 +32,19 @@ class Outlet:
 
     The partition remembers the producer's last sequence number, so an append that did arrive is
     answered with the ids of the first time. `resend` is for how many seconds one is repeated that
-    got no answer.
+    got no answer. `short` is the way for one record alone, if there is one.
     """
 
-    def __init__(self, stream: StreamSpec[Any], partition: int, resend: float) -> None:
+    def __init__(
+        self, stream: StreamSpec[Any], partition: int, resend: float, short: Short | None
+    ) -> None:
         self._stream = stream
         self._appends = protocol.Appends(
             stream.prefix(partition), stream.agreement, stream.partition_size
         )
         self._resend = resend
-        self._lock = asyncio.Lock()
+        self._short = short
+        self._gate = Gate()
         #: Who sends, and the number of their last append.
         self._sender, self._number = "", 0
         #: Nobody knows whether the append after that arrived, so another one under its number
@@ -53,23 +60,55 @@ class Outlet:
         Raises Full, or redis-py's errors.
         """
         ids: list[str] = []
-        await self._lock.acquire()
+        await self._gate.enter()
         try:
             for entries in batches:
                 if self._unsure:
                     self._begin_anew()
                 self._unsure = True
-                call = self._appends.call(policy, self._sender, self._number + 1, entries)
-                try:
-                    reply = await carry(call)
-                except Exception as problem:
-                    reply = await self._insist(call, entries, policy, carry, problem, until)
+                reply = await self._carried(entries, policy, until, carry)
                 self._number += 1
                 self._unsure = False
                 ids += protocol.appended_ids(reply)
             return ids
         finally:
-            self._lock.release()
+            self._gate.leave()
+
+    async def append_one(self, entry: list[bytes], policy: str, until: float, carry: Carry) -> str:
+        """The id of one entry. The same, without the steps that most do not need."""
+        short, gate = self._short, self._gate
+        if short is None or self._unsure or gate.taken:
+            (id_,) = await self.append([[entry]], policy, until, carry)
+            return id_
+        gate.taken = self._unsure = True
+        head, number = self._appends.head, self._number + 1
+        command: tuple[Arg, ...] = (*head, policy, self._sender, number, len(entry), *entry)
+        try:
+            try:
+                (reply,) = await short((command,))
+                if isinstance(reply, Exception):
+                    raise error_from(reply)
+            except NoScriptError:  # The long way teaches it.
+                reply = await self._carried([entry], policy, until, carry)
+            except Exception as problem:
+                reply = await self._insist([entry], policy, until, carry, problem)
+            self._number += 1
+            self._unsure = False
+            return protocol.text(reply[1])
+        finally:
+            gate.leave()
+
+    async def _carried(
+        self, entries: list[list[bytes]], policy: str, until: float, carry: Carry
+    ) -> Any:
+        """The reply to the append that is next."""
+        try:
+            return await carry(self._next(entries, policy))
+        except Exception as problem:
+            return await self._insist(entries, policy, until, carry, problem)
+
+    def _next(self, entries: list[list[bytes]], policy: str) -> Call:
+        return self._appends.call(policy, self._sender, self._number + 1, entries)
 
     def _begin_anew(self) -> None:
         """Send as somebody else: nobody knows what became of the last append, or of its number."""
@@ -77,15 +116,14 @@ class Outlet:
 
     async def _insist(
         self,
-        call: Call,
         entries: list[list[bytes]],
         policy: str,
+        until: float,
         carry: Carry,
         problem: Exception,
-        until: float,
     ) -> Any:
         """The reply to an append that met a problem, after as many tries as it takes."""
-        now = asyncio.get_running_loop().time
+        now, call = asyncio.get_running_loop().time, self._next(entries, policy)
         deadline, pause, look = now() + self._resend, 0.0, _FIRST_LOOK
         unanswered = False
         while True:
@@ -98,7 +136,7 @@ class Outlet:
             elif isinstance(problem, UnknownProducer):
                 # Forgotten after a long silence: nothing is in flight, so start anew.
                 self._begin_anew()
-                call = self._appends.call(policy, self._sender, 1, entries)
+                call = self._next(entries, policy)
                 deadline, pause = now() + self._resend, 0.0
             elif isinstance(problem, Full):
                 if now() >= until:

@@ -130,10 +130,9 @@ class Producer:
         self._durability = durability
         confirmation = Confirmation.of(durability)
         self._together = Together(scripts, confirmation).call
-        # What needs no confirmation is asked for none, which spares a step.
-        self._alone = (
-            partial(scripts.call, confirmation=confirmation) if confirmation else scripts.call
-        )
+        self._alone = partial(scripts.call, confirmation=confirmation)
+        #: The short way for an append that is sent alone, if there is one.
+        self._short = scripts.roundtrip if confirmation is None else None
         self._outlets: dict[tuple[str, int], Outlet] = {}
         self._agreed: set[str] = set()
 
@@ -167,7 +166,7 @@ class Producer:
                 await self._agree(stream)
             outlet = self._outlets.get((stream.name, partition)) or self._outlet(stream, partition)
             until = _moment(wait) if wait else 0.0
-            (id_,) = await outlet.append([[entry]], policy, until, self._alone)
+            id_ = await outlet.append_one(entry, policy, until, self._alone)
             return [Sent(partition, id_)]
         shares = _shared_out(stream, records, headers, max_bytes)
         if stream.name not in self._agreed:
@@ -194,7 +193,9 @@ class Producer:
     def _outlet(self, stream: StreamSpec[Any], partition: int) -> Outlet:
         found = self._outlets.get((stream.name, partition))
         if found is None:
-            found = self._outlets[stream.name, partition] = Outlet(stream, partition, self._resend)
+            found = self._outlets[stream.name, partition] = Outlet(
+                stream, partition, self._resend, self._short
+            )
         return found
 
 

@@ -193,11 +193,16 @@ def agree(prefix: str, agreement: Agreement) -> Call:
 
 
 class Appends:
-    """Appends to one partition: what they have in common is put together once."""
+    """Appends to one partition: what they have in common is put together once.
+
+    `head` is what their commands begin with; the policy, the producer, the number and the entries
+    follow.
+    """
 
     def __init__(self, prefix: str, agreement: Agreement, size: int) -> None:
         self._keys = (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
         self._args: tuple[Arg, ...] = (*agreement.args(), size)
+        self.head = Call("append", self._keys, self._args).command()
 
     def call(self, policy: str, producer: str, sequence: int, entries: Iterable[Entry]) -> Call:
         """Add events to the partition, at most once per producer and sequence number."""

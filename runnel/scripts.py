@@ -92,6 +92,8 @@ class Scripts:
     def __init__(self, client: Redis) -> None:
         self.deployment = deployment.of(client)
         self.client = self.deployment.client
+        #: Round trips to the one server there is; None where a call may have to go elsewhere.
+        self.roundtrip = None if self.deployment.one_slot else self.client.roundtrip
 
     async def load(self) -> None:
         """Load every script on every primary, and check that Redis names each as its file does."""
@@ -111,10 +113,9 @@ class Scripts:
 
         Raises one of the protocol's errors, or redis-py's own for anything else.
         """
-        if confirmation is None and not self.deployment.one_slot:
-            # The short way to the one server there is, for whom a round trip is all that they
-            # wait for.
-            (reply,) = await self.client.roundtrip((call.command(),))
+        if confirmation is None and self.roundtrip is not None:
+            # The short way, for whom a round trip is all that they wait for.
+            (reply,) = await self.roundtrip((call.command(),))
             if not isinstance(reply, Exception):
                 return reply
             if not isinstance(reply, NoScriptError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,43 +14,117 @@ from runnel import App, Record, keys
 from runnel.errors import Full
 from runnel.outlet import Outlet
 from runnel.scripts import Call, Scripts
+from runnel.wire import Arg
 
 
 class Item(Record):
     number: int
 
 
+class Partition:
+    """A partition of two items, its outlet, and a network in which the first append is held up."""
+
+    def __init__(self, redis: Redis, app_name: str, alone: bool) -> None:
+        app = App(app_name)
+        self.spec = app.stream("items", record=Item, partition_by="number", partition_size=2).spec
+        self.redis, self.scripts, self.alone = redis, Scripts(redis), alone
+        self.log = keys.log(self.spec.prefix(0))
+        #: once, or for ever
+        self.hold_up = ""
+        #: The first try, which stays in the network, so that its repeat arrives before it.
+        self.under_way: list[Sequence[Arg]] = []
+        self.outlet = Outlet(self.spec, 0, resend=10.0, short=self.short if alone else None)
+
+    async def append(self, number: int) -> str:
+        """The id of an item, appended alone or as one of many."""
+        entry = self.spec.codec.encode(Item(number=number))
+        if self.alone:
+            return await self.outlet.append_one(entry, "refuse", 0.0, self.carry)
+        (place,) = await self.outlet.append([[entry]], "refuse", 0.0, self.carry)
+        return place
+
+    async def short(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
+        await self._hold_up(commands[0])
+        assert self.scripts.roundtrip is not None
+        return await self.scripts.roundtrip(commands)
+
+    async def carry(self, call: Call) -> Any:
+        await self._hold_up(call.command())
+        return await self.scripts.call(call)
+
+    async def _hold_up(self, command: Sequence[Arg]) -> None:
+        if not self.hold_up:
+            return
+        self.under_way.append(command)
+        if self.hold_up == "for ever":
+            await asyncio.Event().wait()
+        self.hold_up = ""
+        raise ConnectionError("no answer")
+
+    async def arrive(self) -> Any:
+        """The held up try arrives after all."""
+        return await self.redis.execute_command(*self.under_way.pop())  # type: ignore[no-untyped-call]
+
+    async def numbers(self) -> list[int]:
+        found: Any = await self.redis.xrange(self.log)
+        return [
+            self.spec.codec.decode([each for pair in fields.items() for each in pair]).number
+            for _, fields in found
+        ]
+
+
+@pytest.fixture(params=[False, True], ids=["among others", "alone"])
+def partition(redis: Redis, app_name: str, request: pytest.FixtureRequest) -> Partition:
+    return Partition(redis, app_name, request.param)
+
+
 async def test_a_refusal_does_not_free_the_number_of_a_try_that_may_still_arrive(
-    redis: Redis, app_name: str
+    partition: Partition,
 ) -> None:
-    app = App(app_name)
-    stream = app.stream("items", record=Item, partition_by="number", partition_size=2)
-    spec, scripts = stream.spec, Scripts(redis)
-    log = keys.log(spec.prefix(0))
-    outlet = Outlet(spec, 0, resend=10.0)
-    under_way: list[Call] = []
-
-    def entry(number: int) -> list[bytes]:
-        return spec.codec.encode(Item(number=number))
-
-    async def first_is_held_up(call: Call) -> Any:
-        """The first try stays in the network; its repeat arrives before it."""
-        if not under_way:
-            under_way.append(call)
-            raise ConnectionError("no answer")
-        return await scripts.call(call)
-
     for number in (1, 2):
-        await outlet.append([[entry(number)]], "refuse", 0.0, scripts.call)
+        await partition.append(number)
+    partition.hold_up = "once"
     with pytest.raises(Full):
-        await outlet.append([[entry(3)]], "refuse", 0.0, first_is_held_up)
-    await redis.xtrim(log, maxlen=0)
-    await scripts.call(under_way[0])
-    (place,) = await outlet.append([[entry(4)]], "refuse", 0.0, scripts.call)
+        await partition.append(3)
+    await partition.redis.xtrim(partition.log, maxlen=0)
+    await partition.arrive()
+    place = await partition.append(4)
 
-    found: Any = await redis.xrange(log)
-    assert [
-        spec.codec.decode([each for pair in fields.items() for each in pair]).number
-        for _, fields in found
-    ] == [3, 4]
-    assert found[-1][0].decode() == place
+    assert await partition.numbers() == [3, 4]
+    found: Any = await partition.redis.xrevrange(partition.log, count=1)
+    assert found[0][0].decode() == place
+
+
+async def test_nor_does_the_caller_who_waits_no_longer(partition: Partition) -> None:
+    await partition.append(1)
+    partition.hold_up = "for ever"
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(partition.append(2), 0.01)
+    partition.hold_up = ""
+    await partition.redis.xtrim(partition.log, maxlen=0)
+    await partition.arrive()
+    await partition.append(3)
+    assert await partition.numbers() == [2, 3]
+
+
+async def test_a_try_that_arrives_after_its_repeat_adds_nothing(partition: Partition) -> None:
+    await partition.append(1)
+    partition.hold_up = "once"
+    place = await partition.append(2)
+    applied, first, _ = await partition.arrive()
+    assert (applied, first.decode()) == (0, place)
+    assert await partition.numbers() == [1, 2]
+
+
+async def test_a_server_that_forgot_the_script_or_the_producer_is_told_again(
+    partition: Partition,
+) -> None:
+    await partition.append(1)
+    await partition.redis.script_flush()
+    await partition.append(2)
+    await partition.redis.xtrim(partition.log, maxlen=0)
+    await partition.redis.delete(keys.producers(partition.spec.prefix(0)))
+    for number in (3, 4):
+        await partition.append(number)
+    assert await partition.numbers() == [3, 4]
+    assert await partition.redis.hlen(keys.producers(partition.spec.prefix(0))) == 1

@@ -252,8 +252,8 @@ BUGS = (
     Planted(
         "a sequence that does not rise",
         "runnel/outlet.py",
-        "self._number += 1",
-        "self._number += 0",
+        "self._number += 1\n                self",
+        "self._number += 0\n                self",
     ),
     Planted(
         "a processor registered anew starts anew",

@@ -22,6 +22,7 @@ LAYERS = [
         "sentinels",
         "session",
         "turn",
+        "gate",
         "core.ids",
     ],
     ["durability"],
