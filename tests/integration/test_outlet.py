@@ -33,7 +33,10 @@ class Partition:
         self.hold_up = ""
         #: The first try, which stays in the network, so that its repeat arrives before it.
         self.under_way: list[Sequence[Arg]] = []
-        self.outlet = Outlet(self.spec, 0, resend=10.0, short=self.short if alone else None)
+        #: Where there is more than one server, what is sent alone goes the long way too.
+        self.roundtrip = self.scripts.roundtrip
+        short = self.short if self.roundtrip else None
+        self.outlet = Outlet(self.spec, 0, resend=10.0, short=short)
 
     async def append(self, number: int) -> str:
         """The id of an item, appended alone or as one of many."""
@@ -45,8 +48,8 @@ class Partition:
 
     async def short(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
         await self._hold_up(commands[0])
-        assert self.scripts.roundtrip is not None
-        return await self.scripts.roundtrip(commands)
+        assert self.roundtrip is not None
+        return await self.roundtrip(commands)
 
     async def carry(self, call: Call) -> Any:
         await self._hold_up(call.command())
@@ -120,7 +123,8 @@ async def test_a_server_that_forgot_the_script_or_the_producer_is_told_again(
     partition: Partition,
 ) -> None:
     await partition.append(1)
-    await partition.redis.script_flush()
+    for primary in await partition.scripts.deployment.primaries():
+        await primary.script_flush()
     await partition.append(2)
     await partition.redis.xtrim(partition.log, maxlen=0)
     await partition.redis.delete(keys.producers(partition.spec.prefix(0)))
