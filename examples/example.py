@@ -2,7 +2,7 @@ from datetime import datetime
 
 from runnel import App, Record
 
-app = App(name="myapp", redis_url="redis://127.0.0.1")
+app = App(name="myapp")
 
 
 class Order(Record):

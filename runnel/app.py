@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runnel import keys
 from runnel.compressors import Compressor
 from runnel.connection import check_url, connect
+from runnel.declaring import Options, check_stream, declare
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError
-from runnel.events import Events
-from runnel.middleware import DeadLetterMiddleware, Middleware
+from runnel.middleware import Middleware
 from runnel.partitioning import XXH64, Hasher
-from runnel.processor import CommitMode, ExceptionPolicy, Handler, Processor
+from runnel.processor import CommitMode, ExceptionPolicy, Processor
 from runnel.producer import Producer, Stream
 from runnel.record import adapt
 from runnel.scripts import Scripts
@@ -99,7 +98,7 @@ class App:
         stream: Stream[Any],
         *,
         name: str | None = None,
-        exception_policy: ExceptionPolicy | str = ExceptionPolicy.HALT,
+        exception_policy: ExceptionPolicy | str = ExceptionPolicy.QUARANTINE,
         retries: int | None = None,
         backoff: float | None = None,
         backoff_max: float | None = None,
@@ -111,60 +110,44 @@ class App:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
         It runs once for each partition that a worker holds, and must iterate until its events end.
-        `exception_policy` may be named: "halt", "quarantine" or "ignore". `start` says where a
-        processor that is new to the stream begins: ``0``, everything still there, or ``$``, what
-        comes from now. Raises ConfigError for a declaration that cannot work.
+        `name`, by default the function's, is what its position is kept under: another name is
+        another processor, which starts anew. `exception_policy` may be named: "quarantine", "halt"
+        or "ignore". `start` says where a processor that is new to the stream begins: ``0``,
+        everything still there, or ``$``, what comes from now. Raises ConfigError for a declaration
+        that cannot work.
         """
-        if not isinstance(stream, Stream):
-            raise ConfigError(
-                f"@app.processor takes the stream that it reads, as in @app.processor(orders), "
-                f"not {_named(stream)}"
-            )
-
-        def register(handler: F) -> F:
-            if not inspect.iscoroutinefunction(handler):
-                raise ConfigError(
-                    f"processor {handler.__name__} must be an `async def` that takes events; "
-                    "for a plain function of one record use @app.on"
-                )
-            self._add_processor(
-                stream,
-                name or handler.__name__,
-                handler,
-                exception_policy,
-                (retries, backoff, backoff_max),
-                commit,
-                prefetch,
-                middleware,
-                start,
-            )
-            return handler
-
-        return register
+        options = Options(
+            name,
+            exception_policy,
+            retries,
+            backoff,
+            backoff_max,
+            commit,
+            prefetch,
+            middleware,
+            start,
+        )
+        return self._declare(stream, "processor", options)
 
     def on(self, stream: Stream[Any], **options: Any) -> Callable[[F], F]:
         """Declare the decorated function of one record, async or plain, as a processor.
 
-        A plain ``def`` runs in a thread. Options are those of `processor`.
+        A plain ``def`` runs in a thread; whatever awaitable it returns is awaited. Options are
+        those of `processor`.
         """
-        if not isinstance(stream, Stream):
-            raise ConfigError(
-                f"@app.on takes the stream that it reads, as in @app.on(orders), "
-                f"not {_named(stream)}"
-            )
+        known = {each.name for each in fields(Options)}
+        for each in options.keys() - known:
+            raise ConfigError(f"@app.on has no option {each!r}; it has {', '.join(sorted(known))}")
+        return self._declare(stream, "on", Options(**options))
+
+    def _declare(self, stream: Stream[Any], decorator: str, options: Options) -> Callable[[F], F]:
+        check_stream(stream, decorator)
+        if stream.app is not self:
+            raise ConfigError(f"@app.{decorator}: the stream {stream.name} belongs to another app")
 
         def register(function: F) -> F:
-            is_async = inspect.iscoroutinefunction(function)
-
-            @functools.wraps(function)
-            async def handler(events: Events[Any]) -> None:
-                async for record in events.records():
-                    if is_async:
-                        await function(record)
-                    else:
-                        await asyncio.to_thread(function, record)
-
-            self.processor(stream, **options)(handler)
+            made = declare(self.processors, self.settings, stream, function, decorator, options)
+            self.processors[made.name] = made
             return function
 
         return register
@@ -211,59 +194,6 @@ class App:
         if task.name in self.tasks:
             raise ConfigError(f"app {self.name} has two tasks named {task.name!r}")
         self.tasks[task.name] = task
-
-    def _add_processor(
-        self,
-        stream: Stream[Any],
-        name: str,
-        handler: Handler,
-        policy: ExceptionPolicy | str,
-        retrying: tuple[int | None, float | None, float | None],
-        commit: CommitMode,
-        prefetch: int | None,
-        middleware: Sequence[Middleware],
-        start: str,
-    ) -> None:
-        keys.check_name("processor", name)
-        if name in self.processors:
-            raise ConfigError(f"app {self.name} has two processors named {name!r}")
-        if stream.app is not self:
-            raise ConfigError(f"processor {name}: stream {stream.name} belongs to another app")
-        if commit not in ("auto", "each"):
-            raise ConfigError(f'processor {name}: commit must be "auto" or "each", not {commit!r}')
-        if start not in ("0", "$"):
-            raise ConfigError(f'processor {name}: start must be "0" or "$", not {start!r}')
-        policy = _policy(name, policy)
-        for each in middleware:
-            if not isinstance(each, Middleware):
-                raise ConfigError(
-                    f"processor {name}: middleware must be a list of Middleware objects, and "
-                    f"{_named(each)} is none"
-                )
-            if isinstance(each, DeadLetterMiddleware):
-                if policy is ExceptionPolicy.HALT:
-                    raise ConfigError(
-                        f"processor {name}: the policy HALT sets no event aside, so nothing would "
-                        "become a dead letter: use IGNORE, or QUARANTINE with `resume --skip`"
-                    )
-                if each.sink is None:
-                    each.sink = stream.dead_letters(name).spec
-        defaults = self.settings
-        self.processors[name] = Processor(
-            app=self.name,
-            name=name,
-            stream=stream.spec,
-            handler=handler,
-            function=getattr(handler, "__wrapped__", handler),
-            policy=policy,
-            retries=defaults.retries if retrying[0] is None else retrying[0],
-            backoff=defaults.backoff if retrying[1] is None else retrying[1],
-            backoff_max=defaults.backoff_max if retrying[2] is None else retrying[2],
-            commit=commit,
-            prefetch=prefetch or defaults.prefetch,
-            middleware=tuple(middleware),
-            start=start,
-        )
 
     def choose(self, names: Iterable[str]) -> list[Processor]:
         """The named processors, or all. Raises ConfigError for a name that is none."""
@@ -314,20 +244,3 @@ class App:
         if self._producer is not None:
             producer, self._producer = self._producer[1], None
             await producer.close()
-
-
-def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:
-    try:
-        return ExceptionPolicy(policy.lower() if isinstance(policy, str) else policy)
-    except ValueError:
-        raise ConfigError(
-            f"processor {name}: exception_policy must be HALT, QUARANTINE or IGNORE, not {policy!r}"
-        ) from None
-
-
-def _named(thing: object) -> str:
-    """What somebody passed, as they would call it."""
-    name = getattr(thing, "__name__", None)
-    if isinstance(thing, type):
-        return f"the class {name} (call it: {name}())"
-    return f"the function {name}" if name else repr(thing)

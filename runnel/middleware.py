@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from runnel.stream import StreamSpec
-
 
 class Middleware:
     """Wraps the stream of events of one partition.
@@ -23,11 +21,13 @@ class Middleware:
 
 
 class DeadLetterMiddleware(Middleware):
-    """Keeps events that the policy IGNORE sets aside, in a stream derived from their source.
+    """Keeps events that the policy IGNORE or `runnel processor resume --skip` sets aside, in a
+    stream derived from their source.
 
-    The dead letter and the checkpoint behind the event are written in one atomic commit. `sink`
-    defaults to ``<stream>.<processor>.dead``.
+    The dead letter and the checkpoint behind the event are written in one atomic commit. Each
+    processor that has this middleware has a sink of its own, ``<stream>.<processor>.dead``, unless
+    `sink` names a stream of `DeadLetter` derived from the source: see `Stream.derive`.
     """
 
     def __init__(self, sink: Any = None) -> None:
-        self.sink: StreamSpec[Any] | None = sink.spec if sink is not None else None
+        self.sink = sink

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
 from runnel import keys
-from runnel.middleware import DeadLetterMiddleware, Middleware
+from runnel.dead_letter import DeadLetter
+from runnel.handlers import Handler
+from runnel.middleware import Middleware
 from runnel.protocol import Place
 from runnel.stream import StreamSpec
 
-Handler = Callable[[Any], Awaitable[None]]
 CommitMode = Literal["auto", "each"]
 
 
 class ExceptionPolicy(Enum):
     """What to do with an event once its retries are used up."""
 
+    QUARANTINE = "quarantine"
+    """The default: stop this partition for every worker until `runnel processor resume`. All other
+    partitions go on."""
     HALT = "halt"
     """Stop the worker with an error. The event stays; nothing behind it is processed."""
-    QUARANTINE = "quarantine"
-    """Park the partition for every worker until `runnel processor resume`."""
     IGNORE = "ignore"
     """Set the event aside, as a dead letter if there is a `DeadLetterMiddleware`, and go on."""
 
 
 @dataclass(frozen=True)
 class Processor:
-    """A processor as declared. Times are in seconds."""
+    """A processor as declared. Times are in seconds.
+
+    `function` is what the user wrote, `handler` what a worker awaits with the events of a
+    partition. `sink` is where dead letters go, if anywhere.
+    """
 
     app: str
     name: str
@@ -43,20 +49,13 @@ class Processor:
     commit: CommitMode
     prefetch: int
     middleware: Sequence[Middleware]
+    sink: StreamSpec[DeadLetter] | None
     start: str
 
     @property
     def group(self) -> str:
         """What the keys of the processor's group start with."""
         return keys.group(self.app, self.stream.name, self.name)
-
-    @property
-    def sink(self) -> StreamSpec[Any] | None:
-        """Where dead letters go, if anywhere."""
-        for each in self.middleware:
-            if isinstance(each, DeadLetterMiddleware):
-                return each.sink
-        return None
 
     def place(self, partition: int) -> Place:
         """The keys of one partition of this processor."""

@@ -65,6 +65,7 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
         commit="auto",
         prefetch=1,
         middleware=(),
+        sink=None,
         start="0",
     )
 

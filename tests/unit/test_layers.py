@@ -40,8 +40,9 @@ LAYERS = [
     ["core", "core.lane", "core.membership", "embedded", "entry"],
     ["dead_letter", "stream", "events"],
     ["outlet"],
-    ["middleware", "producer", "report", "rights"],
-    ["processor"],
+    ["handlers", "middleware", "producer", "report", "rights"],
+    ["processor", "signatures"],
+    ["declaring"],
     ["app", "admin", "recall", "registry"],
     ["preflight"],
     [

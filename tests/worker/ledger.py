@@ -41,7 +41,7 @@ async def apply(entry: Entry) -> None:
     os.write(_effects, f"{entry.key} {entry.number} {os.getpid()}\n".encode())
 
 
-@app.processor(entries)
+@app.processor(entries, exception_policy=ExceptionPolicy.HALT)
 async def book(events: Events[Entry]) -> None:
     async for entry in events.records():
         await apply(entry)

@@ -99,7 +99,10 @@ async def test_a_policy_may_be_named_and_a_wrong_one_is_refused(ledger: Ledger) 
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"exception_policy": "nonsense"}, "must be HALT, QUARANTINE or IGNORE, not 'nonsense'"),
         ({"middleware": [DeadLetterMiddleware]}, "the class DeadLetterMiddleware"),
-        ({"middleware": [DeadLetterMiddleware()]}, "the policy HALT sets no event aside"),
+        (
+            {"middleware": [DeadLetterMiddleware()], "exception_policy": "halt"},
+            "the policy HALT sets no event aside",
+        ),
     ]
     for options, said in wrong:
         with pytest.raises(ConfigError, match=said):

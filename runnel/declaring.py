@@ -1,0 +1,153 @@
+"""From what a decorator says to a `Processor`; what cannot work is refused there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runnel import handlers, keys
+from runnel.dead_letter import DeadLetter
+from runnel.errors import ConfigError
+from runnel.handlers import named
+from runnel.middleware import DeadLetterMiddleware, Middleware
+from runnel.processor import CommitMode, ExceptionPolicy, Processor
+from runnel.producer import Stream
+from runnel.settings import Settings
+from runnel.signatures import check_handler
+from runnel.stream import StreamSpec
+
+_WAYS = {"processor": handlers.of_events, "on": handlers.of_records}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `App.processor` and `App.on` may be told, as keywords."""
+
+    name: str | None = None
+    exception_policy: ExceptionPolicy | str = ExceptionPolicy.QUARANTINE
+    retries: int | None = None
+    backoff: float | None = None
+    backoff_max: float | None = None
+    commit: CommitMode = "auto"
+    prefetch: int | None = None
+    middleware: Sequence[Middleware] = ()
+    start: str = "0"
+
+
+def check_stream(stream: Any, decorator: str) -> None:
+    """Raises ConfigError unless a decorator was given a stream."""
+    if not isinstance(stream, Stream):
+        raise ConfigError(
+            f"@app.{decorator} takes the stream that it reads, as in @app.{decorator}(orders), "
+            f"not {named(stream)}"
+        )
+
+
+def declare(
+    taken: Container[str],
+    settings: Settings,
+    stream: Stream[Any],
+    function: Callable[..., Any],
+    decorator: str,
+    options: Options,
+) -> Processor:
+    """The processor that runs `function`, which a `decorator` ("processor" or "on") was put on.
+
+    `taken` are the names that the app's processors have. Raises ConfigError.
+    """
+    spec = stream.spec
+    name = handlers.name_of(function, options.name, decorator)
+    keys.check_name("processor", name)
+    check_handler(function, decorator, stream.name, spec.codec.record_type.cls)
+    if name in taken:
+        raise ConfigError(
+            f"app {spec.app} has two processors named {name!r}: give one of them another name with "
+            "name=…"
+        )
+    if options.commit not in ("auto", "each"):
+        raise ConfigError(
+            f'processor {name}: commit must be "auto" or "each", not {options.commit!r}'
+        )
+    if options.start not in ("0", "$"):
+        raise ConfigError(f'processor {name}: start must be "0" or "$", not {options.start!r}')
+    policy = _policy(name, options.exception_policy)
+    return Processor(
+        app=spec.app,
+        name=name,
+        stream=spec,
+        handler=_WAYS[decorator](function),
+        function=function,
+        policy=policy,
+        retries=settings.retries if options.retries is None else options.retries,
+        backoff=settings.backoff if options.backoff is None else options.backoff,
+        backoff_max=settings.backoff_max if options.backoff_max is None else options.backoff_max,
+        commit=options.commit,
+        prefetch=options.prefetch or settings.prefetch,
+        middleware=_middleware(name, options.middleware),
+        sink=_sink(name, stream, policy, options.middleware),
+        start=options.start,
+    )
+
+
+def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:
+    try:
+        return ExceptionPolicy(policy.lower() if isinstance(policy, str) else policy)
+    except ValueError:
+        raise ConfigError(
+            f"processor {name}: exception_policy must be HALT, QUARANTINE or IGNORE, not {policy!r}"
+        ) from None
+
+
+def _middleware(name: str, middleware: Any) -> tuple[Middleware, ...]:
+    if isinstance(middleware, Middleware):
+        raise ConfigError(f"processor {name}: middleware must be a list, as in middleware=[…]")
+    for each in middleware:
+        if not isinstance(each, Middleware):
+            raise ConfigError(
+                f"processor {name}: middleware must be a list of Middleware objects, and "
+                f"{named(each)} is none"
+            )
+    return tuple(middleware)
+
+
+def _sink(
+    name: str, stream: Stream[Any], policy: ExceptionPolicy, middleware: Sequence[Middleware]
+) -> StreamSpec[DeadLetter] | None:
+    """Where the processor's dead letters go: into a stream of its own, unless one was given."""
+    asked = [each for each in middleware if isinstance(each, DeadLetterMiddleware)]
+    if not asked:
+        return None
+    if policy is ExceptionPolicy.HALT:
+        raise ConfigError(
+            f"processor {name}: the policy HALT sets no event aside, so nothing would become a "
+            "dead letter: use QUARANTINE (with `resume --skip`) or IGNORE"
+        )
+    if len(asked) > 1:
+        raise ConfigError(f"processor {name}: one DeadLetterMiddleware is enough, not {len(asked)}")
+    sink = asked[0].sink
+    if sink is None:
+        return stream.dead_letters(name).spec
+    fix = (
+        f"leave `sink` out, or declare it with {stream.name}.dead_letters(…) or "
+        f"{stream.name}.derive(…, DeadLetter)"
+    )
+    if not isinstance(sink, Stream):
+        raise ConfigError(f"processor {name}: the sink is {named(sink)}, which is no stream: {fix}")
+    spec: StreamSpec[Any] = sink.spec
+    if spec.app != stream.spec.app or spec.source != stream.spec.source or spec.name == spec.source:
+        raise ConfigError(
+            f"processor {name}: the sink {spec.name} is not derived from {stream.spec.source}, so "
+            f"a dead letter and the checkpoint could not be written in one commit: {fix}"
+        )
+    if spec.name == stream.name:
+        raise ConfigError(
+            f"processor {name}: the sink {spec.name} is the stream that it reads, so it would get "
+            f"its own dead letters: {fix}"
+        )
+    if spec.codec.record_type.cls is not DeadLetter:
+        raise ConfigError(
+            f"processor {name}: the sink {spec.name} holds {spec.codec.record_type.name}, and must "
+            f"hold DeadLetter: {fix}"
+        )
+    return spec

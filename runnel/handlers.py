@@ -1,0 +1,130 @@
+"""Functions as users declare them: what they may look like, and how a worker calls them."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from runnel.errors import ConfigError, RunnelError
+from runnel.events import Events
+
+Handler = Callable[[Any], Awaitable[None]]
+Function = Callable[[Any], Any]
+
+
+class NothingRan(RunnelError):
+    """A handler returned what nobody runs: a generator, or from `@app.processor` no awaitable."""
+
+
+def of_events(function: Function) -> Handler:
+    """What a worker awaits for a function of the events of a partition (`@app.processor`)."""
+
+    async def handler(events: Events[Any]) -> None:
+        result = function(events)
+        if not inspect.isawaitable(result):
+            raise NothingRan(
+                f"{named(function)} returned {type(result).__name__} instead of an awaitable: it "
+                "must be an `async def`; for a plain function of one record use @app.on"
+            )
+        await settled(result, function)
+
+    return handler
+
+
+def of_records(function: Function) -> Handler:
+    """What a worker awaits for a function of one record (`@app.on`)."""
+    call = function if is_async(function) else functools.partial(in_thread, function)
+
+    async def handler(events: Events[Any]) -> None:
+        async for record in events.records():
+            result = await call(record)
+            if result is not None:
+                await settled(result, function)
+
+    return handler
+
+
+async def in_thread(function: Function, record: Any) -> Any:
+    """Call a plain function of one record in a thread; what it returns may have to be awaited."""
+    return await asyncio.to_thread(_called, function, record)
+
+
+def _called(function: Function, record: Any) -> Any:
+    try:
+        return function(record)
+    except StopIteration as stop:  # No future can hold one: whoever waits for it would for ever.
+        raise RuntimeError("the handler raised StopIteration") from stop
+
+
+async def settled(result: Any, function: Function) -> None:
+    """Await what a handler returned, and what comes of that, until there is nothing to await.
+
+    Raises NothingRan for a generator: its code has not run.
+    """
+    while result is not None:
+        if isinstance(result, concurrent.futures.Future):
+            result = asyncio.wrap_future(result)
+        if inspect.isasyncgen(result) or (
+            inspect.isgenerator(result) and not inspect.isawaitable(result)
+        ):
+            raise NothingRan(
+                f"{named(function)} returned a generator, which nobody iterates over: return an "
+                "awaitable or nothing"
+            )
+        if not inspect.isawaitable(result):
+            return
+        result = await result
+
+
+def is_async(function: Any) -> bool:
+    """Is it certain that a call only makes a coroutine, and so needs no thread?"""
+    return any(inspect.iscoroutinefunction(each) for each in _bodies(function))
+
+
+def is_generator(function: Any) -> bool:
+    """Does a call only make a generator, so that nothing of the function would run?"""
+    return any(
+        inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each)
+        for each in _bodies(function)
+    )
+
+
+def _bodies(function: Any) -> tuple[Any, ...]:
+    """Where the code of a callable may be: itself, or the `__call__` of its class."""
+    while isinstance(function, functools.partial | staticmethod):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    return function, getattr(type(function), "__call__", None)  # noqa: B004
+
+
+def name_of(function: Any, given: str | None, decorator: str) -> str:
+    """The processor's name: the one that was given, or the function's own.
+
+    Raises ConfigError for a lambda, a partial or an object, which have none.
+    """
+    if given is not None:
+        return given
+    name = getattr(function, "__name__", None)
+    if isinstance(name, str) and name.isidentifier():
+        return name
+    raise ConfigError(
+        f"{named(function)} has no name of its own to call the processor by: say one, as in "
+        f'@app.{decorator}(orders, name="mail")'
+    )
+
+
+def named(thing: object) -> str:
+    """What somebody passed, as they would call it."""
+    name = getattr(thing, "__name__", None)
+    if isinstance(thing, type):
+        return f"the class {name} (call it: {name}())"
+    if name == "<lambda>":
+        return "a lambda"
+    if isinstance(thing, functools.partial):
+        return f"a functools.partial of {named(thing.func)}"
+    if isinstance(name, str):
+        return f"the function {name}"
+    return repr(thing)

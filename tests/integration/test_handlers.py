@@ -1,0 +1,154 @@
+"""Handlers of every form run: whatever awaitable a call gives is awaited before the next event."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import App, Events, Record, Stream
+from runnel.worker.worker import BurstBlocked, Worker
+
+done: list[int] = []
+pool = concurrent.futures.ThreadPoolExecutor(1)
+
+
+class Item(Record):
+    number: int
+
+
+@pytest.fixture(autouse=True)
+def _nothing_done() -> None:
+    done.clear()
+
+
+async def work(item: Item, more: int = 0) -> None:
+    await asyncio.sleep(0)
+    done.append(item.number)
+
+
+def passing(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return inner
+
+
+def anonymous(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: function(*args)
+
+
+class Handler:
+    async def __call__(self, item: Item) -> None:
+        await work(item)
+
+    def plain(self, item: Item) -> Any:
+        return work(item)
+
+
+class Later:
+    """Awaitable, and no coroutine."""
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+
+    def __await__(self) -> Any:
+        return work(self.item).__await__()
+
+
+async def not_awaited(item: Item) -> Any:
+    return work(item)
+
+
+async def as_task(item: Item) -> Any:
+    return asyncio.create_task(work(item))
+
+
+def in_a_pool(item: Item) -> Any:
+    return pool.submit(lambda: done.append(item.number))
+
+
+async def over(events: Events[Item]) -> None:
+    async for item in events.records():
+        await work(item)
+
+
+FORMS: dict[str, Any] = {
+    "decorated": passing(work),
+    "decorated without a name": anonymous(work),
+    "lambda": lambda item: work(item),
+    "partial": functools.partial(work, more=1),
+    "partial of a lambda": functools.partial(lambda more, item: work(item), 1),
+    "object": Handler(),
+    "method": Handler().plain,
+    "awaitable object": Later,
+    "coroutine of a coroutine": not_awaited,
+    "task": as_task,
+    "future of a pool": in_a_pool,
+}
+
+
+def declare(name: str, url: str) -> tuple[App, Stream[Item]]:
+    app = App(name, redis_url=url, collect=0.0, backoff=0.001, retries=1, prefetch=2)
+    return app, app.stream("items", record=Item, partition_by="number", partition_count=1)
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+async def test_a_handler_of_one_record_is_awaited_whatever_its_form(
+    redis: Redis, redis_url: str, app_name: str, form: str
+) -> None:
+    app, items = declare(app_name, redis_url)
+    function = FORMS[form]
+    if isinstance(function, type):
+        function = functools.partial(function)
+    app.on(items, name="work")(function)
+    await items.send(*(Item(number=n) for n in range(20)))
+    await Worker(app).run(burst=True)
+    assert done == list(range(20))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [over, passing(over), anonymous(over), lambda events: over(events), functools.partial(over)],
+)
+async def test_a_handler_of_events_is_awaited_whatever_its_form(
+    redis: Redis, redis_url: str, app_name: str, function: Any
+) -> None:
+    app, items = declare(app_name, redis_url)
+    app.processor(items, name="work")(function)
+    await items.send(*(Item(number=n) for n in range(20)))
+    await Worker(app).run(burst=True)
+    assert done == list(range(20))
+
+
+def generates(item: Item) -> Iterator[int]:
+    done.append(item.number)
+    yield 1
+
+
+def stops(item: Item) -> None:
+    next(iter(()))
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [(lambda item: generates(item), "NothingRan"), (stops, "RuntimeError")],
+)
+async def test_what_did_not_run_or_cannot_be_told_fails_the_event_instead_of_passing_it(
+    redis: Redis, redis_url: str, app_name: str, function: Any, error: str
+) -> None:
+    app, items = declare(app_name, redis_url)
+    app.on(items, name="work")(function)
+    await items.send(Item(number=1))
+    with pytest.raises(BurstBlocked):
+        await Worker(app).run(burst=True)
+    place = app.processors["work"].place(0)
+    state: Any = await redis.hgetall(place.keys()[2])
+    assert state[b"error_type"].decode() == error
+    assert done == []

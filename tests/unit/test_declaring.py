@@ -1,0 +1,294 @@
+"""What a decorator accepts, and what it refuses where it stands, naming the right one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Protocol
+
+import pytest
+
+from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Record
+from runnel.errors import ConfigError
+
+app = App("declared")
+
+
+class Order(Record):
+    id: int
+
+
+class Unnamed(Protocol):
+    id: int
+
+
+orders = app.stream("orders", record=Order, partition_by="id", partition_count=4)
+
+
+def passing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An ordinary decorator, which makes a plain function of an async one."""
+
+    @functools.wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return inner
+
+
+def of_each(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a function of events out of one of a record."""
+
+    @functools.wraps(function)
+    async def inner(events: Events[Order]) -> None:
+        async for order in events.records():
+            await function(order)
+
+    return inner
+
+
+def sent_on(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the function a second argument, as a container of dependencies does."""
+
+    @functools.wraps(function)
+    async def inner(order: Order) -> None:
+        await function(order, object())
+
+    return inner
+
+
+async def one(order: Order) -> None:
+    pass
+
+
+async def bare(order):  # type: ignore[no-untyped-def]
+    pass
+
+
+async def iterates(events: Events[Order]) -> None:
+    async for _ in events:
+        pass
+
+
+async def generates(order: Order) -> AsyncIterator[int]:
+    yield order.id
+
+
+def generates_plainly(order: Order) -> Any:
+    yield order.id
+
+
+def blocks(events: Any) -> None:
+    for order in events:
+        print(order)
+
+
+def gives_back(events: Any) -> Any:
+    return iterates(events)
+
+
+async def none() -> None:
+    pass
+
+
+async def two(order: Order, context: Any) -> None:
+    pass
+
+
+async def two_with_default(order: Order, context: Any = None) -> None:
+    pass
+
+
+async def only_keywords(*, order: Order) -> None:
+    pass
+
+
+async def by_event(event: Event[Order]) -> None:
+    pass
+
+
+async def by_list(batch: list[Order]) -> None:
+    pass
+
+
+async def annotated(order: Annotated[Order, "one"]) -> None:
+    pass
+
+
+async def optional(order: Order | None) -> None:
+    pass
+
+
+async def loosely(events: AsyncIterator[Order]) -> None:
+    pass
+
+
+async def by_anything(events: Any) -> None:
+    pass
+
+
+async def by_shape(order: Unnamed) -> None:
+    pass
+
+
+class Handler:
+    async def __call__(self, order: Order) -> None:
+        pass
+
+    async def handle(self, order: Order) -> None:
+        pass
+
+
+class OverEvents:
+    async def __call__(self, events: Events[Order]) -> None:
+        pass
+
+
+class Generating:
+    async def __call__(self, order: Order) -> AsyncIterator[int]:
+        yield order.id
+
+
+@pytest.mark.parametrize(
+    ("decorator", "function"),
+    [
+        ("on", one),
+        ("on", bare),
+        ("on", two_with_default),
+        ("on", annotated),
+        ("on", optional),
+        ("on", by_shape),
+        ("on", passing(one)),
+        ("on", sent_on(two)),
+        ("on", functools.partial(two, context=1)),
+        ("on", functools.partial(one)),
+        ("on", Handler()),
+        ("on", Handler().handle),
+        ("on", lambda order: one(order)),
+        ("on", print),
+        ("processor", iterates),
+        ("processor", bare),
+        ("processor", loosely),
+        ("processor", by_anything),
+        ("processor", by_shape),
+        ("processor", passing(iterates)),
+        ("processor", of_each(one)),
+        ("processor", OverEvents()),
+        ("processor", functools.partial(iterates)),
+        ("processor", gives_back),
+        ("processor", lambda events: iterates(events)),
+    ],
+)
+def test_what_can_be_called_is_declared(decorator: str, function: Any) -> None:
+    name = f"accepted-{len(app.processors)}"
+    assert getattr(app, decorator)(orders, name=name)(function) is function
+    assert app.processors[name].function is function
+
+
+@pytest.mark.parametrize(
+    ("decorator", "function", "says"),
+    [
+        ("on", generates, "is a generator"),
+        ("on", generates_plainly, "is a generator"),
+        ("on", Generating(), "is a generator"),
+        ("on", functools.partial(generates), "is a generator"),
+        ("on", none, "cannot be called with one argument, one record"),
+        ("on", two, r"signature is \(order: .*, context: .*; give the others a default"),
+        ("on", only_keywords, "cannot be called with one argument"),
+        ("on", Handler.handle, r"it is a method, so declare it on an object.*thing\.handle"),
+        ("on", Handler, r"not the class Handler \(call it: Handler\(\)\)"),
+        ("on", 5, "takes a function, not 5"),
+        ("on", iterates, r"gives it one record at a time, Order.*use @app\.processor\(orders\)"),
+        ("on", OverEvents(), r"use @app\.processor\(orders\)"),
+        ("on", by_event, r"says that it takes .*Event\[.*use @app\.processor\(orders\)"),
+        ("on", by_list, r"use @app\.processor\(orders\)"),
+        ("processor", one, r"takes Order, but .* Events\[Order\].*use @app\.on\(orders\)"),
+        ("processor", annotated, r"use @app\.on\(orders\)"),
+        ("processor", optional, r"use @app\.on\(orders\)"),
+        ("processor", by_event, r"use @app\.on\(orders\)"),
+        ("processor", by_list, r"use @app\.on\(orders\)"),
+        ("processor", Handler(), r"use @app\.on\(orders\)"),
+        ("processor", functools.partial(one), r"use @app\.on\(orders\)"),
+        ("processor", blocks, r"must be an `async def`.*use @app\.on\(orders\)"),
+        ("processor", functools.partial(blocks), r"must be an `async def`"),
+        ("processor", generates, "is a generator"),
+        ("processor", none, "cannot be called with one argument, the events of a partition"),
+        ("processor", two, "cannot be called with one argument"),
+    ],
+)
+def test_what_could_not_run_is_refused_where_it_is_declared(
+    decorator: str, function: Any, says: str
+) -> None:
+    before = dict(app.processors)
+    with pytest.raises(ConfigError, match=says):
+        getattr(app, decorator)(orders, name="refused")(function)
+    assert app.processors == before
+
+
+@pytest.mark.parametrize("decorator", ["on", "processor"])
+@pytest.mark.parametrize(
+    ("function", "called"),
+    [
+        (lambda record: one(record), "a lambda has no name of its own"),
+        (functools.partial(bare), "a functools.partial of the function bare has no name"),
+        (functools.partial(lambda x: one(x)), "a functools.partial of a lambda has no name"),
+        (Handler(), r"Handler object at .* has no name"),
+    ],
+)
+def test_what_has_no_name_of_its_own_must_be_given_one(
+    decorator: str, function: Any, called: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf'{called}.*@app\.{decorator}\(orders, name="mail"\)'):
+        getattr(app, decorator)(orders)(function)
+
+
+def test_an_option_that_is_none_is_refused_by_both_decorators() -> None:
+    with pytest.raises(ConfigError, match=r"no option 'retry'; it has backoff"):
+        app.on(orders, retry=1)
+    with pytest.raises(TypeError, match="retry"):
+        app.processor(orders, retry=1)  # type: ignore[call-arg]
+
+
+def test_a_shared_dead_letter_middleware_gives_each_processor_a_sink_of_its_own() -> None:
+    shop = App("shared")
+    first = shop.stream("first", record=Order, partition_by="id", partition_count=2)
+    second = shop.stream("second", record=Order, partition_by="id", partition_count=8)
+    shared = [DeadLetterMiddleware()]
+    for name, stream in (("a", first), ("b", second), ("c", second)):
+        shop.on(stream, name=name, middleware=shared, exception_policy="ignore")(one)
+    sinks = {name: each.sink for name, each in shop.processors.items()}
+    assert {name: sink and sink.name for name, sink in sinks.items()} == {
+        "a": "first.a.dead",
+        "b": "second.b.dead",
+        "c": "second.c.dead",
+    }
+    assert [sinks[each].partition_count for each in "abc" if sinks[each]] == [2, 8, 8]  # type: ignore[union-attr]
+    assert shared[0].sink is None
+
+
+def test_a_sink_that_no_dead_letter_could_go_to_is_refused_where_it_is_declared() -> None:
+    shop = App("sinks")
+    source = shop.stream("source", record=Order, partition_by="id", partition_count=8)
+    other = shop.stream("other", record=Order, partition_by="id", partition_count=1)
+    elsewhere = App("elsewhere").stream("source", record=Order, partition_by="id")
+    wrong: list[tuple[Any, str]] = [
+        (shop.stream("letters", record=DeadLetter, partition_by="stream"), "is not derived from"),
+        (other.derive("other.dead", DeadLetter), "is not derived from source"),
+        (elsewhere.derive("source.dead", DeadLetter), "is not derived from source"),
+        (source.derive("again", Order), "holds Order, and must hold DeadLetter"),
+        (source, "is not derived from source"),
+        ("source.dead", "'source.dead', which is no stream"),
+    ]
+    for sink, says in wrong:
+        with pytest.raises(ConfigError, match=says):
+            shop.on(source, name="x", middleware=[DeadLetterMiddleware(sink)])(one)
+    letters = source.derive("source.letters", DeadLetter)
+    with pytest.raises(ConfigError, match="is the stream that it reads"):
+        shop.on(letters, name="x", middleware=[DeadLetterMiddleware(letters)])(bare)
+    shared = DeadLetterMiddleware(letters)
+    for name in ("y", "z"):
+        shop.on(source, name=name, middleware=[shared])(one)
+        assert shop.processors[name].sink is letters.spec
+    with pytest.raises(ConfigError, match="one DeadLetterMiddleware is enough"):
+        shop.on(source, name="v", middleware=[shared, DeadLetterMiddleware()])(one)
+    assert set(shop.processors) == {"y", "z"}
+    assert "source.x.dead" not in shop.streams
