@@ -9,6 +9,7 @@
     │   ├── EncodeError           a record cannot be written as an entry
     │   │   └── RecordTooLarge    the encoded record is over `max_record_bytes`
     │   └── DecodeError           an entry cannot be read as the stream's record
+    ├── HandlerExit               a handler or task asked for the end of the process
     ├── ServerError               Redis is reachable but cannot be used as it is
     │   └── ServerUnreachable     Redis cannot be reached
     └── ProtocolError             a script refused a call; one class per error word
@@ -55,6 +56,24 @@ class RecordTooLarge(EncodeError):
 class DecodeError(RecordError):
     """An entry cannot be read as the record of its stream: corrupt bytes, an unknown codec,
     an entry that another program wrote, or values that the record type refuses."""
+
+
+class HandlerExit(RunnelError):
+    """A handler, task or middleware called `sys.exit` or raised KeyboardInterrupt: the worker hands
+    everything back and its process ends with `code`."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @classmethod
+    def of(cls, error: BaseException) -> HandlerExit:
+        """For a SystemExit or a KeyboardInterrupt. `sys.exit` with a text means 1, as always."""
+        if not isinstance(error, SystemExit):
+            return cls("KeyboardInterrupt", 130)
+        if error.code is None or isinstance(error.code, int):
+            return cls(f"sys.exit({error.code or 0})", error.code or 0)
+        return cls(str(error.code), 1)
 
 
 class ServerError(RunnelError):
