@@ -54,6 +54,19 @@ _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
+class Url(str):
+    """A URL that knows who said it, for messages: `origin` is such as ``--redis-url``, or empty
+    for the default that nobody chose."""
+
+    __slots__ = ("origin",)
+    origin: str
+
+    def __new__(cls, url: str, origin: str = "") -> Url:
+        made = super().__new__(cls, url)
+        made.origin = origin
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A URL taken apart. `kind` is server, cluster or sentinel.

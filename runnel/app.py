@@ -23,7 +23,7 @@ from runnel.producer import Producer, Stream
 from runnel.record import adapt
 from runnel.scripts import Scripts
 from runnel.serializers import MsgpackSerializer, Serializer
-from runnel.settings import Settings
+from runnel.settings import Settings, check
 from runnel.stream import StreamSpec
 from runnel.tasks import Crontab, Task, Timer, check_cron
 
@@ -50,7 +50,7 @@ class App:
 
     def configure(self, **settings: Any) -> None:
         """Override settings, as the command line does before anything runs."""
-        self.settings = Settings.make(**{**self.settings.model_dump(), **settings})
+        self.settings = self.settings.changed(**settings)
         check_url(self.settings.redis_url)
 
     def add(self, stream: Stream[Any]) -> Stream[Any]:
@@ -79,6 +79,8 @@ class App:
         `partition_size` is how many entries one partition may hold. `codecs` are further
         serializers and compressors that entries may have been written with.
         """
+        where, chosen = f"stream {name}", self.settings.chosen
+        check(where, "compress_over", compress_over)
         codec = EntryCodec(
             adapt(record), serializer or MsgpackSerializer(), compressor, compress_over, codecs
         )
@@ -87,8 +89,8 @@ class App:
             name,
             codec,
             partition_by,
-            partition_count or self.settings.partition_count,
-            partition_size or self.settings.partition_size,
+            chosen(where, "partition_count", partition_count),
+            chosen(where, "partition_size", partition_size),
             hasher or XXH64(),
         )
         return self.add(Stream(self, spec))
@@ -154,6 +156,7 @@ class App:
 
     def task(self, *, on_leader: bool = False) -> Callable[[T], T]:
         """Run the decorated ``async def f()`` once in each worker, or once it leads."""
+        check("a task", "on_leader", on_leader)
 
         def register(function: T) -> T:
             self._add_task(Task(function.__name__, function, on_leader))
@@ -163,8 +166,8 @@ class App:
 
     def timer(self, *, interval: float, on_leader: bool = False) -> Callable[[T], T]:
         """Run the decorated ``async def f()`` every `interval` seconds, never two at a time."""
-        if interval <= 0:
-            raise ConfigError(f"interval must be more than 0 seconds, not {interval}")
+        check("a timer", "interval", interval)
+        check("a timer", "on_leader", on_leader)
 
         def register(function: T) -> T:
             self._add_task(Timer(function.__name__, function, on_leader, interval=interval))
@@ -179,6 +182,7 @@ class App:
 
         With `on_leader` each scheduled instant fires at most once per app.
         """
+        check("a crontab", "on_leader", on_leader)
         plain, zone = check_cron(spec, timezone)
 
         def register(function: T) -> T:

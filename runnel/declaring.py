@@ -13,7 +13,7 @@ from runnel.handlers import named
 from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.processor import CommitMode, ExceptionPolicy, Processor
 from runnel.producer import Stream
-from runnel.settings import Settings
+from runnel.settings import Settings, check
 from runnel.signatures import check_handler
 from runnel.stream import StreamSpec
 
@@ -65,12 +65,7 @@ def declare(
             f"app {spec.app} has two processors named {name!r}: give one of them another name with "
             "name=…"
         )
-    if options.commit not in ("auto", "each"):
-        raise ConfigError(
-            f'processor {name}: commit must be "auto" or "each", not {options.commit!r}'
-        )
-    if options.start not in ("0", "$"):
-        raise ConfigError(f'processor {name}: start must be "0" or "$", not {options.start!r}')
+    where, chosen = f"processor {name}", settings.chosen
     policy = _policy(name, options.exception_policy)
     return Processor(
         app=spec.app,
@@ -79,14 +74,14 @@ def declare(
         handler=_WAYS[decorator](function),
         function=function,
         policy=policy,
-        retries=settings.retries if options.retries is None else options.retries,
-        backoff=settings.backoff if options.backoff is None else options.backoff,
-        backoff_max=settings.backoff_max if options.backoff_max is None else options.backoff_max,
-        commit=options.commit,
-        prefetch=options.prefetch or settings.prefetch,
+        retries=chosen(where, "retries", options.retries),
+        backoff=chosen(where, "backoff", options.backoff),
+        backoff_max=chosen(where, "backoff_max", options.backoff_max),
+        commit=check(where, "commit", options.commit),
+        prefetch=chosen(where, "prefetch", options.prefetch),
         middleware=_middleware(name, options.middleware),
         sink=_sink(name, stream, policy, options.middleware),
-        start=options.start,
+        start=check(where, "start", options.start),
     )
 
 

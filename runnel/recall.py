@@ -13,6 +13,7 @@ from runnel.protocol import Place, text
 from runnel.record import Record, adapt
 from runnel.scripts import Scripts
 from runnel.serializers import MsgpackSerializer
+from runnel.settings import check
 from runnel.stream import StreamSpec
 
 
@@ -47,7 +48,9 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
         name=stream,
         codec=EntryCodec(adapt(_Anything), MsgpackSerializer()),
         partition_by=str,
-        partition_count=int(seen.get("meta.partitions", count)),
+        partition_count=check(
+            f"stream {stream}", "partition_count", int(seen.get("meta.partitions", count))
+        ),
         partition_size=2,
         hasher=_Named(seen.get("meta.hash", "")),
         source=source,

@@ -1,45 +1,58 @@
-"""Settings: keyword of `App`, else environment variable ``RUNNEL_<NAME>``, else the default."""
+"""Settings: keyword of `App`, else environment variable ``RUNNEL_<NAME>``, else the default.
+
+What a keyword of `App.stream`, `App.processor`, `App.timer` and the like may be is said here too,
+beside the settings of the same names, and checked in one way: see `check`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import os
+from collections.abc import Mapping, Set
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from runnel.address import Url
 from runnel.durability import Durability
 from runnel.errors import ConfigError
 
+#: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
+_YEAR = 31_536_000.0
 
-class Settings(BaseSettings):
+Seconds = Annotated[float, Field(allow_inf_nan=False, le=_YEAR)]
+
+
+class Settings(BaseModel):
     """Every setting with its unit and the reason for its default."""
 
-    model_config = SettingsConfigDict(env_prefix="RUNNEL_", extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     redis_url: str = Field(
         "redis://127.0.0.1:6379",
         description="Where Redis is: redis://, unix://, redis+cluster:// or redis+sentinel://; "
         "rediss… with TLS.",
     )
-    session: float = Field(
+    session: Seconds = Field(
         10.0,
         ge=0.5,
         description="Seconds a silent member keeps its partitions. Shorter takes over sooner; "
         "longer rides out pauses. A heartbeat goes out every third of it.",
     )
-    drain: float = Field(
+    drain: Seconds = Field(
         30.0, ge=0, description="Seconds a member may take to give a partition back."
     )
-    collect: float = Field(
+    collect: Seconds = Field(
         0.2, ge=0, description="Seconds to wait for more joiners before partitions move."
     )
-    max_block: float = Field(
+    max_block: Seconds = Field(
         60.0,
         ge=0.5,
         description="Seconds a handler may block the event loop before the worker stops vouching "
         "for itself and loses its partitions. Longer than a session.",
     )
-    grace: float = Field(30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM.")
+    grace: Seconds = Field(30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM.")
     prefetch: int = Field(
         200,
         ge=1,
@@ -50,12 +63,18 @@ class Settings(BaseSettings):
         16, ge=1, le=10_000, description="Partitions of a new stream: the most workers it can use."
     )
     partition_size: int = Field(
-        50_000, ge=2, description="Entries a partition may hold before `send` is refused."
+        50_000,
+        ge=2,
+        le=1_000_000_000,
+        description="Entries a partition may hold before `send` is refused.",
     )
     max_record_bytes: int = Field(
-        1_048_576, ge=1, description="Bytes of one encoded record: one event must not block Redis."
+        1_048_576,
+        ge=1,
+        le=512 * 1_048_576,
+        description="Bytes of one encoded record: one event must not block Redis.",
     )
-    resend: float = Field(
+    resend: Seconds = Field(
         10.0,
         ge=0,
         description="Seconds for which `send` asks again, once Redis did not answer, before it "
@@ -67,23 +86,133 @@ class Settings(BaseSettings):
         "`replica`, once a replica has it too, at the price of a round trip to it; `fsync`, once "
         "it is on the primary's disk (Redis 7.2, an append-only file).",
     )
-    retries: int = Field(3, ge=0, description="Times a failing event is tried again, in place.")
-    backoff: float = Field(0.5, ge=0, description="Seconds before the first retry; then doubled.")
-    backoff_max: float = Field(30.0, ge=0, description="Seconds between retries at the most.")
+    retries: int = Field(
+        3, ge=0, le=1_000_000, description="Times a failing event is tried again, in place."
+    )
+    backoff: Seconds = Field(0.5, ge=0, description="Seconds before the first retry; then doubled.")
+    backoff_max: Seconds = Field(30.0, ge=0, description="Seconds between retries at the most.")
 
     @classmethod
     def make(cls, **given: Any) -> Settings:
         """Settings from keywords and environment. Raises ConfigError naming the wrong one."""
-        unknown = sorted(set(given) - set(cls.model_fields))
-        if unknown:
+        found = _checked(given, "App(redis_url=…) in the code")
+        return cls.model_construct(**{**_environment(set(given)), **found})
+
+    def changed(self, **given: Any) -> Settings:
+        """These, but for what is given. Raises ConfigError naming the wrong one."""
+        found = _checked(given, "App.configure(redis_url=…)")
+        return Settings.model_construct(**{**self.model_dump(), **found})
+
+    def chosen(self, where: str, name: str, value: Any) -> Any:
+        """What a declaration says for a setting; None stands for the setting itself.
+
+        `where` is the declaration, such as ``processor orders``. Raises ConfigError.
+        """
+        return getattr(self, name) if value is None else check(where, name, value)
+
+
+class Keywords(BaseModel):
+    """Keywords of declarations that are no settings."""
+
+    interval: Seconds = Field(gt=0, description="Seconds between two runs of a timer.")
+    catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant is made up.")
+    timeout: Seconds = Field(gt=0, description="Seconds that one event, or batch, may take.")
+    compress_over: int = Field(
+        ge=0, le=512 * 1_048_576, description="Bytes above which a payload is compressed."
+    )
+    on_leader: bool
+    commit: Literal["auto", "each"]
+    start: Literal["0", "$"]
+
+
+_FIELDS = {**Keywords.model_fields, **Settings.model_fields}
+
+
+def check(where: str, name: str, value: Any) -> Any:
+    """The value of a keyword, if it may have it: one of the settings or `Keywords`.
+
+    Types are taken strictly: True is no number, and neither is "3". `where` is the declaration,
+    such as ``processor orders``. Raises ConfigError, which names all of it and says what is right.
+    """
+    try:
+        return _adapter(name).validate_python(value, strict=True)
+    except ValidationError:
+        place = f"setting {name}" if where == "setting" else f"{where}: {name}"
+        raise ConfigError(f"{place} must be {wanted(name)}, not {_told(name, value)}") from None
+
+
+def wanted(name: str) -> str:
+    """What a keyword may be, in words."""
+    kind: object = _FIELDS[name].annotation
+    if name == "redis_url":
+        return "a URL such as redis://127.0.0.1:6379"
+    if kind is bool:
+        return "True or False"
+    if get_origin(kind) is Literal:
+        return " or ".join(f'"{each}"' for each in get_args(kind))
+    noun = "a whole number" if kind is int else "a number of seconds"
+    limits = {
+        end: getattr(each, end)
+        for each in _FIELDS[name].metadata
+        for end in ("gt", "ge", "le")
+        if getattr(each, end, None) is not None
+    }
+    least = f"above {limits['gt']}, up" if "gt" in limits else f"from {limits['ge']:g}"
+    return f"{noun} {least} to {limits['le']:.0f}"
+
+
+def _checked(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """What keywords say. Raises ConfigError naming a wrong one."""
+    unknown = sorted(set(given) - set(Settings.model_fields))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], Settings.model_fields, 1)
+        hint = f"; did you mean {near[0]}" if near else ""
+        raise ConfigError(
+            f"there is no setting {unknown[0]!r}{hint}; settings are "
+            f"{', '.join(Settings.model_fields)}"
+        )
+    found = {name: check("setting", name, value) for name, value in given.items()}
+    url = given.get("redis_url")
+    if url is not None and not isinstance(url, Url):  # Who made a Url of it knows better than this.
+        found["redis_url"] = Url(url, origin)
+    return found
+
+
+def _environment(without: Set[str]) -> dict[str, Any]:
+    """The settings that the environment names. Raises ConfigError naming a wrong variable."""
+    found: dict[str, Any] = {}
+    for name in Settings.model_fields.keys() - without:
+        variable = f"RUNNEL_{name.upper()}"
+        text = os.environ.get(variable)
+        if text is None:
+            continue
+        if not text.strip():
             raise ConfigError(
-                f"there is no setting {unknown[0]!r}; settings are {', '.join(cls.model_fields)}"
+                f"the environment variable {variable} is {'blank' if text else 'empty'}: unset it, "
+                f"or give it {wanted(name)}"
             )
         try:
-            return cls(**given)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = ".".join(map(str, first["loc"]))
+            found[name] = _adapter(name).validate_python(text.strip())
+        except ValidationError:
             raise ConfigError(
-                f"setting {name} (or RUNNEL_{name.upper()}): {first['msg']}, got {first['input']!r}"
-            ) from error
+                f"the environment variable {variable} must be {wanted(name)}, not "
+                f"{_told(name, text)}"
+            ) from None
+    if "redis_url" in found:
+        found["redis_url"] = Url(found["redis_url"], "RUNNEL_REDIS_URL in the environment")
+    return found
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    field = _FIELDS[name]
+    kind: Any = Annotated[(field.annotation, *field.metadata, None)]
+    return TypeAdapter(kind)
+
+
+def _told(name: str, value: Any) -> str:
+    """A value in a message, not too long. A URL, whatever it came as, may hold a password."""
+    if name == "redis_url":
+        return f"a value of type {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -52,10 +52,6 @@ class StreamSpec(Generic[R]):
         #: What every client of the stream must agree on.
         self.agreement = Agreement(partition_count, hasher.name)
         record: RecordType[R] = codec.record_type
-        if not 1 <= partition_count <= 10_000:
-            raise ConfigError(f"stream {name}: partition_count must be 1 to 10000")
-        if partition_size < 2:
-            raise ConfigError(f"stream {name}: partition_size must be at least 2")
         if isinstance(partition_by, str) and not record.has_field(partition_by):
             raise ConfigError(
                 f"stream {name}: partition_by names {partition_by!r}, which is no field of "

@@ -219,7 +219,7 @@ async def test_a_grown_partition_count_is_refused_before_the_first_append(
         ({"name": "a b"}, "name 'a b' is not usable"),
         ({"name": "{a}"}, "is not usable"),
         ({"name": "a", "redis_url": "rdis://h"}, "did you mean redis://"),
-        ({"name": "a", "session": 0.1}, "RUNNEL_SESSION"),
+        ({"name": "a", "session": 0.1}, "setting session must be a number of seconds from 0.5"),
         ({"name": "a", "sesion": 5}, "no setting 'sesion'"),
     ],
 )

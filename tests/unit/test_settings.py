@@ -1,0 +1,205 @@
+"""Settings and keywords: what may be said, and what is told about what may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+import pytest
+
+from runnel import App, Events, Record
+from runnel.errors import ConfigError
+from runnel.processor import Processor
+from runnel.settings import Settings, wanted
+
+INF, NAN = float("inf"), float("nan")
+
+#: Values that are no number at all, or none that a machine can count with.
+NO_NUMBER = (INF, -INF, NAN, True, "3", "", None, b"3", [3], 10**30, -(10**30))
+
+
+class Item(Record):
+    key: str
+
+
+class Size(IntEnum):
+    FOUR = 4
+
+
+async def reads(events: Events[Item]) -> None:
+    """A handler."""
+
+
+def declare(app: App, **keywords: Any) -> Processor:
+    """A processor of a stream, declared with some keywords of either."""
+    of_stream = ("partition_count", "partition_size", "compress_over")
+    given = {name: keywords.pop(name) for name in of_stream if name in keywords}
+    stream = app.stream("items", record=Item, partition_by="key", **given)
+    app.processor(stream, name="reader", **keywords)(reads)
+    return app.processors["reader"]
+
+
+def timer(app: App, **keywords: Any) -> None:
+    """A timer."""
+    app.timer(**keywords)
+
+
+def on(app: App, **keywords: Any) -> None:
+    """A processor of one record at a time."""
+    stream = app.stream("items", record=Item, partition_by="key")
+    app.on(stream, name="reader", **keywords)(lambda record: None)
+
+
+@pytest.mark.parametrize(
+    ("how", "where", "name", "values"),
+    [
+        (declare, "stream items", "partition_count", (0, -1, 2.5, 10_001)),
+        (declare, "stream items", "partition_size", (0, 1, -1, 2.5)),
+        (declare, "stream items", "compress_over", (-1, 0.5)),
+        (declare, "processor reader", "prefetch", (0, -1, 1.5, 10_001)),
+        (declare, "processor reader", "retries", (-1, 1.5)),
+        (declare, "processor reader", "backoff", (-1, -0.001)),
+        (declare, "processor reader", "backoff_max", (-1,)),
+        (declare, "processor reader", "commit", ("none", "", None, True, "AUTO")),
+        (declare, "processor reader", "start", (0, "1-0", None, "")),
+        (on, "processor reader", "prefetch", (0, -1)),
+        (on, "processor reader", "commit", ("none",)),
+        (timer, "a timer", "interval", (0, -1, "1")),
+    ],
+)
+def test_a_wrong_keyword_is_refused_where_it_is_declared(
+    how: Callable[..., object], where: str, name: str, values: tuple[Any, ...]
+) -> None:
+    optional = name in Settings.model_fields
+    number = name not in ("commit", "start")
+    for value in (*values, *(NO_NUMBER if number else ())):
+        if value is None and optional:
+            continue  # It stands for the setting.
+        with pytest.raises(ConfigError) as caught:
+            how(App("a"), **{name: value})
+        assert str(caught.value) == f"{where}: {name} must be {wanted(name)}, not {value!r}"
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None, 0])
+def test_on_leader_is_true_or_false(value: Any) -> None:
+    app = App("a")
+    told = "on_leader must be True or False"
+    with pytest.raises(ConfigError, match=told):
+        app.task(on_leader=value)
+    with pytest.raises(ConfigError, match=told):
+        app.timer(interval=1, on_leader=value)
+    with pytest.raises(ConfigError, match=told):
+        app.crontab("* * * * *", on_leader=value)
+
+
+def test_the_ends_of_a_range_are_in_it() -> None:
+    app = App("a", session=0.5, grace=0, drain=31_536_000, prefetch=1)
+    assert (app.settings.session, app.settings.grace, app.settings.prefetch) == (0.5, 0.0, 1)
+    made = declare(
+        app,
+        partition_count=Size.FOUR,
+        partition_size=2,
+        compress_over=0,
+        retries=0,
+        backoff=0,
+        backoff_max=0,
+        prefetch=10_000,
+    )
+    assert made.stream.partition_count == 4
+    assert (made.retries, made.backoff, made.prefetch) == (0, 0.0, 10_000)
+
+
+def test_what_is_not_said_is_as_the_settings_say() -> None:
+    made = declare(App("a", retries=7, backoff=1, partition_count=3), prefetch=None)
+    assert (made.retries, made.backoff, made.prefetch, made.stream.partition_count) == (
+        7,
+        1,
+        200,
+        3,
+    )
+
+
+@pytest.mark.parametrize("name", [each for each in Settings.model_fields if each != "redis_url"])
+def test_a_wrong_setting_is_named_with_what_it_may_be(name: str) -> None:
+    for value in (INF, NAN, True, "3", None, b"x", 10**30, -1):
+        with pytest.raises(ConfigError) as caught:
+            App("a", **{name: value})
+        assert str(caught.value) == f"setting {name} must be {wanted(name)}, not {value!r}"
+        with pytest.raises(ConfigError, match=f"setting {name} must be"):
+            App("a").configure(**{name: value})
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+@pytest.mark.parametrize(("text", "told"), [("", "empty"), ("  ", "blank"), ("\t\n", "blank")])
+def test_an_empty_variable_is_named(
+    name: str, text: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = f"RUNNEL_{name.upper()}"
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ConfigError) as caught:
+        App("a")
+    assert str(caught.value) == (
+        f"the environment variable {variable} is {told}: unset it, or give it {wanted(name)}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("RUNNEL_SESSION", "nan"),
+        ("RUNNEL_SESSION", "10s"),
+        ("RUNNEL_GRACE", "inf"),
+        ("RUNNEL_PREFETCH", "0"),
+        ("RUNNEL_PREFETCH", "true"),
+        ("RUNNEL_PARTITION_COUNT", "1e1"),
+        ("RUNNEL_RETRIES", "9" * 20),
+        ("RUNNEL_DURABILITY", "Primary"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ConfigError) as caught:
+        App("a")
+    name = variable.removeprefix("RUNNEL_").lower()
+    assert str(caught.value) == (
+        f"the environment variable {variable} must be {wanted(name)}, not {text!r}"
+    )
+
+
+def test_variables_are_read_as_text_and_keywords_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNNEL_SESSION", " 7 ")
+    monkeypatch.setenv("RUNNEL_PREFETCH", "16")
+    monkeypatch.setenv("RUNNEL_DURABILITY", "fsync")
+    monkeypatch.setenv("RUNNEL_GRACE", "")  # Nobody asks it.
+    monkeypatch.setenv("RUNNEL_PORT", "tcp://10.0.0.1:6379")  # As Kubernetes makes them.
+    settings = App("a", grace=4).settings
+    assert (settings.session, settings.prefetch, settings.grace) == (7.0, 16, 4.0)
+    assert settings.durability == "fsync"
+
+
+@pytest.mark.parametrize("url", [b"redis://:SECRET@h", None, 5, ["redis://:SECRET@h"], {"SECRET"}])
+def test_what_is_no_url_is_refused_without_showing_it(url: Any) -> None:
+    with pytest.raises(ConfigError, match="setting redis_url must be a URL such as") as caught:
+        App("a", redis_url=url)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_url_knows_who_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert getattr(App("a").settings.redis_url, "origin", "") == ""
+    monkeypatch.setenv("RUNNEL_REDIS_URL", "redis://h")
+    app = App("a")
+    assert getattr(app.settings.redis_url, "origin", "") == "RUNNEL_REDIS_URL in the environment"
+    app.configure(grace=1)
+    assert getattr(app.settings.redis_url, "origin", "") == "RUNNEL_REDIS_URL in the environment"
+    app.configure(redis_url="redis://i")
+    assert getattr(app.settings.redis_url, "origin", "") == "App.configure(redis_url=…)"
+    app = App("a", redis_url="redis://j")
+    assert getattr(app.settings.redis_url, "origin", "") == "App(redis_url=…) in the code"
+
+
+def test_an_unknown_setting_is_told_with_the_one_that_was_meant() -> None:
+    with pytest.raises(ConfigError, match="no setting 'sesion'; did you mean session; settings"):
+        App("a", sesion=3)
