@@ -9,10 +9,9 @@ from typing import Any
 
 from runnel import keys, protocol
 from runnel.core.ids import parts
-from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
 from runnel.processor import Processor
-from runnel.protocol import Place, Step, Token
+from runnel.protocol import Place
 from runnel.scripts import Call, Scripts
 from runnel.stream import StreamSpec
 
@@ -45,14 +44,16 @@ async def add(scripts: Scripts, processor: Processor) -> None:
         await scripts.call(call)
 
 
-async def reset(scripts: Scripts, processor: Processor, start: str) -> list[str]:
-    """Set the position of every partition; running workers are fenced and read anew.
+async def reset(
+    scripts: Scripts, processor: Processor, start: str, partitions: Iterable[int] | None = None
+) -> list[str]:
+    """Set the position of these partitions, or of all; running workers are fenced and read anew.
 
     Returns the new checkpoints.
     """
-    places = [processor.place(p) for p in range(processor.stream.partition_count)]
-    found = [await _seek(scripts, place, start) for place in places]
-    await _regrant(scripts, processor)
+    numbers = _numbers(processor, partitions)
+    found = [await _seek(scripts, processor.place(p), start) for p in numbers]
+    await regrant(scripts, processor, numbers)
     return found
 
 
@@ -80,15 +81,23 @@ async def _ordinal(scripts: Scripts, place: Place, start: str) -> int:
     return added - behind
 
 
-async def pause(scripts: Scripts, processor: Processor) -> int:
-    """Stop the processor after the events in hand. Returns how many partitions ran."""
-    numbers = range(processor.stream.partition_count)
-    return await _each(scripts, processor, protocol.pause, numbers)
+async def pause(
+    scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
+) -> int:
+    """Stop these partitions, or all, after the events in hand. Returns how many of them ran."""
+    return await _each(scripts, processor, protocol.pause, _numbers(processor, partitions))
 
 
-async def resume(scripts: Scripts, processor: Processor, partitions: list[int]) -> int:
-    """End a pause or quarantine. Returns how many partitions it ended on."""
-    return await _each(scripts, processor, protocol.resume, partitions)
+async def resume(
+    scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
+) -> int:
+    """End the pause or quarantine of these partitions, or of all. Returns on how many it ended."""
+    return await _each(scripts, processor, protocol.resume, _numbers(processor, partitions))
+
+
+def _numbers(processor: Processor, partitions: Iterable[int] | None) -> list[int]:
+    everything = range(processor.stream.partition_count)
+    return sorted(set(everything if partitions is None else partitions))
 
 
 async def _each(
@@ -100,82 +109,8 @@ async def _each(
     numbers, changed = list(partitions), 0
     for p in numbers:
         changed += int(await scripts.call(make(processor.place(p))))
-    await _regrant(scripts, processor, numbers)
+    await regrant(scripts, processor, numbers)
     return changed
-
-
-async def skip(
-    scripts: Scripts, processor: Processor, partition: int, sink: StreamSpec[DeadLetter] | None
-) -> str | None:
-    """Set the poison event of a quarantined partition aside, as a dead letter if there is a sink.
-
-    Returns its id, or None if the partition is not quarantined on an event. The operator takes the
-    lease for it, as any member would, so a worker that holds it is fenced.
-    """
-    place = processor.place(partition)
-    picture = protocol.read_describe(await scripts.call(protocol.describe(place)))
-    event = picture.get("error_event")
-    if picture.get("quarantined") != "1" or not event:
-        return None
-    nonce = secrets.token_hex(16)
-    grant = int(picture.get("grant", "0")) + 1
-    agreement = processor.stream.agreement
-    claimed = protocol.read_claim(
-        await scripts.call(protocol.claim(place, agreement, "operator", grant, nonce))
-    )
-    if claimed.following != event:
-        raise ConfigError(
-            f"partition {partition}: the next event is {claimed.following or 'none'}, not the "
-            f"failed {event}; resume without --skip"
-        )
-    token = Token(claimed.epoch, nonce)
-    step = Step(claimed.checkpoint, event, 1, release=True)
-    if sink is None:
-        await scripts.call(protocol.commit(place, token, step))
-        return event
-    entries: Any = await scripts.client.xrange(keys.log(place.prefix), event, event)
-    fields = [each for pair in entries[0][1].items() for each in pair]
-    letter = DeadLetter.of(
-        processor.stream.name,
-        processor.name,
-        partition,
-        (event, fields),
-        int(picture.get("attempts", "0")),
-        (picture.get("error_type", ""), picture.get("error_message", "")),
-    )
-    await scripts.call(
-        protocol.emit(
-            place,
-            token,
-            step,
-            sink.prefix(partition),
-            sink.partition_size,
-            "refuse",
-            [sink.encode(letter)],
-        )
-    )
-    return event
-
-
-async def remove(scripts: Scripts, processor: Processor) -> int:
-    """End the registration on every partition, with the position, and forget the group.
-
-    Workers that still run it find out when they claim anew, and end. Returns on how many partitions
-    it was registered.
-    """
-    removed = 0
-    for p in range(processor.stream.partition_count):
-        removed += int(await scripts.call(protocol.remove(processor.place(p))))
-    group = processor.group
-    roster = protocol.read_roster(await scripts.call(protocol.roster(group)))
-    if any(member.left_ms > 0 for member in roster.members):
-        await _regrant(scripts, processor)
-    else:
-        await scripts.client.unlink(keys.plan(group), keys.members(group), keys.sessions(group))
-    await scripts.client.hdel(
-        keys.processors(processor.app), f"{processor.stream.name}@{processor.name}"
-    )
-    return removed
 
 
 async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
@@ -204,9 +139,10 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
     return deleted
 
 
-async def _regrant(
+async def regrant(
     scripts: Scripts, processor: Processor, partitions: list[int] | None = None
 ) -> None:
+    """Have whoever holds these partitions, or any, claim them anew."""
     numbers = partitions or list(range(processor.stream.partition_count))
     for at in range(0, len(numbers), 1000):
         await scripts.call(protocol.regrant(processor.group, numbers[at : at + 1000]))

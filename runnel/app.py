@@ -45,6 +45,8 @@ class App:
         check_url(self.settings.redis_url)
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor] = {}
+        #: The module that the command line found the app in, for commands that messages name.
+        self.module: str | None = None
         self.tasks: dict[str, Task] = {}
         self._producer: tuple[asyncio.AbstractEventLoop, Producer] | None = None
 
@@ -208,7 +210,8 @@ class App:
                     f"app {self.name} has no processor {name!r}; it has "
                     f"{', '.join(self.processors) or 'none'}"
                 )
-        return [replace(self.processors[name]) for name in wanted or self.processors]
+        chosen = [self.processors[name] for name in wanted or self.processors]
+        return [replace(each, module=self.module or each.module) for each in chosen]
 
     def autodiscover(self, pattern: str) -> list[str]:
         """Import every module whose file matches a glob relative to the current directory, such as

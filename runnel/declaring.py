@@ -73,6 +73,7 @@ def declare(
         stream=spec,
         handler=_WAYS[decorator](function),
         function=function,
+        module=handlers.module_of(function),
         policy=policy,
         retries=chosen(where, "retries", options.retries),
         backoff=chosen(where, "backoff", options.backoff),

@@ -116,6 +116,13 @@ def name_of(function: Any, given: str | None, decorator: str) -> str:
     )
 
 
+def module_of(function: Any) -> str:
+    """The module that a function was written in."""
+    body = _bodies(function)[0]
+    home = body if inspect.isroutine(body) else type(body)
+    return str(getattr(home, "__module__", None) or "MODULE")
+
+
 def named(thing: object) -> str:
     """What somebody passed, as they would call it."""
     name = getattr(thing, "__name__", None)

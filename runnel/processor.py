@@ -34,7 +34,8 @@ class Processor:
     """A processor as declared. Times are in seconds.
 
     `function` is what the user wrote, `handler` what a worker awaits with the events of a
-    partition. `sink` is where dead letters go, if anywhere.
+    partition; `module` is where the command line finds it. `sink` is where dead letters go, if
+    anywhere.
     """
 
     app: str
@@ -42,6 +43,7 @@ class Processor:
     stream: StreamSpec[Any]
     handler: Handler
     function: Callable[..., Any]
+    module: str
     policy: ExceptionPolicy
     retries: int
     backoff: float
@@ -56,6 +58,11 @@ class Processor:
     def group(self) -> str:
         """What the keys of the processor's group start with."""
         return keys.group(self.app, self.stream.name, self.name)
+
+    @property
+    def target(self) -> str:
+        """What the command line calls it."""
+        return f"{self.module}:{self.name}"
 
     def place(self, partition: int) -> Place:
         """The keys of one partition of this processor."""

@@ -61,6 +61,7 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
         stream=spec,
         handler=_nothing,
         function=_nothing,
+        module="",
         policy=ExceptionPolicy.HALT,
         retries=0,
         backoff=0.0,

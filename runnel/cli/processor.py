@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 
@@ -13,19 +13,55 @@ from runnel.cli import exits
 from runnel.cli.running import run
 from runnel.cli.target import load_processor
 from runnel.connection import check_server, connect
+from runnel.errors import ConfigError
 from runnel.preflight import check_operator, check_registration
 from runnel.processor import Processor
+from runnel.ranges import read_ranges
 from runnel.recall import recall
 from runnel.registry import announce_processor
+from runnel.removing import Removed
+from runnel.removing import remove as forget
 from runnel.scripts import Scripts
+from runnel.skipping import skip as skip_event
 
 T = TypeVar("T")
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]
+    """Numbers of partitions as `inspect` writes them: ``3``, ``0-3`` or ``0-3,7``."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return read_ranges(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 _URL = click.option("--redis-url", help="Where Redis is, instead of what the app says.")
+_PARTITIONS = click.option(
+    "--partition",
+    "partitions",
+    type=Numbers(),
+    multiple=True,
+    help="Only this one, or these: 3, 0-3 or 0-3,7. May be repeated.",
+)
 
 
 @click.group(epilog=exits.epilog("runnel processor pause example:printer"))
 def processor() -> None:
     """Administer a processor, such as example:printer. Safe while workers run."""
+
+
+def _chosen(found: Processor, partitions: Sequence[Sequence[int]]) -> list[int] | None:
+    """The partitions that were named, or None for all. Exits with code 2 if one does not exist."""
+    numbers = sorted({each for several in partitions for each in several})
+    count = found.stream.partition_count
+    if numbers and numbers[-1] >= count:
+        most = count - 1
+        exits.fail(f"--partition must be 0 to {most}, not {numbers[-1]}", exits.USAGE)
+    return numbers or None
 
 
 def _with_scripts(app: App, url: str | None, work: Callable[[Scripts, str], Awaitable[T]]) -> T:
@@ -70,67 +106,98 @@ def add(target: str, redis_url: str | None) -> None:
     help="First event to be processed: 0 (the oldest), $ (the next to come), an id, or an ISO "
     "time (UTC if it has no zone).",
 )
+@_PARTITIONS
 @_URL
-def reset(target: str, start: str, redis_url: str | None) -> None:
+def reset(
+    target: str, start: str, partitions: Sequence[Sequence[int]], redis_url: str | None
+) -> None:
     """Set where a processor goes on. Running workers are fenced and read anew from there.
 
     Prints the new checkpoint of each partition: the event before the first to be processed.
     """
     app, found = load_processor(target)
-    first = admin.start_id(start)
+    first, numbers = admin.start_id(start), _chosen(found, partitions)
 
     async def work(scripts: Scripts, url: str) -> list[str]:
         await check_operator(scripts, found, "reset", url)
-        return await admin.reset(scripts, found, first)
+        return await admin.reset(scripts, found, first, numbers)
 
     checkpoints = _with_scripts(app, redis_url, work)
-    for partition, checkpoint in enumerate(checkpoints):
+    chosen = range(len(checkpoints)) if numbers is None else numbers
+    for partition, checkpoint in zip(chosen, checkpoints, strict=True):
         click.echo(f"{partition} {checkpoint}")
 
 
-@processor.command(epilog=exits.epilog("runnel processor pause example:printer"))
+@processor.command(epilog=exits.epilog("runnel processor pause example:printer --partition 3"))
 @click.argument("target")
+@_PARTITIONS
 @_URL
-def pause(target: str, redis_url: str | None) -> None:
+def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | None) -> None:
     """Stop a processor after the events in hand, until it is resumed."""
     app, found = load_processor(target)
+    numbers = _chosen(found, partitions)
 
     async def work(scripts: Scripts, url: str) -> int:
         await check_operator(scripts, found, "pause", url)
-        return await admin.pause(scripts, found)
+        return await admin.pause(scripts, found, numbers)
 
     changed = _with_scripts(app, redis_url, work)
     click.echo(f"paused {changed} partitions of {found.name}")
 
 
-@processor.command(epilog=exits.epilog("runnel processor resume example:printer --partition 3"))
+@processor.command(
+    epilog=exits.epilog(
+        "runnel processor resume example:printer --partition 3",
+        "runnel processor resume example:printer --partition 3 --skip",
+    )
+)
 @click.argument("target")
-@click.option("--partition", type=int, help="Only this one.")
-@click.option("--skip", is_flag=True, help="Set the failed events aside, as dead letters.")
+@_PARTITIONS
+@click.option(
+    "--skip",
+    is_flag=True,
+    help="Set the failed events aside: as dead letters, if the processor keeps them.",
+)
 @_URL
-def resume(target: str, partition: int | None, skip: bool, redis_url: str | None) -> None:
-    """End a pause or a quarantine; the failed event is tried again, or with --skip set aside."""
+def resume(
+    target: str, partitions: Sequence[Sequence[int]], skip: bool, redis_url: str | None
+) -> None:
+    """End a pause or a quarantine; the failed event is tried again, or with --skip set aside.
+
+    With --skip also an event for which the policy HALT has ended its worker. One that workers still
+    try again is skipped only if its --partition is named.
+    """
     app, found = load_processor(target)
-    count = found.stream.partition_count
-    if partition is not None and not 0 <= partition < count:
-        exits.fail(f"--partition must be 0 to {count - 1}, not {partition}", exits.USAGE)
-    numbers = list(range(count)) if partition is None else [partition]
+    numbers = _chosen(found, partitions)
 
     async def work(scripts: Scripts, url: str) -> None:
         await check_operator(scripts, found, "skip" if skip else "resume", url)
-        await _resume(scripts, found, numbers, skip)
+        aside = await _skip(scripts, found, numbers) if skip else 0
+        changed = await admin.resume(scripts, found, numbers)
+        if changed or not aside:
+            click.echo(f"resumed {changed} partitions of {found.name}")
 
     _with_scripts(app, redis_url, work)
 
 
-async def _resume(scripts: Scripts, found: Processor, numbers: list[int], skip: bool) -> None:
-    if skip:
-        for p in numbers:
-            if event := await admin.skip(scripts, found, p, found.sink):
-                kept = "kept as a dead letter" if found.sink else "skipped"
-                click.echo(f"partition {p}: event {event} {kept}")
-    changed = await admin.resume(scripts, found, numbers)
-    click.echo(f"resumed {changed} partitions of {found.name}")
+async def _skip(scripts: Scripts, found: Processor, numbers: list[int] | None) -> int:
+    """Set aside what failed, partition by partition. Returns how many events."""
+    aside, error = 0, None
+    for p in range(found.stream.partition_count) if numbers is None else numbers:
+        try:
+            event, reason = await skip_event(scripts, found, p, numbers is not None)
+        except ConfigError as another:
+            error = error or another
+            continue
+        if event:
+            aside += 1
+            kept = f"kept as a dead letter in {found.sink.name}" if found.sink else "skipped"
+            click.echo(f"partition {p}: event {event} {kept}")
+        elif reason:
+            click.echo(f"partition {p}: {reason}", err=True)
+    if error:
+        raise error
+    return aside
 
 
 @processor.command(
@@ -161,13 +228,19 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
     if not yes:
         click.confirm(f"Forget the position of {name} on every partition?", abort=True, err=True)
 
-    async def work(scripts: Scripts, url: str) -> int:
+    async def work(scripts: Scripts, url: str) -> Removed:
         gone = await recall(scripts, app_name, stream, name) if app_name else found
         await check_operator(scripts, gone, "remove", url)
-        return await admin.remove(scripts, gone)
+        return await forget(scripts, gone)
 
     removed = _with_scripts(app, url, work)
-    if removed:
-        click.echo(f"removed {name} from {removed} partitions")
+    if removed.members:
+        click.echo(
+            f"warning: {removed.members} workers still run {name}, and register it anew when they "
+            "start again: end them, then run this again",
+            err=True,
+        )
+    if removed.partitions:
+        click.echo(f"removed {name} from {removed.partitions} partitions")
     else:
         click.echo(f"{name} was not registered")

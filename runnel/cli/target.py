@@ -27,6 +27,7 @@ def load_app(target: str) -> App:
     if isinstance(found, Stream):
         found = found.app
     if isinstance(found, App):
+        found.module = module.__name__
         return found
     refuse(target, found, "an App", module, lambda each: isinstance(each, App))
 
@@ -56,11 +57,6 @@ def load_processor(target: str) -> tuple[App, Processor]:
         kind = describe(function)
         exits.fail(f"{target} is {kind}, not a processor; there is {names}", exits.USAGE)
     exits.fail(f"there is no processor {target}; there is {names}", exits.USAGE)
-
-
-def target_of(module: ModuleType, processor: Processor) -> str:
-    """What the command line calls a processor that is declared or used in a module."""
-    return f"{module.__name__}:{processor.name}"
 
 
 def apps_in(module: ModuleType) -> list[App]:

@@ -13,6 +13,8 @@ from typing import Any
 import click
 import tabulate
 
+from runnel.ranges import ranges, those
+
 tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
 
 Json = dict[str, Any]
@@ -263,20 +265,8 @@ def duration(ms: int | None) -> str:
     return "".join(parts)
 
 
-def ranges(numbers: Iterable[int]) -> str:
-    """Numbers in ascending order, neighbours taken together: ``0-3,7``."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
-
-
 def _those(rows: list[Json]) -> str:
-    word = "partition" if len(rows) == 1 else "partitions"
-    return f"{word} {ranges(row['id'] for row in rows)}"
+    return those(row["id"] for row in rows)
 
 
 def _error(row: Json) -> str:

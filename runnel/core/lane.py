@@ -62,6 +62,8 @@ class Lane:
         self.recorded = claimed.tenures >= RECORD_AFTER or claimed.attempts > 0
         #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
         self.parked = False
+        #: Parked because of an event, and not by an operator.
+        self.quarantined = False
         #: Wanted elsewhere: nothing more is handed out, then the lease is released.
         self.draining = False
         #: The token is spent: released, or fenced by another.
@@ -100,14 +102,15 @@ class Lane:
         self._lost_ahead = 0
         self._in_flight: Step | None = None
         if claimed.quarantined or claimed.paused:
-            self.park()
+            self.park(quarantined=bool(claimed.quarantined))
             self.idle = True
 
     # Closing
 
-    def park(self) -> None:
+    def park(self, *, quarantined: bool = False) -> None:
         """Hand out nothing more: the partition is quarantined or paused."""
         self.parked, self.open = True, False
+        self.quarantined = quarantined
 
     @property
     def resting(self) -> bool:

@@ -25,6 +25,7 @@ from runnel.worker.claims import Claims
 from runnel.worker.ending import end
 from runnel.worker.link import Link
 from runnel.worker.pump import Pump, Signals
+from runnel.worker.reminder import remind
 from runnel.worker.runner import Halted, Runner
 
 logger = logging.getLogger("runnel.worker")
@@ -108,7 +109,7 @@ class Group:
         `grace` is the seconds that events in hand may take then. Raises Halted, Removed, Mismatch,
         Replaced.
         """
-        services = (self._pump.run, self._listen, self._heartbeat)
+        services = (self._pump.run, self._listen, self._heartbeat, self._remind)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(service()) for service in services]
             stopping = asyncio.create_task(stop.wait())
@@ -228,6 +229,9 @@ class Group:
     async def _listen(self) -> None:
         """Sync at once when the group says that something changed. Only a hint: heartbeats do."""
         await self._link.listen(keys.wake(self.processor.group), self._sync_now.set)
+
+    async def _remind(self) -> None:
+        await remind(self.processor, lambda: [each.lane for each in self.leases.values()])
 
     # Partitions
 

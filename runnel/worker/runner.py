@@ -15,6 +15,7 @@ from runnel.events import Events, Lease, WorkerDied
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.scripts import Call
 from runnel.worker.link import Link
+from runnel.worker.reminder import way_out
 
 logger = logging.getLogger("runnel.worker")
 
@@ -149,14 +150,19 @@ class Runner:
         elif policy is ExceptionPolicy.QUARANTINE:
             await self._quarantine(self._lane.checkpoint, self._barren, error)
         else:
-            raise Halted(f"processor {self._processor.name}: {': '.join(_told(error))}") from error
+            raise Halted(
+                f"processor {self._processor.name} failed {self._barren} times before it took an "
+                f"event: {': '.join(_told(error))}. Mend the handler and start the worker again"
+            ) from error
 
     async def _give_up(self, raw: Raw, attempts: int, error: Exception) -> None:
         policy = self._processor.policy
         if policy is ExceptionPolicy.HALT:
             raise Halted(
                 f"processor {self._processor.name}, partition {self._lane.partition}: event "
-                f"{raw[0].decode()} failed {attempts} times: {': '.join(_told(error))}"
+                f"{raw[0].decode()} failed {attempts} times: {': '.join(_told(error))}. Mend the "
+                "handler and start the worker again, or set the event aside: `runnel processor "
+                f"resume {self._processor.target} --partition {self._lane.partition} --skip`"
             ) from error
         if policy is ExceptionPolicy.QUARANTINE:
             self._lane.rewind()
@@ -166,11 +172,12 @@ class Runner:
 
     async def _quarantine(self, event: str, attempts: int, error: Exception) -> None:
         await self._record("quarantine", event, attempts, error)
-        self._lane.park()
+        self._lane.park(quarantined=True)
         logger.error(
-            "processor %s: partition %d is quarantined; `runnel processor resume` ends it",
+            "processor %s: partition %d is quarantined: %s",
             self._processor.name,
             self._lane.partition,
+            way_out(self._processor, [self._lane.partition]),
         )
 
     async def _set_aside(self, raw: Raw, attempts: int, error: Exception) -> None:

@@ -88,6 +88,12 @@ def one_sentence(said: str) -> str:
         (["processor", "pause", PRINTER], 1, "runnel processor add"),
         (["processor", "resume", PRINTER, "--skip"], 1, "is not registered"),
         (["processor", "resume", PRINTER, "--partition", "4"], 2, "0 to 3, not 4"),
+        (["processor", "pause", PRINTER, "--partition", "0-9"], 2, "0 to 3, not 9"),
+        (
+            ["processor", "reset", PRINTER, "--start", "0", "--partition", "2", "--partition", "7"],
+            2,
+            "0 to 3, not 7",
+        ),
         (["processor", "pause", APP], 2, "is an App, not a processor; there is tests.cli.shop:pr"),
         (["processor", "pause", "tests.cli.shop:print"], 2, "there is no processor"),
     ],
@@ -382,6 +388,20 @@ def test_a_processor_is_administered(run: Run) -> None:
         ["0", "0-0", "1", "0-0", "2", "0-0", "3", "0-0"]
     )
     assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
+
+
+def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
+    run("processor", "add", PRINTER)
+    some = ("--partition", "3", "--partition", "0-1,3")
+    assert run("processor", "pause", PRINTER, *some).stdout == "paused 3 partitions of printer\n"
+    states = json.loads(run("inspect", APP, "--json").stdout)["processors"][0]["partitions"]
+    assert [each["state"] for each in states] == ["paused", "paused", "free", "paused"]
+    one = run("processor", "resume", PRINTER, "--partition", "0,2")
+    assert one.stdout == "resumed 1 partitions of printer\n"
+    reset = run("processor", "reset", PRINTER, "--start", "$", "--partition", "1-2")
+    assert reset.stdout.splitlines() == ["1 0-0", "2 0-0"]
+    bad = run("processor", "pause", PRINTER, "--partition", "3-1")
+    assert (bad.code, "'3-1' goes down: write 1-3" in bad.stderr) == (2, True)
 
 
 def test_a_processor_whose_code_is_gone_is_removed_by_its_name(run: Run, redis_url: str) -> None:

@@ -225,12 +225,10 @@ def test_common_tables_fit_into_80_columns() -> None:
     assert max(map(len, lines(seen)[1:])) <= 80
 
 
-def test_durations_and_ranges_are_short() -> None:
+def test_durations_are_short() -> None:
     told = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
     assert {ms: view.duration(ms) for ms in told} == told
     assert view.duration(90_061_000) == "1d1h"
-    assert view.ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
-    assert view.ranges([]) == ""
 
 
 def test_a_frame_has_as_many_lines_as_the_terminal() -> None:

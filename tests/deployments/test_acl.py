@@ -25,8 +25,10 @@ from runnel import (
 from runnel.connection import check_server, connect
 from runnel.errors import ServerError
 from runnel.registry import announce_processor
+from runnel.removing import remove
 from runnel.scripts import Scripts, sources
 from runnel.server_program import Binary
+from runnel.skipping import skip
 from runnel.worker.worker import BurstBlocked, Worker
 from tests.deployments.steps import append, slot, spread
 from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask
@@ -107,7 +109,7 @@ async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
         sent = await stream.send(*(Item(key="k", number=number) for number in range(5)))
         with pytest.raises(BurstBlocked):
             await Worker(app).run(burst=True)
-        assert await admin.skip(scripts, park, 0, None) == sent[2].id
+        assert (await skip(scripts, park, 0)).event == sent[2].id
         assert await admin.resume(scripts, park, [0]) == 1
         await Worker(app).run(burst=True)
         assert await admin.pause(scripts, park) == 1
@@ -116,7 +118,7 @@ async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
         seen = await report.inspect(client, info)
         assert {each["name"] for each in seen["processors"]} == {"ignore", "park"}
         for processor in app.processors.values():
-            await admin.remove(scripts, processor)
+            await remove(scripts, processor)
         assert await admin.delete_stream(scripts, stream.spec) == 5
     await app.close()
     assert refusals(server) == []

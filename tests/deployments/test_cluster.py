@@ -16,6 +16,7 @@ from runnel.connection import check_server, connect, translate
 from runnel.deployment import of
 from runnel.errors import Fenced, ServerError
 from runnel.registry import announce_processor
+from runnel.removing import remove
 from runnel.scripts import Scripts
 from runnel.server_program import Binary
 from runnel.wire import Client
@@ -144,7 +145,7 @@ async def test_records_are_sent_inspected_and_administered_on_all_masters(
     assert await picture() == {"lag": 0, "length": 60, "paused": 0}
     checkpoints = await admin.reset(clustered, processor, last.id)
     assert len(checkpoints) == 6
-    await admin.remove(clustered, processor)
+    await remove(clustered, processor)
     assert await admin.delete_stream(clustered, stream.spec) == 60
     assert await clustered.client.hgetall(keys.streams(app_name)) == {}
 

@@ -23,8 +23,10 @@ from runnel.preflight import (
     needs_of_worker,
 )
 from runnel.registry import announce_processor
+from runnel.removing import remove
 from runnel.rights import Needs, check, commands_of
 from runnel.scripts import Scripts, sources
+from runnel.skipping import skip
 from runnel.worker.worker import Worker
 
 #: On a cluster users are made on each node: tests/deployments has that.
@@ -214,10 +216,10 @@ async def test_the_rules_asked_for_are_enough_for_an_operator(
         elif action == "resume":
             assert await admin.resume(clerk, PICKY, [0, 1]) == 0
         elif action == "skip":
-            assert await admin.skip(clerk, PICKY, sent.partition, PICKY.sink) == sent.id
+            assert (await skip(clerk, PICKY, sent.partition)).event == sent.id
             await admin.resume(clerk, PICKY, [sent.partition])
         else:
-            assert await admin.remove(clerk, PICKY) == 2
+            assert await remove(clerk, PICKY) == (2, 0)
 
 
 async def test_the_rules_asked_for_are_enough_to_delete_a_stream(

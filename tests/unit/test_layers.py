@@ -24,6 +24,7 @@ LAYERS = [
         "turn",
         "gate",
         "core.ids",
+        "ranges",
     ],
     ["durability"],
     ["deployment"],
@@ -44,6 +45,7 @@ LAYERS = [
     ["processor", "signatures"],
     ["declaring"],
     ["app", "admin", "recall", "registry"],
+    ["removing", "skipping"],
     ["preflight"],
     [
         "worker",
@@ -51,6 +53,7 @@ LAYERS = [
         "worker.voucher",
         "worker.link",
         "worker.calendar",
+        "worker.reminder",
     ],
     ["worker.claims", "worker.pump", "worker.runner"],
     ["worker.group"],

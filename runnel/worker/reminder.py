@@ -1,0 +1,43 @@
+"""Says again which quarantined partitions a worker holds: nothing else would, as it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from runnel.core.lane import Lane
+from runnel.processor import Processor
+from runnel.ranges import ranges, those
+
+logger = logging.getLogger("runnel.worker")
+
+#: Seconds from the start to the first reminder, and between two.
+FIRST, EVERY = 5.0, 300.0
+
+
+async def remind(processor: Processor, lanes: Callable[[], Iterable[Lane]]) -> None:
+    """Every few minutes, one line for all partitions that are quarantined, with the way out."""
+    pause = FIRST
+    while True:
+        await asyncio.sleep(pause)
+        pause = EVERY
+        stuck = sorted(lane.partition for lane in lanes() if lane.quarantined and lane.resting)
+        if stuck:
+            logger.warning(
+                "processor %s: %s %s quarantined, and nothing behind the failed event is "
+                "processed: %s",
+                processor.name,
+                those(stuck),
+                "is" if len(stuck) == 1 else "are",
+                way_out(processor, stuck),
+            )
+
+
+def way_out(processor: Processor, partitions: Iterable[int]) -> str:
+    """The command that ends a quarantine."""
+    chosen = ranges(partitions)
+    return (
+        f"`runnel processor resume {processor.target} --partition {chosen}` tries it again, with "
+        "--skip it is set aside"
+    )
