@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from runnel import keys
 from runnel.compressors import Compressor
 from runnel.connection import check_url, connect
-from runnel.declaring import Options, check_stream, declare
+from runnel.declaring import Options, check_parts, check_stream, checked_codecs, declare
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError
 from runnel.middleware import Middleware
@@ -83,8 +83,15 @@ class App:
         """
         where, chosen = f"stream {name}", self.settings.chosen
         check(where, "compress_over", compress_over)
+        check_parts(
+            where, partition_by, serializer=serializer, compressor=compressor, hasher=hasher
+        )
         codec = EntryCodec(
-            adapt(record), serializer or MsgpackSerializer(), compressor, compress_over, codecs
+            adapt(record),
+            serializer or MsgpackSerializer(),
+            compressor,
+            compress_over,
+            checked_codecs(where, codecs),
         )
         spec = StreamSpec(
             self.name,

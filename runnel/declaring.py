@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,47 @@ def check_stream(stream: Any, decorator: str) -> None:
         )
 
 
+#: What an object must have to be used as one of these keywords of `App.stream`.
+_PARTS = {
+    "serializer": ("name", "dumps", "loads"),
+    "compressor": ("name", "compress", "decompress"),
+    "hasher": ("name", "__call__"),
+}
+
+
+def check_parts(where: str, partition_by: Any, **parts: Any) -> None:
+    """Raises ConfigError unless the keywords of a stream that are objects can be used as such; the
+    class of one cannot."""
+    if not (isinstance(partition_by, str) or callable(partition_by)):
+        raise ConfigError(
+            f"{where}: partition_by must be the name of a field or a function of a record, not "
+            f"{named(partition_by)}"
+        )
+    for keyword, value in parts.items():
+        if value is not None and not _is_a(keyword, value):
+            raise ConfigError(
+                f"{where}: {keyword} must be an object with {', '.join(_PARTS[keyword])}, not "
+                f"{named(value)}"
+            )
+
+
+def checked_codecs(where: str, codecs: Any) -> tuple[Any, ...]:
+    """Serializers and compressors, which may come from an iterator. Raises ConfigError."""
+    if not isinstance(codecs, Iterable) or isinstance(codecs, (str, bytes)):
+        raise ConfigError(f"{where}: codecs must be a list, not {named(codecs)}")
+    found = tuple(codecs)
+    for each in found:
+        if not (_is_a("serializer", each) or _is_a("compressor", each)):
+            raise ConfigError(
+                f"{where}: codecs must be serializers and compressors, and {named(each)} is none"
+            )
+    return found
+
+
+def _is_a(keyword: str, value: Any) -> bool:
+    return not isinstance(value, type) and all(hasattr(value, each) for each in _PARTS[keyword])
+
+
 def declare(
     taken: Container[str],
     settings: Settings,
@@ -67,6 +108,7 @@ def declare(
         )
     where, chosen = f"processor {name}", settings.chosen
     policy = _policy(name, options.exception_policy)
+    middleware = _middleware(name, options.middleware)
     return Processor(
         app=spec.app,
         name=name,
@@ -80,8 +122,8 @@ def declare(
         backoff_max=chosen(where, "backoff_max", options.backoff_max),
         commit=check(where, "commit", options.commit),
         prefetch=chosen(where, "prefetch", options.prefetch),
-        middleware=_middleware(name, options.middleware),
-        sink=_sink(name, stream, policy, options.middleware),
+        middleware=middleware,
+        sink=_sink(name, stream, policy, middleware),
         start=check(where, "start", options.start),
     )
 
@@ -98,6 +140,11 @@ def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:
 def _middleware(name: str, middleware: Any) -> tuple[Middleware, ...]:
     if isinstance(middleware, Middleware):
         raise ConfigError(f"processor {name}: middleware must be a list, as in middleware=[…]")
+    if not isinstance(middleware, Iterable):
+        raise ConfigError(
+            f"processor {name}: middleware must be a list of Middleware objects, not "
+            f"{named(middleware)}"
+        )
     for each in middleware:
         if not isinstance(each, Middleware):
             raise ConfigError(

@@ -63,6 +63,11 @@ class Crontab(Task):
 
 def check_cron(spec: str, timezone: str) -> tuple[str, tzinfo]:
     """The plain expression and the zone. Raises ConfigError if either is wrong."""
+    if not isinstance(spec, str) or not isinstance(timezone, str):
+        raise ConfigError(
+            f"a crontab takes its expression and the name of its time zone as text, not {spec!r} "
+            f"and {timezone!r}"
+        )
     plain = _ALIASES.get(spec, spec)
     try:
         zone = ZoneInfo(timezone)

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from runnel import App, Events, Record
+from runnel.compressors import LZ4
 from runnel.errors import ConfigError
 from runnel.processor import Processor
+from runnel.serializers import JSONSerializer
 from runnel.settings import Settings, wanted
 
 INF, NAN = float("inf"), float("nan")
@@ -203,3 +205,45 @@ def test_a_url_knows_who_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_setting_is_told_with_the_one_that_was_meant() -> None:
     with pytest.raises(ConfigError, match="no setting 'sesion'; did you mean session; settings"):
         App("a", sesion=3)
+
+
+class Halves:
+    """Has a name, and nothing of a serializer or compressor."""
+
+    name = "halves"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "told"),
+    [
+        ("partition_by", 5, "partition_by must be the name of a field or a function"),
+        ("partition_by", None, "partition_by must be the name of a field or a function"),
+        ("serializer", "json", "serializer must be an object with name, dumps, loads, not 'json'"),
+        ("serializer", JSONSerializer, r"the class JSONSerializer (call it: JSONSerializer())"),
+        ("serializer", Halves(), "serializer must be an object with name, dumps, loads"),
+        ("compressor", LZ4, "the class LZ4 (call it: LZ4())"),
+        ("compressor", JSONSerializer(), "compressor must be an object with name, compress"),
+        ("hasher", "md5", "hasher must be an object with name, __call__, not 'md5'"),
+        ("hasher", hash, "hasher must be an object with name, __call__"),
+        ("codecs", 5, "codecs must be a list, not 5"),
+        ("codecs", "json", "codecs must be a list, not 'json'"),
+        ("codecs", [LZ4], "must be serializers and compressors, and the class LZ4"),
+    ],
+)
+def test_an_object_that_a_stream_cannot_use_is_refused(keyword: str, value: Any, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        App("a").stream("items", record=Item, **{"partition_by": "key", keyword: value})
+    assert str(caught.value).startswith("stream items: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("middleware", [5, True, "x", object()])
+def test_middleware_that_is_no_list_is_refused(middleware: Any) -> None:
+    with pytest.raises(ConfigError, match="processor reader: middleware must be a list of"):
+        declare(App("a"), middleware=middleware)
+
+
+@pytest.mark.parametrize(("spec", "zone"), [(5, "UTC"), (None, "UTC"), ("* * * * *", None)])
+def test_a_crontab_of_anything_but_text_is_refused(spec: Any, zone: Any) -> None:
+    with pytest.raises(ConfigError, match="a crontab takes its expression"):
+        App("a").crontab(spec, timezone=zone)
