@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from runnel.errors import ConfigError
+from runnel.url import shown, text_problem
 
 _SCHEMES = (
     "redis",
@@ -51,20 +52,31 @@ RESERVED = (
     "lib_version",
 )
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+#: What others call a scheme that Runnel knows.
+_ALSO_KNOWN_AS = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "tcp": "redis",
+    "tls": "rediss",
+    "redis+tls": "rediss",
+    "redis+ssl": "rediss",
+    "redis-tls": "rediss",
+    "redis+socket": "unix",
+    "redis-socket": "unix",
+    "redis+unix": "unix",
+    "sentinel": "redis+sentinel",
+    "redis-sentinel": "redis+sentinel",
+    "rediss-sentinel": "rediss+sentinel",
+    "cluster": "redis+cluster",
+    "redis-cluster": "redis+cluster",
+    "rediss-cluster": "rediss+cluster",
+}
+#: Options of redis-py that a URL may set, beside those that begin with ``ssl_``. Others take what
+#: is no text, such as an object.
+_OPTIONS = ("db", "username", "password", "max_connections", "socket_keepalive", "socket_read_size")
+#: Options by which other clients ask for TLS.
+_TLS_OPTIONS = ("ssl", "tls", "use_ssl", "use_tls")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-
-
-class Url(str):
-    """A URL that knows who said it, for messages: `origin` is such as ``--redis-url``, or empty
-    for the default that nobody chose."""
-
-    __slots__ = ("origin",)
-    origin: str
-
-    def __new__(cls, url: str, origin: str = "") -> Url:
-        made = super().__new__(cls, url)
-        made.origin = origin
-        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,7 @@ def check_url(url: str) -> str:
 
 def parse(url: str) -> Address:
     """Take a URL apart. Raises ConfigError with the fix if it cannot be one of a Redis server."""
-    problem = _scheme_problem(url)
+    problem = text_problem(url) or _scheme_problem(url)
     if problem is None:
         address = _split(url)
         problem = _service_problem(url, address)
@@ -100,17 +112,6 @@ def parse(url: str) -> Address:
     if problem is not None:
         raise ConfigError(f"redis_url {shown(url)!r} {problem}")
     return address
-
-
-def shown(url: str) -> str:
-    """The URL without user, password and options, fit for a message."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "", url
-    login, at, place = rest.rpartition("@")
-    if "?" in login:  # The '@' may be in a password among the options: then what follows is secret.
-        return f"{scheme}{separator}***"
-    return scheme + separator + ("***@" if at else "") + place.partition("?")[0]
 
 
 def _split(url: str) -> Address:
@@ -150,7 +151,8 @@ def _scheme_problem(url: str) -> str | None:
     if not separator:
         return f"has no scheme: write redis://{shown(rest or url)}"
     if scheme not in _SCHEMES:
-        near = difflib.get_close_matches(scheme, _SCHEMES, 1)
+        plain = _ALSO_KNOWN_AS.get(scheme.lower(), scheme.lower())
+        near = difflib.get_close_matches(plain, _SCHEMES, 1)
         hint = f"; did you mean {near[0]}://?" if near else ""
         return (
             "must start with redis://, rediss:// (TLS), unix://, redis+cluster:// or "
@@ -184,12 +186,16 @@ def _place_problem(place: str, scheme: str) -> str | None:
         )
     if parts.scheme == "unix":
         return _socket_problem(parts)
+    if parts.fragment or place.endswith("#"):
+        return "has a '#' in it: leave it out (in a password, write %23)"
     if not parts.hostname:
         return f"names no host: use {scheme}://HOST:PORT"
     database = parts.path.strip("/")
     if scheme.endswith("+cluster"):
         if database or "db" in parse_qs(parts.query):
             return f"names a database, of which a cluster has only one: use {scheme}://HOST:PORT"
+    elif database and "db" in parse_qs(parts.query):
+        return "names a database twice, in its path and as db=: leave one out"
     elif database and not (database.isascii() and database.isdigit()):
         form = "/NAME/0" if scheme.endswith("+sentinel") else "/0"
         return f"has a database that is no number: use {scheme}://HOST:PORT{form}"
@@ -209,9 +215,20 @@ def _option_problem(place: str, scheme: str) -> str | None:
     for name in RESERVED:
         if name in options:
             return f"sets {name}, which Runnel must choose itself: leave it out"
+    for name in options:
+        if name not in _OPTIONS and not name.startswith("ssl_"):
+            return _unknown_option(name, options[name][0], scheme)
     if not all(number.isascii() and number.isdigit() for number in options.get("db", [])):
         return "has a database that is no number: use db=0"
     return _refused_option(place, scheme) or _file_problem(options)
+
+
+def _unknown_option(name: str, value: str, scheme: str) -> str:
+    tls = scheme.replace("redis", "rediss", 1)
+    meant = name.lower() in _TLS_OPTIONS and value.lower() not in ("false", "0", "no", "off")
+    has_tls = tls in _SCHEMES and tls != scheme
+    fix = f"use {tls}://" if has_tls and (meant or name.startswith("ssl_")) else "leave it out"
+    return f"sets {name}, which {scheme}:// does not have: {fix}"
 
 
 def _refused_option(place: str, scheme: str) -> str | None:
@@ -223,10 +240,7 @@ def _refused_option(place: str, scheme: str) -> str | None:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if not unknown:
             return f"has an option with an unusable value: correct it or leave it out ({error})"
-        tls = scheme.replace("redis", "rediss", 1)
-        if unknown[1].startswith("ssl_") and tls in _SCHEMES:
-            return f"sets {unknown[1]}, which {scheme}:// does not have: use {tls}://"
-        return f"sets {unknown[1]}, which {scheme}:// does not have: leave it out"
+        return _unknown_option(unknown[1], "", scheme)
     return None
 
 

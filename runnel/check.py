@@ -13,10 +13,11 @@ from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, NoPermissionError, RedisError
 
 from runnel import deployment
-from runnel.address import parse, shown
+from runnel.address import parse
 from runnel.cluster import SLOTS, fields
 from runnel.errors import ServerError
 from runnel.trouble import translate
+from runnel.url import shown
 from runnel.wire import Client
 
 #: Seconds to wait for a server that is reading its data from disk.

@@ -18,12 +18,13 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry as SyncRetry
 
-from runnel.address import Address, check_url, parse, shown
+from runnel.address import Address, check_url, parse
 from runnel.check import ServerInfo, check_server
 from runnel.cluster import AnyNode, AnyNodeTLS, Cluster, ClusterClient, Place
 from runnel.errors import ConfigError
 from runnel.sentinels import SentinelClient, Sentinels
 from runnel.trouble import translate
+from runnel.url import shown
 from runnel.wire import Client
 
 __all__ = [

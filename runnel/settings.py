@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runnel.address import Url
 from runnel.durability import Durability
 from runnel.errors import ConfigError
+from runnel.url import Url
 
 #: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
 _YEAR = 31_536_000.0
@@ -138,7 +138,8 @@ def check(where: str, name: str, value: Any) -> Any:
         return _adapter(name).validate_python(value, strict=True)
     except ValidationError:
         place = f"setting {name}" if where == "setting" else f"{where}: {name}"
-        raise ConfigError(f"{place} must be {wanted(name)}, not {_told(name, value)}") from None
+    # Outside, so that the cause, which shows what may be a password, does not go with it.
+    raise ConfigError(f"{place} must be {wanted(name)}, not {_told(name, value)}")
 
 
 def wanted(name: str) -> str:

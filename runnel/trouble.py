@@ -18,9 +18,9 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from runnel.address import shown
 from runnel.cluster import named
 from runnel.errors import ServerError, ServerUnreachable
+from runnel.url import shown
 
 #: Class of the error, what its text contains, what to tell. The first that fits is told; {server}
 #: and {text} are filled in. Some are ConnectionErrors to redis-py: these come before the others.

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runnel.address import Address, check_url, parse, shown
+from runnel.address import Address, check_url, parse
 from runnel.connection import connect, connect_sync
 from runnel.errors import ConfigError
+from runnel.url import shown
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ async def test_a_client_sends_nothing_on_its_own(redis: Redis, redis_url: str) -
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("", "no scheme"),
+        ("", "is empty: use redis://HOST:PORT"),
         ("localhost:6379", "write redis://localhost:6379"),
         ("reddis://localhost", "did you mean redis://?"),
         ("redis+tls://localhost", "must start with redis://, rediss:// (TLS), unix://, redis+"),

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "runnel"
 
 #: Bottom to top. A module may import from its own row only what stands left of it.
 LAYERS = [
-    ["deadlines"],
+    ["deadlines", "url"],
     ["errors", "wire"],
     [
         "keys",
