@@ -137,15 +137,15 @@ def xadd(timer: Timer, repeats: int) -> list[float]:
 
 
 def append(timer: Timer, repeats: int) -> list[float]:
-    """1,000 entries into a full partition: 1,000 go. A new producer each time, of a thousand."""
+    """1,000 entries into a full partition: 1,000 go. A new producer each time, of 1,100."""
     partition = Partition(timer, "append", 3000, 3000)
-    for number in range(1000):
+    for number in range(1100):
         timer.redis.hset(f"{partition.prefix}:producers", f"other{number}", f"1 {number + 1}-0 1")
     spent = []
     for number in range(repeats):
         partition.pass_all()
         spent.append(timer.timed(partition.append(1000, f"new{number}"))[1])
-        for more in range(100):  # The tenth that was forgotten.
+        for more in range(100):  # Those that were forgotten.
             timer.redis.hset(
                 f"{partition.prefix}:producers", f"more{number}.{more}", f"1 {more + 1}-0 1"
             )

@@ -12,7 +12,8 @@
 -- ARGV[7]  sequence    int     1, 2, 3 ... per producer and partition
 -- ARGV[8+] entries     str     1 to 1000 entries, each: the number of values, then fields and values in turn
 -- REPLY    applied     int     1, or 0 for the repeat of an append that was applied (DUP)
--- REPLY    first       id      id of the first event; the others follow by one in its last part
+-- REPLY    first       id      id of the first event; in those of the others the last part rises by one, and behind
+--                              18446744073709551615 comes 0 of the next millisecond
 -- REPLY    count       int     number of events
 -- ERROR    BADARG      an argument is malformed or over a limit
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
@@ -20,7 +21,7 @@
 -- ERROR    OUTOFORDER  the sequence is neither the last nor the next; last=STORED
 -- ERROR    UNKNOWN     the producer is not remembered and this is not its first append
 -- WRITES   yes
--- BOUND    1000 entries added, 1000 removed, 1000 producers remembered
+-- BOUND    1000 entries added, 1000 removed; the last 1000 producers remembered, 1100 at most
 -- VERSION  1
 local log, meta, producers = KEYS[1], KEYS[2], KEYS[3]
 local protocol, partitions, hash, size = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -51,27 +52,45 @@ local function newer(a, b)
 end
 -- <<< ids
 
+-- >>> allowed
+-- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
+-- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
+local function must(...)
+  if not redis.acl_check_cmd(...) then redis.call(...) end
+end
+-- <<< allowed
+
 -- >>> room
--- Returns the id below which entries must go so that `more` fit, or nil if none need to go;
--- and a refusal if they may not go. The entry at the lowest checkpoint always stays.
+-- Returns the id below which entries must go so that `more` fit, or nil if none need to go; a refusal if they may not go;
+-- and who loses how many. The entry at the lowest checkpoint always stays, unless the policy is to drop the oldest.
 local function room(log_key, meta_key, limit, more)
   local over = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
   if over <= 0 then return nil end
   local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', over + 1)
   if #oldest <= over then return nil, 'FULL processor= limit=' .. limit end
   local bound, groups, known = oldest[over + 1][1], {}, 0
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do groups[group[2]] = true end
+  local function unread(behind)
+    local number = 0
+    for i = 1, over do
+      if newer(oldest[i][1], behind) then number = number + 1 end
+    end
+    return number
+  end
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do
+    local shown = {}
+    for i = 1, #group, 2 do shown[group[i]] = group[i + 1] end
+    groups[shown.name] = shown
+  end
   local stored, dropped = redis.call('HGETALL', meta_key), {}
   for i = 1, #stored, 2 do
     local name = string.match(stored[i], '^passed:(.+)$')
     if name then
       known = known + 1
       if policy == 'drop_oldest' then
-        local unread = 0
-        for j = 1, over do
-          if newer(oldest[j][1], stored[i + 1]) then unread = unread + 1 end
-        end
-        if unread > 0 then dropped[name] = unread end
+        local lost, group, read = unread(stored[i + 1]), groups[name], nil
+        local ahead = lost > 0 and group and group['entries-read'] and unread(group['last-delivered-id']) or 0
+        if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
+        if lost > 0 then dropped[name] = {number = lost, read = read, last = oldest[over][1]} end
       elseif not groups[name] then
         return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
       elseif newer(bound, stored[i + 1]) then
@@ -80,7 +99,21 @@ local function room(log_key, meta_key, limit, more)
     end
   end
   if known == 0 and policy ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
+  must('XTRIM', log_key, 'MINID', '=', bound)
+  if next(dropped) then
+    must('HINCRBY', meta_key, 'dropped:', '1')
+    must('XGROUP', 'SETID', log_key, '-', '$')
+  end
   return bound, nil, dropped
+end
+
+-- Makes that room. The consumer group of who loses something moves along: what is gone is no lag.
+local function clear(log_key, meta_key, bound, dropped)
+  redis.call('XTRIM', log_key, 'MINID', '=', bound)
+  for name, loss in pairs(dropped) do
+    redis.call('HINCRBY', meta_key, 'dropped:' .. name, loss.number)
+    if loss.read then redis.pcall('XGROUP', 'SETID', log_key, name, loss.last, 'ENTRIESREAD', loss.read) end
+  end
 end
 -- <<< room
 
@@ -132,7 +165,22 @@ if full then
   return redis.error_reply(full)
 end
 
+local silent = {}
+if not before and redis.call('HLEN', producers) >= 1100 then
+  -- Forget the 100 that were silent for longest. Ids only rise, whatever the clock does: filled up, they sort as text.
+  local all, ages, zeros = redis.call('HGETALL', producers), {}, string.rep('0', 20)
+  for i = 1, #all, 2 do
+    local ms, seq = string.match(all[i + 1], ' (%d+)%-(%d+) ')
+    ages[#ages + 1] = {string.sub(zeros .. (ms or ''), -20) .. string.sub(zeros .. (seq or ''), -20), all[i]}
+  end
+  table.sort(ages, function(a, b) return a[1] < b[1] end)
+  for i = 1, 100 do silent[i] = ages[i][2] end
+  must('HDEL', producers, producer)
+end
+must('HSET', producers, producer, '')
+
 if not agreed then
+  must('XADD', log, '*', 'f', 'v')
   redis.call('HSETNX', meta, 'protocol', protocol)
   redis.call('HSETNX', meta, 'partitions', partitions)
   redis.call('HSETNX', meta, 'hash', hash)
@@ -143,19 +191,17 @@ while at <= values do
   local width = tonumber(ARGV[at])
   local added = redis.call('XADD', log, id, unpack(ARGV, at + 1, at + width))
   first, at = first or added, at + width + 1
-  if id == '*' and at <= values then id = string.match(first, '^%d+') .. '-*' end
+  local ends = #added > 20 and string.find(added, '-18446744073709551615', 1, true)
+  if at <= values and (id == '*' or ends) then
+    -- All in one millisecond, and the next where its numbers end, which only ids that others made are near to. A number
+    -- that is not exact any more is left to Redis: such an id is ahead of every clock.
+    local ms = string.match(added, '^%d+')
+    if ends then ms = tonumber(ms) < 2 ^ 53 and string.format('%.0f', ms + 1) end
+    id = ms and ms .. '-*' or '*'
+  end
 end
-if bound then
-  redis.call('XTRIM', log, 'MINID', '=', bound)
-  for name, number in pairs(dropped) do redis.call('HINCRBY', meta, 'dropped:' .. name, number) end
-end
-if not before and redis.call('HLEN', producers) >= 1000 then
-  -- Forget the tenth that was silent for longest, by the server time in the ids of their last events.
-  local all, ages = redis.call('HGETALL', producers), {}
-  for i = 1, #all, 2 do ages[#ages + 1] = {string.match(all[i + 1], ' (%d+)%-') + 0, all[i]} end
-  table.sort(ages, function(a, b) return a[1] < b[1] end)
-  for i = 1, 100 do redis.call('HDEL', producers, ages[i][2]) end
-end
+if bound then clear(log, meta, bound, dropped) end
+if silent[1] then redis.call('HDEL', producers, unpack(silent)) end
 -- A literal where it can be: to make a number into text is slow.
 redis.call('HSET', producers, producer, sequence .. ' ' .. first .. (count == 1 and ' 1' or ' ' .. count))
 return {1, first, count}

@@ -65,6 +65,14 @@ local function newer(a, b)
 end
 -- <<< ids
 
+-- >>> allowed
+-- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
+-- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
+local function must(...)
+  if not redis.acl_check_cmd(...) then redis.call(...) end
+end
+-- <<< allowed
+
 if #KEYS ~= 3 or #ARGV ~= 8 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 elseif not string.match(protocol, '^%d+$') or #protocol > 9 then
@@ -84,7 +92,7 @@ if refusal then
 end
 local is = redis.call('HMGET', state, 'checkpoint', 'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost',
   'attempts', 'event', 'tenures', 'paused', 'quarantined', 'started')
-local checkpoint, read = is[1], tonumber(is[2])
+local checkpoint, read = is[1], tonumber(string.match(is[2] or '', '^%d+$'))
 if not checkpoint or redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
   local removed = redis.call('HEXISTS', meta, 'removed:' .. processor)
   return redis.error_reply('UNREGISTERED processor=' .. processor .. ' removed=' .. removed)
@@ -131,8 +139,10 @@ for i = 1, #group, 2 do
   if group[i] == 'last-delivered-id' then shown = group[i + 1] end
   if group[i] == 'entries-read' then shown_read = group[i + 1] end
 end
-if shown ~= checkpoint or shown_read ~= read then
-  -- First, because it is the one write that could fail.
+must('HSET', state, 'epoch', '0')
+if (shown ~= checkpoint or shown_read ~= read) and (lost < 0 or accepted) then
+  -- First, because it is the one write that could fail. Until a loss is accepted, the group stays where retention that
+  -- dropped something has moved it.
   redis.call('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', read)
 end
 local epoch, attempts, event, tenures = is[3], tonumber(is[9]) or 0, is[10] or '', tonumber(is[11]) or 0

@@ -44,27 +44,45 @@ local function newer(a, b)
 end
 -- <<< ids
 
+-- >>> allowed
+-- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
+-- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
+local function must(...)
+  if not redis.acl_check_cmd(...) then redis.call(...) end
+end
+-- <<< allowed
+
 -- >>> room
--- Returns the id below which entries must go so that `more` fit, or nil if none need to go;
--- and a refusal if they may not go. The entry at the lowest checkpoint always stays.
+-- Returns the id below which entries must go so that `more` fit, or nil if none need to go; a refusal if they may not go;
+-- and who loses how many. The entry at the lowest checkpoint always stays, unless the policy is to drop the oldest.
 local function room(log_key, meta_key, limit, more)
   local over = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
   if over <= 0 then return nil end
   local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', over + 1)
   if #oldest <= over then return nil, 'FULL processor= limit=' .. limit end
   local bound, groups, known = oldest[over + 1][1], {}, 0
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do groups[group[2]] = true end
+  local function unread(behind)
+    local number = 0
+    for i = 1, over do
+      if newer(oldest[i][1], behind) then number = number + 1 end
+    end
+    return number
+  end
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do
+    local shown = {}
+    for i = 1, #group, 2 do shown[group[i]] = group[i + 1] end
+    groups[shown.name] = shown
+  end
   local stored, dropped = redis.call('HGETALL', meta_key), {}
   for i = 1, #stored, 2 do
     local name = string.match(stored[i], '^passed:(.+)$')
     if name then
       known = known + 1
       if policy == 'drop_oldest' then
-        local unread = 0
-        for j = 1, over do
-          if newer(oldest[j][1], stored[i + 1]) then unread = unread + 1 end
-        end
-        if unread > 0 then dropped[name] = unread end
+        local lost, group, read = unread(stored[i + 1]), groups[name], nil
+        local ahead = lost > 0 and group and group['entries-read'] and unread(group['last-delivered-id']) or 0
+        if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
+        if lost > 0 then dropped[name] = {number = lost, read = read, last = oldest[over][1]} end
       elseif not groups[name] then
         return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
       elseif newer(bound, stored[i + 1]) then
@@ -73,7 +91,21 @@ local function room(log_key, meta_key, limit, more)
     end
   end
   if known == 0 and policy ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
+  must('XTRIM', log_key, 'MINID', '=', bound)
+  if next(dropped) then
+    must('HINCRBY', meta_key, 'dropped:', '1')
+    must('XGROUP', 'SETID', log_key, '-', '$')
+  end
   return bound, nil, dropped
+end
+
+-- Makes that room. The consumer group of who loses something moves along: what is gone is no lag.
+local function clear(log_key, meta_key, bound, dropped)
+  redis.call('XTRIM', log_key, 'MINID', '=', bound)
+  for name, loss in pairs(dropped) do
+    redis.call('HINCRBY', meta_key, 'dropped:' .. name, loss.number)
+    if loss.read then redis.pcall('XGROUP', 'SETID', log_key, name, loss.last, 'ENTRIESREAD', loss.read) end
+  end
 end
 -- <<< room
 
@@ -92,6 +124,7 @@ end
 local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
   'event', 'tenures')
 local paused = is[7] == '1' and 1 or 0
+local shown, shown_read = next_id, nil
 if is[1] ~= epoch or is[2] ~= nonce then
   return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
 elseif is[3] == '1' then
@@ -114,6 +147,14 @@ elseif prev ~= next_id then
     end
     if newer(next_id, first and first[1] or last) then
       return redis.error_reply('CONFLICT checkpoint=' .. is[4] .. ' missing=' .. next_id)
+    end
+    -- Where retention dropped it, it has moved the group on, which does not go back.
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
+      local at = {}
+      for i = 1, #group, 2 do at[group[i]] = group[i + 1] end
+      if at.name == processor and at['entries-read'] and newer(at['last-delivered-id'], next_id) then
+        shown, shown_read = at['last-delivered-id'], string.format('%.0f', at['entries-read'])
+      end
     end
   end
 end
@@ -147,7 +188,11 @@ local read, processed = string.format('%.0f', is[5] + count), string.format('%.0
 if redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
   return redis.error_reply('GONE processor=' .. processor)
 end
-local moved = redis.pcall('XGROUP', 'SETID', log, processor, next_id, 'ENTRIESREAD', read)
+must('XGROUP', 'SETID', log, processor, next_id)
+must('HSET', state, 'checkpoint', next_id)
+must('HDEL', state, 'error_type')
+must('XADD', sink_log, '*', 'f', 'v')
+local moved = redis.pcall('XGROUP', 'SETID', log, processor, shown, 'ENTRIESREAD', shown_read or read)
 if moved.err then
   return redis.error_reply('GONE processor=' .. processor)
 end
@@ -162,8 +207,5 @@ while at <= #ARGV do
   redis.call('XADD', sink_log, '*', unpack(ARGV, at + 1, at + width))
   at = at + width + 1
 end
-if bound then
-  redis.call('XTRIM', sink_log, 'MINID', '=', bound)
-  for name, number in pairs(dropped) do redis.call('HINCRBY', sink_meta, 'dropped:' .. name, number) end
-end
+if bound then clear(sink_log, sink_meta, bound, dropped) end
 return {1, paused}

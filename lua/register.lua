@@ -10,10 +10,10 @@
 -- ARGV[5]  start       str     where a new processor starts: 0 (all that is there) or $ (what comes from now on)
 -- REPLY    created     int     1 newly registered, 0 was registered, 2 was registered and its lost keys were mended
 -- REPLY    checkpoint  id      where the processor stands
--- ERROR    BADARG      an argument is malformed or over a limit
+-- ERROR    BADARG      an argument is malformed or over a limit; registered=NUMBER if 100 processors are registered
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
 -- WRITES   yes
--- BOUND    constant, plus the groups of one stream
+-- BOUND    constant, plus the groups of one stream, the fields of meta, 1001 entries looked at on each side
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local protocol, partitions, hash, processor, start = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -53,13 +53,14 @@ end
 local stored = redis.call('HMGET', state, 'checkpoint', 'read')
 local passed = redis.call('HGET', meta, 'passed:' .. processor)
 local there = redis.call('EXISTS', log) == 1
-local grouped, shown_read = false, nil
+local grouped, shown, shown_read = false, nil, nil
 local added, length, last = 0, 0, '0-0'
 if there then
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
     if group[2] == processor then
       grouped = true
       for i = 1, #group, 2 do
+        if group[i] == 'last-delivered-id' then shown = group[i + 1] end
         if group[i] == 'entries-read' then shown_read = group[i + 1] end
       end
     end
@@ -74,12 +75,17 @@ end
 if stored[1] and passed and grouped then
   return {0, stored[1]}
 end
-if not passed and redis.call('HLEN', meta) >= 303 then
-  return redis.error_reply('BADARG field=processor limit=100')
-end
 
--- Known by its state or, where that key was lost, by the checkpoint that retention goes by.
-local checkpoint, read, created = stored[1] or passed, stored[2], 2
+-- Known by its state or, where that key was lost, by the checkpoint that retention goes by; where both were, by its
+-- consumer group, which moves with each commit.
+local checkpoint, read, created = stored[1] or passed or shown, stored[2], 2
+local registered = 0
+for _, name in ipairs(checkpoint and {} or redis.call('HKEYS', meta)) do
+  if string.match(name, '^passed:') then registered = registered + 1 end
+end
+if registered >= 100 then
+  return redis.error_reply('BADARG field=processor limit=100 registered=' .. registered)
+end
 if not checkpoint then
   created = 1
   if start == '$' then
@@ -87,8 +93,13 @@ if not checkpoint then
   else
     checkpoint, read = '0-0', added - length
   end
+elseif not read and shown_read then
+  read = math.min(shown_read, added)
 elseif not read then
-  read = math.min(shown_read or added, added)
+  -- Nothing says how many came before it: count from the nearer end, as far as one call may look.
+  local rest = #redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1001)
+  local done = rest > 1000 and #redis.call('XREVRANGE', log, checkpoint, '-', 'COUNT', 1001) or 0
+  read = rest <= 1000 and added - rest or added - length + done
 end
 redis.call('HSETNX', meta, 'protocol', protocol)
 redis.call('HSETNX', meta, 'partitions', partitions)

@@ -243,7 +243,9 @@ def appended_ids(reply: Sequence[Any]) -> list[str]:
         return [text(first)]
     ms, _, sequence = text(first).partition("-")
     start = int(sequence)
-    return [f"{ms}-{i}" for i in range(start, start + count)]
+    over = max(0, start + count - 2**64)  # They go on in the next millisecond.
+    ids = [f"{ms}-{i}" for i in range(start, start + count - over)]
+    return ids + [f"{int(ms) + 1}-{i}" for i in range(over)] if over else ids
 
 
 def seek(place: Place, start: str, read: int | None, nonce: str) -> Call:

@@ -56,6 +56,9 @@ class Log:
     producers: dict[str, tuple[int, str, int]] = field(default_factory=dict)
     #: What the native group still shows of a processor whose state was lost: entries read.
     shown: dict[str, int] = field(default_factory=dict)
+    #: Where native groups are that retention has moved ahead of their checkpoints: id, and entries
+    #: read.
+    moved: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[str]:
@@ -86,13 +89,26 @@ class Log:
         )
         return over if free or policy == "drop_oldest" else Refused("FULL")
 
-    def drop(self, count: int) -> None:
-        """The oldest go, and each processor that had not passed one has lost it."""
-        for event in self.ids[:count]:
-            for name, passed in self.passed.items():
-                if order(event) > order(passed):
-                    self.dropped[name] = self.dropped.get(name, 0) + 1
+    def drop(self, count: int, slots: dict[str, Slot]) -> None:
+        """The oldest go; each processor that had not passed one has lost it, and its native group
+        moves along, so that it does not count as lag."""
+        gone = self.ids[:count]
+        for name, passed in self.passed.items():
+            lost = sum(order(event) > order(passed) for event in gone)
+            if lost:
+                self.dropped[name] = self.dropped.get(name, 0) + lost
+            if lost and name in self.groups and (name in slots or name in self.shown):
+                at, read = self.native(name, slots)
+                if ahead := sum(order(event) > order(at) for event in gone):
+                    self.moved[name] = (gone[-1], read + ahead)
         del self.entries[:count]
+
+    def native(self, name: str, slots: dict[str, Slot]) -> tuple[str, int]:
+        """Where the native group of a processor is: the id, and entries read up to it."""
+        if name in self.moved:
+            return self.moved[name]
+        slot = slots.get(name)
+        return (slot.checkpoint, slot.read) if slot else (self.passed[name], self.shown[name])
 
     def add(self, first: str, entries: list[Fields]) -> None:
         """Entries land in order, under ids of one instant."""
@@ -110,10 +126,10 @@ def check_log(log: Log, look: LogLook | None, slots: dict[str, Slot]) -> None:
     assert found.added == log.added
     assert set(found.groups) == log.groups
     for name in log.groups & set(slots):
-        group, slot = found.groups[name], slots[name]
-        assert (group.at, group.read) == (slot.checkpoint, slot.read), f"the group of {name}"
-        behind = len(log.behind(slot.checkpoint))
-        if slot.read == log.added - behind:
+        group, (at, read) = found.groups[name], log.native(name, slots)
+        assert (group.at, group.read) == (at, read), f"the group of {name}"
+        behind = len(log.behind(at))
+        if read == log.added - behind:
             assert group.lag == behind, f"the native lag of {name}"
 
 

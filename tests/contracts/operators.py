@@ -80,6 +80,7 @@ class OperatorMachine(PartitionMachine):
         self.log.passed.pop(name, None)
         self.log.dropped.pop(name, None)
         self.log.groups.discard(name)
+        self.log.moved.pop(name, None)
         self.forget(name)
 
     @rule(
@@ -103,6 +104,7 @@ class OperatorMachine(PartitionMachine):
         before = [each for each in log.ids if order(each) < order(target)]
         slot.checkpoint = log.passed[name] = before[-1] if before else ZERO
         slot.read = log.added - len(log.entries) + len(before)
+        log.moved.pop(name, None)
         slot.new_token(self.wire.now - again, nonce)
         slot.released, slot.quarantined = True, False
         slot.progress()
@@ -115,9 +117,11 @@ class OperatorMachine(PartitionMachine):
         if whole and what == "group":
             self.wire.redis.xgroup_destroy(LOG, name)
             self.log.groups.discard(name)
+            self.log.moved.pop(name, None)
         elif whole and what == "state":
             self.wire.redis.delete(state_key(name))
-            self.log.shown[name] = self.slots.pop(name).read
+            self.log.shown[name] = self.log.native(name, self.slots)[1]
+            self.slots.pop(name)
             self.forget(name)
         elif whole:
             self.wire.redis.hdel(self.keys(name)[1], f"passed:{name}")

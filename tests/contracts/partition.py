@@ -85,6 +85,8 @@ class PartitionMachine(RuleBasedStateMachine):
         else:
             created, checkpoint = 2, log.passed[name]
             self.slots[name] = Slot(checkpoint, log.shown[name])
+        if name not in log.groups:
+            log.moved.pop(name, None)
         log.groups.add(name)
         self.removed.discard(name)
         assert reply == [created, self.slots[name].checkpoint]
@@ -113,7 +115,7 @@ class PartitionMachine(RuleBasedStateMachine):
             applied, first, count = reply
             assert (applied, count) == (1, len(bodies))
             log.add(first, bodies)
-            log.drop(room)
+            log.drop(room, self.slots)
             assert self.wire.seen[META].items() >= AGREEMENT.items(), "all agree on the stream"
             log.producers[producer] = (sequence, first, count)
 

@@ -167,7 +167,7 @@ class LeaseMachine(OperatorMachine):
             expected = room
         elif expected is None and not isinstance(room, Refused):
             self.apply(name, following, count, release, emits=True)
-            self.sink.drop(room)
+            self.sink.drop(room, {})
             new = self.wire.seen[SINK_LOG].entries[-letters:]
             self.sink.add(new[0][0], bodies)
             expected = [1, int(self.slots[name].paused)]

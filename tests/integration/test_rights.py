@@ -249,6 +249,8 @@ async def test_rights_are_asked_for_on_a_cluster_node_too(cluster: Redis, cluste
 def test_every_command_that_a_script_calls_is_found_in_its_source(script: str) -> None:
     source = sources()[script].decode()
     calls = source.count("redis.call(") + source.count("redis.pcall(")
+    # What `must` calls is one of those that are named elsewhere.
+    calls -= source.count("redis.call(...)")
     literal = source.count("redis.call('") + source.count("redis.pcall('")
     assert calls == literal
     assert bool(commands_of(script)) == bool(calls)

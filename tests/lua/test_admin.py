@@ -39,10 +39,61 @@ async def test_a_processor_that_starts_after_a_trim_has_lost_nothing(raw: Raw) -
 
 async def test_the_processors_of_a_partition_are_bounded(raw: Raw) -> None:
     await raw.call("agree", [META], 1, 8, "xxh64")
-    await raw.redis.hset(META, mapping={f"passed:p{number}": "0-0" for number in range(300)})
-    assert "field=processor limit=" in await refused(raw, "BADARG", raw.register())
-    await raw.redis.hset(META, "passed:printer", "0-0")
+    await raw.redis.hset(META, mapping={f"passed:p{number}": "0-0" for number in range(99)})
+    await raw.redis.hset(META, mapping={f"removed:q{number}": "1" for number in range(300)})
+    await raw.redis.hset(META, mapping={f"dropped:p{number}": "1" for number in range(99)})
+    assert await raw.register() == [1, "0-0"], "only those that are registered count"
+    other = [LOG, META, STATE.replace("printer", "mailer")]
+    call = raw.call("register", other, 1, 8, "xxh64", "mailer", "0")
+    assert "field=processor limit=100 registered=100" in await refused(raw, "BADARG", call)
+    await raw.redis.delete(STATE)
     assert (await raw.register())[0] == 2, "one that is known already is mended all the same"
+    await raw.call("remove", KEYS, "printer")
+    assert (await raw.call("register", other, 1, 8, "xxh64", "mailer", "0"))[0] == 1
+
+
+async def test_marks_of_the_removed_go_with_time_and_in_number(raw: Raw) -> None:
+    await raw.register()
+    now = int((await described(raw))["now"])
+    await raw.redis.hset(
+        META,
+        mapping={
+            "removed:of-old": "1",
+            "removed:junk": "nan",
+            "removed:before-yesterday": str(now - 2 * 86_400_000),
+            **{f"removed:q{number}": str(now - number) for number in range(150)},
+        },
+    )
+    await raw.call("remove", KEYS, "printer")
+    fields: Any = await raw.redis.hkeys(META)
+    marks = {name for name in fields if name.startswith(b"removed:")}
+    assert marks == {b"removed:printer", *(f"removed:q{number}".encode() for number in range(99))}
+
+
+@pytest.mark.parametrize("start", ["0", "$"])
+async def test_s4_a_processor_whose_hashes_were_lost_goes_on_by_its_group(
+    raw: Raw, start: str
+) -> None:
+    epoch, ids = await ready(raw)
+    await raw.commit(epoch, "0-0", ids[1], 2)
+    await raw.redis.delete(STATE, META)
+    assert await raw.register(start) == [2, ids[1]]
+    found = await raw.claim(11, OTHER)
+    assert (found["checkpoint"], found["following"], found["lost"]) == (ids[1], ids[2], -1)
+    assert await raw.lag() == 3
+
+
+@pytest.mark.parametrize("events", [5, 2500])
+async def test_lag_is_right_where_the_state_and_the_group_were_lost(raw: Raw, events: int) -> None:
+    await raw.register()
+    for sequence in range(1, events // 500 + 2):
+        await raw.append(sequence, min(events, 500), size=9_999)
+    epoch, ids = (await raw.claim(10))["epoch"], await raw.ids()
+    await raw.commit(epoch, "0-0", ids[1], 2)
+    await raw.redis.delete(STATE)
+    await raw.redis.xgroup_destroy(LOG, "printer")
+    assert await raw.register() == [2, ids[1]]
+    assert await raw.lag() == len(ids) - 2
 
 
 async def test_a_seek_past_trimmed_events_starts_at_the_oldest_there_is(raw: Raw) -> None:

@@ -79,7 +79,7 @@ def test_shared_blocks_are_identical_in_every_script() -> None:
     for source in SCRIPTS.values():
         for name, text in blocks(source).items():
             copies.setdefault(name, set()).add(text)
-    assert set(copies) == {"agreement", "clock", "commit", "ids", "room"}
+    assert set(copies) == {"agreement", "allowed", "clock", "commit", "ids", "room"}
     assert {name for name, texts in copies.items() if len(texts) > 1} == set()
 
 

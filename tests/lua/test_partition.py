@@ -126,10 +126,10 @@ async def test_drop_oldest_counts_what_each_processor_lost(raw: Raw) -> None:
 
 
 async def test_the_memory_for_producers_is_bounded(raw: Raw) -> None:
-    for number in range(1010):
+    for number in range(1110):
         await raw.append(1, producer=f"p{number}", size=10_000)
-    assert await raw.redis.hlen(PRODUCERS) <= 1000
-    assert (await raw.append(2, producer="p1009", size=10_000))[0] == 1
+    assert await raw.redis.hlen(PRODUCERS) <= 1100
+    assert (await raw.append(2, producer="p1109", size=10_000))[0] == 1
     with pytest.raises(ResponseError, match=r"^UNKNOWN "):
         await raw.append(2, producer="p0", size=10_000)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runnel.protocol import appended_ids
 from tests.lua.conftest import LOG, META, OTHER, PRODUCERS, Raw
 from tests.lua.steps import ready, refused, repeated
 
@@ -126,3 +127,79 @@ async def test_native_lag_follows_appends_commits_and_trims_alike(raw: Raw) -> N
 
 def _number(event: str) -> tuple[int, ...]:
     return tuple(map(int, event.split("-")))
+
+
+HIGHEST = 2**64 - 1
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+@pytest.mark.parametrize("ms", [9_999_999_999_999, 2**53 + 7])
+async def test_s5_an_append_goes_on_where_the_numbers_of_a_millisecond_end(
+    raw: Raw, ms: int, left: int
+) -> None:
+    """Others made the last id, or only set it: it is there or not, all of the append lands."""
+    await raw.append(1)
+    await raw.redis.execute_command("XSETID", LOG, f"{ms}-{HIGHEST - left}")  # type: ignore[no-untyped-call]
+    applied, first, count = await raw.append(2, 3)
+    assert (applied, count) == (1, 3)
+    assert await raw.append(2, 3) == [0, first, 3]
+    places = [(ms, HIGHEST - left + 1 + i) for i in range(left)] + [(ms + 1, i) for i in range(3)]
+    if left == 0:
+        places = [(ms + 1, i) for i in range(3)]
+    assert (await raw.ids())[1:] == [f"{a}-{b}" for a, b in places[:3]]
+    assert appended_ids([1, first, 3]) == (await raw.ids())[1:]
+
+
+async def test_s6_a_partition_remembers_at_least_the_last_1000_producers(raw: Raw) -> None:
+    for i in range(1101):
+        await raw.append(1, producer=f"p{i}", size=9_999)
+    known: Any = await raw.redis.hkeys(PRODUCERS)
+    assert {f"p{i}".encode() for i in range(100, 1101)} <= set(known)
+    assert len(known) <= 1100
+    assert (await raw.append(1, producer="p101", size=9_999))[0] == 0
+    await refused(raw, "UNKNOWN", raw.append(2, producer="p0", size=9_999))
+
+
+async def test_s6_who_was_silent_for_longest_is_forgotten_even_if_ids_stand_still(
+    raw: Raw,
+) -> None:
+    await raw.redis.execute_command("XADD", LOG, "9999999999999-0", "f", "v")  # type: ignore[no-untyped-call]
+    for i in range(1099):
+        await raw.append(1, producer=f"p{i}", size=9_999)
+    await raw.append(2, producer="p0", size=9_999)
+    for i in range(20):
+        await raw.append(1, producer=f"new{i}", size=9_999)
+        await raw.append(1, producer=f"other{i}", size=9_999)
+        assert (await raw.append(1, producer=f"new{i}", size=9_999))[0] == 0, "its repeat"
+    assert (await raw.append(2, producer="p0", size=9_999))[0] == 0, "it has sent since"
+
+
+async def test_what_is_dropped_is_no_lag_from_then_on(raw: Raw) -> None:
+    epoch, ids = await ready(raw, 9)
+    await raw.call("register", [LOG, META, SECOND], 1, 8, "xxh64", "mailer", "0")
+    await raw.commit(epoch, "0-0", ids[6], 7)
+    await raw.append(2, 5, size=10, policy="drop_oldest")
+    await raw.append(3, 4, size=10, policy="drop_oldest")
+    groups: Any = await raw.redis.xinfo_groups(LOG)
+    assert {each["name"]: each["lag"] for each in groups} == {b"printer": 10, b"mailer": 10}
+    found = await raw.claim(11, OTHER)
+    assert (found["lost"], found["exact"]) == (1, 1)
+    assert await _lag_of(raw, "printer") == 10, "a loss that is said once more is no lag again"
+    assert (await raw.claim(11, OTHER, accept="1"))["lost"] == -1
+    assert await _lag_of(raw, "printer") == 10
+
+
+async def test_a_commit_of_what_was_dropped_meanwhile_makes_no_lag(raw: Raw) -> None:
+    epoch, ids = await ready(raw, 9)
+    await raw.append(2, 6, size=10, policy="drop_oldest")
+    assert await _lag_of(raw, "printer") == 10
+    await raw.commit(epoch, "0-0", ids[2], 3)
+    assert await _lag_of(raw, "printer") == 10, "it was read before it was dropped"
+    await raw.commit(epoch, ids[2], ids[6], 4)
+    assert await _lag_of(raw, "printer") == 8
+
+
+async def _lag_of(raw: Raw, name: str) -> int:
+    groups: Any = await raw.redis.xinfo_groups(LOG)
+    (lag,) = [each["lag"] for each in groups if each["name"] == name.encode()]
+    return int(lag)

@@ -132,9 +132,11 @@ class Model:
         if "checkpoint" in state and passed and grouped:
             return 0, state["checkpoint"]
         added, length, last = (log.added, len(log.entries), log.last) if log else (0, 0, "0-0")
-        checkpoint, created = state.get("checkpoint") or passed, 2
-        shown = min(log.groups[processor][1], added) if log and grouped else added
-        read = int(state.get("read", shown))
+        at, shown = log.groups[processor] if log and grouped else (None, None)
+        checkpoint, created = state.get("checkpoint") or passed or at, 2
+        if checkpoint and shown is None:
+            shown = added - len(log.behind(checkpoint)) if log else added
+        read = int(state.get("read", min(shown or 0, added)))
         if not checkpoint:
             created = 1
             checkpoint, read = (last, added) if start == "$" else ("0-0", added - length)
@@ -190,7 +192,8 @@ class Model:
             place.meta[f"passed:{processor}"] = position
             lost, exact = -1, 1
         checkpoint = state["checkpoint"]
-        log.groups[processor] = (checkpoint, int(state["read"]))
+        if lost < 0:  # Else it stays where retention may have moved it.
+            log.groups[processor] = (checkpoint, int(state["read"]))
         return (
             int(state["epoch"]),
             checkpoint,
@@ -363,7 +366,8 @@ def _move(
         raise Refused("GONE")
     state = place.states[processor]
     read = int(state["read"]) + count
-    place.log.groups[processor] = (next_, read)
+    if next_ in place.log.entries or parts(place.log.groups[processor][0]) <= parts(next_):
+        place.log.groups[processor] = (next_, read)
     place.meta[f"passed:{processor}"] = next_
     processed = int(state.get("processed", 0)) + count
     state.update(checkpoint=next_, read=str(read), processed=str(processed), moved=str(now))
@@ -413,7 +417,15 @@ def _room(place: Partition, size: int, more: int, policy: str) -> int:
         if unread:
             dropped = int(place.meta.get(f"dropped:{processor}", 0)) + unread
             place.meta[f"dropped:{processor}"] = str(dropped)
+            _pass(log, processor, ids[:over])
     return over
+
+
+def _pass(log: Log, processor: str, ids: Sequence[str]) -> None:
+    """What retention drops is no lag of the native group."""
+    at, read = log.groups.get(processor, (ids[-1], 0))
+    if ahead := sum(parts(id_) > parts(at) for id_ in ids):
+        log.groups[processor] = (ids[-1], read + ahead)
 
 
 def _add(place: Partition, entries: Iterable[Fields], ids: Sequence[str], over: int) -> None:

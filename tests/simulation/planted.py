@@ -258,7 +258,7 @@ BUGS = (
     Planted(
         "a processor registered anew starts anew",
         "lua/register.lua",
-        "local checkpoint, read, created = stored[1] or passed, stored[2], 2",
+        "local checkpoint, read, created = stored[1] or passed or shown, stored[2], 2",
         "local checkpoint, read, created = nil, nil, 2",
     ),
     Planted(
