@@ -30,7 +30,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     redis_url: str = Field(
-        "redis://127.0.0.1:6379",
+        Url("redis://127.0.0.1:6379"),
         description="Where Redis is: redis://, unix://, redis+cluster:// or redis+sentinel://; "
         "rediss… with TLS.",
     )
@@ -95,7 +95,10 @@ class Settings(BaseModel):
     @classmethod
     def make(cls, **given: Any) -> Settings:
         """Settings from keywords and environment. Raises ConfigError naming the wrong one."""
-        found = _checked(given, "App(redis_url=…) in the code")
+        origin = "App(redis_url=…) in the code"
+        if os.environ.get("RUNNEL_REDIS_URL"):
+            origin += ", which goes before RUNNEL_REDIS_URL,"
+        found = _checked(given, origin)
         return cls.model_construct(**{**_environment(set(given)), **found})
 
     def changed(self, **given: Any) -> Settings:
@@ -173,10 +176,16 @@ def _checked(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
             f"{', '.join(Settings.model_fields)}"
         )
     found = {name: check("setting", name, value) for name, value in given.items()}
-    url = given.get("redis_url")
-    if url is not None and not isinstance(url, Url):  # Who made a Url of it knows better than this.
-        found["redis_url"] = Url(url, origin)
+    if "redis_url" in found:  # Who made a Url of it knows better than this who said it.
+        url = given["redis_url"]
+        found["redis_url"] = url if isinstance(url, Url) else Url(url, origin)
     return found
+
+
+def url_of_environment() -> Url | None:
+    """What RUNNEL_REDIS_URL says, if it is set. Raises ConfigError if it is empty."""
+    url: Url | None = _environment(Settings.model_fields.keys() - {"redis_url"}).get("redis_url")
+    return url
 
 
 def _environment(without: Set[str]) -> dict[str, Any]:

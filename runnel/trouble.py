@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
@@ -116,13 +117,28 @@ def translate(error: BaseException, url: str) -> ServerError | None:
             "that name, or wait until they have chosen one."
         )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
-        return ServerUnreachable(
-            f"No Redis at {place}. Start one with `runnel server`, or set RUNNEL_REDIS_URL."
-            f"{_tls_hint(error, url)} ({text})"
-        )
+        return ServerUnreachable(f"{_nobody_at(url)}{_tls_hint(error, url)} ({text})")
     if isinstance(error, RedisError):
         return ServerError(f"Redis at {place} says: {text}")
     return None
+
+
+def _nobody_at(url: str) -> str:
+    """What to do where nothing answers, and who said that something would."""
+    place, origin = shown(url), getattr(url, "origin", None)
+    said, other = f", as {origin} says", "correct that"
+    if not origin:
+        said, other = ("" if origin is None else ", the default"), "set RUNNEL_REDIS_URL"
+    parts = urlsplit(url)
+    start = "See that it runs and can be reached from here"
+    if parts.scheme == "unix" or (parts.scheme == "redis" and _is_here(parts.hostname or "")):
+        usual = place != url or place == "redis://127.0.0.1:6379"
+        start = f"Start one with `runnel server{'' if usual else f' --redis-url {place}'}`"
+    return f"No Redis at {place}{said}. {start}, or {other}."
+
+
+def _is_here(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _tls_hint(error: BaseException, url: str) -> str:

@@ -21,10 +21,12 @@ from runnel.cli import exits, view
 from runnel.cli.running import runner, told, verdict
 from runnel.cli.screen import Draw, other_screen
 from runnel.cli.target import load_app
+from runnel.cli.urls import REDIS_URL
 from runnel.connection import check_server, connect, shown
 from runnel.errors import ConfigError, ServerError
 from runnel.preflight import check_agreement
 from runnel.scripts import Scripts
+from runnel.settings import url_of_environment
 
 Json = dict[str, Any]
 
@@ -46,7 +48,9 @@ class Inspect(click.Command):
     ),
 )
 @click.argument("target", required=False)
-@click.option("--redis-url", help="Where Redis is; enough by itself, without any code.")
+@click.option(
+    "--redis-url", type=REDIS_URL, help="Where Redis is; enough by itself, without any code."
+)
 @click.option("--app", "app_name", help="Only this app, when no TARGET is given.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (a line each with --watch).")
 @click.option("--wide", is_flag=True, help="All columns, whatever the width of the terminal.")
@@ -94,7 +98,7 @@ def inspect(
     if target and app_name:
         raise click.UsageError("give a TARGET or --app, not both")
     app = load_app(target) if target else None
-    url = redis_url or (app.settings.redis_url if app else os.environ.get("RUNNEL_REDIS_URL"))
+    url = redis_url or (app.settings.redis_url if app else url_of_environment())
     if not url:
         raise click.UsageError("give a TARGET such as example:app, or --redis-url")
     look = Look(url, app, app_name, round(stalled_after * 1000))

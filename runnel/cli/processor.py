@@ -9,7 +9,7 @@ import click
 
 from runnel import admin
 from runnel.app import App
-from runnel.cli import exits
+from runnel.cli import exits, urls
 from runnel.cli.running import run
 from runnel.cli.target import load_processor
 from runnel.connection import check_server, connect
@@ -39,7 +39,6 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-_URL = click.option("--redis-url", help="Where Redis is, instead of what the app says.")
 _PARTITIONS = click.option(
     "--partition",
     "partitions",
@@ -80,7 +79,7 @@ def _with_scripts(app: App, url: str | None, work: Callable[[Scripts, str], Awai
 
 @processor.command(epilog=exits.epilog("runnel processor add example:printer"))
 @click.argument("target")
-@_URL
+@urls.option
 def add(target: str, redis_url: str | None) -> None:
     """Register a processor, so that events are kept for it before any worker runs."""
     app, found = load_processor(target)
@@ -107,7 +106,7 @@ def add(target: str, redis_url: str | None) -> None:
     "time (UTC if it has no zone).",
 )
 @_PARTITIONS
-@_URL
+@urls.option
 def reset(
     target: str, start: str, partitions: Sequence[Sequence[int]], redis_url: str | None
 ) -> None:
@@ -131,7 +130,7 @@ def reset(
 @processor.command(epilog=exits.epilog("runnel processor pause example:printer --partition 3"))
 @click.argument("target")
 @_PARTITIONS
-@_URL
+@urls.option
 def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | None) -> None:
     """Stop a processor after the events in hand, until it is resumed."""
     app, found = load_processor(target)
@@ -158,7 +157,7 @@ def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | Non
     is_flag=True,
     help="Set the failed events aside: as dead letters, if the processor keeps them.",
 )
-@_URL
+@urls.option
 def resume(
     target: str, partitions: Sequence[Sequence[int]], skip: bool, redis_url: str | None
 ) -> None:
@@ -209,7 +208,7 @@ async def _skip(scripts: Scripts, found: Processor, numbers: list[int] | None) -
 @click.argument("target")
 @click.option("--app", "app_name", help="App of a processor whose code is gone.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_URL
+@urls.option
 def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) -> None:
     """Forget a processor: its position, its consumer groups, its hold on retention.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from runnel.cli import exits
+from runnel.cli import exits, urls
 from runnel.cli.lines import CutOff, Line, blocks, open_lines
 from runnel.cli.running import run, runner, told
 from runnel.cli.target import load_stream
@@ -22,7 +22,6 @@ from runnel.preflight import check_sender
 from runnel.producer import BATCH, Stream
 from runnel.scripts import Scripts
 
-_URL = click.option("--redis-url", help="Where Redis is, instead of what the app says.")
 #: Seconds without progress until a word is said about it.
 _PATIENCE = 3.0
 
@@ -30,7 +29,7 @@ _PATIENCE = 3.0
 @click.command(epilog=exits.epilog('runnel send example:orders \'{"order_id": 1, "amount": 99}\''))
 @click.argument("target")
 @click.argument("record")
-@_URL
+@urls.option
 @click.option("--json", "as_json", is_flag=True, help="Print an object instead of PARTITION ID.")
 def send(target: str, record: str, redis_url: str | None, as_json: bool) -> None:
     """Send one RECORD, given as JSON, to a stream; prints its partition and id."""
@@ -60,7 +59,7 @@ def send(target: str, record: str, redis_url: str | None, as_json: bool) -> None
 )
 @click.argument("target")
 @click.argument("file")
-@_URL
+@urls.option
 @click.option("--strict", is_flag=True, help="Check every line first; send none if one is bad.")
 @click.option("--no-wait", is_flag=True, help="Fail when a partition is full instead of waiting.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as an object.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from runnel import admin
-from runnel.cli import exits
+from runnel.cli import exits, urls
 from runnel.cli.running import run
 from runnel.cli.target import load_stream
 from runnel.connection import check_server, connect, shown
@@ -21,7 +21,7 @@ def stream() -> None:
 @stream.command(epilog=exits.epilog("runnel stream delete example:orders"))
 @click.argument("target")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--redis-url", help="Where Redis is, instead of what the app says.")
+@urls.option
 def delete(target: str, yes: bool, redis_url: str | None) -> None:
     """Delete a stream with all its events and the positions of its processors."""
     found = load_stream(target)

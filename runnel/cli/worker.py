@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from runnel.app import App
-from runnel.cli import exits, logs
+from runnel.cli import exits, logs, urls
 from runnel.cli.running import run
 from runnel.cli.target import load_app
 from runnel.connection import ServerInfo, shown
@@ -24,7 +24,7 @@ from runnel.scripts import version
 )
 @click.argument("target")
 @click.option("--processors", metavar="A,B", help="Only these, separated by commas.")
-@click.option("--redis-url", help="Where Redis is, instead of what the app says.")
+@urls.option
 @click.option("--embedded", is_flag=True, help="Start a server at the URL if none listens there.")
 @click.option("--burst", is_flag=True, help="Exit when all that is there at the start is done.")
 @click.option("--grace", type=float, help="Seconds to finish what is in hand on SIGTERM.")

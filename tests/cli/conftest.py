@@ -33,11 +33,11 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def run(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command here, on the shared server unless `url` says otherwise."""
+    """Runs a command here, on the shared server unless `url` says otherwise; None says nothing."""
     monkeypatch.chdir(ROOT)
 
     def command(
-        *arguments: str, url: str = redis_url, stdin: str | bytes = "", color: bool = False
+        *arguments: str, url: str | None = redis_url, stdin: str | bytes = "", color: bool = False
     ) -> Done:
         # The module of an app reads the environment when it is imported.
         for name in [each for each in sys.modules if each.startswith("tests.cli.shop")]:

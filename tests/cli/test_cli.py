@@ -132,7 +132,7 @@ def test_wrong_usage_is_told_with_the_way_to_the_help(
 
 
 def test_inspect_without_any_address_asks_for_one(run: Run) -> None:
-    done = run("inspect", url="")
+    done = run("inspect", url=None)
     assert (done.code, done.stdout) == (2, "")
     assert "give a TARGET such as example:app, or --redis-url" in done.stderr
 

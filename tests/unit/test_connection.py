@@ -20,6 +20,7 @@ from runnel.connection import (
     translate,
 )
 from runnel.errors import ConfigError, ServerError, ServerUnreachable
+from runnel.url import Url
 from tests.proxy import Proxy
 from tests.servers import Server, free_port
 
@@ -162,14 +163,44 @@ async def test_a_password_is_never_shown(url: str) -> None:
     assert "secret" not in str(refused.value)
 
 
-async def test_a_missing_server_is_named_with_the_fix() -> None:
-    url = f"redis://127.0.0.1:{free_port()}"
+@pytest.mark.parametrize(
+    ("origin", "said", "fix"),
+    [
+        (None, "", "set RUNNEL_REDIS_URL"),
+        ("", ", the default", "set RUNNEL_REDIS_URL"),
+        ("--redis-url", ", as --redis-url says", "correct that"),
+        ("RUNNEL_REDIS_URL in the environment", None, "correct that"),
+    ],
+)
+async def test_a_missing_server_is_named_with_who_said_it_and_the_fix(
+    origin: str | None, said: str | None, fix: str
+) -> None:
+    place = f"redis://127.0.0.1:{free_port()}"
+    url = place if origin is None else Url(place, origin)
     async with connect(url) as client:
         with pytest.raises(ServerUnreachable) as error:
             await check_server(client, url)
+    said = f", as {origin} says" if said is None else said
     assert str(error.value).startswith(
-        f"No Redis at {url}. Start one with `runnel server`, or set RUNNEL_REDIS_URL."
+        f"No Redis at {place}{said}. Start one with `runnel server --redis-url {place}`, or {fix}. "
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "start"),
+    [
+        ("redis://127.0.0.1:6379", "Start one with `runnel server`, or"),
+        ("redis://localhost:7000", "Start one with `runnel server --redis-url redis://localhost:7"),
+        ("unix:///tmp/x.sock", "Start one with `runnel server --redis-url unix:///tmp/x.sock`, or"),
+        ("redis://u:secret@127.0.0.1:7", "Start one with `runnel server`, or"),
+        ("redis://10.0.0.1:6379", "See that it runs and can be reached from here, or"),
+        ("redis+cluster://127.0.0.1:7", "See that it runs and can be reached from here, or"),
+    ],
+)
+def test_only_here_a_server_can_be_started(url: str, start: str) -> None:
+    told = str(translate(OSError("no route"), url))
+    assert start in told
+    assert "secret" not in told
 
 
 async def test_a_good_server_says_what_it_is(server: Server) -> None:

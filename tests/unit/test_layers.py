@@ -59,7 +59,7 @@ LAYERS = [
     ["worker.group"],
     ["worker.worker"],
     ["cli.exits", "cli.logs", "cli.lines", "cli.screen", "cli.view"],
-    ["cli.running", "cli.target"],
+    ["cli.running", "cli.target", "cli.urls"],
     [
         "cli.demo",
         "cli.inspect",

@@ -14,6 +14,7 @@ from runnel.errors import ConfigError
 from runnel.processor import Processor
 from runnel.serializers import JSONSerializer
 from runnel.settings import Settings, wanted
+from runnel.url import Url
 
 INF, NAN = float("inf"), float("nan")
 
@@ -189,17 +190,26 @@ def test_what_is_no_url_is_refused_without_showing_it(url: Any) -> None:
     assert "SECRET" not in str(caught.value)
 
 
+def origin(app: App) -> str:
+    """Who said where the app's Redis is."""
+    url = app.settings.redis_url
+    assert isinstance(url, Url)
+    return url.origin
+
+
 def test_a_url_knows_who_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert getattr(App("a").settings.redis_url, "origin", "") == ""
+    monkeypatch.delenv("RUNNEL_REDIS_URL", raising=False)
+    assert origin(App("a")) == ""
+    assert origin(App("a", redis_url="redis://j")) == "App(redis_url=…) in the code"
     monkeypatch.setenv("RUNNEL_REDIS_URL", "redis://h")
     app = App("a")
-    assert getattr(app.settings.redis_url, "origin", "") == "RUNNEL_REDIS_URL in the environment"
+    assert origin(app) == "RUNNEL_REDIS_URL in the environment"
     app.configure(grace=1)
-    assert getattr(app.settings.redis_url, "origin", "") == "RUNNEL_REDIS_URL in the environment"
+    assert origin(app) == "RUNNEL_REDIS_URL in the environment"
     app.configure(redis_url="redis://i")
-    assert getattr(app.settings.redis_url, "origin", "") == "App.configure(redis_url=…)"
+    assert origin(app) == "App.configure(redis_url=…)"
     app = App("a", redis_url="redis://j")
-    assert getattr(app.settings.redis_url, "origin", "") == "App(redis_url=…) in the code"
+    assert origin(app) == "App(redis_url=…) in the code, which goes before RUNNEL_REDIS_URL,"
 
 
 def test_an_unknown_setting_is_told_with_the_one_that_was_meant() -> None:

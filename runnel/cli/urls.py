@@ -1,0 +1,30 @@
+"""Where Redis is, as a command is told: by its option, or by the environment alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runnel.cli import exits
+from runnel.connection import check_url
+from runnel.errors import ConfigError
+from runnel.url import Url
+
+
+class _RedisURL(click.ParamType):  # type: ignore[type-arg]
+    name = "URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Url:
+        try:
+            return Url(check_url(str(value)), "--redis-url")
+        except ConfigError as error:
+            exits.fail(f"--redis-url: {error}", exits.USAGE)
+
+
+REDIS_URL = _RedisURL()
+
+#: For commands that have an app, or the app of a stream or processor.
+option = click.option(
+    "--redis-url", type=REDIS_URL, help="Where Redis is, instead of what the app says."
+)
