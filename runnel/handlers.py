@@ -11,6 +11,7 @@ from typing import Any
 
 from runnel.errors import ConfigError, RunnelError
 from runnel.events import Events
+from runnel.threads import Threads
 
 Handler = Callable[[Any], Awaitable[None]]
 Function = Callable[[Any], Any]
@@ -37,7 +38,7 @@ def of_events(function: Function) -> Handler:
 
 def of_records(function: Function) -> Handler:
     """What a worker awaits for a function of one record (`@app.on`)."""
-    call = function if is_async(function) else functools.partial(in_thread, function)
+    call = function if is_async(function) else in_threads(function)
 
     async def handler(events: Events[Any]) -> None:
         async for record in events.records():
@@ -48,9 +49,9 @@ def of_records(function: Function) -> Handler:
     return handler
 
 
-async def in_thread(function: Function, record: Any) -> Any:
-    """Call a plain function of one record in a thread; what it returns may have to be awaited."""
-    return await asyncio.to_thread(_called, function, record)
+def in_threads(function: Function) -> Function:
+    """Calls a plain function of one record in a thread; what it returns may have to be awaited."""
+    return functools.partial(Threads().run, functools.partial(_called, function))
 
 
 def _called(function: Function, record: Any) -> Any:

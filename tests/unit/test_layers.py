@@ -25,6 +25,7 @@ LAYERS = [
         "gate",
         "core.ids",
         "ranges",
+        "threads",
     ],
     ["durability"],
     ["deployment"],
