@@ -21,7 +21,10 @@ COMMANDS = {
     "send": ("send", "Send one RECORD, given as JSON, to a stream."),
     "sendmany": ("send", "Send the JSON lines of FILE to a stream."),
     "inspect": ("inspect", "Show processors, partitions, members and streams."),
-    "processor": ("processor", "Administer a processor: add, reset, pause, resume, remove."),
+    "processor": (
+        "processor",
+        "Administer a processor: add, reset, pause, resume, dead-letters, remove.",
+    ),
     "stream": ("stream", "Administer a stream: delete."),
     "server": ("server", "Run a Redis-compatible server in the foreground."),
     "demo": ("demo", "Process 26,483 real departures while workers join and die."),

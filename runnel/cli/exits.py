@@ -36,8 +36,8 @@ Exit codes:
   3   Redis cannot be reached, or cannot be used as it is
   4   stream or protocol differ from what is stored
   5   some input was rejected
-  10  lag threshold passed
-  11  a partition is free, quarantined, paused or stalled
+  10  threshold for lag or dead letters passed
+  11  a partition is free, quarantined, paused, stalled or failing
   12  no live member
   130 interrupted
 """

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import click
 from redis.exceptions import RedisError
 
-from runnel import report
+from runnel import report as reports
 from runnel.app import App
 from runnel.cli import exits, view
+from runnel.cli.output import report
 from runnel.cli.running import runner, told, verdict
 from runnel.cli.screen import Draw, other_screen
 from runnel.cli.target import load_app
@@ -59,11 +60,13 @@ class Inspect(click.Command):
 @click.option("--no-quarantined", is_flag=True, help="Exit 11 if a partition is quarantined.")
 @click.option("--no-paused", is_flag=True, help="Exit 11 if a partition is paused.")
 @click.option("--no-stalled", is_flag=True, help="Exit 11 if a partition is stalled.")
+@click.option("--no-failing", is_flag=True, help="Exit 11 if a partition fails again and again.")
+@click.option("--max-dead", type=int, help="Exit 10 if more dead letters of a processor wait.")
 @click.option("--min-members", type=int, help="Exit 12 if a processor has fewer live members.")
 @click.option(
     "--stalled-after",
     type=click.FloatRange(min=0),
-    default=report.STALLED_AFTER / 1000,
+    default=reports.STALLED_AFTER / 1000,
     show_default=True,
     help="Seconds an event may be in hand before its partition is stalled.",
 )
@@ -85,6 +88,8 @@ def inspect(
     no_quarantined: bool,
     no_paused: bool,
     no_stalled: bool,
+    no_failing: bool,
+    max_dead: int | None,
     min_members: int | None,
     stalled_after: float,
     watch: float | None,
@@ -111,13 +116,15 @@ def inspect(
         _watch(look, watch, lines, as_json)
         return
     picture = look.once()
-    click.echo(json.dumps(picture) if as_json else "\n".join(lines(picture)))
+    report(json.dumps(picture) if as_json else "\n".join(lines(picture)))
     forbidden = {"free": no_free, "quarantined": no_quarantined, "paused": no_paused}
     limits = Limits(
         max_lag,
         [state for state, no in forbidden.items() if no],
         stalled_after if no_stalled else None,
         min_members,
+        no_failing,
+        max_dead,
     )
     sys.exit(judge(picture, limits))
 
@@ -145,23 +152,28 @@ class Look:
     async def take(self) -> Json:
         """A picture. Raises ServerError, Mismatch, ConfigError, redis-py's errors or OSError."""
         server = await check_server(self._client, self.url)
-        declared = report.Declared()
+        declared = reports.Declared()
         if self._app:
             specs = [stream.spec for stream in self._app.streams.values()]
             for spec in specs:
                 await check_agreement(Scripts(self._client), spec, self.url)
-            declared = report.Declared(
+            declared = reports.Declared(
                 {spec.name: (spec.partition_count, spec.source) for spec in specs},
                 [(each.stream.name, each.name) for each in self._app.processors.values()],
+                {
+                    (each.stream.name, each.name): each.sink.name
+                    for each in self._app.processors.values()
+                    if each.sink
+                },
             )
         elif self._app_name:
-            known = await report.apps(self._client)
+            known = await reports.apps(self._client)
             if self._app_name not in known:
                 raise ConfigError(
                     f"there is no app {self._app_name!r} at {shown(self.url)}; there is "
                     f"{', '.join(known) or 'none'}"
                 )
-        return await report.inspect(
+        return await reports.inspect(
             self._client, server, self._app_name, declared, self._stalled_after_ms
         )
 
@@ -180,10 +192,10 @@ def _watch(look: Look, seconds: float, lines: Callable[[Json], list[str]], as_js
         draw = screens.enter_context(other_screen()) if on_terminal else None
         while True:
             if as_json:
-                click.echo(json.dumps(seen))
+                report(json.dumps(seen))
             else:
                 last = lines(seen)
-                draw(last) if draw else click.echo("\n".join([*last, ""]))
+                draw(last) if draw else report("\n".join([*last, ""]))
             time.sleep(seconds)
             while (found := _again(look, loop, draw, last)) is None:
                 time.sleep(seconds)
@@ -210,6 +222,8 @@ class Limits:
     states: Sequence[str]
     in_hand: float | None
     min_members: int | None
+    no_failing: bool = False
+    max_dead: int | None = None
 
 
 def judge(picture: Json, limits: Limits) -> int:
@@ -222,6 +236,8 @@ def judge(picture: Json, limits: Limits) -> int:
         click.echo(reason, err=True)
 
     for processor in picture["processors"]:
+        for by, reason in _dead_or_failing(processor, limits):
+            passed(by, reason)
         name, rows = f"{processor['app']}/{processor['name']}", processor["partitions"]
         lag = processor["lag_events"]
         if limits.max_lag is not None and (lag is None or lag > limits.max_lag):
@@ -245,3 +261,15 @@ def judge(picture: Json, limits: Limits) -> int:
     if limits.min_members and not picture["processors"]:
         passed(exits.NO_MEMBER, "no processor is registered")
     return code
+
+
+def _dead_or_failing(processor: Json, limits: Limits) -> Iterator[tuple[int, str]]:
+    name, letters = f"{processor['app']}/{processor['name']}", processor["dead_letters"]
+    if limits.max_dead is not None and letters is not None:
+        waiting = letters["waiting"]
+        if waiting is None or waiting > limits.max_dead:
+            told = "an unknown number of" if waiting is None else waiting
+            yield exits.LAG, f"{name}: {told} dead letters wait, allowed {limits.max_dead}"
+    count = sum(1 for row in processor["partitions"] if row["failing"])
+    if limits.no_failing and count:
+        yield exits.NOT_PROCESSING, f"{name}: {count} partitions are failing"

@@ -1,4 +1,4 @@
-"""``runnel processor``: add, reset, pause, resume, remove."""
+"""``runnel processor``: add, reset, pause, resume, dead-letters, remove."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import click
 
 from runnel import admin
 from runnel.app import App
-from runnel.cli import exits, urls
+from runnel.cli import exits, letters, urls
+from runnel.cli.output import report
 from runnel.cli.running import run
 from runnel.cli.target import load_processor
 from runnel.connection import check_server, connect
 from runnel.errors import ConfigError
-from runnel.preflight import check_operator, check_registration
+from runnel.preflight import check_agreement, check_operator, check_registration
 from runnel.processor import Processor
 from runnel.ranges import read_ranges
 from runnel.recall import recall
@@ -92,7 +93,7 @@ def add(target: str, redis_url: str | None) -> None:
 
     for warning in _with_scripts(app, redis_url, work):
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{found.name} is registered on {found.stream.partition_count} partitions")
+    report(f"{found.name} is registered on {found.stream.partition_count} partitions")
 
 
 @processor.command(
@@ -124,7 +125,7 @@ def reset(
     checkpoints = _with_scripts(app, redis_url, work)
     chosen = range(len(checkpoints)) if numbers is None else numbers
     for partition, checkpoint in zip(chosen, checkpoints, strict=True):
-        click.echo(f"{partition} {checkpoint}")
+        report(f"{partition} {checkpoint}")
 
 
 @processor.command(epilog=exits.epilog("runnel processor pause example:printer --partition 3"))
@@ -141,7 +142,7 @@ def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | Non
         return await admin.pause(scripts, found, numbers)
 
     changed = _with_scripts(app, redis_url, work)
-    click.echo(f"paused {changed} partitions of {found.name}")
+    report(f"paused {changed} partitions of {found.name}")
 
 
 @processor.command(
@@ -174,7 +175,7 @@ def resume(
         aside = await _skip(scripts, found, numbers) if skip else 0
         changed = await admin.resume(scripts, found, numbers)
         if changed or not aside:
-            click.echo(f"resumed {changed} partitions of {found.name}")
+            report(f"resumed {changed} partitions of {found.name}")
 
     _with_scripts(app, redis_url, work)
 
@@ -191,12 +192,51 @@ async def _skip(scripts: Scripts, found: Processor, numbers: list[int] | None) -
         if event:
             aside += 1
             kept = f"kept as a dead letter in {found.sink.name}" if found.sink else "skipped"
-            click.echo(f"partition {p}: event {event} {kept}")
+            report(f"partition {p}: event {event} {kept}")
         elif reason:
             click.echo(f"partition {p}: {reason}", err=True)
     if error:
         raise error
     return aside
+
+
+@processor.command(
+    name="dead-letters",
+    epilog=exits.epilog(
+        "runnel processor dead-letters example:printer",
+        "runnel processor dead-letters example:printer --limit 1000 --json > dead.jsonl",
+    ),
+)
+@click.argument("target")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="Only so many: the newest.",
+)
+@click.option("--json", "json_lines", is_flag=True, help="One object a line.")
+@_URL
+def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | None) -> None:
+    """Show the events that a processor has set aside, with what went wrong and their records.
+
+    Only a look: it registers nothing, and keeps nothing from being read by a processor of
+    `STREAM.dead_letters(…)`.
+    """
+    app, found = load_processor(target)
+    if found.sink is None:
+        exits.fail(
+            f"processor {found.name} keeps no dead letters: declare it with "
+            "middleware=[DeadLetterMiddleware()]",
+            exits.USAGE,
+        )
+
+    async def work(scripts: Scripts, url: str) -> list[dict[str, Any]]:
+        await check_agreement(scripts, found.stream, url)
+        return await letters.newest(scripts, found, limit)
+
+    for letter in _with_scripts(app, redis_url, work):
+        report(letters.as_json(letter) if json_lines else letters.as_text(letter))
 
 
 @processor.command(
@@ -240,6 +280,6 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
             err=True,
         )
     if removed.partitions:
-        click.echo(f"removed {name} from {removed.partitions} partitions")
+        report(f"removed {name} from {removed.partitions} partitions")
     else:
-        click.echo(f"{name} was not registered")
+        report(f"{name} was not registered")

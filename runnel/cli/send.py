@@ -14,6 +14,7 @@ import click
 
 from runnel.cli import exits, urls
 from runnel.cli.lines import CutOff, Line, blocks, open_lines
+from runnel.cli.output import report
 from runnel.cli.running import run, runner, told
 from runnel.cli.target import load_stream
 from runnel.connection import check_server, connect
@@ -44,9 +45,9 @@ def send(target: str, record: str, redis_url: str | None, as_json: bool) -> None
         finally:
             await stream.app.close()
         if as_json:
-            click.echo(json.dumps({"partition": sent.partition, "id": sent.id}))
+            report(json.dumps({"partition": sent.partition, "id": sent.id}))
         else:
-            click.echo(f"{sent.partition} {sent.id}")
+            report(f"{sent.partition} {sent.id}")
 
     run(work(), url)
 
@@ -171,11 +172,11 @@ class Sending:
             click.echo(err=True)
         if as_json:
             counts = {"sent": self.sent, "rejected": self.rejected, "seconds": round(seconds, 3)}
-            click.echo(json.dumps(counts))
+            report(json.dumps(counts))
         else:
             about = "at least " if self._unsure else ""
             rate = self.sent / max(seconds, 0.001)
-            click.echo(f"sent {about}{self.sent}, rejected {self.rejected}, {rate:.0f} a second")
+            report(f"sent {about}{self.sent}, rejected {self.rejected}, {rate:.0f} a second")
 
     def _show_progress(self) -> None:
         if sys.stderr.isatty():

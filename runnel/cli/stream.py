@@ -6,6 +6,7 @@ import click
 
 from runnel import admin
 from runnel.cli import exits, urls
+from runnel.cli.output import report
 from runnel.cli.running import run
 from runnel.cli.target import load_stream
 from runnel.connection import check_server, connect, shown
@@ -41,4 +42,4 @@ def delete(target: str, yes: bool, redis_url: str | None) -> None:
             await client.aclose()
 
     deleted = run(work(), url)
-    click.echo(f"deleted {found.name}: {deleted} events")
+    report(f"deleted {found.name}: {deleted} events")

@@ -78,6 +78,8 @@ def headline(seen: Json, url: str) -> str:
         behind = totals["lag_ms"]
         late = f", {duration(behind)} behind" if behind else ""
         parts.append(f"lag {shown(totals['lag_events'])}{late}")
+        if totals["dead_letters"] != 0:
+            parts.append(f"dead letters {shown(totals['dead_letters'])}")
         parts.append(f"{totals['members']} worker{'' if totals['members'] == 1 else 's'}")
     mode = "" if server["mode"] == "standalone" else f" {server['mode']}"
     parts.append(f"{server['kind']} {shown(server['version'])}{mode} at {url}")
@@ -96,15 +98,8 @@ def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
     if lost:
         count = sum(row["lost"] for row in lost)
         found.append(f"{_those(lost)}: {count} events were LOST before they were processed")
-    for row in rows:
-        if row["state"] == "quarantined":
-            found.append(f"partition {row['id']} is quarantined: {_error(row)}")
-            found.append(
-                f"  runnel processor resume {called} --partition {row['id']}"
-                "   (--skip sets the event aside)"
-            )
-        elif row["error"]:
-            found.append(f"partition {row['id']} has failed {row['attempts']} times: {_error(row)}")
+    found += _quarantined(rows, called)
+    found += _failing(rows, called)
     if state == "stalled":
         found += _stalled(rows, seen, processor)
     paused = [row for row in rows if row["state"] == "paused"]
@@ -116,6 +111,7 @@ def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
             f"{_those(free)} free: a worker takes them within a heartbeat; if none does, see the "
             "workers' logs"
         )
+    found += _dead_letters(processor["dead_letters"], called)
     if not found:
         return []
     head = f"{processor['app']}/{processor['name']} is {click.style(state, fg=_COLOURS[state])}"
@@ -128,6 +124,56 @@ def _down(processor: Json, names: Names) -> list[str]:
         add = f"runnel processor add {names.module}:{processor['name']}"
         return ["it is not registered: nothing is kept for it", f"{start}   (or {add})"]
     return [f"no live member; events that wait: {shown(processor['lag_events'])}", start]
+
+
+def _quarantined(rows: list[Json], called: str) -> list[str]:
+    stuck = [row for row in rows if row["state"] == "quarantined"]
+    if not stuck:
+        return []
+    chosen = "" if len(stuck) == len(rows) > 1 else f" --partition {_numbers(stuck)}"
+    told = [f"partition {row['id']} is quarantined: {_error(row)}" for row in stuck]
+    aside = "   (--skip sets the event aside)" if len(stuck) == 1 else "   (--skip sets them aside)"
+    return [*told, f"  runnel processor resume {called}{chosen}{aside}"]
+
+
+def _failing(rows: list[Json], called: str) -> list[str]:
+    found = []
+    for row in rows:
+        error, times = row["error"], row["attempts"]
+        if not error or row["state"] == "quarantined":
+            continue
+        if error["event"] is not None and error["event"] == row["checkpoint"]:
+            said = f"{error['type']}: {error['message']}"
+            found.append(f"partition {row['id']}: the handler fails with no event in hand: {said}")
+            continue
+        how_often = f"has failed {times} time{'' if times == 1 else 's'}" if times else "has failed"
+        found.append(f"partition {row['id']} {how_often}: {_error(row)}")
+    given_up = [row for row in rows if row["state"] == "free" and row["error"] and row["attempts"]]
+    if given_up:
+        chosen = _numbers(given_up)
+        found.append(
+            f"  runnel processor resume {called} --partition {chosen} --skip   (sets aside what "
+            "failed; a worker that starts tries it again)"
+        )
+    deaths = [row for row in rows if row["failing"] and not row["error"]]
+    if deaths:
+        found.append(
+            f"{_those(deaths)}: workers died one after the other while they processed the next "
+            "event: see their last lines, and their memory"
+        )
+    return found
+
+
+def _dead_letters(letters: Json | None, called: str) -> list[str]:
+    if letters is None or letters["waiting"] == 0:
+        return []
+    many = (
+        "1 dead letter waits"
+        if letters["waiting"] == 1
+        else (f"{shown(letters['waiting'])} dead letters wait")
+    )
+    whom = f"for {', '.join(letters['readers'])}" if letters["readers"] else "and nobody reads them"
+    return [f"{many} in {letters['stream']}, {whom}", f"  runnel processor dead-letters {called}"]
 
 
 def _stalled(rows: list[Json], seen: Json, processor: Json) -> list[str]:
@@ -148,7 +194,7 @@ def _stalled(rows: list[Json], seen: Json, processor: Json) -> list[str]:
 def processors(seen: Json) -> list[str]:
     """One row for each processor."""
     return table(
-        "PROCESSOR STREAM STATE PARTITIONS OWNED MEMBERS LAG BEHIND",
+        "PROCESSOR STREAM STATE PARTITIONS OWNED MEMBERS LAG BEHIND DEAD",
         [
             (
                 f"{each['app']}/{each['name']}",
@@ -163,6 +209,7 @@ def processors(seen: Json) -> list[str]:
                 ),
                 each["lag_events"],
                 duration(each["lag_ms"]),
+                "-" if each["dead_letters"] is None else each["dead_letters"]["waiting"],
             )
             for each in seen["processors"]
         ],
@@ -267,6 +314,10 @@ def duration(ms: int | None) -> str:
 
 def _those(rows: list[Json]) -> str:
     return those(row["id"] for row in rows)
+
+
+def _numbers(rows: list[Json]) -> str:
+    return ranges(row["id"] for row in rows)
 
 
 def _error(row: Json) -> str:

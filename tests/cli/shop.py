@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from runnel import App, Events, Record
+from runnel import App, DeadLetterMiddleware, Events, Record
 
 app = App("shop")
 bare = App("bare", max_record_bytes=1000)
@@ -39,3 +39,11 @@ async def printer(events: Events[Order]) -> None:
 async def tightly(events: Events[Order]) -> None:
     async for _ in events.records():
         pass
+
+
+@app.processor(
+    tight, name="picky", retries=0, exception_policy="ignore", middleware=[DeadLetterMiddleware()]
+)
+async def picky(events: Events[Order]) -> None:
+    async for order in events.records():
+        raise ValueError(f"{order.amount} is too much")

@@ -404,6 +404,42 @@ def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
     assert (bad.code, "'3-1' goes down: write 1-3" in bad.stderr) == (2, True)
 
 
+def test_dead_letters_are_shown_by_a_look_that_registers_nothing(
+    run: Run, spawn: Run, admin: SyncRedis
+) -> None:
+    app, picky = "tests.cli.shop:app", "tests.cli.shop:picky"
+    for amount in (1, 2):
+        assert run("send", "tests.cli.shop:tight", GOOD.replace("99", str(amount))).code == 0
+    assert spawn("worker", app, "--processors", "picky", "--burst").code == 0
+    before = sorted(admin.keys())
+    shown = run("processor", "dead-letters", picky)
+    (first, record, second, _) = shown.stdout.splitlines()
+    assert "failed 1 time: ValueError: 1 is too much" in first
+    assert json.loads(record)["amount"] == 1
+    assert "2 is too much" in second
+    as_json = run("processor", "dead-letters", picky, "--limit", "1", "--json")
+    (letter,) = map(json.loads, as_json.stdout.splitlines())
+    assert (letter["partition"], letter["record"]["amount"]) == (0, 2)
+    assert (letter["error_type"], letter["attempts"], letter["processor"]) == (
+        "ValueError",
+        1,
+        "picky",
+    )
+    without = run("processor", "dead-letters", PRINTER)
+    assert without.code == 2
+    assert "printer keeps no dead letters" in one_sentence(without.stderr)
+    assert sorted(admin.keys()) == before
+    told = run("inspect", app)
+    assert "2 dead letters wait in tight.picky.dead, and nobody reads them" in told.stdout
+    assert f"runnel processor dead-letters {picky}" in told.stdout
+    assert run("inspect", app, "--max-dead", "2").code == 0
+    passed = run("inspect", app, "--max-dead", "1")
+    assert (passed.code, "shop/picky: 2 dead letters wait, allowed 1" in passed.stderr) == (
+        10,
+        True,
+    )
+
+
 def test_a_processor_whose_code_is_gone_is_removed_by_its_name(run: Run, redis_url: str) -> None:
     run("processor", "add", PRINTER)
     here = ("--app", "shop", "--redis-url", redis_url)

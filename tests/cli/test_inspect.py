@@ -47,6 +47,8 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
         "processed": 40213,
         "lost": 0,
         "attempts": 0,
+        "tenures": 0,
+        "failing": False,
         "in_hand_ms": 900,
         "error": None,
         **fields,
@@ -67,6 +69,8 @@ def picture(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
             "lag_ms": 61_000,
             "free": 0,
             "quarantined": 0,
+            "failing": 0,
+            "dead_letters": 0,
             "members": len(owners),
         },
         "processors": [
@@ -77,6 +81,7 @@ def picture(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
                 "state": state,
                 "lag_events": lag,
                 "lag_ms": 61_000,
+                "dead_letters": None,
                 "partitions": partitions,
             }
         ],
@@ -116,6 +121,7 @@ def test_the_first_line_says_how_things_stand() -> None:
     nothing = {**picture(), "processors": [], "members": []}
     assert lines(nothing)[0].startswith("EMPTY: nothing is registered yet · valkey")
     unknown = picture()
+    assert " · lag 1204, 1m1s behind · dead letters 3 · 1 worker" in lines(with_letters(3, []))[0]
     unknown["totals"]["lag_events"] = unknown["totals"]["lag_ms"] = None
     assert lines(unknown)[0].startswith("OK · lag ? · ")
 
@@ -123,8 +129,20 @@ def test_the_first_line_says_how_things_stand() -> None:
 def test_what_is_well_needs_no_words() -> None:
     assert lines(picture())[1:3] == [
         "",
-        "PROCESSOR     STREAM  STATE  PARTITIONS  OWNED  MEMBERS  LAG   BEHIND",
+        "PROCESSOR     STREAM  STATE  PARTITIONS  OWNED  MEMBERS  LAG   BEHIND  DEAD",
     ]
+
+
+AT = "1795435471123-0"
+
+
+def with_letters(waiting: int | None, readers: list[str]) -> dict[str, Any]:
+    """A processor whose dead letters wait."""
+    seen = picture("degraded")
+    letters = {"stream": "orders.billing.dead", "waiting": waiting, "readers": readers}
+    seen["processors"][0]["dead_letters"] = letters
+    seen["totals"]["dead_letters"] = waiting
+    return seen
 
 
 ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0", "at_ms": 1}
@@ -185,6 +203,70 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
         (
+            picture(
+                "degraded",
+                *(
+                    partition(n, state="quarantined", error={**ERROR, "event": f"{n}-0"})
+                    for n in (1, 2, 5)
+                ),
+                partition(9),
+            ),
+            [
+                "shop/billing is degraded",
+                *(
+                    f"  partition {n} is quarantined: ValueError at {n}-0: no price"
+                    for n in (1, 2, 5)
+                ),
+                "    runnel processor resume example:billing --partition 1-2,5"
+                "   (--skip sets them aside)",
+            ],
+        ),
+        (
+            picture("degraded", partition(0, failing=True, error={**ERROR, "event": AT})),
+            [
+                "shop/billing is degraded",
+                "  partition 0: the handler fails with no event in hand: ValueError: no price",
+            ],
+        ),
+        (
+            picture(
+                "degraded",
+                partition(0, state="free", owner=None, failing=True, attempts=4, error=ERROR),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partition 0 has failed 4 times: ValueError at 1795435471200-0: no price",
+                "    runnel processor resume example:billing --partition 0 --skip   (sets aside "
+                "what failed; a worker that starts tries it again)",
+                "  partition 0 free: a worker takes them within a heartbeat; if none does, see the "
+                "workers' logs",
+            ],
+        ),
+        (
+            picture("degraded", partition(0, failing=True, tenures=2)),
+            [
+                "shop/billing is degraded",
+                "  partition 0: workers died one after the other while they processed the next "
+                "event: see their last lines, and their memory",
+            ],
+        ),
+        (
+            with_letters(3, []),
+            [
+                "shop/billing is degraded",
+                "  3 dead letters wait in orders.billing.dead, and nobody reads them",
+                "    runnel processor dead-letters example:billing",
+            ],
+        ),
+        (
+            with_letters(1, ["complaints"]),
+            [
+                "shop/billing is degraded",
+                "  1 dead letter waits in orders.billing.dead, for complaints",
+                "    runnel processor dead-letters example:billing",
+            ],
+        ),
+        (
             picture("ok", partition(0, lost=3), partition(1, lost=4)),
             [
                 "shop/billing is ok",
@@ -199,7 +281,22 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
     ],
-    ids=["quarantined", "stalled", "down", "unregistered", "paused", "free", "lost", "failing"],
+    ids=[
+        "quarantined",
+        "stalled",
+        "down",
+        "unregistered",
+        "paused",
+        "free",
+        "several quarantined",
+        "failing with nothing in hand",
+        "halted",
+        "deaths",
+        "dead letters",
+        "a dead letter that somebody reads",
+        "lost",
+        "failing",
+    ],
 )
 def test_what_is_wrong_is_told_with_the_command_that_helps(
     seen: dict[str, Any], says: list[str]
@@ -261,6 +358,15 @@ def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture
     assert judged(unknown, max_lag=10) == 10
     assert capsys.readouterr().err == "shop/billing: lag is unknown, allowed 10\n"
     assert judged({**picture(), "processors": []}, min_members=1) == 12
+    assert judged(picture("degraded", partition(failing=True)), no_failing=True) == 11
+    assert judged(picture("degraded", partition(failing=True))) == 0
+    assert judged(picture(), no_failing=True, max_dead=0) == 0
+    assert judged(with_letters(3, []), max_dead=3) == 0
+    assert judged(with_letters(3, []), max_dead=2) == 10
+    capsys.readouterr()
+    assert judged(with_letters(None, ["complaints"]), max_dead=2) == 10
+    said = "shop/billing: an unknown number of dead letters wait, allowed 2\n"
+    assert capsys.readouterr().err == said
 
 
 def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: str) -> None:
@@ -292,8 +398,10 @@ def test_an_app_that_nobody_has_started_shows_what_it_declares(run: Run, admin: 
     assert {each["name"]: each["state"] for each in seen["processors"]} == {
         "printer": "down",
         "tightly": "down",
+        "picky": "down",
     }
-    assert {each["name"] for each in seen["streams"]} == {"orders", "named", "tight"}
+    streams = {"orders", "named", "tight", "tight.picky.dead"}
+    assert {each["name"] for each in seen["streams"]} == streams
     shown = run("inspect", APP)
     assert shown.code == 0
     assert "it is not registered" in shown.stdout

@@ -119,12 +119,15 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "stream": "orders",
         "state": "ok",
         "lag_events": 2,
+        "dead_letters": None,
     }
     assert seen["totals"] == {
         "lag_events": 2,
         "lag_ms": behind,
         "free": 0,
         "quarantined": 0,
+        "failing": 0,
+        "dead_letters": 0,
         "members": 1,
     }
     row = rows[1]
@@ -142,6 +145,8 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "processed": 1,
         "lost": 0,
         "attempts": 0,
+        "tenures": 0,
+        "failing": False,
         "error": None,
     }
     assert (rows[0]["checkpoint"], rows[0]["last"]) == ("0-0", "0-0")
@@ -215,6 +220,160 @@ async def test_a_quarantined_and_a_paused_partition_degrade(shop: Shop) -> None:
     await shop.scripts.call(protocol.pause(shop.place(3)))
     (processor,) = (await shop.seen())["processors"]
     assert (processor["state"], processor["partitions"][3]["state"]) == ("degraded", "paused")
+
+
+async def fail(shop: Shop, partition: int, event: str, attempts: int = 1) -> None:
+    error = ("ValueError", "not wanted")
+    token = shop.tokens[partition]
+    call = protocol.attempt(shop.place(partition), token, "failure", event, attempts, error)
+    await shop.scripts.call(call)
+
+
+async def test_what_fails_again_and_again_is_never_ok(shop: Shop) -> None:
+    await shop.open()
+    first, _ = await shop.send(2, 2)
+    await shop.work()
+    await fail(shop, 2, first)
+    seen = await shop.seen()
+    row = seen["processors"][0]["partitions"][2]
+    assert (row["state"], row["failing"], row["attempts"]) == ("owned", True, 1)
+    assert (seen["processors"][0]["state"], seen["totals"]["failing"]) == ("degraded", 1)
+    # Long ago, and still there: it is as bad.
+    await shop.set(2, error_at=await shop.now() - 3_600_000)
+    assert (await shop.row(2))["failing"]
+    step = Step("0-0", first, 1)
+    await shop.scripts.call(protocol.commit(shop.place(2), shop.tokens[2], step))
+    (processor,) = (await shop.seen())["processors"]
+    assert (processor["state"], processor["partitions"][2]["failing"]) == ("ok", False)
+    # A handler that fails with nothing in hand: as long as it does, or anything waits for it.
+    await fail(shop, 1, "0-0", 0)
+    assert (await shop.seen())["processors"][0]["state"] == "degraded"
+    await shop.set(1, error_at=await shop.now() - 3_600_000)
+    assert (await shop.seen())["processors"][0]["state"] == "ok"
+    await shop.send(1)
+    assert (await shop.seen())["processors"][0]["state"] == "degraded"
+
+
+async def test_workers_that_die_one_after_the_other_degrade(shop: Shop) -> None:
+    await shop.open()
+    await shop.work()
+    await shop.set(3, tenures=5)
+    assert (await shop.seen())["processors"][0]["state"] == "ok"
+    await shop.send(3)
+    await shop.set(3, tenures=1)
+    assert (await shop.seen())["processors"][0]["state"] == "ok"
+    await shop.set(3, tenures=2)
+    assert (await shop.seen())["processors"][0]["state"] == "degraded"
+
+
+async def test_an_id_ahead_of_the_clock_hides_no_stall_and_makes_no_age_up(shop: Shop) -> None:
+    await shop.open()
+    ahead = await shop.now() + 3_600_000
+    log = keys.log(shop.place(2).prefix)
+    await shop.redis.xadd(log, {"json": "{}"}, id=f"{ahead}-0")
+    await shop.send(2, 2)
+    await shop.work()
+    await shop.set(2, moved=await shop.now() - 90_000)
+    row = await shop.row(2)
+    assert (row["lag_events"], row["lag_ms"]) == (3, None)
+    assert 90_000 <= row["in_hand_ms"] < 120_000
+    seen = await shop.seen()
+    assert (seen["processors"][0]["state"], seen["totals"]["lag_ms"]) == ("stalled", None)
+    # A little ahead is the clock's own unrest.
+    near = await shop.now() + 400
+    await shop.redis.xadd(keys.log(shop.place(1).prefix), {"json": "{}"}, id=f"{near}-0")
+    assert (await shop.row(1))["lag_ms"] == 0
+
+
+@pytest.mark.parametrize("deleted", [0, 2])
+async def test_what_was_dropped_leaves_the_lag_at_once(shop: Shop, deleted: int) -> None:
+    await shop.open()
+    await shop.send(1, 9)
+    await shop.work()
+    prefix, log = shop.place(1).prefix, keys.log(shop.place(1).prefix)
+    entries = [[b"json", b"{}"]] * 7
+    call = protocol.append(prefix, AGREEMENT, 10, "drop_oldest", "p", 1, entries)
+    await shop.scripts.call(call)
+    left: Any = await shop.redis.xrange(log)
+    if deleted:
+        await shop.redis.xdel(log, *(id_ for id_, _ in left[1 : 1 + deleted]))
+    row = await shop.row(1)
+    assert row["lag_events"] == await shop.redis.xlen(log) == len(left) - deleted
+
+
+async def dead(shop: Shop, *readers: str) -> None:
+    """A stream of dead letters, with those who read it."""
+    name = "orders.printer.dead"
+    await shop.redis.hset(keys.streams(shop.app), name, f"{COUNT} orders")
+    for reader in readers:
+        await shop.redis.hset(keys.processors(shop.app), f"{name}@{reader}", str(COUNT))
+        for p in range(COUNT):
+            place = Place(keys.partition(shop.app, "orders", p, name), reader)
+            await shop.scripts.call(protocol.register(place, AGREEMENT, "0"))
+
+
+async def set_aside(shop: Shop, partition: int, prev: str, event: str) -> None:
+    sink = keys.partition(shop.app, "orders", partition, "orders.printer.dead")
+    step, token = Step(prev, event, 1), shop.tokens[partition]
+    entry = [[b"json", b"{}"]]
+    place = shop.place(partition)
+    await shop.scripts.call(protocol.emit(place, token, step, sink, 100, "refuse", entry))
+
+
+async def test_dead_letters_are_shown_until_somebody_has_read_them(shop: Shop) -> None:
+    await shop.open()
+    await dead(shop)
+    ids = await shop.send(1, 3)
+    await shop.work()
+
+    async def letters() -> tuple[str, Any, int]:
+        seen = await shop.seen()
+        row = next(each for each in seen["processors"] if each["name"] == "printer")
+        return row["state"], row["dead_letters"], seen["totals"]["dead_letters"]
+
+    sink = "orders.printer.dead"
+    assert await letters() == ("ok", {"stream": sink, "waiting": 0, "readers": []}, 0)
+    await set_aside(shop, 1, "0-0", ids[0])
+    await set_aside(shop, 1, ids[0], ids[1])
+    assert await letters() == ("degraded", {"stream": sink, "waiting": 2, "readers": []}, 2)
+    await dead(shop, "fast", "slow")
+    assert (await letters())[1:] == (
+        {"stream": sink, "waiting": 2, "readers": ["fast", "slow"]},
+        2,
+    )
+    prefix = keys.partition(shop.app, "orders", 1, sink)
+    log: Any = await shop.redis.xrange(keys.log(prefix))
+    for reader, count in (("fast", 2), ("slow", 1)):
+        place, last = Place(prefix, reader), log[count - 1][0].decode()
+        claim = protocol.claim(place, AGREEMENT, "w1", 1, NONCE)
+        token = Token(protocol.read_claim(await shop.scripts.call(claim)).epoch, NONCE)
+        await shop.scripts.call(protocol.commit(place, token, Step("0-0", last, count)))
+    assert (await letters())[2] == 1
+    place = Place(prefix, "slow")
+    await shop.scripts.call(protocol.commit(place, token, Step(last, log[1][0].decode(), 1)))
+    assert await letters() == (
+        "ok",
+        {"stream": sink, "waiting": 0, "readers": ["fast", "slow"]},
+        0,
+    )
+
+
+async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_it(
+    shop: Shop,
+) -> None:
+    await shop.open()
+    ids = await shop.send(1, 1)
+    await shop.work()
+    sink = keys.partition(shop.app, "orders", 1, "lost")
+    step, place = Step("0-0", ids[0], 1), shop.place(1)
+    await shop.scripts.call(
+        protocol.emit(place, shop.tokens[1], step, sink, 100, "refuse", [[b"json", b"{}"]])
+    )
+    pair = ("orders", "printer")
+    streams = {"orders": (COUNT, "orders"), "lost": (COUNT, "orders")}
+    declared = Declared(streams, [pair], {pair: "lost"})
+    (processor,) = (await shop.seen(declared=declared))["processors"]
+    assert processor["dead_letters"] == {"stream": "lost", "waiting": 1, "readers": []}
 
 
 async def test_a_partition_that_is_asked_back_is_handing_over(shop: Shop) -> None:

@@ -39,6 +39,7 @@ LAYERS = [
     ["record.certain", "record.checks", "record.face"],
     ["record.models", "record.structs"],
     ["protocol", "record", "settings", "server_program", "tasks"],
+    ["figures"],
     ["core", "core.lane", "core.membership", "embedded", "entry"],
     ["dead_letter", "stream", "events"],
     ["outlet"],
@@ -59,7 +60,7 @@ LAYERS = [
     ["worker.claims", "worker.pump", "worker.runner"],
     ["worker.group"],
     ["worker.worker"],
-    ["cli.exits", "cli.logs", "cli.lines", "cli.screen", "cli.view"],
+    ["cli.exits", "cli.letters", "cli.logs", "cli.lines", "cli.output", "cli.screen", "cli.view"],
     ["cli.running", "cli.target", "cli.urls"],
     [
         "cli.demo",

@@ -1,0 +1,72 @@
+"""A report arrives whole, or the command ends with an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis import Redis as SyncRedis
+
+from tests.cli.conftest import ROOT, Run
+
+COMMAND = [sys.executable, "-m", "runnel", "inspect", "--json"]
+#: Enough partitions that their picture is larger than any pipe.
+MANY = 4000
+
+
+@pytest.fixture
+def many(redis_url: str, run: Run) -> str:
+    """A server that knows of a processor with many partitions."""
+    with SyncRedis.from_url(redis_url) as admin:
+        admin.sadd("runnel:apps", "large")
+        admin.hset("runnel:{large}:streams", "orders", f"{MANY} orders")
+        admin.hset("runnel:{large}:processors", "orders@printer", str(MANY))
+    return redis_url
+
+
+def started(url: str, stdout: int) -> subprocess.Popen[bytes]:
+    command = [*COMMAND, "--redis-url", url]
+    return subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_large_report_goes_whole_through_a_pipe(many: str, blocking: bool) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocking)
+    process = started(many, writer)
+    os.close(writer)
+    told = b""
+    while piece := os.read(reader, 10_000):
+        told += piece
+    os.close(reader)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, b"")
+    assert len(json.loads(told)["processors"][0]["partitions"]) == MANY
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_report_whose_reader_leaves_in_the_middle_is_no_success(
+    many: str, blocking: bool
+) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocking)
+    process = started(many, writer)
+    os.close(writer)
+    assert os.read(reader, 10)
+    os.close(reader)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_report_that_the_disk_has_no_room_for_says_so(many: str) -> None:
+    with open("/dev/full", "wb") as full:
+        process = started(many, full.fileno())
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.startswith(b"error: of ")
+    assert b"0 were written: No space left on device" in said
