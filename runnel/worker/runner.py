@@ -145,6 +145,8 @@ class Runner:
             self._barren,
             exc_info=error,
         )
+        # For `inspect`; no event is charged with it.
+        await self._record("failure", self._lane.checkpoint, 0, error)
         if self._barren <= self._processor.retries or policy is ExceptionPolicy.IGNORE:
             await self._lease.pause(self._processor.delay(self._barren))
         elif policy is ExceptionPolicy.QUARANTINE:

@@ -225,3 +225,30 @@ async def _beat(scripts: Scripts, work: Processor, member: tuple[str, str, str])
 async def gone(scripts: Scripts, work: Processor) -> bool:
     roster = protocol.read_roster(await scripts.call(protocol.roster(work.group)))
     return all(member.left_ms <= 0 for member in roster.members)
+
+
+async def test_a_handler_that_fails_with_no_event_in_hand_shows_in_inspect(
+    redis: Redis, redis_url: str, ledger: Ledger
+) -> None:
+    broken = True
+
+    async def work(events: Events[Item]) -> None:
+        if broken:
+            raise ValueError("no connection to begin with")
+        async for item in events.records():
+            ledger.seen.append(item.number)
+
+    ledger.processor(work, exception_policy="ignore", backoff_max=0.05)
+    async with ledger.running():
+        row = await until(lambda: failing_row(redis, ledger), "it is shown")
+        assert (row["error"]["type"], row["error"]["event"]) == ("ValueError", row["checkpoint"])
+        assert row["attempts"] == 0
+        await ledger.send(1)
+        broken = False
+        await until(lambda: caught_up(redis, ledger), "it goes on")
+        assert (await ledger.row(redis))["failing"] is False
+
+
+async def failing_row(redis: Redis, ledger: Ledger) -> dict[str, Any] | None:
+    row = await ledger.row(redis)
+    return row if row.get("failing") else None
