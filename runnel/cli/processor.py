@@ -216,7 +216,7 @@ async def _skip(scripts: Scripts, found: Processor, numbers: list[int] | None) -
     help="Only so many: the newest.",
 )
 @click.option("--json", "json_lines", is_flag=True, help="One object a line.")
-@_URL
+@urls.option
 def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | None) -> None:
     """Show the events that a processor has set aside, with what went wrong and their records.
 
