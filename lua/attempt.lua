@@ -34,11 +34,13 @@ elseif not string.match(attempts, '^%d+$') or #attempts > 9 then
 elseif #error_type > 1000 or #error_message > 4000 then
   return redis.error_reply('BADARG field=' .. (#error_type > 1000 and 'error_type limit=1000' or 'error_message limit=4000'))
 end
-local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'paused')
+local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'paused', 'event')
 if is[1] ~= epoch or is[2] ~= nonce or is[3] == '1' then
   return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
 end
 
+-- Deaths are one event's, in a row: a worker that can say that it failed is alive.
+if kind ~= 'start' or is[5] ~= event then redis.call('HSET', state, 'deaths', '0') end
 if kind == 'start' then
   redis.call('HSET', state, 'started', event, 'event', event, 'attempts', attempts)
 else

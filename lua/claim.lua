@@ -14,15 +14,16 @@
 -- REPLY    epoch        int     the token is epoch and nonce
 -- REPLY    checkpoint   id      the last finished event
 -- REPLY    processed    int     events finished on this partition so far
--- REPLY    attempts     int     failures of the event below
+-- REPLY    attempts     int     failures of the event below, deaths included
 -- REPLY    event        id      the event that failed, or empty
--- REPLY    tenures      int     unclean tenures in a row without progress
+-- REPLY    tenures      int     unclean tenures in a row without progress, while there was something to do
 -- REPLY    paused       int     1 if an operator has paused the processor
 -- REPLY    quarantined  int     1 if the partition is quarantined
 -- REPLY    lost         int     unfinished events that are gone and not yet accepted, -1 for none
 -- REPLY    exact        int     1 if that number is exact, 0 if it is a lower bound
 -- REPLY    anchored     int     1 if the entry at the checkpoint is there to be looked at
 -- REPLY    following    id      the first entry behind the checkpoint, or empty
+-- REPLY    deaths       int     unclean tenures that ended while the event above was recorded as started
 -- ERROR    BADARG       an argument is malformed
 -- ERROR    MISMATCH     the stored partition count, hash or protocol differs
 -- ERROR    UNREGISTERED the processor is not registered here; removed=1 if an operator has removed it
@@ -91,7 +92,7 @@ if refusal then
   return redis.error_reply(refusal)
 end
 local is = redis.call('HMGET', state, 'checkpoint', 'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost',
-  'attempts', 'event', 'tenures', 'paused', 'quarantined', 'started')
+  'attempts', 'event', 'tenures', 'paused', 'quarantined', 'started', 'deaths')
 local checkpoint, read = is[1], tonumber(string.match(is[2] or '', '^%d+$'))
 if not checkpoint or redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
   local removed = redis.call('HEXISTS', meta, 'removed:' .. processor)
@@ -146,18 +147,21 @@ if (shown ~= checkpoint or shown_read ~= read) and (lost < 0 or accepted) then
   redis.call('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', read)
 end
 local epoch, attempts, event, tenures = is[3], tonumber(is[9]) or 0, is[10] or '', tonumber(is[11]) or 0
+local deaths = tonumber(is[15]) or 0
 if not repeated then
   if epoch and is[5] ~= '1' then
-    -- The holder before neither released nor was set aside: it died, or was cut off.
-    tenures = tenures + 1
+    -- The holder before neither released nor was set aside: it died, or was cut off. Where nothing was left to be
+    -- processed, no event can have been the reason.
+    if #redis.call('XRANGE', log, '(' .. is[1], '+', 'COUNT', 1) > 0 then tenures = tenures + 1 end
     if is[14] and is[14] ~= '' then
-      if event ~= is[14] then attempts = 0 end
-      event, attempts = is[14], attempts + 1
+      if event ~= is[14] then attempts, deaths = 0, 0 end
+      event, attempts, deaths = is[14], attempts + 1, deaths + 1
     end
   end
   epoch = string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now))
   redis.call('HSET', state, 'owner', member, 'epoch', epoch, 'nonce', nonce, 'grant', grant, 'released', '0',
-    'attempts', attempts, 'event', event, 'tenures', tenures, 'started', '', 'moved', string.format('%.0f', now))
+    'attempts', attempts, 'event', event, 'deaths', deaths, 'tenures', tenures, 'started', '',
+    'moved', string.format('%.0f', now))
 end
 if accepted then
   redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read, 'lost', (tonumber(is[8]) or 0) + lost)
@@ -167,4 +171,4 @@ end
 local anchored = #redis.call('XRANGE', log, checkpoint, checkpoint, 'COUNT', 1)
 local following = redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]
 return {tonumber(epoch), checkpoint, tonumber(is[7]) or 0, attempts, event, tenures, tonumber(is[12]) or 0,
-  tonumber(is[13]) or 0, lost, exact, anchored, following and following[1] or ''}
+  tonumber(is[13]) or 0, lost, exact, anchored, following and following[1] or '', deaths}

@@ -117,7 +117,7 @@ if prev ~= next_id then
   if (is[8] or '') ~= '' or (is[9] or '0') ~= '0' then
     redis.call('HSET', state, 'tenures', '0')
     if not ahead then
-      redis.call('HSET', state, 'attempts', '0', 'event', '', 'started', '')
+      redis.call('HSET', state, 'attempts', '0', 'deaths', '0', 'event', '', 'started', '')
       redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
     end
   end

@@ -198,7 +198,7 @@ if moved.err then
 end
 redis.call('HSET', meta, 'passed:' .. processor, next_id)
 redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', processed,
-  'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'released', release,
+  'attempts', '0', 'deaths', '0', 'event', '', 'tenures', '0', 'started', '', 'released', release,
   'moved', string.format('%.0f', now))
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
 at = 10

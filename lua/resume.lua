@@ -28,6 +28,7 @@ elseif is[2] ~= '1' and is[3] ~= '1' then
 end
 
 must('HDEL', state, 'error_type')
-redis.call('HSET', state, 'paused', '0', 'quarantined', '0', 'attempts', '0', 'event', '', 'tenures', '0', 'started', '')
+redis.call('HSET', state, 'paused', '0', 'quarantined', '0', 'attempts', '0', 'deaths', '0', 'event', '',
+  'tenures', '0', 'started', '')
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
 return 1

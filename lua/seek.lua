@@ -96,7 +96,7 @@ end
 local epoch = string.format('%.0f', math.max((tonumber(is[2]) or 0) + 1, now))
 redis.call('HSET', meta, 'passed:' .. processor, checkpoint)
 redis.call('HSET', state, 'checkpoint', checkpoint, 'read', position, 'epoch', epoch, 'nonce', nonce, 'released', '1',
-  'attempts', '0', 'event', '', 'tenures', '0', 'started', '', 'quarantined', '0',
+  'attempts', '0', 'deaths', '0', 'event', '', 'tenures', '0', 'started', '', 'quarantined', '0',
   'sought', checkpoint .. ' ' .. position .. ' ' .. nonce)
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
 return {checkpoint, position}

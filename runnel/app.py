@@ -117,6 +117,7 @@ class App:
         prefetch: int | None = None,
         middleware: Sequence[Middleware] = (),
         start: str = "0",
+        timeout: float | None = None,
     ) -> Callable[[F], F]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
@@ -137,6 +138,7 @@ class App:
             prefetch,
             middleware,
             start,
+            timeout,
         )
         return self._declare(stream, "processor", options)
 

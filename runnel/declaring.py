@@ -33,6 +33,7 @@ class Options:
     prefetch: int | None = None
     middleware: Sequence[Middleware] = ()
     start: str = "0"
+    timeout: float | None = None
 
 
 def check_stream(stream: Any, decorator: str) -> None:
@@ -125,6 +126,7 @@ def declare(
         middleware=middleware,
         sink=_sink(name, stream, policy, middleware),
         start=check(where, "start", options.start),
+        timeout=None if options.timeout is None else check(where, "timeout", options.timeout),
     )
 
 

@@ -9,6 +9,12 @@
     │   ├── EncodeError           a record cannot be written as an entry
     │   │   └── RecordTooLarge    the encoded record is over `max_record_bytes`
     │   └── DecodeError           an entry cannot be read as the stream's record
+    ├── HandlerError              what a worker says of a handler; a failure of the event in hand
+    │   ├── HandlerReturned       it ended although its events go on
+    │   ├── HandlerTimeout        it took longer than its `timeout`
+    │   ├── IterationError        it iterates over its events in two places, or after their end
+    │   └── WorkerDied            workers die while they process this event
+    ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task asked for the end of the process
     ├── ServerError               Redis is reachable but cannot be used as it is
     │   └── ServerUnreachable     Redis cannot be reached
@@ -56,6 +62,32 @@ class RecordTooLarge(EncodeError):
 class DecodeError(RecordError):
     """An entry cannot be read as the record of its stream: corrupt bytes, an unknown codec,
     an entry that another program wrote, or values that the record type refuses."""
+
+
+class HandlerError(RunnelError):
+    """What a worker says of a handler. It counts as a failure of the event in hand."""
+
+
+class HandlerReturned(HandlerError):
+    """A handler, or a middleware, ended although its partition goes on."""
+
+
+class HandlerTimeout(HandlerError, TimeoutError):
+    """An event, or a batch, took longer than the processor's `timeout`."""
+
+
+class IterationError(HandlerError):
+    """A handler iterates over its events in two places at once, so that nobody could tell which of
+    them are finished; or it goes on with events that are over for it."""
+
+
+class WorkerDied(HandlerError):
+    """Workers died, or were silent until their session had ended, while they processed this event,
+    more often than its retries allow."""
+
+
+class Halted(RunnelError):
+    """The policy HALT stops the worker: an event failed for good. The event is still there."""
 
 
 class HandlerExit(RunnelError):

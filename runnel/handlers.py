@@ -38,11 +38,16 @@ def of_events(function: Function) -> Handler:
 
 def of_records(function: Function) -> Handler:
     """What a worker awaits for a function of one record (`@app.on`)."""
-    call = function if is_async(function) else in_threads(function)
+    is_plain = not is_async(function)
+    call = in_threads(function) if is_plain else function
 
     async def handler(events: Events[Any]) -> None:
         async for record in events.records():
-            result = await call(record)
+            if is_plain:
+                with events.uncancellable():
+                    result = await call(record)
+            else:
+                result = await call(record)
             if result is not None:
                 await settled(result, function)
 

@@ -53,6 +53,8 @@ class Processor:
     middleware: Sequence[Middleware]
     sink: StreamSpec[DeadLetter] | None
     start: str
+    #: Seconds that one event, or one batch, may take; None for as long as it needs.
+    timeout: float | None = None
 
     @property
     def group(self) -> str:

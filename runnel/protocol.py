@@ -101,6 +101,7 @@ class Claimed:
     exact: bool
     anchored: bool
     following: str
+    deaths: int = 0
 
 
 def read_claim(reply: Sequence[Any]) -> Claimed:
@@ -117,6 +118,7 @@ def read_claim(reply: Sequence[Any]) -> Claimed:
         exact=bool(reply[9]),
         anchored=bool(reply[10]),
         following=text(reply[11]),
+        deaths=int(reply[12]),
     )
 
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from runnel import keys, protocol
 from runnel.admin import regrant
 from runnel.dead_letter import DeadLetter
-from runnel.errors import ConfigError, DecodeError
-from runnel.events import WorkerDied
+from runnel.errors import ConfigError, DecodeError, WorkerDied
 from runnel.processor import Processor
 from runnel.protocol import Step, Token
 from runnel.scripts import Call, Scripts

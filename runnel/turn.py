@@ -1,12 +1,16 @@
-"""One event at a time with its start recorded, in the whole of a worker.
+"""One trial at a time, in the whole of a worker.
 
-When a worker dies, only an event whose start was recorded may be blamed. If each of its partitions
-had recorded one, the one that killed it would condemn the others.
+An event in whose processing a worker died may have killed it, or have been in hand by chance when
+another partition's event did. So those events are tried one after the other: if the worker dies
+again, the one that has its turn is to blame. Partitions that are under no such suspicion go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+
+#: Seconds that anybody waits for a turn: an event that takes for ever must not hold up the others.
+LONGEST_WAIT = 60.0
 
 
 class Turn:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runnel.core.ids import reached
+from runnel.core.suspicion import Suspicion
 from runnel.protocol import Claimed, Step, Token
-
-#: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
-RECORD_AFTER = 3
 
 #: Finished events that may wait for their commit, in multiples of `prefetch`. Beyond that
 #: nothing more is read: while commits are not answered, a crash would have ever more to repeat.
@@ -54,12 +52,7 @@ class Lane:
         self.token = token
         self.checkpoint = claimed.checkpoint
         self.processed = claimed.processed
-        #: How often the event with the id `event` has failed.
-        self.attempts = claimed.attempts
-        self.event = claimed.event.encode()
-        #: Workers have died here: for this tenure events go out one by one, each with its start
-        #: recorded and its end committed before the next, so that no innocent one is blamed.
-        self.recorded = claimed.tenures >= RECORD_AFTER or claimed.attempts > 0
+        self.suspicion = Suspicion(claimed)
         #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
         self.parked = False
         #: Parked because of an event, and not by an operator.
@@ -80,8 +73,6 @@ class Lane:
         self.awaited = False
         self.buffer: deque[Raw] = deque()
         self.in_hand: Sequence[Raw] = ()
-        #: Events up to this id are handed out one at a time, to find the one that fails.
-        self.isolate_until: bytes | None = None
         #: A cursor behind which events were read before anybody looked whether its entry was
         #: there: until then nothing is committed.
         self.doubt: str | None = None
@@ -229,22 +220,27 @@ class Lane:
     # Handing out
 
     @property
-    def careful(self) -> bool:
-        """Does the next event need more than to be handed out?"""
-        return self.recorded or self.attempts > 0 or self.isolate_until is not None
+    def recorded(self) -> bool:
+        """Is the start of the next event to be recorded?"""
+        return self.suspicion.recorded
 
     def hand_out(self, limit: int) -> Sequence[Raw]:
-        """Give out up to `limit` buffered events; they are in hand until `finish` or `rewind`."""
-        if self.recorded or self.isolate_until is not None:
+        """Give out up to `limit` buffered events more; they are in hand until `finish` or
+        `rewind`."""
+        if self.suspicion.one_by_one:
             limit = 1
         buffer = self.buffer
-        self.in_hand = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
-        return self.in_hand
+        raws = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
+        self.in_hand = [*self.in_hand, *raws] if self.in_hand else raws
+        return raws
 
-    def finish(self) -> bool:
-        """The events in hand are done. Returns True if the committer is to have a look: there may
-        be something to commit, or somebody who waits until there is nothing."""
-        hand = self.in_hand
+    def finish(self, count: int | None = None) -> bool:
+        """The events in hand are done, or the first `count` of them. Returns True if the committer
+        is to have a look: there may be something to commit, or somebody who waits until there is
+        nothing."""
+        hand, rest = self.in_hand, self.in_hand[:0]
+        if count is not None:
+            hand, rest = hand[:count], hand[count:]
         if hand:
             self._done = hand[-1][0]
             self._done_count += len(hand)
@@ -252,23 +248,16 @@ class Lane:
                 lost = min(self._lost_ahead, len(hand))
                 self._lost_ahead -= lost
                 self._done_count -= lost
-            self.in_hand = ()
-            if self.isolate_until is not None and self._done == self.isolate_until:
-                self.isolate_until = None
-            if self.attempts:
-                self.attempts, self.event = 0, b""
+            self.in_hand = rest
+            if self.suspicion.careful:
+                self.suspicion.survived(self._done, len(hand))
         return bool(hand) or not self.clean
 
-    def rewind(self) -> None:
-        """The events in hand were not finished: the next one handed out is the first of them."""
-        self.buffer.extendleft(reversed(self.in_hand))
-        self.in_hand = ()
-
-    def failed(self, event: bytes) -> int:
-        """Count a failure of `event`. Returns how often it has failed now."""
-        self.attempts = self.attempts + 1 if event == self.event else 1
-        self.event = event
-        return self.attempts
+    def rewind(self, keep: int = 0) -> None:
+        """The events in hand, but for the first `keep`, were not finished: the next one handed out
+        is the first of them."""
+        self.buffer.extendleft(reversed(self.in_hand[keep:]))
+        self.in_hand = self.in_hand[:keep]
 
     # Committing
 

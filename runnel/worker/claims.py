@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 from runnel import protocol
 from runnel.core.lane import Lane
 from runnel.errors import Gone, ProtocolError, Unregistered
-from runnel.events import Lease
+from runnel.lease import Lease
 from runnel.processor import Processor
 from runnel.protocol import Claimed
 from runnel.worker.link import Link

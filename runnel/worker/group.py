@@ -14,8 +14,16 @@ from redis.exceptions import RedisError
 from runnel import keys, protocol
 from runnel.core.lane import Lane
 from runnel.core.membership import Membership
-from runnel.errors import ProtocolError, Replaced, RunnelError, Stale, Unregistered
-from runnel.events import Lease
+from runnel.errors import (
+    Halted,
+    HandlerExit,
+    ProtocolError,
+    Replaced,
+    RunnelError,
+    Stale,
+    Unregistered,
+)
+from runnel.lease import Lease
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol import Grant, Synced, Token
 from runnel.session import Session
@@ -26,7 +34,7 @@ from runnel.worker.ending import end
 from runnel.worker.link import Link
 from runnel.worker.pump import Pump, Signals
 from runnel.worker.reminder import remind
-from runnel.worker.runner import Halted, Runner
+from runnel.worker.runner import Runner
 
 logger = logging.getLogger("runnel.worker")
 
@@ -81,7 +89,7 @@ class Group:
         self._sync_now = asyncio.Event()
         self._leaving = False
         self._failed = asyncio.Event()
-        self._failure: Halted | Removed | None = None
+        self._failure: Halted | HandlerExit | Removed | None = None
         self._pump = Pump(processor, link, Signals(self._stirred, self._suspected))
         self._claims = Claims(processor, link, self._member)
 
@@ -256,7 +264,7 @@ class Group:
             self.membership.claimed(grant.partition, grant.number)
         lane = Lane(grant.partition, grant.number, Token(claimed.epoch, nonce), claimed)
         if self.processor.policy is ExceptionPolicy.HALT:
-            lane.attempts = 0  # Whoever starts a halted worker again wants another try.
+            lane.suspicion.forgive()  # Whoever starts a halted worker again wants another try.
         lease = Lease(
             lane,
             commit_each=self.processor.commit == "each",
@@ -285,15 +293,16 @@ class Group:
         """Run the handler; then wait until the lease is given back."""
         lane = lease.lane
         try:
-            await Runner(lease, self.processor, self._link).run()
+            try:
+                await Runner(lease, self.processor, self._link).run()
+            except (Halted, HandlerExit) as end:
+                self._fail(end)
+                lane.drain()  # An orderly end: nobody is to believe that this worker died.
             while not lane.over:
                 if lane.draining:
                     self._pump.mark(lane)
                 lease.changed.clear()
                 await lease.changed.wait()
-        except Halted as halted:
-            self._fail(halted)
-            await lease.flush()
         finally:
             lane.end()
             if self.leases.get(lane.partition) is lease:
@@ -302,18 +311,23 @@ class Group:
                 self._read_lanes()
             self._let_go(lane.partition, lane.grant)
 
-    def _fail(self, failure: Halted | Removed) -> None:
+    def _fail(self, failure: Halted | HandlerExit | Removed) -> None:
         self._failure = self._failure or failure
         self._failed.set()
 
     async def _record_start(self, lane: Lane, event: str) -> None:
         """Until it is answered, or the lane closes: no event is to blame for a lost reply."""
-        attempts = lane.attempts if lane.event == event.encode() else 0
+        suspicion = lane.suspicion
+        attempts = suspicion.attempts if suspicion.event == event.encode() else 0
         place = self.processor.place(lane.partition)
         call = protocol.attempt(place, lane.token, "start", event, attempts)
         while lane.open:
             try:
                 await self._link.call(call)
+                return
+            except ProtocolError as refusal:
+                logger.warning("partition %d: %s", lane.partition, refusal)
+                lane.end()
                 return
             except (RedisError, OSError) as error:
                 logger.warning("start of %s not answered, asking again: %s", event, error)

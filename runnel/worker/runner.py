@@ -10,22 +10,16 @@ from redis.exceptions import RedisError
 from runnel import protocol
 from runnel.core.lane import Raw
 from runnel.dead_letter import DeadLetter
-from runnel.errors import DecodeError, Full, ProtocolError, RunnelError
-from runnel.events import Events, Lease, WorkerDied
+from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError, WorkerDied
+from runnel.lease import Lease
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.scripts import Call
+from runnel.worker.handling import Failure, Handling
 from runnel.worker.link import Link
 from runnel.worker.reminder import way_out
+from runnel.worker.told import told
 
 logger = logging.getLogger("runnel.worker")
-
-
-class HandlerReturned(RunnelError):
-    """The handler returned although its partition goes on. It must iterate over its events."""
-
-
-class Halted(RunnelError):
-    """The policy HALT stops the worker: an event failed for good. The event is still there."""
 
 
 class Decision(Enum):
@@ -42,18 +36,14 @@ _NEXT = {
     Decision.GIVE_UP: "",
 }
 
-#: Trying these again changes nothing.
-HOPELESS = (DecodeError, WorkerDied)
 
-
-def decide(error: BaseException, in_hand: int, attempts: int, retries: int) -> Decision:
+def decide(hopeless: bool, in_hand: int, attempts: int, retries: int) -> Decision:
     """What to do about a failure with so many events in hand, the first of which has failed
-    `attempts` times: pure, so that it can be read and tested by itself."""
-    if in_hand > 1 and (isinstance(error, HOPELESS) or attempts > retries):
-        return Decision.ISOLATE
-    if isinstance(error, HOPELESS) or attempts > retries:
-        return Decision.GIVE_UP
-    return Decision.RETRY
+    `attempts` times; `hopeless` if trying again changes nothing. Pure, so that it can be read and
+    tested by itself."""
+    if not hopeless and attempts <= retries:
+        return Decision.RETRY
+    return Decision.ISOLATE if in_hand > 1 else Decision.GIVE_UP
 
 
 class Runner:
@@ -64,14 +54,17 @@ class Runner:
         self._lane = lease.lane
         self._processor = processor
         self._link = link
-        self._barren = 0
+        #: Failures in a row with nothing in hand, and where the checkpoint was then.
+        self._barren, self._barren_at = 0, ""
 
     async def run(self) -> None:
-        """Run until the lane closes. Raises Halted if the policy says so."""
+        """Run until the lane closes. Raises Halted if the policy says so, and HandlerExit."""
         try:
             while self._lane.open:
-                await self._run_once()
-        except ProtocolError as refusal:
+                failure = await Handling(self._lease, self._processor).run()
+                if failure:
+                    await self._failed(failure)
+        except ProtocolError as refusal:  # A call of this lease's own: see `Handling`.
             logger.warning("partition %d: %s", self._lane.partition, refusal)
             self._lane.end()
         finally:
@@ -79,33 +72,19 @@ class Runner:
             self._lane.idle = True
             self._lease.give_turn()
 
-    async def _run_once(self) -> None:
-        spec = self._processor.stream
-        events: Events[object] = Events(self._lease, spec.codec, self._processor.middleware)
-        error: Exception
-        try:
-            await self._processor.handler(events)
-            if not self._lane.open:
-                return
-            error = HandlerReturned(
-                f"processor {self._processor.name} returned; it must iterate until its events end"
-            )
-        except ProtocolError:
-            raise
-        except Exception as raised:
-            error = raised
-            await events.failed(error)
-        await self._failed(error)
-
-    async def _failed(self, error: Exception) -> None:
-        lane, processor = self._lane, self._processor
+    async def _failed(self, failure: Failure) -> None:
+        lane, processor, error = self._lane, self._processor, failure.error
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            raise HandlerExit.of(error) from error
         if not lane.in_hand:
-            await self._failed_before_any(error)
+            await self._failed_before_any(failure)
             return
         batch, event = list(lane.in_hand), lane.in_hand[0][0]
         event_id = event.decode()
-        attempts = lane.failed(event)
-        decision = decide(error, len(batch), attempts, processor.retries)
+        died = isinstance(error, WorkerDied)  # Counted when its workers died.
+        attempts = lane.suspicion.attempts if died else lane.suspicion.failed(event)
+        hopeless = died or (isinstance(error, DecodeError) and self._unreadable(batch))
+        decision = decide(hopeless, len(batch), attempts, processor.retries)
         # The traceback once, when the tries are over; until then a line will do.
         last = decision is Decision.GIVE_UP
         logger.log(
@@ -116,64 +95,79 @@ class Runner:
             event_id,
             attempts,
             _NEXT[decision],
-            *_told(error),
+            *told(error, failure.instead),
             exc_info=error if last else None,
         )
         # A batch that failed condemns none of its events: who claims the partition before they were
         # tried one by one must not give up the first for it.
         blamed = attempts if len(batch) == 1 else 0
-        await self._record("failure", event_id, blamed, error)
+        await self._record("failure", event_id, blamed, failure)
         if decision is Decision.GIVE_UP:
-            await self._give_up(batch[0], attempts, error)
+            await self._give_up(batch[0], attempts, failure)
             self._lease.give_turn()
             return
         lane.rewind()
         self._lease.give_turn()
         if decision is Decision.ISOLATE:
-            lane.isolate_until, lane.attempts = batch[-1][0], 0
+            lane.suspicion.isolate(batch[-1][0])
         else:
             await self._lease.pause(processor.delay(attempts))
 
-    async def _failed_before_any(self, error: Exception) -> None:
+    def _unreadable(self, batch: list[Raw]) -> bool:
+        """Is it one of these events that cannot be decoded, and not something else that the
+        handler has read?"""
+        for raw in batch:
+            try:
+                self._processor.stream.codec.decode(raw[1])
+            except DecodeError:
+                return True
+        return False
+
+    async def _failed_before_any(self, failure: Failure) -> None:
         """No event is to blame, so none is set aside: IGNORE tries for ever, with backoff."""
+        lane, policy, error = self._lane, self._processor.policy, failure.error
+        if lane.checkpoint != self._barren_at:
+            self._barren, self._barren_at = 0, lane.checkpoint
         self._barren += 1
-        policy = self._processor.policy
         logger.error(
-            "processor %s, partition %d failed before it took an event (time %d)",
+            "processor %s, partition %d failed with no event in hand (time %d): %s: %s",
             self._processor.name,
-            self._lane.partition,
+            lane.partition,
             self._barren,
+            *told(error, failure.instead),
             exc_info=error,
         )
         # For `inspect`; no event is charged with it.
-        await self._record("failure", self._lane.checkpoint, 0, error)
+        await self._record("failure", lane.checkpoint, 0, failure)
         if self._barren <= self._processor.retries or policy is ExceptionPolicy.IGNORE:
             await self._lease.pause(self._processor.delay(self._barren))
         elif policy is ExceptionPolicy.QUARANTINE:
-            await self._quarantine(self._lane.checkpoint, self._barren, error)
+            await self._quarantine(lane.checkpoint, self._barren, failure)
         else:
+            said = ": ".join(told(error, failure.instead))
             raise Halted(
-                f"processor {self._processor.name} failed {self._barren} times before it took an "
-                f"event: {': '.join(_told(error))}. Mend the handler and start the worker again"
+                f"processor {self._processor.name} failed {self._barren} times with no event in "
+                f"hand: {said}. Mend the handler and start the worker again"
             ) from error
 
-    async def _give_up(self, raw: Raw, attempts: int, error: Exception) -> None:
+    async def _give_up(self, raw: Raw, attempts: int, failure: Failure) -> None:
         policy = self._processor.policy
         if policy is ExceptionPolicy.HALT:
+            said = ": ".join(told(failure.error, failure.instead))
             raise Halted(
                 f"processor {self._processor.name}, partition {self._lane.partition}: event "
-                f"{raw[0].decode()} failed {attempts} times: {': '.join(_told(error))}. Mend the "
-                "handler and start the worker again, or set the event aside: `runnel processor "
-                f"resume {self._processor.target} --partition {self._lane.partition} --skip`"
-            ) from error
+                f"{raw[0].decode()} failed {attempts} times: {said}. Mend the handler and start "
+                "the worker again, or set the event aside: `runnel processor resume "
+                f"{self._processor.target} --partition {self._lane.partition} --skip`"
+            ) from failure.error
         if policy is ExceptionPolicy.QUARANTINE:
             self._lane.rewind()
-            await self._quarantine(raw[0].decode(), attempts, error)
+            await self._quarantine(raw[0].decode(), attempts, failure)
         else:
-            await self._set_aside(raw, attempts, error)
+            await self._set_aside(raw, attempts, failure)
 
-    async def _quarantine(self, event: str, attempts: int, error: Exception) -> None:
-        await self._record("quarantine", event, attempts, error)
+    async def _quarantine(self, event: str, attempts: int, failure: Failure) -> None:
+        await self._record("quarantine", event, attempts, failure)
         self._lane.park(quarantined=True)
         logger.error(
             "processor %s: partition %d is quarantined: %s",
@@ -182,7 +176,7 @@ class Runner:
             way_out(self._processor, [self._lane.partition]),
         )
 
-    async def _set_aside(self, raw: Raw, attempts: int, error: Exception) -> None:
+    async def _set_aside(self, raw: Raw, attempts: int, failure: Failure) -> None:
         """Move the checkpoint over the event; with a dead letter, in the same commit."""
         lane, processor = self._lane, self._processor
         await self._lease.flush()
@@ -199,7 +193,7 @@ class Runner:
                 lane.partition,
                 (raw[0].decode(), raw[1]),
                 attempts,
-                _told(error),
+                told(failure.error, failure.instead),
             )
             call = protocol.emit(
                 place,
@@ -221,9 +215,11 @@ class Runner:
                 f"as a dead letter in {sink.name}" if sink else "without a dead letter",
             )
 
-    async def _record(self, kind: str, event: str, attempts: int, error: Exception) -> None:
+    async def _record(self, kind: str, event: str, attempts: int, failure: Failure) -> None:
         place = self._processor.place(self._lane.partition)
-        call = protocol.attempt(place, self._lane.token, kind, event, attempts, _told(error))
+        call = protocol.attempt(
+            place, self._lane.token, kind, event, attempts, told(failure.error, failure.instead)
+        )
         await self._insist(call)
 
     async def _insist(self, call: Call) -> bool:
@@ -245,12 +241,3 @@ class Runner:
                 return False
             await self._lease.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False
-
-
-def _told(error: Exception) -> tuple[str, str]:
-    """Type and message of an error, in one line of text that can be stored."""
-    try:
-        message = str(error)
-    except Exception:  # It is the user's code that makes it.
-        message = "(its message cannot be shown)"
-    return type(error).__name__, " ".join(message.split()).encode(errors="replace").decode()

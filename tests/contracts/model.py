@@ -27,6 +27,7 @@ class Slot:
     processed: int = 0
     attempts: int = 0
     event: str = ""
+    deaths: int = 0
     tenures: int = 0
     started: str = ""
     paused: bool = False
@@ -37,7 +38,7 @@ class Slot:
         against one behind `following`, which is still to be finished."""
         self.tenures = 0
         if following is None or not self.event or order(self.event) <= order(following):
-            self.attempts, self.event, self.started = 0, "", ""
+            self.attempts, self.deaths, self.event, self.started = 0, 0, "", ""
 
     def new_token(self, now: int, nonce: str) -> None:
         """S2: above every token before, and never behind the clock."""

@@ -57,9 +57,12 @@ class LeaseMachine(OperatorMachine):
             return
         if grant > slot.grant:
             if slot.token and not slot.released:
-                slot.tenures += 1
+                slot.tenures += bool(self.log.behind(slot.checkpoint))
                 if slot.started:
-                    slot.attempts = 1 + (slot.attempts if slot.event == slot.started else 0)
+                    same = slot.event == slot.started
+                    slot.attempts, slot.deaths = (
+                        1 + (each if same else 0) for each in (slot.attempts, slot.deaths)
+                    )
                     slot.event = slot.started
             slot.new_token(self.wire.now - again, nonce)
             slot.grant, slot.released, slot.started = grant, False, ""
@@ -85,6 +88,7 @@ class LeaseMachine(OperatorMachine):
             *(slot.token[0], slot.checkpoint, slot.processed, slot.attempts, slot.event),
             *(slot.tenures, int(slot.paused), int(slot.quarantined)),
             *(-1, 1, int(slot.checkpoint in self.log.ids), behind[0] if behind else ""),
+            slot.deaths,
         ]
 
     def hold(self, name: str) -> None:
@@ -230,6 +234,8 @@ class LeaseMachine(OperatorMachine):
         if not slot or slot.token != (epoch, nonce) or slot.released:
             assert reply == Refused("FENCED")
             return
+        if kind != "start" or slot.event != event:
+            slot.deaths = 0
         slot.event, slot.attempts = event, attempts
         slot.started = event if kind == "start" else ""
         slot.quarantined = slot.quarantined or kind == "quarantine"

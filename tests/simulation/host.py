@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runnel.events import Lease
+from runnel.lease import Lease
 from runnel.worker.group import Group
 from runnel.worker.worker import Worker
 from tests.simulation.history import Spot

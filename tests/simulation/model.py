@@ -169,10 +169,12 @@ class Model:
         if not again:
             attempts, event = int(state.get("attempts", 0)), state.get("event", "")
             tenures, started = int(state.get("tenures", 0)), state.get("started", "")
+            deaths = int(state.get("deaths", 0))
             if "epoch" in state and state.get("released") != "1":
-                tenures += 1
+                tenures += bool(log.behind(state["checkpoint"]))
                 if started:
                     attempts = attempts + 1 if event == started else 1
+                    deaths = deaths + 1 if event == started else 1
                     event = started
             state.update(
                 owner=member,
@@ -181,6 +183,7 @@ class Model:
                 grant=grant,
                 released="0",
                 attempts=str(attempts),
+                deaths=str(deaths),
                 event=event,
                 tenures=str(tenures),
                 started="",
@@ -207,6 +210,7 @@ class Model:
             exact,
             int(checkpoint in log.entries),
             next(iter(log.behind(checkpoint)), ""),
+            int(state.get("deaths", 0)),
         )
 
     def _commit(self, place: Partition, args: list[Any], now: int) -> tuple[int, int]:
@@ -264,6 +268,8 @@ class Model:
         _check_token(state, epoch, nonce)
         if state.get("released") == "1":
             raise Refused("FENCED")
+        if kind != "start" or state.get("event", "") != event:
+            state["deaths"] = "0"
         state.update(started=event if kind == "start" else "", event=event, attempts=attempts)
         if kind != "start":
             state.update(
@@ -382,7 +388,7 @@ def _move(
 
 
 def _forget_failures(state: dict[str, str]) -> None:
-    state.update(attempts="0", event="", tenures="0", started="")
+    state.update(attempts="0", deaths="0", event="", tenures="0", started="")
     for name in ("error_type", "error_message", "error_event", "error_at"):
         state.pop(name, None)
 

@@ -14,9 +14,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from runnel import App
-from runnel.errors import Replaced, ServerError
+from runnel.errors import Halted, Replaced, ServerError
 from runnel.scripts import Call, sources
-from runnel.worker.runner import Halted
 from runnel.worker.worker import Worker
 from tests.simulation.backend import Backend, Command
 from tests.simulation.history import History

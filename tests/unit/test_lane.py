@@ -138,22 +138,22 @@ def test_a_failing_batch_is_taken_apart_until_it_is_passed() -> None:
     it = lane(1, 2, 3)
     it.hand_out(2)
     it.rewind()
-    it.isolate_until = b"2-0"
+    it.suspicion.isolate(b"2-0")
     sizes = []
     while it.buffer:
         sizes.append(len(it.hand_out(5)))
         it.finish()
     assert sizes == [1, 1, 1]
-    assert it.isolate_until is None
+    assert not it.suspicion.careful
 
 
 def test_failures_are_counted_for_one_event_and_forgotten_when_it_is_done() -> None:
     it = lane(1, 2, attempts=2, event="1-0")
     it.hand_out(1)
-    assert it.failed(b"1-0") == 3
+    assert it.suspicion.failed(b"1-0") == 3
     it.finish()
     it.hand_out(1)
-    assert it.failed(b"2-0") == 1
+    assert it.suspicion.failed(b"2-0") == 1
 
 
 def test_the_next_read_begins_when_one_is_in_the_buffer_and_not_before() -> None:

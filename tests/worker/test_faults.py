@@ -9,10 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import Events, ExceptionPolicy
-from runnel.errors import Full
+from runnel.errors import Full, Halted
 from runnel.scripts import sha
 from runnel.worker import link, pump
-from runnel.worker.runner import Halted
 from runnel.worker.worker import Worker
 from tests.primaries import on_each
 from tests.proxy import Proxy
@@ -289,7 +288,7 @@ async def test_a_halted_processor_goes_on_once_its_handler_is_mended(
                 raise ValueError("not yet")
             ledger.seen.append(item.number)
 
-    ledger.processor(work, retries=1)
+    ledger.processor(work, retries=1, exception_policy="halt")
     await ledger.send(1, 2, 3)
     for _ in range(2):
         with pytest.raises(Halted, match="failed 2 times: ValueError: not yet"):

@@ -11,12 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Events, admin, keys, protocol
+from runnel.errors import Halted
 from runnel.processor import Processor
 from runnel.removing import remove
 from runnel.scripts import Scripts
 from runnel.skipping import skip
 from runnel.worker import reminder
-from runnel.worker.runner import Halted
 from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up, owned
 from tests.worker.ledger import Entry

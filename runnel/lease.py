@@ -1,0 +1,228 @@
+"""Hands out the events of one held partition, and waits where the lane, which is pure, must not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from runnel.core.lane import Lane, Raw
+from runnel.errors import WorkerDied
+from runnel.session import Session
+from runnel.turn import LONGEST_WAIT, Turn
+
+
+class Lease:
+    """A lane with what it takes to wait for it.
+
+    `session` says whether the worker is certain to be a member: nothing is handed out while it is
+    not.
+    `turn` is held while an event is processed in whose processing a worker died.
+    `mark` is told of a lane that has something to commit, `poke` of one that has room for more.
+    `record_start` notes in Redis which event is about to be processed, and raises no refusal.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        commit_each: bool,
+        prefetch: int,
+        retries: int,
+        session: Session,
+        turn: Turn,
+        mark: Callable[[Lane], None],
+        poke: Callable[[Lane], None],
+        record_start: Callable[[Lane, str], Awaitable[None]],
+    ) -> None:
+        self.lane = lane
+        self.partition = lane.partition
+        self.changed = asyncio.Event()
+        self._suspicion = lane.suspicion
+        self._commit_each = commit_each
+        self._prefetch = prefetch
+        self._refill_at = prefetch  # Where the lane begins to want more.
+        self._retries = retries
+        self._session = session
+        self._turn = turn
+        self._mark = mark
+        self._poke = poke
+        self._record_start = record_start
+        #: The event whose start is recorded, and the call that records it.
+        self._started = b""
+        self._starting: asyncio.Future[None] | None = None
+
+    def next(self) -> Raw | None:
+        """The next event if it can be given at once; the one before is finished."""
+        lane = self.lane
+        if self._commit_each or self._suspicion.careful:
+            return None
+        if lane.in_hand:
+            lane.finish()
+            if not lane.marked:
+                self._mark(lane)
+        buffer = lane.buffer
+        if not buffer or not lane.open or not self._session.alive():
+            return None
+        raw = buffer.popleft()
+        lane.in_hand = (raw,)
+        if len(buffer) == self._refill_at:
+            self._poke(lane)
+        return raw
+
+    async def take(
+        self,
+        limit: int,
+        within: float | None = None,
+        *,
+        empty: bool = False,
+        finish: int | None = None,
+    ) -> Sequence[Raw] | None:
+        """Up to `limit` events more. None once no more will be given.
+
+        Those in hand are finished, or the first `finish` of them; the others are, too, before
+        anything is waited for. `within` waits that many seconds for the list to fill up; with
+        `empty` it is given out with nothing in it if nothing came by then. A wait that is cancelled
+        leaves everything as it was.
+
+        Raises WorkerDied with the event in hand that is condemned.
+        """
+        lane = self.lane
+        recorded = lane.recorded
+        if lane.finish(finish):
+            self._mark(lane)
+            if self._commit_each or recorded:
+                await self.flush()
+        self.give_turn()
+        if lane.in_hand and self._must_finish():
+            return await self.take(limit, within, empty=empty)
+        at_once = lane.buffer and lane.open and self._session.alive()
+        if not at_once and not await self._come(within if empty else None):
+            return []
+        if within is not None and not self._suspicion.one_by_one:
+            await self._fill(limit, within)
+        if self._suspicion.on_trial:
+            await self._trial()
+        await self._until_certain()
+        if lane.recorded and lane.open:
+            await self._record(lane.buffer[0][0])
+            await self._until_certain()
+        if not lane.open:
+            self.give_turn()
+            return None
+        raws = lane.hand_out(limit)
+        self._started = b""
+        if lane.wants(self._prefetch):
+            self._poke(lane)
+        if self._suspicion.condemns(raws[0][0], self._retries):
+            raise WorkerDied(
+                f"event {raws[0][0].decode()} failed or ended its worker "
+                f"{self._suspicion.attempts} times"
+            )
+        return raws
+
+    async def commit(self, count: int | None = None) -> None:
+        """Finish what was given out, or the first `count` events of it, and wait until that is
+        committed."""
+        if self.lane.finish(count):
+            self._mark(self.lane)
+            await self.flush()
+        self.give_turn()
+
+    def give_turn(self) -> None:
+        """Let another partition of this worker try an event under suspicion."""
+        self._turn.give(self)
+
+    async def flush(self) -> None:
+        """Wait until nothing that was read is in doubt and all that is finished is committed, or
+        the token is spent."""
+        if self.lane.doubt is not None:
+            self._mark(self.lane)
+        while not ((self.lane.clean and self.lane.doubt is None) or self.lane.over):
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def rest(self) -> None:
+        """Wait until all that was read is finished and committed, or no more is handed out."""
+        while self.lane.open and not self.lane.at_rest:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait that long, or until the partition is wanted elsewhere."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self.lane.open and await self._stirs(deadline):
+            pass
+
+    async def _stirs(self, deadline: float) -> bool:
+        """Wait for a change. Returns False at the deadline, a moment of the loop's clock."""
+        if deadline <= asyncio.get_running_loop().time():
+            return False
+        self.changed.clear()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _must_finish(self) -> bool:
+        """Is what a middleware took and did not pass on to count as dropped now? It need not,
+        while there is more at hand."""
+        return (
+            self._commit_each
+            or self._suspicion.careful
+            or not self.lane.buffer
+            or len(self.lane.in_hand) > self._prefetch
+        )
+
+    async def _come(self, within: float | None) -> bool:
+        """Wait for an event, or for the end. Returns False if neither came `within` seconds."""
+        lane = self.lane
+        try:
+            async with asyncio.timeout(within):
+                while lane.open and not (lane.buffer and self._session.alive()):
+                    await self._wait_for_event()
+        except TimeoutError:
+            await self._until_certain()
+            return bool(lane.buffer) or not lane.open
+        return True
+
+    async def _wait_for_event(self) -> None:
+        if self.lane.buffer:
+            await self._session.renewed()
+        else:
+            self._poke(self.lane)
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def _until_certain(self) -> None:
+        """Wait, as long as anything may be handed out, until the session is certain to last."""
+        while self.lane.open and not self._session.alive():
+            await self._session.renewed()
+
+    async def _fill(self, limit: int, within: float) -> None:
+        """Wait until there are so many, or no more will be read before some are handed out."""
+        lane, deadline = self.lane, asyncio.get_running_loop().time() + within
+        while lane.open and len(lane.buffer) < limit:
+            if not lane.awaited and not lane.wants(self._prefetch):
+                return
+            self._poke(lane)
+            if not await self._stirs(deadline):
+                return
+
+    async def _trial(self) -> None:
+        """Wait until no other partition of this worker tries an event under suspicion."""
+        deadline = asyncio.get_running_loop().time() + LONGEST_WAIT
+        while self.lane.open and not self._turn.take(self, self.changed):
+            if not await self._stirs(deadline):
+                return
+
+    async def _record(self, event: bytes) -> None:
+        """Have the start of an event recorded, once. The call goes on if this wait is cancelled."""
+        if self._started == event:
+            return
+        if self._starting is None or self._starting.done():
+            call = self._record_start(self.lane, event.decode())
+            self._starting = asyncio.ensure_future(call)
+        await asyncio.shield(self._starting)
+        self._started = event
