@@ -1,7 +1,21 @@
 from runnel.app import App
 from runnel.compressors import LZ4, Compressor, Gzip
 from runnel.dead_letter import DeadLetter
-from runnel.errors import RunnelError
+from runnel.errors import (
+    ConfigError,
+    DecodeError,
+    EncodeError,
+    Full,
+    Mismatch,
+    PartitionKeyError,
+    ProtocolError,
+    RecordError,
+    RecordTooLarge,
+    RunnelError,
+    ServerError,
+    ServerUnreachable,
+    Unregistered,
+)
 from runnel.events import Event, Events
 from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.processor import ExceptionPolicy
@@ -14,18 +28,30 @@ __all__ = [
     "LZ4",
     "App",
     "Compressor",
+    "ConfigError",
     "DeadLetter",
     "DeadLetterMiddleware",
+    "DecodeError",
+    "EncodeError",
     "Event",
     "Events",
     "ExceptionPolicy",
+    "Full",
     "Gzip",
     "JSONSerializer",
     "Middleware",
+    "Mismatch",
     "MsgpackSerializer",
+    "PartitionKeyError",
+    "ProtocolError",
     "Record",
+    "RecordError",
+    "RecordTooLarge",
     "RunnelError",
     "Sent",
     "Serializer",
+    "ServerError",
+    "ServerUnreachable",
     "Stream",
+    "Unregistered",
 ]

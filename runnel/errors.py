@@ -185,6 +185,22 @@ class Full(ProtocolError):
 
     word = "FULL"
 
+    @property
+    def reason(self) -> str:
+        """Why retention may not make room, as a clause behind "because"."""
+        processor = self.details.get("processor")
+        if not processor:
+            return "no processor is registered that could pass its oldest events"
+        if self.details.get("group") == "missing":
+            return f"the consumer group of the registered processor {processor} is missing"
+        return f"the registered processor {processor} has not passed its oldest events"
+
+    @property
+    def sink(self) -> str | None:
+        """The stream that is full, if it is one that a processor's commit writes to."""
+        log = self.details.get("sink")
+        return None if log is None else log.split(":")[-2]
+
 
 class OutOfOrder(ProtocolError):
     """An append skipped a sequence number of its producer."""

@@ -23,6 +23,8 @@ class NothingRan(RunnelError):
 
 def of_events(function: Function) -> Handler:
     """What a worker awaits for a function of the events of a partition (`@app.processor`)."""
+    if inspect.iscoroutinefunction(function):
+        return function  # With nothing between its awaits and the worker.
 
     async def handler(events: Events[Any]) -> None:
         result = function(events)

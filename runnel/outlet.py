@@ -153,9 +153,8 @@ class Outlet:
                 problem = error
 
     def _full(self, refusal: Full) -> Full:
-        holder = refusal.details.get("processor") or "no registered processor"
         return Full(
             f"stream {self._stream.name}: partition full ({self._stream.partition_size} events) "
-            f"because {holder} has not passed its oldest events; wait=True waits for room",
+            f"because {refusal.reason}; wait=True waits for room",
             refusal.details,
         )

@@ -89,15 +89,13 @@ def explain_mismatch(error: Mismatch) -> str:
 def explain_full(error: Full) -> str:
     """Who holds a full partition back, and what to do about it."""
     limit, processor = error.details.get("limit", "?"), error.details.get("processor")
+    where = f"a partition of {error.sink}" if error.sink else "a partition"
+    full = f"{where} is full ({limit} events) because {error.reason}"
     if not processor:
-        return (
-            f"a partition is full ({limit} events) and no processor is registered that could pass "
-            "them: start a worker, or run `runnel processor add`"
-        )
+        return f"{full}: start a worker, or run `runnel processor add`"
     return (
-        f"a partition is full ({limit} events) because processor {processor} has not passed its "
-        f"oldest events: start workers for {processor}, or if it is gone for good, "
-        "`runnel processor remove` it (with --app if its code is gone, too)"
+        f"{full}: start workers for {processor}, or if it is gone for good, `runnel processor "
+        "remove` it (with --app if its code is gone, too)"
     )
 
 
@@ -105,5 +103,6 @@ def explain_missing(error: Unregistered | Gone) -> str:
     """What is not there, and how it comes into being."""
     if not str(error).startswith(error.word):
         return str(error)
-    processor = error.details.get("processor", "the processor")
-    return f"{processor} is not registered there: start a worker, or run `runnel processor add`"
+    name = error.details.get("processor")
+    who = f"processor {name}" if name else "the processor"
+    return f"{who} is not registered there: start a worker, or run `runnel processor add`"

@@ -234,7 +234,14 @@ class Runner:
                     raise reply
                 return True
             except Full as error:
-                logger.error("dead letters have no room, waiting: %s", error)
+                logger.error(
+                    "processor %s, partition %d: no room for a dead letter in %s, because %s; "
+                    "waiting for room",
+                    self._processor.name,
+                    self._lane.partition,
+                    error.sink,
+                    error.reason,
+                )
             except (RedisError, OSError) as error:
                 logger.warning("call not answered, asking again: %s", error)
             if not self._lane.open:

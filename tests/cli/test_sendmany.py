@@ -143,17 +143,19 @@ def test_a_full_partition_is_told_with_who_holds_it_back_and_how_many_were_sent(
     tight = "tests.cli.shop:tight"
     nobody = run("sendmany", tight, "-", "--no-wait", "--json", stdin=LINE * 30)
     assert nobody.code == 5
-    assert "a partition is full (10 events) and no processor is registered" in nobody.stderr
+    assert "a partition is full (10 events) because no processor is registered" in nobody.stderr
     assert json.loads(nobody.stdout)["sent"] == stored(admin) == 10
     admin.flushall()
     assert run("processor", "add", "tests.cli.shop:tightly").code == 0
     held = run("sendmany", tight, "-", "--no-wait", stdin=LINE * 30)
     assert held.code == 5
-    assert "because processor tightly has not passed its oldest events" in held.stderr
+    assert (
+        "because the registered processor tightly has not passed its oldest events" in held.stderr
+    )
     assert held.stdout.startswith("sent at least 10, rejected 0")
     one = run("send", tight, GOOD)
     assert (one.code, one.stdout) == (5, "")
-    assert "because processor tightly" in one.stderr
+    assert "because the registered processor tightly" in one.stderr
 
 
 def test_a_slow_pipe_is_sent_as_it_comes_and_ctrl_c_says_how_many(
