@@ -6,7 +6,6 @@ import asyncio
 from typing import NamedTuple
 
 from runnel import keys, protocol
-from runnel.admin import regrant
 from runnel.processor import Processor
 from runnel.scripts import Scripts
 
@@ -48,8 +47,9 @@ async def _farewell(scripts: Scripts, processor: Processor) -> int:
         living = sum(1 for member in roster.members if member.left_ms > 0)
         if until is None:
             until = loop.time() + roster.session_ms / 1000 + _TO_FIND_OUT
-            if living:
-                await regrant(scripts, processor)
+            numbers = range(processor.stream.partition_count) if living else ()
+            for at in range(0, len(numbers), 1000):
+                await scripts.call(protocol.regrant(processor.group, numbers[at : at + 1000]))
         if not living or loop.time() > until:
             return living
         await asyncio.sleep(0.1)

@@ -6,7 +6,6 @@ import secrets
 from typing import Any, NamedTuple
 
 from runnel import keys, protocol
-from runnel.admin import regrant
 from runnel.dead_letter import DeadLetter
 from runnel.errors import ConfigError, DecodeError, WorkerDied
 from runnel.processor import Processor
@@ -44,14 +43,14 @@ async def skip(
     call = protocol.claim(place, processor.stream.agreement, "operator", grant, nonce)
     claimed = protocol.read_claim(await scripts.call(call))
     if claimed.following != event:
-        await regrant(scripts, processor, [partition])
+        await scripts.call(protocol.regrant(processor.group, [partition]))
         raise ConfigError(
             f"partition {partition}: the next event is {claimed.following or 'none'} by now, and "
             f"not {event}, which failed: run this again, or resume without --skip"
         )
     token, step = Token(claimed.epoch, nonce), Step(claimed.checkpoint, event, 1, release=True)
     await scripts.call(await _finish(scripts, processor, partition, token, step, picture))
-    await regrant(scripts, processor, [partition])
+    await scripts.call(protocol.regrant(processor.group, [partition]))
     return Skipped(event)
 
 

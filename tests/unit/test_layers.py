@@ -51,8 +51,8 @@ LAYERS = [
     ["handlers", "middleware", "producer", "report", "rights"],
     ["processor", "signatures"],
     ["declaring"],
-    ["app", "admin", "recall", "registry"],
     ["removing", "skipping"],
+    ["app", "admin", "recall", "registry"],
     ["preflight"],
     [
         "worker",
