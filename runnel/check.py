@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -10,13 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, NoPermissionError, RedisError
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 
 from runnel import deployment
 from runnel.address import parse
 from runnel.cluster import SLOTS, fields
 from runnel.errors import ServerError
-from runnel.trouble import translate
+from runnel.trouble import is_absent, translate
 from runnel.url import shown
 from runnel.wire import Client
 
@@ -24,10 +31,18 @@ from runnel.wire import Client
 LOADING_TIMEOUT = 30.0
 _FLOORS = {"redis": (7, 0), "valkey": (7, 2)}
 _POLL = 0.1
+#: Seconds between two words about a server that is still loading: the first, and the longest.
+_PATIENCE = (5.0, 60.0)
 _UNCHECKED = (
     "The Redis user may not run INFO, so the server's version, role and eviction policy are "
     "unchecked: allow it with ACL SETUSER … +info."
 )
+_NO_INFO = (
+    "{server} has no INFO, so its version, role and eviction policy are unchecked: Runnel needs "
+    "Redis 7.0 or Valkey 7.2, a primary, and maxmemory-policy noeviction."
+)
+
+logger = logging.getLogger("runnel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +84,69 @@ async def check_server(
 
 async def _look(node: Client, deadline: float, server: str) -> ServerInfo:
     """What one server is, once its data is there or the deadline has passed."""
+    wait = _Wait(server)
     while True:
         try:
             info = await node.info()
             if not info.get("loading") or time.monotonic() > deadline:
+                wait.over()
                 return _judge(info, server)
+            wait.goes_on(info.get("loading_loaded_perc"), info.get("loading_eta_seconds"))
         except NoPermissionError:
             return ServerInfo("redis", None, "standalone", (_UNCHECKED,))
+        except ResponseError as error:
+            if not is_absent(error):
+                raise
+            return ServerInfo("redis", None, "standalone", (_NO_INFO.format(server=server),))
         except BusyLoadingError:
             if time.monotonic() > deadline:
                 raise
+            wait.goes_on()
+        except ConnectionError as error:
+            if not await _hangs_up_on_info(node, error):
+                raise
+            raise ServerError(
+                f"{server} answers PING and hangs up on INFO, as a proxy such as twemproxy does: "
+                "Runnel needs scripts and blocking reads, so use the URL of the server itself."
+            ) from error
         await asyncio.sleep(_POLL)
+
+
+class _Wait:
+    """Says that a server is loading its data: at once, less and less often, and when it is over."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._began = time.monotonic()
+        self._next, self._pause = self._began, _PATIENCE[0]
+        self._told = False
+
+    def goes_on(self, percent: object = None, left: object = None) -> None:
+        """It loads still; `percent` of it is done, and `left` is how many seconds it may take."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next, self._pause = now + self._pause, min(self._pause * 2, _PATIENCE[1])
+        self._told = True
+        done = f": {float(str(percent)):.0f} % done" if percent is not None else ""
+        eta = f", about {left} s to go" if done and str(left).isdigit() else ""
+        logger.warning("%s is loading its data, waiting%s%s", self._server, done, eta)
+
+    def over(self) -> None:
+        """It has loaded its data."""
+        if self._told:
+            seconds = time.monotonic() - self._began
+            logger.warning("%s has loaded its data, after %.0f s here", self._server, seconds)
+
+
+async def _hangs_up_on_info(node: Client, error: ConnectionError) -> bool:
+    """Whether it is this command that it closed the connection on."""
+    if "closed by server" not in str(error).lower():
+        return False
+    try:
+        return bool(await node.ping())
+    except (RedisError, OSError):
+        return False
 
 
 def _name(node: Client, kind: str, url: str) -> str:
@@ -91,7 +158,7 @@ def _name(node: Client, kind: str, url: str) -> str:
 
 async def _check_cluster(node: Client, kind: str, server: str) -> None:
     (reply,) = await node.roundtrip([("CLUSTER", "INFO")])
-    if isinstance(reply, NoPermissionError):
+    if isinstance(reply, NoPermissionError) or (isinstance(reply, Exception) and is_absent(reply)):
         return
     info = fields(reply)
     if kind == "server" and int(info.get("cluster_size", 1)) > 1:

@@ -33,14 +33,14 @@ async def check_worker(
 ) -> list[str]:
     """Before a worker registers anything.
 
-    Raises ServerError for a missing right or a key that is not ours, and Mismatch if Redis holds a
-    stream made otherwise. Returns warnings.
+    Raises ServerError for a missing right or command or a key that is not ours, and Mismatch if
+    Redis holds a stream made otherwise. Returns warnings.
     """
     specs = [stream.spec for stream in app.streams.values()]
-    await check(scripts, needs_of_worker(app, processors), url)
+    warnings = await check(scripts, needs_of_worker(app, processors), url)
     for spec in specs:
         await check_agreement(scripts, spec, url)
-    return await leftovers(scripts, specs)
+    return [*warnings, *await leftovers(scripts, specs)]
 
 
 async def check_sender(
@@ -52,9 +52,9 @@ async def check_sender(
 
 async def check_registration(scripts: Scripts, processor: Processor, url: str) -> list[str]:
     """Before a processor is registered, as `check_worker`. Returns warnings."""
-    await check(scripts, needs_of_registration(processor), url)
+    warnings = await check(scripts, needs_of_registration(processor), url)
     await check_agreement(scripts, processor.stream, url)
-    return await leftovers(scripts, [processor.stream])
+    return [*warnings, *await leftovers(scripts, [processor.stream])]
 
 
 async def check_operator(scripts: Scripts, processor: Processor, action: str, url: str) -> None:
@@ -102,7 +102,7 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
         channels += [("PUBLISH", keys.wake(each.group)), ("SUBSCRIBE", keys.wake(each.group))]
     if app.tasks:
         calls += [protocol.lead(app.name, "m", "n", 1), protocol.tick(app.name, "t", 1, "n")]
-    return Needs(app.name, tuple(calls), tuple(dict.fromkeys(direct)), tuple(channels))
+    return Needs(app.name, tuple(calls), tuple(dict.fromkeys(direct)), tuple(channels), "a worker")
 
 
 def needs_of_sender(spec: StreamSpec[Any], durability: Durability = "primary") -> Needs:
@@ -110,7 +110,8 @@ def needs_of_sender(spec: StreamSpec[Any], durability: Durability = "primary") -
     prefix, agreement = spec.prefix(0), spec.agreement
     append = protocol.append(prefix, agreement, 2, "refuse", "p", 1, [])
     calls = (protocol.agree(prefix, agreement), append)
-    return Needs(spec.app, calls, tuple(_confirming(durability, prefix)))
+    direct = tuple(_confirming(durability, prefix))
+    return Needs(spec.app, calls, direct, of="sending")
 
 
 def _confirming(durability: Durability, prefix: str) -> list[tuple[str, str]]:

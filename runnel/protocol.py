@@ -441,7 +441,6 @@ def rights(commands: Iterable[Sequence[str]]) -> Call:
     return Call("rights", (), tuple(args))
 
 
-def read_rights(reply: Sequence[Any]) -> list[bool]:
-    """Whether each command would not be refused by the ACL. One that the server does not have is
-    not a matter of rights."""
-    return [int(each) != 0 for each in reply]
+def read_rights(reply: Sequence[Any]) -> list[bool | None]:
+    """Whether the user may run each command; None for one that the server does not have."""
+    return [None if int(each) < 0 else int(each) == 1 for each in reply]

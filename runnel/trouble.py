@@ -16,6 +16,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TimeoutError,
 )
 
@@ -23,6 +24,11 @@ from runnel.cluster import named
 from runnel.errors import ServerError, ServerUnreachable
 from runnel.url import shown
 
+#: How servers, and proxies before them, refuse a command that they do not have.
+_ABSENT = (
+    r"(?i)unknown (redis )?command|unsupported command|command not supported|invalid request|"
+    r"command .*(is )?(not allowed|disabled|not available)"
+)
 #: Class of the error, what its text contains, what to tell. The first that fits is told; {server}
 #: and {text} are filled in. Some are ConnectionErrors to redis-py: these come before the others.
 _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
@@ -80,6 +86,12 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
         "{server} is no Sentinel: name the sentinels, or use redis:// for one server.",
     ),
     (
+        ResponseError,
+        _ABSENT,
+        "{server} lacks a command that Runnel needs: it is renamed or switched off there, or a "
+        "proxy in between does not pass it on. ({text})",
+    ),
+    (
         ClusterDownError,
         "",
         "The cluster of {server} is down: see `CLUSTER INFO` on its nodes. ({text})",
@@ -104,10 +116,16 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
 )
 
 
+def is_absent(error: Exception) -> bool:
+    """Whether a server, or a proxy before it, says that it does not have a command."""
+    return isinstance(error, ResponseError) and bool(re.search(_ABSENT, str(error)))
+
+
 def translate(error: BaseException, url: str) -> ServerError | None:
     """One sentence with the fix for an error of Redis or of the way to it; None for others."""
     error = named(error)
-    text, place = str(error), shown(url)
+    # A server repeats what it was sent, up to a whole script.
+    text, place = str(error).partition(", with args beginning with")[0], shown(url)
     for kind, pattern, sentence in _SENTENCES:
         if isinstance(error, kind) and re.search(pattern, text):
             return ServerError(sentence.format(server=f"Redis at {place}", text=text))

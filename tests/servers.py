@@ -179,7 +179,7 @@ class Server:
         command = [str(self.binary.path), "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--unixsocket", str(self.folder / "s.sock"), "--dir", str(self.folder)]
         for name, value in self.options.items():
-            command += [f"--{name.replace('_', '-')}", value]
+            command += [f"--{name.replace('_', '-')}", *value.split(" ")]
         return command
 
     def _end(self, number: signal.Signals) -> None:

@@ -93,7 +93,7 @@ async def _work(app: App, names: list[str], name: str | None, burst: bool) -> No
 
     def banner(info: ServerInfo) -> None:
         click.echo(
-            f"runnel worker · app {app.name} · {info.kind} {info.version} at "
+            f"runnel worker · app {app.name} · {info.kind} {info.version or '?'} at "
             f"{shown(app.settings.redis_url)} · scripts {version()} · processors "
             f"{', '.join(each.name for each in work.processors)} · member {work.member}",
             err=True,

@@ -1,0 +1,181 @@
+"""Servers that lack commands, and proxies that do not pass all of them on: named at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from runnel import App, Events, Record
+from runnel.check import check_server
+from runnel.connection import connect
+from runnel.errors import ServerError, ServerUnreachable
+from runnel.preflight import check_sender
+from runnel.scripts import Scripts
+from runnel.worker.worker import Worker
+from tests.servers import Server
+
+#: On these tests' own servers.
+pytestmark = pytest.mark.only_on("server")
+
+
+class Item(Record):
+    key: str
+
+
+def declare(url: str) -> App:
+    """An app with one stream and one processor."""
+    app = App("restricted", redis_url=url, collect=0.0)
+    stream = app.stream("items", record=Item, partition_by="key", partition_count=2)
+
+    @app.processor(stream)
+    async def reader(events: Events[Item]) -> None:
+        async for _ in events.records():
+            pass
+
+    return app
+
+
+@contextmanager
+def server_without(command: str) -> Iterator[Server]:
+    """A server on which this command has no name any more."""
+    with Server(rename_command=f"{command} ") as server:
+        yield server
+
+
+async def refusal_of_worker(url: str) -> str:
+    """What a worker says that does not start."""
+    with pytest.raises(ServerError) as caught:
+        await Worker(declare(url)).run(burst=True)
+    return str(caught.value)
+
+
+async def refusal_of_sender(url: str) -> str:
+    """What the look ahead of a sender says."""
+    spec = declare(url).streams["items"].spec
+    async with connect(url) as client:
+        with pytest.raises(ServerError) as caught:
+            await check_sender(Scripts(client), spec, "primary", url)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("CLIENT", "CLIENT ID, CLIENT UNBLOCK"),
+        ("PUBLISH", "PUBLISH"),
+        ("TIME", "TIME"),
+        ("XREAD", "XREAD"),
+    ],
+)
+async def test_a_worker_names_what_it_cannot_work_without_and_sending_goes_on(
+    command: str, named: str
+) -> None:
+    with server_without(command) as server:
+        said = await refusal_of_worker(server.url)
+        assert f"Redis at {server.url} has no {named}, without which a worker cannot work" in said
+        app = declare(server.url)
+        await app.streams["items"].send(Item(key="a"))
+        await app.close()
+
+
+@pytest.mark.parametrize("command", ["SCRIPT", "EVALSHA", "XGROUP", "HSET", "XINFO"])
+async def test_what_nothing_works_without_is_named_to_workers_and_senders(command: str) -> None:
+    with server_without(command) as server:
+        for said in (await refusal_of_worker(server.url), await refusal_of_sender(server.url)):
+            assert f"Redis at {server.url} has no " in said
+            assert command in said.partition(", without which ")[0]
+            assert "renamed or switched off there, or not passed on by a proxy" in said
+            assert len(said) < 500  # Nothing of a script that the server repeats.
+        with server.client() as client:
+            assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize("command", ["INFO", "SUBSCRIBE"])
+async def test_what_is_only_missed_is_a_warning(
+    command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server_without(command) as server:
+        app = declare(server.url)
+        await app.streams["items"].send(Item(key="a"))
+        with caplog.at_level(logging.WARNING, "runnel"):
+            await Worker(app).run(burst=True)
+        (said,) = [each.getMessage() for each in caplog.records if " has no " in each.getMessage()]
+        assert said.startswith(f"Redis at {server.url} has no {command}")
+        with server.client() as client:
+            assert client.exists("runnel:apps")
+
+
+@pytest.mark.parametrize("command", ["CONFIG", "KEYS", "ACL", "EVAL", "FLUSHALL", "MONITOR"])
+async def test_what_managed_servers_lack_is_not_missed(
+    command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server_without(command) as server:
+        app = declare(server.url)
+        await app.streams["items"].send(Item(key="a"))
+        with caplog.at_level(logging.WARNING, "runnel"):
+            await Worker(app).run(burst=True)
+        assert " has no " not in caplog.text
+
+
+async def test_of_a_server_without_info_nothing_is_made_up() -> None:
+    with server_without("INFO") as server:
+        async with connect(server.url) as client:
+            info = await check_server(client, server.url)
+            assert (info.kind, info.version, info.mode) == ("redis", None, "standalone")
+            (warning,) = info.warnings
+    assert "has no INFO" in warning
+
+
+@asynccontextmanager
+async def proxy(url: str, refused: dict[bytes, bytes | None]) -> AsyncIterator[str]:
+    """A proxy before a server that answers some commands itself, or hangs up on them (None)."""
+    target = urlsplit(url)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(target.hostname, target.port)
+        try:
+            while request := await reader.read(1_000_000):
+                words = request.upper().split(b"\r\n")
+                found = [answer for word, answer in refused.items() if word in words]
+                if found and found[0] is None:
+                    return
+                if found:
+                    writer.write(found[0] or b"")
+                    continue
+                back.write(request)
+                writer.write(await there.read(1_000_000))
+        finally:
+            writer.close()
+            back.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_proxy_that_hangs_up_on_info_is_named(server: Server) -> None:
+    async with proxy(server.url, {b"INFO": None}) as url:
+        said = await refusal_of_worker(url)
+    assert f"Redis at {url} answers PING and hangs up on INFO, as a proxy such as" in said
+
+
+async def test_what_hangs_up_on_everything_is_no_proxy(server: Server) -> None:
+    async with proxy(server.url, {b"INFO": None, b"PING": None}) as url, connect(url) as client:
+        with pytest.raises(ServerUnreachable):
+            await check_server(client, url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"-ERR unsupported command\r\n", b"-invalid request\r\n", b"-ERR unknown command\r\n"],
+)
+async def test_a_proxy_that_knows_no_scripts_is_named(server: Server, answer: bytes) -> None:
+    refused: dict[bytes, bytes | None] = dict.fromkeys((b"INFO", b"EVALSHA", b"SCRIPT"), answer)
+    async with proxy(server.url, refused) as url:
+        for said in (await refusal_of_worker(url), await refusal_of_sender(url)):
+            assert f"Redis at {url} has no EVALSHA, SCRIPT LOAD, without which " in said
