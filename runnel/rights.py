@@ -126,7 +126,9 @@ async def check(scripts: Scripts, needs: Needs, url: str) -> list[str]:
         if not is_absent(error):
             raise
         unknown = _UNKNOWN.search(str(error))
-        missing = Missing([], [], [], [], [unknown[1]] if unknown else ["EVALSHA", "SCRIPT LOAD"])
+        missing = Missing(
+            [], [], [], [], (unknown[1] if unknown else "EVALSHA, SCRIPT LOAD").split(", ")
+        )
     if vital := [each for each in missing.absent if each not in _LATER]:
         raise ServerError(
             f"Redis at {shown(url)} has no {', '.join(vital)}, without which {needs.of} cannot "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import version as package_version
+from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -27,6 +29,8 @@ from runnel.worker.ending import end
 from runnel.worker.group import Group, Removed
 from runnel.worker.link import RedisLink
 from runnel.worker.voucher import Voucher
+
+T = TypeVar("T")
 
 logger = logging.getLogger("runnel.worker")
 
@@ -55,7 +59,9 @@ class Worker:
         client = connect(settings.redis_url)
         scripts = Scripts(client)
         try:
-            info = await check_server(client, settings.redis_url)
+            info = await self._unless_stopped(check_server(client, settings.redis_url, math.inf))
+            if info is None:
+                return
             await check_possible(await scripts.deployment.primaries(), settings.durability)
             found = await check_worker(scripts, self.app, self.processors, settings.redis_url)
             for warning in (*info.warnings, *found):
@@ -86,6 +92,15 @@ class Worker:
         finally:
             await client.aclose()
             await self.app.close()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The outcome of what may wait for long, or None if the worker is to stop before that."""
+        task, stopping = asyncio.create_task(work), asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            await end((task, stopping))
 
     async def _run_groups(
         self, groups: list[Group], scripts: Scripts, burst: bool, grace: float

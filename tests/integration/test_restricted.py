@@ -179,3 +179,43 @@ async def test_a_proxy_that_knows_no_scripts_is_named(server: Server, answer: by
     async with proxy(server.url, refused) as url:
         for said in (await refusal_of_worker(url), await refusal_of_sender(url)):
             assert f"Redis at {url} has no EVALSHA, SCRIPT LOAD, without which " in said
+
+
+async def loading_server(keys: int) -> Server:
+    """A server that has begun to load its data, 1 ms a key."""
+    server = Server(appendonly="no").start()
+    with server.client() as client:
+        client.mset({f"key{number}": "value" for number in range(keys)})
+        client.save()
+    server.kill()
+    # It looks at its clients after every 1,024 bytes of the file.
+    server.options.update(key_load_delay="1000", loading_process_events_interval_bytes="1024")
+    server.start(wait=False)
+    await asyncio.to_thread(server.wait_until_it_listens)
+    return server
+
+
+async def test_a_worker_waits_for_a_server_that_loads_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with await loading_server(1000) as server, caplog.at_level(logging.WARNING, "runnel"):
+        await Worker(declare(server.url)).run(burst=True)
+    said = [each.getMessage() for each in caplog.records if "load" in each.getMessage()]
+    assert said[0].startswith(f"Redis at {server.url} is loading its data, waiting: ")
+    assert said[-1].startswith(f"Redis at {server.url} has loaded its data, after ")
+    assert len(said) == 2
+
+
+async def test_a_worker_that_waits_for_a_server_can_be_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with await loading_server(100_000) as server:
+        worker = Worker(declare(server.url))
+        running = asyncio.create_task(worker.run())
+        for _ in range(2000):
+            if "is loading its data" in caplog.text:
+                break
+            await asyncio.sleep(0.01)
+        worker.stop.set()
+        async with asyncio.timeout(20):
+            await running
