@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- regrant -- take partitions back into the group's hands, so that whoever holds them claims them anew: after seek, pause, resume.
+-- regrant -- take partitions back into the group's hands, so that who holds them claims them anew: after seek, pause, resume.
 -- KEYS[1]  plan        hash  runnel:{APP:STREAM@PROCESSOR}:plan
 -- ARGV[1+] partitions  int   1 to 1000 partition numbers
--- REPLY    regranted   int   how many of them were held
+-- REPLY    regranted   int   how many of them were held by one who is to go on holding them; what is being handed over is
+--                            claimed anew in any case, once its holder has finished the event in hand
 -- ERROR    BADARG      an argument is malformed or over a limit
 -- WRITES   yes
 -- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake
@@ -21,7 +22,7 @@ local regranted = 0
 for i = 1, #ARGV do
   local record = redis.call('HGET', plan, 'p:' .. ARGV[i])
   local holder, target, grant = string.match(record or '', '^(%S+) (%S+) (%d+)')
-  if holder and holder ~= '-' then
+  if holder and holder ~= '-' and holder == target then
     redis.call('HSET', plan, 'p:' .. ARGV[i], '- ' .. target .. ' ' .. grant .. ' 0')
     regranted = regranted + 1
   end

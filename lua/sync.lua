@@ -5,8 +5,8 @@
 -- KEYS[3]   sessions     zset  runnel:{APP:STREAM@PROCESSOR}:sessions
 -- ARGV[1]   partitions   int   partition count of the stream, 1 to 10000
 -- ARGV[2]   session      int   ms, length of a session; the latest joiner sets it for the group
--- ARGV[3]   drain        int   ms a holder may take to give a partition back before it is granted anyway
--- ARGV[4]   collect      int   ms to wait for further joiners before partitions move
+-- ARGV[3]   drain        int   ms a holder may take to give a partition back before it is granted anyway; likewise
+-- ARGV[4]   collect      int   ms to wait for further joiners before partitions move; likewise
 -- ARGV[5]   member       str   id of the member: letters, digits, _ . -, the first a letter or digit, at most 200
 -- ARGV[6]   incarnation  str   random, one for each start of the member: letters, digits, _ -, at most 64
 -- ARGV[7]   call         int   1 to join, then rising with every call
@@ -65,7 +65,8 @@ for i = 11, #ARGV do
   if not string.match(ARGV[i], '^%d+$') or #ARGV[i] > 15 then return redis.error_reply('BADARG field=rest at=' .. i) end
 end
 
-local is = redis.call('HMGET', plan, 'generation', 'partitions', 'session', 'due', 'grants:' .. member, 'longest')
+local is = redis.call('HMGET', plan, 'generation', 'partitions', 'session', 'due', 'grants:' .. member, 'longest',
+  'drain', 'collect')
 local generation, due = tonumber(is[1]) or 0, tonumber(is[4]) or 0
 if is[2] and tonumber(is[2]) ~= partitions then
   return redis.error_reply('MISMATCH field=partitions stored=' .. is[2] .. ' given=' .. partitions)
@@ -96,10 +97,17 @@ local longest = math.max(tonumber(is[6]) or 0, session)
 for _, late in ipairs(redis.call('ZRANGEBYSCORE', sessions, '(' .. string.format('%.0f', now + longest), '+inf')) do
   redis.call('ZADD', sessions, now + longest, late)
 end
+if known then
+  drain = tonumber(string.match(is[7] or '', '^%d+$')) or drain
+  collect = tonumber(string.match(is[8] or '', '^%d+$')) or collect
+else
+  is[3] = tostring(session)
+end
 if due > now + math.max(drain, collect) then due = now end
-if not known then is[3] = tostring(session) end
 local function renew()
-  redis.call('ZADD', sessions, string.format('%.0f', now + tonumber(is[3])), member)
+  -- What it was promised before a joiner made sessions shorter stands: it may not have heard of that.
+  local promised = known and math.min(tonumber(known), now + longest) or 0
+  redis.call('ZADD', sessions, string.format('%.0f', math.max(now + tonumber(is[3]), promised)), member)
   redis.call('HSET', members, member, string.format('%s %s %.0f %.0f %s %s', incarnation,
     known and previous or stored or '-', call, known and joined or now, action, description))
 end
@@ -238,6 +246,9 @@ if #order > 0 and (free or (collecting > 0 and now >= collecting)) then
   end
 end
 
+-- Where all are on their way out, there is nobody to wait for.
+if #order == 0 then collecting = 0 end
+
 -- Grant what is free; ask back what must move, and stop waiting when its holder had its time.
 due = collecting
 local texts, changes, changed, touched = {}, {}, {}, {}
@@ -298,6 +309,7 @@ for i = 1, #changes, 1000 do
   redis.call('HSET', plan, unpack(changes, i, math.min(i + 999, #changes)))
 end
 redis.call('HSET', plan, 'generation', generation, 'partitions', partitions, 'session', is[3], 'longest', longest,
+  'drain', string.format('%.0f', drain), 'collect', string.format('%.0f', collect),
   'counter', string.format('%.0f', counter), 'due', string.format('%.0f', due),
   'collecting', string.format('%.0f', collecting))
 changed[member] = nil

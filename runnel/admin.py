@@ -108,11 +108,10 @@ async def _each(
     make: Callable[[Place], Call],
     partitions: Iterable[int],
 ) -> int:
-    numbers, changed = list(partitions), 0
-    for p in numbers:
-        changed += int(await scripts.call(make(processor.place(p))))
-    await regrant(scripts, processor, numbers)
-    return changed
+    """Those that it changed are claimed anew; whatever else happens in the group goes on."""
+    changed = [p for p in partitions if await scripts.call(make(processor.place(p)))]
+    await regrant(scripts, processor, changed)
+    return len(changed)
 
 
 async def skip(
@@ -163,6 +162,6 @@ async def regrant(
     scripts: Scripts, processor: Processor, partitions: list[int] | None = None
 ) -> None:
     """Have whoever holds these partitions, or any, claim them anew."""
-    numbers = partitions or list(range(processor.stream.partition_count))
+    numbers = _numbers(processor, partitions)
     for at in range(0, len(numbers), 1000):
         await scripts.call(protocol.regrant(processor.group, numbers[at : at + 1000]))

@@ -16,6 +16,7 @@
     │   └── WorkerDied            workers die while they process this event
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task asked for the end of the process
+    ├── Removed                   an operator has removed a processor while a worker ran it
     ├── ServerError               Redis is reachable but cannot be used as it is
     │   └── ServerUnreachable     Redis cannot be reached
     └── ProtocolError             a script refused a call; one class per error word
@@ -106,6 +107,10 @@ class HandlerExit(RunnelError):
         if error.code is None or isinstance(error.code, int):
             return cls(f"sys.exit({error.code or 0})", error.code or 0)
         return cls(str(error.code), 1)
+
+
+class Removed(RunnelError):
+    """An operator has removed the processor while this worker ran it."""
 
 
 class ServerError(RunnelError):

@@ -40,6 +40,9 @@ class Membership:
         self.session_ms = times[0]
         self.generation = 0
         self._call = 0
+        #: Has a call been answered? Until then the first one is repeated: a later one, under a
+        #: stable id, would be taken for one of the start before.
+        self._joined = False
         self._held: dict[int, int] = {}
         self._claiming: dict[int, int] = {}
         self._let_go: dict[tuple[int, int], LetGo] = {}
@@ -56,7 +59,8 @@ class Membership:
 
     def next_call(self, action: Action = "stay") -> tuple[int, Call]:
         """The next call and its number."""
-        self._call += 1
+        if self._joined or not self._call or action == "leave":
+            self._call += 1
         call = protocol.sync(
             self.group,
             self.partitions,
@@ -72,6 +76,7 @@ class Membership:
     def replied(self, number: int, reported: set[tuple[int, int]], synced: Synced) -> Orders:
         """Take in the reply to call `number`, which reported the `reported` partitions let go."""
         self._call = max(self._call, synced.call)
+        self._joined = True
         if synced.call <= number:
             for each in reported:
                 self._let_go.pop(each, None)
@@ -83,6 +88,10 @@ class Membership:
             grant = wanted.get(partition)
             if grant is None or grant.number != number_held or not grant.hold:
                 orders.drain.append(partition)
+        for partition, number_claimed in list(self._claiming.items()):
+            grant = wanted.get(partition)
+            if grant is None or grant.number != number_claimed or not grant.hold:
+                del self._claiming[partition]
         for grant in synced.grants:
             if grant.partition in self._held or (grant.partition, grant.number) in self._let_go:
                 continue
@@ -102,6 +111,10 @@ class Membership:
     def reported(self) -> set[tuple[int, int]]:
         """What the next call will report as let go."""
         return set(self._let_go)
+
+    def claims(self, partition: int, grant: int) -> bool:
+        """Is the partition still to be claimed under this grant, and no other?"""
+        return self._claiming.get(partition) == grant
 
     def claimed(self, partition: int, grant: int) -> None:
         """The partition is held now."""

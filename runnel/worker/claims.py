@@ -50,6 +50,9 @@ class Claims:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
                 logger.error("partition %d has lost keys, making them anew: %s", partition, error)
+                # What others made of the stream since, with another partition count, has no such
+                # partition.
+                await self._link.call(protocol.agree(self._processor.place(0).prefix, agreement))
                 await self._link.call(protocol.register(place, agreement, self._processor.start))
                 await self._link.announce(self._processor)
                 continue

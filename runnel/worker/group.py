@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import threading
+from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,15 +18,16 @@ from runnel.core.membership import Membership
 from runnel.errors import (
     Halted,
     HandlerExit,
+    Mismatch,
     ProtocolError,
+    Removed,
     Replaced,
-    RunnelError,
     Stale,
     Unregistered,
 )
 from runnel.lease import Lease
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import Grant, Synced, Token
+from runnel.protocol import Grant, Step, Synced, Token
 from runnel.session import Session
 from runnel.settings import Settings
 from runnel.turn import Turn
@@ -38,15 +40,14 @@ from runnel.worker.runner import Runner
 
 logger = logging.getLogger("runnel.worker")
 
+#: What ends a group, and what it ends with.
+Failure = Halted | HandlerExit | Removed | Mismatch
+
 
 _REMOVED = (
     "processor {} was removed while this worker ran it: its position is gone, and a worker that "
     "starts with it registers it anew, from its start"
 )
-
-
-class Removed(RunnelError):
-    """An operator has removed the processor while this worker ran it."""
 
 
 class Group:
@@ -86,10 +87,12 @@ class Group:
         self.leases: dict[int, Lease] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._claiming: dict[asyncio.Task[None], None] = {}
+        #: One claim of a partition at a time: the answer to an older one must not come last.
+        self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sync_now = asyncio.Event()
         self._leaving = False
         self._failed = asyncio.Event()
-        self._failure: Halted | HandlerExit | Removed | None = None
+        self._failure: Failure | None = None
         self._pump = Pump(processor, link, Signals(self._stirred, self._suspected))
         self._claims = Claims(processor, link, self._member)
 
@@ -215,6 +218,11 @@ class Group:
                 self._spawn(self._claim(grant))
         return synced
 
+    @property
+    def session(self) -> float:
+        """Seconds: the group's, which the latest joiner sets."""
+        return self.membership.session_ms / 1000
+
     def silence(self) -> float:
         """Seconds for which the event loop has not run the heartbeat."""
         return self._link.clock() - self._alive_at
@@ -231,6 +239,7 @@ class Group:
         synced = protocol.read_sync(self._link.vouch(call))
         with self._lock:
             certain = self.membership.holds_what_is_granted(synced)
+            self.membership.session_ms = synced.session_ms
         if certain:
             self._session.ends = before + synced.session_ms / 1000
 
@@ -244,6 +253,11 @@ class Group:
     # Partitions
 
     async def _claim(self, grant: Grant) -> None:
+        async with self._one_claim[grant.partition]:
+            if self.membership.claims(grant.partition, grant.number):
+                await self._claim_now(grant)
+
+    async def _claim_now(self, grant: Grant) -> None:
         if task := self._tasks.get(grant.partition):
             # The handler of the tenure before still has an event in hand.
             await asyncio.wait([task])
@@ -256,13 +270,21 @@ class Group:
         except (RedisError, OSError, ProtocolError) as error:
             if isinstance(error, Unregistered):
                 self._fail(Removed(_REMOVED.format(self.processor.name)))
+            elif isinstance(error, Mismatch):
+                self._fail(error)
             logger.warning("could not claim partition %d: %s", grant.partition, error)
             with self._lock:
                 self.membership.claim_again(grant.partition, grant.number)
             return
+        token = Token(claimed.epoch, nonce)
         with self._lock:
-            self.membership.claimed(grant.partition, grant.number)
-        lane = Lane(grant.partition, grant.number, Token(claimed.epoch, nonce), claimed)
+            wanted = self.membership.claims(grant.partition, grant.number)
+            if wanted:
+                self.membership.claimed(grant.partition, grant.number)
+        if not wanted:
+            await self._release(grant.partition, token, claimed.checkpoint)
+            return
+        lane = Lane(grant.partition, grant.number, token, claimed)
         if self.processor.policy is ExceptionPolicy.HALT:
             lane.suspicion.forgive()  # Whoever starts a halted worker again wants another try.
         lease = Lease(
@@ -289,6 +311,14 @@ class Group:
             self.processor.name,
         )
 
+    async def _release(self, partition: int, token: Token, checkpoint: str) -> None:
+        """Give back a lease that came when it was not wanted any more."""
+        step = Step(checkpoint, checkpoint, 0, release=True)
+        try:
+            await self._link.call(protocol.commit(self.processor.place(partition), token, step))
+        except (RedisError, OSError, ProtocolError) as error:
+            logger.debug("partition %d was not released: %s", partition, error)
+
     async def _work(self, lease: Lease) -> None:
         """Run the handler; then wait until the lease is given back."""
         lane = lease.lane
@@ -311,7 +341,7 @@ class Group:
                 self._read_lanes()
             self._let_go(lane.partition, lane.grant)
 
-    def _fail(self, failure: Halted | HandlerExit | Removed) -> None:
+    def _fail(self, failure: Failure) -> None:
         self._failure = self._failure or failure
         self._failed.set()
 

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-from redis.exceptions import ConnectionError, MovedError, RedisError
+from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError, MovedError, RedisError, TimeoutError
 
 from runnel import deployment, keys
 from runnel.connection import connect
@@ -28,6 +29,10 @@ logger = logging.getLogger("runnel.worker")
 
 #: Milliseconds a read waits for events.
 BLOCK_MS = 5000
+
+#: Seconds of silence after which a listener asks whether its connection is still there, and then
+#: waits for the answer.
+LISTEN_S = 5.0
 
 #: A log and a cursor in it.
 At = tuple[str, str]
@@ -135,8 +140,7 @@ class RedisLink:
             try:
                 async with client.pubsub() as pubsub:
                     await pubsub.subscribe(channel)
-                    async for _ in pubsub.listen():
-                        hint()
+                    await _hear(pubsub, hint)
             except (RedisError, OSError) as error:
                 logger.debug("wake-up channel lost: %s", error)
                 await asyncio.sleep(1.0)
@@ -226,6 +230,21 @@ class NodeFeed:
 
     async def close(self) -> None:
         await self._deployment.client.aclose()
+
+
+async def _hear(pubsub: PubSub, hint: Callable[[], None]) -> NoReturn:
+    """Call `hint` at each message. The other end may go away without a word, so it is asked for one
+    when nothing comes. Raises redis-py's errors or OSError."""
+    asked = False
+    while True:
+        message: Any = await pubsub.get_message(timeout=LISTEN_S)
+        if message is None and asked:
+            raise TimeoutError(f"no answer within {LISTEN_S} s")
+        asked = message is None
+        if message is None:
+            await pubsub.ping()
+        elif message["type"] != "pong":
+            hint()
 
 
 async def _read(client: Client, behind: Sequence[At], looks: Sequence[At], count: int) -> Found:

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from typing import Protocol
 
 from redis.exceptions import RedisError
-
-from runnel.settings import Settings
 
 logger = logging.getLogger("runnel.worker")
 
 
-class Voucher(threading.Thread):
-    """Calls `vouch` when the event loop has been silent for half a session.
+class Vouched(Protocol):
+    """A group, as it may be used from another thread."""
 
-    `silence` tells for how many seconds. After `max_block` seconds the loop counts as stuck for
-    good, and its partitions go to other workers.
+    @property
+    def session(self) -> float:
+        """Seconds that a session of the group lasts."""
+        ...
+
+    def silence(self) -> float:
+        """Seconds for which the event loop has not run."""
+        ...
+
+    def vouch(self) -> None:
+        """Heartbeat in its place. Raises redis-py's errors, ProtocolError or OSError."""
+        ...
+
+
+class Voucher(threading.Thread):
+    """Vouches for a group when the event loop has been silent for half a session, which is the
+    group's and may become another.
+
+    After `max_block` seconds the loop counts as stuck for good, and its partitions go to other
+    workers.
     """
 
-    def __init__(
-        self, settings: Settings, vouch: Callable[[], None], silence: Callable[[], float]
-    ) -> None:
+    def __init__(self, group: Vouched, max_block: float) -> None:
         super().__init__(name="runnel-voucher", daemon=True)
-        self._session = settings.session
-        self._max_block = settings.max_block
-        self._vouch = vouch
-        self._silence = silence
+        self._group = group
+        self._max_block = max_block
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -36,9 +48,9 @@ class Voucher(threading.Thread):
 
     def run(self) -> None:
         """Look now and then; vouch only in place of a silent loop."""
-        while not self._stopped.wait(self._session / 6):
-            silent = self._silence()
-            if silent < self._session / 2:
+        while not self._stopped.wait(self._group.session / 6):
+            silent = self._group.silence()
+            if silent < self._group.session / 2:
                 continue
             if silent > self._max_block:
                 logger.error(
@@ -48,6 +60,6 @@ class Voucher(threading.Thread):
                 )
                 continue
             try:
-                self._vouch()
+                self._group.vouch()
             except (RedisError, OSError) as error:
                 logger.warning("heartbeat from the side not answered: %s", error)

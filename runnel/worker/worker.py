@@ -20,13 +20,14 @@ from runnel.app import App
 from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
 from runnel.durability import check_possible
+from runnel.errors import Removed
 from runnel.preflight import check_worker
 from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
 from runnel.turn import Turn
 from runnel.worker.calendar import Calendar, Leadership
 from runnel.worker.ending import end
-from runnel.worker.group import Group, Removed
+from runnel.worker.group import Group
 from runnel.worker.link import RedisLink
 from runnel.worker.voucher import Voucher
 
@@ -105,10 +106,7 @@ class Worker:
     async def _run_groups(
         self, groups: list[Group], scripts: Scripts, burst: bool, grace: float
     ) -> None:
-        vouchers = [Voucher(self.app.settings, group.vouch, group.silence) for group in groups]
-        for voucher in vouchers:
-            voucher.start()
-        running = [asyncio.create_task(group.run(self.stop, grace)) for group in groups]
+        running = [asyncio.create_task(self._run_group(group, grace)) for group in groups]
         others = [asyncio.create_task(self._burst(scripts) if burst else self._stopped())]
         try:
             await self._until_one_ends(running, others)
@@ -120,11 +118,17 @@ class Worker:
             if errors:
                 raise _first(errors[0])
         finally:
-            for voucher in vouchers:
-                voucher.stop()
             await end((*running, *others))
             for group in groups:
                 await group.close()
+
+    async def _run_group(self, group: Group, grace: float) -> None:
+        voucher = Voucher(group, self.app.settings.max_block)
+        voucher.start()
+        try:
+            await group.run(self.stop, grace)
+        finally:
+            voucher.stop()
 
     async def _until_one_ends(
         self, running: list[asyncio.Task[None]], others: list[asyncio.Task[None]]
@@ -150,16 +154,15 @@ class Worker:
         places = [
             each.place(p) for each in self.processors for p in range(each.stream.partition_count)
         ]
-        targets: list[str] | None = None
+        starts: list[dict[str, str]] | None = None
         while not self.stop.is_set():
             replies = await scripts.call_all([protocol.describe(place) for place in places])
             pictures = [protocol.read_describe(reply) for reply in replies]
-            if targets is None:
-                targets = [picture.get("last", "0-0") for picture in pictures]
+            starts = starts or pictures
             behind = [
                 picture
-                for picture, target in zip(pictures, targets, strict=True)
-                if not reached(picture.get("checkpoint", "0-0"), target)
+                for picture, start in zip(pictures, starts, strict=True)
+                if not _passed(picture, start)
             ]
             if not behind:
                 return
@@ -185,6 +188,16 @@ class Worker:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
+
+
+def _passed(picture: dict[str, str], start: dict[str, str]) -> bool:
+    """Is all that was there at the start finished? What left the stream since is never reached, and
+    need not be once it has been counted as lost."""
+    last, pending = start.get("last", "0-0"), picture.get("pending")
+    if reached(picture.get("checkpoint", "0-0"), last):
+        return True
+    counted = int(picture.get("read", "0")) >= int(start.get("added", "0"))
+    return counted and (pending is None or not reached(last, pending))
 
 
 def _first(error: BaseException) -> BaseException:

@@ -111,16 +111,18 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule(partitions=st.sets(st.integers(0, 6), min_size=1), again=st.booleans())
     def regrant(self, partitions: set[int], again: bool) -> None:
-        """Whoever holds these claims them anew."""
+        """Whoever is to hold these on claims them anew; what is handed over goes its way."""
         before = plan_of(self.wire)
         args: list[Arg] = sorted(partitions)
         reply = self.wire.call("regrant", [PLAN], *args)
-        held = [p for p in partitions if before.get(p, FREE).holder != NOBODY]
+        was = {p: before.get(p, FREE) for p in partitions}
+        held = [p for p in partitions if NOBODY != was[p].holder == was[p].target]
         assert reply == len(held)
         if again:
             self.wire.repeat(reply, "regrant", [PLAN], *args)
-        for p in held:
-            assert plan_of(self.wire)[p].holder == NOBODY
+        for p in partitions:
+            now = plan_of(self.wire).get(p, FREE)
+            assert now.holder == NOBODY if p in held else now == was[p]
         for member in self.members.values():
             self.sync(member)
             break
@@ -282,6 +284,7 @@ class GroupMachine(RuleBasedStateMachine):
     def check_plan(self, before: Look, after: Look, member: Member, known: bool, now: int) -> None:
         """L1: what is free is given out; nothing is taken from its holder without a reason."""
         old, new = shares(before.get(PLAN, {})), shares(after[PLAN])
+        assert not 0 < int(after[PLAN]["due"]) <= now, "L1: all would call at once, for ever"
         live, was_live = (
             {id_ for id_, end in look.get(SESSIONS, {}).items() if float(end) > now}
             for look in (after, before)
@@ -302,7 +305,7 @@ class GroupMachine(RuleBasedStateMachine):
                 assert is_.target == NOBODY, "there is nobody to take it"
             if is_.holder != is_.target and stay:
                 assert now - DRAIN < is_.asked <= now, "its holder has its time, and no more"
-                assert 0 < int(after[PLAN]["due"]) <= is_.asked + DRAIN
+                assert now < int(after[PLAN]["due"]) <= is_.asked + DRAIN
             if (was.holder, was.grant) == (is_.holder, is_.grant) or is_.holder == NOBODY:
                 continue
             if is_.holder == member.id and member.held.get(p) == is_.grant:

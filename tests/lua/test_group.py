@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -226,16 +227,71 @@ async def test_regrant_makes_the_holder_claim_anew(raw: Raw) -> None:
 
 async def test_what_regrant_took_from_one_and_another_was_given_is_told_to_both(raw: Raw) -> None:
     _, all_of_it = await raw.sync("a", 1, partitions=2)
+    await raw.call("regrant", [PLAN], 0, 1)
+    _, given = await raw.sync("b", 1, partitions=2)
+    assert len(given) == 1
+    held = [(p, g) for p, (g, _) in all_of_it.items()]
+    _, left = await raw.sync("a", 2, partitions=2, held=held)
+    assert set(left) == {0, 1} - set(given)
+
+
+async def test_regrant_leaves_a_hand_over_alone(raw: Raw) -> None:
+    _, all_of_it = await raw.sync("a", 1, partitions=2)
     await raw.sync("b", 1, partitions=2)
-    _, asked = await raw.sync(
-        "a", 2, partitions=2, held=[(p, g) for p, (g, _) in all_of_it.items()]
-    )
+    held = [(p, g) for p, (g, _) in all_of_it.items()]
+    _, asked = await raw.sync("a", 2, partitions=2, held=held)
     (moving,) = [p for p, (_, keep) in asked.items() if not keep]
-    await raw.call("regrant", [PLAN], moving)
+    assert await raw.call("regrant", [PLAN], 0, 1) == 1, "the other one"
     _, given = await raw.sync("b", 2, partitions=2)
+    assert given == {}, "its holder has its event in hand"
+    await raw.sync("a", 3, partitions=2, held=held, let_go=[(moving, asked[moving][0], 0)])
+    _, given = await raw.sync("b", 3, partitions=2)
     assert set(given) == {moving}
-    _, left = await raw.sync("a", 3, partitions=2, held=[(p, g) for p, (g, _) in asked.items()])
-    assert set(left) == {0, 1} - {moving}
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+async def test_l1_those_who_retire_while_one_joins_do_not_call_again_at_once(
+    raw: Raw, order: str
+) -> None:
+    await raw.sync("a", 1, collect=1)
+    await raw.sync("b", 1, collect=1)
+    for member in order:
+        await raw.sync(member, 2, collect=1, action="retire")
+    await asyncio.sleep(0.01)
+    for call in (3, 4):
+        for member in order:
+            head, _ = await raw.sync(member, call, collect=1, action="retire")
+            assert head[3] == -1, "the heartbeat will do"
+    head, _ = await raw.sync("c", 1, collect=1)
+    assert head[3] > 0, "one who stays is told when the holders have had their time"
+
+
+async def test_the_latest_joiner_says_how_long_a_holder_may_take(raw: Raw) -> None:
+    """A member with other settings does not cut a hand-over short, nor make joiners wait."""
+    _, grants = await raw.sync("a", 1, partitions=1, drain=60_000, collect=0)
+    await raw.sync("a", 2, partitions=1, drain=60_000, held=held_of(grants))
+    await raw.sync("b", 1, partitions=1, drain=60_000)
+    await raw.sync("a", 3, partitions=1, drain=60_000, held=held_of(grants), action="retire")
+    head, given = await raw.sync("b", 2, partitions=1, drain=0)
+    assert (given, 0 < head[3] <= 60_000) == ({}, True)
+    head, given = await raw.sync("c", 1, partitions=1, drain=0)
+    assert 0 in given or 0 in (await raw.sync("b", 3, partitions=1, drain=60_000))[1]
+
+
+async def test_a_joiner_with_a_shorter_session_cuts_no_promise_short(raw: Raw) -> None:
+    await raw.sync("a", 1, session=60_000)
+    head, _ = await raw.sync("b", 1, session=1_000)
+    assert head[2] == 1_000
+    head, _ = await raw.sync("a", 2, session=60_000)
+    assert head[2] == 1_000, "it is told"
+    _, *rest = await raw.call("roster", [PLAN, MEMBERS, SESSIONS])
+    left = {rest[i]: int(rest[i + 1]) for i in (3, 9)}
+    assert left["a"] > 50_000, "but may not have heard of it yet"
+    assert left["b"] <= 1_000
+
+
+def held_of(grants: dict[int, tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(p, grant) for p, (grant, _) in grants.items()]
 
 
 async def test_one_leads_until_it_leaves_or_its_lease_ends(raw: Raw) -> None:

@@ -128,6 +128,10 @@ class Assignments:
         before, after = self.now, picture(probed)
         self.now = after
         if call.script == "regrant":
+            for number in map(int, call.args):
+                was = before.partition(number)
+                cut = was.holder != was.target and after.partition(number) != was
+                self._check(not cut, "S2", f"a hand-over of {number} was cut short: {was}")
             return True
         asked = _Sync.of(call.args)
         record, changed = before.member(asked.member), after != before
@@ -162,7 +166,7 @@ class Assignments:
                 self._transition(number, before, after, asked, known, now)
             if not self.vague:
                 self._rebalance(before, after, asked)
-            self._due(after, asked)
+            self._due(after, asked, now)
         self._head(after, reply, now)
         # What an operator has taken back is told with the next call, which is due at once.
         if not (older and reply[3] == 0):
@@ -251,13 +255,15 @@ class Assignments:
             fewest = 0
         self._check(len(moved) <= fewest, "L2", f"{moved} moved where {fewest} were enough")
 
-    def _due(self, after: Picture, asked: _Sync) -> None:
+    def _due(self, after: Picture, asked: _Sync, now: int) -> None:
+        """Members call again when there is something to do then, and not at once for ever."""
         plan = [after.partition(p) for p in range(asked.partitions)]
         times = [p.asked + asked.drain for p in plan if p.asked and p.target != NOBODY]
         if collecting := after.number("collecting"):
             times.append(collecting)
         expected = min(times, default=0)
         self._check(after.number("due") == expected, "L1", f"due {expected}: {after.fields}")
+        self._check(not 0 < expected <= now, "L1", f"due {now - expected} ms ago: {after.fields}")
 
     def _head(self, after: Picture, reply: list[int], now: int) -> None:
         """A member is told of the plan's state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError
@@ -64,8 +64,8 @@ class SimPubSub:
         self.channel = ""
         self._network = network
         self._wire = network.wire(current_process())
-        #: True for a message, False once the connection is broken.
-        self._heard: asyncio.Queue[bool] = asyncio.Queue()
+        #: Kinds of messages, empty once the connection is broken.
+        self._heard: asyncio.Queue[str] = asyncio.Queue()
 
     async def __aenter__(self) -> SimPubSub:
         return self
@@ -79,13 +79,22 @@ class SimPubSub:
         self.channel = channel
         self._wire.listeners.append(self)
 
-    async def listen(self) -> AsyncIterator[str]:
-        while await self._heard.get():
-            yield self.channel
-        raise ConnectionError("connection reset")
+    async def get_message(self, timeout: float) -> dict[str, str] | None:
+        try:
+            async with asyncio.timeout(timeout):
+                kind = await self._heard.get()
+        except TimeoutError:
+            return None
+        if not kind:
+            raise ConnectionError("connection reset")
+        return {"type": kind}
+
+    async def ping(self) -> None:
+        await self._network.request([("PING",)])
+        self._heard.put_nowait("pong")
 
     def hear(self) -> None:
-        self._heard.put_nowait(True)
+        self._heard.put_nowait("message")
 
     def cut_off(self) -> None:
-        self._heard.put_nowait(False)
+        self._heard.put_nowait("")

@@ -262,6 +262,24 @@ BUGS = (
         "local checkpoint, read, created = nil, nil, 2",
     ),
     Planted(
+        "what was dropped stays lag",
+        "lua/append.lua",
+        "if loss.read then redis",
+        "if false then redis",
+    ),
+    Planted(
+        "a commit of what was dropped meanwhile brings its lag back",
+        "lua/commit.lua",
+        "if at.name == processor and at['entries-read'] and newer",
+        "if false and newer",
+    ),
+    Planted(
+        "a loss that is found brings its lag back",
+        "lua/claim.lua",
+        " and (lost < 0 or accepted) then",
+        " then",
+    ),
+    Planted(
         "a log that vanished begins below its old ids",
         "lua/register.lua",
         "if not there and checkpoint ~= '0-0' then",
@@ -345,6 +363,36 @@ BUGS = (
         "lua/sync.lua",
         " and redis.call('ZSCORE', sessions, member)",
         "",
+    ),
+    Planted(
+        "joiners are waited for where all retire",
+        "lua/sync.lua",
+        "if #order == 0 then collecting = 0 end",
+        "",
+    ),
+    Planted(
+        "a hand-over cut short by an operator",
+        "lua/regrant.lua",
+        "if holder and holder ~= '-' and holder == target then",
+        "if holder and holder ~= '-' then",
+    ),
+    Planted(
+        "a start goes on counting calls before it was answered",
+        "runnel/core/membership.py",
+        'if self._joined or not self._call or action == "leave":',
+        "if True:",
+    ),
+    Planted(
+        "a claim that came too late is obeyed",
+        "runnel/worker/group.py",
+        "wanted = self.membership.claims(grant.partition, grant.number)",
+        "wanted = True",
+    ),
+    Planted(
+        "two claims of a partition at a time",
+        "runnel/worker/group.py",
+        "async with self._one_claim[grant.partition]:",
+        "if True:",
     ),
     Planted(
         "a heartbeat that overtakes the leave",

@@ -74,3 +74,29 @@ def test_l4_a_sleeper_knows_from_a_reply_whether_others_hold_what_it_held() -> N
     assert it.holds_what_is_granted(asked_back), "it holds what it is to give back"
     assert not it.holds_what_is_granted(reply(1, Grant(0, 10, True)))
     assert not it.holds_what_is_granted(reply(1, Grant(0, 10, True), Grant(1, 99, True)))
+
+
+def test_the_first_call_is_repeated_until_one_is_answered() -> None:
+    """A later one would be taken for the call of an earlier start under the same stable id."""
+    it = member()
+    first = it.next_call()
+    assert first[0] == 1
+    assert it.next_call() == first == it.next_call()
+    it.replied(1, set(), reply(1))
+    assert it.next_call()[0] == 2
+
+
+def test_who_was_never_answered_leaves_with_a_call_of_its_own() -> None:
+    it = member()
+    it.next_call()
+    assert it.next_call("retire")[0] == 1
+    assert it.next_call("leave")[0] == 2, "else it would be taken for a repeat of the first"
+
+
+def test_a_claim_under_way_counts_only_for_the_grant_that_stands() -> None:
+    it = member()
+    it.replied(1, set(), reply(1, Grant(0, 10, True), Grant(1, 11, True), Grant(2, 12, True)))
+    orders = it.replied(2, set(), reply(2, Grant(0, 20, True), Grant(1, 11, False)))
+    assert orders.claim == [Grant(0, 20, True)]
+    claimed = {(0, 10): False, (0, 20): True, (1, 11): False, (2, 12): False}
+    assert {each: it.claims(*each) for each in claimed} == claimed
