@@ -365,12 +365,6 @@ BUGS = (
         "",
     ),
     Planted(
-        "joiners are waited for where all retire",
-        "lua/sync.lua",
-        "if #order == 0 then collecting = 0 end",
-        "",
-    ),
-    Planted(
         "a hand-over cut short by an operator",
         "lua/regrant.lua",
         "if holder and holder ~= '-' and holder == target then",
