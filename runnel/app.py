@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from runnel.connection import check_url, connect
 from runnel.declaring import Options, check_parts, check_stream, checked_codecs, declare
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError
+from runnel.loops import PerLoop
 from runnel.middleware import Middleware
 from runnel.partitioning import XXH64, Hasher
 from runnel.processor import CommitMode, ExceptionPolicy, Processor
@@ -48,7 +48,7 @@ class App:
         #: The module that the command line found the app in, for commands that messages name.
         self.module: str | None = None
         self.tasks: dict[str, Task] = {}
-        self._producer: tuple[asyncio.AbstractEventLoop, Producer] | None = None
+        self._producers = PerLoop(self._make_producer)
 
     def configure(self, **settings: Any) -> None:
         """Override settings, as the command line does before anything runs."""
@@ -242,12 +242,11 @@ class App:
 
     def producer(self) -> Producer:
         """What sends for this app in the running event loop."""
-        loop = asyncio.get_running_loop()
-        if self._producer is None or self._producer[0] is not loop:
-            scripts = Scripts(connect(self.settings.redis_url))
-            producer = Producer(scripts, self.settings.resend, self.settings.durability)
-            self._producer = (loop, producer)
-        return self._producer[1]
+        return self._producers.get()
+
+    def _make_producer(self) -> Producer:
+        scripts = Scripts(connect(self.settings.redis_url))
+        return Producer(scripts, self.settings.resend, self.settings.durability)
 
     async def __aenter__(self) -> App:
         return self
@@ -256,7 +255,6 @@ class App:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections that `send` opened; ``async with app:`` does so at its end."""
-        if self._producer is not None:
-            producer, self._producer = self._producer[1], None
-            await producer.close()
+        """Close the connections that `send` opened, in whichever event loop; ``async with app:``
+        does so at its end. A loop that ends closes its own, and a later `send` opens new ones."""
+        await self._producers.close()

@@ -70,6 +70,7 @@ class Cluster(Deployment):
         #: Nodes that were lost when they were last spoken to.
         self._lost: set[Place] = set()
         self._stale = True
+        self._closed = False
         self._refreshing = asyncio.Lock()
         self._views = 0
 
@@ -99,10 +100,19 @@ class Cluster(Deployment):
             self._views += 1
             self._stale = False
 
+    async def settled(self) -> None:
+        for client in list(self._clients.values()):
+            await client.settled()
+
+    def let_go(self) -> None:
+        """Close the connections to all nodes when the event loop does not run any more."""
+        for client in self._clients.values():
+            client.let_go()
+
     async def close(self) -> None:
         """Close the clients of all nodes."""
         clients, self._clients = list(self._clients.values()), {}
-        self._stale = True
+        self._stale = self._closed = True
         for client in clients:
             await client.aclose()
 
@@ -214,7 +224,9 @@ class Cluster(Deployment):
 
     def _client(self, place: Place) -> Client:
         if place not in self._clients:
-            self._clients[place] = self._connect(place)
+            self._clients[place] = client = self._connect(place)
+            if self._closed:  # A call that was under way goes on.
+                client.close_lines()
         return self._clients[place]
 
 
@@ -294,6 +306,11 @@ class ClusterClient(ManyServers):
         """Close the connections to all nodes."""
         await super().aclose(close_connection_pool)
         await self.deployment.close()
+
+    def let_go(self) -> None:
+        """See `Client.let_go`."""
+        super().let_go()
+        self.deployment.let_go()
 
 
 class AnyNode(Connection):

@@ -61,6 +61,10 @@ class Deployment:
     async def refresh(self) -> None:
         """Learn anew which node has which keys. Raises redis-py's errors if nobody can say."""
 
+    async def settled(self) -> None:
+        """Wait until what was asked by callers who were cancelled has been answered or lost."""
+        await self.client.settled()
+
     def send(
         self,
         commands: Sequence[Command],

@@ -35,9 +35,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from typing import Any
+
 
 class RunnelError(Exception):
     """Root of all errors raised by Runnel."""
+
+    #: In an error that leaves `send`: the place of each record that was sent, in order, else None.
+    sent: Sequence[Any] = ()
 
 
 class ConfigError(RunnelError):
@@ -237,3 +244,17 @@ BY_WORD: dict[str, type[ProtocolError]] = {
         UnknownProducer,
     )
 }
+
+
+def another(error: Exception) -> Exception:
+    """The same error, for somebody else who is told of it: what one adds to it is their own."""
+    try:
+        made = copy.copy(error)
+    except Exception:  # Its class takes other arguments than it keeps.
+        return error
+    return made.with_traceback(error.__traceback__)
+
+
+def with_sent(error: BaseException, sent: Sequence[Any]) -> None:
+    """Note in an error that leaves `send` the place of each record that was sent, else None."""
+    vars(error)["sent"] = list(sent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from functools import partial
 from math import inf
@@ -12,7 +13,8 @@ from runnel import protocol
 from runnel.dead_letter import DeadLetter
 from runnel.durability import Confirmation, Durability, check_possible
 from runnel.entry import EntryCodec
-from runnel.errors import ConfigError, RecordTooLarge
+from runnel.errors import ConfigError, RecordTooLarge, another, with_sent
+from runnel.once import Once
 from runnel.outlet import Outlet
 from runnel.record import adapt
 from runnel.scripts import Scripts
@@ -23,10 +25,14 @@ from runnel.together import Together
 
 R = TypeVar("R")
 
+logger = logging.getLogger("runnel.producer")
+
 #: Entries in one append: enough to make the call cheap, few enough not to hold up the server.
 BATCH = 500
 #: Bytes in one append, for the same reason.
 BATCH_BYTES = 1_000_000
+#: Seconds in which partitions that went back are told of once: a failover takes many back.
+_TOLD_FOR = 60.0
 
 
 class Home(Protocol):
@@ -71,9 +77,14 @@ class Stream(Generic[R]):
 
         A repeat after a lost reply sends nothing twice. If a partition is full the call fails with
         `Full`, which names the processor that holds it back; `wait` waits for room instead, for
-        ever or for so many seconds, and `drop_oldest` drops events that no processor has passed.
-        Raises EncodeError, RecordTooLarge, PartitionKeyError (nothing was sent), Full, Mismatch,
-        and ConfigError for a derived stream, which only processors of its source write to.
+        ever or for so many seconds from now, and `drop_oldest` drops events that no processor has
+        passed. Raises EncodeError, RecordTooLarge, PartitionKeyError (nothing was sent), Full,
+        Mismatch, redis-py's errors where Redis does not answer, and ConfigError for a derived
+        stream, which only processors of its source write to.
+
+        Each partition takes its records by itself, so an error may come after some were sent: its
+        attribute `sent` is a list with the place of each record that was, and None for the others.
+        Where Redis did not answer, any of these may be there all the same.
         """
         if self.spec.source != self.spec.name:
             raise ConfigError(
@@ -125,20 +136,28 @@ class Producer:
     """
 
     def __init__(self, scripts: Scripts, resend: float, durability: Durability = "primary") -> None:
+        self.resend = resend
         self._scripts = scripts
-        self._resend = resend
         self._durability = durability
         confirmation = Confirmation.of(durability)
-        self._together = Together(scripts, confirmation).call
+        self._together = Together(scripts, confirmation)
         self._alone = partial(scripts.call, confirmation=confirmation)
         #: The short way for an append that is sent alone, if there is one.
         self._short = scripts.roundtrip if confirmation is None else None
         self._outlets: dict[tuple[str, int], Outlet] = {}
+        #: Streams that all clients agree on, and how that is found out.
         self._agreed: set[str] = set()
+        self._agreeing = Once()
+        self._told_at = -inf
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._together.close()
         await self._scripts.client.aclose()
+
+    def let_go(self) -> None:
+        """Close the connections when the event loop does not run any more."""
+        self._scripts.client.let_go()
 
     async def send(
         self,
@@ -153,37 +172,86 @@ class Producer:
         """Send records; the answer has their places in the same order.
 
         Everything is encoded before anything is sent. `wait` waits for room, for ever or for that
-        many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors.
+        many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors, each with
+        the places of those that were sent in its attribute `sent`.
         """
         policy = "drop_oldest" if drop_oldest else "refuse"
         if len(records) == 1:  # As most are: one call, which needs no task of its own.
             (record,) = records
-            entry = stream.codec.encode(record, headers)
-            if (size := sum(map(len, entry))) > max_bytes:
-                raise _too_large(stream, 0, size, max_bytes)
-            partition = stream.partition(record)
-            if stream.name not in self._agreed:
-                await self._agree(stream)
-            outlet = self._outlets.get((stream.name, partition)) or self._outlet(stream, partition)
-            until = _moment(wait) if wait else 0.0
-            id_ = await outlet.append_one(entry, policy, until, self._alone)
+            try:
+                entry = stream.codec.encode(record, headers)
+                if (size := sum(map(len, entry))) > max_bytes:
+                    raise _too_large(stream, 0, size, max_bytes)
+                partition = stream.partition(record)
+                found = self._outlets.get((stream.name, partition))
+                outlet = found or self._outlet(stream, partition)
+                until = _moment(wait) if wait else 0.0
+                id_ = await outlet.append_one(entry, policy, until, self._alone)
+            except Exception as error:
+                with_sent(error, [None])
+                raise
             return [Sent(partition, id_)]
-        shares = _shared_out(stream, records, headers, max_bytes)
-        if stream.name not in self._agreed:
-            await self._agree(stream)
-        until = _moment(wait)
-        sent: list[Any] = [None] * len(records)
+        sent: list[Sent | None] = [None] * len(records)
+        try:
+            shares = _shared_out(stream, records, headers, max_bytes)
+            return await self._send_shares(stream, shares, sent, policy, _moment(wait))
+        except BaseException as error:
+            with_sent(error, sent)
+            raise
+
+    async def _send_shares(
+        self,
+        stream: StreamSpec[Any],
+        shares: Sequence[_Share],
+        sent: list[Sent | None],
+        policy: str,
+        until: float,
+    ) -> list[Sent]:
+        """Send to each partition what it gets. The places go into `sent`, whatever happens."""
+        call = self._together.call
         appends = [
-            self._outlet(stream, each.partition).append(each.batches, policy, until, self._together)
+            self._outlet(stream, each.partition).append(each.batches, each.ids, policy, until, call)
             for each in shares
         ]
-        outcomes = await asyncio.gather(*appends, return_exceptions=True)
-        for share, outcome in zip(shares, outcomes, strict=True):
+        try:
+            outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        finally:
+            for share in shares:
+                for position, id_ in zip(share.positions, share.ids, strict=False):
+                    sent[position] = Sent(share.partition, id_)
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
-                raise outcome
-            for position, id_ in zip(share.positions, outcome, strict=True):
-                sent[position] = Sent(share.partition, id_)
-        return sent
+                raise another(outcome) if isinstance(outcome, Exception) else outcome
+        return [each for each in sent if each is not None]
+
+    async def open(self, stream: StreamSpec[Any]) -> None:
+        """Have all clients agree on a stream, and what was cancelled behind us.
+
+        Whoever needs an agreement that is under way waits for it, and fails with it.
+        """
+        if stream.name not in self._agreed:
+            await self._agreeing.run(stream.name, partial(self._agree, stream))
+        await self._together.settled()
+        await self._scripts.deployment.settled()
+
+    async def remembered(self, producers: str) -> int:
+        """How many producers a partition remembers, by the key of their hash."""
+        (reply,) = await self._scripts.deployment.send([(producers, ("HLEN", producers))])
+        if isinstance(reply, Exception):
+            raise reply
+        return int(reply)
+
+    def went_back(self, stream: str, partition: int) -> None:
+        """Say that a partition has lost what it had acknowledged: once for what befalls many."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._told_at + _TOLD_FOR:
+            self._told_at = now
+            logger.warning(
+                "stream %s, partition %d, perhaps others: Redis has lost appends that it had "
+                "acknowledged, as in a failover; sending goes on as a new producer",
+                stream,
+                partition,
+            )
 
     async def _agree(self, stream: StreamSpec[Any]) -> None:
         await check_possible(await self._scripts.deployment.primaries(), self._durability)
@@ -194,7 +262,7 @@ class Producer:
         found = self._outlets.get((stream.name, partition))
         if found is None:
             found = self._outlets[stream.name, partition] = Outlet(
-                stream, partition, self._resend, self._short
+                stream, partition, self, self._short
             )
         return found
 
@@ -236,17 +304,19 @@ def _shared_out(
 
 class _Share:
     """What one send has for one partition: the `positions` of records among all, and their entries
-    in batches, none too large for the server or for the partition.
+    in batches, none too large for the server or for the partition; and what came of them.
 
     It begins with one record; `size` is what its entry takes, in bytes.
     """
 
-    __slots__ = ("_bytes", "batches", "partition", "positions")
+    __slots__ = ("_bytes", "batches", "ids", "partition", "positions")
 
     def __init__(self, partition: int, position: int, entry: list[bytes], size: int) -> None:
         self.partition = partition
         self.positions = [position]
         self.batches = [[entry]]
+        #: Of the entries that were sent.
+        self.ids: list[str] = []
         self._bytes = size
 
     def add(self, position: int, entry: list[bytes], size: int, most: int) -> None:

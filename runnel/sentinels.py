@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.exceptions import AuthenticationError, RedisError
 
@@ -17,7 +17,7 @@ from runnel.wire import Arg, Client
 class Sentinels(Sentinel):
     """Finds the primary, and says in few words why it cannot."""
 
-    def __init__(self, clients: Sequence[Redis]) -> None:
+    def __init__(self, clients: Sequence[Client]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
         self._all = tuple(clients)
         self.sentinels = list(clients)  # The one that answers is moved to the front.
@@ -42,6 +42,11 @@ class Sentinels(Sentinel):
         """Close the connections to the sentinels."""
         for sentinel in self._all:
             await sentinel.aclose()
+
+    def let_go(self) -> None:
+        """The same when the event loop does not run any more."""
+        for sentinel in self._all:
+            sentinel.let_go()
 
 
 class SentinelClient(Client):
@@ -69,7 +74,7 @@ class SentinelClient(Client):
         if self._asking is None and time.monotonic() - self._asked >= self.ASK_EVERY:
             self._asking = asyncio.create_task(self._ask())
         if self._pool.master_address is not None:
-            await self._drop_idle(but_to=self._pool.master_address)
+            self._drop_idle(but_to=self._pool.master_address)
         return await super().roundtrip(commands, extra_time)
 
     async def _ask(self) -> None:
@@ -89,3 +94,11 @@ class SentinelClient(Client):
             await super().aclose(close_connection_pool)
         finally:
             await self._pool.sentinel_manager.close()
+
+    def let_go(self) -> None:
+        """See `Client.let_go`."""
+        if self._asking is not None:
+            with contextlib.suppress(RuntimeError):  # Its loop is closed: it does not go on.
+                self._asking.cancel()
+        super().let_go()
+        self._pool.sentinel_manager.let_go()

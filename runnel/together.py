@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from runnel.durability import Confirmation
+from runnel.errors import another
 from runnel.scripts import Call, Scripts
 
 #: Calls in one round trip at the most, so that it ends well before its time limit.
@@ -29,6 +30,8 @@ class Together:
         self._confirmation = confirmation
         #: The round trip to each server that has not begun.
         self._next: dict[Hashable, _Trip] = {}
+        #: Those under way with calls whose callers were cancelled.
+        self._adrift: set[asyncio.Task[None]] = set()
 
     async def call(self, call: Call) -> Any:
         """Make one call and return its reply. Raises what `Scripts.call` raises."""
@@ -43,18 +46,32 @@ class Together:
         try:
             reply = await outcome
         except asyncio.CancelledError:
-            # What nobody waits for any more must not arrive after what is sent next.
-            if all(each.cancelled() for _, each in trip.waiting):
-                self._begin(server, trip)
-                trip.task.cancel()
+            if not trip.task.done():
+                self._adrift.add(trip.task)
+                trip.task.add_done_callback(self._adrift.discard)
             raise
         if isinstance(reply, Exception):
-            raise reply
+            raise another(reply)
         return reply
 
+    async def settled(self) -> None:
+        """Wait until all that was asked by somebody who was cancelled has been answered, so that it
+        does not arrive after what is sent next."""
+        if self._adrift:
+            await asyncio.wait(list(self._adrift))
+
+    async def close(self) -> None:
+        """End what nobody waits for."""
+        for task in self._adrift:
+            task.cancel()
+        await self.settled()
+
     async def _go(self, server: Hashable, trip: _Trip) -> None:
-        self._begin(server, trip)
+        if self._next.get(server) is trip:
+            del self._next[server]  # What comes from now on goes with the next one.
         sent = [each for each in trip.waiting if not each[1].cancelled()]
+        if not sent:
+            return
         try:
             outcomes = await self._scripts.call_all([call for call, _ in sent], self._confirmation)
         except Exception as error:
@@ -62,8 +79,3 @@ class Together:
         for (_, waiting), outcome in zip(sent, outcomes, strict=True):
             if not waiting.done():
                 waiting.set_result(outcome)
-
-    def _begin(self, server: Hashable, trip: _Trip) -> None:
-        """What comes from now on goes with the next one."""
-        if self._next.get(server) is trip:
-            del self._next[server]

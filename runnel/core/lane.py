@@ -266,6 +266,10 @@ class Lane:
         """Is everything finished also committed?"""
         return self._in_flight is None and not self._done_count
 
+    def stuck_at(self, checkpoint: str) -> bool:
+        """Is this where the checkpoint stays until what is in hand is finished?"""
+        return self.clean and bool(self.in_hand) and self.checkpoint == checkpoint
+
     def next_commit(self) -> Step | None:
         """The commit to send now, if any; the same one again until `committed` is told."""
         if self.over:

@@ -7,10 +7,11 @@ from enum import Enum
 
 from redis.exceptions import RedisError
 
-from runnel import protocol
+from runnel import keys, protocol
 from runnel.core.lane import Raw
 from runnel.dead_letter import DeadLetter
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError, WorkerDied
+from runnel.in_hand import IN_HAND, InHand
 from runnel.lease import Lease
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.scripts import Call
@@ -59,6 +60,8 @@ class Runner:
 
     async def run(self) -> None:
         """Run until the lane closes. Raises Halted if the policy says so, and HandlerExit."""
+        place = self._processor.place(self._lane.partition)
+        IN_HAND.set(InHand(keys.log(place.prefix), place.processor, self._lane.stuck_at))
         try:
             while self._lane.open:
                 failure = await Handling(self._lease, self._processor).run()

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError
 from runnel import App, Record, keys
 from runnel.errors import Full
 from runnel.outlet import Outlet
+from runnel.producer import Producer
 from runnel.scripts import Call, Scripts
 from runnel.wire import Arg
 
@@ -36,15 +37,17 @@ class Partition:
         #: Where there is more than one server, what is sent alone goes the long way too.
         self.roundtrip = self.scripts.roundtrip
         short = self.short if self.roundtrip else None
-        self.outlet = Outlet(self.spec, 0, resend=10.0, short=short)
+        self.producer = Producer(self.scripts, 10.0)
+        self.outlet = Outlet(self.spec, 0, self.producer, short)
 
     async def append(self, number: int) -> str:
         """The id of an item, appended alone or as one of many."""
         entry = self.spec.codec.encode(Item(number=number))
         if self.alone:
             return await self.outlet.append_one(entry, "refuse", 0.0, self.carry)
-        (place,) = await self.outlet.append([[entry]], "refuse", 0.0, self.carry)
-        return place
+        ids: list[str] = []
+        await self.outlet.append([[entry]], ids, "refuse", 0.0, self.carry)
+        return ids[0]
 
     async def short(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
         await self._hold_up(commands[0])

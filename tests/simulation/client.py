@@ -32,6 +32,9 @@ class SimClient(Client):
             self._number = self._network.new_connection()
             raise
 
+    async def settled(self) -> None:
+        """What was asked by somebody who was cancelled may arrive at any time."""
+
     async def _one(self, *command: Any) -> Any:
         (reply,) = await self.roundtrip([command])
         if isinstance(reply, Exception):

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent.parent / "runnel"
 
 #: Bottom to top. A module may import from its own row only what stands left of it.
 LAYERS = [
-    ["deadlines", "url"],
-    ["errors", "wire"],
+    ["errors", "in_hand", "line", "loops", "url"],
+    ["once", "wire"],
     [
         "keys",
         "serializers",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import hiredis
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
+from runnel import wire
 from runnel.connection import connect
-from runnel.wire import Client
+from runnel.wire import KEPT, MOST, Client
+from tests.servers import Server
 from tests.worker.workers import until
 
 
@@ -19,13 +24,38 @@ async def connection_of(client: Client) -> int:
     return int(number)
 
 
-async def blocked(redis: Redis) -> None:
-    """Wait until somebody waits for a key."""
+async def blocked(redis: Redis, number: int = 1) -> None:
+    """Wait until so many wait for a key."""
 
     async def somebody() -> bool:
-        return bool((await redis.info("clients"))["blocked_clients"])
+        return int((await redis.info("clients"))["blocked_clients"]) == number
 
     await until(somebody, "nobody waits for a key")
+
+
+@contextlib.asynccontextmanager
+async def answering(answer: Callable[[Any, asyncio.StreamWriter], Awaitable[None]]) -> Any:
+    """The URL of somebody who answers to each command as is said here, like a slow Redis."""
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands = hiredis.Reader()
+        try:
+            while data := await reader.read(100_000):
+                commands.feed(data)
+                while (command := commands.gets()) is not False:
+                    await answer(command, writer)
+                if len(data) > 1000:
+                    await asyncio.sleep(0.005)
+        except ConnectionResetError:
+            pass
+        finally:
+            writer.close()
+            ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=100_000) as other:
+        yield f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}"
+        await ended.wait()
 
 
 async def test_replies_that_come_in_many_pieces_are_whole_and_in_order(redis_url: str) -> None:
@@ -75,7 +105,9 @@ async def test_where_a_reply_may_still_come_nothing_else_is_asked(
         assert await connection_of(client) != number
 
 
-async def test_nor_where_it_would_come_for_who_was_cancelled(redis: Redis, redis_url: str) -> None:
+async def test_nor_where_it_is_to_come_for_who_was_cancelled_until_it_has(
+    redis: Redis, redis_url: str
+) -> None:
     async with connect(redis_url) as client:
         number = await connection_of(client)
         waiting = asyncio.create_task(client.roundtrip([("BLPOP", "key", 0)]))
@@ -83,8 +115,123 @@ async def test_nor_where_it_would_come_for_who_was_cancelled(redis: Redis, redis
         waiting.cancel()
         await asyncio.wait([waiting])
         assert waiting.cancelled()
-        await redis.rpush("key", "late")
         assert await connection_of(client) != number
+        settled = asyncio.create_task(client.settled())
+        await redis.rpush("key", "late")
+        await settled
+        assert await connection_of(client) == number
+        assert client.made == 2
+
+
+async def test_a_blocking_read_that_is_cancelled_is_over(redis: Redis, redis_url: str) -> None:
+    async with connect(redis_url) as client:
+        number = await connection_of(client)
+        waiting = asyncio.create_task(client.roundtrip([("BLPOP", "key", 0)], 1.0))
+        await blocked(redis)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await client.settled()
+        assert await connection_of(client) != number
+
+
+async def test_calls_wait_for_a_connection_in_the_order_of_asking(
+    redis: Redis, redis_url: str
+) -> None:
+    async with connect(redis_url) as client:
+        replies = await asyncio.gather(*(client.roundtrip([("INCR", "n")]) for _ in range(1000)))
+        assert client.made == MOST
+        # As many as there are connections are under way at a time, so they may change places.
+        assert all(abs(number - reply[0]) <= 2 * MOST for number, reply in enumerate(replies))
+
+
+async def test_who_waits_gets_a_connection_whatever_becomes_of_those_in_use(
+    redis: Redis, redis_url: str
+) -> None:
+    async with connect(redis_url) as client:
+        stuck = [
+            asyncio.create_task(client.roundtrip([("BLPOP", "nothing", 0)], 1.0))
+            for _ in range(MOST)
+        ]
+        await blocked(redis, MOST)
+        first, second, third = (asyncio.create_task(connection_of(client)) for _ in range(3))
+        await asyncio.sleep(0)
+        first.cancel()
+        stuck[0].cancel()  # One is closed, and a new one takes its place.
+        await second
+        await third
+        assert first.cancelled()
+        killed: Any = await redis.client_kill_filter(_type="normal", skipme=True)
+        assert killed >= MOST - 1
+        for outcome in await asyncio.gather(*stuck, return_exceptions=True):
+            assert isinstance(outcome, (ConnectionError, asyncio.CancelledError))
+        with contextlib.suppress(ConnectionError):  # It may be told of one that was lost.
+            await connection_of(client)
+        await asyncio.gather(*(connection_of(client) for _ in range(2 * MOST)))
+
+
+async def test_who_is_given_a_connection_and_cancelled_at_once_gives_it_on(redis_url: str) -> None:
+    async with connect(redis_url) as client:
+        for _ in range(20):
+            calls = [asyncio.create_task(connection_of(client)) for _ in range(3 * MOST)]
+            await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            for call in calls[MOST:]:
+                call.cancel()
+            await asyncio.wait(calls)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(connection_of(client) for _ in range(3 * MOST)))
+
+
+async def test_where_the_server_is_silent_those_who_wait_for_a_connection_are_told(
+    server: Server,
+) -> None:
+    async with connect(server.url, 0.1) as client:
+        await asyncio.gather(*(connection_of(client) for _ in range(MOST)))
+        server.pause()
+        outcomes = await asyncio.gather(
+            *(connection_of(client) for _ in range(50 * MOST)), return_exceptions=True
+        )
+        server.resume()
+        assert {type(each) for each in outcomes} == {TimeoutError}
+        assert client.made <= 3 * MOST
+        await connection_of(client)
+
+
+async def test_connections_that_are_not_needed_any_more_are_closed(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "UNUSED", 0.01)
+    before = len(await redis.client_list())
+    async with connect(redis_url) as client:
+        await asyncio.gather(*(connection_of(client) for _ in range(MOST)))
+
+        async def few() -> bool:
+            await connection_of(client)  # Those that are used stay.
+            return len(await redis.client_list()) - before <= KEPT
+
+        await until(few, "connections stay open")
+        assert client.made == MOST
+
+
+async def test_a_long_answer_may_take_its_time_as_long_as_it_comes() -> None:
+    async def answer(command: Any, writer: asyncio.StreamWriter) -> None:
+        if command[0] != b"ECHO":
+            return writer.write(b"+OK\r\n")
+        writer.write(b"$20\r\n")
+        for _ in range(20):
+            writer.write(b"x")
+            await asyncio.sleep(0.03)
+        writer.write(b"\r\n")
+
+    async with answering(answer) as url, connect(url, 0.3) as client:
+        assert await client.roundtrip([("ECHO", 1)]) == [20 * b"x"]
+
+
+async def test_a_long_question_may_take_its_time_as_long_as_it_goes_out() -> None:
+    async def answer(_: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"+OK\r\n")
+
+    async with answering(answer) as url, connect(url, 0.4) as client:
+        assert await client.roundtrip([("ECHO", bytes(30_000_000))]) == [b"OK"]
 
 
 async def test_who_answers_something_else_than_redis_is_told() -> None:

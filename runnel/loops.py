@@ -1,0 +1,123 @@
+"""One of a thing for each event loop, such as connections, which only their own loop may use.
+
+Programs without a loop of their own call `asyncio.run` for each send, in threads as well; a process
+may fork. A thing is kept as long as its loop lives, and closed when that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+#: Seconds to wait for another thread's loop to close what is its own.
+_PATIENCE = 1.0
+
+
+class Closable(Protocol):
+    """What a loop has."""
+
+    async def close(self) -> None:
+        """Close it, in its loop."""
+        ...
+
+    def let_go(self) -> None:
+        """Close it when its loop does not run any more."""
+        ...
+
+
+T = TypeVar("T", bound=Closable)
+Loop = asyncio.AbstractEventLoop
+
+
+class PerLoop(Generic[T]):
+    """What `make` makes, once for each event loop."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[Loop, T] = {}
+        #: Keeps what closes each of them at the end of its loop.
+        self._guards: dict[Loop, AsyncGenerator[None, None]] = {}
+        self._lock = threading.Lock()
+        _everywhere.add(self)
+
+    def get(self) -> T:
+        """That of the running loop."""
+        loop = asyncio.get_running_loop()
+        found = self._made.get(loop)
+        return self._begin(loop) if found is None else found
+
+    async def close(self) -> None:
+        """Close all of them, those of other threads' loops in these."""
+        here = asyncio.get_running_loop()
+        with self._lock:
+            loops = list(self._made)
+        elsewhere = []
+        for loop in loops:
+            if loop is not here and loop.is_running():
+                with contextlib.suppress(RuntimeError):  # It ends just now, and closes it itself.
+                    ended = asyncio.run_coroutine_threadsafe(self._close_own(loop), loop)
+                    elsewhere.append(asyncio.wrap_future(ended))
+            elif loop is not here:
+                self._let_go(loop)
+        await self._close_own(here)
+        if elsewhere:
+            await asyncio.wait(elsewhere, timeout=_PATIENCE)
+
+    def forget(self) -> None:
+        """This process is a fork: its parent goes on using what there was."""
+        # To close any of it, or have it closed by the garbage collector, would disturb the parent.
+        _inherited.append((self._made, self._guards))
+        self._made, self._guards, self._lock = {}, {}, threading.Lock()
+
+    def _begin(self, loop: Loop) -> T:
+        for ended in [each for each in list(self._made) if each.is_closed()]:
+            self._let_go(ended)  # Closed without notice, which `asyncio.run` gives.
+        made = self._make()
+        guard = self._guard(loop, made)
+        with contextlib.suppress(StopIteration):
+            guard.__anext__().send(None)  # As far as its `yield`.
+        with self._lock:
+            self._made[loop], self._guards[loop] = made, guard
+        return made
+
+    async def _guard(self, loop: Loop, made: T) -> AsyncGenerator[None, None]:
+        """An event loop that is about to be closed ends the generators that were begun in it."""
+        try:
+            yield
+        finally:
+            if self._made.get(loop) is made:
+                await self._close_own(loop)
+
+    async def _close_own(self, loop: Loop) -> None:
+        made, guard = self._take(loop)
+        if made is not None:
+            await made.close()
+        if guard is not None and not guard.ag_running:
+            await guard.aclose()
+
+    def _let_go(self, loop: Loop) -> None:
+        made, _ = self._take(loop)
+        if made is not None:
+            made.let_go()
+
+    def _take(self, loop: Loop) -> tuple[T | None, Any]:
+        with self._lock:
+            return self._made.pop(loop, None), self._guards.pop(loop, None)
+
+
+_everywhere: weakref.WeakSet[PerLoop[Any]] = weakref.WeakSet()
+_inherited: list[object] = []
+
+
+def _forget_all() -> None:
+    for each in list(_everywhere):
+        each.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

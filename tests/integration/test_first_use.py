@@ -1,0 +1,213 @@
+"""The first sends to a stream are like all others: in order, repeated, over few connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
+
+from runnel import App, Record, Stream
+from runnel.errors import Mismatch
+from runnel.keys import log
+from runnel.once import Once
+from runnel.scripts import Scripts, sha
+from runnel.stream import Sent
+from tests.proxy import Proxy
+from tests.servers import Server
+
+
+class Item(Record):
+    key: int
+    number: int
+
+
+def declare(name: str, url: str, count: int = 4, **settings: Any) -> tuple[App, Stream[Item]]:
+    app = App(name, redis_url=url, **settings)
+    return app, app.stream("items", record=Item, partition_by="key", partition_count=count)
+
+
+async def stored(redis: Redis, stream: Stream[Item]) -> dict[int, list[int]]:
+    """Key -> numbers, as they lie in the partitions."""
+    found = defaultdict(list)
+    for partition in range(stream.spec.partition_count):
+        entries: Any = await redis.xrange(log(stream.spec.prefix(partition)))
+        for _, fields in entries:
+            item = stream.spec.codec.decode([each for pair in fields.items() for each in pair])
+            found[item.key].append(item.number)
+    return found
+
+
+@pytest.fixture
+async def proxy(redis: Redis, redis_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(redis_url) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("at_a_time", [1, 3, 1000], ids=lambda each: f"{each} at a time")
+@pytest.mark.parametrize("records", [1, 2], ids=["alone", "among others"])
+async def test_tasks_that_begin_in_order_arrive_in_order(
+    redis: Redis, redis_url: str, app_name: str, at_a_time: int, records: int
+) -> None:
+    app, stream = declare(app_name, redis_url)
+    async with app:
+        sends = []
+        for number in range(0, 300, records):
+            items = [Item(key=0, number=number + i) for i in range(records)]
+            sends.append(asyncio.create_task(stream.send(*items)))
+            if number % at_a_time == 0:
+                await asyncio.sleep(0)
+        await asyncio.gather(*sends)
+    assert await stored(redis, stream) == {0: list(range(300))}
+
+
+async def test_those_behind_an_agreement_keep_their_order_though_others_come_when_it_is_made(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app, stream = declare(app_name, redis_url, 1)
+    numbers = iter(range(1000))
+
+    async def one_after_the_other(key: int) -> None:
+        for _ in range(5):
+            await stream.send(Item(key=key, number=next(numbers)))
+
+    async with app:
+        await asyncio.gather(*(one_after_the_other(key) for key in range(40)))
+    async with asyncio.TaskGroup() as group:
+        for key in range(40, 80):
+            group.create_task(one_after_the_other(key))
+    await app.close()
+    found: Any = await redis.xrange(log(stream.spec.prefix(0)))
+    numbers_found = [
+        stream.spec.codec.decode([each for pair in fields.items() for each in pair]).number
+        for _, fields in found
+    ]
+    assert numbers_found == sorted(numbers_found)
+
+
+@pytest.mark.only_on("server")  # For the sake of the proxy.
+async def test_three_thousand_first_sends_take_one_agreement_and_few_connections(
+    redis: Redis, proxy: Proxy, app_name: str
+) -> None:
+    await Scripts(redis).load()
+    app, stream = declare(app_name, proxy.url, 16)
+    proxy.lose_reply_to(sha("agree").encode())
+    async with app:
+        await asyncio.gather(*(stream.send(Item(key=i, number=i)) for i in range(3000)))
+        assert app.producer()._scripts.client.made <= 17
+    assert proxy.requests == 2  # The one whose answer was lost, and its repeat.
+    assert sum(map(len, (await stored(redis, stream)).values())) == 3000
+
+
+@pytest.mark.parametrize("records", [1, 50], ids=["one", "many"])
+async def test_a_server_that_comes_back_in_time_has_kept_nobody_from_sending(
+    server: Server, app_name: str, records: int
+) -> None:
+    server.kill()
+    app, stream = declare(app_name, server.url)
+    async with app:
+        sending = asyncio.create_task(stream.send(*(Item(key=i, number=i) for i in range(records))))
+        other = asyncio.create_task(stream.send(Item(key=99, number=99)))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(server.start)
+        assert len(await sending) == records
+        await other
+
+
+@pytest.mark.only_on("server")
+async def test_the_look_whether_the_disk_can_be_waited_for_is_repeated_too(
+    redis: Redis, server: Server, app_name: str
+) -> None:
+    async with Proxy(server.url) as proxy:
+        app, stream = declare(app_name, proxy.url, durability="fsync")
+        proxy.losing = 1
+        async with app:
+            await stream.send(Item(key=0, number=0))
+        assert proxy.lost == 1
+
+
+async def test_a_server_that_stays_away_is_told_to_all_when_their_time_is_over(
+    server: Server, app_name: str
+) -> None:
+    server.kill()
+    app, stream = declare(app_name, server.url, resend=0.3)
+
+    async def failed(number: int) -> list[Sent | None]:
+        with pytest.raises(ConnectionError) as raised:
+            await stream.send(Item(key=number % 8, number=number))
+        found: list[Sent | None] = vars(raised.value)["sent"]
+        return found
+
+    async with app, asyncio.timeout(3):
+        assert await asyncio.gather(*map(failed, range(100))) == 100 * [[None]]
+        server.start()
+        await stream.send(Item(key=0, number=0))
+
+
+@pytest.mark.only_on("server")  # For the sake of the proxy.
+async def test_a_first_send_that_is_cancelled_spoils_nothing_for_the_others(
+    redis: Redis, proxy: Proxy, app_name: str
+) -> None:
+    app, stream = declare(app_name, proxy.url)
+    async with app:
+        proxy.hold("replies")
+        first, *others = (
+            asyncio.create_task(stream.send(Item(key=0, number=number))) for number in range(4)
+        )
+        await asyncio.sleep(0.05)
+        first.cancel()
+        others[1].cancel()
+        await asyncio.sleep(0.05)
+        proxy.heal()
+        outcomes = await asyncio.gather(first, *others, return_exceptions=True)
+        await stream.send(Item(key=0, number=4))
+    assert [isinstance(each, asyncio.CancelledError) for each in outcomes] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert [each for each in (await stored(redis, stream))[0] if each not in (0, 2)] == [1, 3, 4]
+
+
+async def test_all_are_told_of_a_mismatch_and_it_is_asked_again_when_it_may_be_mended(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app, stream = declare(app_name, redis_url)
+    async with app:
+        await stream.send(Item(key=0, number=0))
+    grown, other = declare(app_name, redis_url, 64)
+
+    async def refused(work: Awaitable[Any]) -> None:
+        with pytest.raises(Mismatch, match="stored=4 given=64"):
+            await work
+
+    async with grown:
+        sends = [other.send(Item(key=i % 3, number=i)) for i in range(50)]
+        sends.append(other.send(*(Item(key=i, number=i) for i in range(20))))
+        await asyncio.gather(*map(refused, sends))
+        await redis.flushall() if not redis_url.startswith("redis+") else None
+        if not redis_url.startswith("redis+"):
+            await other.send(Item(key=0, number=0))
+
+
+async def test_who_comes_after_a_run_that_nobody_waited_for_begins_anew() -> None:
+    once, begun = Once(), []
+
+    async def work() -> None:
+        begun.append(asyncio.current_task())
+        await asyncio.sleep(3600 if len(begun) == 1 else 0)
+
+    waiting = [asyncio.create_task(once.run("name", work)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for each in waiting:
+        each.cancel()
+    await asyncio.wait(waiting)
+    await asyncio.gather(*(once.run("name", work) for _ in range(3)))
+    assert len(begun) == 2
+    assert begun[0] is not None
+    assert begun[0].cancelled()

@@ -1,0 +1,129 @@
+"""A producer for each event loop: kept while it lives, closed with it, whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import App, Record, Stream
+from tests.worker.workers import until
+
+ROOT = Path(__file__).parent.parent.parent
+WAYS = ["views", "many", "threads", "unnoticed", "stopped", "cancelled", "uvloops", "forks"]
+
+
+class Item(Record):
+    number: int
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_programs_without_a_loop_of_their_own_leave_nothing_open(redis_url: str, how: str) -> None:
+    if how == "uvloops" and importlib.util.find_spec("uvloop") is None:
+        pytest.skip("uvloop is not installed")
+    strict = ["-W", "error"] if how != "forks" else []  # Which warns of forks.
+    done = subprocess.run(
+        [sys.executable, *strict, "-m", "tests.integration.loops", how, redis_url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    before, after = map(int, done.stdout.split())
+    assert before == after
+
+
+class Elsewhere:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        begun = threading.Event()
+
+        async def live() -> None:
+            self.loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+            begun.set()
+            await self._over.wait()
+
+        self._thread = threading.Thread(target=lambda: asyncio.run(live()))
+        self._thread.start()
+        begun.wait()
+
+    async def send(self, stream: Stream[Item], *numbers: int) -> None:
+        """Send from there, one after the other."""
+
+        async def work() -> None:
+            for number in numbers:
+                await stream.send(Item(number=number))
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self.loop))
+
+    def end(self) -> None:
+        self.loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+
+async def test_loops_that_live_side_by_side_keep_what_is_theirs(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app = App(app_name, redis_url=redis_url)
+    stream = app.stream("items", record=Item, partition_by=lambda _: 0)
+    others = [Elsewhere() for _ in range(3)]
+    try:
+        await stream.send(Item(number=0))
+        mine = app.producer()
+        for _ in range(5):
+            await asyncio.gather(*(each.send(stream, *range(20)) for each in others))
+            await stream.send(Item(number=1))
+        assert app.producer() is mine
+        assert len(app._producers._made) == 4
+    finally:
+        for each in others:
+            each.end()
+    assert len(app._producers._made) == 1
+    await app.close()
+
+
+@pytest.mark.only_on("server", "sentinel")
+async def test_close_reaches_the_loops_of_other_threads(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app = App(app_name, redis_url=redis_url)
+    stream = app.stream("items", record=Item, partition_by="number")
+    before = len(await redis.client_list())
+
+    async def closed() -> bool:
+        return len(await redis.client_list()) <= before
+
+    other = Elsewhere()
+    try:
+        await other.send(stream, 1, 2)
+        await stream.send(Item(number=3))
+        await app.close()
+        await until(closed, "connections stay open")
+        await other.send(stream, 4)  # As before the first.
+        await app.close()
+        await until(closed, "connections stay open")
+    finally:
+        other.end()
+
+
+async def test_a_loop_that_hangs_holds_up_nobody_who_closes(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app = App(app_name, redis_url=redis_url)
+    stream = app.stream("items", record=Item, partition_by="number")
+    other, free = Elsewhere(), threading.Event()
+    try:
+        await other.send(stream, 1)
+        other.loop.call_soon_threadsafe(free.wait)
+        async with asyncio.timeout(5):
+            await app.close()
+    finally:
+        free.set()
+        other.end()
