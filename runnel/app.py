@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from runnel.connection import check_url, connect
 from runnel.declaring import Options, check_parts, check_stream, checked_codecs, declare
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError
+from runnel.handlers import of_nothing
 from runnel.loops import PerLoop
 from runnel.middleware import Middleware
 from runnel.partitioning import XXH64, Hasher
@@ -24,6 +24,7 @@ from runnel.record import adapt
 from runnel.scripts import Scripts
 from runnel.serializers import MsgpackSerializer, Serializer
 from runnel.settings import Settings, check
+from runnel.signatures import check_task
 from runnel.stream import StreamSpec
 from runnel.tasks import Crontab, Task, Timer, check_cron
 
@@ -170,7 +171,8 @@ class App:
         check("a task", "on_leader", on_leader)
 
         def register(function: T) -> T:
-            self._add_task(Task(function.__name__, function, on_leader))
+            name = check_task(function, "task")
+            self._add_task(Task(name, of_nothing(function), on_leader))
             return function
 
         return register
@@ -181,7 +183,8 @@ class App:
         check("a timer", "on_leader", on_leader)
 
         def register(function: T) -> T:
-            self._add_task(Timer(function.__name__, function, on_leader, interval=interval))
+            name = check_task(function, "timer")
+            self._add_task(Timer(name, of_nothing(function), on_leader, interval=interval))
             return function
 
         return register
@@ -197,15 +200,13 @@ class App:
         plain, zone = check_cron(spec, timezone)
 
         def register(function: T) -> T:
-            name = function.__name__
-            self._add_task(Crontab(name, function, on_leader, spec=plain, zone=zone))
+            name = check_task(function, "crontab")
+            self._add_task(Crontab(name, of_nothing(function), on_leader, spec=plain, zone=zone))
             return function
 
         return register
 
     def _add_task(self, task: Task) -> None:
-        if not inspect.iscoroutinefunction(task.function):
-            raise ConfigError(f"task {task.name} must be an `async def` without arguments")
         if task.name in self.tasks:
             raise ConfigError(f"app {self.name} has two tasks named {task.name!r}")
         self.tasks[task.name] = task

@@ -38,6 +38,21 @@ def of_events(function: Function) -> Handler:
     return handler
 
 
+def of_nothing(function: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
+    """What a worker awaits for a task."""
+
+    async def task() -> None:
+        result = function()
+        if not inspect.isawaitable(result):
+            raise NothingRan(
+                f"{named(function)} returned {type(result).__name__} instead of an awaitable: it "
+                "must be an `async def`"
+            )
+        await settled(result, function)
+
+    return task
+
+
 def of_records(function: Function) -> Handler:
     """What a worker awaits for a function of one record (`@app.on`)."""
     is_plain = not is_async(function)
@@ -68,7 +83,7 @@ def _called(function: Function, record: Any) -> Any:
         raise RuntimeError("the handler raised StopIteration") from stop
 
 
-async def settled(result: Any, function: Function) -> None:
+async def settled(result: Any, function: Callable[..., Any]) -> None:
     """Await what a handler returned, and what comes of that, until there is nothing to await.
 
     Raises NothingRan for a generator: its code has not run.

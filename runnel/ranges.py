@@ -22,6 +22,11 @@ def those(numbers: Iterable[int]) -> str:
     return f"partition{'' if len(known) == 1 else 's'} {ranges(known)}"
 
 
+def many(count: int) -> str:
+    """How many partitions: ``1 partition``, ``4 partitions``."""
+    return f"{count} partition{'' if count == 1 else 's'}"
+
+
 def read_ranges(text: str) -> list[int]:
     """The numbers in ``3``, ``0-3`` or ``0-3,7``. Raises ValueError for anything else."""
     found: list[int] = []

@@ -74,6 +74,13 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
     )
 
 
+async def where(scripts: Scripts, processor: Processor) -> list[str]:
+    """The streams on which the registry knows a processor of that name."""
+    known = await _strings(scripts, keys.processors(processor.app))
+    pairs = (each.partition("@") for each in known)
+    return sorted(stream for stream, _, name in pairs if name == processor.name)
+
+
 async def _nothing(events: Events[object]) -> None:
     """What its handler did is gone with its code."""
 

@@ -51,6 +51,33 @@ def check_handler(function: Any, decorator: str, stream: str, record: Any) -> No
         )
 
 
+def check_task(function: Any, kind: str) -> str:
+    """The name of a task's function. Raises ConfigError for one that could not be called without
+    arguments, or whose code would not run; `kind` is its decorator: "task", "timer", "crontab"."""
+    name = getattr(function, "__name__", None)
+    if isinstance(function, type) or not callable(function):
+        raise ConfigError(f"@app.{kind} takes a function, not {named(function)}")
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ConfigError(
+            f"{named(function)} has no name of its own, which a {kind} is known by: use a `def`"
+        )
+    if is_generator(function):
+        raise ConfigError(f"{kind} {name} is a generator, as there is a `yield` in it: take it out")
+    if not is_async(function) and not _returns_something(function):
+        raise ConfigError(f"{kind} {name} must be an `async def` without arguments")
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return name
+    try:
+        signature.bind()
+    except TypeError:
+        raise ConfigError(
+            f"{kind} {name} is called without arguments, and its signature is {signature}"
+        ) from None
+    return name
+
+
 def _check_one_argument(function: Any, decorator: str, stream: str) -> None:
     try:
         signature = inspect.signature(function, follow_wrapped=False)

@@ -26,6 +26,7 @@ from runnel.cli.urls import REDIS_URL
 from runnel.connection import check_server, connect, shown
 from runnel.errors import ConfigError, ServerError
 from runnel.preflight import check_agreement
+from runnel.ranges import many
 from runnel.scripts import Scripts
 from runnel.settings import url_of_environment
 
@@ -246,11 +247,11 @@ def judge(picture: Json, limits: Limits) -> int:
         for state in limits.states:
             count = sum(1 for row in rows if row["state"] == state)
             if count:
-                passed(exits.NOT_PROCESSING, f"{name}: {count} partitions are {state}")
+                passed(exits.NOT_PROCESSING, f"{name}: {many(count)} {state}")
         if limits.in_hand is not None:
             count = sum(1 for row in rows if (row["in_hand_ms"] or 0) > limits.in_hand * 1000)
             if count:
-                passed(exits.NOT_PROCESSING, f"{name}: {count} partitions are stalled")
+                passed(exits.NOT_PROCESSING, f"{name}: {many(count)} stalled")
         members = sum(
             1
             for each in picture["members"]
@@ -272,4 +273,4 @@ def _dead_or_failing(processor: Json, limits: Limits) -> Iterator[tuple[int, str
             yield exits.LAG, f"{name}: {told} dead letters wait, allowed {limits.max_dead}"
     count = sum(1 for row in processor["partitions"] if row["failing"])
     if limits.no_failing and count:
-        yield exits.NOT_PROCESSING, f"{name}: {count} partitions are failing"
+        yield exits.NOT_PROCESSING, f"{name}: {many(count)} failing"

@@ -18,7 +18,7 @@ from runnel.errors import ConfigError
 from runnel.preflight import check_agreement, check_operator, check_registration
 from runnel.processor import Processor
 from runnel.ranges import read_ranges
-from runnel.recall import recall
+from runnel.recall import recall, where
 from runnel.registry import announce_processor
 from runnel.removing import Removed
 from runnel.removing import remove as forget
@@ -175,7 +175,8 @@ def resume(
         aside = await _skip(scripts, found, numbers) if skip else 0
         changed = await admin.resume(scripts, found, numbers)
         if changed or not aside:
-            report(f"resumed {changed} partitions of {found.name}")
+            none = "" if changed else ": none of them is paused or quarantined"
+            report(f"resumed {changed} partitions of {found.name}{none}")
 
     _with_scripts(app, redis_url, work)
 
@@ -267,12 +268,13 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
     if not yes:
         click.confirm(f"Forget the position of {name} on every partition?", abort=True, err=True)
 
-    async def work(scripts: Scripts, url: str) -> Removed:
+    async def work(scripts: Scripts, url: str) -> tuple[Removed, list[str]]:
         gone = await recall(scripts, app_name, stream, name) if app_name else found
         await check_operator(scripts, gone, "remove", url)
-        return await forget(scripts, gone)
+        done = await forget(scripts, gone)
+        return done, [] if done.partitions else await where(scripts, gone)
 
-    removed = _with_scripts(app, url, work)
+    removed, elsewhere = _with_scripts(app, url, work)
     if removed.members:
         click.echo(
             f"warning: {removed.members} workers still run {name}, and register it anew when they "
@@ -282,4 +284,5 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
     if removed.partitions:
         report(f"removed {name} from {removed.partitions} partitions")
     else:
-        report(f"{name} was not registered")
+        there = f"; there is {', '.join(f'{each}@{name}' for each in elsewhere)}"
+        report(f"{name} was not registered{there if elsewhere else ''}")

@@ -41,3 +41,21 @@ def way_out(processor: Processor, partitions: Iterable[int]) -> str:
         f"`runnel processor resume {processor.target} --partition {chosen}` tries it again, with "
         "--skip it is set aside"
     )
+
+
+def in_the_way(stuck: Iterable[tuple[Processor, int, dict[str, str]]]) -> str:
+    """What keeps a burst from its end, processor by processor: partitions as `describe` tells."""
+    found: dict[tuple[str, bool], tuple[Processor, list[int]]] = {}
+    for processor, partition, picture in stuck:
+        quarantined = picture.get("quarantined") == "1"
+        found.setdefault((processor.name, quarantined), (processor, []))[1].append(partition)
+    told = []
+    for (name, quarantined), (processor, numbers) in found.items():
+        verb = "is" if len(numbers) == 1 else "are"
+        told.append(
+            f"processor {name}: {those(numbers)} {verb} quarantined: {way_out(processor, numbers)}"
+            if quarantined
+            else f"processor {name}: {those(numbers)} {verb} paused: `runnel processor resume "
+            f"{processor.target} --partition {ranges(numbers)}` ends it"
+        )
+    return "; ".join(told)

@@ -29,6 +29,7 @@ from runnel.worker.calendar import Calendar, Leadership
 from runnel.worker.ending import end
 from runnel.worker.group import Group
 from runnel.worker.link import RedisLink
+from runnel.worker.reminder import in_the_way
 from runnel.worker.voucher import Voucher
 
 T = TypeVar("T")
@@ -151,25 +152,22 @@ class Worker:
 
     async def _burst(self, scripts: Scripts) -> None:
         """Wait until the whole group of each processor has passed what was there at the start."""
-        places = [
-            each.place(p) for each in self.processors for p in range(each.stream.partition_count)
-        ]
+        held = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
+        places = [each.place(p) for each, p in held]
         starts: list[dict[str, str]] | None = None
         while not self.stop.is_set():
             replies = await scripts.call_all([protocol.describe(place) for place in places])
             pictures = [protocol.read_describe(reply) for reply in replies]
             starts = starts or pictures
             behind = [
-                picture
-                for picture, start in zip(pictures, starts, strict=True)
+                (*each, picture)
+                for each, picture, start in zip(held, pictures, starts, strict=True)
                 if not _passed(picture, start)
             ]
             if not behind:
                 return
-            if all("1" in (each.get("quarantined"), each.get("paused")) for each in behind):
-                raise BurstBlocked(
-                    f"{len(behind)} quarantined or paused partitions stand in the way"
-                )
+            if all("1" in (each.get("quarantined"), each.get("paused")) for *_, each in behind):
+                raise BurstBlocked(in_the_way(behind))
             try:
                 async with asyncio.timeout(0.1):
                     await self.stop.wait()

@@ -404,6 +404,36 @@ def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
     assert (bad.code, "'3-1' goes down: write 1-3" in bad.stderr) == (2, True)
 
 
+def test_removing_from_the_wrong_stream_names_the_right_one(run: Run, redis_url: str) -> None:
+    run("processor", "add", PRINTER)
+    run("processor", "add", "tests.cli.shop:tightly")
+    here = ("--app", "shop", "--redis-url", redis_url, "--yes")
+    wrong = run("processor", "remove", "orders@tightly", *here)
+    assert wrong.stdout == "tightly was not registered; there is tight@tightly\n"
+    assert run("processor", "remove", "tight@tightly", *here).stdout.endswith("1 partitions\n")
+
+
+def test_a_burst_that_is_blocked_names_the_partitions_and_the_command(run: Run, spawn: Run) -> None:
+    app, command = "tests.cli.shop:app", ("worker", "tests.cli.shop:app", "--burst")
+    for key in range(8):
+        run("send", ORDERS, GOOD.replace("1,", f"{key},", 1))
+    run("processor", "add", PRINTER)
+    run("processor", "pause", PRINTER, "--partition", "1-2")
+    blocked = spawn(*command, "--processors", "printer")
+    assert blocked.code == 11
+    said = blocked.stderr.strip().splitlines()[-1]
+    assert said.startswith("error: processor printer: partition")
+    assert "paused: `runnel processor resume tests.cli.shop:printer --partition" in said
+    ended = said.split("`")[1].removeprefix("runnel ").split()
+    assert run(*ended).stdout.startswith("resumed ")
+    assert spawn(*command, "--processors", "printer").code == 0
+    run("processor", "resume", PRINTER)
+    nothing = run("processor", "resume", PRINTER)
+    told = "resumed 0 partitions of printer: none of them is paused or quarantined\n"
+    assert nothing.stdout == told
+    assert run("inspect", app, "--no-paused").code == 0
+
+
 def test_dead_letters_are_shown_by_a_look_that_registers_nothing(
     run: Run, spawn: Run, admin: SyncRedis
 ) -> None:

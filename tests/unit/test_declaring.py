@@ -10,6 +10,7 @@ import pytest
 
 from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Record
 from runnel.errors import ConfigError
+from runnel.handlers import NothingRan, of_nothing
 
 app = App("declared")
 
@@ -292,3 +293,72 @@ def test_a_sink_that_no_dead_letter_could_go_to_is_refused_where_it_is_declared(
         shop.on(source, name="v", middleware=[shared, DeadLetterMiddleware()])(one)
     assert set(shop.processors) == {"y", "z"}
     assert "source.x.dead" not in shop.streams
+
+
+async def sleeps() -> None:
+    pass
+
+
+def pauses() -> None:
+    pass
+
+
+async def beats() -> AsyncIterator[int]:
+    yield 1
+
+
+async def needs(db: Any) -> None:
+    pass
+
+
+@pytest.mark.parametrize("kind", ["task", "timer", "crontab"])
+def test_tasks_are_declared_and_refused_as_handlers_are(kind: str) -> None:
+    clock = App("clock")
+    decorators: dict[str, Callable[[Any], Any]] = {
+        "task": clock.task(),
+        "timer": clock.timer(interval=1),
+        "crontab": clock.crontab("* * * * *"),
+    }
+    decorate = decorators[kind]
+    accepted = passing(sleeps)
+    assert decorate(accepted) is accepted
+    assert set(clock.tasks) == {"sleeps"}
+    wrong: list[tuple[Any, str]] = [
+        (pauses, f"{kind} pauses must be an `async def` without arguments"),
+        (beats, f"{kind} beats is a generator"),
+        (needs, rf"{kind} needs is called without arguments, and its signature is \(db"),
+        (lambda: sleeps(), "a lambda has no name of its own"),
+        (functools.partial(sleeps), "a functools.partial of the function sleeps has no name"),
+        (Handler, "not the class Handler"),
+        (5, "takes a function, not 5"),
+        (sleeps, "has two tasks named 'sleeps'"),
+    ]
+    for function, says in wrong:
+        with pytest.raises(ConfigError, match=says):
+            decorate(function)
+    assert set(clock.tasks) == {"sleeps"}
+
+
+async def test_whatever_a_task_gives_is_awaited() -> None:
+    clock, ran = App("ticks"), []
+
+    async def body() -> None:
+        ran.append(1)
+
+    async def twice() -> Any:
+        return body()
+
+    def plain() -> Any:
+        return body()
+
+    def neither() -> Any:
+        return 5
+
+    for function in (body, passing(body), twice, plain):
+        await of_nothing(function)()
+    assert len(ran) == 4
+    with pytest.raises(NothingRan, match="returned int instead of an awaitable"):
+        await of_nothing(neither)()
+    clock.task()(plain)
+    await clock.tasks["plain"].function()
+    assert len(ran) == 5
