@@ -174,6 +174,29 @@ async def test_a_first_send_that_is_cancelled_spoils_nothing_for_the_others(
     assert [each for each in (await stored(redis, stream))[0] if each not in (0, 2)] == [1, 3, 4]
 
 
+@pytest.mark.only_on("server")  # For the sake of the proxy.
+@pytest.mark.parametrize("records", [1, 2], ids=["alone", "among others"])
+async def test_what_is_sent_behind_one_that_is_cancelled_arrives_behind_it(
+    redis: Redis, proxy: Proxy, app_name: str, records: int
+) -> None:
+    app, stream = declare(app_name, proxy.url)
+    async with app:
+        await stream.send(Item(key=0, number=0))
+        proxy.hold("requests")
+        sends = []
+        for number in range(1, 5):
+            items = [Item(key=0, number=number * 10 + i) for i in range(records)]
+            sends.append(asyncio.create_task(stream.send(*items)))
+            await asyncio.sleep(0.02)
+            if number % 2:
+                sends[-1].cancel()
+        proxy.heal()
+        await asyncio.gather(*sends, return_exceptions=True)
+    found = (await stored(redis, stream))[0]
+    assert found == sorted(found)
+    assert {10, 20, 40} <= {each for each in found if each % 10 == 0}
+
+
 async def test_all_are_told_of_a_mismatch_and_it_is_asked_again_when_it_may_be_mended(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:

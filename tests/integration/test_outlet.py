@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, ResponseError
 
 from runnel import App, Record, keys
-from runnel.errors import Full
+from runnel.errors import Full, UnknownProducer
 from runnel.outlet import Outlet
 from runnel.producer import Producer
 from runnel.scripts import Call, Scripts
@@ -32,6 +32,7 @@ class Partition:
         self.log = keys.log(self.spec.prefix(0))
         #: once, or for ever
         self.hold_up = ""
+        self.before_the_repeat: Callable[[], Awaitable[None]] | None = None
         #: The first try, which stays in the network, so that its repeat arrives before it.
         self.under_way: list[Sequence[Arg]] = []
         #: Where there is more than one server, what is sent alone goes the long way too.
@@ -60,6 +61,9 @@ class Partition:
 
     async def _hold_up(self, command: Sequence[Arg]) -> None:
         if not self.hold_up:
+            if self.under_way and self.before_the_repeat:
+                await self.before_the_repeat()
+                self.before_the_repeat = None
             return
         self.under_way.append(command)
         if self.hold_up == "for ever":
@@ -135,3 +139,78 @@ async def test_a_server_that_forgot_the_script_or_the_producer_is_told_again(
         await partition.append(number)
     assert await partition.numbers() == [3, 4]
     assert await partition.redis.hlen(keys.producers(partition.spec.prefix(0))) == 1
+
+
+async def remembered(partition: Partition) -> dict[Any, Any]:
+    found: Any = await partition.redis.hgetall(keys.producers(partition.spec.prefix(0)))
+    return dict(found)
+
+
+async def go_back(partition: Partition, memory: dict[Any, Any], to: int) -> None:
+    """What a failover does that loses the last writes: `to` events are left."""
+    key = keys.producers(partition.spec.prefix(0))
+    for primary in await partition.scripts.deployment.primaries():
+        (gone,) = await primary.roundtrip([("DEL", key)])
+        if not isinstance(gone, Exception):
+            if memory:
+                await primary.roundtrip([("HSET", key, *sum(memory.items(), ()))])
+            replies = await primary.roundtrip([("XRANGE", partition.log, "-", "+")])
+            await primary.roundtrip([("XDEL", partition.log, *(id_ for id_, _ in replies[0][to:]))])
+
+
+async def test_after_a_failover_that_lost_its_last_appends_a_producer_begins_anew(
+    partition: Partition, caplog: pytest.LogCaptureFixture
+) -> None:
+    await partition.append(0)
+    await partition.redis.xtrim(partition.log, maxlen=0)
+    await partition.append(1)
+    memory = await remembered(partition)
+    await partition.append(2)
+    await go_back(partition, memory, 1)
+    await partition.append(3)
+    assert await partition.numbers() == [1, 3]
+    await partition.redis.xtrim(partition.log, maxlen=0)
+    await partition.append(4)
+    assert await partition.numbers() == [4]
+    assert [each.message.count("has lost appends") for each in caplog.records] == [1]
+
+
+@pytest.mark.parametrize("all_of_them", [False, True], ids=["some", "all"])
+async def test_nothing_is_sent_twice_by_that_though_a_try_is_under_way(
+    partition: Partition, all_of_them: bool
+) -> None:
+    await partition.append(0)
+    await partition.redis.xtrim(partition.log, maxlen=0)
+    memory = await remembered(partition)
+    await partition.append(1)
+
+    async def lose() -> None:
+        """Between a try without an answer and its repeat."""
+        await go_back(partition, {} if all_of_them else memory, 0)
+
+    partition.hold_up, partition.before_the_repeat = "once", lose
+    place = await partition.append(2)
+    with pytest.raises(ResponseError, match="UNKNOWN" if all_of_them else "OUTOFORDER"):
+        await partition.arrive()
+    assert await partition.numbers() == [2]
+    found: Any = await partition.redis.xrevrange(partition.log, count=1)
+    assert found[0][0].decode() == place
+
+
+async def test_who_was_forgotten_in_a_crowd_does_not_guess_whether_an_append_arrived(
+    partition: Partition,
+) -> None:
+    await partition.append(1)
+    key = keys.producers(partition.spec.prefix(0))
+
+    async def forget() -> None:
+        await partition.redis.delete(key)
+        crowd = {f"p{number}": "1 1-1 1" for number in range(1000)}
+        await partition.redis.hset(key, mapping=crowd)  # type: ignore[arg-type]
+
+    partition.hold_up, partition.before_the_repeat = "once", forget
+    with pytest.raises(UnknownProducer, match="nobody knows whether the append arrived"):
+        await partition.append(2)
+    assert await partition.numbers() == [1]
+    await partition.append(3)
+    assert await partition.numbers() == [1, 3]

@@ -1,0 +1,284 @@
+"""Full partitions: who is told, who waits, who goes first, and what was sent all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import App, Events, Record, Stream, admin
+from runnel.errors import EncodeError, Full
+from runnel.keys import log
+from runnel.scripts import Scripts
+from runnel.stream import Sent
+from runnel.worker.worker import Worker
+from tests.worker.workers import until
+
+SIZE = 6
+
+
+class Item(Record):
+    partition: int
+    number: int
+
+
+class Shop:
+    """A stream of two small partitions, which one processor holds back until it works."""
+
+    def __init__(self, redis: Redis, url: str, name: str) -> None:
+        self.redis = redis
+        self.app = App(name, redis_url=url, collect=0.0, backoff=0.001)
+        self.stream: Stream[Item] = self.app.stream(
+            "items",
+            record=Item,
+            partition_by=lambda item: self.keys[item.partition],
+            partition_count=2,
+            partition_size=SIZE,
+        )
+        #: Keys that belong to each of the partitions.
+        spec = self.stream.spec
+        self.keys = [
+            next(key for key in range(100) if self.partition_of(key) == partition)
+            for partition in range(spec.partition_count)
+        ]
+        self.processed: list[int] = []
+
+        @self.app.processor(self.stream)
+        async def work(events: Events[Item]) -> None:
+            async for item in events.records():
+                self.processed.append(item.number)
+
+    def partition_of(self, key: int) -> int:
+        return self.stream.spec.hasher(str(key).encode()) % 2
+
+    async def fill(self, partition: int = 0) -> None:
+        """Register the processor, and fill a partition."""
+        await admin.add(Scripts(self.redis), self.app.processors["work"])
+        await self.stream.send(*(Item(partition=partition, number=-1) for _ in range(SIZE)))
+
+    async def work(self) -> None:
+        """Process what is there."""
+        await Worker(self.app).run(burst=True)
+
+    async def numbers(self, partition: int = 0) -> list[int]:
+        """What lies in a partition."""
+        found: Any = await self.redis.xrange(log(self.stream.spec.prefix(partition)))
+        return [
+            self.stream.spec.codec.decode([each for pair in fields.items() for each in pair]).number
+            for _, fields in found
+        ]
+
+
+@pytest.fixture
+async def shop(redis: Redis, redis_url: str, app_name: str) -> Any:
+    shop = Shop(redis, redis_url, app_name)
+    yield shop
+    await shop.app.close()
+
+
+def item(number: int, partition: int = 0) -> Item:
+    return Item(partition=partition, number=number)
+
+
+async def test_an_error_says_what_was_sent_all_the_same(shop: Shop) -> None:
+    await shop.fill()
+    records = [item(number, number % 2) for number in range(4)]
+    with pytest.raises(Full, match="partition 0 is full") as raised:
+        await shop.stream.send(*records)
+    assert [each is not None for each in raised.value.sent] == [False, True, False, True]
+    assert await shop.numbers(1) == [1, 3]
+    place = raised.value.sent[3]
+    assert isinstance(place, Sent)
+    assert place.partition == 1
+    with pytest.raises(Full) as alone:
+        await shop.stream.send(item(5))
+    assert alone.value.sent == [None]
+
+
+async def test_of_what_has_many_batches_for_one_partition_the_first_may_be_sent(
+    shop: Shop,
+) -> None:
+    await admin.add(Scripts(shop.redis), shop.app.processors["work"])
+    with pytest.raises(Full) as raised:
+        await shop.stream.send(*(item(number) for number in range(2 * SIZE)))
+    count = len(await shop.numbers())
+    assert 0 < count <= SIZE
+    assert [each is not None for each in raised.value.sent] == [
+        number < count for number in range(2 * SIZE)
+    ]
+
+
+async def test_what_is_refused_before_anything_was_sent_says_so(shop: Shop) -> None:
+    with pytest.raises(EncodeError) as raised:
+        await shop.stream.send(item(1), item(2, 1), "no item")  # type: ignore[arg-type]
+    assert raised.value.sent == [None, None, None]
+
+
+async def test_a_call_that_is_cut_short_says_what_was_sent(shop: Shop) -> None:
+    await shop.fill()
+    with pytest.raises(TimeoutError) as raised:
+        async with asyncio.timeout(0.2):
+            await shop.stream.send(item(1), item(2, 1), wait=True)
+    sent = vars(raised.value.__cause__)["sent"]
+    assert [each is not None for each in sent] == [False, True]
+
+
+async def test_who_waits_for_room_holds_up_nobody_who_does_not(shop: Shop) -> None:
+    await shop.fill()
+    waiting = asyncio.create_task(shop.stream.send(item(1), wait=True))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        for records in ([item(2)], [item(3), item(4)]):
+            with pytest.raises(Full):
+                await shop.stream.send(*records)
+        outcomes = await asyncio.gather(
+            *(shop.stream.send(item(number)) for number in range(10, 40)), return_exceptions=True
+        )
+        assert {type(each) for each in outcomes} == {Full}
+        assert len({id(each) for each in outcomes}) == 30
+        await shop.stream.send(item(5), drop_oldest=True)
+        assert not waiting.done()
+        await shop.stream.send(item(6, 1))  # Another partition.
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert await shop.numbers() == [*(SIZE - 1) * [-1], 5]
+
+
+async def test_waiting_counts_from_the_call(shop: Shop) -> None:
+    await shop.fill()
+    now = asyncio.get_running_loop().time
+    first = asyncio.create_task(shop.stream.send(item(1), wait=True))
+    await asyncio.sleep(0.01)
+    began = now()
+
+    async def waits(seconds: float) -> float:
+        with pytest.raises(Full):
+            await shop.stream.send(item(2), wait=seconds)
+        return now() - began
+
+    async with asyncio.timeout(10):
+        took = await asyncio.gather(*(waits(seconds) for seconds in (0.5, 0.3, 0.1)))
+    for seconds, taken in zip((0.5, 0.3, 0.1), took, strict=True):
+        assert seconds <= taken
+    assert took[2] < took[1] < took[0]
+    first.cancel()
+    await asyncio.wait([first])
+
+
+async def test_those_who_wait_get_room_in_the_order_of_their_calls(shop: Shop) -> None:
+    await shop.fill()
+    waiting = []
+    for number in range(4):
+        waiting.append(asyncio.create_task(shop.stream.send(item(number), wait=True)))
+        await asyncio.sleep(0)
+        with pytest.raises(Full):
+            await shop.stream.send(item(99))
+    waiting[1].cancel()
+    await shop.work()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert [number for number in await shop.numbers() if number >= 0] == [0, 2, 3]
+
+
+async def test_who_waits_for_room_with_many_batches_sends_them_in_order(shop: Shop) -> None:
+    await shop.fill()
+    numbers = list(range(5 * SIZE))
+    sending = asyncio.create_task(shop.stream.send(*map(item, numbers), wait=True))
+    dropping = [asyncio.create_task(shop.stream.send(item(-2), drop_oldest=True))]
+
+    async def sent() -> bool:
+        await shop.work()
+        return sending.done()
+
+    await until(sent, "it does not get room")
+    places = await sending
+    await asyncio.gather(*dropping)
+    await shop.work()
+    assert [each for each in shop.processed if each >= 0] == numbers
+    assert [each.partition for each in places] == len(numbers) * [0]
+
+
+async def feeding(
+    redis: Redis, redis_url: str, app_name: str, plain: bool, wait: bool | float
+) -> tuple[list[str], list[int]]:
+    """What becomes of a processor that sends two for each one to its own full partition."""
+    app = App(app_name, redis_url=redis_url, collect=0.0, backoff=0.001)
+    stream = app.stream(
+        "pages", record=Item, partition_by=lambda _: 0, partition_count=1, partition_size=SIZE
+    )
+    refused, seen = list[str](), list[int]()
+
+    async def crawl(page: Item) -> None:
+        seen.append(page.number)
+        if page.number >= 4:
+            return
+        try:
+            await stream.send(*2 * [item(page.number + 1)], wait=wait)
+        except Full as error:
+            refused.append(str(error))
+
+    def crawl_plainly(page: Item) -> None:
+        asyncio.run(crawl(page))
+
+    function: Callable[[Item], Any] = crawl_plainly if plain else crawl
+    app.on(stream, name="crawl")(function)
+    await stream.send(item(0))
+    async with asyncio.timeout(20):
+        await Worker(app).run(burst=True)
+        while len(await redis.keys(f"runnel:*{app_name}*:log")) and len(seen) < 31:
+            before = len(seen)
+            await Worker(app).run(burst=True)
+            if before == len(seen):
+                break
+    await app.close()
+    return refused, seen
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["coroutine", "plain function"])
+@pytest.mark.parametrize("wait", [True, 3600.0], ids=["for ever", "for an hour"])
+@pytest.mark.only_on("server", "sentinel")
+async def test_a_handler_that_waits_for_itself_is_refused(
+    redis: Redis, redis_url: str, app_name: str, plain: bool, wait: bool | float
+) -> None:
+    refused, seen = await feeding(redis, redis_url, app_name, plain, wait)
+    assert refused
+    assert all("processor crawl sends to the partition that it reads" in each for each in refused)
+    assert seen == sorted(seen)
+    assert len(seen) > SIZE  # What was finished and not committed yet was waited for.
+
+
+@pytest.mark.only_on("server", "sentinel")
+async def test_a_handler_may_wait_for_a_partition_that_another_one_holds_back(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app = App(app_name, redis_url=redis_url, collect=0.0)
+    stream = app.stream(
+        "pages", record=Item, partition_by="partition", partition_count=1, partition_size=SIZE
+    )
+    other = app.stream(
+        "others", record=Item, partition_by="partition", partition_count=1, partition_size=SIZE
+    )
+    seen: list[int] = []
+
+    @app.on(stream)
+    async def forward(page: Item) -> None:
+        await other.send(page, wait=True)
+
+    @app.on(other)
+    async def work(page: Item) -> None:
+        seen.append(page.number)
+
+    worker = Worker(app)
+    running = asyncio.create_task(worker.run())
+    for number in range(40):
+        await stream.send(item(number), wait=True)
+
+    async def all_seen() -> bool:
+        return len(seen) == 40
+
+    await until(all_seen, "it waits for itself")
+    worker.stop.set()
+    await running
+    assert seen == list(range(40))
