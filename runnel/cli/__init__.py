@@ -89,5 +89,16 @@ def main(ctx: click.Context) -> None:
     TARGETs have the form module:attribute, such as example:app; the current directory is
     importable. `runnel COMMAND --help` tells more.
     """
+    _keep_the_standard_places()
     if os.environ.get("NO_COLOR"):
         ctx.color = False
+
+
+def _keep_the_standard_places() -> None:
+    """Whoever closed stdin, stdout or stderr before the start must not get a socket written there:
+    the places 0 to 2 are taken, by what swallows everything."""
+    for place in range(3):
+        try:
+            os.fstat(place)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # The lowest that is free, which is this one.

@@ -22,6 +22,8 @@ def report(text: str) -> None:
     command may have made it non-blocking. Raises BrokenPipeError if its reader has left, and
     OutputLost for any other reason not to be written.
     """
+    if sys.stdout is None:
+        raise OutputLost("stdout is closed: nothing could be written")
     try:
         number = sys.stdout.fileno()
     except (OSError, AttributeError):

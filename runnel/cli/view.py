@@ -51,10 +51,10 @@ def picture(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]
         lines += trouble(processor, seen, names)
     if seen["processors"]:
         lines += ["", *processors(seen)]
-    for each in seen["processors"]:
-        lines += ["", f"{each['app']}/{each['name']}", *partitions(each, wide)]
     if seen["members"]:
         lines += ["", *members(seen, wide)]
+    for each in seen["processors"]:
+        lines += ["", f"{each['app']}/{each['name']}", *partitions(each, wide)]
     if seen["streams"]:
         lines += ["", *streams(seen)]
     return lines

@@ -15,7 +15,7 @@ from tests.cli.conftest import ROOT, Run
 
 COMMAND = [sys.executable, "-m", "runnel", "inspect", "--json"]
 #: Enough partitions that their picture is larger than any pipe.
-MANY = 4000
+MANY = 1000
 
 
 @pytest.fixture
@@ -70,3 +70,14 @@ def test_a_report_that_the_disk_has_no_room_for_says_so(many: str) -> None:
     assert process.returncode == 1
     assert said.startswith(b"error: of ")
     assert b"0 were written: No space left on device" in said
+
+
+def test_a_closed_stdout_is_no_success(many: str) -> None:
+    command = f'exec "$0" -m runnel inspect --json --redis-url {many} >&-'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable], cwd=ROOT, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"error: stdout is closed: nothing could be written\n",
+    )
