@@ -8,6 +8,7 @@
 -- REPLY    leading  int   1 if the caller leads
 -- REPLY    left     int   ms left of the present lease, 0 if nobody leads
 -- ERROR    BADARG   an argument is malformed
+-- PUBLISHES runnel:{APP}:wake
 -- WRITES   yes
 -- BOUND    constant
 -- VERSION  1
@@ -35,7 +36,11 @@ local left = math.min((tonumber(is[2]) or 0) - now, tonumber(is[3]) or 0)
 if is[1] ~= nonce and left > 0 then
   return {0, left}
 elseif action == 'leave' then
-  if is[1] == nonce then redis.call('DEL', leader) end
+  if is[1] == nonce then
+    redis.call('DEL', leader)
+    -- Whoever waits for the lead need not find out by asking now and then.
+    redis.call('PUBLISH', (string.gsub(leader, ':leader$', ':wake')), 'leave')
+  end
   return {0, 0}
 end
 redis.call('HSET', leader, 'member', member, 'nonce', nonce, 'session', session,

@@ -2,8 +2,9 @@
 -- tick -- may this scheduled instant of a cron task fire? At most one caller is told yes.
 -- KEYS[1]  ticks    hash  runnel:{APP}:ticks
 -- ARGV[1]  task     str   name of the task
--- ARGV[2]  instant  int   the scheduled instant, ms since the epoch
--- ARGV[3]  nonce    str   random, one for each attempt, so that a lost reply may be asked for again
+-- ARGV[2]  instant  int   the scheduled instant, ms since the epoch; 0 fires nothing and makes the task known
+-- ARGV[3]  nonce    str   random, one for each start of a worker, so that a lost reply may be asked for again
+-- ARGV[4]  schedule str   cron expression and zone, at most 200 bytes; what was due before these were known never fires
 -- REPLY    fire     int   1 yes, 0 no: fired already or overtaken, 2 not due yet by the server's clock
 -- REPLY    wait     int   ms until it is due, 0 if it is
 -- ERROR    BADARG   an argument is malformed or over a limit
@@ -11,19 +12,21 @@
 -- BOUND    1000 tasks
 -- VERSION  1
 local ticks = KEYS[1]
-local task, instant, nonce = ARGV[1], ARGV[2], ARGV[3]
+local task, instant, nonce, schedule = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 -- >>> clock
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
-if #KEYS ~= 1 or #ARGV ~= 3 then
+if #KEYS ~= 1 or #ARGV ~= 4 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 elseif task == '' or not string.match(nonce, '^[%w_-]+$') then
   return redis.error_reply('BADARG field=' .. (task == '' and 'task' or 'nonce'))
-elseif not string.match(instant, '^[1-9]%d*$') or #instant > 15 then
+elseif instant ~= '0' and (not string.match(instant, '^[1-9]%d*$') or #instant > 15) then
   return redis.error_reply('BADARG field=instant')
+elseif schedule == '' or #schedule > 200 then
+  return redis.error_reply('BADARG field=schedule')
 end
 local last = redis.call('HGET', ticks, task)
 if not last and redis.call('HLEN', ticks) >= 1000 then
@@ -31,10 +34,16 @@ if not last and redis.call('HLEN', ticks) >= 1000 then
 elseif tonumber(instant) > now then
   return {2, tonumber(instant) - now}
 end
-local fired, by = string.match(last or '0 -', '^(%d+) (%S+)$')
-if tonumber(fired) >= tonumber(instant) then
+local fired, by, known = string.match(last or '0 . ', '^(%d+) (%S+) ?(.*)$')
+if instant == '0' then
+  if known ~= schedule then
+    local since = string.format('%.0f', math.max(tonumber(fired), now))
+    redis.call('HSET', ticks, task, since .. ' . ' .. schedule)
+  end
+  return {0, 0}
+elseif tonumber(fired) >= tonumber(instant) then
   return {fired == instant and by == nonce and 1 or 0, 0}
 end
 
-redis.call('HSET', ticks, task, instant .. ' ' .. nonce)
+redis.call('HSET', ticks, task, instant .. ' ' .. nonce .. ' ' .. schedule)
 return {1, 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
@@ -26,7 +27,7 @@ from runnel.serializers import MsgpackSerializer, Serializer
 from runnel.settings import Settings, check
 from runnel.signatures import check_task
 from runnel.stream import StreamSpec
-from runnel.tasks import Crontab, Task, Timer, check_cron
+from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,6 +51,9 @@ class App:
         self.module: str | None = None
         self.tasks: dict[str, Task] = {}
         self._producers = PerLoop(self._make_producer)
+        #: Set once the worker that runs this app is to end: a task that goes on for ever waits for
+        #: it, to end within the grace.
+        self.stopping = asyncio.Event()
 
     def configure(self, **settings: Any) -> None:
         """Override settings, as the command line does before anything runs."""
@@ -190,18 +194,27 @@ class App:
         return register
 
     def crontab(
-        self, spec: str, *, timezone: str = "UTC", on_leader: bool = False
+        self,
+        spec: str,
+        *,
+        timezone: str = "UTC",
+        on_leader: bool = False,
+        catch_up: float = CATCH_UP,
     ) -> Callable[[T], T]:
         """Run the decorated ``async def f()`` by a cron expression.
 
-        With `on_leader` each scheduled instant fires at most once per app.
+        With `on_leader` each scheduled instant fires at most once per app. The latest that nobody
+        fired, because the leader had died, left or was restarted, is fired by the next leader if it
+        is at most `catch_up` seconds old; 0 switches that off.
         """
         check("a crontab", "on_leader", on_leader)
+        check("a crontab", "catch_up", catch_up)
         plain, zone = check_cron(spec, timezone)
 
         def register(function: T) -> T:
             name = check_task(function, "crontab")
-            self._add_task(Crontab(name, of_nothing(function), on_leader, spec=plain, zone=zone))
+            call = of_nothing(function)
+            self._add_task(Crontab(name, call, on_leader, spec=plain, zone=zone, catch_up=catch_up))
             return function
 
         return register

@@ -17,6 +17,7 @@
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task asked for the end of the process
     ├── Removed                   an operator has removed a processor while a worker ran it
+    ├── BurstBlocked              a quarantined or paused partition keeps a burst from its end
     ├── ServerError               Redis is reachable but cannot be used as it is
     │   └── ServerUnreachable     Redis cannot be reached
     └── ProtocolError             a script refused a call; one class per error word
@@ -118,6 +119,10 @@ class HandlerExit(RunnelError):
 
 class Removed(RunnelError):
     """An operator has removed the processor while this worker ran it."""
+
+
+class BurstBlocked(RunnelError):
+    """A quarantined or paused partition stands in the way of a burst."""
 
 
 class ServerError(RunnelError):

@@ -87,21 +87,27 @@ def sessions(prefix: str) -> str:
 
 
 def wake(prefix: str) -> str:
-    """Channel: told whenever the group's assignments change. A hint only."""
+    """Channel: told whenever the group's assignments change, or an app's leader has left. A hint
+    only."""
     return f"{prefix}:wake"
 
 
 # App scope.
 
 
+def app_scope(app: str) -> str:
+    """What the keys of an app's leader and cron tasks start with."""
+    return f"runnel:{{{app}}}"
+
+
 def leader(app: str) -> str:
     """Hash: the app's leader lease."""
-    return f"runnel:{{{app}}}:leader"
+    return f"{app_scope(app)}:leader"
 
 
 def ticks(app: str) -> str:
     """Hash: cron task -> its last scheduled instant."""
-    return f"runnel:{{{app}}}:ticks"
+    return f"{app_scope(app)}:ticks"
 
 
 # The registry: a hint for `inspect`, rebuilt by every worker that starts.

@@ -101,7 +101,10 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
         direct += _confirming(app.settings.durability, each.place(0).prefix)
         channels += [("PUBLISH", keys.wake(each.group)), ("SUBSCRIBE", keys.wake(each.group))]
     if app.tasks:
-        calls += [protocol.lead(app.name, "m", "n", 1), protocol.tick(app.name, "t", 1, "n")]
+        calls += [protocol.lead(app.name, "m", "n", 1), protocol.tick(app.name, "t", 1, "n", "s")]
+    if any(task.on_leader for task in app.tasks.values()):
+        wake = keys.wake(keys.app_scope(app.name))
+        channels += [("PUBLISH", wake), ("SUBSCRIBE", wake)]
     return Needs(app.name, tuple(calls), tuple(dict.fromkeys(direct)), tuple(channels), "a worker")
 
 

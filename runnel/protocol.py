@@ -426,8 +426,8 @@ def lead(app: str, member: str, nonce: str, session_ms: int, leave: bool = False
     return Call("lead", (keys.leader(app),), args)
 
 
-def tick(app: str, task: str, instant_ms: int, nonce: str) -> Call:
-    return Call("tick", (keys.ticks(app),), (task, instant_ms, nonce))
+def tick(app: str, task: str, instant_ms: int, nonce: str, schedule: str) -> Call:
+    return Call("tick", (keys.ticks(app),), (task, instant_ms, nonce, schedule))
 
 
 # Start of a client

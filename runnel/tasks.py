@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import takewhile
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,6 +14,9 @@ from cronsim import CronSim, CronSimError
 from runnel.errors import ConfigError
 
 Function = Callable[[], Awaitable[Any]]
+
+#: Seconds for which an instant of a crontab is made up for when nobody fired it.
+CATCH_UP = 3600.0
 
 _ALIASES = {
     "@hourly": "0 * * * *",
@@ -49,16 +53,42 @@ class Timer(Task):
 class Crontab(Task):
     """Runs when its cron expression says so, in a time zone.
 
-    With `on_leader`, an instant fires at most once per app, whoever leads. Of instants that were
+    With `on_leader`, an instant fires at most once per app, whoever leads; the latest one that
+    nobody fired is made up for if it is at most `catch_up` seconds old. Of instants that were
     missed while another run went on, only the latest is made up for.
     """
 
     spec: str = ""
-    zone: tzinfo | None = None
+    zone: tzinfo = UTC
+    catch_up: float = CATCH_UP
+
+    @property
+    def schedule(self) -> str:
+        """The expression and its zone in one line."""
+        return f"{self.spec} {self.zone}"
 
     def instants(self, after: datetime) -> Iterator[datetime]:
-        """The scheduled instants after a moment."""
-        return CronSim(self.spec, after.astimezone(self.zone))
+        """The scheduled instants after a moment, in UTC.
+
+        Inside an hour that comes twice, cronsim begins with the first time round, which is over.
+        """
+        for instant in CronSim(self.spec, after.astimezone(self.zone)):
+            utc = instant.astimezone(UTC)
+            if utc > after:
+                yield utc
+
+    def latest(self, now: datetime, seconds: float) -> datetime | None:
+        """The last instant of so many seconds up to `now`, if there was any.
+
+        Looks back further and further: there may be an instant every second.
+        """
+        back = min(60.0, seconds)
+        while True:
+            instants = self.instants(now - timedelta(seconds=back))
+            found = list(takewhile(lambda instant: instant <= now, instants))
+            if found or back >= seconds:
+                return found[-1] if found else None
+            back = min(back * 10, seconds)
 
 
 def check_cron(spec: str, timezone: str) -> tuple[str, tzinfo]:
@@ -74,10 +104,12 @@ def check_cron(spec: str, timezone: str) -> tuple[str, tzinfo]:
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ConfigError(f"there is no time zone {timezone!r}: use one such as UTC") from error
     try:
-        CronSim(plain, datetime.now(zone))
+        instant = next(CronSim(plain, datetime.now(zone)), None)
     except CronSimError as error:
         raise ConfigError(
             f"{spec!r} is no cron expression ({error}): use five fields such as '30 2 * * *', or "
             f"one of {', '.join(_ALIASES)}"
         ) from error
+    if instant is None:
+        raise ConfigError(f"{spec!r} names no day that there is, so it would never run")
     return plain, zone

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -33,6 +35,11 @@ COMMANDS = {
 
 class Commands(click.Group):
     """The commands. An error of Runnel's ends in one sentence, wherever it comes up."""
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        """Without `args` those of the process are read: then it is ours, and a worker may end it,
+        which `Context.obj` says."""
+        return super().main(args, **{"obj": args is None, **extra})
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -8,8 +8,10 @@ from typing import NoReturn
 import click
 
 from runnel.errors import (
+    BurstBlocked,
     ConfigError,
     Full,
+    HandlerExit,
     Mismatch,
     PartitionKeyError,
     RecordError,
@@ -52,6 +54,7 @@ def epilog(*examples: str) -> str:
 #: Error -> its exit code; the first that fits.
 _CODES: list[tuple[type[RunnelError], int]] = [
     (ServerError, UNREACHABLE),
+    (BurstBlocked, NOT_PROCESSING),
     (Mismatch, MISMATCH),
     (RecordError, REJECTED),
     (PartitionKeyError, REJECTED),
@@ -63,6 +66,8 @@ _CODES: list[tuple[type[RunnelError], int]] = [
 
 def code_of(error: RunnelError) -> int:
     """The exit code for an error."""
+    if isinstance(error, HandlerExit):
+        return error.code
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 

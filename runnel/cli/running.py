@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from runnel.connection import translate
 from runnel.errors import (
     Full,
     Gone,
+    HandlerExit,
     Mismatch,
     PartitionKeyError,
     RecordError,
@@ -29,6 +30,21 @@ def run(work: Coroutine[Any, Any, T], url: str) -> T:
     """Run it to its end."""
     with told(url), runner() as loop:
         return loop.run(work)
+
+
+def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit], None]) -> T:
+    """Run it to its end, whatever `sys.exit` or KeyboardInterrupt comes out of the loop meanwhile:
+    code that nobody waits for may raise it. `exited` is told, and the work ends by itself."""
+    with told(url), runner() as place:
+        loop = place.get_loop()
+        task = loop.create_task(work)
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt) as error:
+                if not task.done():
+                    exited(HandlerExit.of(error))
+        return task.result()
 
 
 def runner() -> asyncio.Runner:
@@ -49,6 +65,10 @@ def told(url: str) -> Iterator[None]:
         sys.exit(exits.INTERRUPTED)
     except BrokenPipeError:
         raise  # Not Redis: who read the output has left, which click knows how to end on.
+    except HandlerExit as error:
+        if error.code == exits.OK:
+            sys.exit(exits.OK)
+        exits.fail(f"user code ended this worker: {error}", error.code)
     except (RunnelError, RedisError, OSError) as error:
         exits.fail(*verdict(error, url))
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import signal
 import sys
 from typing import Any
 
 import click
+from redis.exceptions import RedisError
 
 from runnel.app import App
 from runnel.cli import exits, logs, urls
-from runnel.cli.running import run
+from runnel.cli.running import run_on, verdict
 from runnel.cli.target import load_app
 from runnel.connection import ServerInfo, shown
+from runnel.errors import RunnelError
 from runnel.scripts import version
 
 
@@ -54,6 +56,8 @@ def worker(
     Runs until SIGTERM or Ctrl-C: then it takes no new events, finishes what is in hand, commits,
     hands its partitions back and exits 0. A second signal ends it at once.
     """
+    # Until there is something to finish. As process 1 of a container it would be ignored.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exits.OK))
     logs.configure(log_level, log_format)
     app = load_app(target)
     settings: dict[str, Any] = {"redis_url": redis_url, "grace": grace}
@@ -71,7 +75,8 @@ def worker(
                 err=True,
             )
     _calm_the_garbage_collector()
-    run(_work(app, names, name, burst), url)
+    own = bool(click.get_current_context().obj)
+    _run(app, names, name, burst, own)
 
 
 def _calm_the_garbage_collector() -> None:
@@ -83,25 +88,42 @@ def _calm_the_garbage_collector() -> None:
         gc.set_threshold(50_000, 20, 50)
 
 
-async def _work(app: App, names: list[str], name: str | None, burst: bool) -> None:
-    from runnel.worker.worker import BurstBlocked, Worker
+def _run(app: App, names: list[str], name: str | None, burst: bool, own: bool) -> None:
+    """Run a worker to its end. `own` says that the process is for nothing else."""
+    from runnel.worker.shutdown import Shutdown
+    from runnel.worker.worker import Worker
 
+    url = app.settings.redis_url
     work = Worker(app, names, name)
     if not work.processors and not app.tasks:
         exits.fail(f"app {app.name} declares no processors and no tasks", exits.USAGE)
-    work.stop_on_signals()
+    shutdown = Shutdown(app.settings.grace, work, force=own)
+    work.on_end = lambda error: shutdown.because(_code(error, url))
 
     def banner(info: ServerInfo) -> None:
         click.echo(
             f"runnel worker · app {app.name} · {info.kind} {info.version or '?'} at "
-            f"{shown(app.settings.redis_url)} · scripts {version()} · processors "
+            f"{shown(url)} · scripts {version()} · processors "
             f"{', '.join(each.name for each in work.processors)} · member {work.member}",
             err=True,
         )
 
-    try:
-        await work.run(burst=burst, ready=banner)
-    except BurstBlocked as blocked:
-        exits.fail(str(blocked), exits.NOT_PROCESSING)
-    except asyncio.CancelledError:
-        sys.exit(exits.INTERRUPTED)
+    async def serve() -> None:
+        shutdown.on_signals(work.stop.set)
+        try:
+            await work.run(burst=burst, ready=banner)
+        except BaseException as error:
+            shutdown.because(_code(error, url))
+            raise
+        shutdown.because(exits.OK)
+
+    run_on(serve(), url, work.end_because)
+
+
+def _code(error: BaseException | None, url: str) -> int:
+    """The exit code of a worker that ends for this."""
+    if error is None:
+        return exits.OK
+    if isinstance(error, (RunnelError, RedisError, OSError)):
+        return verdict(error, url)[1]
+    return exits.UNEXPECTED

@@ -270,6 +270,11 @@ class Lane:
         """Is this where the checkpoint stays until what is in hand is finished?"""
         return self.clean and bool(self.in_hand) and self.checkpoint == checkpoint
 
+    @property
+    def uncommitted(self) -> int:
+        """How many events are finished and not committed."""
+        return self._done_count
+
     def next_commit(self) -> Step | None:
         """The commit to send now, if any; the same one again until `committed` is told."""
         if self.over:

@@ -7,7 +7,7 @@ import logging
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -32,7 +32,8 @@ from runnel.session import Session
 from runnel.settings import Settings
 from runnel.turn import Turn
 from runnel.worker.claims import Claims
-from runnel.worker.ending import end
+from runnel.worker.ending import CLEAN_UP, end
+from runnel.worker.leaving import AWAY, LOOK, Holder
 from runnel.worker.link import Link
 from runnel.worker.pump import Pump, Signals
 from runnel.worker.reminder import remind
@@ -93,6 +94,11 @@ class Group:
         self._leaving = False
         self._failed = asyncio.Event()
         self._failure: Failure | None = None
+        self._tell: Callable[[Exception], None] = lambda failure: None
+        #: What did not finish within the grace.
+        self.cut_off: list[str] = []
+        #: How many heartbeats Redis has answered.
+        self._answers = 0
         self._pump = Pump(processor, link, Signals(self._stirred, self._suspected))
         self._claims = Claims(processor, link, self._member)
 
@@ -114,12 +120,15 @@ class Group:
             if isinstance(reply, Exception):
                 raise reply
 
-    async def run(self, stop: asyncio.Event, grace: float) -> None:
+    async def run(
+        self, stop: asyncio.Event, grace: float, failed: Callable[[Exception], None]
+    ) -> None:
         """Work until `stop` is set or an event halts the worker; then hand everything back.
 
-        `grace` is the seconds that events in hand may take then. Raises Halted, Removed, Mismatch,
-        Replaced.
+        `grace` is the seconds that events in hand may take then. `failed` is told at once what this
+        ends for. Raises Halted, HandlerExit, Removed, Mismatch, Replaced.
         """
+        self._tell = failed
         services = (self._pump.run, self._listen, self._heartbeat, self._remind)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(service()) for service in services]
@@ -127,17 +136,22 @@ class Group:
             failing = asyncio.create_task(self._failed.wait())
             try:
                 await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
-                await self._hand_back(grace)
+                there = await self._hand_back(grace)
                 # A heartbeat that reached the group after `leave` was made would be the newer call.
                 await end(tasks)
-                await self._leave()
+                if there:
+                    await self._leave()
             finally:
                 await end((stopping, failing, *tasks))
         if self._failure is not None:
             raise self._failure
 
-    async def _hand_back(self, grace: float) -> None:
-        """Finish what is in hand, commit and release.
+    def in_hand(self) -> list[str]:
+        """What is at work, for people. Another thread may ask."""
+        return self._holder().in_hand()
+
+    async def _hand_back(self, grace: float) -> bool:
+        """Finish what is in hand, commit and release. Returns False if Redis is away.
 
         The heartbeat goes on meanwhile: each partition goes to another member as soon as it is
         free.
@@ -146,22 +160,28 @@ class Group:
         self._sync_now.set()
         for lease in list(self.leases.values()):
             self._drain(lease)
-        running = [*self._claiming, *self._tasks.values()]
-        if running:
-            _, late = await asyncio.wait(running, timeout=grace)
-            if late:
-                logger.warning("%d partitions were not finished within the grace", len(late))
-                await end(late)
+        there, self.cut_off = await self._holder().finish(grace)
+        await self.close()
+        return there
+
+    def _holder(self) -> Holder:
+        return Holder(
+            self.processor.name,
+            lambda: [*self._claiming, *self._tasks.values()],
+            lambda: [lease.lane for lease in list(self.leases.values())],
+            lambda: self._answers,
+        )
 
     async def _leave(self) -> None:
         try:
-            await self._sync("leave")
+            async with asyncio.timeout(AWAY):
+                await self._sync("leave")
         except (RedisError, OSError, ProtocolError) as error:
             logger.warning("could not say goodbye to the group: %s", error)
 
     async def close(self) -> None:
-        """End what still runs."""
-        await end((*self._tasks.values(), *self._claiming))
+        """End what still runs. What swallows its cancellation is left."""
+        await end((*self._tasks.values(), *self._claiming), CLEAN_UP)
 
     # Membership
 
@@ -177,6 +197,8 @@ class Group:
                     wait = min(wait, synced.again_ms / 1000 + 0.005)
                 if self.membership.must_report:
                     wait = 0.0
+                if self._leaving:  # Is Redis there?
+                    wait = min(wait, 2 * LOOK)
                 pause = 0.1
             except Replaced as error:
                 raise Replaced(
@@ -205,6 +227,7 @@ class Group:
         synced = protocol.read_sync(await self._link.call(call))
         with self._lock:
             orders = self.membership.replied(number, reported, synced)
+        self._answers += 1
         self._session.renew(before + synced.session_ms / 1000)
         for partition in orders.drain:
             if lease := self.leases.get(partition):
@@ -325,8 +348,8 @@ class Group:
         try:
             try:
                 await Runner(lease, self.processor, self._link).run()
-            except (Halted, HandlerExit) as end:
-                self._fail(end)
+            except (Halted, HandlerExit) as ending:
+                self._fail(ending)
                 lane.drain()  # An orderly end: nobody is to believe that this worker died.
             while not lane.over:
                 if lane.draining:
@@ -343,6 +366,8 @@ class Group:
 
     def _fail(self, failure: Failure) -> None:
         self._failure = self._failure or failure
+        if not isinstance(failure, Removed):  # The worker's other processors go on after that.
+            self._tell(failure)
         self._failed.set()
 
     async def _record_start(self, lane: Lane, event: str) -> None:

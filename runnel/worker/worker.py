@@ -7,11 +7,9 @@ import logging
 import math
 import os
 import secrets
-import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version as package_version
-from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -20,25 +18,20 @@ from runnel.app import App
 from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
 from runnel.durability import check_possible
-from runnel.errors import Removed
+from runnel.errors import BurstBlocked, Removed
 from runnel.preflight import check_worker
 from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
 from runnel.turn import Turn
-from runnel.worker.calendar import Calendar, Leadership
-from runnel.worker.ending import end
+from runnel.worker.calendar import Calendar
+from runnel.worker.ending import CLEAN_UP, end
 from runnel.worker.group import Group
+from runnel.worker.leadership import Leadership
 from runnel.worker.link import RedisLink
 from runnel.worker.reminder import in_the_way
 from runnel.worker.voucher import Voucher
 
-T = TypeVar("T")
-
 logger = logging.getLogger("runnel.worker")
-
-
-class BurstBlocked(Exception):
-    """A quarantined or paused partition stands in the way of a burst."""
 
 
 class Worker:
@@ -49,77 +42,106 @@ class Worker:
         self.processors = app.choose(processors)
         self.member = keys.check_name("member", name or f"w-{secrets.token_hex(3)}")
         self.stop = asyncio.Event()
+        #: Called when the worker begins to end by itself, with the error if there is one.
+        self.on_end: Callable[[BaseException | None], None] = lambda error: None
+        self._reason: BaseException | None = None
+        self._groups: list[Group] = []
+        self._calendar: Calendar | None = None
 
     async def run(
         self, *, burst: bool = False, ready: Callable[[ServerInfo], None] | None = None
     ) -> None:
         """Run until `stop` is set, or with `burst` until all that was there at the start is done.
 
-        Raises ServerError, Mismatch, Replaced, Halted, BurstBlocked.
+        Then what is in hand has the setting `grace` to finish. User code that swallows its
+        cancellation, and threads, may go on after that.
+
+        Raises ServerError, Mismatch, Replaced, Halted, HandlerExit, BurstBlocked.
         """
         settings = self.app.settings
+        self.app.stopping = self.stop
         client = connect(settings.redis_url)
         scripts = Scripts(client)
         try:
-            info = await self._unless_stopped(check_server(client, settings.redis_url, math.inf))
-            if info is None:
-                return
-            await check_possible(await scripts.deployment.primaries(), settings.durability)
-            found = await check_worker(scripts, self.app, self.processors, settings.redis_url)
-            for warning in (*info.warnings, *found):
-                logger.warning(warning)
-            await scripts.load()
-            description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
-            link = RedisLink(scripts, settings.redis_url, settings.durability)
-            member = (self.member, description)
-            turn = Turn()
-            groups = [Group(each, settings, link, member, turn) for each in self.processors]
-            for group in groups:
-                await group.register()
-            for stream in self.app.streams.values():
-                await announce_stream(scripts, stream.spec)
-            for processor in self.app.processors.values():
-                await announce_processor(scripts, processor)
-            if ready:
-                ready(info)
-            leadership = Leadership(scripts, self.app.name, self.member, settings.session)
-            calendar = Calendar(self.app.tasks.values(), scripts, self.app.name, leadership)
-            tasks = asyncio.create_task(calendar.run())
+            starting = asyncio.create_task(self._start(scripts, ready))
+            stopped = asyncio.create_task(self.stop.wait())
             try:
-                await self._run_groups(groups, scripts, burst, settings.grace)
+                await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                await end((tasks,))
+                await end((starting, stopped), CLEAN_UP)
+            if not starting.done() or starting.cancelled():
+                return  # It was stopped before it had anything in hand.
+            starting.result()
+            await self._work(scripts, burst)
         except (RedisError, OSError) as error:
             raise translate(error, settings.redis_url) or error from error
         finally:
             await client.aclose()
             await self.app.close()
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The outcome of what may wait for long, or None if the worker is to stop before that."""
-        task, stopping = asyncio.create_task(work), asyncio.create_task(self.stop.wait())
-        try:
-            await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            await end((task, stopping))
+    def end_because(self, error: BaseException) -> None:
+        """End, as if `stop` were set, and let `run` raise this."""
+        if self._reason is None:
+            self._reason = error
+            self.on_end(error)
+        self.stop.set()
 
-    async def _run_groups(
-        self, groups: list[Group], scripts: Scripts, burst: bool, grace: float
-    ) -> None:
+    def in_hand(self) -> list[str]:
+        """What is at work, for people. Another thread may ask."""
+        return [text for each in self._parts() for text in each.in_hand()]
+
+    def cut_off(self) -> list[str]:
+        """What did not finish within the grace, for people. Another thread may ask."""
+        return [text for each in self._parts() for text in each.cut_off]
+
+    def _parts(self) -> list[Group | Calendar]:
+        return [*self._groups, *([self._calendar] if self._calendar else [])]
+
+    async def _start(self, scripts: Scripts, ready: Callable[[ServerInfo], None] | None) -> None:
+        """Check what can be checked, then register everything."""
+        settings = self.app.settings
+        info = await check_server(scripts.client, settings.redis_url, math.inf)
+        await check_possible(await scripts.deployment.primaries(), settings.durability)
+        found = await check_worker(scripts, self.app, self.processors, settings.redis_url)
+        for warning in (*info.warnings, *found):
+            logger.warning(warning)
+        await scripts.load()
+        description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
+        link = RedisLink(scripts, settings.redis_url, settings.durability)
+        member = (self.member, description)
+        turn = Turn()
+        self._groups = [Group(each, settings, link, member, turn) for each in self.processors]
+        for group in self._groups:
+            await group.register()
+        for stream in self.app.streams.values():
+            await announce_stream(scripts, stream.spec)
+        for processor in self.app.processors.values():
+            await announce_processor(scripts, processor)
+        leadership = Leadership(scripts, self.app.name, self.member, settings.session, link.listen)
+        tasks = self.app.tasks.values()
+        self._calendar = Calendar(tasks, scripts, self.app.name, leadership)
+        if ready:
+            ready(info)
+
+    async def _work(self, scripts: Scripts, burst: bool) -> None:
+        groups, grace = self._groups, self.app.settings.grace
         running = [asyncio.create_task(self._run_group(group, grace)) for group in groups]
+        assert self._calendar is not None
+        calendar = self._calendar.run(self.stop, grace, self.end_because)
+        tasks = [asyncio.create_task(calendar)]
         others = [asyncio.create_task(self._burst(scripts) if burst else self._stopped())]
         try:
             await self._until_one_ends(running, others)
+            for task in (*running, *others):
+                if task.done() and (error := task.exception()):
+                    self.end_because(first_of(error))
+            if not self.stop.is_set():
+                self.on_end(None)
             self.stop.set()
-            await asyncio.wait((*running, *others))
-            errors = [error for task in (*running, *others) if (error := task.exception())]
-            for error in errors[1:]:
-                logger.error("%s", _first(error))
-            if errors:
-                raise _first(errors[0])
+            await asyncio.wait((*running, *tasks, *others))
+            self._raise_first([*running, *tasks, *others])
         finally:
-            await end((*running, *others))
+            await end((*running, *tasks, *others))
             for group in groups:
                 await group.close()
 
@@ -127,25 +149,40 @@ class Worker:
         voucher = Voucher(group, self.app.settings.max_block)
         voucher.start()
         try:
-            await group.run(self.stop, grace)
+            await group.run(self.stop, grace, self.end_because)
         finally:
             voucher.stop()
+
+    def _raise_first(self, ended: list[asyncio.Task[None]]) -> None:
+        """Raise what the worker ends for; what else went wrong on the way is logged."""
+        found = [first_of(error) for task in ended if (error := task.exception())]
+        reason = self._reason or next(iter(found), None)
+        for error in found:
+            if error is not reason:
+                logger.error("%s", error)
+        if reason is not None:
+            raise reason
 
     async def _until_one_ends(
         self, running: list[asyncio.Task[None]], others: list[asyncio.Task[None]]
     ) -> None:
-        """Wait for the first task to end. A removed processor ends the worker only if it was the
-        last one."""
-        while True:
-            await asyncio.wait((*running, *others), return_when=asyncio.FIRST_COMPLETED)
-            if any(task.done() for task in others):
-                return
-            for task in [task for task in running if task.done()]:
-                removed = isinstance(task.exception(), Removed)
-                if not removed or len(running) == 1:
+        """Wait for the first task to end, or for `stop`. A removed processor ends the worker only
+        if it was the last one."""
+        stopped = asyncio.create_task(self.stop.wait())
+        try:
+            while True:
+                tasks = (*running, *others, stopped)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if stopped.done() or any(task.done() for task in others):
                     return
-                running.remove(task)
-                logger.error("%s", task.exception())
+                for task in [task for task in running if task.done()]:
+                    removed = isinstance(task.exception(), Removed)
+                    if not removed or len(running) == 1:
+                        return
+                    running.remove(task)
+                    logger.error("%s", task.exception())
+        finally:
+            stopped.cancel()
 
     async def _stopped(self) -> None:
         await self.stop.wait()
@@ -174,19 +211,6 @@ class Worker:
             except TimeoutError:
                 pass
 
-    def stop_on_signals(self) -> None:
-        """SIGTERM and SIGINT: finish what is in hand. A second one ends the process at once."""
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            if self.stop.is_set():
-                os._exit(130)
-            logger.info("stopping: finishing what is in hand (again to end at once)")
-            self.stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
-
 
 def _passed(picture: dict[str, str], start: dict[str, str]) -> bool:
     """Is all that was there at the start finished? What left the stream since is never reached, and
@@ -198,7 +222,7 @@ def _passed(picture: dict[str, str], start: dict[str, str]) -> bool:
     return counted and (pending is None or not reached(last, pending))
 
 
-def _first(error: BaseException) -> BaseException:
+def first_of(error: BaseException) -> BaseException:
     """The first plain exception inside nested groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

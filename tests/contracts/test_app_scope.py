@@ -23,8 +23,8 @@ class AppMachine(RuleBasedStateMachine):
         self.leader = ""
         self.ends = 0
         self.session = 0
-        #: Task -> its last instant that fired, and for whom.
-        self.fired: dict[str, tuple[int, str]] = {}
+        #: Task -> its last instant that fired, or since when it is known; for whom; its schedule.
+        self.fired: dict[str, tuple[int, str, str]] = {}
         wire.clear()
         wire.look()
 
@@ -58,20 +58,38 @@ class AppMachine(RuleBasedStateMachine):
         task=st.sampled_from(["report", "clean"]),
         due=st.sampled_from([0, 1, 2, 3]),
         who=st.sampled_from("abc"),
+        schedule=st.sampled_from(["0 2 * * * UTC", "0 3 * * * UTC"]),
         again=AGAIN,
     )
-    def tick(self, task: str, due: int, who: str, again: bool) -> None:
+    def tick(self, task: str, due: int, who: str, schedule: str, again: bool) -> None:
         instant = START + due * 1_000
-        args: list[Arg] = [task, instant, who]
+        args: list[Arg] = [task, instant, who, schedule]
         reply = self.wire.call("tick", [TICKS], *args)
-        last, by = self.fired.get(task, (0, ""))
+        last, by, _ = self.fired.get(task, (0, "", ""))
         if instant > self.wire.now:
             assert reply == [2, instant - self.wire.now]
         elif instant > last:
             assert reply == [1, 0]
-            self.fired[task] = (instant, who)
+            self.fired[task] = (instant, who, schedule)
         else:
             assert reply == [int((instant, who) == (last, by)), 0], "at most once"
+        if again:
+            self.wire.repeat(reply, "tick", [TICKS], *args)
+
+    @rule(
+        task=st.sampled_from(["report", "clean"]),
+        who=st.sampled_from("abc"),
+        schedule=st.sampled_from(["0 2 * * * UTC", "0 3 * * * UTC"]),
+        again=AGAIN,
+    )
+    def make_known(self, task: str, who: str, schedule: str, again: bool) -> None:
+        """What was due before the task was known under its schedule never fires."""
+        args: list[Arg] = [task, 0, who, schedule]
+        reply = self.wire.call("tick", [TICKS], *args)
+        assert reply == [0, 0]
+        last, _, known = self.fired.get(task, (0, "", ""))
+        if known != schedule:
+            self.fired[task] = (max(last, self.wire.now), "", schedule)
         if again:
             self.wire.repeat(reply, "tick", [TICKS], *args)
 

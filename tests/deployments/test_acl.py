@@ -23,13 +23,13 @@ from runnel import (
     report,
 )
 from runnel.connection import check_server, connect
-from runnel.errors import ServerError
+from runnel.errors import BurstBlocked, ServerError
 from runnel.registry import announce_processor
 from runnel.removing import remove
 from runnel.scripts import Scripts, sources
 from runnel.server_program import Binary
 from runnel.skipping import skip
-from runnel.worker.worker import BurstBlocked, Worker
+from runnel.worker.worker import Worker
 from tests.deployments.steps import append, slot, spread
 from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask
 from tests.servers import Server

@@ -12,7 +12,8 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream
-from runnel.worker.worker import BurstBlocked, Worker
+from runnel.errors import BurstBlocked
+from runnel.worker.worker import Worker
 
 done: list[int] = []
 pool = concurrent.futures.ThreadPoolExecutor(1)

@@ -64,7 +64,10 @@ def least(needs: Needs) -> list[str]:
     used = [
         each for each in patterns if any(key.startswith(each[1:-1]) for key in needs.keys_used())
     ]
-    channels = [f"&{keys.patterns(needs.app)[0]}"] if needs.channels else []
+    names = [name for _, name in needs.channels]
+    channels = [
+        f"&{each[1:]}" for each in patterns if any(name.startswith(each[1:-1]) for name in names)
+    ]
     return [*sorted(f"+{each}" for each in commands), *used, *channels]
 
 

@@ -8,6 +8,7 @@ from tests.lua.conftest import MEMBERS, PLAN, SESSIONS, Raw
 from tests.lua.steps import refused, repeated
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
+DAILY = "0 2 * * * UTC"
 ROSTER = [PLAN, MEMBERS, SESSIONS]
 
 
@@ -34,6 +35,20 @@ async def test_s6_giving_up_the_lead_repeats_and_only_the_leader_can(raw: Raw) -
     assert (await lead(raw, "n2"))[0] == 1
 
 
+async def test_only_a_leader_that_leaves_tells_those_who_wait(raw: Raw) -> None:
+    async with raw.redis.pubsub() as heard:
+        await heard.subscribe("runnel:{shop}:wake")
+        assert (await heard.get_message(timeout=5))["type"] == "subscribe"
+        await lead(raw, "n2", "leave")
+        await lead(raw, "n1")
+        await lead(raw, "n2", "leave")
+        await lead(raw, "n1")
+        assert await heard.get_message(timeout=0.1) is None
+        await lead(raw, "n1", "leave")
+        message = await heard.get_message(ignore_subscribe_messages=True, timeout=5)
+        assert message["data"] in (b"leave", "leave")
+
+
 async def test_a_new_start_under_an_old_name_does_not_inherit_the_lead(raw: Raw) -> None:
     await raw.call("lead", [LEADER], "same", "n1", 5000, "hold")
     assert (await raw.call("lead", [LEADER], "same", "n2", 5000, "hold"))[0] == 0
@@ -42,26 +57,63 @@ async def test_a_new_start_under_an_old_name_does_not_inherit_the_lead(raw: Raw)
 async def test_l6_an_instant_fires_for_one_of_several_and_its_repeat_writes_nothing(
     raw: Raw,
 ) -> None:
-    assert await repeated(raw, "tick", [TICKS], "t", 1000, "x") == ([1, 0], [1, 0])
+    assert await repeated(raw, "tick", [TICKS], "t", 1000, "x", DAILY) == ([1, 0], [1, 0])
     for instant, nonce in ((1000, "y"), (999, "x")):
         before = await raw.dump()
-        assert await raw.call("tick", [TICKS], "t", instant, nonce) == [0, 0]
+        assert await raw.call("tick", [TICKS], "t", instant, nonce, DAILY) == [0, 0]
         assert await raw.dump() == before
-    assert await raw.call("tick", [TICKS], "t", 1001, "y") == [1, 0]
-    assert await raw.call("tick", [TICKS], "other", 1000, "y") == [1, 0]
+    assert await raw.call("tick", [TICKS], "t", 1001, "y", DAILY) == [1, 0]
+    assert await raw.call("tick", [TICKS], "other", 1000, "y", DAILY) == [1, 0]
+
+
+async def known(raw: Raw, schedule: str = DAILY) -> int:
+    """Make the task "t" known. Returns since when it is, or when it fired last."""
+    assert await repeated(raw, "tick", [TICKS], "t", 0, "x", schedule) == ([0, 0], [0, 0])
+    stored = await raw.redis.hget(TICKS, "t")
+    assert stored is not None
+    return int(stored.split()[0])
+
+
+async def test_what_was_due_before_a_task_was_known_never_fires(raw: Raw) -> None:
+    since = await known(raw)
+    for instant in (since, since - 1, since - 3_600_000):
+        assert await raw.call("tick", [TICKS], "t", instant, "x", DAILY) == [0, 0]
+    while (reply := await raw.call("tick", [TICKS], "t", since + 1, "x", DAILY))[0] == 2:
+        pass
+    assert reply == [1, 0]
+
+
+async def test_a_task_that_is_known_stays_known_since_then(raw: Raw) -> None:
+    since = await known(raw)
+    while (await raw.call("tick", [TICKS], "t", since + 1, "x", DAILY))[0] == 2:
+        pass
+    assert await known(raw) == since + 1
+    assert await raw.call("tick", [TICKS], "t", since + 1, "x", DAILY) == [1, 0]
+    assert await raw.call("tick", [TICKS], "t", since + 1, "y", DAILY) == [0, 0]
+
+
+async def test_a_new_schedule_is_due_from_when_it_was_known(raw: Raw) -> None:
+    assert await raw.call("tick", [TICKS], "t", 1000, "x", DAILY) == [1, 0]
+    assert await known(raw) == 1000
+    since = await known(raw, "0 3 * * * UTC")
+    assert since > 1_000_000
+    assert await raw.call("tick", [TICKS], "t", since, "x", "0 3 * * * UTC") == [0, 0]
+    # One that never ran under a wrong clock is not set back.
+    await raw.redis.hset(TICKS, "t", f"9000000000000 x {DAILY}")
+    assert await known(raw, "0 3 * * * UTC") == 9_000_000_000_000
 
 
 async def test_an_instant_that_is_not_due_is_not_remembered(raw: Raw) -> None:
-    verdict, wait = await raw.call("tick", [TICKS], "t", 9_000_000_000_000, "x")
+    verdict, wait = await raw.call("tick", [TICKS], "t", 9_000_000_000_000, "x", DAILY)
     assert (verdict, wait > 0) == (2, True)
     assert await raw.dump() == {}
 
 
 async def test_cron_tasks_are_bounded(raw: Raw) -> None:
     await raw.redis.hset(TICKS, mapping={f"t{number}": "1 x" for number in range(1000)})
-    said = await refused(raw, "BADARG", raw.call("tick", [TICKS], "new", 1000, "x"))
+    said = await refused(raw, "BADARG", raw.call("tick", [TICKS], "new", 1000, "x", DAILY))
     assert "limit=1000" in said
-    assert await raw.call("tick", [TICKS], "t0", 1000, "x") == [1, 0]
+    assert await raw.call("tick", [TICKS], "t0", 1000, "x", DAILY) == [1, 0]
 
 
 async def test_roster_shows_members_and_grants_and_writes_nothing(raw: Raw) -> None:

@@ -24,6 +24,7 @@ PATTERNS = {
     keys.members(GROUP),
     keys.sessions(GROUP),
     keys.wake(GROUP),
+    keys.wake(keys.app_scope("APP")),
     keys.leader("APP"),
     keys.ticks("APP"),
 }

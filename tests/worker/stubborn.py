@@ -1,0 +1,174 @@
+"""An app whose worker has a reason not to end, which `$KIND` says. Then it says "begun"."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import ctypes
+import logging
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from runnel import App, Events, Record
+
+LONG = 300.0
+KIND = os.environ.get("KIND", "")
+app = App("stubborn", session=1.0, collect=0.0, grace=0.5, retries=0, partition_count=1)
+
+
+class Item(Record):
+    number: int = 0
+
+
+items = app.stream("items", record=Item, partition_by="number")
+
+
+def begun() -> None:
+    print("begun", file=sys.stderr, flush=True)
+
+
+async def swallow() -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(LONG)
+
+
+def patient() -> None:
+    time.sleep(LONG)
+
+
+def greedy() -> None:
+    """Sleeps in C without letting go of the interpreter."""
+    ctypes.PyDLL(None).sleep(int(LONG))
+
+
+if KIND == "function":
+
+    @app.on(items, name="work")
+    def work_plainly(item: Item) -> None:
+        begun()
+        patient()
+
+elif KIND == "again":
+
+    @app.processor(items, name="work")
+    async def work_for_ever(events: Events[Item]) -> None:
+        while True:
+            async for _ in events:
+                begun()
+
+elif KIND == "halt":
+
+    @app.on(items, name="work", exception_policy="HALT")
+    async def work_and_fail(item: Item) -> None:
+        begun()
+        threading.Thread(target=patient, name="left-behind").start()
+        raise ValueError("on purpose")
+
+elif KIND in ("timer", "task", "once"):
+
+    async def endless() -> None:
+        begun()
+        await (swallow() if KIND == "timer" else asyncio.sleep(LONG))
+
+    (app.timer(interval=0.01) if KIND == "timer" else app.task())(endless)
+else:
+
+    @app.on(items, name="work")
+    async def work(item: Item) -> None:
+        await DOES[KIND]()
+
+
+async def to_thread() -> None:
+    begun()
+    await asyncio.to_thread(patient)
+
+
+async def own_thread() -> None:
+    threading.Thread(target=patient, name="my-own").start()
+    begun()
+
+
+async def own_task() -> None:
+    app.held = asyncio.create_task(swallow())  # type: ignore[attr-defined]
+    begun()
+
+
+async def executor() -> None:
+    ThreadPoolExecutor(thread_name_prefix="my-pool").submit(patient)
+    begun()
+
+
+async def at_exit() -> None:
+    atexit.register(patient)
+    begun()
+
+
+async def swallowing() -> None:
+    begun()
+    await swallow()
+
+
+async def blocking() -> None:
+    begun()
+    patient()
+
+
+async def holding() -> None:
+    heard = threading.Event()
+
+    def hear(record: logging.LogRecord) -> bool:
+        heard.set()
+        return True
+
+    logging.getLogger("runnel.worker").addFilter(hear)
+    begun()
+    heard.wait()  # The signal: whoever holds the interpreter hears none.
+    greedy()
+
+
+async def leaving() -> None:
+    begun()
+    sys.exit(3)
+
+
+async def leaving_from_a_task() -> None:
+    begun()
+    await asyncio.create_task(leaving())
+
+
+async def leaving_later() -> None:
+    begun()
+    asyncio.get_running_loop().call_later(0.05, sys.exit, 3)
+
+
+async def interrupting() -> None:
+    begun()
+    raise KeyboardInterrupt
+
+
+async def tidy() -> None:
+    atexit.register(print, "tidied up", file=sys.stderr, flush=True)
+    begun()
+
+
+DOES: dict[str, Any] = {
+    "to_thread": to_thread,
+    "own thread": own_thread,
+    "own task": own_task,
+    "executor": executor,
+    "at exit": at_exit,
+    "swallow": swallowing,
+    "block": blocking,
+    "hold": holding,
+    "exit": leaving,
+    "exit in a task": leaving_from_a_task,
+    "exit later": leaving_later,
+    "interrupt": interrupting,
+    "tidy": tidy,
+}

@@ -1,0 +1,190 @@
+"""Whatever runs in a worker, its process ends, with a line that names what was stuck."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.worker.stubborn import Item, app, items
+from tests.worker.workers import ROOT, until
+
+#: The grace is half a second. A machine may be busy; what is stuck is so for 300 s.
+ENDS = 20.0
+
+
+class Stubborn:
+    """A worker of `tests.worker.stubborn`, and what it says."""
+
+    def __init__(self, url: str, kind: str, folder: Path, *arguments: str, path: str = "") -> None:
+        self.url = url
+        self.environment = {
+            **os.environ,
+            "RUNNEL_REDIS_URL": url,
+            "KIND": kind,
+            "PYTHONPATH": f"{path}:{ROOT}",
+        }
+        self.file = folder / "said"
+        command = ["worker", "tests.worker.stubborn:app", *arguments]
+        with self.file.open("ab") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "runnel", *command],
+                cwd=ROOT,
+                env=self.environment,
+                stderr=said,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.file.read_text()
+
+    async def begun(self) -> None:
+        await until(lambda: "begun" in self.said, "it has begun")
+
+    async def send(self) -> None:
+        app.configure(redis_url=self.url)
+        async with app:
+            await items.send(Item())
+
+    def ended(self) -> int:
+        return self.process.wait(ENDS)
+
+
+Start = Callable[..., Stubborn]
+
+
+@pytest.fixture
+def start(redis: Redis, redis_url: str, tmp_path: Path) -> Iterator[Start]:
+    started: list[Stubborn] = []
+
+    def make(kind: str, *arguments: str, path: str = "") -> Stubborn:
+        started.append(Stubborn(redis_url, kind, tmp_path, *arguments, path=path))
+        return started[-1]
+
+    yield make
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
+@pytest.fixture
+def plain_loop(tmp_path: Path) -> str:
+    """A folder to import from, where there is no uvloop."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "uvloop.py").write_text("raise ImportError\n")
+    return str(folder)
+
+
+IN_HAND = "processor work, partition 0, event"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("function", (IN_HAND, "thread work/0 in patient (stubborn.py:")),
+        ("to_thread", (IN_HAND, "in patient (stubborn.py:")),
+        ("own thread", ("thread my-own in patient (stubborn.py:",)),
+        ("own task", ("asyncio task swallow (stubborn.py:",)),
+        ("executor", ("thread my-pool_0 in patient (stubborn.py:",)),
+        ("at exit", ("the main thread in patient (stubborn.py:",)),
+        ("swallow", (IN_HAND,)),
+        ("block", (IN_HAND, "the event loop, blocked in patient (stubborn.py:")),
+        ("timer", ("task endless",)),
+        ("task", ("cut off, since the grace is over: task endless",)),
+    ],
+)
+async def test_the_process_ends_and_names_what_was_stuck(
+    start: Start, kind: str, names: tuple[str, ...]
+) -> None:
+    worker = start(kind)
+    await worker.send()
+    await worker.begun()
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.ended() == 0, worker.said
+    last = worker.said.splitlines()[-1]
+    assert all(each in last for each in names), worker.said
+
+
+@pytest.mark.parametrize("kind", ["to_thread", "swallow", "block"])
+async def test_the_process_ends_on_the_loop_of_asyncio_too(
+    start: Start, plain_loop: str, kind: str
+) -> None:
+    worker = start(kind, path=plain_loop)
+    await worker.send()
+    await worker.begun()
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.ended() == 0
+    assert IN_HAND in worker.said.splitlines()[-1]
+
+
+async def test_a_c_call_that_holds_the_interpreter_does_not_keep_the_process(start: Start) -> None:
+    worker = start("hold")
+    await worker.send()
+    await worker.begun()
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.ended() == 1
+    assert "in greedy" in worker.said
+
+
+async def test_halt_ends_with_1_though_a_thread_is_stuck(start: Start) -> None:
+    worker = start("halt")
+    await worker.send()
+    assert worker.ended() == 1
+    assert "exit code 1" in worker.said.splitlines()[-1]
+    assert "thread left-behind in patient" in worker.said
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_second_signal_ends_a_blocked_loop_at_once(
+    start: Start, plain_loop: str, plain: bool, first: signal.Signals
+) -> None:
+    worker = start("block", "--grace", "300", path=plain_loop if plain else "")
+    await worker.send()
+    await worker.begun()
+    worker.process.send_signal(first)
+    await until(lambda: "again to end at once" in worker.said, "the signal was heard")
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.ended() == 130
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("exit", 3), ("exit in a task", 3), ("exit later", 3), ("interrupt", 130)],
+)
+async def test_user_code_may_end_the_process_with_its_code(
+    start: Start, kind: str, code: int
+) -> None:
+    worker = start(kind)
+    await worker.send()
+    assert worker.ended() == code
+    assert "by force" not in worker.said
+
+
+async def test_a_handler_that_asks_again_for_ever_keeps_nobody(start: Start) -> None:
+    worker = start("again")
+    await worker.send()
+    await worker.begun()
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.ended() == 0
+    assert "by force" not in worker.said
+
+
+@pytest.mark.parametrize("burst", [True, False])
+async def test_an_end_without_trouble_is_left_alone(start: Start, burst: bool) -> None:
+    worker = start("tidy", *(["--burst"] if burst else []))
+    if not burst:
+        await worker.send()
+        await worker.begun()
+        worker.process.send_signal(signal.SIGTERM)
+    assert worker.ended() == 0
+    assert "by force" not in worker.said
+    if not burst:
+        assert worker.said.splitlines()[-1] == "tidied up"
