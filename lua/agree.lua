@@ -36,11 +36,16 @@ elseif not string.match(partitions, '^[1-9]%d*$') or tonumber(partitions) > 1000
 elseif hash == '' then
   return redis.error_reply('BADARG field=hash')
 end
-local refusal = disagreement(meta)
+local refusal, agreed = disagreement(meta)
 if refusal then
   return redis.error_reply(refusal)
 end
 
+if not agreed and redis.call('HGET', meta, 'deleted') then
+  -- Wanted again. With the last of its marks the key goes, and with it the time that it had left.
+  local marks = redis.call('HGETALL', meta)
+  for i = 1, #marks, 2 do redis.call('HDEL', meta, marks[i]) end
+end
 redis.call('HSETNX', meta, 'partitions', partitions)
 redis.call('HSETNX', meta, 'hash', hash)
 return redis.call('HSETNX', meta, 'protocol', protocol)

@@ -17,6 +17,7 @@
 -- REPLY    count       int     number of events
 -- ERROR    BADARG      an argument is malformed or over a limit
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
+-- ERROR    GONE        the stream was deleted; deleted=MS; agree for partition 0, which tells if it is there again, and for this one
 -- ERROR    FULL        no room, and retention may not make any; processor=NAME holds it back
 -- ERROR    OUTOFORDER  the sequence is neither the last nor the next; last=STORED
 -- ERROR    UNKNOWN     the producer is not remembered and this is not its first append
@@ -147,6 +148,10 @@ end
 local refusal, agreed = disagreement(meta)
 if refusal then
   return redis.error_reply(refusal)
+end
+local deleted = not agreed and redis.call('HGET', meta, 'deleted')
+if deleted then
+  return redis.error_reply('GONE deleted=' .. deleted)
 end
 local before = redis.call('HGET', producers, producer)
 if before then

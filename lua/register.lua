@@ -45,7 +45,7 @@ elseif processor == '' then
 elseif start ~= '0' and start ~= '$' then
   return redis.error_reply('BADARG field=start')
 end
-local refusal = disagreement(meta)
+local refusal, agreed = disagreement(meta)
 if refusal then
   return redis.error_reply(refusal)
 end
@@ -100,6 +100,11 @@ elseif not read then
   local rest = #redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1001)
   local done = rest > 1000 and #redis.call('XREVRANGE', log, checkpoint, '-', 'COUNT', 1001) or 0
   read = rest <= 1000 and added - rest or added - length + done
+end
+if not agreed and redis.call('HGET', meta, 'deleted') then
+  -- Wanted again. With the last of its marks the key goes, and with it the time that it had left.
+  local marks = redis.call('HGETALL', meta)
+  for i = 1, #marks, 2 do redis.call('HDEL', meta, marks[i]) end
 end
 redis.call('HSETNX', meta, 'protocol', protocol)
 redis.call('HSETNX', meta, 'partitions', partitions)

@@ -135,7 +135,8 @@ async def remove(scripts: Scripts, processor: Processor) -> int:
 async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
     """Delete a stream with all its events, its processors' positions and their groups.
 
-    Returns the number of events.
+    Workers that still run one of its processors find out and end it, as if it was removed; this is
+    waited for, for a session and a little more. Returns the number of events.
     """
     client, deleted, processors = scripts.client, 0, set()
     for p in range(spec.partition_count):
@@ -143,18 +144,13 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
         fields = [protocol.text(each) for each in await client.hkeys(keys.meta(prefix))]
         names = [each.removeprefix("passed:") for each in fields if each.startswith("passed:")]
         processors.update(names)
-        deleted += int(await client.xlen(keys.log(prefix)))
-        await client.unlink(
-            keys.log(prefix),
-            keys.meta(prefix),
-            keys.producers(prefix),
-            *(keys.state(prefix, name) for name in names),
-        )
-    for name in processors:
-        group = keys.group(spec.app, spec.name, name)
-        await client.unlink(keys.plan(group), keys.members(group), keys.sessions(group))
-        await client.hdel(keys.processors(spec.app), f"{spec.name}@{name}")
+        for name in names:
+            await scripts.call(protocol.remove(Place(prefix, name)))
+        deleted += int(await scripts.call(protocol.delete(prefix)))
     await client.hdel(keys.streams(spec.app), spec.name)
+    for name in processors:
+        await removing.forget(scripts, keys.group(spec.app, spec.name, name), spec.partition_count)
+        await client.hdel(keys.processors(spec.app), f"{spec.name}@{name}")
     return deleted
 
 

@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from runnel import keys, protocol
-from runnel.errors import Full, OutOfOrder, UnknownProducer
+from runnel.errors import Full, Gone, OutOfOrder, UnknownProducer
 from runnel.gate import Gate
 from runnel.in_hand import IN_HAND
 from runnel.scripts import Call, error_from
@@ -53,6 +53,11 @@ class Sender(Protocol):
     async def open(self, stream: StreamSpec[Any]) -> None:
         """Have all clients agree on the stream, and be sure that nothing which was cancelled is
         still under way. Raises redis-py's errors, or Mismatch."""
+        ...
+
+    async def open_again(self, stream: StreamSpec[Any], partition: int) -> None:
+        """Be sure that the stream is there, with as many partitions, and this is one of them.
+        Raises redis-py's errors, or Mismatch."""
         ...
 
     async def remembered(self, producers: str) -> int:
@@ -109,6 +114,8 @@ class Outlet:
         #: Nobody knows whether the append after that arrived, so another one under its number
         #: might be taken for its repeat.
         self._unsure = True
+        #: The partition was deleted or lost: it is not to be made anew if the stream has not got it.
+        self._gone = False
         #: Since when the server has not answered, if it does not.
         self._silent_since = inf
 
@@ -172,6 +179,9 @@ class Outlet:
             if problem is not None:
                 await self._overcome(append, problem)
             try:
+                if self._gone:
+                    await self._producer.open_again(self._stream, self._partition)
+                    self._gone = False
                 if append.call is None:
                     if self._unsure:
                         await self._producer.open(self._stream)
@@ -199,6 +209,8 @@ class Outlet:
         append.pause = 0.0
         if isinstance(problem, Full):
             await self._wait_for_room(append, problem)
+        elif isinstance(problem, Gone):
+            self._gone = True
         elif isinstance(problem, (OutOfOrder, UnknownProducer)):
             await self._after_a_loss(append, problem)
         else:
@@ -257,6 +269,7 @@ class Outlet:
                     problem.details,
                 ) from None
             self._producer.went_back(self._stream.name, self._partition)
+        self._gone = True
         self._begin_anew()
         append.call, append.unanswered = None, False
 

@@ -164,13 +164,21 @@ def needs_of_operator(processor: Processor, action: str) -> Needs:
 def needs_of_deletion(spec: StreamSpec[Any]) -> Needs:
     """What deleting a stream may have to do."""
     prefix, app = spec.prefix(0), spec.app
+    group = keys.group(app, spec.name, "p")
     direct = (
         ("HKEYS", keys.meta(prefix)),
-        ("XLEN", keys.log(prefix)),
-        ("UNLINK", keys.log(prefix)),
+        ("UNLINK", keys.plan(group)),
         ("HDEL", keys.streams(app)),
     )
-    return Needs(app, (protocol.describe(Place(prefix, "")),), direct)
+    place = Place(prefix, "p")
+    calls = (
+        protocol.describe(place),
+        protocol.remove(place),
+        protocol.delete(prefix),
+        protocol.roster(group),
+        protocol.regrant(group, (0,)),
+    )
+    return Needs(app, calls, direct, (("PUBLISH", keys.wake(group)),))
 
 
 def _finish(processor: Processor) -> Call:

@@ -33,6 +33,9 @@ BATCH = 500
 BATCH_BYTES = 1_000_000
 #: Seconds in which partitions that went back are told of once: a failover takes many back.
 _TOLD_FOR = 60.0
+#: Seconds for which an agreement on a stream is taken to stand, for one who begins to send to a
+#: partition: that must not make one that the stream has lost meanwhile.
+_AGREED_FOR = 5.0
 
 
 class Home(Protocol):
@@ -145,8 +148,9 @@ class Producer:
         #: The short way for an append that is sent alone, if there is one.
         self._short = scripts.roundtrip if confirmation is None else None
         self._outlets: dict[tuple[str, int], Outlet] = {}
-        #: Streams that all clients agree on, and how that is found out.
-        self._agreed: set[str] = set()
+        #: Streams that all clients agree on, with the moment since when that is known, and how it is
+        #: found out.
+        self._agreed: dict[str, float] = {}
         self._agreeing = Once()
         self._told_at = -inf
 
@@ -229,10 +233,17 @@ class Producer:
 
         Whoever needs an agreement that is under way waits for it, and fails with it.
         """
-        if stream.name not in self._agreed:
+        now = asyncio.get_running_loop().time()
+        if self._agreed.get(stream.name, -inf) < now - _AGREED_FOR:
             await self._agreeing.run(stream.name, partial(self._agree, stream))
         await self._together.settled()
         await self._scripts.deployment.settled()
+
+    async def open_again(self, stream: StreamSpec[Any], partition: int) -> None:
+        """Agree on a stream again, and on one of its partitions. Raises Mismatch if by now it has
+        another number of them."""
+        await self._agree(stream)
+        await self._scripts.call(protocol.agree(stream.prefix(partition), stream.agreement))
 
     async def remembered(self, producers: str) -> int:
         """How many producers a partition remembers, by the key of their hash."""
@@ -256,7 +267,7 @@ class Producer:
     async def _agree(self, stream: StreamSpec[Any]) -> None:
         await check_possible(await self._scripts.deployment.primaries(), self._durability)
         await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
-        self._agreed.add(stream.name)
+        self._agreed[stream.name] = asyncio.get_running_loop().time()
 
     def _outlet(self, stream: StreamSpec[Any], partition: int) -> Outlet:
         found = self._outlets.get((stream.name, partition))

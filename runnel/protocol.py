@@ -268,6 +268,11 @@ def remove(place: Place) -> Call:
     return Call("remove", place.keys(), (place.processor,))
 
 
+def delete(prefix: str) -> Call:
+    """End the partition with this prefix, with all its events."""
+    return Call("delete", (keys.log(prefix), keys.meta(prefix), keys.producers(prefix)), ())
+
+
 def describe(place: Place) -> Call:
     return Call("describe", place.keys(), (place.processor,))
 

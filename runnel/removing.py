@@ -29,27 +29,28 @@ async def remove(scripts: Scripts, processor: Processor) -> Removed:
     removed = 0
     for p in range(processor.stream.partition_count):
         removed += int(await scripts.call(protocol.remove(processor.place(p))))
-    living = await _farewell(scripts, processor)
-    if not living:
-        group = processor.group
-        await scripts.client.unlink(keys.plan(group), keys.members(group), keys.sessions(group))
+    living = await forget(scripts, processor.group, processor.stream.partition_count)
     await scripts.client.hdel(
         keys.processors(processor.app), f"{processor.stream.name}@{processor.name}"
     )
     return Removed(removed, living)
 
 
-async def _farewell(scripts: Scripts, processor: Processor) -> int:
-    """Make the group's members find out, and wait until they have left; how many have not."""
+async def forget(scripts: Scripts, group: str, partitions: int) -> int:
+    """Forget a group whose processor is removed. Its members are made to find out, and it is waited
+    until they have left; the answer is how many have not, and then the keys stay."""
     loop, until = asyncio.get_running_loop(), None
     while True:
-        roster = protocol.read_roster(await scripts.call(protocol.roster(processor.group)))
+        roster = protocol.read_roster(await scripts.call(protocol.roster(group)))
         living = sum(1 for member in roster.members if member.left_ms > 0)
         if until is None:
             until = loop.time() + roster.session_ms / 1000 + _TO_FIND_OUT
-            numbers = range(processor.stream.partition_count) if living else ()
+            numbers = range(partitions) if living else ()
             for at in range(0, len(numbers), 1000):
-                await scripts.call(protocol.regrant(processor.group, numbers[at : at + 1000]))
+                await scripts.call(protocol.regrant(group, numbers[at : at + 1000]))
         if not living or loop.time() > until:
-            return living
+            break
         await asyncio.sleep(0.1)
+    if not living:
+        await scripts.client.unlink(keys.plan(group), keys.members(group), keys.sessions(group))
+    return living

@@ -22,7 +22,18 @@ START = 1_800_000_000_000
 HEADERS: dict[str, Header] = {name: parse(text.decode())[0] for name, text in sources().items()}
 #: Scripts whose reply begins with what this call has changed: nothing, when it is repeated.
 SAYS_WHAT_CHANGED = {
-    *("agree", "append", "commit", "emit", "pause", "register", "regrant", "remove", "resume")
+    *(
+        "agree",
+        "append",
+        "commit",
+        "emit",
+        "pause",
+        "register",
+        "regrant",
+        "remove",
+        "resume",
+        "delete",
+    )
 }
 #: One look at everything: all keys with their contents, but for the clock.
 _LOOK = """

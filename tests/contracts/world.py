@@ -71,6 +71,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "pause": ([STATE], []),
         "resume": ([STATE], []),
         "remove": (PARTITION, ["printer"]),
+        "delete": ([LOG, META, PRODUCERS], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
         "regrant": ([PLAN], [0, 1]),

@@ -233,7 +233,10 @@ async def test_the_rules_asked_for_are_enough_to_delete_a_stream(
     async with connect(url) as client:
         await check_deletion(Scripts(client), items.spec, url)
         assert await admin.delete_stream(Scripts(client), items.spec) == 0
-    assert await redis.keys() == []
+    metas = [keys.meta(items.spec.prefix(p)) for p in range(items.spec.partition_count)]
+    assert sorted(each.decode() for each in await redis.keys()) == metas
+    for meta in metas:
+        assert 0 < await redis.ttl(meta) <= 86_400, "what tells those who still run goes by itself"
 
 
 async def test_asking_leaves_no_trace_on_the_server(redis: Redis, grant: Grant) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import LOG, META, NONCE, OTHER, STATE, Raw
+from tests.lua.conftest import LOG, META, NONCE, OTHER, PRODUCERS, STATE, Raw
 from tests.lua.steps import ready, refused, repeated
 
 KEYS = [LOG, META, STATE]
@@ -143,6 +143,44 @@ async def test_s1_after_a_seek_only_a_new_grant_may_claim_and_nothing_is_blamed(
     assert found["epoch"] > epoch
     assert (found["checkpoint"], found["following"]) == (ids[1], ids[2])
     assert (found["tenures"], found["attempts"], found["quarantined"]) == (0, 0, 0)
+
+
+async def test_a_deleted_partition_tells_those_who_still_run_and_goes_by_itself(raw: Raw) -> None:
+    epoch, ids = await ready(raw)
+    other = [LOG, META, STATE.replace("printer", "mailer")]
+    await raw.call("register", other, 1, 8, "xxh64", "mailer", "0")
+    await raw.call("remove", KEYS, "printer")
+    assert await repeated(raw, "delete", [LOG, META, PRODUCERS]) == (5, 0)
+    assert 0 < await raw.redis.ttl(META) <= 86_400
+    assert await raw.redis.exists(LOG, PRODUCERS) == 0
+    assert "deleted=" in await refused(raw, "GONE", raw.append(1, producer="new"))
+    assert "deleted=" in await refused(raw, "GONE", raw.append(2))
+    await refused(raw, "FENCED", raw.commit(epoch, "0-0", ids[0], 1))
+    for name in ("printer", "mailer"):
+        keys, seen = [LOG, META, STATE.replace("printer", name)], (1, 8, "xxh64")
+        call = raw.call("claim", keys, *seen, name, "me", 11, OTHER, "")
+        assert "removed=1" in await refused(raw, "UNREGISTERED", call)
+
+
+@pytest.mark.parametrize("who", ["agree", "register"])
+async def test_a_stream_that_was_deleted_may_be_there_again_with_another_count(
+    raw: Raw, who: str
+) -> None:
+    await ready(raw)
+    await raw.call("delete", [LOG, META, PRODUCERS])
+    if who == "agree":
+        assert await repeated(raw, "agree", [META], 1, 9, "xxh64") == (1, 0)
+    else:
+        assert (await raw.register(count=9))[0] in (1, 2)
+    assert await raw.redis.ttl(META) == -1, "it stays"
+    assert "stored=9 given=8" in await refused(raw, "MISMATCH", raw.append(1, producer="old"))
+    call = raw.call("append", [LOG, META, PRODUCERS], 1, 9, "xxh64", 9, "refuse", "p", 1, 2, "f", 1)
+    assert (await call)[0] == 1
+
+
+async def test_what_was_never_there_is_deleted_without_a_trace(raw: Raw) -> None:
+    assert await raw.call("delete", [LOG, META, PRODUCERS]) == 0
+    assert await raw.dump() == {}
 
 
 async def test_what_is_not_registered_is_refused_by_name(raw: Raw) -> None:
