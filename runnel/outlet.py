@@ -114,7 +114,7 @@ class Outlet:
         #: Nobody knows whether the append after that arrived, so another one under its number
         #: might be taken for its repeat.
         self._unsure = True
-        #: The partition was deleted or lost: it is not to be made anew if the stream has not got it.
+        #: The partition was deleted or lost: it is not made anew if the stream has not got it.
         self._gone = False
         #: Since when the server has not answered, if it does not.
         self._silent_since = inf
@@ -269,8 +269,7 @@ class Outlet:
                     problem.details,
                 ) from None
             self._producer.went_back(self._stream.name, self._partition)
-        self._gone = True
-        self._begin_anew()
+        self._gone = self._unsure = True
         append.call, append.unanswered = None, False
 
     def _waits_for_itself(self, refusal: Full) -> bool:

@@ -148,8 +148,7 @@ class Producer:
         #: The short way for an append that is sent alone, if there is one.
         self._short = scripts.roundtrip if confirmation is None else None
         self._outlets: dict[tuple[str, int], Outlet] = {}
-        #: Streams that all clients agree on, with the moment since when that is known, and how it is
-        #: found out.
+        #: Streams that all clients agree on, with the moment when that was found out, and how.
         self._agreed: dict[str, float] = {}
         self._agreeing = Once()
         self._told_at = -inf

@@ -22,6 +22,7 @@ from runnel.preflight import (
     needs_of_sender,
     needs_of_worker,
 )
+from runnel.protocol import text
 from runnel.registry import announce_processor
 from runnel.removing import remove
 from runnel.rights import Needs, check, commands_of
@@ -234,7 +235,7 @@ async def test_the_rules_asked_for_are_enough_to_delete_a_stream(
         await check_deletion(Scripts(client), items.spec, url)
         assert await admin.delete_stream(Scripts(client), items.spec) == 0
     metas = [keys.meta(items.spec.prefix(p)) for p in range(items.spec.partition_count)]
-    assert sorted(each.decode() for each in await redis.keys()) == metas
+    assert sorted(map(text, await redis.keys())) == metas
     for meta in metas:
         assert 0 < await redis.ttl(meta) <= 86_400, "what tells those who still run goes by itself"
 

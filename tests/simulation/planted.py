@@ -371,12 +371,6 @@ BUGS = (
         "if holder and holder ~= '-' then",
     ),
     Planted(
-        "a start goes on counting calls before it was answered",
-        "runnel/core/membership.py",
-        'if self._joined or not self._call or action == "leave":',
-        "if True:",
-    ),
-    Planted(
         "a claim that came too late is obeyed",
         "runnel/worker/group.py",
         "wanted = self.membership.claims(grant.partition, grant.number)",

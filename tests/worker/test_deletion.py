@@ -1,0 +1,120 @@
+"""A stream is deleted, or lost, while workers and producers use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import App, Events, Record, Stream, admin, keys
+from runnel.errors import Mismatch, Removed
+from runnel.scripts import Scripts
+from runnel.worker.worker import Worker
+from tests.worker.workers import until
+
+
+class Item(Record):
+    number: int
+
+
+def declared(url: str, partitions: int) -> tuple[App, Stream[Item], Counter[int]]:
+    """An app with a processor of a stream with so many partitions, and what it has seen."""
+    app = App("gone", redis_url=url, session=1.0, collect=0.05)
+    stream = app.stream("items", record=Item, partition_by="number", partition_count=partitions)
+    seen: Counter[int] = Counter()
+
+    @app.processor(stream)
+    async def work(events: Events[Item]) -> None:
+        async for event in events:
+            seen[event.record.number] += 1
+
+    return app, stream, seen
+
+
+async def lose(redis: Redis) -> None:
+    """A foreign hand deletes all keys of the stream and its group."""
+    found: Any = await redis.keys("runnel:{gone:*")
+    await redis.delete(*found, keys.streams("gone"), keys.processors("gone"))
+
+
+@pytest.mark.parametrize("by", ["runnel", "foreign hand"])
+@pytest.mark.parametrize("sent_before", [0, 1, 60])
+async def test_an_old_producer_makes_no_partition_that_the_new_stream_has_not(
+    redis: Redis, redis_url: str, by: str, sent_before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, stream, _ = declared(redis_url, 8)
+    await admin.add(Scripts(redis), old.processors["work"])
+    for number in range(sent_before):
+        await stream.send(Item(number=number))
+    if by == "runnel":
+        await admin.delete_stream(Scripts(redis), stream.spec)
+    else:
+        await lose(redis)
+        monkeypatch.setattr("runnel.producer._AGREED_FOR", 0.0)
+    new, _, _ = declared(redis_url, 2)
+    await admin.add(Scripts(redis), new.processors["work"])
+    for number in range(100):
+        with pytest.raises(Mismatch):
+            await stream.send(Item(number=number))
+    with pytest.raises(Mismatch):
+        await stream.send(*(Item(number=number) for number in range(100)))
+    for partition in range(8):
+        assert await redis.exists(keys.log(stream.spec.prefix(partition))) == (partition < 2)
+        assert await redis.xlen(keys.log(stream.spec.prefix(partition))) == 0
+    await old.close()
+
+
+@pytest.mark.parametrize("by", ["runnel", "foreign hand"])
+async def test_a_producer_goes_on_where_the_stream_is_there_again_as_it_was(
+    redis: Redis, redis_url: str, by: str
+) -> None:
+    app, stream, seen = declared(redis_url, 4)
+    await stream.send(*(Item(number=number) for number in range(40)))
+    if by == "runnel":
+        await admin.delete_stream(Scripts(redis), stream.spec)
+    else:
+        await lose(redis)
+    await asyncio.gather(*(stream.send(Item(number=number)) for number in range(40)))
+    for partition in range(4):
+        assert await redis.hget(keys.meta(stream.spec.prefix(partition)), "partitions") == b"4"
+        assert await redis.ttl(keys.meta(stream.spec.prefix(partition))) == -1
+    await Worker(app).run(burst=True)
+    assert seen == Counter(range(40))
+
+
+async def test_a_worker_ends_a_processor_whose_stream_was_deleted_and_leaves_nothing(
+    redis: Redis, redis_url: str
+) -> None:
+    app, stream, _ = declared(redis_url, 4)
+    running = asyncio.create_task(Worker(app).run())
+    state = keys.state(stream.spec.prefix(3), "work")
+    await until(lambda: redis.hget(state, "epoch"), "all is claimed")
+    await stream.send(*(Item(number=number) for number in range(40)))
+    deleting = admin.delete_stream(Scripts(redis), stream.spec)
+    assert await asyncio.wait_for(deleting, 20) <= 40
+    with pytest.raises(Removed):
+        await asyncio.wait_for(running, 20)
+    left: Any = await redis.keys("runnel:{gone:*")
+    metas = [keys.meta(stream.spec.prefix(p)).encode() for p in range(4)]
+    assert sorted(left) == metas
+    assert all([0 < await redis.ttl(each) <= 86_400 for each in metas])
+    assert await redis.hgetall(keys.streams("gone")) == {}
+
+
+async def test_a_worker_makes_no_partition_that_the_new_stream_has_not(
+    redis: Redis, redis_url: str
+) -> None:
+    old, stream, _ = declared(redis_url, 8)
+    running = asyncio.create_task(Worker(old).run())
+    state = keys.state(stream.spec.prefix(7), "work")
+    await until(lambda: redis.hget(state, "epoch"), "all is claimed")
+    await lose(redis)
+    new, _, _ = declared(redis_url, 2)
+    await admin.add(Scripts(redis), new.processors["work"])
+    with pytest.raises(Mismatch):
+        await asyncio.wait_for(running, 30)
+    for partition in range(2, 8):
+        assert await redis.exists(keys.log(stream.spec.prefix(partition))) == 0
