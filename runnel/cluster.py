@@ -86,6 +86,9 @@ class Cluster(Deployment):
     def client_for(self, key: str) -> Client:
         return self._client(self._owner(key))
 
+    def own_client_for(self, key: str) -> Client:
+        return self._connect(self._owner(key))
+
     async def primaries(self) -> list[Client]:
         if self._stale:
             await self.refresh()

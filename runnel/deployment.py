@@ -54,6 +54,10 @@ class Deployment:
         """A client of the primary that has the key, with the timeouts of this one."""
         return self.client
 
+    def own_client_for(self, key: str) -> Client:
+        """Like `client_for`, but one that nobody else uses, to be closed by the caller."""
+        raise NotImplementedError("one server is asked by `connect`")
+
     async def primaries(self) -> list[Client]:
         """A client of every primary."""
         return [self.client]

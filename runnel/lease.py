@@ -40,7 +40,7 @@ class Lease:
         self._suspicion = lane.suspicion
         self._commit_each = commit_each
         self._prefetch = prefetch
-        self._refill_at = prefetch  # Where the lane begins to want more.
+        lane.enough = min(lane.enough, prefetch)
         self._retries = retries
         self._session = session
         self._turn = turn
@@ -65,7 +65,7 @@ class Lease:
             return None
         raw = buffer.popleft()
         lane.in_hand = (raw,)
-        if len(buffer) == self._refill_at:
+        if len(buffer) == lane.enough:
             self._poke(lane)
         return raw
 

@@ -13,9 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import hiredis
-from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError
+from redis.exceptions import ConnectionError, InvalidResponse, RedisError, TimeoutError
 
 Arg = str | bytes | int
+
+
+class TooMuch(RedisError):
+    """An answer has more bytes than whoever asked has room for."""
 
 
 class Line(asyncio.Protocol):
@@ -35,6 +39,9 @@ class Line(asyncio.Protocol):
         #: How many replies are waited for in all.
         self._expected = 0
         self._failure: Exception | None = None
+        #: Bytes that have come of an answer, and how many would be too much.
+        self._received = 0
+        self.most: int | None = None
         #: Seconds of silence after which there will be no answer, and when the last one began.
         self._patience = 0.0
         self._silent_since = 0.0
@@ -66,6 +73,7 @@ class Line(asyncio.Protocol):
         pack: Any = hiredis.pack_command  # Its stub has tuples of one value only.
         packed = b"".join(map(pack, map(tuple, commands)))
         self._replies, self._expected, self.used = [], len(commands), True
+        self._received = 0
         self._waiting = waiting = self._loop.create_future()
         # Nothing waits until the bytes are out: the replies, which are waited for, come later.
         self._transport.write(packed)
@@ -99,6 +107,9 @@ class Line(asyncio.Protocol):
             return self._fail(error)
         if len(replies) < self._expected:
             self._silent_since = self._loop.time()  # A long answer over a thin line is under way.
+            self._received += len(data)
+            if self.most is not None and self._received > self.most:
+                self._fail(TooMuch(f"broken off after {self._received} bytes"))
         elif self._waiting and not self._waiting.done():
             self._waiting.set_result(replies)
 

@@ -59,6 +59,13 @@ class Settings(BaseModel):
         le=10_000,
         description="Events of a partition that one read brings; twice as many may be in memory.",
     )
+    prefetch_bytes: int = Field(
+        64_000_000,
+        ge=1_000_000,
+        le=64_000_000_000,
+        description="Bytes of events that may wait in the memory of a worker, over all its "
+        "processors; but one event of each partition in any case.",
+    )
     partition_count: int = Field(
         16, ge=1, le=10_000, description="Partitions of a new stream: the most workers it can use."
     )

@@ -36,6 +36,8 @@ class Client(Redis):
 
     #: How many connections `roundtrip` has made so far.
     made = 0
+    #: Bytes after which a reply is too much, and is broken off.
+    most: int | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -65,6 +67,7 @@ class Client(Redis):
             if not line.opened:
                 async with asyncio.timeout(limit):
                     await line.open()
+            line.most = self.most
             replies = await line.ask(commands, limit)
         except asyncio.CancelledError:
             if line.opened and not extra_time:

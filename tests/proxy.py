@@ -23,6 +23,9 @@ class Proxy:
             flow.set()
         #: Seconds that each piece takes, each way.
         self.delay = 0.0
+        #: Bytes of replies that come through in a second, over all connections.
+        self.rate: float | None = None
+        self._free_at = 0.0
         #: How many replies are still to be lost, whatever they answer.
         self.losing = 0
         #: How many requests came that contained the marker.
@@ -121,5 +124,9 @@ class Proxy:
         if self.delay:
             await asyncio.sleep(self.delay)
         await self._flows[way].wait()
+        if self.rate and way == "replies":
+            now = asyncio.get_running_loop().time()
+            self._free_at = max(now, self._free_at) + len(data) / self.rate
+            await asyncio.sleep(self._free_at - now)
         writer.write(data)
         await writer.drain()

@@ -7,6 +7,7 @@ While a commit is in flight what is finished gathers; the next commit covers it 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +72,13 @@ class Lane:
         self.asking = False
         #: A read for it is under way.
         self.awaited = False
+        #: More is read once no more than so many events wait: memory has a bound.
+        self.enough = sys.maxsize
+        #: What one of its events takes in memory, and whether those that come next are likely to.
+        self.entry_bytes = 0.0
+        self.sized = False
+        #: The last read brought something.
+        self.flowing = False
         self.buffer: deque[Raw] = deque()
         self.in_hand: Sequence[Raw] = ()
         #: A cursor behind which events were read before anybody looked whether its entry was
@@ -125,7 +133,7 @@ class Lane:
         Enough is more than one read brings: what was read is handled while Redis carries out the
         next read.
         """
-        if not self.open or self.suspect or len(self.buffer) > prefetch:
+        if not self.open or self.suspect or len(self.buffer) > min(prefetch, self.enough):
             return None
         if self._done_count > UNCOMMITTED * prefetch:
             return None

@@ -35,9 +35,10 @@ from runnel.worker.claims import Claims
 from runnel.worker.ending import CLEAN_UP, end
 from runnel.worker.leaving import AWAY, LOOK, Holder
 from runnel.worker.link import Link
-from runnel.worker.pump import Pump, Signals
+from runnel.worker.pump import Pump
 from runnel.worker.reminder import remind
 from runnel.worker.runner import Runner
+from runnel.worker.signals import Signals
 
 logger = logging.getLogger("runnel.worker")
 
@@ -325,7 +326,7 @@ class Group:
             lane.drain()
         self.leases[grant.partition] = lease
         self._tasks[grant.partition] = asyncio.create_task(self._work(lease))
-        self._read_lanes()
+        self._pump.add(lane)
         logger.info(
             "claimed partition=%d epoch=%d checkpoint=%s processor=%s",
             lane.partition,
@@ -361,7 +362,7 @@ class Group:
             if self.leases.get(lane.partition) is lease:
                 del self.leases[lane.partition]
                 del self._tasks[lane.partition]
-                self._read_lanes()
+                self._pump.remove(lane)
             self._let_go(lane.partition, lane.grant)
 
     def _fail(self, failure: Failure) -> None:
@@ -397,9 +398,6 @@ class Group:
         with self._lock:
             self.membership.let_go(partition, grant, seen)
         self._sync_now.set()
-
-    def _read_lanes(self) -> None:
-        self._pump.set_lanes(lease.lane for lease in self.leases.values())
 
     def _lease_of(self, lane: Lane) -> Lease | None:
         lease = self.leases.get(lane.partition)

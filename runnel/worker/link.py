@@ -9,59 +9,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NoReturn, Protocol
 
 from redis.asyncio.client import PubSub
-from redis.exceptions import ConnectionError, MovedError, RedisError, TimeoutError
+from redis.exceptions import RedisError, TimeoutError
 
-from runnel import deployment, keys
 from runnel.connection import connect
-from runnel.core.lane import Raw
+from runnel.core.appetite import MOST_LOGS, Room
 from runnel.durability import Confirmation, Durability
 from runnel.processor import Processor
-from runnel.protocol import Place
 from runnel.registry import announce_processor
 from runnel.scripts import Call, Scripts
-from runnel.wire import Client
+from runnel.worker.feeds import At, Feed, LogFeed, ServerFeed, TurnFeed, looks_at
 
 logger = logging.getLogger("runnel.worker")
-
-#: Milliseconds a read waits for events.
-BLOCK_MS = 5000
 
 #: Seconds of silence after which a listener asks whether its connection is still there, and then
 #: waits for the answer.
 LISTEN_S = 5.0
-
-#: A log and a cursor in it.
-At = tuple[str, str]
-#: Log -> the entries that were read; and whether the entries looked at are there.
-Found = tuple[dict[str, Sequence[Raw]], list[bool]]
-
-
-class Feed(Protocol):
-    """Reads logs that one command can read together."""
-
-    async def read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found | None:
-        """Entries behind each cursor, at most `count` a log, waiting up to BLOCK_MS for the first;
-        and for each of `looks`, if the entry at that cursor is there. None if it was cut short.
-
-        Raises redis-py's errors or OSError.
-        """
-        ...
-
-    async def cut_short(self) -> None:
-        """End the wait of a read that is under way."""
-        ...
-
-    async def close(self) -> None: ...
+#: Partitions of a cluster that a worker reads over connections of their own, where events come at
+#: once. What the others have it asks for time and again: no command waits for logs of many slots.
+OWN_CONNECTIONS = 256
 
 
 class Link(Protocol):
-    """Calls scripts, reads logs, hears wake-ups. `clock` gives monotonic seconds."""
+    """Calls scripts, reads logs, hears wake-ups. `clock` gives monotonic seconds, `room` is for the
+    events that wait in this worker."""
 
     clock: Callable[[], float]
+    room: Room
 
     async def call(self, call: Call) -> Any:
         """One call's reply. Raises ProtocolError, redis-py's errors or OSError."""
@@ -76,16 +53,20 @@ class Link(Protocol):
         else an exception: then it is to be repeated."""
         ...
 
-    async def look(self, places: Sequence[At]) -> list[bool]:
-        """For each log and id: is the entry there?"""
+    async def look(self, places: Sequence[At]) -> list[Any]:
+        """For each log and id: is the entry there? Or an exception."""
         ...
 
     async def announce(self, processor: Processor) -> None:
         """Enter the processor into the registry again."""
         ...
 
-    def feed_of(self, place: Place) -> str:
-        """The name of the feed that reads a partition; partitions of one name share one command."""
+    def node_of(self, log: str) -> Hashable:
+        """Where a log is: equal for two of them if one node has both, as far as is known."""
+        ...
+
+    def feed_of(self, log: str, partition: int) -> str:
+        """The name of the feed that is to read a partition; those of one name are read together."""
         ...
 
     def feed(self, name: str) -> Feed:
@@ -104,9 +85,18 @@ class Link(Protocol):
 class RedisLink:
     """The link to Redis, whichever way it is deployed."""
 
-    def __init__(self, scripts: Scripts, url: str, durability: Durability = "primary") -> None:
+    def __init__(
+        self,
+        scripts: Scripts,
+        url: str,
+        durability: Durability = "primary",
+        prefetch_bytes: int = 64_000_000,
+    ) -> None:
+        self.room = Room(prefetch_bytes)
         self._scripts = scripts
         self._url = url
+        #: Logs that have a connection of their own.
+        self._own: set[str] = set()
         self._confirmation = Confirmation.of(durability)
         self.clock = time.monotonic
 
@@ -119,20 +109,34 @@ class RedisLink:
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
         return await self._scripts.call_all(calls, self._confirmation)
 
-    async def look(self, places: Sequence[At]) -> list[bool]:
-        commands = [(command[1], command) for command in _looks(places)]
-        return [bool(each) for each in _replies(await self._scripts.deployment.send(commands))]
+    async def look(self, places: Sequence[At]) -> list[Any]:
+        commands = [(place[0], each) for place, each in zip(places, looks_at(places), strict=True)]
+        outcomes = await self._scripts.deployment.send(commands)
+        return [each if isinstance(each, Exception) else bool(each) for each in outcomes]
 
     async def announce(self, processor: Processor) -> None:
         await announce_processor(self._scripts, processor)
 
-    def feed_of(self, place: Place) -> str:
-        return keys.log(place.prefix) if self._scripts.deployment.one_slot else ""
+    def node_of(self, log: str) -> Hashable:
+        try:
+            return self._scripts.deployment.node_of(log)
+        except (RedisError, OSError):
+            return None  # Nobody knows at the moment.
+
+    def feed_of(self, log: str, partition: int) -> str:
+        if not self._scripts.deployment.one_slot:
+            return f"logs {partition // MOST_LOGS}"
+        if log in self._own or len(self._own) < OWN_CONNECTIONS:
+            return log
+        return f"node {self.node_of(log)}"
 
     def feed(self, name: str) -> Feed:
-        if name:
-            return NodeFeed(self._url, name)
-        return ServerFeed(self._url, self._scripts.client)
+        if not self._scripts.deployment.one_slot:
+            return ServerFeed(self._url, self._scripts.client)
+        if name.startswith("node "):
+            return TurnFeed(self._scripts.deployment)
+        self._own.add(name)
+        return LogFeed(self._scripts.deployment, name, lambda: self._own.discard(name))
 
     async def listen(self, channel: str, hint: Callable[[], None]) -> None:
         while True:
@@ -155,83 +159,6 @@ class RedisLink:
             return await Scripts(client).call(call)
 
 
-class ServerFeed:
-    """Reads all logs of one server with one command, over a connection of its own."""
-
-    def __init__(self, url: str, control: Client) -> None:
-        self._blocking = connect(url)
-        self._control = control
-        self._client_id: int | None = None
-        #: How many connections the client had made when it told its id.
-        self._made = 0
-
-    async def read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found | None:
-        if self._client_id is None or self._made != self._blocking.made:
-            (self._client_id,) = _replies(await self._blocking.roundtrip([("CLIENT", "ID")]))
-            self._made = self._blocking.made
-        try:
-            return await _read(self._blocking, behind, looks, count)
-        except BaseException:
-            self._client_id = None
-            raise
-
-    async def cut_short(self) -> None:
-        if self._client_id is None:
-            return
-        try:
-            await self._control.client_unblock(self._client_id)
-        except (RedisError, OSError) as error:
-            logger.debug("could not wake the reader: %s", error)
-
-    async def close(self) -> None:
-        await self._blocking.aclose()
-
-
-class NodeFeed:
-    """Reads one log of a cluster from the node that has it, over a connection of its own."""
-
-    def __init__(self, url: str, log: str) -> None:
-        self._deployment = deployment.of(connect(url))
-        self._log = log
-        self._fresh = False
-        self._reading: asyncio.Task[Found] | None = None
-        self._cut = False
-
-    async def read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found | None:
-        self._cut = False
-        self._reading = asyncio.create_task(self._read(behind, looks, count))
-        try:
-            return await self._reading
-        except asyncio.CancelledError:
-            if not self._cut:
-                raise
-            return None
-        finally:
-            self._reading.cancel()
-
-    async def _read(self, behind: Sequence[At], looks: Sequence[At], count: int) -> Found:
-        if not self._fresh:
-            await self._deployment.refresh()
-            self._fresh = True
-        try:
-            client = self._deployment.client_for(self._log)
-            return await _read(client, behind, looks, count)
-        except MovedError as error:
-            self._fresh = False
-            raise ConnectionError(f"{self._log} has moved to another node") from error
-        except (RedisError, OSError):
-            self._fresh = False
-            raise
-
-    async def cut_short(self) -> None:
-        if self._reading is not None:
-            self._cut = True
-            self._reading.cancel()
-
-    async def close(self) -> None:
-        await self._deployment.client.aclose()
-
-
 async def _hear(pubsub: PubSub, hint: Callable[[], None]) -> NoReturn:
     """Call `hint` at each message. The other end may go away without a word, so it is asked for one
     when nothing comes. Raises redis-py's errors or OSError."""
@@ -245,23 +172,3 @@ async def _hear(pubsub: PubSub, hint: Callable[[], None]) -> NoReturn:
             await pubsub.ping()
         elif message["type"] != "pong":
             hint()
-
-
-async def _read(client: Client, behind: Sequence[At], looks: Sequence[At], count: int) -> Found:
-    logs, cursors = zip(*behind, strict=True)
-    read = ("XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", *logs, *cursors)
-    replies = await client.roundtrip([read, *_looks(looks)], BLOCK_MS / 1000)
-    found, *seen = _replies(replies)
-    return {log.decode(): entries for log, entries in found or ()}, [bool(each) for each in seen]
-
-
-def _looks(places: Sequence[At]) -> list[tuple[str, str, str, str, str, int]]:
-    return [("XRANGE", log, cursor, cursor, "COUNT", 1) for log, cursor in places]
-
-
-def _replies(replies: list[Any]) -> list[Any]:
-    """The replies. Raises the first that is an error."""
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies

@@ -107,7 +107,7 @@ class Worker:
             logger.warning(warning)
         await scripts.load()
         description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
-        link = RedisLink(scripts, settings.redis_url, settings.durability)
+        link = RedisLink(scripts, settings.redis_url, settings.durability, settings.prefetch_bytes)
         member = (self.member, description)
         turn = Turn()
         self._groups = [Group(each, settings, link, member, turn) for each in self.processors]

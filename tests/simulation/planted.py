@@ -169,11 +169,9 @@ BUGS = (
     ),
     Planted(
         "a lost reply taken for an answer",
-        "runnel/worker/pump.py",
-        'logger.warning("commit not answered, asking again: %s", reply)\n'
-        "            self.mark(lane)\n"
-        "            return False\n",
-        "lane.committed(step)\n",
+        "runnel/worker/committing.py",
+        "elif isinstance(reply, Exception):\n            return False\n",
+        "elif isinstance(reply, Exception):\n            lane.committed(step)\n",
     ),
     Planted(
         "another commit in place of one in flight",
@@ -391,7 +389,7 @@ BUGS = (
     # The worker
     Planted(
         "reads cut short for ever",
-        "runnel/worker/pump.py",
+        "runnel/worker/reading.py",
         "while self._waiting and self._changed.is_set():",
         "while self._waiting:",
     ),
@@ -409,7 +407,7 @@ BUGS = (
     ),
     Planted(
         "what was counted as lost wakes nobody",
-        "runnel/worker/pump.py",
+        "runnel/worker/committing.py",
         "if lane.clean:  # All",
         "if False:  # All",
     ),

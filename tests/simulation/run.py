@@ -17,6 +17,7 @@ from runnel.processor import Processor
 from runnel.scripts import Scripts
 from runnel.settings import Settings
 from runnel.turn import Turn
+from runnel.worker import feeds as feeds_module
 from runnel.worker import link as link_module
 from runnel.worker import worker as worker_module
 from runnel.worker.group import Group
@@ -142,8 +143,10 @@ def _machine(world: World) -> Iterator[None]:
         return []
 
     class SimLink(RedisLink):
-        def __init__(self, scripts: Scripts, url: str, durability: Durability) -> None:
-            super().__init__(scripts, url, durability)
+        def __init__(
+            self, scripts: Scripts, url: str, durability: Durability, prefetch_bytes: int
+        ) -> None:
+            super().__init__(scripts, url, durability, prefetch_bytes)
             self.clock = world.loop.time
 
     class SimGroup(Group):
@@ -172,6 +175,7 @@ def _machine(world: World) -> Iterator[None]:
         for module, name, value in (
             (worker_module, "connect", client),
             (link_module, "connect", client),
+            (feeds_module, "connect", client),
             (worker_module, "check_server", check_server),
             (worker_module, "check_worker", check_worker),
             (worker_module, "RedisLink", SimLink),

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from runnel import Events, ExceptionPolicy
 from runnel.errors import Full, Halted
 from runnel.scripts import sha
-from runnel.worker import link, pump
+from runnel.worker import feeds, reading
 from runnel.worker.worker import Worker
 from tests.primaries import on_each
 from tests.proxy import Proxy
@@ -65,7 +65,7 @@ async def test_s4_a_full_partition_refuses_by_name_and_trims_nothing_unprocessed
     async with ledger.running():
         await until(lambda: redis.exists(ledger.state), "the processor is registered")
         await ledger.send(*range(50))
-        with pytest.raises(Full, match="because work has not passed"):
+        with pytest.raises(Full, match="because the registered processor work has not passed"):
             await ledger.send(50)
         assert await redis.xlen(ledger.log) == 50
         waiting = asyncio.create_task(ledger.send(*range(50, 120), wait=True))
@@ -145,8 +145,8 @@ async def test_s7_a_lost_reply_does_not_end_the_question_what_was_lost(
     redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Reads at rest that do not look, so that the loss is found once its event is in hand.
-    monkeypatch.setattr(link, "BLOCK_MS", 100)
-    monkeypatch.setattr(pump, "LOOK_AFTER", 1_000_000)
+    monkeypatch.setattr(feeds, "BLOCK_MS", 100)
+    monkeypatch.setattr(reading, "LOOK_AFTER", 1_000_000)
     begun, gate = asyncio.Event(), asyncio.Event()
 
     async def reads() -> int:

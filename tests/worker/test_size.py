@@ -1,0 +1,231 @@
+"""Large events, thin lines and full memories: work goes on, and nobody else waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import App, Events, Record, Stream
+from runnel.connection import connect
+from runnel.core.lane import Lane
+from runnel.wire import Client
+from runnel.worker import feeds
+from runnel.worker.pump import Pump
+from runnel.worker.worker import Worker
+from tests.proxy import Proxy
+from tests.worker.workers import until
+
+
+class Blob(Record):
+    key: int
+    number: int
+    body: bytes
+
+
+class Depot:
+    """An app whose events may be large, and what its handler has seen of each partition."""
+
+    def __init__(self, name: str, url: str, partitions: int, **settings: Any) -> None:
+        options = {"session": 3.0, "collect": 0.05, "grace": 2.0, **settings}
+        self.app = App(name, redis_url=url, **options)
+        self.blobs: Stream[Blob] = self.app.stream(
+            "blobs", record=Blob, partition_by="key", partition_count=partitions
+        )
+        self.keys: dict[int, int] = {}
+        key = 0
+        while len(self.keys) < partitions:
+            self.keys.setdefault(self.blobs.spec.partition(Blob(key=key, number=0, body=b"")), key)
+            key += 1
+        self.seen: dict[int, list[int]] = {p: [] for p in self.keys}
+        #: Partitions whose events are held up.
+        self.held: set[int] = set()
+        self.released = asyncio.Event()
+
+    def processor(self, **options: Any) -> None:
+        """Declare the processor: it notes what it sees."""
+
+        @self.app.processor(self.blobs, name="work", **options)
+        async def work(events: Events[Blob]) -> None:
+            async for blob in events.records():
+                if events.partition in self.held:
+                    await self.released.wait()
+                self.seen[events.partition].append(blob.number)
+
+    async def fill(self, url: str, sizes: dict[int, list[int]]) -> None:
+        """Send events of these sizes to these partitions, by a line of their own."""
+        other = Depot(self.app.name, url, len(self.keys))
+        for partition, each in sizes.items():
+            key = self.keys[partition]
+            blobs = [Blob(key=key, number=n, body=b"x" * size) for n, size in enumerate(each)]
+            for at in range(0, len(blobs), 10):
+                await other.blobs.send(*blobs[at : at + 10])
+        await other.app.close()
+
+    def counts(self) -> Counter[int]:
+        return Counter({p: len(seen) for p, seen in self.seen.items() if seen})
+
+    def in_order(self) -> bool:
+        return all(seen == list(range(len(seen))) for seen in self.seen.values())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Worker]:
+        worker = Worker(self.app)
+        run = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop.set()
+            await run
+
+
+@pytest.fixture
+def lanes(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
+    """The lanes of the workers in this process."""
+    found: list[Lane] = []
+    add = Pump.add
+
+    def noting(pump: Pump, lane: Lane) -> None:
+        found.append(lane)
+        add(pump, lane)
+
+    monkeypatch.setattr(Pump, "add", noting)
+    return found
+
+
+def waiting(lanes: list[Lane]) -> int:
+    """Bytes of the events that wait."""
+    return sum(sum(map(len, raw[1])) for lane in lanes for raw in lane.buffer)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit"),
+    [
+        ([300_000] * 30, 8_000_000),  # All of one size.
+        ([1_000_000] * 4, 1_000_000),  # One of each partition, though they are more.
+        ([100] * 300 + [300_000] * 20, 8_000_000),  # Small ones first.
+        ([500] * 50 + [400_000] + [500] * 50, 2_000_000),  # One among small ones.
+    ],
+)
+async def test_what_waits_in_memory_is_bounded_in_bytes(
+    redis: Redis, redis_url: str, app_name: str, lanes: list[Lane], sizes: list[int], limit: int
+) -> None:
+    depot = Depot(app_name, redis_url, 4, prefetch_bytes=limit)
+    depot.processor()
+    depot.held = set(depot.keys)
+    await depot.fill(redis_url, dict.fromkeys(depot.keys, sizes))
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, waiting(lanes))
+            await asyncio.sleep(0)
+
+    async with depot.running():
+        watching = asyncio.create_task(watch())
+        await until(lambda: len([e for e in lanes if e.in_hand]) == 4, "each has one in hand")
+        depot.released.set()
+        await until(lambda: sum(depot.counts().values()) == 4 * len(sizes), "all are processed")
+        watching.cancel()
+    assert depot.in_order()
+    assert most <= limit + 4 * max(sizes), "and one of each partition"
+
+
+async def test_one_large_partition_does_not_starve_the_others(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    depot = Depot(app_name, redis_url, 4, prefetch_bytes=4_000_000)
+    depot.processor()
+    depot.held = {0}
+    sizes = {0: [500_000] * 40, 1: [100] * 500, 2: [20_000] * 200, 3: [100] * 500}
+    await depot.fill(redis_url, sizes)
+    async with depot.running():
+        await until(lambda: depot.counts() == {1: 500, 2: 200, 3: 500}, "the others are through")
+        depot.released.set()
+        await until(lambda: len(depot.seen[0]) == 40, "so is the large one")
+    assert depot.in_order()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader waits half a second for an answer."""
+    monkeypatch.setattr(feeds, "BLOCK_MS", 100)
+
+    def connect_soon(url: str) -> Client:
+        return connect(url, 0.5)
+
+    monkeypatch.setattr(feeds, "connect", connect_soon)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("size", "each"), [(200_000, 4), (20_000, 40), (1_000_000, 1)], ids=["200k", "20k", "1M"]
+)
+async def test_what_keeps_coming_over_a_thin_line_is_not_late(
+    redis: Redis, redis_url: str, app_name: str, size: int, each: int
+) -> None:
+    async with Proxy(redis_url) as proxy:
+        depot = Depot(app_name, proxy.url, 8)
+        depot.processor()
+        await depot.fill(redis_url, dict.fromkeys(depot.keys, [size] * each))
+        proxy.rate = 2_500_000
+        async with depot.running():
+            total = 8 * each
+            await until(lambda: sum(depot.counts().values()) == total, "all arrive", 30)
+    assert depot.in_order()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_large_ones_that_gathered_while_the_line_was_cut_are_read_bit_by_bit(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    async with Proxy(redis_url) as proxy:
+        depot = Depot(app_name, proxy.url, 4, prefetch_bytes=4_000_000)
+        depot.processor()
+        await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 100))
+        async with depot.running():
+            await until(lambda: sum(depot.counts().values()) == 400, "the small ones are through")
+            proxy.hold("requests", "replies")
+            proxy.cut()
+            more = await fill_more(depot, redis_url, 100, [300_000] * 25)
+            proxy.rate = 20_000_000
+            proxy.heal()
+            await until(lambda: sum(depot.counts().values()) == 400 + more, "so are the large", 30)
+    assert depot.in_order()
+
+
+async def fill_more(depot: Depot, url: str, first: int, sizes: list[int]) -> int:
+    """Send more to each partition. Returns how many."""
+    other = Depot(depot.app.name, url, len(depot.keys))
+    for key in depot.keys.values():
+        blobs = [Blob(key=key, number=first + n, body=b"x" * s) for n, s in enumerate(sizes)]
+        await other.blobs.send(*blobs[: len(blobs) // 2])
+        await other.blobs.send(*blobs[len(blobs) // 2 :])
+    await other.app.close()
+    return len(depot.keys) * len(sizes)
+
+
+async def test_a_guess_that_was_far_too_low_is_broken_off_and_corrected(
+    redis: Redis, redis_url: str, app_name: str, lanes: list[Lane], caplog: Any
+) -> None:
+    depot = Depot(app_name, redis_url, 4, prefetch_bytes=4_000_000)
+    depot.processor()
+    await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 50))
+    caplog.set_level("INFO", "runnel.worker")
+    async with depot.running():
+        await until(lambda: sum(depot.counts().values()) == 200, "the small ones are through")
+        depot.held = set(depot.keys)
+        # Each has one in hand and its buffer full of small ones, behind which large ones gather.
+        await fill_more(depot, redis_url, 50, [10] * 401)
+        await until(lambda: all(len(each.buffer) > 200 for each in lanes), "the buffers are full")
+        await fill_more(depot, redis_url, 451, [250_000] * 30)
+        depot.released.set()
+        await until(lambda: sum(depot.counts().values()) == 4 * 481, "all are processed")
+    assert depot.in_order()
+    assert "with less: broken off after" in caplog.text
