@@ -153,6 +153,8 @@ def named(thing: object) -> str:
         return f"the class {name} (call it: {name}())"
     if name == "<lambda>":
         return "a lambda"
+    if isinstance(thing, classmethod):
+        return f"the classmethod {name}, which only its class can call"
     if isinstance(thing, functools.partial):
         return f"a functools.partial of {named(thing.func)}"
     if isinstance(name, str):

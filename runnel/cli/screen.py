@@ -29,6 +29,9 @@ def _draw(lines: Sequence[str]) -> None:
     """Show as many lines as there is room for, by one write over what is there: nothing is cleared
     first, so nothing flickers."""
     kept = fit(lines, *shutil.get_terminal_size())
+    context = click.get_current_context(silent=True)
+    if context is not None and context.color is False:
+        kept = [click.unstyle(line) for line in kept]
     _write(_HOME + "\n".join(line + _REST_OF_LINE for line in kept) + _REST_OF_SCREEN)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,13 +37,17 @@ def started(url: str, stdout: int) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_large_report_goes_whole_through_a_pipe(many: str, blocking: bool) -> None:
+    """Which is narrow, and whose reader is slow: it is full most of the time."""
     reader, writer = os.pipe()
+    if sys.platform == "linux":
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(writer, blocking)
     process = started(many, writer)
     os.close(writer)
     told = b""
     while piece := os.read(reader, 10_000):
         told += piece
+        time.sleep(0.001)
     os.close(reader)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (0, b"")

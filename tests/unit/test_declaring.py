@@ -131,6 +131,10 @@ async def by_shape(order: Unnamed) -> None:
     pass
 
 
+async def by_class(cls: type, /) -> None:
+    pass
+
+
 class Handler:
     async def __call__(self, order: Order) -> None:
         pass
@@ -198,6 +202,11 @@ def test_what_can_be_called_is_declared(decorator: str, function: Any) -> None:
         ("on", Handler.handle, r"it is a method, so declare it on an object.*thing\.handle"),
         ("on", Handler, r"not the class Handler \(call it: Handler\(\)\)"),
         ("on", 5, "takes a function, not 5"),
+        (
+            "on",
+            classmethod(by_class),
+            "not the classmethod by_class, which only its class can call",
+        ),
         ("on", iterates, r"gives it one record at a time, Order.*use @app\.processor\(orders\)"),
         ("on", OverEvents(), r"use @app\.processor\(orders\)"),
         ("on", by_event, r"says that it takes .*Event\[.*use @app\.processor\(orders\)"),
