@@ -9,6 +9,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import TypeForm
+
 from runnel import keys
 from runnel.compressors import Compressor
 from runnel.connection import check_url, connect
@@ -71,7 +73,7 @@ class App:
         self,
         name: str,
         *,
-        record: type[R],
+        record: TypeForm[R],
         partition_by: str | Callable[[R], Any],
         partition_count: int | None = None,
         partition_size: int | None = None,
@@ -80,9 +82,13 @@ class App:
         compress_over: int = 256,
         hasher: Hasher | None = None,
         codecs: Iterable[Serializer | Compressor] = (),
+        exclude_unset: bool = False,
     ) -> Stream[R]:
         """Declare a stream of `record` objects, partitioned by a field or a function of them.
 
+        `record` is a class, or several in a union: ``A | B``, or with a discriminator in
+        `Annotated`, which every record must come back by. With `exclude_unset` fields that were not
+        set do not travel, and are unset in the record that is read: for events such as PATCH.
         `partition_size` is how many entries one partition may hold. `codecs` are further
         serializers and compressors that entries may have been written with.
         """
@@ -92,7 +98,7 @@ class App:
             where, partition_by, serializer=serializer, compressor=compressor, hasher=hasher
         )
         codec = EntryCodec(
-            adapt(record),
+            adapt(record, exclude_unset),
             serializer or MsgpackSerializer(),
             compressor,
             compress_over,

@@ -15,6 +15,8 @@ from typing import Any, Generic, TypeVar
 from runnel.compressors import LZ4, Compressor, Gzip
 from runnel.errors import ConfigError, DecodeError, EncodeError
 from runnel.record import RecordType
+from runnel.record.culprit import culprit, raises
+from runnel.record.problems import path
 from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 R = TypeVar("R")
@@ -64,7 +66,7 @@ class EntryCodec(Generic[R]):
             and record_type.dumps_lists
             and not record_type.primitive
         )
-        self._surely = record_type.surely_comes_back if self._gives_back else None
+        self._surely = record_type.surely if self._gives_back else None
         place = record_type.place_of_bytes
         if isinstance(serializer, JSONSerializer) and place and not record_type.primitive:
             raise ConfigError(
@@ -91,14 +93,22 @@ class EntryCodec(Generic[R]):
         back as it is.
         """
         kind = self.record_type
-        values = kind.dump(record)
+        values = certain = self._surely(record) if self._surely is not None else None
+        if values is None:
+            values = kind.dump(record)
         try:
             fields = self._native(values) if kind.primitive else self._payload(values)
         except Exception as error:  # A serializer, perhaps the user's, cannot write a value.
-            raise EncodeError(f"{kind.name}: {error}") from error
-        if self._surely is None or not self._surely(record):
+            place = path(kind.name, culprit(values, self._fails))
+            raise EncodeError(f"{place}: {error}") from error
+        if certain is None:
             self._check(record, values, fields)
         return fields + _header_fields(headers) if headers else fields
+
+    def _fails(self, _: list[Any], inner: dict[Any, Any]) -> bool:
+        if self.record_type.primitive:
+            return raises(lambda: self._native(inner))
+        return raises(lambda: self.serializer.dumps({"": list(inner.values())}))
 
     def _check(self, record: R, values: dict[str, Any], fields: list[bytes]) -> None:
         kind = self.record_type
@@ -138,7 +148,7 @@ class EntryCodec(Generic[R]):
             values = loader(fields[1])
         except Exception as error:  # A serializer, perhaps the user's, met bytes it cannot read.
             raise DecodeError(f"the payload is not valid {tag.decode()}: {error}") from error
-        if type(values) is not dict:
+        if type(values) is not dict and self.record_type.is_map:
             raise DecodeError(f"the payload is a {type(values).__name__}, not a map of fields")
         return self._load(values)
 

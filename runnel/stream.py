@@ -52,10 +52,11 @@ class StreamSpec(Generic[R]):
         #: What every client of the stream must agree on.
         self.agreement = Agreement(partition_count, hasher.name)
         record: RecordType[R] = codec.record_type
-        if isinstance(partition_by, str) and not record.has_field(partition_by):
+        if isinstance(partition_by, str) and (lacking := record.without_field(partition_by)):
             raise ConfigError(
                 f"stream {name}: partition_by names {partition_by!r}, which is no field of "
-                f"{record.name}"
+                f"{', '.join(each.__name__ for each in lacking)}; name a field that every record "
+                "of the stream has, or give a function of the record"
             )
         self._key: Callable[[R], Any] = (
             attrgetter(partition_by) if isinstance(partition_by, str) else partition_by

@@ -23,6 +23,9 @@ from runnel.preflight import check_sender
 from runnel.producer import BATCH, Stream
 from runnel.scripts import Scripts
 
+_IGNORE = click.option(
+    "--ignore-unknown", is_flag=True, help="Leave out fields that the record does not have."
+)
 #: Seconds without progress until a word is said about it.
 _PATIENCE = 3.0
 
@@ -31,14 +34,23 @@ _PATIENCE = 3.0
 @click.argument("target")
 @click.argument("record")
 @urls.option
+@_IGNORE
 @click.option("--json", "as_json", is_flag=True, help="Print an object instead of PARTITION ID.")
-def send(target: str, record: str, redis_url: str | None, as_json: bool) -> None:
-    """Send one RECORD, given as JSON, to a stream; prints its partition and id."""
+def send(
+    target: str, record: str, redis_url: str | None, ignore_unknown: bool, as_json: bool
+) -> None:
+    """Send one RECORD, given as JSON, to a stream; prints its partition and id.
+
+    A field that the stream's record does not have is refused: it may be misspelt.
+    """
     stream = _stream(target, redis_url)
     url = stream.app.settings.redis_url
 
     async def work() -> None:
-        parsed = stream.spec.codec.record_type.from_json(record)
+        try:
+            parsed = stream.spec.codec.record_type.from_json(record, ignore_unknown)
+        except RecordError as error:
+            raise RecordError(_with_fix(error)) from error
         await _look_ahead(stream)
         try:
             (sent,) = await stream.send(parsed)
@@ -61,20 +73,28 @@ def send(target: str, record: str, redis_url: str | None, as_json: bool) -> None
 @click.argument("target")
 @click.argument("file")
 @urls.option
+@_IGNORE
 @click.option("--strict", is_flag=True, help="Check every line first; send none if one is bad.")
 @click.option("--no-wait", is_flag=True, help="Fail when a partition is full instead of waiting.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as an object.")
 def sendmany(
-    target: str, file: str, redis_url: str | None, strict: bool, no_wait: bool, as_json: bool
+    target: str,
+    file: str,
+    redis_url: str | None,
+    ignore_unknown: bool,
+    strict: bool,
+    no_wait: bool,
+    as_json: bool,
 ) -> None:
     """Send the JSON lines of FILE (plain or compressed by gzip; - is stdin) to a stream.
 
     Bad lines are reported with their number and the reason, the good ones are sent, and the exit
-    code is 5. A full partition is waited for. When it was cut off, running it again sends the
-    lines again: it does not know which ones had arrived.
+    code is 5. A line with a field that the record does not have is bad: it may be misspelt. A full
+    partition is waited for. When it was cut off, running it again sends the lines again: it does
+    not know which ones had arrived.
     """
     stream = _stream(target, redis_url)
-    sending = Sending(stream, not no_wait)
+    sending = Sending(stream, not no_wait, ignore_unknown)
     url = stream.app.settings.redis_url
     try:
         # Lines are read between runs of the loop, so that Ctrl-C ends a read that waits for more.
@@ -103,8 +123,9 @@ def sendmany(
 class Sending:
     """One run of `sendmany`: what it has sent so far."""
 
-    def __init__(self, stream: Stream[Any], wait: bool) -> None:
+    def __init__(self, stream: Stream[Any], wait: bool, ignore_unknown: bool) -> None:
         self.stream = stream
+        self.ignore_unknown = ignore_unknown
         self.wait = wait
         self.sent = 0
         self.rejected = 0
@@ -152,7 +173,7 @@ class Sending:
         """Partition and record of a line that can be sent, or None after saying why not."""
         spec, most = self.stream.spec, self.stream.app.settings.max_record_bytes
         try:
-            record = spec.codec.record_type.from_json(line)
+            record = spec.codec.record_type.from_json(line, self.ignore_unknown)
             partition = spec.partition(record)
             size = sum(map(len, spec.encode(record)))
             if size > most:
@@ -206,7 +227,12 @@ def _reason(number: int, line: bytes, error: RunnelError) -> str:
         return f"not UTF-8: byte {line[broken.start]:#04x} at place {broken.start + 1}"
     if number == 1 and line.lstrip().startswith(b"[") and isinstance(error, RecordError):
         return f"{error} (a line must be one object; `jq -c '.[]'` makes lines of an array)"
-    return str(error)
+    return _with_fix(error)
+
+
+def _with_fix(error: RunnelError) -> str:
+    unknown = ": no such field" in str(error)
+    return f"{error} (--ignore-unknown leaves out such fields)" if unknown else str(error)
 
 
 async def _look_ahead(stream: Stream[Any]) -> None:

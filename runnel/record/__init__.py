@@ -1,30 +1,31 @@
 """Typed records: what an event carries.
 
 A record class is a `Record` (or any pydantic model), a dataclass or a msgspec Struct. `adapt` puts
-one face on all of them.
+one face on all of them, and on unions of them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, ClassVar, TypeVar, Unpack
+from typing import Any, ClassVar, Unpack
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, RootModel
+from pydantic import BaseModel, ConfigDict, PydanticUserError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from runnel.errors import ConfigError
 from runnel.record.face import RecordType
+from runnel.record.members import members, place_of_fault, place_of_type
 from runnel.record.models import PydanticType
 from runnel.record.native import native_form
-from runnel.record.problems import one_line
+from runnel.record.problems import reason
 
 __all__ = ["Record", "RecordType", "adapt"]
 
-R = TypeVar("R")
 
+class Record(BaseModel, extra="forbid"):
+    """Base of record classes: a pydantic model that refuses fields it does not declare.
 
-class Record(BaseModel):
-    """Base of record classes: a pydantic model.
+    What is stored may have such fields all the same, as a newer class may have written it: they are
+    left out when it is read.
 
     Fields, however deep, may be whatever pydantic writes as data and reads again as it was; private
     attributes and computed fields do not travel. `adapt` tells what does not come back.
@@ -50,37 +51,33 @@ class Record(BaseModel):
             native_form(cls)
 
 
-def adapt(cls: type[R]) -> RecordType[R]:
-    """The face of a record class.
+def adapt(form: Any, exclude_unset: bool = False) -> RecordType[Any]:
+    """The face of a record class, or of a union of some. With `exclude_unset` fields that were not
+    set do not travel.
 
-    Raises ConfigError, naming the field and the fix, if it is none, cannot be stored, or has a
-    field with values that could be sent and not be read again.
+    Raises ConfigError, naming the field and the fix, for what is no record class, cannot be stored,
+    or has a field that could never be read again.
     """
-    if not isinstance(cls, type) or issubclass(cls, RootModel):
-        raise _not_a_record(cls)
-    if hasattr(cls, "__struct_config__"):
+    classes = members(form)
+    name = " | ".join(each.__name__ for each in classes)
+    structs = [each for each in classes if hasattr(each, "__struct_config__")]
+    if structs and len(structs) < len(classes):
+        raise ConfigError(f"{name}: Structs and other classes cannot share a stream")
+    if structs:
         from runnel.record.structs import StructType  # msgspec is here only with the class.
 
-        return StructType(cls)
-    if not issubclass(cls, BaseModel) and not dataclasses.is_dataclass(cls):
-        raise _not_a_record(cls)
+        return StructType(form, classes, exclude_unset)
     try:
-        if issubclass(cls, BaseModel):
-            cls.model_rebuild()
-        return PydanticType(cls)
+        for each in classes:
+            if issubclass(each, BaseModel):
+                each.model_rebuild()
+        return PydanticType(form, classes, exclude_unset)
     except (PydanticUndefinedAnnotation, NameError) as error:
+        place = place_of_type(classes, getattr(error, "name", None) or "")
         raise ConfigError(
-            f"{cls.__name__} uses a type that is not defined: {one_line(error)}; define it, at "
+            f"{place or name} uses a type that is not defined: {reason(error)}; define it, at "
             "the top level of a module, before the stream"
         ) from error
     except PydanticUserError as error:
-        raise ConfigError(
-            f"{cls.__name__} has a field that cannot be stored: {one_line(error.message)}"
-        ) from error
-
-
-def _not_a_record(cls: Any) -> ConfigError:
-    return ConfigError(
-        f"{cls!r} is not a record class: derive it from runnel.Record, or use a pydantic model "
-        "with named fields, a dataclass or a msgspec Struct"
-    )
+        place = place_of_fault(classes)
+        raise ConfigError(f"{place or name} cannot be stored: {reason(error)}") from error

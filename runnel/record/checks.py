@@ -1,54 +1,51 @@
-"""What the declaration of a record class tells: is there a value that could not be read again?
+"""What the declaration of a record class tells: fields whose values could never be read again.
 
-Each kind of value that a field takes is written and read once, by the class's own rules. Where
-validators or serializers of the user's take part nothing can be told, and none is called: what they
-do is seen when a record is sent.
+Each field is looked at once, and no function of the user's is called. All else that may not come
+back is seen when a record is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_core import SchemaSerializer, SchemaValidator, ValidationError
+from pydantic_core import SchemaSerializer, SchemaValidator, core_schema
 
 from runnel.errors import ConfigError
 from runnel.record.plain import plain
-from runnel.record.problems import exactly
+from runnel.record.problems import exactly, one_line
 from runnel.record.same import difference
-from runnel.record.samples import Samples
-from runnel.record.schema import Node, Spot, inside, names_to_read, runs_functions, spots
+from runnel.record.schema import Node, Spot, calls_users_code, inside, names_to_read
 
-#: Nodes whose values may not come back, and what then helps.
-_FIXES = {
-    "enum": "give its members text, numbers or true and false as values",
-    "literal": "use literals of text or numbers",
-    "dict": "keys travel as text: use keys that can be told from it, such as text or integers",
-    "union": "use one type, types that look different when they are written, or a discriminator",
-    "tagged-union": "give each part a tag of its own",
-}
 _WITHOUT_FORM = frozenset(("is-instance", "is-subclass", "callable", "generator"))
+#: Types around another that have a form only if it has one.
+_AROUND = frozenset(
+    (
+        *("default", "nullable", "model-field", "dataclass-field", "typed-dict-field"),
+        *("list", "set", "frozenset", "tuple", "dict", "function-after", "custom-error"),
+    )
+)
+_CLASSES = frozenset(("model-fields", "dataclass-args", "typed-dict"))
+#: Types of which every value comes back, and what holds nothing.
+_EASY: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+_EMPTY: dict[str, list[Any]] = {"list": [[]], "dict": [{}], "nullable": [None], "any": [None]}
 
-#: What becomes of a plain value on its way: the field's place and the value to the value read.
-Travel = Callable[[str, Any], Any]
 
-
-def check_record(schema: Node, name: str, travel: Travel) -> None:
-    """Raises ConfigError, naming the field and the fix, for a class with such a value."""
-    samples = Samples(schema.get("definitions", ()))
-    for spot in spots(schema, name):
-        kind = spot.node["type"]
+def check_record(schema: Node, found: Sequence[Spot]) -> None:
+    """Raises ConfigError, naming the field and the fix, for a class with such a field."""
+    definitions = {each["ref"]: each for each in schema.get("definitions", ())}
+    for spot in found:
         if spot.custom:
             continue
-        if kind in _WITHOUT_FORM:
-            raise ConfigError(
-                f"{spot.place}: its values cannot be written; give the field a type that holds "
-                "data, or a serializer and a validator"
-            )
-        if kind in ("model-fields", "dataclass-args", "typed-dict"):
+        if spot.node.get("root_model"):
+            _check_form(spot.place, spot.node["schema"])
+        elif spot.node["type"] in _CLASSES:
             _check_names(spot)
-        elif kind in _FIXES:
-            _check_values(spot, samples, travel)
+            for field_name, field in inside(spot.node):
+                place = f"{spot.place}.{field_name}"
+                _check_form(place, field)
+                if not spot.config.get("validate_default"):
+                    _check_default(place, field, spot.config, definitions)
 
 
 def _check_names(spot: Spot) -> None:
@@ -75,31 +72,88 @@ def _check_names(spot: Spot) -> None:
         written[alias] = name
 
 
-def _check_values(spot: Spot, samples: Samples, travel: Travel) -> None:
-    whole = samples.whole(spot.node)
-    if runs_functions(whole):
+def _check_form(place: str, field: Node) -> None:
+    kinds = set(_formless(field))
+    if "secret" in kinds:
+        raise ConfigError(
+            f"{place}: a secret is written as asterisks; declare it as text if whoever reads Redis "
+            "may know it, or give the field a serializer that encrypts it and a validator"
+        )
+    if kinds:
+        raise ConfigError(
+            f"{place}: its values cannot be written; give the field a type that holds data, or a "
+            "serializer and a validator"
+        )
+
+
+def _formless(node: Node) -> list[str]:
+    """Why no value of this type can be written, None apart; nothing if some can."""
+    kind = node["type"]
+    serializer = getattr(node.get("serialization", {}).get("function"), "__name__", "")
+    if serializer in ("_serialize_secret", "_serialize_secret_field"):  # Those of pydantic.
+        return ["secret"]
+    if "serialization" in node:
+        return []
+    if kind in _WITHOUT_FORM:
+        return [kind]
+    if kind == "lax-or-strict":
+        return _formless(node["lax_schema"])
+    if kind in ("union", "tagged-union"):
+        parts = [_formless(each) for _, each in inside(node)]
+        return [why for each in parts for why in each] if all(parts) else []
+    if kind in _AROUND:
+        return [why for _, each in inside(node) for why in _formless(each)]
+    return []
+
+
+def _check_default(
+    place: str, field: Node, config: Mapping[str, Any], definitions: Mapping[str, Node]
+) -> None:
+    """A default is not checked by pydantic: it may be of another type than the field."""
+    outer = field["schema"]
+    if outer["type"] != "default" or "default" not in outer or outer.get("validate_default"):
         return
-    serializer = SchemaSerializer(whole, spot.config)  # type: ignore[arg-type]
-    validator = SchemaValidator(whole, spot.config)  # type: ignore[arg-type]
-    fix = _FIXES[spot.node["type"]]
-    for sample in samples.of(spot.node):
-        try:
-            value = validator.validate_python(sample, strict=False)
-            dumped = serializer.to_python(value, by_alias=True, round_trip=True, warnings=False)
-            written = travel(spot.place, plain(dumped))
-        except Exception:  # No value of this type, or none with a plain form: that is told later.
-            continue
-        try:
-            back = validator.validate_python(written, strict=False)
-        except ValidationError:
-            raise ConfigError(
-                f"{spot.place}: {exactly(value)} is written as {exactly(written)}, which cannot be "
-                f"read again; {fix}"
-            ) from None
-        except Exception:  # What a function that finds the tag raises.
-            continue
-        if type(back) is not type(value) or difference(value, back, ""):
-            raise ConfigError(
-                f"{spot.place}: {exactly(value)} is written as {exactly(written)}, which is read "
-                f"as {exactly(back)}; {fix}"
-            )
+    node, default = outer["schema"], outer["default"]
+    if field.get("serialization_exclude") or not field.get("init", True) or _fits(node, default):
+        return
+    whole = _whole(node, definitions)
+    if calls_users_code(whole):
+        return
+    fix = "declare a type that takes it, or another default"
+    try:
+        serializer = SchemaSerializer(whole, config)  # type: ignore[arg-type]
+        validator = SchemaValidator(whole, config)  # type: ignore[arg-type]
+        dumped = serializer.to_python(default, by_alias=True, round_trip=True, warnings=False)
+        written = plain(dumped)
+    except Exception as error:
+        raise ConfigError(
+            f"{place}: its default {exactly(default)} cannot be written: {one_line(error)}; {fix}"
+        ) from error
+    says = f"{place}: its default {exactly(default)} is written as {exactly(written)}, which"
+    try:
+        back = validator.validate_python(written, strict=False)
+    except Exception as error:
+        raise ConfigError(f"{says} cannot be read again; {fix}") from error
+    if difference(default, back, ""):
+        raise ConfigError(f"{says} is read as {exactly(back)}; {fix}")
+
+
+def _fits(node: Node, default: Any) -> bool:
+    kind = node["type"]
+    if type(default) is _EASY.get(kind) and node.keys() <= {"type", "metadata"}:
+        return True
+    return any(default is each or default == each for each in _EMPTY.get(kind, ()))
+
+
+def _whole(node: Node, definitions: Mapping[str, Node]) -> Any:
+    """A node with what it refers to, so that it stands by itself."""
+    found: dict[str, Any] = {}
+    pending = [node]
+    while pending:
+        each = pending.pop()
+        ref = each.get("schema_ref")
+        if ref is not None and ref not in found:
+            found[ref] = definitions[ref]
+            pending.append(definitions[ref])
+        pending += [child for _, child in inside(each)]
+    return core_schema.definitions_schema(dict(node), [*found.values()]) if found else node

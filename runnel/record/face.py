@@ -2,53 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from runnel.errors import EncodeError, RecordError
 from runnel.record.native import NativeForm
-from runnel.record.problems import exactly, explain
+from runnel.record.problems import exactly, explain, one_line
 from runnel.record.same import difference
 
 R = TypeVar("R")
 
 
 class RecordType(Generic[R]):
-    """The face of a record class: plain values out, checked records in.
+    """The face of what a stream carries, of one class or of several: plain values out, checked
+    records in.
 
-    `primitive` says whether its fields are stored natively; `native` is how. `place_of_bytes`
-    names the first field that holds bytes, which JSON cannot. `dumps_lists` is false where plain
-    values may have tuples, which come back as lists.
+    `primitive` says whether its fields are stored natively; `native` is how. `is_map` says whether
+    its plain form is a map of fields, as all but that of a RootModel is. `place_of_bytes` names the
+    first field that holds bytes, which JSON cannot. `dumps_lists` is false where plain values may
+    have tuples, which come back as lists.
     """
 
     dumps_lists = True
 
-    def __init__(self, cls: type[R]) -> None:
-        self.cls = cls
-        self.name = cls.__name__
+    def __init__(self, classes: Sequence[type[Any]]) -> None:
+        self.classes = tuple(classes)
+        self.name = " | ".join(each.__name__ for each in classes)
         self.primitive = False
         self.native = NativeForm()
+        self.is_map = True
         self.place_of_bytes: str | None = None
-        #: Is it certain, without a look, that `load` makes the same of what `dump` gave? None if
-        #: that is certain of no record of the class.
-        self.surely_comes_back: Callable[[R], bool] | None = None
+        #: What `dump` gives if it is certain, without a look, that `load` makes the same of it, and
+        #: None of any other record; None if that is certain of no record of the class.
+        self.surely: Callable[[R], dict[str, Any] | None] | None = None
 
     def dump(self, record: R) -> dict[str, Any]:
         """The record as a map of plain values: text, numbers, booleans, None, bytes, lists, maps.
 
         Values without a plain type (datetime, Decimal, UUID, enum) become their canonical text.
-        Raises EncodeError if `record` is of another class, a subclass too, or has no such form.
-        Whether it can be read again is another question: see `check`.
+        Raises EncodeError, naming the field, if `record` is of another class, a subclass too, or
+        has no such form. Whether it can be read again is another question: see `check`.
         """
-        if type(record) is not self.cls:
+        if type(record) not in self.classes:
             raise EncodeError(self._not_mine(record))
         try:
             return self._dump(record)
         except Exception as error:  # Whatever the class's own serializers raise.
-            raise EncodeError(f"{self.name} cannot be written: {self._explain(error)}") from error
+            place = self._place_of_fault(record)
+            raise EncodeError(
+                f"{self.name} cannot be written: {place}: {one_line(error)}"
+            ) from error
 
-    def load(self, values: Mapping[str, Any]) -> R:
-        """A checked record. Raises DecodeError naming each field that does not fit."""
+    def load(self, values: Any) -> R:
+        """A checked record; what its class does not declare is left out, unless the class keeps it.
+
+        Raises DecodeError naming each field that does not fit.
+        """
         raise NotImplementedError
 
     def check(self, sent: R, back: R) -> None:
@@ -60,37 +69,39 @@ class RecordType(Generic[R]):
         if told:
             raise EncodeError(f"{self.name} cannot be written: {told}")
 
-    def from_json(self, text: str | bytes) -> R:
-        """A checked record from JSON text. Raises RecordError naming each bad field."""
+    def from_json(self, text: str | bytes, ignore_unknown: bool = False) -> R:
+        """A checked record from JSON text. Raises RecordError naming each bad field, and each that
+        is not declared, unless these are to be ignored."""
         try:
-            return self._from_json(text)
+            return self._from_json(text, ignore_unknown)
         except RecordError:
             raise
         except Exception as error:
-            raise RecordError(self._explain(error)) from error
+            raise RecordError(explain(self.name, error)) from error
 
-    def has_field(self, name: str) -> bool:
-        """Does the class declare this field?"""
-        return name in self._fields()
+    def without_field(self, name: str) -> list[type[Any]]:
+        """The classes that do not declare this field."""
+        return [each for each in self.classes if name not in self._fields(each)]
 
     def _not_mine(self, record: Any) -> str:
         kind = type(record).__name__
-        if isinstance(record, self.cls):
+        if isinstance(record, self.classes):
+            base = next(each for each in self.classes if isinstance(record, each))
             return (
                 f"the stream carries {self.name} records, and this {kind} would come back as one "
-                f"of these: send it as {self.name}"
+                f"of these: send it as {base.__name__}"
             )
         return f"the stream carries {self.name} records, not {kind}: {exactly(record)}"
-
-    def _explain(self, error: Exception, values: Any = None) -> str:
-        """One sentence on what is wrong with which fields."""
-        return explain(self.name, error)
 
     def _dump(self, record: R) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _from_json(self, text: str | bytes) -> R:
+    def _place_of_fault(self, record: R) -> str:
+        """Where that stands which has no plain form."""
         raise NotImplementedError
 
-    def _fields(self) -> set[str]:
+    def _from_json(self, text: str | bytes, ignore_unknown: bool) -> R:
+        raise NotImplementedError
+
+    def _fields(self, cls: type[Any]) -> set[str]:
         raise NotImplementedError

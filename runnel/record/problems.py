@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,22 +29,46 @@ _EXPECTED = {
 _KIND = re.compile(r"(.+?)_(type|parsing|unicode|from_float|from_date_parsing)")
 #: So many problems are named; a list of a million wrong items would name a million.
 _MAX_PROBLEMS = 20
+#: So many steps of a way are shown.
+_MAX_STEPS = 20
+#: Pydantic's names for a field that is not declared.
+UNKNOWN = frozenset(("extra_forbidden", "unexpected_keyword_argument"))
 
 
-def explain(name: str, error: Exception) -> str:
-    """What pydantic, or a validator of the user's, says about the record `name`."""
+def step(place: str, key: object) -> str:
+    """The place inside another: `Order.items`, `Order.items[3]`, `Order.by['a b']`."""
+    if isinstance(key, str) and key.isidentifier():
+        return f"{place}.{key}"
+    return f"{place}[{exactly(key)}]"
+
+
+def path(place: str, keys: Sequence[object]) -> str:
+    """The place so many steps inside another, and not much of a long way."""
+    if len(keys) > _MAX_STEPS:
+        keys = keys[:_MAX_STEPS]
+        return f"{path(place, keys)}..."
+    for key in keys:
+        place = step(place, key)
+    return place
+
+
+def explain(name: str, error: Exception, values: object = None) -> str:
+    """What pydantic, or a validator of the user's, says about the record `name`, which was to be
+    made of `values`."""
     if isinstance(error, ValidationError):
-        return _problems(name, error)
+        return _problems(name, error, values)
     return f"{name}: {one_line(error)}"
 
 
-def _problems(name: str, error: ValidationError) -> str:
+def _problems(name: str, error: ValidationError, values: object) -> str:
     """Each field that is wrong, what was expected and what was given."""
     told = []
     for each in error.errors(include_url=False)[:_MAX_PROBLEMS]:
-        place = ".".join([name, *map(str, each["loc"])])
+        place = place_of(name, each["loc"], values)
         if each["type"] == "missing":
             told.append(f"{place}: missing")
+        elif each["type"] in UNKNOWN:
+            told.append(f"{place}: no such field")
         elif each["type"] == "json_invalid":
             told.append(f"{place}: {each['msg']}")
         else:
@@ -51,6 +76,29 @@ def _problems(name: str, error: ValidationError) -> str:
             told.append(f"{place}: {expected}, got {shown(each['input'])}")
     more = error.error_count() - len(told)
     return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def place_of(name: str, loc: Sequence[str | int], values: object) -> str:
+    """Pydantic's way to a value. Beside fields and indexes it names the parts of unions that were
+    tried, and functions: what is no key of the values."""
+    place = name
+    for at, key in enumerate(loc):
+        if key == "[key]":
+            break
+        if has_key(values, key):
+            values = values[key]  # type: ignore[index]
+        elif at < len(loc) - 1 or not isinstance(values, Mapping):
+            place += f"({key})" if values is not None and str(key).isidentifier() else ""
+            continue
+        place = step(place, key)
+    return place
+
+
+def has_key(values: object, key: str | int) -> bool:
+    """Does a key of pydantic's lead from these plain values into others?"""
+    if isinstance(values, Mapping):
+        return key in values
+    return isinstance(values, (list, tuple)) and isinstance(key, int) and key < len(values)
 
 
 def _expectation(kind: str, message: str) -> str:
@@ -86,6 +134,11 @@ def exactly(value: Any) -> str:
         return _short(one_line(repr(value)))
     except Exception:  # Whatever the class's own repr raises.
         return f"a {type(value).__name__}"
+
+
+def reason(error: Exception) -> str:
+    """What pydantic says about a class, without its advice, which is not about Runnel."""
+    return re.split(r" Set `arbitrary_types| For further information", one_line(error))[0]
 
 
 def one_line(message: object) -> str:

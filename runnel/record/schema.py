@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
+
+from pydantic import BaseModel
 
 Node = Mapping[str, Any]
 
@@ -39,33 +42,33 @@ class Spot:
     custom: bool = False
 
 
-def spots(schema: Node, name: str) -> Iterator[Spot]:
+def spots(schema: Node, name: str) -> list[Spot]:
     """Every node of the schema of the class `name`, the inner ones first.
 
-    What the schema defines once and refers to stands where it is first met.
+    A type that has a place of its own in the schema stands where it is first met.
     """
+    found: list[Spot] = []
     definitions = {each["ref"]: each for each in schema.get("definitions", ())}
-    yield from _spots(Spot(schema, name, {}), definitions, set())
+    seen: set[tuple[str, bool]] = set()
 
+    def visit(node: Node, place: str, config: Mapping[str, Any], custom: bool) -> None:
+        kind = node["type"]
+        custom = custom or kind in _CUSTOM or "serialization" in node
+        if "ref" in node:
+            if (node["ref"], custom) in seen:
+                return
+            seen.add((node["ref"], custom))
+        if kind == "definition-ref":
+            visit(definitions[node["schema_ref"]], place, config, custom)
+        if kind in ("model", "dataclass", "typed-dict"):
+            config = node.get("config") or config
+            place = getattr(node.get("cls"), "__name__", place)
+        for field, each in inside(node):
+            visit(each, f"{place}.{field}" if field else place, config, custom)
+        found.append(Spot(node, place, config, custom))
 
-def _spots(
-    spot: Spot, definitions: Mapping[str, Node], seen: set[tuple[str, bool]]
-) -> Iterator[Spot]:
-    node = spot.node
-    if node["type"] in _CUSTOM or "serialization" in node:
-        spot = replace(spot, custom=True)
-    if node["type"] == "definition-ref" and (node["schema_ref"], spot.custom) not in seen:
-        seen.add((node["schema_ref"], spot.custom))
-        target = replace(spot, node=definitions[node["schema_ref"]])
-        yield from _spots(target, definitions, seen)
-    if node["type"] in ("model", "dataclass", "typed-dict"):
-        config = node.get("config") or spot.config
-        place = getattr(node.get("cls"), "__name__", spot.place)
-        spot = replace(spot, place=place, config=config)
-    for name, each in inside(node):
-        place = f"{spot.place}.{name}" if name else spot.place
-        yield from _spots(replace(spot, node=each, place=place), definitions, seen)
-    yield spot
+    visit(schema, name, {}, False)
+    return found
 
 
 def inside(node: Node) -> Iterator[tuple[str, Node]]:
@@ -99,34 +102,68 @@ def names_to_read(name: str, field: Node, config: Mapping[str, Any]) -> list[str
     return names
 
 
-def runs_functions(schema: Node) -> bool:
-    """Does reading a value call functions, such as validators of the user's?"""
-    nodes = (spot.node for spot in spots(schema, ""))
-    return any(
-        node["type"].startswith("function-") or node.get("post_init") or node.get("custom_init")
-        for node in nodes
+def calls_users_code(schema: Node) -> bool:
+    """Does reading or writing a value call functions that are not pydantic's own?"""
+    return any(_calls(spot.node) for spot in spots(schema, ""))
+
+
+def _calls(node: Node) -> bool:
+    functions = [
+        node.get("function", {}).get("function"),
+        node.get("serialization", {}).get("function"),
+        node.get("discriminator"),
+        node.get("missing"),
+    ]
+    return bool(node.get("post_init") or node.get("custom_init")) or any(
+        callable(each) and not isinstance(each, attrgetter) and not _is_pydantics(each)
+        for each in functions
     )
 
 
-def json_is_plain(schema: Node) -> bool:
+def _is_pydantics(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).partition(".")[0] == "pydantic"
+
+
+def json_is_plain(found: Sequence[Spot]) -> bool:
     """Is the JSON form that pydantic makes the plain form? Not where bytes would become text."""
-    return not any(spot.custom or _json_differs(spot) for spot in spots(schema, ""))
-
-
-def _json_differs(spot: Spot) -> bool:
-    node = spot.node
-    extra = (node.get("extra_behavior"), spot.config.get("extra_fields_behavior"))
-    values = node.get("members", node.get("expected", ()))
-    return (
-        node["type"] not in _JSON_IS_PLAIN
-        or "allow" in extra
-        or any(isinstance(getattr(each, "value", each), bytes) for each in values)
+    return not keeps_unknown(found) and not any(
+        spot.custom or _json_differs(spot.node) for spot in found
     )
 
 
-def place_of_bytes(schema: Node, name: str) -> str | None:
+def _json_differs(node: Node) -> bool:
+    values = node.get("members", node.get("expected", ()))
+    return node["type"] not in _JSON_IS_PLAIN or any(
+        isinstance(getattr(each, "value", each), bytes) for each in values
+    )
+
+
+def equality_tells(found: Sequence[Spot]) -> bool:
+    """Are two records of the class the same if their fields are equal?
+
+    Not where a class has its own idea of equality, or where a time may lose its zone: to Python, a
+    time of a zone whose offset depends on the day equals the one without.
+    """
+    return not any(
+        spot.custom
+        or spot.node["type"] not in _JSON_IS_PLAIN | {"any", "bytes"}
+        or spot.node["type"] in ("time", "dataclass", "function-after")
+        or (spot.node["type"] == "model" and spot.node["cls"].__eq__ is not BaseModel.__eq__)
+        for spot in found
+    )
+
+
+def keeps_unknown(found: Sequence[Spot]) -> bool:
+    """Has it a class that keeps fields which it does not declare?"""
+    return any(
+        "allow" in (spot.node.get("extra_behavior"), spot.config.get("extra_fields_behavior"))
+        for spot in found
+    )
+
+
+def place_of_bytes(found: Sequence[Spot]) -> str | None:
     """The first field that holds bytes."""
-    for spot in spots(schema, name):
+    for spot in found:
         if spot.node["type"] == "bytes" and not spot.custom:
             return spot.place
     return None

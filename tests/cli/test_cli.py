@@ -56,6 +56,7 @@ def one_sentence(said: str) -> str:
         (["send", ORDERS, "[]"], 5, "expected an object"),
         (["send", ORDERS, GOOD.replace("1,", '"x",')], 5, "Order.order_id"),
         (["send", ORDERS, GOOD.replace("2026", "soon")], 5, "Order.created_at"),
+        (["send", ORDERS, GOOD[:-1] + ', "amont": 1}'], 5, "Order.amont: no such field (--ignore"),
         (["send", ORDERS, "{}"], 5, "Order.amount: missing"),
         (["send", "tests.cli.shop:named", '{"name": null}'], 5, "None cannot be a partition key"),
         (["send", "tests.cli.shop:small", '{"name": "' + "x" * 2000 + '"}'], 5, "max_record_bytes"),

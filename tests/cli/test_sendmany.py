@@ -113,6 +113,21 @@ def test_a_damaged_file_is_told_with_what_was_sent(
     assert done.stderr.endswith("; the good lines before that were sent\n")
 
 
+def test_a_field_that_the_record_does_not_have_is_refused_unless_it_is_to_be_left_out(
+    run: Run, admin: SyncRedis
+) -> None:
+    lines = LINE + LINE.replace(b'"amount"', b'"amont": 5, "amount"') + LINE
+    done = run("sendmany", ORDERS, "-", stdin=lines)
+    assert (done.code, done.stdout.split(",")[0], stored(admin)) == (5, "sent 2", 2)
+    assert done.stderr == (
+        "line 2: Order.amont: no such field (--ignore-unknown leaves out such fields)\n"
+    )
+    strict = run("sendmany", ORDERS, "-", "--strict", stdin=lines)
+    assert (strict.code, stored(admin)) == (5, 2)
+    left_out = run("sendmany", ORDERS, "-", "--ignore-unknown", stdin=lines)
+    assert (left_out.code, left_out.stdout.split(",")[0], stored(admin)) == (0, "sent 3", 5)
+
+
 def test_strict_sends_nothing_if_a_line_is_bad(run: Run, admin: SyncRedis) -> None:
     bad = run("sendmany", ORDERS, "-", "--strict", stdin=LINE * 3 + b"{\n")
     assert (bad.code, bad.stdout, stored(admin)) == (5, "", 0)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, RootModel, ValidationError, computed_field, field_validator
+from pydantic import BaseModel, Field, ValidationError, computed_field, field_validator
 
 from runnel.errors import ConfigError, DecodeError, EncodeError, RecordError
 from runnel.record import Record, adapt
@@ -143,9 +143,9 @@ def test_every_kind_of_class_has_the_same_plain_values(kind: type[Any]) -> None:
         "raw": b"\xff",
     }
     assert face.load(dumped) == record
-    assert face.has_field("order_id")
-    assert not face.has_field("other")
-    assert (face.cls, face.name, face.primitive) == (kind, kind.__name__, False)
+    assert face.without_field("order_id") == []
+    assert face.without_field("other") == [kind]
+    assert (face.classes, face.name, face.primitive) == ((kind,), kind.__name__, False)
 
 
 def test_a_wrong_value_is_refused_when_the_record_is_made() -> None:
@@ -155,7 +155,7 @@ def test_a_wrong_value_is_refused_when_the_record_is_made() -> None:
 
 def test_a_record_of_another_class_is_refused_by_both_names() -> None:
     with pytest.raises(EncodeError, match=r"carries Order records, not Item: Item\(sku='a'"):
-        adapt(Order).dump(Item(sku="a"))  # type: ignore[arg-type]
+        adapt(Order).dump(Item(sku="a"))
 
 
 def test_a_record_of_a_subclass_is_refused_as_it_would_come_back_as_another() -> None:
@@ -247,7 +247,7 @@ def test_json_that_is_no_object_is_refused(kind: type[Any], text: str) -> None:
         ("key", "x", 'Order.key: expected a UUID, got "x"'),
         ("size", 9, "Order.size: expected 1 or 2, got 9"),
         ("item", 3, "Order.item: expected an object, got 3"),
-        ("items", [{"sku": 1}], "Order.items.0.sku: expected a string, got 1"),
+        ("items", [{"sku": 1}], "Order.items[0].sku: expected a string, got 1"),
         ("note", 1, "Order.note: expected a string, got 1"),
         ("note", b"\xff", "Order.note: expected a string, got b'\\xff'"),
         ("order_id", "x" * 999, "Order.order_id: expected an integer, got "),
@@ -298,15 +298,14 @@ class Strange:
 @pytest.mark.parametrize(
     ("cls", "reason"),
     [
-        (StructOfTwoTexts, "StructOfTwoTexts has a field that cannot be stored: Type unions"),
+        (StructOfTwoTexts, r"^StructOfTwoTexts\.a: it cannot be stored: Type unions"),
         (dict, "derive it from runnel.Record"),
         (int, "derive it from runnel.Record"),
         ("Order", "derive it from runnel.Record"),
         (Item(sku="a"), "derive it from runnel.Record"),
         (list[int], "derive it from runnel.Record"),
-        (RootModel[list[int]], "with named fields"),
         (ArrayLike, "array_like"),
-        (Strange, "Strange has a field that cannot be stored"),
+        (Strange, r"^Strange\.value cannot be stored: Unable .* for <class .*Struct'>\.$"),
     ],
 )
 def test_what_is_no_record_class_is_refused_with_the_fix(cls: Any, reason: str) -> None:
@@ -318,7 +317,9 @@ def test_a_class_with_an_undefined_type_is_refused() -> None:
     class Half(Record):
         other: Missing  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(ConfigError, match="Half uses a type that is not defined"):
+    with pytest.raises(
+        ConfigError, match=r"^Half\.other uses a type that is not defined: .*'Missing'"
+    ):
         adapt(Half)
 
 

@@ -208,7 +208,7 @@ class Struct(msgspec.Struct, rename="camel", kw_only=True):
     note: str | None = None
 
 
-class Native(Record, primitive=True):
+class Native(Record, primitive=True, populate_by_name=True):
     text: str
     number: int
     real: float
@@ -318,7 +318,7 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
         by_number=by(NUMBER, TEXT),
         pair=st.tuples(NUMBER, st.dates()),
     ),
-    Native: st.builds(Native, **SCALARS, **{"re-named": NUMBER}, note=st.none() | TEXT),
+    Native: st.builds(Native, **SCALARS, renamed=NUMBER, note=st.none() | TEXT),
 }
 #: Values of which some cannot travel, in fields that take them all.
 WILD = st.one_of(

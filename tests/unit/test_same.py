@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, IntEnum
 from typing import Any
@@ -53,6 +53,16 @@ class Bare:
         self.a = a
 
 
+class Nowhere(tzinfo):
+    """A zone that knows of no offset."""
+
+    def utcoffset(self, _: datetime | None) -> timedelta | None:
+        return None
+
+
+NOWHERE = datetime(2024, 1, 2, tzinfo=Nowhere())
+
+
 @pytest.mark.parametrize(
     ("sent", "back"),
     [
@@ -83,7 +93,7 @@ def test_these_are_the_same(sent: Any, back: Any) -> None:
         (Size.SMALL, 1, "Order: <Size.SMALL: 1> would come back as 1"),
         (Size.SMALL, Size.LARGE, "Order: <Size.SMALL: 1> would come back as <Size.LARGE: 2>"),
         ((1,), [1], "Order: (1,) would come back as [1]"),
-        ([1, {"a": 2}], [1, {"a": 3}], "Order.1.a: 2 would come back as 3"),
+        ([1, {"a": 2}], [1, {"a": 3}], "Order[1].a: 2 would come back as 3"),
         ([1], [1, 2], "Order: [1] would come back as [1, 2]"),
         ({1: 2}, {"1": 2}, "Order: {1: 2} would come back as {'1': 2}"),
         (
@@ -101,6 +111,14 @@ def test_these_are_the_same(sent: Any, back: Any) -> None:
         (Item(a=1), Item(a=2), "Order.a: 1 would come back as 2"),
         (Item(a=1, b=2), Item(a=1), "Order.b: 2 would come back as nothing"),  # type: ignore[call-arg]
         (Item(a=1), Item(a=1, b=2), "Order.b: nothing would come back as 2"),  # type: ignore[call-arg]
+        (time(1, tzinfo=BERLIN), time(1), "Order: datetime.time(1, 0, tzinfo=zoneinfo.Z"),
+        ([time(1, tzinfo=BERLIN)], [time(1)], "Order[0]: datetime.time(1, 0, tzinfo="),
+        ({"a b": time(1, tzinfo=BERLIN)}, {"a b": time(1)}, "Order['a b']: datetime.time(1, "),
+        ({time(1, tzinfo=BERLIN): 1}, {time(1): 1}, "Order: {datetime.time(1, 0, tzinfo="),
+        ({time(1, tzinfo=BERLIN)}, {time(1)}, "Order: {datetime.time(1, 0, tzinfo="),
+        (Item(a=deque([time(1, tzinfo=BERLIN)])), Item(a=deque([time(1)])), "Order.a[0]: datetime"),
+        ((NOWHERE,), (NOWHERE.replace(tzinfo=None),), "Order[0]: datetime.datetime(2024"),
+        ({1: 2.0}, {1: 3}, "Order[1]: 2.0 would come back as 3"),
         (Special(), Item(), "Order: Special(a=None) would come back as Item(a=None)"),
         (Data(1), Data(2), "Order.a: 1 would come back as 2"),
         (Struct(1), Struct(2), "Order.a: 1 would come back as 2"),
