@@ -101,7 +101,7 @@ def declare(
     spec = stream.spec
     name = handlers.name_of(function, options.name, decorator)
     keys.check_name("processor", name)
-    check_handler(function, decorator, stream.name, spec.codec.record_type.cls)
+    check_handler(function, decorator, stream.name, spec.codec.record_type.form)
     if name in taken:
         raise ConfigError(
             f"app {spec.app} has two processors named {name!r}: give one of them another name with "
@@ -190,7 +190,7 @@ def _sink(
             f"processor {name}: the sink {spec.name} is the stream that it reads, so it would get "
             f"its own dead letters: {fix}"
         )
-    if spec.codec.record_type.cls is not DeadLetter:
+    if spec.codec.record_type.form is not DeadLetter:
         raise ConfigError(
             f"processor {name}: the sink {spec.name} holds {spec.codec.record_type.name}, and must "
             f"hold DeadLetter: {fix}"

@@ -25,7 +25,9 @@ class RecordType(Generic[R]):
 
     dumps_lists = True
 
-    def __init__(self, classes: Sequence[type[Any]]) -> None:
+    def __init__(self, form: Any, classes: Sequence[type[Any]]) -> None:
+        #: What was declared.
+        self.form = form
         self.classes = tuple(classes)
         self.name = " | ".join(each.__name__ for each in classes)
         self.primitive = False

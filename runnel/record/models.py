@@ -35,7 +35,7 @@ class PydanticType(RecordType[R]):
     """The face of what pydantic knows. Raises ConfigError for a field that can never come back."""
 
     def __init__(self, form: Any, classes: Sequence[type[Any]], exclude_unset: bool) -> None:
-        super().__init__(classes)
+        super().__init__(form, classes)
         adapter: TypeAdapter[R] = TypeAdapter(form)
         schema: Node = adapter.core_schema
         self.is_map = not any(issubclass(each, RootModel) for each in classes)

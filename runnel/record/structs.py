@@ -31,13 +31,12 @@ class StructType(RecordType[R]):
     dumps_lists = False
 
     def __init__(self, form: Any, classes: Sequence[type[Any]], exclude_unset: bool) -> None:
-        super().__init__(classes)
+        super().__init__(form, classes)
         if exclude_unset:
             raise ConfigError(
                 f"{self.name}: exclude_unset=True needs pydantic models; in a Struct a field that "
                 "is msgspec.UNSET does not travel"
             )
-        self._form = form
         for struct in classes:
             _check_struct(struct)
         try:
@@ -55,7 +54,7 @@ class StructType(RecordType[R]):
 
     def load(self, values: Any) -> R:
         try:
-            record: R = _from_plain(values, type=self._form)
+            record: R = _from_plain(values, type=self.form)
         except Exception as error:  # A ValidationError, or what a __post_init__ raises.
             raise DecodeError(self._problems(error, values, _from_plain)) from error
         return record
@@ -78,7 +77,7 @@ class StructType(RecordType[R]):
         except ValueError as error:
             raise RecordError(f"{self.name}: Invalid JSON: {one_line(error)}") from error
         try:
-            record: R = _from_parsed_json(values, type=self._form)
+            record: R = _from_parsed_json(values, type=self.form)
         except ValueError as error:
             raise RecordError(self._problems(error, values, _from_parsed_json)) from error
         unknown = [] if ignore_unknown else [*_unknown(record, values, self.name)]

@@ -248,9 +248,7 @@ def test_an_integer_over_64_bits_is_refused_with_the_record_named() -> None:
         number: int
 
     codec = EntryCodec(adapt(Count), MsgpackSerializer())
-    with pytest.raises(
-        EncodeError, match=r"Count\.number: msgpack holds integers of up to 64"
-    ):
+    with pytest.raises(EncodeError, match=r"Count\.number: msgpack holds integers of up to 64"):
         codec.encode(Count(number=2**64))
 
 

@@ -59,6 +59,12 @@ class Nowhere(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta | None:
         return None
 
+    def dst(self, _: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, _: datetime | None) -> str | None:
+        return None
+
 
 NOWHERE = datetime(2024, 1, 2, tzinfo=Nowhere())
 
