@@ -66,10 +66,6 @@ class NativeForm:
                 values[field] = self._member(field, value, values[field])
         return values
 
-    def there_and_back(self, name: str, value: Any) -> Any:
-        """What is read after `value` was written."""
-        return self.read(self.write({name: value})).get(name)
-
     def _member(self, field: str, value: bytes, text: Any) -> Any:
         members = self._members[field]
         if value not in members and issubclass(self.enums[field], Flag) and value.isdigit():
