@@ -54,10 +54,14 @@ def worker(
     """Process the events of an app.
 
     Runs until SIGTERM or Ctrl-C: then it takes no new events, finishes what is in hand, commits,
-    hands its partitions back and exits 0. A second signal ends it at once.
+    hands its partitions back and exits 0. What is not finished within --grace is cut off and named;
+    a second later the process is gone, whatever it runs. A second signal ends it at once.
     """
-    # Until there is something to finish. As process 1 of a container it would be ignored.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exits.OK))
+    own = bool(click.get_current_context().obj)
+    if own:
+        # Until there is something to finish. As process 1 of a container it would be ignored.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exits.OK))
+        signal.signal(signal.SIGINT, lambda number, frame: sys.exit(exits.INTERRUPTED))
     logs.configure(log_level, log_format)
     app = load_app(target)
     settings: dict[str, Any] = {"redis_url": redis_url, "grace": grace}
@@ -75,7 +79,6 @@ def worker(
                 err=True,
             )
     _calm_the_garbage_collector()
-    own = bool(click.get_current_context().obj)
     _run(app, names, name, burst, own)
 
 
@@ -117,7 +120,10 @@ def _run(app: App, names: list[str], name: str | None, burst: bool, own: bool) -
             raise
         shutdown.because(exits.OK)
 
-    run_on(serve(), url, work.end_because)
+    try:
+        run_on(serve(), url, work.end_because)
+    finally:
+        shutdown.close()
 
 
 def _code(error: BaseException | None, url: str) -> int:

@@ -22,6 +22,8 @@ logger = logging.getLogger("runnel.tasks")
 
 #: Seconds after which a wait for an instant looks at the clock again: it may have been set.
 LOOK = 60.0
+#: Seconds after which it is worth a line that an instant fires late.
+LATE = 5.0
 
 
 class Calendar:
@@ -197,7 +199,7 @@ class Calendar:
             may = await self._may_fire(task, due)
         finally:
             self._asking.discard(me)
-        if may and (late := (_now() - due).total_seconds()) > LOOK:
+        if may and (late := (_now() - due).total_seconds()) > LATE:
             logger.info("task %s makes up for %s, %.0f s late", task.name, due, late)
         return await self._run(task) if may else may is not None
 

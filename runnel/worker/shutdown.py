@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import Any
 
 from runnel.worker import stuck
 
@@ -46,6 +47,9 @@ class Shutdown:
         #: something into this queue takes no lock.
         self._reasons: SimpleQueue[tuple[int, str]] = SimpleQueue()
         self._asked = False
+        self._force = force
+        self._before: dict[signal.Signals, Any] = {}
+        self._voice = Voice()
         watch = self._watch if force else self._tell
         threading.Thread(target=watch, name="runnel-shutdown", daemon=True).start()
 
@@ -67,12 +71,18 @@ class Shutdown:
                 loop.call_soon_threadsafe(stop)
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, heard)
+            self._before[number] = signal.signal(number, heard)
+
+    def close(self) -> None:
+        """Leave signals to another program again, if the process is one's."""
+        for number, before in self._before.items():
+            if not self._force:
+                signal.signal(number, before)
 
     def _tell(self) -> None:
         while True:
             if said := self._reasons.get()[1]:
-                _say(logging.INFO, said)
+                self._voice.say(logging.INFO, said)
 
     def _watch(self) -> None:
         code, said = self._reasons.get()
@@ -80,7 +90,7 @@ class Shutdown:
         self._even_if_held(self._grace + MARGIN + HELD)
         while True:
             if said:
-                _say(logging.INFO, said)
+                self._voice.say(logging.INFO, said)
             try:
                 later, said = self._reasons.get(timeout=max(0.0, end - time.monotonic()))
             except Empty:
@@ -91,7 +101,7 @@ class Shutdown:
             told = stuck.told(self._work, self._loop)
         except Exception as error:  # It looks at what other threads change meanwhile.
             told = f"what, cannot be told ({error})"
-        _say(
+        self._voice.say(
             logging.ERROR,
             f"ended by force with exit code {code}, since the grace of {self._grace:g} s is over "
             f"and this still goes on: {told}",
@@ -104,14 +114,25 @@ class Shutdown:
             faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stderr)
 
 
-def _say(level: int, text: str) -> None:
-    """Log and flush, but not for ever."""
+class Voice:
+    """Logs in a thread of its own, and waits for that, but not for ever."""
 
-    def say() -> None:
-        logger.log(level, "%s", text)
-        for handler in logging.getLogger().handlers:
-            handler.flush()
+    def __init__(self) -> None:
+        self._texts: SimpleQueue[tuple[int, str, threading.Event]] = SimpleQueue()
+        # Made now: while the interpreter ends it starts no thread.
+        threading.Thread(target=self._speak, name="runnel-shutdown-log", daemon=True).start()
 
-    saying = threading.Thread(target=say, name="runnel-shutdown-log", daemon=True)
-    saying.start()
-    saying.join(SAY)
+    def say(self, level: int, text: str) -> None:
+        """Log it, and flush what was printed."""
+        said = threading.Event()
+        self._texts.put((level, text, said))
+        said.wait(SAY)
+
+    def _speak(self) -> None:
+        while True:
+            level, text, said = self._texts.get()
+            with suppress(Exception):
+                logger.log(level, "%s", text)
+                for each in (*logging.getLogger().handlers, sys.stdout, sys.stderr):
+                    each.flush()
+            said.set()
