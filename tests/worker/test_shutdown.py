@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from tests.servers import Server
 from tests.worker.stubborn import Item, app, items
 from tests.worker.workers import ROOT, until
 
@@ -153,6 +154,59 @@ async def test_a_second_signal_ends_a_blocked_loop_at_once(
     await until(lambda: "again to end at once" in worker.said, "the signal was heard")
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 130
+
+
+@pytest.mark.parametrize("away", [Server.kill, Server.pause])
+async def test_an_idle_worker_does_not_wait_for_a_redis_that_is_away(
+    tmp_path: Path, away: Callable[[Server], None]
+) -> None:
+    with Server(appendonly="no") as server:
+        worker = Stubborn(server.url, "tidy", tmp_path, "--grace", "300")
+        try:
+            await until(lambda: "claimed" in worker.said, "it holds its partition")
+            away(server)
+            worker.process.send_signal(signal.SIGTERM)
+            assert worker.ended() == 0
+        finally:
+            worker.process.kill()
+            if server.running:
+                server.resume()
+    assert "nothing was unfinished" in worker.said
+    assert "cut off" not in worker.said
+
+
+async def test_what_is_in_hand_while_redis_is_away_has_the_grace(tmp_path: Path) -> None:
+    with Server(appendonly="no") as server:
+        worker = Stubborn(server.url, "swallow", tmp_path)
+        try:
+            await worker.send()
+            await worker.begun()
+            server.kill()
+            worker.process.send_signal(signal.SIGTERM)
+            assert worker.ended() == 0
+        finally:
+            worker.process.kill()
+    assert IN_HAND in worker.said.splitlines()[-1]
+
+
+async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
+    with Server(appendonly="no") as server:
+        server.pause()
+        worker = Stubborn(server.url, "tidy", tmp_path, "--grace", "300")
+        try:
+            await until(lambda: signals_are_heard(worker.process.pid), "it hears signals")
+            worker.process.send_signal(signal.SIGTERM)
+            assert worker.ended() == 0
+        finally:
+            worker.process.kill()
+            server.resume()
+
+
+def signals_are_heard(pid: int) -> bool:
+    """Does the process have a handler for SIGTERM?"""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize(
