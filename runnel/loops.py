@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 #: Seconds to wait for another thread's loop to close what is its own.
-_PATIENCE = 1.0
+_PATIENCE = 0.5
 
 
 class Closable(Protocol):

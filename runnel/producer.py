@@ -196,8 +196,9 @@ class Producer:
             return [Sent(partition, id_)]
         sent: list[Sent | None] = [None] * len(records)
         try:
+            until = _moment(wait)
             shares = _shared_out(stream, records, headers, max_bytes)
-            return await self._send_shares(stream, shares, sent, policy, _moment(wait))
+            return await self._send_shares(stream, shares, sent, policy, until)
         except BaseException as error:
             with_sent(error, sent)
             raise
@@ -281,6 +282,8 @@ def _moment(wait: bool | float) -> float:
     """Until when to wait for room, by the loop's clock."""
     if wait is True or wait is False:
         return inf if wait else 0.0
+    if not isinstance(wait, (int, float)) or not wait >= 0:
+        raise ConfigError(f"send(wait=…) takes True, False or a number of seconds, not {wait!r}")
     return asyncio.get_running_loop().time() + wait
 
 

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream, admin
-from runnel.errors import EncodeError, Full
+from runnel.errors import ConfigError, EncodeError, Full
 from runnel.keys import log
 from runnel.scripts import Scripts
 from runnel.stream import Sent
@@ -23,6 +23,11 @@ SIZE = 6
 class Item(Record):
     partition: int
     number: int
+
+
+class Blob(Record):
+    key: int
+    payload: bytes
 
 
 class Shop:
@@ -115,6 +120,35 @@ async def test_what_is_refused_before_anything_was_sent_says_so(shop: Shop) -> N
     with pytest.raises(EncodeError) as raised:
         await shop.stream.send(item(1), item(2, 1), "no item")  # type: ignore[arg-type]
     assert raised.value.sent == [None, None, None]
+
+
+@pytest.mark.parametrize("wait", [-1, float("nan"), "5", [1]])
+async def test_a_wait_that_is_none_is_refused(shop: Shop, wait: Any) -> None:
+    for records in ([item(1)], [item(1), item(2)]):
+        with pytest.raises(ConfigError, match="wait"):
+            await shop.stream.send(*records, wait=wait)
+    assert await shop.numbers() == []
+
+
+@pytest.mark.only_on("server", "sentinel")
+async def test_ten_thousand_records_and_large_ones_go_in_one_call(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app = App(app_name, redis_url=redis_url)
+    many = app.stream("many", record=Item, partition_by="partition", partition_count=4)
+    large = app.stream("large", record=Blob, partition_by="key", partition_count=2)
+    async with app:
+        places = await many.send(*(item(number, number % 50) for number in range(10_000)))
+        assert len(set(places)) == 10_000
+        for partition in range(4):
+            mine = [place.id for place in places if place.partition == partition]
+            stored: Any = await redis.xrange(log(many.spec.prefix(partition)))
+            assert [id_.decode() for id_, _ in stored] == mine
+        blobs = [Blob(key=number % 3, payload=bytes(1_000_000)) for number in range(40)]
+        await large.send(*blobs)
+        await asyncio.gather(*(large.send(each) for each in blobs))
+        lengths = [await redis.xlen(log(large.spec.prefix(partition))) for partition in (0, 1)]
+        assert sum(lengths) == 80
 
 
 async def test_a_call_that_is_cut_short_says_what_was_sent(shop: Shop) -> None:

@@ -250,8 +250,8 @@ BUGS = (
     Planted(
         "a sequence that does not rise",
         "runnel/outlet.py",
-        "self._number += 1\n                self",
-        "self._number += 0\n                self",
+        "self._number += 1\n            self._unsure, ",
+        "self._number += 0\n            self._unsure, ",
     ),
     Planted(
         "a processor registered anew starts anew",
