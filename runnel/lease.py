@@ -47,9 +47,13 @@ class Lease:
         self._mark = mark
         self._poke = poke
         self._record_start = record_start
+        #: Until when a list may fill up, and its first event; until when nothing may come for an
+        #: empty list. They outlive a wait that is cancelled: whoever gives up waiting sooner than
+        #: that, again and again, is given events all the same.
+        self._filling: tuple[bytes, float] = (b"", 0.0)
+        self._quiet: float | None = None
         #: The event whose start is recorded, and the call that records it.
-        self._started = b""
-        self._starting: asyncio.Future[None] | None = None
+        self._starting: tuple[bytes, asyncio.Future[None]] | None = None
 
     def next(self) -> Raw | None:
         """The next event if it can be given at once; the one before is finished."""
@@ -87,17 +91,20 @@ class Lease:
         Raises WorkerDied with the event in hand that is condemned.
         """
         lane = self.lane
-        recorded = lane.recorded
+        recorded, tried = lane.recorded, bool(lane.in_hand)
         if lane.finish(finish):
             self._mark(lane)
             if self._commit_each or recorded:
                 await self.flush()
-        self.give_turn()
+        if tried or not self._suspicion.on_trial:  # Else its place in the queue outlives a wait.
+            self.give_turn()
         if lane.in_hand and self._must_finish():
             return await self.take(limit, within, empty=empty)
         at_once = lane.buffer and lane.open and self._session.alive()
         if not at_once and not await self._come(within if empty else None):
+            self._quiet = None
             return []
+        self._quiet = None
         if within is not None and not self._suspicion.one_by_one:
             await self._fill(limit, within)
         if self._suspicion.on_trial:
@@ -110,7 +117,7 @@ class Lease:
             self.give_turn()
             return None
         raws = lane.hand_out(limit)
-        self._started = b""
+        self._starting = None
         if lane.wants(self._prefetch):
             self._poke(lane)
         if self._suspicion.condemns(raws[0][0], self._retries):
@@ -178,8 +185,10 @@ class Lease:
     async def _come(self, within: float | None) -> bool:
         """Wait for an event, or for the end. Returns False if neither came `within` seconds."""
         lane = self.lane
+        if within is not None and self._quiet is None:
+            self._quiet = asyncio.get_running_loop().time() + within
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout_at(self._quiet):
                 while lane.open and not (lane.buffer and self._session.alive()):
                     await self._wait_for_event()
         except TimeoutError:
@@ -202,7 +211,10 @@ class Lease:
 
     async def _fill(self, limit: int, within: float) -> None:
         """Wait until there are so many, or no more will be read before some are handed out."""
-        lane, deadline = self.lane, asyncio.get_running_loop().time() + within
+        lane = self.lane
+        if lane.open and self._filling[0] != lane.buffer[0][0]:
+            self._filling = lane.buffer[0][0], asyncio.get_running_loop().time() + within
+        deadline = self._filling[1]
         while lane.open and len(lane.buffer) < limit:
             if not lane.awaited and not lane.wants(self._prefetch):
                 return
@@ -219,10 +231,13 @@ class Lease:
 
     async def _record(self, event: bytes) -> None:
         """Have the start of an event recorded, once. The call goes on if this wait is cancelled."""
-        if self._started == event:
-            return
-        if self._starting is None or self._starting.done():
+        if self._starting is None or self._starting[0] != event:
             call = self._record_start(self.lane, event.decode())
-            self._starting = asyncio.ensure_future(call)
-        await asyncio.shield(self._starting)
-        self._started = event
+            self._starting = event, asyncio.ensure_future(call)
+        starting = self._starting[1]
+        try:
+            await asyncio.shield(starting)
+        except BaseException:
+            if starting.done():  # Not this wait was cut off, but the call itself.
+                self._starting = None
+            raise

@@ -145,3 +145,84 @@ def test_a_lane_that_is_wanted_elsewhere_does_not_wait_for_its_turn(stage: Stage
     second.changed.set()
     stage.loop.run(11.0)
     assert stage.told[-1] == "second has [] at 10"
+
+
+def take_impatiently(
+    stage: Stage, name: str, lease: Lease, within: float | None = None, patience: float = 2
+) -> None:
+    """Take with so many seconds of patience, again and again until something comes."""
+
+    async def main() -> None:
+        while True:
+            try:
+                async with asyncio.timeout(patience):
+                    raws = await lease.take(5, within)
+                break
+            except TimeoutError:
+                await asyncio.sleep(0.5)
+        ids = [each[0].decode() for each in raws or ()]
+        stage.told.append(f"{name} has {ids} at {stage.loop.time():.0f}")
+
+    stage.run(main())
+
+
+def test_a_list_fills_up_for_as_long_as_it_may_though_each_wait_for_it_is_shorter(
+    stage: Stage,
+) -> None:
+    stage.session.renew(100.0)
+    take_impatiently(stage, "a", stage.lease(b"1-0"), within=6)
+    stage.loop.run(30.0)
+    assert stage.told == ["a has ['1-0'] at 6"]
+
+
+def test_an_empty_list_comes_in_its_time_though_each_wait_for_it_is_shorter(stage: Stage) -> None:
+    stage.session.renew(100.0)
+    lease = stage.lease()
+
+    async def main() -> None:
+        raws = None
+        while raws is None:
+            try:
+                async with asyncio.timeout(2):
+                    raws = await lease.take(5, 6, empty=True)
+            except TimeoutError:
+                await asyncio.sleep(0.5)
+        stage.told.append(f"{raws} at {stage.loop.time():.0f}")
+
+    stage.run(main())
+    stage.loop.run(30.0)
+    assert stage.told == ["[] at 6"]
+
+
+def test_a_start_is_recorded_once_though_each_wait_for_that_is_cancelled(stage: Stage) -> None:
+    stage.session.renew(100.0)
+    lease = stage.lease(b"1-0", tenures=3)
+
+    async def main() -> None:
+        raws = None
+        while raws is None:
+            try:
+                async with asyncio.timeout(0.3):  # Recording it takes a second.
+                    raws = await lease.take(5)
+            except TimeoutError:
+                await asyncio.sleep(0.9)
+        stage.told.append(f"given at {stage.loop.time():.1f}")
+
+    stage.run(main())
+    stage.loop.run(30.0)
+    assert stage.told == ["started 1-0", "given at 1.2"]
+
+
+def test_a_cancelled_wait_keeps_its_place_among_those_who_wait_for_their_turn(stage: Stage) -> None:
+    stage.session.renew(1000.0)
+    first = stage.lease(b"1-0", b"2-0", deaths=1)
+    stage.take("first", first)
+    stage.loop.run(1.5)
+    take_impatiently(stage, "second", stage.lease(b"5-0", deaths=1), patience=0)
+    stage.loop.run(2.0)
+    take_impatiently(stage, "third", stage.lease(b"9-0", deaths=1), patience=0)
+    stage.loop.run(10.0)
+    assert stage.told == ["started 1-0", "first has ['1-0'] at 1"]
+    stage.take("first", first)
+    stage.loop.run(20.0)
+    assert "started 5-0" in stage.told
