@@ -47,19 +47,23 @@ class Voucher(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
-        """Look now and then; vouch only in place of a silent loop."""
+        """Look now and then."""
         while not self._stopped.wait(self._group.session / 6):
-            silent = self._group.silence()
-            if silent < self._group.session / 2:
-                continue
-            if silent > self._max_block:
-                logger.error(
-                    "the event loop was blocked for %.0f s, longer than max_block: no longer "
-                    "vouching for this worker",
-                    silent,
-                )
-                continue
-            try:
-                self._group.vouch()
-            except (RedisError, OSError) as error:
-                logger.warning("heartbeat from the side not answered: %s", error)
+            self.look()
+
+    def look(self) -> None:
+        """Vouch, but only in place of a silent loop."""
+        silent = self._group.silence()
+        if silent < self._group.session / 2:
+            return
+        if silent > self._max_block:
+            logger.error(
+                "the event loop was blocked for %.0f s, longer than max_block: no longer vouching "
+                "for this worker",
+                silent,
+            )
+            return
+        try:
+            self._group.vouch()
+        except (RedisError, OSError) as error:
+            logger.warning("heartbeat from the side not answered: %s", error)

@@ -8,7 +8,8 @@ import sys
 import time
 from dataclasses import fields
 
-from tests.simulation.planted import BUGS, BY_NAME, Planted
+from tests.simulation.bugs import BUGS, BY_NAME
+from tests.simulation.planted import Planted
 
 #: A planted bug must be found within so many seeds.
 SEEDS_FOR_A_BUG = 200

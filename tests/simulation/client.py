@@ -50,6 +50,12 @@ class SimClient(Client):
     async def hset(self, name: Any, *pair: Any, **_: Any) -> Any:
         return await self._one("HSET", name, *pair)
 
+    async def hdel(self, name: Any, *fields: Any) -> Any:
+        return await self._one("HDEL", name, *fields)
+
+    async def unlink(self, *names: Any) -> Any:
+        return await self._one("UNLINK", *names)
+
     async def client_unblock(self, client_id: int, error: bool = False, **_: Any) -> Any:
         return await self._one("CLIENT", "UNBLOCK", client_id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.model import Partition, parts
 from tests.simulation.network import Mishap
+from tests.simulation.operators import Operators
 from tests.simulation.producers import Producers
-from tests.simulation.scenario import MISHAPS, WIRE, Fault
+from tests.simulation.scenario import FURTHER, MISHAPS, WIRE, Fault
+from tests.simulation.stalls import Stalls
 from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
 
@@ -45,6 +47,10 @@ class Faults:
         self.operator = Process("operator")
         self._snapshots: dict[Fault, Snapshot] = {}
         self._trims = Trims(application.world, producers)
+        self._further: dict[str, Callable[[Fault], None]] = {
+            **Operators(application).faults(),
+            **Stalls(application.world, self._host).faults(),
+        }
 
     def schedule(self, faults: Sequence[Fault]) -> None:
         """Have each happen at its time."""
@@ -62,6 +68,8 @@ class Faults:
             self._mishap(fault)
         elif fault.kind in WIRE:
             self._wire(fault)
+        elif fault.kind in FURTHER:
+            self._further[fault.kind](fault)
         else:
             getattr(self, f"_{fault.kind}")(fault, random.Random(f"{world.scenario.seed} {fault}"))
 
@@ -101,7 +109,7 @@ class Faults:
             for p in range(self.world.scenario.partitions):
                 place = processor.place(p)
                 state = self.world.judge.model.at(place.prefix).states.get(processor.name, {})
-                if state.get("quarantined") == "1":
+                if "1" in (state.get("quarantined"), state.get("paused")):
                     self.world.operate(self.operator, protocol.resume(place))
                     self.world.operate(self.operator, protocol.regrant(processor.group, [p]))
 

@@ -34,6 +34,10 @@ class Tenure:
     #: The same, though the server may have gone back in time since.
     done: set[str] = field(default_factory=set)
     last: str = "0-0"
+    #: When it was claimed.
+    claimed: float = 0.0
+    #: The claim said that nothing is to be processed.
+    rests: bool = False
 
 
 class History:
@@ -55,6 +59,9 @@ class History:
         self.nonces: dict[str, tuple[Spot, str]] = {}
         #: Group, member, incarnation -> until when its session may last at the most.
         self.sessions: dict[tuple[str, str, str], float] = {}
+        #: The same -> when it was last a member again whose session had ended, and the partitions
+        #: that it was still to hold then.
+        self.rejoined: dict[tuple[str, str, str], tuple[float, set[int]]] = {}
         #: How often the server went back in time.
         self.beginnings = 0
         self.starts = 0
@@ -86,7 +93,15 @@ class History:
             spot,
             f"{session[1]} was given {ids} though its session ended at {ends:.4f}",
         )
+        self._check(not tenure.rests, "S8", spot, f"{ids} start in a partition that rests")
         state = place.states.get(spot[1], {})
+        since, granted = self.rejoined.get(session, (0.0, set()))
+        self._check(
+            self._holds(state, token) or tenure.claimed >= since or _number(spot) in granted,
+            "L4",
+            spot,
+            f"{session[1]} goes on with {ids}, which it held before its session ended",
+        )
         if self._holds(state, token):
             checkpoint = state["checkpoint"]
             self._check(
@@ -108,6 +123,13 @@ class History:
         tenure.done.update(ids)
         self.finished.setdefault(spot, set()).update(ids)
 
+    def told_committed(self, spot: Spot, token: Token, id_: str, place: Partition) -> None:
+        """A handler has waited until what it was given is committed."""
+        state = place.states.get(spot[1], {})
+        if self._holds(state, token) and not self.unsteady:
+            done = parts(state["checkpoint"]) >= parts(id_)
+            self._check(done, "S6", spot, f"{id_} is not committed, as was said")
+
     def fail(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
         """The handler raised, or was cancelled."""
         tenure = self.tenures[spot, token]
@@ -115,14 +137,25 @@ class History:
         tenure.started.difference_update(ids)
         tenure.last = max(tenure.started, key=parts, default="0-0")
 
+    def undo(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
+        """What was finished is a failure after all: what stands around the handler says so."""
+        tenure = self.tenures[spot, token]
+        tenure.done.difference_update(ids)
+        for id_ in ids:
+            tenure.finished.pop(id_, None)
+        self.finished.get(spot, set()).difference_update(ids)
+        self.fail(spot, token, ids)
+
     def died(self, spot: Spot, token: Token, place: Partition) -> bool:
         """The worker was killed: the policy may hold that against the event in hand. Returns
-        whether it will, because its start was recorded."""
+        whether it will, because its start was recorded and it was on trial: it had been in hand
+        when a worker died before."""
         tenure, state = self.tenures.get((spot, token)), place.states.get(spot[1], {})
         if tenure is None or not tenure.in_hand:
             return False
         self.deaths.update((spot, id_) for id_ in tenure.in_hand)
-        return self._holds(state, token) and state.get("started") in tenure.in_hand
+        started, tried = state.get("started"), state.get("deaths", "0") != "0"
+        return self._holds(state, token) and tried and started in tenure.in_hand
 
     def begin_anew(self) -> None:
         """The server went back in time: what was done may be done again, under the same token."""
@@ -136,7 +169,7 @@ class History:
 
     def before(self, call: Call, place: Partition) -> dict[str, str]:
         """What must be known of the state before a call."""
-        if call.script not in ("claim", "commit", "emit"):
+        if call.script not in ("claim", "commit", "emit", "seek"):
             return {}
         return dict(place.states.get(str(call.args[3 if call.script == "claim" else 0]), {}))
 
@@ -154,6 +187,29 @@ class History:
             there = place.log.entries if place.log else {}
             gone = {id_ for id_ in place.known if id_ not in there}
             place.counted.setdefault(str(call.args[3]), set()).update(gone)
+        elif call.script == "seek" and before.get("sought") != self._sought(call, place):
+            self._moved_by_hand((prefix, str(call.args[0])), place)
+        elif call.script == "remove":
+            self._removed((prefix, str(call.args[0])), place)
+
+    def _sought(self, call: Call, place: Partition) -> str | None:
+        return place.states[str(call.args[0])].get("sought")
+
+    def _moved_by_hand(self, spot: Spot, place: Partition) -> None:
+        """An operator has set the checkpoint: what is behind it is to be processed, again or not;
+        what is before it is not. What is gone by now is nobody's."""
+        at, there = place.states[spot[1]]["checkpoint"], place.log.entries if place.log else {}
+        place.passed_over[spot[1]] = {i for i in place.known if parts(i) <= parts(at)}
+        place.counted.setdefault(spot[1], set()).update(i for i in place.known if i not in there)
+        place.uncounted.pop(spot[1], None)
+        finished = self.finished.get(spot, set())
+        finished.difference_update([i for i in finished if parts(i) > parts(at)])
+
+    def _removed(self, spot: Spot, place: Partition) -> None:
+        """What it has processed counts no more: a processor of this name starts anew."""
+        for kept in (place.passed_over, place.counted, place.uncounted, place.processors):
+            kept.pop(spot[1], None)
+        self.finished.pop(spot, None)
 
     def refused(self, call: Call, word: str) -> None:
         """The server refused a call, as the model says it must."""
@@ -166,6 +222,9 @@ class History:
         if call.script == "sync" and not isinstance(reply, ResponseError):
             group = call.keys[0].removesuffix(":plan")
             member = (group, str(call.args[4]), str(call.args[5]))
+            if self._clock() > self.sessions.get(member, self._clock()):
+                grants = zip(reply[4::3], reply[6::3], strict=True)
+                self.rejoined[member] = self._clock(), {int(p) for p, hold in grants if int(hold)}
             self.sessions[member] = self._clock() + int(reply[2]) / 1000
 
     def _claimed(
@@ -177,6 +236,8 @@ class History:
             self._check(first == claim, "S2", spot, f"one nonce for two claims: {first}, {claim}")
             if before.get("released") == "0" and before.get("started"):
                 self.deaths[spot, before["started"]] += 1
+            tenure = self.tenures.setdefault((spot, _token(call, said)), Tenure())
+            tenure.claimed, tenure.rests = self._clock(), bool(said[6] or said[7])
         uncounted = place.uncounted.get(spot[1], set())
         counted = int(place.states[spot[1]].get("lost", 0)) - int(before.get("lost", 0))
         if before.get("read") != place.states[spot[1]]["read"]:
@@ -242,7 +303,8 @@ class History:
         behind = log.behind(checkpoint) if log else []
         self._check(not behind, "L6", spot, f"{behind} were never processed, at {checkpoint}")
         for id_ in log.entries if log else ():
-            done = id_ in finished or self._set_aside(spot, id_)
+            over = id_ in place.passed_over.get(spot[1], ())
+            done = id_ in finished or over or self._set_aside(spot, id_)
             self._check(done, "S4", spot, f"{id_} was never finished")
         uncounted = place.uncounted.get(spot[1], set())
         self._check(place.vague or not uncounted, "S7", spot, f"{uncounted} lost, never said")
@@ -258,3 +320,13 @@ class History:
         if not holds:
             shown = self._trace.named(spot[0], text)
             raise Violation(invariant, f"{spot[0]} {spot[1]}: {shown}")
+
+
+def _token(call: Call, said: Sequence[Any]) -> Token:
+    """The token that a claim has made."""
+    return Token(int(said[0]), str(call.args[6]))
+
+
+def _number(spot: Spot) -> int:
+    """The number of the partition."""
+    return int(spot[0].partition("}")[0].rpartition(":")[2])

@@ -21,6 +21,8 @@ class Host:
         self.groups: dict[str, Group] = {}
         #: running, leaving or down.
         self.state = "down"
+        #: A handler of its worker blocks the event loop.
+        self.blocked = False
 
     def leases(self) -> list[tuple[Spot, Lease]]:
         """What its worker holds, as far as it knows."""

@@ -9,7 +9,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from runnel import keys
 from runnel.scripts import Call, sources
-from tests.simulation.assignments import Assignments
+from tests.simulation.assignments import Assignments, picture
 from tests.simulation.backend import EPOCH_MS, Backend, Command
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
@@ -18,7 +18,8 @@ from tests.simulation.trace import Trace, Violation
 
 #: Scripts of partition scope, of group scope.
 PARTITION = {
-    *("agree", "register", "claim", "commit", "emit", "append", "attempt", "pause", "resume")
+    *("agree", "register", "claim", "commit", "emit", "append", "attempt"),
+    *("pause", "resume", "seek", "remove"),
 }
 GROUP = {"sync", "regrant"}
 
@@ -112,6 +113,8 @@ class Judge:
                 self.reads += 1
                 came = [(each[0].decode(), len(each[1])) for each in reply or ()]
                 self.trace.say(process, f"read {came}")
+            elif command[0] == "UNLINK":
+                self._forget_groups(command[1:])
             return
         if call.script in ("append", "emit") and not isinstance(reply, ResponseError):
             sink = split(call.keys[3 if call.script == "emit" else 0])[0]
@@ -137,6 +140,13 @@ class Judge:
         if self._group(call).judge(call, reply, probed, self.now_ms):
             self.published += self.backend.published()
         self.history.synced(call, reply)
+
+    def _forget_groups(self, gone: Sequence[Any]) -> None:
+        """An operator has taken the keys of a group away, which begins anew."""
+        for name, group in self.groups.items():
+            if keys.plan(name) in gone:
+                group.now = picture(self.backend.run(group.probes()))
+                group.highest, group.vague = 0, True
 
     def _judge_partition(self, call: Call, reply: Any, probed: list[Any]) -> None:
         error = reply if isinstance(reply, ResponseError) else None
@@ -214,7 +224,7 @@ def _touched(call: Call) -> tuple[str, str, str]:
     prefix, _, processor = split(call.keys[0])
     if call.script in ("claim", "register"):
         processor = str(call.args[3])
-    elif call.script in ("commit", "emit"):
+    elif call.script in ("commit", "emit", "seek", "remove"):
         processor = str(call.args[0])
     return prefix, processor, str(call.args[5]) if call.script == "append" else ""
 

@@ -55,7 +55,9 @@ class Partition:
     counted: dict[str, set[str]] = field(default_factory=dict)
     #: Ids that were deleted one by one: no read can show that, only the counts can.
     deleted: set[str] = field(default_factory=set)
-    #: Those that were ever registered here, in order.
+    #: Processor -> ids that an operator has passed by a seek.
+    passed_over: dict[str, set[str]] = field(default_factory=dict)
+    #: Those that are or were registered here and have not been removed, in order.
     processors: dict[str, None] = field(default_factory=dict)
     #: Keys were lost: counts need not agree from here on.
     vague: bool = False
@@ -288,6 +290,49 @@ class Model:
         ran = state.get("paused") != "1"
         state["paused"] = "1"
         return int(ran)
+
+    def _seek(self, place: Partition, args: list[Any], now: int) -> tuple[str, int]:
+        processor, start, _, nonce = args
+        state, log = place.states.get(processor, {}), place.log
+        if "checkpoint" not in state or f"passed:{processor}" not in place.meta:
+            raise Refused("UNREGISTERED")
+        found, read, by = (state.get("sought") or "- 0 -").split()
+        if by == nonce:
+            return found, int(read)
+        if log is None or processor not in log.groups:
+            raise Refused("GONE")
+        first = {"0": "0-0", "$": f"{parts(log.last)[0] + 1}-0"}.get(start, start)
+        before = [each for each in log.entries if parts(each) < parts(first)]
+        if len(before) == len(log.entries) and (before or start == "$"):
+            checkpoint, position = log.last, log.added
+        else:
+            checkpoint = before[-1] if before else "0-0"
+            position = log.added - len(log.entries) + len(before)
+        log.groups[processor] = (checkpoint, position)
+        place.meta[f"passed:{processor}"] = checkpoint
+        _forget_failures(state)
+        state.update(
+            checkpoint=checkpoint,
+            read=str(position),
+            epoch=str(max(int(state.get("epoch", 0)) + 1, now)),
+            nonce=nonce,
+            released="1",
+            quarantined="0",
+            sought=f"{checkpoint} {position} {nonce}",
+        )
+        return checkpoint, position
+
+    def _remove(self, place: Partition, args: list[Any], now: int) -> int:
+        (processor,) = args
+        removed = f"passed:{processor}" in place.meta
+        if place.log is not None:
+            place.log.groups.pop(processor, None)
+        place.states.pop(processor, None)
+        for name in ("passed", "dropped"):
+            place.meta.pop(f"{name}:{processor}", None)
+        if removed:
+            place.meta[f"removed:{processor}"] = str(now)
+        return int(removed)
 
     def _resume(self, state: dict[str, str], args: list[Any], now: int) -> int:
         if "checkpoint" not in state:

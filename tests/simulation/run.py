@@ -14,7 +14,7 @@ from unittest.mock import patch
 from runnel.connection import ServerInfo
 from runnel.durability import Durability
 from runnel.processor import Processor
-from runnel.scripts import Scripts
+from runnel.scripts import Call, Scripts
 from runnel.settings import Settings
 from runnel.turn import Turn
 from runnel.worker import feeds as feeds_module
@@ -27,7 +27,7 @@ from tests.simulation.backend import Backend
 from tests.simulation.client import SimClient
 from tests.simulation.faults import Faults
 from tests.simulation.host import Host
-from tests.simulation.loop import Livelock
+from tests.simulation.loop import Livelock, current_process
 from tests.simulation.producers import Producers
 from tests.simulation.scenario import Scenario
 from tests.simulation.settling import Settling
@@ -148,6 +148,10 @@ def _machine(world: World) -> Iterator[None]:
         ) -> None:
             super().__init__(scripts, url, durability, prefetch_bytes)
             self.clock = world.loop.time
+            self._process = current_process()
+
+        def vouch(self, call: Call) -> Any:
+            return world.vouch(self._process, call)
 
     class SimGroup(Group):
         def __init__(

@@ -26,9 +26,17 @@ KEYS = (
 )
 OPERATOR = ("regrant", "halt_all")
 KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
+#: Drawn apart from the others: what operators do with commands, and a handler that blocks its loop.
+COMMANDS = ("pause_processor", "seek", "remove_processor")
+FURTHER = (*COMMANDS, "block", "block_cut_off")
 
 #: Faults after which a request may be out for as long as its time limit.
-SLOW = ("busy", "rollback", "lost_claim", "pause")
+SLOW = ("busy", "rollback", "lost_claim", "pause", *FURTHER)
+
+#: What a handler may raise: an error of its own, and those that Runnel and asyncio know, too.
+ERRORS = ("own", "refusal", "fenced", "cancelled", "exit", "group", "connection", "timeout")
+#: What stands between the events and the handler.
+MIDDLEWARE = ("observes", "awaits", "swallows", "converts", "fails")
 
 #: What a mishap of the wire is aimed at; "" for the next request, whatever it is, and release for a
 #: commit that gives its partition back.
@@ -52,6 +60,27 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """How one processor takes its events, and what follows when it fails."""
+
+    #: one, batch, within, empty or explicit: how the handler takes its events.
+    mode: str
+    commit: str
+    policy: str
+    dead_letters: bool
+    #: Of ERRORS and of MIDDLEWARE.
+    errors: tuple[str, ...] = ("own",)
+    middleware: tuple[str, ...] = ()
+    #: The handler gives up waiting for an event after this long, and asks again.
+    patience: float | None = None
+
+    @property
+    def most(self) -> int:
+        """Events that it has in hand at the most."""
+        return 5 if self.mode in ("batch", "within", "empty") else 1
+
+
+@dataclass(frozen=True)
 class Scenario:
     """Everything that a run depends on. Times are in seconds."""
 
@@ -59,18 +88,15 @@ class Scenario:
     partitions: int
     workers: int
     producers: int
-    processors: int
+    #: One for each processor.
+    shapes: tuple[Shape, ...]
     session: float
     drain: float
     collect: float
     grace: float
+    max_block: float
     prefetch: int
-    #: one, batch, within or explicit: how the handler takes its events.
-    mode: str
-    commit: str
-    policy: str
     retries: int
-    dead_letters: bool
     #: Least and greatest seconds a handler takes for an event.
     work: tuple[float, float]
     #: Shares of events that fail a few times, that fail until they are mended, that kill.
@@ -113,22 +139,36 @@ def draw(seed: int) -> Scenario:
     troubled = rng.random() < 0.5
     delay = rng.choice(((0.0002, 0.001), (0.0002, 0.001), (0.001, 0.02), (0.02, 0.1)))
     faults = _faults(random.Random(f"faults {seed}"), session)
+    workers, producers = rng.randint(1, 6), rng.randint(1, 3)
+    processors = rng.choice((1, 1, 1, 2))
+    drain = rng.choice((0.0, 0.3, 2.0, 10.0, 30.0))
+    collect = rng.choice((0.0, 0.2, 0.2, 1.0))
+    grace = rng.choice((0.0, 1.0, 10.0))
+    prefetch = rng.choice((1, 2, 10, 100))
+    mode = rng.choice(("one", "one", "batch", "within", "explicit"))
+    commit = rng.choice(("auto", "auto", "auto", "each"))
+    policy = rng.choice(("HALT", "QUARANTINE", "IGNORE", "IGNORE"))
+    retries = rng.choice((0, 1, 3))
+    shapes = (Shape(mode, commit, policy, rng.random() < 0.7),) * processors
+    max_block = 60.0
+    if seed % 2:
+        further = random.Random(f"further {seed}")
+        shapes = _further_shapes(further, shapes)
+        faults = tuple(sorted((*faults, *_further_faults(further, session)), key=_moment))
+        max_block = further.choice((60.0, 1.5 * session))
     return Scenario(
         seed=seed,
         partitions=partitions,
-        workers=rng.randint(1, 6),
-        producers=rng.randint(1, 3),
-        processors=rng.choice((1, 1, 1, 2)),
+        workers=workers,
+        producers=producers,
+        shapes=shapes,
         session=session,
-        drain=rng.choice((0.0, 0.3, 2.0, 10.0, 30.0)),
-        collect=rng.choice((0.0, 0.2, 0.2, 1.0)),
-        grace=rng.choice((0.0, 1.0, 10.0)),
-        prefetch=rng.choice((1, 2, 10, 100)),
-        mode=rng.choice(("one", "one", "batch", "within", "explicit")),
-        commit=rng.choice(("auto", "auto", "auto", "each")),
-        policy=rng.choice(("HALT", "QUARANTINE", "IGNORE", "IGNORE")),
-        retries=rng.choice((0, 1, 3)),
-        dead_letters=rng.random() < 0.7,
+        drain=drain,
+        collect=collect,
+        grace=grace,
+        max_block=max_block,
+        prefetch=prefetch,
+        retries=retries,
         work=work,
         failing=rng.choice((0.0, 0.02, 0.1)) if troubled else 0.0,
         poisonous=rng.choice((0.0, 0.01, 0.03)) if troubled else 0.0,
@@ -142,6 +182,51 @@ def draw(seed: int) -> Scenario:
         faults=faults,
         calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
     )
+
+
+def _moment(fault: Fault) -> float:
+    return fault.at
+
+
+def _further_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    """The same with what users do around their events; a second processor is of another kind."""
+    found = list(shapes)
+    if rng.random() < 0.4:
+        found = [shapes[0], _shape(rng)]
+    for i, shape in enumerate(found):
+        middleware = tuple(rng.sample(MIDDLEWARE, rng.choice((0, 0, 1, 2))))
+        # Who gives middleware less time than it takes never gets anything.
+        waits = (None, 0.05) if "awaits" in middleware else (None, None, 0.0, 0.001, 0.05)
+        found[i] = replace(
+            shape,
+            mode=rng.choice((shape.mode, shape.mode, "empty")),
+            errors=tuple(rng.sample(ERRORS, rng.choice((1, 2, len(ERRORS))))),
+            middleware=middleware,
+            patience=rng.choice(waits),
+        )
+    return tuple(found)
+
+
+def _shape(rng: random.Random) -> Shape:
+    return Shape(
+        mode=rng.choice(("one", "batch", "within", "explicit")),
+        commit=rng.choice(("auto", "each")),
+        policy=rng.choice(("HALT", "QUARANTINE", "IGNORE")),
+        dead_letters=rng.random() < 0.7,
+    )
+
+
+def _further_faults(rng: random.Random, session: float) -> list[Fault]:
+    kinds = rng.sample(FURTHER, rng.choice((0, 1, 1, 2, 3)))
+    return [
+        Fault(
+            at=WARM_UP + rng.random() * 15,
+            kind=rng.choice(kinds),
+            target=rng.randrange(1000),
+            amount=session * rng.choice((0.3, 0.7, 1.2, 2.0, 3.0)),
+        )
+        for _ in range(rng.choice((1, 3, 6)) if kinds else 0)
+    ]
 
 
 def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
@@ -170,7 +255,7 @@ def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
         for _ in range(4):
             late = Fault(leave.at, "late", rng.randrange(1000), rng.choice((0.2, 2.0)), "leave")
             drawn.append(late)
-    return tuple(sorted(drawn, key=lambda each: each.at))
+    return tuple(sorted(drawn, key=_moment))
 
 
 def _company(rng: random.Random, fault: Fault, length: float) -> list[Fault]:

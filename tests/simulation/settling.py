@@ -28,7 +28,7 @@ class Settling:
     def bound(self) -> float:
         """L1: seconds after which members must have settled."""
         s = self.world.scenario
-        in_hand = s.work[1] * (5 if s.mode in ("batch", "within") else 1)
+        in_hand = max(s.work[1] * each.most for each in s.shapes)
         bound = s.session * 5 / 3 + s.collect + in_hand + 24 * s.delay[1] + 0.3
         if any(each.kind in WIRE or each.kind in SLOW for each in s.faults):
             bound += TIMEOUT + 2.0 + s.session / 3
@@ -36,6 +36,8 @@ class Settling:
 
     def settled(self, must: bool) -> bool:
         """Is every partition held by whom it should be? Raises Violation if it must be."""
+        if any(host.blocked for host in self.world.hosts):
+            return False
         wires = [self.world.network.wire(host.process) for host in self.world.hosts]
         if any(wire.state == "deaf" for wire in wires) or self.world.judge.full:
             return False

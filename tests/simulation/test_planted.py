@@ -9,7 +9,8 @@ import pytest
 
 from tests.servers import Server
 from tests.simulation.backend import Backend
-from tests.simulation.planted import BUGS, BY_NAME, ROOT
+from tests.simulation.bugs import BUGS, BY_NAME
+from tests.simulation.planted import ROOT
 from tests.simulation.run import run
 from tests.simulation.scenario import draw
 

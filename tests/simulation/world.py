@@ -11,11 +11,11 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 
 from runnel import App
-from runnel.errors import Halted, Replaced, ServerError
-from runnel.scripts import Call, sources
+from runnel.errors import Halted, Removed, Replaced, ServerError
+from runnel.scripts import Call, error_from, sources
 from runnel.worker.worker import Worker
 from tests.simulation.backend import Backend, Command
 from tests.simulation.history import History
@@ -63,7 +63,7 @@ class World:
         if host.state != "down" or self.network.closed:
             return
         host.starts += 1
-        host.state = "running"
+        host.state, host.blocked = "running", False
         host.process = Process(f"{host.name}.{host.starts}")
         self.disturb()
         self.trace.say(host.process, "starts")
@@ -89,7 +89,7 @@ class World:
         ended: object = "in good order"
         try:
             await host.worker.run()
-        except (Halted, Replaced, ServerError, RedisError) as error:
+        except (Halted, Removed, Replaced, ServerError, RedisError) as error:
             ended = f"by {type(error).__name__}"
         except Exception as error:
             self.loop.failure = Violation("worker", f"{process} ended: {error!r}")
@@ -115,7 +115,7 @@ class World:
         if len(blamed) > 1:
             self.loop.failure = Violation("S4", f"{host.process} leaves more to blame: {blamed}")
         self.loop.kill(host.process)
-        host.state = "down"
+        host.state, host.blocked = "down", False
         self.disturb()
 
     def crash(self, host: Host) -> None:
@@ -134,6 +134,13 @@ class World:
             host.state = "leaving"
             host.worker.stop.set()
             self.disturb()
+
+    def restart(self, host: Host) -> None:
+        """Start its worker again as soon as it is down."""
+        if host.state == "down":
+            self.start(host)
+        elif host.state == "leaving":
+            self.later(0.1, self.restart, host)
 
     def disturb(self) -> None:
         """Something happened that members must react to."""
@@ -167,6 +174,16 @@ class World:
         for log in grown:
             self.network.entries_came(log)
         return replies
+
+    def vouch(self, process: Process, call: Call) -> Any:
+        """A call from a thread of the process, over a connection of its own, at once."""
+        if self.network.wire(process).state != "up" or self.loop.time() < self.network.busy_until:
+            raise ConnectionError("no answer")
+        load = ("SCRIPT", "LOAD", sources()[call.script])
+        _, reply = self.execute(process, [load, call.command()])
+        if isinstance(reply, Exception):
+            raise error_from(reply)
+        return reply
 
     def operate(self, process: Process, call: Call) -> None:
         """What an operator does, at once."""

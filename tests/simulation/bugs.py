@@ -1,0 +1,457 @@
+"""The bugs that are planted, one at a time: `scripts/simulate --planted` finds each.
+
+This module imports nothing of Runnel, for it must come before.
+"""
+
+from __future__ import annotations
+
+from tests.simulation.planted import Planted
+
+BUGS = (
+    # The fence and the token
+    Planted(
+        "no fence",
+        "lua/commit.lua",
+        "if is[1] ~= epoch or is[2] ~= nonce then",
+        "if false then",
+    ),
+    Planted(
+        "no nonce in the fence",
+        "lua/commit.lua",
+        "if is[1] ~= epoch or is[2] ~= nonce then",
+        "if is[1] ~= epoch then",
+    ),
+    Planted(
+        "an epoch that need not rise",
+        "lua/claim.lua",
+        "math.max((tonumber(epoch) or 0) + 1, now)",
+        "math.max(tonumber(epoch) or 0, now)",
+    ),
+    Planted(
+        "attempts are not fenced",
+        "lua/attempt.lua",
+        "if is[1] ~= epoch or is[2] ~= nonce or is[3] == '1' then",
+        "if false then",
+    ),
+    Planted(
+        "equal grants accepted",
+        "lua/claim.lua",
+        "if tonumber(grant) <= seen and not repeated then",
+        "if tonumber(grant) < seen and not repeated then",
+    ),
+    Planted(
+        "a repeated claim is told by its grant alone",
+        "lua/claim.lua",
+        "local repeated = seen == tonumber(grant) and is[4] == nonce and is[5] ~= '1'",
+        "local repeated = seen == tonumber(grant) and is[5] ~= '1'",
+    ),
+    Planted(
+        "a release keeps the token",
+        "lua/commit.lua",
+        "redis.call('HSET', state, 'released', '1')",
+        "local _ = '1'",
+    ),
+    Planted(
+        "one nonce for each process",
+        "runnel/worker/group.py",
+        "nonce = secrets.token_hex(16)",
+        "nonce = self.membership.member[1] * 2",
+    ),
+    # Commits
+    Planted(
+        "no compare-and-set", "lua/commit.lua", "elseif is[4] ~= prev then", "elseif false then"
+    ),
+    Planted(
+        "write before check",
+        "lua/commit.lua",
+        "local paused = is[7] == '1' and 1 or 0",
+        "local paused = is[7] == '1' and 1 or 0\n"
+        "redis.call('HSET', meta, 'passed:' .. processor, next_id)",
+    ),
+    Planted(
+        "a repeat after release refused",
+        "lua/commit.lua",
+        "if release == '1' and is[4] == next_id then return {0, paused} end",
+        "",
+    ),
+    Planted(
+        "a repeat refused",
+        "lua/commit.lua",
+        "if release == '0' and is[4] == next_id then return {0, paused} end",
+        "",
+    ),
+    Planted(
+        "a checkpoint on an event that is not there",
+        "lua/commit.lua",
+        "if newer(next_id, first and first[1] or last) then",
+        "if false then",
+    ),
+    Planted(
+        "retention is not told of a dead letter",
+        "lua/emit.lua",
+        "redis.call('HSET', meta, 'passed:' .. processor, next_id)\n",
+        "",
+    ),
+    Planted(
+        "a lost reply taken for an answer",
+        "runnel/worker/committing.py",
+        "elif isinstance(reply, Exception):\n            return False\n",
+        "elif isinstance(reply, Exception):\n            lane.committed(step)\n",
+    ),
+    Planted(
+        "another commit in place of one in flight",
+        "runnel/core/lane.py",
+        "if self._in_flight is None:\n            release",
+        "if True:\n            release",
+    ),
+    Planted(
+        "released with an event in hand",
+        "runnel/core/lane.py",
+        "release = self.draining and self.idle",
+        "release = self.draining",
+    ),
+    Planted(
+        "a failed event is not handed out again",
+        "runnel/core/lane.py",
+        "self.buffer.extendleft(reversed(self.in_hand[keep:]))",
+        "pass",
+    ),
+    Planted(
+        "given up one failure too early",
+        "runnel/worker/runner.py",
+        "if not hopeless and attempts <= retries:",
+        "if not hopeless and attempts < retries:",
+    ),
+    # What leaves user code, and what was given to it
+    Planted(
+        "a cancellation that nobody asked for taken for the end",
+        "runnel/worker/handling.py",
+        "if self._stopping:\n            return None",
+        "if self._stopping or type(raised).__name__ == 'CancelledError':\n            return None",
+    ),
+    Planted(
+        "what middleware took and did not pass on counts as given",
+        "runnel/chain.py",
+        "self._lane.rewind(keep=self._given)\n                self._taken.clear()",
+        "self._taken.clear()",
+    ),
+    Planted(
+        "every event that middleware has taken is finished",
+        "runnel/chain.py",
+        "found = await self._ask(self.finished())",
+        "found = await self._ask(len(self._lane.in_hand) * (1 + 0 * self.finished()))",
+    ),
+    Planted(
+        "a middleware that swallows has its failure passed over",
+        "runnel/chain.py",
+        "if self._given:\n            self._lane",
+        "if self._given:\n            self._lane.finish(self._given)\n            self._lane",
+    ),
+    Planted(
+        "the next event while the one before is not committed",
+        "runnel/lease.py",
+        "if self._commit_each or recorded:",
+        "if recorded:",
+    ),
+    Planted(
+        "a commit that is not waited for",
+        "runnel/lease.py",
+        "            await self.flush()\n        self.give_turn()\n\n    def give_turn",
+        "        self.give_turn()\n\n    def give_turn",
+    ),
+    Planted(
+        "a list begins anew with each wait for it",
+        "runnel/lease.py",
+        "if lane.open and self._filling[0] != lane.buffer[0][0]:",
+        "if lane.open:",
+    ),
+    Planted(
+        "a start recorded anew with each wait for that",
+        "runnel/lease.py",
+        "if self._starting is None or self._starting[0] != event:",
+        "if self._starting is None or self._starting[1].done():",
+    ),
+    Planted(
+        "a cancelled wait gives its turn away",
+        "runnel/lease.py",
+        "if tried or not self._suspicion.on_trial:",
+        "if True:",
+    ),
+    # Operators
+    Planted(
+        "a paused partition is processed",
+        "runnel/core/lane.py",
+        "if claimed.quarantined or claimed.paused:",
+        "if claimed.quarantined:",
+    ),
+    Planted(
+        "a seek keeps the token",
+        "lua/seek.lua",
+        "math.max((tonumber(is[2]) or 0) + 1, now)",
+        "math.max(tonumber(is[2]) or 0, 0)",
+    ),
+    Planted(
+        "a removed processor holds retention back",
+        "lua/remove.lua",
+        "redis.call('HDEL', meta, 'passed:' .. processor, 'dropped:' .. processor)",
+        "redis.call('HDEL', meta, 'dropped:' .. processor)",
+    ),
+    Planted(
+        "what a resume has changed is not claimed anew",
+        "runnel/admin.py",
+        "await regrant(scripts, processor, changed)\n    return len(changed)",
+        "return len(changed)",
+    ),
+    Planted(
+        "a partition that was resumed keeps resting",
+        "runnel/worker/claims.py",
+        "if claimed.epoch != lane.token.epoch or (lane.resting and not rests):",
+        "if claimed.epoch != lane.token.epoch:",
+    ),
+    # A loop that is blocked
+    Planted(
+        "a heartbeat from the side vouches for what others hold",
+        "runnel/worker/group.py",
+        "if certain:",
+        "if True:",
+    ),
+    Planted(
+        "a loop that is blocked is vouched for without end",
+        "runnel/worker/voucher.py",
+        "if silent > self._max_block:",
+        "if False:",
+    ),
+    Planted(
+        "the answer to a claim that is not wanted any more is taken",
+        "runnel/worker/group.py",
+        "wanted = self.membership.claims(grant.partition, grant.number)",
+        "wanted = True",
+    ),
+    # Losses
+    Planted(
+        "a loss masked",
+        "lua/claim.lua",
+        "if position_read > read then lost = position_read - read end",
+        "",
+    ),
+    Planted(
+        "deleted events are never counted",
+        "lua/claim.lua",
+        "elseif read ~= added and not",
+        "elseif false and not",
+    ),
+    Planted(
+        "a cursor kept after a rollback",
+        "runnel/core/lane.py",
+        "if not anchor:",
+        "if False:",
+    ),
+    Planted(
+        "what was read without a look is not doubted",
+        "runnel/core/lane.py",
+        "self.doubt = asked.cursor",
+        "pass",
+    ),
+    Planted(
+        "a loss counted while what was read ahead is processed",
+        "runnel/worker/claims.py",
+        "await lease.rest()",
+        "pass",
+    ),
+    # Retention and sending
+    Planted(
+        "retention before registration",
+        "lua/append.lua",
+        "if known == 0 and policy ~= 'drop_oldest' then",
+        "if false then",
+    ),
+    Planted(
+        "retention passes a checkpoint",
+        "lua/append.lua",
+        "elseif newer(bound, stored[i + 1]) then",
+        "elseif false then",
+    ),
+    Planted(
+        "an append applied twice",
+        "lua/append.lua",
+        "if last == sequence then",
+        "if false then",
+    ),
+    Planted(
+        "a sequence that does not rise",
+        "runnel/outlet.py",
+        "self._number += 1\n            self._unsure, ",
+        "self._number += 0\n            self._unsure, ",
+    ),
+    Planted(
+        "a processor registered anew starts anew",
+        "lua/register.lua",
+        "local checkpoint, read, created = stored[1] or passed or shown, stored[2], 2",
+        "local checkpoint, read, created = nil, nil, 2",
+    ),
+    Planted(
+        "what was dropped stays lag",
+        "lua/append.lua",
+        "if loss.read then redis",
+        "if false then redis",
+    ),
+    Planted(
+        "a commit of what was dropped meanwhile brings its lag back",
+        "lua/commit.lua",
+        "if at.name == processor and at['entries-read'] and newer",
+        "if false and newer",
+    ),
+    Planted(
+        "a loss that is found brings its lag back",
+        "lua/claim.lua",
+        " and (lost < 0 or accepted) then",
+        " then",
+    ),
+    Planted(
+        "a log that vanished begins below its old ids",
+        "lua/register.lua",
+        "if not there and checkpoint ~= '0-0' then",
+        "if false then",
+    ),
+    # The group
+    Planted(
+        "a stale sync obeyed",
+        "lua/sync.lua",
+        "if call <= tonumber(last_call) then",
+        "if false then",
+    ),
+    Planted(
+        "grant without release",
+        "lua/sync.lua",
+        "if holder[p] == '-' or now >= asked[p] + drain then",
+        "if true then",
+    ),
+    Planted(
+        "unfenced renewal",
+        "lua/sync.lua",
+        "if incarnation == previous or call > 1 then return",
+        "if false then return",
+    ),
+    Planted(
+        "off by one in the balance",
+        "lua/sync.lua",
+        "quota[each] = base + (i <= extra and 1 or 0)",
+        "quota[each] = base + (i <= extra + 1 and 1 or 0)",
+    ),
+    Planted(
+        "sessions that never end",
+        "lua/sync.lua",
+        "sessions, '-inf', string.format('%.0f', now), 'LIMIT'",
+        "sessions, '-inf', '0', 'LIMIT'",
+    ),
+    Planted(
+        "a clock that went back stretches sessions",
+        "lua/sync.lua",
+        "redis.call('ZADD', sessions, now + longest, late)",
+        "local _ = late",
+    ),
+    Planted(
+        "who leaves stays a member",
+        "lua/sync.lua",
+        "redis.call('ZREM', sessions, member)",
+        "local _ = member",
+    ),
+    Planted(
+        "a partition asked back is not given back",
+        "runnel/core/membership.py",
+        "orders.drain.append(partition)",
+        "pass",
+    ),
+    Planted(
+        "handed out when the session may have ended",
+        "runnel/session.py",
+        "return self.clock() < self.ends",
+        "return True",
+    ),
+    Planted(
+        "a session counted from its answer",
+        "runnel/worker/group.py",
+        "self._session.renew(before + synced.session_ms / 1000)",
+        "self._session.renew(self._link.clock() + synced.session_ms / 1000)",
+    ),
+    Planted(
+        "a heartbeat too few",
+        "runnel/worker/group.py",
+        "wait = synced.session_ms / 3000",
+        "wait = synced.session_ms / 900",
+    ),
+    Planted(
+        "a clock that went back stretches a wait",
+        "lua/sync.lua",
+        "if due > now + math.max(drain, collect) then due = now end",
+        "",
+    ),
+    Planted(
+        "who lost its session alone counts as known",
+        "lua/sync.lua",
+        " and redis.call('ZSCORE', sessions, member)",
+        "",
+    ),
+    Planted(
+        "a hand-over cut short by an operator",
+        "lua/regrant.lua",
+        "if holder and holder ~= '-' and holder == target then",
+        "if holder and holder ~= '-' then",
+    ),
+    Planted(
+        "a claim that came too late is obeyed",
+        "runnel/worker/group.py",
+        "wanted = self.membership.claims(grant.partition, grant.number)",
+        "wanted = True",
+    ),
+    Planted(
+        "two claims of a partition at a time",
+        "runnel/worker/group.py",
+        "async with self._one_claim[grant.partition]:",
+        "if True:",
+    ),
+    Planted(
+        "a heartbeat that overtakes the leave",
+        "runnel/worker/group.py",
+        "await end(tasks)\n                if there:",
+        "if there:",
+    ),
+    # The worker
+    Planted(
+        "reads cut short for ever",
+        "runnel/worker/reading.py",
+        "while self._waiting and self._changed.is_set():",
+        "while self._waiting:",
+    ),
+    Planted(
+        "a start recorded in every partition",
+        "runnel/turn.py",
+        "return next(iter(self._queue)) is lease",
+        "return True",
+    ),
+    Planted(
+        "a doubt that nobody settles",
+        "runnel/worker/claims.py",
+        "if lane.over or not (lane.open or lane.resting or lane.doubt):",
+        "if not lane.open:",
+    ),
+    Planted(
+        "what was counted as lost wakes nobody",
+        "runnel/worker/committing.py",
+        "if lane.clean:  # All",
+        "if False:  # All",
+    ),
+    Planted(
+        "what is set aside wakes nobody",
+        "runnel/worker/runner.py",
+        "self._lease.changed.set()  # A claim anew",
+        "pass  # A claim anew",
+    ),
+    Planted(
+        "partitions at rest are never claimed again",
+        "runnel/worker/claims.py",
+        "if moved or i == self._turn % len(resting):",
+        "if moved:",
+    ),
+)
+BY_NAME = {bug.name: bug for bug in BUGS}

@@ -1,0 +1,96 @@
+"""What operators do with commands while workers run: the shipped administration, over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import RedisError
+
+from runnel import admin, removing
+from runnel.errors import ProtocolError
+from runnel.processor import Processor
+from runnel.scripts import Scripts
+from tests.simulation.application import Application
+from tests.simulation.client import SimClient
+from tests.simulation.loop import Process
+from tests.simulation.scenario import Fault
+
+#: What a command does with one processor.
+Command = Callable[[Scripts, Processor], Awaitable[object]]
+
+#: Times that an operator tries a command, and seconds between two of them.
+_TRIES, _PAUSE = 10, 0.5
+
+
+class Operators:
+    """Each fault is an operator of its own, at a terminal of their own."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.world = application.world
+
+    def faults(self) -> dict[str, Callable[[Fault], None]]:
+        """Kind of fault -> what does it."""
+        return {
+            "pause_processor": self.pause,
+            "seek": self.seek,
+            "remove_processor": self.remove,
+        }
+
+    def pause(self, fault: Fault) -> None:
+        """Pause a processor, and resume it after a while."""
+
+        async def pause(scripts: Scripts, processor: Processor) -> None:
+            await admin.pause(scripts, processor)
+
+        async def resume(scripts: Scripts, processor: Processor) -> None:
+            numbers = list(range(processor.stream.partition_count))
+            await admin.resume(scripts, processor, numbers)
+
+        self._operate(fault, pause)
+        self.world.later(fault.amount, self._operate, fault, resume)
+
+    def seek(self, fault: Fault) -> None:
+        """Set the position of a processor: to the start, the end, or an event."""
+        rng = random.Random(f"{self.world.scenario.seed} {fault}")
+
+        async def reset(scripts: Scripts, processor: Processor) -> None:
+            prefix = processor.stream.prefix(rng.randrange(processor.stream.partition_count))
+            known = list(self.world.judge.model.at(prefix).known)
+            start = rng.choice(("0", "$", rng.choice(known) if known else "0"))
+            await admin.reset(scripts, processor, start)
+
+        self._operate(fault, reset)
+
+    def remove(self, fault: Fault) -> None:
+        """Remove a processor; then the workers are restarted, one after the other."""
+
+        async def remove(scripts: Scripts, processor: Processor) -> None:
+            await removing.remove(scripts, processor)
+            for host in self.world.hosts:
+                self.world.leave(host)
+                self.world.restart(host)
+
+        self._operate(fault, remove)
+
+    def _operate(self, fault: Fault, command: Command) -> None:
+        """Run a command, again if it is not answered."""
+        processors = list(self.application.app.processors.values())
+        processor = processors[fault.target % len(processors)]
+        process = Process(f"operator at {fault.at:.3f} {self.world.loop.time():.3f}")
+
+        async def run() -> None:
+            scripts = Scripts(SimClient(self.world.network))
+            for _ in range(_TRIES):
+                try:
+                    await command(scripts, processor)
+                    break
+                except (RedisError, OSError, ProtocolError) as error:
+                    self.world.trace.say(process, f"is refused: {type(error).__name__}")
+                await asyncio.sleep(_PAUSE)
+            self.world.disturb()
+
+        if not self.world.network.closed:
+            self.world.spawn(process, run)

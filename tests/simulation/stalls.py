@@ -1,0 +1,64 @@
+"""Handlers that block the event loop of their worker, while its heartbeat thread goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runnel.worker.voucher import Voucher
+from tests.simulation.host import Host
+from tests.simulation.loop import Process
+from tests.simulation.scenario import Fault
+from tests.simulation.world import World
+
+
+class Stalls:
+    """Blocks event loops."""
+
+    def __init__(self, world: World, host_of: Callable[[Fault], Host]) -> None:
+        self.world = world
+        self._host_of = host_of
+
+    def faults(self) -> dict[str, Callable[[Fault], None]]:
+        """Kind of fault -> what does it."""
+        return {"block": self.block, "block_cut_off": self.block_cut_off}
+
+    def block(self, fault: Fault) -> None:
+        """Nothing of a worker runs but its heartbeat thread."""
+        host = self._host_of(fault)
+        process = host.process
+        if host.state == "down" or process.paused:
+            return
+        host.blocked = True
+        self.world.loop.pause(process)
+        self._beat(host, process)
+        self.world.later(fault.amount, self._go_on, host, process)
+
+    def block_cut_off(self, fault: Fault) -> None:
+        """The same, and for some of the time nothing of it reaches the server."""
+        wire = self.world.network.wire(self._host_of(fault).process)
+        self.block(fault)
+        if wire.state == "up":
+            wire.state = "hole"
+
+            def mend() -> None:
+                if wire.state == "hole":
+                    wire.state = "up"
+                    self.world.disturb()
+
+            self.world.later(fault.amount * 0.8, mend)
+
+    def _go_on(self, host: Host, process: Process) -> None:
+        if host.process is process:
+            host.blocked = False
+        if process.paused:
+            self.world.trace.say(process, "is no longer blocked")
+            self.world.loop.resume(process)
+            self.world.disturb()
+
+    def _beat(self, host: Host, process: Process) -> None:
+        """What the thread does, now and then."""
+        if process.dead or not process.paused or self.world.network.closed:
+            return
+        for group in host.groups.values():
+            Voucher(group, self.world.scenario.max_block).look()
+        self.world.later(self.world.scenario.session / 6, self._beat, host, process)
