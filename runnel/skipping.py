@@ -31,7 +31,8 @@ async def skip(
 
     An event that workers still try again is left to them, unless the operator has `asked_for` its
     partition. The operator takes the lease, as any member would, so a worker that holds it is
-    fenced. Raises ConfigError if another event is the next one by then.
+    fenced. Raises ConfigError if another event is the next one by then, and Full, with the event
+    where it was, if there is no room for its dead letter.
     """
     place = processor.place(partition)
     picture = protocol.read_describe(await scripts.call(protocol.describe(place)))
@@ -42,15 +43,16 @@ async def skip(
     grant = int(picture.get("grant", "0")) + 1
     call = protocol.claim(place, processor.stream.agreement, "operator", grant, nonce)
     claimed = protocol.read_claim(await scripts.call(call))
-    if claimed.following != event:
+    try:
+        if claimed.following != event:
+            raise ConfigError(
+                f"partition {partition}: the next event is {claimed.following or 'none'} by now, "
+                f"and not {event}, which failed: run this again, or resume without --skip"
+            )
+        token, step = Token(claimed.epoch, nonce), Step(claimed.checkpoint, event, 1, release=True)
+        await scripts.call(await _finish(scripts, processor, partition, token, step, picture))
+    finally:  # Who held it claims it anew, whatever became of the event.
         await scripts.call(protocol.regrant(processor.group, [partition]))
-        raise ConfigError(
-            f"partition {partition}: the next event is {claimed.following or 'none'} by now, and "
-            f"not {event}, which failed: run this again, or resume without --skip"
-        )
-    token, step = Token(claimed.epoch, nonce), Step(claimed.checkpoint, event, 1, release=True)
-    await scripts.call(await _finish(scripts, processor, partition, token, step, picture))
-    await scripts.call(protocol.regrant(processor.group, [partition]))
     return Skipped(event)
 
 

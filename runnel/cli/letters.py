@@ -28,7 +28,9 @@ async def newest(scripts: Scripts, processor: Processor, limit: int) -> list[Jso
         if isinstance(reply, Exception):
             raise reply
         for id_, fields in reply:
-            found.append((parts(text(id_)), _shown(processor, sink, text(id_), fields)))
+            letter = _shown(processor, sink, text(id_), fields)
+            if letter.get("processor", processor.name) == processor.name:  # A sink may be shared.
+                found.append((parts(text(id_)), letter))
     found.sort(key=lambda each: each[0])
     return [letter for _, letter in found[-limit:]]
 

@@ -14,7 +14,7 @@ from runnel.cli.output import report
 from runnel.cli.running import run
 from runnel.cli.target import load_processor
 from runnel.connection import check_server, connect
-from runnel.errors import ConfigError
+from runnel.errors import ConfigError, Full, RunnelError
 from runnel.preflight import check_agreement, check_operator, check_registration
 from runnel.processor import Processor
 from runnel.ranges import read_ranges
@@ -172,23 +172,31 @@ def resume(
 
     async def work(scripts: Scripts, url: str) -> None:
         await check_operator(scripts, found, "skip" if skip else "resume", url)
-        aside = await _skip(scripts, found, numbers) if skip else 0
-        changed = await admin.resume(scripts, found, numbers)
-        if changed or not aside:
+        chosen = list(range(found.stream.partition_count)) if numbers is None else numbers
+        aside, failed = 0, dict[int, RunnelError]()
+        if skip:
+            aside, failed = await _skip(scripts, found, chosen, numbers is not None)
+        changed = await admin.resume(scripts, found, [p for p in chosen if p not in failed])
+        if changed or not (aside or failed):
             none = "" if changed else ": none of them is paused or quarantined"
             report(f"resumed {changed} partitions of {found.name}{none}")
+        for error in failed.values():
+            raise error
 
     _with_scripts(app, redis_url, work)
 
 
-async def _skip(scripts: Scripts, found: Processor, numbers: list[int] | None) -> int:
-    """Set aside what failed, partition by partition. Returns how many events."""
-    aside, error = 0, None
-    for p in range(found.stream.partition_count) if numbers is None else numbers:
+async def _skip(
+    scripts: Scripts, found: Processor, chosen: list[int], named: bool
+) -> tuple[int, dict[int, RunnelError]]:
+    """Set aside what failed, partition by partition. Returns how many events, and where that could
+    not be: such a partition stays as it is."""
+    aside, failed = 0, dict[int, RunnelError]()
+    for p in chosen:
         try:
-            event, reason = await skip_event(scripts, found, p, numbers is not None)
-        except ConfigError as another:
-            error = error or another
+            event, reason = await skip_event(scripts, found, p, named)
+        except (ConfigError, Full) as error:
+            failed[p] = error
             continue
         if event:
             aside += 1
@@ -196,9 +204,7 @@ async def _skip(scripts: Scripts, found: Processor, numbers: list[int] | None) -
             report(f"partition {p}: event {event} {kept}")
         elif reason:
             click.echo(f"partition {p}: {reason}", err=True)
-    if error:
-        raise error
-    return aside
+    return aside, failed
 
 
 @processor.command(

@@ -26,6 +26,9 @@ small = bare.stream("small", record=Named, partition_by="name", partition_count=
 tight = app.stream(
     "tight", record=Order, partition_by="order_id", partition_count=1, partition_size=10
 )
+brim = app.stream(
+    "brim", record=Order, partition_by="order_id", partition_count=2, partition_size=2
+)
 other = 5
 
 
@@ -45,5 +48,17 @@ async def tightly(events: Events[Order]) -> None:
     tight, name="picky", retries=0, exception_policy="ignore", middleware=[DeadLetterMiddleware()]
 )
 async def picky(events: Events[Order]) -> None:
+    async for order in events.records():
+        raise ValueError(f"{order.amount} is too much")
+
+
+@app.processor(
+    brim,
+    name="strict",
+    retries=0,
+    middleware=[DeadLetterMiddleware()],
+    exception_policy="quarantine",
+)
+async def strict(events: Events[Order]) -> None:
     async for order in events.records():
         raise ValueError(f"{order.amount} is too much")

@@ -435,6 +435,42 @@ def test_a_burst_that_is_blocked_names_the_partitions_and_the_command(run: Run, 
     assert run("inspect", app, "--no-paused").code == 0
 
 
+def test_skip_goes_on_where_one_partition_has_no_room_for_its_dead_letter(
+    run: Run, spawn: Run
+) -> None:
+    strict, brim = "tests.cli.shop:strict", "tests.cli.shop:brim"
+    burst = ("worker", "tests.cli.shop:app", "--processors", "strict", "--burst")
+
+    def fill(key: int) -> str:
+        sent = run("send", brim, GOOD.replace("1,", f"{key},", 1))
+        assert sent.code == 0, sent.stderr
+        blocked = spawn(*burst)
+        assert blocked.code == 11
+        assert "is quarantined: `runnel processor resume tests.cli.shop:strict" in blocked.stderr
+        return sent.stdout.split()[0]
+
+    full = fill(1)
+    assert (
+        "kept as a dead letter in brim.strict.dead"
+        in run("processor", "resume", strict, "--skip").stdout
+    )
+    fill(1)
+    run("processor", "resume", strict, "--skip", "--partition", full)
+    fill(1)
+    empty = next(p for key in range(2, 50) if (p := fill(key)) != full)
+    done = run("processor", "resume", strict, "--skip")
+    assert done.code == 5
+    assert f"partition {empty}: event" in done.stdout
+    assert "resumed 1 partitions of strict" in done.stdout
+    assert "a partition of brim.strict.dead is full (2 events) because no" in one_sentence(
+        done.stderr
+    )
+    states = json.loads(run("inspect", "tests.cli.shop:app", "--json").stdout)["processors"]
+    rows = next(each["partitions"] for each in states if each["name"] == "strict")
+    assert rows[int(full)]["state"] == "quarantined"
+    assert rows[int(empty)]["state"] == "free"
+
+
 def test_dead_letters_are_shown_by_a_look_that_registers_nothing(
     run: Run, spawn: Run, admin: SyncRedis
 ) -> None:

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 from redis.asyncio import Redis
 
-from runnel import DeadLetterMiddleware, Events, admin, keys, protocol
+from runnel import DeadLetterMiddleware, Events, Full, admin, keys, protocol
 from runnel.errors import Halted
 from runnel.processor import Processor
 from runnel.removing import remove
@@ -126,6 +126,35 @@ async def test_a_dead_letter_by_hand_has_every_field_as_it_was(
         assert msgpack.unpackb(fields[b"msgpack"])["fields"] == sent
         await admin.resume(Scripts(redis), work)
         await until(lambda: caught_up(redis, ledger), "it goes on")
+
+
+async def test_an_event_whose_dead_letter_has_no_room_stays_and_its_partition_is_claimed_anew(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = Ledger(app_name, redis_url, partition_size=2)
+    ledger.processor(failing(ledger, 1, 2, 3), retries=0, middleware=[DeadLetterMiddleware()])
+    scripts, work = Scripts(redis), ledger.app.processors["work"]
+    async with ledger.running():
+        for number in (1, 2):
+            await ledger.send(number)
+            await until(lambda: quarantined(redis, ledger), "it is quarantined")
+            assert (await skip(scripts, work, 0)).event
+            await admin.resume(scripts, work)
+            await until(lambda: caught_up(redis, ledger), "it goes on")
+        await ledger.send(3)
+        await until(lambda: quarantined(redis, ledger), "it is quarantined")
+        with pytest.raises(Full) as caught:
+            await skip(scripts, work, 0)
+        assert caught.value.sink == "items.work.dead"
+        assert await quarantined(redis, ledger)
+        await until(lambda: held(redis, ledger), "the worker holds it again")
+        assert (await ledger.row(redis))["error"]["message"] == "a fault on purpose"
+        await ledger.app.close()
+
+
+async def held(redis: Redis, ledger: Ledger) -> bool:
+    row = await ledger.row(redis)
+    return bool(row["owner"] and row["owner"] != "operator")
 
 
 async def test_who_holds_a_quarantined_partition_says_so_again_in_one_line(
