@@ -26,8 +26,8 @@ small = bare.stream("small", record=Named, partition_by="name", partition_count=
 tight = app.stream(
     "tight", record=Order, partition_by="order_id", partition_count=1, partition_size=10
 )
-brim = app.stream(
-    "brim", record=Order, partition_by="order_id", partition_count=2, partition_size=2
+vessel = app.stream(
+    "vessel", record=Order, partition_by="order_id", partition_count=2, partition_size=2
 )
 other = 5
 
@@ -53,7 +53,7 @@ async def picky(events: Events[Order]) -> None:
 
 
 @app.processor(
-    brim,
+    vessel,
     name="strict",
     retries=0,
     middleware=[DeadLetterMiddleware()],

@@ -399,8 +399,10 @@ def test_an_app_that_nobody_has_started_shows_what_it_declares(run: Run, admin: 
         "printer": "down",
         "tightly": "down",
         "picky": "down",
+        "strict": "down",
     }
-    streams = {"orders", "named", "tight", "tight.picky.dead"}
+    dead = {"tight.picky.dead", "vessel.strict.dead"}
+    streams = {"orders", "named", "tight", "vessel", *dead}
     assert {each["name"] for each in seen["streams"]} == streams
     shown = run("inspect", APP)
     assert shown.code == 0
