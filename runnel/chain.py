@@ -93,13 +93,14 @@ class Chain:
         raised instead. Nothing is given out from now on."""
         self.closed = True
         instead: list[BaseException] = []
+        traceback = error.__traceback__  # Not by way of all the middleware that is told.
         pairs = list(zip(self._middleware, self._running, strict=False))
         for middleware, running in reversed(pairs):
             athrow = getattr(running, "athrow", None)
             if athrow is None:
                 continue
             try:
-                await athrow(error)
+                await athrow(error.with_traceback(traceback))
             except (StopAsyncIteration, GeneratorExit):
                 continue
             except (SystemExit, KeyboardInterrupt):
@@ -114,6 +115,7 @@ class Chain:
                         exc_info=raised,
                     )
                     instead.append(raised)
+        error.with_traceback(traceback)
         return instead
 
     async def close(self) -> None:

@@ -267,6 +267,15 @@ class Lane:
         self.buffer.extendleft(reversed(self.in_hand[keep:]))
         self.in_hand = self.in_hand[:keep]
 
+    @property
+    def at_work(self) -> str:
+        """The event in hand, or the last one whose end nobody knows of yet; empty if there is
+        none."""
+        if self.in_hand:
+            text: str = self.in_hand[0][0].decode()
+            return text
+        return "" if self.clean else self._done.decode()
+
     # Committing
 
     @property

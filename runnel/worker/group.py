@@ -214,11 +214,32 @@ class Group:
             for lane in self._claims.due([each.lane for each in self.leases.values()]):
                 self._suspected(lane)
             if wait > 0:
+                began = self._link.clock()
                 try:
                     async with asyncio.timeout(wait):
                         await self._sync_now.wait()
                 except TimeoutError:
                     pass
+                self._say_if_late(self._link.clock() - began - wait)
+
+    def _say_if_late(self, seconds: float) -> None:
+        """By how much this worker woke up too late, if its session has ended meanwhile."""
+        if seconds < 0.1 or self._session.alive() or not self.leases:
+            return
+        at_work = [
+            f"partition {partition}, event {event}"
+            for partition, lease in sorted(self.leases.items())
+            if (event := lease.lane.at_work)
+        ]
+        logger.error(
+            "processor %s: this worker stood still for %.1f s and its session has ended: user code "
+            "blocked the event loop, or the process was suspended. Others may have what it held; "
+            "at work then: %s",
+            self.processor.name,
+            seconds,
+            ("; ".join(at_work[:3]) + (f" and {len(at_work) - 3} more" if at_work[3:] else ""))
+            or "nothing",
+        )
 
     async def _sync(self, action: protocol.Action) -> Synced:
         with self._lock:

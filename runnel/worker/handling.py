@@ -10,7 +10,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from runnel.errors import HandlerReturned
+from runnel.errors import HandlerReturned, WorkerDied
 from runnel.events import Events
 from runnel.handing import Handing
 from runnel.lease import Lease
@@ -28,10 +28,12 @@ _abandoned: set[asyncio.Task[BaseException | None]] = set()
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a handler raised, and what its middleware raised when it was told."""
+    """What a handler raised, and what its middleware raised when it was told. `condemned` if the
+    event never came to the handler, because workers died of it."""
 
     error: BaseException
     instead: tuple[BaseException, ...] = ()
+    condemned: bool = False
 
 
 class Handling:
@@ -70,7 +72,10 @@ class Handling:
                 self._abandon(handler)
             raise
         error = handler.result()
-        return Failure(error, tuple(self._instead)) if error is not None else None
+        if error is None:
+            return None
+        condemned = error is handing.error and isinstance(error, WorkerDied)
+        return Failure(error, tuple(self._instead), condemned)
 
     async def _handle(self) -> BaseException | None:
         processor, handing = self._processor, self._handing

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from runnel import keys, protocol
 from runnel.core.lane import Raw
 from runnel.dead_letter import DeadLetter
-from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError, WorkerDied
+from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
 from runnel.in_hand import IN_HAND, InHand
 from runnel.lease import Lease
 from runnel.processor import ExceptionPolicy, Processor
@@ -82,11 +82,11 @@ class Runner:
         if not lane.in_hand:
             await self._failed_before_any(failure)
             return
-        batch, event = list(lane.in_hand), lane.in_hand[0][0]
+        batch, event, suspicion = list(lane.in_hand), lane.in_hand[0][0], lane.suspicion
         event_id = event.decode()
-        died = isinstance(error, WorkerDied)  # Counted when its workers died.
-        attempts = lane.suspicion.attempts if died else lane.suspicion.failed(event)
-        hopeless = died or (isinstance(error, DecodeError) and self._unreadable(batch))
+        # A condemned event was counted when its workers died.
+        attempts = suspicion.attempts if failure.condemned else suspicion.failed(event)
+        hopeless = failure.condemned or (isinstance(error, DecodeError) and self._unreadable(batch))
         decision = decide(hopeless, len(batch), attempts, processor.retries)
         # The traceback once, when the tries are over; until then a line will do.
         last = decision is Decision.GIVE_UP
@@ -112,7 +112,7 @@ class Runner:
         lane.rewind()
         self._lease.give_turn()
         if decision is Decision.ISOLATE:
-            lane.suspicion.isolate(batch[-1][0])
+            suspicion.isolate(batch[-1][0])
         else:
             await self._lease.pause(processor.delay(attempts))
 

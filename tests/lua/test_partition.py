@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis.exceptions import ResponseError
 
@@ -198,8 +200,38 @@ async def test_an_unclean_tenure_is_counted_and_only_a_recorded_start_is_blamed(
     await raw.call("attempt", [STATE], again["epoch"], OTHER, "start", ids[0], 0, "", "")
     third = await raw.claim(12)
     assert (third["tenures"], third["attempts"], third["event"]) == (2, 1, ids[0])
+    assert third["deaths"] == 1
     await raw.commit(third["epoch"], "0-0", ids[0], 1)
-    assert (await raw.claim(13, OTHER))["tenures"] == 1, "progress begins the count anew"
+    fourth = await raw.claim(13, OTHER)
+    assert fourth["tenures"] == 1, "progress begins the count anew"
+    assert (fourth["attempts"], fourth["deaths"], fourth["event"]) == (0, 0, "")
+
+
+async def test_a_worker_that_dies_with_nothing_to_do_is_no_reason_to_suspect_an_event(
+    raw: Raw,
+) -> None:
+    epoch, ids = await ready(raw)
+    await raw.commit(epoch, "0-0", ids[-1], len(ids))
+    for grant in range(11, 15):
+        assert (await raw.claim(grant, f"{grant}" * 16))["tenures"] == 0
+    await raw.append(1, producer="late")
+    assert (await raw.claim(15, OTHER))["tenures"] == 1
+
+
+async def test_deaths_are_those_of_one_event_in_a_row(raw: Raw) -> None:
+    _, ids = await ready(raw)
+
+    async def dies(grant: int, kind: str, event: str) -> dict[str, Any]:
+        token: Any = await raw.redis.hmget(STATE, "epoch", "nonce")
+        epoch, nonce = (each.decode() for each in token)
+        await raw.call("attempt", [STATE], epoch, nonce, kind, event, 0, "", "")
+        return await raw.claim(grant, f"{grant}" * 16)
+
+    assert (await dies(11, "start", ids[0]))["deaths"] == 1
+    assert (await dies(12, "start", ids[0]))["deaths"] == 2
+    assert (await dies(13, "failure", ids[0]))["deaths"] == 0, "it failed, and its worker lived"
+    assert (await dies(14, "start", ids[0]))["deaths"] == 1
+    assert (await dies(15, "start", ids[1]))["deaths"] == 1, "another event"
 
 
 async def test_a_commit_forgets_the_failures_of_what_it_passed_and_of_nothing_behind(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runnel.core.lane import Lane
+from runnel.errors import WorkerDied
 from runnel.lease import Lease
 from runnel.protocol import Claimed, Token
 from runnel.session import Session
@@ -58,11 +59,20 @@ class Stage:
             record_start=record_start,
         )
 
-    def take(self, name: str, lease: Lease, within: float | None = None) -> None:
-        """Take up to five events in the background, and tell when they came."""
+    def take(
+        self, name: str, lease: Lease, within: float | None = None, patience: float | None = None
+    ) -> None:
+        """Take up to five events in the background, and tell when they came. A wait longer than
+        `patience` is cancelled, and repeated at once."""
 
         async def main() -> None:
-            raws = await lease.take(5, within)
+            while True:
+                try:
+                    async with asyncio.timeout(patience):
+                        raws = await lease.take(5, within)
+                    break
+                except TimeoutError:
+                    self.told.append(f"{name} has waited")
             ids = [each[0].decode() for each in raws or ()]
             self.told.append(f"{name} has {ids} at {self.loop.time():.0f}")
 
@@ -226,3 +236,66 @@ def test_a_cancelled_wait_keeps_its_place_among_those_who_wait_for_their_turn(st
     stage.take("first", first)
     stage.loop.run(20.0)
     assert "started 5-0" in stage.told
+
+def test_a_wait_that_is_cancelled_while_a_start_is_recorded_leaves_the_event_there(
+    stage: Stage,
+) -> None:
+    stage.session.renew(100.0)
+    lease = stage.lease(b"1-0", b"2-0", tenures=3)
+    stage.take("it", lease, patience=0.3)
+    stage.loop.run(10.0)
+    assert stage.told == ["started 1-0", *["it has waited"] * 3, "it has ['1-0'] at 1"]
+    stage.take("it", lease)
+    stage.loop.run(20.0)
+    assert stage.told[5:] == ["started 2-0", "it has ['2-0'] at 11"]
+
+
+@pytest.mark.parametrize("trouble", [{"tenures": 3}, {"deaths": 1}])
+def test_a_list_that_cannot_become_full_is_not_waited_for_where_starts_are_recorded(
+    stage: Stage, trouble: dict[str, int]
+) -> None:
+    stage.session.renew(100.0)
+    stage.take("it", stage.lease(b"1-0", b"2-0", **trouble), within=5.0)
+    stage.loop.run(10.0)
+    assert stage.told[-1] == "it has ['1-0'] at 1"
+
+
+def test_a_list_that_cannot_become_full_is_not_waited_for_while_a_batch_is_taken_apart(
+    stage: Stage,
+) -> None:
+    stage.session.renew(100.0)
+    lease = stage.lease(b"1-0", b"2-0")
+    lease.lane.suspicion.isolate(b"2-0")
+    stage.take("it", lease, within=5.0)
+    stage.loop.run(10.0)
+    assert stage.told == ["it has ['1-0'] at 0"]
+
+
+def test_a_list_that_cannot_become_full_is_not_waited_for_where_no_more_may_be_in_memory(
+    stage: Stage,
+) -> None:
+    stage.session.renew(100.0)
+    many = [b"%d-0" % number for number in range(1, 13)]  # More than `prefetch`.
+    lease = stage.lease(*many)
+
+    async def main() -> None:
+        raws = await lease.take(100, 5.0)
+        stage.told.append(f"{len(raws or ())} at {stage.loop.time():.0f}")
+
+    stage.run(main())
+    stage.loop.run(10.0)
+    assert stage.told == ["12 at 0"]
+
+
+def test_a_condemned_event_comes_to_no_handler(stage: Stage) -> None:
+    stage.session.renew(100.0)
+    lease = stage.lease(b"1-0", b"2-0", deaths=4)
+
+    async def main() -> None:
+        with pytest.raises(WorkerDied, match="event 1-0 failed or ended its worker 4 times"):
+            await lease.take(5)
+        stage.told.append(str([each[0] for each in lease.lane.in_hand]))
+
+    stage.run(main())
+    stage.loop.run(10.0)
+    assert stage.told[-1] == "[b'1-0']", "in hand, for the policy to decide about"

@@ -1,0 +1,269 @@
+"""What leaves user code is told by its origin: it is a failure of the event in hand, whatever its
+type. What ends the process does so in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import DeadLetterMiddleware, Events
+from runnel.errors import (
+    Conflict,
+    DecodeError,
+    Fenced,
+    Full,
+    Gone,
+    Halted,
+    HandlerExit,
+    Mismatch,
+    OutOfOrder,
+    UnknownProducer,
+    WorkerDied,
+)
+from runnel.worker.worker import Worker
+from tests.worker.inside import Item, Ledger, caught_up
+from tests.worker.letters import letters
+from tests.worker.workers import until
+
+Fault = Callable[[], Awaitable[None]]
+
+
+class Odd(BaseException):
+    """Of a library that wants to pass every ``except Exception``."""
+
+
+def raising(error: BaseException) -> Fault:
+    async def fault() -> None:
+        raise error
+
+    return fault
+
+
+async def awaits_a_cancelled_task() -> None:
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+async def awaits_a_cancelled_future() -> None:
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+async def fails() -> None:
+    raise ValueError("in the group")
+
+
+async def has_a_task_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fails())
+
+
+async def runs_out_of_its_own_time() -> None:
+    async with asyncio.timeout(0.01):
+        await asyncio.sleep(60)
+
+
+FAULTS: dict[str, tuple[Fault, str, str]] = {
+    "Fenced": (raising(Fenced("FENCED epoch=1")), "Fenced", "FENCED epoch=1"),
+    "Mismatch": (raising(Mismatch("MISMATCH")), "Mismatch", "MISMATCH"),
+    "OutOfOrder": (raising(OutOfOrder("OUTOFORDER")), "OutOfOrder", "OUTOFORDER"),
+    "UnknownProducer": (raising(UnknownProducer("UNKNOWN")), "UnknownProducer", "UNKNOWN"),
+    "Conflict": (raising(Conflict("CONFLICT")), "Conflict", "CONFLICT"),
+    "Gone": (raising(Gone("GONE")), "Gone", "GONE"),
+    "Halted": (raising(Halted("not ours")), "Halted", "not ours"),
+    "HandlerExit": (raising(HandlerExit("not ours", 0)), "HandlerExit", "not ours"),
+    "WorkerDied": (raising(WorkerDied("not ours")), "WorkerDied", "not ours"),
+    "cancelled task": (awaits_a_cancelled_task, "CancelledError", "nobody cancelled the handler"),
+    "cancelled future": (awaits_a_cancelled_future, "CancelledError", "nobody cancelled"),
+    "GeneratorExit": (raising(GeneratorExit()), "GeneratorExit", ""),
+    "StopAsyncIteration": (raising(StopAsyncIteration()), "", ""),
+    "BaseException": (raising(Odd("odd")), "Odd", "odd"),
+    "group": (has_a_task_group, "ExceptionGroup", "ValueError: in the group"),
+    "base group": (
+        raising(BaseExceptionGroup("two", [Odd("a"), KeyError("b")])),
+        "BaseExceptionGroup",
+        "Odd: a; KeyError: 'b'",
+    ),
+    "timeout": (runs_out_of_its_own_time, "TimeoutError", ""),
+    "DecodeError of another entry": (raising(DecodeError("elsewhere")), "DecodeError", "elsewhere"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_it_fails_the_event_in_hand_with_its_retries_and_its_real_cause(
+    redis: Redis, ledger: Ledger, name: str
+) -> None:
+    fault, error_type, message = FAULTS[name]
+    tried: list[int] = []
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            tried.append(item.number)
+            if item.number == 1:
+                await fault()
+            ledger.seen.append(item.number)
+
+    ledger.processor(
+        work, retries=2, exception_policy="ignore", middleware=[DeadLetterMiddleware()]
+    )
+    await ledger.send(0, 1, 2)
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it goes on")
+        assert await redis.hget(ledger.state, "tenures") == b"0"
+    ((number, letter),) = await letters(redis, ledger)
+    assert tried == [0, 1, 1, 1, 2]
+    assert ledger.seen == [0, 2]
+    assert (number, letter.attempts) == (1, 3)
+    assert letter.error_type == (error_type or letter.error_type)
+    assert message in letter.error_message
+
+
+async def test_a_full_stream_that_a_handler_sends_to_fails_the_event(
+    redis: Redis, ledger: Ledger
+) -> None:
+    small = ledger.app.stream(
+        "small", record=Item, partition_by="number", partition_count=1, partition_size=2
+    )
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            await small.send(item)
+            ledger.seen.append(item.number)
+
+    ledger.processor(work, retries=1, exception_policy="quarantine")
+    await ledger.send(0, 1, 2)
+    async with ledger.running():
+
+        async def quarantined() -> bool:
+            return bool((await ledger.row(redis)).get("state") == "quarantined")
+
+        await until(quarantined, "its partition is quarantined")
+        row = await ledger.row(redis)
+    assert (row["error"]["type"], row["attempts"]) == ("Full", 2)
+    assert ledger.seen == [0, 1]
+    assert Full.__name__ in row["error"]["type"]
+
+
+@pytest.mark.parametrize("policy", ["halt", "quarantine", "ignore"])
+@pytest.mark.parametrize(
+    ("error", "code"), [(SystemExit(3), 3), (SystemExit(), 0), (KeyboardInterrupt(), 130)]
+)
+async def test_what_ends_the_process_ends_the_worker_in_order(
+    redis: Redis, ledger: Ledger, error: BaseException, code: int, policy: str
+) -> None:
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            if item.number == 1:
+                raise error
+            ledger.seen.append(item.number)
+
+    ledger.processor(work, exception_policy=policy)
+    await ledger.send(0, 1, 2)
+    with pytest.raises(HandlerExit) as exit_:
+        await asyncio.wait_for(Worker(ledger.app).run(), 20)
+    assert exit_.value.code == code
+    assert ledger.seen == [0]
+    state = await redis.hgetall(ledger.state)
+    assert (state[b"released"], state[b"processed"], state[b"tenures"]) == (b"1", b"1", b"0")
+
+
+async def test_halt_releases_its_lease_so_that_nobody_believes_that_the_worker_died(
+    redis: Redis, ledger: Ledger
+) -> None:
+    async def work(events: Events[Item]) -> None:
+        async for _ in events.records():
+            raise ValueError("bad")
+
+    ledger.processor(work, exception_policy="halt", retries=0)
+    await ledger.send(0)
+    for _ in range(4):
+        with pytest.raises(Exception, match="failed 1 times: ValueError: bad"):
+            await asyncio.wait_for(Worker(ledger.app).run(), 20)
+        state = await redis.hgetall(ledger.state)
+        assert (state[b"released"], state[b"tenures"]) == (b"1", b"0")
+
+
+async def test_a_worker_ends_though_its_handler_swallows_the_cancellation(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = Ledger(app_name, redis_url, grace=0.2)
+    taken, over = asyncio.Event(), asyncio.Event()
+
+    async def work(events: Events[Item]) -> None:
+        async for _ in events.records():
+            taken.set()
+            while not over.is_set():
+                try:
+                    await over.wait()
+                except asyncio.CancelledError:
+                    continue
+
+    ledger.processor(work)
+    await ledger.send(0)
+    async with asyncio.timeout(20):
+        async with ledger.running():
+            await taken.wait()
+    assert await redis.hget(ledger.state, "processed") in (None, b"0")
+    over.set()
+
+
+async def test_failures_with_nothing_in_hand_count_only_in_a_row(
+    redis: Redis, ledger: Ledger
+) -> None:
+    flaky = {2, 4, 6, 8}
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            ledger.seen.append(item.number)
+            await events.commit()
+            if item.number in flaky:
+                raise ConnectionError("the database, after the commit")
+
+    ledger.processor(work, retries=1, exception_policy="halt")
+    await ledger.send(*range(10))
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it goes on")
+    assert ledger.seen == list(range(10))
+
+
+async def test_a_handler_that_returns_is_a_failure_each_time_until_its_policy_decides(
+    redis: Redis, ledger: Ledger
+) -> None:
+    runs: list[int] = []
+
+    async def work(events: Events[Item]) -> None:
+        runs.append(1)
+
+    ledger.processor(work, retries=2, exception_policy="halt")
+    with pytest.raises(Exception, match="3 times with no event in hand: HandlerReturned"):
+        await asyncio.wait_for(Worker(ledger.app).run(), 20)
+    assert len(runs) == 3
+
+
+async def test_a_worker_that_stood_still_says_so_when_it_wakes_up(
+    redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(app_name, redis_url, session=0.5, max_block=0.5)
+    woke = asyncio.Event()
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            if item.number == 1 and not ledger.seen:
+                time.sleep(2.5)  # noqa: ASYNC251 - it blocks the event loop
+                woke.set()
+            ledger.seen.append(item.number)
+
+    ledger.processor(work)
+    await ledger.send(1, 2)
+    async with ledger.running():
+        await woke.wait()
+        await until(lambda: caught_up(redis, ledger), "a sleeper whom nobody replaced goes on")
+    (said,) = [each.message for each in caplog.records if "stood still" in each.message]
+    assert "its session has ended" in said
+    assert "at work then: partition 0, event" in said
