@@ -77,8 +77,6 @@ class Chain:
 
     async def take(self) -> Any:
         """What the source gives to the innermost middleware."""
-        if self.closed:
-            raise StopAsyncIteration
         found = await self._ask(self.finished())
         if found is None:
             self._ended = True

@@ -267,6 +267,7 @@ async def test_a_middleware_that_is_left_early_is_ended_before_it_begins_anew(
                 told.append("close")
 
     async def work(events: Events[Item]) -> None:
+        told.append("handler")
         async for item in events.records():
             ledger.seen.append(item.number)
             if len(ledger.seen) == 1:
@@ -277,4 +278,4 @@ async def test_a_middleware_that_is_left_early_is_ended_before_it_begins_anew(
     async with ledger.running():
         await until(lambda: caught_up(redis, ledger), "it goes on")
     assert ledger.seen == [1, 1, 2]
-    assert told == ["open", "close"] * 2
+    assert told == ["handler", "open", "close"] * 2
