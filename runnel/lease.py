@@ -10,6 +10,9 @@ from runnel.errors import WorkerDied
 from runnel.session import Session
 from runnel.turn import LONGEST_WAIT, Turn
 
+#: Seconds for which a middleware may hold an event back while nothing follows.
+HELD_BACK = 1.0
+
 
 class Lease:
     """A lane with what it takes to wait for it.
@@ -52,6 +55,8 @@ class Lease:
         #: that, again and again, is given events all the same.
         self._filling: tuple[bytes, float] = (b"", 0.0)
         self._quiet: float | None = None
+        #: Until when a middleware may hold events back, and the last of these.
+        self._held: tuple[bytes, float] = (b"", 0.0)
         #: The event whose start is recorded, and the call that records it.
         self._starting: tuple[bytes, asyncio.Future[None]] | None = None
 
@@ -83,8 +88,8 @@ class Lease:
     ) -> Sequence[Raw] | None:
         """Up to `limit` events more. None once no more will be given.
 
-        Those in hand are finished, or the first `finish` of them; the others are, too, before
-        anything is waited for. `within` waits that many seconds for the list to fill up; with
+        Those in hand are finished, or the first `finish` of them; the others are, too, if nothing
+        follows soon. `within` waits that many seconds for the list to fill up; with
         `empty` it is given out with nothing in it if nothing came by then. A wait that is cancelled
         leaves everything as it was.
 
@@ -98,7 +103,7 @@ class Lease:
                 await self.flush()
         if tried or not self._suspicion.on_trial:  # Else its place in the queue outlives a wait.
             self.give_turn()
-        if lane.in_hand and self._must_finish():
+        if lane.in_hand and not await self._may_be_held():
             return await self.take(limit, within, empty=empty)
         at_once = lane.buffer and lane.open and self._session.alive()
         if not at_once and not await self._come(within if empty else None):
@@ -172,15 +177,20 @@ class Lease:
             return False
         return True
 
-    def _must_finish(self) -> bool:
-        """Is what a middleware took and did not pass on to count as dropped now? It need not,
-        while there is more at hand."""
-        return (
-            self._commit_each
-            or self._suspicion.careful
-            or not self.lane.buffer
-            or len(self.lane.in_hand) > self._prefetch
-        )
+    async def _may_be_held(self) -> bool:
+        """May a middleware hold back what it took and did not pass on, since more comes soon? Else
+        that counts as dropped."""
+        lane = self.lane
+        if self._commit_each or self._suspicion.careful or len(lane.in_hand) > self._prefetch:
+            return False
+        last: bytes = lane.in_hand[-1][0]
+        if last != self._held[0]:
+            self._held = last, asyncio.get_running_loop().time() + HELD_BACK
+        while lane.open and not lane.buffer:
+            self._poke(lane)
+            if not await self._stirs(self._held[1]):
+                return False
+        return True
 
     async def _come(self, within: float | None) -> bool:
         """Wait for an event, or for the end. Returns False if neither came `within` seconds."""
@@ -216,7 +226,7 @@ class Lease:
             self._filling = lane.buffer[0][0], asyncio.get_running_loop().time() + within
         deadline = self._filling[1]
         while lane.open and len(lane.buffer) < limit:
-            if not lane.awaited and not lane.wants(self._prefetch):
+            if not lane.awaited and lane.full(self._prefetch):
                 return
             self._poke(lane)
             if not await self._stirs(deadline):

@@ -126,6 +126,10 @@ class Lane:
 
     # Reading
 
+    def full(self, prefetch: int) -> bool:
+        """Is there so much in the buffer that nothing is read before some of it is handed out?"""
+        return len(self.buffer) > min(prefetch, self.enough)
+
     def wants(self, prefetch: int) -> Wanted | None:
         """What to read, or None while there is enough in the buffer, too much to commit, or nothing
         is handed out.
@@ -133,7 +137,7 @@ class Lane:
         Enough is more than one read brings: what was read is handled while Redis carries out the
         next read.
         """
-        if not self.open or self.suspect or len(self.buffer) > min(prefetch, self.enough):
+        if not self.open or self.suspect or self.full(prefetch):
             return None
         if self._done_count > UNCOMMITTED * prefetch:
             return None

@@ -237,6 +237,7 @@ def test_a_cancelled_wait_keeps_its_place_among_those_who_wait_for_their_turn(st
     stage.loop.run(20.0)
     assert "started 5-0" in stage.told
 
+
 def test_a_wait_that_is_cancelled_while_a_start_is_recorded_leaves_the_event_there(
     stage: Stage,
 ) -> None:
