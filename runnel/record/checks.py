@@ -7,6 +7,7 @@ back is seen when a record is sent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from pydantic_core import SchemaSerializer, SchemaValidator, core_schema
@@ -120,6 +121,8 @@ def _check_default(
     if calls_users_code(whole):
         return
     fix = "declare a type that takes it, or another default"
+    if isinstance(default, Enum) and not isinstance(default, (str, int)):
+        fix = "derive the enum from StrEnum or IntEnum, or declare another default"
     try:
         serializer = SchemaSerializer(whole, config)  # type: ignore[arg-type]
         validator = SchemaValidator(whole, config)  # type: ignore[arg-type]

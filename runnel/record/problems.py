@@ -30,7 +30,7 @@ _KIND = re.compile(r"(.+?)_(type|parsing|unicode|from_float|from_date_parsing)")
 #: So many problems are named; a list of a million wrong items would name a million.
 _MAX_PROBLEMS = 20
 #: So many steps of a way are shown.
-_MAX_STEPS = 20
+_MAX_STEPS = 10
 #: Pydantic's names for a field that is not declared.
 UNKNOWN = frozenset(("extra_forbidden", "unexpected_keyword_argument"))
 
@@ -80,7 +80,8 @@ def _problems(name: str, error: ValidationError, values: object) -> str:
 
 def place_of(name: str, loc: Sequence[str | int], values: object) -> str:
     """Pydantic's way to a value. Beside fields and indexes it names the parts of unions that were
-    tried, and functions: what is no key of the values."""
+    tried, and functions: what is no key of the values. A part of the union that is a stream's
+    record stands for the record."""
     place = name
     for at, key in enumerate(loc):
         if key == "[key]":
@@ -88,7 +89,8 @@ def place_of(name: str, loc: Sequence[str | int], values: object) -> str:
         if has_key(values, key):
             values = values[key]  # type: ignore[index]
         elif at < len(loc) - 1 or not isinstance(values, Mapping):
-            place += f"({key})" if values is not None and str(key).isidentifier() else ""
+            if str(key).isidentifier():  # Not a function's.
+                place = str(key) if " | " in place else f"{place}({key})"
             continue
         place = step(place, key)
     return place
