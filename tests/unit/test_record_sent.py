@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from pydantic import (
+    AfterValidator,
     Field,
     PrivateAttr,
     computed_field,
@@ -28,6 +30,8 @@ from runnel.record import Record, adapt
 from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 BERLIN = ZoneInfo("Europe/Berlin")
+#: Under a name that no field has.
+Clock = time
 
 
 def sent(record: Any, serializer: Serializer | None = None, **options: Any) -> Any:
@@ -178,6 +182,77 @@ class TestMoments:
             sent(record)
 
 
+CLOCK = time(12, 4, tzinfo=BERLIN)
+
+
+class Timed(Record):
+    at: Any = None
+    time: Clock | None = None
+    many: list[Clock] = []
+    by: dict[str, tuple[Clock, ...]] = {}
+    hours: set[Clock] = set()
+    keyed: dict[Clock, int] = {}
+    after: Annotated[Any, AfterValidator(lambda it: time.fromisoformat(it) if it else it)] = None
+    inner: Timed | None = None
+
+
+@dataclasses.dataclass
+class DataTimed:
+    at: Clock
+
+
+class StructTimed(msgspec.Struct):
+    at: Clock | None = None
+    many: list[Clock] = []
+    by: dict[str, Clock] = {}
+    inner: StructTimed | None = None
+    data: DataTimed | None = None
+
+
+class NativeTimed(Record, primitive=True):
+    at: Clock
+
+
+class TestTimesOfDay:
+    @pytest.mark.parametrize(
+        ("record", "place"),
+        [
+            (Timed(time=CLOCK), "Timed.time"),
+            (Timed(many=[time(1), CLOCK]), "Timed.many[1]"),
+            (Timed(by={"a": (CLOCK,)}), "Timed.by.a[0]"),
+            (Timed(hours={CLOCK}), "Timed.hours"),
+            (Timed(keyed={CLOCK: 1}), "Timed.keyed"),
+            (Timed(inner=Timed(time=CLOCK)), "Timed.inner.time"),
+            (changed(Timed(), after=CLOCK), "Timed.after"),
+            (DataTimed(CLOCK), "DataTimed.at"),
+            (NativeTimed(at=CLOCK), "NativeTimed.at"),
+            (StructTimed(CLOCK), "StructTimed.at"),
+            (StructTimed(many=[CLOCK]), "StructTimed.many[0]"),
+            (StructTimed(by={"a b": CLOCK}), "StructTimed.by['a b']"),
+            (StructTimed(inner=StructTimed(CLOCK)), "StructTimed.inner.at"),
+            (StructTimed(data=DataTimed(CLOCK)), "StructTimed.data.at"),
+        ],
+    )
+    def test_one_that_would_lose_its_zone_is_refused(self, record: Any, place: str) -> None:
+        with pytest.raises(EncodeError, match=rf"{re.escape(place)}: .*would come back as"):
+            sent(record)
+
+    @pytest.mark.parametrize("at", [time(1), time(1, tzinfo=UTC), time(1, tzinfo=timezone.min)])
+    @pytest.mark.parametrize(
+        "made",
+        [
+            lambda at: Timed(time=at, many=[at], hours={at}, keyed={at: 1}),
+            lambda at: StructTimed(at, [at]),
+            DataTimed,
+            lambda at: NativeTimed(at=at),
+        ],
+    )
+    def test_one_without_or_of_a_fixed_offset_comes_back(
+        self, made: Callable[..., Any], at: time
+    ) -> None:
+        assert sent(made(at)) == made(at)
+
+
 class Doubling(Record):
     value: int
 
@@ -211,6 +286,26 @@ class Entity(Record):
     __hash__ = None  # type: ignore[assignment]
 
 
+class Twin(Record):
+    """Equal to every other of its id, and nothing of the user's takes part in its way."""
+
+    id: int
+    value: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Twin) and other.id == self.id
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Owner(Record):
+    entities: list[Entity] = []
+
+
+class Parent(Record):
+    twins: list[Twin] = []
+
+
 class Shy(Record):
     value: int = Field(default=0, exclude=True)
 
@@ -230,6 +325,11 @@ class TestFunctionsOfTheUsers:
             (Doubling(value=3), "Doubling.value: 6 would come back as 12"),
             (Rounding(value=1.25), "Rounding.value: 1.25 would come back as 1.2"),
             (Entity(id=1, value=1.25), "Entity.value: 1.25 would come back as 1.2"),
+            (
+                Owner(entities=[Entity(id=1, value=1.25)]),
+                r"Owner\.entities\[0\]\.value: 1\.25 would come back as 1\.2",
+            ),
+            (Parent(twins=[Twin(id=1, value=(1,))]), r"Parent\.twins\[0\]\.value: \(1,\) would"),
             (Shy(value=1), "Shy.value: 1 would come back as 0"),
             (Lonely(value=1), "Lonely: its serializer makes a int, not a map of fields"),
         ],
