@@ -81,7 +81,7 @@ class Calendar:
             # Two leaders at a time are for accidents: what a leader runs is finished first.
             await self._finish([run for run, task in self._runs.items() if task.on_leader], grace)
             await end(leading)
-            await self._leadership.leave()
+            await self._leadership.leave(CLEAN_UP if self.cut_off else GOODBYE)
             await self._finish(list(self._runs), deadline - loop.time())
         finally:
             self._stopping = True

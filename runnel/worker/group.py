@@ -141,7 +141,7 @@ class Group:
                 # A heartbeat that reached the group after `leave` was made would be the newer call.
                 await end(tasks)
                 if there:
-                    await self._leave()
+                    await self._leave(CLEAN_UP if self.cut_off else AWAY)
             finally:
                 await end((stopping, failing, *tasks))
         if self._failure is not None:
@@ -173,9 +173,9 @@ class Group:
             lambda: self._answers,
         )
 
-    async def _leave(self) -> None:
+    async def _leave(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(AWAY):
+            async with asyncio.timeout(seconds):
                 await self._sync("leave")
         except (RedisError, OSError, ProtocolError) as error:
             logger.warning("could not say goodbye to the group: %s", error)

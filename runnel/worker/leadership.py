@@ -59,14 +59,14 @@ class Leadership:
             for task in listening:
                 task.cancel()
 
-    async def leave(self) -> None:
+    async def leave(self, seconds: float = GOODBYE) -> None:
         """Give the lease up, if it is held. To be called once `run` has ended."""
         was, self._ends = self._ends, 0.0
         self.leading.clear()
         if not was:
             return
         try:
-            async with asyncio.timeout(GOODBYE):
+            async with asyncio.timeout(seconds):
                 await self._ask(leave=True)
         except (RedisError, OSError, ProtocolError) as error:
             logger.debug("the leader lease will end by itself: %s", error)

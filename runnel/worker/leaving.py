@@ -14,7 +14,7 @@ from runnel.worker import stuck
 logger = logging.getLogger("runnel.worker")
 
 #: Seconds without an answer after which Redis is not waited for by what is only to be released.
-AWAY = 1.0
+AWAY = 1.5
 #: Seconds between two looks. A heartbeat goes out at least every other one.
 LOOK = 0.25
 #: So many are named where something is told of many.
@@ -71,17 +71,17 @@ class Holder:
         when the session has ended, and there is nothing to wait for."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
-        answers, silent = self.answers(), 0.0
+        seen, silent = (self.answers(), len(self.tasks())), 0.0
         while (tasks := self.tasks()) and (left := deadline - loop.time()) > 0:
             await asyncio.wait(tasks, timeout=min(LOOK, left))
-            if self.answers() != answers:
-                answers, silent = self.answers(), 0.0
+            if (now := (self.answers(), len(self.tasks()))) != seen:
+                seen, silent = now, 0.0
             else:
                 # Counted in looks: while the event loop is blocked no answer can be read.
                 silent += LOOK
             if silent >= AWAY and not self.at_work():
                 return False
-        return silent < AWAY
+        return silent < AWAY and not (self.tasks() and not self.at_work())
 
 
 def _unfinished(lane: Lane) -> str:

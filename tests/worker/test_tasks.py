@@ -63,7 +63,7 @@ class Unasked(Leadership):
         self.leading.set()
         await asyncio.Event().wait()
 
-    async def leave(self) -> None:
+    async def leave(self, seconds: float = 0) -> None:
         self.leading.clear()
 
 
