@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from runnel import keys
 from tests.servers import Server
 from tests.worker.stubborn import Item, app, items
 from tests.worker.workers import ROOT, until
@@ -194,7 +195,7 @@ async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
         server.pause()
         worker = Stubborn(server.url, "tidy", tmp_path, "--grace", "300")
         try:
-            await until(lambda: signals_are_heard(worker.process.pid), "it hears signals")
+            await until(lambda: is_connected(server.port), "it waits for an answer")
             worker.process.send_signal(signal.SIGTERM)
             assert worker.ended() == 0
         finally:
@@ -202,11 +203,10 @@ async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
             server.resume()
 
 
-def signals_are_heard(pid: int) -> bool:
-    """Does the process have a handler for SIGTERM?"""
-    status = Path(f"/proc/{pid}/status").read_text()
-    (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
-    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+def is_connected(port: int) -> bool:
+    """Is there an established connection to this port? The server need not have noticed."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(each[2].endswith(f":{port:04X}") and each[3] == "01" for each in lines)
 
 
 @pytest.mark.parametrize(
@@ -214,12 +214,14 @@ def signals_are_heard(pid: int) -> bool:
     [("exit", 3), ("exit in a task", 3), ("exit later", 3), ("interrupt", 130)],
 )
 async def test_user_code_may_end_the_process_with_its_code(
-    start: Start, kind: str, code: int
+    redis: Redis, start: Start, kind: str, code: int
 ) -> None:
     worker = start(kind)
     await worker.send()
     assert worker.ended() == code
     assert "by force" not in worker.said
+    sessions = keys.sessions(keys.group("stubborn", "items", "work"))
+    assert await redis.zcard(sessions) == 0, "it has left the group"
 
 
 async def test_a_handler_that_asks_again_for_ever_keeps_nobody(start: Start) -> None:
