@@ -89,6 +89,7 @@ async def test_those_behind_an_agreement_keep_their_order_though_others_come_whe
     assert numbers_found == sorted(numbers_found)
 
 
+@pytest.mark.fault(18)
 @pytest.mark.only_on("server")  # For the sake of the proxy.
 async def test_three_thousand_first_sends_take_one_agreement_and_few_connections(
     redis: Redis, proxy: Proxy, app_name: str
@@ -148,6 +149,7 @@ async def test_a_server_that_stays_away_is_told_to_all_when_their_time_is_over(
         await stream.send(Item(key=0, number=0))
 
 
+@pytest.mark.fault(52)
 @pytest.mark.only_on("server")  # For the sake of the proxy.
 async def test_a_first_send_that_is_cancelled_spoils_nothing_for_the_others(
     redis: Redis, proxy: Proxy, app_name: str
@@ -174,6 +176,7 @@ async def test_a_first_send_that_is_cancelled_spoils_nothing_for_the_others(
     assert [each for each in (await stored(redis, stream))[0] if each not in (0, 2)] == [1, 3, 4]
 
 
+@pytest.mark.fault(52)
 @pytest.mark.only_on("server")  # For the sake of the proxy.
 @pytest.mark.parametrize("records", [1, 2], ids=["alone", "among others"])
 async def test_what_is_sent_behind_one_that_is_cancelled_arrives_behind_it(

@@ -175,6 +175,7 @@ async def test_after_a_failover_that_lost_its_last_appends_a_producer_begins_ane
     assert [each.message.count("has lost appends") for each in caplog.records] == [1]
 
 
+@pytest.mark.fault(12, 18)
 @pytest.mark.parametrize("all_of_them", [False, True], ids=["some", "all"])
 async def test_nothing_is_sent_twice_by_that_though_a_try_is_under_way(
     partition: Partition, all_of_them: bool
