@@ -109,6 +109,7 @@ def forks() -> None:
             if not child:
                 status = 1
                 try:
+                    assert not app._producers._made  # None that the parent uses.
                     threading.Thread(target=views).run()
                     status = 0
                 finally:

@@ -200,25 +200,27 @@ async def test_what_is_sent_behind_one_that_is_cancelled_arrives_behind_it(
     assert {10, 20, 40} <= {each for each in found if each % 10 == 0}
 
 
+@pytest.mark.only_on("server")  # For the sake of the proxy.
 async def test_all_are_told_of_a_mismatch_and_it_is_asked_again_when_it_may_be_mended(
-    redis: Redis, redis_url: str, app_name: str
+    redis: Redis, proxy: Proxy, app_name: str
 ) -> None:
-    app, stream = declare(app_name, redis_url)
+    app, stream = declare(app_name, proxy.url)
     async with app:
         await stream.send(Item(key=0, number=0))
-    grown, other = declare(app_name, redis_url, 64)
+    grown, other = declare(app_name, proxy.url, 64)
 
     async def refused(work: Awaitable[Any]) -> None:
         with pytest.raises(Mismatch, match="stored=4 given=64"):
             await work
 
     async with grown:
+        proxy.lose_reply_to(sha("agree").encode())
         sends = [other.send(Item(key=i % 3, number=i)) for i in range(50)]
         sends.append(other.send(*(Item(key=i, number=i) for i in range(20))))
         await asyncio.gather(*map(refused, sends))
-        await redis.flushall() if not redis_url.startswith("redis+") else None
-        if not redis_url.startswith("redis+"):
-            await other.send(Item(key=0, number=0))
+        assert proxy.requests == 2
+        await redis.flushall()
+        await other.send(Item(key=0, number=0))
 
 
 async def test_who_comes_after_a_run_that_nobody_waited_for_begins_anew() -> None:

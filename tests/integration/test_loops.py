@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Record, Stream
+from runnel.loops import PerLoop
 from tests.worker.workers import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -127,3 +129,36 @@ async def test_a_loop_that_hangs_holds_up_nobody_who_closes(
     finally:
         free.set()
         other.end()
+
+
+class Thing:
+    """What a loop may have one of."""
+
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def let_go(self) -> None:
+        self.closed = True
+
+
+def test_what_is_made_after_a_close_from_elsewhere_is_not_closed_by_what_was_left_of_that() -> None:
+    things = PerLoop(Thing)
+
+    async def get() -> Thing:
+        thing = things.get()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert things.get() is thing
+        return thing
+
+    with asyncio.Runner() as runner:
+        first = runner.run(get())
+        asyncio.run(things.close())
+        assert first.closed
+        gc.collect()
+        second = runner.run(get())
+        assert second is not first
+        assert not second.closed
+    assert second.closed

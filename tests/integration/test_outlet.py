@@ -30,7 +30,7 @@ class Partition:
         self.spec = app.stream("items", record=Item, partition_by="number", partition_size=2).spec
         self.redis, self.scripts, self.alone = redis, Scripts(redis), alone
         self.log = keys.log(self.spec.prefix(0))
-        #: once, or for ever
+        #: once, each time, or for ever
         self.hold_up = ""
         self.before_the_repeat: Callable[[], Awaitable[None]] | None = None
         #: The first try, which stays in the network, so that its repeat arrives before it.
@@ -68,7 +68,8 @@ class Partition:
         self.under_way.append(command)
         if self.hold_up == "for ever":
             await asyncio.Event().wait()
-        self.hold_up = ""
+        if self.hold_up == "once":
+            self.hold_up = ""
         raise ConnectionError("no answer")
 
     async def arrive(self) -> Any:
@@ -215,3 +216,17 @@ async def test_who_was_forgotten_in_a_crowd_does_not_guess_whether_an_append_arr
     assert await partition.numbers() == [1]
     await partition.append(3)
     assert await partition.numbers() == [1, 3]
+
+
+async def test_those_whose_time_is_over_as_well_are_told_with_the_one_who_tried(
+    partition: Partition,
+) -> None:
+    await partition.append(1)
+    partition.producer.resend = 0.2
+    partition.hold_up = "each time"
+    outcomes = await asyncio.gather(*map(partition.append, range(40)), return_exceptions=True)
+    assert {type(each) for each in outcomes} == {ConnectionError}
+    assert len(partition.under_way) < 20
+    partition.hold_up = ""
+    await partition.append(2)
+    assert await partition.numbers() == [1, 2]

@@ -35,38 +35,43 @@ class Shop:
 
     def __init__(self, redis: Redis, url: str, name: str) -> None:
         self.redis = redis
-        self.app = App(name, redis_url=url, collect=0.0, backoff=0.001)
-        self.stream: Stream[Item] = self.app.stream(
+        self.app, self.stream = self._declare(name, url)
+        #: A worker closes the producer of its app: it has another one, as in another process.
+        self.worker, stream = self._declare(name, url)
+        #: Keys that belong to each of the partitions.
+        self.keys = [
+            next(key for key in range(100) if self.partition_of(key) == partition)
+            for partition in (0, 1)
+        ]
+        self.processed: list[int] = []
+
+        @self.worker.processor(stream)
+        async def work(events: Events[Item]) -> None:
+            async for item in events.records():
+                self.processed.append(item.number)
+
+    def _declare(self, name: str, url: str) -> tuple[App, Stream[Item]]:
+        app = App(name, redis_url=url, collect=0.0, backoff=0.001)
+        stream = app.stream(
             "items",
             record=Item,
             partition_by=lambda item: self.keys[item.partition],
             partition_count=2,
             partition_size=SIZE,
         )
-        #: Keys that belong to each of the partitions.
-        spec = self.stream.spec
-        self.keys = [
-            next(key for key in range(100) if self.partition_of(key) == partition)
-            for partition in range(spec.partition_count)
-        ]
-        self.processed: list[int] = []
-
-        @self.app.processor(self.stream)
-        async def work(events: Events[Item]) -> None:
-            async for item in events.records():
-                self.processed.append(item.number)
+        return app, stream
 
     def partition_of(self, key: int) -> int:
         return self.stream.spec.hasher(str(key).encode()) % 2
 
     async def fill(self, partition: int = 0) -> None:
         """Register the processor, and fill a partition."""
-        await admin.add(Scripts(self.redis), self.app.processors["work"])
+        await admin.add(Scripts(self.redis), self.worker.processors["work"])
         await self.stream.send(*(Item(partition=partition, number=-1) for _ in range(SIZE)))
 
     async def work(self) -> None:
         """Process what is there."""
-        await Worker(self.app).run(burst=True)
+        await Worker(self.worker).run(burst=True)
 
     async def numbers(self, partition: int = 0) -> list[int]:
         """What lies in a partition."""
@@ -106,7 +111,7 @@ async def test_an_error_says_what_was_sent_all_the_same(shop: Shop) -> None:
 async def test_of_what_has_many_batches_for_one_partition_the_first_may_be_sent(
     shop: Shop,
 ) -> None:
-    await admin.add(Scripts(shop.redis), shop.app.processors["work"])
+    await admin.add(Scripts(shop.redis), shop.worker.processors["work"])
     with pytest.raises(Full) as raised:
         await shop.stream.send(*(item(number) for number in range(2 * SIZE)))
     count = len(await shop.numbers())
@@ -179,6 +184,20 @@ async def test_who_waits_for_room_holds_up_nobody_who_does_not(shop: Shop) -> No
     waiting.cancel()
     await asyncio.wait([waiting])
     assert await shop.numbers() == [*(SIZE - 1) * [-1], 5]
+
+
+async def test_who_waits_for_room_is_not_taken_for_one_who_made_some_meanwhile(
+    shop: Shop,
+) -> None:
+    await shop.fill()
+    waiting = asyncio.create_task(shop.stream.send(item(1), wait=True))
+    await asyncio.sleep(0.05)
+    dropped = [(await shop.stream.send(item(number), drop_oldest=True))[0] for number in (2, 3)]
+    await shop.work()
+    await shop.stream.send(item(4), wait=True)
+    (place,) = await waiting
+    assert place not in dropped
+    assert [number for number in await shop.numbers() if number >= 0] == [2, 3, 1, 4]
 
 
 async def test_waiting_counts_from_the_call(shop: Shop) -> None:
