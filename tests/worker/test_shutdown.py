@@ -87,6 +87,7 @@ def plain_loop(tmp_path: Path) -> str:
 IN_HAND = "processor work, partition 0, event"
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
