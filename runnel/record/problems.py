@@ -113,13 +113,19 @@ def _expectation(kind: str, message: str) -> str:
 
 
 def struct_problem(place: str, message: str, value: Any = None) -> str:
-    """msgspec's sentence with the place in front and the value behind."""
-    text, _, path = message.replace("`", "").partition(" - at $")
+    """msgspec's sentence, without its own way to the value: with the place in front and the value
+    behind."""
+    text, _, way = message.replace("`", "").partition(" - at ")
+    missing = re.fullmatch(r"Object missing required field (.+)", text)
+    if missing:
+        return f"{step(place, missing[1])}: missing"
     expected, got, _ = text.partition(", got ")
-    where = f"{place}{path}"
-    if got and not path and value is not None:
-        return f"{where}: {expected[:1].lower()}{expected[1:]}, got {shown(value)}"
-    return f"{where}: {text[:1].lower()}{text[1:]}"
+    expected = f"{expected[:1].lower()}{expected[1:]}"
+    if way.startswith("key in"):
+        return f"{place}: {expected} as key, got {got or shown(value)}"
+    return f"{place}: {expected}" + (
+        f", got {got if value is None else shown(value)}" if got else ""
+    )
 
 
 def shown(value: Any) -> str:

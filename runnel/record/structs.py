@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from runnel.record.problems import exactly, has_key, one_line, path, step, struc
 from runnel.record.same import difference, parts
 
 R = TypeVar("R")
+#: A step of msgspec's way to a value: a field, an index, or some key of a map.
+_STEP = re.compile(r"\.(\w+)|\[(?:(\d+)|\.\.\.)\]")
 
 # Bytes travel as they are, and keys of maps as text. In JSON bytes are base64, as msgspec has it.
 _to_plain = partial(msgspec.to_builtins, builtin_types=(bytes,), str_keys=True)
@@ -102,23 +105,34 @@ class StructType(RecordType[R]):
             try:
                 convert(value, type=field.type)
             except ValueError as wrong:
-                if isinstance(value, dict) and "[...]" in str(wrong):
-                    place, value, wrong = _in_map(place, value, field.type, convert, wrong)
-                problems.append(struct_problem(place, str(wrong), value))
+                way, culprit = _way(value, str(wrong), partial(convert, type=field.type))
+                problems.append(struct_problem(path(place, way), str(wrong), culprit))
         return "; ".join(problems) or struct_problem(self.name, str(error))
 
 
-def _in_map(
-    place: str, value: dict[str, Any], kind: Any, convert: Callable[..., Any], wrong: ValueError
-) -> tuple[str, Any, ValueError]:
-    """msgspec does not say which value of a map is wrong: the first that is so by itself."""
-    for key, each in value.items():
-        try:
-            convert({key: each}, type=kind)
-        except ValueError as first:
-            told = str(first).replace("$[...]", "$", 1)
-            return step(place, key), each, ValueError(told)
-    return place, value, wrong
+def _way(value: Any, told: str, convert: Callable[[Any], Any]) -> tuple[list[Any], Any]:
+    """The keys that lead to what is wrong in a value, and that. Of a map msgspec does not say which
+    value it is: the first that is wrong by itself."""
+    way: list[Any] = []
+    inner = value
+    for name, index in _STEP.findall(told.partition("$")[2]):
+        keys = [name] if name else [int(index)] if index else list(inner)
+        for key in keys:
+            if len(keys) == 1 or raises(partial(convert, _only(value, [*way, key]))):
+                way.append(key)
+                inner = inner[key]
+                break
+    return way, inner
+
+
+def _only(value: Any, way: Sequence[Any]) -> Any:
+    """A copy of a value in which maps have one key, where the way leads through them."""
+    if not way:
+        return value
+    inner = _only(value[way[0]], way[1:])
+    if isinstance(value, dict):
+        return {**value, way[0]: inner} if len(way) > 1 else {way[0]: inner}
+    return [*value[: way[0]], inner, *value[way[0] + 1 :]]
 
 
 def _check_struct(struct: Any) -> None:

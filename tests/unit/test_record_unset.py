@@ -286,10 +286,17 @@ class DataRow:
     items: list[Any]
 
 
+class Needy(msgspec.Struct):
+    a: int
+
+
 class StructRow(msgspec.Struct):
     items: list[Any] = []
     by: dict[str, int] = {}
     rows: list[dict[str, int]] = []
+    deep: dict[str, list[dict[str, Struct]]] = {}
+    numbered: dict[int, int] = {}
+    needs: list[Needy] = []
 
 
 class TestPlaces:
@@ -326,7 +333,19 @@ class TestPlaces:
             (Order, {"items": [{"sku": "a"}, {"sku": 1}]}, "Order.items[1].sku: expected a string"),
             (Loose, {"by": {"a b": {"sku": 1}}}, "Loose.by['a b'].sku: expected a string, got 1"),
             (StructRow, {"by": {"a": 1, "b": "x"}}, "StructRow.by.b: expected int"),
-            (StructRow, {"rows": [{}, {"a": "x"}]}, "StructRow.rows[1]"),
+            (StructRow, {"rows": [{}, {"a": "x"}]}, 'StructRow.rows[1].a: expected int, got "x"'),
+            (
+                StructRow,
+                {"deep": {"k": [{}, {"a": {}}], "l": [{"b": {}, "c": {"orderId": "x"}}]}},
+                'StructRow.deep.l[0].c.orderId: expected int, got "x"',
+            ),
+            (
+                StructRow,
+                {"deep": {"k": [{"a b": 1}]}},
+                "StructRow.deep.k[0]['a b']: expected",
+            ),
+            (StructRow, {"numbered": {"1": 1, "x": 2}}, "StructRow.numbered: expected int as key"),
+            (StructRow, {"needs": [{"a": 1}, {}]}, "StructRow.needs[1].a: missing"),
         ],
     )
     def test_what_cannot_be_read_is_named_with_its_place(
