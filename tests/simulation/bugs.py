@@ -399,18 +399,6 @@ BUGS = (
         "if holder and holder ~= '-' then",
     ),
     Planted(
-        "a claim that came too late is obeyed",
-        "runnel/worker/group.py",
-        "wanted = self.membership.claims(grant.partition, grant.number)",
-        "wanted = True",
-    ),
-    Planted(
-        "two claims of a partition at a time",
-        "runnel/worker/group.py",
-        "async with self._one_claim[grant.partition]:",
-        "if True:",
-    ),
-    Planted(
         "a heartbeat that overtakes the leave",
         "runnel/worker/group.py",
         "await end(tasks)\n                if there:",
