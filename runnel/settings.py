@@ -41,7 +41,11 @@ class Settings(BaseModel):
         "longer rides out pauses. A heartbeat goes out every third of it.",
     )
     drain: Seconds = Field(
-        30.0, ge=0, description="Seconds a member may take to give a partition back."
+        30.0,
+        ge=0,
+        description="Seconds a member may take to give a partition back, with the event in hand "
+        "finished; then it is given to the next one all the same. The worker that started last "
+        "says so for all.",
     )
     collect: Seconds = Field(
         0.2, ge=0, description="Seconds to wait for more joiners before partitions move."
