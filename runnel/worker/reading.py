@@ -106,9 +106,11 @@ class Reader:
             await self._run()
         finally:
             self._room.forget(self)
-            if self._cutting is not None:
-                await end((self._cutting,))
-            await self._feed.close()
+            try:
+                if self._cutting is not None:
+                    await end((self._cutting,))
+            finally:  # Cancelled once more, it closes its connection all the same.
+                await self._feed.close()
 
     async def _run(self) -> None:
         pause = 0.1
