@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from runnel.core.lane import Lane
 from runnel.errors import HandlerReturned
+from runnel.log import logger_of
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: Asks for what comes next, after the first so many events in hand were finished:
 #: an event or a list of events, and how many those are. None at the end.

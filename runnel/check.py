@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from runnel import deployment
 from runnel.address import parse
 from runnel.cluster import SLOTS, fields
 from runnel.errors import ServerError
+from runnel.log import logger_of
 from runnel.trouble import is_absent, translate
 from runnel.url import shown
 from runnel.wire import Client
@@ -42,7 +42,7 @@ _NO_INFO = (
     "Redis 7.0 or Valkey 7.2, a primary, and maxmemory-policy noeviction."
 )
 
-logger = logging.getLogger("runnel")
+logger = logger_of("runnel")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -12,9 +11,10 @@ from runnel.chain import Chain
 from runnel.core.lane import Raw
 from runnel.errors import HandlerTimeout, IterationError, WorkerDied
 from runnel.lease import Lease
+from runnel.log import logger_of
 from runnel.watch import Watch
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: How often a handler may ask again after it was told that its events have ended.
 ASKS_AFTER_END = 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
@@ -13,12 +12,14 @@ from redis.exceptions import RedisError
 
 from runnel import protocol
 from runnel.errors import HandlerExit, ProtocolError
+from runnel.log import logger_of
 from runnel.scripts import Call, Scripts
 from runnel.tasks import Crontab, Task, Timer
+from runnel.worker import unanswered
 from runnel.worker.ending import CLEAN_UP, end
 from runnel.worker.leadership import GOODBYE, Leadership
 
-logger = logging.getLogger("runnel.tasks")
+logger = logger_of("runnel.tasks")
 
 #: Seconds after which a wait for an instant looks at the clock again: it may have been set.
 LOOK = 60.0
@@ -66,6 +67,7 @@ class Calendar:
         if not self._tasks:
             return
         self._exit = failed
+        unanswered.watch("tasks")
         loop = asyncio.get_running_loop()
         led = any(task.on_leader for task in self._tasks)
         leading = [asyncio.create_task(self._leadership.run())] if led else []
@@ -170,12 +172,13 @@ class Calendar:
         for _ in range(1_000_000):
             try:
                 await self._scripts.call(self._tick(task, 0))
+                unanswered.answered("tick")
                 return
             except ProtocolError as error:
                 logger.error("task %s: %s", task.name, error)
                 return
             except (RedisError, OSError) as error:
-                logger.warning("task %s: Redis did not answer, asking again: %s", task.name, error)
+                unanswered.failed("tick", error)
             await asyncio.sleep(1.0)
 
     async def _offer(self, task: Crontab, due: datetime) -> bool:
@@ -214,9 +217,10 @@ class Calendar:
                 logger.error("task %s: %s", task.name, error)
                 return False
             except (RedisError, OSError) as error:
-                logger.warning("tick not answered, asking again: %s", error)
+                unanswered.failed("tick", error)
                 await asyncio.sleep(0.5)
                 continue
+            unanswered.answered("tick")
             if int(status) != 2:
                 return int(status) == 1
             await asyncio.sleep(int(wait) / 1000)

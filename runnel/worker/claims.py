@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 
 from redis.exceptions import RedisError, ResponseError
@@ -11,11 +10,13 @@ from runnel import protocol
 from runnel.core.lane import Lane
 from runnel.errors import Gone, ProtocolError, Unregistered
 from runnel.lease import Lease
+from runnel.log import logger_of
 from runnel.processor import Processor
 from runnel.protocol import Claimed
+from runnel.worker import moves, unanswered
 from runnel.worker.link import Link
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 
 class Claims:
@@ -49,7 +50,12 @@ class Claims:
             except (Gone, Unregistered) as error:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
-                logger.error("partition %d has lost keys, making them anew: %s", partition, error)
+                logger.error(
+                    "processor %s, partition %d has lost keys, making them anew: %s",
+                    self._processor.name,
+                    partition,
+                    error,
+                )
                 # What others made of the stream since, with another partition count, has no such
                 # partition.
                 await self._link.call(protocol.agree(self._processor.place(0).prefix, agreement))
@@ -88,12 +94,13 @@ class Claims:
                 # lost what made it rest. Under the next grant it starts afresh.
                 lane.end()
             lane.reclaimed(claimed)
+            unanswered.answered("check of a partition")
             return True
         except ProtocolError as error:
-            logger.warning("partition %d: %s", lane.partition, error)
+            moves.lost(lane.partition, error)
             lane.end()
         except (RedisError, OSError) as error:
-            logger.warning("partition %d: %s", lane.partition, error)
+            unanswered.failed("check of a partition", error)
             self._counted.pop(lane.partition, None)
             if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
                 lane.end()

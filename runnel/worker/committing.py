@@ -7,7 +7,6 @@ covers them.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from redis.exceptions import RedisError
@@ -16,11 +15,10 @@ from runnel import keys, protocol
 from runnel.core.lane import Lane
 from runnel.errors import ProtocolError
 from runnel.processor import Processor
+from runnel.worker import moves, unanswered
 from runnel.worker.feeds import At
 from runnel.worker.link import Link
 from runnel.worker.signals import Signals
-
-logger = logging.getLogger("runnel.worker")
 
 #: Lanes of one round at the most: those that follow wait no longer than these take.
 ROUND = 500
@@ -81,24 +79,19 @@ class Committer:
                 replies = await self._link.commit(calls)
             except (RedisError, OSError) as error:
                 replies = [error] * len(steps)
-            unanswered = [
+            late = [
                 (lane, reply)
                 for (lane, step), reply in zip(steps, replies, strict=True)
                 if not self._committed(lane, step, reply)
             ]
-            self._ask_again(unanswered, "commit")
+            self._ask_again(late, "commit")
         if doubtful:
             await self._look(doubtful)
 
     def _committed(self, lane: Lane, step: protocol.Step, reply: object) -> bool:
         """Take in what a commit was answered. Returns False if it is to be sent again."""
         if isinstance(reply, ProtocolError):
-            logger.warning(
-                "partition %d of %s: commit refused: %s",
-                lane.partition,
-                self._processor.name,
-                reply,
-            )
+            moves.lost(lane.partition, reply)
             lane.end()
         elif isinstance(reply, Exception):
             return False
@@ -114,20 +107,17 @@ class Committer:
         self._signals.stirred(lane)
         return True
 
-    def _ask_again(self, unanswered: Sequence[tuple[Lane, object]], what: str) -> None:
+    def _ask_again(self, late: Sequence[tuple[Lane, object]], what: str) -> None:
         """Once each lane has waited. Until then it counts as marked, so that nothing that it
         finishes meanwhile brings it back sooner."""
-        if not unanswered:
+        if not late:
+            unanswered.answered(what)
             return
-        logger.warning(
-            "%s of %s not answered for %d partitions, asking again: %s",
-            what,
-            self._processor.name,
-            len(unanswered),
-            unanswered[0][1],
-        )
+        error = late[0][1]
+        assert isinstance(error, Exception)
+        unanswered.failed(what, error)
         loop = asyncio.get_running_loop()
-        for lane, _ in unanswered:
+        for lane, _ in late:
             pause = self._pauses.get(lane, PAUSE)
             self._pauses[lane] = min(pause * 2, LONGEST_PAUSE)
             if not lane.marked:
@@ -148,14 +138,14 @@ class Committer:
             seen = await self._link.look(places)
         except (RedisError, OSError) as error:
             seen = [error] * len(places)
-        unanswered: list[tuple[Lane, object]] = []
+        late: list[tuple[Lane, object]] = []
         for (lane, doubt), there in zip(doubtful, seen, strict=True):
             if isinstance(there, Exception):
-                unanswered.append((lane, there))
+                late.append((lane, there))
             elif not lane.looked(doubt, there):
                 self._signals.suspect(lane)
             else:
                 self._signals.stirred(lane)
                 if lane.next_commit():
                     self.mark(lane)
-        self._ask_again(unanswered, "look")
+        self._ask_again(late, "check of the log")

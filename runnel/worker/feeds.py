@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -12,9 +11,10 @@ from redis.exceptions import ConnectionError, MovedError, RedisError
 from runnel.connection import connect
 from runnel.core.lane import Raw
 from runnel.deployment import Deployment
+from runnel.log import logger_of
 from runnel.wire import Arg, Client
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: Milliseconds a read waits for events.
 BLOCK_MS = 5000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import threading
 from collections import defaultdict
@@ -26,21 +25,24 @@ from runnel.errors import (
     Unregistered,
 )
 from runnel.lease import Lease
+from runnel.log import about, logger_of
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol import Grant, Step, Synced, Token
 from runnel.session import Session
 from runnel.settings import Settings
 from runnel.turn import Turn
+from runnel.worker import moves, unanswered
 from runnel.worker.claims import Claims
 from runnel.worker.ending import CLEAN_UP, end
 from runnel.worker.leaving import AWAY, LOOK, Holder
 from runnel.worker.link import Link
+from runnel.worker.moves import Moves
 from runnel.worker.pump import Pump
 from runnel.worker.reminder import remind
 from runnel.worker.runner import Runner
 from runnel.worker.signals import Signals
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: What ends a group, and what it ends with.
 Failure = Halted | HandlerExit | Removed | Mismatch
@@ -102,6 +104,7 @@ class Group:
         self._answers = 0
         self._pump = Pump(processor, link, Signals(self._stirred, self._suspected))
         self._claims = Claims(processor, link, self._member)
+        self._moves = Moves(processor.name, lambda: self.leases, processor.stream.partition_count)
 
     # Life
 
@@ -130,6 +133,10 @@ class Group:
         ends for. Raises Halted, HandlerExit, Removed, Mismatch, Replaced.
         """
         self._tell = failed
+        name = self.processor.name
+        about(processor=name)
+        unanswered.watch(f"processor {name}")
+        moves.watch(self._moves)
         services = (self._pump.run, self._listen, self._heartbeat, self._remind)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(service()) for service in services]
@@ -140,6 +147,7 @@ class Group:
                 there = await self._hand_back(grace)
                 # A heartbeat that reached the group after `leave` was made would be the newer call.
                 await end(tasks)
+                self._moves.tell()
                 if there:
                     await self._leave(CLEAN_UP if self.cut_off else AWAY)
             finally:
@@ -178,7 +186,12 @@ class Group:
             async with asyncio.timeout(seconds):
                 await self._sync("leave")
         except (RedisError, OSError, ProtocolError) as error:
-            logger.warning("could not say goodbye to the group: %s", error)
+            logger.warning(
+                "processor %s: this member could not leave the group (%s): its partitions are free "
+                "when its session ends",
+                self.processor.name,
+                error,
+            )
 
     async def close(self) -> None:
         """End what still runs. What swallows its cancellation is left."""
@@ -201,6 +214,7 @@ class Group:
                 if self._leaving:  # Is Redis there?
                     wait = min(wait, 2 * LOOK)
                 pause = 0.1
+                unanswered.answered("heartbeat")
             except Replaced as error:
                 raise Replaced(
                     f"another worker has started under the name {self._member!r}, so this one "
@@ -208,7 +222,7 @@ class Group:
                     error.details,
                 ) from None
             except (RedisError, OSError) as error:
-                logger.warning("heartbeat not answered: %s", error)
+                unanswered.failed("heartbeat", error)
                 wait, pause = pause, min(pause * 2, 1.0)
                 self._sync_now.clear()
             for lane in self._claims.due([each.lane for each in self.leases.values()]):
@@ -317,10 +331,12 @@ class Group:
                 self._fail(Removed(_REMOVED.format(self.processor.name)))
             elif isinstance(error, Mismatch):
                 self._fail(error)
-            logger.warning("could not claim partition %d: %s", grant.partition, error)
+            else:
+                unanswered.failed("claim", error)
             with self._lock:
                 self.membership.claim_again(grant.partition, grant.number)
             return
+        unanswered.answered("claim")
         token = Token(claimed.epoch, nonce)
         with self._lock:
             wanted = self.membership.claims(grant.partition, grant.number)
@@ -348,7 +364,8 @@ class Group:
         self.leases[grant.partition] = lease
         self._tasks[grant.partition] = asyncio.create_task(self._work(lease))
         self._pump.add(lane)
-        logger.info(
+        self._moves.took()
+        logger.debug(
             "claimed partition=%d epoch=%d checkpoint=%s processor=%s",
             lane.partition,
             lane.token.epoch,
@@ -367,6 +384,7 @@ class Group:
     async def _work(self, lease: Lease) -> None:
         """Run the handler; then wait until the lease is given back."""
         lane = lease.lane
+        about(partition=lane.partition)
         try:
             try:
                 await Runner(lease, self.processor, self._link).run()
@@ -384,6 +402,7 @@ class Group:
                 del self.leases[lane.partition]
                 del self._tasks[lane.partition]
                 self._pump.remove(lane)
+                self._moves.gave()
             self._let_go(lane.partition, lane.grant)
 
     def _fail(self, failure: Failure) -> None:
@@ -401,13 +420,14 @@ class Group:
         while lane.open:
             try:
                 await self._link.call(call)
+                unanswered.answered("start")
                 return
             except ProtocolError as refusal:
-                logger.warning("partition %d: %s", lane.partition, refusal)
+                moves.lost(lane.partition, refusal)
                 lane.end()
                 return
             except (RedisError, OSError) as error:
-                logger.warning("start of %s not answered, asking again: %s", event, error)
+                unanswered.failed("start", error)
             if lease := self._lease_of(lane):
                 await lease.pause(0.2)
 

@@ -7,16 +7,16 @@ a failure of the event in hand. So is a cancellation that nobody here has asked 
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 
 from runnel.errors import HandlerReturned, WorkerDied
 from runnel.events import Events
 from runnel.handing import Handing
 from runnel.lease import Lease
+from runnel.log import logger_of
 from runnel.processor import Processor
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: Seconds that a handler has to end once it is cancelled: because it took too long, and because
 #: its worker ends. In that time it may clean up; a cancellation that it swallows is repeated once.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 
@@ -11,9 +10,11 @@ from redis.exceptions import RedisError
 
 from runnel import keys, protocol
 from runnel.errors import ProtocolError
+from runnel.log import logger_of
 from runnel.scripts import Scripts
+from runnel.worker import unanswered
 
-logger = logging.getLogger("runnel.tasks")
+logger = logger_of("runnel.tasks")
 
 #: Calls a function at each message of a channel, until cancelled.
 Listen = Callable[[str, Callable[[], None]], Awaitable[None]]
@@ -78,10 +79,11 @@ class Leadership:
         try:
             leads, left = await self._ask(leave=False)
         except (RedisError, OSError) as error:
-            logger.warning("leader lease not answered: %s", error)
+            unanswered.failed("leader's lease", error)
             if loop.time() >= self._ends:
                 self.leading.clear()
             return self._session / 3
+        unanswered.answered("leader's lease")
         if leads:
             self._ends = before + self._session
             self.leading.set()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runnel.core.lane import Lane
+from runnel.log import logger_of
 from runnel.worker import stuck
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: Seconds without an answer after which Redis is not waited for by what is only to be released.
 AWAY = 1.5

@@ -7,7 +7,6 @@ that a simulator can stand in for both.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NoReturn, Protocol
@@ -18,12 +17,13 @@ from redis.exceptions import RedisError, TimeoutError
 from runnel.connection import connect
 from runnel.core.appetite import MOST_LOGS, Room
 from runnel.durability import Confirmation, Durability
+from runnel.log import logger_of
 from runnel.processor import Processor
 from runnel.registry import announce_processor
 from runnel.scripts import Call, Scripts
 from runnel.worker.feeds import At, Feed, LogFeed, ServerFeed, TurnFeed, looks_at
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: Seconds of silence after which a listener asks whether its connection is still there, and then
 #: waits for the answer.

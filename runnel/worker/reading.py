@@ -9,7 +9,6 @@ waiting for it. If the entry is gone, the partition is claimed again, which coun
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,11 +18,13 @@ from redis.exceptions import RedisError
 from runnel.core.appetite import Appetite, Room, weigh
 from runnel.core.lane import Lane, Raw, Wanted
 from runnel.line import TooMuch
+from runnel.log import logger_of
+from runnel.worker import unanswered
 from runnel.worker.ending import end
 from runnel.worker.feeds import At, Batch, Feed
 from runnel.worker.signals import Signals
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: Empty reads in a row after which every cursor is looked at: what nobody adds to may have been
 #: lost all the same. Half a minute, since the looks, one for each partition, are most of what an
@@ -128,12 +129,13 @@ class Reader:
             wait = quiet or (len(counts) == 1 and len(asks) == len(wanted))
             try:
                 await self._read(asks, wait)
+                unanswered.answered("read")
                 pause = 0.1
             except TooMuch as error:
                 logger.info("read again, with less: %s", error)
                 self._failed(asks, max(counts), error)
             except (RedisError, OSError) as error:
-                logger.warning("read failed, trying again: %s", error)
+                unanswered.failed("read", error)
                 self._failed(asks, max(counts), error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)

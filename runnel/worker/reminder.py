@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 
 from runnel.core.lane import Lane
+from runnel.log import logger_of
 from runnel.processor import Processor
 from runnel.ranges import ranges, those
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: Seconds from the start to the first reminder, and between two.
 FIRST, EVERY = 5.0, 300.0

@@ -13,14 +13,16 @@ from runnel.dead_letter import DeadLetter
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
 from runnel.in_hand import IN_HAND, InHand
 from runnel.lease import Lease
+from runnel.log import logger_of
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.scripts import Call
+from runnel.worker import moves, unanswered
 from runnel.worker.handling import Failure, Handling
 from runnel.worker.link import Link
 from runnel.worker.reminder import way_out
 from runnel.worker.told import told
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 
 class Decision(Enum):
@@ -68,7 +70,7 @@ class Runner:
                 if failure:
                     await self._failed(failure)
         except ProtocolError as refusal:  # A call of this lease's own: see `Handling`.
-            logger.warning("partition %d: %s", self._lane.partition, refusal)
+            moves.lost(self._lane.partition, refusal)
             self._lane.end()
         finally:
             self._lane.rewind()
@@ -235,6 +237,7 @@ class Runner:
                 (reply,) = await self._link.commit([call])
                 if isinstance(reply, Exception):
                     raise reply
+                unanswered.answered("report of a failure")
                 return True
             except Full as error:
                 logger.error(
@@ -246,8 +249,9 @@ class Runner:
                     error.reason,
                 )
             except (RedisError, OSError) as error:
-                logger.warning("call not answered, asking again: %s", error)
+                unanswered.failed("report of a failure", error)
             if not self._lane.open:
+                unanswered.answered("report of a failure")
                 return False
             await self._lease.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False

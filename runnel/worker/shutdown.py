@@ -21,9 +21,10 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
+from runnel.log import logger_of
 from runnel.worker import stuck
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 #: Seconds that a process may take to end once the grace is over. With what it takes to say what
 #: was stuck, that is a second.

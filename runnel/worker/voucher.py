@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Protocol
 
 from redis.exceptions import RedisError
 
-logger = logging.getLogger("runnel.worker")
+from runnel.log import logger_of
+from runnel.worker.unanswered import Unanswered
+
+logger = logger_of("runnel.worker")
 
 
 class Vouched(Protocol):
@@ -41,6 +43,9 @@ class Voucher(threading.Thread):
         self._group = group
         self._max_block = max_block
         self._stopped = threading.Event()
+        #: For how long the loop was blocked when it was last seen to be, beyond `max_block`.
+        self._stuck = 0.0
+        self._calls = Unanswered("heartbeats of a blocked event loop")
 
     def stop(self) -> None:
         """End the thread."""
@@ -53,17 +58,23 @@ class Voucher(threading.Thread):
 
     def look(self) -> None:
         """Vouch, but only in place of a silent loop."""
-        silent = self._group.silence()
+        silent, stuck = self._group.silence(), self._stuck
         if silent < self._group.session / 2:
+            if stuck:
+                logger.warning("the event loop runs again, after more than %.0f s", stuck)
+            self._stuck = 0.0
             return
         if silent > self._max_block:
-            logger.error(
-                "the event loop was blocked for %.0f s, longer than max_block: no longer vouching "
-                "for this worker",
-                silent,
-            )
+            self._stuck = silent
+            if not stuck:
+                logger.error(
+                    "the event loop has been blocked for %.0f s, longer than max_block: the "
+                    "partitions of this worker go to other workers",
+                    silent,
+                )
             return
         try:
             self._group.vouch()
+            self._calls.answered("heartbeat")
         except (RedisError, OSError) as error:
-            logger.warning("heartbeat from the side not answered: %s", error)
+            self._calls.failed("heartbeat", error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import os
 import secrets
@@ -19,6 +18,7 @@ from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
 from runnel.durability import check_possible
 from runnel.errors import BurstBlocked, Removed
+from runnel.log import logger_of
 from runnel.preflight import check_worker
 from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
@@ -31,7 +31,7 @@ from runnel.worker.link import RedisLink
 from runnel.worker.reminder import in_the_way
 from runnel.worker.voucher import Voucher
 
-logger = logging.getLogger("runnel.worker")
+logger = logger_of("runnel.worker")
 
 
 class Worker:

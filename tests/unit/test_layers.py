@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "runnel"
 
 #: Bottom to top. A module may import from its own row only what stands left of it.
 LAYERS = [
-    ["errors", "in_hand", "line", "loops", "url"],
+    ["errors", "in_hand", "line", "log", "loops", "url"],
     ["once", "wire"],
     [
         "keys",
@@ -54,12 +54,14 @@ LAYERS = [
     ["removing", "skipping"],
     ["app", "admin", "recall", "registry"],
     ["preflight"],
+    ["worker.unanswered"],
     [
         "worker",
         "worker.ending",
         "worker.voucher",
         "worker.feeds",
         "worker.stuck",
+        "worker.moves",
         "worker.reminder",
         "worker.signals",
     ],

@@ -1,0 +1,63 @@
+"""Loggers of Runnel. Their lines carry what they are about, such as ``processor`` and
+``partition``, as fields of the record, so that a formatter of any kind can show them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+_fields: ContextVar[Mapping[str, Any]] = ContextVar("runnel_log_fields")
+
+
+def about(**fields: Any) -> None:
+    """From here on, lines of this task and of the tasks that it starts have these fields too."""
+    _fields.set({**fields_here(), **fields})
+
+
+@contextmanager
+def for_a_while(**fields: Any) -> Iterator[None]:
+    """Lines inside have these fields too."""
+    before = _fields.set({**fields_here(), **fields})
+    try:
+        yield
+    finally:
+        _fields.reset(before)
+
+
+def fields_here() -> Mapping[str, Any]:
+    """The fields that a line of this task has."""
+    return _fields.get({})
+
+
+class Logger(logging.Logger):
+    """Adds the fields of its task, and stays on.
+
+    `logging.config.dictConfig` turns off every logger that it is not told of, unless it is asked
+    not to, and so silences a worker whose app sets up its logging. Who wants silence can set a
+    level, a filter or `propagate`.
+    """
+
+    @property
+    def disabled(self) -> bool:
+        """Never."""
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None: ...
+
+    def makeRecord(self, *args: Any, **options: Any) -> logging.LogRecord:
+        """A record with the fields of the task, unless its own `extra` says otherwise."""
+        record = super().makeRecord(*args, **options)
+        for name, value in fields_here().items():
+            record.__dict__.setdefault(name, value)
+        return record
+
+
+def logger_of(name: str) -> logging.Logger:
+    """The logger of this name."""
+    found = logging.getLogger(name)
+    found.__class__ = Logger  # Somebody may have asked for it before, to set its level.
+    return found

@@ -1,0 +1,106 @@
+"""One line for all partitions that move in a rebalance, once they have moved, and one for all that
+were lost for one reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+
+from runnel.errors import Fenced, ProtocolError
+from runnel.log import logger_of
+from runnel.ranges import ranges, those
+
+logger = logger_of("runnel.worker")
+
+#: Seconds without a move after which they are told, and seconds after which they are told anyway.
+SETTLED, LATEST = 0.3, 5.0
+
+
+class Moves:
+    """The partitions of one processor that came to this worker and went.
+
+    `held` tells which it has, of `total`.
+    """
+
+    def __init__(self, processor: str, held: Callable[[], Iterable[int]], total: int) -> None:
+        self._processor = processor
+        self._held = held
+        self._total = total
+        self._took = self._gave = 0
+        #: Why -> the partitions that were lost.
+        self._lost: dict[str, list[int]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._latest = 0.0
+
+    def took(self) -> None:
+        """One came."""
+        self._took += 1
+        self._moved()
+
+    def gave(self) -> None:
+        """One went."""
+        self._gave += 1
+        self._moved()
+
+    def lost(self, partition: int, refusal: ProtocolError) -> None:
+        """A call of the lease of one was refused, so that it is to be claimed anew."""
+        fenced = isinstance(refusal, Fenced)
+        why = "another member has claimed it since, or an operator has moved it" if fenced else ""
+        self._lost.setdefault(why or str(refusal), []).append(partition)
+        self._moved()
+
+    def _moved(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._timer is None:
+            self._latest = now + LATEST
+        else:
+            self._timer.cancel()
+        self._timer = loop.call_at(min(now + SETTLED, self._latest), self.tell)
+
+    def tell(self) -> None:
+        """Say what moved since this was said last."""
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        self._timer = None
+        for why, partitions in self._lost.items():
+            logger.warning(
+                "processor %s gives up %s: %s",
+                self._processor,
+                those(partitions),
+                why,
+                extra={"partitions": partitions},
+            )
+        self._lost = {}
+        held = sorted(self._held())
+        took, gave = self._took, self._gave
+        self._took = self._gave = 0
+        if not (took or gave):
+            return
+        now = ranges(held) if held else "none"
+        logger.info(
+            "processor %s: gave %d, took %d: now %s (%d of %d claimed)",
+            self._processor,
+            gave,
+            took,
+            now,
+            len(held),
+            self._total,
+            extra={"gave": gave, "took": took, "partitions": held},
+        )
+
+
+_current: ContextVar[Moves] = ContextVar("runnel_moves")
+
+
+def watch(moves: Moves) -> None:
+    """From here on, partitions of this task and of the tasks that it starts are lost to these."""
+    _current.set(moves)
+
+
+def lost(partition: int, refusal: ProtocolError) -> None:
+    """A call of this partition's lease was refused."""
+    if moves := _current.get(None):
+        moves.lost(partition, refusal)
