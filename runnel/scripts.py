@@ -21,6 +21,8 @@ from runnel.durability import Confirmation
 from runnel.errors import BY_WORD, RunnelError
 from runnel.wire import Arg
 
+#: Calls that go out together at the most, so that Redis serves others in between.
+ROUND = 500
 #: Version of the protocol that these scripts speak.
 PROTOCOL = 1
 
@@ -128,11 +130,13 @@ class Scripts:
     async def call_all(
         self, calls: Sequence[Call], confirmation: Confirmation | None = None
     ) -> list[Any]:
-        """Make several calls in one round trip to each node; each outcome is a reply or an
-        exception, such as a ConnectionError for the calls of a node that was lost, or a
+        """Make several calls, up to `ROUND` in one round trip to each node; each outcome is a reply
+        or an exception, such as a ConnectionError for the calls of a node that was lost, or a
         TimeoutError for those that did not get their `confirmation`: these were carried out."""
-        commands = [(_place(call), call.command()) for call in calls]
-        outcomes = await self.deployment.send(commands, by_sha(), confirmation)
+        outcomes: list[Any] = []
+        for at in range(0, len(calls), ROUND):
+            commands = [(_place(call), call.command()) for call in calls[at : at + ROUND]]
+            outcomes += await self.deployment.send(commands, by_sha(), confirmation)
         return [error_from(each) if isinstance(each, Exception) else each for each in outcomes]
 
 

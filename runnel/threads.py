@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import threading
-from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 #: Threads of one processor in one process at the most. A partition needs one while its function
@@ -39,11 +40,12 @@ class Threads:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._jobs: deque[Job] = deque()
-        #: Guards the jobs and the two numbers.
-        self._changed = threading.Condition(threading.Lock())
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        #: Guards the two numbers: of jobs that are not done, and of threads. Nobody waits for a job
+        #: with it: to hand over a lock takes longer than most jobs.
+        self._lock = threading.Lock()
+        self._undone = 0
         self._count = 0
-        self._waiting = 0
 
     async def run(self, call: Callable[[Any], Any], argument: Any) -> Any:
         """`call(argument)` in a thread that is named like this task, with its context variables.
@@ -58,58 +60,62 @@ class Threads:
         return await answer
 
     def _give(self, job: Job) -> None:
-        with self._changed:
-            self._jobs.append(job)
-            if self._waiting >= len(self._jobs):
-                self._changed.notify()
-                return
-            if self._count >= self._most:
-                return  # Whoever is done next takes it.
-            self._count += 1
+        with self._lock:
+            self._undone += 1
+            # While there are as many threads as jobs, each job finds one.
+            short = self._count < min(self._undone, self._most)
+            self._count += short
+        self._jobs.put(job)
+        if not short:
+            return
         try:
             threading.Thread(target=self._work, daemon=True, name=IDLE).start()
         except RuntimeError:
-            with self._changed:
+            with self._lock:
                 self._count -= 1
                 if self._count:
-                    return
-                self._jobs.remove(job)
+                    return  # Whoever is done next takes it.
+            job.answer.cancel()
             raise
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
+            answer: Callable[[], None] | None = None
             if not job.answer.cancelled():
                 threading.current_thread().name = job.name
-                _carry_out(job)
+                answer = _carry_out(job)
                 threading.current_thread().name = IDLE
-            del job  # Nothing of it is kept while this waits.
+            with self._lock:
+                self._undone -= 1
+            if answer is not None:
+                _answer(job, answer)
+            del job, answer  # Nothing of it is kept while this waits.
 
     def _next(self) -> Job | None:
         """The next job, or None once there was none for long enough."""
-        with self._changed:
-            while not self._jobs:
-                self._waiting += 1
-                told = self._changed.wait(UNUSED)
-                self._waiting -= 1
-                if not told and not self._jobs:
+        while True:
+            with contextlib.suppress(Empty):
+                return self._jobs.get(timeout=UNUSED)
+            with self._lock:
+                if self._undone < self._count:
                     self._count -= 1
                     return None
-            return self._jobs.popleft()
+            # A job counts on this thread: it is on its way.
 
 
-def _carry_out(job: Job) -> None:
+def _carry_out(job: Job) -> Callable[[], None]:
+    """Make the call. Returns what gives the outcome to whoever waits."""
     try:
         result = job.context.run(job.call, job.argument)
     except BaseException as error:  # It is for whoever waits.
-        _answer(job, job.answer.set_exception, error)
-    else:
-        _answer(job, job.answer.set_result, result)
+        return functools.partial(job.answer.set_exception, error)
+    return functools.partial(job.answer.set_result, result)
 
 
-def _answer(job: Job, answer: Callable[[Any], None], what: Any) -> None:
+def _answer(job: Job, answer: Callable[[], None]) -> None:
     def settle() -> None:
         if not job.answer.done():
-            answer(what)
+            answer()
 
     with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
         job.loop.call_soon_threadsafe(settle)

@@ -46,7 +46,7 @@ class Claims:
             if lane is not None:
                 lane.ask()
             try:
-                claimed = protocol.read_claim(await self._link.call(call))
+                claimed = protocol.read_claim(await self._link.gathered(call))
             except (Gone, Unregistered) as error:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
@@ -63,6 +63,7 @@ class Claims:
                 await self._link.announce(self._processor)
                 continue
             if claimed.lost is None:
+                self._counted[partition] = claimed.processed
                 return claimed
             logger.error(
                 "processor %s, partition %d: %s %d unfinished events have left the stream; "

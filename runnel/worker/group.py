@@ -44,6 +44,9 @@ from runnel.worker.signals import Signals
 
 logger = logger_of("runnel.worker")
 
+#: Seconds that a heartbeat takes in a group that is not large.
+LONG_SYNC = 0.01
+
 #: What ends a group, and what it ends with.
 Failure = Halted | HandlerExit | Removed | Mismatch
 
@@ -100,6 +103,8 @@ class Group:
         self._tell: Callable[[Exception], None] = lambda failure: None
         #: What did not finish within the grace.
         self.cut_off: list[str] = []
+        #: Seconds that the last heartbeat took.
+        self._took = 0.0
         #: How many heartbeats Redis has answered.
         self._answers = 0
         self._pump = Pump(processor, link, Signals(self._stirred, self._suspected))
@@ -235,6 +240,10 @@ class Group:
                 except TimeoutError:
                     pass
                 self._say_if_late(self._link.clock() - began - wait)
+            if self._took > LONG_SYNC:
+                # In a large group each report costs. While one is made the next ones gather, and
+                # others have as much of Redis as this takes.
+                await asyncio.sleep(min(self._took, 1.0))
 
     def _say_if_late(self, seconds: float) -> None:
         """By how much this worker woke up too late, if its session has ended meanwhile."""
@@ -264,6 +273,7 @@ class Group:
         with self._lock:
             orders = self.membership.replied(number, reported, synced)
         self._answers += 1
+        self._took = self._link.clock() - before
         self._session.renew(before + synced.session_ms / 1000)
         for partition in orders.drain:
             if lease := self.leases.get(partition):

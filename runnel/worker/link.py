@@ -22,6 +22,7 @@ from runnel.processor import Processor
 from runnel.registry import announce_processor
 from runnel.scripts import Call, Scripts
 from runnel.worker.feeds import At, Feed, LogFeed, ServerFeed, TurnFeed, looks_at
+from runnel.worker.gathering import Gathering
 
 logger = logger_of("runnel.worker")
 
@@ -44,8 +45,12 @@ class Link(Protocol):
         """One call's reply. Raises ProtocolError, redis-py's errors or OSError."""
         ...
 
+    async def gathered(self, call: Call) -> Any:
+        """One call's reply, like `call`; calls that are made at the same time go out together."""
+        ...
+
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Several calls in one round trip; each outcome is a reply or an exception."""
+        """Several calls, many in one round trip; each outcome is a reply or an exception."""
         ...
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
@@ -95,6 +100,7 @@ class RedisLink:
         self.room = Room(prefetch_bytes)
         self._scripts = scripts
         self._url = url
+        self._gathering = Gathering(scripts.call_all, self.node_of)
         #: Logs that have a connection of their own.
         self._own: set[str] = set()
         self._confirmation = Confirmation.of(durability)
@@ -102,6 +108,9 @@ class RedisLink:
 
     async def call(self, call: Call) -> Any:
         return await self._scripts.call(call)
+
+    async def gathered(self, call: Call) -> Any:
+        return await self._gathering.call(call)
 
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
         return await self._scripts.call_all(calls)

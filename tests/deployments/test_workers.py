@@ -15,6 +15,7 @@ from runnel.connection import check_server, connect
 from runnel.core.ids import reached
 from runnel.report import inspect
 from runnel.server_program import Binary
+from runnel.worker import link
 from runnel.worker.worker import Worker
 from tests.deployments.steps import slot
 from tests.fleet import ClusterFleet, catches_up
@@ -105,6 +106,13 @@ class Shop:
         await until(lambda: self.shared_by(2), "two workers share the partitions again")
 
 
+@pytest.fixture(params=[256, 2, 0], ids=lambda own: f"{own} connections")
+def _own_connections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many partitions have a connection of their own; the others are asked in turn."""
+    monkeypatch.setattr(link, "OWN_CONNECTIONS", request.param)
+
+
+@pytest.mark.usefixtures("_own_connections")
 async def test_workers_share_a_cluster_and_hand_over_in_order(
     fleet: ClusterFleet, app_name: str
 ) -> None:
@@ -122,6 +130,7 @@ async def test_workers_share_a_cluster_and_hand_over_in_order(
 
 
 @pytest.mark.fault(38)
+@pytest.mark.usefixtures("_own_connections")
 async def test_a_slot_that_moves_under_load_takes_its_partition_along(
     fleet: ClusterFleet, app_name: str
 ) -> None:

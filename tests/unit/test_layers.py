@@ -60,6 +60,7 @@ LAYERS = [
         "worker.ending",
         "worker.voucher",
         "worker.feeds",
+        "worker.gathering",
         "worker.stuck",
         "worker.moves",
         "worker.reminder",

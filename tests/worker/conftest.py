@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from runnel.core.lane import Lane
+from runnel.worker.pump import Pump
 from tests.worker.inside import Ledger
 from tests.worker.workers import Workers
 
@@ -24,3 +26,17 @@ def workers(redis: Redis, redis_url: str, tmp_path: Path) -> Iterator[Workers]:
 def ledger(redis: Redis, redis_url: str, app_name: str) -> Ledger:
     """An app of this test's own with one partition."""
     return Ledger(app_name, redis_url)
+
+
+@pytest.fixture
+def lanes(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
+    """The lanes of the workers in this process."""
+    found: list[Lane] = []
+    add = Pump.add
+
+    def noting(pump: Pump, lane: Lane) -> None:
+        found.append(lane)
+        add(pump, lane)
+
+    monkeypatch.setattr(Pump, "add", noting)
+    return found
