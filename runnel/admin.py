@@ -12,7 +12,7 @@ from runnel import keys, protocol, removing, skipping
 from runnel.core.ids import parts
 from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
-from runnel.processor import Processor
+from runnel.processor import Processor, refused
 from runnel.protocol import Place
 from runnel.scripts import Call, Scripts
 from runnel.stream import StreamSpec
@@ -43,7 +43,10 @@ async def add(scripts: Scripts, processor: Processor) -> None:
     spec = processor.stream
     for p in range(spec.partition_count):
         call = protocol.register(processor.place(p), spec.agreement, processor.start)
-        await scripts.call(call)
+        try:
+            await scripts.call(call)
+        except BadArgument as error:
+            raise refused(processor, error) from None
 
 
 async def reset(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from runnel import keys
 from runnel.dead_letter import DeadLetter
+from runnel.errors import BadArgument, ConfigError
 from runnel.handlers import Handler
 from runnel.middleware import Middleware
 from runnel.protocol import Place
@@ -73,3 +74,15 @@ class Processor:
     def delay(self, attempts: int) -> float:
         """Seconds before the next try after so many failures."""
         return float(min(self.backoff_max, self.backoff * 2 ** min(attempts - 1, 30)))
+
+
+def refused(processor: Processor, error: Exception) -> Exception:
+    """What to raise where a partition refuses to register a processor: with a sentence, if as many
+    are registered as there may be."""
+    if not isinstance(error, BadArgument) or "registered" not in error.details:
+        return error
+    return ConfigError(
+        f"processor {processor.name} cannot be added: stream {processor.stream.name} has "
+        f"{error.details['registered']} registered processors, and {error.details['limit']} are "
+        "the most there may be; `runnel processor remove` ends one that is not used any more"
+    )

@@ -26,7 +26,7 @@ from runnel.errors import (
 )
 from runnel.lease import Lease
 from runnel.log import about, logger_of
-from runnel.processor import ExceptionPolicy, Processor
+from runnel.processor import ExceptionPolicy, Processor, refused
 from runnel.protocol import Grant, Step, Synced, Token
 from runnel.session import Session
 from runnel.settings import Settings
@@ -127,7 +127,7 @@ class Group:
         ]
         for reply in await self._link.call_all(calls):
             if isinstance(reply, Exception):
-                raise reply
+                raise refused(self.processor, reply)
 
     async def run(
         self, stop: asyncio.Event, grace: float, failed: Callable[[Exception], None]

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream, admin, keys
 from runnel.connection import connect
-from runnel.errors import Replaced
+from runnel.errors import ConfigError, Replaced
 from runnel.scripts import Call, Scripts
 from runnel.worker import link as link_module
 from runnel.worker.link import RedisLink
@@ -251,3 +251,19 @@ async def test_a_burst_ends_where_the_newest_entry_was_deleted(
     lost = await redis.hget(ledger.state, "lost")
     assert lost == (b"5" if gone == "all" else b"1"), "and what was lost has been counted"
     assert not await caught_up(redis, ledger) or gone == "all"
+
+
+async def test_one_processor_too_many_is_refused_in_a_sentence(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor()
+    scripts, work = Scripts(redis), ledger.app.processors["work"]
+    fields = {f"passed:p{number}": "0-0" for number in range(100)}
+    await redis.hset(ledger.meta, mapping=fields)  # type: ignore[arg-type]
+    said = "stream items has 100 registered processors, and 100 are the most there may be"
+    with pytest.raises(ConfigError, match=said):
+        await admin.add(scripts, work)
+    with pytest.raises(ConfigError, match=said):
+        await Worker(ledger.app).run()
+    await redis.hdel(ledger.meta, "passed:p7")
+    await admin.add(scripts, work)
