@@ -93,8 +93,9 @@ class StructType(RecordType[R]):
 
     def _problems(self, error: Exception, values: Any, convert: Callable[..., Any]) -> str:
         """msgspec stops at the first bad field, so each is tried by itself to name them all."""
+        whole = partial(self._problem, self.name, values, convert, self.form)
         if len(self.classes) > 1 or not isinstance(values, Mapping):
-            return struct_problem(self.name, str(error))
+            return whole(error)
         problems = []
         for field in structs.fields(self.classes[0]):
             place = f"{self.name}.{field.encode_name}"
@@ -105,9 +106,15 @@ class StructType(RecordType[R]):
             try:
                 convert(value, type=field.type)
             except ValueError as wrong:
-                way, culprit = _way(value, str(wrong), partial(convert, type=field.type))
-                problems.append(struct_problem(path(place, way), str(wrong), culprit))
-        return "; ".join(problems) or struct_problem(self.name, str(error))
+                problems.append(self._problem(place, value, convert, field.type, wrong))
+        return "; ".join(problems) or whole(error)
+
+    @staticmethod
+    def _problem(
+        place: str, value: Any, convert: Callable[..., Any], kind: Any, error: Exception
+    ) -> str:
+        way, inner = _way(value, str(error), partial(convert, type=kind))
+        return struct_problem(path(place, way), str(error), inner)
 
 
 def _way(value: Any, told: str, convert: Callable[[Any], Any]) -> tuple[list[Any], Any]:

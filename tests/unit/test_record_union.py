@@ -186,6 +186,17 @@ def test_an_entry_of_none_of_several_untagged_ones_names_the_field_of_each() -> 
         adapt(Deposit | Note).load({"user": 1, "text": 2})
 
 
+def test_an_entry_of_tagged_structs_names_the_field() -> None:
+    for values, says in (
+        ({"type": "opened", "user": "x"}, r'^Opened \| Closed\.user: expected int, got "x"$'),
+        ({"type": "opened"}, r"^Opened \| Closed\.user: missing$"),
+        ({"type": "lost"}, r"^Opened \| Closed\.type: invalid value 'lost'"),
+        ([1], r"^Opened \| Closed: "),
+    ):
+        with pytest.raises(DecodeError, match=says):
+            adapt(Opened | Closed).load(values)
+
+
 def test_a_part_of_a_union_inside_a_record_is_named() -> None:
     holder = create_model("Holder", events=(list[Tagged], ...), plain=(int | bool, 1))
     with pytest.raises(
