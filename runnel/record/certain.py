@@ -301,7 +301,7 @@ def _fields_of(cls: type, proofs: Mapping[str, Proof], names: Mapping[str, str])
     known: dict[str, Any] = {"Doubt": Doubt}
     doubts, pairs = [f"len(values) != {len(proofs)}"], []
     for at, (name, proof) in enumerate(proofs.items()):
-        value = f"values[{name!r}]"
+        value = f"value{at} := values[{name!r}]"
         if len(proof.types) == 1:
             (known[f"type{at}"],) = proof.types
             doubts.append(f"type({value}) is not type{at}")
@@ -309,7 +309,8 @@ def _fields_of(cls: type, proofs: Mapping[str, Proof], names: Mapping[str, str])
             known[f"types{at}"] = proof.types
             doubts.append(f"type({value}) not in types{at}")
         known[f"write{at}"] = proof.write
-        pairs.append(f"{names[name]!r}: " + (f"write{at}({value})" if proof.write else value))
+        written = f"write{at}(value{at})" if proof.write else f"value{at}"
+        pairs.append(f"{names[name]!r}: {written}")
     as_it_is = not any(proof.write for proof in proofs.values()) and all(
         name == written for name, written in names.items()
     )

@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     RootModel,
+    create_model,
     field_serializer,
     field_validator,
     model_serializer,
@@ -272,6 +273,16 @@ def test_a_value_of_another_type_is_seen_however_deep() -> None:
         deep = Deep(words=["a"], counts={"a": 1}, moments=[], fleet=[])
         change(deep)
         assert not certain(deep)
+
+
+@pytest.mark.parametrize("alias", ["it's", 'a "b"', "a\nb\\", "values", "{x}", "é", ""])
+def test_a_field_may_have_any_name_on_the_wire(alias: str) -> None:
+    fields: dict[str, Any] = {"values": (int, Field(1, alias=alias)), "type0": (str, "a")}
+    record = create_model("Strange", __base__=Record, **fields)()
+    face = adapt(type(record))
+    assert face.surely is not None
+    assert face.surely(record) == face.dump(record) == {alias: 1, "type0": "a"}
+    assert face.load(face.dump(record)) == record
 
 
 def test_a_field_that_is_missing_or_strange_is_looked_at() -> None:
