@@ -130,7 +130,9 @@ async def test_a_blocking_read_that_is_cancelled_is_over(redis: Redis, redis_url
         await blocked(redis)
         waiting.cancel()
         await asyncio.wait([waiting])
-        await client.settled()
+        async with asyncio.timeout(3):
+            await client.settled()
+        await blocked(redis, 0)
         assert await connection_of(client) != number
 
 
@@ -169,16 +171,25 @@ async def test_who_waits_gets_a_connection_whatever_becomes_of_those_in_use(
         await asyncio.gather(*(connection_of(client) for _ in range(2 * MOST)))
 
 
-async def test_who_is_given_a_connection_and_cancelled_at_once_gives_it_on(redis_url: str) -> None:
+async def test_who_is_given_a_connection_and_cancelled_at_once_gives_it_on(
+    redis: Redis, redis_url: str
+) -> None:
     async with connect(redis_url) as client:
-        for _ in range(20):
-            calls = [asyncio.create_task(connection_of(client)) for _ in range(3 * MOST)]
-            await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-            for call in calls[MOST:]:
-                call.cancel()
-            await asyncio.wait(calls)
-        async with asyncio.timeout(5):
-            await asyncio.gather(*(connection_of(client) for _ in range(3 * MOST)))
+
+        async def hand_over() -> None:
+            await client.roundtrip([("BLPOP", "key", 0)], 1.0)
+            waiting.cancel()  # It has been given the connection, and does not know yet.
+
+        handing = [asyncio.create_task(hand_over()) for _ in range(MOST)]
+        await blocked(redis, MOST)
+        waiting, behind = (asyncio.create_task(connection_of(client)) for _ in range(2))
+        await asyncio.sleep(0)
+        await redis.rpush("key", 1)
+        async with asyncio.timeout(3):
+            await behind
+        assert waiting.cancelled()
+        await redis.rpush("key", *range(MOST))
+        await asyncio.gather(*handing)
 
 
 async def test_where_the_server_is_silent_those_who_wait_for_a_connection_are_told(
