@@ -96,6 +96,22 @@ def test_a_draining_lane_hands_out_no_more_and_releases_when_idle() -> None:
     assert it.next_commit() is None
 
 
+def test_a_checkpoint_is_stuck_once_only_what_is_in_hand_would_move_it() -> None:
+    it = lane(1, 2)
+    assert not it.stuck_at("0-0")
+    it.hand_out(1)
+    assert it.stuck_at("0-0")
+    it.finish()
+    it.hand_out(1)
+    assert not it.stuck_at("0-0")  # There is something to commit,
+    step = it.next_commit()
+    assert not it.stuck_at("0-0")  # which is under way,
+    assert step is not None
+    it.committed(step)
+    assert not it.stuck_at("0-0")  # and has moved it since that was seen.
+    assert it.stuck_at("1-0")
+
+
 def test_s7_a_read_behind_a_vanished_entry_is_not_believed() -> None:
     it = lane(1, 2)
     wanted = it.wants(100)
