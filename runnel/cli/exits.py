@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import click
 
@@ -73,5 +74,20 @@ def code_of(error: RunnelError) -> int:
 
 def fail(message: str, code: int) -> NoReturn:
     """Say what is wrong on stderr and exit."""
-    click.echo(f"error: {message}", err=True)
+    if as_json:
+        as_json(message, "error", {"exit": code})
+    else:
+        click.echo(f"error: {message}", err=True)
     sys.exit(code)
+
+
+def say(message: str, level: str = "info", **fields: Any) -> None:
+    """Say something on stderr, whatever the log's level is."""
+    if as_json:
+        as_json(message, level, fields)
+    else:
+        click.echo(message, err=True)
+
+
+#: What writes a line as JSON, its level and its fields with it, where that was asked for.
+as_json: Callable[[str, str, dict[str, Any]], None] | None = None

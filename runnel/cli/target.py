@@ -11,8 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-import click
-
 from runnel.app import App
 from runnel.cli import exits
 from runnel.errors import ConfigError
@@ -88,7 +86,7 @@ def load_module(target: str) -> tuple[ModuleType, str]:
     except ConfigError as error:
         exits.fail(f"importing {name}: {error}", exits.USAGE)
     except Exception:
-        click.echo(traceback.format_exc(), err=True)
+        exits.say(traceback.format_exc(), "error")
         exits.fail(f"importing {name} failed, see above", exits.USAGE)
 
 

@@ -62,8 +62,12 @@ def worker(
         # Until there is something to finish. As process 1 of a container it would be ignored.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exits.OK))
         signal.signal(signal.SIGINT, lambda number, frame: sys.exit(exits.INTERRUPTED))
-    logs.configure(log_level, log_format)
+    given = {name: _is_given(name) for name in ("log_level", "log_format")}
+    logs.begin(log_format)
     app = load_app(target)
+    logs.configure(
+        log_level, log_format, level_given=given["log_level"], style_given=given["log_format"]
+    )
     settings: dict[str, Any] = {"redis_url": redis_url, "grace": grace}
     app.configure(**{key: value for key, value in settings.items() if value is not None})
     url = app.settings.redis_url
@@ -73,13 +77,18 @@ def worker(
 
         server = start(url)
         if server.pid is not None:
-            click.echo(
+            exits.say(
                 f"started a server at {shown(url)} (data in .runnel); it goes on when this worker "
-                f"ends: `kill {server.pid}` stops it",
-                err=True,
+                f"ends: `kill {server.pid}` stops it"
             )
     _calm_the_garbage_collector()
     _run(app, names, name, burst, own)
+
+
+def _is_given(option: str) -> bool:
+    """Whether an option was typed."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _calm_the_garbage_collector() -> None:
@@ -104,11 +113,16 @@ def _run(app: App, names: list[str], name: str | None, burst: bool, own: bool) -
     work.on_end = lambda error: shutdown.because(_code(error, url))
 
     def banner(info: ServerInfo) -> None:
-        click.echo(
+        exits.say(
             f"runnel worker · app {app.name} · {info.kind} {info.version or '?'} at "
             f"{shown(url)} · scripts {version()} · processors "
             f"{', '.join(each.name for each in work.processors)} · member {work.member}",
-            err=True,
+            app=app.name,
+            server=f"{info.kind} {info.version or '?'}",
+            redis_url=shown(url),
+            scripts=version(),
+            processors=[each.name for each in work.processors],
+            member=work.member,
         )
 
     async def serve() -> None:

@@ -73,7 +73,8 @@ LAYERS = [
     ["worker.runner"],
     ["worker.group"],
     ["worker.worker"],
-    ["cli.exits", "cli.letters", "cli.logs", "cli.lines", "cli.output", "cli.screen", "cli.view"],
+    ["cli.exits"],
+    ["cli.letters", "cli.logs", "cli.lines", "cli.output", "cli.screen", "cli.view"],
     ["cli.running", "cli.target", "cli.urls"],
     [
         "cli.demo",

@@ -1,0 +1,114 @@
+"""What a worker logs: for people, as JSON, or as the app has set it up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.cli.conftest import ROOT
+
+APP = """
+import logging, logging.config, uuid
+from runnel import App, Record
+CONFIG = {
+    "version": 1,
+    "handlers": {"h": {"class": "logging.StreamHandler", "formatter": "f"}},
+    "formatters": {"f": {"format": "MINE %(levelname)s %(name)s %(message)s"}},
+    "root": {"level": "INFO", "handlers": ["h"]},
+}
+SETUP
+app = App("logs", partition_count=2, collect=0.0, retries=0, exception_policy_of="")
+class Item(Record):
+    key: int
+items = app.stream("items", record=Item, partition_by="key")
+@app.on(items, exception_policy="ignore")
+async def reader(item):
+    logging.getLogger("shop").info(
+        "got %s", item.key, extra={"key": item.key, "odd": float("nan"), "level": "mine"}
+    )
+    raise ValueError("boom")
+""".replace(', exception_policy_of=""', "")
+
+
+@pytest.fixture
+def work(redis: Redis, redis_url: str, tmp_path: Path) -> Any:
+    """Runs a worker over one event, on which its handler fails; returns the lines on stderr."""
+
+    def run(setup: str, *options: str, target: str = "mine:app", url: str = redis_url) -> list[str]:
+        (tmp_path / "mine.py").write_text(APP.replace("SETUP", setup))
+        env = {**os.environ, "RUNNEL_REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
+        for command in (
+            ["send", "mine:items", '{"key": 1}'],
+            ["worker", target, "--burst", "--redis-url", url, *options],
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "runnel", *command],
+                cwd=tmp_path,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        return done.stderr.splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "setup",
+    ["", "logging.basicConfig(level=20)", "logging.config.dictConfig(CONFIG)"],
+    ids=["none", "basic", "dict"],
+)
+def test_with_json_every_line_is_json_with_its_fields(work: Any, setup: str) -> None:
+    lines = [json.loads(each) for each in work(setup, "--log-format", "json")]
+    banner, *rest = lines
+    assert (banner["app"], banner["processors"]) == ("logs", ["reader"])
+    assert banner["message"].startswith("runnel worker ")
+    (mine,) = [each for each in rest if each["logger"] == "shop"]
+    assert (mine["message"], mine["processor"], mine["key"]) == ("got 1", "reader", 1)
+    assert mine["partition"] in (0, 1)
+    assert (mine["level"], mine["level_"], mine["odd"]) == ("info", "mine", "nan")
+    (failed,) = [each for each in rest if "exception" in each]
+    assert "ValueError: boom" in failed["exception"]
+    assert (failed["processor"], failed["partition"]) == ("reader", mine["partition"])
+    assert all(each["at"].endswith("+00:00") for each in lines)
+
+
+def test_with_json_the_last_error_is_json(work: Any) -> None:
+    (unreachable,) = work("", "--log-format", "json", url="redis://127.0.0.1:1")
+    assert "No Redis at redis://127.0.0.1:1" in json.loads(unreachable)["message"]
+    assert (json.loads(unreachable)["level"], json.loads(unreachable)["exit"]) == ("error", 3)
+    (unknown,) = work("", "--log-format", "json", target="mine:none")
+    assert json.loads(unknown)["exit"] == 2
+    lines = [json.loads(each) for each in work("raise RuntimeError(1)", "--log-format", "json")]
+    assert "RuntimeError: 1" in lines[0]["message"]
+    assert lines[-1]["exit"] == 2
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "logging.config.dictConfig(CONFIG)",
+        "logging.basicConfig(level=20, format='MINE %(levelname)s %(name)s %(message)s')",
+    ],
+    ids=["dict", "basic"],
+)
+def test_an_apps_own_set_up_is_left_alone_and_hears_runnel(work: Any, setup: str) -> None:
+    lines = work(setup)
+    assert any(each == "MINE INFO shop got 1" for each in lines)
+    assert any(each.startswith("MINE ERROR runnel.worker processor reader") for each in lines)
+    assert any("claimed)" in each for each in lines)
+    assert sum("got 1" in each for each in lines) == 1
+
+
+def test_without_a_set_up_the_level_that_the_app_gave_counts(work: Any) -> None:
+    lines = work("logging.getLogger().setLevel('ERROR')")
+    assert not any("got 1" in each or "claimed)" in each for each in lines)
+    assert any("ValueError: boom" in each for each in lines)
