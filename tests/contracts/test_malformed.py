@@ -49,6 +49,7 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
     ("sync", "description"): ["d" * 1001],
     ("tick", "task"): [""],
     ("tick", "nonce"): ["", "a b", b"\xff"],
+    ("tick", "schedule"): ["", "s" * 201],
 }
 #: Numbers that may be left empty.
 OPTIONAL = {("seek", "read")}

@@ -51,7 +51,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     grants = done("sync", GROUP, *member, 1, "stay", "host", 0)[4:]
     pairs = [each for i in range(0, len(grants), 3) for each in grants[i : i + 2]]
     done("lead", [LEADER], "a", "n1", 5_000, "hold")
-    done("tick", [TICKS], "report", 1_000, "n1")
+    done("tick", [TICKS], "report", 1_000, "n1", "0 * * * * UTC")
     wire.look()
     letter: list[Arg] = [2, "msgpack", "dead"]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
@@ -78,6 +78,6 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "roster": (GROUP[:3], []),
         "rights": ([], [2, "HSET", META, 1, "TIME"]),
         "lead": ([LEADER], ["a", "n1", 5_000, "hold"]),
-        "tick": ([TICKS], ["report", 2_000, "n2"]),
+        "tick": ([TICKS], ["report", 2_000, "n2", "0 * * * * UTC"]),
     }
     return {script: Sent(script, *call) for script, call in calls.items()}
