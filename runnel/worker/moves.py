@@ -27,15 +27,16 @@ class Moves:
         self._processor = processor
         self._held = held
         self._total = total
-        self._took = self._gave = 0
+        self._took = self._gave = self._after_loss = 0
         #: Why -> the partitions that were lost.
         self._lost: dict[str, list[int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._latest = 0.0
 
-    def took(self) -> None:
-        """One came."""
+    def took(self, after_loss: bool = False) -> None:
+        """One came; `after_loss`, if whoever held it before was lost while events waited."""
         self._took += 1
+        self._after_loss += after_loss
         self._moved()
 
     def gave(self) -> None:
@@ -75,20 +76,22 @@ class Moves:
             )
         self._lost = {}
         held = sorted(self._held())
-        took, gave = self._took, self._gave
-        self._took = self._gave = 0
+        took, gave, after_loss = self._took, self._gave, self._after_loss
+        self._took = self._gave = self._after_loss = 0
         if not (took or gave):
             return
+        lost = f", {after_loss} of them from a member that was lost" if after_loss else ""
         now = ranges(held) if held else "none"
         logger.info(
-            "processor %s: gave %d, took %d: now %s (%d of %d claimed)",
+            "processor %s: gave %d, took %d%s: now %s (%d of %d claimed)",
             self._processor,
             gave,
             took,
+            lost,
             now,
             len(held),
             self._total,
-            extra={"gave": gave, "took": took, "partitions": held},
+            extra={"gave": gave, "took": took, "after_loss": after_loss, "partitions": held},
         )
 
 

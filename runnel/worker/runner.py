@@ -94,14 +94,16 @@ class Runner:
         last = decision is Decision.GIVE_UP
         logger.log(
             logging.ERROR if last else logging.WARNING,
-            "processor %s, partition %d, event %s failed (time %d)%s: %s: %s",
+            "processor %s, partition %d, event %s failed (attempt %d of %d)%s: %s: %s",
             processor.name,
             lane.partition,
             event_id,
             attempts,
+            max(attempts, processor.retries + 1),
             _NEXT[decision],
             *told(error, failure.instead),
             exc_info=error if last else None,
+            extra={"event": event_id, "attempt": attempts},
         )
         # A batch that failed condemns none of its events: who claims the partition before they were
         # tried one by one must not give up the first for it.
@@ -135,7 +137,7 @@ class Runner:
             self._barren, self._barren_at = 0, lane.checkpoint
         self._barren += 1
         logger.error(
-            "processor %s, partition %d failed with no event in hand (time %d): %s: %s",
+            "processor %s, partition %d failed with no event in hand (attempt %d): %s: %s",
             self._processor.name,
             lane.partition,
             self._barren,

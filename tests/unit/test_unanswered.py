@@ -191,11 +191,14 @@ async def test_a_rebalance_is_one_line(
     assert getattr(said[0], "partitions", None) == list(range(8))
     for partition in (9, 11):
         held.add(partition)
-        told.took()
+        told.took(after_loss=partition == 11)
     held.remove(0)
     told.gave()
     await asyncio.sleep(0.2)  # It is told by itself.
-    assert texts(said)[1] == "processor orders: gave 1, took 2: now 1-7,9,11 (9 of 16 claimed)"
+    assert texts(said)[1] == (
+        "processor orders: gave 1, took 2, 1 of them from a member that was lost: now 1-7,9,11 "
+        "(9 of 16 claimed)"
+    )
     held.clear()
     for _ in range(9):
         told.gave()

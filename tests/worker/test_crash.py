@@ -71,6 +71,7 @@ async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
     for key, numbers in effects.items():
         assert first_times(numbers) == list(range(NUMBERS)), f"key {key}: {numbers}"
     assert "another member has claimed it since" in workers.log
+    assert "of them from a member that was lost: now " in workers.log
     for process in (alive, sleeper):
         process.terminate()
         assert process.wait(10) == 0
