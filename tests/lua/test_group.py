@@ -307,11 +307,11 @@ async def test_one_leads_until_it_leaves_or_its_lease_ends(raw: Raw) -> None:
 
 
 async def test_an_instant_fires_once_and_its_own_repeat_is_known(raw: Raw) -> None:
-    assert await raw.call("tick", [TICKS], "t", 1000, "x") == [1, 0]
-    assert await raw.call("tick", [TICKS], "t", 1000, "x") == [1, 0]
-    assert await raw.call("tick", [TICKS], "t", 1000, "y") == [0, 0]
-    assert await raw.call("tick", [TICKS], "t", 500, "x") == [0, 0], "overtaken"
-    early = await raw.call("tick", [TICKS], "t", 9_000_000_000_000, "x")
+    assert await raw.call("tick", [TICKS], "t", 1000, "x", "* * * * * UTC") == [1, 0]
+    assert await raw.call("tick", [TICKS], "t", 1000, "x", "* * * * * UTC") == [1, 0]
+    assert await raw.call("tick", [TICKS], "t", 1000, "y", "* * * * * UTC") == [0, 0]
+    assert await raw.call("tick", [TICKS], "t", 500, "x", "* * * * * UTC") == [0, 0], "overtaken"
+    early = await raw.call("tick", [TICKS], "t", 9_000_000_000_000, "x", "* * * * * UTC")
     assert early[0] == 2
     assert early[1] > 0
 

@@ -401,8 +401,8 @@ BUGS = (
     Planted(
         "a heartbeat that overtakes the leave",
         "runnel/worker/group.py",
-        "await end(tasks)\n                if there:",
-        "if there:",
+        "await end(tasks)\n                self._moves.tell()",
+        "self._moves.tell()",
     ),
     # The worker
     Planted(
