@@ -66,6 +66,8 @@ class Lane:
         self.open = True
         #: The handler is not running and will not start again under this token.
         self.idle = False
+        #: User code was cancelled, and may run on all the same.
+        self.left_running = False
         #: It is known to have something to commit.
         self.marked = False
         #: A repeated claim for it is under way.
@@ -310,7 +312,9 @@ class Lane:
         return self._in_flight
 
     def committed(self, step: Step) -> None:
-        """Redis has applied `step`."""
+        """Redis has applied `step`. Of one that was sent twice only the first answer counts."""
+        if step != self._in_flight:
+            return
         self.checkpoint = step.next
         self.processed += step.count
         self._done_count -= step.count

@@ -391,6 +391,20 @@ class Group:
         except (RedisError, OSError, ProtocolError) as error:
             logger.debug("partition %d was not released: %s", partition, error)
 
+    async def _release_cut_off(self, lane: Lane) -> None:
+        """Give back what the grace has cut off. Where user code has ended, that is an orderly end,
+        and nobody is to believe that this worker died."""
+        while (
+            lane.draining and lane.idle and not lane.left_running and (step := lane.next_commit())
+        ):
+            try:
+                place = self.processor.place(lane.partition)
+                await self._link.call(protocol.commit(place, lane.token, step))
+            except (RedisError, OSError, ProtocolError) as error:
+                logger.debug("partition %d was not released: %s", lane.partition, error)
+                return
+            lane.committed(step)
+
     async def _work(self, lease: Lease) -> None:
         """Run the handler; then wait until the lease is given back."""
         lane = lease.lane
@@ -406,6 +420,9 @@ class Group:
                     self._pump.mark(lane)
                 lease.changed.clear()
                 await lease.changed.wait()
+        except asyncio.CancelledError:
+            await self._release_cut_off(lane)
+            raise
         finally:
             lane.end()
             if self.leases.get(lane.partition) is lease:

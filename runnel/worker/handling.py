@@ -67,6 +67,7 @@ class Handling:
                     return self._late()
         except asyncio.CancelledError:
             self._stopping = True
+            self._lane.left_running = handing.in_thread
             handing.close()
             if not await self._end(handler, END_WITH_WORKER):
                 self._abandon(handler)
@@ -172,6 +173,7 @@ class Handling:
             self._who(),
             self._what(),
         )
+        self._lane.left_running = True
         _abandoned.add(handler)
         handler.add_done_callback(_abandoned.discard)
 

@@ -84,6 +84,11 @@ else:
         await DOES[KIND]()
 
 
+async def slow() -> None:
+    begun()
+    await asyncio.sleep(LONG)
+
+
 async def to_thread() -> None:
     begun()
     await asyncio.to_thread(patient)
@@ -158,6 +163,7 @@ async def tidy() -> None:
 
 
 DOES: dict[str, Any] = {
+    "slow": slow,
     "to_thread": to_thread,
     "own thread": own_thread,
     "own task": own_task,

@@ -225,6 +225,20 @@ async def test_user_code_may_end_the_process_with_its_code(
     assert await redis.zcard(sessions) == 0, "it has left the group"
 
 
+@pytest.mark.parametrize(("kind", "released"), [("slow", b"1"), ("swallow", b"0")])
+async def test_what_the_grace_cuts_off_is_given_back_if_its_handler_has_ended(
+    redis: Redis, start: Start, kind: str, released: bytes
+) -> None:
+    worker = start(kind)
+    await worker.send()
+    await worker.begun()
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.ended() == 0
+    state = keys.state(items.spec.prefix(0), "work")
+    assert await redis.hget(state, "released") == released, "who claims it next counts no death"
+    assert await redis.hget(state, "checkpoint") == b"0-0", "the event is still to be processed"
+
+
 async def test_a_handler_that_asks_again_for_ever_keeps_nobody(start: Start) -> None:
     worker = start("again")
     await worker.send()
