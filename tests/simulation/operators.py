@@ -89,8 +89,12 @@ class Operators:
                     break
                 except (RedisError, OSError, ProtocolError) as error:
                     self.world.trace.say(process, f"is refused: {type(error).__name__}")
+                if self.application.mended:
+                    break  # Whatever is left to do, others do when all is calm.
                 await asyncio.sleep(_PAUSE)
+            self.world.operators -= 1
             self.world.disturb()
 
-        if not self.world.network.closed:
+        if not (self.world.network.closed or self.application.mended):
+            self.world.operators += 1
             self.world.spawn(process, run)

@@ -196,7 +196,7 @@ def _further_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shap
     for i, shape in enumerate(found):
         middleware = tuple(rng.sample(MIDDLEWARE, rng.choice((0, 0, 1, 2))))
         # Who gives middleware less time than it takes never gets anything.
-        waits = (None, 0.05) if "awaits" in middleware else (None, None, 0.0, 0.001, 0.05)
+        waits = (None, 0.05, 0.004) if "awaits" in middleware else (None, None, 0.0, 0.001, 0.05)
         found[i] = replace(
             shape,
             mode=rng.choice((shape.mode, shape.mode, "empty")),

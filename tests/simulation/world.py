@@ -48,6 +48,8 @@ class World:
         self.nonces = random.Random(f"nonces {scenario.seed}")
         self.hosts: list[Host] = []
         self.processes: list[Process] = []
+        #: How many operators are at work.
+        self.operators = 0
         #: When something last happened that members must react to.
         self.disturbed = 0.0
         #: What each group's generation is, once it is calm.
