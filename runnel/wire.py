@@ -70,7 +70,7 @@ class Client(Redis):
             line.most = self.most
             replies = await line.ask(commands, limit)
         except asyncio.CancelledError:
-            if line.opened and not extra_time:
+            if line.opened and not extra_time and not self._closed:
                 self._let_drift(line)
             else:
                 self._end(line)

@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -23,6 +24,9 @@ from tests.processes import kill, runnel_children
 from tests.servers import Server, start_cluster
 
 pytest_plugins = ["tests.ci"]
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a shell leaves it that starts the tests in the background: their children would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _numbers = itertools.count(1)
 
 

@@ -123,6 +123,18 @@ async def test_nor_where_it_is_to_come_for_who_was_cancelled_until_it_has(
         assert client.made == 2
 
 
+async def test_a_call_that_is_cancelled_after_its_client_was_closed_keeps_no_connection(
+    redis: Redis, redis_url: str
+) -> None:
+    client = connect(redis_url)
+    waiting = asyncio.create_task(client.roundtrip([("BLPOP", "key", 0)]))
+    await blocked(redis)
+    await client.aclose()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await blocked(redis, 0)
+
+
 async def test_a_blocking_read_that_is_cancelled_is_over(redis: Redis, redis_url: str) -> None:
     async with connect(redis_url) as client:
         number = await connection_of(client)

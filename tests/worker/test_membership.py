@@ -75,8 +75,8 @@ async def test_a_claim_that_is_answered_late_under_an_older_grant_is_given_back(
     tenures: list[int] = []
 
     class SlowLink(RedisLink):
-        async def call(self, call: Call) -> Any:
-            reply = await super().call(call)
+        async def gathered(self, call: Call) -> Any:
+            reply = await super().gathered(call)
             if call.script == "claim":
                 tenures.append(reply[5])
             if call.script == "claim" and not answered.is_set():
