@@ -128,11 +128,24 @@ def started(compose: str, file: str, project: str, image: Image, folder: Path) -
         _write_sentinel(folder / f"sentinel{number}")
     command = f'{compose} --env-file "{folder}/environment"'
     services = DockerComposeExecutor(command, str(HERE / file), project)
+    _clear_up()
     try:
         services.execute("up -d")
         yield
     finally:
         services.execute("down -v -t 0")
+
+
+def _clear_up() -> None:
+    """Remove what holds the networks of these files: left by a run that was killed, which could not
+    do so itself. Two runs at a time would share the addresses anyway."""
+    for network in _must("network", "ls", "--quiet", "--filter=driver=bridge").split():
+        picture = _must("network", "inspect", network)
+        if f'"{SERVERS}.0/24"' in picture or f'"{SIDE}.0/24"' in picture:
+            containers = _must("ps", "--all", "--quiet", f"--filter=network={network}").split()
+            if containers:
+                _must("rm", "--force", *containers)
+            _must("network", "rm", network)
 
 
 def _write_sentinel(folder: Path) -> None:

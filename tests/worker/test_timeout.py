@@ -158,6 +158,10 @@ async def test_a_worker_ends_in_time_though_a_handler_is_being_cancelled_for_its
             began = loop.time()
     assert loop.time() - began < handling.END_AFTER_TIMEOUT
     over.set()
+    # What was left to itself ends now.
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    if rest:
+        await asyncio.wait(rest, timeout=20)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), "5", True])
