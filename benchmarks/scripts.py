@@ -246,6 +246,14 @@ def remove(timer: Timer, repeats: int) -> list[float]:
     ]
 
 
+def delete(timer: Timer, repeats: int) -> list[float]:
+    found = []
+    for number in range(max(2, repeats // 4)):
+        partition = Partition(timer, f"delete{number}", 1000)
+        found.append(timer.timed(protocol.delete(partition.prefix))[1])
+    return found
+
+
 def seek(timer: Timer, repeats: int) -> list[float]:
     """The middle of 2,000 entries: as many as are looked at."""
     partition = Partition(timer, "seek", 2000)
@@ -263,9 +271,10 @@ def lead(timer: Timer, repeats: int) -> list[float]:
 def tick(timer: Timer, repeats: int) -> list[float]:
     """Of a thousand tasks."""
     for number in range(999):
-        timer.call(protocol.tick("bench", f"task{number}", 1, "n"))
+        timer.call(protocol.tick("bench", f"task{number}", 1, "n", "* * * * *"))
     return [
-        timer.timed(protocol.tick("bench", "task", number + 1, "n"))[1] for number in range(repeats)
+        timer.timed(protocol.tick("bench", "task", number + 1, "n", "* * * * *"))[1]
+        for number in range(repeats)
     ]
 
 
@@ -427,6 +436,7 @@ CASES: dict[str, Callable[[Timer, int], list[float]]] = {
     "pause": pause,
     "resume": resume,
     "remove": remove,
+    "delete": delete,
     "seek": seek,
     "lead": lead,
     "tick": tick,
