@@ -28,6 +28,8 @@ class Tenure:
     """What was done under one token."""
 
     in_hand: list[str] = field(default_factory=list)
+    #: What the handler was given last: it is in hand until the handler asks for more.
+    given: list[str] = field(default_factory=list)
     started: set[str] = field(default_factory=set)
     #: Finished events and when.
     finished: dict[str, float] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class History:
             self._check(id_ not in tenure.started, "S3", spot, f"{id_} starts twice in a tenure")
             tenure.last = id_
             tenure.started.add(id_)
-        tenure.in_hand = list(ids)
+        tenure.in_hand = tenure.given = list(ids)
         ends = self.sessions.get(session, 0.0)
         self._check(
             self._clock() <= ends + 1e-9,
@@ -278,7 +280,8 @@ class History:
         )
         if release == "1":
             there = place.log.entries if place.log else {}
-            late = [i for i in tenure.finished if i in there and parts(i) > parts(next_)]
+            asked = [i for i in tenure.finished if i in there and i not in tenure.given]
+            late = [i for i in asked if parts(i) > parts(next_)]
             self._check(not late, "S9", spot, f"released at {next_} with {late} finished")
             hand = tenure.in_hand
             self._check(not hand, "S9", spot, f"released at {next_} with {hand} in hand")

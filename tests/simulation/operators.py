@@ -92,8 +92,6 @@ class Operators:
                     break
                 except (RedisError, OSError, ProtocolError) as error:
                     self.world.trace.say(process, f"is refused: {type(error).__name__}")
-                if self.application.mended:
-                    break  # Whatever is left to do, others do when all is calm.
                 await asyncio.sleep(_PAUSE)
             self.world.operators -= 1
             self.world.disturb()
