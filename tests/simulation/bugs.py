@@ -136,12 +136,6 @@ BUGS = (
         "self._taken.clear()",
     ),
     Planted(
-        "every event that middleware has taken is finished",
-        "runnel/chain.py",
-        "found = await self._ask(self.finished())",
-        "found = await self._ask(len(self._lane.in_hand) * (1 + 0 * self.finished()))",
-    ),
-    Planted(
         "a middleware that swallows has its failure passed over",
         "runnel/chain.py",
         "if self._given:\n            self._lane",
@@ -214,18 +208,6 @@ BUGS = (
         "runnel/worker/group.py",
         "if certain:",
         "if True:",
-    ),
-    Planted(
-        "a loop that is blocked is vouched for without end",
-        "runnel/worker/voucher.py",
-        "if silent > self._max_block:",
-        "if False:",
-    ),
-    Planted(
-        "the answer to a claim that is not wanted any more is taken",
-        "runnel/worker/group.py",
-        "wanted = self.membership.claims(grant.partition, grant.number)",
-        "wanted = True",
     ),
     # Losses
     Planted(
