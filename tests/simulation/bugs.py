@@ -196,12 +196,6 @@ BUGS = (
         "await regrant(scripts, processor, changed)\n    return len(changed)",
         "return len(changed)",
     ),
-    Planted(
-        "a partition that was resumed keeps resting",
-        "runnel/worker/claims.py",
-        "if claimed.epoch != lane.token.epoch or (lane.resting and not rests):",
-        "if claimed.epoch != lane.token.epoch:",
-    ),
     # A loop that is blocked
     Planted(
         "a heartbeat from the side vouches for what others hold",
