@@ -208,7 +208,7 @@ async def test_who_is_given_a_connection_and_cancelled_at_once_gives_it_on(
 async def test_where_the_server_is_silent_those_who_wait_for_a_connection_are_told(
     server: Server,
 ) -> None:
-    async with connect(server.url, 0.1) as client:
+    async with connect(server.url, 0.5) as client:
         await asyncio.gather(*(connection_of(client) for _ in range(MOST)))
         server.pause()
         outcomes = await asyncio.gather(
