@@ -23,6 +23,9 @@ LEAST_BYTES = 250_000
 #: Entries that are asked for of a log though they be large, if memory has room for them: a look at
 #: the entry before them, which goes with a read, brings one more. Rather fewer logs are read then.
 WORTH_A_LOOK = 4
+#: Bytes that are asked for of a log however many others have something: what is read together is
+#: committed together, so a few events of each of a thousand logs would cost a commit each time.
+WORTH_A_COMMIT = 32_000
 #: Logs that one command reads at the most.
 MOST_LOGS = 1000
 
@@ -96,7 +99,8 @@ class Appetite:
         answers, since each takes a command."""
         if not size:
             return 1
-        room = int(min(share, max(self.bytes / max(1, active), WORTH_A_LOOK * size)) / size)
+        worth = max(self.bytes / max(1, active), WORTH_A_LOOK * size, WORTH_A_COMMIT)
+        room = int(min(share, worth) / size)
         if room >= self.entries:
             return self.entries
         count = 1

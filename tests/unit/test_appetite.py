@@ -35,6 +35,12 @@ def test_large_ones_share_a_read_and_memory() -> None:
     assert it.count(1_000_000.0, 9_000_000, 64) == 4, "a look at each cursor brings one, too"
 
 
+def test_however_many_have_something_a_read_is_worth_a_commit_of_each() -> None:
+    it = Appetite(200, LIMIT)
+    assert it.count(400.0, LIMIT / 2000, 1000) == 64, "sixteen million bytes by a thousand were 32"
+    assert it.count(400.0, 8_000, 1000) == 16, "memory says no to more"
+
+
 def test_failures_come_down_to_one_entry_of_one_log_and_successes_go_all_the_way_back() -> None:
     it = Appetite(200, LIMIT)
     logs, most = 16, 200
