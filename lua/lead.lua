@@ -38,8 +38,8 @@ if is[1] ~= nonce and left > 0 then
 elseif action == 'leave' then
   if is[1] == nonce then
     redis.call('DEL', leader)
-    -- Whoever waits for the lead need not find out by asking now and then.
-    redis.call('PUBLISH', (string.gsub(leader, ':leader$', ':wake')), 'leave')
+    -- A hint: whoever waits for the lead need not find out by asking now and then.
+    redis.pcall('PUBLISH', (string.gsub(leader, ':leader$', ':wake')), 'leave')
   end
   return {0, 0}
 end

@@ -28,8 +28,8 @@ for i = 1, #ARGV do
   end
 end
 if regranted > 0 then
-  -- Whoever calls sync next finds the plan due and grants what is free.
+  -- Whoever calls sync next finds the plan due and grants what is free. That it be soon is only a hint.
   redis.call('HSET', plan, 'due', '1')
-  redis.call('PUBLISH', (string.gsub(plan, ':plan$', ':wake')), 'regrant')
+  redis.pcall('PUBLISH', (string.gsub(plan, ':plan$', ':wake')), 'regrant')
 end
 return regranted

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runnel.connection import connect
-from tests.lua.conftest import LOG, META, NONCE, OTHER, STATE, Raw
+from tests.lua.conftest import GROUP, LOG, META, NONCE, OTHER, PLAN, SESSIONS, STATE, Raw
 from tests.lua.steps import ready, refused
 from tests.lua.test_emit import SINK_LOG, SINK_META, emit
 
@@ -148,3 +148,44 @@ async def test_a_call_whose_right_was_taken_has_written_nothing(
         await refused(user, NO_RIGHT, make(user, epoch, ids))
         await user.rule(f"+{right}")
     await make(user, epoch, ids)
+
+
+@pytest.mark.parametrize("right", ["zadd", "zrem", "hdel", "hset"])
+async def test_who_died_is_found_by_a_member_that_gets_its_rights_back(
+    user: Restricted, right: str
+) -> None:
+    await user.sync("a", 1)
+    _, grants = await user.sync("a", 2, held=[], session=10_000)
+    await user.sync("b", 1)
+    held = [(p, grant) for p, (grant, _) in grants.items()]
+    await user.sync("a", 3, held=held[:4], let_go=[(p, g, 0) for p, g in held[4:]])
+    await user.owner.redis.zadd(SESSIONS, {"b": 1})
+    await user.rule(f"-{right}")
+    await refused(user, NO_RIGHT, user.sync("a", 4, held=held[:4]))
+    await user.rule(f"+{right}")
+    _, grants = await user.sync("a", 5, held=held[:4])
+    assert len(grants) == 8
+
+
+async def test_without_the_right_to_publish_others_hear_of_it_later(user: Restricted) -> None:
+    await user.sync("a", 1)
+    await user.rule("-publish")
+    _, grants = await user.sync("b", 1)
+    assert not grants
+    assert await user.call("regrant", [PLAN], 0, 1) == 2
+    leader = [f"{GROUP}:leader"]
+    assert await user.call("lead", leader, "a", "n", 1000, "hold") == [1, 1000]
+    assert await user.call("lead", leader, "a", "n", 1000, "leave") == [0, 0]
+
+
+@pytest.mark.parametrize("right", ["hset", "hdel", "hsetnx", "xgroup|create", "xsetid"])
+async def test_a_log_that_vanished_is_made_anew_as_a_whole(user: Restricted, right: str) -> None:
+    epoch, ids = await ready(user)
+    await user.commit(epoch, "0-0", ids[1], 2)
+    await user.owner.redis.delete(LOG)
+    await user.rule(f"-{right}")
+    await refused(user, NO_RIGHT, user.register())
+    await user.rule(f"+{right}")
+    assert await user.register() == [2, ids[1]]
+    info: Any = await user.owner.redis.xinfo_stream(LOG)
+    assert info["last-generated-id"].decode() == ids[1]

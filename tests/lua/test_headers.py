@@ -67,7 +67,7 @@ def test_a_script_keeps_to_its_header(name: str) -> None:
         ("sync", "-- BOUND ", "-- BOUNDS"),
         ("sync", ":wake\n", ":wakes\n"),
         ("sync", "-- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake\n", ""),
-        ("regrant", "redis.call('PUBLISH'", "redis.call('SPUBLISH'"),
+        ("regrant", "redis.pcall('PUBLISH'", "redis.pcall('SPUBLISH'"),
     ],
 )
 def test_a_planted_fault_is_found(name: str, old: str, new: str) -> None:
