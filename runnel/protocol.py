@@ -71,6 +71,12 @@ def register(place: Place, agreement: Agreement, start: str) -> Call:
     return Call("register", place.keys(), (*agreement.args(), place.processor, start))
 
 
+def read_register(reply: list[Any]) -> Literal["there", "new", "mended"]:
+    """Was the processor registered there, or was it with keys that were lost meanwhile?"""
+    found: tuple[Literal["there", "new", "mended"], ...] = ("there", "new", "mended")
+    return found[int(reply[0])]
+
+
 def claim(
     place: Place,
     agreement: Agreement,

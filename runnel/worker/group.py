@@ -28,6 +28,7 @@ from runnel.lease import Lease
 from runnel.log import about, logger_of
 from runnel.processor import ExceptionPolicy, Processor, refused
 from runnel.protocol import Grant, Step, Synced, Token
+from runnel.ranges import those
 from runnel.session import Session
 from runnel.settings import Settings
 from runnel.turn import Turn
@@ -127,9 +128,20 @@ class Group:
             protocol.register(self.processor.place(p), stream.agreement, self.processor.start)
             for p in range(stream.partition_count)
         ]
-        for reply in await self._link.call_all(calls):
+        mended = []
+        for partition, reply in enumerate(await self._link.call_all(calls)):
             if isinstance(reply, Exception):
                 raise refused(self.processor, reply)
+            if protocol.read_register(reply) == "mended":
+                mended.append(partition)
+        if mended:
+            logger.error(
+                "processor %s, %s: keys were lost and are made anew. Where a log was among them, "
+                "its events are gone: how many, nothing tells",
+                self.processor.name,
+                those(mended),
+                extra={"partitions": mended},
+            )
 
     async def run(
         self, stop: asyncio.Event, grace: float, failed: Callable[[Exception], None]

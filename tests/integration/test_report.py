@@ -200,6 +200,30 @@ async def test_what_is_unknown_is_null_and_makes_its_total_null(shop: Shop) -> N
     assert (row["checkpoint"], row["lag_ms"], seen["totals"]["lag_ms"]) == (None, None, None)
 
 
+async def test_where_the_newest_entry_was_deleted_there_is_no_lag_once_all_else_is_read(
+    shop: Shop,
+) -> None:
+    first, *deleted = await shop.send(0, 3)
+    await shop.redis.xdel(keys.log(shop.place(0).prefix), *deleted)
+    await shop.open()
+    await shop.work()
+    step = Step("0-0", first, 1)
+    await shop.scripts.call(protocol.commit(shop.place(0), shop.tokens[0], step))
+    assert (await shop.row(0))["lag_events"] == 0
+
+
+async def test_a_deleted_entry_that_is_still_to_be_counted_leaves_the_lag_unknown(
+    shop: Shop,
+) -> None:
+    await shop.open()
+    await shop.work()
+    first, newest = await shop.send(0, 2)
+    await shop.redis.xdel(keys.log(shop.place(0).prefix), newest)
+    step = Step("0-0", first, 1)
+    await shop.scripts.call(protocol.commit(shop.place(0), shop.tokens[0], step))
+    assert (await shop.row(0))["lag_events"] is None
+
+
 async def test_a_quarantined_and_a_paused_partition_degrade(shop: Shop) -> None:
     await shop.open()
     (event,) = await shop.send(2)

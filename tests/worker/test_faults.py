@@ -254,6 +254,25 @@ async def test_a_worker_recovers_when_keys_vanish_under_it(
     assert first_times(ledger.seen) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("what", ["group", "log", "state"])
+async def test_a_worker_that_finds_keys_lost_at_its_start_says_so(
+    redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    ledger.processor()
+    async with ledger.running():
+        await ledger.send(1, 2, 3)
+        await until(lambda: caught_up(redis, ledger), "it runs")
+    assert "lost" not in caplog.text
+    await ledger.send(4)
+    if what == "group":
+        await redis.xgroup_destroy(ledger.log, "work")
+    else:
+        await redis.delete(ledger.log if what == "log" else ledger.state)
+    async with ledger.running():
+        await until(lambda: owned(redis, ledger), "it runs again")
+    assert caplog.text.count("processor work, partition 0: keys were lost and are made anew") == 1
+
+
 async def test_a_handler_that_returns_early_or_fails_at_once_is_tried_again(
     redis: Redis, ledger: Ledger
 ) -> None:
