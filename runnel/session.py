@@ -27,7 +27,11 @@ class Session:
         self.ends = ends
         self._renewed.set()
 
+    def stir(self) -> None:
+        """Those who wait for it look again: what they wait for may be wanted no more."""
+        self._renewed.set()
+
     async def renewed(self) -> None:
-        """Wait for the next renewal."""
+        """Wait for the next renewal, or until there may be nothing to wait for."""
         self._renewed.clear()
         await self._renewed.wait()

@@ -476,6 +476,7 @@ class Group:
     def _drain(self, lease: Lease) -> None:
         lease.lane.drain()
         lease.changed.set()
+        self._session.stir()
 
     def _let_go(self, partition: int, grant: int, seen: int = 0) -> None:
         with self._lock:

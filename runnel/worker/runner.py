@@ -174,7 +174,8 @@ class Runner:
             await self._set_aside(raw, attempts, failure)
 
     async def _quarantine(self, event: str, attempts: int, failure: Failure) -> None:
-        await self._record("quarantine", event, attempts, failure)
+        if not await self._record("quarantine", event, attempts, failure):
+            return  # The lane has closed, and Redis knows of no quarantine.
         self._lane.park(quarantined=True)
         logger.error(
             "processor %s: partition %d is quarantined: %s",
@@ -222,18 +223,19 @@ class Runner:
                 f"as a dead letter in {sink.name}" if sink else "without a dead letter",
             )
 
-    async def _record(self, kind: str, event: str, attempts: int, failure: Failure) -> None:
+    async def _record(self, kind: str, event: str, attempts: int, failure: Failure) -> bool:
         place = self._processor.place(self._lane.partition)
         call = protocol.attempt(
             place, self._lane.token, kind, event, attempts, told(failure.error, failure.instead)
         )
-        await self._insist(call)
+        return await self._insist(call)
 
     async def _insist(self, call: Call) -> bool:
         """Make a call that is safe to repeat, until it is answered or the lane closes.
 
         A full sink is waited for: the partition waits with it. Raises a refusal.
         """
+        full = 0
         for attempt in range(1, 1_000_000):
             try:
                 (reply,) = await self._link.commit([call])
@@ -242,14 +244,16 @@ class Runner:
                 unanswered.answered("report of a failure")
                 return True
             except Full as error:
-                logger.error(
-                    "processor %s, partition %d: no room for a dead letter in %s, because %s; "
-                    "waiting for room",
-                    self._processor.name,
-                    self._lane.partition,
-                    error.sink,
-                    error.reason,
-                )
+                full += 1
+                if full.bit_count() == 1:  # At first, and then more and more seldom.
+                    logger.error(
+                        "processor %s, partition %d: no room for a dead letter in %s, because %s; "
+                        "waiting for room",
+                        self._processor.name,
+                        self._lane.partition,
+                        error.sink,
+                        error.reason,
+                    )
             except (RedisError, OSError) as error:
                 unanswered.failed("report of a failure", error)
             if not self._lane.open:

@@ -7,22 +7,24 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version as package_version
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection import ServerInfo, check_server, connect, translate
 from runnel.core.ids import reached
 from runnel.durability import check_possible
-from runnel.errors import BurstBlocked, Removed
+from runnel.errors import BurstBlocked, ProtocolError, Removed
 from runnel.log import logger_of
 from runnel.preflight import check_worker
+from runnel.protocol import Place
 from runnel.registry import announce_processor, announce_stream
 from runnel.scripts import Scripts
 from runnel.turn import Turn
+from runnel.worker import unanswered
 from runnel.worker.calendar import Calendar
 from runnel.worker.ending import CLEAN_UP, end
 from runnel.worker.group import Group
@@ -47,6 +49,8 @@ class Worker:
         self._reason: BaseException | None = None
         self._groups: list[Group] = []
         self._calendar: Calendar | None = None
+        #: Names of processors that an operator has removed while they ran here.
+        self._removed: set[str] = set()
 
     async def run(
         self, *, burst: bool = False, ready: Callable[[ServerInfo], None] | None = None
@@ -138,6 +142,8 @@ class Worker:
             if not self.stop.is_set():
                 self.on_end(None)
             self.stop.set()
+            for task in others:
+                task.cancel()  # It may wait for an answer of Redis, which is of no use any more.
             await asyncio.wait((*running, *tasks, *others))
             self._raise_first([*running, *tasks, *others])
         finally:
@@ -150,12 +156,16 @@ class Worker:
         voucher.start()
         try:
             await group.run(self.stop, grace, self.end_because)
+        except Removed:
+            self._removed.add(group.processor.name)
+            raise
         finally:
             voucher.stop()
 
     def _raise_first(self, ended: list[asyncio.Task[None]]) -> None:
         """Raise what the worker ends for; what else went wrong on the way is logged."""
-        found = [first_of(error) for task in ended if (error := task.exception())]
+        errors = [task.exception() for task in ended if not task.cancelled()]
+        found = [first_of(error) for error in errors if error]
         reason = self._reason or next(iter(found), None)
         for error in found:
             if error is not reason:
@@ -188,28 +198,43 @@ class Worker:
         await self.stop.wait()
 
     async def _burst(self, scripts: Scripts) -> None:
-        """Wait until the whole group of each processor has passed what was there at the start."""
+        """Wait until the whole group of each processor has passed what was there at the start. One
+        that an operator removes meanwhile passes nothing more, and is not waited for."""
+        unanswered.watch("burst")
         held = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
         places = [each.place(p) for each, p in held]
         starts: list[dict[str, str]] | None = None
         while not self.stop.is_set():
-            replies = await scripts.call_all([protocol.describe(place) for place in places])
-            pictures = [protocol.read_describe(reply) for reply in replies]
-            starts = starts or pictures
-            behind = [
-                (*each, picture)
-                for each, picture, start in zip(held, pictures, starts, strict=True)
-                if not _passed(picture, start)
-            ]
-            if not behind:
-                return
-            if all("1" in (each.get("quarantined"), each.get("paused")) for *_, each in behind):
-                raise BurstBlocked(in_the_way(behind))
+            if (pictures := await _pictures(scripts, places)) is not None:
+                starts = starts or pictures
+                behind = [
+                    (*each, picture)
+                    for each, picture, start in zip(held, pictures, starts, strict=True)
+                    if each[0].name not in self._removed and not _passed(picture, start)
+                ]
+                if not behind:
+                    return
+                if all("1" in (each.get("quarantined"), each.get("paused")) for *_, each in behind):
+                    raise BurstBlocked(in_the_way(behind))
             try:
                 async with asyncio.timeout(0.1):
                     await self.stop.wait()
             except TimeoutError:
                 pass
+
+
+async def _pictures(scripts: Scripts, places: Sequence[Place]) -> list[dict[str, str]] | None:
+    """What `describe` tells of each, or None where Redis does not answer and is to be asked again.
+    Raises what it refuses."""
+    replies = await scripts.call_all([protocol.describe(place) for place in places])
+    for reply in replies:
+        if isinstance(reply, (ResponseError, ProtocolError)):
+            raise reply
+        if isinstance(reply, Exception):
+            unanswered.failed("look at what is left", reply)
+            return None
+    unanswered.answered("look at what is left")
+    return [protocol.read_describe(reply) for reply in replies]
 
 
 def _passed(picture: dict[str, str], start: dict[str, str]) -> bool:

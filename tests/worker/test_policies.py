@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel import Events, ExceptionPolicy
+from runnel import DeadLetterMiddleware, Events, ExceptionPolicy
 from runnel.dead_letter import DeadLetter
+from runnel.lease import Lease
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.ledger import Entry, app
 from tests.worker.workers import Workers, processor, send, until
@@ -148,3 +149,38 @@ async def test_reset_with_workers_running_reads_everything_again(
 
 async def _lag_is_zero(redis: Redis, url: str) -> bool:
     return bool((await processor(redis, url, "careful"))["lag_events"] == 0)
+
+
+async def test_a_dead_letter_without_room_is_waited_for_in_few_lines(
+    redis: Redis,
+    redis_url: str,
+    app_name: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries = 0
+
+    async def soon(lease: Lease, seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0)
+
+    async def work(events: Events[Item]) -> None:
+        async for _ in events:
+            raise ValueError("a fault on purpose")
+
+    monkeypatch.setattr(Lease, "pause", soon)
+    ledger = Ledger(app_name, redis_url, partition_size=2)
+    ledger.processor(
+        work, retries=0, exception_policy="ignore", middleware=[DeadLetterMiddleware()]
+    )
+    async with ledger.running():
+        await ledger.send(1)
+        await until(lambda: caught_up(redis, ledger), "it is set aside")
+        await ledger.send(2)
+        await until(lambda: caught_up(redis, ledger), "it is set aside")
+        await ledger.send(3)
+        await until(lambda: tries > 100, "there is no room for the third one")
+    said = [each for each in caplog.messages if "waiting for room" in each]
+    assert 1 < len(said) < 20
+    await ledger.app.close()
