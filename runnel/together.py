@@ -21,6 +21,11 @@ class _Trip:
         self.waiting: list[tuple[Call, asyncio.Future[Any]]] = []
         self.task: asyncio.Task[None]
 
+    @property
+    def unwanted(self) -> bool:
+        """Has every caller been cancelled?"""
+        return all(outcome.cancelled() for _, outcome in self.waiting)
+
 
 class Together:
     """Makes the calls of one moment in one round trip to each server."""
@@ -31,7 +36,7 @@ class Together:
         #: The round trip to each server that has not begun.
         self._next: dict[Hashable, _Trip] = {}
         #: Those under way with calls whose callers were cancelled.
-        self._adrift: set[asyncio.Task[None]] = set()
+        self._adrift: set[_Trip] = set()
 
     async def call(self, call: Call) -> Any:
         """Make one call and return its reply. Raises what `Scripts.call` raises."""
@@ -47,8 +52,8 @@ class Together:
             reply = await outcome
         except asyncio.CancelledError:
             if not trip.task.done():
-                self._adrift.add(trip.task)
-                trip.task.add_done_callback(self._adrift.discard)
+                self._adrift.add(trip)
+                trip.task.add_done_callback(lambda _: self._adrift.discard(trip))
             raise
         if isinstance(reply, Exception):
             raise another(reply)
@@ -58,13 +63,15 @@ class Together:
         """Wait until all that was asked by somebody who was cancelled has been answered, so that it
         does not arrive after what is sent next."""
         if self._adrift:
-            await asyncio.wait(list(self._adrift))
+            await asyncio.wait([trip.task for trip in self._adrift])
 
     async def close(self) -> None:
-        """End what nobody waits for."""
-        for task in self._adrift:
+        """End what nobody waits for. Where one caller of several was cancelled, the others wait."""
+        unwanted = [trip.task for trip in self._adrift if trip.unwanted]
+        for task in unwanted:
             task.cancel()
-        await self.settled()
+        if unwanted:
+            await asyncio.wait(unwanted)
 
     async def _go(self, server: Hashable, trip: _Trip) -> None:
         if self._next.get(server) is trip:
