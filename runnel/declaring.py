@@ -147,13 +147,14 @@ def _middleware(name: str, middleware: Any) -> tuple[Middleware, ...]:
             f"processor {name}: middleware must be a list of Middleware objects, not "
             f"{named(middleware)}"
         )
-    for each in middleware:
+    found = tuple(middleware)  # It may come from an iterator.
+    for each in found:
         if not isinstance(each, Middleware):
             raise ConfigError(
                 f"processor {name}: middleware must be a list of Middleware objects, and "
                 f"{named(each)} is none"
             )
-    return tuple(middleware)
+    return found
 
 
 def _sink(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol
 
 import pytest
 
-from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Record
+from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Middleware, Record
 from runnel.errors import ConfigError
 from runnel.handlers import NothingRan, of_nothing
 
@@ -273,6 +273,15 @@ def test_a_shared_dead_letter_middleware_gives_each_processor_a_sink_of_its_own(
     }
     assert [sinks[each].partition_count for each in "abc" if sinks[each]] == [2, 8, 8]  # type: ignore[union-attr]
     assert shared[0].sink is None
+
+
+def test_middleware_may_come_from_an_iterator() -> None:
+    shop = App("iterated")
+    source = shop.stream("source", record=Order, partition_by="id", partition_count=2)
+    made = [Middleware(), DeadLetterMiddleware()]
+    shop.on(source, name="a", middleware=(each for each in made))(one)  # type: ignore[arg-type]
+    assert shop.processors["a"].middleware == tuple(made)
+    assert shop.processors["a"].sink
 
 
 def test_a_sink_that_no_dead_letter_could_go_to_is_refused_where_it_is_declared() -> None:
