@@ -73,7 +73,11 @@ class Handing:
         if other is not None and other is not asker:
             other.hold()
             if self._chain:
-                await self._chain.close()
+                self.waiting = True  # Its middleware may wait at its end: nobody else asks then.
+                try:
+                    await self._chain.close()
+                finally:
+                    self.waiting = False
         asker.hold()
         self._asker, self._chain = asker, asker.chain
 

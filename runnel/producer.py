@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from functools import partial
 from math import inf
@@ -14,6 +13,7 @@ from runnel.dead_letter import DeadLetter
 from runnel.durability import Confirmation, Durability, check_possible
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError, RecordTooLarge, another, with_sent
+from runnel.log import logger_of
 from runnel.once import Once
 from runnel.outlet import Outlet
 from runnel.record import adapt
@@ -25,7 +25,7 @@ from runnel.together import Together
 
 R = TypeVar("R")
 
-logger = logging.getLogger("runnel.producer")
+logger = logger_of("runnel.producer")
 
 #: Entries in one append: enough to make the call cheap, few enough not to hold up the server.
 BATCH = 500

@@ -96,8 +96,9 @@ class Calendar:
             return
         _, late = await asyncio.wait(runs, timeout=max(0.0, seconds))
         if late:
-            self.cut_off = [f"task {self._runs[run].name}" for run in late]
-            logger.warning("cut off, since the grace is over: %s", ", ".join(self.cut_off))
+            names = [f"task {self._runs[run].name}" for run in late]
+            self.cut_off += [name for name in names if name not in self.cut_off]
+            logger.warning("cut off, since the grace is over: %s", ", ".join(names))
             await end(late, CLEAN_UP)
 
     # Waiting for the next run

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, MovedError, RedisError
 
+from runnel.chain import cancelled
 from runnel.connection import connect
 from runnel.core.lane import Raw
 from runnel.deployment import Deployment
@@ -111,7 +112,7 @@ class LogFeed:
         try:
             return await self._reading
         except asyncio.CancelledError:
-            if not self._cut:
+            if not self._cut or cancelled():
                 raise
             return None
         finally:

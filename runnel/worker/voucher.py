@@ -7,6 +7,7 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
+from runnel.errors import ProtocolError
 from runnel.log import logger_of
 from runnel.worker.unanswered import Unanswered
 
@@ -76,5 +77,5 @@ class Voucher(threading.Thread):
         try:
             self._group.vouch()
             self._calls.answered("heartbeat")
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, ProtocolError) as error:
             self._calls.failed("heartbeat", error)

@@ -279,7 +279,7 @@ def test_middleware_may_come_from_an_iterator() -> None:
     shop = App("iterated")
     source = shop.stream("source", record=Order, partition_by="id", partition_count=2)
     made = [Middleware(), DeadLetterMiddleware()]
-    shop.on(source, name="a", middleware=(each for each in made))(one)  # type: ignore[arg-type]
+    shop.on(source, name="a", middleware=(each for each in made))(one)
     assert shop.processors["a"].middleware == tuple(made)
     assert shop.processors["a"].sink
 

@@ -282,6 +282,36 @@ async def test_a_second_iterator_is_refused_with_a_sentence(
     assert len(ledger.seen) <= row["processed"] + 1
 
 
+class SlowAtItsEnd(Middleware):
+    """Awaits when it is ended."""
+
+    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        try:
+            async for item in parent:
+                yield item
+        finally:
+            await asyncio.sleep(0.01)
+
+
+async def test_one_of_two_iterators_is_refused_that_follow_one_whose_middleware_ends_slowly(
+    redis: Redis, ledger: Ledger
+) -> None:
+    outcomes: list[Any] = []
+
+    async def work(events: Events[Item]) -> None:
+        await anext(aiter(events))
+        await events.commit()
+        others = (anext(aiter(events)) for _ in range(2))
+        outcomes[:] = await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.Event().wait()
+
+    ledger.processor(work, middleware=[SlowAtItsEnd()])
+    await ledger.send(1, 2, 3)
+    async with ledger.running():
+        await until(lambda: outcomes, "both have asked")
+    assert sorted(type(each).__name__ for each in outcomes) == ["Event", "IterationError"]
+
+
 @pytest.mark.parametrize("middleware", [[], [Plain()]])
 async def test_one_iterator_after_the_other_is_welcome_once_nothing_is_in_hand(
     redis: Redis, ledger: Ledger, middleware: list[Middleware]

@@ -250,6 +250,21 @@ async def test_what_does_not_finish_within_the_grace_is_named(
     assert "cut off, since the grace is over: task endless" in caplog.text
 
 
+async def test_all_that_was_cut_off_is_named_whoever_ran_it(redis: Redis, app_name: str) -> None:
+    begun = asyncio.Semaphore(0)
+
+    async def endless() -> None:
+        begun.release()
+        await asyncio.Event().wait()
+
+    tasks = [Task(name, endless, on_leader=name == "led") for name in ("led", "everywhere")]
+    calendar = led(redis, app_name, *tasks)
+    async with running(calendar, grace=0.05):
+        for _ in tasks:
+            await asyncio.wait_for(begun.acquire(), 10)
+    assert calendar.cut_off == ["task led", "task everywhere"]
+
+
 @pytest.mark.parametrize(
     ("due", "known", "fired", "catch_up", "times"),
     [
