@@ -53,6 +53,15 @@ local function newer(a, b)
 end
 -- <<< ids
 
+-- >>> named
+-- XINFO answers with names and values in turn: the same as a table.
+local function named(reply)
+  local found = {}
+  for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
+  return found
+end
+-- <<< named
+
 -- >>> allowed
 -- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
 -- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
@@ -78,8 +87,7 @@ local function room(log_key, meta_key, limit, more)
     return number
   end
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do
-    local shown = {}
-    for i = 1, #group, 2 do shown[group[i]] = group[i + 1] end
+    local shown = named(group)
     groups[shown.name] = shown
   end
   local stored, dropped = redis.call('HGETALL', meta_key), {}

@@ -66,6 +66,15 @@ local function newer(a, b)
 end
 -- <<< ids
 
+-- >>> named
+-- XINFO answers with names and values in turn: the same as a table.
+local function named(reply)
+  local found = {}
+  for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
+  return found
+end
+-- <<< named
+
 -- >>> allowed
 -- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
 -- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
@@ -114,9 +123,7 @@ if not group then
 end
 
 -- What is there, against what should be: see "Finding losses" in the README of this folder.
-local info = {}
-local pairs_ = redis.call('XINFO', 'STREAM', log)
-for i = 1, #pairs_, 2 do info[pairs_[i]] = pairs_[i + 1] end
+local info = named(redis.call('XINFO', 'STREAM', log))
 local added, length, last = info['entries-added'], info['length'], info['last-generated-id']
 local first = info['recorded-first-entry-id']
 local lost, exact, position, position_read = -1, 1, checkpoint, read

@@ -19,6 +19,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
+-- >>> named
+-- XINFO answers with names and values in turn: the same as a table.
+local function named(reply)
+  local found = {}
+  for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
+  return found
+end
+-- <<< named
+
 if #KEYS ~= 3 or #ARGV ~= 1 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
@@ -37,18 +46,15 @@ for i = 1, #is, 2 do
   if is[i] ~= 'nonce' and is[i] ~= 'sought' then say(is[i], is[i + 1]) end
 end
 if redis.call('EXISTS', log) == 1 then
-  local info = redis.call('XINFO', 'STREAM', log)
-  for i = 1, #info, 2 do
-    if info[i] == 'entries-added' then say('added', info[i + 1]) end
-    if info[i] == 'last-generated-id' then say('last', info[i + 1]) end
-    if info[i] == 'first-entry' and info[i + 1] then say('first', info[i + 1][1]) end
-  end
+  local info = named(redis.call('XINFO', 'STREAM', log))
+  if info['entries-added'] then say('added', info['entries-added']) end
+  say('last', info['last-generated-id'])
+  if info['first-entry'] then say('first', info['first-entry'][1]) end
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
-    if group[2] == processor then
-      for i = 1, #group, 2 do
-        if group[i] == 'lag' and group[i + 1] then say('lag', group[i + 1]) end
-        if group[i] == 'last-delivered-id' then say('shown', group[i + 1]) end
-      end
+    local at = named(group)
+    if at.name == processor then
+      if at.lag then say('lag', at.lag) end
+      say('shown', at['last-delivered-id'])
     end
   end
   local pending = checkpoint and redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]

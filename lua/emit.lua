@@ -44,6 +44,15 @@ local function newer(a, b)
 end
 -- <<< ids
 
+-- >>> named
+-- XINFO answers with names and values in turn: the same as a table.
+local function named(reply)
+  local found = {}
+  for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
+  return found
+end
+-- <<< named
+
 -- >>> allowed
 -- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
 -- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
@@ -69,8 +78,7 @@ local function room(log_key, meta_key, limit, more)
     return number
   end
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do
-    local shown = {}
-    for i = 1, #group, 2 do shown[group[i]] = group[i + 1] end
+    local shown = named(group)
     groups[shown.name] = shown
   end
   local stored, dropped = redis.call('HGETALL', meta_key), {}
@@ -141,17 +149,13 @@ elseif prev ~= next_id then
     -- Gone from the front of the log, trimmed since it was read: then it was there. Or missing where a server took over
     -- that lost the last writes: a checkpoint there would pass over events that are yet to come.
     local first, last = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1], nil
-    local info = first and {} or redis.call('XINFO', 'STREAM', log)
-    for i = 1, #info, 2 do
-      if info[i] == 'last-generated-id' then last = info[i + 1] end
-    end
+    if not first then last = named(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
     if newer(next_id, first and first[1] or last) then
       return redis.error_reply('CONFLICT checkpoint=' .. is[4] .. ' missing=' .. next_id)
     end
     -- Where retention dropped it, it has moved the group on, which does not go back.
     for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
-      local at = {}
-      for i = 1, #group, 2 do at[group[i]] = group[i + 1] end
+      local at = named(group)
       if at.name == processor and at['entries-read'] and newer(at['last-delivered-id'], next_id) then
         shown, shown_read = at['last-delivered-id'], string.format('%.0f', at['entries-read'])
       end

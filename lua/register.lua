@@ -32,6 +32,15 @@ local function disagreement(key)
 end
 -- <<< agreement
 
+-- >>> named
+-- XINFO answers with names and values in turn: the same as a table.
+local function named(reply)
+  local found = {}
+  for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
+  return found
+end
+-- <<< named
+
 -- >>> allowed
 -- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
 -- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
@@ -65,20 +74,13 @@ local grouped, shown, shown_read = false, nil, nil
 local added, length, last = 0, 0, '0-0'
 if there then
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
-    if group[2] == processor then
-      grouped = true
-      for i = 1, #group, 2 do
-        if group[i] == 'last-delivered-id' then shown = group[i + 1] end
-        if group[i] == 'entries-read' then shown_read = group[i + 1] end
-      end
+    local at = named(group)
+    if at.name == processor then
+      grouped, shown, shown_read = true, at['last-delivered-id'], at['entries-read']
     end
   end
-  local info = redis.call('XINFO', 'STREAM', log)
-  for i = 1, #info, 2 do
-    if info[i] == 'entries-added' then added = info[i + 1] end
-    if info[i] == 'length' then length = info[i + 1] end
-    if info[i] == 'last-generated-id' then last = info[i + 1] end
-  end
+  local info = named(redis.call('XINFO', 'STREAM', log))
+  added, length, last = info['entries-added'], info.length, info['last-generated-id']
 end
 if stored[1] and passed and grouped then
   return {0, stored[1]}

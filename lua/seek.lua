@@ -23,6 +23,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
+-- >>> named
+-- XINFO answers with names and values in turn: the same as a table.
+local function named(reply)
+  local found = {}
+  for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
+  return found
+end
+-- <<< named
+
 -- >>> allowed
 -- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
 -- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
@@ -51,13 +60,8 @@ if by == nonce then
 elseif redis.call('EXISTS', log) == 0 then
   return redis.error_reply('GONE processor=' .. processor)
 end
-local added, length, last = 0, 0, '0-0'
-local info = redis.call('XINFO', 'STREAM', log)
-for i = 1, #info, 2 do
-  if info[i] == 'entries-added' then added = info[i + 1] end
-  if info[i] == 'length' then length = info[i + 1] end
-  if info[i] == 'last-generated-id' then last = info[i + 1] end
-end
+local info = named(redis.call('XINFO', 'STREAM', log))
+local added, length, last = info['entries-added'], info.length, info['last-generated-id']
 local checkpoint, position
 if start == '0' then
   checkpoint, position = '0-0', added - length

@@ -22,7 +22,6 @@ _ERROR = re.compile(rf"-- ERROR +({WORDS}) +.+$")
 #: A channel that is told something. It is no key: in a cluster a key that never exists would have
 #: its call refused for as long as a slot is on its way.
 _CHANNEL = re.compile(r"-- PUBLISHES +(\S+)$")
-_BLOCK = re.compile(r"^-- >>> (\w+)\n(.*?)^-- <<< \1\n", re.M | re.S)
 
 
 @dataclass
@@ -167,8 +166,3 @@ def _globals(body: str) -> list[str]:
     return [f"writes the global {name}" for name in sorted(used.written)] + [
         f"reads the unknown global {name}" for name in sorted(used.read - KNOWN_GLOBALS)
     ]
-
-
-def blocks(source: str) -> dict[str, str]:
-    """The shared blocks of a script, by name."""
-    return dict(_BLOCK.findall(source))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -11,7 +15,7 @@ from redis.asyncio import Redis
 from runnel import keys
 from runnel.errors import BY_WORD
 from runnel.scripts import folder, sources
-from tests.lua.contract import blocks, problems
+from tests.lua.contract import problems
 
 PREFIX = keys.partition("APP", "SOURCE", "N", "STREAM")  # type: ignore[arg-type]
 GROUP = keys.group("APP", "STREAM", "PROCESSOR")
@@ -75,13 +79,32 @@ def test_a_planted_fault_is_found(name: str, old: str, new: str) -> None:
     assert check(SCRIPTS[name].replace(old, new, 1))
 
 
-def test_shared_blocks_are_identical_in_every_script() -> None:
-    copies: dict[str, set[str]] = {}
-    for source in SCRIPTS.values():
-        for name, text in blocks(source).items():
-            copies.setdefault(name, set()).add(text)
-    assert set(copies) == {"agreement", "allowed", "clock", "commit", "ids", "room"}
-    assert {name for name, texts in copies.items() if len(texts) > 1} == set()
+BLOCKS = Path(__file__).parents[2] / "scripts" / "lua-blocks"
+
+
+def test_what_scripts_share_is_written_from_one_place(tmp_path: Path) -> None:
+    shutil.copytree(folder(), tmp_path / "lua")
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(BLOCKS, tmp_path / "scripts")
+    program = [sys.executable, str(tmp_path / "scripts" / "lua-blocks")]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
+
+    assert run("--check").returncode == 0
+    clock = tmp_path / "lua" / "shared" / "clock.lua"
+    clock.write_text(clock.read_text() + "-- more\n")
+    stale = run("--check")
+    assert stale.returncode == 1
+    assert "tick.lua" in stale.stderr
+    assert "append.lua" not in stale.stderr, "it has no such block"
+    assert run().returncode == run("--check").returncode == 0
+    assert "-- more\n-- <<< clock\n" in (tmp_path / "lua" / "tick.lua").read_text()
+    clock.unlink()
+    assert "there is no lua/shared/clock.lua" in run().stderr
+    clock.write_text("")
+    (tmp_path / "lua" / "shared" / "idle.lua").write_text("")
+    assert "no script has the block lua/shared/idle.lua" in run().stderr
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
