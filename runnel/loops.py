@@ -1,7 +1,8 @@
 """One of a thing for each event loop, such as connections, which only their own loop may use.
 
 Programs without a loop of their own call `asyncio.run` for each send, in threads as well; a process
-may fork. A thing is kept as long as its loop lives, and closed when that ends.
+may fork. A thing is kept as long as its loop lives, and closed when that ends. Some programs never
+close their loops: a loop that does not run is over once its thread has another, or has ended.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
 #: Seconds to wait for another thread's loop to close what is its own.
@@ -32,6 +33,7 @@ class Closable(Protocol):
 
 T = TypeVar("T", bound=Closable)
 Loop = asyncio.AbstractEventLoop
+Guard = AsyncGenerator[None, None]
 
 
 class PerLoop(Generic[T]):
@@ -41,7 +43,9 @@ class PerLoop(Generic[T]):
         self._make = make
         self._made: dict[Loop, T] = {}
         #: Keeps what closes each of them at the end of its loop.
-        self._guards: dict[Loop, AsyncGenerator[None, None]] = {}
+        self._guards: dict[Loop, Guard] = {}
+        #: The thread that each was made in.
+        self._threads: dict[Loop, threading.Thread] = {}
         self._lock = threading.Lock()
         _everywhere.add(self)
 
@@ -72,42 +76,65 @@ class PerLoop(Generic[T]):
         """This process is a fork: its parent goes on using what there was."""
         # To close any of it, or have it closed by the garbage collector, would disturb the parent.
         _inherited.append((self._made, self._guards))
-        self._made, self._guards, self._lock = {}, {}, threading.Lock()
+        self._made, self._guards, self._threads, self._lock = {}, {}, {}, threading.Lock()
 
     def _begin(self, loop: Loop) -> T:
-        for ended in [each for each in list(self._made) if each.is_closed()]:
-            self._let_go(ended)  # Closed without notice, which `asyncio.run` gives.
+        here = threading.current_thread()
+        for other in self._over(here):
+            self._let_go(other)
         made = self._make()
         guard = self._guard(loop, made)
-        with contextlib.suppress(StopIteration):
-            guard.__anext__().send(None)  # As far as its `yield`.
+        _step(guard.__anext__())  # As far as its `yield`.
         with self._lock:
-            self._made[loop], self._guards[loop] = made, guard
+            self._made[loop], self._guards[loop], self._threads[loop] = made, guard, here
         return made
 
-    async def _guard(self, loop: Loop, made: T) -> AsyncGenerator[None, None]:
+    def _over(self, here: threading.Thread) -> list[Loop]:
+        """The loops that were closed without notice, which `asyncio.run` gives, and those that
+        nobody is going to run any more, as far as one can tell: should one run again, it begins
+        anew."""
+        with self._lock:
+            threads = list(self._threads.items())
+        return [
+            loop
+            for loop, thread in threads
+            if not loop.is_running()
+            and (loop.is_closed() or thread is here or not thread.is_alive())
+        ]
+
+    async def _guard(self, loop: Loop, made: T) -> Guard:
         """An event loop that is about to be closed ends the generators that were begun in it."""
         try:
             yield
         finally:
             if self._made.get(loop) is made:
-                await self._close_own(loop)
+                self._take(loop)
+                await made.close()
 
     async def _close_own(self, loop: Loop) -> None:
         made, guard = self._take(loop)
         if made is not None:
             await made.close()
-        if guard is not None and not guard.ag_running:
+        if guard is not None:
             await guard.aclose()
 
     def _let_go(self, loop: Loop) -> None:
-        made, _ = self._take(loop)
+        made, guard = self._take(loop)
         if made is not None:
             made.let_go()
+        if guard is not None:
+            _step(guard.aclose())  # To its end, as there is nothing left to close.
 
-    def _take(self, loop: Loop) -> tuple[T | None, Any]:
+    def _take(self, loop: Loop) -> tuple[T | None, Guard | None]:
         with self._lock:
+            self._threads.pop(loop, None)
             return self._made.pop(loop, None), self._guards.pop(loop, None)
+
+
+def _step(work: Coroutine[Any, Any, None]) -> None:
+    """Do what waits for nothing."""
+    with contextlib.suppress(StopIteration):
+        work.send(None)
 
 
 _everywhere: weakref.WeakSet[PerLoop[Any]] = weakref.WeakSet()

@@ -60,6 +60,37 @@ def unnoticed() -> None:
     asyncio.run(app.close())
 
 
+def dropped() -> None:
+    """Event loops that nobody closes, in threads as well."""
+
+    def one(number: int) -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(items.send(Item(key=number, number=number)))
+
+    for number in range(30):
+        one(number)
+        thread = threading.Thread(target=one, args=(number,))
+        thread.start()
+        thread.join()
+    assert len(app._producers._made) <= 2  # The last of each thread.
+    asyncio.run(app.close())
+    gc.collect()  # Which is what closes such a loop's own files.
+
+
+def forgotten() -> None:
+    """Apps that nobody closes, in an event loop that ends before it has seen to them."""
+
+    async def some() -> None:
+        for number in range(20):
+            other = App("loops", redis_url=URL, partition_count=4)
+            stream = other.stream("items", record=Item, partition_by="key")
+            await stream.send(Item(key=number, number=number))
+            del other, stream
+        gc.collect()
+
+    asyncio.run(some())
+
+
 def stopped() -> None:
     """Event loops that rest, each with a producer of its own, until all are closed."""
     loops = [asyncio.new_event_loop() for _ in range(10)]
@@ -124,7 +155,18 @@ def forks() -> None:
 
 WAYS: dict[str, Callable[[], None]] = {
     each.__name__: each
-    for each in (views, many, threads, unnoticed, stopped, cancelled, uvloops, forks)
+    for each in (
+        views,
+        many,
+        threads,
+        unnoticed,
+        dropped,
+        forgotten,
+        stopped,
+        cancelled,
+        uvloops,
+        forks,
+    )
 }
 
 if __name__ == "__main__":
