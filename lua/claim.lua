@@ -148,6 +148,7 @@ for i = 1, #group, 2 do
   if group[i] == 'entries-read' then shown_read = group[i + 1] end
 end
 must('HSET', state, 'epoch', '0')
+must('XRANGE', log, '-', '+')
 if (shown ~= checkpoint or shown_read ~= read) and (lost < 0 or accepted) then
   -- First, because it is the one write that could fail. Until a loss is accepted, the group stays where retention that
   -- dropped something has moved it.

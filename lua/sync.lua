@@ -133,6 +133,8 @@ must('HSET', members, member, '')
 must('HSET', plan, 'due', '0')
 must('HDEL', members, member)
 must('HDEL', plan, 'due')
+must('HGETALL', members)
+must('ZRANGE', sessions, '0', '-1')
 
 -- Load the plan. A partition's record is "holder target grant asked", - for nobody. Most are where
 -- they should be, and are recognised by the first pattern: this loop is most of what a change takes.

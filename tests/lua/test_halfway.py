@@ -128,7 +128,7 @@ def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
 @pytest.mark.parametrize(
     ("make", "rights"),
     [
-        (_claim, ["hset", "xgroup|setid"]),
+        (_claim, ["hset", "xgroup|setid", "xrange"]),
         (_commit, ["hset", "hdel", "xgroup|setid"]),
         (_seek, ["hset", "hdel", "xgroup|setid"]),
         (_resume, ["hset", "hdel"]),
@@ -150,7 +150,7 @@ async def test_a_call_whose_right_was_taken_has_written_nothing(
     await make(user, epoch, ids)
 
 
-@pytest.mark.parametrize("right", ["zadd", "zrem", "hdel", "hset"])
+@pytest.mark.parametrize("right", ["zadd", "zrem", "hdel", "hset", "hgetall", "zrange"])
 async def test_who_died_is_found_by_a_member_that_gets_its_rights_back(
     user: Restricted, right: str
 ) -> None:
@@ -189,3 +189,16 @@ async def test_a_log_that_vanished_is_made_anew_as_a_whole(user: Restricted, rig
     assert await user.register() == [2, ids[1]]
     info: Any = await user.owner.redis.xinfo_stream(LOG)
     assert info["last-generated-id"].decode() == ids[1]
+
+
+async def test_a_stream_that_is_wanted_again_stays_deleted_until_that_can_be_said(
+    user: Restricted,
+) -> None:
+    await ready(user)
+    await user.call("remove", [LOG, META, STATE], "printer")
+    await user.call("delete", [LOG, META, f"{LOG.removesuffix(':log')}:producers"])
+    for right in ("hdel", "hsetnx"):
+        await user.rule(f"-{right}")
+        await refused(user, NO_RIGHT, user.call("agree", [META], 1, 8, "xxh64"))
+        await user.rule(f"+{right}")
+    assert await user.call("agree", [META], 1, 8, "xxh64") == 1
