@@ -15,6 +15,10 @@ from runnel.iterators import How, Lists, Records, Singles, Wrapped
 R = TypeVar("R")
 T = TypeVar("T")
 
+#: What a function of events is to do, and what to use for one that takes a record.
+EACH_RECORD = "`async for record in events.records()`"
+ONE_RECORD = "a function that takes one record is declared with @app.on"
+
 
 class Events(Generic[R]):
     """The events of one partition. Each is finished when the next one is asked for.

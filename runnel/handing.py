@@ -160,6 +160,11 @@ class Handing:
         return HandlerTimeout(f"it took longer than timeout={self.timeout:g} s")
 
     @property
+    def untouched(self) -> bool:
+        """Has the handler never asked for anything?"""
+        return self._asker is None
+
+    @property
     def restless(self) -> bool:
         """Does the handler go on asking though its events have ended?"""
         return self._asks_after_end > ASKS_AFTER_END

@@ -114,8 +114,9 @@ class Stream(Generic[R]):
         return self.spec.codec.decode(letter.fields)
 
     def derive(self, name: str, record: type[Any]) -> Stream[Any]:
-        """A stream with the partitions of this one, which a processor of it can write to in the
-        same commit. Raises ConfigError if its name is taken."""
+        """A stream with the partitions of this one, for dead letters: as the `sink` of a
+        `DeadLetterMiddleware` it is written to in the commit that passes the event. Raises
+        ConfigError if its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
         spec: StreamSpec[Any] = StreamSpec(
             self.spec.app,

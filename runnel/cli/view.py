@@ -131,20 +131,36 @@ def _quarantined(rows: list[Json], called: str) -> list[str]:
     if not stuck:
         return []
     chosen = "" if len(stuck) == len(rows) > 1 else f" --partition {_numbers(stuck)}"
-    told = [f"partition {row['id']} is quarantined: {_error(row)}" for row in stuck]
-    aside = "   (--skip sets the event aside)" if len(stuck) == 1 else "   (--skip sets them aside)"
+    failed = [row for row in stuck if not _is_barren(row)]
+    told = [f"partition {row['id']} is quarantined: {_error(row)}" for row in failed]
+    told += [f"{which} quarantined: {why}" for which, why in _barren(stuck)]
+    aside = "" if not failed else "   (--skip sets them aside)"
+    if len(failed) == 1:
+        aside = "   (--skip sets the event aside)"
     return [*told, f"  runnel processor resume {called}{chosen}{aside}"]
 
 
+def _is_barren(row: Json) -> bool:
+    """Did its handler fail with no event in hand?"""
+    error = row["error"]
+    return bool(error and error["event"] is not None and error["event"] == row["checkpoint"])
+
+
+def _barren(rows: list[Json]) -> list[tuple[str, str]]:
+    """Of those whose handler failed so: which partitions, and with what. It is mostly the same."""
+    found: dict[str, list[Json]] = {}
+    for row in filter(_is_barren, rows):
+        said = f"{row['error']['type']}: {row['error']['message']}"
+        found.setdefault(f"the handler fails with no event in hand: {said}", []).append(row)
+    return [(_those(several), why) for why, several in found.items()]
+
+
 def _failing(rows: list[Json], called: str) -> list[str]:
-    found = []
+    rows = [row for row in rows if row["state"] != "quarantined"]
+    found = [f"{which}: {why}" for which, why in _barren(rows)]
     for row in rows:
-        error, times = row["error"], row["attempts"]
-        if not error or row["state"] == "quarantined":
-            continue
-        if error["event"] is not None and error["event"] == row["checkpoint"]:
-            said = f"{error['type']}: {error['message']}"
-            found.append(f"partition {row['id']}: the handler fails with no event in hand: {said}")
+        times = row["attempts"]
+        if not row["error"] or _is_barren(row):
             continue
         how_often = f"has failed {times} time{'' if times == 1 else 's'}" if times else "has failed"
         found.append(f"partition {row['id']} {how_often}: {_error(row)}")

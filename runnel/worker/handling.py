@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 from runnel.errors import HandlerReturned, WorkerDied
-from runnel.events import Events
+from runnel.events import EACH_RECORD, ONE_RECORD, Events
 from runnel.handing import Handing
 from runnel.lease import Lease
 from runnel.log import logger_of
@@ -86,6 +86,9 @@ class Handling:
             await processor.handler(events)
         except BaseException as error:
             raised = error
+            if isinstance(error, AttributeError) and error.obj is events:
+                hint = f"it is to be iterated over, as in {EACH_RECORD}; {ONE_RECORD}"
+                raised = AttributeError(f"{error}: {hint}").with_traceback(error.__traceback__)
         failed = self._verdict(raised)
         try:
             if failed is not None and not isinstance(failed, (SystemExit, KeyboardInterrupt)):
@@ -116,12 +119,27 @@ class Handling:
         if raised is None or isinstance(raised, StopAsyncIteration):
             if not lane.open and (raised is None or ended):
                 return None
-            return HandlerReturned(
-                f"processor {self._processor.name} returned; it must iterate until its events end"
-            )
+            return self._returned(raised)
         if ended and handing.restless:
             return None
         return raised
+
+    def _returned(self, raised: StopAsyncIteration | None) -> HandlerReturned:
+        """The failure of a handler that has ended though its events have not."""
+        name, must = self._processor.name, "it must iterate until its events end"
+        if raised is not None:
+            error = HandlerReturned(
+                f"processor {name} ended with StopAsyncIteration, which came from another iterator "
+                f"than that of its events; {must}"
+            )
+            error.__cause__ = raised
+            return error
+        if self._handing.untouched:
+            return HandlerReturned(
+                f"processor {name} returned without having asked for an event; {must}, as in "
+                f"{EACH_RECORD}; {ONE_RECORD}"
+            )
+        return HandlerReturned(f"processor {name} returned; {must}")
 
     async def _look(self, handler: asyncio.Task[BaseException | None]) -> bool:
         """End a handler that is late, or goes on asking for events when there are no more. Returns

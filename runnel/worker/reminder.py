@@ -34,26 +34,29 @@ async def remind(processor: Processor, lanes: Callable[[], Iterable[Lane]]) -> N
             )
 
 
-def way_out(processor: Processor, partitions: Iterable[int]) -> str:
-    """The command that ends a quarantine."""
-    chosen = ranges(partitions)
-    return (
-        f"`runnel processor resume {processor.target} --partition {chosen}` tries it again, with "
-        "--skip it is set aside"
-    )
+def way_out(processor: Processor, partitions: Iterable[int], barren: bool = False) -> str:
+    """The command that ends a quarantine. If the handler is `barren`, as it failed with no event in
+    hand, there is none to set aside."""
+    command = f"`runnel processor resume {processor.target} --partition {ranges(partitions)}`"
+    if barren:
+        return f"mend the handler and start its workers again, then {command}"
+    return f"{command} tries it again, with --skip it is set aside"
 
 
 def in_the_way(stuck: Iterable[tuple[Processor, int, dict[str, str]]]) -> str:
     """What keeps a burst from its end, processor by processor: partitions as `describe` tells."""
-    found: dict[tuple[str, bool], tuple[Processor, list[int]]] = {}
+    found: dict[tuple[str, bool, bool], tuple[Processor, list[int]]] = {}
     for processor, partition, picture in stuck:
         quarantined = picture.get("quarantined") == "1"
-        found.setdefault((processor.name, quarantined), (processor, []))[1].append(partition)
+        barren = picture.get("error_event") == picture.get("checkpoint")
+        key = processor.name, quarantined, barren
+        found.setdefault(key, (processor, []))[1].append(partition)
     told = []
-    for (name, quarantined), (processor, numbers) in found.items():
+    for (name, quarantined, barren), (processor, numbers) in found.items():
         verb = "is" if len(numbers) == 1 else "are"
         told.append(
-            f"processor {name}: {those(numbers)} {verb} quarantined: {way_out(processor, numbers)}"
+            f"processor {name}: {those(numbers)} {verb} quarantined: "
+            f"{way_out(processor, numbers, barren)}"
             if quarantined
             else f"processor {name}: {those(numbers)} {verb} paused: `runnel processor resume "
             f"{processor.target} --partition {ranges(numbers)}` ends it"

@@ -181,7 +181,7 @@ class Runner:
             "processor %s: partition %d is quarantined: %s",
             self._processor.name,
             self._lane.partition,
-            way_out(self._processor, [self._lane.partition]),
+            way_out(self._processor, [self._lane.partition], barren=event == self._lane.checkpoint),
         )
 
     async def _set_aside(self, raw: Raw, attempts: int, failure: Failure) -> None:

@@ -222,6 +222,42 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
         (
+            picture(
+                "degraded",
+                partition(0, state="quarantined", error=ERROR),
+                *(
+                    partition(n, state="quarantined", error={**ERROR, "event": AT})
+                    for n in (1, 2, 5)
+                ),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partition 0 is quarantined: ValueError at 1795435471200-0: no price",
+                "  partitions 1-2,5 quarantined: the handler fails with no event in hand: "
+                "ValueError: no price",
+                "    runnel processor resume example:billing   (--skip sets the event aside)",
+            ],
+        ),
+        (
+            picture("degraded", partition(0, state="quarantined", error={**ERROR, "event": AT})),
+            [
+                "shop/billing is degraded",
+                "  partition 0 quarantined: the handler fails with no event in hand: "
+                "ValueError: no price",
+                "    runnel processor resume example:billing --partition 0",
+            ],
+        ),
+        (
+            picture(
+                "degraded",
+                *(partition(n, failing=True, error={**ERROR, "event": AT}) for n in range(3)),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partitions 0-2: the handler fails with no event in hand: ValueError: no price",
+            ],
+        ),
+        (
             picture("degraded", partition(0, failing=True, error={**ERROR, "event": AT})),
             [
                 "shop/billing is degraded",
@@ -289,6 +325,9 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
         "paused",
         "free",
         "several quarantined",
+        "quarantined, some with nothing in hand",
+        "quarantined with nothing in hand",
+        "several failing with nothing in hand",
         "failing with nothing in hand",
         "halted",
         "deaths",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -82,7 +83,11 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "cancelled task": (awaits_a_cancelled_task, "CancelledError", "nobody cancelled the handler"),
     "cancelled future": (awaits_a_cancelled_future, "CancelledError", "nobody cancelled"),
     "GeneratorExit": (raising(GeneratorExit()), "GeneratorExit", ""),
-    "StopAsyncIteration": (raising(StopAsyncIteration()), "", ""),
+    "StopAsyncIteration": (
+        raising(StopAsyncIteration()),
+        "HandlerReturned",
+        "ended with StopAsyncIteration",
+    ),
     "BaseException": (raising(Odd("odd")), "Odd", "odd"),
     "group": (has_a_task_group, "ExceptionGroup", "ValueError: in the group"),
     "base group": (
@@ -120,7 +125,7 @@ async def test_it_fails_the_event_in_hand_with_its_retries_and_its_real_cause(
     assert tried == [0, 1, 1, 1, 2]
     assert ledger.seen == [0, 2]
     assert (number, letter.attempts) == (1, 3)
-    assert letter.error_type == (error_type or letter.error_type)
+    assert letter.error_type == error_type
     assert message in letter.error_message
 
 
@@ -244,6 +249,33 @@ async def test_a_handler_that_returns_is_a_failure_each_time_until_its_policy_de
     with pytest.raises(Exception, match="3 times with no event in hand: HandlerReturned"):
         await asyncio.wait_for(Worker(ledger.app).run(), 20)
     assert len(runs) == 3
+
+
+async def of_one_record_that_shows_it(record: Any) -> None:
+    str(record)
+
+
+async def of_one_record_that_uses_it(record: Any) -> None:
+    record.number += 1
+
+
+@pytest.mark.parametrize("function", [of_one_record_that_shows_it, of_one_record_that_uses_it])
+async def test_a_function_of_one_record_that_was_declared_as_one_of_events_is_told_the_way(
+    redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture, function: Any
+) -> None:
+    ledger.processor(function, retries=0)
+    await ledger.send(1)
+    async with ledger.running():
+        await until(lambda: quarantined(redis, ledger), "it is given up")
+    failed, stopped = (each.message for each in caplog.records if each.levelname == "ERROR")
+    assert "no event in hand" in failed
+    assert "a function that takes one record is declared with @app.on" in failed
+    assert "`runnel processor resume " in stopped
+    assert "--skip" not in stopped
+
+
+async def quarantined(redis: Redis, ledger: Ledger) -> bool:
+    return bool(await redis.hget(ledger.state, "quarantined") == b"1")
 
 
 async def test_a_worker_that_stood_still_says_so_when_it_wakes_up(
