@@ -94,6 +94,7 @@ class App:
         """
         where, chosen = f"stream {name}", self.settings.chosen
         check(where, "compress_over", compress_over)
+        check(where, "exclude_unset", exclude_unset)
         check_parts(
             where, partition_by, serializer=serializer, compressor=compressor, hasher=hasher
         )

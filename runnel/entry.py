@@ -16,7 +16,7 @@ from runnel.compressors import LZ4, Compressor, Gzip
 from runnel.errors import ConfigError, DecodeError, EncodeError
 from runnel.record import RecordType
 from runnel.record.culprit import culprit, raises
-from runnel.record.problems import path
+from runnel.record.problems import exactly, path
 from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 R = TypeVar("R")
@@ -209,6 +209,8 @@ def _chain(serializer: Serializer, compressor: Compressor | None) -> Loader:
 
 
 def _header_fields(headers: Mapping[str, str]) -> list[bytes]:
+    if not isinstance(headers, Mapping):
+        raise EncodeError(f"headers must be a map of text to text, not {exactly(headers)}")
     fields: list[bytes] = []
     for name, text in headers.items():
         if not isinstance(name, str) or not isinstance(text, str):

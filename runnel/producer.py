@@ -179,7 +179,7 @@ class Producer:
         many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors, each with
         the places of those that were sent in its attribute `sent`.
         """
-        policy = "drop_oldest" if drop_oldest else "refuse"
+        policy = "refuse" if drop_oldest is False else _dropping(drop_oldest)
         if len(records) == 1:  # As most are: one call, which needs no task of its own.
             (record,) = records
             try:
@@ -189,7 +189,7 @@ class Producer:
                 partition = stream.partition(record)
                 found = self._outlets.get((stream.name, partition))
                 outlet = found or self._outlet(stream, partition)
-                until = _moment(wait) if wait else 0.0
+                until = 0.0 if wait is False else _moment(wait)
                 id_ = await outlet.append_one(entry, policy, until, self._alone)
             except Exception as error:
                 with_sent(error, [None])
@@ -286,6 +286,13 @@ def _moment(wait: bool | float) -> float:
     if not isinstance(wait, (int, float)) or not wait >= 0:
         raise ConfigError(f"send(wait=…) takes True, False or a number of seconds, not {wait!r}")
     return asyncio.get_running_loop().time() + wait
+
+
+def _dropping(drop_oldest: object) -> str:
+    """What that says which is not False: taken for true, "no" would drop events."""
+    if drop_oldest is not True:
+        raise ConfigError(f"send(drop_oldest=…) takes True or False, not {drop_oldest!r}")
+    return "drop_oldest"
 
 
 def _too_large(stream: StreamSpec[Any], position: int, size: int, most: int) -> RecordTooLarge:

@@ -135,6 +135,7 @@ class Keywords(BaseModel):
         ge=0, le=512 * 1_048_576, description="Bytes above which a payload is compressed."
     )
     on_leader: bool
+    exclude_unset: bool
     commit: Literal["auto", "each"]
     start: Literal["0", "$"]
 

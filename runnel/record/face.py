@@ -93,6 +93,9 @@ class RecordType(Generic[R]):
                 f"the stream carries {self.name} records, and this {kind} would come back as one "
                 f"of these: send it as {base.__name__}"
             )
+        for each in self.classes:
+            if each.__qualname__ == type(record).__qualname__:
+                return _namesake(each, type(record))
         return f"the stream carries {self.name} records, not {kind}: {exactly(record)}"
 
     def _dump(self, record: R) -> dict[str, Any]:
@@ -107,3 +110,18 @@ class RecordType(Generic[R]):
 
     def _fields(self, cls: type[Any]) -> set[str]:
         raise NotImplementedError
+
+
+def _namesake(declared: type[Any], other: type[Any]) -> str:
+    """Why a record is of another class than that of the same name: a cell of a notebook was run
+    again, a module was loaded again, or under two names."""
+    name, ours, theirs = declared.__qualname__, declared.__module__, other.__module__
+    if ours == theirs:
+        return (
+            f"the class {name} was defined again after the stream had been declared with it: make "
+            "the app and the stream again, too"
+        )
+    return (
+        f"the stream carries {ours}.{name} records, not {theirs}.{name}: if that is one file, it "
+        "was imported under two names"
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from runnel.record.problems import exactly, step
+from runnel.record.problems import exactly, one_line, step
 
 
 class _Nothing:
@@ -34,22 +34,27 @@ def difference(sent: Any, back: Any, place: str) -> str | None:
     """
     if sent is back:
         return None
-    if type(sent) is type(back):
-        fields = _fields(sent)
-        if fields is not None:
-            return _first_difference(fields, _fields(back) or {}, place)
-        inner, others = parts(sent), parts(back)
-        if inner is not None and others is not None and inner.keys() == others.keys():
-            told = _first_difference(inner, others, place)
-            if told or _same_members(inner, others):
-                return told
-        elif isinstance(sent, (set, frozenset)):
-            if sent == back and _same_members(sent, back):
+    try:
+        if type(sent) is type(back):
+            fields = _fields(sent)
+            if fields is not None:
+                return _first_difference(fields, _fields(back) or {}, place)
+            inner, others = parts(sent), parts(back)
+            if inner is not None and others is not None and inner.keys() == others.keys():
+                told = _first_difference(inner, others, place)
+                if told or _same_members(inner, others):
+                    return told
+            elif isinstance(sent, (set, frozenset)):
+                if sent == back and _same_members(sent, back):
+                    return None
+            elif inner is None and (_same(sent, back) or (sent != sent and back != back)):  # NaN
                 return None
-        elif inner is None and (_same(sent, back) or (sent != sent and back != back)):  # NaN
+        elif _same(sent, back):
             return None
-    elif _same(sent, back):
-        return None
+    except RecursionError:
+        raise
+    except Exception as error:  # Whatever values raise that are compared.
+        return f"{place}: it cannot be compared with what comes back: {one_line(error)}"
     was, became = exactly(sent), exactly(back)
     told = f"{place}: {was} would come back as {'another value' if was == became else became}"
     return told + _hint(sent, back)
@@ -119,7 +124,7 @@ def _fields(value: Any) -> dict[str, Any] | None:
         names = [field.name for field in dataclasses.fields(value)]
     elif hasattr(type(value), "__struct_fields__"):
         names = list(value.__struct_fields__)
-    elif _cannot_compare(type(value)) and not isinstance(value, Enum):
+    elif _cannot_compare(type(value)) and not isinstance(value, (Enum, type)):
         names = list(getattr(value, "__dict__", ()))
         return {name: getattr(value, name) for name in names} if names else None
     else:

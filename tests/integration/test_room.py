@@ -127,11 +127,19 @@ async def test_what_is_refused_before_anything_was_sent_says_so(shop: Shop) -> N
     assert raised.value.sent == [None, None, None]
 
 
-@pytest.mark.parametrize("wait", [-1, float("nan"), "5", [1]])
+@pytest.mark.parametrize("wait", [-1, float("nan"), "5", [1], None, "", []])
 async def test_a_wait_that_is_none_is_refused(shop: Shop, wait: Any) -> None:
     for records in ([item(1)], [item(1), item(2)]):
         with pytest.raises(ConfigError, match="wait"):
             await shop.stream.send(*records, wait=wait)
+    assert await shop.numbers() == []
+
+
+@pytest.mark.parametrize("drop_oldest", ["no", 1, None])
+async def test_drop_oldest_is_true_or_false(shop: Shop, drop_oldest: Any) -> None:
+    for records in ([item(1)], [item(1), item(2)]):
+        with pytest.raises(ConfigError, match="drop_oldest"):
+            await shop.stream.send(*records, drop_oldest=drop_oldest)
     assert await shop.numbers() == []
 
 

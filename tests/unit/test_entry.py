@@ -109,6 +109,12 @@ def test_an_entry_says_by_itself_how_to_read_it() -> None:
     }
 
 
+@pytest.mark.parametrize("headers", ["x", [("a", "b")], {"a": 1}, {1: "a"}, {"a": None}])
+def test_headers_that_are_no_map_of_text_are_refused(headers: Any) -> None:
+    with pytest.raises(EncodeError, match="headers must be"):
+        codec(Order).encode(ORDER, headers)
+
+
 def test_headers_travel_beside_the_payload() -> None:
     it = codec(Order)
     entry = it.encode(ORDER, {"traceparent": "00-1"})

@@ -158,6 +158,18 @@ def test_a_record_of_another_class_is_refused_by_both_names() -> None:
         adapt(Order).dump(Item(sku="a"))
 
 
+def test_a_record_of_a_class_of_the_same_name_is_refused_with_what_may_have_happened() -> None:
+    def item(module: str) -> type[Record]:
+        return type("Item", (Record,), {"__module__": module, "__qualname__": "Item"})
+
+    for declared in (item("shop"), item("shop") | Item):
+        face = adapt(declared)
+        with pytest.raises(EncodeError, match="class Item was defined again after the stream"):
+            face.dump(item("shop")())
+        with pytest.raises(EncodeError, match=r"carries shop\.Item records, not __main__\.Item: "):
+            face.dump(item("__main__")())
+
+
 def test_a_record_of_a_subclass_is_refused_as_it_would_come_back_as_another() -> None:
     class Special(Item):
         extra: int = 1

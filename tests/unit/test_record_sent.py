@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -361,8 +362,22 @@ class TestFunctionsOfTheUsers:
             def write(self, value: Prickly) -> str:
                 return "x"
 
-        with pytest.raises(EncodeError, match=r"cannot be compared.*do not touch"):
+        with pytest.raises(EncodeError, match=r"Holder\.value: .*cannot be compared.*do not touch"):
             sent(Holder(value=Prickly()))
+
+    def test_a_number_that_cannot_be_compared_is_named_with_its_place(self) -> None:
+        class Bill(Record):
+            prices: dict[str, list[Annotated[Decimal, Field(allow_inf_nan=True)]]]
+
+        with pytest.raises(EncodeError, match=r"Bill\.prices\.net\[1\]: it cannot be compared"):
+            sent(Bill(prices={"net": [Decimal(1), Decimal("sNaN")]}))
+
+    def test_a_class_in_place_of_a_value_is_named_and_not_what_is_in_it(self) -> None:
+        class Loose(Record):
+            value: Any
+
+        with pytest.raises(EncodeError, match=r"Loose\.value: "):
+            sent(Loose(value=Item))
 
 
 class TestWhatIsNoPartOfARecord:

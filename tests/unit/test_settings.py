@@ -96,6 +96,12 @@ def test_on_leader_is_true_or_false(value: Any) -> None:
         app.crontab("* * * * *", on_leader=value)
 
 
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_exclude_unset_is_true_or_false(value: Any) -> None:
+    with pytest.raises(ConfigError, match="exclude_unset must be True or False"):
+        App("a").stream("s", record=Item, partition_by="key", exclude_unset=value)
+
+
 def test_the_ends_of_a_range_are_in_it() -> None:
     app = App("a", session=0.5, grace=0, drain=31_536_000, prefetch=1)
     assert (app.settings.session, app.settings.grace, app.settings.prefetch) == (0.5, 0.0, 1)
