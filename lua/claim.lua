@@ -24,6 +24,7 @@
 -- REPLY    anchored     int     1 if the entry at the checkpoint is there to be looked at
 -- REPLY    following    id      the first entry behind the checkpoint, or empty
 -- REPLY    deaths       int     unclean tenures that ended while the event above was recorded as started
+-- REPLY    after        str  the member that held it last and did not give it back, or empty
 -- ERROR    BADARG       an argument is malformed
 -- ERROR    MISMATCH     the stored partition count, hash or protocol differs
 -- ERROR    UNREGISTERED the processor is not registered here; removed=1 if an operator has removed it
@@ -101,7 +102,7 @@ if refusal then
   return redis.error_reply(refusal)
 end
 local is = redis.call('HMGET', state, 'checkpoint', 'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost',
-  'attempts', 'event', 'tenures', 'paused', 'quarantined', 'started', 'deaths')
+  'attempts', 'event', 'tenures', 'paused', 'quarantined', 'started', 'deaths', 'owner', 'after')
 local checkpoint, read = is[1], tonumber(string.match(is[2] or '', '^%d+$'))
 if not checkpoint or redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
   local removed = redis.call('HEXISTS', meta, 'removed:' .. processor)
@@ -155,9 +156,11 @@ if (shown ~= checkpoint or shown_read ~= read) and (lost < 0 or accepted) then
   redis.call('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', read)
 end
 local epoch, attempts, event, tenures = is[3], tonumber(is[9]) or 0, is[10] or '', tonumber(is[11]) or 0
-local deaths = tonumber(is[15]) or 0
+local deaths, after = tonumber(is[15]) or 0, is[17] or ''
 if not repeated then
+  after = ''
   if epoch and is[5] ~= '1' then
+    after = is[16] or ''
     -- The holder before neither released nor was set aside: it died, or was cut off. Where nothing was left to be
     -- processed, no event can have been the reason.
     if #redis.call('XRANGE', log, '(' .. is[1], '+', 'COUNT', 1) > 0 then tenures = tenures + 1 end
@@ -169,7 +172,7 @@ if not repeated then
   epoch = string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now))
   redis.call('HSET', state, 'owner', member, 'epoch', epoch, 'nonce', nonce, 'grant', grant, 'released', '0',
     'attempts', attempts, 'event', event, 'deaths', deaths, 'tenures', tenures, 'started', '',
-    'moved', string.format('%.0f', now))
+    'after', after, 'moved', string.format('%.0f', now))
 end
 if accepted then
   redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read, 'lost', (tonumber(is[8]) or 0) + lost)
@@ -179,4 +182,4 @@ end
 local anchored = #redis.call('XRANGE', log, checkpoint, checkpoint, 'COUNT', 1)
 local following = redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]
 return {tonumber(epoch), checkpoint, tonumber(is[7]) or 0, attempts, event, tenures, tonumber(is[12]) or 0,
-  tonumber(is[13]) or 0, lost, exact, anchored, following and following[1] or '', deaths}
+  tonumber(is[13]) or 0, lost, exact, anchored, following and following[1] or '', deaths, after}

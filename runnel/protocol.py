@@ -108,6 +108,7 @@ class Claimed:
     anchored: bool
     following: str
     deaths: int = 0
+    after: str = ""
 
 
 def read_claim(reply: Sequence[Any]) -> Claimed:
@@ -125,6 +126,7 @@ def read_claim(reply: Sequence[Any]) -> Claimed:
         anchored=bool(reply[10]),
         following=text(reply[11]),
         deaths=int(reply[12]),
+        after=text(reply[13]),
     )
 
 

@@ -389,7 +389,7 @@ class Group:
         self.leases[grant.partition] = lease
         self._tasks[grant.partition] = asyncio.create_task(self._work(lease))
         self._pump.add(lane)
-        self._moves.took(after_loss=claimed.tenures > 0)
+        self._moves.took(after=claimed.after if claimed.after != self._member else "")
         logger.debug(
             "claimed partition=%d epoch=%d checkpoint=%s processor=%s",
             lane.partition,

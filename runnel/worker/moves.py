@@ -4,6 +4,8 @@ were lost for one reason."""
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 
@@ -27,16 +29,19 @@ class Moves:
         self._processor = processor
         self._held = held
         self._total = total
-        self._took = self._gave = self._after_loss = 0
+        self._took = self._gave = 0
+        #: Who did not give back -> how many of those that came.
+        self._after: Counter[str] = Counter()
         #: Why -> the partitions that were lost.
         self._lost: dict[str, list[int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._latest = 0.0
 
-    def took(self, after_loss: bool = False) -> None:
-        """One came; `after_loss`, if whoever held it before was lost while events waited."""
+    def took(self, after: str = "") -> None:
+        """One came; `after` is the member that held it before and did not give it back, if any."""
         self._took += 1
-        self._after_loss += after_loss
+        if after:
+            self._after[after] += 1
         self._moved()
 
     def gave(self) -> None:
@@ -76,23 +81,33 @@ class Moves:
             )
         self._lost = {}
         held = sorted(self._held())
-        took, gave, after_loss = self._took, self._gave, self._after_loss
-        self._took = self._gave = self._after_loss = 0
+        took, gave, after = self._took, self._gave, self._after
+        self._took, self._gave, self._after = 0, 0, Counter()
         if not (took or gave):
             return
-        lost = f", {after_loss} of them from a member that was lost" if after_loss else ""
         now = ranges(held) if held else "none"
-        logger.info(
+        logger.log(
+            logging.WARNING if after else logging.INFO,
             "processor %s: gave %d, took %d%s: now %s (%d of %d claimed)",
             self._processor,
             gave,
             took,
-            lost,
+            _from(after),
             now,
             len(held),
             self._total,
-            extra={"gave": gave, "took": took, "after_loss": after_loss, "partitions": held},
+            extra={"gave": gave, "took": took, "after_loss": dict(after), "partitions": held},
         )
+
+
+def _from(after: Counter[str]) -> str:
+    """Whom partitions were taken from, for people."""
+    if not after:
+        return ""
+    names = sorted(after)
+    who = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+    were = "which was lost or" if len(names) == 1 else "which were lost or"
+    return f", {after.total()} of them from {who}, {were} did not give them back in time"
 
 
 _current: ContextVar[Moves] = ContextVar("runnel_moves")

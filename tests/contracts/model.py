@@ -24,6 +24,8 @@ class Slot:
     token: tuple[int, str] | None = None
     released: bool = False
     grant: int = 0
+    owner: str = ""
+    after: str = ""
     processed: int = 0
     attempts: int = 0
     event: str = ""

@@ -47,8 +47,9 @@ class LeaseMachine(OperatorMachine):
 
     def do_claim(self, name: str, grant: int, nonce: str, again: int = 0) -> None:
         slot = self.slots.get(name)
+        member = ("me", "you")[grant % 2]
         reply = self.remembered(
-            "claim", self.keys(name), [*AGREED, name, "me", grant, nonce, ""], again
+            "claim", self.keys(name), [*AGREED, name, member, grant, nonce, ""], again
         )
         expected = self.refusal_of_claim(name, grant, nonce)
         if expected or not slot:
@@ -56,6 +57,8 @@ class LeaseMachine(OperatorMachine):
             assert reply.details.items() >= expected.details.items() if expected else False
             return
         if grant > slot.grant:
+            holder = slot.owner if slot.token and not slot.released else ""
+            slot.owner, slot.after = member, holder
             if slot.token and not slot.released:
                 slot.tenures += bool(self.log.behind(slot.checkpoint))
                 if slot.started:
@@ -89,6 +92,7 @@ class LeaseMachine(OperatorMachine):
             *(slot.tenures, int(slot.paused), int(slot.quarantined)),
             *(-1, 1, int(slot.checkpoint in self.log.ids), behind[0] if behind else ""),
             slot.deaths,
+            slot.after,
         ]
 
     def hold(self, name: str) -> None:

@@ -79,7 +79,7 @@ class Raw:
         )
         names = (
             "epoch checkpoint processed attempts event tenures paused quarantined lost exact "
-            "anchored following deaths"
+            "anchored following deaths after"
         )
         return dict(zip(names.split(), reply, strict=True))
 

@@ -171,8 +171,9 @@ class Model:
         if not again:
             attempts, event = int(state.get("attempts", 0)), state.get("event", "")
             tenures, started = int(state.get("tenures", 0)), state.get("started", "")
-            deaths = int(state.get("deaths", 0))
+            deaths, after = int(state.get("deaths", 0)), ""
             if "epoch" in state and state.get("released") != "1":
+                after = state.get("owner", "")
                 tenures += bool(log.behind(state["checkpoint"]))
                 if started:
                     attempts = attempts + 1 if event == started else 1
@@ -189,6 +190,7 @@ class Model:
                 event=event,
                 tenures=str(tenures),
                 started="",
+                after=after,
                 moved=str(now),
             )
         if lost >= 0 and accept == str(lost):
@@ -213,6 +215,7 @@ class Model:
             int(checkpoint in log.entries),
             next(iter(log.behind(checkpoint)), ""),
             int(state.get("deaths", 0)),
+            state.get("after", ""),
         )
 
     def _commit(self, place: Partition, args: list[Any], now: int) -> tuple[int, int]:

@@ -191,14 +191,15 @@ async def test_a_rebalance_is_one_line(
     assert getattr(said[0], "partitions", None) == list(range(8))
     for partition in (9, 11):
         held.add(partition)
-        told.took(after_loss=partition == 11)
+        told.took(after="w-1" if partition == 11 else "")
     held.remove(0)
     told.gave()
     await asyncio.sleep(0.2)  # It is told by itself.
     assert texts(said)[1] == (
-        "processor orders: gave 1, took 2, 1 of them from a member that was lost: now 1-7,9,11 "
-        "(9 of 16 claimed)"
+        "processor orders: gave 1, took 2, 1 of them from w-1, which was lost or did not give them "
+        "back in time: now 1-7,9,11 (9 of 16 claimed)"
     )
+    assert [each.levelname for each in said] == ["INFO", "WARNING"]
     held.clear()
     for _ in range(9):
         told.gave()

@@ -71,10 +71,22 @@ async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
     for key, numbers in effects.items():
         assert first_times(numbers) == list(range(NUMBERS)), f"key {key}: {numbers}"
     assert "another member has claimed it since" in workers.log
-    assert "of them from a member that was lost: now " in workers.log
+    assert "of them from killed" in workers.log
     for process in (alive, sleeper):
         process.terminate()
         assert process.wait(10) == 0
+
+
+async def test_a_member_that_was_lost_is_told_though_it_had_nothing_to_do(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    workers.start("--processors", "book", "--name", "alive")
+    killed = workers.start("--processors", "book", "--name", "killed")
+    await until(lambda: _balanced(redis, redis_url, 2), "two workers share")
+    assert "which was lost" not in workers.log
+    killed.kill()
+    await until(lambda: _balanced(redis, redis_url, 1), "the one that lives holds all")
+    await until(lambda: "of them from killed, which was lost" in workers.log, "it says so")
 
 
 @pytest.mark.fault(7)
