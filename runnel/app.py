@@ -216,7 +216,7 @@ class App:
         """
         check("a crontab", "on_leader", on_leader)
         check("a crontab", "catch_up", catch_up)
-        plain, zone = check_cron(spec, timezone)
+        plain, zone = check_cron(spec, timezone, on_leader)
 
         def register(function: T) -> T:
             name = check_task(function, "crontab")

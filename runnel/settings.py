@@ -21,7 +21,11 @@ from runnel.url import Url
 #: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
 _YEAR = 31_536_000.0
 
+#: What a group is told may be a day, which the script `sync` allows.
+_DAY = 86_400.0
+
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=_YEAR)]
+GroupSeconds = Annotated[float, Field(allow_inf_nan=False, le=_DAY)]
 
 
 class Settings(BaseModel):
@@ -34,20 +38,20 @@ class Settings(BaseModel):
         description="Where Redis is: redis://, unix://, redis+cluster:// or redis+sentinel://; "
         "rediss… with TLS.",
     )
-    session: Seconds = Field(
+    session: GroupSeconds = Field(
         10.0,
         ge=0.5,
         description="Seconds a silent member keeps its partitions. Shorter takes over sooner; "
         "longer rides out pauses. A heartbeat goes out every third of it.",
     )
-    drain: Seconds = Field(
+    drain: GroupSeconds = Field(
         30.0,
         ge=0,
         description="Seconds a member may take to give a partition back, with the event in hand "
         "finished; then it is given to the next one all the same. The worker that started last "
         "says so for all.",
     )
-    collect: Seconds = Field(
+    collect: GroupSeconds = Field(
         0.2, ge=0, description="Seconds to wait for more joiners before partitions move."
     )
     max_block: Seconds = Field(

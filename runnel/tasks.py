@@ -18,6 +18,9 @@ Function = Callable[[], Awaitable[Any]]
 #: Seconds for which an instant of a crontab is made up for when nobody fired it.
 CATCH_UP = 3600.0
 
+#: Bytes of an expression and its zone, as the script `tick` allows.
+_LONGEST = 200
+
 _ALIASES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -91,7 +94,7 @@ class Crontab(Task):
             back = min(back * 10, seconds)
 
 
-def check_cron(spec: str, timezone: str) -> tuple[str, tzinfo]:
+def check_cron(spec: str, timezone: str, on_leader: bool = False) -> tuple[str, tzinfo]:
     """The plain expression and the zone. Raises ConfigError if either is wrong."""
     if not isinstance(spec, str) or not isinstance(timezone, str):
         raise ConfigError(
@@ -110,6 +113,11 @@ def check_cron(spec: str, timezone: str) -> tuple[str, tzinfo]:
             f"{spec!r} is no cron expression ({error}): use five fields such as '30 2 * * *', or "
             f"one of {', '.join(_ALIASES)}"
         ) from error
+    if on_leader and len(f"{plain} {zone}".encode()) > _LONGEST:
+        raise ConfigError(
+            f"a crontab with on_leader has at most {_LONGEST} bytes, with its zone: {spec!r} is "
+            "longer; write ranges and steps such as 0-59/5, or declare several"
+        )
     if instant is None:
         raise ConfigError(f"{spec!r} names no day that there is, so it would never run")
     return plain, zone

@@ -103,7 +103,7 @@ def test_exclude_unset_is_true_or_false(value: Any) -> None:
 
 
 def test_the_ends_of_a_range_are_in_it() -> None:
-    app = App("a", session=0.5, grace=0, drain=31_536_000, prefetch=1)
+    app = App("a", session=0.5, grace=0, drain=86_400, max_block=31_536_000, prefetch=1)
     assert (app.settings.session, app.settings.grace, app.settings.prefetch) == (0.5, 0.0, 1)
     made = declare(
         app,
@@ -117,6 +117,13 @@ def test_the_ends_of_a_range_are_in_it() -> None:
     )
     assert made.stream.partition_count == 4
     assert (made.retries, made.backoff, made.prefetch) == (0, 0.0, 10_000)
+
+
+@pytest.mark.parametrize("name", ["session", "drain", "collect"])
+def test_a_group_is_told_no_more_than_its_script_takes(name: str) -> None:
+    assert getattr(App("a", **{name: 86_400}).settings, name) == 86_400
+    with pytest.raises(ConfigError, match=f"{name} must be a number of seconds from .* to 86400"):
+        App("a", **{name: 86_401})
 
 
 def test_what_is_not_said_is_as_the_settings_say() -> None:

@@ -381,3 +381,13 @@ def test_a_wrong_schedule_is_refused_when_it_is_declared(
 ) -> None:
     with pytest.raises(ConfigError, match=says):
         check_cron(spec, timezone)
+
+
+def test_a_schedule_that_redis_would_not_take_is_refused_when_it_is_declared(
+    app_name: str,
+) -> None:
+    spec = f"{','.join(map(str, range(60)))} {','.join(map(str, range(24)))} * * *"
+    app = App(app_name)
+    app.crontab(spec)(cancelled_by_somebody)  # Which nobody else has to know.
+    with pytest.raises(ConfigError, match="on_leader has at most 200 bytes"):
+        app.crontab(spec, on_leader=True)
