@@ -51,7 +51,6 @@ RESERVED = (
     "lib_name",
     "lib_version",
 )
-_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 #: What others call a scheme that Runnel knows.
 _ALSO_KNOWN_AS = {
     "valkey": "redis",

@@ -29,7 +29,8 @@ from runnel.wire import Client
 
 #: Seconds to wait for a server that is reading its data from disk.
 LOADING_TIMEOUT = 30.0
-_FLOORS = {"redis": (7, 0), "valkey": (7, 2)}
+#: The oldest versions that will do.
+FLOORS = {"redis": (7, 0), "valkey": (7, 2)}
 _POLL = 0.1
 #: Seconds between two words about a server that is still loading: the first, and the longest.
 _PATIENCE = (5.0, 60.0)
@@ -183,7 +184,7 @@ def _judge(info: Mapping[str, Any], server: str) -> ServerInfo:
     kind = "valkey" if "valkey_version" in info else "redis"
     # Valkey calls itself Redis 7.2.4 beside its own version.
     version = str(info.get("valkey_version") or info.get("redis_version"))
-    if _numbers(version) < _FLOORS[kind]:
+    if _numbers(version) < FLOORS[kind]:
         raise ServerError(
             f"{server} is {kind} {version}, which is too old: Runnel needs Redis 7.0 or Valkey 7.2."
         )

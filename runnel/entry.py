@@ -161,11 +161,6 @@ class EntryCodec(Generic[R]):
             if name.startswith(b"@")
         }
 
-    @staticmethod
-    def size(encoded: Sequence[bytes]) -> int:
-        """Bytes in the names and values of an entry."""
-        return sum(map(len, encoded))
-
     def _payload(self, values: dict[str, Any]) -> list[bytes]:
         payload, tag = self.serializer.dumps(values), self._tag
         if self.compressor is not None and len(payload) > self.compress_over:

@@ -13,6 +13,7 @@
     │   ├── HandlerReturned       it ended although its events go on
     │   ├── HandlerTimeout        it took longer than its `timeout`
     │   ├── IterationError        it iterates over its events in two places, or after their end
+    │   ├── NothingRan            it returned what nobody runs
     │   └── WorkerDied            workers die while they process this event
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task asked for the end of the process
@@ -88,6 +89,11 @@ class HandlerTimeout(HandlerError, TimeoutError):
 class IterationError(HandlerError):
     """A handler iterates over its events in two places at once, so that nobody could tell which of
     them are finished; or it goes on with events that are over for it."""
+
+
+class NothingRan(HandlerError):
+    """A handler or task returned what nobody runs: a generator, or nothing to await where it had to
+    be something."""
 
 
 class WorkerDied(HandlerError):

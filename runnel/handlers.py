@@ -9,16 +9,12 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from runnel.errors import ConfigError, RunnelError
+from runnel.errors import ConfigError, NothingRan
 from runnel.events import Events
 from runnel.threads import Threads
 
 Handler = Callable[[Any], Awaitable[None]]
 Function = Callable[[Any], Any]
-
-
-class NothingRan(RunnelError):
-    """A handler returned what nobody runs: a generator, or from `@app.processor` no awaitable."""
 
 
 def of_events(function: Function) -> Handler:

@@ -106,7 +106,7 @@ def leader(app: str) -> str:
 
 
 def ticks(app: str) -> str:
-    """Hash: cron task -> its last scheduled instant."""
+    """Hash: cron task -> the last instant that was fired, by whom, and its schedule."""
     return f"{app_scope(app)}:ticks"
 
 

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,16 +14,6 @@ _fields: ContextVar[Mapping[str, Any]] = ContextVar("runnel_log_fields")
 def about(**fields: Any) -> None:
     """From here on, lines of this task and of the tasks that it starts have these fields too."""
     _fields.set({**fields_here(), **fields})
-
-
-@contextmanager
-def for_a_while(**fields: Any) -> Iterator[None]:
-    """Lines inside have these fields too."""
-    before = _fields.set({**fields_here(), **fields})
-    try:
-        yield
-    finally:
-        _fields.reset(before)
 
 
 def fields_here() -> Mapping[str, Any]:

@@ -144,8 +144,7 @@ class Outlet:
             await self.append([[entry]], ids, policy, until, carry)
             return ids[0]
         gate.inside, self._unsure = entry, True
-        head, number = self._appends.head, self._number + 1
-        command: tuple[Arg, ...] = (*head, policy, self._sender, number, len(entry), *entry)
+        command = self._appends.command(policy, self._sender, self._number + 1, entry)
         try:
             try:
                 (reply,) = await short((command,))

@@ -7,7 +7,7 @@ the partition count is the partition. Nothing depends on how Python shows a valu
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import xxhash
@@ -30,10 +30,6 @@ class XXH64:
     name = "xxh64"
 
     __call__ = staticmethod(xxhash.xxh64_intdigest)
-
-
-#: The default hash, ready to use.
-xxh64: Final[Hasher] = XXH64()
 
 
 def key_bytes(key: Any) -> bytes:
@@ -64,8 +60,3 @@ def key_bytes(key: Any) -> bytes:
     raise PartitionKeyError(
         f"{kind} cannot be a partition key: use text, an integer, a UUID, bytes or an enum of these"
     )
-
-
-def partition_of(key: bytes, count: int, hasher: Hasher = xxh64) -> int:
-    """The partition, 0 to ``count - 1``, that events with this key belong to."""
-    return hasher(key) % count

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from runnel import keys, protocol
 from runnel.entry import EntryCodec
 from runnel.errors import ConfigError, RunnelError
 from runnel.events import Events
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import Place, text
+from runnel.protocol import Place
 from runnel.record import Record, adapt
+from runnel.report import strings_at
 from runnel.scripts import Scripts
 from runnel.serializers import MsgpackSerializer
 from runnel.settings import check
@@ -36,7 +35,7 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
 
     Raises ConfigError, naming what there is, if the registry knows no such stream of the app.
     """
-    known = await _strings(scripts, keys.streams(app))
+    known = await strings_at(scripts.client, keys.streams(app))
     if stream not in known:
         there = ", ".join(sorted(known)) or "none: is it the right app and Redis?"
         raise ConfigError(f"app {app!r} has no stream {stream!r} there; there is {there}")
@@ -76,15 +75,10 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
 
 async def where(scripts: Scripts, processor: Processor) -> list[str]:
     """The streams on which the registry knows a processor of that name."""
-    known = await _strings(scripts, keys.processors(processor.app))
+    known = await strings_at(scripts.client, keys.processors(processor.app))
     pairs = (each.partition("@") for each in known)
     return sorted(stream for stream, _, name in pairs if name == processor.name)
 
 
 async def _nothing(events: Events[object]) -> None:
     """What its handler did is gone with its code."""
-
-
-async def _strings(scripts: Scripts, key: str) -> dict[str, str]:
-    found: dict[Any, Any] = await scripts.client.hgetall(key)
-    return {text(field): text(value) for field, value in found.items()}

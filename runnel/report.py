@@ -95,9 +95,9 @@ async def _inspect_app(
     client = scripts.client
     sources = {
         stream: (int(text.split()[0]), text.split()[1])
-        for stream, text in (await _hash(client, keys.streams(name))).items()
+        for stream, text in (await strings_at(client, keys.streams(name))).items()
     } | code.streams
-    registered = await _hash(client, keys.processors(name))
+    registered = await strings_at(client, keys.processors(name))
     counts = {_pair(each): int(count) for each, count in registered.items()}
     counts |= {(stream, each): sources[stream][0] for stream, each in code.processors}
     streams = []
@@ -152,7 +152,8 @@ def _pair(field: str) -> tuple[str, str]:
     return stream, processor
 
 
-async def _hash(client: Redis, key: str) -> dict[str, str]:
+async def strings_at(client: Redis, key: str) -> dict[str, str]:
+    """A hash of the registry."""
     raw: dict[Any, Any] = await client.hgetall(key)
     return {protocol.text(name): protocol.text(value) for name, value in raw.items()}
 

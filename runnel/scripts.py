@@ -1,4 +1,4 @@
-"""Send the Lua scripts to Redis: the only module that does.
+"""The Lua scripts: by which name Redis knows each, and how one is called.
 
 A file in ``lua/`` is the script as it stands; the SHA-1 of its bytes is the name Redis gives it.
 A call goes out as EVALSHA. NOSCRIPT means that it did not run: the script is loaded and that one

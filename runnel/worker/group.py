@@ -99,8 +99,6 @@ class Group:
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sync_now = asyncio.Event()
         self._leaving = False
-        #: All that it held has been given back, or is left to the end of its session.
-        self._over = False
         self._failed = asyncio.Event()
         self._failure: Failure | None = None
         self._tell: Callable[[Exception], None] = lambda failure: None
@@ -190,7 +188,6 @@ class Group:
             self._drain(lease)
         there, self.cut_off = await self._holder().finish(grace)
         await self.close()
-        self._over = True
         return there
 
     def _holder(self) -> Holder:

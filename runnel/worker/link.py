@@ -1,7 +1,7 @@
-"""The way to Redis: all that the worker of one processor asks of it.
+"""The way to Redis: all that a worker asks of it for its processors.
 
-Everything else in this folder reaches Redis through a `Link` and tells time by the event loop, so
-that a simulator can stand in for both.
+A `Group` and all that it is made of reach Redis through a `Link` and tell time by the event loop,
+so that a simulator can stand in for both.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Voucher(threading.Thread):
         self._stopped = threading.Event()
         #: For how long the loop was blocked when it was last seen to be, beyond `max_block`.
         self._stuck = 0.0
-        self._calls = Unanswered("heartbeats of a blocked event loop")
+        self._calls = Unanswered("heartbeats in place of the event loop's")
 
     def stop(self) -> None:
         """End the thread."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Protocol
 import pytest
 
 from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Middleware, Record
-from runnel.errors import ConfigError
-from runnel.handlers import NothingRan, of_nothing
+from runnel.errors import ConfigError, NothingRan
+from runnel.handlers import of_nothing
 
 app = App("declared")
 

@@ -169,10 +169,6 @@ def test_a_header_that_is_no_text_is_refused() -> None:
             READER.encode(LONG, {"n": value})  # type: ignore[dict-item]
 
 
-def test_the_size_counts_names_and_values() -> None:
-    assert READER.size([b"msgpack", b"12345", b"@a", b"b"]) == 15
-
-
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [

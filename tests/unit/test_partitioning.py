@@ -12,8 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runnel import App, Record
 from runnel.errors import PartitionKeyError
-from runnel.partitioning import XXH64, key_bytes, partition_of, xxh64
+from runnel.partitioning import XXH64, key_bytes
+
+
+class Item(Record):
+    key: str
 
 
 class Plan(enum.Enum):
@@ -45,7 +50,6 @@ class Odd(enum.Enum):
 )
 def test_the_published_vectors_hold(text: str, number: int) -> None:
     assert XXH64()(text.encode()) == number
-    assert partition_of(key_bytes(text), 16, XXH64()) == number % 16
 
 
 @pytest.mark.parametrize(
@@ -75,11 +79,6 @@ def test_an_enum_of_numbers_or_text_is_its_value(key: Any, data: bytes) -> None:
     assert key_bytes(key) == data
 
 
-def test_the_default_hash_is_ready_to_use() -> None:
-    assert isinstance(xxh64, XXH64)
-    assert partition_of(b"a", 64) == partition_of(b"a", 64, XXH64())
-
-
 @pytest.mark.parametrize(
     ("key", "named"),
     [
@@ -107,12 +106,13 @@ def test_a_key_that_python_cannot_write_is_refused(key: Any) -> None:
 
 @given(st.integers())
 def test_a_number_and_its_digits_share_a_partition(number: int) -> None:
-    assert partition_of(key_bytes(number), 64) == partition_of(key_bytes(str(number)), 64)
+    assert key_bytes(number) == key_bytes(str(number))
 
 
 @given(st.text() | st.integers() | st.uuids() | st.binary(), st.integers(1, 10_000))
 def test_every_key_has_a_partition_of_the_stream(key: Any, count: int) -> None:
-    assert 0 <= partition_of(key_bytes(key), count) < count
+    stream = App("a").stream("s", record=Item, partition_by=lambda _: key, partition_count=count)
+    assert 0 <= stream.spec.partition(Item(key="")) < count
 
 
 def test_another_hash_can_be_used() -> None:
@@ -122,4 +122,7 @@ def test_another_hash_can_be_used() -> None:
         def __call__(self, data: bytes) -> int:
             return len(data)
 
-    assert partition_of(b"12345", 4, Length()) == 1
+    stream = App("a").stream(
+        "s", record=Item, partition_by="key", partition_count=4, hasher=Length()
+    )
+    assert stream.spec.partition(Item(key="12345")) == 1

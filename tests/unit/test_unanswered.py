@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, TimeoutError
 
 from runnel.errors import Conflict, Fenced, ProtocolError
-from runnel.log import about, fields_here, for_a_while, logger_of
+from runnel.log import about, fields_here, logger_of
 from runnel.worker import moves, unanswered
 from runnel.worker.moves import Moves
 from runnel.worker.unanswered import Unanswered
@@ -236,16 +236,13 @@ async def test_lines_carry_the_fields_of_their_task(said: list[logging.LogRecord
         about(partition=number)
         await asyncio.sleep(0)
         logger.info("one")
-        with for_a_while(event="1-0"):
-            logger.info("two", extra={"partition": 99})
-        assert "event" not in fields_here()
+        logger.info("two", extra={"partition": 99})
 
     about(processor="p")
     await asyncio.gather(partition(1), partition(2))
     assert "partition" not in fields_here()
     found = [(vars(each)["processor"], vars(each)["partition"]) for each in said]
     assert sorted(found) == [("p", 1), ("p", 2), ("p", 99), ("p", 99)]
-    assert [vars(each).get("event") for each in said].count("1-0") == 2
 
 
 def test_a_set_up_that_knows_nothing_of_runnel_does_not_silence_it() -> None:
