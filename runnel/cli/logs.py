@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import types
 from datetime import UTC, datetime
 from typing import Any
@@ -71,6 +72,8 @@ def begin(style: str) -> None:
     logging.captureWarnings(True)
     exits.as_json = _say
     sys.excepthook = _uncaught
+    threading.excepthook = _ended_a_thread
+    sys.unraisablehook = _ignored
 
 
 def configure(level: str, style: str, *, level_given: bool, style_given: bool) -> None:
@@ -115,3 +118,27 @@ def _uncaught(
     kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
 ) -> None:
     logging.getLogger("runnel").critical("%s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _ended_a_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_type is SystemExit or told.exc_value is None:
+        return  # A thread may end by that.
+    name = "?" if told.thread is None else told.thread.name
+    logging.getLogger("threading").error(
+        "uncaught in thread %s", name, exc_info=(told.exc_type, told.exc_value, told.exc_traceback)
+    )
+
+
+def _ignored(told: sys.UnraisableHookArgs) -> None:
+    """What is raised where nobody can catch it, such as in `__del__`."""
+    raised = told.exc_value
+    trace = None if raised is None else (told.exc_type, raised, told.exc_traceback)
+    message = told.err_msg or "Exception ignored in"
+    logging.getLogger("runnel").error("%s: %s", message, _plain_repr(told.object), exc_info=trace)
+
+
+def _plain_repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # It is the user's code that makes it.
+        return f"<{type(value).__name__}>"

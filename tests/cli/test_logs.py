@@ -81,6 +81,31 @@ def test_with_json_every_line_is_json_with_its_fields(work: Any, setup: str) -> 
     assert all(each["at"].endswith("+00:00") for each in lines)
 
 
+def test_with_json_what_nobody_catches_is_json(work: Any) -> None:
+    setup = """
+import threading
+def fail(*_):
+    raise RuntimeError("in a thread")
+def leave():
+    raise SystemExit
+class Odd:
+    def __repr__(self):
+        raise RuntimeError("in repr")
+    def __del__(self):
+        raise RuntimeError("in del")
+for target in (fail, leave):
+    thread = threading.Thread(target=target, name=target.__name__)
+    thread.start()
+    thread.join()
+Odd()
+"""
+    lines = [json.loads(each) for each in work(setup, "--log-format", "json")]
+    (thread,) = [each for each in lines if "RuntimeError: in a thread" in str(each)]
+    assert (thread["level"], thread["message"]) == ("error", "uncaught in thread fail")
+    (ignored,) = [each for each in lines if "RuntimeError: in del" in str(each)]
+    assert (ignored["level"], ignored["logger"]) == ("error", "runnel")
+
+
 def test_with_json_the_last_error_is_json(work: Any) -> None:
     (unreachable,) = work("", "--log-format", "json", url="redis://127.0.0.1:1")
     assert "No Redis at redis://127.0.0.1:1" in json.loads(unreachable)["message"]
