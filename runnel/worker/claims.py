@@ -50,12 +50,7 @@ class Claims:
             except (Gone, Unregistered) as error:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
-                logger.error(
-                    "processor %s, partition %d has lost keys, making them anew: %s",
-                    self._processor.name,
-                    partition,
-                    error,
-                )
+                moves.mended(partition, error)
                 # What others made of the stream since, with another partition count, has no such
                 # partition.
                 await self._link.call(protocol.agree(self._processor.place(0).prefix, agreement))

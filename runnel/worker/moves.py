@@ -1,5 +1,5 @@
 """One line for all partitions that move in a rebalance, once they have moved, and one for all that
-were lost for one reason."""
+were lost, or had lost their keys, for one reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 
 from runnel.errors import Fenced, ProtocolError
 from runnel.log import logger_of
@@ -34,6 +34,10 @@ class Moves:
         self._after: Counter[str] = Counter()
         #: Why -> the partitions that were lost.
         self._lost: dict[str, list[int]] = {}
+        #: What was missing -> the partitions that it was made anew for.
+        self._mended: dict[str, list[int]] = {}
+        #: That of the group: what moves a partition may have fields of its own for the log.
+        self.context: Context | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._latest = 0.0
 
@@ -56,6 +60,11 @@ class Moves:
         self._lost.setdefault(why or str(refusal), []).append(partition)
         self._moved()
 
+    def mended(self, partition: int, refusal: ProtocolError) -> None:
+        """Keys of one were lost, and are made anew."""
+        self._mended.setdefault(str(refusal), []).append(partition)
+        self._moved()
+
     def _moved(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -63,7 +72,8 @@ class Moves:
             self._latest = now + LATEST
         else:
             self._timer.cancel()
-        self._timer = loop.call_at(min(now + SETTLED, self._latest), self.tell)
+        at = min(now + SETTLED, self._latest)
+        self._timer = loop.call_at(at, self.tell, context=self.context)
 
     def tell(self) -> None:
         """Say what moved since this was said last."""
@@ -79,7 +89,16 @@ class Moves:
                 why,
                 extra={"partitions": partitions},
             )
-        self._lost = {}
+        for why, partitions in self._mended.items():
+            logger.error(
+                "processor %s, %s: keys were lost and are made anew, as after a restart of Redis "
+                "without its data (%s)",
+                self._processor,
+                those(partitions),
+                why,
+                extra={"partitions": partitions},
+            )
+        self._lost, self._mended = {}, {}
         held = sorted(self._held())
         took, gave, after = self._took, self._gave, self._after
         self._took, self._gave, self._after = 0, 0, Counter()
@@ -115,6 +134,7 @@ _current: ContextVar[Moves] = ContextVar("runnel_moves")
 
 def watch(moves: Moves) -> None:
     """From here on, partitions of this task and of the tasks that it starts are lost to these."""
+    moves.context = copy_context()
     _current.set(moves)
 
 
@@ -122,3 +142,9 @@ def lost(partition: int, refusal: ProtocolError) -> None:
     """A call of this partition's lease was refused."""
     if moves := _current.get(None):
         moves.lost(partition, refusal)
+
+
+def mended(partition: int, refusal: ProtocolError) -> None:
+    """Keys of this partition were lost, and are made anew."""
+    if moves := _current.get(None):
+        moves.mended(partition, refusal)

@@ -242,17 +242,19 @@ class Runner:
                 if isinstance(reply, Exception):
                     raise reply
                 unanswered.answered("report of a failure")
+                if full:
+                    logger.warning("%s: there is room for its dead letter again", self._who())
                 return True
             except Full as error:
                 full += 1
                 if full.bit_count() == 1:  # At first, and then more and more seldom.
                     logger.error(
-                        "processor %s, partition %d: no room for a dead letter in %s, because %s; "
-                        "waiting for room",
-                        self._processor.name,
-                        self._lane.partition,
+                        "%s: no room for a dead letter in %s, because %s; waiting until a "
+                        "processor has read some. `runnel processor dead-letters %s` shows them",
+                        self._who(),
                         error.sink,
                         error.reason,
+                        self._processor.target,
                     )
             except (RedisError, OSError) as error:
                 unanswered.failed("report of a failure", error)
@@ -261,3 +263,6 @@ class Runner:
                 return False
             await self._lease.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False
+
+    def _who(self) -> str:
+        return f"processor {self._processor.name}, partition {self._lane.partition}"

@@ -8,7 +8,7 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from runnel import Events, ExceptionPolicy
+from runnel import App, Events, ExceptionPolicy
 from runnel.errors import Full, Halted
 from runnel.scripts import sha
 from runnel.worker import feeds, reading
@@ -252,6 +252,38 @@ async def test_a_worker_recovers_when_keys_vanish_under_it(
         await until(lambda: caught_up(redis, ledger), "all is committed")
     # What was finished but could not be committed comes again; nothing is missing or out of order.
     assert first_times(ledger.seen) == [1, 2, 3, 4, 5]
+
+
+async def test_keys_of_many_partitions_that_vanish_are_one_line(
+    redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    app = App(app_name, redis_url=redis_url, session=1.0, collect=0.05)
+    items = app.stream("items", record=Item, partition_by="number", partition_count=4)
+    seen: list[int] = []
+
+    @app.processor(items)
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            seen.append(item.number)
+
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run())
+    await items.send(*(Item(number=each) for each in range(20)))
+    await until(lambda: len(seen) == 20, "it runs")
+    await on_each(redis, "FLUSHALL")
+    await until(lambda: "made anew" in caplog.text, "it finds out")
+    await items.send(Item(number=20))
+    await until(lambda: 20 in seen, "it goes on")
+    worker.stop.set()
+    await run
+    await app.close()
+    said = [each for each in caplog.records if "made anew" in each.message]
+    assert sorted(sum((vars(each)["partitions"] for each in said), [])) == [0, 1, 2, 3]
+    assert len(said) < 4
+    of_the_group = [each for each in caplog.records if "of 4 claimed" in each.message]
+    assert of_the_group
+    assert not any(hasattr(each, "partition") for each in of_the_group)
 
 
 @pytest.mark.parametrize("what", ["group", "log", "state"])

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from runnel import DeadLetterMiddleware, Events, ExceptionPolicy
 from runnel.dead_letter import DeadLetter
 from runnel.lease import Lease
+from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.ledger import Entry, app
 from tests.worker.workers import Workers, processor, send, until
@@ -184,3 +185,49 @@ async def test_a_dead_letter_without_room_is_waited_for_in_few_lines(
     said = [each for each in caplog.messages if "waiting for room" in each]
     assert 1 < len(said) < 20
     await ledger.app.close()
+
+
+async def test_a_full_sink_is_told_now_and_then_with_what_to_do_and_when_it_has_room(
+    redis: Redis,
+    redis_url: str,
+    app_name: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = Ledger(app_name, redis_url, partition_size=3)
+    pauses: list[float] = []
+    pause = Lease.pause
+
+    async def shorter(lease: Lease, seconds: float) -> None:
+        pauses.append(seconds)
+        await pause(lease, 0.01)
+
+    monkeypatch.setattr(Lease, "pause", shorter)
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            raise ValueError(item.number)
+
+    async def read(events: Events[DeadLetter]) -> None:
+        async for _ in events:
+            pass
+
+    middleware = [DeadLetterMiddleware()]
+    ledger.processor(work, retries=0, exception_policy="ignore", middleware=middleware)
+    ledger.app.processor(ledger.items.dead_letters("work"), name="reader")(read)
+    await ledger.send(0, 1)
+    worker, reader = Worker(ledger.app, ["work"]), Worker(ledger.app, ["reader"])
+    runs = [asyncio.create_task(worker.run())]
+    await until(lambda: caught_up(redis, ledger), "two letters are written")
+    await ledger.send(2)
+    await until(lambda: caught_up(redis, ledger), "and a third")
+    await ledger.send(3)
+    await until(lambda: len(pauses) > 4, "it has been tried again")
+    runs.append(asyncio.create_task(reader.run()))
+    await until(lambda: "there is room" in caplog.text, "there is room")
+    for each in (worker, reader):
+        each.stop.set()
+    await asyncio.gather(*runs)
+    said = [each.message for each in caplog.records if "no room for a dead" in each.message]
+    assert len(said) < len(pauses)
+    assert "processor dead-letters " in said[0]
