@@ -65,7 +65,10 @@ class App:
     def add(self, stream: Stream[Any]) -> Stream[Any]:
         """Enter a stream. Raises ConfigError if its name is taken."""
         if stream.name in self.streams:
-            raise ConfigError(f"app {self.name} has two streams named {stream.name!r}")
+            raise ConfigError(
+                f"app {self.name} has two streams named {stream.name!r}: declare it once, in a "
+                "notebook in the cell that makes the App"
+            )
         self.streams[stream.name] = stream
         return stream
 

@@ -45,6 +45,15 @@ class Logger(logging.Logger):
         return record
 
 
+def one_line(text: str) -> str:
+    """A text that somebody else wrote, as one line that does nothing to a terminal: what cannot be
+    printed is shown as Python would write it."""
+    joined = " ".join(text.split())
+    if joined.isprintable():
+        return joined
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in joined)
+
+
 def logger_of(name: str) -> logging.Logger:
     """The logger of this name."""
     found = logging.getLogger(name)

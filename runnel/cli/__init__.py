@@ -97,7 +97,7 @@ def main(ctx: click.Context) -> None:
     importable. `runnel COMMAND --help` tells more.
     """
     _keep_the_standard_places()
-    if os.environ.get("NO_COLOR"):
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
 
 

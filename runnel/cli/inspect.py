@@ -269,8 +269,10 @@ def _dead_or_failing(processor: Json, limits: Limits) -> Iterator[tuple[int, str
     if limits.max_dead is not None and letters is not None:
         waiting = letters["waiting"]
         if waiting is None or waiting > limits.max_dead:
-            told = "an unknown number of" if waiting is None else waiting
-            yield exits.LAG, f"{name}: {told} dead letters wait, allowed {limits.max_dead}"
+            told = f"{'an unknown number of' if waiting is None else waiting} dead letters wait"
+            if waiting == 1:
+                told = "1 dead letter waits"
+            yield exits.LAG, f"{name}: {told}, allowed {limits.max_dead}"
     count = sum(1 for row in processor["partitions"] if row["failing"])
     if limits.no_failing and count:
         yield exits.NOT_PROCESSING, f"{name}: {many(count)} failing"

@@ -9,6 +9,7 @@ from runnel import keys
 from runnel.core.ids import parts
 from runnel.dead_letter import DeadLetter
 from runnel.errors import RecordError
+from runnel.log import one_line
 from runnel.processor import Processor
 from runnel.protocol import text
 from runnel.scripts import Scripts
@@ -70,8 +71,9 @@ def as_text(letter: Json) -> str:
     if "event" not in letter:
         return f"{letter['id']} is no dead letter: {letter['unreadable']}"
     times = f"{letter['attempts']} time{'' if letter['attempts'] == 1 else 's'}"
+    why = one_line(f"{letter['error_type']}: {letter['error_message']}")
     record = as_json(letter["record"]) if "record" in letter else f"({letter['unreadable']})"
     return (
         f"{letter['at']}  partition {letter['partition']}, event {letter['event']} failed {times}: "
-        f"{letter['error_type']}: {letter['error_message']}\n  {record}"
+        f"{why}\n  {record}"
     )

@@ -17,7 +17,7 @@ from runnel.connection import check_server, connect
 from runnel.errors import ConfigError, Full, RunnelError
 from runnel.preflight import check_agreement, check_operator, check_registration
 from runnel.processor import Processor
-from runnel.ranges import read_ranges
+from runnel.ranges import many, read_ranges
 from runnel.recall import recall, where
 from runnel.registry import announce_processor
 from runnel.removing import Removed
@@ -78,7 +78,10 @@ def _with_scripts(app: App, url: str | None, work: Callable[[Scripts, str], Awai
     return run(connected(), address)
 
 
-@processor.command(epilog=exits.epilog("runnel processor add example:printer"))
+@processor.command(
+    short_help="Keep events for a processor before a worker runs.",
+    epilog=exits.epilog("runnel processor add example:printer"),
+)
 @click.argument("target")
 @urls.option
 def add(target: str, redis_url: str | None) -> None:
@@ -93,11 +96,12 @@ def add(target: str, redis_url: str | None) -> None:
 
     for warning in _with_scripts(app, redis_url, work):
         click.echo(f"warning: {warning}", err=True)
-    report(f"{found.name} is registered on {found.stream.partition_count} partitions")
+    report(f"{found.name} is registered on {many(found.stream.partition_count)}")
 
 
 @processor.command(
-    epilog=exits.epilog("runnel processor reset example:printer --start 2026-11-24T03:00:00Z")
+    short_help="Set where a processor goes on.",
+    epilog=exits.epilog("runnel processor reset example:printer --start 2026-11-24T03:00:00Z"),
 )
 @click.argument("target")
 @click.option(
@@ -128,7 +132,10 @@ def reset(
         report(f"{partition} {checkpoint}")
 
 
-@processor.command(epilog=exits.epilog("runnel processor pause example:printer --partition 3"))
+@processor.command(
+    short_help="Stop a processor until it is resumed.",
+    epilog=exits.epilog("runnel processor pause example:printer --partition 3"),
+)
 @click.argument("target")
 @_PARTITIONS
 @urls.option
@@ -142,14 +149,15 @@ def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | Non
         return await admin.pause(scripts, found, numbers)
 
     changed = _with_scripts(app, redis_url, work)
-    report(f"paused {changed} partitions of {found.name}")
+    report(f"paused {many(changed)} of {found.name}")
 
 
 @processor.command(
+    short_help="End a pause or a quarantine.",
     epilog=exits.epilog(
         "runnel processor resume example:printer --partition 3",
         "runnel processor resume example:printer --partition 3 --skip",
-    )
+    ),
 )
 @click.argument("target")
 @_PARTITIONS
@@ -179,7 +187,7 @@ def resume(
         changed = await admin.resume(scripts, found, [p for p in chosen if p not in failed])
         if changed or not (aside or failed):
             none = "" if changed else ": none of them is paused or quarantined"
-            report(f"resumed {changed} partitions of {found.name}{none}")
+            report(f"resumed {many(changed)} of {found.name}{none}")
         for error in failed.values():
             raise error
 
@@ -209,6 +217,7 @@ async def _skip(
 
 @processor.command(
     name="dead-letters",
+    short_help="Show the events that were set aside.",
     epilog=exits.epilog(
         "runnel processor dead-letters example:printer",
         "runnel processor dead-letters example:printer --limit 1000 --json > dead.jsonl",
@@ -247,10 +256,11 @@ def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | Non
 
 
 @processor.command(
+    short_help="Forget a processor.",
     epilog=exits.epilog(
         "runnel processor remove example:printer",
         "runnel processor remove orders@printer --app shop --redis-url redis://HOST",
-    )
+    ),
 )
 @click.argument("target")
 @click.option("--app", "app_name", help="App of a processor whose code is gone.")
@@ -288,7 +298,7 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
             err=True,
         )
     if removed.partitions:
-        report(f"removed {name} from {removed.partitions} partitions")
+        report(f"removed {name} from {many(removed.partitions)}")
     else:
         there = f"; there is {', '.join(f'{each}@{name}' for each in elsewhere)}"
         report(f"{name} was not registered{there if elsewhere else ''}")

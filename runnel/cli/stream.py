@@ -19,7 +19,10 @@ def stream() -> None:
     """Administer a stream, such as example:orders."""
 
 
-@stream.command(epilog=exits.epilog("runnel stream delete example:orders"))
+@stream.command(
+    short_help="Delete a stream with all its events.",
+    epilog=exits.epilog("runnel stream delete example:orders"),
+)
 @click.argument("target")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @urls.option

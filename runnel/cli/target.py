@@ -6,7 +6,6 @@ import difflib
 import importlib
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -21,22 +20,22 @@ from runnel.producer import Stream
 def load_app(target: str) -> App:
     """An app, or the app of a stream. Exits with code 2 and a hint if the target is neither."""
     module, attribute = load_module(target)
-    found = find(module, attribute)
+    found = find(module, attribute, App)
     if isinstance(found, Stream):
         found = found.app
     if isinstance(found, App):
         found.module = module.__name__
         return found
-    refuse(target, found, "an App", module, lambda each: isinstance(each, App))
+    refuse(target, found, "an App", module, App)
 
 
 def load_stream(target: str) -> Stream[Any]:
     """A stream. Exits with code 2 and a hint if the target is none."""
     module, attribute = load_module(target)
-    found = find(module, attribute)
+    found = find(module, attribute, Stream)
     if isinstance(found, Stream):
         return found
-    refuse(target, found, "a stream", module, lambda each: isinstance(each, Stream))
+    refuse(target, found, "a stream", module, Stream)
 
 
 def load_processor(target: str) -> tuple[App, Processor]:
@@ -90,24 +89,27 @@ def load_module(target: str) -> tuple[ModuleType, str]:
         exits.fail(f"importing {name} failed, see above", exits.USAGE)
 
 
-def find(module: ModuleType, attribute: str) -> Any:
+def find(module: ModuleType, attribute: str, wanted: type) -> Any:
     """The attribute, dots included. Exits with code 2 and a hint if there is none."""
     found: Any = module
     for name in attribute.split("."):
         if not hasattr(found, name):
-            hint = near(name, dir(found))
+            hint = near(name, dir(found)) or there_is(module, wanted)
             exits.fail(f"{module.__name__} has no attribute {name!r}{hint}", exits.USAGE)
         found = getattr(found, name)
     return found
 
 
-def refuse(
-    target: str, found: Any, wanted: str, module: ModuleType, fits: Callable[[Any], bool]
-) -> NoReturn:
+def refuse(target: str, found: Any, wanted: str, module: ModuleType, kind: type) -> NoReturn:
     """Say what the target is, and what would have been right."""
-    right = [f"{module.__name__}:{name}" for name, each in vars(module).items() if fits(each)]
-    hint = f"; there is {', '.join(right)}" if right else ""
+    hint = there_is(module, kind)
     exits.fail(f"{target} is {describe(found)}, not {wanted}{hint}", exits.USAGE)
+
+
+def there_is(module: ModuleType, kind: type) -> str:
+    """A hint at what a module has of a kind, or nothing."""
+    right = [name for name, each in vars(module).items() if isinstance(each, kind)]
+    return f"; there is {', '.join(f'{module.__name__}:{name}' for name in right)}" if right else ""
 
 
 def describe(found: Any) -> str:

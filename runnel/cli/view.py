@@ -13,6 +13,7 @@ from typing import Any
 import click
 import tabulate
 
+from runnel.log import one_line
 from runnel.ranges import ranges, those
 
 tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
@@ -150,7 +151,7 @@ def _barren(rows: list[Json]) -> list[tuple[str, str]]:
     """Of those whose handler failed so: which partitions, and with what. It is mostly the same."""
     found: dict[str, list[Json]] = {}
     for row in filter(_is_barren, rows):
-        said = f"{row['error']['type']}: {row['error']['message']}"
+        said = one_line(f"{row['error']['type']}: {row['error']['message']}")
         found.setdefault(f"the handler fails with no event in hand: {said}", []).append(row)
     return [(_those(several), why) for why, several in found.items()]
 
@@ -341,4 +342,4 @@ def _error(row: Json) -> str:
     if not error:
         return ""
     at = f" at {error['event']}" if error["event"] else ""
-    return f"{error['type']}{at}: {error['message']}"
+    return one_line(f"{error['type']}{at}: {error['message']}")

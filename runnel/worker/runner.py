@@ -249,8 +249,9 @@ class Runner:
                 full += 1
                 if full.bit_count() == 1:  # At first, and then more and more seldom.
                     logger.error(
-                        "%s: no room for a dead letter in %s, because %s; waiting until a "
-                        "processor has read some. `runnel processor dead-letters %s` shows them",
+                        "%s: no room for a dead letter in %s, because %s; waiting for room, which "
+                        "a processor that reads them makes. `runnel processor dead-letters %s` "
+                        "shows them",
                         self._who(),
                         error.sink,
                         error.reason,

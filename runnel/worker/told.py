@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runnel.log import one_line
+
 
 def told(error: BaseException, instead: Sequence[BaseException] = ()) -> tuple[str, str]:
     """Type and message of an error, in one line. Of a group, the errors in it are named, too; and
@@ -24,7 +26,7 @@ def _message(error: BaseException) -> str:
         message = "(its message cannot be shown)"
     if not message and type(error).__name__ == "CancelledError":
         message = "what the handler awaited was cancelled, though nobody cancelled the handler"
-    return " ".join(message.split()).encode(errors="replace").decode()
+    return one_line(message.encode(errors="replace").decode())
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

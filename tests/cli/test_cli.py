@@ -62,6 +62,11 @@ def one_sentence(said: str) -> str:
         (["send", "tests.cli.shop:named", '{"name": null}'], 5, "None cannot be a partition key"),
         (["send", "tests.cli.shop:small", '{"name": "' + "x" * 2000 + '"}'], 5, "max_record_bytes"),
         (["send", "tests.cli.shop:order", GOOD], 2, "did you mean 'orders'?"),
+        (
+            ["send", "tests.cli.shop:zzz", GOOD],
+            2,
+            "no attribute 'zzz'; there is tests.cli.shop:ord",
+        ),
         (["send", "tests.cli.shop:other", GOOD], 2, "is an int, not a stream; there is"),
         (["send", APP, GOOD], 2, "is an App, not a stream; there is tests.cli.shop:orders"),
         (["send", PRINTER, GOOD], 2, "is a function, not a stream"),
@@ -107,6 +112,13 @@ def test_bad_input_is_one_sentence_and_its_exit_code(
     assert done.code == code, done.stderr
     assert says in one_sentence(done.stderr)
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("group", ["processor", "stream"])
+def test_a_list_of_commands_cuts_nothing_off(run: Run, group: str) -> None:
+    listed = run(group, "--help").stdout.partition("Commands:")[2].partition("Example")[0]
+    assert listed
+    assert "..." not in listed
 
 
 @pytest.mark.parametrize(
@@ -388,7 +400,7 @@ def test_a_processor_is_administered(run: Run) -> None:
     assert run("processor", "pause", PRINTER).stdout == "paused 4 partitions of printer\n"
     assert run("processor", "pause", PRINTER).stdout == "paused 0 partitions of printer\n"
     resumed = run("processor", "resume", PRINTER, "--partition", "2")
-    assert resumed.stdout == "resumed 1 partitions of printer\n"
+    assert resumed.stdout == "resumed 1 partition of printer\n"
     assert run("processor", "reset", PRINTER, "--start", "$").stdout.split() == (
         ["0", "0-0", "1", "0-0", "2", "0-0", "3", "0-0"]
     )
@@ -402,7 +414,7 @@ def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
     states = json.loads(run("inspect", APP, "--json").stdout)["processors"][0]["partitions"]
     assert [each["state"] for each in states] == ["paused", "paused", "free", "paused"]
     one = run("processor", "resume", PRINTER, "--partition", "0,2")
-    assert one.stdout == "resumed 1 partitions of printer\n"
+    assert one.stdout == "resumed 1 partition of printer\n"
     reset = run("processor", "reset", PRINTER, "--start", "$", "--partition", "1-2")
     assert reset.stdout.splitlines() == ["1 0-0", "2 0-0"]
     bad = run("processor", "pause", PRINTER, "--partition", "3-1")
@@ -415,7 +427,7 @@ def test_removing_from_the_wrong_stream_names_the_right_one(run: Run, redis_url:
     here = ("--app", "shop", "--redis-url", redis_url, "--yes")
     wrong = run("processor", "remove", "orders@tightly", *here)
     assert wrong.stdout == "tightly was not registered; there is tight@tightly\n"
-    assert run("processor", "remove", "tight@tightly", *here).stdout.endswith("1 partitions\n")
+    assert run("processor", "remove", "tight@tightly", *here).stdout.endswith("1 partition\n")
 
 
 def test_a_burst_that_is_blocked_names_the_partitions_and_the_command(run: Run, spawn: Run) -> None:
@@ -465,7 +477,7 @@ def test_skip_goes_on_where_one_partition_has_no_room_for_its_dead_letter(
     done = run("processor", "resume", strict, "--skip")
     assert done.code == 5
     assert f"partition {empty}: event" in done.stdout
-    assert "resumed 1 partitions of strict" in done.stdout
+    assert "resumed 1 partition of strict" in done.stdout
     assert "a partition of vessel.strict.dead is full (2 events) because no" in one_sentence(
         done.stderr
     )

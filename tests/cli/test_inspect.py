@@ -18,6 +18,7 @@ from redis import Redis as SyncRedis
 
 from runnel.cli import view
 from runnel.cli.inspect import Limits, judge
+from runnel.cli.letters import as_text
 from runnel.cli.screen import fit
 from tests.cli.conftest import GOOD, ROOT, Run
 from tests.servers import Server
@@ -406,6 +407,23 @@ def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture
     assert judged(with_letters(None, ["complaints"]), max_dead=2) == 10
     said = "shop/billing: an unknown number of dead letters wait, allowed 2\n"
     assert capsys.readouterr().err == said
+    assert judged(with_letters(1, []), max_dead=0) == 10
+    assert capsys.readouterr().err == "shop/billing: 1 dead letter waits, allowed 0\n"
+
+
+def test_what_others_wrote_does_nothing_to_a_terminal() -> None:
+    error = {**ERROR, "type": "Błąd", "message": "no\n  price \x1b[31m\x07 ż"}
+    seen = picture("degraded", partition(0, state="quarantined", error=error))
+    told = "Błąd at 1795435471200-0: no price \\x1b[31m\\x07 ż"
+    assert f"  partition 0 is quarantined: {told}" in lines(seen)
+    letter = {
+        **dict.fromkeys(("at", "partition", "event"), ""),
+        "attempts": 1,
+        "record": {},
+        "error_type": error["type"],
+        "error_message": error["message"],
+    }
+    assert "Błąd: no price \\x1b[31m\\x07 ż\n" in as_text(letter)
 
 
 def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: str) -> None:
@@ -465,10 +483,14 @@ def test_an_unknown_app_is_told_with_those_there_are(run: Run) -> None:
 def test_a_pipe_gets_plain_text_and_a_terminal_colours(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     run("processor", "add", PRINTER)
     assert "\x1b" not in run("inspect", APP).stdout
     assert "\x1b[31m" in run("inspect", APP, color=True).stdout
     monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in run("inspect", APP, color=True).stdout
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
     assert "\x1b" not in run("inspect", APP, color=True).stdout
 
 
