@@ -31,8 +31,9 @@ class Chain:
         self._running: list[AsyncIterator[Any]] = []
         #: What the middleware has taken and is not finished, and how many events each of it is.
         self._taken: list[tuple[Any, int]] = []
-        #: How many of these the handler has been given, with what it has in hand.
-        self._given = 0
+        #: How many of these the handler has been given, with what it has in hand; and how many of
+        #: them were over before that: it had them earlier, or the middleware has dropped them.
+        self._given = self._over = 0
         self._ended = False
         #: The source gives nothing out any more: a failure is being told.
         self.closed = False
@@ -58,18 +59,21 @@ class Chain:
                 self._lane.rewind(keep=self._given)
                 self._taken.clear()
             raise
-        self._given = self._count(item)
+        self._over, self._given = self._count(item)
         return item
 
-    def blame(self) -> None:
+    def blame(self) -> int:
         """Leave in hand what a failure is about: what the handler was given, or if that is
-        finished, what the middleware has taken since."""
+        finished, what the middleware has taken since. Returns how many events before that are to be
+        finished."""
         if self._given:
             self._lane.rewind(keep=self._given)
+        over, self._over = self._over, 0
+        return over
 
     def finished(self) -> int:
         """How many events the handler was given; from now on these count as finished."""
-        given, self._given = self._given, 0
+        given, self._given, self._over = self._given, 0, 0
         left = given
         while self._taken and left > 0:
             left -= self._taken.pop(0)[1]
@@ -135,15 +139,15 @@ class Chain:
             source = middleware.handler(_Gate(self, source))
             self._running.append(source)
 
-    def _count(self, item: Any) -> int:
-        """How many of the events taken the handler has been given with `item`: up to the one that
-        it is, or all, if it is something that a middleware has made."""
+    def _count(self, item: Any) -> tuple[int, int]:
+        """How many of the events taken come before `item`, and how many the handler has been given
+        with it: all of them, if it is something that a middleware has made."""
         count = 0
         for taken, size in self._taken:
-            count += size
             if taken is item:
-                return count
-        return count
+                return count, count + size
+            count += size
+        return 0, count
 
 
 class _Source:

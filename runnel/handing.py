@@ -180,7 +180,7 @@ class Handing:
             self._asker.hold()
         if self._chain:
             self._chain.closed = True
-            self._chain.blame()
+            self.lease.finish(self._chain.blame())
 
     async def tell(self, error: BaseException) -> list[BaseException]:
         """Raise `error` at the ``yield`` of each middleware, the innermost last. Returns what they

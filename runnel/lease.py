@@ -132,6 +132,11 @@ class Lease:
             )
         return raws
 
+    def finish(self, count: int) -> None:
+        """The first `count` events in hand are done."""
+        if count and self.lane.finish(count):
+            self._mark(self.lane)
+
     async def commit(self, count: int | None = None) -> None:
         """Finish what was given out, or the first `count` events of it, and wait until that is
         committed."""
@@ -179,9 +184,9 @@ class Lease:
 
     async def _may_be_held(self) -> bool:
         """May a middleware hold back what it took and did not pass on, since more comes soon? Else
-        that counts as dropped."""
+        that counts as dropped. Where starts are recorded it may not: the last one is to blame."""
         lane = self.lane
-        if self._commit_each or self._suspicion.careful or len(lane.in_hand) > self._prefetch:
+        if self._suspicion.recorded or len(lane.in_hand) > self._prefetch:
             return False
         last: bytes = lane.in_hand[-1][0]
         if last != self._held[0]:

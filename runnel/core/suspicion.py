@@ -46,9 +46,14 @@ class Suspicion:
         return self.deaths > 0
 
     @property
+    def isolating(self) -> bool:
+        """Is one of the next events sought, which fails?"""
+        return self._isolate_until is not None
+
+    @property
     def one_by_one(self) -> bool:
         """Is no more than one event at a time handed out?"""
-        return self.recorded or self._isolate_until is not None
+        return self.recorded or self.isolating
 
     def condemns(self, event: bytes, retries: int) -> bool:
         """Has `event` ended workers more often than it may? One death is no proof."""

@@ -40,13 +40,13 @@ _NEXT = {
 }
 
 
-def decide(hopeless: bool, in_hand: int, attempts: int, retries: int) -> Decision:
-    """What to do about a failure with so many events in hand, the first of which has failed
-    `attempts` times; `hopeless` if trying again changes nothing. Pure, so that it can be read and
-    tested by itself."""
+def decide(hopeless: bool, whole: bool, attempts: int, retries: int) -> Decision:
+    """What to do about a failure of what has failed `attempts` times; `whole` if it cannot be taken
+    apart, `hopeless` if trying again changes nothing. Pure, so that it can be read and tested by
+    itself."""
     if not hopeless and attempts <= retries:
         return Decision.RETRY
-    return Decision.ISOLATE if in_hand > 1 else Decision.GIVE_UP
+    return Decision.GIVE_UP if whole else Decision.ISOLATE
 
 
 class Runner:
@@ -89,7 +89,10 @@ class Runner:
         # A condemned event was counted when its workers died.
         attempts = suspicion.attempts if failure.condemned else suspicion.failed(event)
         hopeless = failure.condemned or (isinstance(error, DecodeError) and self._unreadable(batch))
-        decision = decide(hopeless, len(batch), attempts, processor.retries)
+        # Several though they came one by one: a middleware makes one item of them, and the first is
+        # given up for all.
+        whole = len(batch) == 1 or suspicion.isolating
+        decision = decide(hopeless, whole, attempts, processor.retries)
         # The traceback once, when the tries are over; until then a line will do.
         last = decision is Decision.GIVE_UP
         logger.log(
@@ -110,6 +113,7 @@ class Runner:
         blamed = attempts if len(batch) == 1 else 0
         await self._record("failure", event_id, blamed, failure)
         if decision is Decision.GIVE_UP:
+            lane.rewind(keep=1)
             await self._give_up(batch[0], attempts, failure)
             self._lease.give_turn()
             return

@@ -115,17 +115,17 @@ def test_a_lane_may_finish_the_first_of_what_is_in_hand_and_take_back_the_rest()
 
 
 @pytest.mark.parametrize(
-    ("hopeless", "in_hand", "attempts", "decision"),
+    ("hopeless", "whole", "attempts", "decision"),
     [
-        (False, 1, 3, Decision.RETRY),
-        (False, 1, 4, Decision.GIVE_UP),
-        (False, 5, 3, Decision.RETRY),
-        (False, 5, 4, Decision.ISOLATE),
-        (True, 1, 1, Decision.GIVE_UP),
-        (True, 5, 1, Decision.ISOLATE),
+        (False, True, 3, Decision.RETRY),
+        (False, True, 4, Decision.GIVE_UP),
+        (False, False, 3, Decision.RETRY),
+        (False, False, 4, Decision.ISOLATE),
+        (True, True, 1, Decision.GIVE_UP),
+        (True, False, 1, Decision.ISOLATE),
     ],
 )
 def test_what_follows_a_failure(
-    hopeless: bool, in_hand: int, attempts: int, decision: Decision
+    hopeless: bool, whole: bool, attempts: int, decision: Decision
 ) -> None:
-    assert decide(hopeless, in_hand, attempts, retries=3) is decision
+    assert decide(hopeless, whole, attempts, retries=3) is decision
