@@ -93,7 +93,8 @@ class Claims:
             unanswered.answered("check of a partition")
             return True
         except ProtocolError as error:
-            moves.lost(lane.partition, error)
+            if not lane.draining:  # Else it has been given back meanwhile, and nothing is lost.
+                moves.lost(lane.partition, error)
             lane.end()
         except (RedisError, OSError) as error:
             unanswered.failed("check of a partition", error)

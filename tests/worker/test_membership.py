@@ -107,6 +107,31 @@ async def test_a_claim_that_is_answered_late_under_an_older_grant_is_given_back(
     assert set(tenures) == {0}, "nobody died here"
 
 
+async def test_a_check_of_a_partition_that_is_given_back_meanwhile_says_nothing(
+    redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    claims, checking = 0, asyncio.Event()
+
+    async def released() -> bool:
+        return bool(await redis.hget(ledger.state, "released") == b"1")
+
+    class LateLink(RedisLink):
+        async def gathered(self, call: Call) -> Any:
+            nonlocal claims
+            claims += call.script == "claim"
+            if call.script == "claim" and claims == 2:
+                checking.set()
+                await until(released, "it is given back")
+            return await super().gathered(call)
+
+    monkeypatch.setattr("runnel.worker.worker.RedisLink", LateLink)
+    ledger.processor()
+    async with ledger.running():
+        await checking.wait()
+    assert await released()
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("what", ["resume", "pause and resume"])
 async def test_an_operator_does_not_cut_a_hand_over_short(
     redis: Redis, redis_url: str, what: str
