@@ -1,0 +1,21 @@
+"""git in repositories that tests make, whatever the user's own configuration says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+_ME = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
+
+
+def environment() -> dict[str, str]:
+    """That of the tests, less what git tells its hooks and what the user has configured."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return {**kept, "GIT_CONFIG_GLOBAL": os.devnull}
+
+
+def git(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run git there. `check`: it must succeed."""
+    command = ["git", "-C", str(folder), *_ME, *arguments]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=check)
