@@ -12,7 +12,7 @@ from runnel import App
 from runnel.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "lua/README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "lua/README.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
