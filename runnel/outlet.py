@@ -9,6 +9,8 @@ from math import inf
 from typing import Any, Protocol
 
 from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
     ClusterDownError,
     ConnectionError,
     MasterDownError,
@@ -41,6 +43,8 @@ _FIRST_LOOK, _LONGEST_LOOK = 0.01, 0.5
 _UNANSWERED = (ConnectionError, TimeoutError)
 #: A server that takes over, or has been replaced, refuses a call: it was not carried out.
 _NOT_NOW = (ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+#: At first use these are a mistake in the URL, which waiting does not mend.
+_MISTAKES = (AuthenticationError, AuthorizationError, ReadOnlyError)
 #: A partition that remembers so many producers may have forgotten some to keep that number.
 _CROWD = 900
 
@@ -198,9 +202,8 @@ class Outlet:
     async def _overcome(self, append: Append, problem: Exception) -> None:
         """Do about a problem what is to be done before the next try. Raises it if there is to be
         none."""
-        if isinstance(problem, (*_UNANSWERED, *_NOT_NOW)):
-            if append.call is None and isinstance(problem, ReadOnlyError):
-                raise problem  # At first use that is a mistake in the URL.
+        mistaken = append.call is None and isinstance(problem, _MISTAKES)
+        if isinstance(problem, (*_UNANSWERED, *_NOT_NOW)) and not mistaken:
             append.unanswered |= append.call is not None and isinstance(problem, _UNANSWERED)
             await self._pause(append, problem)
             return

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError
+from redis.exceptions import AuthenticationError, ConnectionError
 
 from runnel import App, Record, Stream
 from runnel.errors import Mismatch
@@ -227,6 +227,22 @@ async def test_all_are_told_of_a_mismatch_and_it_is_asked_again_when_it_may_be_m
         assert proxy.requests == 2
         await redis.flushall()
         await other.send(Item(key=0, number=0))
+
+
+@pytest.mark.only_on("server")
+async def test_a_wrong_password_is_told_at_once_to_all(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    url = redis_url.replace("redis://", "redis://nobody:wrong@")
+    app, stream = declare(app_name, url, resend=3600.0)
+
+    async def refused(*records: Item) -> None:
+        with pytest.raises(AuthenticationError):
+            await stream.send(*records)
+
+    async with app, asyncio.timeout(20):
+        await asyncio.gather(*(refused(Item(key=i % 3, number=i)) for i in range(50)))
+        await refused(*(Item(key=i, number=i) for i in range(20)))
 
 
 async def test_who_comes_after_a_run_that_nobody_waited_for_begins_anew() -> None:
