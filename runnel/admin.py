@@ -54,10 +54,13 @@ async def reset(
 
     Returns the new checkpoints.
     """
-    numbers = _numbers(processor, partitions)
-    found = [await _seek(scripts, processor.place(p), start) for p in numbers]
-    await regrant(scripts, processor, numbers)
-    return found
+    found: dict[int, str] = {}
+    try:
+        for p in _numbers(processor, partitions):
+            found[p] = await _seek(scripts, processor.place(p), start)
+    finally:  # Whoever holds what was set before an error is to know, too.
+        await regrant(scripts, processor, found)
+    return list(found.values())
 
 
 async def _seek(scripts: Scripts, place: Place, start: str) -> str:
@@ -110,8 +113,13 @@ async def _each(
     partitions: Iterable[int],
 ) -> int:
     """Those that it changed are claimed anew; whatever else happens in the group goes on."""
-    changed = [p for p in partitions if await scripts.call(make(processor.place(p)))]
-    await regrant(scripts, processor, changed)
+    changed: list[int] = []
+    try:
+        for p in partitions:
+            if await scripts.call(make(processor.place(p))):
+                changed.append(p)  # noqa: PERF401 - those before an error count, too.
+    finally:
+        await regrant(scripts, processor, changed)
     return len(changed)
 
 
@@ -138,7 +146,7 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
 
 
 async def regrant(
-    scripts: Scripts, processor: Processor, partitions: list[int] | None = None
+    scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
 ) -> None:
     """Have whoever holds these partitions, or any, claim them anew."""
     numbers = _numbers(processor, partitions)

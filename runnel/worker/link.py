@@ -101,8 +101,8 @@ class RedisLink:
         self._scripts = scripts
         self._url = url
         self._gathering = Gathering(scripts.call_all, self.node_of)
-        #: Logs that have a connection of their own.
-        self._own: set[str] = set()
+        #: Logs that have a connection of their own, and what reads over it.
+        self._own: dict[str, LogFeed] = {}
         self._confirmation = Confirmation.of(durability)
         self.clock = time.monotonic
 
@@ -144,8 +144,13 @@ class RedisLink:
             return ServerFeed(self._url, self._scripts.client)
         if name.startswith("node "):
             return TurnFeed(self._scripts.deployment)
-        self._own.add(name)
-        return LogFeed(self._scripts.deployment, name, lambda: self._own.discard(name))
+
+        def closed() -> None:
+            if self._own.get(name) is feed:  # The log may have another one by now.
+                del self._own[name]
+
+        feed = self._own[name] = LogFeed(self._scripts.deployment, name, closed)
+        return feed
 
     async def listen(self, channel: str, hint: Callable[[], None]) -> None:
         while True:

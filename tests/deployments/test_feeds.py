@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from runnel import deployment
 from runnel.connection import connect
+from runnel.scripts import Scripts
+from runnel.worker import link as link_module
 from runnel.worker.feeds import Batch, LogFeed
+from runnel.worker.link import RedisLink
 
 
-async def test_whoever_reads_can_be_cancelled_though_the_read_is_cut_short(
-    cluster_url: str,
-) -> None:
+@pytest.fixture
+def url(cluster_url: str) -> str:
+    """The one cluster node, as a cluster."""
+    return cluster_url.replace("redis://", "redis+cluster://").removesuffix("/0")
+
+
+async def test_whoever_reads_can_be_cancelled_though_the_read_is_cut_short(url: str) -> None:
     log, closed = "runnel:{a:s:0}:s:log", asyncio.Event()
-    async with connect(cluster_url) as client:
+    async with connect(url) as client:
         feed = LogFeed(deployment.of(client), log, closed.set)
 
         reading = asyncio.create_task(feed.read([Batch(1, [(log, "0-0")])], [], True, None))
@@ -28,3 +37,17 @@ async def test_whoever_reads_can_be_cancelled_though_the_read_is_cut_short(
         assert reading.cancelled()
         await feed.close()
         assert closed.is_set()
+
+
+async def test_a_feed_that_closes_late_leaves_the_connection_of_its_successor_counted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "OWN_CONNECTIONS", 1)
+    log, other = "runnel:{a:s:0}:s:log", "runnel:{a:s:1}:s:log"
+    async with connect(url) as client:
+        link = RedisLink(Scripts(client), url)
+        first, second = link.feed(log), link.feed(log)
+        await first.close()
+        assert link.feed_of(other, 1).startswith("node")
+        await second.close()
+        assert link.feed_of(other, 1) == other

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream, admin, keys
 from runnel.connection import connect
-from runnel.errors import ConfigError, Replaced
+from runnel.errors import ConfigError, Replaced, Unregistered
 from runnel.removing import remove
 from runnel.scripts import Call, Scripts
 from runnel.worker import link as link_module
@@ -165,6 +165,22 @@ async def test_an_operator_does_not_cut_a_hand_over_short(
             await until(shared, "each has one")
     moved = [n for n in numbers if second.begun[n]]
     assert not moved, "what was in hand was finished by the one who had it"
+
+
+@pytest.mark.parametrize("what", ["reset", "pause"])
+async def test_what_an_operator_did_before_an_error_is_claimed_anew(
+    redis: Redis, redis_url: str, what: str
+) -> None:
+    shop, scripts = Shop(redis_url), Scripts(redis)
+    plan, spec = keys.plan(shop.work.group), shop.items.spec
+    await admin.add(scripts, shop.work)
+    await redis.hset(plan, mapping={"p:0": "a a 7 0", "p:1": "a a 8 0"})
+    await redis.delete(keys.log(spec.prefix(1)), keys.state(spec.prefix(1), "work"))
+    reset = what == "reset"
+    work = admin.reset(scripts, shop.work, "0") if reset else admin.pause(scripts, shop.work)
+    with pytest.raises(Unregistered):
+        await work
+    assert await redis.hmget(plan, ["p:0", "p:1"]) == [b"- a 7 0", b"a a 8 0"]
 
 
 @pytest.mark.parametrize("lost", [1, 2])
