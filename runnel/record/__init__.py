@@ -6,9 +6,10 @@ one face on all of them, and on unions of them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Unpack
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, Unpack
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from runnel.errors import ConfigError
@@ -49,6 +50,21 @@ class Record(BaseModel, extra="forbid"):
         # A class that is not whole yet (types defined further down) is checked by `adapt`.
         if cls.__primitive__ and cls.__pydantic_complete__ and not open_parameters:
             native_form(cls)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy in which some fields are others. Raises ValidationError for one that is not
+        declared, as making a record does; their values are checked when it is sent."""
+        cls = type(self)
+        unknown = (update or {}).keys() - cls.model_fields.keys()
+        if unknown and cls.model_config.get("extra") == "forbid":
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [
+                    {"type": "extra_forbidden", "loc": (name,), "input": (update or {})[name]}
+                    for name in sorted(unknown)
+                ],
+            )
+        return super().model_copy(update=update, deep=deep)
 
 
 def adapt(form: Any, exclude_unset: bool = False) -> RecordType[Any]:

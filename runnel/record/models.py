@@ -68,7 +68,12 @@ class PydanticType(RecordType[R]):
         try:
             return self._read(values)
         except Exception as error:  # Whatever the class's own validators raise.
-            raise DecodeError(explain(self.name, error, values)) from error
+            told = explain(self.name, error, values)
+            if self._exclude_unset and _lacks_tag(error):
+                told += (
+                    "; with exclude_unset=True set its discriminator, too, or it does not travel"
+                )
+            raise DecodeError(told) from error
 
     def _read(self, values: Any) -> R:
         # Never strict: a strict datetime would refuse the text that it travels as. What is not
@@ -171,3 +176,10 @@ class PydanticType(RecordType[R]):
         if native:
             self.primitive = True
             self.native = native_form(native[0])
+
+
+def _lacks_tag(error: Exception) -> bool:
+    """Is there no discriminator, so that nobody knows which class of a union it is?"""
+    return isinstance(error, ValidationError) and any(
+        each["type"] == "union_tag_not_found" for each in error.errors()
+    )

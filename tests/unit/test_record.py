@@ -153,6 +153,18 @@ def test_a_wrong_value_is_refused_when_the_record_is_made() -> None:
         order(order_id="x")
 
 
+def test_a_copy_takes_no_field_that_the_record_does_not_have() -> None:
+    class Open(Record, extra="allow"):
+        sku: str
+
+    item = Item(sku="a")
+    with pytest.raises(ValidationError, match=r"(?s)Item.*colur.*Extra inputs are not permitted"):
+        item.model_copy(update={"colur": "red", "sku": "b"})
+    assert item.model_copy(update={"sku": "b"}) == Item(sku="b")
+    assert item.model_copy() == item
+    assert Open(sku="a").model_copy(update={"more": 1}).model_dump() == {"sku": "a", "more": 1}
+
+
 def test_a_record_of_another_class_is_refused_by_both_names() -> None:
     with pytest.raises(EncodeError, match=r"carries Order records, not Item: Item\(sku='a'"):
         adapt(Order).dump(Item(sku="a"))

@@ -41,6 +41,17 @@ def sent(record: Any, form: Any = None, serializer: Serializer | None = None) ->
     return codec.decode(codec.encode(record))
 
 
+class TestADiscriminatorThatWasNotSet:
+    Either = Annotated[Patch | Removal, Field(discriminator="kind")]
+
+    def test_it_is_named_with_what_to_do(self) -> None:
+        with pytest.raises(EncodeError, match=r"'kind'.*exclude_unset=True set its discriminator"):
+            sent(Removal(user=1), self.Either)
+
+    def test_set_it_travels(self) -> None:
+        assert sent(Removal(user=1, kind="removal"), self.Either) == Removal(user=1)
+
+
 class TestExcludeUnset:
     @pytest.mark.parametrize("serializer", [MsgpackSerializer(), JSONSerializer()])
     @pytest.mark.parametrize(
