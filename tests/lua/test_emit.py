@@ -119,3 +119,10 @@ async def test_an_emit_leads_forward_and_needs_all_its_keys(raw: Raw) -> None:
         await refused(raw, "BADARG", emit(raw, epoch, ids[1], following))
     step = ("printer", epoch, NONCE, ids[1], ids[2], 1, 0, 100, "refuse", 2, "f", "v")
     await refused(raw, "BADARG", raw.call("emit", KEYS[:4], *step))
+
+
+async def test_nothing_is_moved_where_the_sink_has_no_id_left(raw: Raw) -> None:
+    epoch, ids = await ready(raw)
+    top = 2**64 - 1
+    await raw.redis.xadd(SINK_LOG, {"a": "b"}, id=f"{top}-{top}")
+    await refused(raw, "The stream has exhausted", emit(raw, epoch, "0-0", ids[0]))
