@@ -101,14 +101,24 @@ def _added(picture: Picture) -> int | None:
 
 def _in_hand(picture: Picture) -> int | None:
     """How long the holder has had the first unfinished event: since the checkpoint last moved, the
-    lease was last taken, or the event came; where its id does not tell when that was, it is that
-    long at most. 0 if there is none, None if that is not known."""
+    lease was last taken, or the event came; where nothing tells when that was, it is that long at
+    most. 0 if there is none, None if that is not known."""
     if "checkpoint" in picture and "pending" not in picture:
         return 0
     moved = integer(picture.get("moved"))
     if moved is None or "pending" not in picture:
         return None
-    return max(0, int(picture["now"]) - max(moved, _added(picture) or 0))
+    came = 0 if _gone(picture) else _added(picture) or 0
+    return max(0, int(picture["now"]) - max(moved, came))
+
+
+def _gone(picture: Picture) -> bool:
+    """Were unfinished events dropped or trimmed? The one in hand may be among them, and the first
+    that is left has come later."""
+    first, checkpoint = picture.get("first"), picture.get("checkpoint", "0-0")
+    counts = (integer(picture.get(name)) or 0 for name in ("added", "read", "length"))
+    added, read, length = counts
+    return first is not None and not reached(checkpoint, first) and added - read > length
 
 
 def _failing(picture: Picture) -> bool:

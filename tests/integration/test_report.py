@@ -437,6 +437,23 @@ async def test_a_partition_stalls_when_its_first_event_is_long_in_hand(shop: Sho
     assert patient["state"] == "ok"
 
 
+@pytest.mark.parametrize("by", ["drop_oldest", "others"])
+async def test_a_partition_stalls_though_the_event_in_hand_was_dropped(shop: Shop, by: str) -> None:
+    await shop.open()
+    await shop.send(1, 9)
+    await shop.work()
+    await shop.set(1, moved=await shop.now() - 90_000)
+    assert (await shop.row(1))["in_hand_ms"] < 30_000
+    prefix, policy = shop.place(1).prefix, "drop_oldest"
+    call = protocol.append(prefix, AGREEMENT, 10, policy, "p", 1, [[b"json", b"{}"]] * 7)
+    if by == "others":
+        await shop.redis.xtrim(keys.log(prefix), 3, approximate=False)
+    else:
+        await shop.scripts.call(call)
+    assert 90_000 <= (await shop.row(1))["in_hand_ms"] < 120_000
+    assert (await shop.seen())["processors"][0]["state"] == "stalled"
+
+
 async def test_without_a_known_move_nothing_is_said_to_stall(shop: Shop) -> None:
     await shop.open()
     old = await shop.now() - 300_000
