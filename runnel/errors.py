@@ -123,6 +123,15 @@ class HandlerExit(RunnelError):
         return cls(str(error.code), 1)
 
 
+def asked_to_end(error: BaseException | None) -> SystemExit | KeyboardInterrupt | None:
+    """What in an error asks for the end of the process: itself, or one of a group."""
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    return next((found for each in error.exceptions if (found := asked_to_end(each))), None)
+
+
 class Removed(RunnelError):
     """An operator has removed the processor while this worker ran it."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from runnel import protocol
-from runnel.errors import HandlerExit, ProtocolError
+from runnel.errors import HandlerExit, ProtocolError, asked_to_end
 from runnel.log import logger_of
 from runnel.scripts import Call, Scripts
 from runnel.tasks import Crontab, Task, Timer
@@ -233,16 +233,17 @@ class Calendar:
     async def _run(self, task: Task) -> bool:
         try:
             await task.function()
-        except (SystemExit, KeyboardInterrupt) as error:
-            exit = HandlerExit.of(error)
-            logger.error("task %s ends this worker: %s", task.name, exit)
-            self._exit(exit)
         except asyncio.CancelledError:
             if self._stopping:
                 raise
             self._count(task, "was cancelled")
-        except BaseException:
-            self._count(task, "failed")
+        except BaseException as error:
+            if (exit_ := asked_to_end(error)) is None:
+                self._count(task, "failed")
+            else:
+                ending = HandlerExit.of(exit_)
+                logger.error("task %s ends this worker: %s", task.name, ending)
+                self._exit(ending)
         return True
 
     def _count(self, task: Task, what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from runnel.errors import HandlerReturned, WorkerDied
+from runnel.errors import HandlerReturned, WorkerDied, asked_to_end
 from runnel.events import EACH_RECORD, ONE_RECORD, Events
 from runnel.handing import Handing
 from runnel.lease import Lease
@@ -106,8 +106,8 @@ class Handling:
     def _verdict(self, raised: BaseException | None) -> BaseException | None:
         """What a handler failed with, if it failed, given what it raised."""
         handing, lane = self._handing, self._lane
-        if isinstance(raised, (SystemExit, KeyboardInterrupt)):
-            return raised
+        if (exit_ := asked_to_end(raised)) is not None:
+            return exit_
         if self._stopping:
             return None
         if late := self._late_error():

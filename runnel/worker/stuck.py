@@ -20,8 +20,8 @@ _INSTALLED = ("site-packages", "dist-packages")
 _OURS = (str(Path(__file__).parent.parent), str(Path(redis.__file__).parent))
 #: A thread that joins those of a pool when the loop closes.
 _JOINER = "(_do_shutdown)"
-#: Where an idle thread of a pool waits.
-_POOL = str(Path("concurrent", "futures", "thread.py"))
+#: Where an idle thread of a pool waits; one at work may be elsewhere in that file.
+_POOL, _IDLE = str(Path("concurrent", "futures", "thread.py")), "_worker"
 
 
 class Work(Protocol):
@@ -98,11 +98,15 @@ def _threads() -> list[tuple[threading.Thread, FrameType]]:
         frame = frames.get(each.ident or 0)
         if each in (threading.main_thread(), threading.current_thread()) or frame is None:
             continue
-        if frame.f_code.co_filename.endswith(_POOL) or _JOINER in each.name:
+        if _waits_in_a_pool(frame.f_code) or _JOINER in each.name:
             continue
         if not each.daemon or any(map(_users, _files(frame))):
             found.append((each, frame))
     return found
+
+
+def _waits_in_a_pool(code: CodeType) -> bool:
+    return code.co_name == _IDLE and code.co_filename.endswith(_POOL)
 
 
 def _files(frame: FrameType | None) -> Iterator[str]:

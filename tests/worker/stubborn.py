@@ -109,6 +109,11 @@ async def executor() -> None:
     begun()
 
 
+async def executor_of_c() -> None:
+    ThreadPoolExecutor(thread_name_prefix="my-pool").submit(time.sleep, LONG)
+    begun()
+
+
 async def at_exit() -> None:
     atexit.register(patient)
     begun()
@@ -168,6 +173,7 @@ DOES: dict[str, Any] = {
     "own thread": own_thread,
     "own task": own_task,
     "executor": executor,
+    "executor of c": executor_of_c,
     "at exit": at_exit,
     "swallow": swallowing,
     "block": blocking,

@@ -157,7 +157,13 @@ async def test_a_full_stream_that_a_handler_sends_to_fails_the_event(
 
 @pytest.mark.parametrize("policy", ["halt", "quarantine", "ignore"])
 @pytest.mark.parametrize(
-    ("error", "code"), [(SystemExit(3), 3), (SystemExit(), 0), (KeyboardInterrupt(), 130)]
+    ("error", "code"),
+    [
+        (SystemExit(3), 3),
+        (SystemExit(), 0),
+        (KeyboardInterrupt(), 130),
+        (BaseExceptionGroup("of a task group", [KeyError("x"), SystemExit(3)]), 3),
+    ],
 )
 async def test_what_ends_the_process_ends_the_worker_in_order(
     redis: Redis, ledger: Ledger, error: BaseException, code: int, policy: str

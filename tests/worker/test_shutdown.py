@@ -96,6 +96,7 @@ IN_HAND = "processor work, partition 0, event"
         ("own thread", ("thread my-own in patient (stubborn.py:",)),
         ("own task", ("asyncio task swallow (stubborn.py:",)),
         ("executor", ("thread my-pool_0 in patient (stubborn.py:",)),
+        ("executor of c", ("thread my-pool_0 in run (thread.py:",)),
         ("at exit", ("the main thread in patient (stubborn.py:",)),
         ("swallow", (IN_HAND,)),
         ("block", (IN_HAND, "the event loop, blocked in patient (stubborn.py:")),
