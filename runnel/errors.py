@@ -54,7 +54,8 @@ class ConfigError(RunnelError):
 
 
 class PartitionKeyError(ConfigError):
-    """A record has no usable partition key: the field is missing or its type has no key form."""
+    """A record has no usable partition key: the field is missing, its type has no key form, or
+    `partition_by` raised."""
 
 
 class RecordError(RunnelError):

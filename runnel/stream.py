@@ -12,6 +12,7 @@ from runnel.errors import ConfigError, PartitionKeyError
 from runnel.partitioning import Hasher, key_bytes
 from runnel.protocol import Agreement
 from runnel.record import RecordType
+from runnel.record.problems import exactly, one_line
 
 R = TypeVar("R")
 
@@ -67,11 +68,13 @@ class StreamSpec(Generic[R]):
         return keys.partition(self.app, self.source, partition, self.name)
 
     def partition(self, record: R) -> int:
-        """The partition a record belongs to. Raises PartitionKeyError if its key has no form."""
+        """The partition a record belongs to. Raises PartitionKeyError if its key cannot be told."""
         try:
             return self.hasher(key_bytes(self._key(record))) % self.partition_count
-        except PartitionKeyError as error:
-            raise PartitionKeyError(f"stream {self.name}, {record!r}: {error}") from error
+        except Exception as error:  # Whatever a function of the user's raises, too.
+            raised = f"partition_by raised {type(error).__name__}: {one_line(error)}"
+            told = error if isinstance(error, PartitionKeyError) else raised
+            raise PartitionKeyError(f"stream {self.name}, {exactly(record)}: {told}") from error
 
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
         """The entry of a record."""

@@ -22,6 +22,7 @@ class Named(Record):
 
 orders = app.stream("orders", record=Order, partition_by="order_id", partition_count=4)
 named = app.stream("named", record=Named, partition_by="name", partition_count=1)
+initials = bare.stream("initials", record=Named, partition_by=lambda named: str(named.name)[0])
 small = bare.stream("small", record=Named, partition_by="name", partition_count=1)
 tight = app.stream(
     "tight", record=Order, partition_by="order_id", partition_count=1, partition_size=10

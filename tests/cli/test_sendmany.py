@@ -152,6 +152,13 @@ def test_a_missing_partition_key_is_one_bad_line(run: Run) -> None:
     assert "None cannot be a partition key" in done.stderr
 
 
+def test_a_record_for_which_partition_by_raises_is_one_bad_line(run: Run) -> None:
+    done = run("sendmany", "tests.cli.shop:initials", "-", stdin='{"name": ""}\n{"name": "b"}\n')
+    assert (done.code, done.stdout.split(",")[0]) == (5, "sent 1")
+    assert "line 1: stream initials" in done.stderr
+    assert "partition_by raised IndexError: string index out of range" in done.stderr
+
+
 def test_a_full_partition_is_told_with_who_holds_it_back_and_how_many_were_sent(
     run: Run, admin: SyncRedis
 ) -> None:

@@ -196,6 +196,10 @@ async def test_what_cannot_be_sent_is_refused_before_anything_is(
     floats = app.stream("floats", record=Item, partition_by=lambda item: item.number / 2)
     with pytest.raises(PartitionKeyError, match="float"):
         await floats.send(*items(1))
+    raising = app.stream("raising", record=Item, partition_by=lambda item: item.key[7])
+    for number in (1, 2):
+        with pytest.raises(PartitionKeyError, match=r"raising, Item.*IndexError: .*out of range"):
+            await raising.send(*items(number))
     assert [key for key in await every_key(redis) if key.endswith(b":log")] == []
     await app.close()
 
