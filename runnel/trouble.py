@@ -56,6 +56,12 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
         "and channels runnel:*. ({text})",
     ),
     (
+        ResponseError,
+        "(?i)ACL failure in script|user executing the script can.t run",
+        "{server} does not permit what Runnel needs: give its user the rights that are listed in "
+        "docs/operations.md. ({text})",
+    ),
+    (
         RedisError,
         "^MISCONF",
         "{server} refuses writes because it cannot save to disk: see its log and its disk.",

@@ -243,7 +243,8 @@ async def test_a_replica_is_refused_and_its_primary_named(server: Server) -> Non
 
 async def test_a_user_who_may_not_ask_gets_a_warning(server: Server) -> None:
     async with connect(server.url) as client:
-        await client.acl_setuser("half", enabled=True, nopass=True, commands=["+ping"])
+        may = ["+ping", "+eval"]
+        await client.acl_setuser("half", enabled=True, nopass=True, commands=may)
     url = server.url.replace("redis://", "redis://half:any@")
     async with connect(url) as half:
         info = await check_server(half, url)
@@ -251,7 +252,10 @@ async def test_a_user_who_may_not_ask_gets_a_warning(server: Server) -> None:
         assert "+info" in info.warnings[0]
         with pytest.raises(RedisError) as refused:
             await half.xadd("log", {"a": "b"})
-    assert "does not permit what Runnel needs" in str(translate(refused.value, url))
+        with pytest.raises(RedisError) as inside_a_script:
+            await half.eval("return redis.call('TIME')", 0)
+    for error in (refused.value, inside_a_script.value):
+        assert "does not permit what Runnel needs" in str(translate(error, url))
 
 
 @pytest.mark.parametrize(
