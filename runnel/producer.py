@@ -114,9 +114,8 @@ class Stream(Generic[R]):
         return self.spec.codec.decode(letter.fields)
 
     def derive(self, name: str, record: type[Any]) -> Stream[Any]:
-        """A stream with the partitions of this one, for dead letters: as the `sink` of a
-        `DeadLetterMiddleware` it is written to in the commit that passes the event. Raises
-        ConfigError if its name is taken."""
+        """A stream with the partitions of this one: the `sink` of a `DeadLetterMiddleware`, written
+        to in the commit that passes the event. Raises ConfigError if its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
         spec: StreamSpec[Any] = StreamSpec(
             self.spec.app,

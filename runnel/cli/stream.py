@@ -45,4 +45,4 @@ def delete(target: str, yes: bool, redis_url: str | None) -> None:
             await client.aclose()
 
     deleted = run(work(), url)
-    report(f"deleted {found.name}: {deleted} events")
+    report(f"deleted {found.name}: {deleted} event{'' if deleted == 1 else 's'}")

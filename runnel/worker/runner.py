@@ -102,7 +102,7 @@ class Runner:
             lane.partition,
             event_id,
             attempts,
-            max(attempts, processor.retries + 1),
+            attempts if last else max(attempts, processor.retries + 1),
             _NEXT[decision],
             *told(error, failure.instead),
             exc_info=error if last else None,

@@ -387,7 +387,7 @@ def test_a_stream_is_deleted_with_all_that_belongs_to_it(run: Run, admin: SyncRe
     assert (asked.code, asked.stdout) == (1, "")
     assert "Delete all events of stream orders at redis://" in asked.stderr
     deleted = run("stream", "delete", ORDERS, "--yes")
-    assert deleted.stdout == "deleted orders: 1 events\n"
+    assert deleted.stdout == "deleted orders: 1 event\n"
     # What is left tells those who still run, for a day.
     left: set[Any] = set(admin.keys()) - {b"runnel:apps"}
     assert all(key.endswith(b":orders:meta") and admin.ttl(key) > 0 for key in left)

@@ -113,6 +113,7 @@ async def test_a_corrupt_and_a_foreign_entry_are_set_aside_and_kill_nobody(
     await until(lambda: process.poll() is not None, "the worker ends")
     assert process.returncode == 0, workers.log
     assert workers.effects() == {1: [0, 1, 2, 3]}
+    assert workers.log.count("failed (attempt 1 of 1): DecodeError") == 3
 
 
 async def test_a_paused_processor_rests_until_it_is_resumed(
