@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from runnel import keys, protocol, removing
+from runnel import keys, protocol, removing, skipping
 from runnel.core.ids import parts
+from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
 from runnel.processor import Processor, refused
 from runnel.protocol import Place
@@ -121,6 +123,24 @@ async def _each(
     finally:
         await regrant(scripts, processor, changed)
     return len(changed)
+
+
+async def skip(
+    scripts: Scripts,
+    processor: Processor,
+    partition: int,
+    sink: StreamSpec[DeadLetter] | None = None,
+) -> str | None:
+    """Set aside the event that a partition has failed on, as a dead letter in `sink`, by default
+    the processor's own. Returns its id, or None if there is none. See `runnel.skipping`."""
+    chosen = replace(processor, sink=sink or processor.sink)
+    return (await skipping.skip(scripts, chosen, partition, asked_for=True)).event
+
+
+async def remove(scripts: Scripts, processor: Processor) -> int:
+    """End the registration and forget the group. Returns on how many partitions it was registered.
+    See `runnel.removing`."""
+    return (await removing.remove(scripts, processor)).partitions
 
 
 async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from runnel import Events
-from runnel.removing import remove
+from runnel import Events, admin
 from runnel.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.servers import Server
@@ -57,7 +56,7 @@ async def test_a_burst_does_not_wait_for_a_processor_that_was_removed(
     await ledger.send(*range(3))
     run = asyncio.create_task(Worker(ledger.app).run(burst=True))
     await until(lambda: redis.hget(ledger.state, "owner"), "it runs")
-    await remove(Scripts(redis), ledger.app.processors["other"])
+    await admin.remove(Scripts(redis), ledger.app.processors["other"])
     removed.set()
     await asyncio.wait_for(run, 30)
     assert ledger.seen == [0, 1, 2]

@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 from runnel import App, Events, Record, Stream, admin, keys
 from runnel.connection import connect
 from runnel.errors import ConfigError, Replaced, Unregistered
-from runnel.removing import remove
 from runnel.scripts import Call, Scripts
 from runnel.worker import link as link_module
 from runnel.worker.link import RedisLink
@@ -231,7 +230,7 @@ async def test_the_side_heartbeat_of_a_removed_processor_ends_with_it(
         members = keys.sessions(shop.app.processors["other"].group)
         await until(lambda: redis.zcard(members), "it runs")
         assert vouchers() == 2
-        await remove(Scripts(redis), shop.app.processors["other"])
+        await admin.remove(Scripts(redis), shop.app.processors["other"])
         await until(lambda: vouchers() == 1, "one vouches for what is left")
         assert not run.done()
         await shop.items.send(Item(number=1))
