@@ -49,7 +49,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rehearse", action="store_true", help="release a development version")
+    parser.add_argument("--rehearse", action="store_true", help="try it with a development version")
     rehearse = parser.parse_args().rehearse
     try:
         version = check_version(ROOT, rehearse)
