@@ -82,21 +82,26 @@ def _called(function: Function, record: Any) -> Any:
 async def settled(result: Any, function: Callable[..., Any]) -> None:
     """Await what a handler returned, and what comes of that, until there is nothing to await.
 
-    Raises NothingRan for a generator: its code has not run.
+    Raises NothingRan for a generator, or several awaitables in a list: their code has not run.
     """
     while result is not None:
         if isinstance(result, concurrent.futures.Future):
             result = asyncio.wrap_future(result)
-        if inspect.isasyncgen(result) or (
-            inspect.isgenerator(result) and not inspect.isawaitable(result)
-        ):
+        if inspect.isawaitable(result):
+            result = await result
+            continue
+        if isinstance(result, (list, tuple, set)) and any(map(inspect.isawaitable, result)):
             raise NothingRan(
-                f"{named(function)} returned a generator, which nobody iterates over: return an "
+                f"{named(function)} returned a {type(result).__name__} of awaitables, which nobody "
+                "awaits: await them in an `async def`"
+            )
+        if inspect.isasyncgen(result) or inspect.isgenerator(result) or isinstance(result, map):
+            kind = "map" if isinstance(result, map) else "generator"
+            raise NothingRan(
+                f"{named(function)} returned a {kind}, which nobody iterates over: return an "
                 "awaitable or nothing"
             )
-        if not inspect.isawaitable(result):
-            return
-        result = await result
+        return
 
 
 def is_async(function: Any) -> bool:

@@ -139,7 +139,12 @@ def stops(item: Item) -> None:
 
 @pytest.mark.parametrize(
     ("function", "error"),
-    [(lambda item: generates(item), "NothingRan"), (stops, "RuntimeError")],
+    [
+        (lambda item: generates(item), "NothingRan"),
+        (lambda item: map(work, [item]), "NothingRan"),
+        (lambda item: [Later(item), Later(item)], "NothingRan"),
+        (stops, "RuntimeError"),
+    ],
 )
 async def test_what_did_not_run_or_cannot_be_told_fails_the_event_instead_of_passing_it(
     redis: Redis, redis_url: str, app_name: str, function: Any, error: str
