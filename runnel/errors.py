@@ -175,6 +175,24 @@ class Mismatch(ProtocolError):
 
     word = "MISMATCH"
 
+    def __str__(self) -> str:
+        return f"{self.explained()} ({super().__str__()})" if self.details else super().__str__()
+
+    def explained(self) -> str:
+        """A sentence with both values and the fix."""
+        field, stream = self.details.get("field", ""), self.details.get("stream")
+        stored, given = self.details.get("stored", "?"), self.details.get("given", "?")
+        if field == "protocol":
+            return (
+                f"Redis holds protocol version {stored}, this Runnel speaks {given}: upgrade Runnel"
+            )
+        name = {"partitions": "partition_count", "hash": "hasher"}.get(field, field)
+        where = f"stream {stream}" if stream else "the stream"
+        return (
+            f"{where} was made with {name}={stored}, the code says {given}. Say {stored}; to "
+            "change it, declare a new stream and drain this one into it"
+        )
+
 
 class Unregistered(ProtocolError):
     """The processor is not registered on this partition (see `runnel processor add`)."""

@@ -83,7 +83,7 @@ def verdict(error: RunnelError | RedisError | OSError, url: str) -> tuple[str, i
 def _sentence(error: RunnelError) -> str:
     match error:
         case Mismatch():
-            return explain_mismatch(error)
+            return error.explained()
         case Full():
             return explain_full(error)
         case Unregistered() | Gone():
@@ -91,19 +91,6 @@ def _sentence(error: RunnelError) -> str:
         case RecordError() | PartitionKeyError():
             return f"{error}. Nothing was sent."
     return str(error)
-
-
-def explain_mismatch(error: Mismatch) -> str:
-    """A sentence with both values and the fix."""
-    field, stream = error.details.get("field", ""), error.details.get("stream")
-    stored, given = error.details.get("stored", "?"), error.details.get("given", "?")
-    if field == "protocol":
-        return f"Redis holds protocol version {stored}, this Runnel speaks {given}: upgrade Runnel"
-    name = {"partitions": "partition_count", "hash": "hasher"}.get(field, field)
-    return (
-        f"{f'stream {stream}' if stream else 'the stream'} was made with {name}={stored}, the code "
-        f"says {given}. Say {stored}; to change it, declare a new stream and drain this one into it"
-    )
 
 
 def explain_full(error: Full) -> str:
