@@ -87,6 +87,10 @@ def load_module(target: str) -> tuple[ModuleType, str]:
     except Exception:
         exits.say(traceback.format_exc(), "error")
         exits.fail(f"importing {name} failed, see above", exits.USAGE)
+    except SystemExit as exit:  # A program, say, that runs when it is imported.
+        code = exit.code if isinstance(exit.code, int) else exits.UNEXPECTED
+        told = f"importing {name} ended with sys.exit({exit.code!r})"
+        exits.fail(told, exits.USAGE if exit.code in (None, 0) else code)
 
 
 def find(module: ModuleType, attribute: str, wanted: type) -> Any:

@@ -159,6 +159,20 @@ def test_an_app_whose_import_fails_shows_where(spawn: Run, tmp_path: Path) -> No
     assert done.stderr.endswith("error: importing broken failed, see above\n")
 
 
+@pytest.mark.parametrize(
+    ("exit", "code"), [("'no key'", 1), ("", 2), ("0", 2), ("7", 7)], ids=["text", "", "0", "7"]
+)
+def test_an_app_whose_import_ends_the_program_is_told(
+    spawn: Run, tmp_path: Path, exit: str, code: int
+) -> None:
+    (tmp_path / "script.py").write_text(f"import sys\nsys.exit({exit})\n")
+    done = spawn("worker", "script:app", cwd=tmp_path)
+    assert (done.code, done.stdout) == (code, "")
+    assert done.stderr == f"error: importing script ended with sys.exit({exit or None})\n"
+    done = spawn("worker", "script:app", "--log-format", "json", cwd=tmp_path)
+    assert json.loads(done.stderr)["exit"] == code
+
+
 @pytest.mark.parametrize("arguments", TALKERS, ids=" ".join)
 def test_no_redis_is_exit_3_and_says_what_to_do(run: Run, arguments: list[str]) -> None:
     done = run(*arguments, url="redis://:secret@127.0.0.1:1", stdin=GOOD)
