@@ -9,6 +9,7 @@ from typing import Any
 from runnel.core.lane import Lane
 from runnel.errors import HandlerReturned
 from runnel.log import logger_of
+from runnel.told import told
 
 logger = logger_of("runnel.worker")
 
@@ -112,8 +113,7 @@ class Chain:
                     logger.warning(
                         "middleware %s raised %s: %s when it was told of a failure",
                         _name(middleware),
-                        type(raised).__name__,
-                        raised,
+                        *told(raised),
                         exc_info=raised,
                     )
                     instead.append(raised)
@@ -131,7 +131,7 @@ class Chain:
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as raised:
-                    logger.warning("a middleware failed at its end: %r", raised)
+                    logger.warning("a middleware failed at its end: %s: %s", *told(raised))
 
     def _start(self) -> None:
         source: AsyncIterator[Any] = _Source(self)

@@ -15,6 +15,7 @@ from runnel.handing import Handing
 from runnel.lease import Lease
 from runnel.log import logger_of
 from runnel.processor import Processor
+from runnel.told import told
 
 logger = logger_of("runnel.worker")
 
@@ -97,7 +98,7 @@ class Handling:
         except (SystemExit, KeyboardInterrupt) as exit_:  # A middleware's.
             return exit_
         except BaseException as error:  # Cancelled while middleware is told.
-            logger.warning("%s: its middleware was cut off: %r", self._who(), error)
+            logger.warning("%s: its middleware was cut off: %s: %s", self._who(), *told(error))
             failed = self._verdict(raised)
         if isinstance(failed, asyncio.CancelledError) and self._instead:
             return self._instead.pop(0)  # Which alone says what happened: a time limit, perhaps.

@@ -16,11 +16,11 @@ from runnel.lease import Lease
 from runnel.log import logger_of
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.scripts import Call
+from runnel.told import told
 from runnel.worker import moves, unanswered
 from runnel.worker.handling import Failure, Handling
 from runnel.worker.link import Link
 from runnel.worker.reminder import way_out
-from runnel.worker.told import told
 
 logger = logger_of("runnel.worker")
 

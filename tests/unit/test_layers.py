@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "runnel"
 #: Bottom to top. A module may import from its own row only what stands left of it.
 LAYERS = [
     ["errors", "in_hand", "line", "log", "loops", "url"],
-    ["once", "wire"],
+    ["once", "told", "wire"],
     [
         "keys",
         "serializers",
@@ -69,7 +69,7 @@ LAYERS = [
     ["worker.link"],
     ["worker.leadership", "worker.leaving", "worker.shutdown"],
     ["worker.committing", "worker.reading"],
-    ["worker.calendar", "worker.claims", "worker.pump", "worker.told", "worker.handling"],
+    ["worker.calendar", "worker.claims", "worker.pump", "worker.handling"],
     ["worker.runner"],
     ["worker.group"],
     ["worker.worker"],

@@ -37,6 +37,13 @@ class Odd(BaseException):
     """Of a library that wants to pass every ``except Exception``."""
 
 
+class Unsayable(Exception):
+    """Nobody gets its text."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
 def raising(error: BaseException) -> Fault:
     async def fault() -> None:
         raise error
@@ -95,6 +102,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         "BaseExceptionGroup",
         "Odd: a; KeyError: 'b'",
     ),
+    "no text": (raising(Unsayable()), "Unsayable", "cannot be shown"),
     "timeout": (runs_out_of_its_own_time, "TimeoutError", ""),
     "DecodeError of another entry": (raising(DecodeError("elsewhere")), "DecodeError", "elsewhere"),
 }

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from runnel.log import one_line
 
+#: Characters of one message at the most: some libraries put a whole document into theirs.
+MOST = 1000
+
 
 def told(error: BaseException, instead: Sequence[BaseException] = ()) -> tuple[str, str]:
     """Type and message of an error, in one line. Of a group, the errors in it are named, too; and
@@ -22,11 +25,14 @@ def told(error: BaseException, instead: Sequence[BaseException] = ()) -> tuple[s
 def _message(error: BaseException) -> str:
     try:
         message = str(error)
-    except Exception:  # It is the user's code that makes it.
+    except BaseException:  # It is the user's code that makes it, whatever that raises.
         message = "(its message cannot be shown)"
     if not message and type(error).__name__ == "CancelledError":
-        message = "what the handler awaited was cancelled, though nobody cancelled the handler"
-    return one_line(message.encode(errors="replace").decode())
+        message = "what it awaited was cancelled, though nobody cancelled the handler"
+    shown = one_line(message[: 2 * MOST].encode(errors="replace").decode())
+    if len(shown) > MOST or len(message) > 2 * MOST:
+        shown = f"{shown[:MOST]} … ({len(message)} characters)"
+    return shown
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
