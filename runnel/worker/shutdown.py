@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from runnel.log import logger_of
-from runnel.worker import stuck
+from runnel.worker import forks, stuck
 
 logger = logger_of("runnel.worker")
 
@@ -71,8 +71,9 @@ class Shutdown:
             with suppress(RuntimeError):  # The loop has ended, and the process is about to.
                 loop.call_soon_threadsafe(stop)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in forks.ENDING:
             self._before[number] = signal.signal(number, heard)
+        forks.watch()
 
     def close(self) -> None:
         """Leave signals to another program again, if the process is one's."""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import redis
 
@@ -54,21 +54,25 @@ def threads(names: Collection[str] | None = None) -> list[str]:
 
 
 def _tasks(loop: asyncio.AbstractEventLoop | None) -> list[asyncio.Task[object]]:
-    """Tasks that the user's own code has made and that have not ended."""
+    """Tasks that run the user's own code and have not ended, a handler's among them."""
     if loop is None:
         return []
     found = [task for task in asyncio.all_tasks(loop) if not task.done()]
-    return [task for task in found if (code := _code(task)) and _packages(code.co_filename)]
+    return [task for task in found if _coroutine(task)]
 
 
 def _named(task: asyncio.Task[object]) -> str:
-    code = _code(task)
-    name = getattr(task.get_coro(), "__qualname__", task.get_name())
-    return f"{name} ({_place(code.co_filename, code.co_firstlineno)})" if code else name
+    coroutine = _coroutine(task)
+    code: CodeType = coroutine.cr_code
+    return f"{coroutine.__qualname__} ({_place(code.co_filename, code.co_firstlineno)})"
 
 
-def _code(task: asyncio.Task[object]) -> CodeType | None:
-    return getattr(task.get_coro(), "cr_code", None)
+def _coroutine(task: asyncio.Task[object]) -> Any:
+    """The outermost of the user's own, on the way from the task to what it waits for, if any."""
+    at: Any = task.get_coro()
+    while (code := getattr(at, "cr_code", None)) and not _packages(code.co_filename):
+        at = at.cr_await
+    return at if code else None
 
 
 def _main(loop: asyncio.AbstractEventLoop | None) -> str:

@@ -62,6 +62,7 @@ LAYERS = [
         "worker.feeds",
         "worker.gathering",
         "worker.stuck",
+        "worker.forks",
         "worker.moves",
         "worker.reminder",
         "worker.signals",

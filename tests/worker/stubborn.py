@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import ctypes
 import logging
+import multiprocessing
 import os
 import sys
 import threading
@@ -47,7 +48,16 @@ def greedy() -> None:
     ctypes.PyDLL(None).sleep(int(LONG))
 
 
-if KIND == "function":
+if KIND == "late":
+
+    @app.on(items, name="work", timeout=0.01, exception_policy="IGNORE")
+    async def work_too_long(item: Item) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(LONG)
+        begun()
+        await swallow()
+
+elif KIND == "function":
 
     @app.on(items, name="work")
     def work_plainly(item: Item) -> None:
@@ -84,6 +94,15 @@ else:
         await DOES[KIND]()
 
 
+async def fork() -> None:
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(LONG,))
+    child.start()
+    child.terminate()
+    await asyncio.to_thread(child.join)
+    print(f"the child ended with {child.exitcode}", file=sys.stderr, flush=True)
+    begun()
+
+
 async def slow() -> None:
     begun()
     await asyncio.sleep(LONG)
@@ -92,6 +111,11 @@ async def slow() -> None:
 async def to_thread() -> None:
     begun()
     await asyncio.to_thread(patient)
+
+
+async def to_thread_in_c() -> None:
+    begun()
+    await asyncio.to_thread(time.sleep, LONG)
 
 
 async def own_thread() -> None:
@@ -168,8 +192,10 @@ async def tidy() -> None:
 
 
 DOES: dict[str, Any] = {
+    "fork": fork,
     "slow": slow,
     "to_thread": to_thread,
+    "to_thread in C": to_thread_in_c,
     "own thread": own_thread,
     "own task": own_task,
     "executor": executor,

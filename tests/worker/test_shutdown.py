@@ -93,12 +93,14 @@ IN_HAND = "processor work, partition 0, event"
     [
         ("function", (IN_HAND, "thread work/0 in patient (stubborn.py:")),
         ("to_thread", (IN_HAND, "in patient (stubborn.py:")),
+        ("to_thread in C", (IN_HAND, "in run (thread.py:")),
         ("own thread", ("thread my-own in patient (stubborn.py:",)),
         ("own task", ("asyncio task swallow (stubborn.py:",)),
         ("executor", ("thread my-pool_0 in patient (stubborn.py:",)),
         ("executor of c", ("thread my-pool_0 in run (thread.py:",)),
         ("at exit", ("the main thread in patient (stubborn.py:",)),
-        ("swallow", (IN_HAND,)),
+        ("swallow", (IN_HAND, "asyncio task work (stubborn.py:")),
+        ("late", ("asyncio task work_too_long (stubborn.py:",)),
         ("block", (IN_HAND, "the event loop, blocked in patient (stubborn.py:")),
         ("timer", ("task endless",)),
         ("task", ("cut off, since the grace is over: task endless",)),
@@ -157,6 +159,16 @@ async def test_a_second_signal_ends_a_blocked_loop_at_once(
     await until(lambda: "again to end at once" in worker.said, "the signal was heard")
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 130
+
+
+async def test_a_child_of_user_code_ends_on_a_signal_as_ever(start: Start) -> None:
+    worker = start("fork")
+    await worker.send()
+    await worker.begun()
+    assert f"the child ended with {-signal.SIGTERM}" in worker.said
+    assert "stopping" not in worker.said, "which was not meant for the worker"
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.ended() == 0
 
 
 @pytest.mark.parametrize("away", [Server.kill, Server.pause])
