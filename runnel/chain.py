@@ -55,7 +55,8 @@ class Chain:
                 f"({names})"
             ) from None
         except asyncio.CancelledError:
-            if cancelled():  # Else a middleware fails in this way, and so does its event.
+            # Else a middleware fails in this way, and so does its event; or that took too long.
+            if cancelled() and not self.closed:
                 await self.close()
                 self._lane.rewind(keep=self._given)
                 self._taken.clear()
@@ -131,7 +132,8 @@ class Chain:
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as raised:
-                    logger.warning("a middleware failed at its end: %s: %s", *told(raised))
+                    if not _at_end(raised):  # Nor if a task that was left behind waits in it.
+                        logger.warning("a middleware failed at its end: %s: %s", *told(raised))
 
     def _start(self) -> None:
         source: AsyncIterator[Any] = _Source(self)

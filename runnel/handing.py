@@ -96,14 +96,25 @@ class Handing:
         try:
             raws = await self.lease.take(limit, within, empty=empty, finish=finish)
         except WorkerDied as error:
+            if self.closed:
+                return self._put_back(1)
             self.broke(error)
             return None
+        if self.closed and raws:
+            return self._put_back(len(raws))
         if raws is None:
             await self.ended()
             return None
         if self.watch and raws:
             self.watch.start()
         return raws
+
+    def _put_back(self, count: int) -> None:
+        """Whoever waited here was left behind by a handler that has ended meanwhile: what has come
+        is for the next one."""
+        lane = self.lease.lane
+        lane.rewind(keep=len(lane.in_hand) - count)
+        self.lease.changed.set()
 
     async def ended(self) -> None:
         """Told once, a handler ends. One that goes on asking must not keep the event loop from

@@ -113,11 +113,6 @@ async def to_thread() -> None:
     await asyncio.to_thread(patient)
 
 
-async def to_thread_in_c() -> None:
-    begun()
-    await asyncio.to_thread(time.sleep, LONG)
-
-
 async def own_thread() -> None:
     threading.Thread(target=patient, name="my-own").start()
     begun()
@@ -195,7 +190,6 @@ DOES: dict[str, Any] = {
     "fork": fork,
     "slow": slow,
     "to_thread": to_thread,
-    "to_thread in C": to_thread_in_c,
     "own thread": own_thread,
     "own task": own_task,
     "executor": executor,

@@ -282,6 +282,38 @@ async def test_a_second_iterator_is_refused_with_a_sentence(
     assert len(ledger.seen) <= row["processed"] + 1
 
 
+@pytest.mark.parametrize("middleware", [[], [Plain()]])
+async def test_a_reader_that_a_handler_leaves_behind_is_given_nothing(
+    redis: Redis, ledger: Ledger, middleware: list[Middleware]
+) -> None:
+    left: list[int] = []
+    readers: list[asyncio.Task[None]] = []
+    again = asyncio.Event()
+
+    async def read(events: Events[Item]) -> None:
+        async for item in events.records():
+            left.append(item.number)  # noqa: PERF401 - a handler, not a list
+
+    async def work(events: Events[Item]) -> None:
+        if not readers:
+            readers.append(asyncio.create_task(read(events)))
+            await until(lambda: caught_up(redis, ledger), "it waits for the next one")
+            return
+        again.set()
+        async for item in events.records():
+            ledger.seen.append(item.number)
+
+    ledger.processor(work, middleware=middleware)
+    await ledger.send(1)
+    async with ledger.running():
+        await again.wait()
+        for number in (2, 3, 4):
+            await ledger.send(number)
+            await until(lambda: caught_up(redis, ledger), "it is done")
+        assert readers[0].done()
+    assert (left, ledger.seen) == ([1], [2, 3, 4])
+
+
 class SlowAtItsEnd(Middleware):
     """Awaits when it is ended."""
 

@@ -93,7 +93,6 @@ IN_HAND = "processor work, partition 0, event"
     [
         ("function", (IN_HAND, "thread work/0 in patient (stubborn.py:")),
         ("to_thread", (IN_HAND, "in patient (stubborn.py:")),
-        ("to_thread in C", (IN_HAND, "in run (thread.py:")),
         ("own thread", ("thread my-own in patient (stubborn.py:",)),
         ("own task", ("asyncio task swallow (stubborn.py:",)),
         ("executor", ("thread my-pool_0 in patient (stubborn.py:",)),

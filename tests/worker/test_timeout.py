@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from runnel import DeadLetterMiddleware, Events
+from runnel import DeadLetterMiddleware, Events, Middleware
 from runnel.errors import ConfigError
 from runnel.worker import handling
 from tests.worker.inside import Item, Ledger, caught_up
@@ -97,6 +97,33 @@ async def test_an_event_that_takes_too_long_fails(
     if hang is not swallows_and_goes_on:
         assert 1 not in ledger.seen
     assert ledger.seen[-1] == 2
+
+
+class Stuck(Middleware):
+    """Waits for ever before it passes event 1 on."""
+
+    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for event in parent:
+            if event.record.number == 1:
+                await asyncio.Event().wait()
+            yield event
+
+
+async def test_an_event_that_a_middleware_holds_for_too_long_fails(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor(
+        timeout=0.1,
+        retries=1,
+        exception_policy="ignore",
+        middleware=[Stuck(), DeadLetterMiddleware()],
+    )
+    await ledger.send(0, 1, 2)
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it goes on")
+    ((number, letter),) = await letters(redis, ledger)
+    assert (number, letter.error_type, letter.attempts) == (1, "HandlerTimeout", 2)
+    assert ledger.seen == [0, 2]
 
 
 async def test_waiting_for_the_next_event_does_not_count(redis: Redis, ledger: Ledger) -> None:
