@@ -12,10 +12,10 @@ from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.producer import Stream
 from runnel.protocol import Token
 from tests.simulation import user_code
-from tests.simulation.history import History, Spot
+from tests.simulation.history import History, Spot, number_of
 from tests.simulation.host import Host
 from tests.simulation.model import Partition, parts
-from tests.simulation.scenario import Shape
+from tests.simulation.scenario import LATE, Shape
 from tests.simulation.trace import Violation
 from tests.simulation.world import RESTART, World
 
@@ -37,6 +37,7 @@ class Item(Record):
     work: float = 0.0
     fails: int = 0
     kills: int = 0
+    filling: str = ""
 
 
 class Application:
@@ -56,6 +57,7 @@ class Application:
             grace=s.grace,
             max_block=s.max_block,
             prefetch=s.prefetch,
+            prefetch_bytes=s.prefetch_bytes,
             partition_count=s.partitions,
             partition_size=s.partition_size,
             retries=s.retries,
@@ -72,11 +74,14 @@ class Application:
         history = self.world.history
         ignored = shape.policy == "IGNORE"
         around: list[Middleware] = [user_code.Around(self, name, each) for each in shape.middleware]
+        if around:
+            around.insert(0, user_code.Listens(self, name))
         self.app.processor(
             self.stream,
             name=name,
             exception_policy=ExceptionPolicy[shape.policy],
             commit="each" if shape.commit == "each" else "auto",
+            timeout=shape.timeout,
             middleware=[*around, DeadLetterMiddleware()]
             if ignored and shape.dead_letters
             else around,
@@ -109,55 +114,86 @@ class Application:
         return self.world.host().groups[name].leases[partition].lane.token
 
     def _handler(self, name: str, shape: Shape) -> Callable[[Any], Any]:
+        more = user_code.PATIENCE if "awaits" in shape.middleware else 0.0
+
         async def handle(events: Any) -> None:
-            token = self.token(name, events.partition)
+            token, spot = self.token(name, events.partition), self.spot(name, events.partition)
             given = events.take(5, **_WAITS[shape.mode]) if shape.most > 1 else events
             iterator = aiter(given)
-            while (each := await user_code.patient_next(iterator, shape.patience)) is not None:
+            while True:
+                with self._waiting(spot, shape):
+                    each = await user_code.patient_next(iterator, shape.patience, more)
+                if each is None:
+                    return
                 batch = each if shape.most > 1 else [each]
                 if batch:
-                    await self._handle(name, token, batch, shape)
+                    await self._handle(spot, token, batch, shape)
                 if shape.mode == "explicit" and batch[-1].record.number % 3 == 0:
                     await events.commit()
                     with self._noticed():
-                        spot = self.spot(name, events.partition)
+                        self.world.history.asked(spot, token)
                         self.world.history.told_committed(spot, token, batch[-1].id, self._at(spot))
+                elif not shape.middleware:
+                    self.world.history.asked(spot, token)  # At once.
 
         return handle
 
     def _at(self, spot: Spot) -> Partition:
         return self.world.judge.model.at(spot[0])
 
-    async def _handle(self, name: str, token: Token, events: list[Any], shape: Shape) -> None:
-        world, host = self.world, self.world.host()
-        spot = self.spot(name, events[0].partition)
+    async def _handle(self, spot: Spot, token: Token, events: list[Any], shape: Shape) -> None:
+        world, host, name = self.world, self.world.host(), spot[1]
         ids = [each.id for each in events]
         group = host.groups[name]
         session = (group.processor.group, *group.membership.member[:2])
         world.trace.say(host.process, world.trace.named(spot[0], f"{name} starts {ids}"))
         with self._noticed():
             world.history.start(spot, token, ids, world.judge.model.at(spot[0]), session)
+        began = world.loop.time()
         try:
             await asyncio.sleep(sum(each.record.work for each in events))
             for event in events:
                 await self._trouble(host, spot, event, shape)
-        except BaseException:
+        except BaseException as error:
+            took = world.loop.time() - began + 1e-9
+            if shape.timeout and took >= shape.timeout and len(ids) == 1:
+                world.history.failures[spot, ids[0]] += 1
             world.history.fail(spot, token, ids)
-            raise
-        world.history.finish(spot, token, ids)
+            if not isinstance(error, user_code.Late):
+                raise
+        else:
+            world.history.finish(spot, token, ids)
 
     async def _trouble(self, host: Host, spot: Spot, event: Any, shape: Shape) -> None:
         """What an event does to its handler, if anything."""
         history, item, at = self.world.history, event.record, (spot, event.id)
         if self.mended:
             return
-        if history.deaths[at] < item.kills:
+        if history.kills[at] < item.kills:
             self.world.kill(host)
             self.world.later(RESTART, self.world.start, host)
             await asyncio.Event().wait()
         if history.failures[at] < item.fails or item.fails < 0:
+            kind = shape.errors[item.number % len(shape.errors)]
+            if kind in LATE:  # Counts as a failure once somebody has ended it.
+                await user_code.hang(kind)
+                with self._noticed():
+                    raise Violation("L5", f"{spot} {event.id} is in hand for ever: {shape.timeout}")
             history.failures[at] += 1
-            await user_code.fail(shape.errors[item.number % len(shape.errors)], item.number)
+            await user_code.fail(kind, item.number)
+
+    @contextmanager
+    def _waiting(self, spot: Spot, shape: Shape) -> Iterator[None]:
+        """A time limit is about what is in hand: nobody cuts off who waits for an event."""
+        host, network = self.world.host(), self.world.network
+        lane = host.groups[spot[1]].leases[number_of(spot)].lane
+        try:
+            yield
+        except asyncio.CancelledError:
+            if shape.timeout and lane.open and host.state == "running" and not network.closed:
+                with self._noticed():
+                    raise Violation("L5", f"{spot} was cut off while it waited") from None
+            raise
 
     @contextmanager
     def _noticed(self) -> Iterator[None]:

@@ -171,6 +171,43 @@ BUGS = (
         "if tried or not self._suspicion.on_trial:",
         "if True:",
     ),
+    Planted(
+        "who asks once its events have ended has not finished the last",
+        "runnel/handing.py",
+        "if self.closed:\n            await",
+        "if self.closed or not self.lease.lane.open:\n            await",
+    ),
+    Planted(
+        "one death is proof enough",
+        "runnel/core/suspicion.py",
+        "self.deaths > 1 and",
+        "self.deaths > 0 and",
+    ),
+    # Time limits, and what waits in memory
+    Planted(
+        "a time limit that ends nobody",
+        "runnel/worker/handling.py",
+        "if not handing.late and not handing.restless:",
+        "if not handing.restless:",
+    ),
+    Planted(
+        "a handler that goes on after its time limit has finished its event",
+        "runnel/handing.py",
+        "if self.closed:\n            await",
+        "if False:\n            await",
+    ),
+    Planted(
+        "a time limit that waiting counts for, too",
+        "runnel/watch.py",
+        "since, self._since = self._since, None",
+        "since = self._since",
+    ),
+    Planted(
+        "what waits in memory has no bound in bytes",
+        "runnel/worker/reading.py",
+        "lane.enough = prefetch if size * prefetch <= share else int(share / size)",
+        "lane.enough = prefetch",
+    ),
     # Operators
     Planted(
         "a paused partition is processed",

@@ -28,8 +28,8 @@ class Tenure:
     """What was done under one token."""
 
     in_hand: list[str] = field(default_factory=list)
-    #: What the handler was given last: it is in hand until the handler asks for more.
-    given: list[str] = field(default_factory=list)
+    #: What the handler has finished and has not asked for more since: middleware may still fail.
+    unasked: list[str] = field(default_factory=list)
     started: set[str] = field(default_factory=set)
     #: Finished events and when.
     finished: dict[str, float] = field(default_factory=dict)
@@ -56,7 +56,9 @@ class History:
         self.tenures: dict[tuple[Spot, Token], Tenure] = {}
         self.finished: dict[Spot, set[str]] = {}
         self.failures: Counter[tuple[Spot, str]] = Counter()
+        #: Deaths that the server holds against an event; how often one was in hand at a death.
         self.deaths: Counter[tuple[Spot, str]] = Counter()
+        self.kills: Counter[tuple[Spot, str]] = Counter()
         #: Nonce -> the claim that it was made for.
         self.nonces: dict[str, tuple[Spot, str]] = {}
         #: Group, member, incarnation -> until when its session may last at the most.
@@ -87,7 +89,7 @@ class History:
             self._check(id_ not in tenure.started, "S3", spot, f"{id_} starts twice in a tenure")
             tenure.last = id_
             tenure.started.add(id_)
-        tenure.in_hand = tenure.given = list(ids)
+        tenure.in_hand, tenure.unasked = list(ids), []
         ends = self.sessions.get(session, 0.0)
         self._check(
             self._clock() <= ends + 1e-9,
@@ -99,7 +101,7 @@ class History:
         state = place.states.get(spot[1], {})
         since, granted = self.rejoined.get(session, (0.0, set()))
         self._check(
-            self._holds(state, token) or tenure.claimed >= since or _number(spot) in granted,
+            self._holds(state, token) or tenure.claimed >= since or number_of(spot) in granted,
             "L4",
             spot,
             f"{session[1]} goes on with {ids}, which it held before its session ended",
@@ -120,10 +122,14 @@ class History:
     def finish(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
         """The handler is done with them."""
         tenure = self.tenures[spot, token]
-        tenure.in_hand = []
+        tenure.in_hand, tenure.unasked = [], list(ids)
         tenure.finished.update(dict.fromkeys(ids, self._clock()))
         tenure.done.update(ids)
         self.finished.setdefault(spot, set()).update(ids)
+
+    def asked(self, spot: Spot, token: Token) -> None:
+        """More was asked for: what was finished is so for good."""
+        self.tenures.setdefault((spot, token), Tenure()).unasked = []
 
     def told_committed(self, spot: Spot, token: Token, id_: str, place: Partition) -> None:
         """A handler has waited until what it was given is committed."""
@@ -155,7 +161,7 @@ class History:
         tenure, state = self.tenures.get((spot, token)), place.states.get(spot[1], {})
         if tenure is None or not tenure.in_hand:
             return False
-        self.deaths.update((spot, id_) for id_ in tenure.in_hand)
+        self.kills.update((spot, id_) for id_ in tenure.in_hand)
         started, tried = state.get("started"), state.get("deaths", "0") != "0"
         return self._holds(state, token) and tried and started in tenure.in_hand
 
@@ -280,15 +286,17 @@ class History:
         )
         if release == "1":
             there = place.log.entries if place.log else {}
-            asked = [i for i in tenure.finished if i in there and i not in tenure.given]
+            asked = [i for i in tenure.finished if i in there and i not in tenure.unasked]
             late = [i for i in asked if parts(i) > parts(next_)]
             self._check(not late, "S9", spot, f"released at {next_} with {late} finished")
             hand = tenure.in_hand
             self._check(not hand, "S9", spot, f"released at {next_} with {hand} in hand")
 
     def _set_aside(self, spot: Spot, id_: str) -> bool:
-        failed = self.failures[spot, id_] + self.deaths[spot, id_]
-        return spot[1] in self.sets_aside and failed > self.retries
+        """May the policy let it go? One death alone is no proof."""
+        failures, deaths = self.failures[spot, id_], self.deaths[spot, id_]
+        proved = failures + deaths > self.retries and (failures > 0 or deaths > 1)
+        return spot[1] in self.sets_aside and proved
 
     def crashed(self, spot: Spot, token: Token, place: Partition, since: float) -> None:
         """A worker died that had no trouble: only what was under way at `since` may be redone."""
@@ -330,6 +338,6 @@ def _token(call: Call, said: Sequence[Any]) -> Token:
     return Token(int(said[0]), str(call.args[6]))
 
 
-def _number(spot: Spot) -> int:
+def number_of(spot: Spot) -> int:
     """The number of the partition."""
     return int(spot[0].partition("}")[0].rpartition(":")[2])

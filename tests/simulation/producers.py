@@ -59,6 +59,7 @@ class Producers:
             work=round(rng.uniform(*s.work), 4),
             fails=-1 if rng.random() < s.poisonous else fails,
             kills=rng.randint(1, 4) if rng.random() < s.deadly else 0,
+            filling="x" * s.filling,
         )
 
     async def _send(self, producer: Producer, items: list[Item]) -> bool:

@@ -35,6 +35,8 @@ SLOW = ("busy", "rollback", "lost_claim", "pause", *FURTHER)
 
 #: What a handler may raise: an error of its own, and those that Runnel and asyncio know, too.
 ERRORS = ("own", "refusal", "fenced", "cancelled", "exit", "group", "connection", "timeout")
+#: What a handler with a time limit may do, too: wait for ever; and go on though it is cancelled.
+LATE = ("hangs", "goes_on")
 #: What stands between the events and the handler.
 MIDDLEWARE = ("observes", "awaits", "swallows", "converts", "fails")
 
@@ -73,11 +75,17 @@ class Shape:
     middleware: tuple[str, ...] = ()
     #: The handler gives up waiting for an event after this long, and asks again.
     patience: float | None = None
+    #: Seconds that what is in hand may take.
+    timeout: float | None = None
 
     @property
     def most(self) -> int:
         """Events that it has in hand at the most."""
         return 5 if self.mode in ("batch", "within", "empty") else 1
+
+    def longest(self, work: float) -> float:
+        """Seconds that it has something in hand at the most, where an event takes `work`."""
+        return max(work * self.most, self.timeout or 0.0)
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,9 @@ class Scenario:
     grace: float
     max_block: float
     prefetch: int
+    prefetch_bytes: int
+    #: Bytes that a record is larger than it need be.
+    filling: int
     retries: int
     #: Least and greatest seconds a handler takes for an event.
     work: tuple[float, float]
@@ -156,7 +167,7 @@ def draw(seed: int) -> Scenario:
         shapes = _further_shapes(further, shapes)
         faults = tuple(sorted((*faults, *_further_faults(further, session)), key=_moment))
         max_block = further.choice((60.0, 1.5 * session))
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         partitions=partitions,
         workers=workers,
@@ -168,6 +179,8 @@ def draw(seed: int) -> Scenario:
         grace=grace,
         max_block=max_block,
         prefetch=prefetch,
+        prefetch_bytes=64_000_000,
+        filling=0,
         retries=retries,
         work=work,
         failing=rng.choice((0.0, 0.02, 0.1)) if troubled else 0.0,
@@ -182,6 +195,7 @@ def draw(seed: int) -> Scenario:
         faults=faults,
         calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
     )
+    return _with_limits(random.Random(f"limits {seed}"), scenario) if seed % 4 == 3 else scenario
 
 
 def _moment(fault: Fault) -> float:
@@ -205,6 +219,36 @@ def _further_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shap
             patience=rng.choice(waits),
         )
     return tuple(found)
+
+
+def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The same with limits of time, or of memory that large records soon reach."""
+    if filling := rng.choice((0, 20_000, 60_000)):
+        scenario = replace(
+            scenario,
+            prefetch=100,
+            prefetch_bytes=1_000_000,
+            filling=filling,
+            work=(0.1, 1.0),
+            send_every=0.1,
+            send_most=10,
+        )
+    shapes = tuple(_limited(rng, each, scenario.work[1]) for each in scenario.shapes)
+    late = any(each.timeout for each in shapes)
+    return replace(
+        scenario, shapes=shapes, failing=max(0.1, scenario.failing) if late else scenario.failing
+    )
+
+
+def _limited(rng: random.Random, shape: Shape, work: float) -> Shape:
+    """The same with a time limit, perhaps, or with less patience than its middleware takes."""
+    if "awaits" in shape.middleware:
+        return replace(shape, patience=rng.choice((shape.patience, 0.0, 0.001)))
+    if rng.random() < 0.3:
+        return shape
+    # Above what its events take when nothing is wrong with them.
+    limit = 1.5 * work * shape.most + rng.choice((0.1, 1.0))
+    return replace(shape, timeout=limit, errors=(*shape.errors[:1], *LATE))
 
 
 def _shape(rng: random.Random) -> Shape:

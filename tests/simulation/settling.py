@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from runnel.core.appetite import OVERHEAD
 from tests.simulation.application import Application
+from tests.simulation.host import Host
 from tests.simulation.network import TIMEOUT
 from tests.simulation.scenario import SLOW, WIRE
 from tests.simulation.trace import Violation
 
 #: Seconds between two looks.
 _EVERY = 0.25
+#: Bytes of an event without its filling, and more.
+_SMALL = 1000
 
 
 class Settling:
@@ -22,13 +26,26 @@ class Settling:
         """From time to time: have the members settled as fast as they must?"""
         if not self.world.network.closed:
             self.settled(self.world.loop.time() - self.world.disturbed > self.bound)
+            for host in self.world.hosts:
+                self._bounded(host)
             self.world.later(_EVERY, self.watch)
+
+    def _bounded(self, host: Host) -> None:
+        """L4: what waits in the memory of a worker has a bound in bytes: twice what is set, since a
+        partition has its share though others that were alone have taken more than theirs; and an
+        event of each partition that comes unasked, and one that was given back."""
+        buffers = [lease.lane.buffer for _, lease in host.leases()]
+        waiting = sum(sum(map(len, raw[1])) + OVERHEAD for each in buffers for raw in each)
+        s = self.world.scenario
+        most = 2 * s.prefetch_bytes + len(buffers) * 2 * (s.filling + _SMALL)
+        if host.state == "running" and waiting > most:
+            raise Violation("L4", f"{host.process} has {waiting} bytes in memory, not {most}")
 
     @property
     def bound(self) -> float:
         """L1: seconds after which members must have settled."""
         s = self.world.scenario
-        in_hand = max(s.work[1] * each.most for each in s.shapes)
+        in_hand = max(each.longest(s.work[1]) for each in s.shapes)
         bound = s.session * 5 / 3 + s.collect + in_hand + 24 * s.delay[1] + 0.3
         if any(each.kind in WIRE or each.kind in SLOW for each in s.faults):
             bound += TIMEOUT + 2.0 + s.session / 3

@@ -15,10 +15,18 @@ from tests.simulation.history import History, Spot
 
 #: Seconds until somebody who gave up waiting for an event asks again.
 _PAUSE = 0.01
+#: By how much more patience somebody has after each wait that was in vain.
+PATIENCE = 0.001
+#: Seconds in which any handler is ended that has to be.
+_FOR_EVER = 1000.0
 
 
 class Broken(Exception):
     """What a handler raises of its own."""
+
+
+class Late(Exception):
+    """Not seen by Runnel: a handler was cancelled and goes on, with nothing done."""
 
 
 class Told(Protocol):
@@ -50,9 +58,21 @@ async def fail(kind: str, number: int) -> None:
     raise errors[kind]
 
 
-async def patient_next(iterator: AsyncIterator[Any], patience: float | None) -> Any:
+async def hang(kind: str) -> None:
+    """Be at work for longer than anybody may, and then for as long as nobody cancels this."""
+    try:
+        await asyncio.sleep(_FOR_EVER)
+    except asyncio.CancelledError:
+        if kind == "goes_on":
+            raise Late from None
+        raise
+
+
+async def patient_next(
+    iterator: AsyncIterator[Any], patience: float | None, more: float = 0.0
+) -> Any:
     """The next item, or None at the end. With `patience` each wait is given up after so many
-    seconds, and begun again."""
+    seconds, and begun again, each time with so much `more` of it."""
     while True:
         try:
             async with asyncio.timeout(patience):
@@ -61,6 +81,27 @@ async def patient_next(iterator: AsyncIterator[Any], patience: float | None) -> 
             return None
         except TimeoutError:
             await asyncio.sleep(_PAUSE)
+            patience = None if patience is None else patience + more
+
+
+class Listens(Middleware):
+    """The innermost middleware of a processor that has others: notes when more is asked for."""
+
+    def __init__(self, app: Told, name: str) -> None:
+        self._app = app
+        self._name = name
+
+    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Yield each item."""
+        async for item in parent:
+            events = item if isinstance(item, list) else [item]
+            if not events:
+                yield item
+                continue
+            spot = self._app.spot(self._name, events[0].partition)
+            token = self._app.token(self._name, events[0].partition)
+            yield item
+            self._app.history().asked(spot, token)
 
 
 class Around(Middleware):
