@@ -96,10 +96,10 @@ class Lease:
         Raises WorkerDied with the event in hand that is condemned.
         """
         lane = self.lane
-        recorded, tried = lane.recorded, bool(lane.in_hand)
+        unsure, tried = self._suspicion.unsure, bool(lane.in_hand)
         if lane.finish(finish):
             self._mark(lane)
-            if self._commit_each or recorded:
+            if self._commit_each or unsure:
                 await self.flush()
         if tried or not self._suspicion.on_trial:  # Else its place in the queue outlives a wait.
             self.give_turn()

@@ -29,15 +29,23 @@ class Suspicion:
         died = claimed.tenures >= RECORD_AFTER or claimed.deaths > 0
         #: How many events may still be the reason why workers died.
         self._left = SUSPECTS if died else 0
+        #: How many may be why the last one did: each is committed before the next, so that who dies
+        #: again does not repeat those before it again.
+        self._unsure = SUSPECTS if claimed.tenures else 0
         #: Events up to this id are handed out one at a time, to find the one that fails.
         self._isolate_until: bytes | None = None
         #: Does the next event need more than to be handed out?
-        self.careful = died or claimed.attempts > 0
+        self.careful = died or claimed.attempts > 0 or self.unsure
 
     @property
     def recorded(self) -> bool:
         """Is the start of the next event to be recorded?"""
         return self._left > 0
+
+    @property
+    def unsure(self) -> bool:
+        """Is what is finished committed before more is handed out?"""
+        return self._unsure > 0 or self.recorded
 
     @property
     def on_trial(self) -> bool:
@@ -83,12 +91,12 @@ class Suspicion:
         until = done.decode()
         if self._isolate_until is not None and reached(until, self._isolate_until.decode()):
             self._isolate_until = None
-        self._left = max(0, self._left - count)
+        self._left, self._unsure = max(0, self._left - count), max(0, self._unsure - count)
         if self.event and reached(until, self.event.decode()):
             if self.deaths:
-                self._left = 0  # It was this one, or none.
+                self._left = self._unsure = 0  # It was this one, or none.
             self.attempts, self.deaths, self.event = 0, 0, b""
         self._look()
 
     def _look(self) -> None:
-        self.careful = self.one_by_one or self.attempts > 0
+        self.careful = self.one_by_one or self.attempts > 0 or self.unsure

@@ -39,6 +39,17 @@ def test_starts_are_recorded_after_deaths_and_until_the_suspects_are_passed() ->
     assert not it.careful
 
 
+def test_after_one_death_each_event_is_committed_before_the_next() -> None:
+    it = suspicion(tenures=1)
+    assert not it.one_by_one
+    for number in range(SUSPECTS):
+        assert it.unsure
+        assert it.careful
+        it.survived(b"%d-0" % (number + 1), 1)
+    assert not it.unsure
+    assert not it.careful
+
+
 def test_the_event_in_which_a_worker_died_is_tried_and_what_follows_is_free() -> None:
     it = suspicion(tenures=1, deaths=1, attempts=1, event="5-0")
     assert it.recorded

@@ -1,0 +1,37 @@
+"""A partition whose last worker died: who claims it makes sure that headway is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis import Redis as BlockingRedis
+from redis.asyncio import Redis
+
+from runnel import Events, admin
+from runnel.connection import connect
+from runnel.scripts import Scripts
+from tests.worker.inside import Item, Ledger, caught_up
+from tests.worker.workers import until
+
+
+async def test_after_a_death_what_is_finished_is_committed_before_the_next_event(
+    redis: Redis, redis_url: str, ledger: Ledger
+) -> None:
+    """Else one event that kills its worker has those before it repeated with every death."""
+    committed: list[int] = []
+
+    async def work(events: Events[Item]) -> None:
+        with BlockingRedis.from_url(redis_url) as blocking:  # So that nothing goes out meanwhile.
+            async for item in events.records():
+                found: Any = blocking.hget(ledger.state, "processed")
+                committed.append(int(found or 0))
+                ledger.seen.append(item.number)
+
+    ledger.processor(work)
+    await ledger.send(*range(10))
+    async with connect(redis_url) as client:
+        await admin.add(Scripts(client), ledger.app.processors["work"])
+    await redis.hset(ledger.state, mapping={"tenures": 1, "epoch": 1, "nonce": "x", "released": 1})
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it goes on")
+    assert committed == ledger.seen == [*range(10)]
