@@ -144,8 +144,8 @@ BUGS = (
     Planted(
         "the next event while the one before is not committed",
         "runnel/lease.py",
-        "if self._commit_each or recorded:",
-        "if recorded:",
+        "if self._commit_each or unsure:",
+        "if unsure:",
     ),
     Planted(
         "a commit that is not waited for",
