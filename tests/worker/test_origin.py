@@ -230,6 +230,8 @@ async def test_a_worker_ends_though_its_handler_swallows_the_cancellation(
             await taken.wait()
     assert await redis.hget(ledger.state, "processed") in (None, b"0")
     over.set()
+    if left := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(left, timeout=20)  # What the worker left to itself.
 
 
 async def test_failures_with_nothing_in_hand_count_only_in_a_row(
