@@ -55,6 +55,9 @@ class Settling:
         """Is every partition held by whom it should be? Raises Violation if it must be."""
         if any(host.blocked for host in self.world.hosts):
             return False
+        running = [host for host in self.world.hosts if host.state == "running"]
+        if any(group._leaving for host in running for group in host.groups.values()):
+            return False  # It ends by HALT.
         wires = [self.world.network.wire(host.process) for host in self.world.hosts]
         if any(wire.state == "deaf" for wire in wires) or self.world.judge.full:
             return False
