@@ -66,12 +66,17 @@ class Lane:
         self.open = True
         #: The handler is not running and will not start again under this token.
         self.idle = False
+        #: The event in hand is given up, and nobody knows yet whether Redis has heard of it.
+        self.giving_up = False
         #: User code was cancelled, and may run on all the same.
         self.left_running = False
         #: It is known to have something to commit.
         self.marked = False
         #: A repeated claim for it is under way.
         self.asking = False
+        #: It counts what is there, and nothing is in doubt: nothing is read meanwhile, which could
+        #: be counted as lost and processed as well.
+        self.counting = False
         #: A read for it is under way.
         self.awaited = False
         #: More is read once no more than so many events wait: memory has a bound.
@@ -139,7 +144,7 @@ class Lane:
         Enough is more than one read brings: what was read is handled while Redis carries out the
         next read.
         """
-        if not self.open or self.suspect or self.full(prefetch):
+        if not self.open or self.suspect or self.counting or self.full(prefetch):
             return None
         if self._done_count > UNCOMMITTED * prefetch:
             return None
@@ -152,8 +157,8 @@ class Lane:
         Returns False if entries behind the cursor may have been lost: then nothing more is read,
         and the partition must be claimed again, which counts the loss.
         """
-        if asked.cursor != self._cursor or not self.open:
-            return True  # Rewound or closed meanwhile: this read is of no use.
+        if asked.cursor != self._cursor or self.counting or not self.open:
+            return True  # Rewound, claimed or closed meanwhile: this read is of no use.
         if asked.look:
             if not anchor:
                 self.suspect = True
@@ -192,6 +197,7 @@ class Lane:
         """Note what is known now, for the answer to a repeated claim that is about to be sent."""
         doubted = tuple(each.decode() for each in self._doubted)
         self._asked = Asked(self.checkpoint, self.doubt, doubted)
+        self.counting = self.doubt is None
 
     def reclaimed(self, claimed: Claimed) -> None:
         """Go on from a repeated claim, after a loss was found and accepted or proved none.
@@ -327,10 +333,12 @@ class Lane:
 
         Only when `clean`: it goes out alone, together with its dead letter.
         """
+        self.giving_up = True
         return Step(self.checkpoint, self.in_hand[0][0].decode(), int(not self._lost_ahead))
 
     def finish_aside(self, step: Step) -> None:
         """The event in hand was given up, and Redis has moved the checkpoint over it."""
+        self.giving_up = False
         self.finish()
         self._done_count -= step.count
         self.checkpoint = step.next

@@ -101,6 +101,8 @@ class Claims:
             self._counted.pop(lane.partition, None)
             if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
                 lane.end()
+        finally:
+            lane.counting = False
         return False
 
     def due(self, lanes: Sequence[Lane]) -> Iterator[Lane]:

@@ -406,9 +406,9 @@ class Group:
     async def _release_cut_off(self, lane: Lane) -> None:
         """Give back what the grace has cut off. Where user code has ended, that is an orderly end,
         and nobody is to believe that this worker died."""
-        while (
-            lane.draining and lane.idle and not lane.left_running and (step := lane.next_commit())
-        ):
+        if not (lane.draining and lane.idle) or lane.left_running or lane.giving_up:
+            return
+        while step := lane.next_commit():
             try:
                 place = self.processor.place(lane.partition)
                 await self._link.call(protocol.commit(place, lane.token, step))
