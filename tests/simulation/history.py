@@ -245,7 +245,9 @@ class History:
             if before.get("released") == "0" and before.get("started"):
                 self.deaths[spot, before["started"]] += 1
             tenure = self.tenures.setdefault((spot, _token(call, said)), Tenure())
-            tenure.claimed, tenure.rests = self._clock(), bool(said[6] or said[7])
+            tenure.claimed, tenure.rests = self._clock(), True
+        if not (said[6] or said[7]):  # Perhaps not before the claim that accepts a loss.
+            self.tenures.setdefault((spot, _token(call, said)), Tenure()).rests = False
         uncounted = place.uncounted.get(spot[1], set())
         counted = int(place.states[spot[1]].get("lost", 0)) - int(before.get("lost", 0))
         if before.get("read") != place.states[spot[1]]["read"]:
