@@ -196,11 +196,9 @@ must('XGROUP', 'SETID', log, processor, next_id)
 must('HSET', state, 'checkpoint', next_id)
 must('HDEL', state, 'error_type')
 must('XADD', sink_log, '*', 'f', 'v')
-local info = redis.call('EXISTS', sink_log) == 1 and redis.call('XINFO', 'STREAM', sink_log) or {}
-for i = 1, #info, 2 do
-  if info[i] == 'last-generated-id' and info[i + 1] == '18446744073709551615-18446744073709551615' then
-    redis.call('XADD', sink_log, '*', 'f', 'v') -- There is no id left, and Redis says so.
-  end
+local sink = redis.call('EXISTS', sink_log) == 1 and named(redis.call('XINFO', 'STREAM', sink_log)) or {}
+if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
+  redis.call('XADD', sink_log, '*', 'f', 'v') -- There is no id left, and Redis says so.
 end
 local moved = redis.pcall('XGROUP', 'SETID', log, processor, shown, 'ENTRIESREAD', shown_read or read)
 if moved.err then
