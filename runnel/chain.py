@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+from runnel.cancelling import cancelled
 from runnel.core.lane import Lane
 from runnel.errors import HandlerReturned
 from runnel.log import logger_of
@@ -182,12 +183,6 @@ class _Gate:
 
 async def _nothing() -> Any:
     raise StopAsyncIteration
-
-
-def cancelled() -> bool:
-    """Does anybody cancel the task that runs now?"""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _name(middleware: Any) -> str:

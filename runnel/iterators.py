@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from runnel.chain import Chain, cancelled
+from runnel.cancelling import cancelled
+from runnel.chain import Chain
 from runnel.core.lane import Raw
 from runnel.handing import Handing
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, MovedError, RedisError
 
-from runnel.chain import cancelled
+from runnel.cancelling import cancelled
 from runnel.connection import connect
 from runnel.core.lane import Raw
 from runnel.deployment import Deployment

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "runnel"
 
 #: Bottom to top. A module may import from its own row only what stands left of it.
 LAYERS = [
-    ["errors", "in_hand", "line", "log", "loops", "url"],
+    ["cancelling", "errors", "in_hand", "line", "log", "loops", "url"],
     ["once", "told", "wire"],
     [
         "keys",
