@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ from runnel.record.same import difference
 R = TypeVar("R")
 
 
-class RecordType(Generic[R]):
+class RecordType(ABC, Generic[R]):
     """The face of what a stream carries, of one class or of several: plain values out, checked
     records in.
 
@@ -55,12 +56,12 @@ class RecordType(Generic[R]):
                 f"{self.name} cannot be written: {place}: {one_line(error)}"
             ) from error
 
+    @abstractmethod
     def load(self, values: Any) -> R:
         """A checked record; what its class does not declare is left out, unless the class keeps it.
 
         Raises DecodeError naming each field that does not fit.
         """
-        raise NotImplementedError
 
     def check(self, sent: R, back: R) -> None:
         """Raises EncodeError, naming the field, unless what came back is what was sent."""
@@ -98,18 +99,21 @@ class RecordType(Generic[R]):
                 return _namesake(each, type(record))
         return f"the stream carries {self.name} records, not {kind}: {exactly(record)}"
 
+    @abstractmethod
     def _dump(self, record: R) -> dict[str, Any]:
-        raise NotImplementedError
+        """The plain values of a record; raises whatever its class raises."""
 
+    @abstractmethod
     def _place_of_fault(self, record: R) -> str:
         """Where that stands which has no plain form."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _from_json(self, text: str | bytes, ignore_unknown: bool) -> R:
-        raise NotImplementedError
+        """A checked record; raises RecordError, or whatever its class raises."""
 
+    @abstractmethod
     def _fields(self, cls: type[Any]) -> set[str]:
-        raise NotImplementedError
+        """The names of the fields that one of the classes declares."""
 
 
 def _namesake(declared: type[Any], other: type[Any]) -> str:

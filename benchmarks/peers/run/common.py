@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -67,28 +68,28 @@ class Counter:
             say(handled=time.monotonic())
 
 
-class Peer:
+class Peer(ABC):
     """One library. `work` runs its worker until killed, and calls back for each event, with the
     time that its record says it was sent, or with a number of events at once."""
 
-    async def connect(self) -> None:
+    async def connect(self) -> None:  # noqa: B027 - most have nothing to do.
         """Be ready to send."""
 
     def make(self, values: Values) -> Any:
         """What `send` takes; not part of any time."""
         return values
 
+    @abstractmethod
     async def send(self, record: Any) -> None:
         """Send one."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def send_many(self, records: list[Any]) -> None:
         """Send a thousand, in the way that the library has for it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def work(self, variant: str, handled: Callable[..., None]) -> None:
         """Run the worker."""
-        raise NotImplementedError
 
     def run(self, work: Any) -> None:
         """Run a coroutine that sends."""
