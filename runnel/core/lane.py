@@ -74,16 +74,14 @@ class Lane:
         self.marked = False
         #: A repeated claim for it is under way.
         self.asking = False
-        #: It counts what is there, and nothing is in doubt: nothing is read meanwhile, which could
-        #: be counted as lost and processed as well.
+        #: It counts what is there: what is read meanwhile could count as lost and be processed.
         self.counting = False
         #: A read for it is under way.
         self.awaited = False
         #: More is read once no more than so many events wait: memory has a bound.
         self.enough = sys.maxsize
         #: What one of its events takes in memory, and whether those that come next are likely to.
-        self.entry_bytes = 0.0
-        self.sized = False
+        self.entry_bytes, self.sized = 0.0, False
         #: The last read brought something.
         self.flowing = False
         self.buffer: deque[Raw] = deque()
@@ -98,8 +96,7 @@ class Lane:
         self._following = claimed.following
         #: Events behind the cursor may have been lost: it must be claimed again.
         self.suspect = False
-        self._done = claimed.checkpoint.encode()
-        self._done_count = 0
+        self._done, self._done_count = claimed.checkpoint.encode(), 0
         #: What was known when a repeated claim was sent.
         self._asked = Asked(self.checkpoint, None, ())
         #: Ids of what was read behind the doubt, in order, as long as there is one.

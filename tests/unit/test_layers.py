@@ -126,6 +126,20 @@ def test_a_module_imports_only_from_layers_below(name: str) -> None:
     assert not upward
 
 
+#: Modules that are longer than 350 lines, and are to be split.
+LONG = {"protocol", "worker.group"}
+
+
+def test_a_module_and_a_function_can_be_read_at_one_sitting() -> None:
+    texts = {name: path.read_text() for name, path in modules().items()}
+    assert {name for name, text in texts.items() if text.count("\n") > 350} == LONG
+    for name, text in texts.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                assert lines <= 60, f"{name}.{node.name}"
+
+
 def test_nobody_hides_an_import_from_the_type_checker() -> None:
     assert not [n for n, path in modules().items() if "TYPE_CHECKING" in path.read_text()]
 
