@@ -267,9 +267,11 @@ class Faults:
         for name in sorted(judge.groups):
             every = range(world.scenario.partitions)
             world.operate(self.operator, protocol.regrant(name, every))
-        survivor = self._host(fault)
+        survivor, beginnings = self._host(fault), world.history.beginnings
 
         def strike() -> None:
+            if world.history.beginnings != beginnings:
+                return  # Another replica took over, and this one has what that has.
             self._take_over(old, sorted(judge.model.partitions), sorted(judge.groups))
             for host in world.hosts:
                 if host is not survivor:
