@@ -18,7 +18,7 @@ from tests.simulation.model import Partition, parts
 from tests.simulation.network import Mishap
 from tests.simulation.operators import Operators
 from tests.simulation.producers import Producers
-from tests.simulation.scenario import FURTHER, MISHAPS, WIRE, Fault
+from tests.simulation.scenario import MISHAPS, WIRE, Fault
 from tests.simulation.stalls import Stalls
 from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
@@ -68,7 +68,7 @@ class Faults:
             self._mishap(fault)
         elif fault.kind in WIRE:
             self._wire(fault)
-        elif fault.kind in FURTHER:
+        elif fault.kind in self._further:
             self._further[fault.kind](fault)
         else:
             getattr(self, f"_{fault.kind}")(fault, random.Random(f"{world.scenario.seed} {fault}"))

@@ -54,8 +54,9 @@ class Mishap:
     """What happens to the next request of a link that calls `script`, or to the next one at all;
     ``release`` is a commit that gives its partition back, ``leave`` a sync that says goodbye.
 
-    `kind` is lose_request, lose_reply, duplicate or late. A part of a pipeline may get through:
-    `part` of it, from 0 to 1. If `silent` the caller is not told and times out.
+    `kind` is lose_request, lose_reply, duplicate, late or stop, which calls `heard` once the server
+    has done it. A part of a pipeline may get through: `part` of it, from 0 to 1. If `silent` the
+    caller is not told and times out.
     """
 
     kind: str
@@ -63,6 +64,7 @@ class Mishap:
     delay: float = 0.0
     part: float = 0.0
     silent: bool = False
+    heard: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -252,6 +254,8 @@ class Network:
 
     def _answer(self, exchange: Exchange) -> None:
         mishap = exchange.mishap
+        if mishap:
+            mishap.heard()
         if mishap and mishap.kind in ("lose_reply", "lose_request"):
             if not mishap.silent:
                 self._fail(exchange, "connection reset")

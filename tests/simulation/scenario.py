@@ -29,9 +29,11 @@ KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
 #: Drawn apart from the others: what operators do with commands, and a handler that blocks its loop.
 COMMANDS = ("pause_processor", "seek", "remove_processor")
 FURTHER = (*COMMANDS, "block", "block_cut_off")
+#: A worker stands still while the answer to its heartbeat is on its way.
+STOP = "stop_at_sync"
 
 #: Faults after which a request may be out for as long as its time limit.
-SLOW = ("busy", "rollback", "lost_claim", "pause", *FURTHER)
+SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *FURTHER)
 
 #: What a handler may raise: an error of its own, and those that Runnel and asyncio know, too.
 ERRORS = ("own", "refusal", "fenced", "cancelled", "exit", "group", "connection", "timeout")
@@ -235,8 +237,16 @@ def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
         )
     shapes = tuple(_limited(rng, each, scenario.work[1]) for each in scenario.shapes)
     late = any(each.timeout for each in shapes)
+    times = [WARM_UP + rng.random() * 10 for _ in range(rng.choice((0, 1, 3)))]
+    amount = scenario.session * rng.choice((0.7, 1.2, 2.0))
+    stops = [Fault(at, STOP, rng.randrange(1000), amount) for at in times]
+    longest = max((each.at + each.amount for each in stops), default=0.0)
     return replace(
-        scenario, shapes=shapes, failing=max(0.1, scenario.failing) if late else scenario.failing
+        scenario,
+        shapes=shapes,
+        failing=max(0.1, scenario.failing) if late else scenario.failing,
+        faults=tuple(sorted((*scenario.faults, *stops), key=_moment)),
+        calm_from=max(scenario.calm_from, longest + 1.0),
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from runnel.worker.voucher import Voucher
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
-from tests.simulation.scenario import Fault
+from tests.simulation.network import Mishap
+from tests.simulation.scenario import STOP, Fault
 from tests.simulation.world import World
 
 
@@ -20,7 +21,7 @@ class Stalls:
 
     def faults(self) -> dict[str, Callable[[Fault], None]]:
         """Kind of fault -> what does it."""
-        return {"block": self.block, "block_cut_off": self.block_cut_off}
+        return {"block": self.block, "block_cut_off": self.block_cut_off, STOP: self.stop_at_sync}
 
     def block(self, fault: Fault) -> None:
         """Nothing of a worker runs but its heartbeat thread."""
@@ -46,6 +47,26 @@ class Stalls:
                     self.world.disturb()
 
             self.world.later(fault.amount * 0.8, mend)
+
+    def stop_at_sync(self, fault: Fault) -> None:
+        """A worker stands still from when the group has heard its next heartbeat: it finds the
+        answer when it goes on, by when its session may have ended."""
+        process = self._host_of(fault).process
+
+        def stop() -> None:
+            if not process.dead and not process.paused:
+                self.world.trace.say(process, "stands still")
+                self.world.loop.pause(process)
+                self.world.later(fault.amount, go_on)
+
+        def go_on() -> None:
+            if process.paused:
+                self.world.trace.say(process, "goes on")
+                self.world.loop.resume(process)
+                self.world.disturb()
+
+        mishap = Mishap("stop", "sync", heard=stop)
+        self.world.network.wire(process).mishaps.append(mishap)
 
     def _go_on(self, host: Host, process: Process) -> None:
         if host.process is process:
