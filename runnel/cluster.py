@@ -29,7 +29,7 @@ from redis.exceptions import (
 
 from runnel.deployment import Command, Deployment, ManyServers, Sources, carry_out, exchange
 from runnel.durability import Confirmation
-from runnel.wire import Client
+from runnel.wire import Client, close_all
 
 SLOTS = REDIS_CLUSTER_HASH_SLOTS
 #: Host and port of a node.
@@ -113,11 +113,10 @@ class Cluster(Deployment):
             client.let_go()
 
     async def close(self) -> None:
-        """Close the clients of all nodes."""
+        """Close the clients of all nodes, even when it is cancelled meanwhile."""
         clients, self._clients = list(self._clients.values()), {}
         self._stale = self._closed = True
-        for client in clients:
-            await client.aclose()
+        await close_all(clients)
 
     async def send(
         self,
@@ -306,9 +305,11 @@ class ClusterClient(ManyServers):
         )
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the connections to all nodes."""
-        await super().aclose(close_connection_pool)
-        await self.deployment.close()
+        """Close the connections to all nodes, even when it is cancelled meanwhile."""
+        try:
+            await super().aclose(close_connection_pool)
+        finally:
+            await self.deployment.close()
 
     def let_go(self) -> None:
         """See `Client.let_go`."""

@@ -80,8 +80,10 @@ class Worker:
         except (RedisError, OSError) as error:
             raise translate(error, settings.redis_url) or error from error
         finally:
-            await client.aclose()
-            await self.app.close()
+            try:
+                await client.aclose()
+            finally:
+                await self.app.close()
 
     def end_because(self, error: BaseException) -> None:
         """End, as if `stop` were set, and let `run` raise this."""
