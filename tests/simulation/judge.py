@@ -23,9 +23,10 @@ PARTITION = {
     *("pause", "resume", "seek", "remove"),
 }
 GROUP = {"sync", "regrant"}
-#: How often the start of an event may be recorded under one token: once for each time that it is
-#: handed out, more if answers are lost. A worker that is about to begin for ever is beyond that.
-MOST_STARTS = 50
+#: How often the start of an event may be recorded under one token: a few times for each try, if
+#: answers are lost, or if its handler gives up waiting while middleware has it (20 or so in all). A
+#: worker that begins for ever is soon beyond that.
+MOST_STARTS = 200
 
 
 class Judge:
