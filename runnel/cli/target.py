@@ -15,6 +15,7 @@ from runnel.cli import exits
 from runnel.errors import ConfigError
 from runnel.processor import Processor
 from runnel.producer import Stream
+from runnel.settings import warn_of_strays
 
 
 def load_app(target: str) -> App:
@@ -73,6 +74,8 @@ def load_module(target: str) -> tuple[ModuleType, str]:
     if name.endswith(".py") or "/" in name:
         dotted = name.removesuffix(".py").strip("./").replace("/", ".")
         exits.fail(f"{name} must be named as a module: write {dotted}:{attribute}", exits.USAGE)
+    # Before the app makes its settings, and not by its logging, which may write to stdout.
+    warn_of_strays(lambda text: exits.say(text, "warning"))
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
