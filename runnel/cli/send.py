@@ -45,6 +45,8 @@ def send(
     """
     stream = _stream(target, redis_url)
     url = stream.app.settings.redis_url
+    if not _is_text(record):
+        exits.fail("the RECORD is not UTF-8. Nothing was sent.", exits.REJECTED)
 
     async def work() -> None:
         try:
@@ -118,6 +120,15 @@ def sendmany(
         raise
     sending.summary(as_json)
     sys.exit(exits.REJECTED if sending.rejected else exits.OK)
+
+
+def _is_text(argument: str) -> bool:
+    """Python gives what is no UTF-8 in an argument as halves of pairs."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Sending:

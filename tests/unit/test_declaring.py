@@ -380,6 +380,12 @@ def test_a_shared_dead_letter_middleware_gives_each_processor_a_sink_of_its_own(
     assert shared[0].sink is None
 
 
+@pytest.mark.parametrize("name", [None, "", 5, True, b"reader", "a b", object()])
+def test_dead_letters_are_of_a_processor(name: Any) -> None:
+    with pytest.raises(ConfigError, match="processor name"):
+        orders.dead_letters(name)
+
+
 def test_middleware_may_come_from_an_iterator() -> None:
     shop = App("iterated")
     source = shop.stream("source", record=Order, partition_by="id", partition_count=2)
