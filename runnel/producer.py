@@ -8,8 +8,7 @@ from functools import partial
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
-from runnel import protocol
-from runnel import keys
+from runnel import keys, protocol
 from runnel.dead_letter import DeadLetter
 from runnel.durability import Confirmation, Durability, check_possible
 from runnel.entry import EntryCodec

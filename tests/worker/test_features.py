@@ -192,7 +192,7 @@ async def test_modules_are_discovered_by_a_glob(
             app.autodiscover("nowhere/*.py")
         for wrong in ("", "/srv/*.py", None, 5):
             with pytest.raises(ConfigError, match="takes a glob below the current directory"):
-                app.autodiscover(wrong)  # type: ignore[arg-type]
+                app.autodiscover(wrong)
     finally:
         for name in [name for name in sys.modules if name.startswith("found_shop")]:
             del sys.modules[name]
