@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterable, Iterable
 from itertools import pairwise
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from runnel.errors import ConfigError
@@ -159,10 +159,18 @@ def _hint(function: Any) -> Any:
         parameters = list(inspect.signature(function).parameters.values())
         if parameters and parameters[0].name == "self":
             parameters = parameters[1:]
-        hints = get_type_hints(function, include_extras=True)
-    except Exception:  # Names that are defined later, or only for type checkers.
+        return _hints(function, parameters[0].name).get(parameters[0].name, Any)
+    except Exception:  # Names that are defined later, or only for type checkers; or no parameter.
         return Any
-    return hints.get(parameters[0].name, Any) if parameters else Any
+
+
+def _hints(function: Any, parameter: str) -> dict[str, Any]:
+    """The hints of a function; of one parameter alone, if others cannot be resolved."""
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError:
+        alone = SimpleNamespace(__annotations__={parameter: function.__annotations__[parameter]})
+        return get_type_hints(alone, globalns=function.__globals__, include_extras=True)
 
 
 def _parts(hint: Any) -> Iterable[Any]:

@@ -30,7 +30,12 @@ _IGNORE = click.option(
 _PATIENCE = 3.0
 
 
-@click.command(epilog=exits.epilog('runnel send example:orders \'{"order_id": 1, "amount": 99}\''))
+@click.command(
+    epilog=exits.epilog(
+        "runnel send example:orders "
+        '\'{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}\''
+    )
+)
 @click.argument("target")
 @click.argument("record")
 @urls.option

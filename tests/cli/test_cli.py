@@ -558,6 +558,13 @@ def test_a_processor_whose_code_is_gone_is_removed_by_its_name(run: Run, redis_u
     assert run("processor", "remove", PRINTER, "--yes").stdout == "printer was not registered\n"
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["send", "--help"]])
+def test_the_example_of_send_is_an_event_that_the_readme_stream_takes(
+    run: Run, arguments: list[str]
+) -> None:
+    assert f"runnel send example:orders '{GOOD}'" in run(*arguments).stdout
+
+
 def test_help_teaches_commands_exit_codes_and_examples(run: Run) -> None:
     shown = run("--help").stdout
     for word in (*COMMANDS, "12", "no live member", "$ runnel worker example:app", "Completion"):

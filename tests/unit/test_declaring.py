@@ -346,6 +346,14 @@ def test_an_annotation_that_may_be_the_record_is_accepted(
     getattr(app, decorator)(stream, name=f"may-be-{len(app.processors)}")(_taking(hint))
 
 
+def test_a_hint_that_cannot_be_resolved_hides_no_other() -> None:
+    async def takes(refund: "Refund", more: "Missing" = None) -> None:  # type: ignore # noqa
+        pass
+
+    with pytest.raises(ConfigError, match="takes Refund, but the stream orders has records of"):
+        app.on(orders, name="partly")(takes)
+
+
 def test_a_record_class_that_is_made_again_is_the_same() -> None:
     again = type("Order", (Record,), {"__module__": __name__})
     app.on(orders, name="again")(_taking(again))
