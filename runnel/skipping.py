@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import Any, NamedTuple
+
+from redis.exceptions import RedisError
 
 from runnel import keys, protocol
 from runnel.dead_letter import DeadLetter
-from runnel.errors import ConfigError, DecodeError, WorkerDied
+from runnel.errors import ConfigError, DecodeError, ProtocolError, WorkerDied
 from runnel.processor import Processor
-from runnel.protocol import Step, Token
+from runnel.protocol import Claimed, Step, Token
 from runnel.scripts import Call, Scripts
 
 #: Errors for which a worker gives an event up at once: to try it again changes nothing.
@@ -51,9 +54,23 @@ async def skip(
             )
         token, step = Token(claimed.epoch, nonce), Step(claimed.checkpoint, event, 1, release=True)
         await scripts.call(await _finish(scripts, processor, partition, token, step, picture))
+    except BaseException:
+        await _give_back(scripts, processor, partition, claimed, nonce)
+        raise
     finally:  # Who held it claims it anew, whatever became of the event.
         await scripts.call(protocol.regrant(processor.group, [partition]))
     return Skipped(event)
+
+
+async def _give_back(
+    scripts: Scripts, processor: Processor, partition: int, claimed: Claimed, nonce: str
+) -> None:
+    """Release what was claimed in vain: whoever claims it next is not to believe that its holder
+    died. What went wrong before is what the operator is told."""
+    step = Step(claimed.checkpoint, claimed.checkpoint, 0, release=True)
+    call = protocol.commit(processor.place(partition), Token(claimed.epoch, nonce), step)
+    with suppress(RedisError, OSError, ProtocolError):
+        await scripts.call(call)
 
 
 def _to_skip(picture: dict[str, str], retries: int, asked_for: bool) -> tuple[str | None, str]:
