@@ -154,7 +154,7 @@ class Worker:
                 await group.close()
 
     async def _run_group(self, group: Group, grace: float) -> None:
-        voucher = Voucher(group, self.app.settings.max_block)
+        voucher = Voucher(group, self.app.settings.max_block, asyncio.get_running_loop())
         voucher.start()
         try:
             await group.run(self.stop, grace, self.end_because)

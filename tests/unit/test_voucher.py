@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -40,3 +41,16 @@ def test_a_heartbeat_that_fails_does_not_end_it(error: Exception) -> None:
     assert voucher.is_alive()
     voucher.stop()
     voucher.join(10)
+
+
+async def test_a_loop_that_runs_and_waits_for_redis_is_not_called_blocked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    group = Blocked(ConnectionError("lost"))
+    group.session = 60.0
+    voucher = Voucher(group, 0.5, asyncio.get_running_loop())
+    await asyncio.to_thread(voucher.look)
+    assert not caplog.records
+    group.session = 0.06
+    voucher.look()  # In the loop's own thread: now nothing else runs there.
+    assert "the event loop has been blocked for 1 s" in caplog.text
