@@ -98,6 +98,9 @@ def one_sentence(said: str) -> str:
         (["inspect", "--redis-url", "redis://h:x"], 2, "has a port"),
         (["inspect", "--app", "shoop"], 2, "there is no app 'shoop'"),
         (["processor", "reset", PRINTER, "--start", "soon"], 2, "none of"),
+        (["processor", "reset", PRINTER, "--start", "18446744073709551616"], 2, "none of"),
+        (["processor", "reset", PRINTER, "--start", "1795916178568-\u00b2"], 2, "none of"),
+        (["processor", "reset", PRINTER, "--start", "1795916178568-"], 2, "none of"),
         (["processor", "reset", PRINTER, "--start", "0"], 1, "is not registered"),
         (["processor", "pause", PRINTER], 1, "runnel processor add"),
         (["processor", "resume", PRINTER, "--skip"], 1, "is not registered"),
@@ -422,6 +425,7 @@ def test_a_processor_is_administered(run: Run) -> None:
     assert run("processor", "pause", PRINTER).stdout == "paused 0 partitions of printer\n"
     resumed = run("processor", "resume", PRINTER, "--partition", "2")
     assert resumed.stdout == "resumed 1 partition of printer\n"
+    assert run("processor", "reset", PRINTER, "--start", "0001-01-01").code == 0
     assert run("processor", "reset", PRINTER, "--start", "$").stdout.split() == (
         ["0", "0-0", "1", "0-0", "2", "0-0", "3", "0-0"]
     )
