@@ -13,6 +13,7 @@ from typing import Any
 import click
 import tabulate
 
+from runnel.figures import barren
 from runnel.log import one_line
 from runnel.ranges import ranges, those
 
@@ -144,7 +145,7 @@ def _quarantined(rows: list[Json], called: str) -> list[str]:
 def _is_barren(row: Json) -> bool:
     """Did its handler fail with no event in hand?"""
     error = row["error"]
-    return bool(error and error["event"] is not None and error["event"] == row["checkpoint"])
+    return bool(error and barren(error["event"], row["checkpoint"]))
 
 
 def _barren(rows: list[Json]) -> list[tuple[str, str]]:

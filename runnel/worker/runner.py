@@ -11,6 +11,7 @@ from runnel import keys, protocol
 from runnel.core.lane import Raw
 from runnel.dead_letter import DeadLetter
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
+from runnel.figures import barren
 from runnel.in_hand import IN_HAND, InHand
 from runnel.lease import Lease
 from runnel.log import logger_of
@@ -185,7 +186,7 @@ class Runner:
             "processor %s: partition %d is quarantined: %s",
             self._processor.name,
             self._lane.partition,
-            way_out(self._processor, [self._lane.partition], barren=event == self._lane.checkpoint),
+            way_out(self._processor, [self._lane.partition], barren(event, self._lane.checkpoint)),
         )
 
     async def _set_aside(self, raw: Raw, attempts: int, failure: Failure) -> None:
