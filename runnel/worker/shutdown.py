@@ -47,7 +47,11 @@ class Shutdown:
         #: Exit codes of the reasons to end. A signal may come in the middle of anything: putting
         #: something into this queue takes no lock.
         self._reasons: SimpleQueue[tuple[int, str]] = SimpleQueue()
-        self._asked = False
+        #: The signal that asked for the end, and whether its sender has been told so. Until then
+        #: the same one again is no second request: `timeout` and others signal a process, and then
+        #: its whole group.
+        self._asked: int | None = None
+        self._answered = False
         self._force = force
         self._before: dict[signal.Signals, Any] = {}
         self._voice = Voice()
@@ -59,14 +63,17 @@ class Shutdown:
         self._reasons.put((code, said))
 
     def on_signals(self, stop: Callable[[], None]) -> None:
-        """From now on SIGTERM and SIGINT call `stop` in the running event loop. A second one ends
-        the process at once, even if the loop is blocked."""
+        """From now on SIGTERM and SIGINT call `stop` in the running event loop. A second one, once
+        it has been said that the first was heard, ends the process at once, even if the loop is
+        blocked."""
         loop = self._loop = asyncio.get_running_loop()
 
         def heard(number: int, frame: FrameType | None) -> None:
-            if self._asked:
+            if self._asked == number and not self._answered:
+                return
+            if self._asked is not None:
                 os._exit(INTERRUPTED)
-            self._asked = True
+            self._asked = number
             self.because(0, "stopping: finishing what is in hand (again to end at once)")
             with suppress(RuntimeError):  # The loop has ended, and the process is about to.
                 loop.call_soon_threadsafe(stop)
@@ -84,7 +91,7 @@ class Shutdown:
     def _tell(self) -> None:
         while True:
             if said := self._reasons.get()[1]:
-                self._voice.say(logging.INFO, said)
+                self._say(said)
 
     def _watch(self) -> None:
         code, said = self._reasons.get()
@@ -92,7 +99,7 @@ class Shutdown:
         self._even_if_held(self._grace + MARGIN + HELD)
         while True:
             if said:
-                self._voice.say(logging.INFO, said)
+                self._say(said)
             try:
                 later, said = self._reasons.get(timeout=max(0.0, end - time.monotonic()))
             except Empty:
@@ -109,6 +116,10 @@ class Shutdown:
             f"and this still goes on: {told}",
         )
         os._exit(code & 0xFF)
+
+    def _say(self, text: str) -> None:
+        self._voice.say(logging.INFO, text)
+        self._answered = self._asked is not None
 
     def _even_if_held(self, seconds: float) -> None:
         """A thread of C ends the process with 1 after showing where its threads are."""
