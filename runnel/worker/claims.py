@@ -10,13 +10,11 @@ from runnel import protocol
 from runnel.core.lane import Lane
 from runnel.errors import Gone, ProtocolError, Unregistered
 from runnel.lease import Lease
-from runnel.log import logger_of
 from runnel.processor import Processor
 from runnel.protocol import Claimed
 from runnel.worker import moves, unanswered
 from runnel.worker.link import Link
-
-logger = logger_of("runnel.worker")
+from runnel.worker.losses import Losses
 
 
 class Claims:
@@ -26,6 +24,7 @@ class Claims:
         self._processor = processor
         self._link = link
         self._member = member
+        self.losses = Losses(processor.name)
         #: Partition -> events processed when its counts were last found to agree.
         self._counted: dict[int, int] = {}
         #: Whose turn it is to be claimed again at rest.
@@ -34,8 +33,7 @@ class Claims:
     async def claim(
         self, partition: int, grant: int, nonce: str, lane: Lane | None = None
     ) -> Claimed:
-        """Claim, or claim a lane again: mend what vanished, and accept a loss once it has been said
-        aloud.
+        """Claim, or claim a lane again: mend what vanished, and accept a loss once it is told.
 
         Raises ProtocolError, redis-py's errors or OSError.
         """
@@ -60,15 +58,8 @@ class Claims:
             if claimed.lost is None:
                 self._counted[partition] = claimed.processed
                 return claimed
-            logger.error(
-                "processor %s, partition %d: %s %d unfinished events have left the stream; "
-                "going on behind %s",
-                self._processor.name,
-                partition,
-                "exactly" if claimed.exact else "at least",
-                claimed.lost,
-                claimed.checkpoint,
-            )
+            more = claimed.lost - (accept or 0)  # Others may remove events meanwhile.
+            self.losses.add(partition, more, claimed.exact, claimed.checkpoint)
             accept = claimed.lost
 
     async def again(self, lease: Lease) -> bool:

@@ -25,7 +25,7 @@ from runnel.errors import (
     Unregistered,
 )
 from runnel.lease import Lease
-from runnel.log import about, logger_of
+from runnel.log import about, logger_of, reason
 from runnel.processor import ExceptionPolicy, Processor, refused
 from runnel.protocol import Grant, Step, Synced, Token
 from runnel.ranges import those
@@ -165,6 +165,7 @@ class Group:
                 # A heartbeat that reached the group after `leave` was made would be the newer call.
                 await end(tasks)
                 self._moves.tell()
+                self._claims.losses.tell()
                 if there:
                     await self._leave(CLEAN_UP if self.cut_off else AWAY)
             finally:
@@ -207,7 +208,7 @@ class Group:
                 "processor %s: this member could not leave the group (%s): its partitions are free "
                 "when its session ends",
                 self.processor.name,
-                error,
+                reason(error),
             )
 
     async def close(self) -> None:

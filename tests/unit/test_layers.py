@@ -64,6 +64,7 @@ LAYERS = [
         "worker.stuck",
         "worker.forks",
         "worker.moves",
+        "worker.losses",
         "worker.reminder",
         "worker.signals",
     ],
