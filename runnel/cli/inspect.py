@@ -56,14 +56,24 @@ class Inspect(click.Command):
 @click.option("--app", "app_name", help="Only this app, when no TARGET is given.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (a line each with --watch).")
 @click.option("--wide", is_flag=True, help="All columns, whatever the width of the terminal.")
-@click.option("--max-lag", type=int, help="Exit 10 if a processor lags more events behind.")
+@click.option(
+    "--max-lag", type=click.IntRange(min=0), help="Exit 10 if a processor lags more events behind."
+)
 @click.option("--no-free", is_flag=True, help="Exit 11 if a partition is free.")
 @click.option("--no-quarantined", is_flag=True, help="Exit 11 if a partition is quarantined.")
 @click.option("--no-paused", is_flag=True, help="Exit 11 if a partition is paused.")
 @click.option("--no-stalled", is_flag=True, help="Exit 11 if a partition is stalled.")
 @click.option("--no-failing", is_flag=True, help="Exit 11 if a partition fails again and again.")
-@click.option("--max-dead", type=int, help="Exit 10 if more dead letters of a processor wait.")
-@click.option("--min-members", type=int, help="Exit 12 if a processor has fewer live members.")
+@click.option(
+    "--max-dead",
+    type=click.IntRange(min=0),
+    help="Exit 10 if more dead letters of a processor wait.",
+)
+@click.option(
+    "--min-members",
+    type=click.IntRange(min=0),
+    help="Exit 12 if a processor has fewer live members.",
+)
 @click.option(
     "--stalled-after",
     type=click.FloatRange(min=0),

@@ -224,6 +224,15 @@ async def test_a_deleted_entry_that_is_still_to_be_counted_leaves_the_lag_unknow
     assert (await shop.row(0))["lag_events"] is None
 
 
+async def test_where_all_entries_were_deleted_the_count_of_the_group_is_no_lag(shop: Shop) -> None:
+    await shop.open()
+    await shop.work()
+    sent = await shop.send(0, 3)
+    await shop.redis.xdel(keys.log(shop.place(0).prefix), *sent)
+    row = await shop.row(0)
+    assert (row["lag_events"], row["lag_ms"]) == (None, 0)
+
+
 async def test_a_quarantined_and_a_paused_partition_degrade(shop: Shop) -> None:
     await shop.open()
     (event,) = await shop.send(2)
