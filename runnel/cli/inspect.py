@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from runnel import report as reports
 from runnel.app import App
 from runnel.cli import exits, view
+from runnel.cli.numbers import Seconds
 from runnel.cli.output import report
 from runnel.cli.running import runner, told, verdict
 from runnel.cli.screen import Draw, other_screen
@@ -76,14 +77,14 @@ class Inspect(click.Command):
 )
 @click.option(
     "--stalled-after",
-    type=click.FloatRange(min=0),
+    type=Seconds(0),
     default=reports.STALLED_AFTER / 1000,
     show_default=True,
     help="Seconds an event may be in hand before its partition is stalled.",
 )
 @click.option(
     "--watch",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(0.1),
     is_flag=False,
     flag_value=2.0,
     help="Redraw every so many seconds (2), until Ctrl-C.",

@@ -22,6 +22,9 @@ from tests.servers import Server
 
 ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
 
+#: What no time is, though Python reads it as a number.
+NO_SECONDS = ["nan", "inf", "1e308"]
+
 #: One of each kind of command that talks to Redis.
 TALKERS = [
     ["send", ORDERS, GOOD],
@@ -141,6 +144,14 @@ def test_a_list_of_commands_cuts_nothing_off(run: Run, group: str) -> None:
         (["inspect", APP, "--app", "shop"], "give a TARGET or --app, not both"),
         (["inspect", APP, "--watch", "0"], "--watch"),
         (["inspect", APP, "--max-lag", "x"], "not a valid integer"),
+        *((["inspect", APP, "--watch", no], "--watch") for no in NO_SECONDS),
+        *((["inspect", APP, "--stalled-after", no], "--stalled-after") for no in NO_SECONDS),
+        (["inspect", APP, "--stalled-after", "-1"], "--stalled-after"),
+        (["inspect", APP, "--max-lag", "-1"], "--max-lag"),
+        (["inspect", APP, "--max-dead", "-1"], "--max-dead"),
+        (["inspect", APP, "--min-members", "-1"], "--min-members"),
+        (["worker", APP, "--burst", "--processors", ""], "--processors"),
+        (["worker", APP, "--burst", "--processors", ","], "--processors"),
         (["processor", "reset", PRINTER], "Missing option '--start'"),
         (["processor", "nonsense"], "No such command"),
     ],

@@ -76,7 +76,7 @@ LAYERS = [
     ["worker.group"],
     ["worker.worker"],
     ["cli.exits"],
-    ["cli.letters", "cli.logs", "cli.lines", "cli.output", "cli.screen", "cli.view"],
+    ["cli.letters", "cli.logs", "cli.lines", "cli.numbers", "cli.output", "cli.screen", "cli.view"],
     ["cli.running", "cli.target", "cli.urls"],
     [
         "cli.demo",

@@ -1,0 +1,25 @@
+"""Seconds as an option takes them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+#: A year, which fits every clock, as for the settings that are seconds.
+_YEAR = 31_536_000.0
+
+
+class Seconds(click.FloatRange):
+    """Seconds from `min` on, up to a year. A plain range takes "nan", which is below and above
+    nothing."""
+
+    def __init__(self, min: float) -> None:
+        super().__init__(min=min, max=_YEAR)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
