@@ -466,6 +466,19 @@ def test_removing_from_the_wrong_stream_names_the_right_one(run: Run, redis_url:
     assert run("processor", "remove", "tight@tightly", *here).stdout.endswith("1 partition\n")
 
 
+def test_removing_a_name_that_is_misspelt_names_those_there_are(run: Run, redis_url: str) -> None:
+    run("processor", "add", "tests.cli.shop:picky")
+    run("processor", "add", "tests.cli.shop:strict")
+    run("processor", "add", PRINTER)
+    here = ("--app", "shop", "--redis-url", redis_url, "--yes")
+    for typed, meant in (("orders@printr", "orders@printer"), ("orders@strct", "vessel@strict")):
+        wrong = run("processor", "remove", typed, *here)
+        said, _, names = wrong.stdout.strip().partition("; there is ")
+        assert said == f"{typed.partition('@')[2]} was not registered"
+        assert names.split(", ")[0] == meant
+        assert set(names.split(", ")) == {"orders@printer", "tight@picky", "vessel@strict"}
+
+
 def test_a_burst_that_is_blocked_names_the_partitions_and_the_command(run: Run, spawn: Run) -> None:
     app, command = "tests.cli.shop:app", ("worker", "tests.cli.shop:app", "--burst")
     for key in range(8):
