@@ -16,7 +16,7 @@ import click
 import pytest
 from redis import Redis as SyncRedis
 
-from runnel.cli import view
+from runnel.cli import tables, view
 from runnel.cli.inspect import Limits, judge
 from runnel.cli.letters import as_text
 from runnel.cli.screen import fit
@@ -364,8 +364,8 @@ def test_common_tables_fit_into_80_columns() -> None:
 
 def test_durations_are_short() -> None:
     told = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
-    assert {ms: view.duration(ms) for ms in told} == told
-    assert view.duration(90_061_000) == "1d1h"
+    assert {ms: tables.duration(ms) for ms in told} == told
+    assert tables.duration(90_061_000) == "1d1h"
 
 
 def test_a_frame_has_as_many_lines_as_the_terminal() -> None:

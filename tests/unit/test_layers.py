@@ -76,7 +76,16 @@ LAYERS = [
     ["worker.group"],
     ["worker.worker"],
     ["cli.exits"],
-    ["cli.letters", "cli.logs", "cli.lines", "cli.numbers", "cli.output", "cli.screen", "cli.view"],
+    [
+        "cli.letters",
+        "cli.logs",
+        "cli.lines",
+        "cli.numbers",
+        "cli.output",
+        "cli.screen",
+        "cli.tables",
+    ],
+    ["cli.view"],
     ["cli.running", "cli.target", "cli.urls"],
     [
         "cli.demo",
