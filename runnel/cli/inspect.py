@@ -119,7 +119,10 @@ def inspect(
     if not url:
         raise click.UsageError("give a TARGET such as example:app, or --redis-url")
     look = Look(url, app, app_name, round(stalled_after * 1000))
-    names = view.Names(target.partition(":")[0], target) if target else view.Names()
+    names = view.Names()
+    if target and app:
+        pairs = frozenset((each.stream.name, each.name) for each in app.processors.values())
+        names = view.Names(target.partition(":")[0], target, pairs)
 
     def lines(picture: Json) -> list[str]:
         return view.picture(picture, shown(url), names, wide)

@@ -22,10 +22,12 @@ STATES = ("ok", "degraded", "stalled", "down")
 
 @dataclass(frozen=True)
 class Names:
-    """What the command line calls the app and its module, as far as that is known."""
+    """What the command line calls the app and its module, as far as that is known, and the pairs of
+    stream and processor that its code declares."""
 
     module: str = "MODULE"
     app: str = "MODULE:APP"
+    declared: frozenset[tuple[str, str]] | None = None
 
 
 def picture(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
@@ -96,6 +98,9 @@ def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
             "workers' logs"
         )
     found += _dead_letters(processor["dead_letters"], called)
+    pair = (processor["stream"], processor["name"])
+    if found and names.declared is not None and pair not in names.declared:
+        found = _undeclared(processor, names, found)
     if not found:
         return []
     head = f"{processor['app']}/{processor['name']} is {click.style(state, fg=COLOURS[state])}"
@@ -108,6 +113,22 @@ def _down(processor: Json, names: Names) -> list[str]:
         add = f"runnel processor add {names.module}:{processor['name']}"
         return ["it is not registered: nothing is kept for it", f"{start}   (or {add})"]
     return [f"no live member; events that wait: {shown(processor['lag_events'])}", start]
+
+
+def _undeclared(processor: Json, names: Names, found: list[str]) -> list[str]:
+    """What was found without the commands, which go by the code, and with the one that helps."""
+    wrong = [line for line in found if not line.startswith("  ")]
+    if processor["state"] != "down":
+        told = f"{names.app} does not declare it, but workers run it: what runs is other code"
+        return [told, *wrong]
+    del wrong[0]  # That it is down: said here in other words.
+    waits = f"events that wait: {shown(processor['lag_events'])}"
+    remove = f"runnel processor remove {processor['stream']}@{processor['name']}"
+    return [
+        f"{names.app} does not declare it, and events are kept for it; {waits}",
+        *wrong,
+        f"  {remove} --app {processor['app']}   (if it is gone for good)",
+    ]
 
 
 def _quarantined(rows: list[Json], called: str) -> list[str]:
