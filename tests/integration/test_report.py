@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -389,6 +392,44 @@ async def test_dead_letters_are_shown_until_somebody_has_read_them(shop: Shop) -
         {"stream": sink, "waiting": 0, "readers": ["fast", "slow"]},
         0,
     )
+
+
+def described(value: Any, path: str = "") -> dict[str, set[str]]:
+    """The path of each value in a document, and the JSON types that are there."""
+    names = {dict: "object", list: "array", str: "string", int: "integer", bool: "boolean"}
+    found = {path: {names.get(type(value), "null")}}
+    inside: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        inside = [(f"{path}.{name}".lstrip("."), each) for name, each in value.items()]
+    elif isinstance(value, list):
+        inside = [(f"{path}[]", each) for each in value]
+    for name, each in inside:
+        for below, types in described(each, name).items():
+            found.setdefault(below, set()).update(types)
+    return found
+
+
+async def test_the_documentation_lists_every_key_of_the_document(shop: Shop) -> None:
+    await shop.open()
+    await dead(shop, "reader")
+    ids = await shop.send(1, 2)
+    await shop.work()
+    await set_aside(shop, 1, "0-0", ids[0])
+    error = ("ValueError", "no price")
+    attempt = protocol.attempt(shop.place(1), shop.tokens[1], "quarantine", ids[0], 3, error)
+    await shop.scripts.call(attempt)
+    page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
+    rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
+    listed = {key: set(types.split(" or ")) for key, types in rows}
+    found = described(json.loads(json.dumps(await shop.seen())))
+    plain = {
+        "",
+        *(key for key, types in found.items() if key.endswith("[]") and types == {"object"}),
+    }
+    found = {key: types for key, types in found.items() if key not in plain}
+    assert len(rows) == len(listed)
+    assert sorted(listed) == sorted(found)
+    assert {key: types for key, types in found.items() if not types <= listed[key]} == {}
 
 
 async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_it(
