@@ -437,18 +437,6 @@ BUGS = (
         "if not lane.open:",
     ),
     Planted(
-        "what was counted as lost wakes nobody",
-        "runnel/worker/committing.py",
-        "if lane.clean:  # All",
-        "if False:  # All",
-    ),
-    Planted(
-        "what is set aside wakes nobody",
-        "runnel/worker/runner.py",
-        "self._lease.changed.set()  # A claim anew",
-        "pass  # A claim anew",
-    ),
-    Planted(
         "partitions at rest are never claimed again",
         "runnel/worker/claims.py",
         "if moved or i == self._turn % len(resting):",
