@@ -23,12 +23,12 @@ from runnel.url import Url
 logger = logger_of("runnel.settings")
 
 #: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
-_YEAR = 31_536_000.0
+YEAR = 31_536_000.0
 
 #: What a group is told may be a day, which the script `sync` allows.
 _DAY = 86_400.0
 
-Seconds = Annotated[float, Field(allow_inf_nan=False, le=_YEAR)]
+Seconds = Annotated[float, Field(allow_inf_nan=False, le=YEAR)]
 GroupSeconds = Annotated[float, Field(allow_inf_nan=False, le=_DAY)]
 
 

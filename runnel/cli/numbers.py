@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-#: A year, which fits every clock, as for the settings that are seconds.
-_YEAR = 31_536_000.0
+from runnel.settings import YEAR
 
 
 class Seconds(click.FloatRange):
@@ -16,7 +15,7 @@ class Seconds(click.FloatRange):
     nothing."""
 
     def __init__(self, min: float) -> None:
-        super().__init__(min=min, max=_YEAR)
+        super().__init__(min=min, max=YEAR)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)

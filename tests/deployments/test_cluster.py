@@ -22,8 +22,10 @@ from runnel.server_program import Binary
 from runnel.wire import Client
 from tests.deployments.steps import (
     append,
+    cancelled_close,
     claimed,
     commit,
+    nobody_named,
     numbers,
     ready,
     slot,
@@ -381,12 +383,6 @@ async def test_a_client_that_is_cancelled_while_it_closes_leaves_no_node_connect
     await client.ping()
     for node in await of(client).primaries():
         await node.ping()
-    closing = asyncio.create_task(client.aclose())
-    for _ in range(steps):
-        await asyncio.sleep(0)
-    closing.cancel()
-    await asyncio.wait([closing])
+    await cancelled_close(client, steps)
     for each in fleet.masters:
-        await asyncio.to_thread(
-            until, each, lambda one: "name=closing" not in ask(one, "CLIENT LIST")
-        )
+        await asyncio.to_thread(until, each, nobody_named("closing"))
