@@ -118,7 +118,10 @@ class Shutdown:
         os._exit(code & 0xFF)
 
     def _say(self, text: str) -> None:
-        self._voice.say(logging.INFO, text)
+        self._voice.say(logging.INFO, text, self._answer)
+
+    def _answer(self) -> None:
+        """Before the line is to be seen: who sees it may signal again at once."""
         self._answered = self._asked is not None
 
     def _even_if_held(self, seconds: float) -> None:
@@ -131,19 +134,21 @@ class Voice:
     """Logs in a thread of its own, and waits for that, but not for ever."""
 
     def __init__(self) -> None:
-        self._texts: SimpleQueue[tuple[int, str, threading.Event]] = SimpleQueue()
+        self._texts: SimpleQueue[tuple[int, str, Callable[[], object], threading.Event]]
+        self._texts = SimpleQueue()
         # Made now: while the interpreter ends it starts no thread.
         threading.Thread(target=self._speak, name="runnel-shutdown-log", daemon=True).start()
 
-    def say(self, level: int, text: str) -> None:
-        """Log it, and flush what was printed."""
+    def say(self, level: int, text: str, first: Callable[[], object] = lambda: None) -> None:
+        """Call `first`, log the text, and flush what was printed."""
         said = threading.Event()
-        self._texts.put((level, text, said))
+        self._texts.put((level, text, first, said))
         said.wait(SAY)
 
     def _speak(self) -> None:
         while True:
-            level, text, said = self._texts.get()
+            level, text, first, said = self._texts.get()
+            first()
             with suppress(Exception):
                 logger.log(level, "%s", text)
                 for each in (*logging.getLogger().handlers, sys.stdout, sys.stderr):
