@@ -31,6 +31,9 @@ logger = logger_of("runnel.worker")
 MARGIN = 0.7
 #: Seconds for what is said: who reads the log may be stuck.
 SAY = 0.3
+#: Seconds from a signal until it is answered. The same one again before that is no second request:
+#: `timeout` and others signal a process, and then its whole group.
+TOGETHER = 0.05
 #: Seconds after which no Python code runs for certain: a C call holds the interpreter.
 HELD = 0.6
 INTERRUPTED = 130
@@ -47,11 +50,10 @@ class Shutdown:
         #: Exit codes of the reasons to end. A signal may come in the middle of anything: putting
         #: something into this queue takes no lock.
         self._reasons: SimpleQueue[tuple[int, str]] = SimpleQueue()
-        #: The signal that asked for the end, and whether its sender has been told so. Until then
-        #: the same one again is no second request: `timeout` and others signal a process, and then
-        #: its whole group.
+        #: The signal that asked for the end, and whether its sender has been told so.
         self._asked: int | None = None
         self._answered = False
+        self._closed = threading.Event()
         self._force = force
         self._before: dict[signal.Signals, Any] = {}
         self._voice = Voice()
@@ -84,6 +86,7 @@ class Shutdown:
 
     def close(self) -> None:
         """Leave signals to another program again, if the process is one's."""
+        self._closed.set()
         for number, before in self._before.items():
             if not self._force:
                 signal.signal(number, before)
@@ -118,6 +121,8 @@ class Shutdown:
         os._exit(code & 0xFF)
 
     def _say(self, text: str) -> None:
+        if self._asked is not None and not self._answered:
+            self._closed.wait(TOGETHER)
         self._voice.say(logging.INFO, text, self._answer)
 
     def _answer(self) -> None:

@@ -168,10 +168,11 @@ def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import asyncio, signal\n"
-        "from runnel.worker.shutdown import Shutdown\n"
+        "from runnel.worker import shutdown as ending\n"
+        f"ending.TOGETHER = {ENDS}\n"
         "async def main():\n"
         "    stop = asyncio.Event()\n"
-        "    shutdown = Shutdown(300.0, lambda: [])\n"
+        "    shutdown = ending.Shutdown(300.0, lambda: [])\n"
         "    shutdown.on_signals(stop.set)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
