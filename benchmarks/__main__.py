@@ -30,7 +30,7 @@ from benchmarks.harness import Bench
 from benchmarks.rows import Row
 from benchmarks.server import machine_busy
 from benchmarks.trees import NoSuchRevision, revision, short
-from runnel.server_program import find_binary
+from runnel.embedded.binary import find_binary
 
 #: Group of rows -> the function that measures it, and the names of its rows.
 MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {

@@ -8,9 +8,10 @@ from typing import Any
 from benchmarks.job import Job
 from benchmarks.records import declare, stream_name
 from benchmarks.server import Server
-from runnel import App, Events, admin, keys, protocol
-from runnel.connection import connect
-from runnel.scripts import Scripts, sources
+from runnel import App, Events, keys, protocol
+from runnel.connection.connect import connect
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts, sources
 
 
 class Watched:

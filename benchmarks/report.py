@@ -19,7 +19,7 @@ from benchmarks.children import ROOT
 from benchmarks.harness import Bench
 from benchmarks.rows import Row
 from benchmarks.targets import DISTURBED, Verdict
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 
 _PACKAGES = ("redis", "hiredis", "uvloop", "msgpack", "msgspec", "pydantic", "orjson", "lz4")
 

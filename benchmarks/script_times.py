@@ -11,7 +11,7 @@ from benchmarks.job import Job
 from benchmarks.rows import Row
 from benchmarks.scripts import CASES
 from benchmarks.server import Server
-from runnel.scripts import sources
+from runnel.protocol.scripts import sources
 
 REFERENCE = "bare XADD"
 

@@ -18,7 +18,7 @@ from benchmarks.job import job
 from runnel import protocol
 from runnel.core.membership import Membership
 from runnel.protocol import Agreement, Place, Step, Token
-from runnel.scripts import Call, sources
+from runnel.protocol.scripts import Call, sources
 
 AGREEMENT = Agreement(16, "xxh64")
 ENTRY = [b"msgpack", b"\x83\xa8order_id\xcd\x30\x39\xaacreated_at\xb42026-01-01T00:00:00Z"]

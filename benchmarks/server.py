@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from redis import Redis
 from redis.exceptions import BusyLoadingError, ConnectionError
 
-from runnel.server_program import find_binary
+from runnel.embedded.binary import find_binary
 
 #: What the harness itself calls while others are measured; left out of the counts.
 _OWN = {"info", "xinfo|groups", "hexists", "config|get", "ping", "client|setinfo"}

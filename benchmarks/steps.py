@@ -17,8 +17,8 @@ import msgpack
 from benchmarks.gate import say
 from benchmarks.sender import Sender, run
 from runnel import protocol
-from runnel.connection import connect
-from runnel.scripts import Scripts
+from runnel.connection.connect import connect
+from runnel.protocol.scripts import Scripts
 from runnel.stream import StreamSpec
 
 #: Name -> what is done for each record, beside what the one before does.

@@ -9,7 +9,7 @@ from importlib import import_module
 
 _HOMES = {
     "App": "app",
-    "Compressor": "compressors",
+    "Compressor": "codec.compressors",
     "ConfigError": "errors",
     "DeadLetter": "dead_letter",
     "DeadLetterMiddleware": "middleware",
@@ -19,12 +19,12 @@ _HOMES = {
     "Events": "events",
     "ExceptionPolicy": "processor",
     "Full": "errors",
-    "Gzip": "compressors",
-    "JSONSerializer": "serializers",
-    "LZ4": "compressors",
+    "Gzip": "codec.compressors",
+    "JSONSerializer": "codec.serializers",
+    "LZ4": "codec.compressors",
     "Middleware": "middleware",
     "Mismatch": "errors",
-    "MsgpackSerializer": "serializers",
+    "MsgpackSerializer": "codec.serializers",
     "PartitionKeyError": "errors",
     "ProtocolError": "errors",
     "Record": "record",
@@ -32,10 +32,10 @@ _HOMES = {
     "RecordTooLarge": "errors",
     "RunnelError": "errors",
     "Sent": "stream",
-    "Serializer": "serializers",
+    "Serializer": "codec.serializers",
     "ServerError": "errors",
     "ServerUnreachable": "errors",
-    "Stream": "producer",
+    "Stream": "stream",
     "Unregistered": "errors",
 }
 __all__ = list(_HOMES)

@@ -12,23 +12,24 @@ from typing import Any, TypeVar
 from typing_extensions import TypeForm
 
 from runnel import keys
-from runnel.compressors import Compressor
-from runnel.connection import check_url, connect
-from runnel.declaring import Options, check_parts, check_stream, checked_codecs, declare
-from runnel.entry import EntryCodec
+from runnel.codec.compressors import Compressor
+from runnel.codec.entry import EntryCodec
+from runnel.codec.partitioning import XXH64, Hasher
+from runnel.codec.serializers import MsgpackSerializer, Serializer
+from runnel.connection.connect import connect
+from runnel.connection.url import check_url
+from runnel.declaration.declare import Options, check_parts, check_stream, checked_codecs, declare
+from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
-from runnel.handlers import of_nothing
-from runnel.loops import PerLoop
+from runnel.handlers.callables import of_nothing
 from runnel.middleware import Middleware
-from runnel.partitioning import XXH64, Hasher
 from runnel.processor import CommitMode, ExceptionPolicy, Processor
-from runnel.producer import Producer, Stream
+from runnel.producer.per_loop import PerLoop
+from runnel.producer.producer import Producer
+from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
-from runnel.scripts import Scripts
-from runnel.serializers import MsgpackSerializer, Serializer
 from runnel.settings import Settings, check
-from runnel.signatures import check_task
-from runnel.stream import StreamSpec
+from runnel.stream import Stream, StreamSpec
 from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
 
 R = TypeVar("R")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from runnel.core.lane import Raw
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.core.partition import Raw
 
 R = TypeVar("R")
 

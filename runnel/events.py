@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
-from runnel.core.lane import Raw
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.core.partition import Raw
+from runnel.delivery.handout import Handing
+from runnel.delivery.iterators import How, Lists, Records, Singles, Wrapped
 from runnel.event import Event
-from runnel.handing import Handing
-from runnel.iterators import How, Lists, Records, Singles, Wrapped
 
 R = TypeVar("R")
 T = TypeVar("T")

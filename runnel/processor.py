@@ -10,7 +10,7 @@ from typing import Any, Literal
 from runnel import keys
 from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
-from runnel.handlers import Handler
+from runnel.handlers.callables import Handler
 from runnel.middleware import Middleware
 from runnel.protocol import Place
 from runnel.stream import StreamSpec

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runnel.durability import Durability
+from runnel.connection.durability import Durability
+from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
-from runnel.url import Url
 
 #: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
 _YEAR = 31_536_000.0

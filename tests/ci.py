@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from runnel.address import parse
+from runnel.connection.url import parse
 
 #: How the reasons begin that even CI may have for leaving a test out.
 ALLOWED = ("no Docker engine", "no server program", "only on ")

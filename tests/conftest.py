@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from tests.fleet import ClusterFleet, SentinelFleet
 from tests.primaries import on_each
 from tests.processes import kill, runnel_children

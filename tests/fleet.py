@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 from redis import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 from tests.servers import Server, free_port
 
 #: Milliseconds after which a silent node of a cluster counts as lost: failovers in tests should be

@@ -12,7 +12,7 @@ from typing import Any
 from redis.crc import key_slot
 
 from runnel import App, Events, Record, Stream, keys
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from runnel.worker.worker import Worker
 from tests.worker.workers import first_times, until
 

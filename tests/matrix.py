@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 import redis
 
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 from tests.servers import available_servers
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from runnel.deployment import of
+from runnel.connection.deployment import of
 
 
 async def on_each(redis: Redis, *command: str) -> list[Any]:

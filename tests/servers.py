@@ -20,8 +20,8 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
-from runnel.connection import connect_sync
-from runnel.server_program import Binary, binaries, find_binary, inspect_binary
+from runnel.connection.connect import connect_sync
+from runnel.embedded.binary import Binary, binaries, find_binary, inspect_binary
 
 _START_TIMEOUT = 20.0
 _POLL = 0.01

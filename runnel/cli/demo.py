@@ -143,7 +143,7 @@ class Demo:
 
     @contextmanager
     def _server(self) -> Iterator[None]:
-        from runnel.embedded import start
+        from runnel.embedded.local_server import start
 
         server = start(self.url, self.folder / "data")
         self.say(f"a server runs in {self.folder}")

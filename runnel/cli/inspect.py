@@ -15,7 +15,6 @@ from typing import Any
 import click
 from redis.exceptions import RedisError
 
-from runnel import report as reports
 from runnel.app import App
 from runnel.cli import exits, view
 from runnel.cli.output import report
@@ -23,11 +22,14 @@ from runnel.cli.running import runner, told, verdict
 from runnel.cli.screen import Draw, other_screen
 from runnel.cli.target import load_app
 from runnel.cli.urls import REDIS_URL
-from runnel.connection import check_server, connect, shown
+from runnel.connection.connect import connect
+from runnel.connection.url_text import shown
 from runnel.errors import ConfigError, ServerError
-from runnel.preflight import check_agreement
-from runnel.ranges import many
-from runnel.scripts import Scripts
+from runnel.operations import inspection as reports
+from runnel.operations.partition_ranges import many
+from runnel.preflight.checks import check_agreement
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from runnel.settings import url_of_environment
 
 Json = dict[str, Any]

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 from runnel import keys
-from runnel.core.ids import parts
 from runnel.dead_letter import DeadLetter
 from runnel.errors import RecordError
 from runnel.log import one_line
 from runnel.processor import Processor
 from runnel.protocol import text
-from runnel.scripts import Scripts
+from runnel.protocol.ids import parts
+from runnel.protocol.scripts import Scripts
 from runnel.stream import StreamSpec
 
 Json = dict[str, Any]

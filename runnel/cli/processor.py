@@ -7,23 +7,24 @@ from typing import Any, TypeVar
 
 import click
 
-from runnel import admin
 from runnel.app import App
 from runnel.cli import exits, letters, urls
 from runnel.cli.output import report
 from runnel.cli.running import run
 from runnel.cli.target import load_processor
-from runnel.connection import check_server, connect
+from runnel.connection.connect import connect
 from runnel.errors import ConfigError, Full, RunnelError
-from runnel.preflight import check_agreement, check_operator, check_registration
+from runnel.operations import admin
+from runnel.operations.partition_ranges import many, read_ranges
+from runnel.operations.recall import recall, where
+from runnel.operations.registry import announce_processor
+from runnel.operations.removing import Removed
+from runnel.operations.removing import remove as forget
+from runnel.operations.skipping import skip as skip_event
+from runnel.preflight.checks import check_agreement, check_operator, check_registration
+from runnel.preflight.server import check_server
 from runnel.processor import Processor
-from runnel.ranges import many, read_ranges
-from runnel.recall import recall, where
-from runnel.registry import announce_processor
-from runnel.removing import Removed
-from runnel.removing import remove as forget
-from runnel.scripts import Scripts
-from runnel.skipping import skip as skip_event
+from runnel.protocol.scripts import Scripts
 
 T = TypeVar("T")
 

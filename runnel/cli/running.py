@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from runnel.cli import exits
-from runnel.connection import translate
+from runnel.connection.explain import translate
 from runnel.errors import (
     Full,
     Gone,

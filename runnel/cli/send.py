@@ -17,11 +17,13 @@ from runnel.cli.lines import CutOff, Line, blocks, open_lines
 from runnel.cli.output import report
 from runnel.cli.running import run, runner, told
 from runnel.cli.target import load_stream
-from runnel.connection import check_server, connect
+from runnel.connection.connect import connect
 from runnel.errors import Mismatch, RecordError, RecordTooLarge, RunnelError
-from runnel.preflight import check_sender
-from runnel.producer import BATCH, Stream
-from runnel.scripts import Scripts
+from runnel.preflight.checks import check_sender
+from runnel.preflight.server import check_server
+from runnel.producer.producer import BATCH
+from runnel.protocol.scripts import Scripts
+from runnel.stream import Stream
 
 _IGNORE = click.option(
     "--ignore-unknown", is_flag=True, help="Leave out fields that the record does not have."

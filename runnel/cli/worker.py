@@ -14,9 +14,10 @@ from runnel.app import App
 from runnel.cli import exits, logs, urls
 from runnel.cli.running import run_on, verdict
 from runnel.cli.target import load_app
-from runnel.connection import ServerInfo, shown
+from runnel.connection.url_text import shown
 from runnel.errors import RunnelError
-from runnel.scripts import version
+from runnel.preflight.server import ServerInfo
+from runnel.protocol.scripts import version
 
 
 @click.command(
@@ -73,7 +74,7 @@ def worker(
     url = app.settings.redis_url
     names = [each for each in (processors or "").split(",") if each]
     if embedded:
-        from runnel.embedded import start
+        from runnel.embedded.local_server import start
 
         server = start(url)
         if server.pid is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from runnel import protocol
 from runnel.protocol import Action, Grant, LetGo, Synced
-from runnel.scripts import Call
+from runnel.protocol.scripts import Call
 
 
 @dataclass(slots=True)

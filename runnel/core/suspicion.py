@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runnel.core.ids import reached
 from runnel.protocol import Claimed
+from runnel.protocol.ids import reached
 
 #: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
 RECORD_AFTER = 3

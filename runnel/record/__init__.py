@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from runnel.errors import ConfigError
-from runnel.record.face import RecordType
 from runnel.record.members import members, place_of_fault, place_of_type
-from runnel.record.models import PydanticType
-from runnel.record.native import native_form
-from runnel.record.problems import reason
+from runnel.record.messages import reason
+from runnel.record.primitive import native_form
+from runnel.record.pydantic_type import PydanticType
+from runnel.record.record_type import RecordType
 
 __all__ = ["Record", "RecordType", "adapt"]
 
@@ -80,7 +80,7 @@ def adapt(form: Any, exclude_unset: bool = False) -> RecordType[Any]:
     if structs and len(structs) < len(classes):
         raise ConfigError(f"{name}: Structs and other classes cannot share a stream")
     if structs:
-        from runnel.record.structs import StructType  # msgspec is here only with the class.
+        from runnel.record.msgspec_type import StructType  # msgspec is here only with the class.
 
         return StructType(form, classes, exclude_unset)
     try:

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic_core import SchemaSerializer, SchemaValidator, core_schema
 
 from runnel.errors import ConfigError
+from runnel.record.difference import difference
+from runnel.record.messages import exactly, one_line
 from runnel.record.plain import plain
-from runnel.record.problems import exactly, one_line
-from runnel.record.same import difference
 from runnel.record.schema import Node, Spot, calls_users_code, inside, names_to_read
 
 _WITHOUT_FORM = frozenset(("is-instance", "is-subclass", "callable", "generator"))

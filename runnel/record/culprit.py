@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from runnel.record.same import parts
+from runnel.record.difference import parts
 
 #: So many steps are gone: a list may be inside itself.
 _DEPTH = 50

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import RootModel, ValidationError
 
-from runnel.record.problems import UNKNOWN, has_key
+from runnel.record.messages import UNKNOWN, has_key
 
 
 def without_unknown(values: Any, error: ValidationError) -> Any:

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
-from runnel.core.lane import Lane
+from runnel.core.partition import Lane
+from runnel.delivery.partition_queue import Lease
 from runnel.errors import Gone, ProtocolError, Unregistered
-from runnel.lease import Lease
 from runnel.log import logger_of
 from runnel.processor import Processor
 from runnel.protocol import Claimed
-from runnel.worker import moves, unanswered
-from runnel.worker.link import Link
+from runnel.worker import outage_log, rebalance_log
+from runnel.worker.backend import Link
 
 logger = logger_of("runnel.worker")
 
@@ -50,7 +50,7 @@ class Claims:
             except (Gone, Unregistered) as error:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
-                moves.mended(partition, error)
+                rebalance_log.mended(partition, error)
                 # What others made of the stream since, with another partition count, has no such
                 # partition.
                 await self._link.call(protocol.agree(self._processor.place(0).prefix, agreement))
@@ -90,14 +90,14 @@ class Claims:
                 # lost what made it rest. Under the next grant it starts afresh.
                 lane.end()
             lane.reclaimed(claimed)
-            unanswered.answered("check of a partition")
+            outage_log.answered("check of a partition")
             return True
         except ProtocolError as error:
             if not lane.draining:  # Else it has been given back meanwhile, and nothing is lost.
-                moves.lost(lane.partition, error)
+                rebalance_log.lost(lane.partition, error)
             lane.end()
         except (RedisError, OSError) as error:
-            unanswered.failed("check of a partition", error)
+            outage_log.failed("check of a partition", error)
             self._counted.pop(lane.partition, None)
             if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
                 lane.end()

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, MovedError, RedisError
 
-from runnel.cancelling import cancelled
-from runnel.connection import connect
-from runnel.core.lane import Raw
-from runnel.deployment import Deployment
+from runnel.connection.connect import connect
+from runnel.connection.deployment import Deployment
+from runnel.connection.redis_client import Arg, Client
+from runnel.core.partition import Raw
+from runnel.delivery.cancellation import cancelled
 from runnel.log import logger_of
-from runnel.wire import Arg, Client
 
 logger = logger_of("runnel.worker")
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from runnel.delivery.error_text import told
+from runnel.delivery.handout import Handing
+from runnel.delivery.partition_queue import Lease
 from runnel.errors import HandlerReturned, WorkerDied, asked_to_end
 from runnel.events import EACH_RECORD, ONE_RECORD, Events
-from runnel.handing import Handing
-from runnel.lease import Lease
 from runnel.log import logger_of
 from runnel.processor import Processor
-from runnel.told import told
 
 logger = logger_of("runnel.worker")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runnel.core.lane import Lane
+from runnel.core.partition import Lane
 from runnel.log import logger_of
 from runnel.worker import stuck
 

@@ -8,19 +8,19 @@ from enum import Enum
 from redis.exceptions import RedisError
 
 from runnel import keys, protocol
-from runnel.core.lane import Raw
+from runnel.core.partition import Raw
 from runnel.dead_letter import DeadLetter
+from runnel.delivery.current_event import IN_HAND, InHand
+from runnel.delivery.error_text import told
+from runnel.delivery.partition_queue import Lease
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
-from runnel.in_hand import IN_HAND, InHand
-from runnel.lease import Lease
 from runnel.log import logger_of
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.scripts import Call
-from runnel.told import told
-from runnel.worker import moves, unanswered
+from runnel.protocol.scripts import Call
+from runnel.worker import outage_log, rebalance_log
+from runnel.worker.backend import Link
 from runnel.worker.handling import Failure, Handling
-from runnel.worker.link import Link
-from runnel.worker.reminder import way_out
+from runnel.worker.quarantine_reminder import way_out
 
 logger = logger_of("runnel.worker")
 
@@ -70,7 +70,7 @@ class Runner:
                 if failure:
                     await self._failed(failure)
         except ProtocolError as refusal:  # A call of this lease's own: see `Handling`.
-            moves.lost(self._lane.partition, refusal)
+            rebalance_log.lost(self._lane.partition, refusal)
             self._lane.end()
         finally:
             self._lane.rewind()
@@ -245,7 +245,7 @@ class Runner:
                 (reply,) = await self._link.commit([call])
                 if isinstance(reply, Exception):
                     raise reply
-                unanswered.answered("report of a failure")
+                outage_log.answered("report of a failure")
                 if full:
                     logger.warning("%s: there is room for its dead letter again", self._who())
                 return True
@@ -262,9 +262,9 @@ class Runner:
                         self._processor.target,
                     )
             except (RedisError, OSError) as error:
-                unanswered.failed("report of a failure", error)
+                outage_log.failed("report of a failure", error)
             if not self._lane.open:
-                unanswered.answered("report of a failure")
+                outage_log.answered("report of a failure")
                 return False
             await self._lease.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False

@@ -14,24 +14,26 @@ from redis.exceptions import RedisError, ResponseError
 
 from runnel import keys, protocol
 from runnel.app import App
-from runnel.connection import ServerInfo, check_server, connect, translate
-from runnel.core.ids import reached
-from runnel.durability import check_possible
+from runnel.connection.connect import connect
+from runnel.connection.durability import check_possible
+from runnel.connection.explain import translate
+from runnel.delivery.recorded_start_lock import Turn
 from runnel.errors import BurstBlocked, ProtocolError, Removed
 from runnel.log import logger_of
-from runnel.preflight import check_worker
+from runnel.operations.registry import announce_processor, announce_stream
+from runnel.preflight.checks import check_worker
+from runnel.preflight.server import ServerInfo, check_server
 from runnel.protocol import Place
-from runnel.registry import announce_processor, announce_stream
-from runnel.scripts import Scripts
-from runnel.turn import Turn
-from runnel.worker import unanswered
-from runnel.worker.calendar import Calendar
-from runnel.worker.ending import CLEAN_UP, end
-from runnel.worker.group import Group
-from runnel.worker.leadership import Leadership
-from runnel.worker.link import RedisLink
-from runnel.worker.reminder import in_the_way
-from runnel.worker.voucher import Voucher
+from runnel.protocol.ids import reached
+from runnel.protocol.scripts import Scripts
+from runnel.worker import outage_log
+from runnel.worker.backend import RedisLink
+from runnel.worker.cancelling import CLEAN_UP, end
+from runnel.worker.heartbeat_thread import Voucher
+from runnel.worker.leader_election import Leadership
+from runnel.worker.member import Group
+from runnel.worker.quarantine_reminder import in_the_way
+from runnel.worker.scheduler import Calendar
 
 logger = logger_of("runnel.worker")
 
@@ -200,7 +202,7 @@ class Worker:
     async def _burst(self, scripts: Scripts) -> None:
         """Wait until the whole group of each processor has passed what was there at the start. One
         that an operator removes meanwhile passes nothing more, and is not waited for."""
-        unanswered.watch("burst")
+        outage_log.watch("burst")
         held = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
         places = [each.place(p) for each, p in held]
         starts: list[dict[str, str]] | None = None
@@ -231,9 +233,9 @@ async def _pictures(scripts: Scripts, places: Sequence[Place]) -> list[dict[str,
         if isinstance(reply, (ResponseError, ProtocolError)):
             raise reply
         if isinstance(reply, Exception):
-            unanswered.failed("look at what is left", reply)
+            outage_log.failed("look at what is left", reply)
             return None
-    unanswered.answered("look at what is left")
+    outage_log.answered("look at what is left")
     return [protocol.read_describe(reply) for reply in replies]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from runnel.scripts import sources
+from runnel.protocol.scripts import sources
 from tests.lua.contract import Header, parse
 from tests.simulation.clock import CLOCK_KEY, clock_fields, with_virtual_clock
 

@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import keys, protocol
 from runnel.protocol import Agreement, Appended, Place, Step, Token
-from runnel.scripts import Call, Scripts
+from runnel.protocol.scripts import Call, Scripts
 
 AGREEMENT = Agreement(partitions=1, hash="xxh64")
 

@@ -11,24 +11,16 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError, TimeoutError
 
-from runnel import (
-    App,
-    DeadLetterMiddleware,
-    Events,
-    ExceptionPolicy,
-    Record,
-    admin,
-    keys,
-    protocol,
-    report,
-)
-from runnel.connection import check_server, connect
+from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, keys, protocol
+from runnel.connection.connect import connect
+from runnel.embedded.binary import Binary
 from runnel.errors import BurstBlocked, ServerError
-from runnel.registry import announce_processor
-from runnel.removing import remove
-from runnel.scripts import Scripts, sources
-from runnel.server_program import Binary
-from runnel.skipping import skip
+from runnel.operations import admin, inspection
+from runnel.operations.registry import announce_processor
+from runnel.operations.removing import remove
+from runnel.operations.skipping import skip
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts, sources
 from runnel.worker.worker import Worker
 from tests.deployments.steps import append, slot, spread
 from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask
@@ -115,7 +107,7 @@ async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
         assert await admin.pause(scripts, park) == 1
         await admin.reset(scripts, park, sent[3].id)
         info = await check_server(client, app.settings.redis_url)
-        seen = await report.inspect(client, info)
+        seen = await inspection.inspect(client, info)
         assert {each["name"] for each in seen["processors"]} == {"ignore", "park"}
         for processor in app.processors.values():
             await remove(scripts, processor)
@@ -187,9 +179,9 @@ async def test_a_viewer_can_inspect_and_not_more(server: Server, app_name: str) 
     await declared(server, app_name)
     viewer = url(server, "runnel-viewer")
     async with connect(viewer) as client:
-        seen = await report.inspect(client, await check_server(client, viewer), app_name)
+        seen = await inspection.inspect(client, await check_server(client, viewer), app_name)
         assert [each["name"] for each in seen["streams"]] == ["items"]
-        assert (await report.inspect(client, await check_server(client, viewer)))["streams"]
+        assert (await inspection.inspect(client, await check_server(client, viewer)))["streams"]
         assert refusals(server) == []
         with pytest.raises(NoPermissionError):
             await client.hset(keys.streams(app_name), "items", "1 items")

@@ -10,16 +10,19 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError, RedisError
 from redis.exceptions import ResponseError as Refused
 
-from runnel import App, Events, Record, admin, keys, protocol, report
-from runnel.cluster import Cluster
-from runnel.connection import check_server, connect, translate
-from runnel.deployment import of
+from runnel import App, Events, Record, keys, protocol
+from runnel.connection.cluster import Cluster
+from runnel.connection.connect import connect
+from runnel.connection.deployment import of
+from runnel.connection.explain import translate
+from runnel.connection.redis_client import Client
+from runnel.embedded.binary import Binary
 from runnel.errors import Fenced, ServerError
-from runnel.registry import announce_processor
-from runnel.removing import remove
-from runnel.scripts import Scripts
-from runnel.server_program import Binary
-from runnel.wire import Client
+from runnel.operations import admin, inspection
+from runnel.operations.registry import announce_processor
+from runnel.operations.removing import remove
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from tests.deployments.steps import (
     append,
     claimed,
@@ -126,7 +129,7 @@ async def test_records_are_sent_inspected_and_administered_on_all_masters(
 
     async def picture() -> dict[str, int]:
         server = await check_server(clustered.client, fleet.url)
-        seen = await report.inspect(clustered.client, server, app_name)
+        seen = await inspection.inspect(clustered.client, server, app_name)
         assert seen["server"]["mode"] == "cluster"
         (one,), (only,) = seen["processors"], seen["streams"]
         states = [row["state"] for row in one["partitions"]]
@@ -292,7 +295,7 @@ async def test_a_group_goes_on_while_its_slot_is_on_its_way(
 async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_away(
     fleet: ClusterFleet, clustered: Scripts, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runnel.cluster.PAUSES", (0.0, 0.01))
+    monkeypatch.setattr("runnel.connection.cluster.PAUSES", (0.0, 0.01))
     near, far, _ = spread(app_name)
     await clustered.call(append(near, 1))
     home = fleet.owner(slot(near))

@@ -10,12 +10,12 @@ import pytest
 from redis.exceptions import ResponseError, TimeoutError
 
 from runnel import App, Events, Record, keys
-from runnel.connection import connect
-from runnel.core.lane import UNCOMMITTED, Lane
-from runnel.durability import Confirmation
+from runnel.connection.connect import connect
+from runnel.connection.durability import Confirmation
+from runnel.core.partition import UNCOMMITTED, Lane
+from runnel.embedded.binary import Binary
 from runnel.errors import ServerError
-from runnel.scripts import Scripts
-from runnel.server_program import Binary
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.deployments.conftest import can_fsync
 from tests.deployments.losses import Losses

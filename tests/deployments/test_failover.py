@@ -10,13 +10,14 @@ import pytest
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from runnel import App, Events, Record, protocol
-from runnel.connection import check_server, connect
-from runnel.deployment import of
+from runnel.connection.connect import connect
+from runnel.connection.deployment import of
+from runnel.connection.redis_client import Client
+from runnel.connection.sentinel import SentinelClient
+from runnel.embedded.binary import Binary
 from runnel.errors import ServerUnreachable
-from runnel.scripts import Scripts
-from runnel.sentinels import SentinelClient
-from runnel.server_program import Binary
-from runnel.wire import Client
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.deployments.steps import (
     append,

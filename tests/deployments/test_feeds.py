@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from runnel import deployment
-from runnel.connection import connect
-from runnel.scripts import Scripts
-from runnel.worker import link as link_module
+from runnel.connection import deployment
+from runnel.connection.connect import connect
+from runnel.protocol.scripts import Scripts
+from runnel.worker import backend as link_module
+from runnel.worker.backend import RedisLink
 from runnel.worker.feeds import Batch, LogFeed
-from runnel.worker.link import RedisLink
 
 
 @pytest.fixture

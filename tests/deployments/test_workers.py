@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from runnel import App, Events, Record, Stream
-from runnel.connection import check_server, connect
-from runnel.core.ids import reached
-from runnel.report import inspect
-from runnel.server_program import Binary
-from runnel.worker import link
+from runnel.connection.connect import connect
+from runnel.embedded.binary import Binary
+from runnel.operations.inspection import inspect
+from runnel.preflight.server import check_server
+from runnel.protocol.ids import reached
+from runnel.worker import backend
 from runnel.worker.worker import Worker
 from tests.deployments.steps import slot
 from tests.fleet import ClusterFleet, catches_up
@@ -109,7 +110,7 @@ class Shop:
 @pytest.fixture(params=[256, 2, 0], ids=lambda own: f"{own} connections")
 def _own_connections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many partitions have a connection of their own; the others are asked in turn."""
-    monkeypatch.setattr(link, "OWN_CONNECTIONS", request.param)
+    monkeypatch.setattr(backend, "OWN_CONNECTIONS", request.param)
 
 
 @pytest.mark.usefixtures("_own_connections")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_docker.plugin import DockerComposeExecutor
 from redis import Redis
 
-from runnel.connection import connect_sync
+from runnel.connection.connect import connect_sync
 from tests.docker.images import Image, docker
 from tests.fleet import DOWN_AFTER, SentinelFleet, acquaint, ask, form_cluster, state_of, until
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Middleware, Record, Stream
 from runnel.errors import ConfigError, Mismatch, PartitionKeyError, RecordTooLarge
 from runnel.keys import log
-from runnel.scripts import sha
+from runnel.protocol.scripts import sha
 from runnel.worker.worker import Worker
 from tests.primaries import every_key
 from tests.proxy import Proxy

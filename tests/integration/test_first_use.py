@@ -14,8 +14,8 @@ from redis.exceptions import AuthenticationError, ConnectionError
 from runnel import App, Record, Stream
 from runnel.errors import Mismatch
 from runnel.keys import log
-from runnel.once import Once
-from runnel.scripts import Scripts, sha
+from runnel.producer.single_flight import Once
+from runnel.protocol.scripts import Scripts, sha
 from runnel.stream import Sent
 from tests.proxy import Proxy
 from tests.servers import Server

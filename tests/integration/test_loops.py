@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Record, Stream, keys
-from runnel.loops import PerLoop
+from runnel.producer.per_loop import PerLoop
 from tests.proxy import Proxy
 from tests.worker.workers import until
 

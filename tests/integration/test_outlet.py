@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, ResponseError
 
 from runnel import App, Record, keys
+from runnel.connection.redis_client import Arg
 from runnel.errors import Full, UnknownProducer
-from runnel.outlet import Outlet
-from runnel.producer import Producer
-from runnel.scripts import Call, Scripts
-from runnel.wire import Arg
+from runnel.producer.partition_producer import Outlet
+from runnel.producer.producer import Producer
+from runnel.protocol.scripts import Call, Scripts
 
 
 class Item(Record):

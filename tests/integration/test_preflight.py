@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from runnel import App, Events, Record, keys
+from runnel.codec.partitioning import XXH64
 from runnel.errors import Mismatch, ServerError
-from runnel.partitioning import XXH64
 from runnel.worker.worker import Worker
 from tests.lua.conftest import Raw
 from tests.primaries import every_key

@@ -8,11 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import keys, protocol
-from runnel.connection import ServerInfo
 from runnel.errors import Mismatch
+from runnel.operations.inspection import Declared, inspect
+from runnel.preflight.server import ServerInfo
 from runnel.protocol import Agreement, Place, Step, Token
-from runnel.report import Declared, inspect
-from runnel.scripts import Scripts
+from runnel.protocol.scripts import Scripts
 from tests.primaries import every_key
 
 COUNT = 4

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from runnel import App, Events, Record
-from runnel.check import check_server
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from runnel.errors import ServerError, ServerUnreachable
-from runnel.preflight import check_sender
-from runnel.scripts import Scripts
+from runnel.preflight.checks import check_sender
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.servers import Server
 

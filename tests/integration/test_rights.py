@@ -8,10 +8,15 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, admin, keys, protocol
-from runnel.connection import connect
+from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, keys, protocol
+from runnel.connection.connect import connect
 from runnel.errors import ServerError
-from runnel.preflight import (
+from runnel.operations import admin
+from runnel.operations.registry import announce_processor
+from runnel.operations.removing import remove
+from runnel.operations.skipping import skip
+from runnel.preflight.acl import Needs, check, commands_of
+from runnel.preflight.checks import (
     check_deletion,
     check_operator,
     check_sender,
@@ -23,11 +28,7 @@ from runnel.preflight import (
     needs_of_worker,
 )
 from runnel.protocol import text
-from runnel.registry import announce_processor
-from runnel.removing import remove
-from runnel.rights import Needs, check, commands_of
-from runnel.scripts import Scripts, sources
-from runnel.skipping import skip
+from runnel.protocol.scripts import Scripts, sources
 from runnel.worker.worker import Worker
 
 #: On a cluster users are made on each node: tests/deployments has that.

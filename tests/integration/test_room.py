@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Events, Record, Stream, admin
+from runnel import App, Events, Record, Stream
 from runnel.errors import ConfigError, EncodeError, Full
 from runnel.keys import log
-from runnel.scripts import Scripts
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts
 from runnel.stream import Sent
 from runnel.worker.worker import Worker
 from tests.worker.workers import until

@@ -9,11 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import keys, protocol
-from runnel.address import parse
-from runnel.connection import check_server
+from runnel.connection.url import parse
 from runnel.errors import Fenced
+from runnel.preflight.server import check_server
 from runnel.protocol import Agreement, Place, Step, Token
-from runnel.scripts import Scripts
+from runnel.protocol.scripts import Scripts
 
 AGREEMENT = Agreement(partitions=1, hash="xxh64")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from tests.primaries import every_key
 
 FOLDER = Path(__file__).parent.parent.parent / "lua"

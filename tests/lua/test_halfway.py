@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from tests.lua.conftest import GROUP, LOG, META, NONCE, OTHER, PLAN, SESSIONS, STATE, Raw
 from tests.lua.steps import ready, refused
 from tests.lua.test_emit import SINK_LOG, SINK_META, emit

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from runnel import keys
 from runnel.errors import BY_WORD
-from runnel.scripts import folder, sources
+from runnel.protocol.scripts import folder, sources
 from tests.lua.contract import problems
 
 PREFIX = keys.partition("APP", "SOURCE", "N", "STREAM")  # type: ignore[arg-type]

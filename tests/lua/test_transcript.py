@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from runnel.scripts import folder
+from runnel.protocol.scripts import folder
 from tests.servers import Server
 
 #: Ids, grants and epochs: they begin with the server's time.

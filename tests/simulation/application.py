@@ -9,8 +9,8 @@ from typing import Any
 
 from runnel import App, ExceptionPolicy, Record
 from runnel.middleware import DeadLetterMiddleware, Middleware
-from runnel.producer import Stream
 from runnel.protocol import Token
+from runnel.stream import Stream
 from tests.simulation import user_code
 from tests.simulation.history import History, Spot, number_of
 from tests.simulation.host import Host

@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runnel import keys
-from runnel.scripts import Call
+from runnel.protocol.scripts import Call
 from tests.simulation.backend import Command
 from tests.simulation.trace import Violation
 

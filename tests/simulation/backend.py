@@ -15,7 +15,7 @@ from typing import Any
 from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import ResponseError
 
-from runnel.scripts import sha, sources
+from runnel.protocol.scripts import sha, sources
 from tests.servers import Server
 from tests.simulation.clock import CLOCK_KEY, clock_fields, with_virtual_clock
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import ConnectionError
 
-from runnel.wire import Arg, Client
+from runnel.connection.redis_client import Arg, Client
 from tests.simulation.loop import current_process
 from tests.simulation.network import Network
 

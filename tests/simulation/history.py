@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runnel.protocol import Token
-from runnel.scripts import Call
+from runnel.protocol.scripts import Call
 from tests.simulation.model import Partition, parts, split
 from tests.simulation.trace import Trace, Violation
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runnel.lease import Lease
-from runnel.worker.group import Group
+from runnel.delivery.partition_queue import Lease
+from runnel.worker.member import Group
 from runnel.worker.worker import Worker
 from tests.simulation.history import Spot
 from tests.simulation.loop import Process

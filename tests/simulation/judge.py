@@ -8,7 +8,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from runnel import keys
-from runnel.scripts import Call, sources
+from runnel.protocol.scripts import Call, sources
 from tests.simulation.assignments import Assignments, picture
 from tests.simulation.backend import EPOCH_MS, Backend, Command
 from tests.simulation.history import History

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from runnel.core import ids
+from runnel.protocol import ids
 
 #: An id as two numbers.
 parts = lru_cache(100_000)(ids.parts)

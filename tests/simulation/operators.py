@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 
 from redis.exceptions import RedisError
 
-from runnel import admin, removing
 from runnel.errors import ProtocolError
+from runnel.operations import admin, removing
 from runnel.processor import Processor
-from runnel.scripts import Scripts
+from runnel.protocol.scripts import Scripts
 from tests.simulation.application import Application
 from tests.simulation.client import SimClient
 from tests.simulation.loop import Process

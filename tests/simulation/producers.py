@@ -8,8 +8,8 @@ import random
 from redis.exceptions import RedisError
 
 from runnel.errors import Full, OutOfOrder
-from runnel.producer import Producer
-from runnel.scripts import Scripts
+from runnel.producer.producer import Producer
+from runnel.protocol.scripts import Scripts
 from tests.simulation.application import Application, Item
 from tests.simulation.client import SimClient
 from tests.simulation.loop import Process

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from runnel.connection import ServerInfo
-from runnel.durability import Durability
+from runnel.connection.durability import Durability
+from runnel.delivery.recorded_start_lock import Turn
+from runnel.preflight.server import ServerInfo
 from runnel.processor import Processor
-from runnel.scripts import Call, Scripts
+from runnel.protocol.scripts import Call, Scripts
 from runnel.settings import Settings
-from runnel.turn import Turn
+from runnel.worker import backend as link_module
 from runnel.worker import feeds as feeds_module
-from runnel.worker import link as link_module
 from runnel.worker import worker as worker_module
-from runnel.worker.group import Group
-from runnel.worker.link import Link, RedisLink
+from runnel.worker.backend import Link, RedisLink
+from runnel.worker.member import Group
 from tests.simulation.application import Application
 from tests.simulation.backend import Backend
 from tests.simulation.client import SimClient

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from runnel.embedded.binary import Binary
 from runnel.errors import ConfigError
-from runnel.server_program import Binary
 from tests.servers import available_servers
 
 

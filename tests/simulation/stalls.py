@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runnel.worker.voucher import Voucher
+from runnel.worker.heartbeat_thread import Voucher
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.network import Mishap

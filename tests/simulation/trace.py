@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runnel.errors import BY_WORD
-from runnel.scripts import Call
+from runnel.protocol.scripts import Call
 from tests.simulation.model import split
 
 _ID = re.compile(r"\b\d{13}-\d+\b")

@@ -1,7 +1,7 @@
 """Where a scenario takes place: the loop, the wire, the server, and hosts with workers.
 
 The programs that run are the shipped ones: `runnel.worker.worker.Worker` with all that is in it,
-and `runnel.producer.Producer`. What they are given in place of the machine is a clock, a client of
+and `runnel.producer.producer.Producer`. What they are given in place of the machine is a clock, a client of
 Redis, random numbers, and no thread.
 """
 
@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError, RedisError
 
 from runnel import App
 from runnel.errors import Halted, Removed, Replaced, ServerError
-from runnel.scripts import Call, error_from, sources
+from runnel.protocol.scripts import Call, error_from, sources
 from runnel.worker.worker import Worker
 from tests.simulation.backend import Backend, Command
 from tests.simulation.history import History

@@ -11,7 +11,7 @@ from random import SystemRandom
 
 import click
 
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 from tests.servers import available_servers
 from tests.soak.converge import converge, spread
 from tests.soak.run import Outcome, Plan, perform

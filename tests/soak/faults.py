@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from runnel.connection import connect_sync
+from runnel.connection.connect import connect_sync
 from tests.servers import Server
 from tests.soak.app import MAX_BLOCK, SESSION
 from tests.soak.cast import Actor, Cast

@@ -9,7 +9,7 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from runnel import keys
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask, catches_up, is_linked, until
 from tests.servers import Server
 from tests.soak.app import app, entries

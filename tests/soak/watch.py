@@ -11,10 +11,10 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from runnel import keys, protocol
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from runnel.errors import RunnelError
 from runnel.protocol import Roster
-from runnel.scripts import Scripts
+from runnel.protocol.scripts import Scripts
 from tests.soak.app import PARTITIONS, app, entries
 from tests.soak.history import Id, Look, parse_id
 

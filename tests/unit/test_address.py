@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runnel.address import Address, check_url, parse
-from runnel.connection import connect, connect_sync
+from runnel.connection.connect import connect, connect_sync
+from runnel.connection.url import Address, check_url, parse
+from runnel.connection.url_text import shown
 from runnel.errors import ConfigError
-from runnel.url import shown
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from runnel.core.appetite import (
-    LEAST_BYTES,
-    MOST_LOGS,
-    OVERHEAD,
-    READ_BYTES,
-    Appetite,
-    Room,
-    weigh,
-)
+from runnel.core.appetite import LEAST_BYTES, MOST_LOGS, OVERHEAD, READ_BYTES, Appetite, Room, weigh
 
 LIMIT = 64_000_000
 

@@ -10,7 +10,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnel.compressors import LZ4, Compressor, Gzip
+from runnel.codec.compressors import LZ4, Compressor, Gzip
 from runnel.errors import DecodeError
 
 BOTH = [LZ4(), Gzip()]

@@ -10,17 +10,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 
-from runnel.check import _judge
-from runnel.connection import (
-    check_server,
-    check_url,
-    connect,
-    connect_sync,
-    shown,
-    translate,
-)
+from runnel.connection.connect import connect, connect_sync
+from runnel.connection.explain import translate
+from runnel.connection.url import check_url
+from runnel.connection.url_text import Url, shown
 from runnel.errors import ConfigError, ServerError, ServerUnreachable
-from runnel.url import Url
+from runnel.preflight.server import _judge, check_server
 from tests.proxy import Proxy
 from tests.servers import Server, free_port
 

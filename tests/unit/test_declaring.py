@@ -10,7 +10,7 @@ import pytest
 
 from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Middleware, Record
 from runnel.errors import ConfigError, NothingRan
-from runnel.handlers import of_nothing
+from runnel.handlers.callables import of_nothing
 
 app = App("declared")
 

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from runnel import embedded
-from runnel.connection import connect_sync
+from runnel.connection.connect import connect_sync
+from runnel.embedded import local_server
+from runnel.embedded.binary import find_binary, inspect_binary
 from runnel.errors import ConfigError, ServerError
-from runnel.server_program import find_binary, inspect_binary
 from tests.servers import Server, available_servers, free_port
 
 START = """
 import sys
 from pathlib import Path
-from runnel.embedded import start
+from runnel.embedded.local_server import start
 print("ready", flush=True)
 sys.stdin.readline()
 print(start(sys.argv[1], Path(sys.argv[2])).pid, flush=True)
@@ -99,32 +99,32 @@ def test_processes_that_race_share_one_server_which_outlives_them(url: str, data
 
 
 def test_data_survives_a_killed_server(url: str, data_dir: Path) -> None:
-    server = embedded.start(url, data_dir)
+    server = local_server.start(url, data_dir)
     assert server.pid is not None
     with connect_sync(url) as client:
         client.config_set("appendfsync", "always")
         client.xadd("log", {"a": "b"})
     _kill(server.pid, url)
-    again = embedded.start(url, data_dir)
+    again = local_server.start(url, data_dir)
     assert again.pid not in (None, server.pid)
     with connect_sync(url) as client:
         assert client.xlen("log") == 1
 
 
 def test_a_stopped_server_keeps_its_data_and_frees_its_folder(url: str, data_dir: Path) -> None:
-    server = embedded.start(url, data_dir)
+    server = local_server.start(url, data_dir)
     with connect_sync(url) as client:
         client.xadd("log", {"a": "b"})
     server.stop()
     server.stop()
     elsewhere = f"redis://localhost:{free_port()}"
-    embedded.start(elsewhere, data_dir)
+    local_server.start(elsewhere, data_dir)
     with connect_sync(elsewhere) as client:
         assert client.xlen("log") == 1
 
 
 def test_what_answers_already_is_used_and_not_ended(server: Server, data_dir: Path) -> None:
-    there = embedded.start(server.url, data_dir)
+    there = local_server.start(server.url, data_dir)
     there.stop()
     assert there.pid is None
     assert not data_dir.exists()
@@ -136,21 +136,21 @@ def test_a_server_that_wants_a_login_counts_as_there(data_dir: Path) -> None:
     with Server(appendonly="no") as server:
         with server.client() as client:
             client.config_set("requirepass", "secret")
-        assert embedded.start(server.url, data_dir).pid is None
+        assert local_server.start(server.url, data_dir).pid is None
 
 
 def test_it_listens_on_a_unix_socket(server: Server, data_dir: Path) -> None:
     url = f"unix://{server.folder}/embedded.sock"
-    embedded.start(url, data_dir)
+    local_server.start(url, data_dir)
     with connect_sync(url) as client:
         assert client.ping()
         assert client.info()["tcp_port"] == 0
 
 
 def test_a_folder_has_one_server_at_a_time(url: str, data_dir: Path) -> None:
-    embedded.start(url, data_dir)
+    local_server.start(url, data_dir)
     with pytest.raises(ServerError, match="belongs to the server at") as error:
-        embedded.start(f"redis://127.0.0.1:{free_port()}", data_dir)
+        local_server.start(f"redis://127.0.0.1:{free_port()}", data_dir)
     assert url in str(error.value)
 
 
@@ -169,7 +169,7 @@ def test_a_folder_has_one_server_at_a_time(url: str, data_dir: Path) -> None:
 )
 def test_an_address_that_cannot_be_ours_is_refused(url: str, problem: str, data_dir: Path) -> None:
     with pytest.raises(ConfigError, match=problem) as error:
-        embedded.start(url, data_dir)
+        local_server.start(url, data_dir)
     assert "secret" not in str(error.value)
     assert not data_dir.exists()
 
@@ -177,31 +177,31 @@ def test_an_address_that_cannot_be_ours_is_refused(url: str, problem: str, data_
 def test_a_data_folder_that_cannot_be_made_is_refused(url: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"data folder .* cannot be used"):
-        embedded.start(url, tmp_path / "file" / "data")
+        local_server.start(url, tmp_path / "file" / "data")
 
 
 def test_a_server_that_does_not_start_shows_the_end_of_its_log(url: str, data_dir: Path) -> None:
-    embedded.start(url, data_dir).stop()
+    local_server.start(url, data_dir).stop()
     for part in (data_dir / "appendonlydir").glob("*.incr.aof"):
         part.write_bytes(b"this is no append-only file\r\n")
     with pytest.raises(ServerError, match="did not start") as error:
-        embedded.start(url, data_dir)
+        local_server.start(url, data_dir)
     assert "Bad file format" in str(error.value)
 
 
 def test_a_stranger_at_the_address_is_told(
     url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "STRANGER_TIMEOUT", 0.0)
+    monkeypatch.setattr(local_server, "STRANGER_TIMEOUT", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         url = f"redis://127.0.0.1:{stranger.getsockname()[1]}"
         with pytest.raises(ServerError, match="does not answer as a server"):
-            embedded.start(url, data_dir)
+            local_server.start(url, data_dir)
 
 
 def test_in_the_foreground_it_is_the_process_and_gets_its_signals(url: str, data_dir: Path) -> None:
     code = (
-        "import sys, pathlib; from runnel.embedded import foreground;"
+        "import sys, pathlib; from runnel.embedded.local_server import foreground;"
         "foreground(sys.argv[1], pathlib.Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, url, str(data_dir)]
@@ -212,9 +212,9 @@ def test_in_the_foreground_it_is_the_process_and_gets_its_signals(url: str, data
         with connect_sync(url) as client:
             assert client.info()["process_id"] == server.pid
         with pytest.raises(ServerError, match="already listens"):
-            embedded.foreground(url, data_dir)
+            local_server.foreground(url, data_dir)
         with pytest.raises(ServerError, match="belongs to the server at"):
-            embedded.foreground(f"redis://127.0.0.1:{free_port()}", data_dir)
+            local_server.foreground(f"redis://127.0.0.1:{free_port()}", data_dir)
         server.send_signal(signal.SIGTERM)
         server.stdout.read()
     assert server.returncode == 0

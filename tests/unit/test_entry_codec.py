@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnel.compressors import LZ4, Compressor, Gzip
-from runnel.entry import EntryCodec
+from runnel.codec.compressors import LZ4, Compressor, Gzip
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.errors import ConfigError, DecodeError, EncodeError
 from runnel.record import Record, adapt
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 
 class Size(enum.Enum):

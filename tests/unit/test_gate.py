@@ -9,7 +9,7 @@ from math import inf
 import pytest
 
 from runnel.errors import Full
-from runnel.gate import Gate
+from runnel.producer.order import Gate
 
 
 class Visit:

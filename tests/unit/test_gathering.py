@@ -10,8 +10,8 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from runnel.errors import Stale
-from runnel.scripts import Call
-from runnel.worker.gathering import ROUND, Gathering
+from runnel.protocol.scripts import Call
+from runnel.worker.batching import ROUND, Gathering
 
 
 class Nodes:

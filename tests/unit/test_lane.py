@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runnel.core.lane import UNCOMMITTED, Lane, Raw
+from runnel.core.partition import UNCOMMITTED, Lane, Raw
 from runnel.protocol import Claimed, Step, Token
 
 CLAIMED = Claimed(

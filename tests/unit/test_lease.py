@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from runnel.core.lane import Lane
+from runnel.core.partition import Lane
+from runnel.delivery.partition_queue import Lease
+from runnel.delivery.recorded_start_lock import LONGEST_WAIT, Turn
+from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
-from runnel.lease import Lease
 from runnel.protocol import Claimed, Token
-from runnel.session import Session
-from runnel.turn import LONGEST_WAIT, Turn
 from tests.simulation.loop import Process, SimLoop
 
 

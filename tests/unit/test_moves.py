@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from runnel.log import about
-from runnel.worker.moves import Moves, watch
+from runnel.worker.rebalance_log import Moves, watch
 from tests.worker.workers import until
 
 

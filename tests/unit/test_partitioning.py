@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runnel import App, Record
+from runnel.codec.partitioning import XXH64, key_bytes
 from runnel.errors import PartitionKeyError
-from runnel.partitioning import XXH64, key_bytes
 
 
 class Item(Record):

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import MsgpackSerializer
 from runnel.errors import DecodeError, EncodeError
 from runnel.record import Record, adapt
-from runnel.serializers import MsgpackSerializer
 
 
 class Size(enum.Enum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runnel.ranges import ranges, read_ranges, those
+from runnel.operations.partition_ranges import ranges, read_ranges, those
 
 
 @pytest.mark.parametrize(

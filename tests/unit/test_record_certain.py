@@ -26,11 +26,11 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer
 from runnel.errors import EncodeError
 from runnel.record import Record, adapt
-from runnel.record.same import difference
-from runnel.serializers import JSONSerializer, MsgpackSerializer
+from runnel.record.difference import difference
 
 T = TypeVar("T")
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -36,10 +36,10 @@ from pydantic.alias_generators import to_camel, to_pascal
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer
 from runnel.errors import ConfigError, EncodeError
 from runnel.record import Record, adapt, checks
-from runnel.serializers import JSONSerializer, MsgpackSerializer
 
 T = TypeVar("T")
 

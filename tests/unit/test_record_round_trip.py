@@ -31,11 +31,11 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from runnel import LZ4, Compressor, Gzip, JSONSerializer, MsgpackSerializer, Serializer
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
 from runnel.errors import EncodeError
 from runnel.record import Record, adapt
+from runnel.record.difference import difference
 from runnel.record.plain import plain
-from runnel.record.same import difference
 
 T = TypeVar("T")
 

@@ -24,11 +24,11 @@ from pydantic import (
     model_serializer,
 )
 
-from runnel.compressors import LZ4
-from runnel.entry import EntryCodec
+from runnel.codec.compressors import LZ4
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.errors import EncodeError
 from runnel.record import Record, adapt
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 BERLIN = ZoneInfo("Europe/Berlin")
 #: Under a name that no field has.

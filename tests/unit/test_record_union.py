@@ -13,11 +13,11 @@ from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, create_mod
 from typing_extensions import TypeAliasType
 
 from runnel import App
-from runnel.compressors import LZ4
-from runnel.entry import EntryCodec
+from runnel.codec.compressors import LZ4
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer
 from runnel.errors import ConfigError, DecodeError, EncodeError, RecordError
 from runnel.record import Record, adapt
-from runnel.serializers import JSONSerializer, MsgpackSerializer
 
 
 class Created(Record):

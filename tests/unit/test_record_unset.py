@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from runnel import App
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.errors import ConfigError, EncodeError, RecordError
 from runnel.record import Record, adapt
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 
 class Address(BaseModel):

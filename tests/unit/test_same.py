@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from runnel.record import Record
-from runnel.record.same import difference
+from runnel.record.difference import difference
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SUMMER = timezone(timedelta(hours=2))

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runnel import serializers
+from runnel.codec import serializers
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer
 from runnel.errors import EncodeError
-from runnel.serializers import JSONSerializer, MsgpackSerializer
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from runnel import App, Events, Record
-from runnel.compressors import LZ4
+from runnel.codec.compressors import LZ4
+from runnel.codec.serializers import JSONSerializer
+from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
 from runnel.processor import Processor
-from runnel.serializers import JSONSerializer
 from runnel.settings import Settings, wanted
-from runnel.url import Url
 
 INF, NAN = float("inf"), float("nan")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from runnel import threads
-from runnel.threads import IDLE, Threads
+from runnel.handlers import threads
+from runnel.handlers.threads import IDLE, Threads
 
 WHO = contextvars.ContextVar("WHO", default="nobody")
 
@@ -135,7 +135,7 @@ async def test_where_the_system_gives_no_thread_the_caller_hears(
 def test_a_call_that_never_returns_keeps_no_process() -> None:
     program = (
         "import asyncio, threading\n"
-        "from runnel.threads import Threads\n"
+        "from runnel.handlers.threads import Threads\n"
         "async def main():\n"
         "    began = threading.Event()\n"
         "    task = asyncio.create_task(Threads().run(\n"

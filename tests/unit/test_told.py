@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runnel.told import MOST, told
+from runnel.delivery.error_text import MOST, told
 
 
 class Unsayable(Exception):

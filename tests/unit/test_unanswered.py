@@ -12,9 +12,9 @@ from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError
 
 from runnel.errors import Conflict, Fenced, ProtocolError
 from runnel.log import about, fields_here, logger_of
-from runnel.worker import moves, unanswered
-from runnel.worker.moves import Moves
-from runnel.worker.unanswered import Unanswered
+from runnel.worker import outage_log, rebalance_log
+from runnel.worker.outage_log import Unanswered
+from runnel.worker.rebalance_log import Moves
 
 LOST = ConnectionError("connection closed by server")
 
@@ -108,7 +108,7 @@ def test_a_call_that_nobody_makes_again_does_not_keep_it_open(
     calls = Unanswered("processor p", clock)
     calls.failed("claim", LOST)
     calls.failed("heartbeat", LOST)
-    clock.now += unanswered.STALE + 1
+    clock.now += outage_log.STALE + 1
     calls.answered("heartbeat")
     assert "Redis answers again" in texts(said)[-1]
 
@@ -124,7 +124,7 @@ def test_what_comes_and_goes_is_not_told_each_time(
         clock.now += 0.5
     assert len(said) < 20
     assert "600 calls" not in texts(said)[0]
-    clock.now += unanswered.MOST + 1
+    clock.now += outage_log.MOST + 1
     before = len(said)
     calls.failed("read", LOST)
     calls.answered("read")
@@ -160,13 +160,13 @@ def test_a_refusal_is_not_called_silence(
 async def test_each_processor_has_its_own(said: list[logging.LogRecord]) -> None:
     async def outage(name: str) -> None:
         about(processor=name)
-        unanswered.watch(f"processor {name}")
+        outage_log.watch(f"processor {name}")
 
         async def call() -> None:
-            unanswered.failed("read", LOST)
+            outage_log.failed("read", LOST)
 
         await asyncio.gather(call(), call())
-        unanswered.answered("read")
+        outage_log.answered("read")
 
     await asyncio.gather(outage("a"), outage("b"))
     assert len(said) == 4
@@ -178,7 +178,7 @@ async def test_each_processor_has_its_own(said: list[logging.LogRecord]) -> None
 async def test_a_rebalance_is_one_line(
     said: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moves, "SETTLED", 0.01)
+    monkeypatch.setattr(rebalance_log, "SETTLED", 0.01)
     held = set(range(16))
     told = Moves("orders", lambda: held, 16)
     for partition in range(8, 16):
@@ -218,9 +218,9 @@ async def test_what_is_lost_for_one_reason_is_one_line(
     said: list[logging.LogRecord], refusal: ProtocolError, why: str
 ) -> None:
     told = Moves("orders", list, 16)
-    moves.watch(told)
+    rebalance_log.watch(told)
     for partition in (3, 1, 2, 9):
-        moves.lost(partition, refusal)
+        rebalance_log.lost(partition, refusal)
         told.gave()
     told.tell()
     assert texts(said) == [

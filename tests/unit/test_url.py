@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from runnel import App
-from runnel.address import check_url
+from runnel.connection.url import check_url
+from runnel.connection.url_text import Url, shown
 from runnel.errors import ConfigError
-from runnel.url import Url, shown
 
 SECRETS = (
     "redis://:SECRET@h:1",

@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from runnel.errors import Replaced
-from runnel.worker.voucher import Voucher
+from runnel.worker.heartbeat_thread import Voucher
 
 
 class Blocked:

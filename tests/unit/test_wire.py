@@ -12,9 +12,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
-from runnel import wire
-from runnel.connection import connect
-from runnel.wire import KEPT, MOST, Client
+from runnel.connection import redis_client
+from runnel.connection.connect import connect
+from runnel.connection.redis_client import KEPT, MOST, Client
 from tests.servers import Server
 from tests.worker.workers import until
 
@@ -223,7 +223,7 @@ async def test_where_the_server_is_silent_those_who_wait_for_a_connection_are_to
 async def test_connections_that_are_not_needed_any_more_are_closed(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "UNUSED", 0.01)
+    monkeypatch.setattr(redis_client, "UNUSED", 0.01)
     before = len(await redis.client_list())
     async with connect(redis_url) as client:
         await asyncio.gather(*(connection_of(client) for _ in range(MOST)))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from runnel.core.lane import Lane
-from runnel.worker.pump import Pump
+from runnel.core.partition import Lane
+from runnel.worker.fetcher import Pump
 from tests.worker.inside import Ledger
 from tests.worker.workers import Workers
 

@@ -10,9 +10,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream
-from runnel.connection import check_server
+from runnel.operations.inspection import inspect
+from runnel.preflight.server import check_server
 from runnel.protocol import Place
-from runnel.report import inspect
 from runnel.worker.worker import Worker
 
 

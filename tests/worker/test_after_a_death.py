@@ -7,9 +7,10 @@ from typing import Any
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
-from runnel import Events, admin
-from runnel.connection import connect
-from runnel.scripts import Scripts
+from runnel import Events
+from runnel.connection.connect import connect
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
 

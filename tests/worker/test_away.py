@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from runnel import Events
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from runnel.worker.worker import Worker
 from tests.servers import Server
 from tests.worker.inside import Item, Ledger

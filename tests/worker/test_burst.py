@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from runnel import Events, admin
-from runnel.scripts import Scripts
+from runnel import Events
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.servers import Server
 from tests.worker.inside import Item, Ledger

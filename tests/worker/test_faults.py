@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 
 from runnel import App, Events, ExceptionPolicy
 from runnel.errors import Full, Halted
-from runnel.scripts import sha
-from runnel.worker import feeds, reading
+from runnel.protocol.scripts import sha
+from runnel.worker import feeds, log_reader
 from runnel.worker.worker import Worker
 from tests.primaries import on_each
 from tests.proxy import Proxy
@@ -146,7 +146,7 @@ async def test_s7_a_lost_reply_does_not_end_the_question_what_was_lost(
 ) -> None:
     # Reads at rest that do not look, so that the loss is found once its event is in hand.
     monkeypatch.setattr(feeds, "BLOCK_MS", 100)
-    monkeypatch.setattr(reading, "LOOK_AFTER", 1_000_000)
+    monkeypatch.setattr(log_reader, "LOOK_AFTER", 1_000_000)
     begun, gate = asyncio.Event(), asyncio.Event()
 
     async def reads() -> int:

@@ -23,9 +23,9 @@ from runnel import (
     Middleware,
     Record,
 )
-from runnel.connection import check_server
 from runnel.errors import ConfigError, Mismatch, Replaced
-from runnel.report import inspect
+from runnel.operations.inspection import inspect
+from runnel.preflight.server import check_server
 from runnel.worker.worker import Worker
 from tests.primaries import every_key
 from tests.worker.inside import Item, Ledger, caught_up, owned

@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import keys
-from runnel.core.lane import Lane
-from runnel.line import Arg, Line
-from runnel.scripts import sha
+from runnel.connection.transport import Arg, Line
+from runnel.core.partition import Lane
+from runnel.protocol.scripts import sha
 from tests.worker.depot import Blob, Depot
 from tests.worker.workers import until
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Events, Record, Stream, admin, keys
-from runnel.connection import connect
+from runnel import App, Events, Record, Stream, keys
+from runnel.connection.connect import connect
 from runnel.errors import ConfigError, Replaced, Unregistered
-from runnel.scripts import Call, Scripts
-from runnel.worker import link as link_module
-from runnel.worker.link import RedisLink
+from runnel.operations import admin
+from runnel.protocol.scripts import Call, Scripts
+from runnel.worker import backend as link_module
+from runnel.worker.backend import RedisLink
 from runnel.worker.worker import Worker
 from tests.proxy import Proxy
 from tests.worker.inside import Ledger, caught_up

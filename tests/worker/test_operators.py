@@ -10,13 +10,14 @@ import msgpack
 import pytest
 from redis.asyncio import Redis
 
-from runnel import DeadLetterMiddleware, Events, Full, admin, keys, protocol
+from runnel import DeadLetterMiddleware, Events, Full, keys, protocol
 from runnel.errors import Halted
+from runnel.operations import admin
+from runnel.operations.removing import remove
+from runnel.operations.skipping import skip
 from runnel.processor import Processor
-from runnel.removing import remove
-from runnel.scripts import Scripts
-from runnel.skipping import skip
-from runnel.worker import reminder
+from runnel.protocol.scripts import Scripts
+from runnel.worker import quarantine_reminder
 from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up, owned
 from tests.worker.ledger import Entry
@@ -164,8 +165,8 @@ async def test_who_holds_a_quarantined_partition_says_so_again_in_one_line(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reminder, "FIRST", 0.05)
-    monkeypatch.setattr(reminder, "EVERY", 0.05)
+    monkeypatch.setattr(quarantine_reminder, "FIRST", 0.05)
+    monkeypatch.setattr(quarantine_reminder, "EVERY", 0.05)
     ledger = Ledger(app_name, redis_url)
     many = ledger.app.stream("many", record=Item, partition_by="number", partition_count=6)
 
@@ -224,7 +225,7 @@ async def test_remove_waits_until_running_workers_have_left_and_forgets_the_grou
 async def test_remove_says_how_many_members_have_not_left(
     redis: Redis, redis_url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runnel.removing._TO_FIND_OUT", 0.0)
+    monkeypatch.setattr("runnel.operations.removing._TO_FIND_OUT", 0.0)
     ledger.processor()
     work = ledger.app.processors["work"]
     scripts = Scripts(redis)

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Events, ExceptionPolicy
 from runnel.dead_letter import DeadLetter
-from runnel.lease import Lease
+from runnel.delivery.partition_queue import Lease
 from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.ledger import Entry, app

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel.connection import connect
-from runnel.core.lane import Lane
-from runnel.wire import Client
+from runnel.connection.connect import connect
+from runnel.connection.redis_client import Client
+from runnel.core.partition import Lane
 from runnel.worker import feeds
 from tests.proxy import Proxy
 from tests.worker.depot import Blob, Depot

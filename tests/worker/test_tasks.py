@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 
 from runnel import App, keys
 from runnel.errors import ConfigError, HandlerExit
-from runnel.scripts import Scripts
+from runnel.protocol.scripts import Scripts
 from runnel.tasks import Crontab, Function, Task, Timer, check_cron
-from runnel.worker.calendar import Calendar
-from runnel.worker.ending import end
-from runnel.worker.leadership import Leadership
-from runnel.worker.link import RedisLink
+from runnel.worker.backend import RedisLink
+from runnel.worker.cancelling import end
+from runnel.worker.leader_election import Leadership
+from runnel.worker.scheduler import Calendar
 from runnel.worker.worker import Worker
 from tests.worker.workers import until
 

@@ -16,9 +16,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from runnel import protocol
-from runnel.connection import check_server
-from runnel.report import inspect
-from runnel.scripts import Scripts
+from runnel.operations.inspection import inspect
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from tests.worker.ledger import Entry, app
 
 ROOT = Path(__file__).parent.parent.parent

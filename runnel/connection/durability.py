@@ -1,0 +1,78 @@
+"""Waiting until what was written would survive the loss of its primary, or of the power.
+
+Redis answers a write before its replicas have it and before it is on disk. WAIT and WAITAOF tell
+when they are, for all that was written before on the same connection. So they follow the calls on
+that connection, in the same round trip: another one may lead to another primary by then. A repeat
+of a commit writes nothing; a small write of its own goes before the question, which then covers
+whatever this primary was told earlier, by whomever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from redis.exceptions import TimeoutError
+
+from runnel import keys
+from runnel.connection.redis_client import Arg, Client
+from runnel.errors import ServerError
+
+#: What an acknowledged send or commit must survive: the loss of a worker or of the server's process
+#: (with an append-only file), that of the primary, or that of the power.
+Durability = Literal["primary", "replica", "fsync"]
+
+#: Milliseconds to wait for replicas or the disk before it is told that they are late.
+PATIENCE_MS = 1000
+#: The barrier key goes away by itself when it was not used for a day.
+_DAY_MS = 86_400_000
+
+
+class Confirmation:
+    """What is asked behind calls that must be as durable as the user wants."""
+
+    def __init__(self, durability: Durability) -> None:
+        self._durability = durability
+
+    @classmethod
+    def of(cls, durability: Durability) -> Confirmation | None:
+        """None where the reply of the primary says it all."""
+        return None if durability == "primary" else cls(durability)
+
+    def question(self, log: str) -> list[Sequence[Arg]]:
+        """The commands to send behind calls that wrote to this log, among others of its node."""
+        barrier = keys.barrier(log)
+        wait = ("WAIT", 1, PATIENCE_MS)
+        return [
+            # A full server refuses SET and allows PEXPIRE: one of them is enough.
+            ("SET", barrier, ""),
+            ("PEXPIRE", barrier, _DAY_MS),
+            wait if self._durability == "replica" else ("WAITAOF", 1, 0, PATIENCE_MS),
+        ]
+
+    def problem(self, replies: Sequence[Any]) -> Exception | None:
+        """What the answers say against it that the calls are as durable, or None."""
+        _, written, reply = replies
+        for each in (written, reply):
+            if isinstance(each, Exception):
+                return each
+        if not written:
+            return TimeoutError("the server has no room to tell whether a replica has it")
+        if self._durability == "replica" and int(reply) < 1:
+            return TimeoutError("no replica has it yet")
+        if self._durability == "fsync" and int(reply[0]) < 1:
+            return TimeoutError("it is not on disk yet")
+        return None
+
+
+async def check_possible(primaries: Iterable[Client], durability: Durability) -> None:
+    """Raises ServerError if one of these cannot tell when a write is on disk."""
+    if durability != "fsync":
+        return
+    for client in primaries:
+        (reply,) = await client.roundtrip([("WAITAOF", 1, 0, 1)])
+        if isinstance(reply, Exception):
+            raise ServerError(
+                'durability="fsync" needs WAITAOF, so Redis 7.2 or Valkey with appendonly yes: '
+                f"{reply}"
+            )

@@ -1,0 +1,1 @@
+"""What a decorator says, checked where it is said."""

@@ -1,0 +1,178 @@
+"""Can a function be called the way its decorator will call it? Told where it is declared."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+from collections.abc import AsyncIterable, Iterable
+from itertools import pairwise
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from runnel.errors import ConfigError
+from runnel.events import Batches, Event, Events
+from runnel.handlers.callables import is_async, is_generator, named
+
+_TAKES = {
+    "processor": "the events of a partition (`async for record in events.records()`)",
+    "on": "one record",
+}
+
+
+def check_handler(function: Any, decorator: str, stream: str, record: Any) -> None:
+    """Raises ConfigError, naming the right decorator or the fix, for a function that `decorator`
+    ("processor" or "on") could not call, or whose code would not run when it does."""
+    if isinstance(function, type) or not callable(function):
+        raise ConfigError(f"@app.{decorator}({stream}) takes a function, not {named(function)}")
+    if is_generator(function):
+        raise ConfigError(
+            f"{named(function)} is a generator, as there is a `yield` in it, so nothing of it "
+            "would run: take the `yield` out; to send what it makes, await the `send` of a stream"
+        )
+    _check_one_argument(function, decorator, stream)
+    if decorator == "processor" and not is_async(function) and not _returns_something(function):
+        raise ConfigError(
+            f"{named(function)} must be an `async def` that takes events; for a plain function of "
+            f"one record use @app.on({stream})"
+        )
+    hint = _hint(function)
+    if decorator == "processor" and _cannot_be_events(hint, record):
+        raise ConfigError(
+            f"{named(function)} says that it takes {_told(hint)}, but @app.processor gives it the "
+            f"events of a partition, Events[{_told(record)}], to iterate over; for a function that "
+            f"takes one record at a time use @app.on({stream})"
+        )
+    if decorator == "on" and _cannot_be_record(hint):
+        raise ConfigError(
+            f"{named(function)} says that it takes {_told(hint)}, but @app.on gives it one record "
+            f"at a time, {_told(record)}; for a function that iterates over events use "
+            f"@app.processor({stream})"
+        )
+
+
+def check_task(function: Any, kind: str) -> str:
+    """The name of a task's function. Raises ConfigError for one that could not be called without
+    arguments, or whose code would not run; `kind` is its decorator: "task", "timer", "crontab"."""
+    name = getattr(function, "__name__", None)
+    if isinstance(function, type) or not callable(function):
+        raise ConfigError(f"@app.{kind} takes a function, not {named(function)}")
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ConfigError(
+            f"{named(function)} has no name of its own, which a {kind} is known by: use a `def`"
+        )
+    if is_generator(function):
+        raise ConfigError(f"{kind} {name} is a generator, as there is a `yield` in it: take it out")
+    if not is_async(function) and not _returns_something(function):
+        raise ConfigError(f"{kind} {name} must be an `async def` without arguments")
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return name
+    try:
+        signature.bind()
+    except TypeError:
+        raise ConfigError(
+            f"{kind} {name} is called without arguments, and its signature is {signature}"
+        ) from None
+    return name
+
+
+def _check_one_argument(function: Any, decorator: str, stream: str) -> None:
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # Some functions written in C do not tell.
+    try:
+        signature.bind(object())
+    except TypeError:
+        parameters = list(signature.parameters.values())
+        needed = [
+            each.name
+            for each in parameters
+            if each.default is each.empty
+            and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        ]
+        hint = ""
+        if needed[:1] == ["self"]:
+            hint = ": it is a method, so declare it on an object, as in " + (
+                f"app.{decorator}({stream})(thing.{getattr(function, '__name__', 'method')})"
+            )
+        elif len(needed) > 1:
+            hint = "; give the others a default, or bind them with functools.partial"
+        raise ConfigError(
+            f"{named(function)} cannot be called with one argument, {_TAKES[decorator]}: its "
+            f"signature is {signature}{hint}"
+        ) from None
+
+
+def _returns_something(function: Any) -> bool:
+    """May a call of this plain function give an awaitable? Not if all it returns is None."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return True  # An object, or a function written in C: its call will show.
+    for before, each in pairwise(dis.get_instructions(code)):
+        if each.opname == "RETURN_CONST" and each.argval is not None:
+            return True
+        if each.opname == "RETURN_VALUE" and (
+            each.is_jump_target or before.opname != "LOAD_CONST" or before.argval is not None
+        ):
+            return True
+    return False
+
+
+def _hint(function: Any) -> Any:
+    """How the first parameter is annotated; `Any` if that is not known, or if a decorator around
+    the function may give it something else."""
+    while isinstance(function, functools.partial):
+        if function.args:
+            return Any
+        function = function.func
+    if hasattr(function, "__wrapped__"):
+        return Any
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+        if parameters and parameters[0].name == "self":
+            parameters = parameters[1:]
+        hints = get_type_hints(function, include_extras=True)
+    except Exception:  # Names that are defined later, or only for type checkers.
+        return Any
+    return hints.get(parameters[0].name, Any) if parameters else Any
+
+
+def _arms(hint: Any) -> Iterable[Any]:
+    """The classes that a hint allows."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        yield from _arms(get_args(hint)[0])
+    elif origin in (Union, UnionType):
+        for each in get_args(hint):
+            if each is not NoneType:
+                yield from _arms(each)
+    else:
+        yield origin or hint
+
+
+def _cannot_be_events(hint: Any, record: Any) -> bool:
+    return hint == record or all(
+        _is_class(each) and not issubclass(each, AsyncIterable) and not issubclass(Events, each)
+        for each in _arms(hint)
+    )
+
+
+def _cannot_be_record(hint: Any) -> bool:
+    wrong = (Events, Event, Batches, list)
+    return all(_is_class(each) and issubclass(each, wrong) for each in _arms(hint))
+
+
+def _is_class(hint: Any) -> bool:
+    """A class that says what its objects are, as `Any` and protocols do not."""
+    return isinstance(hint, type) and hint is not Any and not getattr(hint, "_is_protocol", False)
+
+
+def _told(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)

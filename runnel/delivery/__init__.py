@@ -1,0 +1,1 @@
+"""From a held partition to the handler: the events of one lease, in order."""

@@ -1,0 +1,1 @@
+"""A server for a first run, for demos and for tests."""

@@ -1,0 +1,1 @@
+"""Functions that users write, and how a worker calls them."""

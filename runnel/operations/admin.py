@@ -1,0 +1,175 @@
+"""What operators do to processors and streams. Safe with workers running."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from runnel import keys, protocol
+from runnel.dead_letter import DeadLetter
+from runnel.errors import BadArgument, ConfigError
+from runnel.operations import removing, skipping
+from runnel.processor import Processor, refused
+from runnel.protocol import Place
+from runnel.protocol.ids import parts
+from runnel.protocol.scripts import Call, Scripts
+from runnel.stream import StreamSpec
+
+
+def start_id(text: str) -> str:
+    """The first event to be processed, from ``0``, ``$``, an id, or an ISO time (UTC if it has no
+    zone). Raises ConfigError for anything else."""
+    if text in ("0", "$"):
+        return text
+    head, _, tail = text.partition("-")
+    if head.isdigit() and len(head) > 8 and (not tail or tail.isdigit()):
+        return f"{head}-{tail or 0}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--start {text!r} is none of: 0 (the oldest), $ (the next to come), an event's id "
+            "such as 1795435471123-0, a time such as 2026-11-24T03:00:00Z"
+        ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return f"{int(moment.timestamp() * 1000)}-0"
+
+
+async def add(scripts: Scripts, processor: Processor) -> None:
+    """Register the processor on every partition: retention spares what it has not passed."""
+    spec = processor.stream
+    for p in range(spec.partition_count):
+        call = protocol.register(processor.place(p), spec.agreement, processor.start)
+        try:
+            await scripts.call(call)
+        except BadArgument as error:
+            raise refused(processor, error) from None
+
+
+async def reset(
+    scripts: Scripts, processor: Processor, start: str, partitions: Iterable[int] | None = None
+) -> list[str]:
+    """Set the position of these partitions, or of all; running workers are fenced and read anew.
+
+    Returns the new checkpoints.
+    """
+    found: dict[int, str] = {}
+    try:
+        for p in _numbers(processor, partitions):
+            found[p] = await _seek(scripts, processor.place(p), start)
+    finally:  # Whoever holds what was set before an error is to know, too.
+        await regrant(scripts, processor, found)
+    return list(found.values())
+
+
+async def _seek(scripts: Scripts, place: Place, start: str) -> str:
+    nonce = secrets.token_hex(16)
+    try:
+        reply = await scripts.call(protocol.seek(place, start, None, nonce))
+    except BadArgument as error:
+        if error.details.get("field") != "read":
+            raise
+        read = await _ordinal(scripts, place, start)
+        reply = await scripts.call(protocol.seek(place, start, read, nonce))
+    return protocol.text(reply[0])
+
+
+async def _ordinal(scripts: Scripts, place: Place, start: str) -> int:
+    """Entries ever added before `start`, counted page by page so that Redis is never held up."""
+    log = keys.log(place.prefix)
+    info = await scripts.client.xinfo_stream(log)
+    last, added, at, behind = info["last-generated-id"], int(info["entries-added"]), start, 0
+    while page := await scripts.client.xrange(log, at, last, count=1000):
+        behind += len(page)
+        ms, sequence = parts(protocol.text(page[-1][0]))
+        at = f"{ms}-{sequence + 1}"
+    return added - behind
+
+
+async def pause(
+    scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
+) -> int:
+    """Stop these partitions, or all, after the events in hand. Returns how many of them ran."""
+    return await _each(scripts, processor, protocol.pause, _numbers(processor, partitions))
+
+
+async def resume(
+    scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
+) -> int:
+    """End the pause or quarantine of these partitions, or of all. Returns on how many it ended."""
+    return await _each(scripts, processor, protocol.resume, _numbers(processor, partitions))
+
+
+def _numbers(processor: Processor, partitions: Iterable[int] | None) -> list[int]:
+    everything = range(processor.stream.partition_count)
+    return sorted(set(everything if partitions is None else partitions))
+
+
+async def _each(
+    scripts: Scripts,
+    processor: Processor,
+    make: Callable[[Place], Call],
+    partitions: Iterable[int],
+) -> int:
+    """Those that it changed are claimed anew; whatever else happens in the group goes on."""
+    changed: list[int] = []
+    try:
+        for p in partitions:
+            if await scripts.call(make(processor.place(p))):
+                changed.append(p)  # noqa: PERF401 - those before an error count, too.
+    finally:
+        await regrant(scripts, processor, changed)
+    return len(changed)
+
+
+async def skip(
+    scripts: Scripts,
+    processor: Processor,
+    partition: int,
+    sink: StreamSpec[DeadLetter] | None = None,
+) -> str | None:
+    """Set aside the event that a partition has failed on, as a dead letter in `sink`, by default
+    the processor's own. Returns its id, or None if there is none. See `runnel.skipping`."""
+    chosen = replace(processor, sink=sink or processor.sink)
+    return (await skipping.skip(scripts, chosen, partition, asked_for=True)).event
+
+
+async def remove(scripts: Scripts, processor: Processor) -> int:
+    """End the registration and forget the group. Returns on how many partitions it was registered.
+    See `runnel.removing`."""
+    return (await removing.remove(scripts, processor)).partitions
+
+
+async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
+    """Delete a stream with all its events, its processors' positions and their groups.
+
+    Workers that still run one of its processors find out and end it, as if it was removed; this is
+    waited for, for a session and a little more. Returns the number of events.
+    """
+    client, deleted, processors = scripts.client, 0, set()
+    for p in range(spec.partition_count):
+        prefix = spec.prefix(p)
+        fields = [protocol.text(each) for each in await client.hkeys(keys.meta(prefix))]
+        names = [each.removeprefix("passed:") for each in fields if each.startswith("passed:")]
+        processors.update(names)
+        for name in names:
+            await scripts.call(protocol.remove(Place(prefix, name)))
+        deleted += int(await scripts.call(protocol.delete(prefix)))
+    await client.hdel(keys.streams(spec.app), spec.name)
+    for name in processors:
+        await removing.forget(scripts, keys.group(spec.app, spec.name, name), spec.partition_count)
+        await client.hdel(keys.processors(spec.app), f"{spec.name}@{name}")
+    return deleted
+
+
+async def regrant(
+    scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
+) -> None:
+    """Have whoever holds these partitions, or any, claim them anew."""
+    numbers = _numbers(processor, partitions)
+    for at in range(0, len(numbers), 1000):
+        await scripts.call(protocol.regrant(processor.group, numbers[at : at + 1000]))

@@ -1,0 +1,1 @@
+"""Sending: in order per partition, at most once per event."""

@@ -1,0 +1,64 @@
+"""Says again which quarantined partitions a worker holds: nothing else would, as it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from runnel.core.partition import Lane
+from runnel.log import logger_of
+from runnel.operations.partition_ranges import ranges, those
+from runnel.processor import Processor
+
+logger = logger_of("runnel.worker")
+
+#: Seconds from the start to the first reminder, and between two.
+FIRST, EVERY = 5.0, 300.0
+
+
+async def remind(processor: Processor, lanes: Callable[[], Iterable[Lane]]) -> None:
+    """Every few minutes, one line for all partitions that are quarantined, with the way out."""
+    pause = FIRST
+    while True:
+        await asyncio.sleep(pause)
+        pause = EVERY
+        stuck = sorted(lane.partition for lane in lanes() if lane.quarantined and lane.resting)
+        if stuck:
+            logger.warning(
+                "processor %s: %s %s quarantined, and nothing behind the failed event is "
+                "processed: %s",
+                processor.name,
+                those(stuck),
+                "is" if len(stuck) == 1 else "are",
+                way_out(processor, stuck),
+            )
+
+
+def way_out(processor: Processor, partitions: Iterable[int], barren: bool = False) -> str:
+    """The command that ends a quarantine. If the handler is `barren`, as it failed with no event in
+    hand, there is none to set aside."""
+    command = f"`runnel processor resume {processor.target} --partition {ranges(partitions)}`"
+    if barren:
+        return f"mend the handler and start its workers again, then {command}"
+    return f"{command} tries it again, with --skip it is set aside"
+
+
+def in_the_way(stuck: Iterable[tuple[Processor, int, dict[str, str]]]) -> str:
+    """What keeps a burst from its end, processor by processor: partitions as `describe` tells."""
+    found: dict[tuple[str, bool, bool], tuple[Processor, list[int]]] = {}
+    for processor, partition, picture in stuck:
+        quarantined = picture.get("quarantined") == "1"
+        barren = picture.get("error_event") == picture.get("checkpoint")
+        key = processor.name, quarantined, barren
+        found.setdefault(key, (processor, []))[1].append(partition)
+    told = []
+    for (name, quarantined, barren), (processor, numbers) in found.items():
+        verb = "is" if len(numbers) == 1 else "are"
+        told.append(
+            f"processor {name}: {those(numbers)} {verb} quarantined: "
+            f"{way_out(processor, numbers, barren)}"
+            if quarantined
+            else f"processor {name}: {those(numbers)} {verb} paused: `runnel processor resume "
+            f"{processor.target} --partition {ranges(numbers)}` ends it"
+        )
+    return "; ".join(told)
