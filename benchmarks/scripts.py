@@ -17,10 +17,10 @@ from benchmarks.gate import say
 from benchmarks.job import job
 from runnel import protocol
 from runnel.core.membership import Membership
-from runnel.protocol import Agreement, Place, Step, Token
+from runnel.protocol import CheckpointMove, PartitionKeys, StreamContract, Token
 from runnel.protocol.scripts import Call, sources
 
-AGREEMENT = Agreement(16, "xxh64")
+AGREEMENT = StreamContract(16, "xxh64")
 ENTRY = [b"msgpack", b"\x83\xa8order_id\xcd\x30\x39\xaacreated_at\xb42026-01-01T00:00:00Z"]
 #: Microseconds from which a call's CPU time is told exactly enough.
 _LONG = 500
@@ -88,10 +88,10 @@ class Partition:
         self.timer = timer
         self.prefix = f"runnel:{{bench:{name}:0}}:{name}"
         self.size = size
-        self.place = Place(self.prefix, "p0")
+        self.place = PartitionKeys(self.prefix, "p0")
         self.sequence = 0
         for number in range(100):
-            place = Place(self.prefix, f"p{number}")
+            place = PartitionKeys(self.prefix, f"p{number}")
             timer.call(protocol.register(place, AGREEMENT, "0"))
         self.add(entries)
         self.nonce = secrets.token_hex(16)
@@ -162,7 +162,7 @@ def commit(timer: Timer, repeats: int) -> list[float]:
     partition = Partition(timer, "commit", repeats)
     ids = ["0-0", *partition.ids()]
     return [
-        timer.timed(protocol.commit(partition.place, partition.token, Step(*pair, 1)))[1]
+        timer.timed(protocol.commit(partition.place, partition.token, CheckpointMove(*pair, 1)))[1]
         for pair in pairwise(ids)
     ]
 
@@ -177,7 +177,7 @@ def emit(timer: Timer, repeats: int) -> list[float]:
         call = protocol.emit(
             partition.place,
             partition.token,
-            Step(*pair, 1),
+            CheckpointMove(*pair, 1),
             sink.prefix,
             1000,
             "refuse",
@@ -195,7 +195,7 @@ def claim(timer: Timer, repeats: int) -> list[float]:
 def register(timer: Timer, repeats: int) -> list[float]:
     """The hundredth processor."""
     partition, spent = Partition(timer, "register", 1000), []
-    place = Place(partition.prefix, "p99")
+    place = PartitionKeys(partition.prefix, "p99")
     for _ in range(repeats):
         timer.call(protocol.remove(place))
         spent.append(timer.timed(protocol.register(place, AGREEMENT, "$"))[1])
@@ -241,7 +241,7 @@ def resume(timer: Timer, repeats: int) -> list[float]:
 def remove(timer: Timer, repeats: int) -> list[float]:
     partition = Partition(timer, "remove", 1000)
     return [
-        timer.timed(protocol.remove(Place(partition.prefix, f"p{number}")))[1]
+        timer.timed(protocol.remove(PartitionKeys(partition.prefix, f"p{number}")))[1]
         for number in range(repeats)
     ]
 

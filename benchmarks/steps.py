@@ -89,7 +89,7 @@ class Steps(Sender):
             numbers[partition] += 1
             call = protocol.append(
                 spec.prefix(partition),
-                spec.agreement,
+                spec.contract,
                 spec.partition_size,
                 "refuse",
                 f"steps-{self._runs}",

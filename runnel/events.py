@@ -32,14 +32,14 @@ class Events(Generic[R]):
         self, handing: Handing, codec: EntryCodec[R], middleware: Sequence[Any] = ()
     ) -> None:
         self._handing = handing
-        self._lease = handing.lease
+        self._queue = handing.queue
         self._codec = codec
         self._middleware = middleware
 
     @property
     def partition(self) -> int:
         """Number of the partition."""
-        return self._lease.partition
+        return self._queue.partition
 
     def __aiter__(self) -> AsyncIterator[Event[R]]:
         if self._middleware:
@@ -86,7 +86,7 @@ class Events(Generic[R]):
         return self._handing.uncancellable()
 
     def _event(self, raw: Raw) -> Event[R]:
-        return Event(raw, self._lease.partition, self._codec)
+        return Event(raw, self._queue.partition, self._codec)
 
     def _record(self, raw: Raw) -> R:
         return self._codec.decode(raw[1])

@@ -12,7 +12,7 @@ from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
 from runnel.handlers.callables import Handler
 from runnel.middleware import Middleware
-from runnel.protocol import Place
+from runnel.protocol import PartitionKeys
 from runnel.stream import StreamSpec
 
 CommitMode = Literal["auto", "each"]
@@ -67,9 +67,9 @@ class Processor:
         """What the command line calls it."""
         return f"{self.module}:{self.name}"
 
-    def place(self, partition: int) -> Place:
+    def place(self, partition: int) -> PartitionKeys:
         """The keys of one partition of this processor."""
-        return Place(self.stream.prefix(partition), self.name)
+        return PartitionKeys(self.stream.prefix(partition), self.name)
 
     def delay(self, attempts: int) -> float:
         """Seconds before the next try after so many failures."""

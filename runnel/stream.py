@@ -12,7 +12,7 @@ from runnel.codec.partitioning import Hasher, key_bytes
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.dead_letter import DeadLetter
 from runnel.errors import ConfigError, PartitionKeyError
-from runnel.protocol import Agreement
+from runnel.protocol import StreamContract
 from runnel.record import RecordType, adapt
 from runnel.record.messages import exactly, one_line
 from runnel.settings import Settings
@@ -54,7 +54,7 @@ class StreamSpec(Generic[R]):
         self.hasher = hasher
         self.source = source or name
         #: What every client of the stream must agree on.
-        self.agreement = Agreement(partition_count, hasher.name)
+        self.contract = StreamContract(partition_count, hasher.name)
         record: RecordType[R] = codec.record_type
         if isinstance(partition_by, str) and (lacking := record.without_field(partition_by)):
             raise ConfigError(
@@ -101,7 +101,7 @@ class Sender(Protocol):
         ...
 
 
-class Home(Protocol):
+class StreamOwner(Protocol):
     """What a stream needs of the app that declared it."""
 
     settings: Settings
@@ -127,7 +127,7 @@ class Home(Protocol):
 class Stream(Generic[R]):
     """A stream of one app, to send to. Made by `App.stream`."""
 
-    def __init__(self, app: Home, spec: StreamSpec[R]) -> None:
+    def __init__(self, app: StreamOwner, spec: StreamSpec[R]) -> None:
         self.app = app
         self.spec = spec
         self.name = spec.name

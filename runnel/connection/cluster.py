@@ -35,12 +35,12 @@ from runnel.connection.deployment import (
     carry_out,
     exchange,
 )
-from runnel.connection.durability import Confirmation
+from runnel.connection.durability import AckRequirement
 from runnel.connection.redis_client import Client
 
 SLOTS = REDIS_CLUSTER_HASH_SLOTS
 #: Host and port of a node.
-Place = tuple[str, int]
+NodeAddress = tuple[str, int]
 
 #: Seconds before a command that a cluster refused is sent again: in all long enough for a slot to
 #: move, and short enough to tell the caller, who may have a session to keep.
@@ -67,21 +67,23 @@ class Cluster(Deployment):
 
     one_slot = True
 
-    def __init__(self, seeds: Iterable[Place], connect: Callable[[Place], Client]) -> None:
+    def __init__(
+        self, seeds: Iterable[NodeAddress], connect: Callable[[NodeAddress], Client]
+    ) -> None:
         self._seeds = tuple(seeds)
         self._connect = connect
-        self._clients: dict[Place, Client] = {}
+        self._clients: dict[NodeAddress, Client] = {}
         #: Slot -> its primary.
-        self._owners: list[Place | None] = [None] * SLOTS
-        self._nodes: tuple[Place, ...] = ()
+        self._owners: list[NodeAddress | None] = [None] * SLOTS
+        self._nodes: tuple[NodeAddress, ...] = ()
         #: Nodes that were lost when they were last spoken to.
-        self._lost: set[Place] = set()
+        self._lost: set[NodeAddress] = set()
         self._stale = True
         self._closed = False
         self._refreshing = asyncio.Lock()
         self._views = 0
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[NodeAddress]:
         """Where a node may answer: those known in random order, those of the URL, those lost."""
         known = random.sample(self._nodes, len(self._nodes))
         places = [*known, *(seed for seed in self._seeds if seed not in known)]
@@ -130,13 +132,13 @@ class Cluster(Deployment):
         self,
         commands: Sequence[Command],
         sources: Sources | None = None,
-        confirmation: Confirmation | None = None,
+        confirmation: AckRequirement | None = None,
     ) -> list[Any]:
         outcomes: list[Any] = [None] * len(commands)
         #: Number of each command that is still to be sent -> where it was told to ask.
-        left: dict[int, Place | None] = dict.fromkeys(range(len(commands)))
+        left: dict[int, NodeAddress | None] = dict.fromkeys(range(len(commands)))
 
-        async def to_node(place: Place | None, asking: bool, numbers: list[int]) -> None:
+        async def to_node(place: NodeAddress | None, asking: bool, numbers: list[int]) -> None:
             words = [commands[i][1] for i in numbers]
             if place is None:
                 replies: list[Any] = [ClusterDownError("no node has the slot")] * len(numbers)
@@ -179,16 +181,16 @@ class Cluster(Deployment):
         return None
 
     def _batches(
-        self, commands: Sequence[Command], left: dict[int, Place | None]
-    ) -> dict[tuple[Place | None, bool], list[int]]:
+        self, commands: Sequence[Command], left: dict[int, NodeAddress | None]
+    ) -> dict[tuple[NodeAddress | None, bool], list[int]]:
         """Which commands go to which node, and whether they must ask it."""
-        batches: defaultdict[tuple[Place | None, bool], list[int]] = defaultdict(list)
+        batches: defaultdict[tuple[NodeAddress | None, bool], list[int]] = defaultdict(list)
         for i, asked in left.items():
             place = asked or self._owners[_slot(commands[i][0])]
             batches[place, asked is not None].append(i)
         return batches
 
-    def _learn(self, place: Place | None, reply: Any) -> None:
+    def _learn(self, place: NodeAddress | None, reply: Any) -> None:
         """Correct the view by what a node answered."""
         if isinstance(reply, MovedError):
             self._owners[reply.slot_id] = _place(reply, place)
@@ -218,21 +220,21 @@ class Cluster(Deployment):
         self._believe(view)
 
     def _believe(self, view: list[Any]) -> None:
-        owners: list[Place | None] = [None] * SLOTS
-        nodes: dict[Place, None] = {}
+        owners: list[NodeAddress | None] = [None] * SLOTS
+        nodes: dict[NodeAddress, None] = {}
         for asked, (first, last, *members) in view:
             found = [_named(_text(each[0]), int(each[1]), asked) for each in members]
             nodes.update(dict.fromkeys(found))
             owners[first : last + 1] = [found[0]] * (last + 1 - first)
         self._owners, self._nodes = owners, tuple(nodes)
 
-    def _owner(self, key: str) -> Place:
+    def _owner(self, key: str) -> NodeAddress:
         place = self._owners[_slot(key)]
         if place is None:
             raise ClusterDownError(f"no node of the cluster has the slot of {key}")
         return place
 
-    def _client(self, place: Place) -> Client:
+    def _client(self, place: NodeAddress) -> Client:
         if place not in self._clients:
             self._clients[place] = client = self._connect(place)
             if self._closed:  # A call that was under way goes on.
@@ -249,11 +251,11 @@ def named(reply: Any) -> Any:
     return _WORDS[word](details) if word in _WORDS else reply
 
 
-def _place(redirect: AskError, asked: Place | None) -> Place:
+def _place(redirect: AskError, asked: NodeAddress | None) -> NodeAddress:
     return _named(redirect.host, redirect.port, asked)
 
 
-def _named(host: str, port: int, asked: Place | None) -> Place:
+def _named(host: str, port: int, asked: NodeAddress | None) -> NodeAddress:
     """Where a node is. Who has no name for it says only the port: then the host is the same."""
     return (asked[0] if asked and host in ("", "?") else host), port
 
@@ -326,7 +328,7 @@ class ClusterClient(ManyServers):
 class AnyNode(Connection):
     """A connection to whichever node answers."""
 
-    def __init__(self, places: Callable[[], list[Place]], **options: Any) -> None:
+    def __init__(self, places: Callable[[], list[NodeAddress]], **options: Any) -> None:
         super().__init__(**options)
         self._places = places
 

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry as SyncRetry
 
-from runnel.connection.cluster import AnyNode, AnyNodeTLS, Cluster, ClusterClient, Place
+from runnel.connection.cluster import AnyNode, AnyNodeTLS, Cluster, ClusterClient, NodeAddress
 from runnel.connection.redis_client import Client
 from runnel.connection.sentinel import SentinelClient, Sentinels
 from runnel.connection.url import Address, parse
@@ -32,7 +32,8 @@ CONNECT_TIMEOUT = 2.0
 def connect(
     url: str, socket_timeout: float | None = 5.0, *, client_name: str | None = None
 ) -> Client:
-    """An asyncio client; it connects when first used. `runnel.connection.deployment.of` tells what is behind.
+    """An asyncio client; it connects when first used. `runnel.connection.deployment.of` tells what
+    is behind.
 
     `socket_timeout` is in seconds, the longest blocking read plus a margin, or None for no limit.
     `client_name` is what CLIENT LIST shows. Raises ConfigError for a URL that cannot work.
@@ -61,7 +62,7 @@ def _cluster(address: Address, options: dict[str, Any]) -> Client:
     common = {name: value for name, value in seeds[0].items() if name not in ("host", "port")}
     tls = common.pop("connection_class", None) is SSLConnection
 
-    def connect_to(place: Place) -> Client:
+    def connect_to(place: NodeAddress) -> Client:
         kind = SSLConnection if tls else Connection
         return _client(ConnectionPool(kind, host=place[0], port=place[1], **common))
 

@@ -1,6 +1,7 @@
 """Where keys live: on one server, on the primary that sentinels name, or spread over a cluster.
 
-`of(client)` gives the `Deployment` behind any client that `runnel.connection.connect.connect` made::
+`of(client)` gives the `Deployment` behind any client that `runnel.connection.connect.connect`
+made::
 
     client = connect(url)
     deployment = of(client)
@@ -28,7 +29,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from runnel.connection.durability import Confirmation
+from runnel.connection.durability import AckRequirement
 from runnel.connection.redis_client import Arg, Client
 
 #: A key that the command touches, which says where it is sent, and the command.
@@ -73,7 +74,7 @@ class Deployment:
         self,
         commands: Sequence[Command],
         sources: Sources | None = None,
-        confirmation: Confirmation | None = None,
+        confirmation: AckRequirement | None = None,
     ) -> Coroutine[Any, Any, list[Any]]:
         """Send the commands, those of a node in one round trip. For each, its raw reply or an
         exception.
@@ -103,7 +104,7 @@ async def carry_out(
     commands: Sequence[Sequence[Arg]],
     sources: Sources,
     asking: bool = False,
-    confirmation: Confirmation | None = None,
+    confirmation: AckRequirement | None = None,
 ) -> list[Any]:
     """What one server says to each command, after it was taught the scripts that it lacked.
 

@@ -28,14 +28,14 @@ PATIENCE_MS = 1000
 _DAY_MS = 86_400_000
 
 
-class Confirmation:
+class AckRequirement:
     """What is asked behind calls that must be as durable as the user wants."""
 
     def __init__(self, durability: Durability) -> None:
         self._durability = durability
 
     @classmethod
-    def of(cls, durability: Durability) -> Confirmation | None:
+    def of(cls, durability: Durability) -> AckRequirement | None:
         """None where the reply of the primary says it all."""
         return None if durability == "primary" else cls(durability)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from runnel import protocol
-from runnel.protocol import Action, Grant, LetGo, Synced
+from runnel.protocol import Action, Grant, Revoked, SyncReply
 from runnel.protocol.scripts import Call
 
 
 @dataclass(slots=True)
-class Orders:
+class Actions:
     """What follows from a reply: partitions to claim, and held ones to drain and release."""
 
     claim: list[Grant] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Membership:
         self._joined = False
         self._held: dict[int, int] = {}
         self._claiming: dict[int, int] = {}
-        self._let_go: dict[tuple[int, int], LetGo] = {}
+        self._let_go: dict[tuple[int, int], Revoked] = {}
 
     @property
     def held(self) -> dict[int, int]:
@@ -73,7 +73,7 @@ class Membership:
         )
         return self._call, call
 
-    def replied(self, number: int, reported: set[tuple[int, int]], synced: Synced) -> Orders:
+    def replied(self, number: int, reported: set[tuple[int, int]], synced: SyncReply) -> Actions:
         """Take in the reply to call `number`, which reported the `reported` partitions let go."""
         self._call = max(self._call, synced.call)
         self._joined = True
@@ -82,7 +82,7 @@ class Membership:
                 self._let_go.pop(each, None)
         self.session_ms = synced.session_ms
         self.generation = synced.generation
-        orders = Orders()
+        orders = Actions()
         wanted = {grant.partition: grant for grant in synced.grants}
         for partition, number_held in self._held.items():
             grant = wanted.get(partition)
@@ -103,7 +103,7 @@ class Membership:
         orders.report = self.must_report
         return orders
 
-    def holds_what_is_granted(self, synced: Synced) -> bool:
+    def holds_what_is_granted(self, synced: SyncReply) -> bool:
         """Does the group still count on this member for all that it holds?"""
         granted = {(grant.partition, grant.number) for grant in synced.grants}
         return all(each in granted for each in self._held.items())
@@ -127,7 +127,7 @@ class Membership:
             del self._held[partition]
         if self._claiming.get(partition) == grant:
             del self._claiming[partition]
-        self._let_go[partition, grant] = LetGo(partition, grant, seen)
+        self._let_go[partition, grant] = Revoked(partition, grant, seen)
 
     def claim_again(self, partition: int, grant: int) -> None:
         """A claim did not come through: try it again with the next reply."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runnel.core.suspicion import Suspicion
-from runnel.protocol import Claimed, Step, Token
+from runnel.protocol import CheckpointMove, ClaimReply, Token
 from runnel.protocol.ids import reached
 
 #: Finished events that may wait for their commit, in multiples of `prefetch`. Beyond that
@@ -36,18 +36,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Where a lane was when a claim was repeated: its checkpoint, its doubt, and what was read
+    """Where a partition was when a claim was repeated: its checkpoint, its doubt, and what was read
     behind that."""
 
     checkpoint: str
-    doubt: str | None
-    doubted: tuple[str, ...]
+    unverified_from: str | None
+    unverified: tuple[str, ...]
 
 
-class Lane:
+class PartitionState:
     """The state of one partition under one token."""
 
-    def __init__(self, partition: int, grant: int, token: Token, claimed: Claimed) -> None:
+    def __init__(self, partition: int, grant: int, token: Token, claimed: ClaimReply) -> None:
         self.partition = partition
         self.grant = grant
         self.token = token
@@ -55,14 +55,14 @@ class Lane:
         self.processed = claimed.processed
         self.suspicion = Suspicion(claimed)
         #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
-        self.parked = False
+        self.paused = False
         #: Parked because of an event, and not by an operator.
         self.quarantined = False
         #: Wanted elsewhere: nothing more is handed out, then the lease is released.
         self.draining = False
         #: The token is spent: released, or fenced by another.
         self.over = False
-        #: May events be handed out? Once closed, a lane stays closed.
+        #: May events be handed out? Once closed, a partition stays closed.
         self.open = True
         #: The handler is not running and will not start again under this token.
         self.idle = False
@@ -71,13 +71,13 @@ class Lane:
         #: User code was cancelled, and may run on all the same.
         self.left_running = False
         #: It is known to have something to commit.
-        self.marked = False
+        self.commit_scheduled = False
         #: A repeated claim for it is under way.
-        self.asking = False
+        self.claiming = False
         #: It counts what is there: what is read meanwhile could count as lost and be processed.
         self.counting = False
         #: A read for it is under way.
-        self.awaited = False
+        self.reading = False
         #: More is read once no more than so many events wait: memory has a bound.
         self.enough = sys.maxsize
         #: What one of its events takes in memory, and whether those that come next are likely to.
@@ -88,37 +88,37 @@ class Lane:
         self.in_hand: Sequence[Raw] = ()
         #: A cursor behind which events were read before anybody looked whether its entry was
         #: there: until then nothing is committed.
-        self.doubt: str | None = None
+        self.unverified_from: str | None = None
         #: The next read is to look at the cursor: there is much to read, or reason to worry.
-        self.look_next = True
+        self.verify_next = True
         self._cursor = claimed.checkpoint
-        self._anchored = claimed.anchored
-        self._following = claimed.following
+        self._checkpoint_exists = claimed.checkpoint_exists
+        self._next_id = claimed.next_id
         #: Events behind the cursor may have been lost: it must be claimed again.
         self.suspect = False
         self._done, self._done_count = claimed.checkpoint.encode(), 0
         #: What was known when a repeated claim was sent.
         self._asked = Asked(self.checkpoint, None, ())
         #: Ids of what was read behind the doubt, in order, as long as there is one.
-        self._doubted: list[bytes] = []
+        self._unverified: list[bytes] = []
         #: How many of the events in hand and in the buffer have been counted as lost already.
         self._lost_ahead = 0
-        self._in_flight: Step | None = None
+        self._in_flight: CheckpointMove | None = None
         if claimed.quarantined or claimed.paused:
-            self.park(quarantined=bool(claimed.quarantined))
+            self.pause(quarantined=bool(claimed.quarantined))
             self.idle = True
 
     # Closing
 
-    def park(self, *, quarantined: bool = False) -> None:
+    def pause(self, *, quarantined: bool = False) -> None:
         """Hand out nothing more: the partition is quarantined or paused."""
-        self.parked, self.open = True, False
+        self.paused, self.open = True, False
         self.quarantined = quarantined
 
     @property
     def resting(self) -> bool:
         """Is it held without work, until an operator resumes it?"""
-        return self.parked and not self.draining and not self.over
+        return self.paused and not self.draining and not self.over
 
     def drain(self) -> None:
         """Hand out nothing more, and release once all is committed."""
@@ -145,7 +145,9 @@ class Lane:
             return None
         if self._done_count > UNCOMMITTED * prefetch:
             return None
-        return Wanted(self._cursor, self._anchored and (self.look_next or not self.at_rest))
+        return Wanted(
+            self._cursor, self._checkpoint_exists and (self.verify_next or not self.at_rest)
+        )
 
     def read(self, asked: Wanted, entries: Sequence[Raw], anchor: bool, full: bool = False) -> bool:
         """Take in what a read brought; `anchor` says if the entry at the cursor was seen, `full`
@@ -160,71 +162,72 @@ class Lane:
             if not anchor:
                 self.suspect = True
                 return False
-            self.look_next = False
+            self.verify_next = False
         if not entries:
             return True
         told = True
-        if self._following:
-            if entries[0][0].decode() != self._following:
+        if self._next_id:
+            if entries[0][0].decode() != self._next_id:
                 self.suspect = True
                 return False
         elif not asked.look:
-            self.doubt = asked.cursor  # All before it was committed when this was asked for.
-            if not self._anchored:
+            # All before it was committed when this was asked for.
+            self.unverified_from = asked.cursor
+            if not self._checkpoint_exists:
                 # There was no entry at the cursor to look at: only a claim can tell.
                 self.suspect, told = True, False
-        if self.doubt is not None:
-            self._doubted += [entry[0] for entry in entries]
+        if self.unverified_from is not None:
+            self._unverified += [entry[0] for entry in entries]
         self.buffer.extend(entries)
         self._cursor = entries[-1][0].decode()
-        self._anchored = True
-        self._following = ""
-        self.look_next = full
+        self._checkpoint_exists = True
+        self._next_id = ""
+        self.verify_next = full
         return told
 
-    def looked(self, doubt: str, there: bool) -> bool:
+    def verified(self, unverified_from: str, there: bool) -> bool:
         """Take in a look at the entry of a doubt. Returns False if it was gone."""
         if not there:
             self.suspect = True
-        elif doubt == self.doubt:
-            self.doubt, self._doubted = None, []
+        elif unverified_from == self.unverified_from:
+            self.unverified_from, self._unverified = None, []
         return there
 
     def ask(self) -> None:
         """Note what is known now, for the answer to a repeated claim that is about to be sent."""
-        doubted = tuple(each.decode() for each in self._doubted)
-        self._asked = Asked(self.checkpoint, self.doubt, doubted)
-        self.counting = self.doubt is None
+        unverified = tuple(each.decode() for each in self._unverified)
+        self._asked = Asked(self.checkpoint, self.unverified_from, unverified)
+        self.counting = self.unverified_from is None
 
-    def reclaimed(self, claimed: Claimed) -> None:
+    def reclaimed(self, claimed: ClaimReply) -> None:
         """Go on from a repeated claim, after a loss was found and accepted or proved none.
 
         What was read stays: it was there. Only if nothing moved since the claim was sent does the
         answer say where to go on.
         """
         self.suspect = False
-        if self.doubt is not None and self.doubt == self._asked.doubt:
-            if not claimed.anchored:
-                self._count_once(claimed.following)
-            self.doubt, self._doubted = None, []
+        if self.unverified_from is not None and self.unverified_from == self._asked.unverified_from:
+            if not claimed.checkpoint_exists:
+                self._count_once(claimed.next_id)
+            self.unverified_from, self._unverified = None, []
         if self.at_rest and self.checkpoint == self._asked.checkpoint:
             self.checkpoint = self._cursor = claimed.checkpoint
             self._done = claimed.checkpoint.encode()
-            self._anchored, self._following = claimed.anchored, claimed.following
+            self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
         else:
-            self._anchored, self._following, self.look_next = True, "", True
+            self._checkpoint_exists, self._next_id, self.verify_next = True, "", True
 
-    def _count_once(self, following: str) -> None:
+    def _count_once(self, next_id: str) -> None:
         """What was read behind the doubt and was gone at the claim is counted as lost: not twice.
 
         If anything was left there, what came before that was gone. Else all was that had been read
         when the claim was sent.
         """
-        if following:
-            doubted = [each.decode() for each in self._doubted]
-            gone = [each for each in doubted if not reached(each, following)]
+        if next_id:
+            unverified = [each.decode() for each in self._unverified]
+            gone = [each for each in unverified if not reached(each, next_id)]
         else:
-            gone = list(self._asked.doubted)
+            gone = list(self._asked.unverified)
         gone = [each for each in gone if not reached(self.checkpoint, each)]
         self._lost_ahead = max(0, len(gone) - self._done_count)
         self._done_count = max(0, self._done_count - len(gone))
@@ -301,20 +304,20 @@ class Lane:
         """How many events are finished and not committed."""
         return self._done_count
 
-    def next_commit(self) -> Step | None:
+    def next_commit(self) -> CheckpointMove | None:
         """The commit to send now, if any; the same one again until `committed` is told."""
         if self.over:
             return None
         if self._in_flight is None:
             release = self.draining and self.idle
-            if self.doubt is not None or not (self._done_count or release):
+            if self.unverified_from is not None or not (self._done_count or release):
                 return None
-            self._in_flight = Step(
+            self._in_flight = CheckpointMove(
                 self.checkpoint, self._done.decode(), self._done_count, release=release
             )
         return self._in_flight
 
-    def committed(self, step: Step) -> None:
+    def committed(self, step: CheckpointMove) -> None:
         """Redis has applied `step`. Of one that was sent twice only the first answer counts."""
         if step != self._in_flight:
             return
@@ -325,15 +328,17 @@ class Lane:
         if step.release:
             self.end()
 
-    def set_aside(self) -> Step:
+    def set_aside(self) -> CheckpointMove:
         """The move of the checkpoint over the event in hand, when it is given up.
 
         Only when `clean`: it goes out alone, together with its dead letter.
         """
         self.giving_up = True
-        return Step(self.checkpoint, self.in_hand[0][0].decode(), int(not self._lost_ahead))
+        return CheckpointMove(
+            self.checkpoint, self.in_hand[0][0].decode(), int(not self._lost_ahead)
+        )
 
-    def finish_aside(self, step: Step) -> None:
+    def finish_aside(self, step: CheckpointMove) -> None:
         """The event in hand was given up, and Redis has moved the checkpoint over it."""
         self.giving_up = False
         self.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runnel.protocol import Claimed
+from runnel.protocol import ClaimReply
 from runnel.protocol.ids import reached
 
 #: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
@@ -20,7 +20,7 @@ class Suspicion:
     committed before the next, so that no innocent one is blamed.
     """
 
-    def __init__(self, claimed: Claimed) -> None:
+    def __init__(self, claimed: ClaimReply) -> None:
         #: How often the event with the id `event` has failed, or ended its worker.
         self.attempts = claimed.attempts
         self.event = claimed.event.encode()

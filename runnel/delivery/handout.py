@@ -9,7 +9,7 @@ from typing import Protocol
 
 from runnel.core.partition import Raw
 from runnel.delivery.middleware_chain import Chain
-from runnel.delivery.partition_queue import Lease
+from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.stopwatch import Watch
 from runnel.errors import HandlerTimeout, IterationError, WorkerDied
 from runnel.log import logger_of
@@ -38,8 +38,8 @@ class Handing:
     `timeout` is the seconds that one event, or one list, may take.
     """
 
-    def __init__(self, lease: Lease, timeout: float | None = None) -> None:
-        self.lease = lease
+    def __init__(self, queue: PartitionQueue, timeout: float | None = None) -> None:
+        self.queue = queue
         self.timeout = timeout
         self.watch = Watch(timeout, self._late) if timeout is not None else None
         #: The iterator that was asked last, and its middleware.
@@ -64,7 +64,7 @@ class Handing:
     async def enter(self, asker: Asker) -> None:
         """Something is asked for. Raises IterationError if somebody else has something in hand."""
         other = self._asker
-        if self.waiting or (other not in (None, asker) and self.lease.lane.in_hand):
+        if self.waiting or (other not in (None, asker) and self.queue.state.in_hand):
             raise IterationError(
                 "events are iterated over in one place at a time: here a second iterator, or a "
                 "second task, asks for one while the first still has its own; use one iterator, "
@@ -94,7 +94,7 @@ class Handing:
             return None
         self._done_in_time()
         try:
-            raws = await self.lease.take(limit, within, empty=empty, finish=finish)
+            raws = await self.queue.take(limit, within, empty=empty, finish=finish)
         except WorkerDied as error:
             if self.closed:
                 return self._put_back(1)
@@ -112,9 +112,9 @@ class Handing:
     def _put_back(self, count: int) -> None:
         """Whoever waited here was left behind by a handler that has ended meanwhile: what has come
         is for the next one."""
-        lane = self.lease.lane
-        lane.rewind(keep=len(lane.in_hand) - count)
-        self.lease.changed.set()
+        state = self.queue.state
+        state.rewind(keep=len(state.in_hand) - count)
+        self.queue.changed.set()
 
     async def ended(self) -> None:
         """Told once, a handler ends. One that goes on asking must not keep the event loop from
@@ -137,7 +137,7 @@ class Handing:
         if self.closed:
             raise IterationError("these events are over for this handler: it has failed or ended")
         self._done_in_time()
-        await self.lease.commit(self._chain.finished() if self._chain else None)
+        await self.queue.commit(self._chain.finished() if self._chain else None)
 
     def _done_in_time(self) -> None:
         if self.watch is None:
@@ -148,7 +148,7 @@ class Handing:
             logger.warning(
                 "partition %d: what was in hand until now took %.1f s, longer than timeout=%g; it "
                 "could not be cancelled",
-                self.lease.partition,
+                self.queue.partition,
                 took,
                 self.watch.seconds,
             )
@@ -191,7 +191,7 @@ class Handing:
             self._asker.hold()
         if self._chain:
             self._chain.closed = True
-            self.lease.finish(self._chain.blame())
+            self.queue.finish(self._chain.blame())
 
     async def tell(self, error: BaseException) -> list[BaseException]:
         """Raise `error` at the ``yield`` of each middleware, the innermost last. Returns what they

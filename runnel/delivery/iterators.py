@@ -60,7 +60,7 @@ class Singles(Generic[T]):
         if not raws:
             raise StopAsyncIteration
         if handing.watch is None and not handing.closed:
-            self._next = handing.lease.next
+            self._next = handing.queue.next
         return raws[0]
 
 
@@ -129,7 +129,7 @@ class Wrapped(Generic[T]):
         self._event = event
         self._make = make
         self._how = how
-        self.chain = Chain(middleware, handing.lease.lane, self._source)
+        self.chain = Chain(middleware, handing.queue.state, self._source)
 
     def __aiter__(self) -> Wrapped[T]:
         return self
@@ -157,11 +157,11 @@ class Wrapped(Generic[T]):
             handing.waiting = False
 
     async def _source(self, finish: int) -> tuple[Any, int] | None:
-        handing, lease = self._handing, self._handing.lease
-        if not self._how and handing.watch is None and finish == len(lease.lane.in_hand):
-            if (raw := lease.next()) is not None:
+        handing, queue = self._handing, self._handing.queue
+        if not self._how and handing.watch is None and finish == len(queue.state.in_hand):
+            if (raw := queue.next()) is not None:
                 return self._event(raw), 1
-            finish = len(lease.lane.in_hand)
+            finish = len(queue.state.in_hand)
         raws = await handing.ask(*(self._how or (1, None, False)), finish=finish)
         if raws is None:
             return None

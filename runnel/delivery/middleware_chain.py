@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from runnel.core.partition import Lane
+from runnel.core.partition import PartitionState
 from runnel.delivery.cancellation import cancelled
 from runnel.delivery.error_text import told
 from runnel.errors import HandlerReturned
@@ -26,9 +26,9 @@ class Chain:
     made anew for what comes next.
     """
 
-    def __init__(self, middleware: Sequence[Any], lane: Lane, ask: Ask) -> None:
+    def __init__(self, middleware: Sequence[Any], state: PartitionState, ask: Ask) -> None:
         self._middleware = middleware
-        self._lane = lane
+        self._state = state
         self._ask = ask
         self._running: list[AsyncIterator[Any]] = []
         #: What the middleware has taken and is not finished, and how many events each of it is.
@@ -48,7 +48,7 @@ class Chain:
         try:
             item = await anext(self._running[-1])
         except StopAsyncIteration:
-            if self._ended or not self._lane.open:
+            if self._ended or not self._state.open:
                 raise
             names = ", ".join(_name(each) for each in self._middleware)
             raise HandlerReturned(
@@ -59,7 +59,7 @@ class Chain:
             # Else a middleware fails in this way, and so does its event; or that took too long.
             if cancelled() and not self.closed:
                 await self.close()
-                self._lane.rewind(keep=self._given)
+                self._state.rewind(keep=self._given)
                 self._taken.clear()
             raise
         self._over, self._given = self._count(item)
@@ -70,7 +70,7 @@ class Chain:
         finished, what the middleware has taken since. Returns how many events before that are to be
         finished."""
         if self._given:
-            self._lane.rewind(keep=self._given)
+            self._state.rewind(keep=self._given)
         over, self._over = self._over, 0
         return over
 
@@ -88,7 +88,7 @@ class Chain:
         if found is None:
             self._ended = True
             raise StopAsyncIteration
-        if len(self._lane.in_hand) == found[1]:
+        if len(self._state.in_hand) == found[1]:
             self._taken.clear()  # What came before was dropped.
         self._taken.append(found)
         return found[0]

@@ -1,12 +1,13 @@
-"""Hands out the events of one held partition, and waits where the lane, which is pure, must not."""
+"""Hands out the events of one held partition, and waits where the partition, which is pure, must
+not."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from runnel.core.partition import Lane, Raw
-from runnel.delivery.recorded_start_lock import LONGEST_WAIT, Turn
+from runnel.core.partition import PartitionState, Raw
+from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
 
@@ -14,41 +15,41 @@ from runnel.errors import WorkerDied
 HELD_BACK = 1.0
 
 
-class Lease:
-    """A lane with what it takes to wait for it.
+class PartitionQueue:
+    """A partition with what it takes to wait for it.
 
     `session` says whether the worker is certain to be a member: nothing is handed out while it is
     not.
     `turn` is held while an event is processed in whose processing a worker died.
-    `mark` is told of a lane that has something to commit, `poke` of one that has room for more.
-    `record_start` notes in Redis which event is about to be processed, and raises no refusal.
+    `mark` is told of a partition that has something to commit, `poke` of one that has room for
+    more. `record_start` notes in Redis which event is about to be processed, and raises no refusal.
     """
 
     def __init__(
         self,
-        lane: Lane,
+        state: PartitionState,
         *,
         commit_each: bool,
         prefetch: int,
         retries: int,
         session: Session,
-        turn: Turn,
-        mark: Callable[[Lane], None],
-        poke: Callable[[Lane], None],
-        record_start: Callable[[Lane, str], Awaitable[None]],
+        turn: RecordedStartLock,
+        mark: Callable[[PartitionState], None],
+        wake: Callable[[PartitionState], None],
+        record_start: Callable[[PartitionState, str], Awaitable[None]],
     ) -> None:
-        self.lane = lane
-        self.partition = lane.partition
+        self.state = state
+        self.partition = state.partition
         self.changed = asyncio.Event()
-        self._suspicion = lane.suspicion
+        self._suspicion = state.suspicion
         self._commit_each = commit_each
         self._prefetch = prefetch
-        lane.enough = min(lane.enough, prefetch)
+        state.enough = min(state.enough, prefetch)
         self._retries = retries
         self._session = session
         self._turn = turn
         self._mark = mark
-        self._poke = poke
+        self._poke = wake
         self._record_start = record_start
         #: Until when a list may fill up, and its first event; until when nothing may come for an
         #: empty list. They outlive a wait that is cancelled: whoever gives up waiting sooner than
@@ -62,20 +63,20 @@ class Lease:
 
     def next(self) -> Raw | None:
         """The next event if it can be given at once; the one before is finished."""
-        lane = self.lane
+        state = self.state
         if self._commit_each or self._suspicion.careful:
             return None
-        if lane.in_hand:
-            lane.finish()
-            if not lane.marked:
-                self._mark(lane)
-        buffer = lane.buffer
-        if not buffer or not lane.open or not self._session.alive():
+        if state.in_hand:
+            state.finish()
+            if not state.commit_scheduled:
+                self._mark(state)
+        buffer = state.buffer
+        if not buffer or not state.open or not self._session.alive():
             return None
         raw = buffer.popleft()
-        lane.in_hand = (raw,)
-        if len(buffer) == lane.enough:
-            self._poke(lane)
+        state.in_hand = (raw,)
+        if len(buffer) == state.enough:
+            self._poke(state)
         return raw
 
     async def take(
@@ -95,17 +96,17 @@ class Lease:
 
         Raises WorkerDied with the event in hand that is condemned.
         """
-        lane = self.lane
-        unsure, tried = self._suspicion.unsure, bool(lane.in_hand)
-        if lane.finish(finish):
-            self._mark(lane)
+        state = self.state
+        unsure, tried = self._suspicion.unsure, bool(state.in_hand)
+        if state.finish(finish):
+            self._mark(state)
             if self._commit_each or unsure:
                 await self.flush()
         if tried or not self._suspicion.on_trial:  # Else its place in the queue outlives a wait.
             self.give_turn()
-        if lane.in_hand and not await self._may_be_held():
+        if state.in_hand and not await self._may_be_held():
             return await self.take(limit, within, empty=empty)
-        at_once = lane.buffer and lane.open and self._session.alive()
+        at_once = state.buffer and state.open and self._session.alive()
         if not at_once and not await self._come(within if empty else None):
             self._quiet = None
             return []
@@ -115,16 +116,16 @@ class Lease:
         if self._suspicion.on_trial:
             await self._trial()
         await self._until_certain()
-        if lane.recorded and lane.open:
-            await self._record(lane.buffer[0][0])
+        if state.recorded and state.open:
+            await self._record(state.buffer[0][0])
             await self._until_certain()
-        if not lane.open:
+        if not state.open:
             self.give_turn()
             return None
-        raws = lane.hand_out(limit)
+        raws = state.hand_out(limit)
         self._starting = None
-        if lane.wants(self._prefetch):
-            self._poke(lane)
+        if state.wants(self._prefetch):
+            self._poke(state)
         if self._suspicion.condemns(raws[0][0], self._retries):
             raise WorkerDied(
                 f"event {raws[0][0].decode()} failed or ended its worker "
@@ -134,14 +135,14 @@ class Lease:
 
     def finish(self, count: int) -> None:
         """The first `count` events in hand are done."""
-        if count and self.lane.finish(count):
-            self._mark(self.lane)
+        if count and self.state.finish(count):
+            self._mark(self.state)
 
     async def commit(self, count: int | None = None) -> None:
         """Finish what was given out, or the first `count` events of it, and wait until that is
         committed."""
-        if self.lane.finish(count):
-            self._mark(self.lane)
+        if self.state.finish(count):
+            self._mark(self.state)
             await self.flush()
         self.give_turn()
 
@@ -152,22 +153,22 @@ class Lease:
     async def flush(self) -> None:
         """Wait until nothing that was read is in doubt and all that is finished is committed, or
         the token is spent."""
-        if self.lane.doubt is not None:
-            self._mark(self.lane)
-        while not ((self.lane.clean and self.lane.doubt is None) or self.lane.over):
+        if self.state.unverified_from is not None:
+            self._mark(self.state)
+        while not ((self.state.clean and self.state.unverified_from is None) or self.state.over):
             self.changed.clear()
             await self.changed.wait()
 
     async def rest(self) -> None:
         """Wait until all that was read is finished and committed, or no more is handed out."""
-        while self.lane.open and not self.lane.at_rest:
+        while self.state.open and not self.state.at_rest:
             self.changed.clear()
             await self.changed.wait()
 
     async def pause(self, seconds: float) -> None:
         """Wait that long, or until the partition is wanted elsewhere."""
         deadline = asyncio.get_running_loop().time() + seconds
-        while self.lane.open and await self._stirs(deadline):
+        while self.state.open and await self._stirs(deadline):
             pass
 
     async def _stirs(self, deadline: float) -> bool:
@@ -185,69 +186,69 @@ class Lease:
     async def _may_be_held(self) -> bool:
         """May a middleware hold back what it took and did not pass on, since more comes soon? Else
         that counts as dropped. Where starts are recorded it may not: the last one is to blame."""
-        lane = self.lane
-        if self._suspicion.recorded or len(lane.in_hand) > self._prefetch:
+        state = self.state
+        if self._suspicion.recorded or len(state.in_hand) > self._prefetch:
             return False
-        last: bytes = lane.in_hand[-1][0]
+        last: bytes = state.in_hand[-1][0]
         if last != self._held[0]:
             self._held = last, asyncio.get_running_loop().time() + HELD_BACK
-        while lane.open and not lane.buffer:
-            self._poke(lane)
+        while state.open and not state.buffer:
+            self._poke(state)
             if not await self._stirs(self._held[1]):
                 return False
         return True
 
     async def _come(self, within: float | None) -> bool:
         """Wait for an event, or for the end. Returns False if neither came `within` seconds."""
-        lane = self.lane
+        state = self.state
         if within is not None and self._quiet is None:
             self._quiet = asyncio.get_running_loop().time() + within
         try:
             async with asyncio.timeout_at(self._quiet):
-                while lane.open and not (lane.buffer and self._session.alive()):
+                while state.open and not (state.buffer and self._session.alive()):
                     await self._wait_for_event()
         except TimeoutError:
             await self._until_certain()
-            return bool(lane.buffer) or not lane.open
+            return bool(state.buffer) or not state.open
         return True
 
     async def _wait_for_event(self) -> None:
-        if self.lane.buffer:
+        if self.state.buffer:
             await self._session.renewed()
         else:
-            self._poke(self.lane)
+            self._poke(self.state)
             self.changed.clear()
             await self.changed.wait()
 
     async def _until_certain(self) -> None:
         """Wait, as long as anything may be handed out, until the session is certain to last."""
-        while self.lane.open and not self._session.alive():
+        while self.state.open and not self._session.alive():
             await self._session.renewed()
 
     async def _fill(self, limit: int, within: float) -> None:
         """Wait until there are so many, or no more will be read before some are handed out."""
-        lane = self.lane
-        if lane.open and self._filling[0] != lane.buffer[0][0]:
-            self._filling = lane.buffer[0][0], asyncio.get_running_loop().time() + within
+        state = self.state
+        if state.open and self._filling[0] != state.buffer[0][0]:
+            self._filling = state.buffer[0][0], asyncio.get_running_loop().time() + within
         deadline = self._filling[1]
-        while lane.open and len(lane.buffer) < limit:
-            if not lane.awaited and lane.full(self._prefetch):
+        while state.open and len(state.buffer) < limit:
+            if not state.reading and state.full(self._prefetch):
                 return
-            self._poke(lane)
+            self._poke(state)
             if not await self._stirs(deadline):
                 return
 
     async def _trial(self) -> None:
         """Wait until no other partition of this worker tries an event under suspicion."""
         deadline = asyncio.get_running_loop().time() + LONGEST_WAIT
-        while self.lane.open and not self._turn.take(self, self.changed):
+        while self.state.open and not self._turn.take(self, self.changed):
             if not await self._stirs(deadline):
                 return
 
     async def _record(self, event: bytes) -> None:
         """Have the start of an event recorded, once. The call goes on if this wait is cancelled."""
         if self._starting is None or self._starting[0] != event:
-            call = self._record_start(self.lane, event.decode())
+            call = self._record_start(self.state, event.decode())
             self._starting = event, asyncio.ensure_future(call)
         starting = self._starting[1]
         try:

@@ -13,7 +13,7 @@ import asyncio
 LONGEST_WAIT = 60.0
 
 
-class Turn:
+class RecordedStartLock:
     """Held by the lease that has waited for longest."""
 
     def __init__(self) -> None:

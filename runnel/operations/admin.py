@@ -13,7 +13,7 @@ from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
 from runnel.operations import removing, skipping
 from runnel.processor import Processor, refused
-from runnel.protocol import Place
+from runnel.protocol import PartitionKeys
 from runnel.protocol.ids import parts
 from runnel.protocol.scripts import Call, Scripts
 from runnel.stream import StreamSpec
@@ -43,7 +43,7 @@ async def add(scripts: Scripts, processor: Processor) -> None:
     """Register the processor on every partition: retention spares what it has not passed."""
     spec = processor.stream
     for p in range(spec.partition_count):
-        call = protocol.register(processor.place(p), spec.agreement, processor.start)
+        call = protocol.register(processor.place(p), spec.contract, processor.start)
         try:
             await scripts.call(call)
         except BadArgument as error:
@@ -66,7 +66,7 @@ async def reset(
     return list(found.values())
 
 
-async def _seek(scripts: Scripts, place: Place, start: str) -> str:
+async def _seek(scripts: Scripts, place: PartitionKeys, start: str) -> str:
     nonce = secrets.token_hex(16)
     try:
         reply = await scripts.call(protocol.seek(place, start, None, nonce))
@@ -78,7 +78,7 @@ async def _seek(scripts: Scripts, place: Place, start: str) -> str:
     return protocol.text(reply[0])
 
 
-async def _ordinal(scripts: Scripts, place: Place, start: str) -> int:
+async def _ordinal(scripts: Scripts, place: PartitionKeys, start: str) -> int:
     """Entries ever added before `start`, counted page by page so that Redis is never held up."""
     log = keys.log(place.prefix)
     info = await scripts.client.xinfo_stream(log)
@@ -112,7 +112,7 @@ def _numbers(processor: Processor, partitions: Iterable[int] | None) -> list[int
 async def _each(
     scripts: Scripts,
     processor: Processor,
-    make: Callable[[Place], Call],
+    make: Callable[[PartitionKeys], Call],
     partitions: Iterable[int],
 ) -> int:
     """Those that it changed are claimed anew; whatever else happens in the group goes on."""
@@ -157,7 +157,7 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
         names = [each.removeprefix("passed:") for each in fields if each.startswith("passed:")]
         processors.update(names)
         for name in names:
-            await scripts.call(protocol.remove(Place(prefix, name)))
+            await scripts.call(protocol.remove(PartitionKeys(prefix, name)))
         deleted += int(await scripts.call(protocol.delete(prefix)))
     await client.hdel(keys.streams(spec.app), spec.name)
     for name in processors:

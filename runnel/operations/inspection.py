@@ -12,7 +12,7 @@ from runnel import keys, protocol
 from runnel.errors import Mismatch
 from runnel.operations.figures import Json, integer, most, partitions, state_of, total
 from runnel.preflight.server import ServerInfo
-from runnel.protocol import Place, Roster
+from runnel.protocol import PartitionKeys, Roster
 from runnel.protocol.scripts import PROTOCOL, Scripts
 
 SCHEMA = "runnel.inspect/1"
@@ -161,7 +161,10 @@ async def strings_at(client: Redis, key: str) -> dict[str, str]:
 async def _describe(scripts: Scripts, prefixes: list[str], processor: str) -> list[dict[str, str]]:
     pictures: list[dict[str, str]] = []
     for at in range(0, len(prefixes), PAGE):
-        calls = [protocol.describe(Place(prefix, processor)) for prefix in prefixes[at : at + PAGE]]
+        calls = [
+            protocol.describe(PartitionKeys(prefix, processor))
+            for prefix in prefixes[at : at + PAGE]
+        ]
         for reply in await scripts.call_all(calls):
             if isinstance(reply, Exception):
                 if "WRONGTYPE" not in str(reply):

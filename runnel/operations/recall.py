@@ -9,7 +9,7 @@ from runnel.errors import ConfigError, RunnelError
 from runnel.events import Events
 from runnel.operations.inspection import strings_at
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import Place
+from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
 from runnel.record import Record, adapt
 from runnel.settings import check
@@ -40,7 +40,7 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
         there = ", ".join(sorted(known)) or "none: is it the right app and Redis?"
         raise ConfigError(f"app {app!r} has no stream {stream!r} there; there is {there}")
     count, _, source = known[stream].partition(" ")
-    place = Place(keys.partition(app, source, 0, stream), name)
+    place = PartitionKeys(keys.partition(app, source, 0, stream), name)
     seen = protocol.read_describe(await scripts.call(protocol.describe(place)))
     spec = StreamSpec(
         app=app,

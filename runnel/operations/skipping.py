@@ -9,7 +9,7 @@ from runnel import keys, protocol
 from runnel.dead_letter import DeadLetter
 from runnel.errors import ConfigError, DecodeError, WorkerDied
 from runnel.processor import Processor
-from runnel.protocol import Step, Token
+from runnel.protocol import CheckpointMove, Token
 from runnel.protocol.scripts import Call, Scripts
 
 #: Errors for which a worker gives an event up at once: to try it again changes nothing.
@@ -41,15 +41,18 @@ async def skip(
         return Skipped(None, reason)
     nonce = secrets.token_hex(16)
     grant = int(picture.get("grant", "0")) + 1
-    call = protocol.claim(place, processor.stream.agreement, "operator", grant, nonce)
+    call = protocol.claim(place, processor.stream.contract, "operator", grant, nonce)
     claimed = protocol.read_claim(await scripts.call(call))
     try:
-        if claimed.following != event:
+        if claimed.next_id != event:
             raise ConfigError(
-                f"partition {partition}: the next event is {claimed.following or 'none'} by now, "
+                f"partition {partition}: the next event is {claimed.next_id or 'none'} by now, "
                 f"and not {event}, which failed: run this again, or resume without --skip"
             )
-        token, step = Token(claimed.epoch, nonce), Step(claimed.checkpoint, event, 1, release=True)
+        token, step = (
+            Token(claimed.epoch, nonce),
+            CheckpointMove(claimed.checkpoint, event, 1, release=True),
+        )
         await scripts.call(await _finish(scripts, processor, partition, token, step, picture))
     finally:  # Who held it claims it anew, whatever became of the event.
         await scripts.call(protocol.regrant(processor.group, [partition]))
@@ -75,7 +78,7 @@ async def _finish(
     processor: Processor,
     partition: int,
     token: Token,
-    step: Step,
+    step: CheckpointMove,
     picture: dict[str, str],
 ) -> Call:
     """The commit that passes the event, with its dead letter if there is a sink."""

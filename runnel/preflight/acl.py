@@ -49,7 +49,7 @@ def commands_of(script: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Needs:
+class Required:
     """What one kind of client of an app runs.
 
     `calls` are calls of scripts as it will make them, `direct` the commands it runs itself with the
@@ -114,7 +114,7 @@ class Missing:
         return ", then ".join(f"ACL SETUSER {user} {each}" for each in granted)
 
 
-async def check(scripts: Scripts, needs: Needs, url: str) -> list[str]:
+async def check(scripts: Scripts, needs: Required, url: str) -> list[str]:
     """Raise ServerError if the user lacks a right, with the command that mends it, or the server a
     command. Returns warnings about commands that it lacks and that can be done without."""
     try:
@@ -157,7 +157,7 @@ async def _ask(scripts: Scripts, commands: Iterable[Words]) -> dict[Words, bool 
     return dict(zip(asked, answers, strict=True))
 
 
-async def _missing(scripts: Scripts, needs: Needs) -> Missing:
+async def _missing(scripts: Scripts, needs: Required) -> Missing:
     uses, every_key = list(needs.uses()), needs.keys_used()
     questions = {use: _question(*use) for use in uses}
     on_keys = {key: _script_on(key) for key in every_key}

@@ -16,14 +16,14 @@ from runnel.app import App
 from runnel.connection.durability import Durability
 from runnel.connection.url_text import shown
 from runnel.errors import Mismatch, ServerError, Unregistered
-from runnel.preflight.acl import Needs, check, may
+from runnel.preflight.acl import Required, check, may
 from runnel.processor import Processor
-from runnel.protocol import Place, Step, Token
+from runnel.protocol import CheckpointMove, PartitionKeys, Token
 from runnel.protocol.scripts import PROTOCOL, Call, Scripts
 from runnel.stream import StreamSpec
 
 _TOKEN = Token(0, "")
-_STEP = Step("0-0", "0-0", 0)
+_STEP = CheckpointMove("0-0", "0-0", 0)
 #: Partitions of the first Runnel (2020) unless told otherwise; a worker's start made all of them.
 _OLD_PARTITIONS = 16
 
@@ -77,7 +77,7 @@ async def check_deletion(scripts: Scripts, spec: StreamSpec[Any], url: str) -> N
     await check_agreement(scripts, spec, url)
 
 
-def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
+def needs_of_worker(app: App, processors: Iterable[Processor]) -> Required:
     """What a worker of these processors may have to do."""
     calls: list[Call] = []
     direct = [("SADD", keys.apps()), ("HSET", keys.streams(app.name))]
@@ -85,13 +85,13 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
     direct += [("CLIENT ID", ""), ("CLIENT UNBLOCK", "")]
     channels = []
     for each in processors:
-        place, agreement, log = each.place(0), each.stream.agreement, keys.log(each.place(0).prefix)
+        place, contract, log = each.place(0), each.stream.contract, keys.log(each.place(0).prefix)
         calls += [
             protocol.describe(place),
-            protocol.agree(place.prefix, agreement),
-            protocol.register(place, agreement, each.start),
+            protocol.agree(place.prefix, contract),
+            protocol.register(place, contract, each.start),
             protocol.sync(each.group, 1, (1, 1, 1), ("m", "i", ""), 1, "stay", (), ()),
-            protocol.claim(place, agreement, "m", 1, ""),
+            protocol.claim(place, contract, "m", 1, ""),
             protocol.commit(place, _TOKEN, _STEP),
             protocol.attempt(place, _TOKEN, "start", "0-0", 0),
         ]
@@ -105,16 +105,18 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Needs:
     if any(task.on_leader for task in app.tasks.values()):
         wake = keys.wake(keys.app_scope(app.name))
         channels += [("PUBLISH", wake), ("SUBSCRIBE", wake)]
-    return Needs(app.name, tuple(calls), tuple(dict.fromkeys(direct)), tuple(channels), "a worker")
+    return Required(
+        app.name, tuple(calls), tuple(dict.fromkeys(direct)), tuple(channels), "a worker"
+    )
 
 
-def needs_of_sender(spec: StreamSpec[Any], durability: Durability = "primary") -> Needs:
+def needs_of_sender(spec: StreamSpec[Any], durability: Durability = "primary") -> Required:
     """What sending to a stream may have to do."""
-    prefix, agreement = spec.prefix(0), spec.agreement
-    append = protocol.append(prefix, agreement, 2, "refuse", "p", 1, [])
-    calls = (protocol.agree(prefix, agreement), append)
+    prefix, contract = spec.prefix(0), spec.contract
+    append = protocol.append(prefix, contract, 2, "refuse", "p", 1, [])
+    calls = (protocol.agree(prefix, contract), append)
     direct = tuple(_confirming(durability, prefix))
-    return Needs(spec.app, calls, direct, of="sending")
+    return Required(spec.app, calls, direct, of="sending")
 
 
 def _confirming(durability: Durability, prefix: str) -> list[tuple[str, str]]:
@@ -126,19 +128,19 @@ def _confirming(durability: Durability, prefix: str) -> list[tuple[str, str]]:
     return [("SET", barrier), ("PEXPIRE", barrier), (wait, "")]
 
 
-def needs_of_registration(processor: Processor) -> Needs:
+def needs_of_registration(processor: Processor) -> Required:
     """What registering a processor, and entering it for `inspect`, may have to do."""
     place, app = processor.place(0), processor.app
-    register = protocol.register(place, processor.stream.agreement, processor.start)
+    register = protocol.register(place, processor.stream.contract, processor.start)
     registry = (
         ("SADD", keys.apps()),
         ("HSET", keys.streams(app)),
         ("HSET", keys.processors(app)),
     )
-    return Needs(app, (protocol.describe(place), register), registry)
+    return Required(app, (protocol.describe(place), register), registry)
 
 
-def needs_of_operator(processor: Processor, action: str) -> Needs:
+def needs_of_operator(processor: Processor, action: str) -> Required:
     """What an operator's action on a processor may have to do."""
     place, group, app = processor.place(0), processor.group, processor.app
     log, regrant = keys.log(place.prefix), protocol.regrant(group, [0])
@@ -155,13 +157,13 @@ def needs_of_operator(processor: Processor, action: str) -> Needs:
     else:
         calls.append(protocol.resume(place))
     if action == "skip":
-        agreement = processor.stream.agreement
-        calls += [protocol.claim(place, agreement, "m", 1, ""), _finish(processor)]
+        contract = processor.stream.contract
+        calls += [protocol.claim(place, contract, "m", 1, ""), _finish(processor)]
         direct.append(("XRANGE", log))
-    return Needs(app, tuple(calls), tuple(direct), (("PUBLISH", keys.wake(group)),))
+    return Required(app, tuple(calls), tuple(direct), (("PUBLISH", keys.wake(group)),))
 
 
-def needs_of_deletion(spec: StreamSpec[Any]) -> Needs:
+def needs_of_deletion(spec: StreamSpec[Any]) -> Required:
     """What deleting a stream may have to do."""
     prefix, app = spec.prefix(0), spec.app
     group = keys.group(app, spec.name, "p")
@@ -170,7 +172,7 @@ def needs_of_deletion(spec: StreamSpec[Any]) -> Needs:
         ("UNLINK", keys.plan(group)),
         ("HDEL", keys.streams(app)),
     )
-    place = Place(prefix, "p")
+    place = PartitionKeys(prefix, "p")
     calls = (
         protocol.describe(place),
         protocol.remove(place),
@@ -178,7 +180,7 @@ def needs_of_deletion(spec: StreamSpec[Any]) -> Needs:
         protocol.roster(group),
         protocol.regrant(group, (0,)),
     )
-    return Needs(app, calls, direct, (("PUBLISH", keys.wake(group)),))
+    return Required(app, calls, direct, (("PUBLISH", keys.wake(group)),))
 
 
 def _finish(processor: Processor) -> Call:
@@ -197,7 +199,7 @@ async def check_agreement(
     The scripts refuse it too, but each for its own partition: those that only a wrong count has
     hold nothing yet that differs. Returns what `describe` tells about partition 0.
     """
-    place = Place(spec.prefix(0), processor)
+    place = PartitionKeys(spec.prefix(0), processor)
     try:
         seen = protocol.read_describe(await scripts.call(protocol.describe(place)))
     except ResponseError as error:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Hashable
 from typing import Any
 
-from runnel.connection.durability import Confirmation
+from runnel.connection.durability import AckRequirement
 from runnel.errors import another
 from runnel.protocol.scripts import Call, Scripts
 
@@ -14,7 +14,7 @@ from runnel.protocol.scripts import Call, Scripts
 AT_ONCE = 16
 
 
-class _Trip:
+class _Batch:
     """A round trip: calls, each with its outcome to come."""
 
     def __init__(self) -> None:
@@ -27,16 +27,16 @@ class _Trip:
         return all(outcome.cancelled() for _, outcome in self.waiting)
 
 
-class Together:
+class CallBatcher:
     """Makes the calls of one moment in one round trip to each server."""
 
-    def __init__(self, scripts: Scripts, confirmation: Confirmation | None) -> None:
+    def __init__(self, scripts: Scripts, confirmation: AckRequirement | None) -> None:
         self._scripts = scripts
         self._confirmation = confirmation
         #: The round trip to each server that has not begun.
-        self._next: dict[Hashable, _Trip] = {}
+        self._next: dict[Hashable, _Batch] = {}
         #: Those under way with calls whose callers were cancelled.
-        self._adrift: set[_Trip] = set()
+        self._adrift: set[_Batch] = set()
 
     async def call(self, call: Call) -> Any:
         """Make one call and return its reply. Raises what `Scripts.call` raises."""
@@ -44,7 +44,7 @@ class Together:
         trip = self._next.get(server)
         if trip is None or len(trip.waiting) == AT_ONCE:
             # It begins when the tasks that are ready now have had their turn.
-            trip = self._next[server] = _Trip()
+            trip = self._next[server] = _Batch()
             trip.task = asyncio.create_task(self._go(server, trip))
         outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         trip.waiting.append((call, outcome))
@@ -73,7 +73,7 @@ class Together:
         if unwanted:
             await asyncio.wait(unwanted)
 
-    async def _go(self, server: Hashable, trip: _Trip) -> None:
+    async def _go(self, server: Hashable, trip: _Batch) -> None:
         if self._next.get(server) is trip:
             del self._next[server]  # What comes from now on goes with the next one.
         sent = [each for each in trip.waiting if not each[1].cancelled()]

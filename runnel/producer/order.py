@@ -28,7 +28,7 @@ class Visitor(NamedTuple):
     drops: bool = False
 
 
-class Gate:
+class SendOrder:
     """Lets one in after the other. `inside` is what the one inside sends: whoever sees that there
     is nothing may set it, before anything else runs, and is inside."""
 

@@ -24,7 +24,7 @@ from runnel import keys, protocol
 from runnel.connection.redis_client import Arg
 from runnel.delivery.current_event import IN_HAND
 from runnel.errors import Full, Gone, OutOfOrder, UnknownProducer
-from runnel.producer.order import Gate
+from runnel.producer.order import SendOrder
 from runnel.protocol.scripts import Call, error_from
 from runnel.stream import StreamSpec
 
@@ -95,7 +95,7 @@ class Append:
         self.look = _FIRST_LOOK
 
 
-class Outlet:
+class PartitionProducer:
     """Where one producer sends what belongs to one partition, with one append in flight.
 
     The partition remembers the producer's last sequence number, so an append that did arrive is
@@ -109,10 +109,10 @@ class Outlet:
         self._stream = stream
         self._partition = partition
         self._prefix = stream.prefix(partition)
-        self._appends = protocol.Appends(self._prefix, stream.agreement, stream.partition_size)
+        self._appends = protocol.Appends(self._prefix, stream.contract, stream.partition_size)
         self._producer = producer
         self._short = short
-        self._gate = Gate()
+        self._gate = SendOrder()
         #: Who sends, and the number of their last append.
         self._sender, self._number = "", 0
         #: Nobody knows whether the append after that arrived, so another one under its number

@@ -9,12 +9,12 @@ from math import inf
 from typing import Any
 
 from runnel import protocol
-from runnel.connection.durability import Confirmation, Durability, check_possible
+from runnel.connection.durability import AckRequirement, Durability, check_possible
 from runnel.errors import ConfigError, RecordTooLarge, another, with_sent
 from runnel.log import logger_of
-from runnel.producer.batching import Together
-from runnel.producer.partition_producer import Outlet
-from runnel.producer.single_flight import Once
+from runnel.producer.batching import CallBatcher
+from runnel.producer.partition_producer import PartitionProducer
+from runnel.producer.single_flight import SingleFlight
 from runnel.protocol.scripts import Scripts
 from runnel.stream import Sent, StreamSpec
 
@@ -43,15 +43,15 @@ class Producer:
         self.resend = resend
         self._scripts = scripts
         self._durability = durability
-        confirmation = Confirmation.of(durability)
-        self._together = Together(scripts, confirmation)
+        confirmation = AckRequirement.of(durability)
+        self._together = CallBatcher(scripts, confirmation)
         self._alone = partial(scripts.call, confirmation=confirmation)
         #: The short way for an append that is sent alone, if there is one.
         self._short = scripts.roundtrip if confirmation is None else None
-        self._outlets: dict[tuple[str, int], Outlet] = {}
+        self._partitions: dict[tuple[str, int], PartitionProducer] = {}
         #: Streams that all clients agree on, with the moment when that was found out, and how.
         self._agreed: dict[str, float] = {}
-        self._agreeing = Once()
+        self._agreeing = SingleFlight()
         self._told_at = -inf
 
     async def close(self) -> None:
@@ -87,10 +87,10 @@ class Producer:
                 if (size := sum(map(len, entry))) > max_bytes:
                     raise _too_large(stream, 0, size, max_bytes)
                 partition = stream.partition(record)
-                found = self._outlets.get((stream.name, partition))
-                outlet = found or self._outlet(stream, partition)
+                found = self._partitions.get((stream.name, partition))
+                partition_producer = found or self._partition_producer(stream, partition)
                 until = 0.0 if wait is False else _moment(wait)
-                id_ = await outlet.append_one(entry, policy, until, self._alone)
+                id_ = await partition_producer.append_one(entry, policy, until, self._alone)
             except Exception as error:
                 with_sent(error, [None])
                 raise
@@ -115,7 +115,9 @@ class Producer:
         """Send to each partition what it gets. The places go into `sent`, whatever happens."""
         call = self._together.call
         appends = [
-            self._outlet(stream, each.partition).append(each.batches, each.ids, policy, until, call)
+            self._partition_producer(stream, each.partition).append(
+                each.batches, each.ids, policy, until, call
+            )
             for each in shares
         ]
         try:
@@ -144,7 +146,7 @@ class Producer:
         """Agree on a stream again, and on one of its partitions. Raises Mismatch if by now it has
         another number of them."""
         await self._agree(stream)
-        await self._scripts.call(protocol.agree(stream.prefix(partition), stream.agreement))
+        await self._scripts.call(protocol.agree(stream.prefix(partition), stream.contract))
 
     async def remembered(self, producers: str) -> int:
         """How many producers a partition remembers, by the key of their hash."""
@@ -167,13 +169,13 @@ class Producer:
 
     async def _agree(self, stream: StreamSpec[Any]) -> None:
         await check_possible(await self._scripts.deployment.primaries(), self._durability)
-        await self._scripts.call(protocol.agree(stream.prefix(0), stream.agreement))
+        await self._scripts.call(protocol.agree(stream.prefix(0), stream.contract))
         self._agreed[stream.name] = asyncio.get_running_loop().time()
 
-    def _outlet(self, stream: StreamSpec[Any], partition: int) -> Outlet:
-        found = self._outlets.get((stream.name, partition))
+    def _partition_producer(self, stream: StreamSpec[Any], partition: int) -> PartitionProducer:
+        found = self._partitions.get((stream.name, partition))
         if found is None:
-            found = self._outlets[stream.name, partition] = Outlet(
+            found = self._partitions[stream.name, partition] = PartitionProducer(
                 stream, partition, self, self._short
             )
         return found

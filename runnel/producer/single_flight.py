@@ -9,7 +9,7 @@ from typing import Any
 from runnel.errors import another
 
 
-class Once:
+class SingleFlight:
     """Runs something once for all who ask for it while it runs."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ Entry = Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class StreamContract:
     """What every client of a stream must agree on."""
 
     partitions: int
@@ -29,7 +29,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PartitionKeys:
     """One processor on one partition: the keys of partition scope."""
 
     prefix: str
@@ -66,9 +66,9 @@ def _flat(entries: Iterable[Entry]) -> list[Arg]:
 # Partition scope
 
 
-def register(place: Place, agreement: Agreement, start: str) -> Call:
+def register(place: PartitionKeys, contract: StreamContract, start: str) -> Call:
     """Make the partition ready for the processor. `start` is ``0`` or ``$``."""
-    return Call("register", place.keys(), (*agreement.args(), place.processor, start))
+    return Call("register", place.keys(), (*contract.args(), place.processor, start))
 
 
 def read_register(reply: list[Any]) -> Literal["there", "new", "mended"]:
@@ -78,8 +78,8 @@ def read_register(reply: list[Any]) -> Literal["there", "new", "mended"]:
 
 
 def claim(
-    place: Place,
-    agreement: Agreement,
+    place: PartitionKeys,
+    contract: StreamContract,
     member: str,
     grant: int,
     nonce: str,
@@ -87,12 +87,12 @@ def claim(
 ) -> Call:
     """Take the lease under a grant. `accept` is a number of lost events named before."""
     accepted = "" if accept is None else accept
-    args = (*agreement.args(), place.processor, member, grant, nonce, accepted)
+    args = (*contract.args(), place.processor, member, grant, nonce, accepted)
     return Call("claim", place.keys(), args)
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimReply:
     """Reply of `claim`: see the file's header."""
 
     epoch: int
@@ -105,14 +105,14 @@ class Claimed:
     quarantined: bool
     lost: int | None
     exact: bool
-    anchored: bool
-    following: str
+    checkpoint_exists: bool
+    next_id: str
     deaths: int = 0
     after: str = ""
 
 
-def read_claim(reply: Sequence[Any]) -> Claimed:
-    return Claimed(
+def read_claim(reply: Sequence[Any]) -> ClaimReply:
+    return ClaimReply(
         epoch=int(reply[0]),
         checkpoint=text(reply[1]),
         processed=int(reply[2]),
@@ -123,15 +123,15 @@ def read_claim(reply: Sequence[Any]) -> Claimed:
         quarantined=bool(reply[7]),
         lost=None if int(reply[8]) < 0 else int(reply[8]),
         exact=bool(reply[9]),
-        anchored=bool(reply[10]),
-        following=text(reply[11]),
+        checkpoint_exists=bool(reply[10]),
+        next_id=text(reply[11]),
         deaths=int(reply[12]),
         after=text(reply[13]),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CheckpointMove:
     """A move of a checkpoint: from `prev` to `next` over `count` finished events."""
 
     prev: str
@@ -140,7 +140,7 @@ class Step:
     release: bool = False
 
 
-def _commit_args(place: Place, token: Token, step: Step) -> tuple[Arg, ...]:
+def _commit_args(place: PartitionKeys, token: Token, step: CheckpointMove) -> tuple[Arg, ...]:
     return (
         place.processor,
         token.epoch,
@@ -152,15 +152,15 @@ def _commit_args(place: Place, token: Token, step: Step) -> tuple[Arg, ...]:
     )
 
 
-def commit(place: Place, token: Token, step: Step) -> Call:
+def commit(place: PartitionKeys, token: Token, step: CheckpointMove) -> Call:
     """Move the checkpoint; optionally release the lease."""
     return Call("commit", place.keys(), _commit_args(place, token, step))
 
 
 def emit(
-    place: Place,
+    place: PartitionKeys,
     token: Token,
-    step: Step,
+    step: CheckpointMove,
     sink: str,
     size: int,
     policy: str,
@@ -173,19 +173,19 @@ def emit(
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommitReply:
     """Reply of `commit` and `emit`."""
 
     applied: bool
     paused: bool
 
 
-def read_commit(reply: Sequence[Any]) -> Committed:
-    return Committed(applied=bool(reply[0]), paused=bool(reply[1]))
+def read_commit(reply: Sequence[Any]) -> CommitReply:
+    return CommitReply(applied=bool(reply[0]), paused=bool(reply[1]))
 
 
 def attempt(
-    place: Place,
+    place: PartitionKeys,
     token: Token,
     kind: str,
     event: str,
@@ -197,17 +197,17 @@ def attempt(
     return Call("attempt", place.keys()[2:], args)
 
 
-def agree(prefix: str, agreement: Agreement) -> Call:
+def agree(prefix: str, contract: StreamContract) -> Call:
     """Make sure that a partition with this prefix, and with 0 the stream, is seen alike by all."""
-    return Call("agree", (keys.meta(prefix),), agreement.args())
+    return Call("agree", (keys.meta(prefix),), contract.args())
 
 
 class Appends:
     """Appends to one partition: what they have in common is put together once."""
 
-    def __init__(self, prefix: str, agreement: Agreement, size: int) -> None:
+    def __init__(self, prefix: str, contract: StreamContract, size: int) -> None:
         self._keys = (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
-        self._args: tuple[Arg, ...] = (*agreement.args(), size)
+        self._args: tuple[Arg, ...] = (*contract.args(), size)
         self._head = Call("append", self._keys, self._args).command()
 
     def call(self, policy: str, producer: str, sequence: int, entries: Iterable[Entry]) -> Call:
@@ -224,7 +224,7 @@ class Appends:
 
 def append(
     prefix: str,
-    agreement: Agreement,
+    contract: StreamContract,
     size: int,
     policy: str,
     producer: str,
@@ -232,7 +232,7 @@ def append(
     entries: Iterable[Entry],
 ) -> Call:
     """One of `Appends`, alone."""
-    return Appends(prefix, agreement, size).call(policy, producer, sequence, entries)
+    return Appends(prefix, contract, size).call(policy, producer, sequence, entries)
 
 
 class Appended(NamedTuple):
@@ -258,21 +258,21 @@ def appended_ids(reply: Sequence[Any]) -> list[str]:
     return ids + [f"{int(ms) + 1}-{i}" for i in range(over)] if over else ids
 
 
-def seek(place: Place, start: str, read: int | None, nonce: str) -> Call:
+def seek(place: PartitionKeys, start: str, read: int | None, nonce: str) -> Call:
     """Set the position. `start` is the first event to be processed: ``0``, ``$`` or an id."""
     args = (place.processor, start, "" if read is None else read, nonce)
     return Call("seek", place.keys(), args)
 
 
-def pause(place: Place) -> Call:
+def pause(place: PartitionKeys) -> Call:
     return Call("pause", place.keys()[2:], ())
 
 
-def resume(place: Place) -> Call:
+def resume(place: PartitionKeys) -> Call:
     return Call("resume", place.keys()[2:], ())
 
 
-def remove(place: Place) -> Call:
+def remove(place: PartitionKeys) -> Call:
     return Call("remove", place.keys(), (place.processor,))
 
 
@@ -281,7 +281,7 @@ def delete(prefix: str) -> Call:
     return Call("delete", (keys.log(prefix), keys.meta(prefix), keys.producers(prefix)), ())
 
 
-def describe(place: Place) -> Call:
+def describe(place: PartitionKeys) -> Call:
     return Call("describe", place.keys(), (place.processor,))
 
 
@@ -298,7 +298,7 @@ Action = Literal["stay", "retire", "leave"]
 
 
 @dataclass(frozen=True, slots=True)
-class LetGo:
+class Revoked:
     """A partition given back: under which grant, and the grant seen there if that was stale."""
 
     partition: int
@@ -314,7 +314,7 @@ def sync(
     call: int,
     action: Action,
     held: Iterable[tuple[int, int]],
-    let_go: Iterable[LetGo],
+    let_go: Iterable[Revoked],
 ) -> Call:
     """`times` are session, drain and collect in ms; `member` is id, incarnation, description."""
     pairs = [value for pair in held for value in pair]
@@ -345,7 +345,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Synced:
+class SyncReply:
     """Reply of `sync`. `session_ms` is the group's; `again_ms` is None if nothing is due."""
 
     call: int
@@ -355,13 +355,13 @@ class Synced:
     grants: tuple[Grant, ...]
 
 
-def read_sync(reply: Sequence[Any]) -> Synced:
+def read_sync(reply: Sequence[Any]) -> SyncReply:
     numbers = [int(each) for each in reply]
     grants = tuple(
         Grant(numbers[i], numbers[i + 1], bool(numbers[i + 2])) for i in range(4, len(numbers), 3)
     )
     again = None if numbers[3] < 0 else numbers[3]
-    return Synced(numbers[0], numbers[1], numbers[2], again, grants)
+    return SyncReply(numbers[0], numbers[1], numbers[2], again, grants)
 
 
 def regrant(group: str, partitions: Iterable[int]) -> Call:

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from runnel.connection import deployment
-from runnel.connection.durability import Confirmation
+from runnel.connection.durability import AckRequirement
 from runnel.connection.redis_client import Arg
 from runnel.errors import BY_WORD, RunnelError
 
@@ -87,8 +87,8 @@ def error_from(error: Exception) -> Exception:
 class Scripts:
     """Calls scripts, each where its keys are.
 
-    `client` is one that `runnel.connection.connect.connect` made: it does not retry by itself, which would
-    run a script twice whose reply was lost, without its caller knowing.
+    `client` is one that `runnel.connection.connect.connect` made: it does not retry by itself,
+    which would run a script twice whose reply was lost, without its caller knowing.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -110,7 +110,7 @@ class Scripts:
                         f"Redis names the script {name} {loaded}, its file {sha(name)}"
                     )
 
-    async def call(self, call: Call, confirmation: Confirmation | None = None) -> Any:
+    async def call(self, call: Call, confirmation: AckRequirement | None = None) -> Any:
         """Make one call and return its reply.
 
         Raises one of the protocol's errors, or redis-py's own for anything else.
@@ -128,7 +128,7 @@ class Scripts:
         return outcome
 
     async def call_all(
-        self, calls: Sequence[Call], confirmation: Confirmation | None = None
+        self, calls: Sequence[Call], confirmation: AckRequirement | None = None
     ) -> list[Any]:
         """Make several calls, up to `ROUND` in one round trip to each node; each outcome is a reply
         or an exception, such as a ConnectionError for the calls of a node that was lost, or a

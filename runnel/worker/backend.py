@@ -1,7 +1,7 @@
 """The way to Redis: all that a worker asks of it for its processors.
 
-A `Group` and all that it is made of reach Redis through a `Link` and tell time by the event loop,
-so that a simulator can stand in for both.
+A `Group` and all that it is made of reach Redis through a `Backend` and tell time by the event
+loop, so that a simulator can stand in for both.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError, TimeoutError
 
 from runnel.connection.connect import connect
-from runnel.connection.durability import Confirmation, Durability
+from runnel.connection.durability import AckRequirement, Durability
 from runnel.core.appetite import MOST_LOGS, Room
 from runnel.log import logger_of
 from runnel.operations.registry import announce_processor
 from runnel.processor import Processor
 from runnel.protocol.scripts import Call, Scripts
-from runnel.worker.batching import Gathering
+from runnel.worker.batching import CallBatching
 from runnel.worker.feeds import At, Feed, LogFeed, ServerFeed, TurnFeed, looks_at
 
 logger = logger_of("runnel.worker")
@@ -34,7 +34,7 @@ LISTEN_S = 5.0
 OWN_CONNECTIONS = 256
 
 
-class Link(Protocol):
+class Backend(Protocol):
     """Calls scripts, reads logs, hears wake-ups. `clock` gives monotonic seconds, `room` is for the
     events that wait in this worker."""
 
@@ -82,12 +82,12 @@ class Link(Protocol):
         """Call `hint` at each message, until cancelled."""
         ...
 
-    def vouch(self, call: Call) -> Any:
+    def beat(self, call: Call) -> Any:
         """One call from another thread, over a connection of its own."""
         ...
 
 
-class RedisLink:
+class RedisBackend:
     """The link to Redis, whichever way it is deployed."""
 
     def __init__(
@@ -100,10 +100,10 @@ class RedisLink:
         self.room = Room(prefetch_bytes)
         self._scripts = scripts
         self._url = url
-        self._gathering = Gathering(scripts.call_all, self.node_of)
+        self._gathering = CallBatching(scripts.call_all, self.node_of)
         #: Logs that have a connection of their own, and what reads over it.
         self._own: dict[str, LogFeed] = {}
-        self._confirmation = Confirmation.of(durability)
+        self._confirmation = AckRequirement.of(durability)
         self.clock = time.monotonic
 
     async def call(self, call: Call) -> Any:
@@ -165,7 +165,7 @@ class RedisLink:
             finally:
                 await client.aclose()
 
-    def vouch(self, call: Call) -> Any:
+    def beat(self, call: Call) -> Any:
         return asyncio.run(self._vouch(call))
 
     async def _vouch(self, call: Call) -> Any:

@@ -17,7 +17,7 @@ ROUND = 100
 _Waiting = tuple[Call, asyncio.Future[Any]]
 
 
-class Gathering:
+class CallBatching:
     """Makes calls in one round trip after another to each node: whoever comes while one is under
     way goes with the next. A thousand partitions are claimed in ten round trips that way, and over
     one connection.

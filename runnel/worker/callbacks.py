@@ -1,17 +1,17 @@
-"""What those who read and commit call for a lane."""
+"""What those who read and commit call for a partition."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runnel.core.partition import Lane
+from runnel.core.partition import PartitionState
 
 
 @dataclass(frozen=True, slots=True)
-class Signals:
-    """What is called for a lane that got events, moved or is over (`stirred`), and for one whose
-    log may have lost events (`suspect`)."""
+class Callbacks:
+    """What is called for a partition that got events, moved or is over (`stirred`), and for one
+    whose log may have lost events (`suspect`)."""
 
-    stirred: Callable[[Lane], None]
-    suspect: Callable[[Lane], None]
+    on_change: Callable[[PartitionState], None]
+    suspect: Callable[[PartitionState], None]

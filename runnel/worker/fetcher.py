@@ -1,9 +1,10 @@
-"""Moves events between Redis and the lanes of one processor: who reads and who commits for each.
+"""Moves events between Redis and the partitions of one processor: who reads and who commits for
+each.
 
-Few reads serve all lanes: one for up to a thousand of them on one server. One committer serves the
-lanes of one node, so that a node that was lost holds up no other's. Where every event waits for
-its commit there are two: while Redis carries out a round of one, handlers finish the events of the
-other.
+Few reads serve all partitions: one for up to a thousand of them on one server. One committer serves
+the partitions of one node, so that a node that was lost holds up no other's. Where every event
+waits for its commit there are two: while Redis carries out a round of one, handlers finish the
+events of the other.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from collections.abc import Hashable
 
 from runnel import keys
 from runnel.core.appetite import Room
-from runnel.core.partition import Lane
+from runnel.core.partition import PartitionState
 from runnel.processor import Processor
-from runnel.worker.backend import Link
-from runnel.worker.callbacks import Signals
+from runnel.worker.backend import Backend
+from runnel.worker.callbacks import Callbacks
 from runnel.worker.committer import Committer
-from runnel.worker.log_reader import Reader
+from runnel.worker.log_reader import LogReader
 
 
-class Pump:
-    """Fills the buffers of lanes and commits what they have finished."""
+class Fetcher:
+    """Fills the buffers of partitions and commits what they have finished."""
 
-    def __init__(self, processor: Processor, link: Link, signals: Signals) -> None:
+    def __init__(self, processor: Processor, backend: Backend, callbacks: Callbacks) -> None:
         self._processor = processor
-        self._link = link
-        self._signals = signals
-        self._room: Room = link.room
+        self._backend = backend
+        self._callbacks = callbacks
+        self._room: Room = backend.room
         #: Name of a feed -> who reads it, and the task that does.
-        self._readers: dict[str, tuple[Reader, asyncio.Task[None]]] = {}
+        self._readers: dict[str, tuple[LogReader, asyncio.Task[None]]] = {}
         #: Partition -> the feed that it is read from, and who commits.
         self._feeds: dict[int, str] = {}
         self._committing: dict[int, Committer] = {}
@@ -39,53 +40,53 @@ class Pump:
         self._each = 2 if processor.commit == "each" else 1
         self._tasks = asyncio.TaskGroup()
 
-    def add(self, lane: Lane) -> None:
-        """Read and commit for this lane, too."""
-        log = self._log(lane)
-        self._committing[lane.partition] = self._committer(log, lane.partition)
-        name = self._feeds[lane.partition] = self._link.feed_of(log, lane.partition)
+    def add(self, state: PartitionState) -> None:
+        """Read and commit for this partition, too."""
+        log = self._log(state)
+        self._committing[state.partition] = self._committer(log, state.partition)
+        name = self._feeds[state.partition] = self._backend.feed_of(log, state.partition)
         self._room.partitions += 1
         if name not in self._readers:
-            feed = self._link.feed(name)
-            reader = Reader(self._processor.prefetch, self._room, feed, self._signals)
+            feed = self._backend.feed(name)
+            reader = LogReader(self._processor.prefetch, self._room, feed, self._callbacks)
             self._readers[name] = reader, self._tasks.create_task(reader.run())
-        self._readers[name][0].add(log, lane)
+        self._readers[name][0].add(log, state)
 
-    def remove(self, lane: Lane) -> None:
+    def remove(self, state: PartitionState) -> None:
         """It is over. A connection that served only this one is closed."""
-        name = self._feeds.pop(lane.partition)
+        name = self._feeds.pop(state.partition)
         self._room.partitions -= 1
-        self._committing.pop(lane.partition).forget(lane)
+        self._committing.pop(state.partition).forget(state)
         reader, task = self._readers[name]
-        reader.remove(self._log(lane), lane)
-        if not reader.lanes:
+        reader.remove(self._log(state), state)
+        if not reader.states:
             del self._readers[name]
             task.cancel()
 
-    def poke(self, lane: Lane) -> None:
-        """The lane has room again: read it too, unless that is under way."""
-        if not lane.awaited and (name := self._feeds.get(lane.partition)) is not None:
-            self._readers[name][0].poke()
+    def wake(self, state: PartitionState) -> None:
+        """The partition has room again: read it too, unless that is under way."""
+        if not state.reading and (name := self._feeds.get(state.partition)) is not None:
+            self._readers[name][0].wake()
 
-    def mark(self, lane: Lane) -> None:
-        """The lane has something to commit."""
-        if committer := self._committing.get(lane.partition):
-            committer.mark(lane)
+    def mark(self, state: PartitionState) -> None:
+        """The partition has something to commit."""
+        if committer := self._committing.get(state.partition):
+            committer.mark(state)
 
     async def run(self) -> None:
         """Read and commit until cancelled."""
         async with self._tasks:
             await asyncio.Event().wait()
 
-    def _log(self, lane: Lane) -> str:
-        return keys.log(self._processor.stream.prefix(lane.partition))
+    def _log(self, state: PartitionState) -> str:
+        return keys.log(self._processor.stream.prefix(state.partition))
 
     def _committer(self, log: str, partition: int) -> Committer:
-        """Always the same one as long as a lane is held, so that it never has two commits under
-        way."""
-        which = self._link.node_of(log), partition % self._each
+        """Always the same one as long as a partition is held, so that it never has two commits
+        under way."""
+        which = self._backend.node_of(log), partition % self._each
         if which not in self._committers:
-            committer = Committer(self._processor, self._link, self._signals)
+            committer = Committer(self._processor, self._backend, self._callbacks)
             self._committers[which] = committer
             self._tasks.create_task(committer.run())
         return self._committers[which]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from runnel.delivery.error_text import told
 from runnel.delivery.handout import Handing
-from runnel.delivery.partition_queue import Lease
+from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import HandlerReturned, WorkerDied, asked_to_end
 from runnel.events import EACH_RECORD, ONE_RECORD, Events
 from runnel.log import logger_of
@@ -40,10 +40,10 @@ class Failure:
 class Handling:
     """One run of the handler of one partition."""
 
-    def __init__(self, lease: Lease, processor: Processor) -> None:
-        self._lane = lease.lane
+    def __init__(self, queue: PartitionQueue, processor: Processor) -> None:
+        self._state = queue.state
         self._processor = processor
-        self._handing = Handing(lease, processor.timeout)
+        self._handing = Handing(queue, processor.timeout)
         self._instead: list[BaseException] = []
         #: The worker wants it to end.
         self._stopping = False
@@ -54,7 +54,7 @@ class Handling:
         SystemExit and KeyboardInterrupt are returned like any other error, since raised in a task
         they would end the event loop at once.
         """
-        handing, name = self._handing, f"{self._processor.name}/{self._lane.partition}"
+        handing, name = self._handing, f"{self._processor.name}/{self._state.partition}"
         handler = asyncio.create_task(self._handle(), name=name)
         try:
             while not handler.done():
@@ -68,7 +68,7 @@ class Handling:
                     return self._late()
         except asyncio.CancelledError:
             self._stopping = True
-            self._lane.left_running = handing.in_thread
+            self._state.left_running = handing.in_thread
             handing.close()
             if not await self._end(handler, END_WITH_WORKER):
                 self._abandon(handler)
@@ -106,7 +106,7 @@ class Handling:
 
     def _verdict(self, raised: BaseException | None) -> BaseException | None:
         """What a handler failed with, if it failed, given what it raised."""
-        handing, lane = self._handing, self._lane
+        handing, state = self._handing, self._state
         if (exit_ := asked_to_end(raised)) is not None:
             return exit_
         if self._stopping:
@@ -116,9 +116,9 @@ class Handling:
             return late
         if handing.error is not None:
             return handing.error
-        ended = not lane.open and not lane.in_hand
+        ended = not state.open and not state.in_hand
         if raised is None or isinstance(raised, StopAsyncIteration):
-            if not lane.open and (raised is None or ended):
+            if not state.open and (raised is None or ended):
                 return None
             return self._returned(raised)
         if ended and handing.restless:
@@ -192,15 +192,15 @@ class Handling:
             self._who(),
             self._what(),
         )
-        self._lane.left_running = True
+        self._state.left_running = True
         _abandoned.add(handler)
         handler.add_done_callback(_abandoned.discard)
 
     def _who(self) -> str:
-        return f"the handler of processor {self._processor.name}, partition {self._lane.partition}"
+        return f"the handler of processor {self._processor.name}, partition {self._state.partition}"
 
     def _what(self) -> str:
-        hand = self._lane.in_hand
+        hand = self._state.in_hand
         if not hand:
             return "nothing"
         first = f"event {hand[0][0].decode()}"

@@ -22,16 +22,16 @@ class Vouched(Protocol):
         """Seconds that a session of the group lasts."""
         ...
 
-    def silence(self) -> float:
+    def idle_for(self) -> float:
         """Seconds for which the event loop has not run."""
         ...
 
-    def vouch(self) -> None:
+    def beat(self) -> None:
         """Heartbeat in its place. Raises redis-py's errors, ProtocolError or OSError."""
         ...
 
 
-class Voucher(threading.Thread):
+class HeartbeatThread(threading.Thread):
     """Vouches for a group when the event loop has been silent for half a session, which is the
     group's and may become another.
 
@@ -59,7 +59,7 @@ class Voucher(threading.Thread):
 
     def look(self) -> None:
         """Vouch, but only in place of a silent loop."""
-        silent, stuck = self._group.silence(), self._stuck
+        silent, stuck = self._group.idle_for(), self._stuck
         if silent < self._group.session / 2:
             if stuck:
                 logger.warning("the event loop runs again, after more than %.0f s", stuck)
@@ -75,7 +75,7 @@ class Voucher(threading.Thread):
                 )
             return
         try:
-            self._group.vouch()
+            self._group.beat()
             self._calls.answered("heartbeat")
         except (RedisError, OSError, ProtocolError) as error:
             self._calls.failed("heartbeat", error)

@@ -23,7 +23,7 @@ Listen = Callable[[str, Callable[[], None]], Awaitable[None]]
 GOODBYE = 1.0
 
 
-class Leadership:
+class LeaderElection:
     """Takes the lease when it is free, and keeps it. `session` is in seconds.
 
     `listen` hears of a leader that has left; without it, that is seen at the next look.

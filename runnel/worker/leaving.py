@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runnel.core.partition import Lane
+from runnel.core.partition import PartitionState
 from runnel.log import logger_of
 from runnel.worker import stuck
 
@@ -23,22 +23,22 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A group that ends: its processor's name, the tasks that are to end, the lanes that are held,
-    and how many calls Redis has answered."""
+    """A group that ends: its processor's name, the tasks that are to end, the partitions that are
+    held, and how many calls Redis has answered."""
 
     name: str
     tasks: Callable[[], Sequence[asyncio.Task[Any]]]
-    lanes: Callable[[], Sequence[Lane]]
+    states: Callable[[], Sequence[PartitionState]]
     answers: Callable[[], int]
 
-    def at_work(self) -> list[Lane]:
-        """Lanes whose handler runs, or has finished what is not committed."""
-        return [lane for lane in self.lanes() if not lane.idle or lane.uncommitted > 0]
+    def at_work(self) -> list[PartitionState]:
+        """Partitions whose handler runs, or has finished what is not committed."""
+        return [state for state in self.states() if not state.idle or state.uncommitted > 0]
 
     def in_hand(self) -> list[str]:
         """What is at work, for people."""
-        lanes = self.at_work()
-        return [f"processor {self.name}, partition {a.partition}, {_unfinished(a)}" for a in lanes]
+        states = self.at_work()
+        return [f"processor {self.name}, partition {a.partition}, {_unfinished(a)}" for a in states]
 
     async def finish(self, grace: float) -> tuple[bool, list[str]]:
         """Wait until everything has ended, for at most `grace` seconds; tell what had not.
@@ -49,7 +49,7 @@ class Holder:
         late = self.in_hand()
         if late:
             # A call in a thread cannot be cut off.
-            names = [f"{self.name}/{lane.partition}" for lane in self.at_work()]
+            names = [f"{self.name}/{state.partition}" for state in self.at_work()]
             threads = stuck.threads(names)
             logger.warning(
                 "cut off, since the grace of %g s is over, and to be processed again: %s%s",
@@ -84,12 +84,12 @@ class Holder:
         return silent < AWAY and not (self.tasks() and not self.at_work())
 
 
-def _unfinished(lane: Lane) -> str:
-    if lane.in_hand:
-        return f"event {lane.in_hand[0][0].decode()}"
-    if not lane.idle:
+def _unfinished(state: PartitionState) -> str:
+    if state.in_hand:
+        return f"event {state.in_hand[0][0].decode()}"
+    if not state.idle:
         return "whose handler has not returned"
-    return f"{lane.uncommitted} finished and not committed"
+    return f"{state.uncommitted} finished and not committed"
 
 
 def _listed(texts: Sequence[str]) -> str:

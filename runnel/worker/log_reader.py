@@ -1,4 +1,4 @@
-"""Reads the logs of held partitions into their lanes.
+"""Reads the logs of held partitions into their partitions.
 
 XREAD is blind to a log that was trimmed, deleted or set back. So before anything read behind a
 cursor is committed, the entry at the cursor is looked at: together with the read while there is
@@ -17,10 +17,10 @@ from redis.exceptions import RedisError
 
 from runnel.connection.transport import TooMuch
 from runnel.core.appetite import Appetite, Room, weigh
-from runnel.core.partition import Lane, Raw, Wanted
+from runnel.core.partition import PartitionState, Raw, Wanted
 from runnel.log import logger_of
 from runnel.worker import outage_log
-from runnel.worker.callbacks import Signals
+from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import end
 from runnel.worker.feeds import At, Batch, Feed
 
@@ -29,32 +29,32 @@ logger = logger_of("runnel.worker")
 #: Empty reads in a row after which every cursor is looked at: what nobody adds to may have been
 #: lost all the same. Half a minute, since the looks, one for each partition, are most of what an
 #: idle worker sends. Where somebody adds, the next read looks; where a connection broke, too.
-LOOK_AFTER = 6
+VERIFY_AFTER = 6
 
 
 class Ask(NamedTuple):
     """What a read asks for of one log."""
 
     log: str
-    lane: Lane
+    state: PartitionState
     wanted: Wanted
     most: int
 
     @property
     def size(self) -> float:
         """Bytes that it will bring, as far as can be told: nothing where nothing came of late."""
-        return self.most * self.lane.entry_bytes if self.lane.flowing else 0.0
+        return self.most * self.state.entry_bytes if self.state.flowing else 0.0
 
 
-class Reader:
-    """Reads the lanes of one feed."""
+class LogReader:
+    """Reads the partitions of one feed."""
 
-    def __init__(self, prefetch: int, room: Room, feed: Feed, signals: Signals) -> None:
+    def __init__(self, prefetch: int, room: Room, feed: Feed, callbacks: Callbacks) -> None:
         self._prefetch = prefetch
         self._room = room
         self._feed = feed
-        self._signals = signals
-        self._lanes: dict[str, Lane] = {}
+        self._callbacks = callbacks
+        self._states: dict[str, PartitionState] = {}
         self._changed = asyncio.Event()
         #: A read waits for events to come.
         self._waiting = False
@@ -62,7 +62,7 @@ class Reader:
         self._appetite = Appetite(prefetch, room.limit)
         #: Bytes of an event here, as far as is known.
         self._usual = 0.0
-        #: Bytes that may wait of each lane: half of them, and what the next read brings.
+        #: Bytes that may wait of each partition: half of them, and what the next read brings.
         self._share = 0.0
         self._turn = 0
         #: Logs that had nothing, since one had something.
@@ -70,30 +70,30 @@ class Reader:
         self._empty = 0
 
     @property
-    def lanes(self) -> int:
-        """How many lanes it reads."""
-        return len(self._lanes)
+    def states(self) -> int:
+        """How many partitions it reads."""
+        return len(self._states)
 
-    def add(self, log: str, lane: Lane) -> None:
-        """Read this log into this lane, too."""
-        self._lanes[log] = lane
-        self.poke()
+    def add(self, log: str, state: PartitionState) -> None:
+        """Read this log into this partition, too."""
+        self._states[log] = state
+        self.wake()
 
-    def remove(self, log: str, lane: Lane) -> None:
+    def remove(self, log: str, state: PartitionState) -> None:
         """Read it no more."""
-        if self._lanes.get(log) is lane:
-            del self._lanes[log]
+        if self._states.get(log) is state:
+            del self._states[log]
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """There may be more to read. A read that waits is cut short, since it waits for the other
-        lanes only and would starve this one."""
+        partitions only and would starve this one."""
         self._changed.set()
         if self._waiting and self._cutting is None:
             self._cutting = asyncio.create_task(self._cut_short())
 
     async def _cut_short(self) -> None:
         # More than once, since it may come before the read that it is to end; but only while that
-        # read began before the lane had room. What it is to end may also be a long reply.
+        # read began before the partition had room. What it is to end may also be a long reply.
         pause = 0.01
         while self._waiting and self._changed.is_set():
             await self._feed.cut_short()
@@ -145,22 +145,22 @@ class Reader:
     def _wanted(self) -> list[Ask]:
         """What could be read now."""
         waiting, active = 0.0, 0
-        for lane in self._lanes.values():
-            if lane.buffer:
-                waiting += len(lane.buffer) * lane.entry_bytes
+        for state in self._states.values():
+            if state.buffer:
+                waiting += len(state.buffer) * state.entry_bytes
                 active += 1
-            elif lane.flowing:
+            elif state.flowing:
                 active += 1
         self._room.note(self, waiting)
         self._share = share = self._room.share(active) / 2
         prefetch, count = self._prefetch, self._appetite.count
         wanted = []
-        for log, lane in self._lanes.items():
-            size = lane.entry_bytes
-            lane.enough = prefetch if size * prefetch <= share else int(share / size)
-            if ask := lane.wants(prefetch):
-                most = count(size if lane.sized else 0.0, share, active)
-                wanted.append(Ask(log, lane, ask, most))
+        for log, state in self._states.items():
+            size = state.entry_bytes
+            state.enough = prefetch if size * prefetch <= share else int(share / size)
+            if ask := state.wants(prefetch):
+                most = count(size if state.sized else 0.0, share, active)
+                wanted.append(Ask(log, state, ask, most))
         return wanted
 
     def _portion(self, wanted: list[Ask]) -> list[Ask]:
@@ -190,7 +190,7 @@ class Reader:
         batches: defaultdict[int, list[At]] = defaultdict(list)
         for ask in asks:
             batches[ask.most].append((ask.log, ask.wanted.cursor))
-            ask.lane.awaited = True
+            ask.state.reading = True
         looks = [(ask.log, ask.wanted.cursor) for ask in asks if ask.wanted.look]
         self._waiting, began = wait, asyncio.get_running_loop().time()
         try:
@@ -203,7 +203,7 @@ class Reader:
         finally:
             self._waiting = False
             for ask in asks:
-                ask.lane.awaited = False
+                ask.state.reading = False
         if result is None:
             return
         found, seen = result
@@ -211,7 +211,7 @@ class Reader:
         size, full = 0.0, False
         for ask in asks:
             entries: Sequence[Raw] = found.get(ask.log, ())
-            size += self._weigh(ask.lane, entries)
+            size += self._track_entry_size(ask.state, entries)
             if entries or ask.wanted.look:
                 full |= len(entries) >= ask.most
                 self._take_in(ask, entries, there.get(ask.log, False))
@@ -225,43 +225,43 @@ class Reader:
             await asyncio.sleep(0)
 
     def _take_in(self, ask: Ask, entries: Sequence[Raw], there: bool) -> None:
-        if not ask.lane.read(ask.wanted, entries, there, len(entries) >= ask.most):
-            self._signals.suspect(ask.lane)
+        if not ask.state.read(ask.wanted, entries, there, len(entries) >= ask.most):
+            self._callbacks.suspect(ask.state)
         if entries:
-            self._signals.stirred(ask.lane)
+            self._callbacks.on_change(ask.state)
 
-    def _weigh(self, lane: Lane, entries: Sequence[Raw]) -> float:
+    def _track_entry_size(self, state: PartitionState, entries: Sequence[Raw]) -> float:
         """Learn from what came how large the next will be. Returns the bytes that came."""
-        lane.flowing = bool(entries)
+        state.flowing = bool(entries)
         if not entries:
             # It has no more, so what comes next comes as it does elsewhere.
-            lane.entry_bytes = lane.entry_bytes or self._usual
-            lane.sized = lane.entry_bytes > 0
+            state.entry_bytes = state.entry_bytes or self._usual
+            state.sized = state.entry_bytes > 0
             return 0.0
         size = weigh(entries, self._share)
-        lane.entry_bytes, lane.sized = max(size, lane.entry_bytes * 0.7), True
+        state.entry_bytes, state.sized = max(size, state.entry_bytes * 0.7), True
         self._usual = max(size, self._usual * 0.9)
         return size * len(entries)
 
     def _count_empty(self, found: bool) -> None:
         self._empty = 0 if found or self._changed.is_set() else self._empty + 1
-        if self._empty >= LOOK_AFTER:
-            self._worry()
+        if self._empty >= VERIFY_AFTER:
+            self._verify_all()
 
-    def _worry(self) -> None:
+    def _verify_all(self) -> None:
         """Have the next read look at every cursor."""
         self._empty = 0
-        for lane in self._lanes.values():
-            lane.look_next = True
+        for state in self._states.values():
+            state.verify_next = True
 
     def _failed(self, asks: Sequence[Ask], most: int, error: Exception) -> None:
         """Ask for less, since nobody knows what it was: too much at once, or a moment's trouble."""
         self._appetite.failed(len(asks), most)
         self._fruitless = 0
-        for lane in self._lanes.values():
-            lane.sized = False
-        self._worry()
+        for state in self._states.values():
+            state.sized = False
+        self._verify_all()
         if str(error).startswith("WRONGTYPE"):
             # One of the keys is no stream. Claiming each again tells which.
             for ask in asks:
-                self._signals.suspect(ask.lane)
+                self._callbacks.suspect(ask.state)

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from runnel import keys, protocol
 from runnel.core.membership import Membership
-from runnel.core.partition import Lane
-from runnel.delivery.partition_queue import Lease
-from runnel.delivery.recorded_start_lock import Turn
+from runnel.core.partition import PartitionState
+from runnel.delivery.partition_queue import PartitionQueue
+from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import (
     Halted,
@@ -30,14 +30,14 @@ from runnel.errors import (
 from runnel.log import about, logger_of
 from runnel.operations.partition_ranges import those
 from runnel.processor import ExceptionPolicy, Processor, refused
-from runnel.protocol import Grant, Step, Synced, Token
+from runnel.protocol import CheckpointMove, Grant, SyncReply, Token
 from runnel.settings import Settings
 from runnel.worker import outage_log, rebalance_log
-from runnel.worker.backend import Link
-from runnel.worker.callbacks import Signals
+from runnel.worker.backend import Backend
+from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import CLEAN_UP, end
 from runnel.worker.claims import Claims
-from runnel.worker.fetcher import Pump
+from runnel.worker.fetcher import Fetcher
 from runnel.worker.leaving import AWAY, LOOK, Holder
 from runnel.worker.quarantine_reminder import remind
 from runnel.worker.rebalance_log import Moves
@@ -58,7 +58,7 @@ _REMOVED = (
 )
 
 
-class Group:
+class Member:
     """A membership and the partitions held under it.
 
     `member` is the member's id and a description of the worker for people; `turn` is shared by all
@@ -69,13 +69,13 @@ class Group:
         self,
         processor: Processor,
         settings: Settings,
-        link: Link,
+        backend: Backend,
         member: tuple[str, str],
-        turn: Turn,
+        turn: RecordedStartLock,
     ) -> None:
         self.processor = processor
         self._turn_to_record = turn
-        self._link = link
+        self._backend = backend
         times = tuple(
             round(seconds * 1000)
             for seconds in (settings.session, settings.drain, settings.collect)
@@ -89,10 +89,10 @@ class Group:
         )
         #: Guards the membership: a thread may `vouch`.
         self._lock = threading.Lock()
-        self._session = Session(link.clock)
+        self._session = Session(backend.clock)
         #: When the event loop was last seen running.
-        self._alive_at = link.clock()
-        self.leases: dict[int, Lease] = {}
+        self._alive_at = backend.clock()
+        self.queues: dict[int, PartitionQueue] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._claiming: dict[asyncio.Task[None], None] = {}
         #: One claim of a partition at a time: the answer to an older one must not come last.
@@ -108,9 +108,9 @@ class Group:
         self._took = 0.0
         #: How many heartbeats Redis has answered.
         self._answers = 0
-        self._pump = Pump(processor, link, Signals(self._stirred, self._suspected))
-        self._claims = Claims(processor, link, self._member)
-        self._moves = Moves(processor.name, lambda: self.leases, processor.stream.partition_count)
+        self._pump = Fetcher(processor, backend, Callbacks(self._stirred, self._suspected))
+        self._claims = Claims(processor, backend, self._member)
+        self._moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
 
     # Life
 
@@ -121,13 +121,13 @@ class Group:
         from.
         """
         stream = self.processor.stream
-        await self._link.call(protocol.agree(stream.prefix(0), stream.agreement))
+        await self._backend.call(protocol.agree(stream.prefix(0), stream.contract))
         calls = [
-            protocol.register(self.processor.place(p), stream.agreement, self.processor.start)
+            protocol.register(self.processor.place(p), stream.contract, self.processor.start)
             for p in range(stream.partition_count)
         ]
         mended = []
-        for partition, reply in enumerate(await self._link.call_all(calls)):
+        for partition, reply in enumerate(await self._backend.call_all(calls)):
             if isinstance(reply, Exception):
                 raise refused(self.processor, reply)
             if protocol.read_register(reply) == "mended":
@@ -184,8 +184,8 @@ class Group:
         """
         self._leaving = True
         self._sync_now.set()
-        for lease in list(self.leases.values()):
-            self._drain(lease)
+        for queue in list(self.queues.values()):
+            self._drain(queue)
         there, self.cut_off = await self._holder().finish(grace)
         await self.close()
         return there
@@ -194,7 +194,7 @@ class Group:
         return Holder(
             self.processor.name,
             lambda: [*self._claiming, *self._tasks.values()],
-            lambda: [lease.lane for lease in list(self.leases.values())],
+            lambda: [queue.state for queue in list(self.queues.values())],
             lambda: self._answers,
         )
 
@@ -220,7 +220,7 @@ class Group:
         pause = 0.1
         while True:
             self._sync_now.clear()
-            self._alive_at = self._link.clock()
+            self._alive_at = self._backend.clock()
             try:
                 synced = await self._sync("retire" if self._leaving else "stay")
                 wait = synced.session_ms / 3000
@@ -242,16 +242,16 @@ class Group:
                 outage_log.failed("heartbeat", error)
                 wait, pause = pause, min(pause * 2, 1.0)
                 self._sync_now.clear()
-            for lane in self._claims.due([each.lane for each in self.leases.values()]):
-                self._suspected(lane)
+            for state in self._claims.due([each.state for each in self.queues.values()]):
+                self._suspected(state)
             if wait > 0:
-                began = self._link.clock()
+                began = self._backend.clock()
                 try:
                     async with asyncio.timeout(wait):
                         await self._sync_now.wait()
                 except TimeoutError:
                     pass
-                self._say_if_late(self._link.clock() - began - wait)
+                self._say_if_late(self._backend.clock() - began - wait)
             if self._took > LONG_SYNC:
                 # In a large group each report costs. While one is made the next ones gather, and
                 # others have as much of Redis as this takes.
@@ -259,12 +259,12 @@ class Group:
 
     def _say_if_late(self, seconds: float) -> None:
         """By how much this worker woke up too late, if its session has ended meanwhile."""
-        if seconds < 0.1 or self._session.alive() or not self.leases:
+        if seconds < 0.1 or self._session.alive() or not self.queues:
             return
         at_work = [
             f"partition {partition}, event {event}"
-            for partition, lease in sorted(self.leases.items())
-            if (event := lease.lane.at_work)
+            for partition, queue in sorted(self.queues.items())
+            if (event := queue.state.at_work)
         ]
         logger.error(
             "processor %s: this worker stood still for %.1f s and its session has ended: user code "
@@ -276,20 +276,20 @@ class Group:
             or "nothing",
         )
 
-    async def _sync(self, action: protocol.Action) -> Synced:
+    async def _sync(self, action: protocol.Action) -> SyncReply:
         with self._lock:
             reported = self.membership.reported()
             number, call = self.membership.next_call(action)
-        before = self._link.clock()
-        synced = protocol.read_sync(await self._link.call(call))
+        before = self._backend.clock()
+        synced = protocol.read_sync(await self._backend.call(call))
         with self._lock:
             orders = self.membership.replied(number, reported, synced)
         self._answers += 1
-        self._took = self._link.clock() - before
+        self._took = self._backend.clock() - before
         self._session.renew(before + synced.session_ms / 1000)
         for partition in orders.drain:
-            if lease := self.leases.get(partition):
-                self._drain(lease)
+            if queue := self.queues.get(partition):
+                self._drain(queue)
             else:
                 self._let_go(partition, self.membership.held[partition])
         for grant in orders.claim:
@@ -304,11 +304,11 @@ class Group:
         """Seconds: the group's, which the latest joiner sets."""
         return self.membership.session_ms / 1000
 
-    def silence(self) -> float:
+    def idle_for(self) -> float:
         """Seconds for which the event loop has not run the heartbeat."""
-        return self._link.clock() - self._alive_at
+        return self._backend.clock() - self._alive_at
 
-    def vouch(self) -> None:
+    def beat(self) -> None:
         """Heartbeat from a thread while user code blocks the event loop. Takes no orders.
 
         A worker that slept past its session must not go on with what others hold by now: the
@@ -316,8 +316,8 @@ class Group:
         """
         with self._lock:
             _, call = self.membership.next_call("retire" if self._leaving else "stay")
-        before = self._link.clock()
-        synced = protocol.read_sync(self._link.vouch(call))
+        before = self._backend.clock()
+        synced = protocol.read_sync(self._backend.beat(call))
         with self._lock:
             certain = self.membership.holds_what_is_granted(synced)
             self.membership.session_ms = synced.session_ms
@@ -326,10 +326,10 @@ class Group:
 
     async def _listen(self) -> None:
         """Sync at once when the group says that something changed. Only a hint: heartbeats do."""
-        await self._link.listen(keys.wake(self.processor.group), self._sync_now.set)
+        await self._backend.listen(keys.wake(self.processor.group), self._sync_now.set)
 
     async def _remind(self) -> None:
-        await remind(self.processor, lambda: [each.lane for each in self.leases.values()])
+        await remind(self.processor, lambda: [each.state for each in self.queues.values()])
 
     # Partitions
 
@@ -367,82 +367,82 @@ class Group:
         if not wanted:
             await self._release(grant.partition, token, claimed.checkpoint)
             return
-        lane = Lane(grant.partition, grant.number, token, claimed)
+        state = PartitionState(grant.partition, grant.number, token, claimed)
         if self.processor.policy is ExceptionPolicy.HALT:
-            lane.suspicion.forgive()  # Whoever starts a halted worker again wants another try.
-        lease = Lease(
-            lane,
+            state.suspicion.forgive()  # Whoever starts a halted worker again wants another try.
+        queue = PartitionQueue(
+            state,
             commit_each=self.processor.commit == "each",
             prefetch=self.processor.prefetch,
             retries=self.processor.retries,
             session=self._session,
             turn=self._turn_to_record,
             mark=self._pump.mark,
-            poke=self._pump.poke,
+            wake=self._pump.wake,
             record_start=self._record_start,
         )
         if self._leaving:
-            lane.drain()
-        self.leases[grant.partition] = lease
-        self._tasks[grant.partition] = asyncio.create_task(self._work(lease))
-        self._pump.add(lane)
+            state.drain()
+        self.queues[grant.partition] = queue
+        self._tasks[grant.partition] = asyncio.create_task(self._work(queue))
+        self._pump.add(state)
         self._moves.took(after=claimed.after if claimed.after != self._member else "")
         logger.debug(
             "claimed partition=%d epoch=%d checkpoint=%s processor=%s",
-            lane.partition,
-            lane.token.epoch,
-            lane.checkpoint,
+            state.partition,
+            state.token.epoch,
+            state.checkpoint,
             self.processor.name,
         )
 
     async def _release(self, partition: int, token: Token, checkpoint: str) -> None:
         """Give back a lease that came when it was not wanted any more."""
-        step = Step(checkpoint, checkpoint, 0, release=True)
+        step = CheckpointMove(checkpoint, checkpoint, 0, release=True)
         try:
-            await self._link.call(protocol.commit(self.processor.place(partition), token, step))
+            await self._backend.call(protocol.commit(self.processor.place(partition), token, step))
         except (RedisError, OSError, ProtocolError) as error:
             logger.debug("partition %d was not released: %s", partition, error)
 
-    async def _release_cut_off(self, lane: Lane) -> None:
+    async def _release_cut_off(self, state: PartitionState) -> None:
         """Give back what the grace has cut off. Where user code has ended, that is an orderly end,
         and nobody is to believe that this worker died."""
-        if not (lane.draining and lane.idle) or lane.left_running or lane.giving_up:
+        if not (state.draining and state.idle) or state.left_running or state.giving_up:
             return
-        while step := lane.next_commit():
+        while step := state.next_commit():
             try:
-                place = self.processor.place(lane.partition)
-                await self._link.call(protocol.commit(place, lane.token, step))
+                place = self.processor.place(state.partition)
+                await self._backend.call(protocol.commit(place, state.token, step))
             except (RedisError, OSError, ProtocolError) as error:
-                logger.debug("partition %d was not released: %s", lane.partition, error)
+                logger.debug("partition %d was not released: %s", state.partition, error)
                 return
-            lane.committed(step)
+            state.committed(step)
 
-    async def _work(self, lease: Lease) -> None:
+    async def _work(self, queue: PartitionQueue) -> None:
         """Run the handler; then wait until the lease is given back."""
-        lane = lease.lane
-        about(partition=lane.partition)
+        state = queue.state
+        about(partition=state.partition)
         try:
             try:
-                await Runner(lease, self.processor, self._link).run()
+                await Runner(queue, self.processor, self._backend).run()
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
-                lane.drain()  # An orderly end: nobody is to believe that this worker died.
-            while not lane.over:
-                if lane.draining:
-                    self._pump.mark(lane)
-                lease.changed.clear()
-                await lease.changed.wait()
+                state.drain()  # An orderly end: nobody is to believe that this worker died.
+            while not state.over:
+                if state.draining:
+                    self._pump.mark(state)
+                queue.changed.clear()
+                await queue.changed.wait()
         except asyncio.CancelledError:
-            await self._release_cut_off(lane)
+            await self._release_cut_off(state)
             raise
         finally:
-            lane.end()
-            if self.leases.get(lane.partition) is lease:
-                del self.leases[lane.partition]
-                del self._tasks[lane.partition]
-                self._pump.remove(lane)
+            state.end()
+            if self.queues.get(state.partition) is queue:
+                del self.queues[state.partition]
+                del self._tasks[state.partition]
+                self._pump.remove(state)
                 self._moves.gave()
-            self._let_go(lane.partition, lane.grant)
+            self._let_go(state.partition, state.grant)
 
     def _fail(self, failure: Failure) -> None:
         self._failure = self._failure or failure
@@ -450,29 +450,29 @@ class Group:
             self._tell(failure)
         self._failed.set()
 
-    async def _record_start(self, lane: Lane, event: str) -> None:
-        """Until it is answered, or the lane closes: no event is to blame for a lost reply."""
-        suspicion = lane.suspicion
+    async def _record_start(self, state: PartitionState, event: str) -> None:
+        """Until it is answered, or the partition closes: no event is to blame for a lost reply."""
+        suspicion = state.suspicion
         attempts = suspicion.attempts if suspicion.event == event.encode() else 0
-        place = self.processor.place(lane.partition)
-        call = protocol.attempt(place, lane.token, "start", event, attempts)
-        while lane.open:
+        place = self.processor.place(state.partition)
+        call = protocol.attempt(place, state.token, "start", event, attempts)
+        while state.open:
             try:
-                await self._link.call(call)
+                await self._backend.call(call)
                 outage_log.answered("start")
                 return
             except ProtocolError as refusal:
-                rebalance_log.lost(lane.partition, refusal)
-                lane.end()
+                rebalance_log.lost(state.partition, refusal)
+                state.end()
                 return
             except (RedisError, OSError) as error:
                 outage_log.failed("start", error)
-            if lease := self._lease_of(lane):
-                await lease.pause(0.2)
+            if queue := self._queue_of(state):
+                await queue.pause(0.2)
 
-    def _drain(self, lease: Lease) -> None:
-        lease.lane.drain()
-        lease.changed.set()
+    def _drain(self, queue: PartitionQueue) -> None:
+        queue.state.drain()
+        queue.changed.set()
         self._session.stir()
 
     def _let_go(self, partition: int, grant: int, seen: int = 0) -> None:
@@ -480,31 +480,31 @@ class Group:
             self.membership.let_go(partition, grant, seen)
         self._sync_now.set()
 
-    def _lease_of(self, lane: Lane) -> Lease | None:
-        lease = self.leases.get(lane.partition)
-        return lease if lease is not None and lease.lane is lane else None
+    def _queue_of(self, state: PartitionState) -> PartitionQueue | None:
+        queue = self.queues.get(state.partition)
+        return queue if queue is not None and queue.state is state else None
 
-    def _stirred(self, lane: Lane) -> None:
-        if lease := self._lease_of(lane):
-            lease.changed.set()
+    def _stirred(self, state: PartitionState) -> None:
+        if queue := self._queue_of(state):
+            queue.changed.set()
 
-    def _suspected(self, lane: Lane) -> None:
+    def _suspected(self, state: PartitionState) -> None:
         """The log may have lost events: claim again under the same token, which tells."""
-        lease = self._lease_of(lane)
-        if lease and not lane.asking:
-            lane.asking = True
-            self._spawn(self._claim_anew(lease))
+        queue = self._queue_of(state)
+        if queue and not state.claiming:
+            state.claiming = True
+            self._spawn(self._claim_anew(queue))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._claiming[task] = None
         task.add_done_callback(self._claiming.pop)
 
-    async def _claim_anew(self, lease: Lease) -> None:
+    async def _claim_anew(self, queue: PartitionQueue) -> None:
         try:
-            if await self._claims.again(lease):
-                self._pump.mark(lease.lane)
+            if await self._claims.again(queue):
+                self._pump.mark(queue.state)
         finally:
-            lease.lane.asking = False
-        lease.changed.set()
-        self._pump.poke(lease.lane)
+            queue.state.claiming = False
+        queue.changed.set()
+        self._pump.wake(queue.state)

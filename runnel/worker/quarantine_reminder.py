@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from runnel.core.partition import Lane
+from runnel.core.partition import PartitionState
 from runnel.log import logger_of
 from runnel.operations.partition_ranges import ranges, those
 from runnel.processor import Processor
@@ -16,13 +16,13 @@ logger = logger_of("runnel.worker")
 FIRST, EVERY = 5.0, 300.0
 
 
-async def remind(processor: Processor, lanes: Callable[[], Iterable[Lane]]) -> None:
+async def remind(processor: Processor, states: Callable[[], Iterable[PartitionState]]) -> None:
     """Every few minutes, one line for all partitions that are quarantined, with the way out."""
     pause = FIRST
     while True:
         await asyncio.sleep(pause)
         pause = EVERY
-        stuck = sorted(lane.partition for lane in lanes() if lane.quarantined and lane.resting)
+        stuck = sorted(state.partition for state in states() if state.quarantined and state.resting)
         if stuck:
             logger.warning(
                 "processor %s: %s %s quarantined, and nothing behind the failed event is "

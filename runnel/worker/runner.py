@@ -12,13 +12,13 @@ from runnel.core.partition import Raw
 from runnel.dead_letter import DeadLetter
 from runnel.delivery.current_event import IN_HAND, InHand
 from runnel.delivery.error_text import told
-from runnel.delivery.partition_queue import Lease
+from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
 from runnel.log import logger_of
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol.scripts import Call
 from runnel.worker import outage_log, rebalance_log
-from runnel.worker.backend import Link
+from runnel.worker.backend import Backend
 from runnel.worker.handling import Failure, Handling
 from runnel.worker.quarantine_reminder import way_out
 
@@ -52,39 +52,39 @@ def decide(hopeless: bool, whole: bool, attempts: int, retries: int) -> Decision
 class Runner:
     """Keeps the handler of one partition running until the partition is drained."""
 
-    def __init__(self, lease: Lease, processor: Processor, link: Link) -> None:
-        self._lease = lease
-        self._lane = lease.lane
+    def __init__(self, queue: PartitionQueue, processor: Processor, backend: Backend) -> None:
+        self._queue = queue
+        self._state = queue.state
         self._processor = processor
-        self._link = link
+        self._backend = backend
         #: Failures in a row with nothing in hand, and where the checkpoint was then.
         self._barren, self._barren_at = 0, ""
 
     async def run(self) -> None:
-        """Run until the lane closes. Raises Halted if the policy says so, and HandlerExit."""
-        place = self._processor.place(self._lane.partition)
-        IN_HAND.set(InHand(keys.log(place.prefix), place.processor, self._lane.stuck_at))
+        """Run until the partition closes. Raises Halted if the policy says so, and HandlerExit."""
+        place = self._processor.place(self._state.partition)
+        IN_HAND.set(InHand(keys.log(place.prefix), place.processor, self._state.stuck_at))
         try:
-            while self._lane.open:
-                failure = await Handling(self._lease, self._processor).run()
+            while self._state.open:
+                failure = await Handling(self._queue, self._processor).run()
                 if failure:
                     await self._failed(failure)
         except ProtocolError as refusal:  # A call of this lease's own: see `Handling`.
-            rebalance_log.lost(self._lane.partition, refusal)
-            self._lane.end()
+            rebalance_log.lost(self._state.partition, refusal)
+            self._state.end()
         finally:
-            self._lane.rewind()
-            self._lane.idle = True
-            self._lease.give_turn()
+            self._state.rewind()
+            self._state.idle = True
+            self._queue.give_turn()
 
     async def _failed(self, failure: Failure) -> None:
-        lane, processor, error = self._lane, self._processor, failure.error
+        state, processor, error = self._state, self._processor, failure.error
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise HandlerExit.of(error) from error
-        if not lane.in_hand:
+        if not state.in_hand:
             await self._failed_before_any(failure)
             return
-        batch, event, suspicion = list(lane.in_hand), lane.in_hand[0][0], lane.suspicion
+        batch, event, suspicion = list(state.in_hand), state.in_hand[0][0], state.suspicion
         event_id = event.decode()
         # A condemned event was counted when its workers died.
         attempts = suspicion.attempts if failure.condemned else suspicion.failed(event)
@@ -99,7 +99,7 @@ class Runner:
             logging.ERROR if last else logging.WARNING,
             "processor %s, partition %d, event %s failed (attempt %d of %d)%s: %s: %s",
             processor.name,
-            lane.partition,
+            state.partition,
             event_id,
             attempts,
             attempts if last else max(attempts, processor.retries + 1),
@@ -113,16 +113,16 @@ class Runner:
         blamed = attempts if len(batch) == 1 else 0
         await self._record("failure", event_id, blamed, failure)
         if decision is Decision.GIVE_UP:
-            lane.rewind(keep=1)
+            state.rewind(keep=1)
             await self._give_up(batch[0], attempts, failure)
-            self._lease.give_turn()
+            self._queue.give_turn()
             return
-        lane.rewind()
-        self._lease.give_turn()
+        state.rewind()
+        self._queue.give_turn()
         if decision is Decision.ISOLATE:
             suspicion.isolate(batch[-1][0])
         else:
-            await self._lease.pause(processor.delay(attempts))
+            await self._queue.pause(processor.delay(attempts))
 
     def _unreadable(self, batch: list[Raw]) -> bool:
         """Is it one of these events that cannot be decoded, and not something else that the
@@ -136,24 +136,24 @@ class Runner:
 
     async def _failed_before_any(self, failure: Failure) -> None:
         """No event is to blame, so none is set aside: IGNORE tries for ever, with backoff."""
-        lane, policy, error = self._lane, self._processor.policy, failure.error
-        if lane.checkpoint != self._barren_at:
-            self._barren, self._barren_at = 0, lane.checkpoint
+        state, policy, error = self._state, self._processor.policy, failure.error
+        if state.checkpoint != self._barren_at:
+            self._barren, self._barren_at = 0, state.checkpoint
         self._barren += 1
         logger.error(
             "processor %s, partition %d failed with no event in hand (attempt %d): %s: %s",
             self._processor.name,
-            lane.partition,
+            state.partition,
             self._barren,
             *told(error, failure.instead),
             exc_info=error,
         )
         # For `inspect`; no event is charged with it.
-        await self._record("failure", lane.checkpoint, 0, failure)
+        await self._record("failure", state.checkpoint, 0, failure)
         if self._barren <= self._processor.retries or policy is ExceptionPolicy.IGNORE:
-            await self._lease.pause(self._processor.delay(self._barren))
+            await self._queue.pause(self._processor.delay(self._barren))
         elif policy is ExceptionPolicy.QUARANTINE:
-            await self._quarantine(lane.checkpoint, self._barren, failure)
+            await self._quarantine(state.checkpoint, self._barren, failure)
         else:
             said = ": ".join(told(error, failure.instead))
             raise Halted(
@@ -166,83 +166,85 @@ class Runner:
         if policy is ExceptionPolicy.HALT:
             said = ": ".join(told(failure.error, failure.instead))
             raise Halted(
-                f"processor {self._processor.name}, partition {self._lane.partition}: event "
+                f"processor {self._processor.name}, partition {self._state.partition}: event "
                 f"{raw[0].decode()} failed {attempts} times: {said}. Mend the handler and start "
                 "the worker again, or set the event aside: `runnel processor resume "
-                f"{self._processor.target} --partition {self._lane.partition} --skip`"
+                f"{self._processor.target} --partition {self._state.partition} --skip`"
             ) from failure.error
         if policy is ExceptionPolicy.QUARANTINE:
-            self._lane.rewind()
+            self._state.rewind()
             await self._quarantine(raw[0].decode(), attempts, failure)
         else:
             await self._set_aside(raw, attempts, failure)
 
     async def _quarantine(self, event: str, attempts: int, failure: Failure) -> None:
         if not await self._record("quarantine", event, attempts, failure):
-            return  # The lane has closed, and Redis knows of no quarantine.
-        self._lane.park(quarantined=True)
+            return  # The partition has closed, and Redis knows of no quarantine.
+        self._state.pause(quarantined=True)
         logger.error(
             "processor %s: partition %d is quarantined: %s",
             self._processor.name,
-            self._lane.partition,
-            way_out(self._processor, [self._lane.partition], barren=event == self._lane.checkpoint),
+            self._state.partition,
+            way_out(
+                self._processor, [self._state.partition], barren=event == self._state.checkpoint
+            ),
         )
 
     async def _set_aside(self, raw: Raw, attempts: int, failure: Failure) -> None:
         """Move the checkpoint over the event; with a dead letter, in the same commit."""
-        lane, processor = self._lane, self._processor
-        await self._lease.flush()
-        if lane.over:
+        state, processor = self._state, self._processor
+        await self._queue.flush()
+        if state.over:
             return
-        place, step = processor.place(lane.partition), lane.set_aside()
+        place, step = processor.place(state.partition), state.set_aside()
         sink = processor.sink
         if sink is None:
-            call = protocol.commit(place, lane.token, step)
+            call = protocol.commit(place, state.token, step)
         else:
             letter = DeadLetter.of(
                 processor.stream.name,
                 processor.name,
-                lane.partition,
+                state.partition,
                 (raw[0].decode(), raw[1]),
                 attempts,
                 told(failure.error, failure.instead),
             )
             call = protocol.emit(
                 place,
-                lane.token,
+                state.token,
                 step,
-                sink.prefix(lane.partition),
+                sink.prefix(state.partition),
                 sink.partition_size,
                 "refuse",
                 [sink.encode(letter)],
             )
-        if await self._insist(call):
-            lane.finish_aside(step)
-            self._lease.changed.set()  # A claim anew may wait for the lane to be at rest.
+        if await self._retry_until_answered(call):
+            state.finish_aside(step)
+            self._queue.changed.set()  # A claim anew may wait for the partition to be at rest.
             logger.warning(
                 "processor %s, partition %d: event %s was set aside, %s",
                 processor.name,
-                lane.partition,
+                state.partition,
                 step.next,
                 f"as a dead letter in {sink.name}" if sink else "without a dead letter",
             )
 
     async def _record(self, kind: str, event: str, attempts: int, failure: Failure) -> bool:
-        place = self._processor.place(self._lane.partition)
+        place = self._processor.place(self._state.partition)
         call = protocol.attempt(
-            place, self._lane.token, kind, event, attempts, told(failure.error, failure.instead)
+            place, self._state.token, kind, event, attempts, told(failure.error, failure.instead)
         )
-        return await self._insist(call)
+        return await self._retry_until_answered(call)
 
-    async def _insist(self, call: Call) -> bool:
-        """Make a call that is safe to repeat, until it is answered or the lane closes.
+    async def _retry_until_answered(self, call: Call) -> bool:
+        """Make a call that is safe to repeat, until it is answered or the partition closes.
 
         A full sink is waited for: the partition waits with it. Raises a refusal.
         """
         full = 0
         for attempt in range(1, 1_000_000):
             try:
-                (reply,) = await self._link.commit([call])
+                (reply,) = await self._backend.commit([call])
                 if isinstance(reply, Exception):
                     raise reply
                 outage_log.answered("report of a failure")
@@ -263,11 +265,11 @@ class Runner:
                     )
             except (RedisError, OSError) as error:
                 outage_log.failed("report of a failure", error)
-            if not self._lane.open:
+            if not self._state.open:
                 outage_log.answered("report of a failure")
                 return False
-            await self._lease.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
+            await self._queue.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False
 
     def _who(self) -> str:
-        return f"processor {self._processor.name}, partition {self._lane.partition}"
+        return f"processor {self._processor.name}, partition {self._state.partition}"

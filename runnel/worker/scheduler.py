@@ -17,7 +17,7 @@ from runnel.protocol.scripts import Call, Scripts
 from runnel.tasks import Crontab, Task, Timer
 from runnel.worker import outage_log
 from runnel.worker.cancelling import CLEAN_UP, end
-from runnel.worker.leader_election import GOODBYE, Leadership
+from runnel.worker.leader_election import GOODBYE, LeaderElection
 
 logger = logger_of("runnel.tasks")
 
@@ -27,7 +27,7 @@ LOOK = 60.0
 LATE = 5.0
 
 
-class Calendar:
+class Scheduler:
     """All tasks of an app in this worker.
 
     Who waits for the next run (`_keep`) and the run itself are tasks of their own: the end of the
@@ -35,12 +35,12 @@ class Calendar:
     """
 
     def __init__(
-        self, tasks: Iterable[Task], scripts: Scripts, app: str, leadership: Leadership
+        self, tasks: Iterable[Task], scripts: Scripts, app: str, election: LeaderElection
     ) -> None:
         self._tasks = list(tasks)
         self._scripts = scripts
         self._app = app
-        self._leadership = leadership
+        self._election = election
         self._nonce = secrets.token_hex(8)
         #: What runs, and for which task.
         self._runs: dict[asyncio.Task[bool], Task] = {}
@@ -53,8 +53,10 @@ class Calendar:
 
     def in_hand(self) -> list[str]:
         """What runs, for people. Another thread may ask."""
-        asking = set(self._asking)
-        return [f"task {task.name}" for run, task in list(self._runs.items()) if run not in asking]
+        claiming = set(self._asking)
+        return [
+            f"task {task.name}" for run, task in list(self._runs.items()) if run not in claiming
+        ]
 
     async def run(
         self, stop: asyncio.Event, grace: float, failed: Callable[[HandlerExit], None]
@@ -70,7 +72,7 @@ class Calendar:
         outage_log.watch("tasks")
         loop = asyncio.get_running_loop()
         led = any(task.on_leader for task in self._tasks)
-        leading = [asyncio.create_task(self._leadership.run())] if led else []
+        leading = [asyncio.create_task(self._election.run())] if led else []
         waiting = [asyncio.create_task(self._keep(task)) for task in self._tasks]
         try:
             await stop.wait()
@@ -83,13 +85,13 @@ class Calendar:
             # Two leaders at a time are for accidents: what a leader runs is finished first.
             await self._finish([run for run, task in self._runs.items() if task.on_leader], grace)
             await end(leading)
-            await self._leadership.leave(CLEAN_UP if self.cut_off else GOODBYE)
+            await self._election.leave(CLEAN_UP if self.cut_off else GOODBYE)
             await self._finish(list(self._runs), deadline - loop.time())
         finally:
             self._stopping = True
             await end((*waiting, *leading))
             await end(self._runs, CLEAN_UP)
-            await self._leadership.leave()
+            await self._election.leave()
 
     async def _finish(self, runs: list[asyncio.Task[bool]], seconds: float) -> None:
         if not runs:
@@ -121,13 +123,13 @@ class Calendar:
 
     async def _keep_once(self, task: Task) -> None:
         if task.on_leader:
-            await self._leadership.leading.wait()
+            await self._election.leading.wait()
         await self._start(task, self._run(task))
 
     async def _keep_timer(self, task: Timer) -> None:
         while True:
             await asyncio.sleep(task.interval)
-            if not task.on_leader or self._leadership.leading.is_set():
+            if not task.on_leader or self._election.leading.is_set():
                 await self._start(task, self._run(task))
 
     async def _keep_clock(self, task: Crontab) -> None:
@@ -141,7 +143,7 @@ class Calendar:
         the leader before may have died, left or been restarted when it was due."""
         await self._make_known(task)
         while True:
-            await self._leadership.leading.wait()
+            await self._election.leading.wait()
             # Again: keys may have been lost, and with them what was fired.
             await self._make_known(task)
             last = _now()
@@ -151,7 +153,7 @@ class Calendar:
                     continue
             while True:
                 due = await self._next(task, last)
-                if not self._leadership.leading.is_set() or not await self._offer(task, due):
+                if not self._election.leading.is_set() or not await self._offer(task, due):
                     break
                 last = due
 
@@ -210,7 +212,7 @@ class Calendar:
     async def _may_fire(self, task: Crontab, due: datetime) -> bool | None:
         """Ask Redis, which says yes to one caller for each instant; only a leader asks. None if
         there is no answer."""
-        while self._leadership.leading.is_set() and not self._stopping:
+        while self._election.leading.is_set() and not self._stopping:
             try:
                 call = self._tick(task, round(due.timestamp() * 1000))
                 status, wait = await self._scripts.call(call)

@@ -17,23 +17,23 @@ from runnel.app import App
 from runnel.connection.connect import connect
 from runnel.connection.durability import check_possible
 from runnel.connection.explain import translate
-from runnel.delivery.recorded_start_lock import Turn
+from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.errors import BurstBlocked, ProtocolError, Removed
 from runnel.log import logger_of
 from runnel.operations.registry import announce_processor, announce_stream
 from runnel.preflight.checks import check_worker
 from runnel.preflight.server import ServerInfo, check_server
-from runnel.protocol import Place
+from runnel.protocol import PartitionKeys
 from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Scripts
 from runnel.worker import outage_log
-from runnel.worker.backend import RedisLink
+from runnel.worker.backend import RedisBackend
 from runnel.worker.cancelling import CLEAN_UP, end
-from runnel.worker.heartbeat_thread import Voucher
-from runnel.worker.leader_election import Leadership
-from runnel.worker.member import Group
+from runnel.worker.heartbeat_thread import HeartbeatThread
+from runnel.worker.leader_election import LeaderElection
+from runnel.worker.member import Member
 from runnel.worker.quarantine_reminder import in_the_way
-from runnel.worker.scheduler import Calendar
+from runnel.worker.scheduler import Scheduler
 
 logger = logger_of("runnel.worker")
 
@@ -49,8 +49,8 @@ class Worker:
         #: Called when the worker begins to end by itself, with the error if there is one.
         self.on_end: Callable[[BaseException | None], None] = lambda error: None
         self._reason: BaseException | None = None
-        self._groups: list[Group] = []
-        self._calendar: Calendar | None = None
+        self._groups: list[Member] = []
+        self._scheduler: Scheduler | None = None
         #: Names of processors that an operator has removed while they ran here.
         self._removed: set[str] = set()
 
@@ -100,8 +100,8 @@ class Worker:
         """What did not finish within the grace, for people. Another thread may ask."""
         return [text for each in self._parts() for text in each.cut_off]
 
-    def _parts(self) -> list[Group | Calendar]:
-        return [*self._groups, *([self._calendar] if self._calendar else [])]
+    def _parts(self) -> list[Member | Scheduler]:
+        return [*self._groups, *([self._scheduler] if self._scheduler else [])]
 
     async def _start(self, scripts: Scripts, ready: Callable[[ServerInfo], None] | None) -> None:
         """Check what can be checked, then register everything."""
@@ -113,28 +113,32 @@ class Worker:
             logger.warning(warning)
         await scripts.load()
         description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
-        link = RedisLink(scripts, settings.redis_url, settings.durability, settings.prefetch_bytes)
+        backend = RedisBackend(
+            scripts, settings.redis_url, settings.durability, settings.prefetch_bytes
+        )
         member = (self.member, description)
-        turn = Turn()
-        self._groups = [Group(each, settings, link, member, turn) for each in self.processors]
+        turn = RecordedStartLock()
+        self._groups = [Member(each, settings, backend, member, turn) for each in self.processors]
         for group in self._groups:
             await group.register()
         for stream in self.app.streams.values():
             await announce_stream(scripts, stream.spec)
         for processor in self.app.processors.values():
             await announce_processor(scripts, processor)
-        leadership = Leadership(scripts, self.app.name, self.member, settings.session, link.listen)
+        election = LeaderElection(
+            scripts, self.app.name, self.member, settings.session, backend.listen
+        )
         tasks = self.app.tasks.values()
-        self._calendar = Calendar(tasks, scripts, self.app.name, leadership)
+        self._scheduler = Scheduler(tasks, scripts, self.app.name, election)
         if ready:
             ready(info)
 
     async def _work(self, scripts: Scripts, burst: bool) -> None:
         groups, grace = self._groups, self.app.settings.grace
         running = [asyncio.create_task(self._run_group(group, grace)) for group in groups]
-        assert self._calendar is not None
-        calendar = self._calendar.run(self.stop, grace, self.end_because)
-        tasks = [asyncio.create_task(calendar)]
+        assert self._scheduler is not None
+        scheduler = self._scheduler.run(self.stop, grace, self.end_because)
+        tasks = [asyncio.create_task(scheduler)]
         others = [asyncio.create_task(self._burst(scripts) if burst else self._stopped())]
         try:
             await self._until_one_ends(running, others)
@@ -153,16 +157,16 @@ class Worker:
             for group in groups:
                 await group.close()
 
-    async def _run_group(self, group: Group, grace: float) -> None:
-        voucher = Voucher(group, self.app.settings.max_block)
-        voucher.start()
+    async def _run_group(self, group: Member, grace: float) -> None:
+        heartbeat_thread = HeartbeatThread(group, self.app.settings.max_block)
+        heartbeat_thread.start()
         try:
             await group.run(self.stop, grace, self.end_because)
         except Removed:
             self._removed.add(group.processor.name)
             raise
         finally:
-            voucher.stop()
+            heartbeat_thread.stop()
 
     def _raise_first(self, ended: list[asyncio.Task[None]]) -> None:
         """Raise what the worker ends for; what else went wrong on the way is logged."""
@@ -225,7 +229,9 @@ class Worker:
                 pass
 
 
-async def _pictures(scripts: Scripts, places: Sequence[Place]) -> list[dict[str, str]] | None:
+async def _pictures(
+    scripts: Scripts, places: Sequence[PartitionKeys]
+) -> list[dict[str, str]] | None:
     """What `describe` tells of each, or None where Redis does not answer and is to be asked again.
     Raises what it refuses."""
     replies = await scripts.call_all([protocol.describe(place) for place in places])

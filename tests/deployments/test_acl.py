@@ -78,7 +78,7 @@ def declare(name: str, url: str, **settings: Any) -> App:
             assert item.number != 1
 
     @app.processor(items, exception_policy=ExceptionPolicy.QUARANTINE)
-    async def park(events: Events[Item]) -> None:
+    async def pause(events: Events[Item]) -> None:
         async for item in events.records():
             assert item.number != 2
 
@@ -94,18 +94,18 @@ async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
     called = scripted(*sources())
     assert called <= rights("runnel")
     app = declare(app_name, url(server, "runnel"))
-    stream, park = app.streams["items"], app.processors["park"]
+    stream, pause = app.streams["items"], app.processors["park"]
     async with connect(app.settings.redis_url) as client:
         scripts = Scripts(client)
         assert (await check_server(client, app.settings.redis_url)).warnings == ()
         sent = await stream.send(*(Item(key="k", number=number) for number in range(5)))
         with pytest.raises(BurstBlocked):
             await Worker(app).run(burst=True)
-        assert (await skip(scripts, park, 0)).event == sent[2].id
-        assert await admin.resume(scripts, park, [0]) == 1
+        assert (await skip(scripts, pause, 0)).event == sent[2].id
+        assert await admin.resume(scripts, pause, [0]) == 1
         await Worker(app).run(burst=True)
-        assert await admin.pause(scripts, park) == 1
-        await admin.reset(scripts, park, sent[3].id)
+        assert await admin.pause(scripts, pause) == 1
+        await admin.reset(scripts, pause, sent[3].id)
         info = await check_server(client, app.settings.redis_url)
         seen = await inspection.inspect(client, info)
         assert {each["name"] for each in seen["processors"]} == {"ignore", "park"}

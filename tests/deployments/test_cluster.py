@@ -49,7 +49,7 @@ async def test_an_event_goes_from_append_to_checkpoint_on_each_master(
 ) -> None:
     places = spread(app_name)
     registered = await clustered.call_all(
-        [protocol.register(each, protocol.Agreement(1, "xxh64"), "0") for each in places]
+        [protocol.register(each, protocol.StreamContract(1, "xxh64"), "0") for each in places]
     )
     assert not [each for each in registered if isinstance(each, Exception)]
     sent = [

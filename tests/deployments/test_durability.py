@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError, TimeoutError
 
 from runnel import App, Events, Record, keys
 from runnel.connection.connect import connect
-from runnel.connection.durability import Confirmation
-from runnel.core.partition import UNCOMMITTED, Lane
+from runnel.connection.durability import AckRequirement
+from runnel.core.partition import UNCOMMITTED, PartitionState
 from runnel.embedded.binary import Binary
 from runnel.errors import ServerError
 from runnel.protocol.scripts import Scripts
@@ -183,10 +183,10 @@ async def test_what_a_crash_repeats_is_bounded_while_commits_are_not_confirmed(
     pair: Pair, app_name: str
 ) -> None:
     shop = Shop(app_name, pair.primary.url, "replica")
-    lanes: list[Lane] = []
+    states: list[PartitionState] = []
 
     async def careless(events: Events[Item]) -> None:
-        lanes.append(events._lease.lane)
+        states.append(events._queue.state)
         async for item in events.records():
             shop.seen.append(item.number)
 
@@ -194,13 +194,13 @@ async def test_what_a_crash_repeats_is_bounded_while_commits_are_not_confirmed(
     worker = Worker(shop.app, processors=["careless"])
     run = asyncio.create_task(worker.run())
     await shop.send(0)
-    await until(lambda: lanes and lanes[-1].processed == 1, "it runs")
+    await until(lambda: states and states[-1].processed == 1, "it runs")
     pair.link.shut()
     hasty = Shop(app_name, pair.primary.url, "primary")
     await hasty.send(*range(1, 200))
 
     def at_rest() -> bool:
-        return len(shop.seen) > 1 and not lanes[-1].buffer and lanes[-1].wants(4) is None
+        return len(shop.seen) > 1 and not states[-1].buffer and states[-1].wants(4) is None
 
     await until(at_rest, "it waits for its commits")
     assert len(shop.seen) <= 1 + 4 * (UNCOMMITTED + 2)
@@ -235,7 +235,7 @@ async def test_behind_sentinels_no_other_primary_confirms_what_an_old_one_was_to
     binary: Binary, app_name: str
 ) -> None:
     (place,) = spread(app_name, 1)
-    log, replica = keys.log(place.prefix), Confirmation("replica")
+    log, replica = keys.log(place.prefix), AckRequirement("replica")
     with SentinelFleet(binary, replicas=1) as fleet:
         async with connect(fleet.url) as client:
             scripts = Scripts(client)

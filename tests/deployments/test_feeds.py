@@ -9,8 +9,8 @@ import pytest
 from runnel.connection import deployment
 from runnel.connection.connect import connect
 from runnel.protocol.scripts import Scripts
-from runnel.worker import backend as link_module
-from runnel.worker.backend import RedisLink
+from runnel.worker import backend as backend_module
+from runnel.worker.backend import RedisBackend
 from runnel.worker.feeds import Batch, LogFeed
 
 
@@ -42,10 +42,10 @@ async def test_whoever_reads_can_be_cancelled_though_the_read_is_cut_short(url: 
 async def test_a_feed_that_closes_late_leaves_the_connection_of_its_successor_counted(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "OWN_CONNECTIONS", 1)
+    monkeypatch.setattr(backend_module, "OWN_CONNECTIONS", 1)
     log, other = "runnel:{a:s:0}:s:log", "runnel:{a:s:1}:s:log"
     async with connect(url) as client:
-        link = RedisLink(Scripts(client), url)
+        link = RedisBackend(Scripts(client), url)
         first, second = link.feed(log), link.feed(log)
         await first.close()
         assert link.feed_of(other, 1).startswith("node")

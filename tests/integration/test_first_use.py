@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, ConnectionError
 from runnel import App, Record, Stream
 from runnel.errors import Mismatch
 from runnel.keys import log
-from runnel.producer.single_flight import Once
+from runnel.producer.single_flight import SingleFlight
 from runnel.protocol.scripts import Scripts, sha
 from runnel.stream import Sent
 from tests.proxy import Proxy
@@ -246,7 +246,7 @@ async def test_a_wrong_password_is_told_at_once_to_all(
 
 
 async def test_who_comes_after_a_run_that_nobody_waited_for_begins_anew() -> None:
-    once, begun = Once(), []
+    once, begun = SingleFlight(), []
 
     async def work() -> None:
         begun.append(asyncio.current_task())

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError, ResponseError
 from runnel import App, Record, keys
 from runnel.connection.redis_client import Arg
 from runnel.errors import Full, UnknownProducer
-from runnel.producer.partition_producer import Outlet
+from runnel.producer.partition_producer import PartitionProducer
 from runnel.producer.producer import Producer
 from runnel.protocol.scripts import Call, Scripts
 
@@ -39,15 +39,15 @@ class Partition:
         self.roundtrip = self.scripts.roundtrip
         short = self.short if self.roundtrip else None
         self.producer = Producer(self.scripts, 10.0)
-        self.outlet = Outlet(self.spec, 0, self.producer, short)
+        self.partition_producer = PartitionProducer(self.spec, 0, self.producer, short)
 
     async def append(self, number: int) -> str:
         """The id of an item, appended alone or as one of many."""
         entry = self.spec.codec.encode(Item(number=number))
         if self.alone:
-            return await self.outlet.append_one(entry, "refuse", 0.0, self.carry)
+            return await self.partition_producer.append_one(entry, "refuse", 0.0, self.carry)
         ids: list[str] = []
-        await self.outlet.append([[entry]], ids, "refuse", 0.0, self.carry)
+        await self.partition_producer.append([[entry]], ids, "refuse", 0.0, self.carry)
         return ids[0]
 
     async def short(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:

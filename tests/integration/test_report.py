@@ -11,12 +11,12 @@ from runnel import keys, protocol
 from runnel.errors import Mismatch
 from runnel.operations.inspection import Declared, inspect
 from runnel.preflight.server import ServerInfo
-from runnel.protocol import Agreement, Place, Step, Token
+from runnel.protocol import CheckpointMove, PartitionKeys, StreamContract, Token
 from runnel.protocol.scripts import Scripts
 from tests.primaries import every_key
 
 COUNT = 4
-AGREEMENT = Agreement(COUNT, "xxh64")
+AGREEMENT = StreamContract(COUNT, "xxh64")
 SERVER = ServerInfo("valkey", "9.1.2", "standalone")
 NONCE = "n" * 32
 
@@ -32,8 +32,8 @@ class Shop:
         self.tokens: dict[int, Token] = {}
         self.sequence = 0
 
-    def place(self, partition: int) -> Place:
-        return Place(keys.partition(self.app, "orders", partition, "orders"), "printer")
+    def place(self, partition: int) -> PartitionKeys:
+        return PartitionKeys(keys.partition(self.app, "orders", partition, "orders"), "printer")
 
     async def open(self) -> None:
         """Register and enter it, as a worker does."""
@@ -104,7 +104,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
     await shop.open()
     ids = await shop.send(1, 3)
     await shop.work()
-    step = Step("0-0", ids[0], 1)
+    step = CheckpointMove("0-0", ids[0], 1)
     await shop.scripts.call(protocol.commit(shop.place(1), shop.tokens[1], step))
     seen = await shop.seen()
     assert seen["schema"] == "runnel.inspect/1"
@@ -207,7 +207,7 @@ async def test_where_the_newest_entry_was_deleted_there_is_no_lag_once_all_else_
     await shop.redis.xdel(keys.log(shop.place(0).prefix), *deleted)
     await shop.open()
     await shop.work()
-    step = Step("0-0", first, 1)
+    step = CheckpointMove("0-0", first, 1)
     await shop.scripts.call(protocol.commit(shop.place(0), shop.tokens[0], step))
     assert (await shop.row(0))["lag_events"] == 0
 
@@ -219,7 +219,7 @@ async def test_a_deleted_entry_that_is_still_to_be_counted_leaves_the_lag_unknow
     await shop.work()
     first, newest = await shop.send(0, 2)
     await shop.redis.xdel(keys.log(shop.place(0).prefix), newest)
-    step = Step("0-0", first, 1)
+    step = CheckpointMove("0-0", first, 1)
     await shop.scripts.call(protocol.commit(shop.place(0), shop.tokens[0], step))
     assert (await shop.row(0))["lag_events"] is None
 
@@ -265,7 +265,7 @@ async def test_what_fails_again_and_again_is_never_ok(shop: Shop) -> None:
     # Long ago, and still there: it is as bad.
     await shop.set(2, error_at=await shop.now() - 3_600_000)
     assert (await shop.row(2))["failing"]
-    step = Step("0-0", first, 1)
+    step = CheckpointMove("0-0", first, 1)
     await shop.scripts.call(protocol.commit(shop.place(2), shop.tokens[2], step))
     (processor,) = (await shop.seen())["processors"]
     assert (processor["state"], processor["partitions"][2]["failing"]) == ("ok", False)
@@ -332,13 +332,13 @@ async def dead(shop: Shop, *readers: str) -> None:
     for reader in readers:
         await shop.redis.hset(keys.processors(shop.app), f"{name}@{reader}", str(COUNT))
         for p in range(COUNT):
-            place = Place(keys.partition(shop.app, "orders", p, name), reader)
+            place = PartitionKeys(keys.partition(shop.app, "orders", p, name), reader)
             await shop.scripts.call(protocol.register(place, AGREEMENT, "0"))
 
 
 async def set_aside(shop: Shop, partition: int, prev: str, event: str) -> None:
     sink = keys.partition(shop.app, "orders", partition, "orders.printer.dead")
-    step, token = Step(prev, event, 1), shop.tokens[partition]
+    step, token = CheckpointMove(prev, event, 1), shop.tokens[partition]
     entry = [[b"json", b"{}"]]
     place = shop.place(partition)
     await shop.scripts.call(protocol.emit(place, token, step, sink, 100, "refuse", entry))
@@ -368,13 +368,15 @@ async def test_dead_letters_are_shown_until_somebody_has_read_them(shop: Shop) -
     prefix = keys.partition(shop.app, "orders", 1, sink)
     log: Any = await shop.redis.xrange(keys.log(prefix))
     for reader, count in (("fast", 2), ("slow", 1)):
-        place, last = Place(prefix, reader), log[count - 1][0].decode()
+        place, last = PartitionKeys(prefix, reader), log[count - 1][0].decode()
         claim = protocol.claim(place, AGREEMENT, "w1", 1, NONCE)
         token = Token(protocol.read_claim(await shop.scripts.call(claim)).epoch, NONCE)
-        await shop.scripts.call(protocol.commit(place, token, Step("0-0", last, count)))
+        await shop.scripts.call(protocol.commit(place, token, CheckpointMove("0-0", last, count)))
     assert (await letters())[2] == 1
-    place = Place(prefix, "slow")
-    await shop.scripts.call(protocol.commit(place, token, Step(last, log[1][0].decode(), 1)))
+    place = PartitionKeys(prefix, "slow")
+    await shop.scripts.call(
+        protocol.commit(place, token, CheckpointMove(last, log[1][0].decode(), 1))
+    )
     assert await letters() == (
         "ok",
         {"stream": sink, "waiting": 0, "readers": ["fast", "slow"]},
@@ -389,7 +391,7 @@ async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_
     ids = await shop.send(1, 1)
     await shop.work()
     sink = keys.partition(shop.app, "orders", 1, "lost")
-    step, place = Step("0-0", ids[0], 1), shop.place(1)
+    step, place = CheckpointMove("0-0", ids[0], 1), shop.place(1)
     await shop.scripts.call(
         protocol.emit(place, shop.tokens[1], step, sink, 100, "refuse", [[b"json", b"{}"]])
     )

@@ -15,7 +15,7 @@ from runnel.operations import admin
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import remove
 from runnel.operations.skipping import skip
-from runnel.preflight.acl import Needs, check, commands_of
+from runnel.preflight.acl import Required, check, commands_of
 from runnel.preflight.checks import (
     check_deletion,
     check_operator,
@@ -58,7 +58,7 @@ async def picky(events: Events[Item]) -> None:
 async def sweep() -> None: ...
 
 
-def least(needs: Needs) -> list[str]:
+def least(needs: Required) -> list[str]:
     """The rules of a user who may do that and no more."""
     named = [command for command, _ in (*needs.uses(), *needs.channels)]
     commands = {"evalsha", "script|load", *(each.lower().replace(" ", "|") for each in named)}
@@ -207,7 +207,7 @@ async def test_the_rules_asked_for_are_enough_for_an_operator(
         finally:
             await app.close()
         place = PICKY.place(sent.partition)
-        await scripts.call(protocol.claim(place, PICKY.stream.agreement, "m", 1, "n" * 16))
+        await scripts.call(protocol.claim(place, PICKY.stream.contract, "m", 1, "n" * 16))
         for field, value in (("quarantined", "1"), ("error_event", sent.id)):
             await redis.hset(place.keys()[2], field, value)
     url = await grant(least(needs_of_operator(PICKY, action)))

@@ -12,19 +12,19 @@ from runnel import keys, protocol
 from runnel.connection.url import parse
 from runnel.errors import Fenced
 from runnel.preflight.server import check_server
-from runnel.protocol import Agreement, Place, Step, Token
+from runnel.protocol import CheckpointMove, PartitionKeys, StreamContract, Token
 from runnel.protocol.scripts import Scripts
 
-AGREEMENT = Agreement(partitions=1, hash="xxh64")
+AGREEMENT = StreamContract(partitions=1, hash="xxh64")
 
 
-async def _claim(scripts: Scripts, place: Place, grant: int) -> Token:
+async def _claim(scripts: Scripts, place: PartitionKeys, grant: int) -> Token:
     nonce = secrets.token_hex(16)
     call = protocol.claim(place, AGREEMENT, "member", grant, nonce)
     return Token(protocol.read_claim(await scripts.call(call)).epoch, nonce)
 
 
-async def _lag(redis: Redis, place: Place) -> Any:
+async def _lag(redis: Redis, place: PartitionKeys) -> Any:
     (group,) = await redis.xinfo_groups(keys.log(place.prefix))
     return group["lag"]
 
@@ -38,7 +38,7 @@ async def test_the_server_is_one_that_runnel_can_use(redis: Redis, redis_url: st
 async def test_an_event_goes_from_append_to_checkpoint(redis: Redis, app_name: str) -> None:
     scripts = Scripts(redis)
     await scripts.load()
-    place = Place(keys.partition(app_name, "orders", 0, "orders"), "printer")
+    place = PartitionKeys(keys.partition(app_name, "orders", 0, "orders"), "printer")
     await scripts.call(protocol.register(place, AGREEMENT, "0"))
 
     append = protocol.append(
@@ -51,7 +51,7 @@ async def test_an_event_goes_from_append_to_checkpoint(redis: Redis, app_name: s
     assert await _lag(redis, place) == 1
 
     token = await _claim(scripts, place, grant=1)
-    step = Step("0-0", sent.ids[0], 1)
+    step = CheckpointMove("0-0", sent.ids[0], 1)
     committed = await scripts.call(protocol.commit(place, token, step))
     assert protocol.read_commit(committed).applied
     assert await _lag(redis, place) == 0
@@ -61,9 +61,11 @@ async def test_a_holder_whose_partition_was_claimed_meanwhile_is_fenced(
     redis: Redis, app_name: str
 ) -> None:
     scripts = Scripts(redis)
-    place = Place(keys.partition(app_name, "orders", 0, "orders"), "printer")
+    place = PartitionKeys(keys.partition(app_name, "orders", 0, "orders"), "printer")
     await scripts.call(protocol.register(place, AGREEMENT, "0"))
     sleeper = await _claim(scripts, place, grant=1)
     await _claim(scripts, place, grant=2)
     with pytest.raises(Fenced):
-        await scripts.call(protocol.commit(place, sleeper, Step("0-0", "0-0", 0, release=True)))
+        await scripts.call(
+            protocol.commit(place, sleeper, CheckpointMove("0-0", "0-0", 0, release=True))
+        )

@@ -48,29 +48,29 @@ def _parser() -> argparse.ArgumentParser:
 def _simulate(args: argparse.Namespace, bug: Planted | None) -> int:
     # Not earlier: a module with a planted bug must not be imported yet.
     from tests.servers import Server
-    from tests.simulation.backend import Backend
     from tests.simulation.scenario import draw
     from tests.simulation.servers import choose
+    from tests.simulation.store import Store
 
     with Server(choose(args.server), appendonly="no") as server:
-        backend = Backend(server, bug.edit_script if bug else None)
+        store = Store(server, bug.edit_script if bug else None)
         try:
             if args.replay is not None:
-                return _replay(draw(args.replay), backend, args)
-            return _run(range(args.start, args.start + args.seeds), backend, server, args)
+                return _replay(draw(args.replay), store, args)
+            return _run(range(args.start, args.start + args.seeds), store, server, args)
         finally:
-            backend.close()
+            store.close()
 
 
-def _run(seeds: range, backend: object, server: object, args: argparse.Namespace) -> int:
-    from tests.simulation.backend import Backend
+def _run(seeds: range, store: object, server: object, args: argparse.Namespace) -> int:
     from tests.simulation.run import run
     from tests.simulation.scenario import draw
+    from tests.simulation.store import Store
 
-    assert isinstance(backend, Backend)
+    assert isinstance(store, Store)
     began, results, failed = time.perf_counter(), [], 0
     for seed in seeds:
-        result = run(draw(seed), backend)
+        result = run(draw(seed), store)
         results.append(result)
         if args.hashes:
             print(f"seed {seed}  {result.digest}", flush=True)
@@ -96,20 +96,20 @@ def _options(args: argparse.Namespace) -> str:
     return server + (f" --plant '{args.plant}'" if args.plant else "")
 
 
-def _replay(scenario: object, backend: object, args: argparse.Namespace) -> int:
-    from tests.simulation.backend import Backend
+def _replay(scenario: object, store: object, args: argparse.Namespace) -> int:
     from tests.simulation.run import run
     from tests.simulation.scenario import Scenario
     from tests.simulation.shrink import shrink
+    from tests.simulation.store import Store
     from tests.simulation.trace import Trace
 
     assert isinstance(scenario, Scenario)
-    assert isinstance(backend, Backend)
+    assert isinstance(store, Store)
     all_faults = len(scenario.faults)
     if args.shrink:
-        scenario = shrink(scenario, backend)
+        scenario = shrink(scenario, store)
     trace = Trace(keep=None)
-    result = run(scenario, backend, trace)
+    result = run(scenario, store, trace)
     print("\n".join(trace.lines))
     print(f"\nseed {scenario.seed}  {result.digest}")
     for each in fields(scenario):

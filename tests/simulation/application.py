@@ -111,7 +111,7 @@ class Application:
 
     def token(self, name: str, partition: int) -> Token:
         """The token under which the running handler of a processor has a partition."""
-        return self.world.host().groups[name].leases[partition].lane.token
+        return self.world.host().groups[name].queues[partition].state.token
 
     def _handler(self, name: str, shape: Shape) -> Callable[[Any], Any]:
         more = user_code.PATIENCE if "awaits" in shape.middleware else 0.0
@@ -186,11 +186,11 @@ class Application:
     def _waiting(self, spot: Spot, shape: Shape) -> Iterator[None]:
         """A time limit is about what is in hand: nobody cuts off who waits for an event."""
         host, network = self.world.host(), self.world.network
-        lane = host.groups[spot[1]].leases[number_of(spot)].lane
+        state = host.groups[spot[1]].queues[number_of(spot)].state
         try:
             yield
         except asyncio.CancelledError:
-            if shape.timeout and lane.open and host.state == "running" and not network.closed:
+            if shape.timeout and state.open and host.state == "running" and not network.closed:
                 with self._noticed():
                     raise Violation("L5", f"{spot} was cut off while it waited") from None
             raise

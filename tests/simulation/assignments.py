@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from runnel import keys
 from runnel.protocol.scripts import Call
-from tests.simulation.backend import Command
+from tests.simulation.store import Command
 from tests.simulation.trace import Violation
 
 NOBODY = "-"

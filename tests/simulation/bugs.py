@@ -96,7 +96,7 @@ BUGS = (
         "a lost reply taken for an answer",
         "runnel/worker/committer.py",
         "elif isinstance(reply, Exception):\n            return False\n",
-        "elif isinstance(reply, Exception):\n            lane.committed(step)\n",
+        "elif isinstance(reply, Exception):\n            state.committed(step)\n",
     ),
     Planted(
         "another commit in place of one in flight",
@@ -132,14 +132,14 @@ BUGS = (
     Planted(
         "what middleware took and did not pass on counts as given",
         "runnel/delivery/middleware_chain.py",
-        "self._lane.rewind(keep=self._given)\n                self._taken.clear()",
+        "self._state.rewind(keep=self._given)\n                self._taken.clear()",
         "self._taken.clear()",
     ),
     Planted(
         "a middleware that swallows has its failure passed over",
         "runnel/delivery/middleware_chain.py",
-        "if self._given:\n            self._lane",
-        "if self._given:\n            self._lane.finish(self._given)\n            self._lane",
+        "if self._given:\n            self._state",
+        "if self._given:\n            self._state.finish(self._given)\n            self._state",
     ),
     Planted(
         "the next event while the one before is not committed",
@@ -156,8 +156,8 @@ BUGS = (
     Planted(
         "a list begins anew with each wait for it",
         "runnel/delivery/partition_queue.py",
-        "if lane.open and self._filling[0] != lane.buffer[0][0]:",
-        "if lane.open:",
+        "if state.open and self._filling[0] != state.buffer[0][0]:",
+        "if state.open:",
     ),
     Planted(
         "a start recorded anew with each wait for that",
@@ -175,7 +175,7 @@ BUGS = (
         "who asks once its events have ended has not finished the last",
         "runnel/delivery/handout.py",
         "if self.closed:\n            await",
-        "if self.closed or not self.lease.lane.open:\n            await",
+        "if self.closed or not self.lease.state.open:\n            await",
     ),
     Planted(
         "one death is proof enough",
@@ -205,8 +205,8 @@ BUGS = (
     Planted(
         "what waits in memory has no bound in bytes",
         "runnel/worker/log_reader.py",
-        "lane.enough = prefetch if size * prefetch <= share else int(share / size)",
-        "lane.enough = prefetch",
+        "state.enough = prefetch if size * prefetch <= share else int(share / size)",
+        "state.enough = prefetch",
     ),
     # Operators
     Planted(
@@ -262,13 +262,13 @@ BUGS = (
     Planted(
         "what was read without a look is not doubted",
         "runnel/core/partition.py",
-        "self.doubt = asked.cursor",
+        "self.unverified_from = asked.cursor",
         "pass",
     ),
     Planted(
         "a loss counted while what was read ahead is processed",
         "runnel/worker/claims.py",
-        "await lease.rest()",
+        "await queue.rest()",
         "pass",
     ),
     # Retention and sending
@@ -385,7 +385,7 @@ BUGS = (
         "a session counted from its answer",
         "runnel/worker/member.py",
         "self._session.renew(before + synced.session_ms / 1000)",
-        "self._session.renew(self._link.clock() + synced.session_ms / 1000)",
+        "self._session.renew(self._backend.clock() + synced.session_ms / 1000)",
     ),
     Planted(
         "a heartbeat too few",
@@ -433,19 +433,19 @@ BUGS = (
     Planted(
         "a doubt that nobody settles",
         "runnel/worker/claims.py",
-        "if lane.over or not (lane.open or lane.resting or lane.doubt):",
-        "if not lane.open:",
+        "if state.over or not (state.open or state.resting or state.unverified_from):",
+        "if not state.open:",
     ),
     Planted(
         "what was counted as lost wakes nobody",
         "runnel/worker/committer.py",
-        "if lane.clean:  # All",
+        "if state.clean:  # All",
         "if False:  # All",
     ),
     Planted(
         "what is set aside wakes nobody",
         "runnel/worker/runner.py",
-        "self._lease.changed.set()  # A claim anew",
+        "self._queue.changed.set()  # A claim anew",
         "pass  # A claim anew",
     ),
     Planted(

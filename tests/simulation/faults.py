@@ -11,7 +11,6 @@ from typing import Any
 from runnel import keys, protocol
 from tests.simulation.application import Application
 from tests.simulation.assignments import Assignments, picture
-from tests.simulation.backend import tag
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.model import Partition, parts
@@ -20,6 +19,7 @@ from tests.simulation.operators import Operators
 from tests.simulation.producers import Producers
 from tests.simulation.scenario import MISHAPS, WIRE, Fault
 from tests.simulation.stalls import Stalls
+from tests.simulation.store import tag
 from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
 
@@ -127,7 +127,7 @@ class Faults:
         return prefix, self.world.judge.model.at(prefix)
 
     def _run(self, *command: Any) -> Any:
-        (reply,) = self.world.backend.run([command])
+        (reply,) = self.world.store.run([command])
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -204,7 +204,7 @@ class Faults:
     # The server
 
     def _flush(self, fault: Fault, rng: random.Random) -> None:
-        self.world.backend.flush_scripts()
+        self.world.store.flush_scripts()
 
     def _skew(self, fault: Fault, rng: random.Random) -> None:
         self.world.judge.skew_ms += round(fault.amount * 1000)
@@ -235,7 +235,7 @@ class Faults:
     def _replica(self) -> Snapshot:
         """What a replica has whose primary is gone from here on."""
         judge = self.world.judge
-        return Snapshot(self.world.backend.dump(), judge.model.copy(), copy.deepcopy(judge.groups))
+        return Snapshot(self.world.store.dump(), judge.model.copy(), copy.deepcopy(judge.groups))
 
     def _advance_ids(self, hours: int = 1) -> None:
         """The ids of new entries jump ahead."""
@@ -288,7 +288,7 @@ class Faults:
         self._snapshots.clear()
         self._make_room()
         tags = {tag(each) for each in (*prefixes, *names)}
-        world.backend.restore(
+        world.store.restore(
             {key: value for key, value in old.keys.items() if tag(key.decode()) in tags}, tags
         )
         for prefix in list(model.partitions):
@@ -297,7 +297,7 @@ class Faults:
         for name in names:
             groups[name] = old.groups.get(name, Assignments(name))
         world.history.begin_anew()
-        world.backend.flush_scripts()
+        world.store.flush_scripts()
         world.network.break_all()
 
     # Keys
@@ -327,7 +327,7 @@ class Faults:
             place.gone(list(place.log.entries))
         place.log, place.vague = None, True
         self._run("DEL", keys.log(prefix))
-        self.world.backend.let_a_millisecond_pass()
+        self.world.store.let_a_millisecond_pass()
 
     def _lose_group(self, fault: Fault, rng: random.Random) -> None:
         prefix, place = self._place(fault)
@@ -353,7 +353,7 @@ class Faults:
         for name, group in sorted(world.judge.groups.items()):
             names = [keys.plan(name), keys.members(name), keys.sessions(name)]
             self._run("DEL", *rng.sample(names, rng.choice((1, 1, 2, 3))))
-            group.now = picture(world.backend.run(group.probes()))
+            group.now = picture(world.store.run(group.probes()))
             group.highest, group.vague = 0, True
 
     # Operators

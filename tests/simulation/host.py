@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runnel.delivery.partition_queue import Lease
-from runnel.worker.member import Group
+from runnel.delivery.partition_queue import PartitionQueue
+from runnel.worker.member import Member
 from runnel.worker.worker import Worker
 from tests.simulation.history import Spot
 from tests.simulation.loop import Process
@@ -18,16 +18,16 @@ class Host:
         self.process = Process(f"{name}.0")
         self.worker: Worker | None = None
         #: Processor -> the group of the worker that runs, or ran last.
-        self.groups: dict[str, Group] = {}
+        self.groups: dict[str, Member] = {}
         #: running, leaving or down.
         self.state = "down"
         #: A handler of its worker blocks the event loop.
         self.blocked = False
 
-    def leases(self) -> list[tuple[Spot, Lease]]:
+    def queues(self) -> list[tuple[Spot, PartitionQueue]]:
         """What its worker holds, as far as it knows."""
         return [
-            ((group.processor.stream.prefix(partition), name), lease)
+            ((group.processor.stream.prefix(partition), name), queue)
             for name, group in self.groups.items()
-            for partition, lease in group.leases.items()
+            for partition, queue in group.queues.items()
         ]

@@ -10,10 +10,10 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from runnel import keys
 from runnel.protocol.scripts import Call, sources
 from tests.simulation.assignments import Assignments, picture
-from tests.simulation.backend import EPOCH_MS, Backend, Command
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.model import Model, Refused, split
+from tests.simulation.store import EPOCH_MS, Command, Store
 from tests.simulation.trace import Trace, Violation
 
 #: Scripts of partition scope, of group scope.
@@ -27,9 +27,9 @@ GROUP = {"sync", "regrant"}
 class Judge:
     """What stands between the wire and the server."""
 
-    def __init__(self, loop: SimLoop, backend: Backend, trace: Trace, history: History) -> None:
+    def __init__(self, loop: SimLoop, store: Store, trace: Trace, history: History) -> None:
         self.loop = loop
-        self.backend = backend
+        self.store = store
         self.trace = trace
         self.history = history
         self.model = Model()
@@ -61,7 +61,7 @@ class Judge:
             places.append(len(batch))
             batch.append(_without_block(command))
             batch += self._probes(command)
-        found = self.backend.at(self.now_ms, batch)
+        found = self.store.at(self.now_ms, batch)
         places.append(len(batch))
         replies = []
         for i, command in enumerate(commands):
@@ -75,7 +75,7 @@ class Judge:
         processors = sorted(self.model.at(prefix).states)
         for processor in processors or [""]:
             probes = _partition_probes(prefix, processor, "")
-            self._compare(prefix, processor, "", self.backend.at(self.now_ms, probes))
+            self._compare(prefix, processor, "", self.store.at(self.now_ms, probes))
 
     # What is looked at beside a command
 
@@ -94,7 +94,7 @@ class Judge:
         return probes
 
     def _call(self, command: Command) -> Call | None:
-        name = self.backend.script(command)
+        name = self.store.script(command)
         if name is None:
             return None
         count = command[2]
@@ -138,14 +138,14 @@ class Judge:
 
     def _judge_group(self, call: Call, reply: Any, probed: list[Any]) -> None:
         if self._group(call).judge(call, reply, probed, self.now_ms):
-            self.published += self.backend.published()
+            self.published += self.store.published()
         self.history.synced(call, reply)
 
     def _forget_groups(self, gone: Sequence[Any]) -> None:
         """An operator has taken the keys of a group away, which begins anew."""
         for name, group in self.groups.items():
             if keys.plan(name) in gone:
-                group.now = picture(self.backend.run(group.probes()))
+                group.now = picture(self.store.run(group.probes()))
                 group.highest, group.vague = 0, True
 
     def _judge_partition(self, call: Call, reply: Any, probed: list[Any]) -> None:

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from tests.simulation.backend import Command
 from tests.simulation.loop import Process, SimLoop, current_process
+from tests.simulation.store import Command
 
 #: Seconds a client waits for an answer, and on top of the wait of a blocking read.
 TIMEOUT = 5.0

@@ -34,7 +34,7 @@ class Settling:
         """L4: what waits in the memory of a worker has a bound in bytes: twice what is set, since a
         partition has its share though others that were alone have taken more than theirs; and an
         event of each partition that comes unasked, and one that was given back."""
-        buffers = [lease.lane.buffer for _, lease in host.leases()]
+        buffers = [queue.state.buffer for _, queue in host.queues()]
         waiting = sum(sum(map(len, raw[1])) + OVERHEAD for each in buffers for raw in each)
         s = self.world.scenario
         most = 2 * s.prefetch_bytes + len(buffers) * 2 * (s.filling + _SMALL)
@@ -84,16 +84,16 @@ class Settling:
                 state = self.world.judge.model.at(
                     self.application.stream.spec.prefix(p)
                 ).states.get(processor.name)
-                lease = state and (state.get("owner"), state.get("grant"), state.get("released"))
+                queue = state and (state.get("owner"), state.get("grant"), state.get("released"))
                 if plan.holder not in live or plan.holder != plan.target:
                     return f"{processor.name} {p}: {plan}"
                 spot = (self.application.stream.spec.prefix(p), processor.name)
                 for host in self.world.hosts:
-                    if host.name in live - {plan.holder} and spot in dict(host.leases()):
+                    if host.name in live - {plan.holder} and spot in dict(host.queues()):
                         return f"{host.name} keeps {processor.name} {p} too: {plan}"
                 # What a partition lost is found by whoever writes there next, or in turn.
                 if (
-                    lease != (plan.holder, str(plan.grant), "0")
+                    queue != (plan.holder, str(plan.grant), "0")
                     and not self.world.scenario.loses_keys
                 ):
                     return f"{processor.name} {p}: {plan}, {state}"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from tests.simulation.backend import Backend
 from tests.simulation.run import run
 from tests.simulation.scenario import Scenario
+from tests.simulation.store import Store
 
 
-def shrink(scenario: Scenario, backend: Backend) -> Scenario:
+def shrink(scenario: Scenario, store: Store) -> Scenario:
     """The scenario with as many of its faults left out as the same violation allows.
 
     Larger and smaller pieces are left out in turn, until no single fault can be spared.
     """
-    violation = run(scenario, backend).violation
+    violation = run(scenario, store).violation
     if violation is None:
         return scenario
     size = max(1, len(scenario.faults) // 2)
@@ -20,7 +20,7 @@ def shrink(scenario: Scenario, backend: Backend) -> Scenario:
         spared = False
         for start in range(0, len(scenario.faults), size):
             smaller = scenario.without(set(range(start, start + size)))
-            found = run(smaller, backend).violation
+            found = run(smaller, store).violation
             if found is not None and found.invariant == violation.invariant:
                 scenario, spared = smaller, True
                 break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runnel.worker.heartbeat_thread import Voucher
+from runnel.worker.heartbeat_thread import HeartbeatThread
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.network import Mishap
@@ -81,5 +81,5 @@ class Stalls:
         if process.dead or not process.paused or self.world.network.closed:
             return
         for group in host.groups.values():
-            Voucher(group, self.world.scenario.max_block).look()
+            HeartbeatThread(group, self.world.scenario.max_block).look()
         self.world.later(self.world.scenario.session / 6, self._beat, host, process)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers import Server, available_servers
-from tests.simulation.backend import Backend
 from tests.simulation.run import run
 from tests.simulation.scenario import Fault, draw
 from tests.simulation.shrink import shrink
+from tests.simulation.store import Store
 from tests.simulation.trace import Trace
 
 #: Seeds of which each takes little time, and all kinds of faults together.
@@ -20,35 +20,35 @@ SAME = (0, 3, 5, 8)
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
+def store() -> Iterator[Store]:
     with Server(appendonly="no") as server:
-        backend = Backend(server)
-        yield backend
-        backend.close()
+        store = Store(server)
+        yield store
+        store.close()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_that_was_promised_is_broken(backend: Backend, seed: int) -> None:
+def test_nothing_that_was_promised_is_broken(store: Store, seed: int) -> None:
     trace = Trace()
-    result = run(draw(seed), backend, trace)
+    result = run(draw(seed), store, trace)
     assert result.violation is None, "\n".join(
         [*trace.lines, str(result.violation), f"scripts/simulate --replay {seed} --shrink"]
     )
 
 
-def test_the_seeds_see_work_and_repeats(backend: Backend) -> None:
-    results = [run(draw(seed), backend) for seed in (0, 3, 5)]
+def test_the_seeds_see_work_and_repeats(store: Store) -> None:
+    results = [run(draw(seed), store) for seed in (0, 3, 5)]
     assert all(each.events for each in results)
     assert sum(each.virtual for each in results) > 100
 
 
-def test_the_same_seed_does_the_same_on_every_server(backend: Backend) -> None:
-    first = [run(draw(seed), backend).digest for seed in SAME]
+def test_the_same_seed_does_the_same_on_every_server(store: Store) -> None:
+    first = [run(draw(seed), store).digest for seed in SAME]
     assert len(set(first)) == len(SAME)
-    assert [run(draw(seed), backend).digest for seed in SAME] == first
+    assert [run(draw(seed), store).digest for seed in SAME] == first
     for binary in available_servers()[1:]:
         with Server(binary, appendonly="no") as server:
-            other = Backend(server)
+            other = Store(server)
             assert [run(draw(seed), other).digest for seed in SAME] == first, str(binary)
             other.close()
 
@@ -66,6 +66,6 @@ def test_a_failing_scenario_is_shrunk_to_the_faults_it_needs() -> None:
                               b"sessions, '-inf', '0', 'LIMIT'")  # fmt: skip
 
     with Server(appendonly="no") as server:
-        backend = Backend(server, edit)
-        assert shrink(scenario, backend).faults == (kill,)
-        backend.close()
+        store = Store(server, edit)
+        assert shrink(scenario, store).faults == (kill,)
+        store.close()

@@ -1,8 +1,8 @@
 """Where a scenario takes place: the loop, the wire, the server, and hosts with workers.
 
 The programs that run are the shipped ones: `runnel.worker.worker.Worker` with all that is in it,
-and `runnel.producer.producer.Producer`. What they are given in place of the machine is a clock, a client of
-Redis, random numbers, and no thread.
+and `runnel.producer.producer.Producer`. What they are given in place of the machine is a clock, a
+client of Redis, random numbers, and no thread.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from runnel import App
 from runnel.errors import Halted, Removed, Replaced, ServerError
 from runnel.protocol.scripts import Call, error_from, sources
 from runnel.worker.worker import Worker
-from tests.simulation.backend import Backend, Command
 from tests.simulation.history import History
 from tests.simulation.host import Host
 from tests.simulation.judge import Judge
 from tests.simulation.loop import Process, SimLoop, current_process
 from tests.simulation.network import Network
 from tests.simulation.scenario import Scenario
+from tests.simulation.store import Command, Store
 from tests.simulation.trace import Trace, Violation
 
 #: Seconds after which a worker that ended is started again.
@@ -35,14 +35,14 @@ class World:
 
     app: App
 
-    def __init__(self, scenario: Scenario, backend: Backend, trace: Trace) -> None:
+    def __init__(self, scenario: Scenario, store: Store, trace: Trace) -> None:
         self.scenario = scenario
-        self.backend = backend
+        self.store = store
         self.trace = trace
         self.loop = SimLoop()  # type: ignore[abstract]
         trace.clock = self.loop.time
         self.history = History(trace, self.loop.time)
-        self.judge = Judge(self.loop, backend, trace, self.history)
+        self.judge = Judge(self.loop, store, trace, self.history)
         self.network = Network(self.loop, self, scenario.seed, scenario.delay)
         self.network.disturb = self.disturb
         self.nonces = random.Random(f"nonces {scenario.seed}")
@@ -111,8 +111,8 @@ class World:
         self.trace.say(host.process, "is killed")
         blamed = [
             spot
-            for spot, lease in host.leases()
-            if self.history.died(spot, lease.lane.token, self.judge.model.at(spot[0]))
+            for spot, queue in host.queues()
+            if self.history.died(spot, queue.state.token, self.judge.model.at(spot[0]))
         ]
         if len(blamed) > 1:
             self.loop.failure = Violation("S4", f"{host.process} leaves more to blame: {blamed}")
@@ -124,9 +124,9 @@ class World:
         """Kill a worker, and look at what it leaves behind."""
         settled = self.loop.time() - 10 * self.scenario.delay[1] - 0.1
         if host.state == "running" and not host.process.paused and self.disturbed < settled - 2:
-            for spot, lease in host.leases():
+            for spot, queue in host.queues():
                 place = self.judge.model.at(spot[0])
-                self.history.crashed(spot, lease.lane.token, place, settled)
+                self.history.crashed(spot, queue.state.token, place, settled)
         self.kill(host)
 
     def leave(self, host: Host) -> None:
@@ -158,7 +158,7 @@ class World:
     def kind(self, command: Command) -> str:
         """The script that a command calls, or its name. A commit that gives its partition back says
         so, and a sync that leaves."""
-        script = self.backend.script(command) or str(command[0])
+        script = self.store.script(command) or str(command[0])
         arguments = command[3 + int(command[2]) :] if script in ("commit", "sync") else ()
         if script == "commit" and str(arguments[6]) == "1":
             return "commit, release"
@@ -177,7 +177,7 @@ class World:
             self.network.entries_came(log)
         return replies
 
-    def vouch(self, process: Process, call: Call) -> Any:
+    def beat(self, process: Process, call: Call) -> Any:
         """A call from a thread of the process, over a connection of its own, at once."""
         if self.network.wire(process).state != "up" or self.loop.time() < self.network.busy_until:
             raise ConnectionError("no answer")
@@ -189,6 +189,6 @@ class World:
 
     def operate(self, process: Process, call: Call) -> None:
         """What an operator does, at once."""
-        self.backend.run([("SCRIPT", "LOAD", sources()[call.script])])
+        self.store.run([("SCRIPT", "LOAD", sources()[call.script])])
         self.execute(process, [call.command()])
         self.disturb()

@@ -60,7 +60,7 @@ async def apply(processor: str, events: Events[Entry], event: Event[Entry]) -> N
         seconds, _block[0] = _block[0], 0.0
         time.sleep(seconds)  # noqa: ASYNC251
     await asyncio.sleep(_delay)
-    entry, epoch = event.record, events._lease.lane.token.epoch
+    entry, epoch = event.record, events._queue.state.token.epoch
     line = (
         f"{processor} {event.partition} {entry.key} {entry.number} {event.id} {epoch} "
         f"{start:.6f} {time.monotonic():.6f}\n"

@@ -9,13 +9,13 @@ from math import inf
 import pytest
 
 from runnel.errors import Full
-from runnel.producer.order import Gate
+from runnel.producer.order import SendOrder
 
 
 class Visit:
     """Somebody who enters, stays until told, and leaves."""
 
-    def __init__(self, gate: Gate, until: float = inf, drops: bool = False) -> None:
+    def __init__(self, gate: SendOrder, until: float = inf, drops: bool = False) -> None:
         self._gate = gate
         self._asked = until, drops
         self.inside = asyncio.Event()
@@ -32,7 +32,7 @@ class Visit:
             self._gate.leave(self)
 
 
-async def visits(gate: Gate, number: int) -> list[Visit]:
+async def visits(gate: SendOrder, number: int) -> list[Visit]:
     """As many, of whom the first is inside and the others wait."""
     made = [Visit(gate) for _ in range(number)]
     await made[0].inside.wait()
@@ -48,7 +48,7 @@ async def over(*visits: Visit) -> None:
 
 
 async def test_all_are_let_in_one_after_the_other_in_the_order_of_asking() -> None:
-    gate = Gate()
+    gate = SendOrder()
     made = await visits(gate, 4)
     for number, visit in enumerate(made):
         await visit.inside.wait()
@@ -58,7 +58,7 @@ async def test_all_are_let_in_one_after_the_other_in_the_order_of_asking() -> No
 
 
 async def test_who_took_it_without_a_step_is_inside() -> None:
-    gate = Gate()
+    gate = SendOrder()
     gate.inside = "somebody"
     visit = Visit(gate)
     await asyncio.sleep(0)
@@ -70,7 +70,7 @@ async def test_who_took_it_without_a_step_is_inside() -> None:
 
 
 async def test_whoever_stops_waiting_is_passed_over() -> None:
-    gate = Gate()
+    gate = SendOrder()
     first, second, third = await visits(gate, 3)
     second.task.cancel()
     await asyncio.wait([second.task])
@@ -79,7 +79,7 @@ async def test_whoever_stops_waiting_is_passed_over() -> None:
 
 
 async def test_who_is_let_in_and_cancelled_at_once_lets_the_next_one_in() -> None:
-    gate = Gate()
+    gate = SendOrder()
     gate.inside = "somebody"
     second, third = Visit(gate), Visit(gate)
     await asyncio.sleep(0)
@@ -92,7 +92,7 @@ async def test_who_is_let_in_and_cancelled_at_once_lets_the_next_one_in() -> Non
 
 
 async def test_nobody_comes_in_between_who_left_and_who_waits() -> None:
-    gate = Gate()
+    gate = SendOrder()
     first, second = await visits(gate, 2)
     await over(first)
     late = Visit(gate)
@@ -103,7 +103,7 @@ async def test_nobody_comes_in_between_who_left_and_who_waits() -> None:
 
 
 async def test_those_who_are_turned_away_are_told_each_by_an_error_of_their_own() -> None:
-    gate = Gate()
+    gate = SendOrder()
     inside, patient, *others = await visits(gate, 4)
     told = Full("full", {"processor": "work"})
     gate.turn_away(told, lambda each: each.what in others)
@@ -118,7 +118,7 @@ async def test_those_who_are_turned_away_are_told_each_by_an_error_of_their_own(
 
 
 async def test_who_steps_aside_lets_in_those_who_make_room_and_comes_before_the_others() -> None:
-    gate = Gate()
+    gate = SendOrder()
     gate.inside = "waits for room"
     patient, dropping, also = Visit(gate), Visit(gate, drops=True), Visit(gate, drops=True)
     await asyncio.sleep(0)
@@ -133,7 +133,7 @@ async def test_who_steps_aside_lets_in_those_who_make_room_and_comes_before_the_
 
 
 async def test_who_is_cancelled_while_aside_is_not_inside() -> None:
-    gate = Gate()
+    gate = SendOrder()
     gate.inside = "waits for room"
     dropping, patient = Visit(gate, drops=True), Visit(gate)
     await asyncio.sleep(0)
@@ -148,7 +148,7 @@ async def test_who_is_cancelled_while_aside_is_not_inside() -> None:
 
 
 async def test_who_rests_is_stirred_by_somebody_who_comes_and_by_a_wait_that_ends() -> None:
-    gate = Gate()
+    gate = SendOrder()
     gate.inside = "waits for room"
     resting = asyncio.create_task(gate.rest(3600))
     await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError
 
 from runnel.errors import Stale
 from runnel.protocol.scripts import Call
-from runnel.worker.batching import ROUND, Gathering
+from runnel.worker.batching import ROUND, CallBatching
 
 
 class Nodes:
@@ -41,17 +41,17 @@ def nodes() -> Nodes:
 
 
 @pytest.fixture
-def gathering(nodes: Nodes) -> Gathering:
-    return Gathering(nodes.call_all, lambda key: key[0])
+def gathering(nodes: Nodes) -> CallBatching:
+    return CallBatching(nodes.call_all, lambda key: key[0])
 
 
-async def test_many_take_few_round_trips(nodes: Nodes, gathering: Gathering) -> None:
+async def test_many_take_few_round_trips(nodes: Nodes, gathering: CallBatching) -> None:
     keys = [f"a{number}" for number in range(3 * ROUND)]
     assert await asyncio.gather(*(gathering.call(call(key)) for key in keys)) == keys
     assert [len(each) for each in nodes.rounds] == [ROUND] * 3
 
 
-async def test_who_comes_meanwhile_goes_next(nodes: Nodes, gathering: Gathering) -> None:
+async def test_who_comes_meanwhile_goes_next(nodes: Nodes, gathering: CallBatching) -> None:
     nodes.held["a"] = asyncio.Event()
     first = asyncio.create_task(gathering.call(call("a1")))
     await asyncio.sleep(0.01)
@@ -62,7 +62,7 @@ async def test_who_comes_meanwhile_goes_next(nodes: Nodes, gathering: Gathering)
     assert nodes.rounds == [["a1"], ["a2", "a3"]]
 
 
-async def test_a_silent_node_holds_up_no_other(nodes: Nodes, gathering: Gathering) -> None:
+async def test_a_silent_node_holds_up_no_other(nodes: Nodes, gathering: CallBatching) -> None:
     nodes.held["a"] = asyncio.Event()
     silent = asyncio.create_task(gathering.call(call("a1")))
     assert await gathering.call(call("b1")) == "b1"
@@ -71,7 +71,9 @@ async def test_a_silent_node_holds_up_no_other(nodes: Nodes, gathering: Gatherin
     assert await silent == "a1"
 
 
-async def test_a_refusal_is_its_own_and_a_lost_connection_that_of_all(gathering: Gathering) -> None:
+async def test_a_refusal_is_its_own_and_a_lost_connection_that_of_all(
+    gathering: CallBatching,
+) -> None:
     outcomes = await asyncio.gather(
         *(gathering.call(call(key)) for key in ("a1", "a stale", "a2")), return_exceptions=True
     )
@@ -84,7 +86,7 @@ async def test_a_refusal_is_its_own_and_a_lost_connection_that_of_all(gathering:
     assert await gathering.call(call("a4")) == "a4", "and it goes on"
 
 
-async def test_who_was_cancelled_is_left_out(nodes: Nodes, gathering: Gathering) -> None:
+async def test_who_was_cancelled_is_left_out(nodes: Nodes, gathering: CallBatching) -> None:
     nodes.held["a"] = asyncio.Event()
     tasks = [asyncio.create_task(gathering.call(call(key))) for key in ("a1", "a2", "a3")]
     await asyncio.sleep(0.01)

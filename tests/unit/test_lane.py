@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runnel.core.partition import UNCOMMITTED, Lane, Raw
-from runnel.protocol import Claimed, Step, Token
+from runnel.core.partition import UNCOMMITTED, PartitionState, Raw
+from runnel.protocol import CheckpointMove, ClaimReply, Token
 
-CLAIMED = Claimed(
+CLAIMED = ClaimReply(
     epoch=7,
     checkpoint="0-0",
     processed=0,
@@ -18,8 +18,8 @@ CLAIMED = Claimed(
     quarantined=False,
     lost=None,
     exact=True,
-    anchored=False,
-    following="",
+    checkpoint_exists=False,
+    next_id="",
 )
 
 
@@ -27,11 +27,11 @@ def events(*numbers: int) -> list[Raw]:
     return [(b"%d-0" % number, [b"f", b"v"]) for number in numbers]
 
 
-def lane(*numbers: int, **claimed: object) -> Lane:
-    """A lane that has read events with these numbers, of which its claim told the first."""
+def state(*numbers: int, **claimed: object) -> PartitionState:
+    """A partition that has read events with these numbers, of which its claim told the first."""
     if numbers:
-        claimed = {"following": f"{numbers[0]}-0", **claimed}
-    found = Lane(0, 1, Token(7, "n"), replace(CLAIMED, **claimed))  # type: ignore[arg-type]
+        claimed = {"next_id": f"{numbers[0]}-0", **claimed}
+    found = PartitionState(0, 1, Token(7, "n"), replace(CLAIMED, **claimed))  # type: ignore[arg-type]
     if numbers:
         wanted = found.wants(100)
         assert wanted
@@ -40,27 +40,27 @@ def lane(*numbers: int, **claimed: object) -> Lane:
 
 
 def test_events_go_out_in_order_and_one_commit_covers_what_gathered() -> None:
-    it = lane(1, 2, 3, 4)
+    it = state(1, 2, 3, 4)
     assert it.hand_out(1) == events(1)
     it.finish()
     first = it.next_commit()
-    assert first == Step("0-0", "1-0", 1)
+    assert first == CheckpointMove("0-0", "1-0", 1)
     for number in (2, 3):
         assert it.hand_out(1) == events(number)
         it.finish()
     assert it.next_commit() is first, "one is in flight: the same bytes again"
     it.committed(first)
-    assert it.next_commit() == Step("1-0", "3-0", 2)
+    assert it.next_commit() == CheckpointMove("1-0", "3-0", 2)
 
 
 def test_no_more_is_read_while_too_much_waits_for_its_commit() -> None:
-    it = lane(*range(1, UNCOMMITTED + 1))
+    it = state(*range(1, UNCOMMITTED + 1))
     it.hand_out(UNCOMMITTED)
     it.finish()
     wanted = it.wants(1)
     assert wanted
     it.read(wanted, events(UNCOMMITTED + 1), anchor=True)
-    it.looked("0-0", there=True)
+    it.verified("0-0", there=True)
     it.hand_out(1)
     it.finish()
     step = it.next_commit()
@@ -72,7 +72,7 @@ def test_no_more_is_read_while_too_much_waits_for_its_commit() -> None:
 
 
 def test_what_is_in_hand_is_never_committed() -> None:
-    it = lane(1, 2)
+    it = state(1, 2)
     it.hand_out(2)
     assert it.next_commit() is None
     it.rewind()
@@ -80,24 +80,24 @@ def test_what_is_in_hand_is_never_committed() -> None:
 
 
 def test_a_draining_lane_hands_out_no_more_and_releases_when_idle() -> None:
-    it = lane(1, 2)
+    it = state(1, 2)
     it.hand_out(1)
     it.drain()
     assert not it.open
     it.finish()
-    assert it.next_commit() == Step("0-0", "1-0", 1, release=False)
-    it.committed(Step("0-0", "1-0", 1))
+    assert it.next_commit() == CheckpointMove("0-0", "1-0", 1, release=False)
+    it.committed(CheckpointMove("0-0", "1-0", 1))
     assert it.next_commit() is None
     it.idle = True
     release = it.next_commit()
-    assert release == Step("1-0", "1-0", 0, release=True)
+    assert release == CheckpointMove("1-0", "1-0", 0, release=True)
     it.committed(release)
     assert it.over
     assert it.next_commit() is None
 
 
 def test_a_checkpoint_is_stuck_once_only_what_is_in_hand_would_move_it() -> None:
-    it = lane(1, 2)
+    it = state(1, 2)
     assert not it.stuck_at("0-0")
     it.hand_out(1)
     assert it.stuck_at("0-0")
@@ -113,7 +113,7 @@ def test_a_checkpoint_is_stuck_once_only_what_is_in_hand_would_move_it() -> None
 
 
 def test_s7_a_read_behind_a_vanished_entry_is_not_believed() -> None:
-    it = lane(1, 2)
+    it = state(1, 2)
     wanted = it.wants(100)
     assert wanted
     assert wanted.look, "what was read is not committed yet"
@@ -122,13 +122,13 @@ def test_s7_a_read_behind_a_vanished_entry_is_not_believed() -> None:
 
 
 def test_s7_at_rest_events_go_out_before_the_look_but_are_not_committed_before_it() -> None:
-    it = lane(1)
+    it = state(1)
     it.hand_out(1)
     it.finish()
     first = it.next_commit()
     assert first
     it.committed(first)
-    it.look_next = False
+    it.verify_next = False
     wanted = it.wants(100)
     assert wanted
     assert not wanted.look
@@ -136,13 +136,13 @@ def test_s7_at_rest_events_go_out_before_the_look_but_are_not_committed_before_i
     assert it.hand_out(1) == events(2)
     it.finish()
     assert it.next_commit() is None
-    assert not it.looked("1-0", there=False), "then it is claimed again"
-    assert it.looked("1-0", there=True)
-    assert it.next_commit() == Step("1-0", "2-0", 1)
+    assert not it.verified("1-0", there=False), "then it is claimed again"
+    assert it.verified("1-0", there=True)
+    assert it.next_commit() == CheckpointMove("1-0", "2-0", 1)
 
 
 def test_s7_a_read_that_skips_the_entry_known_to_follow_is_not_believed() -> None:
-    it = lane(following="5-0")
+    it = state(next_id="5-0")
     wanted = it.wants(100)
     assert wanted
     assert not wanted.look
@@ -151,7 +151,7 @@ def test_s7_a_read_that_skips_the_entry_known_to_follow_is_not_believed() -> Non
 
 
 def test_a_failing_batch_is_taken_apart_until_it_is_passed() -> None:
-    it = lane(1, 2, 3)
+    it = state(1, 2, 3)
     it.hand_out(2)
     it.rewind()
     it.suspicion.isolate(b"2-0")
@@ -164,7 +164,7 @@ def test_a_failing_batch_is_taken_apart_until_it_is_passed() -> None:
 
 
 def test_failures_are_counted_for_one_event_and_forgotten_when_it_is_done() -> None:
-    it = lane(1, 2, attempts=2, event="1-0")
+    it = state(1, 2, attempts=2, event="1-0")
     it.hand_out(1)
     assert it.suspicion.failed(b"1-0") == 3
     it.finish()
@@ -173,7 +173,7 @@ def test_failures_are_counted_for_one_event_and_forgotten_when_it_is_done() -> N
 
 
 def test_the_next_read_begins_when_one_is_in_the_buffer_and_not_before() -> None:
-    it = lane(*range(1, 112))
+    it = state(*range(1, 112))
     assert it.wants(100) is None
     for _ in range(11):
         it.hand_out(1)
@@ -181,9 +181,9 @@ def test_the_next_read_begins_when_one_is_in_the_buffer_and_not_before() -> None
     assert it.wants(100) is not None
 
 
-def doubtful(*numbers: int) -> Lane:
-    """A lane that had read and committed event 1, and has read these without a look at it."""
-    it = lane(1)
+def doubtful(*numbers: int) -> PartitionState:
+    """A partition that had read and committed event 1, and has read these without a look at it."""
+    it = state(1)
     it.hand_out(1)
     it.finish()
     step = it.next_commit()
@@ -193,7 +193,7 @@ def doubtful(*numbers: int) -> Lane:
     assert wanted
     assert not wanted.look
     assert it.read(wanted, events(*numbers), anchor=False)
-    assert it.doubt == "1-0"
+    assert it.unverified_from == "1-0"
     return it
 
 
@@ -202,8 +202,8 @@ def test_s7_nothing_in_doubt_is_committed_until_the_look() -> None:
     it.hand_out(2)
     it.finish()
     assert it.next_commit() is None
-    assert it.looked("1-0", there=True)
-    assert it.next_commit() == Step("1-0", "3-0", 2)
+    assert it.verified("1-0", there=True)
+    assert it.next_commit() == CheckpointMove("1-0", "3-0", 2)
 
 
 def test_s7_what_was_done_in_doubt_and_counted_as_lost_is_not_counted_twice() -> None:
@@ -211,17 +211,17 @@ def test_s7_what_was_done_in_doubt_and_counted_as_lost_is_not_counted_twice() ->
     it.hand_out(1)
     it.finish()
     it.hand_out(1)
-    assert not it.looked("1-0", there=False)
+    assert not it.verified("1-0", there=False)
     assert it.wants(100) is None, "nothing more is read until it was claimed again"
     it.ask()
     # The claim found 2, 3 and 4 gone, and counted them.
-    it.reclaimed(replace(CLAIMED, checkpoint="1-0", following="5-0"))
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="5-0"))
     assert it.next_commit() is None, "2 was done, but is counted"
     assert it.finish(), "somebody may wait for rest, and no commit will tell"
     assert it.next_commit() is None
     it.hand_out(2)
     it.finish()
-    assert it.next_commit() == Step("1-0", "5-0", 1)
+    assert it.next_commit() == CheckpointMove("1-0", "5-0", 1)
 
 
 def test_s7_what_is_read_during_a_claim_and_gone_at_its_answer_is_counted_once() -> None:
@@ -232,12 +232,12 @@ def test_s7_what_is_read_during_a_claim_and_gone_at_its_answer_is_counted_once()
     assert it.read(wanted, events(3), anchor=True)
     it.hand_out(2)
     it.finish()
-    it.reclaimed(replace(CLAIMED, checkpoint="1-0", following="5-0"))
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="5-0"))
     assert it.next_commit() is None, "2 and 3 were done, but are counted"
 
 
 def test_s7_with_no_entry_at_the_cursor_only_a_claim_tells_what_was_before_the_first() -> None:
-    it = lane()
+    it = state()
     wanted = it.wants(100)
     assert wanted
     assert not wanted.look
@@ -246,12 +246,12 @@ def test_s7_with_no_entry_at_the_cursor_only_a_claim_tells_what_was_before_the_f
     it.finish()
     assert it.next_commit() is None
     it.ask()
-    it.reclaimed(replace(CLAIMED, following="3-0"))
-    assert it.next_commit() == Step("0-0", "3-0", 1)
+    it.reclaimed(replace(CLAIMED, next_id="3-0"))
+    assert it.next_commit() == CheckpointMove("0-0", "3-0", 1)
 
 
 def test_nothing_is_read_while_a_claim_counts_what_is_there() -> None:
-    it = lane(1)
+    it = state(1)
     it.hand_out(1)
     it.finish()
     step = it.next_commit()
@@ -264,7 +264,7 @@ def test_nothing_is_read_while_a_claim_counts_what_is_there() -> None:
     assert it.read(wanted, events(2), anchor=True), "it was on its way, and comes again"
     assert not it.buffer, "the claim may count it as lost"
     it.counting = False
-    it.reclaimed(replace(CLAIMED, checkpoint="1-0", following="3-0"))
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="3-0"))
     wanted = it.wants(100)
     assert wanted
     assert it.read(wanted, events(3), anchor=False)
@@ -272,7 +272,7 @@ def test_nothing_is_read_while_a_claim_counts_what_is_there() -> None:
 
 
 def test_the_end_of_an_event_that_was_given_up_is_unknown_until_it_is_answered() -> None:
-    it = lane(1)
+    it = state(1)
     it.hand_out(1)
     step = it.set_aside()
     assert it.giving_up
@@ -281,7 +281,7 @@ def test_the_end_of_an_event_that_was_given_up_is_unknown_until_it_is_answered()
 
 
 def test_a_lane_that_closed_takes_nothing_in() -> None:
-    it = lane(1)
+    it = state(1)
     wanted = it.wants(100)
     it.drain()
     assert wanted
@@ -290,9 +290,9 @@ def test_a_lane_that_closed_takes_nothing_in() -> None:
 
 
 def test_a_lane_rests_while_it_is_parked_and_not_wanted_elsewhere() -> None:
-    it = lane(1)
+    it = state(1)
     assert not it.resting
-    it.park()
+    it.pause()
     assert it.resting
     it.drain()
     assert not it.resting

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from runnel.core.membership import Membership
-from runnel.protocol import Grant, Synced
+from runnel.protocol import Grant, SyncReply
 
 
 def member() -> Membership:
     return Membership("g", 4, (1000, 500, 100), ("a", "incarnation", "host 1 python 1"))
 
 
-def reply(call: int, *grants: Grant) -> Synced:
-    return Synced(call, 1, 1000, None, grants)
+def reply(call: int, *grants: Grant) -> SyncReply:
+    return SyncReply(call, 1, 1000, None, grants)
 
 
 def test_what_is_granted_is_claimed_once() -> None:

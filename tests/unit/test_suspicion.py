@@ -8,7 +8,7 @@ import pytest
 
 from runnel.core.suspicion import RECORD_AFTER, SUSPECTS, Suspicion
 from runnel.worker.runner import Decision, decide
-from tests.unit.test_lane import CLAIMED, lane
+from tests.unit.test_lane import CLAIMED, state
 
 
 def suspicion(**claimed: object) -> Suspicion:
@@ -105,12 +105,12 @@ def test_failures_of_an_event_further_on_are_kept_until_it_is_done() -> None:
 
 
 def test_only_one_event_at_a_time_is_handed_out_while_starts_are_recorded() -> None:
-    it = lane(1, 2, 3, tenures=RECORD_AFTER)
+    it = state(1, 2, 3, tenures=RECORD_AFTER)
     assert len(it.hand_out(5)) == 1
 
 
 def test_a_lane_may_finish_the_first_of_what_is_in_hand_and_take_back_the_rest() -> None:
-    it = lane(1, 2, 3, 4)
+    it = state(1, 2, 3, 4)
     it.hand_out(2)
     it.hand_out(1)
     assert [each[0] for each in it.in_hand] == [b"1-0", b"2-0", b"3-0"]

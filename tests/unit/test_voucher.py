@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError
 
 from runnel.errors import Replaced
-from runnel.worker.heartbeat_thread import Voucher
+from runnel.worker.heartbeat_thread import HeartbeatThread
 
 
 class Blocked:
@@ -21,10 +21,10 @@ class Blocked:
         self.calls = 0
         self.again = threading.Event()
 
-    def silence(self) -> float:
+    def idle_for(self) -> float:
         return 1.0
 
-    def vouch(self) -> None:
+    def beat(self) -> None:
         self.calls += 1
         if self.calls > 1:
             self.again.set()
@@ -34,9 +34,9 @@ class Blocked:
 @pytest.mark.parametrize("error", [ConnectionError("lost"), Replaced("REPLACED member=a")])
 def test_a_heartbeat_that_fails_does_not_end_it(error: Exception) -> None:
     group = Blocked(error)
-    voucher = Voucher(group, max_block=60.0)
-    voucher.start()
+    heartbeat_thread = HeartbeatThread(group, max_block=60.0)
+    heartbeat_thread.start()
     assert group.again.wait(10)
-    assert voucher.is_alive()
-    voucher.stop()
-    voucher.join(10)
+    assert heartbeat_thread.is_alive()
+    heartbeat_thread.stop()
+    heartbeat_thread.join(10)

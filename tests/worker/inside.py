@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from runnel import App, Events, Record, Stream
 from runnel.operations.inspection import inspect
 from runnel.preflight.server import check_server
-from runnel.protocol import Place
+from runnel.protocol import PartitionKeys
 from runnel.worker.worker import Worker
 
 
@@ -35,7 +35,7 @@ class Ledger:
             "items", record=Item, partition_by="number", partition_count=1, partition_size=size
         )
         self.seen: list[int] = []
-        self.place = Place(self.items.spec.prefix(0), "work")
+        self.place = PartitionKeys(self.items.spec.prefix(0), "work")
         self.log, self.meta, self.state = self.place.keys()
 
     def processor(self, handler: Handler | None = None, **options: Any) -> None:

@@ -146,7 +146,7 @@ async def test_s7_a_lost_reply_does_not_end_the_question_what_was_lost(
 ) -> None:
     # Reads at rest that do not look, so that the loss is found once its event is in hand.
     monkeypatch.setattr(feeds, "BLOCK_MS", 100)
-    monkeypatch.setattr(log_reader, "LOOK_AFTER", 1_000_000)
+    monkeypatch.setattr(log_reader, "VERIFY_AFTER", 1_000_000)
     begun, gate = asyncio.Event(), asyncio.Event()
 
     async def reads() -> int:
@@ -215,7 +215,7 @@ async def test_a_loss_found_while_an_event_is_set_aside_does_not_stop_the_partit
             if item.number == 0:
                 begun.set()
                 # A read has found that the entry at its cursor is gone.
-                await until(lambda: events._lease.lane.suspect, "the loss is found")
+                await until(lambda: events._queue.state.suspect, "the loss is found")
                 raise ValueError("on purpose")
             ledger.seen.append(item.number)
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from runnel import keys
 from runnel.connection.transport import Arg, Line
-from runnel.core.partition import Lane
+from runnel.core.partition import PartitionState
 from runnel.protocol.scripts import sha
 from tests.worker.depot import Blob, Depot
 from tests.worker.workers import until
@@ -79,7 +79,12 @@ async def test_many_partitions_take_a_few_calls_each_and_a_few_connections(
 @pytest.mark.parametrize("commit", ["auto", "each"])
 @pytest.mark.parametrize("broken", ["state", "meta"])
 async def test_a_partition_whose_commits_fail_holds_up_no_other(
-    redis: Redis, redis_url: str, app_name: str, lanes: list[Lane], commit: str, broken: str
+    redis: Redis,
+    redis_url: str,
+    app_name: str,
+    states: list[PartitionState],
+    commit: str,
+    broken: str,
 ) -> None:
     depot = Depot(app_name, redis_url, 4, grace=0.5)
     depot.processor(commit=commit)
@@ -88,7 +93,7 @@ async def test_a_partition_whose_commits_fail_holds_up_no_other(
     depot.held = {0, 1, 2, 3}
     await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 400))
     async with depot.running():
-        await until(lambda: sum(bool(each.in_hand) for each in lanes) == 4, "all have one in hand")
+        await until(lambda: sum(bool(each.in_hand) for each in states) == 4, "all have one in hand")
         kept = await redis.dump(key) or b""
         await redis.delete(key)
         await redis.set(key, "what somebody else wrote")

@@ -17,8 +17,8 @@ from runnel.connection.connect import connect
 from runnel.errors import ConfigError, Replaced, Unregistered
 from runnel.operations import admin
 from runnel.protocol.scripts import Call, Scripts
-from runnel.worker import backend as link_module
-from runnel.worker.backend import RedisLink
+from runnel.worker import backend as backend_module
+from runnel.worker.backend import RedisBackend
 from runnel.worker.worker import Worker
 from tests.proxy import Proxy
 from tests.worker.inside import Ledger, caught_up
@@ -75,7 +75,7 @@ async def test_a_claim_that_is_answered_late_under_an_older_grant_is_given_back(
     answered, late = asyncio.Event(), asyncio.Event()
     tenures: list[int] = []
 
-    class SlowLink(RedisLink):
+    class SlowBackend(RedisBackend):
         async def gathered(self, call: Call) -> Any:
             reply = await super().gathered(call)
             if call.script == "claim":
@@ -85,7 +85,7 @@ async def test_a_claim_that_is_answered_late_under_an_older_grant_is_given_back(
                 await late.wait()
             return reply
 
-    monkeypatch.setattr("runnel.worker.worker.RedisLink", SlowLink)
+    monkeypatch.setattr("runnel.worker.worker.RedisBackend", SlowBackend)
     shop, scripts = Shop(redis_url), Scripts(redis)
     await shop.items.send(*(Item(number=n) for n in range(30)))
     async with shop.running():
@@ -115,7 +115,7 @@ async def test_a_check_of_a_partition_that_is_given_back_meanwhile_says_nothing(
     async def released() -> bool:
         return bool(await redis.hget(ledger.state, "released") == b"1")
 
-    class LateLink(RedisLink):
+    class LateLink(RedisBackend):
         async def gathered(self, call: Call) -> Any:
             nonlocal claims
             claims += call.script == "claim"
@@ -124,7 +124,7 @@ async def test_a_check_of_a_partition_that_is_given_back_meanwhile_says_nothing(
                 await until(released, "it is given back")
             return await super().gathered(call)
 
-    monkeypatch.setattr("runnel.worker.worker.RedisLink", LateLink)
+    monkeypatch.setattr("runnel.worker.worker.RedisBackend", LateLink)
     ledger.processor()
     async with ledger.running():
         await checking.wait()
@@ -197,7 +197,7 @@ async def test_a_start_under_a_stable_name_whose_first_calls_are_lost_goes_on(
     await redis.zadd(keys.sessions(shop.work.group), {"pod-0": 9_000_000_000_000})
     left = lost
 
-    class LossyLink(RedisLink):
+    class LossyBackend(RedisBackend):
         async def call(self, call: Call) -> Any:
             nonlocal left
             if call.script == "sync" and left:
@@ -205,7 +205,7 @@ async def test_a_start_under_a_stable_name_whose_first_calls_are_lost_goes_on(
                 raise ConnectionError("lost")
             return await super().call(call)
 
-    monkeypatch.setattr("runnel.worker.worker.RedisLink", LossyLink)
+    monkeypatch.setattr("runnel.worker.worker.RedisBackend", LossyBackend)
     again = Shop(redis_url)
     await again.items.send(Item(number=1))
     async with again.running("pod-0") as run:
@@ -242,7 +242,7 @@ async def test_the_side_heartbeat_of_a_removed_processor_ends_with_it(
 async def test_a_wake_up_channel_that_went_dead_is_opened_anew(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "LISTEN_S", 0.1)
+    monkeypatch.setattr(backend_module, "LISTEN_S", 0.1)
     heard = asyncio.Event()
 
     async def subscriber() -> str | None:
@@ -250,8 +250,8 @@ async def test_a_wake_up_channel_that_went_dead_is_opened_anew(
         return clients[0]["id"] if clients else None
 
     async with Proxy(redis_url) as proxy, connect(proxy.url) as client:
-        link = RedisLink(Scripts(client), proxy.url)
-        listening = asyncio.create_task(link.listen("wake", heard.set))
+        backend = RedisBackend(Scripts(client), proxy.url)
+        listening = asyncio.create_task(backend.listen("wake", heard.set))
         first = await until(subscriber, "it listens")
         await asyncio.sleep(0.5)
         assert await subscriber() == first, "silence alone is no reason"

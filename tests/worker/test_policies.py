@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Events, ExceptionPolicy
 from runnel.dead_letter import DeadLetter
-from runnel.delivery.partition_queue import Lease
+from runnel.delivery.partition_queue import PartitionQueue
 from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.ledger import Entry, app
@@ -162,7 +162,7 @@ async def test_a_dead_letter_without_room_is_waited_for_in_few_lines(
 ) -> None:
     tries = 0
 
-    async def soon(lease: Lease, seconds: float) -> None:
+    async def soon(queue: PartitionQueue, seconds: float) -> None:
         nonlocal tries
         tries += 1
         await asyncio.sleep(0)
@@ -171,7 +171,7 @@ async def test_a_dead_letter_without_room_is_waited_for_in_few_lines(
         async for _ in events:
             raise ValueError("a fault on purpose")
 
-    monkeypatch.setattr(Lease, "pause", soon)
+    monkeypatch.setattr(PartitionQueue, "pause", soon)
     ledger = Ledger(app_name, redis_url, partition_size=2)
     ledger.processor(
         work, retries=0, exception_policy="ignore", middleware=[DeadLetterMiddleware()]
@@ -197,13 +197,13 @@ async def test_a_full_sink_is_told_now_and_then_with_what_to_do_and_when_it_has_
 ) -> None:
     ledger = Ledger(app_name, redis_url, partition_size=3)
     pauses: list[float] = []
-    pause = Lease.pause
+    pause = PartitionQueue.pause
 
-    async def shorter(lease: Lease, seconds: float) -> None:
+    async def shorter(queue: PartitionQueue, seconds: float) -> None:
         pauses.append(seconds)
-        await pause(lease, 0.01)
+        await pause(queue, 0.01)
 
-    monkeypatch.setattr(Lease, "pause", shorter)
+    monkeypatch.setattr(PartitionQueue, "pause", shorter)
 
     async def work(events: Events[Item]) -> None:
         async for item in events.records():

@@ -10,16 +10,16 @@ from redis.asyncio import Redis
 
 from runnel.connection.connect import connect
 from runnel.connection.redis_client import Client
-from runnel.core.partition import Lane
+from runnel.core.partition import PartitionState
 from runnel.worker import feeds
 from tests.proxy import Proxy
 from tests.worker.depot import Blob, Depot
 from tests.worker.workers import until
 
 
-def waiting(lanes: list[Lane]) -> int:
+def waiting(states: list[PartitionState]) -> int:
     """Bytes of the events that wait."""
-    return sum(sum(map(len, raw[1])) for lane in lanes for raw in lane.buffer)
+    return sum(sum(map(len, raw[1])) for state in states for raw in state.buffer)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,12 @@ def waiting(lanes: list[Lane]) -> int:
     ],
 )
 async def test_what_waits_in_memory_is_bounded_in_bytes(
-    redis: Redis, redis_url: str, app_name: str, lanes: list[Lane], sizes: list[int], limit: int
+    redis: Redis,
+    redis_url: str,
+    app_name: str,
+    states: list[PartitionState],
+    sizes: list[int],
+    limit: int,
 ) -> None:
     depot = Depot(app_name, redis_url, 4, prefetch_bytes=limit)
     depot.processor()
@@ -43,12 +48,12 @@ async def test_what_waits_in_memory_is_bounded_in_bytes(
     async def watch() -> None:
         nonlocal most
         while True:
-            most = max(most, waiting(lanes))
+            most = max(most, waiting(states))
             await asyncio.sleep(0)
 
     async with depot.running():
         watching = asyncio.create_task(watch())
-        await until(lambda: len([e for e in lanes if e.in_hand]) == 4, "each has one in hand")
+        await until(lambda: len([e for e in states if e.in_hand]) == 4, "each has one in hand")
         depot.released.set()
         await until(lambda: sum(depot.counts().values()) == 4 * len(sizes), "all are processed")
         watching.cancel()
@@ -131,7 +136,7 @@ async def fill_more(depot: Depot, url: str, first: int, sizes: list[int]) -> int
 
 
 async def test_a_guess_that_was_far_too_low_is_broken_off_and_corrected(
-    redis: Redis, redis_url: str, app_name: str, lanes: list[Lane], caplog: Any
+    redis: Redis, redis_url: str, app_name: str, states: list[PartitionState], caplog: Any
 ) -> None:
     depot = Depot(app_name, redis_url, 4, prefetch_bytes=4_000_000)
     depot.processor()
@@ -142,7 +147,7 @@ async def test_a_guess_that_was_far_too_low_is_broken_off_and_corrected(
         depot.held = set(depot.keys)
         # Each has one in hand and its buffer full of small ones, behind which large ones gather.
         await fill_more(depot, redis_url, 50, [10] * 401)
-        await until(lambda: all(len(each.buffer) > 200 for each in lanes), "the buffers are full")
+        await until(lambda: all(len(each.buffer) > 200 for each in states), "the buffers are full")
         await fill_more(depot, redis_url, 451, [250_000] * 30)
         depot.released.set()
         await until(lambda: sum(depot.counts().values()) == 4 * 481, "all are processed")

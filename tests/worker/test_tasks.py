@@ -15,10 +15,10 @@ from runnel import App, keys
 from runnel.errors import ConfigError, HandlerExit
 from runnel.protocol.scripts import Scripts
 from runnel.tasks import Crontab, Function, Task, Timer, check_cron
-from runnel.worker.backend import RedisLink
+from runnel.worker.backend import RedisBackend
 from runnel.worker.cancelling import end
-from runnel.worker.leader_election import Leadership
-from runnel.worker.scheduler import Calendar
+from runnel.worker.leader_election import LeaderElection
+from runnel.worker.scheduler import Scheduler
 from runnel.worker.worker import Worker
 from tests.worker.workers import until
 
@@ -56,7 +56,7 @@ async def test_a_failing_timer_harms_nobody_and_never_overlaps_itself(
     assert app.tasks["faulty"].failures >= 3
 
 
-class Unasked(Leadership):
+class Unasked(LeaderElection):
     """Leads whatever Redis says: two workers may think so for up to a session."""
 
     async def run(self) -> None:
@@ -67,7 +67,7 @@ class Unasked(Leadership):
         self.leading.clear()
 
 
-class Seen(Calendar):
+class Seen(Scheduler):
     """Tells when it waits for an instant to come: what was missed has been offered then."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -80,13 +80,13 @@ class Seen(Calendar):
 
 
 def led(redis: Redis, app: str, *tasks: Task, worker: str = "w") -> Seen:
-    leadership = Unasked(Scripts(redis), app, worker, 5)
-    return Seen(tasks, Scripts(redis), app, leadership)
+    election = Unasked(Scripts(redis), app, worker, 5)
+    return Seen(tasks, Scripts(redis), app, election)
 
 
 @asynccontextmanager
 async def running(
-    *calendars: Calendar, grace: float = 5.0, exits: list[HandlerExit] | None = None
+    *calendars: Scheduler, grace: float = 5.0, exits: list[HandlerExit] | None = None
 ) -> AsyncIterator[asyncio.Event]:
     """Calendars that run meanwhile. Setting the event begins their end."""
     stop = asyncio.Event()
@@ -213,18 +213,18 @@ async def test_what_runs_when_the_worker_ends_may_finish_and_nothing_begins(
     async def other() -> None:
         done.append("other")
 
-    calendar = led(
+    scheduler = led(
         redis,
         app_name,
         Timer("books", close_books, on_leader=True, interval=0.01),
         Timer("other", other, on_leader=False, interval=0.01),
     )
-    async with running(calendar) as stop:
+    async with running(scheduler) as stop:
         await asyncio.wait_for(begun.wait(), 10)
         stop.set()
         await asyncio.sleep(0)
         others = done.count("other")
-        assert calendar.in_hand() == ["task books"]
+        assert scheduler.in_hand() == ["task books"]
         for _ in range(100):
             await asyncio.sleep(0.001)
         may_end.set()
@@ -260,11 +260,11 @@ async def test_all_that_was_cut_off_is_named_whoever_ran_it(redis: Redis, app_na
         await asyncio.Event().wait()
 
     tasks = [Task(name, endless, on_leader=name == "led") for name in ("led", "everywhere")]
-    calendar = led(redis, app_name, *tasks)
-    async with running(calendar, grace=0.05):
+    scheduler = led(redis, app_name, *tasks)
+    async with running(scheduler, grace=0.05):
         for _ in tasks:
             await asyncio.wait_for(begun.acquire(), 10)
-    assert calendar.cut_off == ["task led", "task everywhere"]
+    assert scheduler.cut_off == ["task led", "task everywhere"]
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ async def test_an_instant_fires_once_even_if_two_workers_lead(redis: Redis, app_
     fired: list[str] = []
     enough = asyncio.Event()
 
-    def calendar(worker: str) -> Calendar:
+    def scheduler(worker: str) -> Scheduler:
         async def work() -> None:
             fired.append(worker)
             if len(fired) >= 2:
@@ -327,7 +327,7 @@ async def test_an_instant_fires_once_even_if_two_workers_lead(redis: Redis, app_
         return led(redis, app_name, task, worker=worker)
 
     started = datetime.now(UTC)
-    async with running(calendar("a"), calendar("b")):
+    async with running(scheduler("a"), scheduler("b")):
         await asyncio.wait_for(enough.wait(), 10)
         seconds = int(datetime.now(UTC).timestamp()) - int(started.timestamp())
         assert len(fired) <= seconds
@@ -337,8 +337,8 @@ async def test_who_waits_leads_at_once_when_the_leader_leaves(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     """Not at its next look, which would be in 20 s."""
-    listen = RedisLink(Scripts(redis), redis_url).listen
-    first, second = (Leadership(Scripts(redis), app_name, name, 60, listen) for name in "ab")
+    listen = RedisBackend(Scripts(redis), redis_url).listen
+    first, second = (LeaderElection(Scripts(redis), app_name, name, 60, listen) for name in "ab")
     leader = asyncio.create_task(first.run())
     await asyncio.wait_for(first.leading.wait(), 5)
     follower = asyncio.create_task(second.run())
@@ -356,8 +356,8 @@ async def heard_by(redis: Redis, channel: str, listeners: int) -> bool:
 
 
 async def test_the_lead_passes_on_when_a_leader_leaves(redis: Redis, app_name: str) -> None:
-    first = Leadership(Scripts(redis), app_name, "first", 0.3)
-    second = Leadership(Scripts(redis), app_name, "second", 0.3)
+    first = LeaderElection(Scripts(redis), app_name, "first", 0.3)
+    second = LeaderElection(Scripts(redis), app_name, "second", 0.3)
     leader = asyncio.create_task(first.run())
     await asyncio.wait_for(first.leading.wait(), 5)
     follower = asyncio.create_task(second.run())

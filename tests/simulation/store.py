@@ -30,7 +30,7 @@ return redis.call('HSET', KEYS[1], unpack(ARGV))
 """
 
 
-class Backend:
+class Store:
     """The server that virtual processes talk to.
 
     `edit` changes scripts as they are loaded: script name and source in, source out.
