@@ -20,17 +20,19 @@ class Watched:
     def __init__(self, server: Server, record: str, partitions: int, processor: str) -> None:
         self._redis: Any = server.redis
         self._partitions = partitions
-        self._redis.script_load(sources()["roster"].decode())
-        self._call = protocol.roster(
+        self._redis.script_load(sources()["describe_group"].decode())
+        self._call = protocol.describe_group(
             keys.group("bench", stream_name(record, partitions), processor)
         )
 
     def holders(self) -> dict[int, str]:
         """Partition -> the member that holds it, where nothing is about to change."""
-        roster = protocol.read_roster(self._redis.execute_command(*self._call.command()))
+        group_description = protocol.read_describe_group(
+            self._redis.execute_command(*self._call.command())
+        )
         return {
             each.partition: each.holder
-            for each in roster.assignments
+            for each in group_description.assignments
             if each.holder is not None and each.holder == each.target
         }
 

@@ -123,7 +123,7 @@ def _takeovers(bench: Bench, tree: Tree) -> list[float]:
     with Server() as server, ExitStack() as stack:
         preload(server, "order", PARTITIONS, (kills + 2) * PARTITIONS * 150)
         crew = Crew(stack, bench, tree, server, hold=0.02)
-        environment = {"RUNNEL_SESSION": str(SESSION)}
+        environment = {"RUNNEL_SESSION_TIMEOUT": str(SESSION)}
         crew.prepare("survivor", **environment).say("join")
         crew.settle(1)
         found = []

@@ -138,7 +138,8 @@ def _workers(bench: Bench, server: Server, tree: Tree, count: int, backlog: int)
     asyncio.run(pause(job, True))
     with ExitStack() as stack:
         children = [
-            stack.enter_context(start(tree, WORKER, job, RUNNEL_SESSION="60")) for _ in range(count)
+            stack.enter_context(start(tree, WORKER, job, RUNNEL_SESSION_TIMEOUT="60"))
+            for _ in range(count)
         ]
 
         def shared() -> bool:

@@ -213,9 +213,9 @@ def attempt(timer: Timer, repeats: int) -> list[float]:
     ]
 
 
-def agree(timer: Timer, repeats: int) -> list[float]:
+def declare(timer: Timer, repeats: int) -> list[float]:
     return [
-        timer.timed(protocol.agree(f"runnel:{{bench:agree{number}:0}}:agree", AGREEMENT))[1]
+        timer.timed(protocol.declare(f"runnel:{{bench:agree{number}:0}}:agree", AGREEMENT))[1]
         for number in range(repeats)
     ]
 
@@ -264,8 +264,8 @@ def seek(timer: Timer, repeats: int) -> list[float]:
     ]
 
 
-def lead(timer: Timer, repeats: int) -> list[float]:
-    return [timer.timed(protocol.lead("bench", "m", "n", 1000))[1] for _ in range(repeats)]
+def elect(timer: Timer, repeats: int) -> list[float]:
+    return [timer.timed(protocol.elect("bench", "m", "n", 1000))[1] for _ in range(repeats)]
 
 
 def tick(timer: Timer, repeats: int) -> list[float]:
@@ -278,10 +278,10 @@ def tick(timer: Timer, repeats: int) -> list[float]:
     ]
 
 
-def rights(timer: Timer, repeats: int) -> list[float]:
+def check_acl(timer: Timer, repeats: int) -> list[float]:
     """A thousand commands."""
     words = tuple(word for _ in range(1000) for word in (4, "HSET", "runnel:key", "field", "value"))
-    return [timer.timed(Call("rights", (), words))[1] for _ in range(max(2, repeats // 4))]
+    return [timer.timed(Call("check_acl", (), words))[1] for _ in range(max(2, repeats // 4))]
 
 
 class Group:
@@ -404,19 +404,21 @@ def sync_largest(timer: Timer, repeats: int) -> list[float]:
     return spent
 
 
-def roster(timer: Timer, repeats: int) -> list[float]:
+def describe_group(timer: Timer, repeats: int) -> list[float]:
     """Of a group of 1,000 members and 10,000 partitions."""
-    group = Group(timer, "roster", 10_000)
+    group = Group(timer, "describe_group", 10_000)
     group.assemble(1000)
-    return [timer.timed(protocol.roster(group.name))[1] for _ in range(max(2, repeats // 10))]
+    return [
+        timer.timed(protocol.describe_group(group.name))[1] for _ in range(max(2, repeats // 10))
+    ]
 
 
-def regrant(timer: Timer, repeats: int) -> list[float]:
+def revoke(timer: Timer, repeats: int) -> list[float]:
     """A thousand partitions."""
-    group, spent = Group(timer, "regrant", 1000), []
+    group, spent = Group(timer, "revoke", 1000), []
     group.join()
     for _ in range(max(2, repeats // 10)):
-        spent.append(timer.timed(protocol.regrant(group.name, range(1000)))[1])
+        spent.append(timer.timed(protocol.revoke(group.name, range(1000)))[1])
         group.settle()
     return spent
 
@@ -431,18 +433,18 @@ CASES: dict[str, Callable[[Timer, int], list[float]]] = {
     "claim": claim,
     "register": register,
     "attempt": attempt,
-    "agree": agree,
+    "declare": declare,
     "describe": describe,
     "pause": pause,
     "resume": resume,
     "remove": remove,
     "delete": delete,
     "seek": seek,
-    "lead": lead,
+    "elect": elect,
     "tick": tick,
-    "rights": rights,
-    "regrant": regrant,
-    "roster": roster,
+    "check_acl": check_acl,
+    "revoke": revoke,
+    "describe_group": describe_group,
     "sync-steady-1": partial(sync_steady, 1, 1000),
     "sync-steady-10": partial(sync_steady, 10, 1000),
     "sync-steady": partial(sync_steady, 100, 1000),

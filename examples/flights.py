@@ -13,7 +13,7 @@ from datetime import datetime
 
 from runnel import App, Events, Record
 
-app = App("flights", session=2.0, collect=0.2)
+app = App("flights", session_timeout=2.0, rebalance_delay=0.2)
 
 
 class Departure(Record):

@@ -17,10 +17,10 @@
 -- REPLY    count       int     number of events
 -- ERROR    BADARG      an argument is malformed or over a limit
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
--- ERROR    GONE        the stream was deleted; deleted=MS; agree for partition 0, which tells if it is there again, and for this one
+-- ERROR    MISSING        the stream was deleted; deleted=MS; declare for partition 0, which tells if it is there again, and for this one
 -- ERROR    FULL        no room, and retention may not make any; processor=NAME holds it back
 -- ERROR    OUTOFORDER  the sequence is neither the last nor the next; last=STORED
--- ERROR    UNKNOWN     the producer is not remembered and this is not its first append
+-- ERROR    UNKNOWN_PRODUCER     the producer is not remembered and this is not its first append
 -- WRITES   yes
 -- BOUND    1000 entries added, 1000 removed; the last 1000 producers remembered, 1100 at most
 -- VERSION  1
@@ -159,7 +159,7 @@ if refusal then
 end
 local deleted = not agreed and redis.call('HGET', meta, 'deleted')
 if deleted then
-  return redis.error_reply('GONE deleted=' .. deleted)
+  return redis.error_reply('MISSING deleted=' .. deleted)
 end
 local before = redis.call('HGET', producers, producer)
 if before then
@@ -171,7 +171,7 @@ if before then
     return redis.error_reply('OUTOFORDER last=' .. last .. ' given=' .. sequence)
   end
 elseif sequence ~= '1' then
-  return redis.error_reply('UNKNOWN producer=' .. producer .. ' given=' .. sequence)
+  return redis.error_reply('UNKNOWN_PRODUCER producer=' .. producer .. ' given=' .. sequence)
 end
 local bound, full, dropped = room(log, meta, size, count)
 if full then

@@ -28,8 +28,8 @@
 -- ERROR    BADARG       an argument is malformed
 -- ERROR    MISMATCH     the stored partition count, hash or protocol differs
 -- ERROR    UNREGISTERED the processor is not registered here; removed=1 if an operator has removed it
--- ERROR    STALE        the grant is not newer than the one seen; seen=GRANT
--- ERROR    GONE         the log or the consumer group is missing: register again
+-- ERROR    STALE_GRANT        the grant is not newer than the one seen; seen=GRANT
+-- ERROR    MISSING         the log or the consumer group is missing: register again
 -- WRITES   yes
 -- BOUND    constant, plus the groups of one stream
 -- VERSION  1
@@ -111,7 +111,7 @@ end
 local seen = tonumber(is[6]) or 0
 local repeated = seen == tonumber(grant) and is[4] == nonce and is[5] ~= '1'
 if tonumber(grant) <= seen and not repeated then
-  return redis.error_reply('STALE seen=' .. string.format('%.0f', seen))
+  return redis.error_reply('STALE_GRANT seen=' .. string.format('%.0f', seen))
 end
 local group
 if redis.call('EXISTS', log) == 1 then
@@ -120,7 +120,7 @@ if redis.call('EXISTS', log) == 1 then
   end
 end
 if not group then
-  return redis.error_reply('GONE processor=' .. processor)
+  return redis.error_reply('MISSING processor=' .. processor)
 end
 
 -- What is there, against what should be: see "Finding losses" in the README of this folder.

@@ -15,7 +15,7 @@
 -- ERROR    BADARG     an argument is malformed
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next is not there; missing=NEXT
--- ERROR    GONE       the log, the consumer group or the registration is missing: register again
+-- ERROR    MISSING       the log, the consumer group or the registration is missing: register again
 -- WRITES   yes
 -- BOUND    constant
 -- VERSION  1
@@ -105,7 +105,7 @@ end
 if prev ~= next_id then
   local read, processed = string.format('%.0f', is[5] + count), string.format('%.0f', (is[6] or 0) + count)
   if redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
-    return redis.error_reply('GONE processor=' .. processor)
+    return redis.error_reply('MISSING processor=' .. processor)
   end
   -- What is known of an event behind the new checkpoint stays: that one is still to be finished.
   local ahead = string.match(is[8] or '', '^%d+%-%d+$') and newer(is[8], next_id)
@@ -114,7 +114,7 @@ if prev ~= next_id then
   if is[8] and is[8] ~= '' then must('HDEL', state, 'error_type') end
   local moved = redis.pcall('XGROUP', 'SETID', log, processor, shown, 'ENTRIESREAD', shown_read or read)
   if moved.err then
-    return redis.error_reply('GONE processor=' .. processor)
+    return redis.error_reply('MISSING processor=' .. processor)
   end
   redis.call('HSET', meta, 'passed:' .. processor, next_id)
   redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', processed,

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- delete -- end one partition of a stream with all its events; remove its processors first, and regrant what they held.
+-- delete -- end one partition of a stream with all its events; remove its processors first, and revoke what they held.
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  producers  hash    runnel:{APP:SOURCE:N}:STREAM:producers

@@ -20,7 +20,7 @@
 -- ERROR    BADARG     an argument is malformed or over a limit
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next is not there; missing=NEXT
--- ERROR    GONE       the log, the consumer group or the registration is missing: register again
+-- ERROR    MISSING       the log, the consumer group or the registration is missing: register again
 -- ERROR    FULL       the derived stream has no room; processor=NAME holds it back; sink=KEY
 -- WRITES   yes
 -- BOUND    200 entries added, 1000 removed
@@ -190,7 +190,7 @@ end
 
 local read, processed = string.format('%.0f', is[5] + count), string.format('%.0f', (is[6] or 0) + count)
 if redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
-  return redis.error_reply('GONE processor=' .. processor)
+  return redis.error_reply('MISSING processor=' .. processor)
 end
 must('XGROUP', 'SETID', log, processor, next_id)
 must('HSET', state, 'checkpoint', next_id)
@@ -202,7 +202,7 @@ if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
 end
 local moved = redis.pcall('XGROUP', 'SETID', log, processor, shown, 'ENTRIESREAD', shown_read or read)
 if moved.err then
-  return redis.error_reply('GONE processor=' .. processor)
+  return redis.error_reply('MISSING processor=' .. processor)
 end
 redis.call('HSET', meta, 'passed:' .. processor, next_id)
 redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', processed,

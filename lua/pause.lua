@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- pause -- stop a processor on one partition after the event in hand; regrant the partition afterwards.
+-- pause -- stop a processor on one partition after the event in hand; revoke the partition afterwards.
 -- KEYS[1]  state      hash  runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
 -- REPLY    paused     int   1 if it ran before, 0 if it was paused
 -- ERROR    BADARG     an argument is malformed

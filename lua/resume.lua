@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- resume -- end a pause or a quarantine on one partition, with its counters; regrant the partition afterwards.
+-- resume -- end a pause or a quarantine on one partition, with its counters; revoke the partition afterwards.
 -- KEYS[1]  state      hash  runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
 -- REPLY    resumed    int   1 if it was paused or quarantined, else 0
 -- ERROR    BADARG     an argument is malformed

@@ -11,7 +11,7 @@
 -- REPLY    read        int     entries ever added up to it
 -- ERROR    BADARG      an argument is malformed; field=read if it is needed: more than 1000 entries on either side
 -- ERROR    UNREGISTERED the processor is not registered here
--- ERROR    GONE        the log or the consumer group is missing: register again
+-- ERROR    MISSING        the log or the consumer group is missing: register again
 -- WRITES   yes
 -- BOUND    1001 entries looked at on each side
 -- VERSION  1
@@ -58,7 +58,7 @@ local found, found_read, by = string.match(is[3] or '', '^(%S+) (%d+) (.+)$')
 if by == nonce then
   return {found, tonumber(found_read)}
 elseif redis.call('EXISTS', log) == 0 then
-  return redis.error_reply('GONE processor=' .. processor)
+  return redis.error_reply('MISSING processor=' .. processor)
 end
 local info = named(redis.call('XINFO', 'STREAM', log))
 local added, length, last = info['entries-added'], info.length, info['last-generated-id']
@@ -95,7 +95,7 @@ must('HSET', state, 'checkpoint', checkpoint)
 must('HDEL', state, 'error_type')
 local moved = redis.pcall('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', position)
 if moved.err then
-  return redis.error_reply('GONE processor=' .. processor)
+  return redis.error_reply('MISSING processor=' .. processor)
 end
 local epoch = string.format('%.0f', math.max((tonumber(is[2]) or 0) + 1, now))
 redis.call('HSET', meta, 'passed:' .. processor, checkpoint)

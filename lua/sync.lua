@@ -288,9 +288,9 @@ for p = 0, partitions - 1 do
     touched[holder[p]], touched[was_holder[p] or '-'] = true, true
   end
 end
--- The grants of each holder, written anew for those whose partitions changed. Whose they were that `regrant` took is
+-- The grants of each holder, written anew for those whose partitions changed. Whose they were that `revoke` took is
 -- not known any more: after it, for all.
-local regranted, old_grants, names = is[4] == '1', {}, {}
+local revokeed, old_grants, names = is[4] == '1', {}, {}
 for each in pairs(had) do names[#names + 1] = each end
 for first = 1, #names, 1000 do
   local fields = {}
@@ -300,7 +300,7 @@ end
 for p = 0, partitions - 1 do
   local each = holder[p]
   if each ~= '-' then
-    if regranted or touched[each] or not old_grants[each] then
+    if revokeed or touched[each] or not old_grants[each] then
       local list = texts[each] or {}
       texts[each] = list
       list[#list + 1] = string.format('%d %s %d', p, grant[p], each == target[p] and 1 or 0)

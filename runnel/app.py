@@ -271,7 +271,7 @@ class App:
 
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))
-        return Producer(scripts, self.settings.resend, self.settings.durability)
+        return Producer(scripts, self.settings.delivery_timeout, self.settings.durability)
 
     async def __aenter__(self) -> App:
         return self

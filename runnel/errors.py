@@ -27,12 +27,12 @@
         ├── Unregistered          UNREGISTERED
         ├── Fenced                FENCED
         ├── Conflict              CONFLICT
-        ├── Gone                  GONE
-        ├── Stale                 STALE
+        ├── Missing                  MISSING
+        ├── StaleGrant                 STALE_GRANT
         ├── Replaced              REPLACED
         ├── Full                  FULL
         ├── OutOfOrder            OUTOFORDER
-        └── UnknownProducer       UNKNOWN
+        └── UnknownProducer       UNKNOWN_PRODUCER
 """
 
 from __future__ import annotations
@@ -212,16 +212,16 @@ class Conflict(ProtocolError):
     word = "CONFLICT"
 
 
-class Gone(ProtocolError):
+class Missing(ProtocolError):
     """The log or the processor's consumer group has vanished."""
 
-    word = "GONE"
+    word = "MISSING"
 
 
-class Stale(ProtocolError):
+class StaleGrant(ProtocolError):
     """A claim came with a grant that is not newer than the one the partition has seen."""
 
-    word = "STALE"
+    word = "STALE_GRANT"
 
 
 class Replaced(ProtocolError):
@@ -263,7 +263,7 @@ class UnknownProducer(ProtocolError):
     """The partition no longer remembers this producer, so a repeat could not be told from
     a new append. Start a new producer."""
 
-    word = "UNKNOWN"
+    word = "UNKNOWN_PRODUCER"
 
 
 #: Error word of the protocol -> exception. The only place that maps them.
@@ -275,8 +275,8 @@ BY_WORD: dict[str, type[ProtocolError]] = {
         Unregistered,
         Fenced,
         Conflict,
-        Gone,
-        Stale,
+        Missing,
+        StaleGrant,
         Replaced,
         Full,
         OutOfOrder,

@@ -38,20 +38,20 @@ class Settings(BaseModel):
         description="Where Redis is: redis://, unix://, redis+cluster:// or redis+sentinel://; "
         "rediss… with TLS.",
     )
-    session: GroupSeconds = Field(
+    session_timeout: GroupSeconds = Field(
         10.0,
         ge=0.5,
         description="Seconds a silent member keeps its partitions. Shorter takes over sooner; "
         "longer rides out pauses. A heartbeat goes out every third of it.",
     )
-    drain: GroupSeconds = Field(
+    rebalance_timeout: GroupSeconds = Field(
         30.0,
         ge=0,
         description="Seconds a member may take to give a partition back, with the event in hand "
         "finished; then it is given to the next one all the same. The worker that started last "
         "says so for all.",
     )
-    collect: GroupSeconds = Field(
+    rebalance_delay: GroupSeconds = Field(
         0.2, ge=0, description="Seconds to wait for more joiners before partitions move."
     )
     max_block: Seconds = Field(
@@ -60,7 +60,9 @@ class Settings(BaseModel):
         description="Seconds a handler may block the event loop before the worker stops vouching "
         "for itself and loses its partitions. Longer than a session.",
     )
-    grace: Seconds = Field(30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM.")
+    shutdown_timeout: Seconds = Field(
+        30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM."
+    )
     prefetch: int = Field(
         200,
         ge=1,
@@ -89,7 +91,7 @@ class Settings(BaseModel):
         le=512 * 1_048_576,
         description="Bytes of one encoded record: one event must not block Redis.",
     )
-    resend: Seconds = Field(
+    delivery_timeout: Seconds = Field(
         10.0,
         ge=0,
         description="Seconds for which `send` asks again, once Redis did not answer, before it "

@@ -44,10 +44,10 @@ class Load:
             name,
             redis_url=url,
             durability="replica",
-            resend=PATIENCE,
-            session=2.0,
-            collect=0.1,
-            grace=5.0,
+            delivery_timeout=PATIENCE,
+            session_timeout=2.0,
+            rebalance_delay=0.1,
+            shutdown_timeout=5.0,
         )
         self.items: Stream[Item] = self.app.stream(
             "items", record=Item, partition_by="key", partition_count=6

@@ -120,7 +120,7 @@ def inspect(
         return
     picture = look.once()
     report(json.dumps(picture) if as_json else "\n".join(lines(picture)))
-    forbidden = {"free": no_free, "quarantined": no_quarantined, "paused": no_paused}
+    forbidden = {"unassigned": no_free, "quarantined": no_quarantined, "paused": no_paused}
     limits = Limits(
         max_lag,
         [state for state, no in forbidden.items() if no],
@@ -251,7 +251,7 @@ def judge(picture: Json, limits: Limits) -> int:
             if count:
                 passed(exits.NOT_PROCESSING, f"{name}: {many(count)} {state}")
         if limits.in_hand is not None:
-            count = sum(1 for row in rows if (row["in_hand_ms"] or 0) > limits.in_hand * 1000)
+            count = sum(1 for row in rows if (row["current_event_ms"] or 0) > limits.in_hand * 1000)
             if count:
                 passed(exits.NOT_PROCESSING, f"{name}: {many(count)} stalled")
         members = sum(

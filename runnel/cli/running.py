@@ -14,9 +14,9 @@ from runnel.cli import exits
 from runnel.connection.explain import translate
 from runnel.errors import (
     Full,
-    Gone,
     HandlerExit,
     Mismatch,
+    Missing,
     PartitionKeyError,
     RecordError,
     RunnelError,
@@ -86,7 +86,7 @@ def _sentence(error: RunnelError) -> str:
             return error.explained()
         case Full():
             return explain_full(error)
-        case Unregistered() | Gone():
+        case Unregistered() | Missing():
             return explain_missing(error)
         case RecordError() | PartitionKeyError():
             return f"{error}. Nothing was sent."
@@ -106,7 +106,7 @@ def explain_full(error: Full) -> str:
     )
 
 
-def explain_missing(error: Unregistered | Gone) -> str:
+def explain_missing(error: Unregistered | Missing) -> str:
     """What is not there, and how it comes into being."""
     if not str(error).startswith(error.word):
         return str(error)

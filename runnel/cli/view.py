@@ -23,14 +23,14 @@ Json = dict[str, Any]
 #: From harmless to grave.
 STATES = ("ok", "degraded", "stalled", "down")
 #: States of a partition whose owner works on it.
-_WORKED_ON = ("owned", "handing-over")
+_WORKED_ON = ("owned", "moving")
 _COLOURS = {
     "ok": "green",
     "owned": "green",
     "paused": "yellow",
-    "handing-over": "yellow",
+    "moving": "yellow",
     "degraded": "yellow",
-    "free": "yellow",
+    "unassigned": "yellow",
     "stalled": "red",
     "quarantined": "red",
     "down": "red",
@@ -106,7 +106,7 @@ def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
     paused = [row for row in rows if row["state"] == "paused"]
     if paused:
         found += [f"{_those(paused)} paused by an operator", f"  runnel processor resume {called}"]
-    free = [row for row in rows if row["state"] == "free"]
+    free = [row for row in rows if row["state"] == "unassigned"]
     if free and state != "down":
         found.append(
             f"{_those(free)} free: a worker takes them within a heartbeat; if none does, see the "
@@ -165,7 +165,9 @@ def _failing(rows: list[Json], called: str) -> list[str]:
             continue
         how_often = f"has failed {times} time{'' if times == 1 else 's'}" if times else "has failed"
         found.append(f"partition {row['id']} {how_often}: {_error(row)}")
-    given_up = [row for row in rows if row["state"] == "free" and row["error"] and row["attempts"]]
+    given_up = [
+        row for row in rows if row["state"] == "unassigned" and row["error"] and row["attempts"]
+    ]
     if given_up:
         chosen = _numbers(given_up)
         found.append(
@@ -199,10 +201,10 @@ def _stalled(rows: list[Json], seen: Json, processor: Json) -> list[str]:
         for each in seen["members"]
         if (each["app"], each["processor"]) == (processor["app"], processor["name"])
     }
-    slow = max(rows, key=lambda row: row["in_hand_ms"] or 0)
+    slow = max(rows, key=lambda row: row["current_event_ms"] or 0)
     owner = slow["owner"]
     return [
-        f"partition {slow['id']} has not moved for {duration(slow['in_hand_ms'])}: {owner} "
+        f"partition {slow['id']} has not moved for {duration(slow['current_event_ms'])}: {owner} "
         f"({hosts.get(owner, '?')}) has an event behind {slow['checkpoint']} in hand",
         "  see what its handler waits for; if that worker is stopped, the others take over",
     ]
@@ -247,7 +249,7 @@ def partitions(processor: Json, wide: bool) -> list[str]:
             owner or "-",
             row["lag_events"],
             duration(row["lag_ms"]),
-            duration(row["in_hand_ms"]) if row["state"] in _WORKED_ON else "-",
+            duration(row["current_event_ms"]) if row["state"] in _WORKED_ON else "-",
             row["lost"],
             row["checkpoint"],
         )
@@ -274,7 +276,7 @@ def members(seen: Json, wide: bool) -> list[str]:
                 each["id"],
                 f"{each['app']}/{each['processor']}",
                 f"{shown(each['host'])}:{shown(each['pid'])}",
-                f"{duration(each['seen_ms'])} ago",
+                f"{duration(each['last_heartbeat_ms'])} ago",
                 ranges(each["partitions"]) or "-",
                 *((each["lang"], each["version"]) if wide else ()),
             )

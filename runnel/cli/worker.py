@@ -30,7 +30,9 @@ from runnel.protocol.scripts import version
 @urls.option
 @click.option("--embedded", is_flag=True, help="Start a server at the URL if none listens there.")
 @click.option("--burst", is_flag=True, help="Exit when all that is there at the start is done.")
-@click.option("--grace", type=float, help="Seconds to finish what is in hand on SIGTERM.")
+@click.option(
+    "--shutdown-timeout", type=float, help="Seconds to finish what is in hand on SIGTERM."
+)
 @click.option("--name", help="A stable member id: a restart within the session moves nothing.")
 @click.option(
     "--log-level",
@@ -47,7 +49,7 @@ def worker(
     redis_url: str | None,
     embedded: bool,
     burst: bool,
-    grace: float | None,
+    shutdown_timeout: float | None,
     name: str | None,
     log_level: str,
     log_format: str,
@@ -55,9 +57,9 @@ def worker(
     """Process the events of an app.
 
     Runs until SIGTERM or Ctrl-C: then it takes no new events, finishes what is in hand, commits,
-    hands its partitions back and exits 0. What is not finished within --grace is cut off and named;
-    a second later the process is gone, whatever it runs. A second signal ends it at once.
-    """
+    hands its partitions back and exits 0. What is not finished within --shutdown-timeout is cut off
+    and named; a second later the process is gone, whatever it runs. A second signal ends it at
+    once."""
     own = bool(click.get_current_context().obj)
     if own:
         # Until there is something to finish. As process 1 of a container it would be ignored.
@@ -69,7 +71,7 @@ def worker(
     logs.configure(
         log_level, log_format, level_given=given["log_level"], style_given=given["log_format"]
     )
-    settings: dict[str, Any] = {"redis_url": redis_url, "grace": grace}
+    settings: dict[str, Any] = {"redis_url": redis_url, "shutdown_timeout": shutdown_timeout}
     app.configure(**{key: value for key, value in settings.items() if value is not None})
     url = app.settings.redis_url
     names = [each for each in (processors or "").split(",") if each]
@@ -110,7 +112,7 @@ def _run(app: App, names: list[str], name: str | None, burst: bool, own: bool) -
     work = Worker(app, names, name)
     if not work.processors and not app.tasks:
         exits.fail(f"app {app.name} declares no processors and no tasks", exits.USAGE)
-    shutdown = Shutdown(app.settings.grace, work, force=own)
+    shutdown = Shutdown(app.settings.shutdown_timeout, work, force=own)
     work.on_end = lambda error: shutdown.because(_code(error, url))
 
     def banner(info: ServerInfo) -> None:

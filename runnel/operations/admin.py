@@ -172,4 +172,4 @@ async def regrant(
     """Have whoever holds these partitions, or any, claim them anew."""
     numbers = _numbers(processor, partitions)
     for at in range(0, len(numbers), 1000):
-        await scripts.call(protocol.regrant(processor.group, numbers[at : at + 1000]))
+        await scripts.call(protocol.revoke(processor.group, numbers[at : at + 1000]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from runnel.protocol import Roster
+from runnel.protocol import GroupDescription
 from runnel.protocol.ids import parts, reached
 
 Json = dict[str, Any]
@@ -23,10 +23,10 @@ _SKEW = 1_000
 _DEATHS = 2
 
 
-def partitions(pictures: list[Picture], roster: Roster) -> list[Json]:
+def partitions(pictures: list[Picture], group_description: GroupDescription) -> list[Json]:
     """A row for each partition of a processor."""
-    assigned = {each.partition: each for each in roster.assignments}
-    left = {each.id: each.left_ms for each in roster.members}
+    assigned = {each.partition: each for each in group_description.assignments}
+    left = {each.id: each.left_ms for each in group_description.members}
     rows = []
     for number, picture in enumerate(pictures):
         assignment = assigned.get(number)
@@ -38,10 +38,10 @@ def partitions(pictures: list[Picture], roster: Roster) -> list[Json]:
         elif picture.get("paused") == "1":
             state = "paused"
         elif not owner_lives:
-            state = "free"
+            state = "unassigned"
         else:
-            state = "handing-over" if moving else "owned"
-        works = state in ("owned", "handing-over")
+            state = "moving" if moving else "owned"
+        works = state in ("owned", "moving")
         rows.append(
             {
                 "id": number,
@@ -58,7 +58,7 @@ def partitions(pictures: list[Picture], roster: Roster) -> list[Json]:
                 "attempts": integer(picture.get("attempts", "0")),
                 "tenures": integer(picture.get("tenures", "0")),
                 "failing": _failing(picture),
-                "in_hand_ms": _in_hand(picture) if works else None,
+                "current_event_ms": _in_hand(picture) if works else None,
                 "error": _error(picture),
             }
         )
@@ -142,15 +142,17 @@ def _error(picture: Picture) -> Json | None:
     }
 
 
-def state_of(processor: Json, roster: Roster, stalled_after_ms: int) -> str:
+def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
     """How a processor is: ok only if each partition is worked on, none fails, and no dead letter
     waits for somebody."""
     rows, letters = processor["partitions"], processor["dead_letters"]
-    if not any(each.left_ms > 0 for each in roster.members):
+    if not any(each.left_ms > 0 for each in group_description.members):
         return "down"
-    if any((row["in_hand_ms"] or 0) > stalled_after_ms for row in rows):
+    if any((row["current_event_ms"] or 0) > stalled_after_ms for row in rows):
         return "stalled"
-    if any(row["failing"] or row["state"] in ("free", "quarantined", "paused") for row in rows):
+    if any(
+        row["failing"] or row["state"] in ("unassigned", "quarantined", "paused") for row in rows
+    ):
         return "degraded"
     return "degraded" if letters and letters["waiting"] != 0 else "ok"
 

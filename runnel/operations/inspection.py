@@ -12,7 +12,7 @@ from runnel import keys, protocol
 from runnel.errors import Mismatch
 from runnel.operations.figures import Json, integer, most, partitions, state_of, total
 from runnel.preflight.server import ServerInfo
-from runnel.protocol import PartitionKeys, Roster
+from runnel.protocol import GroupDescription, PartitionKeys
 from runnel.protocol.scripts import PROTOCOL, Scripts
 
 SCHEMA = "runnel.inspect/1"
@@ -76,7 +76,7 @@ async def inspect(
         "totals": {
             "lag_events": total(each["lag_events"] for each in processors),
             "lag_ms": most(each["lag_ms"] for each in processors),
-            "free": states.count("free"),
+            "unassigned": states.count("unassigned"),
             "quarantined": states.count("quarantined"),
             "failing": sum(1 for row in rows if row["failing"]),
             "dead_letters": total(_sinks(processors).values()),
@@ -107,18 +107,18 @@ async def _inspect_app(
     processors, members, rosters = [], [], []
     for (stream, processor), count in sorted(counts.items()):
         source = sources[stream][1] if stream in sources else stream
-        call = protocol.roster(keys.group(name, stream, processor))
-        roster = protocol.read_roster(await scripts.call(call))
+        call = protocol.describe_group(keys.group(name, stream, processor))
+        group_description = protocol.read_describe_group(await scripts.call(call))
         prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
-        rows = partitions(await _describe(scripts, prefixes, processor), roster)
+        rows = partitions(await _describe(scripts, prefixes, processor), group_description)
         processors.append(_processor(name, processor, stream, rows))
-        members += _memberships(name, processor, rows, roster)
-        rosters.append(roster)
-    for each, roster in zip(processors, rosters, strict=True):
+        members += _memberships(name, processor, rows, group_description)
+        rosters.append(group_description)
+    for each, group_description in zip(processors, rosters, strict=True):
         pair = each["stream"], each["name"]
         sink = code.sinks.get(pair, ".".join((*pair, "dead")))
         each["dead_letters"] = _dead_letters(sink, processors, streams)
-        each["state"] = state_of(each, roster, stalled_after_ms)
+        each["state"] = state_of(each, group_description, stalled_after_ms)
     return processors, members, streams
 
 
@@ -195,9 +195,11 @@ def _processor(app: str, name: str, stream: str, rows: list[Json]) -> Json:
     }
 
 
-def _memberships(app: str, processor: str, rows: list[Json], roster: Roster) -> list[Json]:
+def _memberships(
+    app: str, processor: str, rows: list[Json], group_description: GroupDescription
+) -> list[Json]:
     found = []
-    for member in roster.members:
+    for member in group_description.members:
         if member.left_ms <= 0:
             continue
         words = [*member.description.split(), "", "", "", ""]
@@ -211,7 +213,7 @@ def _memberships(app: str, processor: str, rows: list[Json], roster: Roster) -> 
                 "lang": words[2] or None,
                 "version": words[3] or None,
                 "partitions": [row["id"] for row in rows if row["owner"] == member.id],
-                "seen_ms": max(0, roster.session_ms - member.left_ms),
+                "last_heartbeat_ms": max(0, group_description.session_ms - member.left_ms),
             }
         )
     return found

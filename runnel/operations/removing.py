@@ -41,13 +41,15 @@ async def forget(scripts: Scripts, group: str, partitions: int) -> int:
     until they have left; the answer is how many have not, and then the keys stay."""
     loop, until = asyncio.get_running_loop(), None
     while True:
-        roster = protocol.read_roster(await scripts.call(protocol.roster(group)))
-        living = sum(1 for member in roster.members if member.left_ms > 0)
+        group_description = protocol.read_describe_group(
+            await scripts.call(protocol.describe_group(group))
+        )
+        living = sum(1 for member in group_description.members if member.left_ms > 0)
         if until is None:
-            until = loop.time() + roster.session_ms / 1000 + _TO_FIND_OUT
+            until = loop.time() + group_description.session_ms / 1000 + _TO_FIND_OUT
             numbers = range(partitions) if living else ()
             for at in range(0, len(numbers), 1000):
-                await scripts.call(protocol.regrant(group, numbers[at : at + 1000]))
+                await scripts.call(protocol.revoke(group, numbers[at : at + 1000]))
         if not living or loop.time() > until:
             break
         await asyncio.sleep(0.1)

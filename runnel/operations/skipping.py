@@ -55,7 +55,7 @@ async def skip(
         )
         await scripts.call(await _finish(scripts, processor, partition, token, step, picture))
     finally:  # Who held it claims it anew, whatever became of the event.
-        await scripts.call(protocol.regrant(processor.group, [partition]))
+        await scripts.call(protocol.revoke(processor.group, [partition]))
     return Skipped(event)
 
 

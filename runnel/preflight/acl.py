@@ -3,7 +3,7 @@
 Redis holds every command inside a script against the user's ACL, and a command that is refused
 halfway leaves what the script wrote before it. So missing rights must be found ahead. ACL DRYRUN
 and ACL GETUSER would tell, but are for administrators; trying the commands on a key made for it
-would write, and would fill the server's ACL LOG. The script `rights` asks the server instead: it
+would write, and would fill the server's ACL LOG. The script `check_acl` asks the server instead: it
 runs none of the commands and needs only EVALSHA, which every user of Runnel has.
 
 Nothing is listed here that could grow stale: what a script calls is read from its source. The same
@@ -152,8 +152,8 @@ async def _ask(scripts: Scripts, commands: Iterable[Words]) -> dict[Words, bool 
     asked = list(dict.fromkeys(commands))
     answers: list[bool | None] = []
     for at in range(0, len(asked), _PAGE):
-        reply = await scripts.call(protocol.rights(asked[at : at + _PAGE]))
-        answers += protocol.read_rights(reply)
+        reply = await scripts.call(protocol.check_acl(asked[at : at + _PAGE]))
+        answers += protocol.read_check_acl(reply)
     return dict(zip(asked, answers, strict=True))
 
 
@@ -188,7 +188,7 @@ async def _missing(scripts: Scripts, needs: Required) -> Missing:
 
 def _script_on(key: str) -> Words:
     """Any script with this key: Redis wants the right to read and to write it."""
-    return tuple(map(str, Call("rights", (key,), ()).command()))
+    return tuple(map(str, Call("check_acl", (key,), ()).command()))
 
 
 def _question(command: str, key: str) -> Words:

@@ -88,7 +88,7 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Required:
         place, contract, log = each.place(0), each.stream.contract, keys.log(each.place(0).prefix)
         calls += [
             protocol.describe(place),
-            protocol.agree(place.prefix, contract),
+            protocol.declare(place.prefix, contract),
             protocol.register(place, contract, each.start),
             protocol.sync(each.group, 1, (1, 1, 1), ("m", "i", ""), 1, "stay", (), ()),
             protocol.claim(place, contract, "m", 1, ""),
@@ -101,7 +101,7 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Required:
         direct += _confirming(app.settings.durability, each.place(0).prefix)
         channels += [("PUBLISH", keys.wake(each.group)), ("SUBSCRIBE", keys.wake(each.group))]
     if app.tasks:
-        calls += [protocol.lead(app.name, "m", "n", 1), protocol.tick(app.name, "t", 1, "n", "s")]
+        calls += [protocol.elect(app.name, "m", "n", 1), protocol.tick(app.name, "t", 1, "n", "s")]
     if any(task.on_leader for task in app.tasks.values()):
         wake = keys.wake(keys.app_scope(app.name))
         channels += [("PUBLISH", wake), ("SUBSCRIBE", wake)]
@@ -114,7 +114,7 @@ def needs_of_sender(spec: StreamSpec[Any], durability: Durability = "primary") -
     """What sending to a stream may have to do."""
     prefix, contract = spec.prefix(0), spec.contract
     append = protocol.append(prefix, contract, 2, "refuse", "p", 1, [])
-    calls = (protocol.agree(prefix, contract), append)
+    calls = (protocol.declare(prefix, contract), append)
     direct = tuple(_confirming(durability, prefix))
     return Required(spec.app, calls, direct, of="sending")
 
@@ -143,7 +143,7 @@ def needs_of_registration(processor: Processor) -> Required:
 def needs_of_operator(processor: Processor, action: str) -> Required:
     """What an operator's action on a processor may have to do."""
     place, group, app = processor.place(0), processor.group, processor.app
-    log, regrant = keys.log(place.prefix), protocol.regrant(group, [0])
+    log, regrant = keys.log(place.prefix), protocol.revoke(group, [0])
     calls = [protocol.describe(place), regrant]
     direct: list[tuple[str, str]] = []
     if action == "reset":
@@ -152,7 +152,7 @@ def needs_of_operator(processor: Processor, action: str) -> Required:
     elif action == "pause":
         calls.append(protocol.pause(place))
     elif action == "remove":
-        calls += [protocol.remove(place), protocol.roster(group)]
+        calls += [protocol.remove(place), protocol.describe_group(group)]
         direct += [("UNLINK", keys.plan(group)), ("HDEL", keys.processors(app))]
     else:
         calls.append(protocol.resume(place))
@@ -177,8 +177,8 @@ def needs_of_deletion(spec: StreamSpec[Any]) -> Required:
         protocol.describe(place),
         protocol.remove(place),
         protocol.delete(prefix),
-        protocol.roster(group),
-        protocol.regrant(group, (0,)),
+        protocol.describe_group(group),
+        protocol.revoke(group, (0,)),
     )
     return Required(app, calls, direct, (("PUBLISH", keys.wake(group)),))
 

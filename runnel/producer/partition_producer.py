@@ -23,7 +23,7 @@ from redis.exceptions import (
 from runnel import keys, protocol
 from runnel.connection.redis_client import Arg
 from runnel.delivery.current_event import IN_HAND
-from runnel.errors import Full, Gone, OutOfOrder, UnknownProducer
+from runnel.errors import Full, Missing, OutOfOrder, UnknownProducer
 from runnel.producer.order import SendOrder
 from runnel.protocol.scripts import Call, error_from
 from runnel.stream import StreamSpec
@@ -211,7 +211,7 @@ class PartitionProducer:
         append.pause = 0.0
         if isinstance(problem, Full):
             await self._wait_for_room(append, problem)
-        elif isinstance(problem, Gone):
+        elif isinstance(problem, Missing):
             self._gone = True
         elif isinstance(problem, (OutOfOrder, UnknownProducer)):
             await self._after_a_loss(append, problem)

@@ -146,7 +146,7 @@ class Producer:
         """Agree on a stream again, and on one of its partitions. Raises Mismatch if by now it has
         another number of them."""
         await self._agree(stream)
-        await self._scripts.call(protocol.agree(stream.prefix(partition), stream.contract))
+        await self._scripts.call(protocol.declare(stream.prefix(partition), stream.contract))
 
     async def remembered(self, producers: str) -> int:
         """How many producers a partition remembers, by the key of their hash."""
@@ -169,7 +169,7 @@ class Producer:
 
     async def _agree(self, stream: StreamSpec[Any]) -> None:
         await check_possible(await self._scripts.deployment.primaries(), self._durability)
-        await self._scripts.call(protocol.agree(stream.prefix(0), stream.contract))
+        await self._scripts.call(protocol.declare(stream.prefix(0), stream.contract))
         self._agreed[stream.name] = asyncio.get_running_loop().time()
 
     def _partition_producer(self, stream: StreamSpec[Any], partition: int) -> PartitionProducer:

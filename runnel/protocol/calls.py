@@ -197,9 +197,9 @@ def attempt(
     return Call("attempt", place.keys()[2:], args)
 
 
-def agree(prefix: str, contract: StreamContract) -> Call:
+def declare(prefix: str, contract: StreamContract) -> Call:
     """Make sure that a partition with this prefix, and with 0 the stream, is seen alike by all."""
-    return Call("agree", (keys.meta(prefix),), contract.args())
+    return Call("declare", (keys.meta(prefix),), contract.args())
 
 
 class Appends:
@@ -364,13 +364,13 @@ def read_sync(reply: Sequence[Any]) -> SyncReply:
     return SyncReply(numbers[0], numbers[1], numbers[2], again, grants)
 
 
-def regrant(group: str, partitions: Iterable[int]) -> Call:
+def revoke(group: str, partitions: Iterable[int]) -> Call:
     """Have the partitions claimed anew by whoever holds them."""
-    return Call("regrant", (keys.plan(group),), tuple(partitions))
+    return Call("revoke", (keys.plan(group),), tuple(partitions))
 
 
-def roster(group: str) -> Call:
-    return Call("roster", (keys.plan(group), keys.members(group), keys.sessions(group)), ())
+def describe_group(group: str) -> Call:
+    return Call("describe_group", (keys.plan(group), keys.members(group), keys.sessions(group)), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,8 +396,8 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
-    """Reply of `roster`."""
+class GroupDescription:
+    """Reply of `describe_group`."""
 
     now_ms: int
     generation: int
@@ -406,7 +406,7 @@ class Roster:
     assignments: tuple[Assignment, ...]
 
 
-def read_roster(reply: Sequence[Any]) -> Roster:
+def read_describe_group(reply: Sequence[Any]) -> GroupDescription:
     values = [text(each) for each in reply]
     count = int(float(values[3]))
     members = tuple(
@@ -418,7 +418,7 @@ def read_roster(reply: Sequence[Any]) -> Roster:
         Assignment(int(v[0]), _somebody(v[1]), _somebody(v[2]), int(v[3]))
         for v in (rest[i : i + 4] for i in range(0, len(rest), 4))
     )
-    return Roster(
+    return GroupDescription(
         int(values[0]),
         int(values[1]),
         int(values[2]),
@@ -434,9 +434,9 @@ def _somebody(name: str) -> str | None:
 # App scope
 
 
-def lead(app: str, member: str, nonce: str, session_ms: int, leave: bool = False) -> Call:
+def elect(app: str, member: str, nonce: str, session_ms: int, leave: bool = False) -> Call:
     args = (member, nonce, session_ms, "leave" if leave else "hold")
-    return Call("lead", (keys.leader(app),), args)
+    return Call("elect", (keys.leader(app),), args)
 
 
 def tick(app: str, task: str, instant_ms: int, nonce: str, schedule: str) -> Call:
@@ -446,14 +446,14 @@ def tick(app: str, task: str, instant_ms: int, nonce: str, schedule: str) -> Cal
 # Start of a client
 
 
-def rights(commands: Iterable[Sequence[str]]) -> Call:
+def check_acl(commands: Iterable[Sequence[str]]) -> Call:
     """Ask which commands the user may run; each is its words up to its keys and channels."""
     args: list[Arg] = []
     for words in commands:
         args += [len(words), *words]
-    return Call("rights", (), tuple(args))
+    return Call("check_acl", (), tuple(args))
 
 
-def read_rights(reply: Sequence[Any]) -> list[bool | None]:
+def read_check_acl(reply: Sequence[Any]) -> list[bool | None]:
     """Whether the user may run each command; None for one that the server does not have."""
     return [None if int(each) < 0 else int(each) == 1 for each in reply]

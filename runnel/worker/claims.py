@@ -9,7 +9,7 @@ from redis.exceptions import RedisError, ResponseError
 from runnel import protocol
 from runnel.core.partition import PartitionState
 from runnel.delivery.partition_queue import PartitionQueue
-from runnel.errors import Gone, ProtocolError, Unregistered
+from runnel.errors import Missing, ProtocolError, Unregistered
 from runnel.log import logger_of
 from runnel.processor import Processor
 from runnel.protocol import ClaimReply
@@ -47,13 +47,15 @@ class Claims:
                 state.ask()
             try:
                 claimed = protocol.read_claim(await self._backend.gathered(call))
-            except (Gone, Unregistered) as error:
+            except (Missing, Unregistered) as error:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
                 rebalance_log.mended(partition, error)
                 # What others made of the stream since, with another partition count, has no such
                 # partition.
-                await self._backend.call(protocol.agree(self._processor.place(0).prefix, contract))
+                await self._backend.call(
+                    protocol.declare(self._processor.place(0).prefix, contract)
+                )
                 await self._backend.call(protocol.register(place, contract, self._processor.start))
                 await self._backend.announce(self._processor)
                 continue

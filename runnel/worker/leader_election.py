@@ -94,6 +94,6 @@ class LeaderElection:
 
     async def _ask(self, leave: bool) -> tuple[bool, int]:
         session_ms = round(self._session * 1000)
-        call = protocol.lead(self._app, self._member, self._nonce, session_ms, leave)
+        call = protocol.elect(self._app, self._member, self._nonce, session_ms, leave)
         leads, left = await self._scripts.call(call)
         return bool(leads), int(left)

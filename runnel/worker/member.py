@@ -24,7 +24,7 @@ from runnel.errors import (
     ProtocolError,
     Removed,
     Replaced,
-    Stale,
+    StaleGrant,
     Unregistered,
 )
 from runnel.log import about, logger_of
@@ -78,7 +78,11 @@ class Member:
         self._backend = backend
         times = tuple(
             round(seconds * 1000)
-            for seconds in (settings.session, settings.drain, settings.collect)
+            for seconds in (
+                settings.session_timeout,
+                settings.rebalance_timeout,
+                settings.rebalance_delay,
+            )
         )
         self._member = member[0]
         self.membership = Membership(
@@ -121,7 +125,7 @@ class Member:
         from.
         """
         stream = self.processor.stream
-        await self._backend.call(protocol.agree(stream.prefix(0), stream.contract))
+        await self._backend.call(protocol.declare(stream.prefix(0), stream.contract))
         calls = [
             protocol.register(self.processor.place(p), stream.contract, self.processor.start)
             for p in range(stream.partition_count)
@@ -345,7 +349,7 @@ class Member:
         nonce = secrets.token_hex(16)
         try:
             claimed = await self._claims.claim(grant.partition, grant.number, nonce)
-        except Stale as error:
+        except StaleGrant as error:
             self._let_go(grant.partition, grant.number, int(error.details.get("seen", "0")))
             return
         except (RedisError, OSError, ProtocolError) as error:

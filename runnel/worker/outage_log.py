@@ -18,7 +18,7 @@ logger = logger_of("runnel.worker")
 FIRST, MOST = 10.0, 300.0
 #: Seconds after which a call that failed counts no more where others are answered: it may wait for
 #: its reply for long, as a read does, or nobody is going to make it again.
-STALE = 3.0
+STALE_GRANT = 3.0
 
 
 class Unanswered:
@@ -70,7 +70,7 @@ class Unanswered:
             return
         now = self._clock()
         self._open.pop(call, None)
-        for other in [each for each, at in self._open.items() if now - at > STALE]:
+        for other in [each for each, at in self._open.items() if now - at > STALE_GRANT]:
             del self._open[other]
         if self._open:
             return

@@ -126,7 +126,7 @@ class Worker:
         for processor in self.app.processors.values():
             await announce_processor(scripts, processor)
         election = LeaderElection(
-            scripts, self.app.name, self.member, settings.session, backend.listen
+            scripts, self.app.name, self.member, settings.session_timeout, backend.listen
         )
         tasks = self.app.tasks.values()
         self._scheduler = Scheduler(tasks, scripts, self.app.name, election)
@@ -134,7 +134,7 @@ class Worker:
             ready(info)
 
     async def _work(self, scripts: Scripts, burst: bool) -> None:
-        groups, grace = self._groups, self.app.settings.grace
+        groups, grace = self._groups, self.app.settings.shutdown_timeout
         running = [asyncio.create_task(self._run_group(group, grace)) for group in groups]
         assert self._scheduler is not None
         scheduler = self._scheduler.run(self.stop, grace, self.end_because)

@@ -426,7 +426,7 @@ def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
     some = ("--partition", "3", "--partition", "0-1,3")
     assert run("processor", "pause", PRINTER, *some).stdout == "paused 3 partitions of printer\n"
     states = json.loads(run("inspect", APP, "--json").stdout)["processors"][0]["partitions"]
-    assert [each["state"] for each in states] == ["paused", "paused", "free", "paused"]
+    assert [each["state"] for each in states] == ["paused", "paused", "unassigned", "paused"]
     one = run("processor", "resume", PRINTER, "--partition", "0,2")
     assert one.stdout == "resumed 1 partition of printer\n"
     reset = run("processor", "reset", PRINTER, "--start", "$", "--partition", "1-2")
@@ -498,7 +498,7 @@ def test_skip_goes_on_where_one_partition_has_no_room_for_its_dead_letter(
     states = json.loads(run("inspect", "tests.cli.shop:app", "--json").stdout)["processors"]
     rows = next(each["partitions"] for each in states if each["name"] == "strict")
     assert rows[int(full)]["state"] == "quarantined"
-    assert rows[int(empty)]["state"] == "free"
+    assert rows[int(empty)]["state"] == "unassigned"
 
 
 def test_dead_letters_are_shown_by_a_look_that_registers_nothing(

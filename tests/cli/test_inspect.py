@@ -50,7 +50,7 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
         "attempts": 0,
         "tenures": 0,
         "failing": False,
-        "in_hand_ms": 900,
+        "current_event_ms": 900,
         "error": None,
         **fields,
     }
@@ -68,7 +68,7 @@ def picture(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
         "totals": {
             "lag_events": lag,
             "lag_ms": 61_000,
-            "free": 0,
+            "unassigned": 0,
             "quarantined": 0,
             "failing": 0,
             "dead_letters": 0,
@@ -96,7 +96,7 @@ def picture(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
                 "lang": "python",
                 "version": "1.0.0",
                 "partitions": [row["id"] for row in partitions if row["owner"] == owner],
-                "seen_ms": 1200,
+                "last_heartbeat_ms": 1200,
             }
             for owner in sorted(owners)
         ],
@@ -153,7 +153,9 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
     ("seen", "says"),
     [
         (
-            picture("degraded", partition(3, state="quarantined", error=ERROR, in_hand_ms=None)),
+            picture(
+                "degraded", partition(3, state="quarantined", error=ERROR, current_event_ms=None)
+            ),
             [
                 "shop/billing is degraded",
                 "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
@@ -162,7 +164,7 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
         (
-            picture("stalled", partition(1), partition(2, in_hand_ms=75_000)),
+            picture("stalled", partition(1), partition(2, current_event_ms=75_000)),
             [
                 "shop/billing is stalled",
                 "  partition 2 has not moved for 1m15s: billing-worker-5d9c7b9f4-abcde (node-7:41) "
@@ -172,7 +174,7 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
         (
-            picture("down", partition(owner=None, state="free", lag_events=7)),
+            picture("down", partition(owner=None, state="unassigned", lag_events=7)),
             [
                 "shop/billing is down",
                 "  no live member; events that wait: 7",
@@ -180,7 +182,9 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
         (
-            picture("down", partition(owner=None, state="free", checkpoint=None, lag_events=None)),
+            picture(
+                "down", partition(owner=None, state="unassigned", checkpoint=None, lag_events=None)
+            ),
             [
                 "shop/billing is down",
                 "  it is not registered: nothing is kept for it",
@@ -196,7 +200,7 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
         (
-            picture("degraded", partition(0), partition(1, state="free", owner=None)),
+            picture("degraded", partition(0), partition(1, state="unassigned", owner=None)),
             [
                 "shop/billing is degraded",
                 "  partition 1 free: a worker takes them within a heartbeat; if none does, see the "
@@ -268,7 +272,7 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
         (
             picture(
                 "degraded",
-                partition(0, state="free", owner=None, failing=True, attempts=4, error=ERROR),
+                partition(0, state="unassigned", owner=None, failing=True, attempts=4, error=ERROR),
             ),
             [
                 "shop/billing is degraded",
@@ -324,7 +328,7 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
         "down",
         "unregistered",
         "paused",
-        "free",
+        "unassigned",
         "several quarantined",
         "quarantined, some with nothing in hand",
         "quarantined with nothing in hand",
@@ -381,15 +385,15 @@ def judged(seen: dict[str, Any], **limits: Any) -> int:
 
 
 def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    free = picture("down", partition(state="free", owner=None))
+    free = picture("down", partition(state="unassigned", owner=None))
     assert judged(free) == 0
     assert judged(picture(), max_lag=1204) == 0
     assert judged(picture(), max_lag=1203) == 10
-    assert judged(picture("ok", partition(in_hand_ms=61_000)), in_hand=60) == 11
-    assert judged(picture("ok", partition(in_hand_ms=59_000)), in_hand=60) == 0
-    assert judged(free, max_lag=0, states=["free"]) == 11
+    assert judged(picture("ok", partition(current_event_ms=61_000)), in_hand=60) == 11
+    assert judged(picture("ok", partition(current_event_ms=59_000)), in_hand=60) == 0
+    assert judged(free, max_lag=0, states=["unassigned"]) == 11
     assert judged(free, max_lag=0, states=["quarantined"]) == 10
-    assert judged(free, max_lag=0, states=["free"], min_members=1) == 12
+    assert judged(free, max_lag=0, states=["unassigned"], min_members=1) == 12
     assert judged(picture(), min_members=1) == 0
     assert judged(picture(), min_members=2) == 12
     unknown = picture()
@@ -433,7 +437,7 @@ def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: s
     seen = json.loads(bare.stdout)
     assert (bare.code, bare.stderr) == (0, "")
     assert seen["schema"] == "runnel.inspect/1"
-    assert (seen["totals"]["lag_events"], seen["totals"]["free"]) == (1, 4)
+    assert (seen["totals"]["lag_events"], seen["totals"]["unassigned"]) == (1, 4)
     (processor,) = seen["processors"]
     assert (processor["state"], processor["stream"]) == ("down", "orders")
     assert json.loads(run("inspect", "--json").stdout)["processors"][0]["name"] == "printer"

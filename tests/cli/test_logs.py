@@ -24,7 +24,7 @@ CONFIG = {
     "root": {"level": "INFO", "handlers": ["h"]},
 }
 SETUP
-app = App("logs", partition_count=2, collect=0.0, retries=0, exception_policy_of="")
+app = App("logs", partition_count=2, rebalance_delay=0.0, retries=0, exception_policy_of="")
 class Item(Record):
     key: int
 items = app.stream("items", record=Item, partition_by="key")

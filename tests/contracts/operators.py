@@ -98,7 +98,7 @@ class OperatorMachine(PartitionMachine):
             assert reply == Refused("UNREGISTERED")
             return
         if name not in log.groups:
-            assert reply == Refused("GONE")
+            assert reply == Refused("MISSING")
             return
         target = {"0": ZERO, "$": BEYOND}.get(start, start)
         before = [each for each in log.ids if order(each) < order(target)]

@@ -107,7 +107,7 @@ class PartitionMachine(RuleBasedStateMachine):
             assert reply == Refused("OUTOFORDER")
             assert reply.details["last"] == str(before[0])
         elif not before and sequence != 1:
-            assert reply == Refused("UNKNOWN")
+            assert reply == Refused("UNKNOWN_PRODUCER")
         elif isinstance(room := log.room(size, len(bodies), policy), Refused):
             assert reply == room
             self.check_blame(reply.details["processor"], size, len(bodies))

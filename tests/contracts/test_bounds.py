@@ -38,7 +38,7 @@ def fill(wire: Wire) -> None:
 
 
 #: Their cost depends on the arguments, or on the group: they have tests of their own.
-VARY = {"sync", "roster"}
+VARY = {"sync", "describe_group"}
 
 
 @pytest.mark.parametrize("script", sorted(set(HEADERS) - VARY))
@@ -83,7 +83,7 @@ LIMITS: list[tuple[str, list[str], list[Arg], str]] = [
     ("append", [LOG, META, PRODUCERS], [*SEND, 1_002, *["f"] * 1_002], "entries"),
     ("register", PARTITION, [1, 10_001, "xxh64", "printer", "0"], "partitions"),
     ("sync", GROUP, [10_001, 10_000, 5_000, 0, "m", "start", 1, "stay", "host", 0], "partitions"),
-    ("regrant", [PLAN], [0] * 1_001, "partitions"),
+    ("revoke", [PLAN], [0] * 1_001, "partitions"),
 ]
 
 

@@ -110,16 +110,16 @@ class GroupMachine(RuleBasedStateMachine):
                 assert share.grant > grant + seen
 
     @rule(partitions=st.sets(st.integers(0, 6), min_size=1), again=st.booleans())
-    def regrant(self, partitions: set[int], again: bool) -> None:
+    def revoke(self, partitions: set[int], again: bool) -> None:
         """Whoever is to hold these on claims them anew; what is handed over goes its way."""
         before = plan_of(self.wire)
         args: list[Arg] = sorted(partitions)
-        reply = self.wire.call("regrant", [PLAN], *args)
+        reply = self.wire.call("revoke", [PLAN], *args)
         was = {p: before.get(p, FREE) for p in partitions}
         held = [p for p in partitions if NOBODY != was[p].holder == was[p].target]
         assert reply == len(held)
         if again:
-            self.wire.repeat(reply, "regrant", [PLAN], *args)
+            self.wire.repeat(reply, "revoke", [PLAN], *args)
         for p in partitions:
             now = plan_of(self.wire).get(p, FREE)
             assert now.holder == NOBODY if p in held else now == was[p]
@@ -215,18 +215,18 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule()
     def look_at_it(self) -> None:
-        roster = self.wire.call("roster", GROUP[:3])
-        now, generation, session, count = roster[:4]
+        group_description = self.wire.call("describe_group", GROUP[:3])
+        now, generation, session, count = group_description[:4]
         assert now == self.wire.now
         plan, sessions = self.wire.seen.get(PLAN, {}), self.wire.seen.get(SESSIONS, {})
         assert (generation, session) == (
             int(plan.get("generation", 0)),
             int(plan.get("session", 0)),
         )
-        rows = [roster[4 + 6 * i : 10 + 6 * i] for i in range(count)]
+        rows = [group_description[4 + 6 * i : 10 + 6 * i] for i in range(count)]
         assert {row[0] for row in rows} == set(sessions)
         assert all(int(row[1]) <= SESSION for row in rows)
-        rest = roster[4 + 6 * count :]
+        rest = group_description[4 + 6 * count :]
         told = {int(rest[i]): tuple(rest[i + 1 : i + 4]) for i in range(0, len(rest), 4)}
         assert told == {
             p: (share.holder, share.target, str(share.grant)) for p, share in shares(plan).items()

@@ -81,8 +81,8 @@ class LeaseMachine(OperatorMachine):
             return refusal("UNREGISTERED", processor=name, removed=removed)
         same = grant == slot.grant and slot.token and slot.token[1] == nonce and not slot.released
         if grant <= slot.grant and not same:
-            return refusal("STALE", seen=slot.grant)
-        return None if name in self.log.groups else refusal("GONE")
+            return refusal("STALE_GRANT", seen=slot.grant)
+        return None if name in self.log.groups else refusal("MISSING")
 
     def answer_of_claim(self, slot: Slot) -> list[str | int]:
         assert slot.token is not None
@@ -179,7 +179,7 @@ class LeaseMachine(OperatorMachine):
             new = self.wire.seen[SINK_LOG].entries[-letters:]
             self.sink.add(new[0][0], bodies)
             expected = [1, int(self.slots[name].paused)]
-        elif expected == Refused("GONE") and isinstance(room, Refused):
+        elif expected == Refused("MISSING") and isinstance(room, Refused):
             expected = reply if reply in (expected, room) else expected
         self.agrees(reply, expected)
 
@@ -202,7 +202,7 @@ class LeaseMachine(OperatorMachine):
         if order(str(following)) <= order(str(prev)):
             return refusal("BADARG")
         whole = name in self.log.groups and name in self.log.passed
-        return None if whole else refusal("GONE")
+        return None if whole else refusal("MISSING")
 
     def apply(
         self, name: str, following: str, count: int, release: int, emits: bool = False

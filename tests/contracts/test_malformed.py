@@ -29,19 +29,19 @@ NO_ID: list[Arg] = [
 SHORT, LONG = "n" * 15, "n" * 65
 #: Arguments of type str that have a form: what does not have it is refused.
 NO_FORM: dict[tuple[str, str], list[Arg]] = {
-    **{(script, "hash"): [""] for script in ("agree", "append", "claim", "register")},
+    **{(script, "hash"): [""] for script in ("declare", "append", "claim", "register")},
     **{(script, "processor"): [""] for script in ("claim", "register", "remove", "seek")},
     **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "seek")},
     **{(script, "policy"): ["", "shed", "REFUSE", b"\xff"] for script in ("append", "emit")},
-    **{(script, "action"): ["", "go", b"\xff"] for script in ("lead", "sync")},
+    **{(script, "action"): ["", "go", b"\xff"] for script in ("elect", "sync")},
     ("append", "producer"): [""],
     ("attempt", "kind"): ["", "explode", "START"],
     ("attempt", "error_type"): ["T" * 4001],
     ("attempt", "error_message"): ["m" * 4001],
     ("claim", "accept"): ["x", "-1", "1.5", " "],
     ("claim", "member"): [""],
-    ("lead", "member"): [""],
-    ("lead", "nonce"): [""],
+    ("elect", "member"): [""],
+    ("elect", "nonce"): [""],
     ("register", "start"): ["", "1", "5-0", "$$"],
     ("seek", "start"): ["", "1", "yesterday", "1-", "$-0", "9" * 400 + "-0"],
     ("sync", "member"): ["", "-", "a b", "a:b", b"\xff", "m" * 201],

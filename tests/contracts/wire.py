@@ -23,13 +23,13 @@ HEADERS: dict[str, Header] = {name: parse(text.decode())[0] for name, text in so
 #: Scripts whose reply begins with what this call has changed: nothing, when it is repeated.
 SAYS_WHAT_CHANGED = {
     *(
-        "agree",
+        "declare",
         "append",
         "commit",
         "emit",
         "pause",
         "register",
-        "regrant",
+        "revoke",
         "remove",
         "resume",
         "delete",

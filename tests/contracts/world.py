@@ -50,13 +50,13 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     member: list[Arg] = [8, 10_000, 5_000, 0, "a", "a1"]
     grants = done("sync", GROUP, *member, 1, "stay", "host", 0)[4:]
     pairs = [each for i in range(0, len(grants), 3) for each in grants[i : i + 2]]
-    done("lead", [LEADER], "a", "n1", 5_000, "hold")
+    done("elect", [LEADER], "a", "n1", 5_000, "hold")
     done("tick", [TICKS], "report", 1_000, "n1", "0 * * * * UTC")
     wire.look()
     letter: list[Arg] = [2, "msgpack", "dead"]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
-        "agree": ([META], AGREED),
+        "declare": ([META], AGREED),
         "register": (PARTITION, [*AGREED, "printer", "0"]),
         "append": (
             [LOG, META, PRODUCERS],
@@ -74,10 +74,10 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "delete": ([LOG, META, PRODUCERS], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
-        "regrant": ([PLAN], [0, 1]),
-        "roster": (GROUP[:3], []),
-        "rights": ([], [2, "HSET", META, 1, "TIME"]),
-        "lead": ([LEADER], ["a", "n1", 5_000, "hold"]),
+        "revoke": ([PLAN], [0, 1]),
+        "describe_group": (GROUP[:3], []),
+        "check_acl": ([], [2, "HSET", META, 1, "TIME"]),
+        "elect": ([LEADER], ["a", "n1", 5_000, "hold"]),
         "tick": ([TICKS], ["report", 2_000, "n2", "0 * * * * UTC"]),
     }
     return {script: Sent(script, *call) for script, call in calls.items()}

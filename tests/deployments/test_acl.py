@@ -66,7 +66,13 @@ class Item(Record):
 
 
 def declare(name: str, url: str, **settings: Any) -> App:
-    settings = {"collect": 0.0, "backoff": 0.001, "retries": 0, "resend": 0.0, **settings}
+    settings = {
+        "rebalance_delay": 0.0,
+        "backoff": 0.001,
+        "retries": 0,
+        "delivery_timeout": 0.0,
+        **settings,
+    }
     app = App(name, redis_url=url, partition_count=1, **settings)
     items = app.stream("items", record=Item, partition_by="key")
 
@@ -156,7 +162,7 @@ async def test_a_sender_can_send_and_not_more(server: Server, app_name: str) -> 
     async with connect(url(server, "runnel-sender")) as client:
         with pytest.raises(NoPermissionError):
             await client.unlink(keys.log(keys.partition(app_name, "items", 0, "items")))
-    assert rights("runnel-sender") == {*scripted("agree", "append"), "evalsha", "script|load"}
+    assert rights("runnel-sender") == {*scripted("declare", "append"), "evalsha", "script|load"}
 
 
 async def test_the_rights_for_more_durability_are_those_that_the_docs_add(
@@ -186,7 +192,7 @@ async def test_a_viewer_can_inspect_and_not_more(server: Server, app_name: str) 
         with pytest.raises(NoPermissionError):
             await client.hset(keys.streams(app_name), "items", "1 items")
     asked = {"evalsha", "script|load", "info", "smembers", "hgetall", "time"}
-    assert rights("runnel-viewer") == {*scripted("describe", "roster"), *asked}
+    assert rights("runnel-viewer") == {*scripted("describe", "describe_group"), *asked}
 
 
 async def test_the_rights_are_enough_in_a_cluster(fleet: ClusterFleet, app_name: str) -> None:

@@ -70,7 +70,9 @@ class Shop:
     """An app whose sends and commits are as durable as `durability` says."""
 
     def __init__(self, name: str, url: str, durability: str) -> None:
-        self.app = App(name, redis_url=url, durability=durability, resend=0.0, grace=0.2)
+        self.app = App(
+            name, redis_url=url, durability=durability, delivery_timeout=0.0, shutdown_timeout=0.2
+        )
         self.items = self.app.stream("items", record=Item, partition_by="number", partition_count=1)
         self.acknowledged: list[int] = []
         self.seen: list[int] = []
@@ -156,7 +158,7 @@ async def test_what_an_acknowledged_event_survives_when_its_server_is_killed_and
 
 async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name: str) -> None:
     shop = Shop(app_name, pair.primary.url, "replica")
-    shop.app.configure(resend=30.0)
+    shop.app.configure(delivery_timeout=30.0)
     worker = Worker(shop.app)
     run = asyncio.create_task(worker.run())
     await shop.send(0)

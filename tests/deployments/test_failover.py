@@ -71,7 +71,7 @@ class Item(Record):
 
 
 async def test_a_worker_runs_behind_sentinels(sentinels: SentinelFleet, app_name: str) -> None:
-    app = App(app_name, redis_url=sentinels.url, collect=0.0)
+    app = App(app_name, redis_url=sentinels.url, rebalance_delay=0.0)
     stream = app.stream("items", record=Item, partition_by="key", partition_count=2)
     seen: list[int] = []
 

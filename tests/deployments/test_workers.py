@@ -35,7 +35,14 @@ class Shop:
 
     def __init__(self, name: str, url: str) -> None:
         self.url = url
-        self.app = App(name, redis_url=url, session=2.0, collect=0.1, backoff=0.01, grace=5.0)
+        self.app = App(
+            name,
+            redis_url=url,
+            session_timeout=2.0,
+            rebalance_delay=0.1,
+            backoff=0.01,
+            shutdown_timeout=5.0,
+        )
         self.items: Stream[Item] = self.app.stream(
             "items", record=Item, partition_by="key", partition_count=12
         )

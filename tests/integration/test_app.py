@@ -25,7 +25,7 @@ class Item(Record):
 
 
 def declare(name: str, url: str, **options: Any) -> tuple[App, Stream[Item]]:
-    app = App(name, redis_url=url, collect=0.0, backoff=0.001, **options)
+    app = App(name, redis_url=url, rebalance_delay=0.0, backoff=0.001, **options)
     return app, app.stream("items", record=Item, partition_by="key", partition_count=2)
 
 
@@ -223,8 +223,11 @@ async def test_a_grown_partition_count_is_refused_before_the_first_append(
         ({"name": "a b"}, "name 'a b' is not usable"),
         ({"name": "{a}"}, "is not usable"),
         ({"name": "a", "redis_url": "rdis://h"}, "did you mean redis://"),
-        ({"name": "a", "session": 0.1}, "setting session must be a number of seconds from 0.5"),
-        ({"name": "a", "sesion": 5}, "no setting 'sesion'"),
+        (
+            {"name": "a", "session_timeout": 0.1},
+            "setting session_timeout must be a number of seconds from 0.5",
+        ),
+        ({"name": "a", "session_timeot": 5}, "no setting 'session_timeot'"),
     ],
 )
 def test_a_wrong_declaration_names_the_field_and_the_fix(
@@ -237,10 +240,10 @@ def test_a_wrong_declaration_names_the_field_and_the_fix(
 def test_a_setting_comes_from_keyword_then_environment_then_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert App("a").settings.session == 10
-    monkeypatch.setenv("RUNNEL_SESSION", "7")
-    assert App("a").settings.session == 7
-    assert App("a", session=5).settings.session == 5
-    monkeypatch.setenv("RUNNEL_SESSION", "soon")
-    with pytest.raises(ConfigError, match="RUNNEL_SESSION"):
+    assert App("a").settings.session_timeout == 10
+    monkeypatch.setenv("RUNNEL_SESSION_TIMEOUT", "7")
+    assert App("a").settings.session_timeout == 7
+    assert App("a", session_timeout=5).settings.session_timeout == 5
+    monkeypatch.setenv("RUNNEL_SESSION_TIMEOUT", "soon")
+    with pytest.raises(ConfigError, match="RUNNEL_SESSION_TIMEOUT"):
         App("a")

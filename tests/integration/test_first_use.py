@@ -97,7 +97,7 @@ async def test_three_thousand_first_sends_take_one_agreement_and_few_connections
 ) -> None:
     await Scripts(redis).load()
     app, stream = declare(app_name, proxy.url, 16)
-    proxy.lose_reply_to(sha("agree").encode())
+    proxy.lose_reply_to(sha("declare").encode())
     async with app:
         await asyncio.gather(*(stream.send(Item(key=i, number=i)) for i in range(3000)))
         assert app.producer()._scripts.client.made <= 17
@@ -136,7 +136,7 @@ async def test_a_server_that_stays_away_is_told_to_all_when_their_time_is_over(
     server: Server, app_name: str
 ) -> None:
     server.kill()
-    app, stream = declare(app_name, server.url, resend=0.3)
+    app, stream = declare(app_name, server.url, delivery_timeout=0.3)
 
     async def failed(number: int) -> list[Sent | None]:
         with pytest.raises(ConnectionError) as raised:
@@ -220,7 +220,7 @@ async def test_all_are_told_of_a_mismatch_and_it_is_asked_again_when_it_may_be_m
             await work
 
     async with grown:
-        proxy.lose_reply_to(sha("agree").encode())
+        proxy.lose_reply_to(sha("declare").encode())
         sends = [other.send(Item(key=i % 3, number=i)) for i in range(50)]
         sends.append(other.send(*(Item(key=i, number=i) for i in range(20))))
         await asyncio.gather(*map(refused, sends))
@@ -234,7 +234,7 @@ async def test_a_wrong_password_is_told_at_once_to_all(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     url = redis_url.replace("redis://", "redis://nobody:wrong@")
-    app, stream = declare(app_name, url, resend=3600.0)
+    app, stream = declare(app_name, url, delivery_timeout=3600.0)
 
     async def refused(*records: Item) -> None:
         with pytest.raises(AuthenticationError):

@@ -96,7 +96,7 @@ FORMS: dict[str, Any] = {
 
 
 def declare(name: str, url: str) -> tuple[App, Stream[Item]]:
-    app = App(name, redis_url=url, collect=0.0, backoff=0.001, retries=1, prefetch=2)
+    app = App(name, redis_url=url, rebalance_delay=0.0, backoff=0.001, retries=1, prefetch=2)
     return app, app.stream("items", record=Item, partition_by="number", partition_count=1)
 
 

@@ -192,7 +192,7 @@ async def test_nothing_is_sent_twice_by_that_though_a_try_is_under_way(
 
     partition.hold_up, partition.before_the_repeat = "once", lose
     place = await partition.append(2)
-    with pytest.raises(ResponseError, match="UNKNOWN" if all_of_them else "OUTOFORDER"):
+    with pytest.raises(ResponseError, match="UNKNOWN_PRODUCER" if all_of_them else "OUTOFORDER"):
         await partition.arrive()
     assert await partition.numbers() == [2]
     found: Any = await partition.redis.xrevrange(partition.log, count=1)

@@ -28,7 +28,7 @@ class Other(XXH64):
 
 def declare(name: str, url: str, **options: Any) -> App:
     """An app with one stream and one processor."""
-    app = App(name, redis_url=url, collect=0.0)
+    app = App(name, redis_url=url, rebalance_delay=0.0)
     options = {"partition_count": 2, **options}
     stream = app.stream("items", record=Item, partition_by="key", **options)
 

@@ -29,7 +29,7 @@ class Item(Record):
 
 def declare(url: str) -> App:
     """An app with one stream and one processor."""
-    app = App("restricted", redis_url=url, collect=0.0)
+    app = App("restricted", redis_url=url, rebalance_delay=0.0)
     stream = app.stream("items", record=Item, partition_by="key", partition_count=2)
 
     @app.processor(stream)

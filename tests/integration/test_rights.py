@@ -41,7 +41,7 @@ class Item(Record):
     number: int
 
 
-app = App("acl", collect=0.0, backoff=0.001, retries=1)
+app = App("acl", rebalance_delay=0.0, backoff=0.001, retries=1)
 items = app.stream("items", record=Item, partition_by="key", partition_count=2)
 seen: list[int] = []
 

@@ -52,7 +52,7 @@ class Shop:
                 self.processed.append(item.number)
 
     def _declare(self, name: str, url: str) -> tuple[App, Stream[Item]]:
-        app = App(name, redis_url=url, collect=0.0, backoff=0.001)
+        app = App(name, redis_url=url, rebalance_delay=0.0, backoff=0.001)
         stream = app.stream(
             "items",
             record=Item,
@@ -266,7 +266,7 @@ async def feeding(
     redis: Redis, redis_url: str, app_name: str, plain: bool, wait: bool | float
 ) -> tuple[list[str], list[int]]:
     """What becomes of a processor that sends two for each one to its own full partition."""
-    app = App(app_name, redis_url=redis_url, collect=0.0, backoff=0.001)
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0, backoff=0.001)
     stream = app.stream(
         "pages", record=Item, partition_by=lambda _: 0, partition_count=1, partition_size=SIZE
     )
@@ -315,7 +315,7 @@ async def test_a_handler_that_waits_for_itself_is_refused(
 async def test_a_handler_may_wait_for_a_partition_that_another_one_holds_back(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    app = App(app_name, redis_url=redis_url, collect=0.0)
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0)
     stream = app.stream(
         "pages", record=Item, partition_by="partition", partition_count=1, partition_size=SIZE
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.lua.bytecode import globals_of
 
-WORDS = r"[A-Z]{4,}"
+WORDS = r"[A-Z][A-Z_]{3,}"
 #: What a script finds in Redis without declaring it.
 KNOWN_GLOBALS = {
     *("KEYS", "ARGV", "redis", "math", "string", "table"),

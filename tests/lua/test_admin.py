@@ -38,7 +38,7 @@ async def test_a_processor_that_starts_after_a_trim_has_lost_nothing(raw: Raw) -
 
 
 async def test_the_processors_of_a_partition_are_bounded(raw: Raw) -> None:
-    await raw.call("agree", [META], 1, 8, "xxh64")
+    await raw.call("declare", [META], 1, 8, "xxh64")
     await raw.redis.hset(META, mapping={f"passed:p{number}": "0-0" for number in range(99)})
     await raw.redis.hset(META, mapping={f"removed:q{number}": "1" for number in range(300)})
     await raw.redis.hset(META, mapping={f"dropped:p{number}": "1" for number in range(99)})
@@ -138,7 +138,7 @@ async def test_s1_after_a_seek_only_a_new_grant_may_claim_and_nothing_is_blamed(
     epoch, ids = await ready(raw)
     await raw.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 3, "Boom", "x")
     await raw.call("seek", KEYS, "printer", ids[2], "", OTHER)
-    await refused(raw, "STALE", raw.claim(10))
+    await refused(raw, "STALE_GRANT", raw.claim(10))
     found = await raw.claim(11, THIRD)
     assert found["epoch"] > epoch
     assert (found["checkpoint"], found["following"]) == (ids[1], ids[2])
@@ -153,8 +153,8 @@ async def test_a_deleted_partition_tells_those_who_still_run_and_goes_by_itself(
     assert await repeated(raw, "delete", [LOG, META, PRODUCERS]) == (5, 0)
     assert 0 < await raw.redis.ttl(META) <= 86_400
     assert await raw.redis.exists(LOG, PRODUCERS) == 0
-    assert "deleted=" in await refused(raw, "GONE", raw.append(1, producer="new"))
-    assert "deleted=" in await refused(raw, "GONE", raw.append(2))
+    assert "deleted=" in await refused(raw, "MISSING", raw.append(1, producer="new"))
+    assert "deleted=" in await refused(raw, "MISSING", raw.append(2))
     await refused(raw, "FENCED", raw.commit(epoch, "0-0", ids[0], 1))
     for name in ("printer", "mailer"):
         keys, seen = [LOG, META, STATE.replace("printer", name)], (1, 8, "xxh64")
@@ -162,14 +162,14 @@ async def test_a_deleted_partition_tells_those_who_still_run_and_goes_by_itself(
         assert "removed=1" in await refused(raw, "UNREGISTERED", call)
 
 
-@pytest.mark.parametrize("who", ["agree", "register"])
+@pytest.mark.parametrize("who", ["declare", "register"])
 async def test_a_stream_that_was_deleted_may_be_there_again_with_another_count(
     raw: Raw, who: str
 ) -> None:
     await ready(raw)
     await raw.call("delete", [LOG, META, PRODUCERS])
-    if who == "agree":
-        assert await repeated(raw, "agree", [META], 1, 9, "xxh64") == (1, 0)
+    if who == "declare":
+        assert await repeated(raw, "declare", [META], 1, 9, "xxh64") == (1, 0)
     else:
         assert (await raw.register(count=9))[0] in (1, 2)
     assert await raw.redis.ttl(META) == -1, "it stays"
@@ -199,15 +199,15 @@ async def test_what_is_not_registered_is_refused_by_name(raw: Raw) -> None:
 async def test_a_seek_without_log_or_group_is_gone(raw: Raw) -> None:
     await ready(raw)
     await raw.redis.xgroup_destroy(LOG, "printer")
-    await refused(raw, "GONE", raw.call("seek", KEYS, "printer", "0", "", OTHER))
+    await refused(raw, "MISSING", raw.call("seek", KEYS, "printer", "0", "", OTHER))
     await raw.redis.delete(LOG)
-    await refused(raw, "GONE", raw.call("seek", KEYS, "printer", "0", "", OTHER))
+    await refused(raw, "MISSING", raw.call("seek", KEYS, "printer", "0", "", OTHER))
 
 
 async def test_a_claim_without_its_log_is_gone(raw: Raw) -> None:
     await ready(raw)
     await raw.redis.delete(LOG)
-    await refused(raw, "GONE", raw.claim(11, OTHER))
+    await refused(raw, "MISSING", raw.claim(11, OTHER))
 
 
 async def test_a_claim_where_the_stream_is_seen_otherwise_is_a_mismatch(raw: Raw) -> None:

@@ -1,4 +1,4 @@
-"""lead, tick, roster and regrant: the leader lease, cron instants, a group looked at."""
+"""lead, tick, group_description and regrant: the leader lease, cron instants, a group looked at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROSTER = [PLAN, MEMBERS, SESSIONS]
 
 
 async def lead(raw: Raw, nonce: str, action: str = "hold") -> Any:
-    return await raw.call("lead", [LEADER], f"member-{nonce}", nonce, 5000, action)
+    return await raw.call("elect", [LEADER], f"member-{nonce}", nonce, 5000, action)
 
 
 async def test_one_leads_and_the_others_are_told_how_long(raw: Raw) -> None:
@@ -30,7 +30,7 @@ async def test_s6_giving_up_the_lead_repeats_and_only_the_leader_can(raw: Raw) -
     before = await raw.dump()
     assert (await lead(raw, "n2", "leave"))[0] == 0
     assert await raw.dump() == before
-    replies = await repeated(raw, "lead", [LEADER], "member-n1", "n1", 5000, "leave")
+    replies = await repeated(raw, "elect", [LEADER], "member-n1", "n1", 5000, "leave")
     assert replies == ([0, 0], [0, 0])
     assert (await lead(raw, "n2"))[0] == 1
 
@@ -50,8 +50,8 @@ async def test_only_a_leader_that_leaves_tells_those_who_wait(raw: Raw) -> None:
 
 
 async def test_a_new_start_under_an_old_name_does_not_inherit_the_lead(raw: Raw) -> None:
-    await raw.call("lead", [LEADER], "same", "n1", 5000, "hold")
-    assert (await raw.call("lead", [LEADER], "same", "n2", 5000, "hold"))[0] == 0
+    await raw.call("elect", [LEADER], "same", "n1", 5000, "hold")
+    assert (await raw.call("elect", [LEADER], "same", "n2", 5000, "hold"))[0] == 0
 
 
 async def test_l6_an_instant_fires_for_one_of_several_and_its_repeat_writes_nothing(
@@ -121,7 +121,7 @@ async def test_roster_shows_members_and_grants_and_writes_nothing(raw: Raw) -> N
     _, grants = await raw.sync("b", 1, partitions=2)
     assert grants == {}
     before = await raw.dump()
-    _, generation, session, count, *rest = await raw.call("roster", ROSTER)
+    _, generation, session, count, *rest = await raw.call("describe_group", ROSTER)
     assert await raw.dump() == before
     assert (generation > 0, session, count) == (True, 10_000, 2)
     members = [rest[i : i + 6] for i in range(0, 12, 6)]
@@ -137,13 +137,13 @@ async def test_roster_shows_members_and_grants_and_writes_nothing(raw: Raw) -> N
 
 
 async def test_roster_of_a_group_that_is_not_there_is_empty(raw: Raw) -> None:
-    assert (await raw.call("roster", ROSTER))[1:] == [0, 0, 0]
-    await refused(raw, "BADARG", raw.call("roster", ROSTER, "x"))
-    await refused(raw, "BADARG", raw.call("roster", ROSTER[:2]))
+    assert (await raw.call("describe_group", ROSTER))[1:] == [0, 0, 0]
+    await refused(raw, "BADARG", raw.call("describe_group", ROSTER, "x"))
+    await refused(raw, "BADARG", raw.call("describe_group", ROSTER[:2]))
 
 
 async def test_regrant_passes_over_what_nobody_holds(raw: Raw) -> None:
-    assert await raw.call("regrant", [PLAN], 0, 1) == 0
+    assert await raw.call("revoke", [PLAN], 0, 1) == 0
     assert await raw.dump() == {}
     await raw.sync("a", 1, partitions=2)
-    assert await repeated(raw, "regrant", [PLAN], 0, 1, 99) == (2, 0)
+    assert await repeated(raw, "revoke", [PLAN], 0, 1, 99) == (2, 0)

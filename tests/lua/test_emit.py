@@ -93,7 +93,7 @@ async def test_an_emit_from_elsewhere_is_a_conflict_that_names_the_checkpoint(ra
 async def test_s5_an_emit_without_its_group_is_gone_and_writes_no_dead_letter(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.redis.xgroup_destroy(LOG, "printer")
-    await refused(raw, "GONE", emit(raw, epoch, "0-0", ids[0]))
+    await refused(raw, "MISSING", emit(raw, epoch, "0-0", ids[0]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Scripts of group and app scope: sync, regrant, roster, lead, tick."""
+"""Scripts of group and app scope: sync, regrant, group_description, lead, tick."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ async def test_a_clock_that_went_back_does_not_stretch_a_session(raw: Raw) -> No
     await raw.sync("a", 1)
     await raw.redis.zadd(SESSIONS, {"a": 9_000_000_000_000})
     await raw.sync("b", 1)
-    roster = await raw.call("roster", [PLAN, MEMBERS, SESSIONS])
-    assert all(int(left) <= 10_000 for left in (roster[5], roster[11]))
+    group_description = await raw.call("describe_group", [PLAN, MEMBERS, SESSIONS])
+    assert all(int(left) <= 10_000 for left in (group_description[5], group_description[11]))
 
 
 async def test_s6_an_older_call_is_answered_without_writing(raw: Raw) -> None:
@@ -217,17 +217,17 @@ async def test_another_partition_count_is_a_mismatch(raw: Raw) -> None:
 
 async def test_regrant_makes_the_holder_claim_anew(raw: Raw) -> None:
     _, grants = await raw.sync("a", 1)
-    assert await raw.call("regrant", [PLAN], 0, 1) == 2
+    assert await raw.call("revoke", [PLAN], 0, 1) == 2
     _, again = await raw.sync("a", 2)
     assert {p for p in grants if again[p] != grants[p]} == {0, 1}
     for bad in ([], ["x"], [0] * 1001):
         with pytest.raises(ResponseError, match=r"^BADARG "):
-            await raw.call("regrant", [PLAN], *bad)
+            await raw.call("revoke", [PLAN], *bad)
 
 
 async def test_what_regrant_took_from_one_and_another_was_given_is_told_to_both(raw: Raw) -> None:
     _, all_of_it = await raw.sync("a", 1, partitions=2)
-    await raw.call("regrant", [PLAN], 0, 1)
+    await raw.call("revoke", [PLAN], 0, 1)
     _, given = await raw.sync("b", 1, partitions=2)
     assert len(given) == 1
     held = [(p, g) for p, (g, _) in all_of_it.items()]
@@ -241,7 +241,7 @@ async def test_regrant_leaves_a_hand_over_alone(raw: Raw) -> None:
     held = [(p, g) for p, (g, _) in all_of_it.items()]
     _, asked = await raw.sync("a", 2, partitions=2, held=held)
     (moving,) = [p for p, (_, keep) in asked.items() if not keep]
-    assert await raw.call("regrant", [PLAN], 0, 1) == 1, "the other one"
+    assert await raw.call("revoke", [PLAN], 0, 1) == 1, "the other one"
     _, given = await raw.sync("b", 2, partitions=2)
     assert given == {}, "its holder has its event in hand"
     await raw.sync("a", 3, partitions=2, held=held, let_go=[(moving, asked[moving][0], 0)])
@@ -284,7 +284,7 @@ async def test_a_joiner_with_a_shorter_session_cuts_no_promise_short(raw: Raw) -
     assert head[2] == 1_000
     head, _ = await raw.sync("a", 2, session=60_000)
     assert head[2] == 1_000, "it is told"
-    _, *rest = await raw.call("roster", [PLAN, MEMBERS, SESSIONS])
+    _, *rest = await raw.call("describe_group", [PLAN, MEMBERS, SESSIONS])
     left = {rest[i]: int(rest[i + 1]) for i in (3, 9)}
     assert left["a"] > 50_000, "but may not have heard of it yet"
     assert left["b"] <= 1_000
@@ -295,15 +295,15 @@ def held_of(grants: dict[int, tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 async def test_one_leads_until_it_leaves_or_its_lease_ends(raw: Raw) -> None:
-    assert (await raw.call("lead", [LEADER], "a", "n1", 5000, "hold"))[0] == 1
-    assert (await raw.call("lead", [LEADER], "b", "n2", 5000, "hold"))[0] == 0
-    assert (await raw.call("lead", [LEADER], "a", "n1", 5000, "hold"))[0] == 1
+    assert (await raw.call("elect", [LEADER], "a", "n1", 5000, "hold"))[0] == 1
+    assert (await raw.call("elect", [LEADER], "b", "n2", 5000, "hold"))[0] == 0
+    assert (await raw.call("elect", [LEADER], "a", "n1", 5000, "hold"))[0] == 1
     await raw.redis.hset(LEADER, "ends", "1")
-    assert (await raw.call("lead", [LEADER], "b", "n2", 5000, "hold"))[0] == 1
+    assert (await raw.call("elect", [LEADER], "b", "n2", 5000, "hold"))[0] == 1
     await raw.redis.hset(LEADER, "ends", "9000000000000")
-    assert (await raw.call("lead", [LEADER], "c", "n3", 5000, "hold"))[1] <= 5000
-    assert (await raw.call("lead", [LEADER], "b", "n2", 5000, "leave"))[0] == 0
-    assert (await raw.call("lead", [LEADER], "c", "n3", 5000, "hold"))[0] == 1
+    assert (await raw.call("elect", [LEADER], "c", "n3", 5000, "hold"))[1] <= 5000
+    assert (await raw.call("elect", [LEADER], "b", "n2", 5000, "leave"))[0] == 0
+    assert (await raw.call("elect", [LEADER], "c", "n3", 5000, "hold"))[0] == 1
 
 
 async def test_an_instant_fires_once_and_its_own_repeat_is_known(raw: Raw) -> None:
@@ -319,8 +319,8 @@ async def test_an_instant_fires_once_and_its_own_repeat_is_known(raw: Raw) -> No
 @pytest.mark.parametrize(
     ("script", "key", "args"),
     [
-        ("lead", LEADER, ["", "n", 5000, "hold"]), ("lead", LEADER, ["a", "", 5000, "hold"]),
-        ("lead", LEADER, ["a", "n", 5, "hold"]), ("lead", LEADER, ["a", "n", 5000, "grab"]),
+        ("elect", LEADER, ["", "n", 5000, "hold"]), ("elect", LEADER, ["a", "", 5000, "hold"]),
+        ("elect", LEADER, ["a", "n", 5, "hold"]), ("elect", LEADER, ["a", "n", 5000, "grab"]),
         ("tick", TICKS, ["", 1, "x"]), ("tick", TICKS, ["t", "x", "x"]),
         ("tick", TICKS, ["t", 0, "x"]), ("tick", TICKS, ["t", 1, ""]), ("tick", TICKS, ["t"]),
     ],

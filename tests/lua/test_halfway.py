@@ -172,10 +172,10 @@ async def test_without_the_right_to_publish_others_hear_of_it_later(user: Restri
     await user.rule("-publish")
     _, grants = await user.sync("b", 1)
     assert not grants
-    assert await user.call("regrant", [PLAN], 0, 1) == 2
+    assert await user.call("revoke", [PLAN], 0, 1) == 2
     leader = [f"{GROUP}:leader"]
-    assert await user.call("lead", leader, "a", "n", 1000, "hold") == [1, 1000]
-    assert await user.call("lead", leader, "a", "n", 1000, "leave") == [0, 0]
+    assert await user.call("elect", leader, "a", "n", 1000, "hold") == [1, 1000]
+    assert await user.call("elect", leader, "a", "n", 1000, "leave") == [0, 0]
 
 
 @pytest.mark.parametrize("right", ["hset", "hdel", "hsetnx", "xgroup|create", "xsetid"])
@@ -199,6 +199,6 @@ async def test_a_stream_that_is_wanted_again_stays_deleted_until_that_can_be_sai
     await user.call("delete", [LOG, META, f"{LOG.removesuffix(':log')}:producers"])
     for right in ("hdel", "hsetnx"):
         await user.rule(f"-{right}")
-        await refused(user, NO_RIGHT, user.call("agree", [META], 1, 8, "xxh64"))
+        await refused(user, NO_RIGHT, user.call("declare", [META], 1, 8, "xxh64"))
         await user.rule(f"+{right}")
-    assert await user.call("agree", [META], 1, 8, "xxh64") == 1
+    assert await user.call("declare", [META], 1, 8, "xxh64") == 1

@@ -27,8 +27,8 @@ async def test_s5_a_commit_whose_meta_is_no_hash_moves_nothing(raw: Raw) -> None
 async def test_s4_a_commit_does_not_hide_that_its_registration_was_lost(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.redis.delete(META)
-    await refused(raw, "GONE", raw.commit(epoch, "0-0", ids[0], 1))
-    await refused(raw, "GONE", emit(raw, epoch, "0-0", ids[0]))
+    await refused(raw, "MISSING", raw.commit(epoch, "0-0", ids[0], 1))
+    await refused(raw, "MISSING", emit(raw, epoch, "0-0", ids[0]))
     assert await raw.register() == [2, "0-0"]
     assert await raw.commit(epoch, "0-0", ids[0], 1) == [1, 0]
 
@@ -63,7 +63,7 @@ async def test_a_size_that_is_no_plain_number_is_refused(raw: Raw, size: str) ->
 async def test_a_protocol_number_nobody_can_have_poisons_no_stream(raw: Raw) -> None:
     for protocol in ("9" * 10, "9" * 400):
         args = (protocol, 8, "xxh64")
-        await refused(raw, "BADARG", raw.call("agree", [META], *args))
+        await refused(raw, "BADARG", raw.call("declare", [META], *args))
         await refused(raw, "BADARG", raw.call("register", KEYS, *args, "printer", "0"))
     assert (await raw.register())[0] == 1
 
@@ -208,4 +208,4 @@ async def test_a_member_record_that_cannot_be_read_ends_nobody(raw: Raw) -> None
 async def test_a_lease_to_lead_lasts_a_plain_number_of_milliseconds(raw: Raw) -> None:
     leader = "runnel:{shop}:leader"
     for session in ("nan", "1e3", "500.5"):
-        await refused(raw, "BADARG", raw.call("lead", [leader], "a", "n", session, "hold"))
+        await refused(raw, "BADARG", raw.call("elect", [leader], "a", "n", session, "hold"))

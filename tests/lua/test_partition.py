@@ -11,9 +11,9 @@ from tests.lua.conftest import LOG, META, NONCE, OTHER, PRODUCERS, STATE, Raw
 from tests.lua.steps import ready, refused
 
 MALFORMED: list[tuple[str, int, list[str | int]]] = [
-    ("agree", 1, [1, 0, "xxh64"]),
-    ("agree", 1, [1, 8, ""]),
-    ("agree", 1, []),
+    ("declare", 1, [1, 0, "xxh64"]),
+    ("declare", 1, [1, 8, ""]),
+    ("declare", 1, []),
     ("register", 3, []),
     ("register", 3, ["x", 8, "xxh64", "printer", "0"]),
     ("register", 3, [1, 0, "xxh64", "printer", "0"]),
@@ -72,9 +72,9 @@ async def test_a_stream_seen_otherwise_is_a_mismatch_with_both_values(raw: Raw) 
     await raw.register()
     said = await refused(raw, "MISMATCH", raw.register(count=9))
     assert "stored=8 given=9" in said
-    assert await raw.call("agree", [META], 1, 8, "xxh64") == 0
+    assert await raw.call("declare", [META], 1, 8, "xxh64") == 0
     for protocol, count, name in ((1, 9, "xxh64"), (0, 8, "xxh64"), (1, 8, "md5")):
-        await refused(raw, "MISMATCH", raw.call("agree", [META], protocol, count, name))
+        await refused(raw, "MISMATCH", raw.call("declare", [META], protocol, count, name))
 
 
 @pytest.mark.fault(32)
@@ -93,7 +93,7 @@ async def test_s6_an_append_is_known_again_and_gaps_are_refused(raw: Raw) -> Non
     assert await raw.append(1, 3) == [0, *first[1:]]
     assert await raw.dump() == before
     await refused(raw, "OUTOFORDER", raw.append(3))
-    await refused(raw, "UNKNOWN", raw.append(7, producer="stranger"))
+    await refused(raw, "UNKNOWN_PRODUCER", raw.append(7, producer="stranger"))
     assert len(await raw.ids()) == 3
 
 
@@ -132,7 +132,7 @@ async def test_the_memory_for_producers_is_bounded(raw: Raw) -> None:
         await raw.append(1, producer=f"p{number}", size=10_000)
     assert await raw.redis.hlen(PRODUCERS) <= 1100
     assert (await raw.append(2, producer="p1109", size=10_000))[0] == 1
-    with pytest.raises(ResponseError, match=r"^UNKNOWN "):
+    with pytest.raises(ResponseError, match=r"^UNKNOWN_PRODUCER "):
         await raw.append(2, producer="p0", size=10_000)
 
 
@@ -140,8 +140,8 @@ async def test_s2_a_claim_needs_a_newer_grant_and_its_repeat_answers_the_same(ra
     await raw.register()
     first = await raw.claim(10)
     assert await raw.claim(10) == first
-    assert "seen=10" in await refused(raw, "STALE", raw.claim(10, OTHER))
-    await refused(raw, "STALE", raw.claim(9, OTHER))
+    assert "seen=10" in await refused(raw, "STALE_GRANT", raw.claim(10, OTHER))
+    await refused(raw, "STALE_GRANT", raw.claim(9, OTHER))
     second = await raw.claim(11, OTHER)
     assert second["epoch"] > first["epoch"]
 
@@ -189,7 +189,7 @@ async def test_s6_a_release_is_known_again_and_spends_the_token(raw: Raw) -> Non
     assert await raw.commit(epoch, "0-0", ids[0], 1, release=1) == [1, 0]
     assert await raw.commit(epoch, "0-0", ids[0], 1, release=1) == [0, 0]
     await refused(raw, "FENCED", raw.commit(epoch, ids[0], ids[1], 1))
-    await refused(raw, "STALE", raw.claim(10))
+    await refused(raw, "STALE_GRANT", raw.claim(10))
     assert (await raw.claim(11, OTHER))["tenures"] == 0, "a clean hand-over counts nothing"
 
 
@@ -255,10 +255,10 @@ async def test_a_commit_forgets_the_failures_of_what_it_passed_and_of_nothing_be
 async def test_a_vanished_log_or_group_is_gone_not_ignored(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.redis.xgroup_destroy(LOG, "printer")
-    await refused(raw, "GONE", raw.commit(epoch, "0-0", ids[0], 1))
-    await refused(raw, "GONE", raw.claim(11, OTHER))
+    await refused(raw, "MISSING", raw.commit(epoch, "0-0", ids[0], 1))
+    await refused(raw, "MISSING", raw.claim(11, OTHER))
     await raw.redis.delete(LOG)
-    await refused(raw, "GONE", raw.commit(epoch, "0-0", ids[0], 1))
+    await refused(raw, "MISSING", raw.commit(epoch, "0-0", ids[0], 1))
 
 
 @pytest.mark.fault(37)

@@ -12,7 +12,7 @@ async def test_it_answers_for_each_command_and_runs_none(raw: Raw) -> None:
     await raw.redis.hset(META, "a", "b")
     before = await raw.dump()
     asked = (2, "DEL", META, 1, "TIME", 4, "XADD", LOG, "*", "a", 2, "NOSUCHCOMMAND", LOG)
-    assert await raw.call("rights", [], *asked) == [1, 1, 1, -1]
+    assert await raw.call("check_acl", [], *asked) == [1, 1, 1, -1]
     assert await raw.dump() == before
 
 
@@ -34,9 +34,9 @@ async def test_it_answers_for_each_command_and_runs_none(raw: Raw) -> None:
 )
 async def test_a_malformed_question_is_refused(raw: Raw, args: tuple[int | str, ...]) -> None:
     with pytest.raises(ResponseError, match="BADARG field=commands"):
-        await raw.call("rights", [], *args)
+        await raw.call("check_acl", [], *args)
 
 
 async def test_it_takes_no_keys(raw: Raw) -> None:
     with pytest.raises(ResponseError, match="BADARG"):
-        await raw.call("rights", [META], 1, "TIME")
+        await raw.call("check_acl", [META], 1, "TIME")

@@ -80,7 +80,7 @@ async def test_an_append_is_refused_where_the_stream_is_seen_otherwise(raw: Raw)
 
 
 async def test_s6_agree_says_once_who_was_first(raw: Raw) -> None:
-    assert await repeated(raw, "agree", [META], 1, 8, "xxh64") == (1, 0)
+    assert await repeated(raw, "declare", [META], 1, 8, "xxh64") == (1, 0)
     assert await raw.redis.hgetall(META) == {
         b"protocol": b"1",
         b"partitions": b"8",
@@ -157,7 +157,7 @@ async def test_s6_a_partition_remembers_at_least_the_last_1000_producers(raw: Ra
     assert {f"p{i}".encode() for i in range(100, 1101)} <= set(known)
     assert len(known) <= 1100
     assert (await raw.append(1, producer="p101", size=9_999))[0] == 0
-    await refused(raw, "UNKNOWN", raw.append(2, producer="p0", size=9_999))
+    await refused(raw, "UNKNOWN_PRODUCER", raw.append(2, producer="p0", size=9_999))
 
 
 async def test_s6_who_was_silent_for_longest_is_forgotten_even_if_ids_stand_still(

@@ -45,7 +45,7 @@ async def test_s6_letting_go_twice_gives_the_partition_back_once(raw: Raw) -> No
 
 async def test_an_old_grant_that_is_let_go_late_frees_nothing(raw: Raw) -> None:
     _, old = await raw.sync("a", 1)
-    await raw.call("regrant", [PLAN], 0)
+    await raw.call("revoke", [PLAN], 0)
     _, new = await raw.sync("a", 2, held=held(old))
     assert new[0][0] > old[0][0]
     _, again = await raw.sync("a", 3, held=held(new), let_go=[(0, old[0][0], 0)])
@@ -186,7 +186,7 @@ async def test_members_are_bounded(raw: Raw) -> None:
     assert (await raw.sync("a", 2))[0][0] == 2, "those that are in stay in"
 
 
-@pytest.mark.parametrize("change", ["join", "leave", "regrant"])
+@pytest.mark.parametrize("change", ["join", "leave", "revoke"])
 async def test_the_wake_channel_is_told_when_others_have_to_act(raw: Raw, change: str) -> None:
     await raw.sync("a", 1)
     await raw.sync("z", 1)
@@ -198,7 +198,7 @@ async def test_the_wake_channel_is_told_when_others_have_to_act(raw: Raw, change
         elif change == "leave":
             await raw.sync("a", 2, action="leave")
         else:
-            await raw.call("regrant", [PLAN], *range(8))
+            await raw.call("revoke", [PLAN], *range(8))
         told = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
     assert told is not None
     assert told["channel"] == WAKE.encode()

@@ -127,7 +127,7 @@ class Assignments:
         """Check a call. Returns whether members were told that something changed."""
         before, after = self.now, picture(probed)
         self.now = after
-        if call.script == "regrant":
+        if call.script == "revoke":
             for number in map(int, call.args):
                 was = before.partition(number)
                 cut = was.holder != was.target and after.partition(number) != was

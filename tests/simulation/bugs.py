@@ -230,7 +230,7 @@ BUGS = (
     Planted(
         "what a resume has changed is not claimed anew",
         "runnel/operations/admin.py",
-        "await regrant(scripts, processor, changed)\n    return len(changed)",
+        "await revoke(scripts, processor, changed)\n    return len(changed)",
         "return len(changed)",
     ),
     # A loop that is blocked
@@ -407,7 +407,7 @@ BUGS = (
     ),
     Planted(
         "a hand-over cut short by an operator",
-        "lua/regrant.lua",
+        "lua/revoke.lua",
         "if holder and holder ~= '-' and holder == target then",
         "if holder and holder ~= '-' then",
     ),

@@ -111,7 +111,7 @@ class Faults:
                 state = self.world.judge.model.at(place.prefix).states.get(processor.name, {})
                 if "1" in (state.get("quarantined"), state.get("paused")):
                     self.world.operate(self.operator, protocol.resume(place))
-                    self.world.operate(self.operator, protocol.regrant(processor.group, [p]))
+                    self.world.operate(self.operator, protocol.revoke(processor.group, [p]))
 
     def _host(self, fault: Fault) -> Host:
         return self.world.hosts[fault.target % len(self.world.hosts)]
@@ -266,7 +266,7 @@ class Faults:
         old = self._replica()
         for name in sorted(judge.groups):
             every = range(world.scenario.partitions)
-            world.operate(self.operator, protocol.regrant(name, every))
+            world.operate(self.operator, protocol.revoke(name, every))
         survivor, beginnings = self._host(fault), world.history.beginnings
 
         def strike() -> None:
@@ -362,4 +362,4 @@ class Faults:
         count = self.world.scenario.partitions
         for name in sorted(self.world.judge.groups):
             chosen = rng.sample(range(count), rng.randint(1, count))
-            self.world.operate(self.operator, protocol.regrant(name, chosen))
+            self.world.operate(self.operator, protocol.revoke(name, chosen))

@@ -18,10 +18,10 @@ from tests.simulation.trace import Trace, Violation
 
 #: Scripts of partition scope, of group scope.
 PARTITION = {
-    *("agree", "register", "claim", "commit", "emit", "append", "attempt"),
+    *("declare", "register", "claim", "commit", "emit", "append", "attempt"),
     *("pause", "resume", "seek", "remove"),
 }
-GROUP = {"sync", "regrant"}
+GROUP = {"sync", "revoke"}
 
 
 class Judge:
@@ -46,7 +46,7 @@ class Judge:
         self.grown: list[str] = []
         self._refused_when_full = {
             name for name, text in sources().items() if b"allow-oom" not in text.split(b"\n")[0]
-        } - {"describe", "roster"}
+        } - {"describe", "describe_group"}
 
     @property
     def now_ms(self) -> int:

@@ -164,9 +164,9 @@ class Model:
         again = state.get("grant") == grant and state.get("nonce") == nonce
         again = again and state.get("released") != "1"
         if int(grant) <= int(state.get("grant", 0)) and not again:
-            raise Refused("STALE")
+            raise Refused("STALE_GRANT")
         if log is None or processor not in log.groups:
-            raise Refused("GONE")
+            raise Refused("MISSING")
         lost, exact, position, position_read = _loss(log, state["checkpoint"], int(state["read"]))
         if not again:
             attempts, event = int(state.get("attempts", 0)), state.get("event", "")
@@ -261,7 +261,7 @@ class Model:
             if int(sequence) != int(last) + 1:
                 raise Refused("OUTOFORDER")
         elif sequence != "1":
-            raise Refused("UNKNOWN")
+            raise Refused("UNKNOWN_PRODUCER")
         bound = _room(place, int(size), len(entries), policy)
         _agree(place, args)
         _add(place, entries, added, bound)
@@ -303,7 +303,7 @@ class Model:
         if by == nonce:
             return found, int(read)
         if log is None or processor not in log.groups:
-            raise Refused("GONE")
+            raise Refused("MISSING")
         first = {"0": "0-0", "$": f"{parts(log.last)[0] + 1}-0"}.get(start, start)
         before = [each for each in log.entries if parts(each) < parts(first)]
         if len(before) == len(log.entries) and (before or start == "$"):
@@ -417,7 +417,7 @@ def _move(
 ) -> None:
     registered = f"passed:{processor}" in place.meta
     if not registered or place.log is None or processor not in place.log.groups:
-        raise Refused("GONE")
+        raise Refused("MISSING")
     state = place.states[processor]
     read = int(state["read"]) + count
     if next_ in place.log.entries or parts(place.log.groups[processor][0]) <= parts(next_):

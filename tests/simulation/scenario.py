@@ -24,7 +24,7 @@ KEYS = (
     "lose_meta",
     "lose_plan",
 )
-OPERATOR = ("regrant", "halt_all")
+OPERATOR = ("revoke", "halt_all")
 KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
 #: Drawn apart from the others: what operators do with commands, and a handler that blocks its loop.
 COMMANDS = ("pause_processor", "seek", "remove_processor")

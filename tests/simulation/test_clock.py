@@ -10,7 +10,7 @@ from tests.simulation.clock import CLOCK_KEY, REAL, VIRTUAL, clock_fields, with_
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "lua").glob("*.lua"))
 #: Those that read no time at all.
-TIMELESS = {"agree", "append", "pause", "register", "regrant", "resume", "rights"}
+TIMELESS = {"declare", "append", "pause", "register", "revoke", "resume", "check_acl"}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -23,12 +23,12 @@ MAX_BLOCK = 2.5 * SESSION
 
 app = App(
     "soak",
-    session=SESSION,
-    drain=DRAIN,
-    collect=0.1,
+    session_timeout=SESSION,
+    rebalance_timeout=DRAIN,
+    rebalance_delay=0.1,
     max_block=MAX_BLOCK,
-    grace=5.0,
-    resend=60.0,
+    shutdown_timeout=5.0,
+    delivery_timeout=60.0,
     prefetch=PREFETCH,
 )
 

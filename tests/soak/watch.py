@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from runnel import keys, protocol
 from runnel.connection.connect import connect
 from runnel.errors import RunnelError
-from runnel.protocol import Roster
+from runnel.protocol import GroupDescription
 from runnel.protocol.scripts import Scripts
 from tests.soak.app import PARTITIONS, app, entries
 from tests.soak.history import Id, Look, parse_id
@@ -70,8 +70,8 @@ class Watch:
         pictures = iter(await self._describe())
         found: dict[str, list[str | None]] = {}
         for name in PROCESSORS:
-            roster = await self._roster(name)
-            living = {each.id for each in roster.members if each.left_ms > 0}
+            group_description = await self._roster(name)
+            living = {each.id for each in group_description.members if each.left_ms > 0}
             rows = [next(pictures) for _ in range(PARTITIONS)]
             found[name] = [
                 row["owner"] if row.get("released") == "0" and row.get("owner") in living else None
@@ -126,9 +126,9 @@ class Watch:
                 raise reply
         return [protocol.read_describe(reply) for reply in replies]
 
-    async def _roster(self, processor: str) -> Roster:
-        call = protocol.roster(app.processors[processor].group)
-        return protocol.read_roster(await self._scripts.call(call))
+    async def _roster(self, processor: str) -> GroupDescription:
+        call = protocol.describe_group(app.processors[processor].group)
+        return protocol.read_describe_group(await self._scripts.call(call))
 
 
 def _lag(picture: dict[str, str]) -> int:

@@ -39,7 +39,7 @@ class Charged:
     kind: Literal["charged"] = "charged"
 
 
-class Gone(Record):
+class Missing(Record):
     kind: Literal["gone"] = "gone"
 
 
@@ -253,8 +253,10 @@ def test_the_key_is_a_field_of_every_one() -> None:
     app = App("union")
     stream = app.stream("users", record=Tagged, partition_by="user", partition_count=4)
     assert len({stream.spec.partition(each) for each in (CREATED, RENAMED, CHARGED)}) == 1
-    with pytest.raises(ConfigError, match=r"partition_by names 'user', which is no field of Gone;"):
-        app.stream("bad", record=Created | Gone, partition_by="user")
+    with pytest.raises(
+        ConfigError, match=r"partition_by names 'user', which is no field of Missing;"
+    ):
+        app.stream("bad", record=Created | Missing, partition_by="user")
     with pytest.raises(ConfigError, match=r"'user', .* no field of Wrapped; .* function of the"):
         app.stream("bad", record=Wrapped, partition_by="user")
     app.stream("wrapped", record=Wrapped, partition_by=lambda each: each.root.user)

@@ -103,8 +103,19 @@ def test_exclude_unset_is_true_or_false(value: Any) -> None:
 
 
 def test_the_ends_of_a_range_are_in_it() -> None:
-    app = App("a", session=0.5, grace=0, drain=86_400, max_block=31_536_000, prefetch=1)
-    assert (app.settings.session, app.settings.grace, app.settings.prefetch) == (0.5, 0.0, 1)
+    app = App(
+        "a",
+        session_timeout=0.5,
+        shutdown_timeout=0,
+        rebalance_timeout=86_400,
+        max_block=31_536_000,
+        prefetch=1,
+    )
+    assert (app.settings.session_timeout, app.settings.shutdown_timeout, app.settings.prefetch) == (
+        0.5,
+        0.0,
+        1,
+    )
     made = declare(
         app,
         partition_count=Size.FOUR,
@@ -163,9 +174,9 @@ def test_an_empty_variable_is_named(
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        ("RUNNEL_SESSION", "nan"),
-        ("RUNNEL_SESSION", "10s"),
-        ("RUNNEL_GRACE", "inf"),
+        ("RUNNEL_SESSION_TIMEOUT", "nan"),
+        ("RUNNEL_SESSION_TIMEOUT", "10s"),
+        ("RUNNEL_SHUTDOWN_TIMEOUT", "inf"),
         ("RUNNEL_PREFETCH", "0"),
         ("RUNNEL_PREFETCH", "true"),
         ("RUNNEL_PARTITION_COUNT", "1e1"),
@@ -186,13 +197,17 @@ def test_a_wrong_variable_is_named(
 
 
 def test_variables_are_read_as_text_and_keywords_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNNEL_SESSION", " 7 ")
+    monkeypatch.setenv("RUNNEL_SESSION_TIMEOUT", " 7 ")
     monkeypatch.setenv("RUNNEL_PREFETCH", "16")
     monkeypatch.setenv("RUNNEL_DURABILITY", "fsync")
-    monkeypatch.setenv("RUNNEL_GRACE", "")  # Nobody asks it.
+    monkeypatch.setenv("RUNNEL_SHUTDOWN_TIMEOUT", "")  # Nobody asks it.
     monkeypatch.setenv("RUNNEL_PORT", "tcp://10.0.0.1:6379")  # As Kubernetes makes them.
-    settings = App("a", grace=4).settings
-    assert (settings.session, settings.prefetch, settings.grace) == (7.0, 16, 4.0)
+    settings = App("a", shutdown_timeout=4).settings
+    assert (settings.session_timeout, settings.prefetch, settings.shutdown_timeout) == (
+        7.0,
+        16,
+        4.0,
+    )
     assert settings.durability == "fsync"
 
 
@@ -217,7 +232,7 @@ def test_a_url_knows_who_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNNEL_REDIS_URL", "redis://h")
     app = App("a")
     assert origin(app) == "RUNNEL_REDIS_URL in the environment"
-    app.configure(grace=1)
+    app.configure(shutdown_timeout=1)
     assert origin(app) == "RUNNEL_REDIS_URL in the environment"
     app.configure(redis_url="redis://i")
     assert origin(app) == "App.configure(redis_url=…)"
@@ -226,8 +241,10 @@ def test_a_url_knows_who_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_setting_is_told_with_the_one_that_was_meant() -> None:
-    with pytest.raises(ConfigError, match="no setting 'sesion'; did you mean session; settings"):
-        App("a", sesion=3)
+    with pytest.raises(
+        ConfigError, match="no setting 'session_timeot'; did you mean session_timeout; settings"
+    ):
+        App("a", session_timeot=3)
 
 
 class Halves:

@@ -8,7 +8,7 @@ import pytest
 
 from runnel.core.suspicion import RECORD_AFTER, SUSPECTS, Suspicion
 from runnel.worker.runner import Decision, decide
-from tests.unit.test_lane import CLAIMED, state
+from tests.unit.test_partition import CLAIMED, state
 
 
 def suspicion(**claimed: object) -> Suspicion:

@@ -22,7 +22,12 @@ class Depot:
     """An app whose events may be large, and what its handler has seen of each partition."""
 
     def __init__(self, name: str, url: str, partitions: int, **settings: Any) -> None:
-        options = {"session": 3.0, "collect": 0.05, "grace": 2.0, **settings}
+        options = {
+            "session_timeout": 3.0,
+            "rebalance_delay": 0.05,
+            "shutdown_timeout": 2.0,
+            **settings,
+        }
         self.app = App(name, redis_url=url, **options)
         self.blobs: Stream[Blob] = self.app.stream(
             "blobs", record=Blob, partition_by="key", partition_count=partitions

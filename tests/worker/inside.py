@@ -27,7 +27,13 @@ class Ledger:
     """An app with one partition and what its handler has seen."""
 
     def __init__(self, name: str, url: str, **settings: Any) -> None:
-        options = {"session": 1.0, "collect": 0.05, "backoff": 0.01, "grace": 2.0, **settings}
+        options = {
+            "session_timeout": 1.0,
+            "rebalance_delay": 0.05,
+            "backoff": 0.01,
+            "shutdown_timeout": 2.0,
+            **settings,
+        }
         size = options.pop("partition_size", 1000)
         self.url = url
         self.app = App(name, redis_url=url, **options)

@@ -12,7 +12,9 @@ import os
 
 from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record
 
-app = App("ledger", session=1.5, drain=5, collect=0.1, backoff=0.01, retries=1)
+app = App(
+    "ledger", session_timeout=1.5, rebalance_timeout=5, rebalance_delay=0.1, backoff=0.01, retries=1
+)
 
 
 class Entry(Record):

@@ -19,7 +19,14 @@ from runnel import App, Events, Record
 
 LONG = 300.0
 KIND = os.environ.get("KIND", "")
-app = App("stubborn", session=1.0, collect=0.0, grace=0.5, retries=0, partition_count=1)
+app = App(
+    "stubborn",
+    session_timeout=1.0,
+    rebalance_delay=0.0,
+    shutdown_timeout=0.5,
+    retries=0,
+    partition_count=1,
+)
 
 
 class Item(Record):

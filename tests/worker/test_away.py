@@ -17,7 +17,7 @@ from tests.worker.workers import until
 async def test_a_handler_that_waits_for_the_session_does_not_take_the_grace(
     server: Server, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ledger, runs = Ledger(app_name, server.url, grace=300.0), []
+    ledger, runs = Ledger(app_name, server.url, shutdown_timeout=300.0), []
 
     async def work(events: Events[Item]) -> None:
         runs.append(1)

@@ -23,7 +23,7 @@ class Item(Record):
 
 def declared(url: str, partitions: int) -> tuple[App, Stream[Item], Counter[int]]:
     """An app with a processor of a stream with so many partitions, and what it has seen."""
-    app = App("gone", redis_url=url, session=1.0, collect=0.05)
+    app = App("gone", redis_url=url, session_timeout=1.0, rebalance_delay=0.05)
     stream = app.stream("items", record=Item, partition_by="number", partition_count=partitions)
     seen: Counter[int] = Counter()
 

@@ -154,7 +154,7 @@ async def test_s7_a_lost_reply_does_not_end_the_question_what_was_lost(
 
     async with Proxy(redis_url) as proxy:
         # A session so long that no heartbeat asks in between.
-        ledger = Ledger(app_name, proxy.url, session=6.0)
+        ledger = Ledger(app_name, proxy.url, session_timeout=6.0)
 
         async def gated(events: Events[Item]) -> None:
             async for item in events.records():
@@ -257,7 +257,7 @@ async def test_a_worker_recovers_when_keys_vanish_under_it(
 async def test_keys_of_many_partitions_that_vanish_are_one_line(
     redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = App(app_name, redis_url=redis_url, session=1.0, collect=0.05)
+    app = App(app_name, redis_url=redis_url, session_timeout=1.0, rebalance_delay=0.05)
     items = app.stream("items", record=Item, partition_by="number", partition_count=4)
     seen: list[int] = []
 
@@ -371,7 +371,7 @@ async def test_l5_a_blocked_event_loop_keeps_its_partition_within_max_block(
 async def test_a_handler_that_never_ends_is_cut_off_after_the_grace(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    ledger = Ledger(app_name, redis_url, grace=0.2)
+    ledger = Ledger(app_name, redis_url, shutdown_timeout=0.2)
     begun = asyncio.Event()
 
     async def endless(events: Events[Item]) -> None:

@@ -237,7 +237,7 @@ async def test_a_compressed_json_stream_is_read_without_configuration(
         serializer=JSONSerializer(),
         compressor=LZ4(),
     )
-    reader = App("pages", redis_url=redis_url, session=1.0)
+    reader = App("pages", redis_url=redis_url, session_timeout=1.0)
     pages = reader.stream("pages", record=Page, partition_by="number", partition_count=1)
     seen: list[Page] = []
 
@@ -279,7 +279,9 @@ async def test_a_second_worker_under_the_same_name_replaces_the_first(
 async def test_a_key_of_the_wrong_type_stops_its_own_partition_only(
     redis: Redis, redis_url: str, app_name: str, what: str
 ) -> None:
-    app = App(app_name, redis_url=redis_url, session=1.0, collect=0.05, backoff=0.01)
+    app = App(
+        app_name, redis_url=redis_url, session_timeout=1.0, rebalance_delay=0.05, backoff=0.01
+    )
     items = app.stream("items", record=Item, partition_by="number", partition_count=4)
     seen: list[int] = []
 

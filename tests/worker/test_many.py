@@ -86,7 +86,7 @@ async def test_a_partition_whose_commits_fail_holds_up_no_other(
     commit: str,
     broken: str,
 ) -> None:
-    depot = Depot(app_name, redis_url, 4, grace=0.5)
+    depot = Depot(app_name, redis_url, 4, shutdown_timeout=0.5)
     depot.processor(commit=commit)
     place = depot.app.processors["work"].place(0)
     key = place.keys()[2] if broken == "state" else keys.meta(place.prefix)

@@ -33,7 +33,12 @@ class Shop:
     """An app of two partitions whose handler can be held up, and what it did."""
 
     def __init__(self, url: str, **settings: Any) -> None:
-        options = {"session": 2.0, "collect": 0.05, "grace": 5.0, **settings}
+        options = {
+            "session_timeout": 2.0,
+            "rebalance_delay": 0.05,
+            "shutdown_timeout": 5.0,
+            **settings,
+        }
         self.app = App("shop", redis_url=url, **options)
         self.items: Stream[Item] = self.app.stream(
             "items", record=Item, partition_by="number", partition_count=2
@@ -217,7 +222,7 @@ async def test_a_start_under_a_stable_name_whose_first_calls_are_lost_goes_on(
 async def test_the_side_heartbeat_of_a_removed_processor_ends_with_it(
     redis: Redis, redis_url: str
 ) -> None:
-    shop = Shop(redis_url, session=1.0)
+    shop = Shop(redis_url, session_timeout=1.0)
 
     @shop.app.processor(shop.items)
     async def other(events: Events[Item]) -> None:

@@ -253,8 +253,10 @@ async def _beat(scripts: Scripts, work: Processor, member: tuple[str, str, str])
 
 
 async def gone(scripts: Scripts, work: Processor) -> bool:
-    roster = protocol.read_roster(await scripts.call(protocol.roster(work.group)))
-    return all(member.left_ms <= 0 for member in roster.members)
+    group_description = protocol.read_describe_group(
+        await scripts.call(protocol.describe_group(work.group))
+    )
+    return all(member.left_ms <= 0 for member in group_description.members)
 
 
 async def test_a_handler_that_fails_with_no_event_in_hand_shows_in_inspect(

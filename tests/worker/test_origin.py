@@ -17,10 +17,10 @@ from runnel.errors import (
     DecodeError,
     Fenced,
     Full,
-    Gone,
     Halted,
     HandlerExit,
     Mismatch,
+    Missing,
     OutOfOrder,
     UnknownProducer,
     WorkerDied,
@@ -81,9 +81,13 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "Fenced": (raising(Fenced("FENCED epoch=1")), "Fenced", "FENCED epoch=1"),
     "Mismatch": (raising(Mismatch("MISMATCH")), "Mismatch", "MISMATCH"),
     "OutOfOrder": (raising(OutOfOrder("OUTOFORDER")), "OutOfOrder", "OUTOFORDER"),
-    "UnknownProducer": (raising(UnknownProducer("UNKNOWN")), "UnknownProducer", "UNKNOWN"),
+    "UnknownProducer": (
+        raising(UnknownProducer("UNKNOWN_PRODUCER")),
+        "UnknownProducer",
+        "UNKNOWN_PRODUCER",
+    ),
     "Conflict": (raising(Conflict("CONFLICT")), "Conflict", "CONFLICT"),
-    "Gone": (raising(Gone("GONE")), "Gone", "GONE"),
+    "Missing": (raising(Missing("MISSING")), "Missing", "MISSING"),
     "Halted": (raising(Halted("not ours")), "Halted", "not ours"),
     "HandlerExit": (raising(HandlerExit("not ours", 0)), "HandlerExit", "not ours"),
     "WorkerDied": (raising(WorkerDied("not ours")), "WorkerDied", "not ours"),
@@ -211,7 +215,7 @@ async def test_halt_releases_its_lease_so_that_nobody_believes_that_the_worker_d
 async def test_a_worker_ends_though_its_handler_swallows_the_cancellation(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    ledger = Ledger(app_name, redis_url, grace=0.2)
+    ledger = Ledger(app_name, redis_url, shutdown_timeout=0.2)
     taken, over = asyncio.Event(), asyncio.Event()
 
     async def work(events: Events[Item]) -> None:
@@ -297,7 +301,7 @@ async def quarantined(redis: Redis, ledger: Ledger) -> bool:
 async def test_a_worker_that_stood_still_says_so_when_it_wakes_up(
     redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ledger = Ledger(app_name, redis_url, session=0.5, max_block=0.5)
+    ledger = Ledger(app_name, redis_url, session_timeout=0.5, max_block=0.5)
     woke = asyncio.Event()
 
     async def work(events: Events[Item]) -> None:

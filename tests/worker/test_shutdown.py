@@ -155,7 +155,7 @@ async def test_halt_ends_with_1_though_a_thread_is_stuck(start: Start) -> None:
 async def test_a_second_signal_ends_a_blocked_loop_at_once(
     start: Start, plain_loop: str, plain: bool, first: signal.Signals
 ) -> None:
-    worker = start("block", "--grace", "300", path=plain_loop if plain else "")
+    worker = start("block", "--shutdown-timeout", "300", path=plain_loop if plain else "")
     await worker.send()
     await worker.begun()
     worker.process.send_signal(first)
@@ -179,7 +179,7 @@ async def test_an_idle_worker_does_not_wait_for_a_redis_that_is_away(
     tmp_path: Path, away: Callable[[Server], None]
 ) -> None:
     with Server(appendonly="no") as server:
-        worker = Stubborn(server.url, "tidy", tmp_path, "--grace", "300")
+        worker = Stubborn(server.url, "tidy", tmp_path, "--shutdown-timeout", "300")
         try:
             await until(lambda: "claimed" in worker.said, "it holds its partition")
             away(server)
@@ -210,7 +210,7 @@ async def test_what_is_in_hand_while_redis_is_away_has_the_grace(tmp_path: Path)
 async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
     with Server(appendonly="no") as server:
         server.pause()
-        worker = Stubborn(server.url, "tidy", tmp_path, "--grace", "300")
+        worker = Stubborn(server.url, "tidy", tmp_path, "--shutdown-timeout", "300")
         try:
             await until(lambda: is_connected(server.port), "it waits for an answer")
             worker.process.send_signal(signal.SIGTERM)

@@ -165,7 +165,7 @@ async def test_a_plain_function_that_takes_too_long_is_reported_and_counts_once_
 async def test_a_worker_ends_in_time_though_a_handler_is_being_cancelled_for_its_timeout(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    ledger = Ledger(app_name, redis_url, grace=0.1)
+    ledger = Ledger(app_name, redis_url, shutdown_timeout=0.1)
     over, cancelled = asyncio.Event(), asyncio.Event()
 
     async def work(events: Events[Item]) -> None:

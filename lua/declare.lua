@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- agree -- make sure that a stream is seen alike by all: called for partition 0 before a client's first append or register.
+-- declare -- make sure that a stream is seen alike by all: called for partition 0 before a client's first append or register.
 -- KEYS[1]  meta        hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- ARGV[1]  protocol    int     protocol version of the caller
 -- ARGV[2]  partitions  int     partition count of the stream, 1 to 10000

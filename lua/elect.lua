@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- lead -- take, keep or give up the leader lease of an app.
+-- elect -- take, keep or give up the leader lease of an app.
 -- KEYS[1]  leader   hash  runnel:{APP}:leader
 -- ARGV[1]  member   str   who asks
 -- ARGV[2]  nonce    str   random, one for each start of the worker

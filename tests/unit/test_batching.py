@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
-from runnel.errors import Stale
+from runnel.errors import StaleGrant
 from runnel.protocol.scripts import Call
 from runnel.worker.batching import ROUND, CallBatching
 
@@ -28,7 +28,7 @@ class Nodes:
             await event.wait()
         if keys[0] == "a lost":
             raise ConnectionError("lost")
-        return [Stale("no", {}) if "stale" in key else key for key in keys]
+        return [StaleGrant("no", {}) if "stale" in key else key for key in keys]
 
 
 def call(key: str) -> Call:
@@ -78,7 +78,7 @@ async def test_a_refusal_is_its_own_and_a_lost_connection_that_of_all(
         *(gathering.call(call(key)) for key in ("a1", "a stale", "a2")), return_exceptions=True
     )
     assert outcomes[::2] == ["a1", "a2"]
-    assert isinstance(outcomes[1], Stale)
+    assert isinstance(outcomes[1], StaleGrant)
     lost = await asyncio.gather(
         *(gathering.call(call(key)) for key in ("a lost", "a3")), return_exceptions=True
     )

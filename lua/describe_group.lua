@@ -1,5 +1,5 @@
 #!lua flags=no-writes,allow-stale
--- roster -- the picture of a group at one instant, for inspect.
+-- describe_group -- the picture of a group at one instant, for inspect.
 -- KEYS[1]  plan        hash  runnel:{APP:STREAM@PROCESSOR}:plan
 -- KEYS[2]  members     hash  runnel:{APP:STREAM@PROCESSOR}:members
 -- KEYS[3]  sessions    zset  runnel:{APP:STREAM@PROCESSOR}:sessions

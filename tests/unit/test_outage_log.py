@@ -108,7 +108,7 @@ def test_a_call_that_nobody_makes_again_does_not_keep_it_open(
     calls = Unanswered("processor p", clock)
     calls.failed("claim", LOST)
     calls.failed("heartbeat", LOST)
-    clock.now += outage_log.STALE + 1
+    clock.now += outage_log.STALE_GRANT + 1
     calls.answered("heartbeat")
     assert "Redis answers again" in texts(said)[-1]
 

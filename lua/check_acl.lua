@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- rights -- which of these commands may the calling user run? For the start of a client: it runs none of them.
+-- check_acl -- which of these commands may the calling user run? For the start of a client: it runs none of them.
 -- ARGV[1+] commands  str  1 to 1000 commands, each: the number of its words, then its words up to its keys and channels
 -- REPLY    allowed   int  for each command: 1, 0, or -1 if this server has none of that name
 -- ERROR    BADARG    an argument is malformed or over a limit
