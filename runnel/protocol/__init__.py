@@ -1,51 +1,48 @@
 """The protocol: one function for each script, and the replies as dataclasses."""
 
-from runnel.protocol.calls import (
+from runnel.protocol.apps import check_acl, elect, read_check_acl, tick
+from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
+from runnel.protocol.groups import (
     Action,
-    Appended,
-    Appends,
     Assignment,
-    CheckpointMove,
-    ClaimReply,
-    CommitReply,
-    Entry,
     Grant,
     GroupDescription,
     Member,
-    PartitionKeys,
     Revoked,
-    StreamContract,
     SyncReply,
-    Token,
-    append,
-    appended_ids,
+    describe_group,
+    read_describe_group,
+    read_sync,
+    revoke,
+    sync,
+)
+from runnel.protocol.partitions import (
+    ClaimReply,
+    CommitReply,
     attempt,
-    check_acl,
     claim,
     commit,
-    declare,
-    delete,
     describe,
-    describe_group,
-    elect,
     emit,
     pause,
-    read_append,
-    read_check_acl,
     read_claim,
     read_commit,
     read_describe,
-    read_describe_group,
     read_register,
-    read_sync,
     register,
     remove,
     resume,
-    revoke,
     seek,
-    sync,
-    text,
-    tick,
+)
+from runnel.protocol.streams import (
+    Appended,
+    Appends,
+    Entry,
+    append,
+    appended_ids,
+    declare,
+    delete,
+    read_append,
 )
 
 __all__ = [

@@ -1,0 +1,86 @@
+"""Calls about a stream: declare it, append to a partition, delete one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from runnel import keys
+from runnel.connection.redis_client import Arg
+from runnel.protocol.common import StreamContract, text
+from runnel.protocol.scripts import Call
+
+Entry = Sequence[bytes]
+
+
+def flat(entries: Iterable[Entry]) -> list[Arg]:
+    values: list[Arg] = []
+    for entry in entries:
+        values += (len(entry), *entry)
+    return values
+
+
+def declare(prefix: str, contract: StreamContract) -> Call:
+    """Make sure that a partition with this prefix, and with 0 the stream, is seen alike by all."""
+    return Call("declare", (keys.meta(prefix),), contract.args())
+
+
+class Appends:
+    """Appends to one partition: what they have in common is put together once."""
+
+    def __init__(self, prefix: str, contract: StreamContract, size: int) -> None:
+        self._keys = (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
+        self._args: tuple[Arg, ...] = (*contract.args(), size)
+        self._head = Call("append", self._keys, self._args).command()
+
+    def call(self, policy: str, producer: str, sequence: int, entries: Iterable[Entry]) -> Call:
+        """Add events to the partition, at most once per producer and sequence number."""
+        args = [*self._args, policy, producer, sequence]
+        for entry in entries:
+            args += (len(entry), *entry)
+        return Call("append", self._keys, args)
+
+    def command(self, policy: str, producer: str, sequence: int, entry: Entry) -> tuple[Arg, ...]:
+        """The Redis command of such a call with one entry, in less time."""
+        return (*self._head, policy, producer, sequence, len(entry), *entry)
+
+
+def append(
+    prefix: str,
+    contract: StreamContract,
+    size: int,
+    policy: str,
+    producer: str,
+    sequence: int,
+    entries: Iterable[Entry],
+) -> Call:
+    """One of `Appends`, alone."""
+    return Appends(prefix, contract, size).call(policy, producer, sequence, entries)
+
+
+class Appended(NamedTuple):
+    """Reply of `append`: the ids of the events."""
+
+    applied: bool
+    ids: list[str]
+
+
+def read_append(reply: Sequence[Any]) -> Appended:
+    return Appended(bool(reply[0]), appended_ids(reply))
+
+
+def appended_ids(reply: Sequence[Any]) -> list[str]:
+    """The ids alone."""
+    _, first, count = reply
+    if count == 1:
+        return [text(first)]
+    ms, _, sequence = text(first).partition("-")
+    start = int(sequence)
+    over = max(0, start + count - 2**64)  # They go on in the next millisecond.
+    ids = [f"{ms}-{i}" for i in range(start, start + count - over)]
+    return ids + [f"{int(ms) + 1}-{i}" for i in range(over)] if over else ids
+
+
+def delete(prefix: str) -> Call:
+    """End the partition with this prefix, with all its events."""
+    return Call("delete", (keys.log(prefix), keys.meta(prefix), keys.producers(prefix)), ())
