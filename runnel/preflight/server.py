@@ -24,13 +24,12 @@ from runnel.connection.explain import is_absent, translate
 from runnel.connection.redis_client import Client
 from runnel.connection.url import parse
 from runnel.connection.url_text import shown
+from runnel.connection.versions import OLDEST
 from runnel.errors import ServerError
 from runnel.log import logger_of
 
 #: Seconds to wait for a server that is reading its data from disk.
 LOADING_TIMEOUT = 30.0
-#: The oldest versions that will do.
-FLOORS = {"redis": (7, 0), "valkey": (7, 2)}
 _POLL = 0.1
 #: Seconds between two words about a server that is still loading: the first, and the longest.
 _PATIENCE = (5.0, 60.0)
@@ -184,7 +183,7 @@ def _judge(info: Mapping[str, Any], server: str) -> ServerInfo:
     kind = "valkey" if "valkey_version" in info else "redis"
     # Valkey calls itself Redis 7.2.4 beside its own version.
     version = str(info.get("valkey_version") or info.get("redis_version"))
-    if _numbers(version) < FLOORS[kind]:
+    if _numbers(version) < OLDEST[kind]:
         raise ServerError(
             f"{server} is {kind} {version}, which is too old: Runnel needs Redis 7.0 or Valkey 7.2."
         )

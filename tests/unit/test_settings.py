@@ -130,7 +130,7 @@ def test_the_ends_of_a_range_are_in_it() -> None:
     assert (made.retries, made.backoff, made.prefetch) == (0, 0.0, 10_000)
 
 
-@pytest.mark.parametrize("name", ["session", "drain", "collect"])
+@pytest.mark.parametrize("name", ["session_timeout", "rebalance_timeout", "rebalance_delay"])
 def test_a_group_is_told_no_more_than_its_script_takes(name: str) -> None:
     assert getattr(App("a", **{name: 86_400}).settings, name) == 86_400
     with pytest.raises(ConfigError, match=f"{name} must be a number of seconds from .* to 86400"):
