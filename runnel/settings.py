@@ -57,7 +57,7 @@ class Settings(BaseModel):
     max_block: Seconds = Field(
         60.0,
         ge=0.5,
-        description="Seconds a handler may block the event loop before the worker stops vouching "
+        description="Seconds a handler may block the event loop before the worker stops sending heartbeats "
         "for itself and loses its partitions. Longer than a session.",
     )
     shutdown_timeout: Seconds = Field(

@@ -18,7 +18,8 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry as SyncRetry
 
-from runnel.connection.cluster import AnyNode, AnyNodeTLS, Cluster, ClusterClient, NodeAddress
+from runnel.connection.cluster import Cluster, NodeAddress
+from runnel.connection.cluster_client import AnyNode, AnyNodeTLS, ClusterClient
 from runnel.connection.redis_client import Client
 from runnel.connection.sentinel import SentinelClient, Sentinels
 from runnel.connection.url import Address, parse

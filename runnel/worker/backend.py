@@ -166,9 +166,9 @@ class RedisBackend:
                 await client.aclose()
 
     def beat(self, call: Call) -> Any:
-        return asyncio.run(self._vouch(call))
+        return asyncio.run(self._beat(call))
 
-    async def _vouch(self, call: Call) -> Any:
+    async def _beat(self, call: Call) -> Any:
         async with connect(self._url) as client:
             return await Scripts(client).call(call)
 

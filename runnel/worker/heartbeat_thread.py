@@ -14,8 +14,8 @@ from runnel.worker.outage_log import Unanswered
 logger = logger_of("runnel.worker")
 
 
-class Vouched(Protocol):
-    """A group, as it may be used from another thread."""
+class Beating(Protocol):
+    """A member, as another thread may use it."""
 
     @property
     def session(self) -> float:
@@ -27,20 +27,19 @@ class Vouched(Protocol):
         ...
 
     def beat(self) -> None:
-        """Heartbeat in its place. Raises redis-py's errors, ProtocolError or OSError."""
+        """Send one heartbeat in place of the event loop. Raises redis-py's errors, ProtocolError or OSError."""
         ...
 
 
 class HeartbeatThread(threading.Thread):
-    """Vouches for a group when the event loop has been silent for half a session, which is the
-    group's and may become another.
+    """Sends heartbeats when the event loop has not run for half a session.
 
-    After `max_block` seconds the loop counts as stuck for good, and its partitions go to other
-    workers.
+    The session is the group's, and may change. After `max_block` seconds the loop counts as stuck
+    for good: the thread stops, and the partitions move to other workers.
     """
 
-    def __init__(self, group: Vouched, max_block: float) -> None:
-        super().__init__(name="runnel-voucher", daemon=True)
+    def __init__(self, group: Beating, max_block: float) -> None:
+        super().__init__(name="runnel-heartbeat", daemon=True)
         self._group = group
         self._max_block = max_block
         self._stopped = threading.Event()
@@ -53,12 +52,12 @@ class HeartbeatThread(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
-        """Look now and then."""
+        """Check the event loop six times a session."""
         while not self._stopped.wait(self._group.session / 6):
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """Vouch, but only in place of a silent loop."""
+    def check(self) -> None:
+        """Send a heartbeat if the event loop is blocked."""
         silent, stuck = self._group.idle_for(), self._stuck
         if silent < self._group.session / 2:
             if stuck:

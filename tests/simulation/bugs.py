@@ -53,9 +53,9 @@ BUGS = (
     ),
     Planted(
         "one nonce for each process",
-        "runnel/worker/member.py",
+        "runnel/worker/holdings.py",
         "nonce = secrets.token_hex(16)",
-        "nonce = self.membership.member[1] * 2",
+        "nonce = self._membership.member[1] * 2",
     ),
     # Commits
     Planted(
@@ -236,7 +236,7 @@ BUGS = (
     # A loop that is blocked
     Planted(
         "a heartbeat from the side vouches for what others hold",
-        "runnel/worker/member.py",
+        "runnel/worker/heartbeat.py",
         "if certain:",
         "if True:",
     ),
@@ -383,13 +383,13 @@ BUGS = (
     ),
     Planted(
         "a session counted from its answer",
-        "runnel/worker/member.py",
-        "self._session.renew(before + synced.session_ms / 1000)",
-        "self._session.renew(self._backend.clock() + synced.session_ms / 1000)",
+        "runnel/worker/heartbeat.py",
+        "self._membership.session.renew(before + synced.session_ms / 1000)",
+        "self._membership.session.renew(self._backend.clock() + synced.session_ms / 1000)",
     ),
     Planted(
         "a heartbeat too few",
-        "runnel/worker/member.py",
+        "runnel/worker/heartbeat.py",
         "wait = synced.session_ms / 3000",
         "wait = synced.session_ms / 900",
     ),
@@ -414,8 +414,8 @@ BUGS = (
     Planted(
         "a heartbeat that overtakes the leave",
         "runnel/worker/member.py",
-        "await end(tasks)\n                self._moves.tell()",
-        "self._moves.tell()",
+        "await end(tasks)\n                self._holdings.moves.tell()",
+        "self._holdings.moves.tell()",
     ),
     # The worker
     Planted(

@@ -81,5 +81,5 @@ class Stalls:
         if process.dead or not process.paused or self.world.network.closed:
             return
         for group in host.groups.values():
-            HeartbeatThread(group, self.world.scenario.max_block).look()
+            HeartbeatThread(group, self.world.scenario.max_block).check()
         self.world.later(self.world.scenario.session / 6, self._beat, host, process)

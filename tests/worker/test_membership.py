@@ -229,15 +229,15 @@ async def test_the_side_heartbeat_of_a_removed_processor_ends_with_it(
         async for _ in events:
             pass
 
-    def vouchers() -> int:
-        return sum(each.name == "runnel-voucher" for each in threading.enumerate())
+    def threads() -> int:
+        return sum(each.name == "runnel-heartbeat" for each in threading.enumerate())
 
     async with shop.running() as run:
         members = keys.sessions(shop.app.processors["other"].group)
         await until(lambda: redis.zcard(members), "it runs")
-        assert vouchers() == 2
+        assert threads() == 2
         await admin.remove(Scripts(redis), shop.app.processors["other"])
-        await until(lambda: vouchers() == 1, "one vouches for what is left")
+        await until(lambda: threads() == 1, "one vouches for what is left")
         assert not run.done()
         await shop.items.send(Item(number=1))
         await until(lambda: shop.done, "which goes on")

@@ -1,0 +1,92 @@
+"""What redis-py's own client and connections need to reach a Redis Cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio import Connection, ConnectionPool, SSLConnection
+from redis.cluster import RedisCluster
+from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
+
+from runnel.connection.cluster import Cluster, NodeAddress
+from runnel.connection.deployment import ManyServers
+
+#: Commands without a key that any node can answer.
+_ANYWHERE = {"PING", "TIME", "INFO", "PUBLISH", "CLUSTER INFO", "CLUSTER SLOTS"}
+#: Commands that have no one place, as redis-py lists them, and one that it finds a place for.
+_NOWHERE = {*RedisCluster.COMMAND_FLAGS, "XREAD"}
+
+
+class ClusterClient(ManyServers):
+    """A client for plain commands. What has a key goes to its node; the rest, and pub/sub, to any:
+    `pool` makes `AnyNode` connections, and is closed with the client."""
+
+    deployment: Cluster
+
+    def __init__(self, cluster: Cluster, pool: ConnectionPool) -> None:
+        super().__init__(connection_pool=pool)
+        self.auto_close_connection_pool = True
+        self.deployment = cluster
+        cluster.client = self
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command. Raises TypeError for one that would concern every node."""
+        name = str(args[0]).upper()
+        if name in _ANYWHERE:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        at = 3 if name.startswith("EVAL") else 1
+        if len(args) <= at or name in _NOWHERE:
+            raise TypeError(f"{name} has no one place in a cluster: send it through `deployment`")
+        words = (*str(args[0]).split(), *args[1:])
+        (outcome,) = await self.deployment.send([(args[at], words)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        # As redis-py does with a reply.
+        options.pop("keys", None)
+        callback = self.response_callbacks.get(args[0])
+        return outcome if callback is None else callback(outcome, **options)
+
+    def pipeline(self, *_: Any, **__: Any) -> Any:
+        """Not of a whole cluster: use `deployment.send`, or a pipeline of `client_for(key)`."""
+        raise TypeError(
+            "a cluster has no pipeline: use deployment.send, or that of client_for(key)"
+        )
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close the connections to all nodes."""
+        await super().aclose(close_connection_pool)
+        await self.deployment.close()
+
+    def let_go(self) -> None:
+        """See `Client.let_go`."""
+        super().let_go()
+        self.deployment.let_go()
+
+
+class AnyNode(Connection):
+    """A connection to whichever node answers."""
+
+    def __init__(self, places: Callable[[], list[NodeAddress]], **options: Any) -> None:
+        super().__init__(**options)
+        self._places = places
+
+    async def connect(self) -> None:
+        """Try one node after another. Raises the last one's error."""
+        if self.is_connected:
+            return
+        failure: Exception = ConnectionError("the URL names no node")
+        for place in self._places():
+            self.host, self.port = place
+            try:
+                await super().connect()  # type: ignore[no-untyped-call]
+                return
+            except AuthenticationError:
+                raise
+            except (ConnectionError, TimeoutError, OSError) as error:
+                failure = error
+        raise failure
+
+
+class AnyNodeTLS(AnyNode, SSLConnection):
+    """The same with TLS."""

@@ -1,0 +1,151 @@
+"""The heartbeat of one member: it calls `sync` and carries out what the reply says."""
+
+from __future__ import annotations
+
+import asyncio
+
+from redis.exceptions import RedisError
+
+from runnel import keys, protocol
+from runnel.errors import ProtocolError, Replaced
+from runnel.log import logger_of
+from runnel.processor import Processor
+from runnel.protocol import Action, SyncReply
+from runnel.worker import outage_log
+from runnel.worker.backend import Backend
+from runnel.worker.holdings import Holdings
+from runnel.worker.leaving import LOOK
+from runnel.worker.shared_membership import SharedMembership
+
+logger = logger_of("runnel.worker")
+
+#: Seconds that a heartbeat takes at most in a group of ordinary size.
+LONG_SYNC = 0.01
+
+
+class Heartbeat:
+    """Renews the session, and drains and claims partitions as the group decides."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        backend: Backend,
+        membership: SharedMembership,
+        holdings: Holdings,
+    ) -> None:
+        self._processor = processor
+        self._backend = backend
+        self._membership = membership
+        self._holdings = holdings
+        #: When the event loop was last seen running.
+        self._alive_at = backend.clock()
+        #: Seconds that the last heartbeat took.
+        self._took = 0.0
+        #: How many heartbeats Redis has answered.
+        self.answers = 0
+
+    async def run(self) -> None:
+        """Call `sync` until cancelled. Raises Replaced."""
+        membership, pause = self._membership, 0.1
+        while True:
+            membership.sync_now.clear()
+            self._alive_at = self._backend.clock()
+            try:
+                synced = await self._sync("retire" if membership.leaving else "stay")
+                wait = synced.session_ms / 3000
+                if synced.again_ms is not None:
+                    wait = min(wait, synced.again_ms / 1000 + 0.005)
+                if membership.must_report:
+                    wait = 0.0
+                if membership.leaving:  # Is Redis there?
+                    wait = min(wait, 2 * LOOK)
+                pause = 0.1
+                outage_log.answered("heartbeat")
+            except Replaced as error:
+                raise Replaced(
+                    f"another worker has started under the name {membership.member[0]!r}, so this "
+                    "one ends: give each its own --name",
+                    error.details,
+                ) from None
+            except (RedisError, OSError) as error:
+                outage_log.failed("heartbeat", error)
+                wait, pause = pause, min(pause * 2, 1.0)
+                membership.sync_now.clear()
+            self._holdings.claim_those_due()
+            await self._wait(wait)
+            if self._took > LONG_SYNC:
+                # In a large group each report costs. While one is made, the next ones gather, and
+                # other clients get as much of Redis as the report takes.
+                await asyncio.sleep(min(self._took, 1.0))
+
+    async def listen(self) -> None:
+        """Call `sync` at once when the group announces a change. This saves time only: the
+        heartbeats alone would do."""
+        await self._backend.listen(keys.wake(self._processor.group), self._membership.sync_now.set)
+
+    async def leave(self, seconds: float) -> None:
+        """Leave the group. If Redis does not answer in time, the session ends by itself."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._sync("leave")
+        except (RedisError, OSError, ProtocolError) as error:
+            logger.warning(
+                "processor %s: this member could not leave the group (%s): its partitions are free "
+                "when its session ends",
+                self._processor.name,
+                error,
+            )
+
+    def idle_for(self) -> float:
+        """Seconds for which the event loop has not run the heartbeat."""
+        return self._backend.clock() - self._alive_at
+
+    def beat(self) -> None:
+        """Send one heartbeat from a thread while user code blocks the event loop. Takes no orders.
+
+        A worker that slept longer than its session must not go on with partitions that others hold
+        by now. So this renews the session only if all that is held is still granted.
+        """
+        asked = self._membership.next_call("retire" if self._membership.leaving else "stay")
+        before = self._backend.clock()
+        synced = protocol.read_sync(self._backend.beat(asked.call))
+        certain = self._membership.confirms_all(synced)
+        if certain:
+            self._membership.session.ends = before + synced.session_ms / 1000
+
+    async def _sync(self, action: Action) -> SyncReply:
+        asked = self._membership.next_call(action)
+        before = self._backend.clock()
+        synced = protocol.read_sync(await self._backend.call(asked.call))
+        actions = self._membership.replied(asked, synced)
+        self.answers += 1
+        self._took = self._backend.clock() - before
+        self._membership.session.renew(before + synced.session_ms / 1000)
+        self._holdings.carry_out(actions)
+        return synced
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        began = self._backend.clock()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._membership.sync_now.wait()
+        except TimeoutError:
+            pass
+        self._log_if_late(self._backend.clock() - began - seconds)
+
+    def _log_if_late(self, seconds: float) -> None:
+        """Log by how much this worker woke up too late, if its session has ended meanwhile."""
+        if seconds < 0.1 or self._membership.session.alive() or not self._holdings.queues:
+            return
+        at_work = self._holdings.at_work()
+        logger.error(
+            "processor %s: this worker stood still for %.1f s and its session has ended: user code "
+            "blocked the event loop, or the process was suspended. Others may have what it held; "
+            "at work then: %s",
+            self._processor.name,
+            seconds,
+            ("; ".join(at_work[:3]) + (f" and {len(at_work) - 3} more" if at_work[3:] else ""))
+            or "nothing",
+        )

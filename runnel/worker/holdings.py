@@ -1,0 +1,301 @@
+"""The partitions that one member holds: claims them, runs their handlers, releases them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from runnel import protocol
+from runnel.core.membership import Actions
+from runnel.core.partition import PartitionState
+from runnel.delivery.partition_queue import PartitionQueue
+from runnel.delivery.recorded_start_lock import RecordedStartLock
+from runnel.errors import (
+    Halted,
+    HandlerExit,
+    Mismatch,
+    ProtocolError,
+    Removed,
+    StaleGrant,
+    Unregistered,
+)
+from runnel.log import about, logger_of
+from runnel.processor import ExceptionPolicy, Processor
+from runnel.protocol import CheckpointMove, Grant, Token
+from runnel.worker import outage_log, rebalance_log
+from runnel.worker.backend import Backend
+from runnel.worker.callbacks import Callbacks
+from runnel.worker.cancelling import CLEAN_UP, end
+from runnel.worker.claims import Claims
+from runnel.worker.fetcher import Fetcher
+from runnel.worker.rebalance_log import Moves
+from runnel.worker.runner import Runner
+from runnel.worker.shared_membership import SharedMembership
+
+logger = logger_of("runnel.worker")
+
+#: Why a member ends by itself.
+Failure = Halted | HandlerExit | Removed | Mismatch
+
+_REMOVED = (
+    "processor {} was removed while this worker ran it: its position is gone, and a worker that "
+    "starts with it registers it anew, from its start"
+)
+
+
+class Holdings:
+    """Each partition held has a queue, and a task that runs the handler on it.
+
+    `record_lock` is shared by all members of a worker. `fail` is called with what ends the member.
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        backend: Backend,
+        membership: SharedMembership,
+        record_lock: RecordedStartLock,
+        fail: Callable[[Failure], None],
+    ) -> None:
+        self._processor = processor
+        self._backend = backend
+        self._membership = membership
+        self._record_lock = record_lock
+        self._fail = fail
+        self.queues: dict[int, PartitionQueue] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._claiming: dict[asyncio.Task[None], None] = {}
+        #: One claim of a partition at a time: the reply to an older one must not come last.
+        self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.fetcher = Fetcher(processor, backend, Callbacks(self._changed, self._suspected))
+        self._claims = Claims(processor, backend, membership.member[0])
+        self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
+
+    # What others ask
+
+    def states(self) -> list[PartitionState]:
+        """The state of each partition held. Another thread may ask."""
+        return [queue.state for queue in list(self.queues.values())]
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What still claims, or works on a partition."""
+        return [*self._claiming, *self._tasks.values()]
+
+    def at_work(self) -> list[str]:
+        """The event in each handler, for people."""
+        return [
+            f"partition {partition}, event {event}"
+            for partition, queue in sorted(self.queues.items())
+            if (event := queue.state.at_work)
+        ]
+
+    # What the group and the worker order
+
+    def carry_out(self, actions: Actions) -> None:
+        """Drain and claim what the group says."""
+        for partition in actions.drain:
+            if queue := self.queues.get(partition):
+                self._drain(queue)
+            else:
+                self._membership.revoked(partition, self._membership.held[partition])
+        for grant in actions.claim:
+            if self._membership.leaving:
+                self._membership.revoked(grant.partition, grant.number)
+            else:
+                self._spawn(self._claim(grant))
+
+    def claim_those_due(self) -> None:
+        """Claim partitions again whose log may have lost events."""
+        for state in self._claims.due(self.states()):
+            self._suspected(state)
+
+    def drain_all(self) -> None:
+        """Give out no further event; each partition is released when its handler is done."""
+        for queue in list(self.queues.values()):
+            self._drain(queue)
+
+    async def close(self) -> None:
+        """End what still runs. A task that swallows its cancellation is left behind."""
+        await end((*self._tasks.values(), *self._claiming), CLEAN_UP)
+
+    # Claim
+
+    async def _claim(self, grant: Grant) -> None:
+        async with self._one_claim[grant.partition]:
+            if self._membership.claims(grant.partition, grant.number):
+                await self._claim_now(grant)
+
+    async def _claim_now(self, grant: Grant) -> None:
+        if task := self._tasks.get(grant.partition):
+            # The handler of the tenure before still has an event in hand.
+            await asyncio.wait([task])
+        nonce = secrets.token_hex(16)
+        try:
+            claimed = await self._claims.claim(grant.partition, grant.number, nonce)
+        except StaleGrant as error:
+            seen = int(error.details.get("seen", "0"))
+            self._membership.revoked(grant.partition, grant.number, seen)
+            return
+        except (RedisError, OSError, ProtocolError) as error:
+            if isinstance(error, Unregistered):
+                self._fail(Removed(_REMOVED.format(self._processor.name)))
+            elif isinstance(error, Mismatch):
+                self._fail(error)
+            else:
+                outage_log.failed("claim", error)
+            self._membership.claim_again(grant.partition, grant.number)
+            return
+        outage_log.answered("claim")
+        token = Token(claimed.epoch, nonce)
+        if not self._membership.claimed(grant.partition, grant.number):
+            await self._release_unwanted(grant.partition, token, claimed.checkpoint)
+            return
+        state = PartitionState(grant.partition, grant.number, token, claimed)
+        if self._processor.policy is ExceptionPolicy.HALT:
+            state.suspicion.forgive()  # Whoever starts a halted worker again wants another try.
+        self._hold(state)
+        member = self._membership.member[0]
+        self.moves.took(after=claimed.after if claimed.after != member else "")
+        logger.debug(
+            "claimed partition=%d epoch=%d checkpoint=%s processor=%s",
+            state.partition,
+            state.token.epoch,
+            state.checkpoint,
+            self._processor.name,
+        )
+
+    def _hold(self, state: PartitionState) -> None:
+        queue = PartitionQueue(
+            state,
+            commit_each=self._processor.commit == "each",
+            prefetch=self._processor.prefetch,
+            retries=self._processor.retries,
+            session=self._membership.session,
+            turn=self._record_lock,
+            mark=self.fetcher.mark,
+            wake=self.fetcher.wake,
+            record_start=self._record_start,
+        )
+        if self._membership.leaving:
+            state.drain()
+        self.queues[state.partition] = queue
+        self._tasks[state.partition] = asyncio.create_task(self._work(queue))
+        self.fetcher.add(state)
+
+    def _suspected(self, state: PartitionState) -> None:
+        """The log may have lost events: claim again under the same token, which tells."""
+        queue = self._queue_of(state)
+        if queue and not state.claiming:
+            state.claiming = True
+            self._spawn(self._claim_again(queue))
+
+    async def _claim_again(self, queue: PartitionQueue) -> None:
+        try:
+            if await self._claims.again(queue):
+                self.fetcher.mark(queue.state)
+        finally:
+            queue.state.claiming = False
+        queue.changed.set()
+        self.fetcher.wake(queue.state)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._claiming[task] = None
+        task.add_done_callback(self._claiming.pop)
+
+    # Work
+
+    async def _work(self, queue: PartitionQueue) -> None:
+        """Run the handler; then wait until the lease is released."""
+        state = queue.state
+        about(partition=state.partition)
+        try:
+            try:
+                await Runner(queue, self._processor, self._backend).run()
+            except (Halted, HandlerExit) as ending:
+                self._fail(ending)
+                state.drain()  # An orderly end: nobody is to believe that this worker died.
+            while not state.over:
+                if state.draining:
+                    self.fetcher.mark(state)
+                queue.changed.clear()
+                await queue.changed.wait()
+        except asyncio.CancelledError:
+            await self._release_cut_off(state)
+            raise
+        finally:
+            state.end()
+            if self.queues.get(state.partition) is queue:
+                del self.queues[state.partition]
+                del self._tasks[state.partition]
+                self.fetcher.remove(state)
+                self.moves.gave()
+            self._membership.revoked(state.partition, state.grant)
+
+    async def _record_start(self, state: PartitionState, event: str) -> None:
+        """Store that the handler begins with an event, so that a death can be traced to it.
+
+        Repeats the call until Redis answers or the partition closes: a lost reply blames no event.
+        """
+        suspicion = state.suspicion
+        attempts = suspicion.attempts if suspicion.event == event.encode() else 0
+        place = self._processor.place(state.partition)
+        call = protocol.attempt(place, state.token, "start", event, attempts)
+        while state.open:
+            try:
+                await self._backend.call(call)
+                outage_log.answered("start")
+                return
+            except ProtocolError as refusal:
+                rebalance_log.lost(state.partition, refusal)
+                state.end()
+                return
+            except (RedisError, OSError) as error:
+                outage_log.failed("start", error)
+            if queue := self._queue_of(state):
+                await queue.pause(0.2)
+
+    def _changed(self, state: PartitionState) -> None:
+        if queue := self._queue_of(state):
+            queue.changed.set()
+
+    def _queue_of(self, state: PartitionState) -> PartitionQueue | None:
+        queue = self.queues.get(state.partition)
+        return queue if queue is not None and queue.state is state else None
+
+    # Release
+
+    def _drain(self, queue: PartitionQueue) -> None:
+        queue.state.drain()
+        queue.changed.set()
+        self._membership.session.stir()
+
+    async def _release_unwanted(self, partition: int, token: Token, checkpoint: str) -> None:
+        """Release a lease whose claim was answered when the partition was not wanted any more."""
+        step = CheckpointMove(checkpoint, checkpoint, 0, release=True)
+        await self._commit(partition, token, step)
+
+    async def _release_cut_off(self, state: PartitionState) -> None:
+        """Release what the shutdown has cut off. If user code has ended, that is an orderly end,
+        and nobody is to believe that this worker died."""
+        if not (state.draining and state.idle) or state.left_running or state.giving_up:
+            return
+        while step := state.next_commit():
+            if not await self._commit(state.partition, state.token, step):
+                return
+            state.committed(step)
+
+    async def _commit(self, partition: int, token: Token, step: CheckpointMove) -> bool:
+        """Returns False if the commit failed."""
+        place = self._processor.place(partition)
+        try:
+            await self._backend.call(protocol.commit(place, token, step))
+        except (RedisError, OSError, ProtocolError) as error:
+            logger.debug("partition %d was not released: %s", partition, error)
+            return False
+        return True
