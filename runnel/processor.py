@@ -67,7 +67,7 @@ class Processor:
         """What the command line calls it."""
         return f"{self.module}:{self.name}"
 
-    def place(self, partition: int) -> PartitionKeys:
+    def keys(self, partition: int) -> PartitionKeys:
         """The keys of one partition of this processor."""
         return PartitionKeys(self.stream.prefix(partition), self.name)
 

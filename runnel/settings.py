@@ -57,8 +57,8 @@ class Settings(BaseModel):
     max_block: Seconds = Field(
         60.0,
         ge=0.5,
-        description="Seconds a handler may block the event loop before the worker stops sending heartbeats "
-        "for itself and loses its partitions. Longer than a session.",
+        description="Seconds a handler may block the event loop before the worker sends no more "
+        "heartbeats and loses its partitions. Longer than a session.",
     )
     shutdown_timeout: Seconds = Field(
         30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM."

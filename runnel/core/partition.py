@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runnel.core.suspicion import Suspicion
-from runnel.protocol import CheckpointMove, ClaimReply, Token
+from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token
 from runnel.protocol.ids import reached
 
 #: Finished events that may wait for their commit, in multiples of `prefetch`. Beyond that
@@ -47,8 +47,11 @@ class Asked:
 class PartitionState:
     """The state of one partition under one token."""
 
-    def __init__(self, partition: int, grant: int, token: Token, claimed: ClaimReply) -> None:
+    def __init__(
+        self, partition: int, keys: PartitionKeys, grant: int, token: Token, claimed: ClaimReply
+    ) -> None:
         self.partition = partition
+        self.keys = keys
         self.grant = grant
         self.token = token
         self.checkpoint = claimed.checkpoint

@@ -43,7 +43,7 @@ async def add(scripts: Scripts, processor: Processor) -> None:
     """Register the processor on every partition: retention spares what it has not passed."""
     spec = processor.stream
     for p in range(spec.partition_count):
-        call = protocol.register(processor.place(p), spec.contract, processor.start)
+        call = protocol.register(processor.keys(p), spec.contract, processor.start)
         try:
             await scripts.call(call)
         except BadArgument as error:
@@ -60,9 +60,9 @@ async def reset(
     found: dict[int, str] = {}
     try:
         for p in _numbers(processor, partitions):
-            found[p] = await _seek(scripts, processor.place(p), start)
+            found[p] = await _seek(scripts, processor.keys(p), start)
     finally:  # Whoever holds what was set before an error is to know, too.
-        await regrant(scripts, processor, found)
+        await revoke(scripts, processor, found)
     return list(found.values())
 
 
@@ -80,7 +80,7 @@ async def _seek(scripts: Scripts, place: PartitionKeys, start: str) -> str:
 
 async def _ordinal(scripts: Scripts, place: PartitionKeys, start: str) -> int:
     """Entries ever added before `start`, counted page by page so that Redis is never held up."""
-    log = keys.log(place.prefix)
+    log = place.log
     info = await scripts.client.xinfo_stream(log)
     last, added, at, behind = info["last-generated-id"], int(info["entries-added"]), start, 0
     while page := await scripts.client.xrange(log, at, last, count=1000):
@@ -119,10 +119,10 @@ async def _each(
     changed: list[int] = []
     try:
         for p in partitions:
-            if await scripts.call(make(processor.place(p))):
+            if await scripts.call(make(processor.keys(p))):
                 changed.append(p)  # noqa: PERF401 - those before an error count, too.
     finally:
-        await regrant(scripts, processor, changed)
+        await revoke(scripts, processor, changed)
     return len(changed)
 
 
@@ -166,7 +166,7 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
     return deleted
 
 
-async def regrant(
+async def revoke(
     scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
 ) -> None:
     """Have whoever holds these partitions, or any, claim them anew."""

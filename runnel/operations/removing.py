@@ -28,7 +28,7 @@ async def remove(scripts: Scripts, processor: Processor) -> Removed:
     """
     removed = 0
     for p in range(processor.stream.partition_count):
-        removed += int(await scripts.call(protocol.remove(processor.place(p))))
+        removed += int(await scripts.call(protocol.remove(processor.keys(p))))
     living = await forget(scripts, processor.group, processor.stream.partition_count)
     await scripts.client.hdel(
         keys.processors(processor.app), f"{processor.stream.name}@{processor.name}"

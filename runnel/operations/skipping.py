@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any, NamedTuple
 
-from runnel import keys, protocol
+from runnel import protocol
 from runnel.dead_letter import DeadLetter
 from runnel.errors import ConfigError, DecodeError, WorkerDied
 from runnel.processor import Processor
@@ -34,7 +34,7 @@ async def skip(
     fenced. Raises ConfigError if another event is the next one by then, and Full, with the event
     where it was, if there is no room for its dead letter.
     """
-    place = processor.place(partition)
+    place = processor.keys(partition)
     picture = protocol.read_describe(await scripts.call(protocol.describe(place)))
     event, reason = _to_skip(picture, processor.retries, asked_for)
     if event is None:
@@ -82,10 +82,10 @@ async def _finish(
     picture: dict[str, str],
 ) -> Call:
     """The commit that passes the event, with its dead letter if there is a sink."""
-    place, sink = processor.place(partition), processor.sink
+    place, sink = processor.keys(partition), processor.sink
     if sink is None:
         return protocol.commit(place, token, step)
-    log, event = keys.log(place.prefix), step.next
+    log, event = place.log, step.next
     # The raw reply: as a dict it would lose values of fields that repeat.
     (entries,) = await scripts.deployment.send([(log, ("XRANGE", log, event, event))])
     if isinstance(entries, Exception):

@@ -85,7 +85,7 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Required:
     direct += [("CLIENT ID", ""), ("CLIENT UNBLOCK", "")]
     channels = []
     for each in processors:
-        place, contract, log = each.place(0), each.stream.contract, keys.log(each.place(0).prefix)
+        place, contract, log = each.keys(0), each.stream.contract, keys.log(each.keys(0).prefix)
         calls += [
             protocol.describe(place),
             protocol.declare(place.prefix, contract),
@@ -98,7 +98,7 @@ def needs_of_worker(app: App, processors: Iterable[Processor]) -> Required:
         if each.sink is not None:
             calls.append(_finish(each))
         direct += [("XREAD", log), ("XRANGE", log), ("HSET", keys.processors(app.name))]
-        direct += _confirming(app.settings.durability, each.place(0).prefix)
+        direct += _confirming(app.settings.durability, each.keys(0).prefix)
         channels += [("PUBLISH", keys.wake(each.group)), ("SUBSCRIBE", keys.wake(each.group))]
     if app.tasks:
         calls += [protocol.elect(app.name, "m", "n", 1), protocol.tick(app.name, "t", 1, "n", "s")]
@@ -130,7 +130,7 @@ def _confirming(durability: Durability, prefix: str) -> list[tuple[str, str]]:
 
 def needs_of_registration(processor: Processor) -> Required:
     """What registering a processor, and entering it for `inspect`, may have to do."""
-    place, app = processor.place(0), processor.app
+    place, app = processor.keys(0), processor.app
     register = protocol.register(place, processor.stream.contract, processor.start)
     registry = (
         ("SADD", keys.apps()),
@@ -142,9 +142,9 @@ def needs_of_registration(processor: Processor) -> Required:
 
 def needs_of_operator(processor: Processor, action: str) -> Required:
     """What an operator's action on a processor may have to do."""
-    place, group, app = processor.place(0), processor.group, processor.app
-    log, regrant = keys.log(place.prefix), protocol.revoke(group, [0])
-    calls = [protocol.describe(place), regrant]
+    place, group, app = processor.keys(0), processor.group, processor.app
+    log, revoke = place.log, protocol.revoke(group, [0])
+    calls = [protocol.describe(place), revoke]
     direct: list[tuple[str, str]] = []
     if action == "reset":
         calls.append(protocol.seek(place, "0", None, ""))
@@ -185,7 +185,7 @@ def needs_of_deletion(spec: StreamSpec[Any]) -> Required:
 
 def _finish(processor: Processor) -> Call:
     """The commit that sets an event aside."""
-    place = processor.place(0)
+    place = processor.keys(0)
     if processor.sink is None:
         return protocol.commit(place, _TOKEN, _STEP)
     return protocol.emit(place, _TOKEN, _STEP, processor.sink.prefix(0), 2, "refuse", [])

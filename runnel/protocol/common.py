@@ -7,7 +7,7 @@ that a simulator carries out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runnel import keys
@@ -28,17 +28,22 @@ class StreamContract:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """One processor on one partition: the keys of partition scope."""
+    """The keys of one processor on one partition. `prefix` is what they start with."""
 
     prefix: str
     processor: str
+    log: str = field(init=False)
+    meta: str = field(init=False)
+    state: str = field(init=False)
 
-    def keys(self) -> tuple[str, str, str]:
-        return (
-            keys.log(self.prefix),
-            keys.meta(self.prefix),
-            keys.state(self.prefix, self.processor),
-        )
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "log", keys.log(self.prefix))
+        object.__setattr__(self, "meta", keys.meta(self.prefix))
+        object.__setattr__(self, "state", keys.state(self.prefix, self.processor))
+
+    def of_script(self) -> tuple[str, str, str]:
+        """KEYS of the scripts about one processor on one partition."""
+        return self.log, self.meta, self.state
 
 
 @dataclass(frozen=True, slots=True)

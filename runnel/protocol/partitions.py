@@ -16,7 +16,7 @@ from runnel.protocol.streams import Entry, flat
 
 def register(place: PartitionKeys, contract: StreamContract, start: str) -> Call:
     """Make the partition ready for the processor. `start` is ``0`` or ``$``."""
-    return Call("register", place.keys(), (*contract.args(), place.processor, start))
+    return Call("register", place.of_script(), (*contract.args(), place.processor, start))
 
 
 def read_register(reply: list[Any]) -> Literal["there", "new", "mended"]:
@@ -36,7 +36,7 @@ def claim(
     """Take the lease under a grant. `accept` is a number of lost events named before."""
     accepted = "" if accept is None else accept
     args = (*contract.args(), place.processor, member, grant, nonce, accepted)
-    return Call("claim", place.keys(), args)
+    return Call("claim", place.of_script(), args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _commit_args(place: PartitionKeys, token: Token, step: CheckpointMove) -> tu
 
 def commit(place: PartitionKeys, token: Token, step: CheckpointMove) -> Call:
     """Move the checkpoint; optionally release the lease."""
-    return Call("commit", place.keys(), _commit_args(place, token, step))
+    return Call("commit", place.of_script(), _commit_args(place, token, step))
 
 
 def emit(
@@ -105,7 +105,7 @@ def emit(
     entries: Iterable[Entry],
 ) -> Call:
     """A commit that also adds `entries` to the derived stream with the key prefix `sink`."""
-    names = (*place.keys(), keys.log(sink), keys.meta(sink))
+    names = (*place.of_script(), keys.log(sink), keys.meta(sink))
     args = (*_commit_args(place, token, step), size, policy, *flat(entries))
     return Call("emit", names, args)
 
@@ -132,29 +132,29 @@ def attempt(
 ) -> Call:
     """Record a start, a failure or a quarantine. `error` is type and message."""
     args = (token.epoch, token.nonce, kind, event, attempts, error[0][:200], error[1][:1000])
-    return Call("attempt", place.keys()[2:], args)
+    return Call("attempt", place.of_script()[2:], args)
 
 
 def seek(place: PartitionKeys, start: str, read: int | None, nonce: str) -> Call:
     """Set the position. `start` is the first event to be processed: ``0``, ``$`` or an id."""
     args = (place.processor, start, "" if read is None else read, nonce)
-    return Call("seek", place.keys(), args)
+    return Call("seek", place.of_script(), args)
 
 
 def pause(place: PartitionKeys) -> Call:
-    return Call("pause", place.keys()[2:], ())
+    return Call("pause", place.of_script()[2:], ())
 
 
 def resume(place: PartitionKeys) -> Call:
-    return Call("resume", place.keys()[2:], ())
+    return Call("resume", place.of_script()[2:], ())
 
 
 def remove(place: PartitionKeys) -> Call:
-    return Call("remove", place.keys(), (place.processor,))
+    return Call("remove", place.of_script(), (place.processor,))
 
 
 def describe(place: PartitionKeys) -> Call:
-    return Call("describe", place.keys(), (place.processor,))
+    return Call("describe", place.of_script(), (place.processor,))
 
 
 def read_describe(reply: Sequence[Any]) -> dict[str, str]:

@@ -39,7 +39,7 @@ class Claims:
 
         Raises ProtocolError, redis-py's errors or OSError.
         """
-        place, contract = self._processor.place(partition), self._processor.stream.contract
+        place, contract = self._processor.keys(partition), self._processor.stream.contract
         accept: int | None = None
         while True:
             call = protocol.claim(place, contract, self._member, grant, nonce, accept)
@@ -53,9 +53,7 @@ class Claims:
                 rebalance_log.mended(partition, error)
                 # What others made of the stream since, with another partition count, has no such
                 # partition.
-                await self._backend.call(
-                    protocol.declare(self._processor.place(0).prefix, contract)
-                )
+                await self._backend.call(protocol.declare(self._processor.keys(0).prefix, contract))
                 await self._backend.call(protocol.register(place, contract, self._processor.start))
                 await self._backend.announce(self._processor)
                 continue

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from redis.exceptions import RedisError
 
-from runnel import keys, protocol
+from runnel import protocol
 from runnel.core.partition import PartitionState
 from runnel.errors import ProtocolError
 from runnel.processor import Processor
@@ -71,10 +71,7 @@ class Committer:
             if (unverified_from := state.unverified_from) and not state.over
         ]
         steps = [(state, step) for state in states if (step := state.next_commit())]
-        calls = [
-            protocol.commit(self._processor.place(state.partition), state.token, step)
-            for state, step in steps
-        ]
+        calls = [protocol.commit(state.keys, state.token, step) for state, step in steps]
         for state in states:
             if state.clean:  # All that it has done was counted as lost: nothing else will say so.
                 self._callbacks.on_change(state)
@@ -137,8 +134,7 @@ class Committer:
     async def _look(self, doubtful: Sequence[tuple[PartitionState, str]]) -> None:
         """Look at the cursors behind which events were handed out meanwhile."""
         places: list[At] = [
-            (keys.log(self._processor.stream.prefix(state.partition)), unverified_from)
-            for state, unverified_from in doubtful
+            (state.keys.log, unverified_from) for state, unverified_from in doubtful
         ]
         try:
             seen = await self._backend.look(places)

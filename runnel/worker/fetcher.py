@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable
 
-from runnel import keys
 from runnel.core.appetite import Room
 from runnel.core.partition import PartitionState
 from runnel.processor import Processor
@@ -79,7 +78,7 @@ class Fetcher:
             await asyncio.Event().wait()
 
     def _log(self, state: PartitionState) -> str:
-        return keys.log(self._processor.stream.prefix(state.partition))
+        return state.keys.log
 
     def _committer(self, log: str, partition: int) -> Committer:
         """Always the same one as long as a partition is held, so that it never has two commits

@@ -27,7 +27,10 @@ class Beating(Protocol):
         ...
 
     def beat(self) -> None:
-        """Send one heartbeat in place of the event loop. Raises redis-py's errors, ProtocolError or OSError."""
+        """Send one heartbeat in place of the event loop.
+
+        Raises redis-py's errors, ProtocolError or OSError.
+        """
         ...
 
 

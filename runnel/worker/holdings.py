@@ -26,7 +26,7 @@ from runnel.errors import (
 )
 from runnel.log import about, logger_of
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import CheckpointMove, Grant, Token
+from runnel.protocol import CheckpointMove, Grant, PartitionKeys, Token
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
@@ -151,11 +151,11 @@ class Holdings:
             self._membership.claim_again(grant.partition, grant.number)
             return
         outage_log.answered("claim")
-        token = Token(claimed.epoch, nonce)
+        token, partition_keys = Token(claimed.epoch, nonce), self._processor.keys(grant.partition)
         if not self._membership.claimed(grant.partition, grant.number):
-            await self._release_unwanted(grant.partition, token, claimed.checkpoint)
+            await self._release_unwanted(partition_keys, token, claimed.checkpoint)
             return
-        state = PartitionState(grant.partition, grant.number, token, claimed)
+        state = PartitionState(grant.partition, partition_keys, grant.number, token, claimed)
         if self._processor.policy is ExceptionPolicy.HALT:
             state.suspicion.forgive()  # Whoever starts a halted worker again wants another try.
         self._hold(state)
@@ -244,8 +244,7 @@ class Holdings:
         """
         suspicion = state.suspicion
         attempts = suspicion.attempts if suspicion.event == event.encode() else 0
-        place = self._processor.place(state.partition)
-        call = protocol.attempt(place, state.token, "start", event, attempts)
+        call = protocol.attempt(state.keys, state.token, "start", event, attempts)
         while state.open:
             try:
                 await self._backend.call(call)
@@ -275,10 +274,12 @@ class Holdings:
         queue.changed.set()
         self._membership.session.stir()
 
-    async def _release_unwanted(self, partition: int, token: Token, checkpoint: str) -> None:
+    async def _release_unwanted(
+        self, partition_keys: PartitionKeys, token: Token, checkpoint: str
+    ) -> None:
         """Release a lease whose claim was answered when the partition was not wanted any more."""
         step = CheckpointMove(checkpoint, checkpoint, 0, release=True)
-        await self._commit(partition, token, step)
+        await self._commit(partition_keys, token, step)
 
     async def _release_cut_off(self, state: PartitionState) -> None:
         """Release what the shutdown has cut off. If user code has ended, that is an orderly end,
@@ -286,16 +287,17 @@ class Holdings:
         if not (state.draining and state.idle) or state.left_running or state.giving_up:
             return
         while step := state.next_commit():
-            if not await self._commit(state.partition, state.token, step):
+            if not await self._commit(state.keys, state.token, step):
                 return
             state.committed(step)
 
-    async def _commit(self, partition: int, token: Token, step: CheckpointMove) -> bool:
+    async def _commit(
+        self, partition_keys: PartitionKeys, token: Token, step: CheckpointMove
+    ) -> bool:
         """Returns False if the commit failed."""
-        place = self._processor.place(partition)
         try:
-            await self._backend.call(protocol.commit(place, token, step))
+            await self._backend.call(protocol.commit(partition_keys, token, step))
         except (RedisError, OSError, ProtocolError) as error:
-            logger.debug("partition %d was not released: %s", partition, error)
+            logger.debug("%s was not released: %s", partition_keys.prefix, error)
             return False
         return True

@@ -21,7 +21,7 @@ async def register(processor: Processor, backend: Backend) -> None:
     stream = processor.stream
     await backend.call(protocol.declare(stream.prefix(0), stream.contract))
     calls = [
-        protocol.register(processor.place(p), stream.contract, processor.start)
+        protocol.register(processor.keys(p), stream.contract, processor.start)
         for p in range(stream.partition_count)
     ]
     repaired = []

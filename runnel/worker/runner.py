@@ -7,7 +7,7 @@ from enum import Enum
 
 from redis.exceptions import RedisError
 
-from runnel import keys, protocol
+from runnel import protocol
 from runnel.core.partition import Raw
 from runnel.dead_letter import DeadLetter
 from runnel.delivery.current_event import IN_HAND, InHand
@@ -62,8 +62,7 @@ class Runner:
 
     async def run(self) -> None:
         """Run until the partition closes. Raises Halted if the policy says so, and HandlerExit."""
-        place = self._processor.place(self._state.partition)
-        IN_HAND.set(InHand(keys.log(place.prefix), place.processor, self._state.stuck_at))
+        IN_HAND.set(InHand(self._state.keys.log, self._state.keys.processor, self._state.stuck_at))
         try:
             while self._state.open:
                 failure = await Handling(self._queue, self._processor).run()
@@ -196,10 +195,10 @@ class Runner:
         await self._queue.flush()
         if state.over:
             return
-        place, step = processor.place(state.partition), state.set_aside()
+        step = state.set_aside()
         sink = processor.sink
         if sink is None:
-            call = protocol.commit(place, state.token, step)
+            call = protocol.commit(state.keys, state.token, step)
         else:
             letter = DeadLetter.of(
                 processor.stream.name,
@@ -210,7 +209,7 @@ class Runner:
                 told(failure.error, failure.instead),
             )
             call = protocol.emit(
-                place,
+                state.keys,
                 state.token,
                 step,
                 sink.prefix(state.partition),
@@ -230,10 +229,8 @@ class Runner:
             )
 
     async def _record(self, kind: str, event: str, attempts: int, failure: Failure) -> bool:
-        place = self._processor.place(self._state.partition)
-        call = protocol.attempt(
-            place, self._state.token, kind, event, attempts, told(failure.error, failure.instead)
-        )
+        state, words = self._state, told(failure.error, failure.instead)
+        call = protocol.attempt(state.keys, state.token, kind, event, attempts, words)
         return await self._retry_until_answered(call)
 
     async def _retry_until_answered(self, call: Call) -> bool:

@@ -208,7 +208,7 @@ class Worker:
         that an operator removes meanwhile passes nothing more, and is not waited for."""
         outage_log.watch("burst")
         held = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
-        places = [each.place(p) for each, p in held]
+        places = [each.keys(p) for each, p in held]
         starts: list[dict[str, str]] | None = None
         while not self.stop.is_set():
             if (pictures := await _pictures(scripts, places)) is not None:

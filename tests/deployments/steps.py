@@ -29,7 +29,7 @@ def spread(app: str, masters: int = 3) -> list[PartitionKeys]:
 
 def slot(place: PartitionKeys) -> int:
     """The slot of a partition."""
-    return key_slot(keys.log(place.prefix).encode())
+    return key_slot(place.log.encode())
 
 
 def append(place: PartitionKeys, number: int) -> Call:
@@ -66,5 +66,5 @@ async def until_answered(scripts: Scripts, call: Call) -> Appended:
 
 async def numbers(scripts: Scripts, place: PartitionKeys) -> Sequence[int]:
     """What the log holds."""
-    entries: Any = await scripts.client.xrange(keys.log(place.prefix))
+    entries: Any = await scripts.client.xrange(place.log)
     return [int(fields[b"n"]) for _, fields in entries]

@@ -252,7 +252,7 @@ async def test_a_call_waits_while_its_keys_are_on_two_nodes(
     home = fleet.owner(slot(place))
     migration = Migration(fleet, slot(place), fleet.masters[2])
     migration.begin()
-    migration.move(keys.meta(place.prefix))
+    migration.move(place.meta)
     before = moves(fleet, "TRYAGAIN")
     appending = asyncio.create_task(until_answered(clustered, append(place, 2)))
     while moves(fleet, "TRYAGAIN") == before:

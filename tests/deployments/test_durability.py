@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.exceptions import ResponseError, TimeoutError
 
-from runnel import App, Events, Record, keys
+from runnel import App, Events, Record
 from runnel.connection.connect import connect
 from runnel.connection.durability import AckRequirement
 from runnel.core.partition import UNCOMMITTED, PartitionState
@@ -95,10 +95,10 @@ class Shop:
 
     async def survived(self, url: str) -> tuple[int, int]:
         """How many events and how many commits another server has."""
-        place = self.app.processors["work"].place(0)
+        place = self.app.processors["work"].keys(0)
         async with connect(url) as client:
-            state = await client.hget(place.keys()[2], "processed")
-            return await client.xlen(place.keys()[0]), int(state or 0)
+            state = await client.hget(place.of_script()[2], "processed")
+            return await client.xlen(place.of_script()[0]), int(state or 0)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -166,8 +166,8 @@ async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name
     pair.link.shut()
     sending = asyncio.create_task(shop.send(1))
     async with connect(pair.primary.url) as client:
-        place = shop.app.processors["work"].place(0)
-        await until(lambda: _processed(client, place.keys()[2]), "the primary has the commit")
+        place = shop.app.processors["work"].keys(0)
+        await until(lambda: _processed(client, place.of_script()[2]), "the primary has the commit")
     assert (shop.committed, shop.acknowledged) == (1, [0])
     pair.link.open()
     await sending
@@ -237,7 +237,7 @@ async def test_behind_sentinels_no_other_primary_confirms_what_an_old_one_was_to
     binary: Binary, app_name: str
 ) -> None:
     (place,) = spread(app_name, 1)
-    log, replica = keys.log(place.prefix), AckRequirement("replica")
+    log, replica = place.log, AckRequirement("replica")
     with SentinelFleet(binary, replicas=1) as fleet:
         async with connect(fleet.url) as client:
             scripts = Scripts(client)

@@ -125,7 +125,7 @@ async def test_workers_share_a_cluster_and_hand_over_in_order(
     fleet: ClusterFleet, app_name: str
 ) -> None:
     shop = Shop(app_name, fleet.url)
-    places = [shop.app.processors["work"].place(p) for p in range(12)]
+    places = [shop.app.processors["work"].keys(p) for p in range(12)]
     assert {slot(place) * 3 // 16384 for place in places} == {0, 1, 2}, "on every master"
     async with shop.workers(2):
         await shop.send(range(5))
@@ -145,7 +145,7 @@ async def test_a_slot_that_moves_under_load_takes_its_partition_along(
     shop = Shop(app_name, fleet.url)
     async with shop.workers(2):
         sending = asyncio.create_task(shop.send(range(30)))
-        moving = slot(shop.app.processors["work"].place(0))
+        moving = slot(shop.app.processors["work"].keys(0))
         home = fleet.owner(moving)
         for target in (next(each for each in fleet.masters if each is not home), home):
             await asyncio.to_thread(fleet.migrate, moving, target)

@@ -154,7 +154,7 @@ async def test_what_did_not_run_or_cannot_be_told_fails_the_event_instead_of_pas
     await items.send(Item(number=1))
     with pytest.raises(BurstBlocked):
         await Worker(app).run(burst=True)
-    place = app.processors["work"].place(0)
-    state: Any = await redis.hgetall(place.keys()[2])
+    place = app.processors["work"].keys(0)
+    state: Any = await redis.hgetall(place.of_script()[2])
     assert state[b"error_type"].decode() == error
     assert done == []

@@ -123,6 +123,6 @@ async def test_a_worker_starts_on_a_full_server_and_works_it_off(
         with pytest.raises(OutOfMemoryError):
             await stream.send(Item(key="one more"))
         await begin(app)
-        places = [app.processors["reader"].place(p) for p in (0, 1)]
-        done = [client.hget(place.keys()[2], "processed") for place in places]
+        places = [app.processors["reader"].keys(p) for p in (0, 1)]
+        done = [client.hget(place.of_script()[2], "processed") for place in places]
     assert sum(int(each or 0) for each in done) == 10

@@ -32,7 +32,7 @@ class Shop:
         self.tokens: dict[int, Token] = {}
         self.sequence = 0
 
-    def place(self, partition: int) -> PartitionKeys:
+    def keys(self, partition: int) -> PartitionKeys:
         return PartitionKeys(keys.partition(self.app, "orders", partition, "orders"), "printer")
 
     async def open(self) -> None:
@@ -41,12 +41,12 @@ class Shop:
         await self.redis.hset(keys.streams(self.app), "orders", f"{COUNT} orders")
         await self.redis.hset(keys.processors(self.app), "orders@printer", str(COUNT))
         for p in range(COUNT):
-            await self.scripts.call(protocol.register(self.place(p), AGREEMENT, "0"))
+            await self.scripts.call(protocol.register(self.keys(p), AGREEMENT, "0"))
 
     async def send(self, partition: int, number: int = 1) -> list[str]:
         """Events; their ids."""
         self.sequence += 1
-        prefix = self.place(partition).prefix
+        prefix = self.keys(partition).prefix
         entries = [[b"json", b"{}"]] * number
         producer = f"p{self.sequence}"
         call = protocol.append(prefix, AGREEMENT, 1000, "refuse", producer, 1, entries)
@@ -63,7 +63,7 @@ class Shop:
 
     async def claim(self, partition: int, member: str, grant: int) -> None:
         """The member takes the lease."""
-        call = protocol.claim(self.place(partition), AGREEMENT, member, grant, NONCE)
+        call = protocol.claim(self.keys(partition), AGREEMENT, member, grant, NONCE)
         claimed = protocol.read_claim(await self.scripts.call(call))
         self.tokens[partition] = Token(claimed.epoch, NONCE)
 
@@ -87,7 +87,7 @@ class Shop:
     async def set(self, partition: int, **fields: object) -> None:
         """Fields of the partition's state."""
         for name, value in fields.items():
-            await self.redis.hset(self.place(partition).keys()[2], name, str(value))
+            await self.redis.hset(self.keys(partition).state, name, str(value))
 
     async def now(self) -> int:
         """The server's time in ms."""
@@ -105,7 +105,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
     ids = await shop.send(1, 3)
     await shop.work()
     step = CheckpointMove("0-0", ids[0], 1)
-    await shop.scripts.call(protocol.commit(shop.place(1), shop.tokens[1], step))
+    await shop.scripts.call(protocol.commit(shop.keys(1), shop.tokens[1], step))
     seen = await shop.seen()
     assert seen["schema"] == "runnel.inspect/1"
     assert abs(seen["at_ms"] - await shop.now()) < 5000
@@ -187,14 +187,14 @@ async def test_nobody_there_is_down_with_free_partitions(shop: Shop) -> None:
 async def test_what_is_unknown_is_null_and_makes_its_total_null(shop: Shop) -> None:
     await shop.open()
     await shop.send(0, 2)
-    await shop.redis.xgroup_destroy(keys.log(shop.place(0).prefix), "printer")
+    await shop.redis.xgroup_destroy(shop.keys(0).log, "printer")
     seen = await shop.seen()
     (processor,) = seen["processors"]
     rows = processor["partitions"]
     assert [row["lag_events"] for row in rows] == [None, 0, 0, 0]
     assert rows[0]["lag_ms"] is not None
     assert (processor["lag_events"], seen["totals"]["lag_events"]) == (None, None)
-    await shop.redis.delete(shop.place(0).keys()[2])
+    await shop.redis.delete(shop.keys(0).state)
     seen = await shop.seen()
     row = seen["processors"][0]["partitions"][0]
     assert (row["checkpoint"], row["lag_ms"], seen["totals"]["lag_ms"]) == (None, None, None)
@@ -204,11 +204,11 @@ async def test_where_the_newest_entry_was_deleted_there_is_no_lag_once_all_else_
     shop: Shop,
 ) -> None:
     first, *deleted = await shop.send(0, 3)
-    await shop.redis.xdel(keys.log(shop.place(0).prefix), *deleted)
+    await shop.redis.xdel(shop.keys(0).log, *deleted)
     await shop.open()
     await shop.work()
     step = CheckpointMove("0-0", first, 1)
-    await shop.scripts.call(protocol.commit(shop.place(0), shop.tokens[0], step))
+    await shop.scripts.call(protocol.commit(shop.keys(0), shop.tokens[0], step))
     assert (await shop.row(0))["lag_events"] == 0
 
 
@@ -218,9 +218,9 @@ async def test_a_deleted_entry_that_is_still_to_be_counted_leaves_the_lag_unknow
     await shop.open()
     await shop.work()
     first, newest = await shop.send(0, 2)
-    await shop.redis.xdel(keys.log(shop.place(0).prefix), newest)
+    await shop.redis.xdel(shop.keys(0).log, newest)
     step = CheckpointMove("0-0", first, 1)
-    await shop.scripts.call(protocol.commit(shop.place(0), shop.tokens[0], step))
+    await shop.scripts.call(protocol.commit(shop.keys(0), shop.tokens[0], step))
     assert (await shop.row(0))["lag_events"] is None
 
 
@@ -229,7 +229,7 @@ async def test_a_quarantined_and_a_paused_partition_degrade(shop: Shop) -> None:
     (event,) = await shop.send(2)
     await shop.work()
     error = ("ValueError", "2 is not wanted")
-    attempt = protocol.attempt(shop.place(2), shop.tokens[2], "quarantine", event, 3, error)
+    attempt = protocol.attempt(shop.keys(2), shop.tokens[2], "quarantine", event, 3, error)
     await shop.scripts.call(attempt)
     (processor,) = (await shop.seen())["processors"]
     row = processor["partitions"][2]
@@ -238,10 +238,10 @@ async def test_a_quarantined_and_a_paused_partition_degrade(shop: Shop) -> None:
     assert 0 <= await shop.now() - row["error"].pop("at_ms") < 5000
     assert row["error"] == {"type": error[0], "message": error[1], "event": event}
     assert (await shop.seen())["totals"]["quarantined"] == 1
-    await shop.scripts.call(protocol.resume(shop.place(2)))
+    await shop.scripts.call(protocol.resume(shop.keys(2)))
     (processor,) = (await shop.seen())["processors"]
     assert (processor["state"], processor["partitions"][2]["error"]) == ("ok", None)
-    await shop.scripts.call(protocol.pause(shop.place(3)))
+    await shop.scripts.call(protocol.pause(shop.keys(3)))
     (processor,) = (await shop.seen())["processors"]
     assert (processor["state"], processor["partitions"][3]["state"]) == ("degraded", "paused")
 
@@ -249,7 +249,7 @@ async def test_a_quarantined_and_a_paused_partition_degrade(shop: Shop) -> None:
 async def fail(shop: Shop, partition: int, event: str, attempts: int = 1) -> None:
     error = ("ValueError", "not wanted")
     token = shop.tokens[partition]
-    call = protocol.attempt(shop.place(partition), token, "failure", event, attempts, error)
+    call = protocol.attempt(shop.keys(partition), token, "failure", event, attempts, error)
     await shop.scripts.call(call)
 
 
@@ -266,7 +266,7 @@ async def test_what_fails_again_and_again_is_never_ok(shop: Shop) -> None:
     await shop.set(2, error_at=await shop.now() - 3_600_000)
     assert (await shop.row(2))["failing"]
     step = CheckpointMove("0-0", first, 1)
-    await shop.scripts.call(protocol.commit(shop.place(2), shop.tokens[2], step))
+    await shop.scripts.call(protocol.commit(shop.keys(2), shop.tokens[2], step))
     (processor,) = (await shop.seen())["processors"]
     assert (processor["state"], processor["partitions"][2]["failing"]) == ("ok", False)
     # A handler that fails with nothing in hand: as long as it does, or anything waits for it.
@@ -293,7 +293,7 @@ async def test_workers_that_die_one_after_the_other_degrade(shop: Shop) -> None:
 async def test_an_id_ahead_of_the_clock_hides_no_stall_and_makes_no_age_up(shop: Shop) -> None:
     await shop.open()
     ahead = await shop.now() + 3_600_000
-    log = keys.log(shop.place(2).prefix)
+    log = shop.keys(2).log
     await shop.redis.xadd(log, {"json": "{}"}, id=f"{ahead}-0")
     await shop.send(2, 2)
     await shop.work()
@@ -305,7 +305,7 @@ async def test_an_id_ahead_of_the_clock_hides_no_stall_and_makes_no_age_up(shop:
     assert (seen["processors"][0]["state"], seen["totals"]["lag_ms"]) == ("stalled", None)
     # A little ahead is the clock's own unrest.
     near = await shop.now() + 400
-    await shop.redis.xadd(keys.log(shop.place(1).prefix), {"json": "{}"}, id=f"{near}-0")
+    await shop.redis.xadd(shop.keys(1).log, {"json": "{}"}, id=f"{near}-0")
     assert (await shop.row(1))["lag_ms"] == 0
 
 
@@ -314,7 +314,7 @@ async def test_what_was_dropped_leaves_the_lag_at_once(shop: Shop, deleted: int)
     await shop.open()
     await shop.send(1, 9)
     await shop.work()
-    prefix, log = shop.place(1).prefix, keys.log(shop.place(1).prefix)
+    prefix, log = shop.keys(1).prefix, shop.keys(1).log
     entries = [[b"json", b"{}"]] * 7
     call = protocol.append(prefix, AGREEMENT, 10, "drop_oldest", "p", 1, entries)
     await shop.scripts.call(call)
@@ -340,7 +340,7 @@ async def set_aside(shop: Shop, partition: int, prev: str, event: str) -> None:
     sink = keys.partition(shop.app, "orders", partition, "orders.printer.dead")
     step, token = CheckpointMove(prev, event, 1), shop.tokens[partition]
     entry = [[b"json", b"{}"]]
-    place = shop.place(partition)
+    place = shop.keys(partition)
     await shop.scripts.call(protocol.emit(place, token, step, sink, 100, "refuse", entry))
 
 
@@ -391,7 +391,7 @@ async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_
     ids = await shop.send(1, 1)
     await shop.work()
     sink = keys.partition(shop.app, "orders", 1, "lost")
-    step, place = CheckpointMove("0-0", ids[0], 1), shop.place(1)
+    step, place = CheckpointMove("0-0", ids[0], 1), shop.keys(1)
     await shop.scripts.call(
         protocol.emit(place, shop.tokens[1], step, sink, 100, "refuse", [[b"json", b"{}"]])
     )
@@ -429,7 +429,7 @@ async def test_a_partition_stalls_when_its_first_event_is_long_in_hand(shop: Sho
     # The event came after the checkpoint had moved for the last time: it counts from then.
     assert (await shop.row(1))["current_event_ms"] < 30_000
     old = await shop.now() - 300_000
-    log = keys.log(shop.place(2).prefix)
+    log = shop.keys(2).log
     await shop.redis.xadd(log, {"json": "{}"}, id=f"{old}-0")
     await shop.set(2, moved=await shop.now() - 90_000)
     row = await shop.row(2)
@@ -446,7 +446,7 @@ async def test_a_partition_stalls_though_the_event_in_hand_was_dropped(shop: Sho
     await shop.work()
     await shop.set(1, moved=await shop.now() - 90_000)
     assert (await shop.row(1))["current_event_ms"] < 30_000
-    prefix, policy = shop.place(1).prefix, "drop_oldest"
+    prefix, policy = shop.keys(1).prefix, "drop_oldest"
     call = protocol.append(prefix, AGREEMENT, 10, policy, "p", 1, [[b"json", b"{}"]] * 7)
     if by == "others":
         await shop.redis.xtrim(keys.log(prefix), 3, approximate=False)
@@ -459,9 +459,9 @@ async def test_a_partition_stalls_though_the_event_in_hand_was_dropped(shop: Sho
 async def test_without_a_known_move_nothing_is_said_to_stall(shop: Shop) -> None:
     await shop.open()
     old = await shop.now() - 300_000
-    await shop.redis.xadd(keys.log(shop.place(2).prefix), {"json": "{}"}, id=f"{old}-0")
+    await shop.redis.xadd(shop.keys(2).log, {"json": "{}"}, id=f"{old}-0")
     await shop.work()
-    await shop.redis.hdel(shop.place(2).keys()[2], "moved")
+    await shop.redis.hdel(shop.keys(2).state, "moved")
     assert (await shop.row(2))["current_event_ms"] is None
     assert (await shop.seen())["processors"][0]["state"] == "ok"
 
@@ -478,7 +478,7 @@ async def test_what_the_code_declares_is_shown_though_nobody_has_started_it(shop
 
 async def test_another_programs_key_hides_one_partition_only(shop: Shop) -> None:
     await shop.open()
-    state = shop.place(1).keys()[2]
+    state = shop.keys(1).state
     await shop.redis.delete(state)
     await shop.redis.set(state, "not ours")
     (processor,) = (await shop.seen())["processors"]
@@ -491,7 +491,7 @@ async def test_another_programs_key_hides_one_partition_only(shop: Shop) -> None
 @pytest.mark.fault(50)
 async def test_keys_of_a_newer_protocol_are_not_read(shop: Shop) -> None:
     await shop.open()
-    await shop.redis.hset(keys.meta(shop.place(3).prefix), "protocol", "2")
+    await shop.redis.hset(keys.meta(shop.keys(3).prefix), "protocol", "2")
     with pytest.raises(Mismatch) as caught:
         await shop.seen()
     assert caught.value.details == {"field": "protocol", "stored": "2", "given": "1"}

@@ -206,10 +206,10 @@ async def test_the_rules_asked_for_are_enough_for_an_operator(
             (sent,) = await items.send(Item(key="k", number=2))
         finally:
             await app.close()
-        place = PICKY.place(sent.partition)
+        place = PICKY.keys(sent.partition)
         await scripts.call(protocol.claim(place, PICKY.stream.contract, "m", 1, "n" * 16))
         for field, value in (("quarantined", "1"), ("error_event", sent.id)):
-            await redis.hset(place.keys()[2], field, value)
+            await redis.hset(place.of_script()[2], field, value)
     url = await grant(least(needs_of_operator(PICKY, action)))
     async with connect(url) as client:
         clerk = Scripts(client)

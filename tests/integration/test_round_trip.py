@@ -25,7 +25,7 @@ async def _claim(scripts: Scripts, place: PartitionKeys, grant: int) -> Token:
 
 
 async def _lag(redis: Redis, place: PartitionKeys) -> Any:
-    (group,) = await redis.xinfo_groups(keys.log(place.prefix))
+    (group,) = await redis.xinfo_groups(place.log)
     return group["lag"]
 
 

@@ -107,7 +107,7 @@ class Faults:
                     self._run("XTRIM", keys.log(prefix), "MAXLEN", "=", 0)
                     sink.gone(list(sink.log.entries))
             for p in range(self.world.scenario.partitions):
-                place = processor.place(p)
+                place = processor.keys(p)
                 state = self.world.judge.model.at(place.prefix).states.get(processor.name, {})
                 if "1" in (state.get("quarantined"), state.get("paused")):
                     self.world.operate(self.operator, protocol.resume(place))

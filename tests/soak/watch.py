@@ -20,7 +20,7 @@ from tests.soak.history import Id, Look, parse_id
 
 PROCESSORS = tuple(app.processors)
 _PLACES = [
-    (name, partition, app.processors[name].place(partition))
+    (name, partition, app.processors[name].keys(partition))
     for name in PROCESSORS
     for partition in range(PARTITIONS)
 ]

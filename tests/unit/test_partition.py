@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runnel.core.partition import UNCOMMITTED, PartitionState, Raw
-from runnel.protocol import CheckpointMove, ClaimReply, Token
+from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token
 
 CLAIMED = ClaimReply(
     epoch=7,
@@ -31,7 +31,8 @@ def state(*numbers: int, **claimed: object) -> PartitionState:
     """A partition that has read events with these numbers, of which its claim told the first."""
     if numbers:
         claimed = {"next_id": f"{numbers[0]}-0", **claimed}
-    found = PartitionState(0, 1, Token(7, "n"), replace(CLAIMED, **claimed))  # type: ignore[arg-type]
+    reply = replace(CLAIMED, **claimed)  # type: ignore[arg-type]
+    found = PartitionState(0, PartitionKeys("p", "work"), 1, Token(7, "n"), reply)
     if numbers:
         wanted = found.wants(100)
         assert wanted

@@ -13,7 +13,7 @@ from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
-from runnel.protocol import ClaimReply, Token
+from runnel.protocol import ClaimReply, PartitionKeys, Token
 from tests.simulation.loop import Process, SimLoop
 
 
@@ -33,7 +33,9 @@ class Stage:
         claimed = ClaimReply(
             7, "0-0", 0, deaths, event, tenures, False, False, None, True, False, first, deaths
         )
-        state = PartitionState(len(self.told), 1, Token(7, "n"), claimed)
+        state = PartitionState(
+            len(self.told), PartitionKeys("p", "work"), 1, Token(7, "n"), claimed
+        )
         wanted = state.wants(10)
         assert wanted
         state.read(wanted, [(each, [b"f", b"v"]) for each in ids], anchor=False)

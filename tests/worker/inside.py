@@ -42,7 +42,7 @@ class Ledger:
         )
         self.seen: list[int] = []
         self.place = PartitionKeys(self.items.spec.prefix(0), "work")
-        self.log, self.meta, self.state = self.place.keys()
+        self.log, self.meta, self.state = self.place.of_script()
 
     def processor(self, handler: Handler | None = None, **options: Any) -> None:
         """Declare the processor; the default handler notes what it sees."""

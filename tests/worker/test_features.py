@@ -289,17 +289,17 @@ async def test_a_key_of_the_wrong_type_stops_its_own_partition_only(
     async def note(item: Item) -> None:
         seen.append(item.number)
 
-    place = app.processors["work"].place(items.spec.partition(Item(number=1)))
+    place = app.processors["work"].keys(items.spec.partition(Item(number=1)))
     worker = Worker(app)
     run = asyncio.create_task(worker.run())
     await items.send(*(Item(number=number) for number in range(10)))
     await until(lambda: len(seen) == 10, "it runs")
-    broken = place.keys()[0 if what == "log" else 2]
+    broken = place.of_script()[0 if what == "log" else 2]
     await redis.set(broken, "junk")
     others = [
         Item(number=number)
         for number in range(10, 30)
-        if app.processors["work"].place(items.spec.partition(Item(number=number))) != place
+        if app.processors["work"].keys(items.spec.partition(Item(number=number))) != place
     ]
     await items.send(*others)
     await until(lambda: len(seen) >= 10 + len(others), "the others go on")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel import keys
 from runnel.connection.transport import Arg, Line
 from runnel.core.partition import PartitionState
 from runnel.protocol.scripts import sha
@@ -45,7 +44,7 @@ async def test_many_partitions_take_a_few_calls_each_and_a_few_connections(
 ) -> None:
     depot = Depot(app_name, redis_url, PARTITIONS)
     depot.processor()
-    states = [depot.app.processors["work"].place(p).keys()[2] for p in range(PARTITIONS)]
+    states = [depot.app.processors["work"].keys(p).state for p in range(PARTITIONS)]
 
     async def owned() -> bool:
         async with redis.pipeline(transaction=False) as pipe:
@@ -88,8 +87,8 @@ async def test_a_partition_whose_commits_fail_holds_up_no_other(
 ) -> None:
     depot = Depot(app_name, redis_url, 4, shutdown_timeout=0.5)
     depot.processor(commit=commit)
-    place = depot.app.processors["work"].place(0)
-    key = place.keys()[2] if broken == "state" else keys.meta(place.prefix)
+    place = depot.app.processors["work"].keys(0)
+    key = place.state if broken == "state" else place.meta
     depot.held = {0, 1, 2, 3}
     await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 400))
     async with depot.running():

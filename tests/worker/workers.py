@@ -125,7 +125,7 @@ async def send(url: str, *records: Entry) -> None:
 
 async def state(redis: Redis, partition: int, name: str) -> dict[str, str]:
     """One partition of a processor, as `describe` tells it."""
-    place = app.processors[name].place(partition)
+    place = app.processors[name].keys(partition)
     return protocol.read_describe(await Scripts(redis).call(protocol.describe(place)))
 
 
