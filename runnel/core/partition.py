@@ -242,11 +242,6 @@ class PartitionState:
 
     # Handing out
 
-    @property
-    def recorded(self) -> bool:
-        """Is the start of the next event to be recorded?"""
-        return self.suspicion.recorded
-
     def hand_out(self, limit: int) -> Sequence[Raw]:
         """Give out up to `limit` buffered events more; they are in hand until `finish` or
         `rewind`."""

@@ -116,7 +116,7 @@ class PartitionQueue:
         if self._suspicion.on_trial:
             await self._trial()
         await self._until_certain()
-        if state.recorded and state.open:
+        if self._suspicion.recorded and state.open:
             await self._record(state.buffer[0][0])
             await self._until_certain()
         if not state.open:

@@ -51,7 +51,7 @@ class Producer:
         self._partitions: dict[tuple[str, int], PartitionProducer] = {}
         #: Streams that all clients agree on, with the moment when that was found out, and how.
         self._agreed: dict[str, float] = {}
-        self._agreeing = SingleFlight()
+        self._declaring = SingleFlight()
         self._told_at = -inf
 
     async def close(self) -> None:
@@ -138,14 +138,14 @@ class Producer:
         """
         now = asyncio.get_running_loop().time()
         if self._agreed.get(stream.name, -inf) < now - _AGREED_FOR:
-            await self._agreeing.run(stream.name, partial(self._agree, stream))
+            await self._declaring.run(stream.name, partial(self._declare, stream))
         await self._together.settled()
         await self._scripts.deployment.settled()
 
     async def open_again(self, stream: StreamSpec[Any], partition: int) -> None:
         """Agree on a stream again, and on one of its partitions. Raises Mismatch if by now it has
         another number of them."""
-        await self._agree(stream)
+        await self._declare(stream)
         await self._scripts.call(protocol.declare(stream.prefix(partition), stream.contract))
 
     async def remembered(self, producers: str) -> int:
@@ -167,7 +167,7 @@ class Producer:
                 partition,
             )
 
-    async def _agree(self, stream: StreamSpec[Any]) -> None:
+    async def _declare(self, stream: StreamSpec[Any]) -> None:
         await check_possible(await self._scripts.deployment.primaries(), self._durability)
         await self._scripts.call(protocol.declare(stream.prefix(0), stream.contract))
         self._agreed[stream.name] = asyncio.get_running_loop().time()

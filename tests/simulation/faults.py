@@ -358,7 +358,7 @@ class Faults:
 
     # Operators
 
-    def _regrant(self, fault: Fault, rng: random.Random) -> None:
+    def _revoke(self, fault: Fault, rng: random.Random) -> None:
         count = self.world.scenario.partitions
         for name in sorted(self.world.judge.groups):
             chosen = rng.sample(range(count), rng.randint(1, count))

@@ -121,9 +121,9 @@ class Model:
 
     # One function for each script
 
-    def _agree(self, place: Partition, args: list[Any], now: int) -> int:
+    def _declare(self, place: Partition, args: list[Any], now: int) -> int:
         _check_agreement(place, args)
-        return _agree(place, args)
+        return _declare(place, args)
 
     def _register(self, place: Partition, args: list[Any], now: int) -> tuple[int, str]:
         _check_agreement(place, args)
@@ -142,7 +142,7 @@ class Model:
         if not checkpoint:
             created = 1
             checkpoint, read = (last, added) if start == "$" else ("0-0", added - length)
-        _agree(place, args)
+        _declare(place, args)
         place.processors[processor] = None
         if not grouped:
             if log is None:
@@ -263,7 +263,7 @@ class Model:
         elif sequence != "1":
             raise Refused("UNKNOWN_PRODUCER")
         bound = _room(place, int(size), len(entries), policy)
-        _agree(place, args)
+        _declare(place, args)
         _add(place, entries, added, bound)
         place.producers[producer] = f"{sequence} {added[0]} {len(entries)}"
         return 1, added[0], len(entries)
@@ -353,7 +353,7 @@ def _check_agreement(place: Partition, args: Sequence[str]) -> None:
         raise Refused("MISMATCH")
 
 
-def _agree(place: Partition, args: Sequence[str]) -> int:
+def _declare(place: Partition, args: Sequence[str]) -> int:
     first = "protocol" not in place.meta
     for name, value in zip(("protocol", "partitions", "hash"), args, strict=False):
         place.meta.setdefault(name, value)

@@ -70,7 +70,7 @@ class Watch:
         pictures = iter(await self._describe())
         found: dict[str, list[str | None]] = {}
         for name in PROCESSORS:
-            group_description = await self._roster(name)
+            group_description = await self._describe_group(name)
             living = {each.id for each in group_description.members if each.left_ms > 0}
             rows = [next(pictures) for _ in range(PARTITIONS)]
             found[name] = [
@@ -126,7 +126,7 @@ class Watch:
                 raise reply
         return [protocol.read_describe(reply) for reply in replies]
 
-    async def _roster(self, processor: str) -> GroupDescription:
+    async def _describe_group(self, processor: str) -> GroupDescription:
         call = protocol.describe_group(app.processors[processor].group)
         return protocol.read_describe_group(await self._scripts.call(call))
 
