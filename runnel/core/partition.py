@@ -47,6 +47,37 @@ class Asked:
 class PartitionState:
     """The state of one partition under one token."""
 
+    #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
+    paused = False
+    #: Parked because of an event, and not by an operator.
+    quarantined = False
+    #: Wanted elsewhere: nothing more is handed out, then the lease is released.
+    draining = False
+    #: The token is spent: released, or fenced by another.
+    over = False
+    #: May events be handed out? Once closed, a partition stays closed.
+    open = True
+    #: The handler is not running and will not start again under this token.
+    idle = False
+    #: The event in hand is given up, and nobody knows yet whether Redis has heard of it.
+    giving_up = False
+    #: User code was cancelled, and may run on all the same.
+    left_running = False
+    #: It is known to have something to commit.
+    commit_scheduled = False
+    #: A repeated claim for it is under way.
+    claiming = False
+    #: It counts what is there: what is read meanwhile could count as lost and be processed.
+    counting = False
+    #: A read for it is under way.
+    reading = False
+    #: More is read once no more than so many events wait: memory has a bound.
+    enough = sys.maxsize
+    #: What one of its events takes in memory, and whether those that come next are likely to.
+    entry_bytes, sized = 0.0, False
+    #: The last read brought something.
+    flowing = False
+
     def __init__(
         self, partition: int, keys: PartitionKeys, grant: int, token: Token, claimed: ClaimReply
     ) -> None:
@@ -57,36 +88,6 @@ class PartitionState:
         self.checkpoint = claimed.checkpoint
         self.processed = claimed.processed
         self.suspicion = Suspicion(claimed)
-        #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
-        self.paused = False
-        #: Parked because of an event, and not by an operator.
-        self.quarantined = False
-        #: Wanted elsewhere: nothing more is handed out, then the lease is released.
-        self.draining = False
-        #: The token is spent: released, or fenced by another.
-        self.over = False
-        #: May events be handed out? Once closed, a partition stays closed.
-        self.open = True
-        #: The handler is not running and will not start again under this token.
-        self.idle = False
-        #: The event in hand is given up, and nobody knows yet whether Redis has heard of it.
-        self.giving_up = False
-        #: User code was cancelled, and may run on all the same.
-        self.left_running = False
-        #: It is known to have something to commit.
-        self.commit_scheduled = False
-        #: A repeated claim for it is under way.
-        self.claiming = False
-        #: It counts what is there: what is read meanwhile could count as lost and be processed.
-        self.counting = False
-        #: A read for it is under way.
-        self.reading = False
-        #: More is read once no more than so many events wait: memory has a bound.
-        self.enough = sys.maxsize
-        #: What one of its events takes in memory, and whether those that come next are likely to.
-        self.entry_bytes, self.sized = 0.0, False
-        #: The last read brought something.
-        self.flowing = False
         self.buffer: deque[Raw] = deque()
         self.in_hand: Sequence[Raw] = ()
         #: A cursor behind which events were read before anybody looked whether its entry was
