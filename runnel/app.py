@@ -132,7 +132,7 @@ class App:
         commit: CommitMode = "auto",
         prefetch: int | None = None,
         middleware: Sequence[Middleware] = (),
-        start: str = "0",
+        start: str = "earliest",
         timeout: float | None = None,
     ) -> Callable[[F], F]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
@@ -140,8 +140,9 @@ class App:
         It runs once for each partition that a worker holds, and must iterate until its events end.
         `name`, by default the function's, is what its position is kept under: another name is
         another processor, which starts anew. `exception_policy` may be named: "quarantine", "halt"
-        or "ignore". `start` says where a processor that is new to the stream begins: ``0``,
-        everything still there, or ``$``, what comes from now. Raises ConfigError for a declaration
+        or "ignore". `start` says where a processor that is new to the stream begins:
+        "earliest" (or "0"), at the oldest event still there, or "latest" (or "$"), at the next to
+        come. Raises ConfigError for a declaration
         that cannot work.
         """
         options = Options(

@@ -143,7 +143,7 @@ class Keywords(BaseModel):
     on_leader: bool
     exclude_unset: bool
     commit: Literal["auto", "each"]
-    start: Literal["0", "$"]
+    start: Literal["earliest", "latest", "0", "$"]
 
 
 _FIELDS = {**Keywords.model_fields, **Settings.model_fields}

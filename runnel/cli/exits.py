@@ -40,7 +40,7 @@ Exit codes:
   4   stream or protocol differ from what is stored
   5   some input was rejected
   10  threshold for lag or dead letters passed
-  11  a partition is free, quarantined, paused, stalled or failing
+  11  a partition is unassigned, quarantined, paused, stalled or failing
   12  no live member
   130 interrupted
 """

@@ -7,9 +7,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from redis.exceptions import RedisError
 
 from runnel.app import App
 from runnel.cli import exits, view
+from runnel.cli.limits import STATES, Limits, States, judge
 from runnel.cli.output import report
 from runnel.cli.running import runner, told, verdict
 from runnel.cli.screen import Draw, other_screen
@@ -26,7 +26,6 @@ from runnel.connection.connect import connect
 from runnel.connection.url_text import shown
 from runnel.errors import ConfigError, ServerError
 from runnel.operations import inspection as reports
-from runnel.operations.partition_ranges import many
 from runnel.preflight.checks import check_agreement
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
@@ -48,7 +47,7 @@ class Inspect(click.Command):
     cls=Inspect,
     epilog=exits.epilog(
         "runnel inspect example:app --watch",
-        "runnel inspect --redis-url redis://HOST --json --max-lag 1000 --no-quarantined",
+        "runnel inspect --redis-url redis://HOST --json --max-lag 1000 --fail-on stalled",
     ),
 )
 @click.argument("target", required=False)
@@ -59,11 +58,12 @@ class Inspect(click.Command):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (a line each with --watch).")
 @click.option("--wide", is_flag=True, help="All columns, whatever the width of the terminal.")
 @click.option("--max-lag", type=int, help="Exit 10 if a processor lags more events behind.")
-@click.option("--no-free", is_flag=True, help="Exit 11 if a partition is free.")
-@click.option("--no-quarantined", is_flag=True, help="Exit 11 if a partition is quarantined.")
-@click.option("--no-paused", is_flag=True, help="Exit 11 if a partition is paused.")
-@click.option("--no-stalled", is_flag=True, help="Exit 11 if a partition is stalled.")
-@click.option("--no-failing", is_flag=True, help="Exit 11 if a partition fails again and again.")
+@click.option(
+    "--fail-on",
+    type=States(),
+    multiple=True,
+    help=f"Exit 11 if a partition is in one of these states: {', '.join(STATES)}.",
+)
 @click.option("--max-dead", type=int, help="Exit 10 if more dead letters of a processor wait.")
 @click.option("--min-members", type=int, help="Exit 12 if a processor has fewer live members.")
 @click.option(
@@ -87,11 +87,7 @@ def inspect(
     as_json: bool,
     wide: bool,
     max_lag: int | None,
-    no_free: bool,
-    no_quarantined: bool,
-    no_paused: bool,
-    no_stalled: bool,
-    no_failing: bool,
+    fail_on: Sequence[Sequence[str]],
     max_dead: int | None,
     min_members: int | None,
     stalled_after: float,
@@ -120,15 +116,8 @@ def inspect(
         return
     picture = look.once()
     report(json.dumps(picture) if as_json else "\n".join(lines(picture)))
-    forbidden = {"unassigned": no_free, "quarantined": no_quarantined, "paused": no_paused}
-    limits = Limits(
-        max_lag,
-        [state for state, no in forbidden.items() if no],
-        stalled_after if no_stalled else None,
-        min_members,
-        no_failing,
-        max_dead,
-    )
+    states = {state for chosen in fail_on for state in chosen}
+    limits = Limits(states, stalled_after, max_lag, max_dead, min_members)
     sys.exit(judge(picture, limits))
 
 
@@ -215,66 +204,3 @@ def _again(look: Look, loop: asyncio.Runner, draw: Draw | None, last: list[str])
         said = f"error: {verdict(error, look.url)[0]}"
         draw([said, "", *last]) if draw else click.echo(said, err=True)
         return None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What alerting allows: `states` that no partition may be in, `in_hand` in seconds."""
-
-    max_lag: int | None
-    states: Sequence[str]
-    in_hand: float | None
-    min_members: int | None
-    no_failing: bool = False
-    max_dead: int | None = None
-
-
-def judge(picture: Json, limits: Limits) -> int:
-    """The exit code for the limits, with a reason for each one passed on stderr."""
-    code = exits.OK
-
-    def passed(by: int, reason: str) -> None:
-        nonlocal code
-        code = max(code, by)
-        click.echo(reason, err=True)
-
-    for processor in picture["processors"]:
-        for by, reason in _dead_or_failing(processor, limits):
-            passed(by, reason)
-        name, rows = f"{processor['app']}/{processor['name']}", processor["partitions"]
-        lag = processor["lag_events"]
-        if limits.max_lag is not None and (lag is None or lag > limits.max_lag):
-            told = "unknown" if lag is None else lag
-            passed(exits.LAG, f"{name}: lag is {told}, allowed {limits.max_lag}")
-        for state in limits.states:
-            count = sum(1 for row in rows if row["state"] == state)
-            if count:
-                passed(exits.NOT_PROCESSING, f"{name}: {many(count)} {state}")
-        if limits.in_hand is not None:
-            count = sum(1 for row in rows if (row["current_event_ms"] or 0) > limits.in_hand * 1000)
-            if count:
-                passed(exits.NOT_PROCESSING, f"{name}: {many(count)} stalled")
-        members = sum(
-            1
-            for each in picture["members"]
-            if (each["app"], each["processor"]) == (processor["app"], processor["name"])
-        )
-        if limits.min_members is not None and members < limits.min_members:
-            passed(exits.NO_MEMBER, f"{name}: {members} live members, wanted {limits.min_members}")
-    if limits.min_members and not picture["processors"]:
-        passed(exits.NO_MEMBER, "no processor is registered")
-    return code
-
-
-def _dead_or_failing(processor: Json, limits: Limits) -> Iterator[tuple[int, str]]:
-    name, letters = f"{processor['app']}/{processor['name']}", processor["dead_letters"]
-    if limits.max_dead is not None and letters is not None:
-        waiting = letters["waiting"]
-        if waiting is None or waiting > limits.max_dead:
-            told = f"{'an unknown number of' if waiting is None else waiting} dead letters wait"
-            if waiting == 1:
-                told = "1 dead letter waits"
-            yield exits.LAG, f"{name}: {told}, allowed {limits.max_dead}"
-    count = sum(1 for row in processor["partitions"] if row["failing"])
-    if limits.no_failing and count:
-        yield exits.NOT_PROCESSING, f"{name}: {many(count)} failing"

@@ -108,8 +108,8 @@ def add(target: str, redis_url: str | None) -> None:
 @click.option(
     "--start",
     required=True,
-    help="First event to be processed: 0 (the oldest), $ (the next to come), an id, or an ISO "
-    "time (UTC if it has no zone).",
+    help="First event to be processed: earliest (or 0), latest (or $, the next to come), an id, or "
+    "an ISO time (UTC if it has no zone).",
 )
 @_PARTITIONS
 @urls.option

@@ -109,8 +109,8 @@ def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
     free = [row for row in rows if row["state"] == "unassigned"]
     if free and state != "down":
         found.append(
-            f"{_those(free)} free: a worker takes them within a heartbeat; if none does, see the "
-            "workers' logs"
+            f"{_those(free)} unassigned: a worker takes them within a heartbeat; if none does, see "
+            "the workers' logs"
         )
     found += _dead_letters(processor["dead_letters"], called)
     if not found:

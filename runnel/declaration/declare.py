@@ -14,6 +14,7 @@ from runnel.handlers import callables
 from runnel.handlers.callables import named
 from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.processor import CommitMode, ExceptionPolicy, Processor
+from runnel.protocol.ids import ENDS
 from runnel.settings import Settings, check
 from runnel.stream import Stream, StreamSpec
 
@@ -32,7 +33,7 @@ class Options:
     commit: CommitMode = "auto"
     prefetch: int | None = None
     middleware: Sequence[Middleware] = ()
-    start: str = "0"
+    start: str = "earliest"
     timeout: float | None = None
 
 
@@ -108,6 +109,7 @@ def declare(
             "name=…"
         )
     where, chosen = f"processor {name}", settings.chosen
+    chosen_start = check(where, "start", options.start)
     policy = _policy(name, options.exception_policy)
     middleware = _middleware(name, options.middleware)
     return Processor(
@@ -125,7 +127,7 @@ def declare(
         prefetch=chosen(where, "prefetch", options.prefetch),
         middleware=middleware,
         sink=_sink(name, stream, policy, middleware),
-        start=check(where, "start", options.start),
+        start=ENDS.get(chosen_start, chosen_start),
         timeout=None if options.timeout is None else check(where, "timeout", options.timeout),
     )
 

@@ -14,15 +14,16 @@ from runnel.errors import BadArgument, ConfigError
 from runnel.operations import removing, skipping
 from runnel.processor import Processor, refused
 from runnel.protocol import PartitionKeys
-from runnel.protocol.ids import parts
+from runnel.protocol.ids import ENDS, parts
 from runnel.protocol.scripts import Call, Scripts
 from runnel.stream import StreamSpec
 
 
 def start_id(text: str) -> str:
-    """The first event to be processed, from ``0``, ``$``, an id, or an ISO time (UTC if it has no
-    zone). Raises ConfigError for anything else."""
-    if text in ("0", "$"):
+    """The first event to be processed, from ``earliest`` (or ``0``), ``latest`` (or ``$``), an id,
+    or an ISO time (UTC if it has no zone). Raises ConfigError for anything else."""
+    text = ENDS.get(text, text)
+    if text in ENDS.values():
         return text
     head, _, tail = text.partition("-")
     if head.isdigit() and len(head) > 8 and (not tail or tail.isdigit()):
@@ -31,8 +32,8 @@ def start_id(text: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(
-            f"--start {text!r} is none of: 0 (the oldest), $ (the next to come), an event's id "
-            "such as 1795435471123-0, a time such as 2026-11-24T03:00:00Z"
+            f"--start {text!r} is none of: earliest (or 0), latest (or $, the next to come), an "
+            "event's id such as 1795435471123-0, a time such as 2026-11-24T03:00:00Z"
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

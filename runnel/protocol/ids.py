@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: What Kafka calls the two ends of a log -> what a script takes.
+ENDS = {"earliest": "0", "latest": "$"}
+
 
 def parts(id_: str) -> tuple[int, int]:
     """Milliseconds and sequence number."""

@@ -90,8 +90,8 @@ class Heartbeat:
                 await self._sync("leave")
         except (RedisError, OSError, ProtocolError) as error:
             logger.warning(
-                "processor %s: this member could not leave the group (%s): its partitions are free "
-                "when its session ends",
+                "processor %s: this member could not leave the group (%s): its partitions move "
+                "to others when its session ends",
                 self._processor.name,
                 error,
             )

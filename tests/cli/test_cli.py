@@ -462,7 +462,7 @@ def test_a_burst_that_is_blocked_names_the_partitions_and_the_command(run: Run, 
     nothing = run("processor", "resume", PRINTER)
     told = "resumed 0 partitions of printer: none of them is paused or quarantined\n"
     assert nothing.stdout == told
-    assert run("inspect", app, "--no-paused").code == 0
+    assert run("inspect", app, "--fail-on", "paused").code == 0
 
 
 def test_skip_goes_on_where_one_partition_has_no_room_for_its_dead_letter(

@@ -17,8 +17,8 @@ import pytest
 from redis import Redis as SyncRedis
 
 from runnel.cli import view
-from runnel.cli.inspect import Limits, judge
 from runnel.cli.letters import as_text
+from runnel.cli.limits import Limits, judge
 from runnel.cli.screen import fit
 from tests.cli.conftest import GOOD, ROOT, Run
 from tests.servers import Server
@@ -203,8 +203,8 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             picture("degraded", partition(0), partition(1, state="unassigned", owner=None)),
             [
                 "shop/billing is degraded",
-                "  partition 1 free: a worker takes them within a heartbeat; if none does, see the "
-                "workers' logs",
+                "  partition 1 unassigned: a worker takes them within a heartbeat; if none does, "
+                "see the workers\' logs",
             ],
         ),
         (
@@ -279,8 +279,8 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
                 "  partition 0 has failed 4 times: ValueError at 1795435471200-0: no price",
                 "    runnel processor resume example:billing --partition 0 --skip   (sets aside "
                 "what failed; a worker that starts tries it again)",
-                "  partition 0 free: a worker takes them within a heartbeat; if none does, see the "
-                "workers' logs",
+                "  partition 0 unassigned: a worker takes them within a heartbeat; if none does, "
+                "see the workers\' logs",
             ],
         ),
         (
@@ -380,8 +380,8 @@ def test_a_frame_has_as_many_lines_as_the_terminal() -> None:
 
 
 def judged(seen: dict[str, Any], **limits: Any) -> int:
-    none: dict[str, Any] = {"max_lag": None, "states": [], "in_hand": None, "min_members": None}
-    return judge(seen, Limits(**{**none, **limits}))
+    none: dict[str, Any] = dict.fromkeys(("max_lag", "max_dead", "min_members"))
+    return judge(seen, Limits(**{"states": [], "stalled_after": 60.0, **none, **limits}))
 
 
 def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -389,8 +389,8 @@ def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture
     assert judged(free) == 0
     assert judged(picture(), max_lag=1204) == 0
     assert judged(picture(), max_lag=1203) == 10
-    assert judged(picture("ok", partition(current_event_ms=61_000)), in_hand=60) == 11
-    assert judged(picture("ok", partition(current_event_ms=59_000)), in_hand=60) == 0
+    assert judged(picture("ok", partition(current_event_ms=61_000)), states=["stalled"]) == 11
+    assert judged(picture("ok", partition(current_event_ms=59_000)), states=["stalled"]) == 0
     assert judged(free, max_lag=0, states=["unassigned"]) == 11
     assert judged(free, max_lag=0, states=["quarantined"]) == 10
     assert judged(free, max_lag=0, states=["unassigned"], min_members=1) == 12
@@ -402,9 +402,9 @@ def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture
     assert judged(unknown, max_lag=10) == 10
     assert capsys.readouterr().err == "shop/billing: lag is unknown, allowed 10\n"
     assert judged({**picture(), "processors": []}, min_members=1) == 12
-    assert judged(picture("degraded", partition(failing=True)), no_failing=True) == 11
+    assert judged(picture("degraded", partition(failing=True)), states=["failing"]) == 11
     assert judged(picture("degraded", partition(failing=True))) == 0
-    assert judged(picture(), no_failing=True, max_dead=0) == 0
+    assert judged(picture(), states=["failing"], max_dead=0) == 0
     assert judged(with_letters(3, []), max_dead=3) == 0
     assert judged(with_letters(3, []), max_dead=2) == 10
     capsys.readouterr()
@@ -445,9 +445,9 @@ def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: s
     for flags, code in (
         (["--max-lag", "1"], 0),
         (["--max-lag", "0"], 10),
-        (["--max-lag", "0", "--no-free"], 11),
-        (["--no-quarantined", "--no-stalled"], 0),
-        (["--max-lag", "0", "--no-free", "--min-members", "1"], 12),
+        (["--max-lag", "0", "--fail-on", "unassigned"], 11),
+        (["--fail-on", "quarantined,stalled"], 0),
+        (["--max-lag", "0", "--fail-on", "unassigned", "--min-members", "1"], 12),
     ):
         judged = run("inspect", "--app", "shop", "--json", *flags)
         assert judged.code == code
@@ -578,8 +578,8 @@ def test_a_paused_partition_is_an_alarm_when_asked_for(run: Run) -> None:
     run("processor", "add", PRINTER)
     run("processor", "pause", PRINTER)
     app = PRINTER.partition(":")[0] + ":app"
-    assert run("inspect", app, "--no-quarantined").code == 0
-    done = run("inspect", app, "--no-paused")
+    assert run("inspect", app, "--fail-on", "quarantined").code == 0
+    done = run("inspect", app, "--fail-on", "paused")
     assert done.code == 11
     assert "paused" in done.stderr
 

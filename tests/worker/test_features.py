@@ -35,7 +35,7 @@ from tests.worker.workers import until
 async def test_a_processor_that_starts_at_the_end_sees_only_what_comes_then(
     redis: Redis, ledger: Ledger
 ) -> None:
-    ledger.processor(start="$")
+    ledger.processor(start="latest")
     await ledger.send(1, 2, 3)
     async with ledger.running():
         await until(lambda: redis.exists(ledger.state), "the processor is registered")
