@@ -27,8 +27,8 @@
         ├── Unregistered          UNREGISTERED
         ├── Fenced                FENCED
         ├── Conflict              CONFLICT
-        ├── Missing                  MISSING
-        ├── StaleGrant                 STALE_GRANT
+        ├── Missing               MISSING
+        ├── StaleGrant            STALE_GRANT
         ├── Replaced              REPLACED
         ├── Full                  FULL
         ├── OutOfOrder            OUTOFORDER
