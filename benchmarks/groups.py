@@ -31,9 +31,9 @@ class Watched:
             self._redis.execute_command(*self._call.command())
         )
         return {
-            each.partition: each.holder
+            each.partition: each.owner
             for each in group_description.assignments
-            if each.holder is not None and each.holder == each.target
+            if each.owner is not None and each.owner == each.target
         }
 
     def shared_by(self, members: int) -> bool:

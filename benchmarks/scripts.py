@@ -129,7 +129,7 @@ class Partition:
         """Every processor has finished everything, so that retention may remove it."""
         last = self.ids()[-1]
         for number in range(100):
-            self.timer.redis.hset(f"{self.prefix}:meta", f"passed:p{number}", last)
+            self.timer.redis.hset(f"{self.prefix}:meta", f"checkpoint:p{number}", last)
 
 
 def xadd(timer: Timer, repeats: int) -> list[float]:

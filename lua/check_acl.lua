@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- check_acl -- which of these commands may the calling user run? For the start of a client: it runs none of them.
+-- check_acl -- tell which of the given commands the calling user may run, without running them; for a client's start.
 -- ARGV[1+] commands  str  1 to 1000 commands, each: the number of its words, then its words up to its keys and channels
--- REPLY    allowed   int  for each command: 1, 0, or -1 if this server has none of that name
+-- REPLY    allowed   int  for each command: 1, 0, or -1 if this server has no such command
 -- ERROR    BADARG    an argument is malformed or over a limit
 -- WRITES   no
 -- BOUND    1000 commands
@@ -13,7 +13,7 @@ while at <= #ARGV do
   if not width or width < 1 or width > 100 or width % 1 ~= 0 or at + width > #ARGV then
     return redis.error_reply('BADARG field=commands at=' .. at)
   elseif width < 3 and string.match(string.upper(ARGV[at + 1]), '^[EF][VC]A') then
-    -- EVAL and FCALL without their number of keys: asked about that, Valkey 9.1 crashes.
+    -- EVAL or FCALL without the number of its keys: asking Valkey 9.1 about such a command crashes it.
     return redis.error_reply('BADARG field=commands at=' .. at)
   end
   starts[#starts + 1] = at
@@ -24,8 +24,8 @@ if #KEYS ~= 0 or #starts < 1 or #starts > 1000 then
 end
 local reply = {}
 for i, start in ipairs(starts) do
-  local words = ARGV[start] + start
-  local known, allowed = pcall(redis.acl_check_cmd, unpack(ARGV, start + 1, words))
-  reply[i] = not known and -1 or (allowed and 1 or 0)
+  local last = ARGV[start] + start
+  local exists, allowed = pcall(redis.acl_check_cmd, unpack(ARGV, start + 1, last))
+  reply[i] = not exists and -1 or (allowed and 1 or 0)
 end
 return reply

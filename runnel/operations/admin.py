@@ -155,7 +155,9 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
     for p in range(spec.partition_count):
         prefix = spec.prefix(p)
         fields = [protocol.text(each) for each in await client.hkeys(keys.meta(prefix))]
-        names = [each.removeprefix("passed:") for each in fields if each.startswith("passed:")]
+        names = [
+            each.removeprefix("checkpoint:") for each in fields if each.startswith("checkpoint:")
+        ]
         processors.update(names)
         for name in names:
             await scripts.call(protocol.remove(PartitionKeys(prefix, name)))

@@ -72,11 +72,11 @@ def _lag(picture: Picture) -> int | None:
     checkpoint, first = picture.get("checkpoint"), picture.get("first")
     if checkpoint is None:
         return None
-    if "shown" in picture and first is not None and not reached(checkpoint, first):
+    if "last_delivered" in picture and first is not None and not reached(checkpoint, first):
         return integer(picture.get("length"))
-    if "lag" in picture and picture.get("shown") == checkpoint:
+    if "lag" in picture and picture.get("last_delivered") == checkpoint:
         return int(picture["lag"])
-    if "pending" in picture:
+    if "next_id" in picture:
         return None
     read_all = "read" in picture and picture["read"] == picture.get("added")
     return 0 if read_all or reached(checkpoint, picture.get("last", "0-0")) else None
@@ -87,7 +87,7 @@ def _lag_ms(picture: Picture) -> int | None:
     server's clock: others choose ids, and a clock can go back."""
     if "checkpoint" not in picture:
         return None
-    if "pending" not in picture:
+    if "next_id" not in picture:
         return 0
     added = _added(picture)
     return None if added is None else max(0, int(picture["now"]) - added)
@@ -95,7 +95,7 @@ def _lag_ms(picture: Picture) -> int | None:
 
 def _added(picture: Picture) -> int | None:
     """When the first unfinished event was added, in ms, or None if its id cannot tell."""
-    ms = parts(picture["pending"])[0]
+    ms = parts(picture["next_id"])[0]
     return None if ms > int(picture["now"]) + _SKEW else ms
 
 
@@ -103,10 +103,10 @@ def _in_hand(picture: Picture) -> int | None:
     """How long the holder has had the first unfinished event: since the checkpoint last moved, the
     lease was last taken, or the event came; where nothing tells when that was, it is that long at
     most. 0 if there is none, None if that is not known."""
-    if "checkpoint" in picture and "pending" not in picture:
+    if "checkpoint" in picture and "next_id" not in picture:
         return 0
-    moved = integer(picture.get("moved"))
-    if moved is None or "pending" not in picture:
+    moved = integer(picture.get("moved_at"))
+    if moved is None or "next_id" not in picture:
         return None
     came = 0 if _gone(picture) else _added(picture) or 0
     return max(0, int(picture["now"]) - max(moved, came))
@@ -123,12 +123,12 @@ def _gone(picture: Picture) -> bool:
 
 def _failing(picture: Picture) -> bool:
     """Does it fail again and again: its event, its handler with no event in hand, its workers?"""
-    if "pending" in picture and (integer(picture.get("tenures")) or 0) >= _DEATHS:
+    if "next_id" in picture and (integer(picture.get("tenures")) or 0) >= _DEATHS:
         return True
     if "error_type" not in picture:
         return False
     at, now = integer(picture.get("error_at")), integer(picture.get("now"))
-    return "pending" in picture or at is None or now is None or now - at < _RECENT
+    return "next_id" in picture or at is None or now is None or now - at < _RECENT
 
 
 def _error(picture: Picture) -> Json | None:

@@ -60,11 +60,11 @@ async def skip(
 
 
 def _to_skip(picture: dict[str, str], retries: int, asked_for: bool) -> tuple[str | None, str]:
-    event, pending = picture.get("error_event"), picture.get("pending")
+    event, next_id = picture.get("error_event"), picture.get("next_id")
     tries = int(picture.get("attempts", "0"))
     if not event:
         return None, "no event of it has failed" if asked_for else ""
-    if event != pending:
+    if event != next_id:
         return None, "its handler failed before it took an event, so there is none to set aside"
     if picture.get("quarantined") == "1" or tries > retries:
         return event, ""

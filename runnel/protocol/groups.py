@@ -34,7 +34,8 @@ def sync(
     held: Iterable[tuple[int, int]],
     let_go: Iterable[Revoked],
 ) -> Call:
-    """`times` are session, drain and collect in ms; `member` is id, incarnation, description."""
+    """`times` are session timeout, rebalance timeout and rebalance delay in ms; `member` is id,
+    incarnation and description."""
     pairs = [value for pair in held for value in pair]
     rest = [value for each in let_go for value in (each.partition, each.grant, each.seen)]
     names = (keys.plan(group), keys.members(group), keys.sessions(group))
@@ -105,10 +106,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who the group thinks holds a partition, and who should."""
+    """Who owns a partition, as far as the group knows, and who should."""
 
     partition: int
-    holder: str | None
+    owner: str | None
     target: str | None
     grant: int
 

@@ -248,11 +248,11 @@ async def _pictures(
 def _passed(picture: dict[str, str], start: dict[str, str]) -> bool:
     """Is all that was there at the start finished? What left the stream since is never reached, and
     need not be once it has been counted as lost."""
-    last, pending = start.get("last", "0-0"), picture.get("pending")
+    last, next_id = start.get("last", "0-0"), picture.get("next_id")
     if reached(picture.get("checkpoint", "0-0"), last):
         return True
     counted = int(picture.get("read", "0")) >= int(start.get("added", "0"))
-    return counted and (pending is None or not reached(last, pending))
+    return counted and (next_id is None or not reached(last, next_id))
 
 
 def first_of(error: BaseException) -> BaseException:

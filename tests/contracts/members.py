@@ -15,10 +15,10 @@ SESSION, DRAIN = 10_000, 4_000
 class Share:
     """A partition in the plan."""
 
-    holder: str
+    owner: str
     target: str
     grant: int
-    asked: int
+    asked_at: int
 
 
 @dataclass
@@ -77,8 +77,8 @@ def shares(plan: dict[str, str]) -> dict[int, Share]:
     found = {}
     for name, value in plan.items():
         if name.startswith("p:"):
-            holder, target, grant, asked = value.split()
-            found[int(name[2:])] = Share(holder, target, int(grant), int(asked))
+            owner, target, grant, asked_at = value.split()
+            found[int(name[2:])] = Share(owner, target, int(grant), int(asked_at))
     return found
 
 

@@ -25,7 +25,7 @@ class Slot:
     released: bool = False
     grant: int = 0
     owner: str = ""
-    after: str = ""
+    previous_owner: str = ""
     processed: int = 0
     attempts: int = 0
     event: str = ""
@@ -146,7 +146,7 @@ def check_meta(log: Log, meta: dict[str, str]) -> None:
             if name.startswith(prefix)
         }
 
-    assert under("passed:") == log.passed
+    assert under("checkpoint:") == log.passed
     assert {name: int(value) for name, value in under("dropped:").items()} == log.dropped
 
 

@@ -124,7 +124,7 @@ class OperatorMachine(PartitionMachine):
             self.slots.pop(name)
             self.forget(name)
         elif whole:
-            self.wire.redis.hdel(self.keys(name)[1], f"passed:{name}")
+            self.wire.redis.hdel(self.keys(name)[1], f"checkpoint:{name}")
             del self.log.passed[name]
         self.wire.look()
 
@@ -139,10 +139,10 @@ class OperatorMachine(PartitionMachine):
         assert picture["length"] == str(len(self.log.entries))
         slot = self.slots.get(name)
         assert picture.get("checkpoint") == (slot.checkpoint if slot else None)
-        assert not {"nonce", "sought"} & set(picture)
+        assert not {"nonce", "last_seek"} & set(picture)
         if slot and name in self.log.groups:
             behind = self.log.behind(slot.checkpoint)
-            assert picture.get("pending") == (behind[0] if behind else None)
+            assert picture.get("next_id") == (behind[0] if behind else None)
             assert picture["lag"] == str(self.wire.seen[LOG].groups[name].lag)
 
     def remembered(self, script: str, keys: list[str], args: list[Arg], again: int) -> Any:

@@ -102,11 +102,11 @@ class GroupMachine(RuleBasedStateMachine):
         member, partition = self.members.get(id_), which % self.partitions
         if member and partition in member.held:
             grant, share = member.held.pop(partition), plan_of(self.wire).get(partition, FREE)
-            believed = (share.holder, share.grant) == (member.id, grant)
+            believed = (share.owner, share.grant) == (member.id, grant)
             member.let_go.append((partition, grant, grant + seen))
             self.sync(member)
             share = plan_of(self.wire)[partition]
-            if believed and share.holder != NOBODY:
+            if believed and share.owner != NOBODY:
                 assert share.grant > grant + seen
 
     @rule(partitions=st.sets(st.integers(0, 6), min_size=1), again=st.booleans())
@@ -116,19 +116,19 @@ class GroupMachine(RuleBasedStateMachine):
         args: list[Arg] = sorted(partitions)
         reply = self.wire.call("revoke", [PLAN], *args)
         was = {p: before.get(p, FREE) for p in partitions}
-        held = [p for p in partitions if NOBODY != was[p].holder == was[p].target]
+        held = [p for p in partitions if NOBODY != was[p].owner == was[p].target]
         assert reply == len(held)
         if again:
             self.wire.repeat(reply, "revoke", [PLAN], *args)
         for p in partitions:
             now = plan_of(self.wire).get(p, FREE)
-            assert now.holder == NOBODY if p in held else now == was[p]
+            assert now.owner == NOBODY if p in held else now == was[p]
         for member in self.members.values():
             self.sync(member)
             break
         after = plan_of(self.wire)
         for p in held:
-            assert after[p].holder == NOBODY or after[p].grant > before[p].grant
+            assert after[p].owner == NOBODY or after[p].grant > before[p].grant
 
     @precondition(lambda self: self.members)
     @rule(id_=ID, back=st.integers(1, 3))
@@ -174,9 +174,9 @@ class GroupMachine(RuleBasedStateMachine):
         counts = dict.fromkeys(self.stayers(), 0)
         for p in range(self.partitions):
             share = plan[p]
-            assert share.holder == share.target, "it is where it should be"
-            counts[share.holder] += 1
-            assert self.members[share.holder].held[p] == share.grant, "its holder knows"
+            assert share.owner == share.target, "it is where it should be"
+            counts[share.owner] += 1
+            assert self.members[share.owner].held[p] == share.grant, "its holder knows"
         assert max(counts.values()) - min(counts.values()) <= 1, f"L2: {counts}"
         assert sum(len(member.held) for member in self.members.values()) == self.partitions
         for member in self.members.values():
@@ -221,7 +221,7 @@ class GroupMachine(RuleBasedStateMachine):
         plan, sessions = self.wire.seen.get(PLAN, {}), self.wire.seen.get(SESSIONS, {})
         assert (generation, session) == (
             int(plan.get("generation", 0)),
-            int(plan.get("session", 0)),
+            int(plan.get("session_timeout", 0)),
         )
         rows = [group_description[4 + 6 * i : 10 + 6 * i] for i in range(count)]
         assert {row[0] for row in rows} == set(sessions)
@@ -229,7 +229,7 @@ class GroupMachine(RuleBasedStateMachine):
         rest = group_description[4 + 6 * count :]
         told = {int(rest[i]): tuple(rest[i + 1 : i + 4]) for i in range(0, len(rest), 4)}
         assert told == {
-            p: (share.holder, share.target, str(share.grant)) for p, share in shares(plan).items()
+            p: (share.owner, share.target, str(share.grant)) for p, share in shares(plan).items()
         }
 
     @invariant()
@@ -272,7 +272,7 @@ class GroupMachine(RuleBasedStateMachine):
         assert reply[1] == int(after[PLAN]["generation"])
         assert reply[2] == SESSION
         self.check_plan(before, after, member, known, now)
-        mine = {p: s for p, s in plan_of(self.wire).items() if s.holder == member.id}
+        mine = {p: s for p, s in plan_of(self.wire).items() if s.owner == member.id}
         if member.action == "leave":
             assert not mine
             assert grants(reply) == {}
@@ -298,27 +298,27 @@ class GroupMachine(RuleBasedStateMachine):
         for p in range(self.partitions):
             was, is_ = old.get(p, FREE), new[p]
             if stay:
-                assert is_.holder in live, f"L1: {p} is held by nobody who lives"
+                assert is_.owner in live, f"L1: {p} is held by nobody who lives"
                 assert is_.target in stay
             else:
-                assert is_.holder in {NOBODY, *live}
+                assert is_.owner in {NOBODY, *live}
                 assert is_.target == NOBODY, "there is nobody to take it"
-            if is_.holder != is_.target and stay:
-                assert now - DRAIN < is_.asked <= now, "its holder has its time, and no more"
-                assert now < int(after[PLAN]["due"]) <= is_.asked + DRAIN
-            if (was.holder, was.grant) == (is_.holder, is_.grant) or is_.holder == NOBODY:
+            if is_.owner != is_.target and stay:
+                assert now - DRAIN < is_.asked_at <= now, "its holder has its time, and no more"
+                assert now < int(after[PLAN]["due"]) <= is_.asked_at + DRAIN
+            if (was.owner, was.grant) == (is_.owner, is_.grant) or is_.owner == NOBODY:
                 continue
-            if is_.holder == member.id and member.held.get(p) == is_.grant:
+            if is_.owner == member.id and member.held.get(p) == is_.grant:
                 assert not known, "learnt from a member that the group had forgotten"
                 continue
             assert is_.grant > max(was.grant, counter), "a grant that is new to everybody"
-            assert is_.holder == is_.target
-            gone = was.holder not in was_live and not (was.holder == member.id and known)
-            own = was.holder == member.id and (
+            assert is_.owner == is_.target
+            gone = was.owner not in was_live and not (was.owner == member.id and known)
+            own = was.owner == member.id and (
                 member.action == "leave" or (p, was.grant) in let_go or not known
             )
-            late = was.asked > 0 and (now >= was.asked + DRAIN or was.asked > now)
-            assert was.holder == NOBODY or gone or own or late, f"{p} was taken from {was.holder}"
+            late = was.asked_at > 0 and (now >= was.asked_at + DRAIN or was.asked_at > now)
+            assert was.owner == NOBODY or gone or own or late, f"{p} was taken from {was.owner}"
 
     def knows(self, member: Member) -> bool:
         """Has the group this very member in its records?"""

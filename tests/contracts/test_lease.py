@@ -58,7 +58,7 @@ class LeaseMachine(OperatorMachine):
             return
         if grant > slot.grant:
             holder = slot.owner if slot.token and not slot.released else ""
-            slot.owner, slot.after = member, holder
+            slot.owner, slot.previous_owner = member, holder
             if slot.token and not slot.released:
                 slot.tenures += bool(self.log.behind(slot.checkpoint))
                 if slot.started:
@@ -92,7 +92,7 @@ class LeaseMachine(OperatorMachine):
             *(slot.tenures, int(slot.paused), int(slot.quarantined)),
             *(-1, 1, int(slot.checkpoint in self.log.ids), behind[0] if behind else ""),
             slot.deaths,
-            slot.after,
+            slot.previous_owner,
         ]
 
     def hold(self, name: str) -> None:

@@ -192,7 +192,7 @@ class LossMachine(PartitionMachine):
     def redis_holds_what_the_model_says(self) -> None:
         """The checkpoint that retention goes by is the one that the state has."""
         if KEYS[2] in self.wire.seen:
-            assert self.wire.seen[META][f"passed:{NAME}"] == self.checkpoint
+            assert self.wire.seen[META][f"checkpoint:{NAME}"] == self.checkpoint
             assert self.wire.seen[KEYS[2]]["checkpoint"] == self.checkpoint
 
 

@@ -297,7 +297,7 @@ async def test_an_id_ahead_of_the_clock_hides_no_stall_and_makes_no_age_up(shop:
     await shop.redis.xadd(log, {"json": "{}"}, id=f"{ahead}-0")
     await shop.send(2, 2)
     await shop.work()
-    await shop.set(2, moved=await shop.now() - 90_000)
+    await shop.set(2, moved_at=await shop.now() - 90_000)
     row = await shop.row(2)
     assert (row["lag_events"], row["lag_ms"]) == (3, None)
     assert 90_000 <= row["current_event_ms"] < 120_000
@@ -425,13 +425,13 @@ async def test_a_partition_stalls_when_its_first_event_is_long_in_hand(shop: Sho
     await shop.open()
     await shop.send(1)
     await shop.work()
-    await shop.set(1, moved=await shop.now() - 90_000)
+    await shop.set(1, moved_at=await shop.now() - 90_000)
     # The event came after the checkpoint had moved for the last time: it counts from then.
     assert (await shop.row(1))["current_event_ms"] < 30_000
     old = await shop.now() - 300_000
     log = shop.keys(2).log
     await shop.redis.xadd(log, {"json": "{}"}, id=f"{old}-0")
-    await shop.set(2, moved=await shop.now() - 90_000)
+    await shop.set(2, moved_at=await shop.now() - 90_000)
     row = await shop.row(2)
     assert 90_000 <= row["current_event_ms"] < 120_000
     assert (await shop.seen())["processors"][0]["state"] == "stalled"
@@ -444,7 +444,7 @@ async def test_a_partition_stalls_though_the_event_in_hand_was_dropped(shop: Sho
     await shop.open()
     await shop.send(1, 9)
     await shop.work()
-    await shop.set(1, moved=await shop.now() - 90_000)
+    await shop.set(1, moved_at=await shop.now() - 90_000)
     assert (await shop.row(1))["current_event_ms"] < 30_000
     prefix, policy = shop.keys(1).prefix, "drop_oldest"
     call = protocol.append(prefix, AGREEMENT, 10, policy, "p", 1, [[b"json", b"{}"]] * 7)
@@ -461,7 +461,7 @@ async def test_without_a_known_move_nothing_is_said_to_stall(shop: Shop) -> None
     old = await shop.now() - 300_000
     await shop.redis.xadd(shop.keys(2).log, {"json": "{}"}, id=f"{old}-0")
     await shop.work()
-    await shop.redis.hdel(shop.keys(2).state, "moved")
+    await shop.redis.hdel(shop.keys(2).state, "moved_at")
     assert (await shop.row(2))["current_event_ms"] is None
     assert (await shop.seen())["processors"][0]["state"] == "ok"
 

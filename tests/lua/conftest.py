@@ -79,7 +79,7 @@ class Raw:
         )
         names = (
             "epoch checkpoint processed attempts event tenures paused quarantined lost exact "
-            "anchored following deaths after"
+            "checkpoint_exists next_id deaths previous_owner"
         )
         return dict(zip(names.split(), reply, strict=True))
 
@@ -111,19 +111,19 @@ class Raw:
         call: int,
         incarnation: str = "",
         held: list[tuple[int, int]] | None = None,
-        let_go: list[tuple[int, int, int]] | None = None,
+        released: list[tuple[int, int, int]] | None = None,
         **options: Any,
     ) -> tuple[list[int], dict[int, tuple[int, int]]]:
         """The head of the reply, and partition -> grant and whether to hold it."""
         pairs = [each for pair in held or [] for each in pair]
-        rest = [each for triple in let_go or [] for each in triple]
+        rest = [each for triple in released or [] for each in triple]
         reply = await self.call(
             "sync",
             [PLAN, MEMBERS, SESSIONS],
             options.get("partitions", 8),
-            options.get("session", 10_000),
-            options.get("drain", 5_000),
-            options.get("collect", 0),
+            options.get("session_timeout", 10_000),
+            options.get("rebalance_timeout", 5_000),
+            options.get("rebalance_delay", 0),
             member,
             incarnation or f"{member}1",
             call,

@@ -39,7 +39,7 @@ async def test_a_processor_that_starts_after_a_trim_has_lost_nothing(raw: Raw) -
 
 async def test_the_processors_of_a_partition_are_bounded(raw: Raw) -> None:
     await raw.call("declare", [META], 1, 8, "xxh64")
-    await raw.redis.hset(META, mapping={f"passed:p{number}": "0-0" for number in range(99)})
+    await raw.redis.hset(META, mapping={f"checkpoint:p{number}": "0-0" for number in range(99)})
     await raw.redis.hset(META, mapping={f"removed:q{number}": "1" for number in range(300)})
     await raw.redis.hset(META, mapping={f"dropped:p{number}": "1" for number in range(99)})
     assert await raw.register() == [1, "0-0"], "only those that are registered count"
@@ -79,7 +79,7 @@ async def test_s4_a_processor_whose_hashes_were_lost_goes_on_by_its_group(
     await raw.redis.delete(STATE, META)
     assert await raw.register(start) == [2, ids[1]]
     found = await raw.claim(11, OTHER)
-    assert (found["checkpoint"], found["following"], found["lost"]) == (ids[1], ids[2], -1)
+    assert (found["checkpoint"], found["next_id"], found["lost"]) == (ids[1], ids[2], -1)
     assert await raw.lag() == 3
 
 
@@ -104,7 +104,7 @@ async def test_a_seek_past_trimmed_events_starts_at_the_oldest_there_is(raw: Raw
         assert reply == ["0-0", 3]
         assert await raw.lag() == 3
     found = await raw.claim(11, THIRD)
-    assert (found["lost"], found["following"]) == (-1, ids[3])
+    assert (found["lost"], found["next_id"]) == (-1, ids[3])
 
 
 async def test_a_seek_behind_the_last_event_waits_for_the_next(raw: Raw) -> None:
@@ -113,7 +113,7 @@ async def test_a_seek_behind_the_last_event_waits_for_the_next(raw: Raw) -> None
     assert (reply, await raw.lag()) == ([ids[-1], 5], 0)
     await raw.append(2, 2)
     found = await raw.claim(11, THIRD)
-    assert (found["following"], await raw.lag()) == ((await raw.ids())[5], 2)
+    assert (found["next_id"], await raw.lag()) == ((await raw.ids())[5], 2)
 
 
 async def test_a_seek_far_from_both_ends_must_be_told_how_many_came_before(raw: Raw) -> None:
@@ -141,7 +141,7 @@ async def test_s1_after_a_seek_only_a_new_grant_may_claim_and_nothing_is_blamed(
     await refused(raw, "STALE_GRANT", raw.claim(10))
     found = await raw.claim(11, THIRD)
     assert found["epoch"] > epoch
-    assert (found["checkpoint"], found["following"]) == (ids[1], ids[2])
+    assert (found["checkpoint"], found["next_id"]) == (ids[1], ids[2])
     assert (found["tenures"], found["attempts"], found["quarantined"]) == (0, 0, 0)
 
 
@@ -277,4 +277,4 @@ async def test_describe_leaves_out_what_is_unknown(raw: Raw) -> None:
     assert (seen["length"], seen["added"]) == ("2", "2")
     assert (seen["first"], seen["last"]) == (ids[0], ids[1])
     assert (seen["meta.partitions"], seen["meta.hash"]) == ("8", "xxh64")
-    assert not {"lag", "pending", "checkpoint"} & set(seen)
+    assert not {"lag", "next_id", "checkpoint"} & set(seen)

@@ -37,7 +37,7 @@ async def test_s5_a_dead_letter_and_its_checkpoint_land_together(raw: Raw) -> No
     ]
     stored = await raw.redis.hmget(STATE, ["checkpoint", "processed", "attempts", "error_type"])
     assert stored == [ids[0].encode(), b"1", b"0", None]
-    assert await raw.redis.hget(META, "passed:printer") == ids[0].encode()
+    assert await raw.redis.hget(META, "checkpoint:printer") == ids[0].encode()
     assert await raw.lag() == 4
 
 

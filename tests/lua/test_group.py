@@ -27,12 +27,12 @@ class Group:
     async def sync(self, member: str, **options: Any) -> dict[int, tuple[int, int]]:
         self.calls[member] = self.calls.get(member, 0) + 1
         held = self.held.setdefault(member, {})
-        let_go = options.pop("let_go", [])
+        released = options.pop("released", [])
         _, grants = await self.raw.sync(
             member,
             self.calls[member],
             held=list(held.items()),
-            let_go=let_go,
+            released=released,
             partitions=self.partitions,
             **options,
         )
@@ -44,7 +44,7 @@ class Group:
                 held[p] = g
                 self.moves += 1
         if back:
-            await self.sync(member, let_go=back)
+            await self.sync(member, released=back)
         return grants
 
     async def settle(self) -> None:
@@ -120,7 +120,7 @@ async def test_a_partition_is_granted_only_after_its_holder_let_it_go(raw: Raw) 
     _, first = await raw.sync("a", 2, partitions=2, held=[(p, g) for p, (g, _) in first.items()])
     (back,) = [p for p, (_, keep) in first.items() if not keep]
     grant = first[back][0]
-    await raw.sync("a", 3, partitions=2, let_go=[(back, grant, 0)])
+    await raw.sync("a", 3, partitions=2, released=[(back, grant, 0)])
     _, second = await raw.sync("b", 2, partitions=2)
     assert list(second) == [back]
     assert second[back][0] > grant
@@ -164,7 +164,7 @@ async def test_s6_an_older_call_is_answered_without_writing(raw: Raw) -> None:
     await raw.sync("a", 1)
     _, grants = await raw.sync("a", 5)
     before = await raw.dump()
-    head, again = await raw.sync("a", 3, let_go=[(0, grants[0][0], 0)])
+    head, again = await raw.sync("a", 3, released=[(0, grants[0][0], 0)])
     assert (head[0], again) == (5, grants)
     assert await raw.dump() == before
 
@@ -197,16 +197,18 @@ async def test_a_group_that_lost_its_keys_learns_from_its_members(raw: Raw) -> N
 async def test_a_grant_that_was_stale_makes_the_next_one_larger(raw: Raw) -> None:
     _, grants = await raw.sync("a", 1, partitions=1)
     seen = grants[0][0] + 10_000_000
-    _, again = await raw.sync("a", 2, partitions=1, let_go=[(0, grants[0][0], seen)])
+    _, again = await raw.sync("a", 2, partitions=1, released=[(0, grants[0][0], seen)])
     assert again[0][0] > seen
 
 
 async def test_joiners_are_collected_for_a_moment(raw: Raw) -> None:
-    await raw.sync("a", 1, collect=60_000)
-    head, grants = await raw.sync("b", 1, collect=60_000)
+    await raw.sync("a", 1, rebalance_delay=60_000)
+    head, grants = await raw.sync("b", 1, rebalance_delay=60_000)
     assert grants == {}
     assert 0 < head[3] <= 60_000
-    assert len((await raw.sync("a", 2, collect=60_000))[1]) == 8, "nothing is asked back yet"
+    assert len((await raw.sync("a", 2, rebalance_delay=60_000))[1]) == 8, (
+        "nothing is asked back yet"
+    )
 
 
 async def test_another_partition_count_is_a_mismatch(raw: Raw) -> None:
@@ -244,7 +246,7 @@ async def test_regrant_leaves_a_hand_over_alone(raw: Raw) -> None:
     assert await raw.call("revoke", [PLAN], 0, 1) == 1, "the other one"
     _, given = await raw.sync("b", 2, partitions=2)
     assert given == {}, "its holder has its event in hand"
-    await raw.sync("a", 3, partitions=2, held=held, let_go=[(moving, asked[moving][0], 0)])
+    await raw.sync("a", 3, partitions=2, held=held, released=[(moving, asked[moving][0], 0)])
     _, given = await raw.sync("b", 3, partitions=2)
     assert set(given) == {moving}
 
@@ -253,36 +255,38 @@ async def test_regrant_leaves_a_hand_over_alone(raw: Raw) -> None:
 async def test_l1_those_who_retire_while_one_joins_do_not_call_again_at_once(
     raw: Raw, order: str
 ) -> None:
-    await raw.sync("a", 1, collect=1)
-    await raw.sync("b", 1, collect=1)
+    await raw.sync("a", 1, rebalance_delay=1)
+    await raw.sync("b", 1, rebalance_delay=1)
     for member in order:
-        await raw.sync(member, 2, collect=1, action="retire")
+        await raw.sync(member, 2, rebalance_delay=1, action="retire")
     await asyncio.sleep(0.01)
     for call in (3, 4):
         for member in order:
-            head, _ = await raw.sync(member, call, collect=1, action="retire")
+            head, _ = await raw.sync(member, call, rebalance_delay=1, action="retire")
             assert head[3] == -1, "the heartbeat will do"
-    head, _ = await raw.sync("c", 1, collect=1)
+    head, _ = await raw.sync("c", 1, rebalance_delay=1)
     assert head[3] > 0, "one who stays is told when the holders have had their time"
 
 
 async def test_the_latest_joiner_says_how_long_a_holder_may_take(raw: Raw) -> None:
     """A member with other settings does not cut a hand-over short, nor make joiners wait."""
-    _, grants = await raw.sync("a", 1, partitions=1, drain=60_000, collect=0)
-    await raw.sync("a", 2, partitions=1, drain=60_000, held=held_of(grants))
-    await raw.sync("b", 1, partitions=1, drain=60_000)
-    await raw.sync("a", 3, partitions=1, drain=60_000, held=held_of(grants), action="retire")
-    head, given = await raw.sync("b", 2, partitions=1, drain=0)
+    _, grants = await raw.sync("a", 1, partitions=1, rebalance_timeout=60_000, rebalance_delay=0)
+    await raw.sync("a", 2, partitions=1, rebalance_timeout=60_000, held=held_of(grants))
+    await raw.sync("b", 1, partitions=1, rebalance_timeout=60_000)
+    await raw.sync(
+        "a", 3, partitions=1, rebalance_timeout=60_000, held=held_of(grants), action="retire"
+    )
+    head, given = await raw.sync("b", 2, partitions=1, rebalance_timeout=0)
     assert (given, 0 < head[3] <= 60_000) == ({}, True)
-    head, given = await raw.sync("c", 1, partitions=1, drain=0)
-    assert 0 in given or 0 in (await raw.sync("b", 3, partitions=1, drain=60_000))[1]
+    head, given = await raw.sync("c", 1, partitions=1, rebalance_timeout=0)
+    assert 0 in given or 0 in (await raw.sync("b", 3, partitions=1, rebalance_timeout=60_000))[1]
 
 
 async def test_a_joiner_with_a_shorter_session_cuts_no_promise_short(raw: Raw) -> None:
-    await raw.sync("a", 1, session=60_000)
-    head, _ = await raw.sync("b", 1, session=1_000)
+    await raw.sync("a", 1, session_timeout=60_000)
+    head, _ = await raw.sync("b", 1, session_timeout=1_000)
     assert head[2] == 1_000
-    head, _ = await raw.sync("a", 2, session=60_000)
+    head, _ = await raw.sync("a", 2, session_timeout=60_000)
     assert head[2] == 1_000, "it is told"
     _, *rest = await raw.call("describe_group", [PLAN, MEMBERS, SESSIONS])
     left = {rest[i]: int(rest[i + 1]) for i in (3, 9)}

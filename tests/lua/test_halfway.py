@@ -155,10 +155,10 @@ async def test_who_died_is_found_by_a_member_that_gets_its_rights_back(
     user: Restricted, right: str
 ) -> None:
     await user.sync("a", 1)
-    _, grants = await user.sync("a", 2, held=[], session=10_000)
+    _, grants = await user.sync("a", 2, held=[], session_timeout=10_000)
     await user.sync("b", 1)
     held = [(p, grant) for p, (grant, _) in grants.items()]
-    await user.sync("a", 3, held=held[:4], let_go=[(p, g, 0) for p, g in held[4:]])
+    await user.sync("a", 3, held=held[:4], released=[(p, g, 0) for p, g in held[4:]])
     await user.owner.redis.zadd(SESSIONS, {"b": 1})
     await user.rule(f"-{right}")
     await refused(user, NO_RIGHT, user.sync("a", 4, held=held[:4]))

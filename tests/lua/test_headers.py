@@ -54,7 +54,7 @@ def test_a_script_keeps_to_its_header(name: str) -> None:
         ("commit", "local paused = ", "paused = "),
         ("commit", "if release == '1' then", "if release == '1' then leaked = 1"),
         ("append", "local name = string", "name = string"),
-        ("append", "for _, group in ipairs", "for _, group in iparis"),
+        ("append", "for _, reply in ipairs", "for _, reply in iparis"),
         ("tick", "return {1, 0}", "return {1, tonumbr(0)}"),
         ("tick", "return {1, 0}", "return {1, 0"),
         ("claim", "local member, grant,", "local grant, member,"),

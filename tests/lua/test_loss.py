@@ -47,7 +47,7 @@ async def test_s7_work_goes_on_after_a_loss_with_exact_lag(raw: Raw) -> None:
     await raw.append(2, 3)
     now = await raw.claim(13)
     first, *_, last = await raw.ids()
-    assert (now["lost"], now["checkpoint"], now["following"]) == (-1, ids[1], first)
+    assert (now["lost"], now["checkpoint"], now["next_id"]) == (-1, ids[1], first)
     assert await raw.lag() == 3
     assert await raw.commit(now["epoch"], ids[1], last, 3) == [1, 0]
     assert (await raw.lag(), (await raw.claim(14, OTHER))["lost"]) == (0, -1)
@@ -65,10 +65,10 @@ async def test_s7_an_event_deleted_from_the_middle_is_missed_at_the_end(raw: Raw
 async def test_s7_a_deleted_checkpoint_entry_is_no_loss_but_no_anchor_either(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.commit(epoch, "0-0", ids[1], 2)
-    assert (await raw.claim(10))["anchored"] == 1
+    assert (await raw.claim(10))["checkpoint_exists"] == 1
     await raw.redis.xdel(LOG, ids[1])
     found = await raw.claim(10)
-    assert (found["lost"], found["anchored"], found["following"]) == (-1, 0, ids[2])
+    assert (found["lost"], found["checkpoint_exists"], found["next_id"]) == (-1, 0, ids[2])
 
 
 @pytest.mark.fault(34)
@@ -90,7 +90,7 @@ async def test_s3_a_deleted_log_that_is_mended_goes_on_above_its_old_ids(raw: Ra
     assert (await raw.redis.xinfo_stream(LOG))["last-generated-id"] == ids[1].encode()
     await raw.append(2, 2)
     found = await raw.claim(11, OTHER)
-    assert (found["checkpoint"], found["following"]) == (ids[1], (await raw.ids())[0])
+    assert (found["checkpoint"], found["next_id"]) == (ids[1], (await raw.ids())[0])
     assert (found["lost"], await raw.lag()) == (-1, 2)
 
 

@@ -79,7 +79,7 @@ async def test_s6_a_repeated_seek_does_not_move_what_was_claimed_meanwhile(raw: 
     assert await raw.dump() == before
     assert await raw.commit(epoch, ids[-1], now[5], 1, nonce=THIRD) == [1, 0]
     described = await raw.call("describe", KEYS, "printer")
-    assert "sought" not in described
+    assert "last_seek" not in described
 
 
 @pytest.mark.parametrize("start", ["0-0", "0-1", "1-0"])
@@ -100,7 +100,7 @@ async def test_s7_events_deleted_from_the_end_are_missed_at_once(raw: Raw) -> No
     await raw.commit(epoch, "0-0", ids[2], 3)
     await raw.redis.xdel(LOG, *ids[3:])
     found = await raw.claim(11, OTHER)
-    assert (found["lost"], found["exact"], found["following"]) == (2, 1, "")
+    assert (found["lost"], found["exact"], found["next_id"]) == (2, 1, "")
     assert (await raw.claim(11, OTHER, accept="2"))["lost"] == -1
     await raw.append(2, 1)
     assert (await raw.claim(12))["lost"] == -1
@@ -147,7 +147,9 @@ async def test_l1_a_group_that_lost_one_key_serves_its_members_again(raw: Raw, l
             calls[member] += 1
             mine = grants.get(member, {})
             back = [(p, g, 0) for p, (g, keep) in mine.items() if not keep]
-            _, grants[member] = await raw.sync(member, calls[member], held=held(mine), let_go=back)
+            _, grants[member] = await raw.sync(
+                member, calls[member], held=held(mine), released=back
+            )
     assert sorted(len(held(each)) for each in grants.values()) == [4, 4]
 
 
@@ -173,12 +175,12 @@ async def test_l1_a_clock_that_went_back_stretches_no_wait_for_a_holder(raw: Raw
 
 
 async def test_l1_a_clock_that_went_back_stretches_no_wait_for_joiners(raw: Raw) -> None:
-    await raw.sync("a", 1, collect=1_000)
-    await raw.sync("b", 1, collect=1_000)
-    collecting: Any = await raw.redis.hget(PLAN, "collecting")
+    await raw.sync("a", 1, rebalance_delay=1_000)
+    await raw.sync("b", 1, rebalance_delay=1_000)
+    collecting: Any = await raw.redis.hget(PLAN, "rebalance_at")
     ahead = int(collecting) + 3_600_000
-    await raw.redis.hset(PLAN, mapping={"collecting": ahead, "due": ahead})
-    head, _ = await raw.sync("b", 2, collect=1_000)
+    await raw.redis.hset(PLAN, mapping={"rebalance_at": ahead, "due": ahead})
+    head, _ = await raw.sync("b", 2, rebalance_delay=1_000)
     assert 0 < head[3] <= 1_000
 
 

@@ -281,7 +281,7 @@ async def test_s7_a_loss_is_found_named_and_said_once(raw: Raw) -> None:
     await raw.commit(epoch, "0-0", ids[1], 2)
     await raw.redis.xtrim(LOG, minid=ids[6], approximate=False)
     found = await raw.claim(10)
-    assert (found["lost"], found["exact"], found["following"]) == (4, 1, ids[6])
+    assert (found["lost"], found["exact"], found["next_id"]) == (4, 1, ids[6])
     assert (await raw.claim(10))["lost"] == 4, "until it is accepted"
     assert (await raw.claim(10, accept="3"))["lost"] == 4, "only by its own number"
     assert (await raw.claim(10, accept="4"))["lost"] == -1
@@ -300,7 +300,7 @@ async def test_s7_a_log_that_went_back_in_time_is_noticed(raw: Raw) -> None:
     found = await raw.claim(11, OTHER)
     assert (found["lost"], found["exact"]) == (0, 0)
     accepted = await raw.claim(11, OTHER, accept="0")
-    assert (accepted["lost"], accepted["checkpoint"], accepted["following"]) == (-1, "0-0", "5-0")
+    assert (accepted["lost"], accepted["checkpoint"], accepted["next_id"]) == (-1, "0-0", "5-0")
 
 
 @pytest.mark.parametrize(("start", "lag"), [("0", 5), ("$", 0), ("first", 5), ("third", 3)])
@@ -351,4 +351,4 @@ async def test_describe_writes_nothing_and_leaves_out_the_nonce(raw: Raw) -> Non
     picture = dict(zip(flat[::2], flat[1::2], strict=True))
     assert await raw.dump() == before
     assert "nonce" not in picture
-    assert (picture["lag"], picture["pending"], picture["epoch"]) == ("5", ids[0], str(epoch))
+    assert (picture["lag"], picture["next_id"], picture["epoch"]) == ("5", ids[0], str(epoch))

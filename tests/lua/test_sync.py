@@ -35,10 +35,10 @@ async def test_s6_a_join_whose_reply_was_lost_is_answered_the_same(raw: Raw) -> 
 
 async def test_s6_letting_go_twice_gives_the_partition_back_once(raw: Raw) -> None:
     _, grants = await raw.sync("a", 1, partitions=2)
-    let_go = [(0, grants[0][0], 0)]
-    first = await raw.sync("a", 2, partitions=2, held=held(grants)[1:], let_go=let_go)
+    released = [(0, grants[0][0], 0)]
+    first = await raw.sync("a", 2, partitions=2, held=held(grants)[1:], released=released)
     before = await raw.dump()
-    assert await raw.sync("a", 2, partitions=2, held=held(grants)[1:], let_go=let_go) == first
+    assert await raw.sync("a", 2, partitions=2, held=held(grants)[1:], released=released) == first
     assert await raw.dump() == before
     assert first[1][0][0] > grants[0][0], "nobody else is there to take it"
 
@@ -48,14 +48,14 @@ async def test_an_old_grant_that_is_let_go_late_frees_nothing(raw: Raw) -> None:
     await raw.call("revoke", [PLAN], 0)
     _, new = await raw.sync("a", 2, held=held(old))
     assert new[0][0] > old[0][0]
-    _, again = await raw.sync("a", 3, held=held(new), let_go=[(0, old[0][0], 0)])
+    _, again = await raw.sync("a", 3, held=held(new), released=[(0, old[0][0], 0)])
     assert again == new
 
 
 async def test_one_cannot_let_go_of_what_another_holds(raw: Raw) -> None:
     _, grants = await raw.sync("a", 1)
     await raw.sync("b", 1)
-    await raw.sync("b", 2, let_go=[(p, grant, 0) for p, grant in held(grants)])
+    await raw.sync("b", 2, released=[(p, grant, 0) for p, grant in held(grants)])
     assert set((await raw.sync("a", 2, held=held(grants)))[1]) == set(grants)
 
 
@@ -77,18 +77,18 @@ async def test_l1_what_is_asked_back_is_granted_once_the_drain_limit_has_passed(
 
 @pytest.mark.fault(41)
 async def test_joiners_that_were_collected_move_partitions_together(raw: Raw) -> None:
-    _, grants = await raw.sync("a", 1, collect=60_000)
+    _, grants = await raw.sync("a", 1, rebalance_delay=60_000)
     for member in ("b", "c", "d"):
-        assert (await raw.sync(member, 1, collect=60_000))[1] == {}
-    await raw.redis.hset(PLAN, mapping={"collecting": "1", "due": "1"})
-    _, grants = await raw.sync("a", 2, collect=60_000, held=held(grants))
+        assert (await raw.sync(member, 1, rebalance_delay=60_000))[1] == {}
+    await raw.redis.hset(PLAN, mapping={"rebalance_at": "1", "due": "1"})
+    _, grants = await raw.sync("a", 2, rebalance_delay=60_000, held=held(grants))
     assert sorted(keep for _, keep in grants.values()) == [0] * 6 + [1] * 2
 
 
 async def test_what_is_free_does_not_wait_for_joiners_to_be_collected(raw: Raw) -> None:
-    assert len((await raw.sync("a", 1, collect=60_000))[1]) == 8
+    assert len((await raw.sync("a", 1, rebalance_delay=60_000))[1]) == 8
     await raw.redis.zadd(SESSIONS, {"a": 1})
-    assert len((await raw.sync("b", 1, collect=60_000))[1]) == 8
+    assert len((await raw.sync("b", 1, rebalance_delay=60_000))[1]) == 8
 
 
 async def test_a_dead_member_is_forgotten_and_may_come_back(raw: Raw) -> None:
@@ -140,7 +140,7 @@ async def test_one_that_retires_gives_back_and_gets_nothing_more(raw: Raw) -> No
     assert (await raw.sync("b", 2))[1] == {}, "it still holds them"
     first = [(p, g, 0) for p, (g, _) in list(of_a.items())[:3]]
     rest = [(p, g) for p, (g, _) in list(of_a.items())[3:]]
-    head, left = await raw.sync("a", 4, action="retire", held=rest, let_go=first)
+    head, left = await raw.sync("a", 4, action="retire", held=rest, released=first)
     assert set(left) == {p for p, _ in rest}
     _, of_b = await raw.sync("b", 3)
     assert set(of_b) == {p for p, _, _ in first}, "each moves as soon as it is free"
@@ -151,8 +151,8 @@ async def test_one_that_retires_gives_back_and_gets_nothing_more(raw: Raw) -> No
 
 async def test_the_last_one_that_retires_is_given_nothing_back(raw: Raw) -> None:
     _, grants = await raw.sync("a", 1)
-    let_go = [(p, g, 0) for p, g in held(grants)]
-    assert (await raw.sync("a", 2, action="retire", let_go=let_go))[1] == {}
+    released = [(p, g, 0) for p, g in held(grants)]
+    assert (await raw.sync("a", 2, action="retire", released=released))[1] == {}
     assert len((await raw.sync("b", 1))[1]) == 8, "who joins gets it all"
 
 
@@ -172,9 +172,9 @@ async def test_one_that_left_may_join_again_as_a_new_incarnation(raw: Raw) -> No
 
 
 async def test_the_latest_joiner_sets_the_session_of_the_group(raw: Raw) -> None:
-    assert (await raw.sync("a", 1, session=10_000))[0][2] == 10_000
-    assert (await raw.sync("b", 1, session=20_000))[0][2] == 20_000
-    assert (await raw.sync("a", 2, session=10_000))[0][2] == 20_000
+    assert (await raw.sync("a", 1, session_timeout=10_000))[0][2] == 10_000
+    assert (await raw.sync("b", 1, session_timeout=20_000))[0][2] == 20_000
+    assert (await raw.sync("a", 2, session_timeout=10_000))[0][2] == 20_000
 
 
 async def test_members_are_bounded(raw: Raw) -> None:
@@ -253,10 +253,10 @@ async def test_l2_members_that_lost_plan_and_sessions_share_again(raw: Raw) -> N
 
 
 async def test_a_server_clock_that_went_back_makes_nobody_wait_longer(raw: Raw) -> None:
-    _, first = await raw.sync("a", 1, partitions=2, collect=1000)
-    head, _ = await raw.sync("b", 1, partitions=2, collect=1000)
+    _, first = await raw.sync("a", 1, partitions=2, rebalance_delay=1000)
+    head, _ = await raw.sync("b", 1, partitions=2, rebalance_delay=1000)
     assert 0 < head[3] <= 1000, "joiners are collected"
     far = str(int(first[0][0]) + 3_600_000)
-    await raw.redis.hset(PLAN, mapping={"due": far, "collecting": far})
-    head, _ = await raw.sync("a", 2, partitions=2, collect=1000, held=held(first))
+    await raw.redis.hset(PLAN, mapping={"due": far, "rebalance_at": far})
+    head, _ = await raw.sync("a", 2, partitions=2, rebalance_delay=1000, held=held(first))
     assert 0 < head[3] <= 1000

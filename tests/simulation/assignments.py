@@ -25,10 +25,10 @@ NOBODY = "-"
 class Assigned:
     """What the plan says of one partition."""
 
-    holder: str = NOBODY
+    owner: str = NOBODY
     target: str = NOBODY
     grant: int = 0
-    asked: int = 0
+    asked_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Picture:
     sessions: dict[str, int] = field(default_factory=dict)
 
     def partition(self, number: int) -> Assigned:
-        holder, target, grant, asked = self.fields.get(f"p:{number}", "- - 0 0").split()
-        return Assigned(holder, target, int(grant), int(asked))
+        owner, target, grant, asked_at = self.fields.get(f"p:{number}", "- - 0 0").split()
+        return Assigned(owner, target, int(grant), int(asked_at))
 
     def member(self, name: str) -> Record | None:
         if name not in self.members:
@@ -73,22 +73,22 @@ class _Sync:
     """The arguments of a call, by name."""
 
     partitions: int
-    session: int
-    drain: int
-    collect: int
+    session_timeout: int
+    rebalance_timeout: int
+    rebalance_delay: int
     member: str
     incarnation: str
     call: int
     action: str
     held: dict[int, int]
-    let_go: set[tuple[int, int]]
+    released: set[tuple[int, int]]
 
     @staticmethod
     def of(args: Sequence[Any]) -> _Sync:
         numbers = [int(each) for each in args[10:]]
         split = 2 * int(args[9])
         held = dict(zip(numbers[:split:2], numbers[1:split:2], strict=True))
-        let_go = set(zip(numbers[split::3], numbers[split + 1 :: 3], strict=True))
+        released = set(zip(numbers[split::3], numbers[split + 1 :: 3], strict=True))
         first = [int(each) for each in args[:4]]
         return _Sync(
             first[0],
@@ -100,7 +100,7 @@ class _Sync:
             int(args[6]),
             str(args[7]),
             held,
-            let_go,
+            released,
         )
 
 
@@ -130,7 +130,7 @@ class Assignments:
         if call.script == "revoke":
             for number in map(int, call.args):
                 was = before.partition(number)
-                cut = was.holder != was.target and after.partition(number) != was
+                cut = was.owner != was.target and after.partition(number) != was
                 self._check(not cut, "S2", f"a hand-over of {number} was cut short: {was}")
             return True
         asked = _Sync.of(call.args)
@@ -144,7 +144,7 @@ class Assignments:
             self._check(replaced and str(reply).startswith("REPLACED"), "S5", f"sync: {reply}")
             return False
         same = record is not None and record.incarnation == asked.incarnation
-        known = same and "session" in before.fields and asked.member in before.sessions
+        known = same and "session_timeout" in before.fields and asked.member in before.sessions
         leaving = asked.action == "leave"
         left = before.members.get(f"left:{asked.member}", "").split()[:1] == [asked.incarnation]
         older = record is not None and same and asked.call <= record.call
@@ -161,7 +161,7 @@ class Assignments:
             )
             self._check(not replaced, "S6", "a replaced incarnation was obeyed")
             self._sessions(before, after, asked, known, now)
-            self._holders(after, asked)
+            self._owners(after, asked)
             for number in range(asked.partitions):
                 self._transition(number, before, after, asked, known, now)
             if not self.vague:
@@ -181,23 +181,23 @@ class Assignments:
         self, before: Picture, after: Picture, asked: _Sync, known: bool, now: int
     ) -> None:
         """Who is alive stays so, and nobody for longer than a session."""
-        session = before.number("session") if known else asked.session
-        longest = max(before.number("longest"), asked.session)
+        session = before.number("session_timeout") if known else asked.session_timeout
+        longest = max(before.number("longest_session"), asked.session_timeout)
         expected = {
             name: min(end, now + longest)
             for name, end in before.sessions.items()
             if end > now and name != asked.member
         }
         if asked.action != "leave":
-            expected[asked.member] = now + (session or asked.session)
+            expected[asked.member] = now + (session or asked.session_timeout)
         self._check(
             after.sessions == expected, "L1", f"sessions must be {expected}, are {after.sessions}"
         )
 
-    def _holders(self, after: Picture, asked: _Sync) -> None:
+    def _owners(self, after: Picture, asked: _Sync) -> None:
         """Who holds a partition has a session that can end."""
-        holders = {after.partition(number).holder for number in range(asked.partitions)}
-        timeless = sorted(holders - {NOBODY} - set(after.sessions))
+        owners = {after.partition(number).owner for number in range(asked.partitions)}
+        timeless = sorted(owners - {NOBODY} - set(after.sessions))
         self._check(not timeless, "L1", f"{timeless} hold partitions and have no session to end")
 
     def _transition(
@@ -205,25 +205,25 @@ class Assignments:
     ) -> None:
         """One partition changes hands only for a cause, and under a grant of its own."""
         old, new = before.partition(number), after.partition(number)
-        if (old.holder, old.grant) == (new.holder, new.grant):
+        if (old.owner, old.grant) == (new.owner, new.grant):
             return
-        mine = old.holder == asked.member
+        mine = old.owner == asked.member
         excuse = (
-            old.holder == NOBODY
-            or (mine and (number, old.grant) in asked.let_go)
+            old.owner == NOBODY
+            or (mine and (number, old.grant) in asked.released)
             or (mine and not known and asked.call == 1)
-            or old.holder not in after.sessions
-            or now >= (old.asked or now) + asked.drain
+            or old.owner not in after.sessions
+            or now >= (old.asked_at or now) + asked.rebalance_timeout
         )
-        self._check(excuse, "S2", f"partition {number} was taken from {old.holder}: {old} {new}")
-        if new.holder == NOBODY:
+        self._check(excuse, "S2", f"partition {number} was taken from {old.owner}: {old} {new}")
+        if new.owner == NOBODY:
             return
         learned = not known and asked.call > 1 and asked.held.get(number) == new.grant
-        if learned and new.holder == asked.member and new.grant > old.grant:
+        if learned and new.owner == asked.member and new.grant > old.grant:
             self.highest = max(self.highest, new.grant)
             return
         self._check(new.grant > self.highest, "S2", f"grant {new.grant} was given before")
-        self._check(new.holder in after.stays(), "L1", f"{new.holder} is no member and got {new}")
+        self._check(new.owner in after.stays(), "L1", f"{new.owner} is no member and got {new}")
         given = [after.partition(each).grant for each in range(asked.partitions)]
         self._check(given.count(new.grant) == 1, "S2", f"grant {new.grant} was given twice")
         if number == max(range(asked.partitions), key=given.__getitem__):
@@ -238,9 +238,9 @@ class Assignments:
         was = []
         for p in range(asked.partitions):
             old = before.partition(p)
-            kept = [each for each in (old.target, old.holder) if each in stays]
+            kept = [each for each in (old.target, old.owner) if each in stays]
             was.append(kept[0] if kept else NOBODY)
-        if after.number("collecting"):
+        if after.number("rebalance_at"):
             moved = [p for p in range(asked.partitions) if was[p] != targets[p]]
             self._check(not moved, "L2", f"{moved} moved while joiners were collected")
             return
@@ -251,16 +251,22 @@ class Assignments:
         held = sorted((was.count(each) for each in stays), reverse=True)
         fewest = sum(max(0, n - base - (i < extra)) for i, n in enumerate(held))
         moved = [p for p in range(asked.partitions) if was[p] not in (NOBODY, targets[p])]
-        if not set(was) & {NOBODY} and stays == before.stays() and not before.number("collecting"):
+        if (
+            not set(was) & {NOBODY}
+            and stays == before.stays()
+            and not before.number("rebalance_at")
+        ):
             fewest = 0
         self._check(len(moved) <= fewest, "L2", f"{moved} moved where {fewest} were enough")
 
     def _due(self, after: Picture, asked: _Sync, now: int) -> None:
         """Members call again when there is something to do then, and not at once for ever."""
         plan = [after.partition(p) for p in range(asked.partitions)]
-        times = [p.asked + asked.drain for p in plan if p.asked and p.target != NOBODY]
-        if collecting := after.number("collecting"):
-            times.append(collecting)
+        times = [
+            p.asked_at + asked.rebalance_timeout for p in plan if p.asked_at and p.target != NOBODY
+        ]
+        if rebalance_at := after.number("rebalance_at"):
+            times.append(rebalance_at)
         expected = min(times, default=0)
         self._check(after.number("due") == expected, "L1", f"due {expected}: {after.fields}")
         self._check(not 0 < expected <= now, "L1", f"due {now - expected} ms ago: {after.fields}")
@@ -277,7 +283,7 @@ class Assignments:
         if not leaving and asked.member in after.sessions:
             for p in range(asked.partitions):
                 each = after.partition(p)
-                if each.holder == asked.member:
+                if each.owner == asked.member:
                     grants += [p, each.grant, int(each.target == asked.member)]
         self._check(reply[4:] == grants, "L1", f"told {reply[4:]}, the plan says {grants}")
 

@@ -12,14 +12,14 @@ BUGS = (
     Planted(
         "no fence",
         "lua/commit.lua",
-        "if is[1] ~= epoch or is[2] ~= nonce then",
+        "if stored_epoch ~= epoch or stored_nonce ~= nonce then",
         "if false then",
     ),
     Planted(
         "no nonce in the fence",
         "lua/commit.lua",
-        "if is[1] ~= epoch or is[2] ~= nonce then",
-        "if is[1] ~= epoch then",
+        "if stored_epoch ~= epoch or stored_nonce ~= nonce then",
+        "if stored_epoch ~= epoch then",
     ),
     Planted(
         "an epoch that need not rise",
@@ -30,7 +30,7 @@ BUGS = (
     Planted(
         "attempts are not fenced",
         "lua/attempt.lua",
-        "if is[1] ~= epoch or is[2] ~= nonce or is[3] == '1' then",
+        "if stored_epoch ~= epoch or stored_nonce ~= nonce or released == '1' then",
         "if false then",
     ),
     Planted(
@@ -42,8 +42,8 @@ BUGS = (
     Planted(
         "a repeated claim is told by its grant alone",
         "lua/claim.lua",
-        "local repeated = seen == tonumber(grant) and is[4] == nonce and is[5] ~= '1'",
-        "local repeated = seen == tonumber(grant) and is[5] ~= '1'",
+        "local repeated = seen == tonumber(grant) and stored_nonce == nonce and released ~= '1'",
+        "local repeated = seen == tonumber(grant) and released ~= '1'",
     ),
     Planted(
         "a release keeps the token",
@@ -59,25 +59,28 @@ BUGS = (
     ),
     # Commits
     Planted(
-        "no compare-and-set", "lua/commit.lua", "elseif is[4] ~= prev then", "elseif false then"
+        "no compare-and-set",
+        "lua/commit.lua",
+        "elseif checkpoint ~= prev then",
+        "elseif false then",
     ),
     Planted(
         "write before check",
         "lua/commit.lua",
-        "local paused = is[7] == '1' and 1 or 0",
-        "local paused = is[7] == '1' and 1 or 0\n"
-        "redis.call('HSET', meta, 'passed:' .. processor, next_id)",
+        "local paused = is_paused == '1' and 1 or 0",
+        "local paused = is_paused == '1' and 1 or 0\n"
+        "redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)",
     ),
     Planted(
         "a repeat after release refused",
         "lua/commit.lua",
-        "if release == '1' and is[4] == next_id then return {0, paused} end",
+        "if release == '1' and checkpoint == next_id then return {0, paused} end",
         "",
     ),
     Planted(
         "a repeat refused",
         "lua/commit.lua",
-        "if release == '0' and is[4] == next_id then return {0, paused} end",
+        "if release == '0' and checkpoint == next_id then return {0, paused} end",
         "",
     ),
     Planted(
@@ -89,7 +92,7 @@ BUGS = (
     Planted(
         "retention is not told of a dead letter",
         "lua/emit.lua",
-        "redis.call('HSET', meta, 'passed:' .. processor, next_id)\n",
+        "redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)\n",
         "",
     ),
     Planted(
@@ -218,13 +221,13 @@ BUGS = (
     Planted(
         "a seek keeps the token",
         "lua/seek.lua",
-        "math.max((tonumber(is[2]) or 0) + 1, now)",
-        "math.max(tonumber(is[2]) or 0, 0)",
+        "math.max((tonumber(stored_epoch) or 0) + 1, now)",
+        "math.max(tonumber(stored_epoch) or 0, 0)",
     ),
     Planted(
         "a removed processor holds retention back",
         "lua/remove.lua",
-        "redis.call('HDEL', meta, 'passed:' .. processor, 'dropped:' .. processor)",
+        "redis.call('HDEL', meta, 'checkpoint:' .. processor, 'dropped:' .. processor)",
         "redis.call('HDEL', meta, 'dropped:' .. processor)",
     ),
     Planted(
@@ -244,7 +247,7 @@ BUGS = (
     Planted(
         "a loss masked",
         "lua/claim.lua",
-        "if position_read > read then lost = position_read - read end",
+        "if new_read > read then lost = new_read - read end",
         "",
     ),
     Planted(
@@ -275,7 +278,7 @@ BUGS = (
     Planted(
         "retention before registration",
         "lua/append.lua",
-        "if known == 0 and policy ~= 'drop_oldest' then",
+        "if registered == 0 and policy ~= 'drop_oldest' then",
         "if false then",
     ),
     Planted(
@@ -299,8 +302,8 @@ BUGS = (
     Planted(
         "a processor registered anew starts anew",
         "lua/register.lua",
-        "local checkpoint, read, created = stored[1] or passed or shown, stored[2], 2",
-        "local checkpoint, read, created = nil, nil, 2",
+        "read, created = stored_checkpoint or meta_checkpoint or group_id, stored_read, 2",
+        "read, created = nil, nil, 2",
     ),
     Planted(
         "what was dropped stays lag",
@@ -311,7 +314,7 @@ BUGS = (
     Planted(
         "a commit of what was dropped meanwhile brings its lag back",
         "lua/commit.lua",
-        "if at.name == processor and at['entries-read'] and newer",
+        "if group.name == processor and group['entries-read'] and newer",
         "if false and newer",
     ),
     Planted(
@@ -323,7 +326,7 @@ BUGS = (
     Planted(
         "a log that vanished begins below its old ids",
         "lua/register.lua",
-        "if not there and checkpoint ~= '0-0' then",
+        "if not log_exists and checkpoint ~= '0-0' then",
         "if false then",
     ),
     # The group
@@ -336,7 +339,7 @@ BUGS = (
     Planted(
         "grant without release",
         "lua/sync.lua",
-        "if holder[p] == '-' or now >= asked[p] + drain then",
+        "if owner[p] == '-' or now >= asked_at[p] + rebalance_timeout then",
         "if true then",
     ),
     Planted(
@@ -396,7 +399,7 @@ BUGS = (
     Planted(
         "a clock that went back stretches a wait",
         "lua/sync.lua",
-        "if due > now + math.max(drain, collect) then due = now end",
+        "if due > now + math.max(rebalance_timeout, rebalance_delay) then due = now end",
         "",
     ),
     Planted(
@@ -408,8 +411,8 @@ BUGS = (
     Planted(
         "a hand-over cut short by an operator",
         "lua/revoke.lua",
-        "if holder and holder ~= '-' and holder == target then",
-        "if holder and holder ~= '-' then",
+        "if owner and owner ~= '-' and owner == target then",
+        "if owner and owner ~= '-' then",
     ),
     Planted(
         "a heartbeat that overtakes the leave",

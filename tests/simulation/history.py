@@ -195,13 +195,13 @@ class History:
             there = place.log.entries if place.log else {}
             gone = {id_ for id_ in place.known if id_ not in there}
             place.counted.setdefault(str(call.args[3]), set()).update(gone)
-        elif call.script == "seek" and before.get("sought") != self._sought(call, place):
+        elif call.script == "seek" and before.get("last_seek") != self._sought(call, place):
             self._moved_by_hand((prefix, str(call.args[0])), place)
         elif call.script == "remove":
             self._removed((prefix, str(call.args[0])), place)
 
     def _sought(self, call: Call, place: Partition) -> str | None:
-        return place.states[str(call.args[0])].get("sought")
+        return place.states[str(call.args[0])].get("last_seek")
 
     def _moved_by_hand(self, spot: Spot, place: Partition) -> None:
         """An operator has set the checkpoint: what is behind it is to be processed, again or not;

@@ -67,7 +67,7 @@ class Partition:
         for id_ in gone:
             del self.log.entries[id_]  # type: ignore[union-attr]
             for processor in self.processors:
-                passed = self.meta.get(f"passed:{processor}", "0-0")
+                passed = self.meta.get(f"checkpoint:{processor}", "0-0")
                 at = self.states.get(processor, {}).get("checkpoint", passed)
                 if parts(id_) > parts(at):
                     self.uncounted.setdefault(processor, set()).add(id_)
@@ -122,14 +122,14 @@ class Model:
     # One function for each script
 
     def _declare(self, place: Partition, args: list[Any], now: int) -> int:
-        _check_agreement(place, args)
+        _check_contract(place, args)
         return _declare(place, args)
 
     def _register(self, place: Partition, args: list[Any], now: int) -> tuple[int, str]:
-        _check_agreement(place, args)
+        _check_contract(place, args)
         processor, start = args[3:5]
         state, log = place.states.get(processor, {}), place.log
-        passed = place.meta.get(f"passed:{processor}")
+        passed = place.meta.get(f"checkpoint:{processor}")
         grouped = log is not None and processor in log.groups
         if "checkpoint" in state and passed and grouped:
             return 0, state["checkpoint"]
@@ -151,15 +151,15 @@ class Model:
                     log.last, log.added = checkpoint, read
             log.groups[processor] = (checkpoint, read)
         place.states.setdefault(processor, {}).update(checkpoint=checkpoint, read=str(read))
-        place.meta[f"passed:{processor}"] = checkpoint
+        place.meta[f"checkpoint:{processor}"] = checkpoint
         place.meta.pop(f"removed:{processor}", None)
         return created, checkpoint
 
     def _claim(self, place: Partition, args: list[Any], now: int) -> tuple[Any, ...]:
-        _check_agreement(place, args)
+        _check_contract(place, args)
         processor, member, grant, nonce, accept = args[3:8]
         state, log = place.states.get(processor, {}), place.log
-        if "checkpoint" not in state or f"passed:{processor}" not in place.meta:
+        if "checkpoint" not in state or f"checkpoint:{processor}" not in place.meta:
             raise Refused("UNREGISTERED")
         again = state.get("grant") == grant and state.get("nonce") == nonce
         again = again and state.get("released") != "1"
@@ -190,13 +190,13 @@ class Model:
                 event=event,
                 tenures=str(tenures),
                 started="",
-                after=after,
-                moved=str(now),
+                previous_owner=after,
+                moved_at=str(now),
             )
         if lost >= 0 and accept == str(lost):
             total = int(state.get("lost", 0)) + lost
             state.update(checkpoint=position, read=str(position_read), lost=str(total))
-            place.meta[f"passed:{processor}"] = position
+            place.meta[f"checkpoint:{processor}"] = position
             lost, exact = -1, 1
         checkpoint = state["checkpoint"]
         if lost < 0:  # Else it stays where retention may have moved it.
@@ -215,7 +215,7 @@ class Model:
             int(checkpoint in log.entries),
             next(iter(log.behind(checkpoint)), ""),
             int(state.get("deaths", 0)),
-            state.get("after", ""),
+            state.get("previous_owner", ""),
         )
 
     def _commit(self, place: Partition, args: list[Any], now: int) -> tuple[int, int]:
@@ -250,7 +250,7 @@ class Model:
     def _append(
         self, place: Partition, args: list[Any], added: Sequence[str]
     ) -> tuple[int, str, int]:
-        _check_agreement(place, args)
+        _check_contract(place, args)
         size, policy, producer, sequence = args[3:7]
         entries = _entries(args[7:])
         before = place.producers.get(producer)
@@ -297,9 +297,9 @@ class Model:
     def _seek(self, place: Partition, args: list[Any], now: int) -> tuple[str, int]:
         processor, start, _, nonce = args
         state, log = place.states.get(processor, {}), place.log
-        if "checkpoint" not in state or f"passed:{processor}" not in place.meta:
+        if "checkpoint" not in state or f"checkpoint:{processor}" not in place.meta:
             raise Refused("UNREGISTERED")
-        found, read, by = (state.get("sought") or "- 0 -").split()
+        found, read, by = (state.get("last_seek") or "- 0 -").split()
         if by == nonce:
             return found, int(read)
         if log is None or processor not in log.groups:
@@ -312,7 +312,7 @@ class Model:
             checkpoint = before[-1] if before else "0-0"
             position = log.added - len(log.entries) + len(before)
         log.groups[processor] = (checkpoint, position)
-        place.meta[f"passed:{processor}"] = checkpoint
+        place.meta[f"checkpoint:{processor}"] = checkpoint
         _forget_failures(state)
         state.update(
             checkpoint=checkpoint,
@@ -321,17 +321,17 @@ class Model:
             nonce=nonce,
             released="1",
             quarantined="0",
-            sought=f"{checkpoint} {position} {nonce}",
+            last_seek=f"{checkpoint} {position} {nonce}",
         )
         return checkpoint, position
 
     def _remove(self, place: Partition, args: list[Any], now: int) -> int:
         (processor,) = args
-        removed = f"passed:{processor}" in place.meta
+        removed = f"checkpoint:{processor}" in place.meta
         if place.log is not None:
             place.log.groups.pop(processor, None)
         place.states.pop(processor, None)
-        for name in ("passed", "dropped"):
+        for name in ("checkpoint", "dropped"):
             place.meta.pop(f"{name}:{processor}", None)
         if removed:
             place.meta[f"removed:{processor}"] = str(now)
@@ -347,7 +347,7 @@ class Model:
         return 1
 
 
-def _check_agreement(place: Partition, args: Sequence[str]) -> None:
+def _check_contract(place: Partition, args: Sequence[str]) -> None:
     stored = (place.meta.get("partitions", args[1]), place.meta.get("hash", args[2]))
     if int(place.meta.get("protocol", 0)) > int(args[0]) or stored != tuple(args[1:3]):
         raise Refused("MISMATCH")
@@ -415,16 +415,16 @@ def _check_there(log: Log | None, prev: str, next_: str) -> None:
 def _move(
     place: Partition, processor: str, next_: str, count: int, now: int, *, always: bool
 ) -> None:
-    registered = f"passed:{processor}" in place.meta
+    registered = f"checkpoint:{processor}" in place.meta
     if not registered or place.log is None or processor not in place.log.groups:
         raise Refused("MISSING")
     state = place.states[processor]
     read = int(state["read"]) + count
     if next_ in place.log.entries or parts(place.log.groups[processor][0]) <= parts(next_):
         place.log.groups[processor] = (next_, read)
-    place.meta[f"passed:{processor}"] = next_
+    place.meta[f"checkpoint:{processor}"] = next_
     processed = int(state.get("processed", 0)) + count
-    state.update(checkpoint=next_, read=str(read), processed=str(processed), moved=str(now))
+    state.update(checkpoint=next_, read=str(read), processed=str(processed), moved_at=str(now))
     event = state.get("event", "")
     if always:
         _forget_failures(state)
@@ -461,7 +461,7 @@ def _room(place: Partition, size: int, more: int, policy: str) -> int:
     if over <= 0:
         return 0
     ids = list(log.entries)
-    passed = {n[7:]: at for n, at in place.meta.items() if n.startswith("passed:")}
+    passed = {n[11:]: at for n, at in place.meta.items() if n.startswith("checkpoint:")}
     if len(ids) <= over or (policy == "refuse" and not passed):
         raise Refused("FULL")
     for processor, at in passed.items():

@@ -85,21 +85,21 @@ class Settling:
                     self.application.stream.spec.prefix(p)
                 ).states.get(processor.name)
                 queue = state and (state.get("owner"), state.get("grant"), state.get("released"))
-                if plan.holder not in live or plan.holder != plan.target:
+                if plan.owner not in live or plan.owner != plan.target:
                     return f"{processor.name} {p}: {plan}"
                 spot = (self.application.stream.spec.prefix(p), processor.name)
                 for host in self.world.hosts:
-                    if host.name in live - {plan.holder} and spot in dict(host.queues()):
+                    if host.name in live - {plan.owner} and spot in dict(host.queues()):
                         return f"{host.name} keeps {processor.name} {p} too: {plan}"
                 # What a partition lost is found by whoever writes there next, or in turn.
                 if (
-                    queue != (plan.holder, str(plan.grant), "0")
+                    queue != (plan.owner, str(plan.grant), "0")
                     and not self.world.scenario.loses_keys
                 ):
                     return f"{processor.name} {p}: {plan}, {state}"
             counts = [0] * len(live)
             for p in range(self.world.scenario.partitions):
-                counts[sorted(live).index(group.now.partition(p).holder)] += 1
+                counts[sorted(live).index(group.now.partition(p).owner)] += 1
             if max(counts) - min(counts) > 1:
                 return f"{processor.name} is unequal: {group.now.fields}"
             generation = group.now.number("generation")

@@ -133,6 +133,6 @@ class Watch:
 
 def _lag(picture: dict[str, str]) -> int:
     """The consumer group's own count, if it stands at the checkpoint."""
-    if "lag" in picture and picture.get("shown") == picture.get("checkpoint"):
+    if "lag" in picture and picture.get("last_delivered") == picture.get("checkpoint"):
         return int(picture["lag"])
     return -1

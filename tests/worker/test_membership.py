@@ -305,12 +305,12 @@ async def test_one_processor_too_many_is_refused_in_a_sentence(
 ) -> None:
     ledger.processor()
     scripts, work = Scripts(redis), ledger.app.processors["work"]
-    fields = {f"passed:p{number}": "0-0" for number in range(100)}
+    fields = {f"checkpoint:p{number}": "0-0" for number in range(100)}
     await redis.hset(ledger.meta, mapping=fields)  # type: ignore[arg-type]
     said = "stream items has 100 registered processors, and 100 are the most there may be"
     with pytest.raises(ConfigError, match=said):
         await admin.add(scripts, work)
     with pytest.raises(ConfigError, match=said):
         await Worker(ledger.app).run()
-    await redis.hdel(ledger.meta, "passed:p7")
+    await redis.hdel(ledger.meta, "checkpoint:p7")
     await admin.add(scripts, work)
