@@ -204,7 +204,7 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             [
                 "shop/billing is degraded",
                 "  partition 1 unassigned: a worker takes them within a heartbeat; if none does, "
-                "see the workers\' logs",
+                "see the workers' logs",
             ],
         ),
         (
@@ -280,7 +280,7 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
                 "    runnel processor resume example:billing --partition 0 --skip   (sets aside "
                 "what failed; a worker that starts tries it again)",
                 "  partition 0 unassigned: a worker takes them within a heartbeat; if none does, "
-                "see the workers\' logs",
+                "see the workers' logs",
             ],
         ),
         (
