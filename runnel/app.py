@@ -254,7 +254,13 @@ class App:
 
         Raises ConfigError if nothing matches.
         """
-        paths = sorted(Path().glob(pattern))
+        try:
+            paths = sorted(Path().glob(pattern))
+        except (TypeError, ValueError, NotImplementedError, OSError) as error:
+            raise ConfigError(
+                f"autodiscover takes a glob below the current directory, such as "
+                f"'shop/processors/*.py', not {pattern!r} ({error})"
+            ) from None
         names = [
             ".".join(path.with_suffix("").parts).removesuffix(".__init__")
             for path in paths

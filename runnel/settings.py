@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Set
+import re
+from collections.abc import Callable, Mapping, Set
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -17,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from runnel.connection.durability import Durability
 from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
+from runnel.log import logger_of
+
+logger = logger_of("runnel.settings")
 
 #: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
 _YEAR = 31_536_000.0
@@ -206,8 +210,36 @@ def url_of_environment() -> Url | None:
     return url
 
 
+#: Variables of Runnel's that are no settings, and the commands whose options others stand for.
+_NO_SETTINGS = ("RUNNEL_SERVER_BIN", "RUNNEL_WORKER_LOG_LEVEL", "RUNNEL_WORKER_LOG_FORMAT")
+_COMMANDS = "WORKER|SEND|SENDMANY|INSPECT|PROCESSOR|STREAM|SERVER|DEMO|TEST"
+#: What Kubernetes sets for a service that is named runnel, or runnel-something.
+_KUBERNETES = r"(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
+_OTHERS = re.compile(rf"RUNNEL_(({_COMMANDS})_\w+|{_KUBERNETES})")
+
+
+#: The variables that were told of.
+_strays: set[str] = set()
+
+
+def warn_of_strays(say: Callable[[str], object]) -> None:
+    """Say once which variables look like settings and are none. They are not refused, as another
+    program may have set them."""
+    known = [*(f"RUNNEL_{name.upper()}" for name in Settings.model_fields), *_NO_SETTINGS]
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith("RUNNEL_") or name in known or _OTHERS.fullmatch(name):
+            continue
+        if name in _strays or (name.endswith("_PORT") and "://" in value):  # As Kubernetes sets it.
+            continue
+        _strays.add(name)
+        near = difflib.get_close_matches(name.upper(), known, 1, cutoff=0.7)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        say(f"the environment variable {name} has no effect, as there is no such setting{hint}")
+
+
 def _environment(without: Set[str]) -> dict[str, Any]:
     """The settings that the environment names. Raises ConfigError naming a wrong variable."""
+    warn_of_strays(logger.warning)
     found: dict[str, Any] = {}
     for name in Settings.model_fields.keys() - without:
         variable = f"RUNNEL_{name.upper()}"

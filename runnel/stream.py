@@ -169,7 +169,7 @@ class Stream(Generic[R]):
     def dead_letters(self, processor: str) -> Stream[DeadLetter]:
         """The stream that holds what a processor of this stream has set aside, if it has a
         `DeadLetterMiddleware` without a sink of its own. Another processor may read it."""
-        name = f"{self.name}.{processor}.dead"
+        name = f"{self.name}.{keys.check_name('processor', processor)}.dead"
         return self.app.streams.get(name) or self.derive(name, DeadLetter)
 
     def original(self, letter: DeadLetter) -> R:

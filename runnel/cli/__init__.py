@@ -81,7 +81,8 @@ class Commands(click.Group):
     cls=Commands,
     epilog=exits.epilog(
         "runnel worker example:app",
-        'runnel send example:orders \'{"order_id": 1, "amount": 99}\'',
+        "runnel send example:orders "
+        '\'{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}\'',
         "runnel inspect example:app --watch",
     )
     + '\n\b\nCompletion in bash: eval "$(_RUNNEL_COMPLETE=bash_source runnel)"; in zsh and fish '

@@ -45,14 +45,14 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # Its arguments do not fit: the line says at least what was to be said.
-        return f"{record.msg} {record.args!r}"
+        return f"{_plain(record.msg)} {_plain_repr(record.args)}"
 
 
 def _plain(value: Any) -> Any:
     """A value that JSON can hold: as it is, or in words."""
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # No JSON, or a class of the user's that raises whatever it likes.
         try:
             return str(value)
         except Exception:  # It is the user's code that makes it.

@@ -44,6 +44,11 @@ def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit
             except (SystemExit, KeyboardInterrupt) as error:
                 if not task.done():
                     exited(HandlerExit.of(error))
+            except asyncio.CancelledError:
+                raise RunnelError(
+                    "user code cancelled the worker's own task, and the worker ends with it: "
+                    "cancel only tasks that your code has started, not asyncio.all_tasks()"
+                ) from None
         return task.result()
 
 

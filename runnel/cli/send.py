@@ -32,7 +32,12 @@ _IGNORE = click.option(
 _PATIENCE = 3.0
 
 
-@click.command(epilog=exits.epilog('runnel send example:orders \'{"order_id": 1, "amount": 99}\''))
+@click.command(
+    epilog=exits.epilog(
+        "runnel send example:orders "
+        '\'{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}\''
+    )
+)
 @click.argument("target")
 @click.argument("record")
 @urls.option
@@ -47,6 +52,8 @@ def send(
     """
     stream = _stream(target, redis_url)
     url = stream.app.settings.redis_url
+    if not _is_text(record):
+        exits.fail("the RECORD is not UTF-8. Nothing was sent.", exits.REJECTED)
 
     async def work() -> None:
         try:
@@ -120,6 +127,15 @@ def sendmany(
         raise
     sending.summary(as_json)
     sys.exit(exits.REJECTED if sending.rejected else exits.OK)
+
+
+def _is_text(argument: str) -> bool:
+    """Python gives what is no UTF-8 in an argument as halves of pairs."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Sending:

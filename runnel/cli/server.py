@@ -12,7 +12,10 @@ from runnel.errors import RunnelError
 
 @click.command(epilog=exits.epilog("runnel server --redis-url redis://127.0.0.1:6380"))
 @click.option(
-    "--redis-url", default="redis://127.0.0.1:6379", show_default=True, help="Where to listen."
+    "--redis-url",
+    default="redis://127.0.0.1:6379",
+    show_default=True,
+    help="Where to listen, whatever RUNNEL_REDIS_URL says.",
 )
 @click.option(
     "--data",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -14,6 +15,7 @@ from runnel.app import App
 from runnel.cli import exits
 from runnel.errors import ConfigError
 from runnel.processor import Processor
+from runnel.settings import warn_of_strays
 from runnel.stream import Stream
 
 
@@ -71,8 +73,11 @@ def load_module(target: str) -> tuple[ModuleType, str]:
     if not colon or not name or not attribute:
         exits.fail(f"{target!r} must have the form module:attribute, such as example:app", 2)
     if name.endswith(".py") or "/" in name:
-        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
-        exits.fail(f"{name} must be named as a module: write {dotted}:{attribute}", exits.USAGE)
+        exits.fail(f"{name} must be named as a module: {_as_module(name, attribute)}", exits.USAGE)
+    if name.startswith("."):
+        exits.fail(f"{name} must be named from the current directory, without dots", exits.USAGE)
+    # Before the app makes its settings, and not by its logging, which may write to stdout.
+    warn_of_strays(lambda text: exits.say(text, "warning"))
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
@@ -91,6 +96,14 @@ def load_module(target: str) -> tuple[ModuleType, str]:
         code = exit.code if isinstance(exit.code, int) else exits.UNEXPECTED
         told = f"importing {name} ended with sys.exit({exit.code!r})"
         exits.fail(told, exits.USAGE if exit.code in (None, 0) else code)
+
+
+def _as_module(path: str, attribute: str) -> str:
+    """How to name the module in a file."""
+    file = Path(os.path.abspath(path.removesuffix(".py")))
+    if file.is_relative_to(Path.cwd()):
+        return f"write {'.'.join(file.relative_to(Path.cwd()).parts)}:{attribute}"
+    return f"in {file.parent}, write {file.name}:{attribute}"
 
 
 def find(module: ModuleType, attribute: str, wanted: type) -> Any:

@@ -14,6 +14,7 @@ import click
 import tabulate
 
 from runnel.log import one_line
+from runnel.operations.figures import barren
 from runnel.operations.partition_ranges import ranges, those
 
 tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
@@ -144,7 +145,7 @@ def _quarantined(rows: list[Json], called: str) -> list[str]:
 def _is_barren(row: Json) -> bool:
     """Did its handler fail with no event in hand?"""
     error = row["error"]
-    return bool(error and error["event"] is not None and error["event"] == row["checkpoint"])
+    return bool(error and barren(error["event"], row["checkpoint"]))
 
 
 def _barren(rows: list[Json]) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ from runnel.connection.deployment import (
     exchange,
 )
 from runnel.connection.durability import AckRequirement
-from runnel.connection.redis_client import Client
+from runnel.connection.redis_client import Client, close_all
 
 SLOTS = REDIS_CLUSTER_HASH_SLOTS
 #: Host and port of a node.
@@ -119,11 +119,10 @@ class Cluster(Deployment):
             client.let_go()
 
     async def close(self) -> None:
-        """Close the clients of all nodes."""
+        """Close the clients of all nodes, even when it is cancelled meanwhile."""
         clients, self._clients = list(self._clients.values()), {}
         self._stale = self._closed = True
-        for client in clients:
-            await client.aclose()
+        await close_all(clients)
 
     async def send(
         self,

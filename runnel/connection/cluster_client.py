@@ -54,9 +54,11 @@ class ClusterClient(ManyServers):
         )
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the connections to all nodes."""
-        await super().aclose(close_connection_pool)
-        await self.deployment.close()
+        """Close the connections to all nodes, even when it is cancelled meanwhile."""
+        try:
+            await super().aclose(close_connection_pool)
+        finally:
+            await self.deployment.close()
 
     def let_go(self) -> None:
         """See `Client.let_go`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel.connection.transport import Arg, Line, cut
 
-__all__ = ["Arg", "Client"]
+__all__ = ["Arg", "Client", "close_all"]
 
 #: Connections that `roundtrip` has to one server at the most. Who comes then waits for one: first
 #: come, first served.
@@ -97,13 +97,27 @@ class Client(Redis):
         if self._adrift:
             await asyncio.wait(list(self._adrift))
 
+    async def __aexit__(self, *_: object) -> None:
+        # Here and now: redis-py closes in a task, which is lost with its loop.
+        await self.aclose()
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close all connections; those in use once they are not any more."""
+        """Close all connections, even when it is cancelled meanwhile; those in use by `roundtrip`
+        once they are not any more."""
         self.close_lines()
-        await super().aclose(close_connection_pool)
+        try:
+            await super().aclose(close_connection_pool)
+        finally:
+            self.cut_off()
 
     def let_go(self) -> None:
         """Close all connections when the event loop does not run any more."""
+        self.cut_off()
+        for line in self._lines:  # Who uses one will not give it back.
+            line.close()
+
+    def cut_off(self) -> None:
+        """Close all connections at once, but for those that `roundtrip` is using."""
         self.close_lines()
         pool: Any = self.connection_pool
         for connection in (*pool._available_connections, *pool._in_use_connections):
@@ -208,3 +222,13 @@ class Client(Redis):
                 self._idle.append(line)
             else:
                 self._end(line)
+
+
+async def close_all(clients: Iterable[Client]) -> None:
+    """Close several clients, even when it is cancelled meanwhile."""
+    try:
+        for client in clients:
+            await client.aclose()
+    finally:
+        for client in clients:
+            client.cut_off()

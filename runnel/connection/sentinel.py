@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.exceptions import AuthenticationError, RedisError
 
-from runnel.connection.redis_client import Arg, Client
+from runnel.connection.redis_client import Arg, Client, close_all
 
 
 class Sentinels(Sentinel):
@@ -21,9 +21,13 @@ class Sentinels(Sentinel):
         super().__init__([])  # type: ignore[no-untyped-call]
         self._all = tuple(clients)
         self.sentinels = list(clients)  # The one that answers is moved to the front.
+        #: How many ask at the moment. One that began before it was closed still connects.
+        self._asking = 0
+        self._closed = False
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Host and port. Raises ConnectionError."""
+        self._asking += 1
         try:
             place: tuple[str, int] = await super().discover_master(service_name)
         except MasterNotFoundError as error:
@@ -33,15 +37,25 @@ class Sentinels(Sentinel):
                 ) from None
             raise MasterNotFoundError(f"no primary {service_name!r} that is up") from None
         finally:
+            self._asking -= 1
+            if self._closed and not self._asking:
+                self.cut_off()
             # Two that ask at a time and both move one to the front can write one over another.
             if set(self.sentinels) != set(self._all):
                 self.sentinels = list(self._all)
         return place
 
     async def close(self) -> None:
-        """Close the connections to the sentinels."""
+        """Close the connections to the sentinels, even when it is cancelled meanwhile. Where they
+        are just being asked, whoever asks does so."""
+        self._closed = True
+        if not self._asking:
+            await close_all(self._all)
+
+    def cut_off(self) -> None:
+        """Close them at once."""
         for sentinel in self._all:
-            await sentinel.aclose()
+            sentinel.cut_off()
 
     def let_go(self) -> None:
         """The same when the event loop does not run any more."""

@@ -7,12 +7,13 @@ import functools
 import inspect
 from collections.abc import AsyncIterable, Iterable
 from itertools import pairwise
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from runnel.errors import ConfigError
 from runnel.events import Batches, Event, Events
 from runnel.handlers.callables import is_async, is_generator, named
+from runnel.record.members import members
 
 _TAKES = {
     "processor": "the events of a partition (`async for record in events.records()`)",
@@ -49,6 +50,26 @@ def check_handler(function: Any, decorator: str, stream: str, record: Any) -> No
             f"at a time, {_told(record)}; for a function that iterates over events use "
             f"@app.processor({stream})"
         )
+    _check_record(function, decorator, stream, hint, record)
+
+
+def _check_record(function: Any, decorator: str, stream: str, hint: Any, record: Any) -> None:
+    """Raises ConfigError for a function whose annotation names another record than the stream's."""
+    if decorator == "on":
+        wrong, form = _is_another(hint, record), "{}"
+    else:
+        told = [get_args(each)[0] for each in _parts(hint) if get_origin(each) is Events]
+        wrong, form = bool(told) and all(_is_another(each, record) for each in told), "Events[{}]"
+    if not wrong:
+        return
+    takes, has = _told(hint), _told(record)
+    if takes == has:
+        takes, has = (f"{each.__module__}.{each.__qualname__}" for each in (hint, record))
+    raise ConfigError(
+        f"{named(function)} says that it takes {takes}, but the stream {stream} has records of "
+        f"{has}: annotate it with {form.format(has)}, or name the stream that holds what it takes "
+        f"in @app.{decorator}(…)"
+    )
 
 
 def check_task(function: Any, kind: str) -> str:
@@ -138,23 +159,63 @@ def _hint(function: Any) -> Any:
         parameters = list(inspect.signature(function).parameters.values())
         if parameters and parameters[0].name == "self":
             parameters = parameters[1:]
-        hints = get_type_hints(function, include_extras=True)
-    except Exception:  # Names that are defined later, or only for type checkers.
+        return _hints(function, parameters[0].name).get(parameters[0].name, Any)
+    except Exception:  # Names that are defined later, or only for type checkers; or no parameter.
         return Any
-    return hints.get(parameters[0].name, Any) if parameters else Any
 
 
-def _arms(hint: Any) -> Iterable[Any]:
-    """The classes that a hint allows."""
+def _hints(function: Any, parameter: str) -> dict[str, Any]:
+    """The hints of a function; of one parameter alone, if others cannot be resolved."""
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError:
+        alone = SimpleNamespace(__annotations__={parameter: function.__annotations__[parameter]})
+        return get_type_hints(alone, globalns=function.__globals__, include_extras=True)
+
+
+def _parts(hint: Any) -> Iterable[Any]:
+    """What a hint allows, one thing at a time."""
     origin = get_origin(hint)
     if origin is Annotated:
-        yield from _arms(get_args(hint)[0])
+        yield from _parts(get_args(hint)[0])
     elif origin in (Union, UnionType):
         for each in get_args(hint):
             if each is not NoneType:
-                yield from _arms(each)
+                yield from _parts(each)
     else:
-        yield origin or hint
+        yield hint
+
+
+def _arms(hint: Any) -> list[Any]:
+    """The classes that a hint allows."""
+    return [get_origin(each) or each for each in _parts(hint)]
+
+
+def _is_another(hint: Any, record: Any) -> bool:
+    """Can no record of a stream be what the hint says?"""
+    arms, classes = _arms(hint), members(record)
+    return bool(arms) and all(
+        _is_class(each) and not any(_may_be(each, cls) for cls in classes) for each in arms
+    )
+
+
+def _may_be(hint: Any, cls: Any) -> bool:
+    """May a record of this class be what the hint says?"""
+    if is_typeddict(hint):
+        return False
+    generic = getattr(hint, "__pydantic_generic_metadata__", None)
+    if generic and Any in generic["args"]:
+        hint = generic["origin"]
+    try:
+        if issubclass(cls, hint) or issubclass(hint, cls):
+            return True
+    except TypeError:  # It does not tell, or is a class that cannot be asked.
+        return True
+    # A notebook's cell that runs again, or a module that is run and imported, makes a class twice.
+    return bool(
+        cls.__qualname__ == hint.__qualname__
+        and (cls.__module__ == hint.__module__ or "__main__" in (cls.__module__, hint.__module__))
+    )
 
 
 def _cannot_be_events(hint: Any, record: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -18,6 +19,9 @@ from runnel.protocol.ids import ENDS, parts
 from runnel.protocol.scripts import Call, Scripts
 from runnel.stream import StreamSpec
 
+#: An id as people copy it; fewer digits are a year, or a date without dashes.
+_ID = re.compile(r"[0-9]{9,20}(-[0-9]{1,20})?")
+
 
 def start_id(text: str) -> str:
     """The first event to be processed, from ``earliest`` (or ``0``), ``latest`` (or ``$``), an id,
@@ -25,9 +29,8 @@ def start_id(text: str) -> str:
     text = ENDS.get(text, text)
     if text in ENDS.values():
         return text
-    head, _, tail = text.partition("-")
-    if head.isdigit() and len(head) > 8 and (not tail or tail.isdigit()):
-        return f"{head}-{tail or 0}"
+    if _ID.fullmatch(text) and max(parts(text)) < 1 << 64:
+        return text if "-" in text else f"{text}-0"
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -37,7 +40,9 @@ def start_id(text: str) -> str:
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return f"{int(moment.timestamp() * 1000)}-0"
+    if (ms := int(moment.timestamp() * 1000)) <= 0:
+        return "0"  # No id is older than 1970.
+    return f"{ms}-0"
 
 
 async def add(scripts: Scripts, processor: Processor) -> None:

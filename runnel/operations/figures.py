@@ -23,6 +23,11 @@ _SKEW = 1_000
 _DEATHS = 2
 
 
+def barren(event: str | None, checkpoint: str | None) -> bool:
+    """Is this failure charged to the checkpoint: did the handler fail with no event in hand?"""
+    return event is not None and event == checkpoint
+
+
 def partitions(pictures: list[Picture], group_description: GroupDescription) -> list[Json]:
     """A row for each partition of a processor."""
     assigned = {each.partition: each for each in group_description.assignments}

@@ -32,7 +32,8 @@ def read_ranges(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not all(each.isdecimal() and len(each) < 6 for each in (first, last if dash else first)):
+        ends = (first, last if dash else first)
+        if not all(each.isascii() and each.isdecimal() and len(each) < 6 for each in ends):
             raise ValueError(f"{text!r} is none of 3, 0-3 or 0-3,7")
         if dash and int(last) < int(first):
             raise ValueError(f"{part.strip()!r} goes down: write {last}-{first}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import Any, NamedTuple
+
+from redis.exceptions import RedisError
 
 from runnel import protocol
 from runnel.dead_letter import DeadLetter
-from runnel.errors import ConfigError, DecodeError, WorkerDied
+from runnel.errors import ConfigError, DecodeError, ProtocolError, WorkerDied
 from runnel.processor import Processor
-from runnel.protocol import CheckpointMove, Token
+from runnel.protocol import CheckpointMove, ClaimReply, Token
 from runnel.protocol.scripts import Call, Scripts
 
 #: Errors for which a worker gives an event up at once: to try it again changes nothing.
@@ -54,9 +57,23 @@ async def skip(
             CheckpointMove(claimed.checkpoint, event, 1, release=True),
         )
         await scripts.call(await _finish(scripts, processor, partition, token, step, picture))
+    except BaseException:
+        await _release(scripts, processor, partition, claimed, nonce)
+        raise
     finally:  # Who held it claims it anew, whatever became of the event.
         await scripts.call(protocol.revoke(processor.group, [partition]))
     return Skipped(event)
+
+
+async def _release(
+    scripts: Scripts, processor: Processor, partition: int, claimed: ClaimReply, nonce: str
+) -> None:
+    """Release what was claimed in vain: whoever claims it next is not to believe that its holder
+    died. What went wrong before is what the operator is told."""
+    step = CheckpointMove(claimed.checkpoint, claimed.checkpoint, 0, release=True)
+    call = protocol.commit(processor.keys(partition), Token(claimed.epoch, nonce), step)
+    with suppress(RedisError, OSError, ProtocolError):
+        await scripts.call(call)
 
 
 def _to_skip(picture: dict[str, str], retries: int, asked_for: bool) -> tuple[str | None, str]:

@@ -103,6 +103,11 @@ class Missing:
             parts.append(f"use the channels {', '.join(self.channels)}")
         return " and ".join(parts)
 
+    def only_later(self) -> bool:
+        """Can all of it be done without?"""
+        vital = [each for each in self.commands if each.upper() not in _LATER]
+        return not (vital or self.patterns or self.channels)
+
     def mended(self, user: str) -> str:
         """The commands that grant it."""
         rules = [f"+{each}" for each in sorted({*self.commands, *self.ways})]
@@ -116,7 +121,7 @@ class Missing:
 
 async def check(scripts: Scripts, needs: Required, url: str) -> list[str]:
     """Raise ServerError if the user lacks a right, with the command that mends it, or the server a
-    command. Returns warnings about commands that it lacks and that can be done without."""
+    command. Returns warnings about commands that are lacking and that can be done without."""
     try:
         missing = await _missing(scripts, needs)
     except NoPermissionError as error:  # The question itself was refused.
@@ -134,12 +139,15 @@ async def check(scripts: Scripts, needs: Required, url: str) -> list[str]:
             f"Redis at {shown(url)} has no {', '.join(vital)}, without which {needs.of} cannot "
             "work: renamed or switched off there, or not passed on by a proxy in between."
         )
+    warnings = [f"Redis at {shown(url)} has no {each}: {_LATER[each]}." for each in missing.absent]
     if lacks := missing.told():
         user = _user(url)
-        raise ServerError(
-            f"Redis at {shown(url)} does not let its user {user} {lacks}: {missing.mended(user)}"
-        )
-    return [f"Redis at {shown(url)} has no {each}: {_LATER[each]}." for each in missing.absent]
+        said = f"Redis at {shown(url)} does not let its user {user} {lacks}: "
+        if not missing.only_later():
+            raise ServerError(said + missing.mended(user))
+        later = "; ".join(_LATER[each.upper()] for each in missing.commands)
+        warnings.append(f"{said}{later}. {missing.mended(user)}")
+    return warnings
 
 
 async def may(scripts: Scripts, commands: Iterable[Words]) -> dict[Words, bool]:

@@ -55,9 +55,9 @@ class Producer:
         self._told_at = -inf
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._together.close()
-        await self._scripts.client.aclose()
+        """Close the connections, even when it is cancelled meanwhile."""
+        async with self._scripts.client:
+            await self._together.close()
 
     def let_go(self) -> None:
         """Close the connections when the event loop does not run any more."""

@@ -6,7 +6,7 @@ one face on all of them, and on unions of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self, Unpack
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
@@ -89,11 +89,18 @@ def adapt(form: Any, exclude_unset: bool = False) -> RecordType[Any]:
                 each.model_rebuild()
         return PydanticType(form, classes, exclude_unset)
     except (PydanticUndefinedAnnotation, NameError) as error:
-        place = place_of_type(classes, getattr(error, "name", None) or "")
-        raise ConfigError(
-            f"{place or name} uses a type that is not defined: {reason(error)}; define it, at "
-            "the top level of a module, before the stream"
-        ) from error
+        raise _undefined(name, classes, error) from error
     except PydanticUserError as error:
-        place = place_of_fault(classes)
+        try:
+            place = place_of_fault(classes)
+        except NameError as missing:
+            raise _undefined(name, classes, missing) from error
         raise ConfigError(f"{place or name} cannot be stored: {reason(error)}") from error
+
+
+def _undefined(name: str, classes: Iterable[type[Any]], error: Exception) -> ConfigError:
+    place = place_of_type(classes, getattr(error, "name", None) or "")
+    return ConfigError(
+        f"{place or name} uses a type that is not defined: {reason(error)}; define it, at the top "
+        "level of a module, before the stream"
+    )

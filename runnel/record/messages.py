@@ -70,7 +70,8 @@ def _problems(name: str, error: ValidationError, values: object) -> str:
         elif each["type"] in UNKNOWN:
             told.append(f"{place}: no such field")
         elif each["type"] == "json_invalid":
-            told.append(f"{place}: {each['msg']}")
+            # A record is one line: whoever reads many knows its number.
+            told.append(f"{place}: {each['msg'].replace(' at line 1 column ', ' at column ')}")
         else:
             expected = _expectation(each["type"], each["msg"])
             told.append(f"{place}: {expected}, got {shown(each['input'])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Protocol
 
@@ -41,8 +42,11 @@ class HeartbeatThread(threading.Thread):
     for good: the thread stops, and the partitions move to other workers.
     """
 
-    def __init__(self, group: Beating, max_block: float) -> None:
+    def __init__(
+        self, group: Beating, max_block: float, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         super().__init__(name="runnel-heartbeat", daemon=True)
+        self._loop = loop
         self._group = group
         self._max_block = max_block
         self._stopped = threading.Event()
@@ -68,6 +72,8 @@ class HeartbeatThread(threading.Thread):
             self._stuck = 0.0
             return
         if silent > self._max_block:
+            if self._loop_runs():
+                return  # It waits for Redis, and what waits for an answer says so.
             self._stuck = silent
             if not stuck:
                 logger.error(
@@ -81,3 +87,14 @@ class HeartbeatThread(threading.Thread):
             self._calls.answered("heartbeat")
         except (RedisError, OSError, ProtocolError) as error:
             self._calls.failed("heartbeat", error)
+
+    def _loop_runs(self) -> bool:
+        """Does the loop take a turn when it is asked to?"""
+        if self._loop is None or self._stuck:
+            return False
+        turned = threading.Event()
+        try:
+            self._loop.call_soon_threadsafe(turned.set)
+        except RuntimeError:  # It is closed.
+            return False
+        return turned.wait(self._group.session / 6)

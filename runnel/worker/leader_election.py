@@ -13,6 +13,7 @@ from runnel.errors import ProtocolError
 from runnel.log import logger_of
 from runnel.protocol.scripts import Scripts
 from runnel.worker import outage_log
+from runnel.worker.cancelling import end
 
 logger = logger_of("runnel.tasks")
 
@@ -57,8 +58,7 @@ class LeaderElection:
                 except TimeoutError:
                     pass
         finally:
-            for task in listening:
-                task.cancel()
+            await end(listening)
 
     async def leave(self, seconds: float = GOODBYE) -> None:
         """Give the lease up, if it is held. To be called once `run` has ended."""

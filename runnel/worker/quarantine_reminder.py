@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from runnel.core.partition import PartitionState
 from runnel.log import logger_of
+from runnel.operations.figures import barren
 from runnel.operations.partition_ranges import ranges, those
 from runnel.processor import Processor
 
@@ -34,11 +35,11 @@ async def remind(processor: Processor, states: Callable[[], Iterable[PartitionSt
             )
 
 
-def way_out(processor: Processor, partitions: Iterable[int], barren: bool = False) -> str:
-    """The command that ends a quarantine. If the handler is `barren`, as it failed with no event in
-    hand, there is none to set aside."""
+def way_out(processor: Processor, partitions: Iterable[int], nothing: bool = False) -> str:
+    """The command that ends a quarantine. If the handler failed with `nothing` in hand, there is
+    no event to set aside."""
     command = f"`runnel processor resume {processor.target} --partition {ranges(partitions)}`"
-    if barren:
+    if nothing:
         return f"mend the handler and start its workers again, then {command}"
     return f"{command} tries it again, with --skip it is set aside"
 
@@ -48,15 +49,15 @@ def in_the_way(stuck: Iterable[tuple[Processor, int, dict[str, str]]]) -> str:
     found: dict[tuple[str, bool, bool], tuple[Processor, list[int]]] = {}
     for processor, partition, picture in stuck:
         quarantined = picture.get("quarantined") == "1"
-        barren = picture.get("error_event") == picture.get("checkpoint")
-        key = processor.name, quarantined, barren
+        nothing = barren(picture.get("error_event"), picture.get("checkpoint"))
+        key = processor.name, quarantined, nothing
         found.setdefault(key, (processor, []))[1].append(partition)
     told = []
-    for (name, quarantined, barren), (processor, numbers) in found.items():
+    for (name, quarantined, nothing), (processor, numbers) in found.items():
         verb = "is" if len(numbers) == 1 else "are"
         told.append(
             f"processor {name}: {those(numbers)} {verb} quarantined: "
-            f"{way_out(processor, numbers, barren)}"
+            f"{way_out(processor, numbers, nothing)}"
             if quarantined
             else f"processor {name}: {those(numbers)} {verb} paused: `runnel processor resume "
             f"{processor.target} --partition {ranges(numbers)}` ends it"

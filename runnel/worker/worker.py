@@ -82,8 +82,10 @@ class Worker:
         except (RedisError, OSError) as error:
             raise translate(error, settings.redis_url) or error from error
         finally:
-            await client.aclose()
-            await self.app.close()
+            try:
+                await client.aclose()
+            finally:
+                await self.app.close()
 
     def end_because(self, error: BaseException) -> None:
         """End, as if `stop` were set, and let `run` raise this."""
@@ -158,7 +160,9 @@ class Worker:
                 await group.close()
 
     async def _run_group(self, group: Member, grace: float) -> None:
-        heartbeat_thread = HeartbeatThread(group, self.app.settings.max_block)
+        heartbeat_thread = HeartbeatThread(
+            group, self.app.settings.max_block, asyncio.get_running_loop()
+        )
         heartbeat_thread.start()
         try:
             await group.run(self.stop, grace, self.end_because)

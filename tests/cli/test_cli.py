@@ -72,7 +72,14 @@ def one_sentence(said: str) -> str:
         (["send", PRINTER, GOOD], 2, "is a function, not a stream"),
         (["send", "tests.cli.shp:orders", GOOD], 2, "there is no module 'tests.cli.shp'"),
         (["send", "exemple:orders", GOOD], 2, "there is no module 'exemple' here"),
+        (["send", ORDERS, "\udcff"], 5, "the RECORD is not UTF-8"),
+        (["send", ORDERS, '{"a":'], 5, "Invalid JSON: EOF while parsing a value at column 5"),
         (["send", "example.py:orders", GOOD], 2, "write example:orders"),
+        (["send", "./shop/example.py:orders", GOOD], 2, "write shop.example:orders"),
+        (["send", f"{ROOT}/shop/example.py:orders", GOOD], 2, "write shop.example:orders"),
+        (["send", "/srv/example.py:orders", GOOD], 2, "in /srv, write example:orders"),
+        (["send", "../example:orders", GOOD], 2, f"in {ROOT.parent}, write example:orders"),
+        (["send", ".example:orders", GOOD], 2, "named from the current directory, without dots"),
         (["send", "examples/example.py:orders", GOOD], 2, "write examples.example:orders"),
         (["send", "exam ple:or{ders}", GOOD], 2, "there is no module 'exam ple'"),
         (["send", "orders", GOOD], 2, "module:attribute"),
@@ -91,6 +98,9 @@ def one_sentence(said: str) -> str:
         (["inspect", "--redis-url", "redis://h:x"], 2, "has a port"),
         (["inspect", "--app", "shoop"], 2, "there is no app 'shoop'"),
         (["processor", "reset", PRINTER, "--start", "soon"], 2, "none of"),
+        (["processor", "reset", PRINTER, "--start", "18446744073709551616"], 2, "none of"),
+        (["processor", "reset", PRINTER, "--start", "1795916178568-\u00b2"], 2, "none of"),
+        (["processor", "reset", PRINTER, "--start", "1795916178568-"], 2, "none of"),
         (["processor", "reset", PRINTER, "--start", "0"], 1, "is not registered"),
         (["processor", "pause", PRINTER], 1, "runnel processor add"),
         (["processor", "resume", PRINTER, "--skip"], 1, "is not registered"),
@@ -415,6 +425,7 @@ def test_a_processor_is_administered(run: Run) -> None:
     assert run("processor", "pause", PRINTER).stdout == "paused 0 partitions of printer\n"
     resumed = run("processor", "resume", PRINTER, "--partition", "2")
     assert resumed.stdout == "resumed 1 partition of printer\n"
+    assert run("processor", "reset", PRINTER, "--start", "0001-01-01").code == 0
     assert run("processor", "reset", PRINTER, "--start", "$").stdout.split() == (
         ["0", "0-0", "1", "0-0", "2", "0-0", "3", "0-0"]
     )
@@ -549,6 +560,13 @@ def test_a_processor_whose_code_is_gone_is_removed_by_its_name(run: Run, redis_u
     again = run("processor", "remove", "orders@printer", *here, "--yes")
     assert again.stdout == "printer was not registered\n"
     assert run("processor", "remove", PRINTER, "--yes").stdout == "printer was not registered\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["send", "--help"]])
+def test_the_example_of_send_is_an_event_that_the_readme_stream_takes(
+    run: Run, arguments: list[str]
+) -> None:
+    assert f"runnel send example:orders '{GOOD}'" in run(*arguments).stdout
 
 
 def test_help_teaches_commands_exit_codes_and_examples(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from runnel.cli.logs import JSONLines
 from tests.cli.conftest import ROOT
 
 APP = """
@@ -137,3 +139,52 @@ def test_without_a_set_up_the_level_that_the_app_gave_counts(work: Any) -> None:
     lines = work("logging.getLogger().setLevel('ERROR')")
     assert not any("got 1" in each or "claimed)" in each for each in lines)
     assert any("ValueError: boom" in each for each in lines)
+
+
+class Raising(dict[str, int]):
+    """Raises whatever is asked of it."""
+
+    def items(self) -> Any:
+        raise RuntimeError("items")
+
+    def __str__(self) -> str:
+        raise RuntimeError("str")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("odd", [{"extra": {"odd": Raising(a=1)}}, {}], ids=["extra", "argument"])
+def test_a_value_that_raises_when_it_is_shown_costs_no_line(odd: dict[str, Any]) -> None:
+    record = logging.getLogger("odd").makeRecord(
+        "odd", logging.INFO, "", 0, "said %s", () if odd else (Raising(a=1),), None, **odd
+    )
+    line = json.loads(JSONLines().format(record))
+    assert line["message"].startswith("said %s")
+    assert line.get("odd", "<Raising>") == "<Raising>"
+
+
+STRAY = "the environment variable RUNNEL_SESION has no effect"
+
+
+@pytest.mark.parametrize("setup", ["", "logging.basicConfig(stream=__import__('sys').stdout)"])
+def test_a_variable_that_names_no_setting_is_told_on_stderr(
+    setup: str, work: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RUNNEL_SESION", "5")
+    monkeypatch.setenv("RUNNEL_REDIS_URL", redis_url)
+    assert [line for line in work(setup) if STRAY in line] == [
+        f"{STRAY}, as there is no such setting; did you mean RUNNEL_SESSION_TIMEOUT?"
+    ]
+    said = [json.loads(line) for line in work(setup, "--log-format", "json")]
+    assert [each["level"] for each in said if STRAY in each["message"]] == ["warning"]
+    for arguments in (["inspect", "mine:app", "--json"], ["inspect", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "runnel", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stderr.count(STRAY) == 1
+        assert json.loads(done.stdout)

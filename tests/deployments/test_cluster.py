@@ -33,7 +33,7 @@ from tests.deployments.steps import (
     spread,
     until_answered,
 )
-from tests.fleet import ClusterFleet, Migration, ask
+from tests.fleet import ClusterFleet, Migration, ask, until
 from tests.servers import Server, free_port
 
 
@@ -374,3 +374,22 @@ async def test_a_policy_that_evicts_is_found_on_any_master(fleet: ClusterFleet) 
     finally:
         ask(fleet.masters[2], "CONFIG SET", "maxmemory-policy", "noeviction")
     assert "Set it to noeviction" in warning
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+async def test_a_client_that_is_cancelled_while_it_closes_leaves_no_node_connected(
+    fleet: ClusterFleet, steps: int
+) -> None:
+    client = connect(fleet.url, client_name="closing")
+    await client.ping()
+    for node in await of(client).primaries():
+        await node.ping()
+    closing = asyncio.create_task(client.aclose())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    for each in fleet.masters:
+        await asyncio.to_thread(
+            until, each, lambda one: "name=closing" not in ask(one, "CLIENT LIST")
+        )

@@ -140,6 +140,23 @@ async def test_a_client_that_is_cancelled_while_it_closes_leaves_no_connection_o
         )
 
 
+async def test_a_client_that_closes_while_a_call_asks_sentinels_leaves_no_connection_open(
+    sentinels: SentinelFleet,
+) -> None:
+    for steps in range(1, 40):
+        client = connect(sentinels.url, client_name="closing")
+        asking = asyncio.create_task(client.roundtrip([("PING",)]))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await client.aclose()
+        await asyncio.wait([asking])
+        assert asking.exception() is None or isinstance(asking.exception(), ConnectionError)
+    for each in sentinels.servers:
+        await asyncio.to_thread(
+            until, each, lambda one: "name=closing" not in ask(one, "CLIENT LIST")
+        )
+
+
 @pytest.mark.fault(16, 17)
 async def test_a_primary_that_was_replaced_but_lives_is_left_before_it_finds_out(
     sentinels: SentinelFleet, app_name: str, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -135,8 +136,11 @@ async def test_of_a_server_without_info_nothing_is_made_up() -> None:
 async def proxy(url: str, refused: dict[bytes, bytes | None]) -> AsyncIterator[str]:
     """A proxy before a server that answers some commands itself, or hangs up on them (None)."""
     target = urlsplit(url)
+    serving: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (task := asyncio.current_task()) is not None:
+            serving.add(task)
         there, back = await asyncio.open_connection(target.hostname, target.port)
         try:
             while request := await reader.read(1_000_000):
@@ -156,6 +160,8 @@ async def proxy(url: str, refused: dict[bytes, bytes | None]) -> AsyncIterator[s
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        if serving:  # Whoever was connected has hung up.
+            await asyncio.wait(serving)
 
 
 async def test_a_proxy_that_hangs_up_on_info_is_named(server: Server) -> None:

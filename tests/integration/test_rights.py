@@ -122,7 +122,25 @@ async def test_the_rules_asked_for_are_enough_to_send_and_to_work(
     assert sum(dead) == 1
 
 
-@pytest.mark.parametrize("rule", WORKER)
+async def test_a_worker_that_may_not_listen_says_what_follows_and_works(
+    redis: Redis, grant: Grant, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.configure(
+        redis_url=await grant([*(each for each in WORKER if each != "+subscribe"), *SENDER])
+    )
+    seen.clear()
+    try:
+        await items.send(Item(key="k", number=3))
+        await Worker(app).run(burst=True)
+    finally:
+        await app.close()
+    assert seen == [3]
+    (said,) = [each.getMessage() for each in caplog.records if "SUBSCRIBE" in each.getMessage()]
+    assert "does not let its user clerk run SUBSCRIBE: a worker hears of changes" in said
+    assert said.endswith("with its next heartbeat, and not at once. ACL SETUSER clerk +subscribe")
+
+
+@pytest.mark.parametrize("rule", [each for each in WORKER if each != "+subscribe"])
 async def test_a_worker_without_one_right_names_it_and_writes_nothing(
     redis: Redis, grant: Grant, rule: str
 ) -> None:

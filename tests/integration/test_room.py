@@ -263,7 +263,7 @@ async def test_who_waits_for_room_with_many_batches_sends_them_in_order(shop: Sh
 
 
 async def feeding(
-    redis: Redis, redis_url: str, app_name: str, plain: bool, wait: bool | float
+    redis: Redis, redis_url: str, app_name: str, how: str, wait: bool | float
 ) -> tuple[list[str], list[int]]:
     """What becomes of a processor that sends two for each one to its own full partition."""
     app = App(app_name, redis_url=redis_url, rebalance_delay=0.0, backoff=0.001)
@@ -284,8 +284,15 @@ async def feeding(
     def crawl_plainly(page: Item) -> None:
         asyncio.run(crawl(page))
 
-    function: Callable[[Item], Any] = crawl_plainly if plain else crawl
-    app.on(stream, name="crawl")(function)
+    async def crawl_in_a_thread(page: Item) -> None:
+        await asyncio.to_thread(crawl_plainly, page)
+
+    ways: dict[str, Callable[[Item], Any]] = {
+        "coroutine": crawl,
+        "plain function": crawl_plainly,
+        "thread": crawl_in_a_thread,
+    }
+    app.on(stream, name="crawl")(ways[how])
     await stream.send(item(0))
     async with asyncio.timeout(20):
         await Worker(app).run(burst=True)
@@ -298,13 +305,13 @@ async def feeding(
     return refused, seen
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["coroutine", "plain function"])
+@pytest.mark.parametrize("how", ["coroutine", "plain function", "thread"])
 @pytest.mark.parametrize("wait", [True, 3600.0], ids=["for ever", "for an hour"])
 @pytest.mark.only_on("server", "sentinel")
 async def test_a_handler_that_waits_for_itself_is_refused(
-    redis: Redis, redis_url: str, app_name: str, plain: bool, wait: bool | float
+    redis: Redis, redis_url: str, app_name: str, how: str, wait: bool | float
 ) -> None:
-    refused, seen = await feeding(redis, redis_url, app_name, plain, wait)
+    refused, seen = await feeding(redis, redis_url, app_name, how, wait)
     assert refused
     assert all("processor crawl sends to the partition that it reads" in each for each in refused)
     assert seen == sorted(seen)

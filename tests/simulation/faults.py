@@ -47,8 +47,9 @@ class Faults:
         self.operator = Process("operator")
         self._snapshots: dict[Fault, Snapshot] = {}
         self._trims = Trims(application.world, producers)
+        self._operators = Operators(application)
         self._further: dict[str, Callable[[Fault], None]] = {
-            **Operators(application).faults(),
+            **self._operators.faults(),
             **Stalls(application.world, self._host).faults(),
         }
 
@@ -98,7 +99,9 @@ class Faults:
             world.later(0.1, self._have_one_running)
 
     def clear_up(self) -> None:
-        """What an operator does once handlers are mended: resumes, and takes dead letters away."""
+        """What an operator does once handlers are mended: resumes, takes dead letters away, and
+        restarts workers whose processor was removed."""
+        self._operators.clear_up()
         for processor in self.application.app.processors.values():
             for p in range(self.world.scenario.partitions if processor.sink else 0):
                 prefix = processor.sink.prefix(p)  # type: ignore[union-attr]

@@ -68,6 +68,8 @@ class History:
         self.rejoined: dict[tuple[str, str, str], tuple[float, set[int]]] = {}
         #: How often the server went back in time.
         self.beginnings = 0
+        #: When a processor was last removed from a partition.
+        self.removed: dict[Spot, float] = {}
         self.starts = 0
         self.repeats = 0
 
@@ -218,6 +220,7 @@ class History:
         for kept in (place.passed_over, place.counted, place.uncounted, place.processors):
             kept.pop(spot[1], None)
         self.finished.pop(spot, None)
+        self.removed[spot] = self._clock()
 
     def refused(self, call: Call, word: str) -> None:
         """The server refused a call, as the model says it must."""

@@ -15,6 +15,8 @@ class Host:
     def __init__(self, name: str) -> None:
         self.name = name
         self.starts = 0
+        #: When its worker was last started.
+        self.since = 0.0
         self.process = Process(f"{name}.0")
         self.worker: Worker | None = None
         #: Processor -> the group of the worker that runs, or ran last.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,10 @@ PARTITION = {
     *("pause", "resume", "seek", "remove"),
 }
 GROUP = {"sync", "revoke"}
+#: How often the start of an event may be recorded under one token: a few times for each try, if
+#: answers are lost, or if its handler gives up waiting while middleware has it (20 or so in all). A
+#: worker that begins for ever is soon beyond that.
+MOST_STARTS = 200
 
 
 class Judge:
@@ -40,6 +45,8 @@ class Judge:
         self.full = False
         #: Channels that something was published to.
         self.published: list[str] = []
+        #: State, token, event -> how often its start was recorded.
+        self.starts: Counter[tuple[Any, ...]] = Counter()
         #: Reads so far.
         self.reads = 0
         #: Logs that something was added to.
@@ -170,6 +177,18 @@ class Judge:
         if call.script in ("append", "emit") and said[0]:
             self.grown.append(call.keys[3 if call.script == "emit" else 0])
         self.history.applied(call, said, place, before)
+        if call.script == "attempt" and call.args[2] == "start":
+            self._recorded(call)
+
+    def _recorded(self, call: Call) -> None:
+        """The start of an event: who records it is to hand the event out."""
+        epoch, nonce, _, event = map(str, call.args[:4])
+        start = (call.keys[0], epoch, nonce, event)
+        self.starts[start] += 1
+        if self.starts[start] > MOST_STARTS:
+            text = f"the start of {event} was recorded {self.starts[start]} times"
+            prefix = split(call.keys[0])[0]
+            raise Violation("L6", self.trace.named(prefix, f"{prefix}: {text}"))
 
     def _violation(self, call: Call, text: str) -> Violation:
         names = {"claim": "S2", "commit": "S6", "emit": "S6", "append": "S6"}

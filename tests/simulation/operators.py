@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from redis.exceptions import RedisError
 
@@ -14,6 +14,8 @@ from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
 from tests.simulation.application import Application
 from tests.simulation.client import SimClient
+from tests.simulation.history import Spot
+from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.scenario import Fault
 
@@ -72,11 +74,25 @@ class Operators:
 
         async def remove(scripts: Scripts, processor: Processor) -> None:
             await removing.remove(scripts, processor)
-            for host in self.world.hosts:
-                self.world.leave(host)
-                self.world.restart(host)
+            self._restart(self.world.hosts)
 
         self._operate(fault, remove)
+
+    def clear_up(self) -> None:
+        """A call that nobody waited for any more may have removed a processor once its workers were
+        restarted: those that are older than that are, once more."""
+        removed = self.world.history.removed
+        late = [removed.get(spot, 0.0) for spot in self.application.spots() if self._gone(spot)]
+        if late and not self.world.operators:
+            self._restart(host for host in self.world.hosts if host.since < max(late))
+
+    def _gone(self, spot: Spot) -> bool:
+        return spot[1] not in self.world.judge.model.at(spot[0]).states
+
+    def _restart(self, hosts: Iterable[Host]) -> None:
+        for host in hosts:
+            self.world.leave(host)
+            self.world.restart(host)
 
     def _operate(self, fault: Fault, command: Command) -> None:
         """Run a command, again if it is not answered."""

@@ -13,8 +13,9 @@ from tests.simulation.shrink import shrink
 from tests.simulation.store import Store
 from tests.simulation.trace import Trace
 
-#: Seeds of which each takes little time, and all kinds of faults together.
-SEEDS = range(24)
+#: Seeds of which each takes little time, and all kinds of faults together; and one in which a
+#: removal comes late.
+SEEDS = (*range(24), 929)
 #: Those whose trace must be the same on every server.
 SAME = (0, 3, 5, 8)
 

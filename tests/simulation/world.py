@@ -65,6 +65,7 @@ class World:
         if host.state != "down" or self.network.closed:
             return
         host.starts += 1
+        host.since = self.loop.time()
         host.state, host.blocked = "running", False
         host.process = Process(f"{host.name}.{host.starts}")
         self.disturb()

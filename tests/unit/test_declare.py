@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Protocol, TypedDict, TypeVar
 
 import pytest
 
@@ -251,6 +252,118 @@ def test_what_has_no_name_of_its_own_must_be_given_one(
         getattr(app, decorator)(orders)(function)
 
 
+class Ordered(Order):
+    at: int
+
+
+class Refund(Record):
+    id: int
+
+
+class Shape(TypedDict):
+    id: int
+
+
+@dataclass
+class Plain:
+    id: int
+
+
+T = TypeVar("T")
+
+
+class Envelope(Record, Generic[T]):
+    id: int
+    body: T
+
+
+def _taking(hint: Any) -> Callable[..., Any]:
+    async def takes(given: Any) -> None:
+        pass
+
+    takes.__annotations__["given"] = hint
+    return takes
+
+
+mixed = app.stream("mixed", record=Order | Plain, partition_by="id")
+envelopes = app.stream("envelopes", record=Envelope[Order], partition_by="id")
+
+
+@pytest.mark.parametrize(
+    ("decorator", "stream", "hint", "told"),
+    [
+        ("on", orders, Refund, ("Refund", "Order")),
+        ("on", orders, "Refund", ("Refund", "Order")),
+        ("on", orders, Refund | Plain, ("Refund | ", "Order")),
+        ("on", orders, Annotated[Refund, "one"], ("Refund", "Order")),
+        ("on", orders, Shape, ("Shape", "Order")),
+        ("on", orders, dict[str, Any], ("dict[str, typing.Any]", "Order")),
+        ("on", mixed, Refund, ("Refund", "Order | ")),
+        ("on", envelopes, Envelope[Refund], ("Envelope[Refund]", "Envelope[Order]")),
+        ("processor", orders, Events[Refund], ("Refund]", "Events[Order]")),
+        ("processor", orders, "Events[Refund]", ("Refund]", "Events[Order]")),
+        ("processor", orders, Events[Refund] | None, ("Refund]", "Events[Order]")),
+        ("processor", mixed, Events[Refund], ("Refund]", "Order | ")),
+    ],
+)
+def test_an_annotation_with_another_record_is_refused(
+    decorator: str, stream: Any, hint: Any, told: tuple[str, str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        getattr(app, decorator)(stream, name="other")(_taking(hint))
+    says, has = str(caught.value).split(f", but the stream {stream.name} has records of ")
+    assert told[0] in says
+    assert told[1] in has
+    assert f"@app.{decorator}(…)" in has
+
+
+@pytest.mark.parametrize(
+    ("decorator", "stream", "hint"),
+    [
+        ("on", orders, Ordered),
+        ("on", orders, Record),
+        ("on", orders, object),
+        ("on", orders, Order | Refund),
+        ("on", orders, Any),
+        ("on", orders, "Order"),
+        ("on", orders, "Nowhere"),
+        ("on", orders, T),
+        ("on", mixed, Order),
+        ("on", mixed, Order | Plain),
+        ("on", envelopes, Envelope),
+        ("on", envelopes, Envelope[Any]),
+        ("processor", orders, Events),
+        ("processor", orders, Events[Any]),
+        ("processor", orders, Events[T]),  # type: ignore[valid-type]
+        ("processor", orders, Events[Ordered]),
+        ("processor", orders, Events[Order | Refund]),
+        ("processor", mixed, Events[Plain]),
+    ],
+)
+def test_an_annotation_that_may_be_the_record_is_accepted(
+    decorator: str, stream: Any, hint: Any
+) -> None:
+    getattr(app, decorator)(stream, name=f"may-be-{len(app.processors)}")(_taking(hint))
+
+
+def test_a_hint_that_cannot_be_resolved_hides_no_other() -> None:
+    async def takes(refund: "Refund", more: "Missing" = None) -> None:  # type: ignore # noqa
+        pass
+
+    with pytest.raises(ConfigError, match="takes Refund, but the stream orders has records of"):
+        app.on(orders, name="partly")(takes)
+
+
+def test_a_record_class_that_is_made_again_is_the_same() -> None:
+    again = type("Order", (Record,), {"__module__": __name__})
+    app.on(orders, name="again")(_taking(again))
+    run = type("Order", (Record,), {"__module__": "__main__"})
+    app.on(orders, name="run")(_taking(run))
+    elsewhere = type("Order", (Record,), {"__module__": "billing"})
+    with pytest.raises(ConfigError, match=r"takes billing\.Order, .*records of .*declaring\.Order"):
+        app.on(orders, name="elsewhere")(_taking(elsewhere))
+
+
 def test_an_option_that_is_none_is_refused_by_both_decorators() -> None:
     with pytest.raises(ConfigError, match=r"no option 'retry'; it has backoff"):
         app.on(orders, retry=1)
@@ -273,6 +386,12 @@ def test_a_shared_dead_letter_middleware_gives_each_processor_a_sink_of_its_own(
     }
     assert [sinks[each].partition_count for each in "abc" if sinks[each]] == [2, 8, 8]  # type: ignore[union-attr]
     assert shared[0].sink is None
+
+
+@pytest.mark.parametrize("name", [None, "", 5, True, b"reader", "a b", object()])
+def test_dead_letters_are_of_a_processor(name: Any) -> None:
+    with pytest.raises(ConfigError, match="processor name"):
+        orders.dead_letters(name)
 
 
 def test_middleware_may_come_from_an_iterator() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -15,6 +16,7 @@ class Blocked:
     """A group whose event loop is blocked, and whose heartbeats fail in this way."""
 
     session = 0.06
+    silent = 1.0
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -22,7 +24,7 @@ class Blocked:
         self.again = threading.Event()
 
     def idle_for(self) -> float:
-        return 1.0
+        return self.silent
 
     def beat(self) -> None:
         self.calls += 1
@@ -40,3 +42,16 @@ def test_a_heartbeat_that_fails_does_not_end_it(error: Exception) -> None:
     assert heartbeat_thread.is_alive()
     heartbeat_thread.stop()
     heartbeat_thread.join(10)
+
+
+async def test_a_loop_that_runs_and_waits_for_redis_is_not_called_blocked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    group = Blocked(ConnectionError("lost"))
+    group.session, group.silent = 60.0, 100.0
+    heartbeat_thread = HeartbeatThread(group, 60.0, asyncio.get_running_loop())
+    await asyncio.to_thread(heartbeat_thread.look)
+    assert not caplog.records
+    group.session = 0.06
+    heartbeat_thread.check()  # In the loop's own thread: now nothing else runs there.
+    assert "the event loop has been blocked for 100 s" in caplog.text

@@ -31,6 +31,7 @@ def test_they_come_with_their_noun() -> None:
         ("x", "is none of"),
         ("1-2-3", "is none of"),
         ("0-999999999", "is none of"),
+        ("\uff11", "is none of"),
         ("5-3", "goes down: write 3-5"),
     ],
 )

@@ -347,6 +347,18 @@ def test_a_class_with_an_undefined_type_is_refused() -> None:
         adapt(Half)
 
 
+def test_a_dataclass_with_an_undefined_type_is_refused() -> None:
+    @dataclasses.dataclass
+    class Half:
+        key: int
+        other: Missing  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(
+        ConfigError, match=r"^Half\.other uses a type that is not defined: .*'Missing'"
+    ):
+        adapt(Half)
+
+
 class Flat(Record, primitive=True):
     a: int
     b: str | None

@@ -33,6 +33,11 @@ async def blocked(redis: Redis, number: int = 1) -> None:
     await until(somebody, "nobody waits for a key")
 
 
+async def gone(redis: Redis) -> bool:
+    """Has the client named "closing" no connection any more?"""
+    return all(each["name"] != "closing" for each in await redis.client_list())
+
+
 @contextlib.asynccontextmanager
 async def answering(answer: Callable[[Any, asyncio.StreamWriter], Awaitable[None]]) -> Any:
     """The URL of somebody who answers to each command as is said here, like a slow Redis."""
@@ -134,6 +139,45 @@ async def test_a_call_that_is_cancelled_after_its_client_was_closed_keeps_no_con
     await asyncio.wait([waiting])
     async with asyncio.timeout(3):  # Sooner than the answer is given up.
         await blocked(redis, 0)
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+async def test_a_client_that_is_cancelled_while_it_closes_keeps_no_connection(
+    redis: Redis, redis_url: str, steps: int
+) -> None:
+    client = connect(redis_url, client_name="closing")
+    await asyncio.gather(client.ping(), client.ping(), connection_of(client))
+    closing = asyncio.create_task(client.aclose())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await until(lambda: gone(redis), "a connection stays open")
+
+
+async def test_when_its_loop_does_not_run_any_more_what_is_in_use_is_closed_too(
+    redis: Redis, redis_url: str
+) -> None:
+    def stop_with_a_call_under_way() -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        client = loop.run_until_complete(begin())
+        client.let_go()
+        return loop
+
+    async def begin() -> Client:
+        client = connect(redis_url, client_name="closing")
+        begun.append(asyncio.create_task(client.roundtrip([("BLPOP", "nothing", 0)])))
+        async with connect(redis_url) as looking:
+            await blocked(looking)
+        return client
+
+    begun: list[asyncio.Task[Any]] = []
+    loop = await asyncio.to_thread(stop_with_a_call_under_way)
+    await until(lambda: gone(redis), "a connection stays open")
+    outcome = loop.run_until_complete
+    await asyncio.to_thread(outcome, asyncio.wait(begun))
+    await asyncio.to_thread(loop.close)
+    assert isinstance(begun[0].exception(), ConnectionError)
 
 
 async def test_a_blocking_read_that_is_cancelled_is_over(redis: Redis, redis_url: str) -> None:
@@ -259,17 +303,10 @@ async def test_a_long_question_may_take_its_time_as_long_as_it_goes_out() -> Non
 
 
 async def test_who_answers_something_else_than_redis_is_told() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(command: Any, writer: asyncio.StreamWriter) -> None:
         """As Redis does, until the first ECHO."""
-        commands = hiredis.Reader()
-        while data := await reader.read(1000):
-            commands.feed(data)
-            while (command := commands.gets()) is not False:
-                writer.write(b"HTTP/1.1 400" if command[0] == b"ECHO" else b"+OK\r\n")
-        writer.close()
+        writer.write(b"HTTP/1.1 400" if command[0] == b"ECHO" else b"+OK\r\n")
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
-        port = other.sockets[0].getsockname()[1]
-        async with connect(f"redis://127.0.0.1:{port}") as client:
-            with pytest.raises(RedisError, match="Protocol error"):
-                await client.roundtrip([("ECHO", 1)])
+    async with answering(answer) as url, connect(url) as client:
+        with pytest.raises(RedisError, match="Protocol error"):
+            await client.roundtrip([("ECHO", 1)])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runnel import App, Events, Record
+from runnel import settings as settings_module
 from runnel.codec.compressors import LZ4
 from runnel.codec.serializers import JSONSerializer
 from runnel.connection.url_text import Url
@@ -24,6 +25,12 @@ NO_NUMBER = (INF, -INF, NAN, True, "3", "", None, b"3", [3], 10**30, -(10**30))
 
 class Item(Record):
     key: str
+
+
+@pytest.fixture(autouse=True)
+def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process was told of before does not count."""
+    monkeypatch.setattr(settings_module, "_strays", set())
 
 
 class Size(IntEnum):
@@ -209,6 +216,36 @@ def test_variables_are_read_as_text_and_keywords_go_first(monkeypatch: pytest.Mo
         4.0,
     )
     assert settings.durability == "fsync"
+
+
+def test_a_variable_that_names_no_setting_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in {
+        "RUNNEL_SESION": "5",
+        "RUNNEL_grace": "1",
+        "RUNNEL_LOG_LEVEL": "debug",
+        "RUNNEL_QUX": "x%s",
+        # What others set, or commands take for their options.
+        "RUNNEL_PORT": "tcp://10.0.0.1:6379",
+        "RUNNEL_REDIS_SERVICE_HOST": "10.0.0.1",
+        "RUNNEL_SERVICE_PORT_HTTP": "80",
+        "RUNNEL_PORT_6379_TCP_ADDR": "10.0.0.1",
+        "RUNNEL_WORKER_BURST": "1",
+        "RUNNEL_SERVER_BIN": "/nowhere",
+        "RUNNELS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("a", "b"):
+        App(name)
+    no_effect = "has no effect, as there is no such setting"
+    assert [each.getMessage() for each in caplog.records] == [
+        f"the environment variable RUNNEL_LOG_LEVEL {no_effect}; did you mean "
+        "RUNNEL_WORKER_LOG_LEVEL?",
+        f"the environment variable RUNNEL_QUX {no_effect}",
+        f"the environment variable RUNNEL_SESION {no_effect}; did you mean RUNNEL_SESSION_TIMEOUT?",
+        f"the environment variable RUNNEL_grace {no_effect}; did you mean RUNNEL_SHUTDOWN_TIMEOUT?",
+    ]
 
 
 @pytest.mark.parametrize("url", [b"redis://:SECRET@h", None, 5, ["redis://:SECRET@h"], {"SECRET"}])

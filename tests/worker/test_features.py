@@ -190,6 +190,9 @@ async def test_modules_are_discovered_by_a_glob(
         assert list(app.processors) == ["billing", "search"]
         with pytest.raises(ConfigError, match="no Python file matches 'nowhere/"):
             app.autodiscover("nowhere/*.py")
+        for wrong in ("", "/srv/*.py", None, 5):
+            with pytest.raises(ConfigError, match="takes a glob below the current directory"):
+                app.autodiscover(wrong)
     finally:
         for name in [name for name in sys.modules if name.startswith("found_shop")]:
             del sys.modules[name]

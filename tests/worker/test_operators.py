@@ -158,6 +158,29 @@ async def held(redis: Redis, ledger: Ledger) -> bool:
     return bool(row["owner"] and row["owner"] != "operator")
 
 
+async def test_a_skip_that_is_refused_counts_as_no_death_of_a_worker(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = Ledger(app_name, redis_url, partition_size=2)
+    ledger.processor(failing(ledger, 1, 2, 3), retries=0, middleware=[DeadLetterMiddleware()])
+    scripts, work = Scripts(redis), ledger.app.processors["work"]
+    for number in (1, 2, 3):
+        await ledger.send(number)
+        async with ledger.running():
+            await until(lambda: quarantined(redis, ledger), "it is quarantined")
+        if number < 3:
+            assert (await skip(scripts, work, 0)).event
+            await admin.resume(scripts, work)
+    for _ in range(2):
+        with pytest.raises(Full):
+            await skip(scripts, work, 0)
+    state = work.keys(0).keys()[2]
+    async with ledger.running():
+        await until(lambda: held(redis, ledger), "a worker holds it")
+        assert await redis.hget(state, "tenures") == b"0"
+    await ledger.app.close()
+
+
 async def test_who_holds_a_quarantined_partition_says_so_again_in_one_line(
     redis: Redis,
     redis_url: str,
