@@ -50,7 +50,7 @@ async def test_a_loop_that_runs_and_waits_for_redis_is_not_called_blocked(
     group = Blocked(ConnectionError("lost"))
     group.session, group.silent = 60.0, 100.0
     heartbeat_thread = HeartbeatThread(group, 60.0, asyncio.get_running_loop())
-    await asyncio.to_thread(heartbeat_thread.look)
+    await asyncio.to_thread(heartbeat_thread.check)
     assert not caplog.records
     group.session = 0.06
     heartbeat_thread.check()  # In the loop's own thread: now nothing else runs there.

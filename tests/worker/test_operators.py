@@ -174,7 +174,7 @@ async def test_a_skip_that_is_refused_counts_as_no_death_of_a_worker(
     for _ in range(2):
         with pytest.raises(Full):
             await skip(scripts, work, 0)
-    state = work.keys(0).keys()[2]
+    state = work.keys(0).state
     async with ledger.running():
         await until(lambda: held(redis, ledger), "a worker holds it")
         assert await redis.hget(state, "tenures") == b"0"
