@@ -16,7 +16,7 @@ from tests.contracts.profile import CALLS
 from tests.contracts.wire import HEADERS, Arg, Refused, Wire
 from tests.contracts.world import Sent, valid_calls
 from tests.lua.conftest import META
-from tests.lua.contract import Header
+from tests.lua.headers import Header
 
 NO_INT: list[Arg] = [
     *("", "x", "-1", "1.5", "1.0", " 1", "1 ", "1\n", "+1", "0x10", "1e3", "nan", "inf", "-"),

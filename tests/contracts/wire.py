@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from runnel.protocol.scripts import sources
-from tests.lua.contract import Header, parse
+from tests.lua.headers import Header, parse
 from tests.simulation.clock import CLOCK_KEY, clock_fields, with_virtual_clock
 
 Arg = str | int | bytes

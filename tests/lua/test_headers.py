@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from runnel import keys
 from runnel.errors import BY_WORD
 from runnel.protocol.scripts import folder, sources
-from tests.lua.contract import problems
+from tests.lua.headers import problems
 
 PREFIX = keys.partition("APP", "SOURCE", "N", "STREAM")  # type: ignore[arg-type]
 GROUP = keys.group("APP", "STREAM", "PROCESSOR")

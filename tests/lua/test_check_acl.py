@@ -1,4 +1,4 @@
-"""Asking what the calling user may run."""
+"""check_acl: which commands the calling user may run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError
 from tests.lua.conftest import LOG, META, Raw
 
 
-async def test_it_answers_for_each_command_and_runs_none(raw: Raw) -> None:
+async def test_each_command_is_checked_and_none_is_run(raw: Raw) -> None:
     await raw.redis.hset(META, "a", "b")
     before = await raw.dump()
     asked = (2, "DEL", META, 1, "TIME", 4, "XADD", LOG, "*", "a", 2, "NOSUCHCOMMAND", LOG)
@@ -32,11 +32,11 @@ async def test_it_answers_for_each_command_and_runs_none(raw: Raw) -> None:
         (1, "TIME") * 1001,
     ],
 )
-async def test_a_malformed_question_is_refused(raw: Raw, args: tuple[int | str, ...]) -> None:
+async def test_a_malformed_check_is_refused(raw: Raw, args: tuple[int | str, ...]) -> None:
     with pytest.raises(ResponseError, match="BADARG field=commands"):
         await raw.call("check_acl", [], *args)
 
 
-async def test_it_takes_no_keys(raw: Raw) -> None:
+async def test_a_check_has_no_keys(raw: Raw) -> None:
     with pytest.raises(ResponseError, match="BADARG"):
         await raw.call("check_acl", [META], 1, "TIME")
