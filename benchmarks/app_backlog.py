@@ -1,4 +1,4 @@
-"""The app whose throughput is measured: `runnel worker` runs it, as users would."""
+"""The app whose throughput is measured; `runnel worker` runs it, as it runs the apps of users."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def take(events: Events[Any]) -> None:
 
 
 async def raw_events(events: Events[Any]) -> None:
-    """One event at a time; its record is not asked for, so it is not decoded."""
+    """One event at a time; the handler does not use its record, so it is not decoded."""
     await gate.wait()
     hit = gate.hit
     async for _ in events:

@@ -1,4 +1,4 @@
-"""What is to be reached: ratios within one run on one machine, of medians."""
+"""The targets: bounds on medians and on ratios of medians within one run on one machine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from benchmarks.rows import Row
 
-#: The detail of a row that says about how many times its reference this machine's cores allow.
+#: The detail of a row that says how many times its reference the cores of this machine allow.
 CORES_ALLOW = "cores allow"
-#: The detail that says how many times one raw loop two of them do, which share nothing.
+#: The detail that says how many times one raw loop two of them reach, which share nothing.
 RAW_LOOPS = "two raw loops"
-#: Cores that something else may use while a figure still counts.
+#: Cores that other programs may use before a figure is marked as disturbed.
 DISTURBED = 0.25
 
 
@@ -28,7 +28,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what became of it: met, missed, or not measured."""
+    """A target and its result: met, missed, or not measured."""
 
     target: Target
     figure: float | None
@@ -75,7 +75,7 @@ TARGETS = [
 
 
 def judge(rows: Iterable[Row]) -> list[Verdict]:
-    """Every target against the rows that there are."""
+    """Compare every target with the rows that were measured."""
     found = {row.name: row for row in rows}
     return [_verdict(target, found.get(target.row)) for target in TARGETS]
 
@@ -89,7 +89,7 @@ def _verdict(target: Target, row: Row | None) -> Verdict:
 
 
 def _limit(row: Row | None) -> str:
-    """No excuse, but what to hold the figure against."""
+    """Figures to compare a missed target with; they do not excuse it."""
     details = row.details if row is not None else {}
     if CORES_ALLOW not in details:
         return ""
@@ -100,6 +100,6 @@ def _limit(row: Row | None) -> str:
 
 
 def _doubt(row: Row | None) -> str:
-    """Speed is no more than a hint where other programs have used the machine meanwhile."""
+    """A mark for figures that are doubtful because other programs used the machine."""
     disturbed = row is not None and row.details.get("other_load", 0) > DISTURBED
     return ", with other programs at work" if disturbed else ""
