@@ -25,7 +25,7 @@ class WatchedGroup:
             keys.group("bench", stream_name(job.record, job.partitions), job.name)
         )
 
-    def holders(self) -> dict[int, str]:
+    def owners(self) -> dict[int, str]:
         """Partition -> the member that holds it; without partitions that are moving."""
         found = protocol.read_describe_group(self._redis.execute_command(*self._call.command()))
         return {
@@ -36,7 +36,7 @@ class WatchedGroup:
 
     def shared_by(self, members: int) -> bool:
         """Do so many members hold all partitions, as evenly as possible?"""
-        shares = Counter(self.holders().values())
+        shares = Counter(self.owners().values())
         return (
             len(shares) == members
             and shares.total() == self._partitions

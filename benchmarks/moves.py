@@ -125,7 +125,7 @@ def _takeovers(bench: Bench, tree: Tree) -> list[float]:
             # At another moment between two heartbeats each time.
             time.sleep(0.1 + SESSION / 3 * number / kills)
             workers.moments()
-            lost = {p for p, holder in workers.group.holders().items() if holder == name}
+            lost = {p for p, owner in workers.group.owners().items() if owner == name}
             killed = time.monotonic()
             victim.kill()
             del workers.members[name]
