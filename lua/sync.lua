@@ -5,8 +5,8 @@
 -- KEYS[3]   sessions     zset  runnel:{APP:STREAM@PROCESSOR}:sessions
 -- ARGV[1]   partitions   int   partition count of the stream, 1 to 10000
 -- ARGV[2]   session_timeout int ms after its last sync that a member is dead; the latest joiner sets it for the group
--- ARGV[3]   rebalance_timeout int ms an owner has to release a partition before it is granted to another anyway; likewise
--- ARGV[4]   rebalance_delay int ms to wait for further joiners before partitions move; likewise
+-- ARGV[3]   rebalance_timeout int ms an owner has to release a partition before it is granted to another anyway; set likewise
+-- ARGV[4]   rebalance_delay int ms to wait for further joiners before partitions move; set likewise
 -- ARGV[5]   member       str   id of the member: letters, digits, _ . -, the first a letter or digit, at most 200
 -- ARGV[6]   incarnation  str   random, one for each start of the member: letters, digits, _ -, at most 64
 -- ARGV[7]   call         int   1 to join, then rising with every call

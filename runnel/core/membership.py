@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from runnel import protocol
-from runnel.protocol import Action, Grant, Revoked, SyncReply
+from runnel.protocol import Action, Grant, Released, SyncReply
 from runnel.protocol.scripts import Call
 
 
@@ -45,7 +45,7 @@ class Membership:
         self._joined = False
         self._held: dict[int, int] = {}
         self._claiming: dict[int, int] = {}
-        self._let_go: dict[tuple[int, int], Revoked] = {}
+        self._let_go: dict[tuple[int, int], Released] = {}
 
     @property
     def held(self) -> dict[int, int]:
@@ -127,7 +127,7 @@ class Membership:
             del self._held[partition]
         if self._claiming.get(partition) == grant:
             del self._claiming[partition]
-        self._let_go[partition, grant] = Revoked(partition, grant, seen)
+        self._let_go[partition, grant] = Released(partition, grant, seen)
 
     def claim_again(self, partition: int, grant: int) -> None:
         """A claim did not come through: try it again with the next reply."""

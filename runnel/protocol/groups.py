@@ -16,8 +16,8 @@ Action = Literal["stay", "retire", "leave"]
 
 
 @dataclass(frozen=True, slots=True)
-class Revoked:
-    """A partition given back: under which grant, and the grant seen there if that was stale."""
+class Released:
+    """A partition that was released: its grant, and the grant seen there if that one was stale."""
 
     partition: int
     grant: int
@@ -32,12 +32,12 @@ def sync(
     call: int,
     action: Action,
     held: Iterable[tuple[int, int]],
-    let_go: Iterable[Revoked],
+    released: Iterable[Released],
 ) -> Call:
     """`times` are session timeout, rebalance timeout and rebalance delay in ms; `member` is id,
     incarnation and description."""
     pairs = [value for pair in held for value in pair]
-    rest = [value for each in let_go for value in (each.partition, each.grant, each.seen)]
+    rest = [value for each in released for value in (each.partition, each.grant, each.seen)]
     names = (keys.plan(group), keys.members(group), keys.sessions(group))
     args: tuple[Arg, ...] = (
         partitions,
@@ -65,12 +65,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class SyncReply:
-    """Reply of `sync`. `session_ms` is the group's; `again_ms` is None if nothing is due."""
+    """Reply of `sync`. `session_ms` is the group's; `next_call_ms` is None if nothing is due."""
 
     call: int
     generation: int
     session_ms: int
-    again_ms: int | None
+    next_call_ms: int | None
     grants: tuple[Grant, ...]
 
 
@@ -134,7 +134,7 @@ def read_describe_group(reply: Sequence[Any]) -> GroupDescription:
     )
     rest = values[4 + 6 * count :]
     assignments = tuple(
-        Assignment(int(v[0]), _somebody(v[1]), _somebody(v[2]), int(v[3]))
+        Assignment(int(v[0]), _member(v[1]), _member(v[2]), int(v[3]))
         for v in (rest[i : i + 4] for i in range(0, len(rest), 4))
     )
     return GroupDescription(
@@ -146,5 +146,5 @@ def read_describe_group(reply: Sequence[Any]) -> GroupDescription:
     )
 
 
-def _somebody(name: str) -> str | None:
+def _member(name: str) -> str | None:
     return None if name == "-" else name

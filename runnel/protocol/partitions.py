@@ -56,7 +56,7 @@ class ClaimReply:
     checkpoint_exists: bool
     next_id: str
     deaths: int = 0
-    after: str = ""
+    previous_owner: str = ""
 
 
 def read_claim(reply: Sequence[Any]) -> ClaimReply:
@@ -74,7 +74,7 @@ def read_claim(reply: Sequence[Any]) -> ClaimReply:
         checkpoint_exists=bool(reply[10]),
         next_id=text(reply[11]),
         deaths=int(reply[12]),
-        after=text(reply[13]),
+        previous_owner=text(reply[13]),
     )
 
 

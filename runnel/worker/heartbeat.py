@@ -53,8 +53,8 @@ class Heartbeat:
             try:
                 synced = await self._sync("retire" if membership.leaving else "stay")
                 wait = synced.session_ms / 3000
-                if synced.again_ms is not None:
-                    wait = min(wait, synced.again_ms / 1000 + 0.005)
+                if synced.next_call_ms is not None:
+                    wait = min(wait, synced.next_call_ms / 1000 + 0.005)
                 if membership.must_report:
                     wait = 0.0
                 if membership.leaving:  # Is Redis there?

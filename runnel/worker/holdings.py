@@ -160,7 +160,8 @@ class Holdings:
             state.suspicion.forgive()  # Whoever starts a halted worker again wants another try.
         self._hold(state)
         member = self._membership.member[0]
-        self.moves.took(after=claimed.after if claimed.after != member else "")
+        previous = claimed.previous_owner
+        self.moves.took(after=previous if previous != member else "")
         logger.debug(
             "claimed partition=%d epoch=%d checkpoint=%s processor=%s",
             state.partition,
