@@ -87,16 +87,14 @@ class Bench:
     def row(
         self, row: Row, samples: Mapping[str, list[Sample]], key: str, reference: str = ""
     ) -> Row:
-        """Fill in a row from the runs ``NAME@new``, ``NAME@old`` and those of the reference.
-
-        `reference` is the name of a run that both trees are compared with, or of a row of which
-        each tree has its own runs.
+        """Fill in a row from its runs, ``NAME@new`` and ``NAME@old``, and those of the row that is
+        its reference. The other tree is compared with the new one's where it has none of its own.
         """
         found = samples[f"{row.name}@new"]
         row.values = column(found, key)
         row.details = medians(found, key)
         if reference:
-            beside = samples.get(reference) or samples[f"{reference}@new"]
+            beside = samples[f"{reference}@new"]
             row.ratios = ratios(row.values, column(beside, key))
             # 0 where the system does not report it.
             if all(each.get("worker_us") for each in (*found, *beside)):
@@ -104,7 +102,8 @@ class Bench:
                 row.details["cpu ratio"] = statistics.median(ratios(*pairs))
         if old := samples.get(f"{row.name}@old"):
             row.old = column(old, key)
-            if beside := samples.get(reference) or samples.get(f"{reference}@old", []):
+            if reference:
+                beside = samples.get(f"{reference}@old") or samples[f"{reference}@new"]
                 row.old_ratios = ratios(row.old, column(beside, key))
         return row
 

@@ -16,7 +16,7 @@ VARIABLE = "RUNNEL_BENCHMARK"
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is to do, handed over in one environment variable.
+    """What a process is to do, which one environment variable passes on.
 
     `form` is the shape of the handler, `record` what the events carry (see `records`). `name` is
     the name of the processor: each run has a new one, so that it begins at the first event.

@@ -6,7 +6,7 @@ Their calls are made by the protocol's own functions, without a worker.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 
 from benchmarks.script_timer import ENTRY, Timer, case
@@ -73,12 +73,20 @@ class Partition:
             self.timer.redis.hset(f"{self.prefix}:meta", f"checkpoint:p{number}", last)
 
 
-@case("append-one", "append, one entry", 120)
-def append_one(timer: Timer, repeats: int) -> Iterator[float]:
-    """The common case: one entry, and there is room."""
-    partition = Partition(timer, "append-one", 1000)
-    for _ in range(repeats):
-        yield timer.timed(partition.append(1))
+def repeated(
+    name: str, title: str, budget: float, entries: int, call: Callable[[Partition], Call]
+) -> None:
+    """A case that repeats one call on a partition with so many entries."""
+
+    @case(name, title, budget)
+    def times(timer: Timer, repeats: int) -> Iterator[float]:
+        partition = Partition(timer, name, entries)
+        for _ in range(repeats):
+            yield timer.timed(call(partition))
+
+
+# The common case: one entry, and there is room.
+repeated("append-one", "append, one entry", 120, 1000, lambda each: each.append(1))
 
 
 @case("append", "append, 1,000 entries into a full partition", 20_000)
@@ -113,11 +121,7 @@ def emit(timer: Timer, repeats: int) -> Iterator[float]:
         yield timer.timed(protocol.emit(partition.keys, partition.token, move, *to))
 
 
-@case("claim", "claim, 100 processors", 600)
-def claim(timer: Timer, repeats: int) -> Iterator[float]:
-    partition = Partition(timer, "claim", 1000)
-    for _ in range(repeats):
-        yield timer.timed(partition.claim())
+repeated("claim", "claim, 100 processors", 600, 1000, Partition.claim)
 
 
 @case("register", "register, 100 processors", 500)
@@ -145,18 +149,14 @@ def declare(timer: Timer, repeats: int) -> Iterator[float]:
         yield timer.timed(protocol.declare(prefix, CONTRACT))
 
 
-@case("describe", "describe, 100 processors", 900)
-def describe(timer: Timer, repeats: int) -> Iterator[float]:
-    partition = Partition(timer, "describe", 1000)
-    for _ in range(repeats):
-        yield timer.timed(protocol.describe(partition.keys))
-
-
-@case("pause", "pause", 40)
-def pause(timer: Timer, repeats: int) -> Iterator[float]:
-    partition = Partition(timer, "pause", 1)
-    for _ in range(repeats):
-        yield timer.timed(protocol.pause(partition.keys))
+repeated(
+    "describe",
+    "describe, 100 processors",
+    900,
+    1000,
+    lambda each: protocol.describe(each.keys),
+)
+repeated("pause", "pause", 40, 1, lambda each: protocol.pause(each.keys))
 
 
 @case("resume", "resume", 50)

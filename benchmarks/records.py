@@ -91,6 +91,10 @@ def _decode_order(fields: dict[bytes, bytes]) -> Order:
     return Order.model_validate(msgpack.unpackb(fields[b"msgpack"]))
 
 
+def _decode_timed(fields: dict[bytes, bytes]) -> TimedOrder:
+    return TimedOrder.model_validate(msgpack.unpackb(fields[b"msgpack"]))
+
+
 def _decode_json(fields: dict[bytes, bytes]) -> Order:
     return Order.model_validate_json(fields[b"json"])
 
@@ -111,26 +115,17 @@ def _decode_struct(fields: dict[bytes, bytes]) -> StructOrder:
     return _struct_decoder.decode(fields[b"msgpack"])
 
 
-def _make_order(number: int) -> Order:
-    return Order(**order_values(number))
+def _maker(record: type[Any], **more: float) -> Callable[[int], Any]:
+    return lambda number: record(**order_values(number), **more)
 
 
 KINDS = {
-    "order": Kind(Order, {}, _make_order, _decode_order),
-    "timed": Kind(
-        TimedOrder,
-        {},
-        lambda number: TimedOrder(**order_values(number), sent=0.0),
-        lambda fields: TimedOrder.model_validate(msgpack.unpackb(fields[b"msgpack"])),
-    ),
-    "json": Kind(Order, {"serializer": JSONSerializer()}, _make_order, _decode_json),
+    "order": Kind(Order, {}, _maker(Order), _decode_order),
+    "timed": Kind(TimedOrder, {}, _maker(TimedOrder, sent=0.0), _decode_timed),
+    "json": Kind(Order, {"serializer": JSONSerializer()}, _maker(Order), _decode_json),
     "lz4": Kind(Page, {"compressor": LZ4()}, _page, _decode_page),
-    "primitive": Kind(
-        PrimitiveOrder, {}, lambda number: PrimitiveOrder(**order_values(number)), _decode_primitive
-    ),
-    "struct": Kind(
-        StructOrder, {}, lambda number: StructOrder(**order_values(number)), _decode_struct
-    ),
+    "primitive": Kind(PrimitiveOrder, {}, _maker(PrimitiveOrder), _decode_primitive),
+    "struct": Kind(StructOrder, {}, _maker(StructOrder), _decode_struct),
 }
 
 

@@ -155,10 +155,11 @@ def markdown(path: Path) -> str:
     found = json.loads(path.read_text())
     about = found["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    others = about.get("cores used by others")
     lines = [
         f"{about['at'][:10]}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, "
         f"{about['server']}, Python {about['python']}, {packages}.",
-        *_loaded(about),
+        *([] if others is None else [f"Other programs used {others} cores on average."]),
         "",
         "| measure | median | from – to | ratio | to |",
         "| --- | ---: | --- | ---: | --- |",
@@ -177,11 +178,6 @@ def markdown(path: Path) -> str:
         bound = f"{sign} {_number(target['bound'])}"
         lines.append(f"| {target['title']} | {bound} | {figure} | {target['verdict']} |")
     return "\n".join(lines)
-
-
-def _loaded(about: dict[str, Any]) -> list[str]:
-    others = about.get("cores used by others")
-    return [] if others is None else [f"Other programs used {others} cores on average."]
 
 
 def _number(value: float) -> str:

@@ -102,7 +102,10 @@ class Monitor:
 
 def _memory(bench: Bench) -> Row:
     events = 50_000 if bench.quick else 100_000
-    runs = {"bare": partial(_bare_memory, events), "memory@new": partial(_runnel_memory, events)}
+    runs = {
+        "bare@new": partial(_bare_memory, events),
+        "memory@new": partial(_runnel_memory, events),
+    }
     row = Row("memory", f"memory for each event, {PARTITIONS} partitions", "bytes", [], "bare XADD")
     row.more_is_better = False
     return bench.row(row, bench.interleaved(runs, 1), "bytes", "bare")

@@ -17,7 +17,7 @@ from benchmarks.groups import WatchedGroup, pause
 from benchmarks.harness import Bench
 from benchmarks.job import Job
 from benchmarks.records import logs
-from benchmarks.rows import Row, Sample, column, medians, ratios
+from benchmarks.rows import Row, Sample, column
 from benchmarks.targets import CORES_ALLOW, RAW_LOOPS
 from benchmarks.throughput import RAW, fill, run_runnel
 from runnel.settings import Settings
@@ -82,7 +82,8 @@ def _processes(bench: Bench, server: Server, backlog: int) -> Iterator[Row]:
     }
     if not bench.quick:
         runs |= {
-            f"raw-{count}": partial(_raw_loops, bench, server, count, backlog) for count in (1, 2)
+            f"raw-processes-{count}@new": partial(_raw_loops, bench, server, count, backlog)
+            for count in (1, 2)
         }
     # More rounds than elsewhere: other programs disturb two processes twice as much.
     samples = bench.interleaved(runs, 3 if bench.quick else 9)
@@ -94,20 +95,13 @@ def _processes(bench: Bench, server: Server, backlog: int) -> Iterator[Row]:
     used = statistics.median(column(samples["processes-1@new"], "cores"))
     row.details[CORES_ALLOW] = min(2.0, (os.cpu_count() or 1) / used)
     if not bench.quick:
-        by_hand = _by_hand(samples["raw-1"], samples["raw-2"])
-        row.details[RAW_LOOPS] = statistics.median(by_hand[1].ratios)
-        yield from by_hand
+        # They share nothing but the server: this is what a second process can gain.
+        first = Row("raw-processes-1", f"{RAW}, 1 process", "events/s", [])
+        yield bench.row(first, samples, "rate")
+        second = Row("raw-processes-2", f"{RAW}s, 2 processes", "events/s", [], f"1 {RAW}")
+        yield bench.row(second, samples, "rate", first.name)
+        row.details[RAW_LOOPS] = statistics.median(second.ratios)
     yield row
-
-
-def _by_hand(one: Sequence[Sample], two: Sequence[Sample]) -> tuple[Row, Row]:
-    """The rows of raw loops, to see what a second process gains where nothing is shared."""
-    rates, more = column(one, "rate"), column(two, "rate")
-    first = Row("raw-processes-1", f"{RAW}, 1 process", "events/s", rates)
-    second = Row("raw-processes-2", f"{RAW}s, 2 processes", "events/s", more, f"1 {RAW}")
-    first.details, second.details = medians(one, "rate"), medians(two, "rate")
-    second.ratios = ratios(more, rates)
-    return first, second
 
 
 def _workers(bench: Bench, server: Server, tree: Tree, count: int, backlog: int) -> Sample:

@@ -14,7 +14,7 @@ from benchmarks.deployment import Deployment, Meter, Server
 from benchmarks.harness import Bench
 from benchmarks.job import Job
 from benchmarks.records import KINDS, declare, logs, prefixes
-from benchmarks.rows import Row, Sample, column, medians
+from benchmarks.rows import Row, Sample
 from runnel import App, keys
 
 
@@ -83,18 +83,14 @@ def _compare(
         for shape in group
     }
     events = max(shape.events for shape in group)
-    runs[RAW] = partial(run_raw, bench, server, Job(server.url, raw_form, record, events=events))
+    raw = f"raw-{raw_form}-{record}"
+    job = Job(server.url, raw_form, record, events=events)
+    runs[f"{raw}@new"] = partial(run_raw, bench, server, job)
     samples = bench.interleaved(runs)
-    raw = samples[RAW]
-    yield Row(
-        f"raw-{raw_form}-{record}",
-        f"{RAW}: {raw_form}, {record}",
-        "events/s",
-        column(raw, "rate"),
-        details=medians(raw, "rate"),
-    )
+    row = Row(raw, f"{RAW}: {raw_form}, {record}", "events/s", [])
+    yield bench.row(row, samples, "rate")
     for shape in group:
-        yield bench.row(Row(shape.name, shape.title, "events/s", [], RAW), samples, "rate", RAW)
+        yield bench.row(Row(shape.name, shape.title, "events/s", [], RAW), samples, "rate", raw)
 
 
 def preload(server: Deployment, record: str, partitions: int, events: int) -> None:
