@@ -1,4 +1,4 @@
-"""The servers under measurement, and what they and the processes beside them have done."""
+"""Starts the servers under measurement, and counts what they and the processes beside them cost."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class Loop:
             if done is not None:
                 done.set_result(None)
 
-    def mark(self, partition: Partition, entry_id: bytes, count: int) -> None:
+    def finish(self, partition: Partition, entry_id: bytes, count: int) -> None:
         """Note that the events up to this one are finished."""
         partition.done = entry_id
         partition.count += count
@@ -150,13 +150,13 @@ class Loop:
     # The iterators of handlers.
 
     async def records(self, partition: Partition) -> AsyncIterator[Any]:
-        """One record at a time, each finished when the next is asked for."""
+        """One record at a time, each finished when the handler requests the next."""
         entries, decode = partition.entries, self.decode
         while True:
             while entries:
                 entry_id, fields = entries.popleft()
                 yield decode(fields)
-                self.mark(partition, entry_id, 1)
+                self.finish(partition, entry_id, 1)
             await self.wait(partition)
 
     async def entries(self, partition: Partition) -> AsyncIterator[Any]:
@@ -166,7 +166,7 @@ class Loop:
             while entries:
                 entry = entries.popleft()
                 yield entry
-                self.mark(partition, entry[0], 1)
+                self.finish(partition, entry[0], 1)
             await self.wait(partition)
 
     async def committed_records(self, partition: Partition) -> AsyncIterator[Any]:
@@ -176,7 +176,7 @@ class Loop:
             while entries:
                 entry_id, fields = entries.popleft()
                 yield decode(fields)
-                self.mark(partition, entry_id, 1)
+                self.finish(partition, entry_id, 1)
                 if self.round is None:
                     self.round = asyncio.get_running_loop().create_future()
                 await self.round
@@ -189,7 +189,7 @@ class Loop:
             while entries:
                 batch = [entries.popleft() for _ in range(min(COUNT, len(entries)))]
                 yield [decode(fields) for _, fields in batch]
-                self.mark(partition, batch[-1][0], len(batch))
+                self.finish(partition, batch[-1][0], len(batch))
             await self.wait(partition)
 
     # Handlers: the same as in `app_backlog`.
