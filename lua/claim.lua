@@ -133,7 +133,7 @@ local added, length, last = info['entries-added'], info['length'], info['last-ge
 local first = info['recorded-first-entry-id']
 local lost, exact, new_checkpoint, new_read = -1, 1, checkpoint, read
 if newer(checkpoint, last) then
-  -- The log was created anew or went back in time: nobody may have seen what it holds now.
+  -- The log was created again or went back in time: perhaps nobody has seen what it holds now.
   lost, exact, new_checkpoint, new_read = 0, 0, '0-0', added - length
 elseif length == 0 or newer(first, checkpoint) then
   new_read = added - length

@@ -47,7 +47,7 @@ check_allowed('HSET', meta, 'deleted', '1')
 check_allowed('PEXPIRE', meta, '86400000')
 redis.call('UNLINK', log, meta, producers)
 -- For a day meta says that the partition was deleted. So workers and producers that still run learn it, and do not create
--- it anew: if the stream was created again with fewer partitions, it would not have this one.
+-- it again: if the stream was declared again with fewer partitions, it does not have this one.
 redis.call('HSET', meta, 'deleted', string.format('%.0f', now), unpack(removed))
 redis.call('PEXPIRE', meta, '86400000')
 return type(length) == 'number' and length or 0

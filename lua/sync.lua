@@ -102,7 +102,7 @@ else
   if left and string.match(left, '^%S+') == incarnation then return answer(call, '') end
   if redis.call('ZCARD', sessions) >= 1000 then return redis.error_reply('BADARG field=member limit=1000') end
 end
--- A member whose group has lost its plan or the member's session joins anew. Otherwise nothing would ever be granted again.
+-- A member whose group has lost its plan or the member's session joins again. Otherwise nothing would ever be granted again.
 local known = stored == incarnation and stored_generation and group_timeout and redis.call('ZSCORE', sessions, member)
 
 -- A server clock that went back must not extend a session, the wait for an owner or the wait for joiners.

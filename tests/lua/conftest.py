@@ -1,4 +1,4 @@
-"""Raw calls of the scripts, on a plain server and on a single-node cluster."""
+"""Direct calls of the scripts, on one server and on a cluster of one node."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NONCE, OTHER = "0" * 32, "1" * 32
 
 
 class Raw:
-    """EVALSHA and nothing else: no client of Runnel's stands between."""
+    """Calls scripts with EVALSHA, without Runnel's own client."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
@@ -42,8 +42,8 @@ class Raw:
     async def dump(self) -> dict[bytes, object]:
         """Every key with its contents, to compare before and after.
 
-        Hashes and sorted sets by what they hold: in Valkey the mere reading of a larger one can
-        change the order of its fields, and with it the bytes that DUMP gives.
+        Hashes and sorted sets are read and not dumped: in Valkey reading a large one can change the
+        order of its fields, and so the bytes of DUMP.
         """
         found: dict[bytes, object] = {}
         for key in await every_key(self.redis):
@@ -114,7 +114,7 @@ class Raw:
         released: list[tuple[int, int, int]] | None = None,
         **options: Any,
     ) -> tuple[list[int], dict[int, tuple[int, int]]]:
-        """The head of the reply, and partition -> grant and whether to hold it."""
+        """The first four integers of the reply; partition -> grant, and 1 to hold, 0 to release."""
         pairs = [each for pair in held or [] for each in pair]
         rest = [each for triple in released or [] for each in triple]
         reply = await self.call(
@@ -145,7 +145,7 @@ def _decoded(reply: Any) -> Any:
 
 @pytest.fixture(params=["plain", pytest.param("cluster", marks=pytest.mark.cluster)])
 async def raw(request: pytest.FixtureRequest) -> AsyncIterator[Raw]:
-    """A server that is empty when the test begins."""
+    """A server that is empty at the start of the test."""
     url = request.getfixturevalue("redis_url" if request.param == "plain" else "cluster_url")
     async with connect(url) as client:
         await client.flushall()

@@ -1,4 +1,4 @@
-"""Reads the header of a script and checks that the body keeps to it."""
+"""Parses the header of a script and compares the body with it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass, field
 from tests.lua.bytecode import globals_of
 
 WORDS = r"[A-Z][A-Z_]{3,}"
-#: What a script finds in Redis without declaring it.
+#: Globals that Redis and Lua give to a script.
 KNOWN_GLOBALS = {
     *("KEYS", "ARGV", "redis", "math", "string", "table"),
     *("ipairs", "next", "pairs", "pcall", "tonumber", "tostring", "type", "unpack"),
 }
-#: Arguments whose name means something else in Lua.
+#: Arguments whose name is a global in Lua, and their names in the scripts.
 LOCAL_NAMES = {"next": "next_id"}
 _KEY = re.compile(r"-- KEYS\[(\d+)\] +(\w+) +(hash|stream|zset) +(\S+)$")
 _ARG = re.compile(r"-- ARGV\[(\d+)(\+?)\] +(\w+) +(int|str|id) +(.+)$")
 _REPLY = re.compile(r"-- REPLY +(\w+) +(int|str|id) +.+$")
 _ERROR = re.compile(rf"-- ERROR +({WORDS}) +.+$")
-#: A channel that is told something. It is no key: in a cluster a key that never exists would have
-#: its call refused for as long as a slot is on its way.
+#: A channel that a script publishes to. It is not in KEYS: while a slot moves, a cluster refuses
+#: calls with a key that does not exist, and a channel never exists.
 _CHANNEL = re.compile(r"-- PUBLISHES +(\S+)$")
 
 
 @dataclass
 class Header:
-    """What the comment at the top of a script says."""
+    """The header of a script."""
 
     flags: set[str] = field(default_factory=set)
     keys: list[tuple[str, str]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Header:
 
 
 def parse(source: str) -> tuple[Header, str]:
-    """The header and the body. Raises ValueError for a line that fits nothing."""
+    """The header and the body. Raises ValueError for a line that is not part of a header."""
     lines = source.splitlines()
     header, at = Header(), 1
     if not lines[0].startswith("#!lua"):
@@ -53,12 +53,12 @@ def parse(source: str) -> tuple[Header, str]:
         line = lines[at]
         if found := _KEY.match(line):
             if int(found[1]) != len(header.keys) + 1:
-                raise ValueError(f"KEYS are not numbered without a gap: {line}")
+                raise ValueError(f"KEYS are not numbered in order: {line}")
             header.keys.append((found[2], found[4]))
             header.key_types.append(found[3])
         elif found := _ARG.match(line):
             if int(found[1]) != len(header.args) + 1 or header.open_ended:
-                raise ValueError(f"ARGV are not numbered without a gap: {line}")
+                raise ValueError(f"ARGV are not numbered in order: {line}")
             header.open_ended = bool(found[2])
             header.args.append(found[3])
             header.arg_types.append(found[4])
@@ -75,13 +75,13 @@ def parse(source: str) -> tuple[Header, str]:
         elif line.startswith("-- VERSION"):
             header.version = True
         elif at > 1 and not line.startswith("--  "):
-            raise ValueError(f"a header line that is none: {line}")
+            raise ValueError(f"not a header line: {line}")
         at += 1
     return header, "\n".join(lines[at:]) + "\n"
 
 
 def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
-    """All that is wrong with a script; `words` are known errors, `patterns` known keys."""
+    """Faults of a script. `words` are the known error words, `patterns` the known keys."""
     try:
         header, body = parse(source)
     except ValueError as error:
@@ -89,9 +89,9 @@ def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
     code = re.sub(r"--[^\n]*", "", body)
     found: list[str] = []
     if not (header.replies and header.bound and header.version):
-        found.append("REPLY, BOUND and VERSION must all be stated")
+        found.append("the header must state REPLY, BOUND and VERSION")
     if not header.keys and "redis.call" in code:
-        found.append("a script that touches keys must state them")
+        found.append("a script that uses keys must state them")
     for name, pattern in header.keys:
         if pattern not in patterns:
             found.append(f"key {name}: {pattern} is not in runnel/keys.py")
@@ -113,13 +113,13 @@ def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
     if header.writes is None or header.writes == ("no-writes" in header.flags):
         found.append("WRITES does not agree with the flags")
     if re.search(r"\b(error|assert)\s*\(", code):
-        found.append("raised errors lose their word: return redis.error_reply")
+        found.append("error() and assert() change the error word: return redis.error_reply")
     found += _globals(body)
     return found
 
 
 def _bindings(header: Header, code: str) -> list[str]:
-    """Each key and argument is bound once, in the header's order, to the header's name."""
+    """Faults of the first lines: they bind each key and argument to its name in the header."""
     found = []
     first = code.lstrip().splitlines()[0]
     names = [name for name, _ in header.keys]
@@ -140,7 +140,7 @@ def _bindings(header: Header, code: str) -> list[str]:
 
 
 def _arguments_bound(code: str) -> list[tuple[int, str]]:
-    """Number and local name of each argument, as the lines under the one for KEYS bind them."""
+    """Number and local name of each argument, from the lines after the one that binds KEYS."""
     bound: list[tuple[int, str]] = []
     for line in code.lstrip().split("\n\n")[0].splitlines()[1:]:
         statement = re.match(r"local ([\w, ]+) = (.+)$", line)
@@ -158,7 +158,7 @@ def _arguments_bound(code: str) -> list[tuple[int, str]]:
 
 
 def _globals(body: str) -> list[str]:
-    """What is wrong with the globals of a script, or the compiler's complaint about it."""
+    """Globals that a script must not use, or the error of the compiler."""
     try:
         used = globals_of(body)
     except SyntaxError as error:

@@ -1,4 +1,4 @@
-"""Every script keeps to its header, and the check itself finds faults."""
+"""Every script does what its header says, and the check of that finds planted faults."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_keeps_to_its_header(name: str) -> None:
+def test_a_script_does_what_its_header_says(name: str) -> None:
     assert check(SCRIPTS[name]) == []
 
 
@@ -82,7 +82,7 @@ def test_a_planted_fault_is_found(name: str, old: str, new: str) -> None:
 BLOCKS = Path(__file__).parents[2] / "scripts" / "lua-blocks"
 
 
-def test_what_scripts_share_is_written_from_one_place(tmp_path: Path) -> None:
+def test_shared_blocks_are_copied_into_the_scripts_that_have_them(tmp_path: Path) -> None:
     shutil.copytree(folder(), tmp_path / "lua")
     (tmp_path / "scripts").mkdir()
     shutil.copy(BLOCKS, tmp_path / "scripts")
@@ -108,14 +108,14 @@ def test_what_scripts_share_is_written_from_one_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-async def test_redis_names_a_script_by_the_digest_of_its_file(redis: Redis, name: str) -> None:
+async def test_redis_names_a_script_by_the_sha1_of_its_file(redis: Redis, name: str) -> None:
     source = sources()[name]
     loaded = await redis.script_load(source.decode())
     digest = hashlib.sha1(source, usedforsecurity=False).hexdigest()
     assert (loaded.decode() if isinstance(loaded, bytes) else loaded) == digest
 
 
-def test_an_error_of_the_protocol_has_its_exception_and_the_other_way_round() -> None:
+def test_every_error_word_has_an_exception_and_every_exception_is_raised_by_a_script() -> None:
     raised = {word for source in SCRIPTS.values() for word in BY_WORD if f"'{word}" in source}
     assert raised == set(BY_WORD)
 

@@ -32,7 +32,7 @@ class Restricted(Raw):
 
 @pytest.fixture
 async def user(raw: Raw) -> AsyncIterator[Restricted]:
-    """A user who may do everything, so far."""
+    """A user who may do everything until a test changes that."""
     at = raw.redis.connection_pool.connection_kwargs
     await raw.redis.execute_command(  # type: ignore[no-untyped-call]
         "ACL", "SETUSER", "worker", "reset", "on", ">pw", "~*", "&*", "+@all"
