@@ -44,7 +44,7 @@ def log(prefix: str) -> str:
 
 
 def meta(prefix: str) -> str:
-    """Hash: what all clients must agree on, and the registered processors."""
+    """Hash: the contract of all clients, and the checkpoints of the registered processors."""
     return f"{prefix}:meta"
 
 
@@ -54,12 +54,12 @@ def producers(prefix: str) -> str:
 
 
 def barrier(log: str) -> str:
-    """Text: written before a client asks if replicas or the disk have caught up; holds nothing."""
+    """String without meaning: written before a client asks whether its writes are replicated."""
     return f"{log.removesuffix(':log')}:barrier"
 
 
 def state(prefix: str, processor: str) -> str:
-    """Hash: one processor's token, checkpoint, counters and marks on the partition."""
+    """Hash: one processor's token, checkpoint, counters and failures on the partition."""
     return f"{prefix}:processor:{processor}"
 
 
@@ -72,7 +72,7 @@ def group(app: str, stream: str, processor: str) -> str:
 
 
 def plan(prefix: str) -> str:
-    """Hash: the group's settings, grant counter and assignments."""
+    """Hash: the group's settings, its last grant, owners and targets."""
     return f"{prefix}:plan"
 
 
@@ -87,8 +87,8 @@ def sessions(prefix: str) -> str:
 
 
 def wake(prefix: str) -> str:
-    """Channel: told whenever the group's assignments change, or an app's leader has left. A hint
-    only."""
+    """Channel: says that the group's assignments changed, or that the leader of an app has left. It
+    is only a hint."""
     return f"{prefix}:wake"
 
 

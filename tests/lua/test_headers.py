@@ -125,3 +125,8 @@ def test_the_protocol_page_lists_every_error_and_every_script() -> None:
     words = set(re.findall(r"^\| ([A-Z_]{4,}) \|", page, re.M))
     assert words == set(BY_WORD)
     assert {name for name in SCRIPTS if f"`{name}`" not in page} == set()
+
+
+def test_every_script_has_a_file_of_tests() -> None:
+    folder_of_tests = Path(__file__).parent
+    assert [name for name in SCRIPTS if not (folder_of_tests / f"test_{name}.py").exists()] == []
