@@ -25,7 +25,7 @@ logger = logger_of("runnel.settings")
 #: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
 _YEAR = 31_536_000.0
 
-#: What a group is told may be a day, which the script `sync` allows.
+#: The times of a group may be a day, the most that the script `sync` accepts.
 _DAY = 86_400.0
 
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=_YEAR)]
@@ -45,43 +45,53 @@ class Settings(BaseModel):
     session_timeout: GroupSeconds = Field(
         10.0,
         ge=0.5,
-        description="Seconds a silent member keeps its partitions. Shorter takes over sooner; "
-        "longer rides out pauses. A heartbeat goes out every third of it.",
+        description="Seconds without a heartbeat after which a member loses its partitions. It "
+        "sends one every third of this time. Shorter: others take over sooner; longer: it survives "
+        "longer pauses. Kafka: `session.timeout.ms`.",
     )
     rebalance_timeout: GroupSeconds = Field(
         30.0,
         ge=0,
-        description="Seconds a member may take to give a partition back, with the event in hand "
-        "finished; then it is given to the next one all the same. The worker that started last "
-        "says so for all.",
+        description="Seconds that a member has to release a partition, its current event "
+        "included; then the partition is granted to another member anyway. The worker that started "
+        "last sets it for the group. Kafka: `rebalance.timeout.ms`.",
     )
     rebalance_delay: GroupSeconds = Field(
-        0.2, ge=0, description="Seconds to wait for more joiners before partitions move."
+        0.2,
+        ge=0,
+        description="Seconds to wait for more joiners before partitions move. Kafka: "
+        "`group.initial.rebalance.delay.ms`.",
     )
     max_block: Seconds = Field(
         60.0,
         ge=0.5,
-        description="Seconds a handler may block the event loop before the worker sends no more "
-        "heartbeats and loses its partitions. Longer than a session.",
+        description="Seconds that a handler may block the event loop; then the worker sends no "
+        "more heartbeats and loses its partitions. Choose more than `session_timeout`. Kafka: "
+        "`max.poll.interval.ms`.",
     )
     shutdown_timeout: Seconds = Field(
-        30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM."
+        30.0,
+        ge=0,
+        description="Seconds that current events and running tasks have to finish after SIGTERM.",
     )
     prefetch: int = Field(
         200,
         ge=1,
         le=10_000,
-        description="Events of a partition that one read brings; twice as many may be in memory.",
+        description="Events of a partition that one read fetches; twice as many may be in memory.",
     )
     prefetch_bytes: int = Field(
         64_000_000,
         ge=1_000_000,
         le=64_000_000_000,
-        description="Bytes of events that may wait in the memory of a worker, over all its "
-        "processors; but one event of each partition in any case.",
+        description="Bytes of events that may wait in the memory of a worker, for all its "
+        "processors together; one event of each partition is always allowed.",
     )
     partition_count: int = Field(
-        16, ge=1, le=10_000, description="Partitions of a new stream: the most workers it can use."
+        16,
+        ge=1,
+        le=10_000,
+        description="Partitions of a new stream: the most workers that a processor can use.",
     )
     partition_size: int = Field(
         50_000,
@@ -93,25 +103,25 @@ class Settings(BaseModel):
         1_048_576,
         ge=1,
         le=512 * 1_048_576,
-        description="Bytes of one encoded record: one event must not block Redis.",
+        description="Bytes that one encoded record may have, so that no event blocks Redis.",
     )
     delivery_timeout: Seconds = Field(
         10.0,
         ge=0,
-        description="Seconds for which `send` asks again, once Redis did not answer, before it "
-        "raises: long enough for a failover. Nothing is sent twice.",
+        description="Seconds for which `send` repeats a call that Redis did not answer, before it "
+        "raises: long enough for a failover. Nothing is sent twice. Kafka: `delivery.timeout.ms`.",
     )
     durability: Durability = Field(
         "primary",
         description="When a send or a commit counts: `primary`, once the primary has it; "
-        "`replica`, once a replica has it too, at the price of a round trip to it; `fsync`, once "
-        "it is on the primary's disk (Redis 7.2, an append-only file).",
+        "`replica`, once a replica has it too, which costs a round trip to it; `fsync`, once it is "
+        "on the primary's disk (needs Redis 7.2 and an append-only file). Kafka: `acks`.",
     )
-    retries: int = Field(
-        3, ge=0, le=1_000_000, description="Times a failing event is tried again, in place."
+    retries: int = Field(3, ge=0, le=1_000_000, description="How often a failing event is retried.")
+    backoff: Seconds = Field(
+        0.5, ge=0, description="Seconds before the first retry; doubled for each further one."
     )
-    backoff: Seconds = Field(0.5, ge=0, description="Seconds before the first retry; then doubled.")
-    backoff_max: Seconds = Field(30.0, ge=0, description="Seconds between retries at the most.")
+    backoff_max: Seconds = Field(30.0, ge=0, description="Most seconds between two retries.")
 
     @classmethod
     def make(cls, **given: Any) -> Settings:

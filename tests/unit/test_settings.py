@@ -223,7 +223,7 @@ def test_a_variable_that_names_no_setting_is_told_once(
 ) -> None:
     for name, value in {
         "RUNNEL_SESION": "5",
-        "RUNNEL_grace": "1",
+        "RUNNEL_retries": "1",
         "RUNNEL_LOG_LEVEL": "debug",
         "RUNNEL_QUX": "x%s",
         # What others set, or commands take for their options.
@@ -244,7 +244,7 @@ def test_a_variable_that_names_no_setting_is_told_once(
         "RUNNEL_WORKER_LOG_LEVEL?",
         f"the environment variable RUNNEL_QUX {no_effect}",
         f"the environment variable RUNNEL_SESION {no_effect}; did you mean RUNNEL_SESSION_TIMEOUT?",
-        f"the environment variable RUNNEL_grace {no_effect}; did you mean RUNNEL_SHUTDOWN_TIMEOUT?",
+        f"the environment variable RUNNEL_retries {no_effect}; did you mean RUNNEL_RETRIES?",
     ]
 
 
