@@ -43,7 +43,7 @@ ROWS = {
         *("--deployment", "cluster"),
         *("tests/integration", "tests/worker"),
     ),
-    "`deployments`: failovers, moving slots, TLS, rights": ("tests/deployments",),
+    "`deployments`: failovers, moving slots, TLS, permissions": ("tests/deployments",),
 }
 
 
