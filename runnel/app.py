@@ -256,6 +256,7 @@ class App:
         """
         try:
             paths = sorted(Path().glob(pattern))
+        # What pathlib says of a pattern: an absolute one is NotImplementedError.
         except (TypeError, ValueError, NotImplementedError, OSError) as error:
             raise ConfigError(
                 f"autodiscover takes a glob below the current directory, such as "

@@ -120,7 +120,9 @@ class HandlerExit(RunnelError):
         if not isinstance(error, SystemExit):
             return cls("KeyboardInterrupt", 130)
         if error.code is None or isinstance(error.code, int):
-            return cls(f"sys.exit({error.code or 0})", error.code or 0)
+            # The system keeps eight bits: 256 would be told as 0, which is a good end.
+            code = (error.code & 255 or 1) if error.code else 0
+            return cls(f"sys.exit({error.code or 0})", code)
         return cls(str(error.code), 1)
 
 

@@ -59,3 +59,8 @@ def logger_of(name: str) -> logging.Logger:
     found = logging.getLogger(name)
     found.__class__ = Logger  # Somebody may have asked for it before, to set its level.
     return found
+
+
+def reason(error: BaseException) -> str:
+    """The message of an error, or what it is if it has none, as a time limit that is over."""
+    return one_line(str(error)) or type(error).__name__

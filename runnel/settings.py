@@ -23,12 +23,12 @@ from runnel.log import logger_of
 logger = logger_of("runnel.settings")
 
 #: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
-_YEAR = 31_536_000.0
+YEAR = 31_536_000.0
 
 #: The times of a group may be a day, the most that the script `sync` accepts.
 _DAY = 86_400.0
 
-Seconds = Annotated[float, Field(allow_inf_nan=False, le=_YEAR)]
+Seconds = Annotated[float, Field(allow_inf_nan=False, le=YEAR)]
 GroupSeconds = Annotated[float, Field(allow_inf_nan=False, le=_DAY)]
 
 

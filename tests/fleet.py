@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -30,14 +31,14 @@ _TIMEOUT = 30.0
 _POLL = 0.02
 
 
-class Fleet:
+class Fleet(ABC):
     """What the two have in common: servers that start together and end together."""
 
     servers: list[Server]
 
+    @abstractmethod
     def form(self) -> None:
         """Make the running servers one deployment, and wait until it is whole."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         try:

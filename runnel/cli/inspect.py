@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from runnel.app import App
 from runnel.cli import exits, view
 from runnel.cli.limits import STATES, Limits, States, judge
+from runnel.cli.numbers import Seconds
 from runnel.cli.output import report
 from runnel.cli.running import runner, told, verdict
 from runnel.cli.screen import Draw, other_screen
@@ -57,25 +58,35 @@ class Inspect(click.Command):
 @click.option("--app", "app_name", help="Only this app, when no TARGET is given.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (a line each with --watch).")
 @click.option("--wide", is_flag=True, help="All columns, whatever the width of the terminal.")
-@click.option("--max-lag", type=int, help="Exit 10 if a processor lags more events behind.")
+@click.option(
+    "--max-lag", type=click.IntRange(min=0), help="Exit 10 if a processor lags more events behind."
+)
 @click.option(
     "--fail-on",
     type=States(),
     multiple=True,
     help=f"Exit 11 if a partition is in one of these states: {', '.join(STATES)}.",
 )
-@click.option("--max-dead", type=int, help="Exit 10 if more dead letters of a processor wait.")
-@click.option("--min-members", type=int, help="Exit 12 if a processor has fewer live members.")
+@click.option(
+    "--max-dead",
+    type=click.IntRange(min=0),
+    help="Exit 10 if more dead letters of a processor wait.",
+)
+@click.option(
+    "--min-members",
+    type=click.IntRange(min=0),
+    help="Exit 12 if a processor has fewer live members.",
+)
 @click.option(
     "--stalled-after",
-    type=click.FloatRange(min=0),
+    type=Seconds(0),
     default=reports.STALLED_AFTER / 1000,
     show_default=True,
     help="Seconds an event may be in hand before its partition is stalled.",
 )
 @click.option(
     "--watch",
-    type=click.FloatRange(min=0.1),
+    type=Seconds(0.1),
     is_flag=False,
     flag_value=2.0,
     help="Redraw every so many seconds (2), until Ctrl-C.",
@@ -106,7 +117,10 @@ def inspect(
     if not url:
         raise click.UsageError("give a TARGET such as example:app, or --redis-url")
     look = Look(url, app, app_name, round(stalled_after * 1000))
-    names = view.Names(target.partition(":")[0], target) if target else view.Names()
+    names = view.Names()
+    if target and app:
+        pairs = frozenset((each.stream.name, each.name) for each in app.processors.values())
+        names = view.Names(target.partition(":")[0], target, pairs)
 
     def lines(picture: Json) -> list[str]:
         return view.picture(picture, shown(url), names, wide)

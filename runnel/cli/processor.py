@@ -16,7 +16,7 @@ from runnel.connection.connect import connect
 from runnel.errors import ConfigError, Full, RunnelError
 from runnel.operations import admin
 from runnel.operations.partition_ranges import many, read_ranges
-from runnel.operations.recall import recall, where
+from runnel.operations.recall import instead, recall
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import Removed
 from runnel.operations.removing import remove as forget
@@ -289,9 +289,9 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
         gone = await recall(scripts, app_name, stream, name) if app_name else found
         await check_operator(scripts, gone, "remove", url)
         done = await forget(scripts, gone)
-        return done, [] if done.partitions else await where(scripts, gone)
+        return done, [] if done.partitions else await instead(scripts, gone)
 
-    removed, elsewhere = _with_scripts(app, url, work)
+    removed, others = _with_scripts(app, url, work)
     if removed.members:
         click.echo(
             f"warning: {removed.members} workers still run {name}, and register it anew when they "
@@ -301,5 +301,5 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
     if removed.partitions:
         report(f"removed {name} from {many(removed.partitions)}")
     else:
-        there = f"; there is {', '.join(f'{each}@{name}' for each in elsewhere)}"
-        report(f"{name} was not registered{there if elsewhere else ''}")
+        there = f"; there is {', '.join(others)}" if others else ""
+        report(f"{name} was not registered{there}")

@@ -22,7 +22,9 @@ from runnel.errors import (
     RunnelError,
     Unregistered,
 )
+from runnel.log import logger_of
 
+logger = logger_of("runnel.worker")
 T = TypeVar("T")
 
 
@@ -37,13 +39,19 @@ def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit
     code that nobody waits for may raise it. `exited` is told, and the work ends by itself."""
     with told(url), runner() as place:
         loop = place.get_loop()
-        task = loop.create_task(work)
+        task, stopped = loop.create_task(work), False
         while not task.done():
             try:
                 loop.run_until_complete(task)
             except (SystemExit, KeyboardInterrupt) as error:
                 if not task.done():
                     exited(HandlerExit.of(error))
+            except RuntimeError:
+                if task.done() or loop.is_closed():
+                    raise
+                if not stopped:
+                    logger.error("user code stopped the worker's event loop, which goes on")
+                stopped = True
             except asyncio.CancelledError:
                 raise RunnelError(
                     "user code cancelled the worker's own task, and the worker ends with it: "

@@ -1,49 +1,33 @@
-"""The picture of `runnel inspect` for people: what is wrong first, then everything. No I/O.
-
-Nothing is shortened, because half an id is of no use: a table is as wide as what it holds.
-"""
+"""The picture of `runnel inspect` for people: what is wrong first, then everything. No I/O."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import click
-import tabulate
 
+from runnel.cli import tables
+from runnel.cli.tables import COLOURS, duration, error, shown
 from runnel.log import one_line
 from runnel.operations.figures import barren
 from runnel.operations.partition_ranges import ranges, those
-
-tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
 
 Json = dict[str, Any]
 
 #: From harmless to grave.
 STATES = ("ok", "degraded", "stalled", "down")
-#: States of a partition whose owner works on it.
-_WORKED_ON = ("owned", "moving")
-_COLOURS = {
-    "ok": "green",
-    "owned": "green",
-    "paused": "yellow",
-    "moving": "yellow",
-    "degraded": "yellow",
-    "unassigned": "yellow",
-    "stalled": "red",
-    "quarantined": "red",
-    "down": "red",
-}
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the command line calls the app and its module, as far as that is known."""
+    """What the command line calls the app and its module, as far as that is known, and the pairs of
+    stream and processor that its code declares."""
 
     module: str = "MODULE"
     app: str = "MODULE:APP"
+    declared: frozenset[tuple[str, str]] | None = None
 
 
 def picture(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
@@ -52,13 +36,13 @@ def picture(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]
     for processor in seen["processors"]:
         lines += trouble(processor, seen, names)
     if seen["processors"]:
-        lines += ["", *processors(seen)]
+        lines += ["", *tables.processors(seen)]
     if seen["members"]:
-        lines += ["", *members(seen, wide)]
+        lines += ["", *tables.members(seen, wide)]
     for each in seen["processors"]:
-        lines += ["", f"{each['app']}/{each['name']}", *partitions(each, wide)]
+        lines += ["", f"{each['app']}/{each['name']}", *tables.partitions(each, wide)]
     if seen["streams"]:
-        lines += ["", *streams(seen)]
+        lines += ["", *tables.streams(seen)]
     return lines
 
 
@@ -73,7 +57,7 @@ def headline(seen: Json, url: str) -> str:
         told = click.style("OK", fg="green", bold=True)
     else:
         count = sum(1 for each in states if each != "ok")
-        told = click.style(worst.upper(), fg=_COLOURS[worst], bold=True)
+        told = click.style(worst.upper(), fg=COLOURS[worst], bold=True)
         told += f": {count} of {len(states)} processors"
     parts = [told]
     if worst is not None:
@@ -114,9 +98,12 @@ def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
             "the workers' logs"
         )
     found += _dead_letters(processor["dead_letters"], called)
+    pair = (processor["stream"], processor["name"])
+    if found and names.declared is not None and pair not in names.declared:
+        found = _undeclared(processor, names, found)
     if not found:
         return []
-    head = f"{processor['app']}/{processor['name']} is {click.style(state, fg=_COLOURS[state])}"
+    head = f"{processor['app']}/{processor['name']} is {click.style(state, fg=COLOURS[state])}"
     return ["", head, *(f"  {line}" for line in found)]
 
 
@@ -128,13 +115,29 @@ def _down(processor: Json, names: Names) -> list[str]:
     return [f"no live member; events that wait: {shown(processor['lag_events'])}", start]
 
 
+def _undeclared(processor: Json, names: Names, found: list[str]) -> list[str]:
+    """What was found without the commands, which go by the code, and with the one that helps."""
+    wrong = [line for line in found if not line.startswith("  ")]
+    if processor["state"] != "down":
+        told = f"{names.app} does not declare it, but workers run it: what runs is other code"
+        return [told, *wrong]
+    del wrong[0]  # That it is down: said here in other words.
+    waits = f"events that wait: {shown(processor['lag_events'])}"
+    remove = f"runnel processor remove {processor['stream']}@{processor['name']}"
+    return [
+        f"{names.app} does not declare it, and events are kept for it; {waits}",
+        *wrong,
+        f"  {remove} --app {processor['app']}   (if it is gone for good)",
+    ]
+
+
 def _quarantined(rows: list[Json], called: str) -> list[str]:
     stuck = [row for row in rows if row["state"] == "quarantined"]
     if not stuck:
         return []
     chosen = "" if len(stuck) == len(rows) > 1 else f" --partition {_numbers(stuck)}"
     failed = [row for row in stuck if not _is_barren(row)]
-    told = [f"partition {row['id']} is quarantined: {_error(row)}" for row in failed]
+    told = [f"partition {row['id']} is quarantined: {error(row)}" for row in failed]
     told += [f"{which} quarantined: {why}" for which, why in _barren(stuck)]
     aside = "" if not failed else "   (--skip sets them aside)"
     if len(failed) == 1:
@@ -144,8 +147,8 @@ def _quarantined(rows: list[Json], called: str) -> list[str]:
 
 def _is_barren(row: Json) -> bool:
     """Did its handler fail with no event in hand?"""
-    error = row["error"]
-    return bool(error and barren(error["event"], row["checkpoint"]))
+    failed = row["error"]
+    return bool(failed and barren(failed["event"], row["checkpoint"]))
 
 
 def _barren(rows: list[Json]) -> list[tuple[str, str]]:
@@ -165,7 +168,7 @@ def _failing(rows: list[Json], called: str) -> list[str]:
         if not row["error"] or _is_barren(row):
             continue
         how_often = f"has failed {times} time{'' if times == 1 else 's'}" if times else "has failed"
-        found.append(f"partition {row['id']} {how_often}: {_error(row)}")
+        found.append(f"partition {row['id']} {how_often}: {error(row)}")
     given_up = [
         row for row in rows if row["state"] == "unassigned" and row["error"] and row["attempts"]
     ]
@@ -211,138 +214,9 @@ def _stalled(rows: list[Json], seen: Json, processor: Json) -> list[str]:
     ]
 
 
-def processors(seen: Json) -> list[str]:
-    """One row for each processor."""
-    return table(
-        "PROCESSOR STREAM STATE PARTITIONS OWNED MEMBERS LAG BEHIND DEAD",
-        [
-            (
-                f"{each['app']}/{each['name']}",
-                each["stream"],
-                each["state"],
-                len(each["partitions"]),
-                sum(1 for row in each["partitions"] if row["owner"]),
-                sum(
-                    1
-                    for member in seen["members"]
-                    if (member["app"], member["processor"]) == (each["app"], each["name"])
-                ),
-                each["lag_events"],
-                duration(each["lag_ms"]),
-                "-" if each["dead_letters"] is None else each["dead_letters"]["waiting"],
-            )
-            for each in seen["processors"]
-        ],
-    )
-
-
-def partitions(processor: Json, wide: bool) -> list[str]:
-    """One row for each partition of a processor."""
-    heads = "P STATE OWNER LAG BEHIND IN_HAND LOST CHECKPOINT"
-    if wide:
-        heads += " LAST EPOCH SESSION PROCESSED ATTEMPTS ERROR"
-    rows = []
-    for row in processor["partitions"]:
-        owner = row["owner"]
-        cells: tuple[Any, ...] = (
-            row["id"],
-            row["state"],
-            owner or "-",
-            row["lag_events"],
-            duration(row["lag_ms"]),
-            duration(row["current_event_ms"]) if row["state"] in _WORKED_ON else "-",
-            row["lost"],
-            row["checkpoint"],
-        )
-        if wide:
-            cells += (
-                row["last"],
-                row["epoch"] or "-",
-                duration(row["session_left_ms"]) if owner else "-",
-                row["processed"],
-                row["attempts"],
-                _error(row),
-            )
-        rows.append(cells)
-    return table(heads, rows)
-
-
-def members(seen: Json, wide: bool) -> list[str]:
-    """One row for each membership."""
-    heads = "MEMBER PROCESSOR HOST:PID SEEN PARTITIONS"
-    return table(
-        f"{heads} LANG VERSION" if wide else heads,
-        [
-            (
-                each["id"],
-                f"{each['app']}/{each['processor']}",
-                f"{shown(each['host'])}:{shown(each['pid'])}",
-                f"{duration(each['last_heartbeat_ms'])} ago",
-                ranges(each["partitions"]) or "-",
-                *((each["lang"], each["version"]) if wide else ()),
-            )
-            for each in seen["members"]
-        ],
-    )
-
-
-def streams(seen: Json) -> list[str]:
-    """One row for each stream."""
-    return table(
-        "STREAM PARTITIONS LENGTH",
-        [
-            (f"{each['app']}/{each['name']}", each["partition_count"], each["length"])
-            for each in seen["streams"]
-        ],
-    )
-
-
-def table(heads: str, rows: Iterable[tuple[Any, ...]]) -> list[str]:
-    """Aligned columns under their heads."""
-    cells = [[_coloured(shown(cell)) for cell in row] for row in rows]
-    titles = [click.style(head, bold=True) for head in heads.split()]
-    text = tabulate.tabulate(cells, titles, tablefmt="plain", disable_numparse=True)
-    return [line.rstrip() for line in text.splitlines()]
-
-
-def _coloured(cell: str) -> str:
-    colour = _COLOURS.get(cell)
-    return click.style(cell, fg=colour) if colour else cell
-
-
-def shown(value: Any) -> str:
-    """A value as text; what is not known is a question mark."""
-    return "?" if value is None else str(value)
-
-
-def duration(ms: int | None) -> str:
-    """A time in its two largest units."""
-    if ms is None:
-        return "?"
-    if ms < 1000:
-        return f"{ms}ms" if ms else "0"
-    seconds = ms // 1000
-    units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
-    at = next(i for i, (_, size) in enumerate(units) if seconds >= size)
-    parts = []
-    for unit, size in units[at : at + 2]:
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts)
-
-
 def _those(rows: list[Json]) -> str:
     return those(row["id"] for row in rows)
 
 
 def _numbers(rows: list[Json]) -> str:
     return ranges(row["id"] for row in rows)
-
-
-def _error(row: Json) -> str:
-    error = row["error"]
-    if not error:
-        return ""
-    at = f" at {error['event']}" if error["event"] else ""
-    return one_line(f"{error['type']}{at}: {error['message']}")

@@ -20,13 +20,23 @@ from runnel.preflight.server import ServerInfo
 from runnel.protocol.scripts import version
 
 
+def _names(ctx: click.Context, param: click.Parameter, given: str | None) -> list[str]:
+    """The names in a list, which may not be empty: a script's unset variable would mean all."""
+    names = [each for each in (given or "").split(",") if each]
+    if given is not None and not names:
+        raise click.BadParameter("it names none; leave it out for all of them.", ctx, param)
+    return names
+
+
 @click.command(
     epilog=exits.epilog(
         "runnel worker example:app", "runnel worker example:app --embedded --log-level debug"
     )
 )
 @click.argument("target")
-@click.option("--processors", metavar="A,B", help="Only these, separated by commas.")
+@click.option(
+    "--processors", metavar="A,B", callback=_names, help="Only these, separated by commas."
+)
 @urls.option
 @click.option("--embedded", is_flag=True, help="Start a server at the URL if none listens there.")
 @click.option("--burst", is_flag=True, help="Exit when all that is there at the start is done.")
@@ -45,7 +55,7 @@ from runnel.protocol.scripts import version
 )
 def worker(
     target: str,
-    processors: str | None,
+    processors: list[str],
     redis_url: str | None,
     embedded: bool,
     burst: bool,
@@ -74,7 +84,6 @@ def worker(
     settings: dict[str, Any] = {"redis_url": redis_url, "shutdown_timeout": shutdown_timeout}
     app.configure(**{key: value for key, value in settings.items() if value is not None})
     url = app.settings.redis_url
-    names = [each for each in (processors or "").split(",") if each]
     if embedded:
         from runnel.embedded.local_server import start
 
@@ -85,7 +94,7 @@ def worker(
                 f"ends: `kill {server.pid}` stops it"
             )
     _calm_the_garbage_collector()
-    _run(app, names, name, burst, own)
+    _run(app, processors, name, burst, own)
 
 
 def _is_given(option: str) -> bool:

@@ -72,19 +72,20 @@ def partitions(pictures: list[Picture], group_description: GroupDescription) -> 
 
 def _lag(picture: Picture) -> int | None:
     """Events behind the checkpoint: the consumer group's own count, if it stands there. Where the
-    log begins behind the checkpoint, as after `drop_oldest`, all that is in it. Where others
-    deleted the newest entry, the group has no count: then there are none if all was read."""
+    log begins behind the checkpoint, as after `drop_oldest`, all that is in it. Where the log has
+    no entry there, whatever the group counts: none if all was read, else a claim is still to count
+    what others deleted."""
     checkpoint, first = picture.get("checkpoint"), picture.get("first")
     if checkpoint is None:
         return None
+    if "next_id" not in picture:
+        read_all = "read" in picture and picture["read"] == picture.get("added")
+        return 0 if read_all or reached(checkpoint, picture.get("last", "0-0")) else None
     if "last_delivered" in picture and first is not None and not reached(checkpoint, first):
         return integer(picture.get("length"))
     if "lag" in picture and picture.get("last_delivered") == checkpoint:
         return int(picture["lag"])
-    if "next_id" in picture:
-        return None
-    read_all = "read" in picture and picture["read"] == picture.get("added")
-    return 0 if read_all or reached(checkpoint, picture.get("last", "0-0")) else None
+    return None
 
 
 def _lag_ms(picture: Picture) -> int | None:

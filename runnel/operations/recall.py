@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from runnel import keys, protocol
 from runnel.codec.entry import EntryCodec
 from runnel.codec.serializers import MsgpackSerializer
@@ -73,11 +75,17 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
     )
 
 
-async def where(scripts: Scripts, processor: Processor) -> list[str]:
-    """The streams on which the registry knows a processor of that name."""
+async def instead(scripts: Scripts, processor: Processor) -> list[str]:
+    """What the registry has, as STREAM@PROCESSOR, in place of a processor that it does not have:
+    those of the same name on other streams, else all, those of a similar name first."""
     known = await strings_at(scripts.client, keys.processors(processor.app))
-    pairs = (each.partition("@") for each in known)
-    return sorted(stream for stream, _, name in pairs if name == processor.name)
+    pairs = [(each, each.partition("@")[2]) for each in sorted(known)]
+    same = [each for each, name in pairs if name == processor.name]
+
+    def unlike(pair: tuple[str, str]) -> float:
+        return -difflib.SequenceMatcher(None, pair[1], processor.name).ratio()
+
+    return same or [each for each, _ in sorted(pairs, key=unlike)]
 
 
 async def _nothing(events: Events[object]) -> None:

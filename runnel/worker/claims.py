@@ -10,13 +10,11 @@ from runnel import protocol
 from runnel.core.partition import PartitionState
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import Missing, ProtocolError, Unregistered
-from runnel.log import logger_of
 from runnel.processor import Processor
 from runnel.protocol import ClaimReply
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
-
-logger = logger_of("runnel.worker")
+from runnel.worker.losses import Losses
 
 
 class Claims:
@@ -26,6 +24,7 @@ class Claims:
         self._processor = processor
         self._backend = backend
         self._member = member
+        self.losses = Losses(processor.name)
         #: Partition -> events processed when its counts were last found to agree.
         self._counted: dict[int, int] = {}
         #: Whose turn it is to be claimed again at rest.
@@ -34,8 +33,7 @@ class Claims:
     async def claim(
         self, partition: int, grant: int, nonce: str, state: PartitionState | None = None
     ) -> ClaimReply:
-        """Claim, or claim a partition again: mend what vanished, and accept a loss once it has been
-        said aloud.
+        """Claim, or claim a partition again: mend what vanished, and accept a loss once it is told.
 
         Raises ProtocolError, redis-py's errors or OSError.
         """
@@ -60,15 +58,8 @@ class Claims:
             if claimed.lost is None:
                 self._counted[partition] = claimed.processed
                 return claimed
-            logger.error(
-                "processor %s, partition %d: %s %d unfinished events have left the stream; "
-                "going on behind %s",
-                self._processor.name,
-                partition,
-                "exactly" if claimed.exact else "at least",
-                claimed.lost,
-                claimed.checkpoint,
-            )
+            more = claimed.lost - (accept or 0)  # Others may remove events meanwhile.
+            self.losses.add(partition, more, claimed.exact, claimed.checkpoint)
             accept = claimed.lost
 
     async def again(self, queue: PartitionQueue) -> bool:

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from runnel import keys, protocol
 from runnel.errors import ProtocolError, Replaced
-from runnel.log import logger_of
+from runnel.log import logger_of, reason
 from runnel.processor import Processor
 from runnel.protocol import Action, SyncReply
 from runnel.worker import outage_log
@@ -93,7 +93,7 @@ class Heartbeat:
                 "processor %s: this member could not leave the group (%s): its partitions move "
                 "to others when its session ends",
                 self._processor.name,
-                error,
+                reason(error),
             )
 
     def idle_for(self) -> float:

@@ -94,6 +94,11 @@ class Holdings:
             if (event := queue.state.at_work)
         ]
 
+    def tell(self) -> None:
+        """Log the partitions that moved and the losses, as far as they wait to be logged."""
+        self.moves.tell()
+        self._claims.losses.tell()
+
     # What the group and the worker order
 
     def carry_out(self, actions: Actions) -> None:

@@ -103,7 +103,7 @@ class Member:
                 there = await self._release_all(timeout)
                 # A heartbeat that reached the group after `leave` was made would be the newer call.
                 await end(tasks)
-                self._holdings.moves.tell()
+                self._holdings.tell()
                 if there:
                     await self._heartbeat.leave(CLEAN_UP if self.cut_off else AWAY)
             finally:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from runnel.log import logger_of
+from runnel.log import logger_of, reason
 
 logger = logger_of("runnel.worker")
 
@@ -52,7 +52,9 @@ class Unanswered:
         self._next, self._pause = now + self._pause, min(self._pause * 2, MOST)
         what = "refuses calls" if self._refused else "does not answer"
         if not self._told and sum(self._counts.values()) == 1:
-            logger.warning("%s: Redis %s (%s), asking again: %s", self._who, what, call, error)
+            logger.warning(
+                "%s: Redis %s (%s), asking again: %s", self._who, what, call, reason(error)
+            )
         else:
             logger.warning(
                 "%s: Redis still %s after %s, asking again: %s failed, the last with: %s",
@@ -60,7 +62,7 @@ class Unanswered:
                 what,
                 _seconds(now - self._began),
                 self._told_counts(),
-                error,
+                reason(error),
             )
         self._told = True
 

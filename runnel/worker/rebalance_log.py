@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextvars import Context, ContextVar, copy_context
 
-from runnel.errors import Fenced, ProtocolError
+from runnel.errors import Fenced, ProtocolError, StaleGrant
 from runnel.log import logger_of
 from runnel.operations.partition_ranges import ranges, those
 
@@ -17,6 +17,11 @@ logger = logger_of("runnel.worker")
 
 #: Seconds without a move after which they are told, and seconds after which they are told anyway.
 SETTLED, LATEST = 0.3, 5.0
+#: Why a partition was lost, in words.
+_WHY: dict[type[ProtocolError], str] = {
+    Fenced: "another member has claimed it since, or an operator has moved it",
+    StaleGrant: "the group has granted it anew since",
+}
 
 
 class Moves:
@@ -55,9 +60,7 @@ class Moves:
 
     def lost(self, partition: int, refusal: ProtocolError) -> None:
         """A call of the lease of one was refused, so that it is to be claimed anew."""
-        fenced = isinstance(refusal, Fenced)
-        why = "another member has claimed it since, or an operator has moved it" if fenced else ""
-        self._lost.setdefault(why or str(refusal), []).append(partition)
+        self._lost.setdefault(_WHY.get(type(refusal)) or str(refusal), []).append(partition)
         self._moved()
 
     def mended(self, partition: int, refusal: ProtocolError) -> None:

@@ -31,6 +31,9 @@ logger = logger_of("runnel.worker")
 MARGIN = 0.7
 #: Seconds for what is said: who reads the log may be stuck.
 SAY = 0.3
+#: Seconds from a signal until it is answered. The same one again before that is no second request:
+#: `timeout` and others signal a process, and then its whole group.
+TOGETHER = 0.05
 #: Seconds after which no Python code runs for certain: a C call holds the interpreter.
 HELD = 0.6
 INTERRUPTED = 130
@@ -47,7 +50,10 @@ class Shutdown:
         #: Exit codes of the reasons to end. A signal may come in the middle of anything: putting
         #: something into this queue takes no lock.
         self._reasons: SimpleQueue[tuple[int, str]] = SimpleQueue()
-        self._asked = False
+        #: The signal that asked for the end, and whether its sender has been told so.
+        self._asked: int | None = None
+        self._answered = False
+        self._closed = threading.Event()
         self._force = force
         self._before: dict[signal.Signals, Any] = {}
         self._voice = Voice()
@@ -59,14 +65,17 @@ class Shutdown:
         self._reasons.put((code, said))
 
     def on_signals(self, stop: Callable[[], None]) -> None:
-        """From now on SIGTERM and SIGINT call `stop` in the running event loop. A second one ends
-        the process at once, even if the loop is blocked."""
+        """From now on SIGTERM and SIGINT call `stop` in the running event loop. A second one, once
+        it has been said that the first was heard, ends the process at once, even if the loop is
+        blocked."""
         loop = self._loop = asyncio.get_running_loop()
 
         def heard(number: int, frame: FrameType | None) -> None:
-            if self._asked:
+            if self._asked == number and not self._answered:
+                return
+            if self._asked is not None:
                 os._exit(INTERRUPTED)
-            self._asked = True
+            self._asked = number
             self.because(0, "stopping: finishing what is in hand (again to end at once)")
             with suppress(RuntimeError):  # The loop has ended, and the process is about to.
                 loop.call_soon_threadsafe(stop)
@@ -77,6 +86,7 @@ class Shutdown:
 
     def close(self) -> None:
         """Leave signals to another program again, if the process is one's."""
+        self._closed.set()
         for number, before in self._before.items():
             if not self._force:
                 signal.signal(number, before)
@@ -84,7 +94,7 @@ class Shutdown:
     def _tell(self) -> None:
         while True:
             if said := self._reasons.get()[1]:
-                self._voice.say(logging.INFO, said)
+                self._say(said)
 
     def _watch(self) -> None:
         code, said = self._reasons.get()
@@ -92,7 +102,7 @@ class Shutdown:
         self._even_if_held(self._grace + MARGIN + HELD)
         while True:
             if said:
-                self._voice.say(logging.INFO, said)
+                self._say(said)
             try:
                 later, said = self._reasons.get(timeout=max(0.0, end - time.monotonic()))
             except Empty:
@@ -110,6 +120,15 @@ class Shutdown:
         )
         os._exit(code & 0xFF)
 
+    def _say(self, text: str) -> None:
+        if self._asked is not None and not self._answered:
+            self._closed.wait(TOGETHER)
+        self._voice.say(logging.INFO, text, self._answer)
+
+    def _answer(self) -> None:
+        """Before the line is to be seen: who sees it may signal again at once."""
+        self._answered = self._asked is not None
+
     def _even_if_held(self, seconds: float) -> None:
         """A thread of C ends the process with 1 after showing where its threads are."""
         with suppress(RuntimeError, ValueError, OSError):  # If there is no stderr to show it on.
@@ -120,19 +139,21 @@ class Voice:
     """Logs in a thread of its own, and waits for that, but not for ever."""
 
     def __init__(self) -> None:
-        self._texts: SimpleQueue[tuple[int, str, threading.Event]] = SimpleQueue()
+        self._texts: SimpleQueue[tuple[int, str, Callable[[], object], threading.Event]]
+        self._texts = SimpleQueue()
         # Made now: while the interpreter ends it starts no thread.
         threading.Thread(target=self._speak, name="runnel-shutdown-log", daemon=True).start()
 
-    def say(self, level: int, text: str) -> None:
-        """Log it, and flush what was printed."""
+    def say(self, level: int, text: str, first: Callable[[], object] = lambda: None) -> None:
+        """Call `first`, log the text, and flush what was printed."""
         said = threading.Event()
-        self._texts.put((level, text, said))
+        self._texts.put((level, text, first, said))
         said.wait(SAY)
 
     def _speak(self) -> None:
         while True:
-            level, text, said = self._texts.get()
+            level, text, first, said = self._texts.get()
+            first()
             with suppress(Exception):
                 logger.log(level, "%s", text)
                 for each in (*logging.getLogger().handlers, sys.stdout, sys.stderr):

@@ -22,6 +22,9 @@ from tests.servers import Server
 
 ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
 
+#: What no time is, though Python reads it as a number.
+NO_SECONDS = ["nan", "inf", "1e308"]
+
 #: One of each kind of command that talks to Redis.
 TALKERS = [
     ["send", ORDERS, GOOD],
@@ -141,6 +144,14 @@ def test_a_list_of_commands_cuts_nothing_off(run: Run, group: str) -> None:
         (["inspect", APP, "--app", "shop"], "give a TARGET or --app, not both"),
         (["inspect", APP, "--watch", "0"], "--watch"),
         (["inspect", APP, "--max-lag", "x"], "not a valid integer"),
+        *((["inspect", APP, "--watch", no], "--watch") for no in NO_SECONDS),
+        *((["inspect", APP, "--stalled-after", no], "--stalled-after") for no in NO_SECONDS),
+        (["inspect", APP, "--stalled-after", "-1"], "--stalled-after"),
+        (["inspect", APP, "--max-lag", "-1"], "--max-lag"),
+        (["inspect", APP, "--max-dead", "-1"], "--max-dead"),
+        (["inspect", APP, "--min-members", "-1"], "--min-members"),
+        (["worker", APP, "--burst", "--processors", ""], "--processors"),
+        (["worker", APP, "--burst", "--processors", ","], "--processors"),
         (["processor", "reset", PRINTER], "Missing option '--start'"),
         (["processor", "nonsense"], "No such command"),
     ],
@@ -453,6 +464,19 @@ def test_removing_from_the_wrong_stream_names_the_right_one(run: Run, redis_url:
     wrong = run("processor", "remove", "orders@tightly", *here)
     assert wrong.stdout == "tightly was not registered; there is tight@tightly\n"
     assert run("processor", "remove", "tight@tightly", *here).stdout.endswith("1 partition\n")
+
+
+def test_removing_a_name_that_is_misspelt_names_those_there_are(run: Run, redis_url: str) -> None:
+    run("processor", "add", "tests.cli.shop:picky")
+    run("processor", "add", "tests.cli.shop:strict")
+    run("processor", "add", PRINTER)
+    here = ("--app", "shop", "--redis-url", redis_url, "--yes")
+    for typed, meant in (("orders@printr", "orders@printer"), ("orders@strct", "vessel@strict")):
+        wrong = run("processor", "remove", typed, *here)
+        said, _, names = wrong.stdout.strip().partition("; there is ")
+        assert said == f"{typed.partition('@')[2]} was not registered"
+        assert names.split(", ")[0] == meant
+        assert set(names.split(", ")) == {"orders@printer", "tight@picky", "vessel@strict"}
 
 
 def test_a_burst_that_is_blocked_names_the_partitions_and_the_command(run: Run, spawn: Run) -> None:

@@ -16,7 +16,7 @@ import click
 import pytest
 from redis import Redis as SyncRedis
 
-from runnel.cli import view
+from runnel.cli import tables, view
 from runnel.cli.letters import as_text
 from runnel.cli.limits import Limits, judge
 from runnel.cli.screen import fit
@@ -351,6 +351,37 @@ def test_what_is_wrong_is_told_with_the_command_that_helps(
     assert shown[2 + len(says)] == ""
 
 
+def test_a_processor_that_the_code_no_longer_declares_is_told_with_the_command_that_ends_it(
+    run: Run,
+) -> None:
+    run("processor", "add", PRINTER)
+    assert run("send", ORDERS, GOOD).code == 0
+    assert "does not declare" not in run("inspect", APP).stdout
+    renamed = "tests.cli.shop_renamed:app"
+    told = run("inspect", renamed).stdout
+    own = told.partition("shop/printer is down\n")[2].partition("\n\n")[0]
+    command = "runnel processor remove orders@printer --app shop"
+    assert own.splitlines() == [
+        f"  {renamed} does not declare it, and events are kept for it; events that wait: 1",
+        f"    {command}   (if it is gone for good)",
+    ]
+    assert "runnel processor add tests.cli.shop_renamed:printed" in told
+    assert run(*command.split()[1:], "--yes").stdout == "removed printer from 4 partitions\n"
+    assert "shop/printer " not in run("inspect", renamed).stdout
+
+
+def test_of_an_undeclared_processor_that_workers_run_what_is_wrong_is_told_too() -> None:
+    stuck = partition(3, state="quarantined", error=ERROR, current_event_ms=None)
+    names = view.Names("example", "example:app", frozenset({("orders", "printer")}))
+    shown = view.picture(picture("degraded", stuck), "redis://h:6379", names)
+    assert [click.unstyle(line) for line in shown[2:6]] == [
+        "shop/billing is degraded",
+        "  example:app does not declare it, but workers run it: what runs is other code",
+        "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
+        "",
+    ]
+
+
 @pytest.mark.parametrize("wide", [False, True])
 def test_no_id_is_ever_shortened(wide: bool) -> None:
     shown = "\n".join(lines(picture("degraded", partition(12345, error=ERROR)), wide=wide))
@@ -368,8 +399,8 @@ def test_common_tables_fit_into_80_columns() -> None:
 
 def test_durations_are_short() -> None:
     told = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
-    assert {ms: view.duration(ms) for ms in told} == told
-    assert view.duration(90_061_000) == "1d1h"
+    assert {ms: tables.duration(ms) for ms in told} == told
+    assert tables.duration(90_061_000) == "1d1h"
 
 
 def test_a_frame_has_as_many_lines_as_the_terminal() -> None:

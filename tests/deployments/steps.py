@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from redis.asyncio import Redis
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import keys, protocol
 from runnel.protocol import Appended, CheckpointMove, PartitionKeys, StreamContract, Token
 from runnel.protocol.scripts import Call, Scripts
+from tests.fleet import ask
+from tests.servers import Server
 
 AGREEMENT = StreamContract(partitions=1, hash="xxh64")
 
@@ -68,3 +72,17 @@ async def numbers(scripts: Scripts, place: PartitionKeys) -> Sequence[int]:
     """What the log holds."""
     entries: Any = await scripts.client.xrange(place.log)
     return [int(fields[b"n"]) for _, fields in entries]
+
+
+async def cancelled_close(client: Redis, steps: int) -> None:
+    """Close a client, and cancel that after so many steps of the event loop."""
+    closing = asyncio.create_task(client.aclose())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+
+
+def nobody_named(name: str) -> Callable[[Server], bool]:
+    """Whether no connection of that name is left at a server."""
+    return lambda server: f"name={name}" not in ask(server, "CLIENT LIST")

@@ -25,8 +25,10 @@ from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
 from tests.deployments.steps import (
     append,
+    cancelled_close,
     claimed,
     commit,
+    nobody_named,
     numbers,
     ready,
     slot,
@@ -384,12 +386,6 @@ async def test_a_client_that_is_cancelled_while_it_closes_leaves_no_node_connect
     await client.ping()
     for node in await of(client).primaries():
         await node.ping()
-    closing = asyncio.create_task(client.aclose())
-    for _ in range(steps):
-        await asyncio.sleep(0)
-    closing.cancel()
-    await asyncio.wait([closing])
+    await cancelled_close(client, steps)
     for each in fleet.masters:
-        await asyncio.to_thread(
-            until, each, lambda one: "name=closing" not in ask(one, "CLIENT LIST")
-        )
+        await asyncio.to_thread(until, each, nobody_named("closing"))

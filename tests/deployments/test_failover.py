@@ -21,8 +21,10 @@ from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.deployments.steps import (
     append,
+    cancelled_close,
     claimed,
     commit,
+    nobody_named,
     numbers,
     ready,
     slot,
@@ -129,15 +131,9 @@ async def test_a_client_that_is_cancelled_while_it_closes_leaves_no_connection_o
     client = connect(sentinels.url, client_name="closing")
     await client.ping()
     assert any("name=closing" in ask(each, "CLIENT LIST") for each in sentinels.sentinels)
-    closing = asyncio.create_task(client.aclose())
-    for _ in range(2):  # It has closed its own connections, and waits for that to be over.
-        await asyncio.sleep(0)
-    closing.cancel()
-    await asyncio.wait([closing])
+    await cancelled_close(client, 2)  # It has closed its own, and waits for that to be over.
     for each in sentinels.sentinels:
-        await asyncio.to_thread(
-            until, each, lambda one: "name=closing" not in ask(one, "CLIENT LIST")
-        )
+        await asyncio.to_thread(until, each, nobody_named("closing"))
 
 
 async def test_a_client_that_closes_while_a_call_asks_sentinels_leaves_no_connection_open(
@@ -152,9 +148,7 @@ async def test_a_client_that_closes_while_a_call_asks_sentinels_leaves_no_connec
         await asyncio.wait([asking])
         assert asking.exception() is None or isinstance(asking.exception(), ConnectionError)
     for each in sentinels.servers:
-        await asyncio.to_thread(
-            until, each, lambda one: "name=closing" not in ask(one, "CLIENT LIST")
-        )
+        await asyncio.to_thread(until, each, nobody_named("closing"))
 
 
 @pytest.mark.fault(16, 17)

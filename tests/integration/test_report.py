@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,6 +227,15 @@ async def test_a_deleted_entry_that_is_still_to_be_counted_leaves_the_lag_unknow
     assert (await shop.row(0))["lag_events"] is None
 
 
+async def test_where_all_entries_were_deleted_the_count_of_the_group_is_no_lag(shop: Shop) -> None:
+    await shop.open()
+    await shop.work()
+    sent = await shop.send(0, 3)
+    await shop.redis.xdel(shop.keys(0).log, *sent)
+    row = await shop.row(0)
+    assert (row["lag_events"], row["lag_ms"]) == (None, 0)
+
+
 async def test_a_quarantined_and_a_paused_partition_degrade(shop: Shop) -> None:
     await shop.open()
     (event,) = await shop.send(2)
@@ -382,6 +394,44 @@ async def test_dead_letters_are_shown_until_somebody_has_read_them(shop: Shop) -
         {"stream": sink, "waiting": 0, "readers": ["fast", "slow"]},
         0,
     )
+
+
+def described(value: Any, path: str = "") -> dict[str, set[str]]:
+    """The path of each value in a document, and the JSON types that are there."""
+    names = {dict: "object", list: "array", str: "string", int: "integer", bool: "boolean"}
+    found = {path: {names.get(type(value), "null")}}
+    inside: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        inside = [(f"{path}.{name}".lstrip("."), each) for name, each in value.items()]
+    elif isinstance(value, list):
+        inside = [(f"{path}[]", each) for each in value]
+    for name, each in inside:
+        for below, types in described(each, name).items():
+            found.setdefault(below, set()).update(types)
+    return found
+
+
+async def test_the_documentation_lists_every_key_of_the_document(shop: Shop) -> None:
+    await shop.open()
+    await dead(shop, "reader")
+    ids = await shop.send(1, 2)
+    await shop.work()
+    await set_aside(shop, 1, "0-0", ids[0])
+    error = ("ValueError", "no price")
+    attempt = protocol.attempt(shop.keys(1), shop.tokens[1], "quarantine", ids[0], 3, error)
+    await shop.scripts.call(attempt)
+    page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
+    rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
+    listed = {key: set(types.split(" or ")) for key, types in rows}
+    found = described(json.loads(json.dumps(await shop.seen())))
+    plain = {
+        "",
+        *(key for key, types in found.items() if key.endswith("[]") and types == {"object"}),
+    }
+    found = {key: types for key, types in found.items() if key not in plain}
+    assert len(rows) == len(listed)
+    assert sorted(listed) == sorted(found)
+    assert {key: types for key, types in found.items() if not types <= listed[key]} == {}
 
 
 async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_it(

@@ -440,18 +440,6 @@ BUGS = (
         "if not state.open:",
     ),
     Planted(
-        "what was counted as lost wakes nobody",
-        "runnel/worker/committer.py",
-        "if state.clean:  # All",
-        "if False:  # All",
-    ),
-    Planted(
-        "what is set aside wakes nobody",
-        "runnel/worker/runner.py",
-        "self._queue.changed.set()  # A claim anew",
-        "pass  # A claim anew",
-    ),
-    Planted(
         "partitions at rest are never claimed again",
         "runnel/worker/claims.py",
         "if moved or i == self._turn % len(resting):",

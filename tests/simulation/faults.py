@@ -11,6 +11,7 @@ from typing import Any
 from runnel import keys, protocol
 from tests.simulation.application import Application
 from tests.simulation.assignments import Assignments, picture
+from tests.simulation.history import Spot
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.model import Partition, parts
@@ -35,6 +36,8 @@ class Snapshot:
     keys: dict[bytes, bytes]
     partitions: dict[str, Partition]
     groups: dict[str, Assignments]
+    #: What handlers had finished, which an operator's seek or removal may have made undone since.
+    finished: dict[Spot, set[str]]
 
 
 class Faults:
@@ -237,8 +240,9 @@ class Faults:
 
     def _replica(self) -> Snapshot:
         """What a replica has whose primary is gone from here on."""
-        judge = self.world.judge
-        return Snapshot(self.world.store.dump(), judge.model.copy(), copy.deepcopy(judge.groups))
+        judge, finished = self.world.judge, copy.deepcopy(self.world.history.finished)
+        keys_ = self.world.store.dump()
+        return Snapshot(keys_, judge.model.copy(), copy.deepcopy(judge.groups), finished)
 
     def _advance_ids(self, hours: int = 1) -> None:
         """The ids of new entries jump ahead."""
@@ -297,6 +301,9 @@ class Faults:
         for prefix in list(model.partitions):
             if tag(prefix) in tags:
                 model.partitions[prefix] = old.partitions.get(prefix, Partition())
+        for spot, ids in old.finished.items():
+            if tag(spot[0]) in tags:
+                world.history.finished.setdefault(spot, set()).update(ids)
         for name in names:
             groups[name] = old.groups.get(name, Assignments(name))
         world.history.begin_anew()

@@ -240,6 +240,11 @@ def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
     times = [WARM_UP + rng.random() * 10 for _ in range(rng.choice((0, 1, 3)))]
     amount = scenario.session * rng.choice((0.7, 1.2, 2.0))
     stops = [Fault(at, STOP, rng.randrange(1000), amount) for at in times]
+    # Who has much to do goes on with it when its loop is free again, though it was cut off.
+    stops += [
+        Fault(each.at + 4.0, "block_cut_off", each.target + 1, 3 * scenario.session)
+        for each in stops
+    ]
     longest = max((each.at + each.amount for each in stops), default=0.0)
     return replace(
         scenario,

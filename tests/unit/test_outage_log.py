@@ -255,3 +255,10 @@ def test_a_set_up_that_knows_nothing_of_runnel_does_not_silence_it() -> None:
         assert early.isEnabledFor(logging.INFO)
     finally:
         logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+
+
+def test_an_error_without_a_message_is_told_by_its_name(
+    clock: Clock, said: list[logging.LogRecord]
+) -> None:
+    Unanswered("processor work", clock).failed("commit", TimeoutError())
+    assert said[0].getMessage().endswith("(commit), asking again: TimeoutError")

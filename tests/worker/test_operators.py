@@ -129,11 +129,17 @@ async def test_a_dead_letter_by_hand_has_every_field_as_it_was(
         await until(lambda: caught_up(redis, ledger), "it goes on")
 
 
+def with_room_for_two_letters(redis_url: str, app_name: str) -> Ledger:
+    """Its processor fails on the items 1, 2 and 3."""
+    ledger = Ledger(app_name, redis_url, partition_size=2)
+    ledger.processor(failing(ledger, 1, 2, 3), retries=0, middleware=[DeadLetterMiddleware()])
+    return ledger
+
+
 async def test_an_event_whose_dead_letter_has_no_room_stays_and_its_partition_is_claimed_anew(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    ledger = Ledger(app_name, redis_url, partition_size=2)
-    ledger.processor(failing(ledger, 1, 2, 3), retries=0, middleware=[DeadLetterMiddleware()])
+    ledger = with_room_for_two_letters(redis_url, app_name)
     scripts, work = Scripts(redis), ledger.app.processors["work"]
     async with ledger.running():
         for number in (1, 2):
@@ -161,8 +167,7 @@ async def held(redis: Redis, ledger: Ledger) -> bool:
 async def test_a_skip_that_is_refused_counts_as_no_death_of_a_worker(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    ledger = Ledger(app_name, redis_url, partition_size=2)
-    ledger.processor(failing(ledger, 1, 2, 3), retries=0, middleware=[DeadLetterMiddleware()])
+    ledger = with_room_for_two_letters(redis_url, app_name)
     scripts, work = Scripts(redis), ledger.app.processors["work"]
     for number in (1, 2, 3):
         await ledger.send(number)

@@ -164,6 +164,30 @@ async def test_a_second_signal_ends_a_blocked_loop_at_once(
     assert worker.ended() == 130
 
 
+def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio, signal\n"
+        "from runnel.worker import shutdown as ending\n"
+        f"ending.TOGETHER = {ENDS}\n"
+        "async def main():\n"
+        "    stop = asyncio.Event()\n"
+        "    shutdown = ending.Shutdown(300.0, lambda: [])\n"
+        "    shutdown.on_signals(stop.set)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    await stop.wait()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=ENDS,
+    )
+    assert done.returncode == 0
+
+
 async def test_a_child_of_user_code_ends_on_a_signal_as_ever(start: Start) -> None:
     worker = start("fork")
     await worker.send()

@@ -1,0 +1,163 @@
+"""The tables of `runnel inspect`, and how values are written in them. No I/O.
+
+Nothing is shortened, because half an id is of no use: a table is as wide as what it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+import tabulate
+
+from runnel.log import one_line
+from runnel.operations.partition_ranges import ranges
+
+tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
+
+Json = dict[str, Any]
+
+#: States of a partition whose owner works on it.
+_WORKED_ON = ("owned", "moving")
+COLOURS = {
+    "ok": "green",
+    "owned": "green",
+    "paused": "yellow",
+    "moving": "yellow",
+    "degraded": "yellow",
+    "free": "yellow",
+    "stalled": "red",
+    "quarantined": "red",
+    "down": "red",
+}
+
+
+def processors(seen: Json) -> list[str]:
+    """One row for each processor."""
+    return table(
+        "PROCESSOR STREAM STATE PARTITIONS OWNED MEMBERS LAG BEHIND DEAD",
+        [
+            (
+                f"{each['app']}/{each['name']}",
+                each["stream"],
+                each["state"],
+                len(each["partitions"]),
+                sum(1 for row in each["partitions"] if row["owner"]),
+                sum(
+                    1
+                    for member in seen["members"]
+                    if (member["app"], member["processor"]) == (each["app"], each["name"])
+                ),
+                each["lag_events"],
+                duration(each["lag_ms"]),
+                "-" if each["dead_letters"] is None else each["dead_letters"]["waiting"],
+            )
+            for each in seen["processors"]
+        ],
+    )
+
+
+def partitions(processor: Json, wide: bool) -> list[str]:
+    """One row for each partition of a processor."""
+    heads = "P STATE OWNER LAG BEHIND IN_HAND LOST CHECKPOINT"
+    if wide:
+        heads += " LAST EPOCH SESSION PROCESSED ATTEMPTS ERROR"
+    rows = []
+    for row in processor["partitions"]:
+        owner = row["owner"]
+        cells: tuple[Any, ...] = (
+            row["id"],
+            row["state"],
+            owner or "-",
+            row["lag_events"],
+            duration(row["lag_ms"]),
+            duration(row["current_event_ms"]) if row["state"] in _WORKED_ON else "-",
+            row["lost"],
+            row["checkpoint"],
+        )
+        if wide:
+            cells += (
+                row["last"],
+                row["epoch"] or "-",
+                duration(row["session_left_ms"]) if owner else "-",
+                row["processed"],
+                row["attempts"],
+                error(row),
+            )
+        rows.append(cells)
+    return table(heads, rows)
+
+
+def members(seen: Json, wide: bool) -> list[str]:
+    """One row for each membership."""
+    heads = "MEMBER PROCESSOR HOST:PID SEEN PARTITIONS"
+    return table(
+        f"{heads} LANG VERSION" if wide else heads,
+        [
+            (
+                each["id"],
+                f"{each['app']}/{each['processor']}",
+                f"{shown(each['host'])}:{shown(each['pid'])}",
+                f"{duration(each['last_heartbeat_ms'])} ago",
+                ranges(each["partitions"]) or "-",
+                *((each["lang"], each["version"]) if wide else ()),
+            )
+            for each in seen["members"]
+        ],
+    )
+
+
+def streams(seen: Json) -> list[str]:
+    """One row for each stream."""
+    return table(
+        "STREAM PARTITIONS LENGTH",
+        [
+            (f"{each['app']}/{each['name']}", each["partition_count"], each["length"])
+            for each in seen["streams"]
+        ],
+    )
+
+
+def table(heads: str, rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Aligned columns under their heads."""
+    cells = [[_coloured(shown(cell)) for cell in row] for row in rows]
+    titles = [click.style(head, bold=True) for head in heads.split()]
+    text = tabulate.tabulate(cells, titles, tablefmt="plain", disable_numparse=True)
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def _coloured(cell: str) -> str:
+    colour = COLOURS.get(cell)
+    return click.style(cell, fg=colour) if colour else cell
+
+
+def shown(value: Any) -> str:
+    """A value as text; what is not known is a question mark."""
+    return "?" if value is None else str(value)
+
+
+def duration(ms: int | None) -> str:
+    """A time in its two largest units."""
+    if ms is None:
+        return "?"
+    if ms < 1000:
+        return f"{ms}ms" if ms else "0"
+    seconds = ms // 1000
+    units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
+    at = next(i for i, (_, size) in enumerate(units) if seconds >= size)
+    parts = []
+    for unit, size in units[at : at + 2]:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def error(row: Json) -> str:
+    """What a partition failed with, in one line."""
+    failed = row["error"]
+    if not failed:
+        return ""
+    at = f" at {failed['event']}" if failed["event"] else ""
+    return one_line(f"{failed['type']}{at}: {failed['message']}")

@@ -1,0 +1,75 @@
+"""Says which unfinished events have left the stream: one line at once, then one for all that follow
+within some seconds."""
+
+from __future__ import annotations
+
+import asyncio
+
+from runnel.log import logger_of
+from runnel.operations.partition_ranges import those
+
+logger = logger_of("runnel.worker")
+
+#: Seconds after a line in which further losses of the same processor are gathered for the next.
+PAUSE = 5.0
+
+
+class Losses:
+    """The losses of one processor in this worker. What is gathered is said at the latest by
+    `tell`."""
+
+    def __init__(self, processor: str) -> None:
+        self._processor = processor
+        #: Partition -> events lost since the last line, and whether each count is exact.
+        self._lost: dict[int, int] = {}
+        self._exact = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Are losses gathered, in place of being said at once?"""
+        return self._timer is not None
+
+    def add(self, partition: int, lost: int, exact: bool, checkpoint: str) -> None:
+        """A claim has found that so many events left the stream; it goes on behind `checkpoint`."""
+        if not self.waiting:
+            logger.error(
+                "processor %s, partition %d: %s %s left the stream; going on behind %s",
+                self._processor,
+                partition,
+                "exactly" if exact else "at least",
+                _events(lost),
+                checkpoint,
+                extra={"lost": lost},
+            )
+            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._again)
+            return
+        self._lost[partition] = self._lost.get(partition, 0) + lost
+        self._exact = self._exact and exact
+
+    def tell(self) -> None:
+        """Say what was gathered, if anything was."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        lost, self._lost = self._lost, {}
+        exact, self._exact = self._exact, True
+        if lost:
+            logger.error(
+                "processor %s, %s: since the last such line %s %s left the stream",
+                self._processor,
+                those(sorted(lost)),
+                "exactly" if exact else "at least",
+                _events(sum(lost.values())),
+                extra={"lost": sum(lost.values()), "partitions": sorted(lost)},
+            )
+
+    def _again(self) -> None:
+        gathered = bool(self._lost)
+        self.tell()
+        if gathered:  # Else what comes next is said at once.
+            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._again)
+
+
+def _events(count: int) -> str:
+    return f"{count} unfinished event{'s have' if count != 1 else ' has'}"
