@@ -38,7 +38,7 @@
 
     Exception                     inside Runnel only
     ├── InputCutOff               the input file of a command breaks off
-    └── Doubt                     a value is not known to round-trip: its record is decoded as a check
+    └── Doubt                     a value is not known to round-trip: its record is checked
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def blocks(source: io.BufferedReader, file: str) -> Iterator[list[Line]]:
     """The numbered lines, without those that are empty, in lists.
 
     What gzip compressed is decompressed, whatever it is called. Of a pipe a list has what is there
-    by now, so that a slow one is not held up. Raises InputCutOff if it breaks off; a line that was begun
-    by then is left out.
+    by now, so that a slow one is not held up. Raises InputCutOff if it breaks off; a line that was
+    begun by then is left out.
     """
     number, rest = 0, bytearray()
     for block in _read(source, file):

@@ -81,7 +81,8 @@ class AnyNode(Connection):
         if self.is_connected:
             return
         failure: Exception = ConnectionError("the URL names no node")
-        for self.host, self.port in self._addresses():
+        for address in self._addresses():
+            self.host, self.port = address
             try:
                 await super().connect()  # type: ignore[no-untyped-call]
                 return

@@ -210,7 +210,8 @@ async def check_contract(
             raise
         raise ServerError(
             f"Redis at {redacted(url)} holds something else under the keys "
-            f"{partition_keys.prefix}:* of stream {spec.name}: rename the stream, or remove what is there"
+            f"{partition_keys.prefix}:* of stream {spec.name}: rename the stream, or remove what "
+            "is there"
         ) from error
     given = {"partitions": str(spec.partition_count), "hash": spec.hasher.name}
     stored = {field: seen.get(f"meta.{field}") for field in ("protocol", *given)}

@@ -76,7 +76,11 @@ async def test_outcomes_keep_their_order_and_a_refusal_is_that_of_its_call_alone
         await ready(clustered, partition)
     sleeper = await claimed(clustered, partitions[1])
     await claimed(clustered, partitions[1], grant=2)
-    calls = [append(partitions[2], 1), commit(partitions[1], sleeper, "0-0", "0-0"), append(partitions[0], 1)]
+    calls = [
+        append(partitions[2], 1),
+        commit(partitions[1], sleeper, "0-0", "0-0"),
+        append(partitions[0], 1),
+    ]
     first, second, third = await clustered.call_all(calls)
     assert protocol.read_append(first).applied
     assert isinstance(second, Fenced)

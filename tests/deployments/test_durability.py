@@ -167,7 +167,9 @@ async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name
     sending = asyncio.create_task(shop.send(1))
     async with connect(pair.primary.url) as client:
         partition = shop.app.processors["work"].keys(0)
-        await until(lambda: _processed(client, partition.of_script()[2]), "the primary has the commit")
+        await until(
+            lambda: _processed(client, partition.of_script()[2]), "the primary has the commit"
+        )
     assert (shop.committed, shop.acknowledged) == (1, [0])
     pair.link.open()
     await sending

@@ -23,7 +23,7 @@ class Item(Record):
 
 
 class Partition:
-    """A partition of two items, its PartitionProducer, and a network that holds up the first append."""
+    """A partition of two items, its producer, and a network that holds up the first append."""
 
     def __init__(self, redis: Redis, app_name: str, alone: bool) -> None:
         app = App(app_name)
