@@ -36,6 +36,7 @@ _HOMES = {
     "ServerError": "errors",
     "ServerUnreachable": "errors",
     "Stream": "stream",
+    "UnknownProducer": "errors",
     "Unregistered": "errors",
 }
 __all__ = list(_HOMES)

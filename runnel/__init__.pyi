@@ -15,6 +15,7 @@ from runnel.errors import (
     RunnelError,
     ServerError,
     ServerUnreachable,
+    UnknownProducer,
     Unregistered,
 )
 from runnel.events import Event, Events
@@ -52,5 +53,6 @@ __all__ = [
     "ServerError",
     "ServerUnreachable",
     "Stream",
+    "UnknownProducer",
     "Unregistered",
 ]

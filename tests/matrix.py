@@ -1,7 +1,8 @@
 """The tests on every server program of this machine, and on every kind of deployment.
 
 ``scripts/matrix`` prints what ran as a table; ``scripts/matrix --write`` puts it into
-``docs/reliability.md`` too.
+``docs/reliability.md`` too. ``scripts/matrix --redis-py`` runs instead the tests of the connection
+with the oldest and the newest redis-py that ``pyproject.toml`` allows.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,6 @@ from xml.etree import ElementTree
 
 import redis
 
-from runnel.embedded.binary import Binary
 from tests.servers import available_servers
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +46,18 @@ ROWS = {
     ),
     "`deployments`: failovers, moving slots, TLS, permissions": ("tests/deployments",),
 }
+
+
+#: What runs with each redis-py.
+CONNECTION = (
+    "tests/unit/test_redis_internals.py",
+    "tests/unit/test_transport.py",
+    "tests/unit/test_url.py",
+    "tests/unit/test_explain.py",
+    "tests/integration/test_connect.py",
+    "tests/integration/test_redis_client.py",
+    "tests/integration/test_server.py",
+)
 
 
 @dataclass
@@ -79,15 +92,15 @@ def read(report: str) -> Cell:
     return cell
 
 
-def run(binary: Binary, chosen: Sequence[str]) -> Cell:
-    """Run tests on a server program. What pytest says is shown if one fails."""
+def run(chosen: Sequence[str], **environment: str) -> Cell:
+    """Run tests, with these variables. Prints the output of pytest if one fails."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(
             [*command, "--junitxml", str(report), *chosen],
             cwd=ROOT,
-            env={**os.environ, "RUNNEL_SERVER_BIN": str(binary.path)},
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -131,16 +144,49 @@ def write(text: str) -> None:
     PAGE.write_text(head + BEGIN + text + END + tail)
 
 
+def redis_versions() -> tuple[str, str]:
+    """The oldest redis-py that pyproject.toml allows, and the version below which all are."""
+    found = re.search(r'"redis\[hiredis\]>=([\d.]+),<(\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert found, "pyproject.toml does not say which versions of redis-py it allows"
+    return found[1], found[2]
+
+
+def with_each_redis_py() -> int:
+    """Run the tests of the connection with the oldest and the newest redis-py; 0 if all passed.
+
+    pip installs each into a folder that comes before the installed packages.
+    """
+    oldest, below = redis_versions()
+    failed = 0
+    for version in (f"=={oldest}", f">={oldest},<{below}"):
+        with tempfile.TemporaryDirectory() as folder:
+            install = [sys.executable, "-m", "pip", "install", "-q", "--target", folder]
+            subprocess.run([*install, f"redis[hiredis]{version}"], check=True)
+            code = "import redis; print(redis.__version__)"
+            environment = {**os.environ, "PYTHONPATH": folder}
+            command = [sys.executable, "-c", code]
+            found = subprocess.run(command, env=environment, capture_output=True, check=True)
+            cell = run(CONNECTION, PYTHONPATH=folder)
+        print(f"redis-py {found.stdout.decode().strip()}: {cell}", flush=True)
+        failed += cell.failed
+    return int(failed > 0)
+
+
 def main() -> int:
     """Run everything; 0 if all passed."""
     parser = argparse.ArgumentParser(prog="scripts/matrix", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into the docs too")
+    parser.add_argument(
+        "--redis-py", action="store_true", help="with the oldest and the newest redis-py instead"
+    )
     wanted = parser.parse_args()
+    if wanted.redis_py:
+        return with_each_redis_py()
     columns: dict[str, dict[str, Cell]] = {}
     for binary in available_servers():
         cells = columns[str(binary)] = {}
         for row, chosen in ROWS.items():
-            cells[row] = run(binary, chosen)
+            cells[row] = run(chosen, RUNNEL_SERVER_BIN=str(binary.path))
             print(f"{binary}, {row}: {cells[row]}", file=sys.stderr, flush=True)
     text = table(columns)
     print(text, end="")

@@ -24,10 +24,10 @@ from runnel.cli.screen import Draw, other_screen
 from runnel.cli.target import load_app
 from runnel.cli.urls import REDIS_URL
 from runnel.connection.connect import connect
-from runnel.connection.url_text import shown
+from runnel.connection.url_text import redacted
 from runnel.errors import ConfigError, ServerError
 from runnel.operations import inspection as reports
-from runnel.preflight.checks import check_agreement
+from runnel.preflight.checks import check_contract
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
 from runnel.settings import url_of_environment
@@ -123,7 +123,7 @@ def inspect(
         names = view.Names(target.partition(":")[0], target, pairs)
 
     def lines(picture: Json) -> list[str]:
-        return view.picture(picture, shown(url), names, wide)
+        return view.picture(picture, redacted(url), names, wide)
 
     if watch is not None:
         _watch(look, watch, lines, as_json)
@@ -162,7 +162,7 @@ class Look:
         if self._app:
             specs = [stream.spec for stream in self._app.streams.values()]
             for spec in specs:
-                await check_agreement(Scripts(self._client), spec, self.url)
+                await check_contract(Scripts(self._client), spec, self.url)
             declared = reports.Declared(
                 {spec.name: (spec.partition_count, spec.source) for spec in specs},
                 [(each.stream.name, each.name) for each in self._app.processors.values()],
@@ -176,7 +176,7 @@ class Look:
             known = await reports.apps(self._client)
             if self._app_name not in known:
                 raise ConfigError(
-                    f"there is no app {self._app_name!r} at {shown(self.url)}; there is "
+                    f"there is no app {self._app_name!r} at {redacted(self.url)}; there is "
                     f"{', '.join(known) or 'none'}"
                 )
         return await reports.inspect(

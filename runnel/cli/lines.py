@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from runnel.errors import ConfigError
+from runnel.errors import ConfigError, InputCutOff
 
 #: Bytes read at once, about a thousand lines.
 BLOCK = 1 << 17
@@ -17,10 +17,6 @@ _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 
 Line = tuple[int, bytes]
-
-
-class CutOff(Exception):
-    """The file cannot be read on. The message says why."""
 
 
 def open_lines(file: str) -> io.BufferedReader:
@@ -36,8 +32,8 @@ def blocks(source: io.BufferedReader, file: str) -> Iterator[list[Line]]:
     """The numbered lines, without those that are empty, in lists.
 
     What gzip compressed is decompressed, whatever it is called. Of a pipe a list has what is there
-    by now, so that a slow one is not held up. Raises CutOff if it breaks off; a line that was begun
-    by then is left out.
+    by now, so that a slow one is not held up. Raises InputCutOff if it breaks off; a line that was
+    begun by then is left out.
     """
     number, rest = 0, bytearray()
     for block in _read(source, file):
@@ -59,9 +55,9 @@ def _read(source: io.BufferedReader, file: str) -> Iterator[bytes]:
         while block := stream.read1(BLOCK):
             yield block
     except EOFError as error:
-        raise CutOff(f"{file} is cut off: its compressed data ends too early") from error
+        raise InputCutOff(f"{file} is cut off: its compressed data ends too early") from error
     except (OSError, zlib.error) as error:
-        raise CutOff(f"{file} cannot be read on: {error}") from error
+        raise InputCutOff(f"{file} cannot be read on: {error}") from error
 
 
 def _numbered(lines: list[bytes], before: int) -> Iterator[Line]:

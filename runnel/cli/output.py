@@ -8,11 +8,7 @@ import sys
 
 import click
 
-from runnel.errors import RunnelError
-
-
-class OutputLost(RunnelError):
-    """What a command had to say could not be written whole."""
+from runnel.errors import OutputLost
 
 
 def report(text: str) -> None:

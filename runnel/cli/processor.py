@@ -21,7 +21,7 @@ from runnel.operations.registry import announce_processor
 from runnel.operations.removing import Removed
 from runnel.operations.removing import remove as forget
 from runnel.operations.skipping import skip as skip_event
-from runnel.preflight.checks import check_agreement, check_operator, check_registration
+from runnel.preflight.checks import check_contract, check_operator, check_registration
 from runnel.preflight.server import check_server
 from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
@@ -249,7 +249,7 @@ def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | Non
         )
 
     async def work(scripts: Scripts, url: str) -> list[dict[str, Any]]:
-        await check_agreement(scripts, found.stream, url)
+        await check_contract(scripts, found.stream, url)
         return await letters.newest(scripts, found, limit)
 
     for letter in _with_scripts(app, redis_url, work):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from runnel.cli import exits
-from runnel.connection.explain import translate
+from runnel.connection.explain import explain_redis_error
 from runnel.errors import (
     Full,
     HandlerExit,
@@ -89,7 +89,7 @@ def told(url: str) -> Iterator[None]:
 def verdict(error: RunnelError | RedisError | OSError, url: str) -> tuple[str, int]:
     """What to say about an error, and the exit code."""
     if not isinstance(error, RunnelError):
-        error = translate(error, url) or RunnelError(str(error))
+        error = explain_redis_error(error, url) or RunnelError(str(error))
     return _sentence(error), exits.code_of(error)
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import click
 
 from runnel.cli import exits, urls
-from runnel.cli.lines import CutOff, Line, blocks, open_lines
+from runnel.cli.lines import Line, blocks, open_lines
 from runnel.cli.output import report
 from runnel.cli.running import run, runner, told
 from runnel.cli.target import load_stream
 from runnel.connection.connect import connect
-from runnel.errors import Mismatch, RecordError, RecordTooLarge, RunnelError
+from runnel.errors import InputCutOff, Mismatch, RecordError, RecordTooLarge, RunnelError
 from runnel.preflight.checks import check_sender
 from runnel.preflight.server import check_server
 from runnel.producer.producer import BATCH
@@ -118,7 +118,7 @@ def sendmany(
                     loop.run(sending.send(lines))
             finally:
                 loop.run(stream.app.close())
-    except CutOff as error:
+    except InputCutOff as error:
         sending.summary(as_json)
         exits.fail(f"{error}; the good lines before that were sent", exits.REJECTED)
     except SystemExit:
@@ -228,7 +228,7 @@ def _checked(sending: Sending, lists: Iterable[list[Line]]) -> list[list[Line]]:
     kept: list[list[Line]] = []
     try:
         kept.extend(lists)
-    except CutOff as error:
+    except InputCutOff as error:
         exits.fail(f"{error}; nothing was sent", exits.REJECTED)
     total = sum(map(len, kept))
     bad = sum(1 for lines in kept for line in lines if sending.parsed(*line) is None)

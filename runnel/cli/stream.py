@@ -9,7 +9,7 @@ from runnel.cli.output import report
 from runnel.cli.running import run
 from runnel.cli.target import load_stream
 from runnel.connection.connect import connect
-from runnel.connection.url_text import shown
+from runnel.connection.url_text import redacted
 from runnel.operations import admin
 from runnel.preflight.checks import check_deletion
 from runnel.preflight.server import check_server
@@ -33,7 +33,7 @@ def delete(target: str, yes: bool, redis_url: str | None) -> None:
     found = load_stream(target)
     url = redis_url or found.app.settings.redis_url
     if not yes:
-        question = f"Delete all events of stream {found.name} at {shown(url)}?"
+        question = f"Delete all events of stream {found.name} at {redacted(url)}?"
         click.confirm(question, abort=True, err=True)
 
     async def work() -> int:

@@ -14,7 +14,7 @@ from runnel.app import App
 from runnel.cli import exits, logs, urls
 from runnel.cli.running import run_on, verdict
 from runnel.cli.target import load_app
-from runnel.connection.url_text import shown
+from runnel.connection.url_text import redacted
 from runnel.errors import RunnelError
 from runnel.preflight.server import ServerInfo
 from runnel.protocol.scripts import version
@@ -90,8 +90,8 @@ def worker(
         server = start(url)
         if server.pid is not None:
             exits.say(
-                f"started a server at {shown(url)} (data in .runnel); it goes on when this worker "
-                f"ends: `kill {server.pid}` stops it"
+                f"started a server at {redacted(url)} (data in .runnel); it goes on when this "
+                f"worker ends: `kill {server.pid}` stops it"
             )
     _calm_the_garbage_collector()
     _run(app, processors, name, burst, own)
@@ -127,11 +127,11 @@ def _run(app: App, names: list[str], name: str | None, burst: bool, own: bool) -
     def banner(info: ServerInfo) -> None:
         exits.say(
             f"runnel worker · app {app.name} · {info.kind} {info.version or '?'} at "
-            f"{shown(url)} · scripts {version()} · processors "
+            f"{redacted(url)} · scripts {version()} · processors "
             f"{', '.join(each.name for each in work.processors)} · member {work.member}",
             app=app.name,
             server=f"{info.kind} {info.version or '?'}",
-            redis_url=shown(url),
+            redis_url=redacted(url),
             scripts=version(),
             processors=[each.name for each in work.processors],
             member=work.member,

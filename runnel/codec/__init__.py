@@ -1,1 +1,1 @@
-"""From a record to a stream entry and back, and from a key to a partition."""
+"""Turns records into stream entries and back, and partition keys into bytes to hash."""

@@ -1,4 +1,4 @@
-"""How payloads get smaller. The name of a compressor travels with every entry that used it."""
+"""Compresses payloads. Every entry names the compressor that was used for it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Protocol, runtime_checkable
 
 from runnel.errors import DecodeError
 
-#: No payload may grow above this when it is decompressed, in bytes: a few kilobytes that somebody
-#: put into a stream must not take a worker's memory.
+#: Bytes of the largest payload that is decompressed: a few kilobytes in a stream must not fill the
+#: memory of a worker.
 MAX_DECOMPRESSED = 64 * 1024 * 1024
 
-#: zlib's word for its largest window, with gzip's header and checksum.
+#: zlib's code for its largest window, with gzip's header and checksum.
 _GZIP = 31
 
 
 @runtime_checkable
 class Compressor(Protocol):
-    """Makes bytes smaller and restores them.
+    """Compresses bytes and restores them.
 
-    `name` starts with a lower-case letter and goes on with these, digits, ``-`` and ``_``.
-    `decompress` may raise anything on bad input.
+    `name` starts with a lower-case letter; lower-case letters, digits, ``-`` and ``_`` may follow.
+    `decompress` may raise any exception on bad input.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Compressor(Protocol):
 
 
 class LZ4:
-    """LZ4 frames: fast, and readable in every language (the block format is not).
+    """LZ4 frames: fast. Unlike LZ4 blocks, frames can be read in every language.
 
     `max_decompressed` is the largest payload it restores, in bytes.
     """
@@ -42,20 +42,20 @@ class LZ4:
         self.max_decompressed = max_decompressed
 
     def compress(self, data: bytes) -> bytes:
-        import lz4.frame  # Here, as most streams are not compressed.
+        import lz4.frame  # Imported here, as most streams are not compressed.
 
         return bytes(lz4.frame.compress(data))
 
     def decompress(self, data: bytes) -> bytes:
-        """Raises DecodeError if `data` is no whole frame, or one that grows too large."""
+        """Raises DecodeError if `data` is not one frame, or its content is too large."""
         import lz4.frame
 
         decompressor = lz4.frame.LZ4FrameDecompressor()
         try:
-            # It makes room for the most that it may give: a frame mostly says how much that is, and
-            # if it says too little it is not whole.
-            told = lz4.frame.get_frame_info(data)["content_size"] or self.max_decompressed
-            most = min(told, self.max_decompressed) + 1
+            # It allocates `max_length` bytes. Most frames have their size in their header; a frame
+            # with a larger content than that does not reach its end.
+            size = lz4.frame.get_frame_info(data)["content_size"] or self.max_decompressed
+            most = min(size, self.max_decompressed) + 1
             plain = bytes(decompressor.decompress(data, max_length=most))
         except RuntimeError as error:
             raise DecodeError(f"the payload is not valid lz4: {error}") from error
@@ -75,10 +75,12 @@ class Gzip:
         self.max_decompressed = max_decompressed
 
     def compress(self, data: bytes) -> bytes:
-        return zlib.compress(data, level=9, wbits=_GZIP)  # No time in it: same payload, same bytes.
+        return zlib.compress(
+            data, level=9, wbits=_GZIP
+        )  # Without a time: same payload, same bytes.
 
     def decompress(self, data: bytes) -> bytes:
-        """Raises DecodeError if `data` is no whole gzip member, or one that grows too large."""
+        """Raises DecodeError if `data` is not one gzip member, or its content is too large."""
         decompressor = zlib.decompressobj(wbits=_GZIP)
         try:
             plain = decompressor.decompress(data, self.max_decompressed + 1)
@@ -92,5 +94,7 @@ def _checked(name: str, plain: bytes, whole: bool, limit: int) -> bytes:
     if len(plain) > limit:
         raise DecodeError(f"the {name} payload is larger than {limit} bytes when decompressed")
     if not whole:
-        raise DecodeError(f"the payload is not valid {name}: it is cut off or has more behind it")
+        raise DecodeError(
+            f"the payload is not valid {name}: it is cut off or has bytes behind its end"
+        )
     return plain

@@ -1,8 +1,8 @@
-"""The wire form of one event: the fields of a Redis stream entry.
+"""Writes a record as the fields of a Redis stream entry, and reads it back.
 
-The name of the first field says how to read its value: a serializer, and after ``+`` a compressor,
-such as ``msgpack`` or ``json+lz4``. An entry of a primitive record starts with the field ``fields``
-and has one field for each of the record's. Fields whose names start with ``@`` are headers. So a
+The name of the first field names the serializer of its value and, after ``+``, the compressor, such
+as ``msgpack`` or ``json+lz4``. An entry of a primitive record starts with the field ``fields`` and
+has one field for each field of the record. Fields whose names start with ``@`` are headers. So a
 reader needs no configuration.
 """
 
@@ -59,18 +59,18 @@ class EntryCodec(Generic[R]):
         self._tag = serializer.name.encode()
         self._loaders: dict[bytes, Loader] = {}
         self._load = record_type.load
-        # These give back every plain value as it was; others are asked each time.
-        self._gives_back = (
+        #: Is every plain value read back unchanged? If not sure, each entry is decoded as a check.
+        self._keeps_values = (
             type(serializer) in (MsgpackSerializer, JSONSerializer)
             and compressor is None
             and record_type.dumps_lists
             and not record_type.primitive
         )
-        self._surely = record_type.surely if self._gives_back else None
-        place = record_type.place_of_bytes
-        if isinstance(serializer, JSONSerializer) and place and not record_type.primitive:
+        self._surely = record_type.surely if self._keeps_values else None
+        field = record_type.place_of_bytes
+        if isinstance(serializer, JSONSerializer) and field and not record_type.primitive:
             raise ConfigError(
-                f"{place} is of bytes, which JSON cannot hold: use the msgpack serializer, or text"
+                f"{field} has bytes, which JSON cannot hold: use the msgpack serializer, or text"
             )
 
     def _add(self, codec: Serializer | Compressor) -> None:
@@ -88,32 +88,32 @@ class EntryCodec(Generic[R]):
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
         """Fields and values in turn.
 
-        What was written is read once before it is given out, unless it is certain to come back.
-        Raises EncodeError, naming the field, if the record cannot be written, or would not come
-        back as it is.
+        The entry is read back once as a check, unless the record is known to round-trip. Raises
+        EncodeError, naming the field, if the record cannot be written or would be read back
+        differently.
         """
         kind = self.record_type
-        values = certain = self._surely(record) if self._surely is not None else None
+        values = known = self._surely(record) if self._surely is not None else None
         if values is None:
             values = kind.dump(record)
         try:
-            fields = self._native(values) if kind.primitive else self._payload(values)
+            fields = self._primitive(values) if kind.primitive else self._payload(values)
         except Exception as error:  # A serializer, perhaps the user's, cannot write a value.
-            place = path(kind.name, culprit(values, self._fails))
-            raise EncodeError(f"{place}: {error}") from error
-        if certain is None:
+            field = path(kind.name, culprit(values, self._fails))
+            raise EncodeError(f"{field}: {error}") from error
+        if known is None:
             self._check(record, values, fields)
         return fields + _header_fields(headers) if headers else fields
 
     def _fails(self, _: list[Any], inner: dict[Any, Any]) -> bool:
         if self.record_type.primitive:
-            return raises(lambda: self._native(inner))
+            return raises(lambda: self._primitive(inner))
         return raises(lambda: self.serializer.dumps({"": list(inner.values())}))
 
     def _check(self, record: R, values: dict[str, Any], fields: list[bytes]) -> None:
         kind = self.record_type
         try:
-            back = kind.load(values) if self._gives_back else self.decode(fields)
+            back = kind.load(values) if self._keeps_values else self.decode(fields)
         except DecodeError as error:
             raise EncodeError(
                 f"{kind.name} cannot be written, as it could not be read again: {error}"
@@ -121,7 +121,7 @@ class EntryCodec(Generic[R]):
         kind.check(record, back)
 
     def decode(self, fields: Sequence[bytes]) -> R:
-        """The record of an entry. Raises DecodeError, and nothing else, if there is none."""
+        """The record of an entry. Raises only DecodeError, if the entry cannot be read."""
         try:
             loader = self._loaders.get(fields[0])
             values = loader and loader(fields[1])
@@ -132,7 +132,7 @@ class EntryCodec(Generic[R]):
         return self._decode_carefully(fields)
 
     def _decode_carefully(self, fields: Sequence[bytes]) -> R:
-        """A primitive record, the first of a codec, or none, and then why."""
+        """Decode a primitive record, the first entry with a tag, or raise DecodeError."""
         if not fields or len(fields) % 2:
             raise DecodeError("the entry is empty or ends in half a field")
         tag = fields[0]
@@ -142,11 +142,11 @@ class EntryCodec(Generic[R]):
                 "that has decode_responses off"
             )
         if tag == PRIMITIVE:
-            return self._load(self._native_values(fields))
+            return self._load(self._primitive_values(fields))
         self._loaders[tag] = loader = self._loader(tag)
         try:
             values = loader(fields[1])
-        except Exception as error:  # A serializer, perhaps the user's, met bytes it cannot read.
+        except Exception as error:  # A serializer, perhaps the user's, cannot read the bytes.
             raise DecodeError(f"the payload is not valid {tag.decode()}: {error}") from error
         if type(values) is not dict and self.record_type.is_map:
             raise DecodeError(f"the payload is a {type(values).__name__}, not a map of fields")
@@ -154,7 +154,7 @@ class EntryCodec(Generic[R]):
 
     @staticmethod
     def headers(fields: Sequence[bytes]) -> dict[str, str]:
-        """The headers of an entry. Bytes that are no text show as replacement characters."""
+        """The headers of an entry. Bytes that are not UTF-8 become replacement characters."""
         return {
             name[1:].decode(errors="replace"): value.decode(errors="replace")
             for name, value in zip(fields[2::2], fields[3::2], strict=False)
@@ -170,24 +170,24 @@ class EntryCodec(Generic[R]):
         return [tag, payload]
 
     def _loader(self, tag: bytes) -> Loader:
-        """How to read a payload."""
+        """The function that reads payloads with this tag."""
         name, compressed, compression = tag.decode(errors="replace").partition("+")
         serializer, compressor = self._serializers.get(name), self._compressors.get(compression)
         if serializer is None or (compressed and compressor is None):
             raise DecodeError(
-                f"the entry starts with the field {_shown(tag)}, which names no serializer known "
+                f"the entry starts with the field {_printed(tag)}, which names no serializer known "
                 "here: another program may have written it, or it needs a custom serializer"
             )
         return _chain(serializer, compressor)
 
-    def _native(self, values: dict[str, Any]) -> list[bytes]:
+    def _primitive(self, values: dict[str, Any]) -> list[bytes]:
         return [PRIMITIVE, PRIMITIVE_VERSION, *self.record_type.native.write(values)]
 
-    def _native_values(self, fields: Sequence[bytes]) -> dict[str, Any]:
+    def _primitive_values(self, fields: Sequence[bytes]) -> dict[str, Any]:
         if fields[1] != PRIMITIVE_VERSION:
             raise DecodeError(
-                f"the entry has form {_shown(fields[1])} of primitive records, and only form 1 is "
-                "known here: a newer Runnel may have written it"
+                f"the entry has form {_printed(fields[1])} of primitive records, and only form 1 "
+                "is known here: a newer Runnel may have written it"
             )
         try:
             return self.record_type.native.read(fields[2:])
@@ -213,9 +213,9 @@ def _header_fields(headers: Mapping[str, str]) -> list[bytes]:
         try:
             fields += (b"@" + name.encode(), text.encode())
         except UnicodeEncodeError as error:
-            raise EncodeError(f"header {name!r} is no valid text: {error}") from error
+            raise EncodeError(f"header {name!r} is not valid text: {error}") from error
     return fields
 
 
-def _shown(name: Any) -> str:
+def _printed(name: Any) -> str:
     return repr(name.decode(errors="replace")[:80] if isinstance(name, bytes) else name)

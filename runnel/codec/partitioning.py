@@ -1,7 +1,7 @@
-"""From a key to a partition, the same in every language and on every host.
+"""Turns a partition key into bytes and hashes them, the same in every language and on every host.
 
-A key becomes bytes by its type, the bytes become a number by a named hash, and the number modulo
-the partition count is the partition. Nothing depends on how Python shows a value.
+The type of a key decides its bytes, a named hash turns these into a number, and the number modulo
+the partition count is the partition. Nothing depends on how Python prints a value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from runnel.errors import PartitionKeyError
 
 
 class Hasher(Protocol):
-    """A named hash over bytes. Every client of a stream must use the one it was made with."""
+    """A named hash of bytes. Every client of a stream must use the hash of its contract."""
 
     @property
     def name(self) -> str: ...
@@ -33,25 +33,25 @@ class XXH64:
 
 
 def key_bytes(key: Any) -> bytes:
-    """The bytes that stand for a partition key.
+    """The bytes of a partition key.
 
     Text as UTF-8, integers in decimal, UUIDs in lower case with dashes, bytes as they are, enum
-    members as their value. Raises PartitionKeyError for all else: floats and booleans, for
-    instance, have no one form that all languages share.
+    members as their value. Raises PartitionKeyError for other types: floats and booleans, for
+    instance, have no form that all languages share.
     """
     try:
-        if type(key) is int:  # As most are, or text: found out at once.
+        if type(key) is int:  # Most keys are integers or text: these two checks come first.
             return b"%d" % key
         if type(key) is str:
             return key.encode()
-        if isinstance(key, Enum):  # Before text and integers: IntEnum and StrEnum are both.
+        if isinstance(key, Enum):  # Before text and integers: a StrEnum or IntEnum is one, too.
             return key_bytes(key.value)
         if isinstance(key, str):
             return str.encode(key)
         if isinstance(key, int) and not isinstance(key, bool):
             return b"%d" % key
     except ValueError as error:  # Half a surrogate pair, or thousands of digits.
-        raise PartitionKeyError(f"the partition key is no valid text: {error}") from error
+        raise PartitionKeyError(f"the partition key is not valid text: {error}") from error
     if isinstance(key, bytes):
         return bytes(key)
     if isinstance(key, UUID):

@@ -1,4 +1,4 @@
-"""How the fields of a record become bytes. The name of a serializer travels with every entry."""
+"""Turns the fields of a record into bytes and back. Every entry names its serializer."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from runnel.errors import EncodeError
 class Serializer(Protocol):
     """Turns a map of plain values into bytes and back.
 
-    Plain are text, numbers, booleans, None, bytes, lists, tuples, and maps with keys of text.
-    `name` starts with a lower-case letter and goes on with these, digits, ``-`` and ``_``.
-    `loads` may raise anything on bad input.
+    Plain values are text, numbers, booleans, None, bytes, lists, tuples, and maps with text keys.
+    `name` starts with a lower-case letter; lower-case letters, digits, ``-`` and ``_`` may follow.
+    `loads` may raise any exception on bad input.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Serializer(Protocol):
 
 
 class _Packer(threading.local):
-    """What packs in one thread: to make it takes longer than to use it."""
+    """The packer of one thread: to make one takes longer than to use it."""
 
     def __init__(self) -> None:
         self.pack = msgpack.Packer().pack
@@ -41,12 +41,12 @@ _packer = _Packer()
 
 
 class MsgpackSerializer:
-    """MessagePack: the default, compact, carries bytes as they are."""
+    """MessagePack: the default, compact, keeps bytes as they are."""
 
     name = "msgpack"
 
     def dumps(self, value: dict[str, Any]) -> bytes:
-        """Raises EncodeError for what MessagePack has no type for."""
+        """Raises EncodeError for a value that MessagePack has no type for."""
         try:
             packed: bytes = _packer.pack(value)
             return packed
@@ -58,18 +58,18 @@ class MsgpackSerializer:
         except (TypeError, ValueError, RecursionError) as error:
             raise EncodeError(f"cannot be written as msgpack: {error}") from error
 
-    #: Raises many things on bytes that are no MessagePack.
+    #: Raises various exceptions on bytes that are not MessagePack.
     loads = staticmethod(msgpack.unpackb)
 
 
 class JSONSerializer:
-    """Compact JSON in UTF-8. Where orjson is installed it writes faster, and the same bytes."""
+    """Compact JSON in UTF-8. If orjson is installed, it writes the same bytes faster."""
 
     name = "json"
 
     def dumps(self, value: dict[str, Any]) -> bytes:
         """Raises EncodeError for bytes, NaN and infinities, which JSON cannot hold, and for lists
-        and maps that are nested deeper than `loads` reads."""
+        and maps that are nested deeper than `loads` can read."""
         try:
             data = _fast_dumps(value) or _encode(value).encode()
             if data.count(b"[") + data.count(b"{") > _DEPTH:
@@ -79,29 +79,27 @@ class JSONSerializer:
             raise EncodeError(f"cannot be written as JSON: {error}") from error
 
     def loads(self, data: bytes | memoryview) -> Any:
-        """Raises ValueError for bytes that are no JSON, or hold a number too large for a float.
-
-        Always read by pydantic's reader: what is read must not depend on what is installed.
-        """
+        """Raises ValueError for bytes that are not JSON, or that have a number too large for a
+        float. pydantic always reads it, so that the result does not depend on what is installed."""
         data = bytes(data)
         value = from_json(data, allow_inf_nan=False)
         if _may_overflow(data):
-            _encode(value)  # Refuses infinities.
+            _encode(value)  # Raises ValueError for infinities.
         return value
 
 
-#: So many levels can always be read.
+#: Levels of nesting that `loads` can always read.
 _DEPTH = 200
 #: Digits become 0, and E becomes e.
 _SHAPE = bytes.maketrans(b"123456789E", b"000000000e")
-#: Where orjson may write a number otherwise: 1e16 is 1e+16 to Python, 0.00001 is 1e-05.
+#: A number that Python may write differently than orjson: 1e16 as 1e+16, 0.00001 as 1e-05.
 _EXPONENT = re.compile(rb"e[-0-9]")
 
 
 def _may_overflow(data: bytes) -> bool:
-    """Has it what looks like a number above 1e308, if only in text?
+    """Whether the data may have a number above 1e308: a text that looks like one counts, too.
 
-    That takes an exponent of three digits, or very many digits.
+    Such a number has an exponent of three digits, or very many digits.
     """
     shape = data.translate(_SHAPE, delete=b"+")
     return b"e000" in shape or (len(shape) >= 200 and b"0" * 200 in shape)
@@ -109,7 +107,7 @@ def _may_overflow(data: bytes) -> bool:
 
 @functools.cache
 def _orjson() -> Callable[[Any], bytes] | None:
-    """orjson's writer, if there is one, for plain values and nothing else."""
+    """orjson's writer, for plain values only; None if orjson is not installed."""
     try:
         import orjson
     except ImportError:
@@ -119,7 +117,8 @@ def _orjson() -> Callable[[Any], bytes] | None:
 
 
 def _fast_dumps(value: dict[str, Any]) -> bytes | None:
-    """What the standard library would write, or None if orjson is not there or might differ."""
+    """The bytes that the standard library would write, or None if orjson is not installed or may
+    write others."""
     fast = _orjson()
     if fast is None:
         return None
@@ -127,7 +126,7 @@ def _fast_dumps(value: dict[str, Any]) -> bytes | None:
         data = fast(value)
     except TypeError:
         return None
-    # It writes NaN as null. Any null or exponent, even inside text, is worth the slower way.
+    # orjson writes NaN as null. For any null or exponent, even inside text, the slower way is used.
     if b"null" in data or b"0.0000" in data or _EXPONENT.search(data):
         return None
     return data

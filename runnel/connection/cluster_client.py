@@ -1,4 +1,4 @@
-"""What redis-py's own client and connections need to reach a Redis Cluster."""
+"""Sends redis-py's own commands and pub/sub to the right node of a Redis Cluster."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from runnel.connection.deployment import ManyServers
 
 #: Commands without a key that any node can answer.
 _ANYWHERE = {"PING", "TIME", "INFO", "PUBLISH", "CLUSTER INFO", "CLUSTER SLOTS"}
-#: Commands that have no one place, as redis-py lists them, and one that it finds a place for.
-_NOWHERE = {*RedisCluster.COMMAND_FLAGS, "XREAD"}
+#: Commands that concern no one node, by redis-py's list, and XREAD, which that leaves out.
+_NO_ONE_NODE = {*RedisCluster.COMMAND_FLAGS, "XREAD"}
 
 
 class ClusterClient(ManyServers):
-    """A client for plain commands. What has a key goes to its node; the rest, and pub/sub, to any:
-    `pool` makes `AnyNode` connections, and is closed with the client."""
+    """A client for plain commands.
+
+    A command with a key goes to the node of its slot. Other commands and pub/sub go to any node:
+    `pool` makes `AnyNode` connections, and is closed with the client.
+    """
 
     deployment: Cluster
 
@@ -36,8 +39,8 @@ class ClusterClient(ManyServers):
         if name in _ANYWHERE:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         at = 3 if name.startswith("EVAL") else 1
-        if len(args) <= at or name in _NOWHERE:
-            raise TypeError(f"{name} has no one place in a cluster: send it through `deployment`")
+        if len(args) <= at or name in _NO_ONE_NODE:
+            raise TypeError(f"{name} concerns no one node of a cluster: use `deployment`")
         words = (*str(args[0]).split(), *args[1:])
         (outcome,) = await self.deployment.send([(args[at], words)])
         if isinstance(outcome, Exception):
@@ -48,7 +51,7 @@ class ClusterClient(ManyServers):
         return outcome if callback is None else callback(outcome, **options)
 
     def pipeline(self, *_: Any, **__: Any) -> Any:
-        """Not of a whole cluster: use `deployment.send`, or a pipeline of `client_for(key)`."""
+        """Raises TypeError: a cluster has no pipeline."""
         raise TypeError(
             "a cluster has no pipeline: use deployment.send, or that of client_for(key)"
         )
@@ -60,26 +63,26 @@ class ClusterClient(ManyServers):
         finally:
             await self.deployment.close()
 
-    def let_go(self) -> None:
-        """See `Client.let_go`."""
-        super().let_go()
-        self.deployment.let_go()
+    def abandon(self) -> None:
+        """See `Client.abandon`."""
+        super().abandon()
+        self.deployment.abandon()
 
 
 class AnyNode(Connection):
-    """A connection to whichever node answers."""
+    """A connection to the first node that answers."""
 
-    def __init__(self, places: Callable[[], list[NodeAddress]], **options: Any) -> None:
+    def __init__(self, addresses: Callable[[], list[NodeAddress]], **options: Any) -> None:
         super().__init__(**options)
-        self._places = places
+        self._addresses = addresses
 
     async def connect(self) -> None:
         """Try one node after another. Raises the last one's error."""
         if self.is_connected:
             return
         failure: Exception = ConnectionError("the URL names no node")
-        for place in self._places():
-            self.host, self.port = place
+        for address in self._addresses():
+            self.host, self.port = address
             try:
                 await super().connect()  # type: ignore[no-untyped-call]
                 return
@@ -91,4 +94,4 @@ class AnyNode(Connection):
 
 
 class AnyNodeTLS(AnyNode, SSLConnection):
-    """The same with TLS."""
+    """`AnyNode` with TLS."""

@@ -1,6 +1,6 @@
 """Where keys live: on one server, on the primary that sentinels name, or spread over a cluster.
 
-`of(client)` gives the `Deployment` behind any client that `runnel.connection.connect.connect`
+`of(client)` returns the `Deployment` behind any client that `runnel.connection.connect.connect`
 made::
 
     client = connect(url)
@@ -13,12 +13,12 @@ made::
 Plain commands with one key, and those that any node can answer (PING, TIME, PUBLISH, pub/sub), may
 be sent through the client itself on every deployment. For blocking reads make a client of your own,
 with a `socket_timeout` that is longer than the block: `of(connect(url, 8)).client_for(key)`. One
-command can read only keys of one slot, even where one node holds many.
+command can read only keys of one slot, even if one node has the slots of all of them.
 
-When a node answers MOVED to a command sent through `client_for`, or is lost, await `refresh()` and
-ask again where the key lives: `node_of` may then be another. `send` does so by itself. On one
-server and behind Sentinel all of this is trivial: there is one node, and a new connection asks the
-sentinels anew, so after a failover the lost connection is reported once and the next call works.
+When a node answers MOVED to a command sent through `client_for`, or its connection is lost, await
+`refresh()` and ask again where the key lives: `node_of` may then be another. `send` does so by
+itself. On one server and behind Sentinel there is one node, and a new connection asks the sentinels
+anew, so after a failover the lost connection is reported once and the next call works.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from redis.exceptions import NoScriptError, RedisError
 from runnel.connection.durability import AckRequirement
 from runnel.connection.redis_client import Arg, Client
 
-#: A key that the command touches, which says where it is sent, and the command.
+#: A key that decides where the command is sent, and the command.
 Command = tuple[str | bytes, Sequence[Arg]]
 #: SHA-1 of a script -> its source.
 Sources = Mapping[Arg, bytes]
@@ -48,7 +48,7 @@ class Deployment:
         self.client = client
 
     def node_of(self, key: str) -> Hashable:
-        """Which primary has the key: equal for two keys if one primary has both."""
+        """The primary that has the key: equal for two keys if one primary has both."""
         return None
 
     def client_for(self, key: str) -> Client:
@@ -56,81 +56,82 @@ class Deployment:
         return self.client
 
     def own_client_for(self, key: str) -> Client:
-        """Like `client_for`, but one that nobody else uses, to be closed by the caller."""
-        raise NotImplementedError("one server is asked by `connect`")
+        """Like `client_for`, but one that nobody else uses. The caller must close it."""
+        raise NotImplementedError("for one server, use `connect`")
 
     async def primaries(self) -> list[Client]:
         """A client of every primary."""
         return [self.client]
 
     async def refresh(self) -> None:
-        """Learn anew which node has which keys. Raises redis-py's errors if nobody can say."""
+        """Find out anew which node has which keys. Raises redis-py's errors if no node answers."""
 
-    async def settled(self) -> None:
-        """Wait until what was asked by callers who were cancelled has been answered or lost."""
-        await self.client.settled()
+    async def wait_for_orphans(self) -> None:
+        """Wait until each request whose caller was cancelled is answered or lost."""
+        await self.client.wait_for_orphans()
 
     def send(
         self,
         commands: Sequence[Command],
         sources: Sources | None = None,
-        confirmation: AckRequirement | None = None,
+        ack: AckRequirement | None = None,
     ) -> Coroutine[Any, Any, list[Any]]:
-        """Send the commands, those of a node in one round trip. For each, its raw reply or an
+        """Send the commands, those of one node in one round trip. Each outcome is a raw reply or an
         exception.
 
-        A lost connection is the outcome of every command that was under way on it: they may have
-        been carried out. Where a node does not know a script, it is loaded from `sources`. What was
-        carried out and does not get its `confirmation` has that as its outcome.
+        If a connection is lost, that is the outcome of every command that was sent on it: they may
+        have been carried out. A script that a node does not know is loaded from `sources`. If
+        `ack` is not met, its error is the outcome of commands that were carried out.
         """
-        words = [words for _, words in commands]
-        return carry_out(self.client, words, sources or {}, confirmation=confirmation)
+        return carry_out(self.client, commands, sources or {}, ack=ack)
 
 
 def of(client: Redis) -> Deployment:
-    """The deployment behind a client, which `runnel.connection.connect.connect` made."""
+    """The deployment behind a client that `runnel.connection.connect.connect` made."""
     assert isinstance(client, Client)
     return client.deployment if isinstance(client, ManyServers) else Deployment(client)
 
 
 class ManyServers(Client):
-    """A client of several servers, of which its `deployment` knows what is where."""
+    """A client of several servers. Its `deployment` knows which keys each of them has."""
 
     deployment: Deployment
 
 
 async def carry_out(
     client: Client,
-    commands: Sequence[Sequence[Arg]],
+    commands: Sequence[Command],
     sources: Sources,
     asking: bool = False,
-    confirmation: AckRequirement | None = None,
+    ack: AckRequirement | None = None,
 ) -> list[Any]:
-    """What one server says to each command, after it was taught the scripts that it lacked.
+    """The outcomes of commands on one server, which is sent the scripts that it lacks.
 
-    `asking` goes before each to a cluster node that is about to take over its slot.
+    `asking` sends ASKING before each command, for a cluster node that is about to take over a slot.
     """
-    # The first key of a script, which all that need a confirmation are, is its log.
-    question = confirmation.question(str(commands[0][3])) if confirmation else []
-    replies = await exchange(client, [*commands, *question] if question else commands, asking)
+    words = [words for _, words in commands]
+    # Any key of the server will do: they all share its replication and its disk.
+    ack_commands = ack.commands(str(commands[0][0])) if ack else []
+    replies = await exchange(client, [*words, *ack_commands] if ack_commands else words, asking)
     unknown = [i for i, each in enumerate(replies) if isinstance(each, NoScriptError)]
-    if not unknown and not question:
+    if not unknown and not ack_commands:
         return replies
-    outcomes, answers = replies[: len(commands)], [replies[len(commands) :]]
-    names = {name for i in unknown if (name := commands[i][1]) in sources}
-    if names:
-        loads = [("SCRIPT", "LOAD", sources[name]) for name in names]
-        sent = [*loads, *(commands[i] for i in unknown), *question]
+    outcomes, answers = replies[: len(words)], [replies[len(words) :]]
+    # The word behind EVALSHA is the script's SHA-1.
+    hashes = {sha for i in unknown if (sha := words[i][1]) in sources}
+    if hashes:
+        loads = [("SCRIPT", "LOAD", sources[sha]) for sha in hashes]
+        sent = [*loads, *(words[i] for i in unknown), *ack_commands]
         again = await exchange(client, sent, asking)
-        if question:
-            answers.append(again[-len(question) :])
-            again = again[: -len(question)]
+        if ack_commands:
+            answers.append(again[-len(ack_commands) :])
+            again = again[: -len(ack_commands)]
         refusal = next((each for each in again[: len(loads)] if isinstance(each, Exception)), None)
         for i, outcome in zip(unknown, again[len(loads) :], strict=True):
             outcomes[i] = outcome if refusal is None else refusal
-    if confirmation is None:
+    if ack is None:
         return outcomes
-    problem = next((found for each in answers if (found := confirmation.problem(each))), None)
+    problem = next((found for each in answers if (found := ack.problem(each))), None)
     if problem is None:
         return outcomes
     return [each if isinstance(each, Exception) else problem for each in outcomes]
@@ -139,7 +140,7 @@ async def carry_out(
 async def exchange(
     client: Client, commands: Sequence[Sequence[Arg]], asking: bool = False
 ) -> list[Any]:
-    """What one server says to each command; if it is lost, that is what it says to all."""
+    """The replies of one server. If its connection is lost, each reply is that error."""
     sent = [each for words in commands for each in (("ASKING",), words)] if asking else commands
     try:
         replies = await client.roundtrip(sent)

@@ -1,10 +1,10 @@
-"""Waiting until what was written would survive the loss of its primary, or of the power.
+"""Waits until writes would survive the loss of their primary, or a power failure.
 
-Redis answers a write before its replicas have it and before it is on disk. WAIT and WAITAOF tell
-when they are, for all that was written before on the same connection. So they follow the calls on
-that connection, in the same round trip: another one may lead to another primary by then. A repeat
-of a commit writes nothing; a small write of its own goes before the question, which then covers
-whatever this primary was told earlier, by whomever.
+Redis answers a write before its replicas have it and before it is on disk. WAIT and WAITAOF answer
+once they do, for all earlier writes on the same connection. So they follow the calls on that
+connection, in the same round trip: another connection may lead to another primary by then. A repeat
+of a commit writes nothing. So a small write goes before WAIT, which then covers every earlier write
+to this primary, by any client.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from runnel.connection.redis_client import Arg, Client
 from runnel.errors import ServerError
 
 #: What an acknowledged send or commit must survive: the loss of a worker or of the server's process
-#: (with an append-only file), that of the primary, or that of the power.
+#: (with an append-only file), the loss of the primary, or a power failure.
 Durability = Literal["primary", "replica", "fsync"]
 
-#: Milliseconds to wait for replicas or the disk before it is told that they are late.
+#: Milliseconds to wait for replicas or the disk before the call fails with TimeoutError.
 PATIENCE_MS = 1000
-#: The barrier key goes away by itself when it was not used for a day.
+#: The barrier key expires when it was not used for a day.
 _DAY_MS = 86_400_000
 
 
 class AckRequirement:
-    """What is asked behind calls that must be as durable as the user wants."""
+    """Whether a replica or the disk must acknowledge calls, and the commands that wait for it."""
 
     def __init__(self, durability: Durability) -> None:
         self._durability = durability
 
     @classmethod
     def of(cls, durability: Durability) -> AckRequirement | None:
-        """None where the reply of the primary says it all."""
+        """The requirement, or None if the reply of the primary is enough."""
         return None if durability == "primary" else cls(durability)
 
-    def question(self, log: str) -> list[Sequence[Arg]]:
-        """The commands to send behind calls that wrote to this log, among others of its node."""
+    def commands(self, log: str) -> list[Sequence[Arg]]:
+        """The commands to send behind calls to the node that has this log."""
         barrier = keys.barrier(log)
         wait = ("WAIT", 1, PATIENCE_MS)
         return [
@@ -51,7 +51,7 @@ class AckRequirement:
         ]
 
     def problem(self, replies: Sequence[Any]) -> Exception | None:
-        """What the answers say against it that the calls are as durable, or None."""
+        """Why the calls are not as durable as required, by the replies to `commands`, or None."""
         _, written, reply = replies
         for each in (written, reply):
             if isinstance(each, Exception):
@@ -66,7 +66,7 @@ class AckRequirement:
 
 
 async def check_possible(primaries: Iterable[Client], durability: Durability) -> None:
-    """Raises ServerError if one of these cannot tell when a write is on disk."""
+    """Raises ServerError if `durability` is "fsync" and one of the primaries has no WAITAOF."""
     if durability != "fsync":
         return
     for client in primaries:

@@ -1,4 +1,4 @@
-"""What went wrong with Redis, or on the way to it, in one sentence with the fix."""
+"""Explains an error of Redis, or of the connection to it, in one sentence with the fix."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from runnel.connection.cluster import named
-from runnel.connection.url_text import shown
+from runnel.connection.cluster import typed
+from runnel.connection.url_text import redacted
 from runnel.errors import ServerError, ServerUnreachable
 
-#: How servers, and proxies before them, refuse a command that they do not have.
+#: How servers, and proxies in front of them, refuse a command that they do not have.
 _ABSENT = (
     r"(?i)unknown (redis )?command|unsupported command|command not supported|invalid request|"
     r"command .*(is )?(not allowed|disabled|not available)"
 )
-#: Class of the error, what its text contains, what to tell. The first that fits is told; {server}
-#: and {text} are filled in. Some are ConnectionErrors to redis-py: these come before the others.
+#: Class of the error, pattern of its text, the sentence. The first row that matches is used;
+#: {server} and {text} are filled in. Rows for subclasses of ConnectionError come before its own.
 _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
     (
         AuthenticationError,
@@ -58,8 +58,8 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
     (
         ResponseError,
         "(?i)ACL failure in script|user executing the script can.t run",
-        "{server} does not permit what Runnel needs: give its user the rights that are listed in "
-        "docs/operations.md. ({text})",
+        "{server} does not permit what Runnel needs: give its user the permissions that are "
+        "listed in docs/operations.md. ({text})",
     ),
     (
         RedisError,
@@ -94,7 +94,7 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
     (
         ResponseError,
         _ABSENT,
-        "{server} lacks a command that Runnel needs: it is renamed or switched off there, or a "
+        "{server} lacks a command that Runnel needs: it is renamed or disabled there, or a "
         "proxy in between does not pass it on. ({text})",
     ),
     (
@@ -123,42 +123,43 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
 
 
 def is_absent(error: Exception) -> bool:
-    """Whether a server, or a proxy before it, says that it does not have a command."""
+    """Whether a server, or a proxy in front of it, says that it does not have a command."""
     return isinstance(error, ResponseError) and bool(re.search(_ABSENT, str(error)))
 
 
-def translate(error: BaseException, url: str) -> ServerError | None:
-    """One sentence with the fix for an error of Redis or of the way to it; None for others."""
-    error = named(error)
-    # A server repeats what it was sent, up to a whole script.
-    text, place = str(error).partition(", with args beginning with")[0], shown(url)
+def explain_redis_error(error: BaseException, url: str) -> ServerError | None:
+    """One sentence with the fix for an error of Redis or of the connection to it; None for other
+    errors."""
+    error = typed(error)
+    # A server repeats the arguments that it was sent, up to a whole script.
+    text, server = str(error).partition(", with args beginning with")[0], redacted(url)
     for kind, pattern, sentence in _SENTENCES:
         if isinstance(error, kind) and re.search(pattern, text):
-            return ServerError(sentence.format(server=f"Redis at {place}", text=text))
+            return ServerError(sentence.format(server=f"Redis at {server}", text=text))
     if isinstance(error, MasterNotFoundError):
         return ServerUnreachable(
-            f"The sentinels at {place} name no primary that is up: check that they run and know "
+            f"The sentinels at {server} name no primary that is up: check that they run and know "
             "that name, or wait until they have chosen one."
         )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
-        return ServerUnreachable(f"{_nobody_at(url)}{_tls_hint(error, url)} ({text})")
+        return ServerUnreachable(f"{_nothing_at(url)}{_tls_hint(error, url)} ({text})")
     if isinstance(error, RedisError):
-        return ServerError(f"Redis at {place} says: {text}")
+        return ServerError(f"Redis at {server} says: {text}")
     return None
 
 
-def _nobody_at(url: str) -> str:
-    """What to do where nothing answers, and who said that something would."""
-    place, origin = shown(url), getattr(url, "origin", None)
+def _nothing_at(url: str) -> str:
+    """That nothing answers, where the URL comes from, and what to do."""
+    server, origin = redacted(url), getattr(url, "origin", None)
     said, other = f", as {origin} says", "correct that"
     if not origin:
         said, other = ("" if origin is None else ", the default"), "set RUNNEL_REDIS_URL"
     parts = urlsplit(url)
     start = "See that it runs and can be reached from here"
     if parts.scheme == "unix" or (parts.scheme == "redis" and _is_here(parts.hostname or "")):
-        usual = place != url or place == "redis://127.0.0.1:6379"
-        start = f"Start one with `runnel server{'' if usual else f' --redis-url {place}'}`"
-    return f"No Redis at {place}{said}. {start}, or {other}."
+        usual = server != url or server == "redis://127.0.0.1:6379"
+        start = f"Start one with `runnel server{'' if usual else f' --redis-url {server}'}`"
+    return f"No Redis at {server}{said}. {start}, or {other}."
 
 
 def _is_here(host: str) -> bool:
@@ -166,7 +167,8 @@ def _is_here(host: str) -> bool:
 
 
 def _tls_hint(error: BaseException, url: str) -> str:
-    """Two sides that differ in how they use TLS only see each other hang up, or say nothing."""
+    """A hint for an error that TLS on one side only can cause: the other side hangs up, or does not
+    answer."""
     tls, hung_up = url.startswith("rediss"), re.search("closed by server|reset by peer", str(error))
     if tls and isinstance(error, TimeoutError):
         return " If it speaks no TLS, write redis in place of rediss."

@@ -1,9 +1,9 @@
-"""A cheap way through redis-py for many commands at once.
+"""redis-py's client with `roundtrip`, a cheap way to send many commands at once.
 
-Its own commands and pipelines pack every argument in Python, look at every connection before use,
-start a timer for every reply, and turn replies into other objects. Here packing and reading are
-left to hiredis, a timer serves many round trips, and replies stay as they came off the wire. On the
-way out, too: a command is packed in about 1 µs instead of 20.
+redis-py's own commands and pipelines pack every argument in Python, check every connection before
+use, start a timer for every reply, and turn replies into other objects. `roundtrip` leaves packing
+and reading to hiredis, uses one timer for many round trips, and returns raw replies. It packs a
+command in about 1 µs instead of 20.
 """
 
 from __future__ import annotations
@@ -16,212 +16,217 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 
-from runnel.connection.transport import Arg, Line, cut
+from runnel.connection.redis_internals import close_now, connections_of
+from runnel.connection.transport import Arg, RawConnection
 
 __all__ = ["Arg", "Client", "close_all"]
 
-#: Connections that `roundtrip` has to one server at the most. Who comes then waits for one: first
-#: come, first served.
-MOST = 32
-#: Connections that stay open though nobody uses them, and after how many seconds the others close.
-KEPT, UNUSED = 4, 10.0
+#: Connections that `roundtrip` has to one server at most. Further callers wait for one, first come,
+#: first served.
+MAX_CONNECTIONS = 32
+#: Idle connections that stay open, and seconds after which the others are closed.
+KEEP_IDLE, CLOSE_IDLE_AFTER = 4, 10.0
 
 
 class Client(Redis):
-    """redis-py's client, and beside its commands `roundtrip`.
+    """redis-py's client, and `roundtrip` beside its commands.
 
-    The connections that `roundtrip` uses are its own: as many as there are calls at a time, up to
-    `MOST`.
+    `roundtrip` has connections of its own: as many as there are calls at a time, up to
+    `MAX_CONNECTIONS`.
     """
 
     #: How many connections `roundtrip` has made so far.
-    made = 0
-    #: Bytes after which a reply is too much, and is broken off.
-    most: int | None = None
+    connections_made = 0
+    #: Bytes above which a reply is broken off; None for no limit.
+    max_reply_bytes: int | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._limit: float | None = self.connection_pool.connection_kwargs.get("socket_timeout")
-        #: All of its connections, and those that nobody uses: the last one was used last.
-        self._lines: set[Line] = set()
-        self._idle: list[Line] = []
-        #: Who waits for a connection, and since when.
-        self._queue: deque[tuple[asyncio.Future[Line], float]] = deque()
-        #: What was asked by somebody who was cancelled, and is not answered yet.
-        self._adrift: dict[asyncio.Future[list[Any]], Line] = {}
-        self._tidying: asyncio.TimerHandle | None = None
+        self._timeout: float | None = self.connection_pool.connection_kwargs.get("socket_timeout")
+        #: All connections of `roundtrip`, and the idle ones, the last used at the end.
+        self._connections: set[RawConnection] = set()
+        self._idle: list[RawConnection] = []
+        #: Callers that wait for a connection, and since when.
+        self._waiters: deque[tuple[asyncio.Future[RawConnection], float]] = deque()
+        #: Orphans: requests whose callers were cancelled and that are not answered yet.
+        self._orphans: dict[asyncio.Future[list[Any]], RawConnection] = {}
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def roundtrip(
         self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
     ) -> list[Any]:
-        """Send commands together and return their raw replies; an error reply in its place.
+        """Send commands together and return their raw replies. An error reply is an exception in
+        its place.
 
-        Waits until the server was silent for as long as the client's `socket_timeout` says, and
-        `extra_time` seconds more: so long it may take over a blocking read. Raises ConnectionError
-        or TimeoutError: then any of the commands may have been carried out.
+        `extra_time` is how many seconds the server may be silent beyond the client's
+        `socket_timeout`, for a blocking read. Raises ConnectionError or TimeoutError: then any of
+        the commands may have been carried out.
         """
-        limit = None if self._limit is None else self._limit + extra_time
-        line = self._idle.pop() if self._idle else await self._another()
+        timeout = None if self._timeout is None else self._timeout + extra_time
+        connection = self._idle.pop() if self._idle else await self._acquire()
         try:
-            if not line.opened:
-                async with asyncio.timeout(limit):
-                    await line.open()
-            line.most = self.most
-            replies = await line.ask(commands, limit)
+            if not connection.opened:
+                async with asyncio.timeout(timeout):
+                    await connection.open()
+            connection.max_reply_bytes = self.max_reply_bytes
+            replies = await connection.request(commands, timeout)
         except asyncio.CancelledError:
-            if line.opened and not extra_time and not self._closed:
-                self._let_drift(line)
+            if connection.opened and not extra_time and not self._closed:
+                self._keep_orphan(connection)
             else:
-                self._end(line)
+                self._discard(connection)
             raise
         except BaseException as error:
-            self._end(line)
+            self._discard(connection)
             if isinstance(error, asyncio.TimeoutError):
-                error = TimeoutError(f"no connection within {limit} s")
+                error = TimeoutError(f"no connection within {timeout} s")
             if isinstance(error, TimeoutError):
-                self._give_up(error, limit)
+                self._fail_waiters(error, timeout)
                 raise error from None
             if isinstance(error, ConnectionError):
-                self._drop_idle()  # The server went away: the others lead nowhere either.
+                self._close_idle()  # The server went away: the others lead nowhere either.
             raise
-        if self._queue or self._closed or len(self._idle) >= KEPT:
-            self._free(line)
+        if self._waiters or self._closed or len(self._idle) >= KEEP_IDLE:
+            self._release(connection)
         else:
-            self._idle.append(line)
+            self._idle.append(connection)
         return replies
 
-    async def settled(self) -> None:
-        """Wait until all that was asked by somebody who was cancelled has been answered, or nobody
-        can tell any more what became of it."""
-        if self._adrift:
-            await asyncio.wait(list(self._adrift))
+    async def wait_for_orphans(self) -> None:
+        """Wait until each request whose caller was cancelled is answered, or its outcome can no
+        longer be known."""
+        if self._orphans:
+            await asyncio.wait(list(self._orphans))
 
     async def __aexit__(self, *_: object) -> None:
         # Here and now: redis-py closes in a task, which is lost with its loop.
         await self.aclose()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close all connections, even when it is cancelled meanwhile; those in use by `roundtrip`
-        once they are not any more."""
-        self.close_lines()
+        """Close all connections, even when it is cancelled meanwhile. Those that `roundtrip` is
+        using are closed after use."""
+        self.close_own()
         try:
             await super().aclose(close_connection_pool)
         finally:
-            self.cut_off()
+            self.close_now()
 
-    def let_go(self) -> None:
+    def abandon(self) -> None:
         """Close all connections when the event loop does not run any more."""
-        self.cut_off()
-        for line in self._lines:  # Who uses one will not give it back.
-            line.close()
+        self.close_now()
+        for connection in self._connections:  # Callers that use one will not release it.
+            connection.close()
 
-    def cut_off(self) -> None:
-        """Close all connections at once, but for those that `roundtrip` is using."""
-        self.close_lines()
-        pool: Any = self.connection_pool
-        for connection in (*pool._available_connections, *pool._in_use_connections):
-            cut(connection)
+    def close_now(self) -> None:
+        """Close all connections at once, except those that `roundtrip` is using."""
+        self.close_own()
+        for connection in connections_of(self.connection_pool):
+            close_now(connection)
 
-    def close_lines(self) -> None:
-        """Close the connections of `roundtrip`, now or after use, those that come later as well."""
+    def close_own(self) -> None:
+        """Close the connections of `roundtrip`, now or after use, and those made later as well."""
         self._closed = True
-        if self._tidying is not None:
-            self._tidying.cancel()
-            self._tidying = None
-        self._drop_idle()
-        for line in list(self._adrift.values()):
-            line.close()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        self._close_idle()
+        for connection in list(self._orphans.values()):
+            connection.close()
 
-    # Who uses which connection
+    # Which caller uses which connection
 
-    async def _another(self) -> Line:
-        """A connection of the caller's own, when it is its turn."""
-        if len(self._lines) < MOST:
-            return self._line()
+    async def _acquire(self) -> RawConnection:
+        """A connection for the caller alone, when it is its turn."""
+        if len(self._connections) < MAX_CONNECTIONS:
+            return self._new_connection()
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[Line] = loop.create_future()
-        self._queue.append((turn, loop.time()))
+        turn: asyncio.Future[RawConnection] = loop.create_future()
+        self._waiters.append((turn, loop.time()))
         try:
             return await turn
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.exception() is None:
-                self._free(turn.result())  # It came, and its caller was cancelled at once.
+                self._release(turn.result())  # It came, and its caller was cancelled at once.
             raise
 
-    def _line(self) -> Line:
+    def _new_connection(self) -> RawConnection:
         pool = self.connection_pool
         options = {**pool.connection_kwargs, "socket_timeout": None}
-        self.made += 1
-        line = Line(pool.connection_class(**options))
-        self._lines.add(line)
-        return line
+        self.connections_made += 1
+        connection = RawConnection(pool.connection_class(**options))
+        self._connections.add(connection)
+        return connection
 
-    def _next(self) -> asyncio.Future[Line] | None:
-        """Whoever has waited for longest."""
-        while self._queue:
-            turn, _ = self._queue.popleft()
+    def _next_waiter(self) -> asyncio.Future[RawConnection] | None:
+        """The caller that has waited for longest."""
+        while self._waiters:
+            turn, _ = self._waiters.popleft()
             if not turn.done():
                 return turn
         return None
 
-    def _free(self, line: Line) -> None:
-        """Its user does not need it any more."""
-        if self._closed or not line.opened:
-            self._end(line)
-        elif turn := self._next():
-            turn.set_result(line)
+    def _release(self, connection: RawConnection) -> None:
+        """Its caller does not need it any more: the next one gets it."""
+        if self._closed or not connection.opened:
+            self._discard(connection)
+        elif turn := self._next_waiter():
+            turn.set_result(connection)
         else:
-            self._idle.append(line)
-            if self._tidying is None and len(self._idle) > KEPT:
-                self._tidying = asyncio.get_running_loop().call_later(UNUSED, self._tidy)
+            self._idle.append(connection)
+            if self._idle_timer is None and len(self._idle) > KEEP_IDLE:
+                self._start_idle_timer()
 
-    def _end(self, line: Line) -> None:
-        """Close one. There is room for another one."""
-        line.close()
-        self._lines.discard(line)
-        if turn := self._next():
-            turn.set_result(self._line())
+    def _discard(self, connection: RawConnection) -> None:
+        """Close one, and give the next caller a new one in its place."""
+        connection.close()
+        self._connections.discard(connection)
+        if turn := self._next_waiter():
+            turn.set_result(self._new_connection())
 
-    def _let_drift(self, line: Line) -> None:
-        """Its user was cancelled: it is of use again once what was asked has been answered."""
+    def _keep_orphan(self, connection: RawConnection) -> None:
+        """Use the connection again once the request of its cancelled caller is answered."""
 
-        def over(answer: asyncio.Future[list[Any]]) -> None:
-            self._adrift.pop(answer, None)
+        def answered(answer: asyncio.Future[list[Any]]) -> None:
+            self._orphans.pop(answer, None)
             failed = answer.cancelled() or answer.exception() is not None
-            (self._end if failed else self._free)(line)
+            (self._discard if failed else self._release)(connection)
 
-        answer = line.linger()
-        self._adrift[answer] = line
-        answer.add_done_callback(over)
+        answer = connection.rest_of_answer()
+        self._orphans[answer] = connection
+        answer.add_done_callback(answered)
 
-    def _give_up(self, error: TimeoutError, limit: float | None) -> None:
-        """The server is silent: who has waited for a connection for as long need not go on."""
-        since = asyncio.get_running_loop().time() - (limit or 0.0)
-        for turn, began in self._queue:
+    def _fail_waiters(self, error: TimeoutError, timeout: float | None) -> None:
+        """The server is silent: fail the callers that have waited for a connection for as long."""
+        since = asyncio.get_running_loop().time() - (timeout or 0.0)
+        for turn, began in self._waiters:
             if began <= since and not turn.done():
                 turn.set_exception(TimeoutError(*error.args))
 
-    def _tidy(self) -> None:
-        """Close those of which there are more than was needed since the last time."""
-        self._tidying, idle = None, self._idle
-        unused = [line for line in idle if not line.used]
-        for line in unused[: max(0, len(idle) - KEPT)]:
-            idle.remove(line)
-            self._end(line)
-        for line in idle:
-            line.used = False
-        if len(idle) > KEPT:
-            self._tidying = asyncio.get_running_loop().call_later(UNUSED, self._tidy)
+    def _start_idle_timer(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle_timer = loop.call_later(CLOSE_IDLE_AFTER, self._close_unused)
 
-    def _drop_idle(self, but_to: tuple[str, int] | None = None) -> None:
-        """Close the connections that are not in use, but for those to this host and port."""
+    def _close_unused(self) -> None:
+        """Close the connections that were not needed since the last time, except `KEEP_IDLE`."""
+        self._idle_timer, idle = None, self._idle
+        unused = [connection for connection in idle if not connection.used]
+        for connection in unused[: max(0, len(idle) - KEEP_IDLE)]:
+            idle.remove(connection)
+            self._discard(connection)
+        for connection in idle:
+            connection.used = False
+        if len(idle) > KEEP_IDLE:
+            self._start_idle_timer()
+
+    def _close_idle(self, except_to: tuple[str, int] | None = None) -> None:
+        """Close the idle connections, except those to this host and port."""
         idle, self._idle = self._idle, []
-        for line in idle:
-            if but_to is not None and line.leads_to(but_to):
-                self._idle.append(line)
+        for connection in idle:
+            if except_to is not None and connection.leads_to(except_to):
+                self._idle.append(connection)
             else:
-                self._end(line)
+                self._discard(connection)
 
 
 async def close_all(clients: Iterable[Client]) -> None:
@@ -231,4 +236,4 @@ async def close_all(clients: Iterable[Client]) -> None:
             await client.aclose()
     finally:
         for client in clients:
-            client.cut_off()
+            client.close_now()

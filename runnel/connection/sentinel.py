@@ -1,4 +1,4 @@
-"""A primary that sentinels name, which may be another one tomorrow."""
+"""The client of a primary that sentinels name, and that they may replace at any time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from runnel.connection.redis_client import Arg, Client, close_all
 
 
 class Sentinels(Sentinel):
-    """Finds the primary, and says in few words why it cannot."""
+    """Asks sentinels for the primary. Its errors say in one short sentence why there is none."""
 
     def __init__(self, clients: Sequence[Client]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
         self._all = tuple(clients)
-        self.sentinels = list(clients)  # The one that answers is moved to the front.
-        #: How many ask at the moment. One that began before it was closed still connects.
+        self.sentinels = list(clients)  # redis-py moves the one that answers to the front.
+        #: How many callers are asking. One that began before the close still connects.
         self._asking = 0
         self._closed = False
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Host and port. Raises ConnectionError."""
+        """Host and port of the primary. Raises ConnectionError."""
         self._asking += 1
         try:
-            place: tuple[str, int] = await super().discover_master(service_name)
+            address: tuple[str, int] = await super().discover_master(service_name)
         except MasterNotFoundError as error:
             if "AuthenticationError" in str(error):
                 raise AuthenticationError(
@@ -39,36 +39,36 @@ class Sentinels(Sentinel):
         finally:
             self._asking -= 1
             if self._closed and not self._asking:
-                self.cut_off()
-            # Two that ask at a time and both move one to the front can write one over another.
+                self.close_now()
+            # Two callers that each move one sentinel to the front can overwrite a third one.
             if set(self.sentinels) != set(self._all):
                 self.sentinels = list(self._all)
-        return place
+        return address
 
     async def close(self) -> None:
-        """Close the connections to the sentinels, even when it is cancelled meanwhile. Where they
-        are just being asked, whoever asks does so."""
+        """Close the connections to the sentinels, even when it is cancelled meanwhile. While
+        somebody asks them, the last one to ask closes them instead."""
         self._closed = True
         if not self._asking:
             await close_all(self._all)
 
-    def cut_off(self) -> None:
+    def close_now(self) -> None:
         """Close them at once."""
         for sentinel in self._all:
-            sentinel.cut_off()
+            sentinel.close_now()
 
-    def let_go(self) -> None:
-        """The same when the event loop does not run any more."""
+    def abandon(self) -> None:
+        """Close them when the event loop does not run any more."""
         for sentinel in self._all:
-            sentinel.let_go()
+            sentinel.abandon()
 
 
 class SentinelClient(Client):
     """A client of the primary that sentinels name: each new connection asks them anew.
 
-    A primary that they have replaced goes on taking writes, which will be lost, until somebody
-    tells it. So the client asks now and then, too, and leaves a primary that is none any more. The
-    pool and its sentinels are closed with it.
+    A primary that they have replaced goes on taking writes until it learns of it, and those writes
+    are lost. So the client asks them every `ASK_EVERY` seconds, too, and leaves a primary that has
+    been replaced. It closes the pool and its sentinels with itself.
     """
 
     #: Seconds between two questions.
@@ -84,18 +84,18 @@ class SentinelClient(Client):
     async def roundtrip(
         self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
     ) -> list[Any]:
-        """See `Client.roundtrip`. Does not wait for sentinels, who may be away themselves."""
+        """See `Client.roundtrip`. Does not wait for sentinels, which may not answer themselves."""
         if self._asking is None and time.monotonic() - self._asked >= self.ASK_EVERY:
             self._asking = asyncio.create_task(self._ask())
         if self._pool.master_address is not None:
-            self._drop_idle(but_to=self._pool.master_address)
+            self._close_idle(except_to=self._pool.master_address)
         return await super().roundtrip(commands, extra_time)
 
     async def _ask(self) -> None:
         try:
             await self._pool.get_master_address()  # type: ignore[no-untyped-call]
         except (RedisError, OSError):
-            pass  # They are away, or about to choose: what is connected may still do.
+            pass  # They do not answer, or are about to choose: what is connected may still work.
         finally:
             self._asked, self._asking = time.monotonic(), None
 
@@ -109,10 +109,10 @@ class SentinelClient(Client):
         finally:
             await self._pool.sentinel_manager.close()
 
-    def let_go(self) -> None:
-        """See `Client.let_go`."""
+    def abandon(self) -> None:
+        """See `Client.abandon`."""
         if self._asking is not None:
             with contextlib.suppress(RuntimeError):  # Its loop is closed: it does not go on.
                 self._asking.cancel()
-        super().let_go()
-        self._pool.sentinel_manager.let_go()
+        super().abandon()
+        self._pool.sentinel_manager.abandon()

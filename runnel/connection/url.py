@@ -1,4 +1,4 @@
-"""Where Redis is: the URL that users write, checked, taken apart, and shown without its secrets.
+"""Checks and parses the URL of one server, of a Redis Cluster or of sentinels.
 
 ==================================  =======================================
 ``redis://HOST:PORT/DB``            one server (``rediss://`` with TLS)
@@ -8,7 +8,7 @@
 ==================================  =======================================
 
 ``rediss+cluster://`` and ``rediss+sentinel://`` are the same with TLS. USER:PASSWORD@ before the
-hosts is the login of the data servers; sentinels that want one of their own get it from the options
+hosts is the login of the data servers. The login of sentinels, if they need one, is in the options
 ``sentinel_username`` and ``sentinel_password``.
 """
 
@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from runnel.connection.url_text import shown, text_problem
+from runnel.connection.url_text import redacted, text_problem
 from runnel.errors import ConfigError
 
 _SCHEMES = (
@@ -36,7 +36,7 @@ _SCHEMES = (
     "rediss+sentinel",
 )
 _PORTS = {"": 6379, "cluster": 6379, "sentinel": 26379}
-#: Options that are Runnel's own to choose: repeats, timeouts and the form of replies hang on them.
+#: Options that only Runnel sets: repeats, timeouts and the form of replies depend on them.
 RESERVED = (
     "protocol",
     "decode_responses",
@@ -51,7 +51,7 @@ RESERVED = (
     "lib_name",
     "lib_version",
 )
-#: What others call a scheme that Runnel knows.
+#: What other clients call a scheme that Runnel knows.
 _ALSO_KNOWN_AS = {
     "valkey": "redis",
     "valkeys": "rediss",
@@ -70,8 +70,8 @@ _ALSO_KNOWN_AS = {
     "redis-cluster": "redis+cluster",
     "rediss-cluster": "rediss+cluster",
 }
-#: Options of redis-py that a URL may set, beside those that begin with ``ssl_``. Others take what
-#: is no text, such as an object.
+#: Options of redis-py that a URL may set, beside those that begin with ``ssl_``. Others take a
+#: value that a URL cannot hold, such as an object.
 _OPTIONS = ("db", "username", "password", "max_connections", "socket_keepalive", "socket_read_size")
 #: Options by which other clients ask for TLS.
 _TLS_OPTIONS = ("ssl", "tls", "use_ssl", "use_tls")
@@ -79,16 +79,16 @@ _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A URL taken apart. `kind` is server, cluster or sentinel.
+class ParsedUrl:
+    """The parts of a URL. `kind` is server, cluster or sentinel.
 
-    `places` are plain URLs of the servers that it names, as redis-py knows them; of a sentinel URL
-    these are the sentinels, with the login and database of the primary. `service` is the name that
-    they know it by, `sentinel_login` their own user and password.
+    `server_urls` has a plain URL, as redis-py knows it, for each server that the URL names. Those
+    of a sentinel URL name the sentinels, with the login and database of the primary. `service` is
+    the sentinels' name of the primary, `sentinel_login` their own user and password.
     """
 
     kind: str
-    places: tuple[str, ...]
+    server_urls: tuple[str, ...]
     service: str = ""
     sentinel_login: tuple[str | None, str | None] = (None, None)
 
@@ -99,25 +99,25 @@ def check_url(url: str) -> str:
     return url
 
 
-def parse(url: str) -> Address:
-    """Take a URL apart. Raises ConfigError with the fix if it cannot be one of a Redis server."""
+def parse(url: str) -> ParsedUrl:
+    """Parse a URL. Raises ConfigError with the fix if it cannot be one of a Redis server."""
     problem = text_problem(url) or _scheme_problem(url)
     if problem is None:
-        address = _split(url)
-        problem = _service_problem(url, address)
+        parsed = _split(url)
+        problem = _service_problem(url, parsed)
         scheme = url.partition("://")[0]
-        for place in address.places:
-            problem = problem or _place_problem(place, scheme) or _option_problem(place, scheme)
+        for server in parsed.server_urls:
+            problem = problem or _server_problem(server, scheme) or _option_problem(server, scheme)
     if problem is not None:
-        raise ConfigError(f"redis_url {shown(url)!r} {problem}")
-    return address
+        raise ConfigError(f"redis_url {redacted(url)!r} {problem}")
+    return parsed
 
 
-def _split(url: str) -> Address:
+def _split(url: str) -> ParsedUrl:
     scheme, _, rest = url.partition("://")
     base, _, kind = scheme.partition("+")
     if not kind:
-        return Address("server", (url,))
+        return ParsedUrl("server", (url,))
     rest, _, query = rest.partition("?")
     login, at, rest = rest.rpartition("@")
     hosts, _, path = rest.partition("/")
@@ -128,18 +128,18 @@ def _split(url: str) -> Address:
     sentinel = dict(options) if kind == "sentinel" else {}
     kept = [each for each in options if each[0] not in sentinel or each[0][:9] != "sentinel_"]
     ending = ("/" + path if path else "") + ("?" + urlencode(kept) if kept else "")
-    places = tuple(
-        f"{base}://{login}{at}{_ported(each, kind)}{ending}" for each in hosts.split(",")
+    servers = tuple(
+        f"{base}://{login}{at}{_with_port(each, kind)}{ending}" for each in hosts.split(",")
     )
-    return Address(
+    return ParsedUrl(
         kind,
-        places,
+        servers,
         service,
         (sentinel.get("sentinel_username"), sentinel.get("sentinel_password")),
     )
 
 
-def _ported(host: str, kind: str) -> str:
+def _with_port(host: str, kind: str) -> str:
     """The host with its port; the colons of an IPv6 address are inside brackets."""
     complete = not host or re.search(r":[^\]]*$", host)
     return host if complete else f"{host}:{_PORTS[kind]}"
@@ -148,7 +148,7 @@ def _ported(host: str, kind: str) -> str:
 def _scheme_problem(url: str) -> str | None:
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return f"has no scheme: write redis://{shown(rest or url)}"
+        return f"has no scheme: write redis://{redacted(rest or url)}"
     if scheme not in _SCHEMES:
         plain = _ALSO_KNOWN_AS.get(scheme.lower(), scheme.lower())
         near = difflib.get_close_matches(plain, _SCHEMES, 1)
@@ -160,32 +160,32 @@ def _scheme_problem(url: str) -> str | None:
     return None
 
 
-def _service_problem(url: str, address: Address) -> str | None:
+def _service_problem(url: str, parsed: ParsedUrl) -> str | None:
     scheme, _, rest = url.partition("://")
-    if address.kind == "sentinel" and not address.service:
+    if parsed.kind == "sentinel" and not parsed.service:
         return (
-            f"does not say by which name sentinels know the primary: use {scheme}://HOST:PORT/NAME"
+            f"lacks the name of the primary that the sentinels use: use {scheme}://HOST:PORT/NAME"
         )
     hosts = rest.partition("?")[0].rpartition("@")[2].partition("/")[0]
-    if address.kind == "server" and "," in hosts:
+    if parsed.kind == "server" and "," in hosts:
         return "names several hosts, which only redis+cluster:// and redis+sentinel:// do"
     return None
 
 
-def _place_problem(place: str, scheme: str) -> str | None:
+def _server_problem(server: str, scheme: str) -> str | None:
     try:
-        parts = urlsplit(place)
+        parts = urlsplit(server)
         port_is_usable = parts.port is None or parts.port > 0
     except ValueError:
         port_is_usable = False
     if not port_is_usable:
         return (
-            "has a port that is no number from 1 to 65535 "
+            "has a port that is not a number from 1 to 65535 "
             "(in a password, write '/', '#' and '?' as %2F, %23 and %3F)"
         )
     if parts.scheme == "unix":
         return _socket_problem(parts)
-    if parts.fragment or place.endswith("#"):
+    if parts.fragment or server.endswith("#"):
         return "has a '#' in it: leave it out (in a password, write %23)"
     if not parts.hostname:
         return f"names no host: use {scheme}://HOST:PORT"
@@ -197,7 +197,7 @@ def _place_problem(place: str, scheme: str) -> str | None:
         return "names a database twice, in its path and as db=: leave one out"
     elif database and not (database.isascii() and database.isdigit()):
         form = "/NAME/0" if scheme.endswith("+sentinel") else "/0"
-        return f"has a database that is no number: use {scheme}://HOST:PORT{form}"
+        return f"has a database that is not a number: use {scheme}://HOST:PORT{form}"
     return None
 
 
@@ -209,8 +209,8 @@ def _socket_problem(parts: SplitResult) -> str | None:
     return None
 
 
-def _option_problem(place: str, scheme: str) -> str | None:
-    options = parse_qs(urlsplit(place).query)
+def _option_problem(server: str, scheme: str) -> str | None:
+    options = parse_qs(urlsplit(server).query)
     for name in RESERVED:
         if name in options:
             return f"sets {name}, which Runnel must choose itself: leave it out"
@@ -218,8 +218,8 @@ def _option_problem(place: str, scheme: str) -> str | None:
         if name not in _OPTIONS and not name.startswith("ssl_"):
             return _unknown_option(name, options[name][0], scheme)
     if not all(number.isascii() and number.isdigit() for number in options.get("db", [])):
-        return "has a database that is no number: use db=0"
-    return _refused_option(place, scheme) or _file_problem(options)
+        return "has a database that is not a number: use db=0"
+    return _refused_option(server, scheme) or _file_problem(options)
 
 
 def _unknown_option(name: str, value: str, scheme: str) -> str:
@@ -230,10 +230,10 @@ def _unknown_option(name: str, value: str, scheme: str) -> str:
     return f"sets {name}, which {scheme}:// does not have: {fix}"
 
 
-def _refused_option(place: str, scheme: str) -> str | None:
-    """What redis-py has against an option; found without connecting, by making a connection."""
+def _refused_option(server: str, scheme: str) -> str | None:
+    """Why redis-py refuses an option. Makes a connection object, and does not connect."""
     try:
-        pool = Redis.from_url(place).connection_pool
+        pool = Redis.from_url(server).connection_pool
         pool.make_connection()  # type: ignore[no-untyped-call]
     except (TypeError, ValueError, RedisError) as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
@@ -249,5 +249,5 @@ def _file_problem(options: dict[str, list[str]]) -> str | None:
             if not Path(path).is_file():
                 return f"sets {name} to {path}, where there is no file"
     if "ssl_keyfile" in options and "ssl_certfile" not in options:
-        return "sets ssl_keyfile without the certificate that it belongs to: add ssl_certfile"
+        return "sets ssl_keyfile without its certificate: add ssl_certfile"
     return None

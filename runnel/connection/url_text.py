@@ -1,23 +1,23 @@
-"""The text that says where Redis is: shown without its secrets, and what no URL can be like."""
+"""Redacts the secrets in the text of a Redis URL, and explains a text that cannot be a URL."""
 
 from __future__ import annotations
 
 import re
 from itertools import takewhile
 
-#: From here on a text is no place of a server: a fragment, or an assignment such as password=….
+#: From here on a text is no address of a server: a fragment, or an assignment such as password=….
 _ASSIGNMENT = re.compile(r"(#|[\s;]|,?[^\s,;/#@]*=).*", re.DOTALL)
 #: An option of another client's connection string.
 _OPTIONS = re.compile(r"(^|[,;\s])[\w-]+=")
-#: A host with what is no port behind it; the colons of an IPv6 address are inside brackets.
+#: A host with something else than a port behind it; the colons of an IPv6 address are in brackets.
 _NO_PORT = re.compile(r"^(\[[^\]]*\]|[^:\[\]]*):(?!\d*$).*", re.DOTALL)
-#: What tells a connection string from a password with commas in it.
-_NOT_OURS = re.compile(r"[,;]\s*(password|user|ssl|abortconnect)\s*=", re.IGNORECASE)
+#: Distinguishes a connection string of another client from a password with commas in it.
+_CONNECTION_STRING = re.compile(r"[,;]\s*(password|user|ssl|abortconnect)\s*=", re.IGNORECASE)
 
 
 class Url(str):
-    """A URL that knows who said it, for messages: `origin` is such as ``--redis-url``, or empty
-    for the default that nobody chose."""
+    """A URL that knows where it was set, for messages: `origin` is the option or variable, such as
+    ``--redis-url``, or empty for the default."""
 
     __slots__ = ("origin",)
     origin: str
@@ -28,23 +28,23 @@ class Url(str):
         return made
 
     def __repr__(self) -> str:
-        return repr(shown(self))
+        return repr(redacted(self))
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """The URL without user, password and options, fit for a message.
 
-    Only what looks like the place of a server is shown: a password may be where nobody expects it,
-    such as in another client's connection string, or in place of a port.
+    Only text that looks like the address of a server is kept: a password may be where nobody
+    expects it, such as in another client's connection string, or in place of a port.
     """
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
         scheme, rest = "", url.strip()
-    login, at, place = rest.rpartition("@")
-    # The '@' may be in a password among options: then what follows is secret.
+    login, at, address = rest.rpartition("@")
+    # The '@' may be in a password among options: then the rest is secret.
     if "?" in login or _OPTIONS.search(login):
         return f"{scheme}{separator}***"
-    where, cut = place.partition("?")[0], ""
+    where, cut = address.partition("?")[0], ""
     if scheme != "unix":
         where, found = _ASSIGNMENT.subn("", where)
         cut = ",***" if found else ""
@@ -54,7 +54,7 @@ def shown(url: str) -> str:
 
 
 def text_problem(url: str) -> str | None:
-    """What is wrong with the text as a whole, whatever it is meant to say."""
+    """Why the text as a whole cannot be a URL, or None."""
     if not url.strip():
         return "is empty: use redis://HOST:PORT"
     for quote in ("'", '"'):
@@ -64,27 +64,32 @@ def text_problem(url: str) -> str | None:
         return "has a space or line end in it: leave it out (in a password, write %20)"
     scheme, separator, rest = url.partition("://")
     text = (rest if separator else url).partition("?")[0]
-    if scheme != "unix" and ("=" in text.rpartition("@")[2] or _NOT_OURS.search(text)):
+    if scheme != "unix" and ("=" in text.rpartition("@")[2] or _CONNECTION_STRING.search(text)):
         return _other_client_problem(url)
     return None
 
 
 def _other_client_problem(text: str) -> str:
-    """For ``HOST:6380,password=…,ssl=True``, as Azure shows it, and the like."""
+    """The message for a connection string such as ``HOST:6380,password=…,ssl=True``, which Azure
+    shows."""
     scheme, _, rest = text.rpartition("://")
     parts = re.split(r"[,;]", rest)
-    said = {key.strip().lower(): value for key, _, value in (each.partition("=") for each in parts)}
-    # What comes later may be a part of a password.
+    values = {
+        key.strip().lower(): value for key, _, value in (each.partition("=") for each in parts)
+    }
+    # Later parts may belong to a password.
     hosts = list(takewhile(lambda each: "=" not in each, parts))
-    hosts = hosts or [said.get(name, "") for name in ("host", "server", "endpoint") if name in said]
-    wanted = said.get("ssl", said.get("tls", "")).lower() in ("true", "1", "yes")
+    hosts = hosts or [
+        values.get(name, "") for name in ("host", "server", "endpoint") if name in values
+    ]
+    wanted = values.get("ssl", values.get("tls", "")).lower() in ("true", "1", "yes")
     tls = "s" if wanted or scheme.startswith("rediss") else ""
-    login = ("USER" if "user" in said else "") + ":PASSWORD@" if "password" in said else ""
+    login = ("USER" if "user" in values else "") + ":PASSWORD@" if "password" in values else ""
     kind = "+cluster" if len(hosts) > 1 else ""
-    database = said.get("defaultdatabase", "")
+    database = values.get("defaultdatabase", "")
     path = f"/{database}" if database.isdigit() and not kind else ""
-    places = ",".join(map(shown, hosts)) or "HOST:PORT"
+    servers = ",".join(map(redacted, hosts)) or "HOST:PORT"
     return (
         "is the connection string of another client: write it as a URL, "
-        f"redis{tls}{kind}://{login}{places}{path}"
+        f"redis{tls}{kind}://{login}{servers}{path}"
     )

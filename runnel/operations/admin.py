@@ -81,7 +81,7 @@ async def _seek(scripts: Scripts, place: PartitionKeys, start: str) -> str:
             raise
         read = await _ordinal(scripts, place, start)
         reply = await scripts.call(protocol.seek(place, start, read, nonce))
-    return protocol.text(reply[0])
+    return protocol.read_seek(reply).checkpoint
 
 
 async def _ordinal(scripts: Scripts, place: PartitionKeys, start: str) -> int:

@@ -1,1 +1,1 @@
-"""Checks before the first write: the server, the permissions, the stored streams."""
+"""Checks the server, the permissions and the stored streams before the first write."""

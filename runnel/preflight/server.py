@@ -1,4 +1,4 @@
-"""Look at the server, or at every primary of a cluster, before using it."""
+"""Checks that a server, or every primary of a cluster, can be used."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from redis.exceptions import (
 
 from runnel.connection import deployment
 from runnel.connection.cluster import SLOTS, fields
-from runnel.connection.explain import is_absent, translate
+from runnel.connection.explain import explain_redis_error, is_absent
 from runnel.connection.redis_client import Client
 from runnel.connection.url import parse
-from runnel.connection.url_text import shown
+from runnel.connection.url_text import redacted
 from runnel.connection.versions import OLDEST
 from runnel.errors import ServerError
 from runnel.log import logger_of
@@ -31,8 +31,8 @@ from runnel.log import logger_of
 #: Seconds to wait for a server that is reading its data from disk.
 LOADING_TIMEOUT = 30.0
 _POLL = 0.1
-#: Seconds between two words about a server that is still loading: the first, and the longest.
-_PATIENCE = (5.0, 60.0)
+#: Seconds between two warnings about a server that is still loading: at first and at most.
+_WARN_EVERY = (5.0, 60.0)
 _UNCHECKED = (
     "The Redis user may not run INFO, so the server's version, role and eviction policy are "
     "unchecked: allow it with ACL SETUSER … +info."
@@ -47,10 +47,10 @@ logger = logger_of("runnel")
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What answers: `kind` is redis or valkey, `mode` standalone, sentinel or cluster.
+    """A server or deployment: `kind` is redis or valkey, `mode` standalone, sentinel or cluster.
 
-    `version` is that of the oldest primary, None if the user may not ask. `warnings` are sentences
-    about what could lose events or could not be checked.
+    `version` is that of the oldest primary, None if the user may not run INFO. `warnings` are
+    sentences about settings that could lose events, or that could not be checked.
     """
 
     kind: str
@@ -62,35 +62,35 @@ class ServerInfo:
 async def check_server(
     client: Redis, url: str, loading_timeout: float = LOADING_TIMEOUT
 ) -> ServerInfo:
-    """Look at the server before using it, waiting up to `loading_timeout` seconds for its data; of
-    a cluster, at every primary and whether all slots are served.
+    """Check the server, or every primary of a cluster and that all its slots are served.
 
-    Raises ServerUnreachable if nothing answers, ServerError if what answers cannot be used.
+    Waits up to `loading_timeout` seconds for a server that loads its data. Raises ServerUnreachable
+    if nothing answers, ServerError if the server cannot be used.
     """
     kind = parse(url).kind
     deadline = time.monotonic() + loading_timeout
     try:
         primaries = await deployment.of(client).primaries()
-        found = [await _look(node, deadline, _name(node, kind, url)) for node in primaries]
+        found = [await _check_node(node, deadline, _name(node, kind, url)) for node in primaries]
         if kind == "cluster" or any(each.mode == "cluster" for each in found):
-            await _check_cluster(primaries[0], kind, f"Redis at {shown(url)}")
+            await _check_cluster(primaries[0], kind, f"Redis at {redacted(url)}")
     except (RedisError, OSError) as error:
-        raise translate(error, url) or error from error
+        raise explain_redis_error(error, url) or error from error
     oldest = min(found, key=lambda each: _numbers(each.version or "0.0"))
     warnings = dict.fromkeys(warning for each in found for warning in each.warnings)
     mode = oldest.mode if kind == "server" else kind
     return ServerInfo(oldest.kind, oldest.version, mode, tuple(warnings))
 
 
-async def _look(node: Client, deadline: float, server: str) -> ServerInfo:
-    """What one server is, once its data is there or the deadline has passed."""
-    wait = _Wait(server)
+async def _check_node(node: Client, deadline: float, server: str) -> ServerInfo:
+    """Check one server, once it has loaded its data or the deadline has passed."""
+    wait = _LoadingLog(server)
     while True:
         try:
             info = await node.info()
             if not info.get("loading") or time.monotonic() > deadline:
                 wait.over()
-                return _judge(info, server)
+                return server_info(info, server)
             wait.goes_on(info.get("loading_loaded_perc"), info.get("loading_eta_seconds"))
         except NoPermissionError:
             return ServerInfo("redis", None, "standalone", (_UNCHECKED,))
@@ -112,35 +112,35 @@ async def _look(node: Client, deadline: float, server: str) -> ServerInfo:
         await asyncio.sleep(_POLL)
 
 
-class _Wait:
-    """Says that a server is loading its data: at once, less and less often, and when it is over."""
+class _LoadingLog:
+    """Logs that a server is loading its data: at once, then less and less often, and at the end."""
 
     def __init__(self, server: str) -> None:
         self._server = server
         self._began = time.monotonic()
-        self._next, self._pause = self._began, _PATIENCE[0]
-        self._told = False
+        self._next, self._pause = self._began, _WARN_EVERY[0]
+        self._warned = False
 
     def goes_on(self, percent: object = None, left: object = None) -> None:
-        """It loads still; `percent` of it is done, and `left` is how many seconds it may take."""
+        """It is still loading: `percent` is done, `left` estimates the seconds to go."""
         now = time.monotonic()
         if now < self._next:
             return
-        self._next, self._pause = now + self._pause, min(self._pause * 2, _PATIENCE[1])
-        self._told = True
+        self._next, self._pause = now + self._pause, min(self._pause * 2, _WARN_EVERY[1])
+        self._warned = True
         done = f": {float(str(percent)):.0f} % done" if percent is not None else ""
         eta = f", about {left} s to go" if done and str(left).isdigit() else ""
         logger.warning("%s is loading its data, waiting%s%s", self._server, done, eta)
 
     def over(self) -> None:
         """It has loaded its data."""
-        if self._told:
+        if self._warned:
             seconds = time.monotonic() - self._began
-            logger.warning("%s has loaded its data, after %.0f s here", self._server, seconds)
+            logger.warning("%s has loaded its data, after a wait of %.0f s", self._server, seconds)
 
 
 async def _hangs_up_on_info(node: Client, error: ConnectionError) -> bool:
-    """Whether it is this command that it closed the connection on."""
+    """Whether the server closed the connection because of INFO: it still answers PING."""
     if "closed by server" not in str(error).lower():
         return False
     try:
@@ -151,9 +151,9 @@ async def _hangs_up_on_info(node: Client, error: ConnectionError) -> bool:
 
 def _name(node: Client, kind: str, url: str) -> str:
     if kind != "cluster":
-        return f"Redis at {shown(url)}"
-    place = node.connection_pool.connection_kwargs
-    return f"Redis at {place['host']}:{place['port']}"
+        return f"Redis at {redacted(url)}"
+    options = node.connection_pool.connection_kwargs
+    return f"Redis at {options['host']}:{options['port']}"
 
 
 async def _check_cluster(node: Client, kind: str, server: str) -> None:
@@ -178,10 +178,10 @@ async def _check_cluster(node: Client, kind: str, server: str) -> None:
         )
 
 
-def _judge(info: Mapping[str, Any], server: str) -> ServerInfo:
-    """What INFO says, or ServerError if the server cannot be used."""
+def server_info(info: Mapping[str, Any], server: str) -> ServerInfo:
+    """The server by its INFO. Raises ServerError if it cannot be used."""
     kind = "valkey" if "valkey_version" in info else "redis"
-    # Valkey calls itself Redis 7.2.4 beside its own version.
+    # Valkey reports redis_version 7.2.4 beside its own version.
     version = str(info.get("valkey_version") or info.get("redis_version"))
     if _numbers(version) < OLDEST[kind]:
         raise ServerError(

@@ -1,1 +1,1 @@
-"""Sending: in order per partition, at most once per event."""
+"""Sends records: in order per partition, each at most once."""

@@ -1,8 +1,9 @@
-"""One at a time, in the order of asking; but nobody is held up by one who waits for room.
+"""Lets the sends to one partition go one at a time, in order; those that wait for room let others
+pass.
 
-As `asyncio.Lock`, where nobody is inside, which is so at most sends, this one is taken by an
-assignment. And whoever is inside, and was told that a partition is full, can see to those who wait:
-tell those who do not wait for room that there is none, and let those in who make room themselves.
+A lock like `asyncio.Lock`, but a send takes it with an assignment while nobody holds it, as is so
+for most sends. And a holder that finds the partition full can act for the waiters: fail those that
+do not wait for room, and let those that make room by themselves go first.
 """
 
 from __future__ import annotations
@@ -13,90 +14,90 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
-from runnel.errors import another
+from runnel.errors import copy_of
 
 
-class Visitor(NamedTuple):
-    """Somebody who waits at the gate with something to send."""
+class Waiter(NamedTuple):
+    """A send that waits for its turn."""
 
-    what: object
+    send: object
     turn: asyncio.Future[None]
-    #: When they asked, and until when they wait for room.
+    #: When it asked, and until when it waits for room, by the loop's clock.
     since: float = 0.0
     until: float = inf
-    #: Do they make room by themselves?
-    drops: bool = False
+    #: Does it make room by itself?
+    drops_oldest: bool = False
 
 
 class SendOrder:
-    """Lets one in after the other. `inside` is what the one inside sends: whoever sees that there
-    is nothing may set it, before anything else runs, and is inside."""
+    """Lets one send go after the other. `holder` is the send whose turn it is: a caller that sees
+    None may set it, before any other task runs, and then has the turn."""
 
     def __init__(self) -> None:
-        self.inside: object | None = None
-        self._queue: deque[Visitor] = deque()
-        #: What the one inside sleeps on.
-        self._stir: asyncio.Future[None] | None = None
+        self.holder: object | None = None
+        self._waiters: deque[Waiter] = deque()
+        #: The sleep of the holder, which a new waiter ends.
+        self._sleep: asyncio.Future[None] | None = None
 
-    async def enter(self, what: object, since: float, until: float, drops: bool) -> None:
-        """Wait to be let in. Raises what `turn_away` says."""
-        if self.inside is None:
-            self.inside = what
+    async def acquire(self, send: object, since: float, until: float, drops_oldest: bool) -> None:
+        """Wait for the turn. Raises the error of `fail_waiters`."""
+        if self.holder is None:
+            self.holder = send
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(Visitor(what, turn, since, until, drops))
-        if self._stir is not None and not self._stir.done():
-            self._stir.set_result(None)
-        await self._let_in(what, turn)
+        self._waiters.append(Waiter(send, turn, since, until, drops_oldest))
+        if self._sleep is not None and not self._sleep.done():
+            self._sleep.set_result(None)
+        await self._wait(send, turn)
 
-    def leave(self, what: object) -> None:
-        """Let the next one in who still waits, if this one is inside."""
-        if self.inside is not what:
+    def release(self, send: object) -> None:
+        """Give the turn to the next waiter, if this send has it."""
+        if self.holder is not send:
             return
-        while self._queue:
-            visitor = self._queue.popleft()
-            if not visitor.turn.done():
-                self.inside = visitor.what
-                visitor.turn.set_result(None)
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.turn.done():
+                self.holder = waiter.send
+                waiter.turn.set_result(None)
                 return
-        self.inside = None
+        self.holder = None
 
-    def turn_away(self, error: Exception, whom: Callable[[Visitor], bool]) -> None:
-        """Have the waits of some end with this error."""
-        for visitor in self._queue:
-            if not visitor.turn.done() and whom(visitor):
-                visitor.turn.set_exception(another(error))
+    def fail_waiters(self, error: Exception, which: Callable[[Waiter], bool]) -> None:
+        """End the waits of some with a copy of this error."""
+        for waiter in self._waiters:
+            if not waiter.turn.done() and which(waiter):
+                waiter.turn.set_exception(copy_of(error))
 
-    async def step_aside(self) -> None:
-        """Let those in first who make room themselves, and come in again behind them.
+    async def let_droppers_pass(self) -> None:
+        """Let the waiters that make room by themselves go first, then take the turn again.
 
-        Cancelled meanwhile, one is not inside any more.
+        If it is cancelled meanwhile, the caller no longer has the turn.
         """
-        waiting = [each for each in self._queue if not each.turn.done()]
-        first = [each for each in waiting if each.drops]
+        waiting = [each for each in self._waiters if not each.turn.done()]
+        first = [each for each in waiting if each.drops_oldest]
         if not first:
             return
-        what, turn = self.inside, asyncio.get_running_loop().create_future()
-        rest = [each for each in waiting if not each.drops]
-        self._queue = deque((*first, Visitor(what, turn), *rest))
-        self.leave(what)
-        await self._let_in(what, turn)
+        send, turn = self.holder, asyncio.get_running_loop().create_future()
+        rest = [each for each in waiting if not each.drops_oldest]
+        self._waiters = deque((*first, Waiter(send, turn), *rest))
+        self.release(send)
+        await self._wait(send, turn)
 
-    async def rest(self, seconds: float) -> None:
-        """Sleep so long at the most: shorter if somebody comes, or does not wait for longer."""
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for `seconds` at most: shorter if a waiter comes, or one waits no longer."""
         loop = asyncio.get_running_loop()
-        first = min((each.until for each in self._queue if not each.turn.done()), default=inf)
+        first = min((each.until for each in self._waiters if not each.turn.done()), default=inf)
         seconds = max(0.0, min(seconds, first - loop.time()))
-        self._stir = stir = loop.create_future()
+        self._sleep = sleep = loop.create_future()
         try:
-            await asyncio.wait((stir,), timeout=seconds)
+            await asyncio.wait((sleep,), timeout=seconds)
         finally:
-            self._stir = None
+            self._sleep = None
 
-    async def _let_in(self, what: object, turn: asyncio.Future[None]) -> None:
+    async def _wait(self, send: object, turn: asyncio.Future[None]) -> None:
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self.leave(what)  # Let in, and cancelled before it could begin.
+                self.release(send)  # It got the turn, and was cancelled before it could begin.
             raise

@@ -1,8 +1,9 @@
-"""One of a thing for each event loop, such as connections, which only their own loop may use.
+"""Keeps one object for each event loop, for objects such as connections that only one loop may use.
 
 Programs without a loop of their own call `asyncio.run` for each send, in threads as well; a process
-may fork. A thing is kept as long as its loop lives, and closed when that ends. Some programs never
-close their loops: a loop that does not run is over once its thread has another, or has ended.
+may fork. An object is kept as long as its loop lives, and closed when the loop ends. Some programs
+never close their loops: a loop that does not run counts as ended once its thread has another loop,
+or has ended.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ _PATIENCE = 0.5
 
 
 class Closable(Protocol):
-    """What a loop has."""
+    """An object that belongs to a loop."""
 
     async def close(self) -> None:
         """Close it, in its loop."""
         ...
 
-    def let_go(self) -> None:
+    def abandon(self) -> None:
         """Close it when its loop does not run any more."""
         ...
 
@@ -37,12 +38,12 @@ Guard = AsyncGenerator[None, None]
 
 
 class PerLoop(Generic[T]):
-    """What `make` makes, once for each event loop."""
+    """Calls `make` once for each event loop, and keeps the object that it returns."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._made: dict[Loop, T] = {}
-        #: Keeps what closes each of them at the end of its loop.
+        #: Generators that close each object at the end of its loop.
         self._guards: dict[Loop, Guard] = {}
         #: The thread that each was made in.
         self._threads: dict[Loop, threading.Thread] = {}
@@ -50,49 +51,48 @@ class PerLoop(Generic[T]):
         _everywhere.add(self)
 
     def get(self) -> T:
-        """That of the running loop."""
+        """The object of the running loop."""
         loop = asyncio.get_running_loop()
         found = self._made.get(loop)
         return self._begin(loop) if found is None else found
 
     async def close(self) -> None:
-        """Close all of them, those of other threads' loops in these."""
+        """Close all objects, those of other threads' loops in these threads."""
         here = asyncio.get_running_loop()
         with self._lock:
             loops = list(self._made)
         elsewhere = []
         for loop in loops:
             if loop is not here and loop.is_running():
-                with contextlib.suppress(RuntimeError):  # It ends just now, and closes it itself.
+                with contextlib.suppress(RuntimeError):  # The loop ends just now, and closes it.
                     ended = asyncio.run_coroutine_threadsafe(self._close_own(loop), loop)
                     elsewhere.append(asyncio.wrap_future(ended))
             elif loop is not here:
-                self._let_go(loop)
+                self._abandon(loop)
         await self._close_own(here)
         if elsewhere:
             await asyncio.wait(elsewhere, timeout=_PATIENCE)
 
     def forget(self) -> None:
-        """This process is a fork: its parent goes on using what there was."""
-        # To close any of it, or have it closed by the garbage collector, would disturb the parent.
+        """Forget all objects in a fork: the parent goes on using them."""
+        # To close one, or let the garbage collector close it, would disturb the parent.
         _inherited.append((self._made, self._guards))
         self._made, self._guards, self._threads, self._lock = {}, {}, {}, threading.Lock()
 
     def _begin(self, loop: Loop) -> T:
         here = threading.current_thread()
-        for other in self._over(here):
-            self._let_go(other)
+        for other in self._ended(here):
+            self._abandon(other)
         made = self._make()
         guard = self._guard(loop, made)
-        _step(guard.__anext__())  # As far as its `yield`.
+        _run_without_waiting(guard.__anext__())  # As far as its `yield`.
         with self._lock:
             self._made[loop], self._guards[loop], self._threads[loop] = made, guard, here
         return made
 
-    def _over(self, here: threading.Thread) -> list[Loop]:
-        """The loops that were closed without notice, which `asyncio.run` gives, and those that
-        nobody is going to run any more, as far as one can tell: should one run again, it begins
-        anew."""
+    def _ended(self, here: threading.Thread) -> list[Loop]:
+        """The loops that were closed without ending their generators, as `asyncio.run` would, and
+        those that probably nobody will run again. If one does run again, it gets a new object."""
         with self._lock:
             threads = list(self._threads.items())
         return [
@@ -103,7 +103,7 @@ class PerLoop(Generic[T]):
         ]
 
     async def _guard(self, loop: Loop, made: T) -> Guard:
-        """An event loop that is about to be closed ends the generators that were begun in it."""
+        """Close the object when its loop ends its generators, as it does before it is closed."""
         try:
             yield
         finally:
@@ -118,12 +118,12 @@ class PerLoop(Generic[T]):
         if guard is not None:
             await guard.aclose()
 
-    def _let_go(self, loop: Loop) -> None:
+    def _abandon(self, loop: Loop) -> None:
         made, guard = self._take(loop)
         if made is not None:
-            made.let_go()
+            made.abandon()
         if guard is not None:
-            _step(guard.aclose())  # To its end, as there is nothing left to close.
+            _run_without_waiting(guard.aclose())  # To its end: nothing is left to close.
 
     def _take(self, loop: Loop) -> tuple[T | None, Guard | None]:
         with self._lock:
@@ -131,13 +131,14 @@ class PerLoop(Generic[T]):
             return self._made.pop(loop, None), self._guards.pop(loop, None)
 
 
-def _step(work: Coroutine[Any, Any, None]) -> None:
-    """Do what waits for nothing."""
+def _run_without_waiting(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that does not wait for anything, as far as it goes."""
     with contextlib.suppress(StopIteration):
         work.send(None)
 
 
 _everywhere: weakref.WeakSet[PerLoop[Any]] = weakref.WeakSet()
+#: Objects of the parent process, kept so that the garbage collector does not close them.
 _inherited: list[object] = []
 
 

@@ -1,4 +1,4 @@
-"""Sending: in order per partition, at most once per event, whatever happens to a reply."""
+"""Sends records in order per partition, each at most once even if replies are lost."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from runnel import protocol
 from runnel.connection.durability import AckRequirement, Durability, check_possible
-from runnel.errors import ConfigError, RecordTooLarge, another, with_sent
+from runnel.errors import ConfigError, RecordTooLarge, copy_of, with_sent
 from runnel.log import logger_of
-from runnel.producer.batching import CallBatcher
+from runnel.producer.call_batcher import CallBatcher
 from runnel.producer.partition_producer import PartitionProducer
 from runnel.producer.single_flight import SingleFlight
 from runnel.protocol.scripts import Scripts
@@ -20,48 +20,50 @@ from runnel.stream import Sent, StreamSpec
 
 logger = logger_of("runnel.producer")
 
-#: Entries in one append: enough to make the call cheap, few enough not to hold up the server.
+#: Entries in one append: enough for a cheap call, few enough to block the server only briefly.
 BATCH = 500
 #: Bytes in one append, for the same reason.
 BATCH_BYTES = 1_000_000
-#: Seconds in which partitions that went back are told of once: a failover takes many back.
-_TOLD_FOR = 60.0
-#: Seconds for which an agreement on a stream is taken to stand, for one who begins to send to a
-#: partition: that must not make one that the stream has lost meanwhile.
-_AGREED_FOR = 5.0
+#: Seconds between two warnings about lost appends: a failover loses those of many partitions.
+_WARN_EVERY = 60.0
+#: Seconds for which a declaration of a stream counts when the first append to a partition is made:
+#: the append must not recreate a stream that was lost meanwhile.
+_DECLARED_FOR = 5.0
 
 
 class Producer:
-    """One sender with one append in flight per partition; a lost reply is asked for again.
+    """Sends records, with one append in flight per partition, and repeats appends without a reply.
 
-    The partition remembers the producer's last sequence number, so an append that did arrive is
-    answered with the ids of the first time. `resend` is for how many seconds it is repeated, or
-    waited for until it is as durable as `durability` says.
+    The partition remembers the producer's last sequence number, so the repeat of an append that did
+    arrive returns the ids of the first time. `delivery_timeout` is the number of seconds for which
+    an append is repeated until it is acknowledged as `durability` requires.
     """
 
-    def __init__(self, scripts: Scripts, resend: float, durability: Durability = "primary") -> None:
-        self.resend = resend
+    def __init__(
+        self, scripts: Scripts, delivery_timeout: float, durability: Durability = "primary"
+    ) -> None:
+        self.delivery_timeout = delivery_timeout
         self._scripts = scripts
         self._durability = durability
-        confirmation = AckRequirement.of(durability)
-        self._together = CallBatcher(scripts, confirmation)
-        self._alone = partial(scripts.call, confirmation=confirmation)
-        #: The short way for an append that is sent alone, if there is one.
-        self._short = scripts.roundtrip if confirmation is None else None
+        ack = AckRequirement.of(durability)
+        self._batcher = CallBatcher(scripts, ack)
+        self._call = partial(scripts.call, ack=ack)
+        #: One round trip, for an append that is sent alone, if that suffices.
+        self._roundtrip = scripts.roundtrip if ack is None else None
         self._partitions: dict[tuple[str, int], PartitionProducer] = {}
-        #: Streams that all clients agree on, with the moment when that was found out, and how.
-        self._agreed: dict[str, float] = {}
+        #: Stream -> when it was declared, by the loop's clock.
+        self._declared: dict[str, float] = {}
         self._declaring = SingleFlight()
-        self._told_at = -inf
+        self._warned_at = -inf
 
     async def close(self) -> None:
         """Close the connections, even when it is cancelled meanwhile."""
         async with self._scripts.client:
-            await self._together.close()
+            await self._batcher.close()
 
-    def let_go(self) -> None:
+    def abandon(self) -> None:
         """Close the connections when the event loop does not run any more."""
-        self._scripts.client.let_go()
+        self._scripts.client.abandon()
 
     async def send(
         self,
@@ -73,14 +75,14 @@ class Producer:
         wait: bool | float = False,
         drop_oldest: bool = False,
     ) -> list[Sent]:
-        """Send records; the answer has their places in the same order.
+        """Send records and return the partition and id of each, in the same order.
 
         Everything is encoded before anything is sent. `wait` waits for room, for ever or for that
-        many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors, each with
-        the places of those that were sent in its attribute `sent`.
+        many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors. The
+        attribute `sent` of the error has the partition and id of each record that was sent.
         """
         policy = "refuse" if drop_oldest is False else _dropping(drop_oldest)
-        if len(records) == 1:  # As most are: one call, which needs no task of its own.
+        if len(records) == 1:  # The usual case: one call, which needs no task of its own.
             (record,) = records
             try:
                 entry = stream.codec.encode(record, headers)
@@ -89,16 +91,16 @@ class Producer:
                 partition = stream.partition(record)
                 found = self._partitions.get((stream.name, partition))
                 partition_producer = found or self._partition_producer(stream, partition)
-                until = 0.0 if wait is False else _moment(wait)
-                id_ = await partition_producer.append_one(entry, policy, until, self._alone)
+                until = 0.0 if wait is False else _deadline(wait)
+                id_ = await partition_producer.append_one(entry, policy, until, self._call)
             except Exception as error:
                 with_sent(error, [None])
                 raise
             return [Sent(partition, id_)]
         sent: list[Sent | None] = [None] * len(records)
         try:
-            until = _moment(wait)
-            shares = _shared_out(stream, records, headers, max_bytes)
+            until = _deadline(wait)
+            shares = _shares(stream, records, headers, max_bytes)
             return await self._send_shares(stream, shares, sent, policy, until)
         except BaseException as error:
             with_sent(error, sent)
@@ -112,8 +114,8 @@ class Producer:
         policy: str,
         until: float,
     ) -> list[Sent]:
-        """Send to each partition what it gets. The places go into `sent`, whatever happens."""
-        call = self._together.call
+        """Send each share to its partition. Partitions and ids go into `sent`, even on errors."""
+        call = self._batcher.call
         appends = [
             self._partition_producer(stream, each.partition).append(
                 each.batches, each.ids, policy, until, call
@@ -128,38 +130,39 @@ class Producer:
                     sent[position] = Sent(share.partition, id_)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
-                raise another(outcome) if isinstance(outcome, Exception) else outcome
+                raise copy_of(outcome) if isinstance(outcome, Exception) else outcome
         return [each for each in sent if each is not None]
 
-    async def open(self, stream: StreamSpec[Any]) -> None:
-        """Have all clients agree on a stream, and what was cancelled behind us.
+    async def declare(self, stream: StreamSpec[Any]) -> None:
+        """Declare a stream unless it was declared recently, then wait until no call of a cancelled
+        caller is under way.
 
-        Whoever needs an agreement that is under way waits for it, and fails with it.
+        Callers that need the same declaration share it, and its error.
         """
         now = asyncio.get_running_loop().time()
-        if self._agreed.get(stream.name, -inf) < now - _AGREED_FOR:
+        if self._declared.get(stream.name, -inf) < now - _DECLARED_FOR:
             await self._declaring.run(stream.name, partial(self._declare, stream))
-        await self._together.settled()
-        await self._scripts.deployment.settled()
+        await self._batcher.wait_for_orphans()
+        await self._scripts.deployment.wait_for_orphans()
 
-    async def open_again(self, stream: StreamSpec[Any], partition: int) -> None:
-        """Agree on a stream again, and on one of its partitions. Raises Mismatch if by now it has
-        another number of them."""
+    async def declare_partition(self, stream: StreamSpec[Any], partition: int) -> None:
+        """Declare a stream again, and one of its partitions. Raises Mismatch if the stream has
+        another partition count by now."""
         await self._declare(stream)
         await self._scripts.call(protocol.declare(stream.prefix(partition), stream.contract))
 
-    async def remembered(self, producers: str) -> int:
-        """How many producers a partition remembers, by the key of their hash."""
-        (reply,) = await self._scripts.deployment.send([(producers, ("HLEN", producers))])
+    async def count_producers(self, key: str) -> int:
+        """How many producers a partition remembers. `key` is that of their hash."""
+        (reply,) = await self._scripts.deployment.send([(key, ("HLEN", key))])
         if isinstance(reply, Exception):
             raise reply
         return int(reply)
 
-    def went_back(self, stream: str, partition: int) -> None:
-        """Say that a partition has lost what it had acknowledged: once for what befalls many."""
+    def report_loss(self, stream: str, partition: int) -> None:
+        """Log that a partition has lost acknowledged appends: once for the losses of a failover."""
         now = asyncio.get_running_loop().time()
-        if now >= self._told_at + _TOLD_FOR:
-            self._told_at = now
+        if now >= self._warned_at + _WARN_EVERY:
+            self._warned_at = now
             logger.warning(
                 "stream %s, partition %d, perhaps others: Redis has lost appends that it had "
                 "acknowledged, as in a failover; sending goes on as a new producer",
@@ -170,18 +173,18 @@ class Producer:
     async def _declare(self, stream: StreamSpec[Any]) -> None:
         await check_possible(await self._scripts.deployment.primaries(), self._durability)
         await self._scripts.call(protocol.declare(stream.prefix(0), stream.contract))
-        self._agreed[stream.name] = asyncio.get_running_loop().time()
+        self._declared[stream.name] = asyncio.get_running_loop().time()
 
     def _partition_producer(self, stream: StreamSpec[Any], partition: int) -> PartitionProducer:
         found = self._partitions.get((stream.name, partition))
         if found is None:
             found = self._partitions[stream.name, partition] = PartitionProducer(
-                stream, partition, self, self._short
+                stream, partition, self, self._roundtrip
             )
         return found
 
 
-def _moment(wait: bool | float) -> float:
+def _deadline(wait: bool | float) -> float:
     """Until when to wait for room, by the loop's clock."""
     if wait is True or wait is False:
         return inf if wait else 0.0
@@ -191,7 +194,7 @@ def _moment(wait: bool | float) -> float:
 
 
 def _dropping(drop_oldest: object) -> str:
-    """What that says which is not False: taken for true, "no" would drop events."""
+    """The policy for any value but False. Only True is allowed: "no" must not drop events."""
     if drop_oldest is not True:
         raise ConfigError(f"send(drop_oldest=…) takes True or False, not {drop_oldest!r}")
     return "drop_oldest"
@@ -204,13 +207,13 @@ def _too_large(stream: StreamSpec[Any], position: int, size: int, most: int) -> 
     )
 
 
-def _shared_out(
+def _shares(
     stream: StreamSpec[Any],
     records: Sequence[Any],
     headers: dict[str, str] | None,
     max_bytes: int,
 ) -> list[_Share]:
-    """What each partition gets of the records."""
+    """The records of each partition."""
     most = max(1, min(BATCH, stream.partition_size // 2))
     shares: dict[int, _Share] = {}
     for position, record in enumerate(records):
@@ -226,10 +229,11 @@ def _shared_out(
 
 
 class _Share:
-    """What one send has for one partition: the `positions` of records among all, and their entries
-    in batches, none too large for the server or for the partition; and what came of them.
+    """The records of one send that go to one partition.
 
-    It begins with one record; `size` is what its entry takes, in bytes.
+    `positions` are theirs among all records, `batches` their entries, in batches that are not too
+    large for the server or for the partition, `ids` the ids of those that were sent. A share begins
+    with one record; `size` is the size of its entry in bytes.
     """
 
     __slots__ = ("_bytes", "batches", "ids", "partition", "positions")
@@ -238,12 +242,11 @@ class _Share:
         self.partition = partition
         self.positions = [position]
         self.batches = [[entry]]
-        #: Of the entries that were sent.
         self.ids: list[str] = []
         self._bytes = size
 
     def add(self, position: int, entry: list[bytes], size: int, most: int) -> None:
-        """One more record; `most` may be in a batch."""
+        """Add a record. A batch has at most `most` records."""
         batch = self.batches[-1]
         if len(batch) >= most or self._bytes + size > BATCH_BYTES:
             self.batches.append(batch := [])

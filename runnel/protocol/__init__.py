@@ -1,6 +1,18 @@
-"""The protocol: one function for each script, and the replies as dataclasses."""
+"""The protocol: a function builds the call of each script, another one reads its reply.
 
-from runnel.protocol.apps import check_acl, elect, read_check_acl, tick
+This package alone knows the order of KEYS, of ARGV and of replies. It does no I/O.
+"""
+
+from runnel.protocol.apps import (
+    Election,
+    Tick,
+    check_acl,
+    elect,
+    read_check_acl,
+    read_elect,
+    read_tick,
+    tick,
+)
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
 from runnel.protocol.groups import (
     Action,
@@ -19,6 +31,7 @@ from runnel.protocol.groups import (
 from runnel.protocol.partitions import (
     ClaimReply,
     CommitReply,
+    SeekReply,
     attempt,
     claim,
     commit,
@@ -29,6 +42,7 @@ from runnel.protocol.partitions import (
     read_commit,
     read_describe,
     read_register,
+    read_seek,
     register,
     remove,
     resume,
@@ -39,6 +53,7 @@ from runnel.protocol.streams import (
     Appends,
     Entry,
     append,
+    appended_id,
     appended_ids,
     declare,
     delete,
@@ -53,16 +68,20 @@ __all__ = [
     "CheckpointMove",
     "ClaimReply",
     "CommitReply",
+    "Election",
     "Entry",
     "Grant",
     "GroupDescription",
     "Member",
     "PartitionKeys",
     "Released",
+    "SeekReply",
     "StreamContract",
     "SyncReply",
+    "Tick",
     "Token",
     "append",
+    "appended_id",
     "appended_ids",
     "attempt",
     "check_acl",
@@ -81,8 +100,11 @@ __all__ = [
     "read_commit",
     "read_describe",
     "read_describe_group",
+    "read_elect",
     "read_register",
+    "read_seek",
     "read_sync",
+    "read_tick",
     "register",
     "remove",
     "resume",

@@ -1,9 +1,4 @@
-"""What calls have in common: the contract of a stream, the keys of a partition, the token.
-
-This package alone knows the order of KEYS and ARGV. Each function builds the `Call` of one script;
-the matching `read_…` turns the reply into a dataclass. Neither does I/O, so the core can make calls
-that a simulator carries out.
-"""
+"""Arguments that several calls share: a stream's contract, a partition's keys, a lease's token."""
 
 from __future__ import annotations
 
@@ -17,7 +12,7 @@ from runnel.protocol.scripts import PROTOCOL
 
 @dataclass(frozen=True, slots=True)
 class StreamContract:
-    """What every client of a stream must agree on."""
+    """The properties of a stream that must be the same for all clients."""
 
     partitions: int
     hash: str
@@ -28,7 +23,7 @@ class StreamContract:
 
 @dataclass(frozen=True, slots=True)
 class PartitionKeys:
-    """The keys of one processor on one partition. `prefix` is what they start with."""
+    """The keys of one processor on one partition. `prefix` is the start of all of them."""
 
     prefix: str
     processor: str
@@ -55,13 +50,14 @@ class Token:
 
 
 def text(value: Any) -> str:
-    """A string of a reply, whether or not the client decodes replies."""
+    """The text of a value in a reply, whether or not the client decodes replies."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointMove:
-    """A move of a checkpoint: from `prev` to `next` over `count` finished events."""
+    """A move of a checkpoint from `prev` to `next`, which commits `count` events. `release` also
+    ends the lease."""
 
     prev: str
     next: str

@@ -1,4 +1,4 @@
-"""Calls about the group of one processor: who is a member, and who is to hold what."""
+"""Calls about the group of one processor: its members, and the partitions that each should own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runnel.connection.redis_client import Arg
 from runnel.protocol.common import text
 from runnel.protocol.scripts import Call
 
-#: What a member wants: to stay, to take nothing more and give back what it holds, or to leave.
+#: What a member wants: to stay, to release its partitions and take no more, or to leave.
 Action = Literal["stay", "retire", "leave"]
 
 
@@ -34,8 +34,8 @@ def sync(
     held: Iterable[tuple[int, int]],
     released: Iterable[Released],
 ) -> Call:
-    """`times` are session timeout, rebalance timeout and rebalance delay in ms; `member` is id,
-    incarnation and description."""
+    """Send a heartbeat. `times` are session timeout, rebalance timeout and rebalance delay in ms;
+    `member` is id, incarnation and description; `held` are pairs of partition and grant."""
     pairs = [value for pair in held for value in pair]
     rest = [value for each in released for value in (each.partition, each.grant, each.seen)]
     names = (keys.plan(group), keys.members(group), keys.sessions(group))
@@ -56,7 +56,7 @@ def sync(
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a member should do about one partition: hold it under `number`, or give it back."""
+    """What a member should do with a partition: hold it under the grant `number`, or release it."""
 
     partition: int
     number: int
@@ -84,17 +84,18 @@ def read_sync(reply: Sequence[Any]) -> SyncReply:
 
 
 def revoke(group: str, partitions: Iterable[int]) -> Call:
-    """Have the partitions claimed anew by whoever holds them."""
+    """Make the owners of the partitions claim them anew."""
     return Call("revoke", (keys.plan(group),), tuple(partitions))
 
 
 def describe_group(group: str) -> Call:
+    """Ask for the members of the group and the owners of its partitions."""
     return Call("describe_group", (keys.plan(group), keys.members(group), keys.sessions(group)), ())
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member as the group sees it. `left_ms` of its session is negative once it has ended."""
+    """A member of the group. `left_ms` is the rest of its session, negative once it has ended."""
 
     id: str
     left_ms: int
@@ -106,7 +107,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who owns a partition, as far as the group knows, and who should."""
+    """The owner of a partition, as far as the group knows, and the member that should own it."""
 
     partition: int
     owner: str | None

@@ -1,13 +1,13 @@
-"""Ids of stream entries, in the order Redis gives them."""
+"""Ids of stream entries, and how they compare."""
 
 from __future__ import annotations
 
-#: What Kafka calls the two ends of a log -> what a script takes.
+#: Kafka's name of an end of a log -> the argument of a script.
 ENDS = {"earliest": "0", "latest": "$"}
 
 
 def parts(id_: str) -> tuple[int, int]:
-    """Milliseconds and sequence number."""
+    """Milliseconds and sequence number of an id."""
     ms, _, sequence = id_.partition("-")
     return int(ms), int(sequence or 0)
 

@@ -1,5 +1,4 @@
-"""Calls about one processor on one partition: claim it, move its checkpoint, and what operators
-do."""
+"""Calls about one processor on one partition: of its owner, and of operators."""
 
 from __future__ import annotations
 
@@ -14,34 +13,37 @@ from runnel.protocol.scripts import Call
 from runnel.protocol.streams import Entry, flat
 
 
-def register(place: PartitionKeys, contract: StreamContract, start: str) -> Call:
-    """Make the partition ready for the processor. `start` is ``0`` or ``$``."""
-    return Call("register", place.of_script(), (*contract.args(), place.processor, start))
+def register(partition_keys: PartitionKeys, contract: StreamContract, start: str) -> Call:
+    """Register the processor on the partition. `start` is ``0`` or ``$``."""
+    return Call(
+        "register", partition_keys.of_script(), (*contract.args(), partition_keys.processor, start)
+    )
 
 
-def read_register(reply: list[Any]) -> Literal["there", "new", "mended"]:
-    """Was the processor registered there, or was it with keys that were lost meanwhile?"""
+def read_register(reply: Sequence[Any]) -> Literal["there", "new", "mended"]:
+    """Whether the processor was registered before, is new, or got back keys that were lost."""
     found: tuple[Literal["there", "new", "mended"], ...] = ("there", "new", "mended")
     return found[int(reply[0])]
 
 
 def claim(
-    place: PartitionKeys,
+    partition_keys: PartitionKeys,
     contract: StreamContract,
     member: str,
     grant: int,
     nonce: str,
     accept: int | None = None,
 ) -> Call:
-    """Take the lease under a grant. `accept` is a number of lost events named before."""
+    """Take the lease under a grant. `accept` is the number of lost events that the owner accepts,
+    as an earlier reply reported it."""
     accepted = "" if accept is None else accept
-    args = (*contract.args(), place.processor, member, grant, nonce, accepted)
-    return Call("claim", place.of_script(), args)
+    args = (*contract.args(), partition_keys.processor, member, grant, nonce, accepted)
+    return Call("claim", partition_keys.of_script(), args)
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimReply:
-    """Reply of `claim`: see the file's header."""
+    """Reply of `claim`: see the header of the script."""
 
     epoch: int
     checkpoint: str
@@ -78,35 +80,37 @@ def read_claim(reply: Sequence[Any]) -> ClaimReply:
     )
 
 
-def _commit_args(place: PartitionKeys, token: Token, step: CheckpointMove) -> tuple[Arg, ...]:
+def _commit_args(
+    partition_keys: PartitionKeys, token: Token, move: CheckpointMove
+) -> tuple[Arg, ...]:
     return (
-        place.processor,
+        partition_keys.processor,
         token.epoch,
         token.nonce,
-        step.prev,
-        step.next,
-        step.count,
-        int(step.release),
+        move.prev,
+        move.next,
+        move.count,
+        int(move.release),
     )
 
 
-def commit(place: PartitionKeys, token: Token, step: CheckpointMove) -> Call:
-    """Move the checkpoint; optionally release the lease."""
-    return Call("commit", place.of_script(), _commit_args(place, token, step))
+def commit(partition_keys: PartitionKeys, token: Token, move: CheckpointMove) -> Call:
+    """Move the checkpoint, and release the lease if the move says so."""
+    return Call("commit", partition_keys.of_script(), _commit_args(partition_keys, token, move))
 
 
 def emit(
-    place: PartitionKeys,
+    partition_keys: PartitionKeys,
     token: Token,
-    step: CheckpointMove,
+    move: CheckpointMove,
     sink: str,
     size: int,
     policy: str,
     entries: Iterable[Entry],
 ) -> Call:
-    """A commit that also adds `entries` to the derived stream with the key prefix `sink`."""
-    names = (*place.of_script(), keys.log(sink), keys.meta(sink))
-    args = (*_commit_args(place, token, step), size, policy, *flat(entries))
+    """Commit, and add `entries` to the derived stream with the key prefix `sink`."""
+    names = (*partition_keys.of_script(), keys.log(sink), keys.meta(sink))
+    args = (*_commit_args(partition_keys, token, move), size, policy, *flat(entries))
     return Call("emit", names, args)
 
 
@@ -123,7 +127,7 @@ def read_commit(reply: Sequence[Any]) -> CommitReply:
 
 
 def attempt(
-    place: PartitionKeys,
+    partition_keys: PartitionKeys,
     token: Token,
     kind: str,
     event: str,
@@ -132,31 +136,45 @@ def attempt(
 ) -> Call:
     """Record a start, a failure or a quarantine. `error` is type and message."""
     args = (token.epoch, token.nonce, kind, event, attempts, error[0][:200], error[1][:1000])
-    return Call("attempt", place.of_script()[2:], args)
+    return Call("attempt", partition_keys.of_script()[2:], args)
 
 
-def seek(place: PartitionKeys, start: str, read: int | None, nonce: str) -> Call:
-    """Set the position. `start` is the first event to be processed: ``0``, ``$`` or an id."""
-    args = (place.processor, start, "" if read is None else read, nonce)
-    return Call("seek", place.of_script(), args)
+def seek(partition_keys: PartitionKeys, start: str, read: int | None, nonce: str) -> Call:
+    """Set the checkpoint. `start` is the first event to be processed: ``0``, ``$`` or an id. `read`
+    is the number of entries ever added before it, None if the script can count them."""
+    args = (partition_keys.processor, start, "" if read is None else read, nonce)
+    return Call("seek", partition_keys.of_script(), args)
 
 
-def pause(place: PartitionKeys) -> Call:
-    return Call("pause", place.of_script()[2:], ())
+@dataclass(frozen=True, slots=True)
+class SeekReply:
+    """Reply of `seek`. `read` is the number of entries ever added up to the new checkpoint."""
+
+    checkpoint: str
+    read: int
 
 
-def resume(place: PartitionKeys) -> Call:
-    return Call("resume", place.of_script()[2:], ())
+def read_seek(reply: Sequence[Any]) -> SeekReply:
+    return SeekReply(text(reply[0]), int(reply[1]))
 
 
-def remove(place: PartitionKeys) -> Call:
-    return Call("remove", place.of_script(), (place.processor,))
+def pause(partition_keys: PartitionKeys) -> Call:
+    return Call("pause", partition_keys.of_script()[2:], ())
 
 
-def describe(place: PartitionKeys) -> Call:
-    return Call("describe", place.of_script(), (place.processor,))
+def resume(partition_keys: PartitionKeys) -> Call:
+    return Call("resume", partition_keys.of_script()[2:], ())
+
+
+def remove(partition_keys: PartitionKeys) -> Call:
+    return Call("remove", partition_keys.of_script(), (partition_keys.processor,))
+
+
+def describe(partition_keys: PartitionKeys) -> Call:
+    return Call("describe", partition_keys.of_script(), (partition_keys.processor,))
 
 
 def read_describe(reply: Sequence[Any]) -> dict[str, str]:
+    """The fields that the header of the script lists. A field that is unknown is left out."""
     values = [text(each) for each in reply]
     return dict(zip(values[::2], values[1::2], strict=True))

@@ -1,8 +1,8 @@
-"""The Lua scripts: by which name Redis knows each, and how one is called.
+"""Calls the Lua scripts by their SHA-1, and loads those that a server lacks.
 
-A file in ``lua/`` is the script as it stands; the SHA-1 of its bytes is the name Redis gives it.
-A call goes out as EVALSHA. NOSCRIPT means that it did not run: the script is loaded and that one
-call sent once more.
+A file in ``lua/`` is the script as Redis runs it, and the SHA-1 of its bytes is its name in Redis.
+A call is an EVALSHA. NOSCRIPT means that it did not run: then the script is loaded and the call
+sent once more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runnel.connection.durability import AckRequirement
 from runnel.connection.redis_client import Arg
 from runnel.errors import BY_WORD, RunnelError
 
-#: Calls that go out together at the most, so that Redis serves others in between.
+#: Calls in one round trip at most, so that Redis serves other clients in between.
 ROUND = 500
 #: Version of the protocol that these scripts speak.
 PROTOCOL = 1
@@ -35,12 +35,12 @@ class Call(NamedTuple):
     args: Sequence[Arg]
 
     def command(self) -> tuple[Arg, ...]:
-        """The Redis command that makes the call."""
+        """The Redis command of the call."""
         return ("EVALSHA", sha(self.script), len(self.keys), *self.keys, *self.args)
 
 
 def folder() -> Path:
-    """Where the Lua files are: inside an installed package, or beside it in a checkout."""
+    """The folder of the Lua files: inside an installed package, or beside it in a checkout."""
     packaged = Path(__file__).parent.parent / "lua"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent.parent / "lua"
 
@@ -65,7 +65,7 @@ def by_sha() -> Mapping[Arg, bytes]:
 
 @cache
 def version() -> str:
-    """Seven hexadecimal digits that name this set of scripts."""
+    """Seven hexadecimal digits that identify this set of scripts."""
     digest = hashlib.sha1(usedforsecurity=False)
     for name in sources():
         digest.update(sha(name).encode())
@@ -73,7 +73,7 @@ def version() -> str:
 
 
 def error_from(error: Exception) -> Exception:
-    """The exception for an error reply: one of ours for a known error word, else as it came."""
+    """The exception for an error reply: a ProtocolError for a known error word, else unchanged."""
     if not isinstance(error, ResponseError):
         return error
     word, _, rest = str(error).partition(" ")
@@ -85,20 +85,20 @@ def error_from(error: Exception) -> Exception:
 
 
 class Scripts:
-    """Calls scripts, each where its keys are.
+    """Calls scripts, each on the node that has its keys.
 
-    `client` is one that `runnel.connection.connect.connect` made: it does not retry by itself,
-    which would run a script twice whose reply was lost, without its caller knowing.
+    `client` must be one that `runnel.connection.connect.connect` made: it does not retry by itself.
+    A retry would run a script twice if its reply was lost, without the caller's knowledge.
     """
 
     def __init__(self, client: Redis) -> None:
         self.deployment = deployment.of(client)
         self.client = self.deployment.client
-        #: Round trips to the one server there is; None where a call may have to go elsewhere.
+        #: Makes a round trip to the only server; None on a cluster.
         self.roundtrip = None if self.deployment.one_slot else self.client.roundtrip
 
     async def load(self) -> None:
-        """Load every script on every primary, and check that Redis names each as its file does."""
+        """Load every script on every primary, and check that Redis computes the same SHA-1."""
         names = tuple(sources())
         loads = [("SCRIPT", "LOAD", sources()[name]) for name in names]
         for node in await self.deployment.primaries():
@@ -107,39 +107,37 @@ class Scripts:
                     raise loaded
                 if loaded.decode() != sha(name):
                     raise RunnelError(
-                        f"Redis names the script {name} {loaded}, its file {sha(name)}"
+                        f"Redis computes {loaded} for the script {name}, the file has {sha(name)}"
                     )
 
-    async def call(self, call: Call, confirmation: AckRequirement | None = None) -> Any:
+    async def call(self, call: Call, ack: AckRequirement | None = None) -> Any:
         """Make one call and return its reply.
 
-        Raises one of the protocol's errors, or redis-py's own for anything else.
+        Raises a ProtocolError for an error word of the script, or redis-py's errors.
         """
-        if confirmation is None and self.roundtrip is not None:
-            # The short way, for whom a round trip is all that they wait for.
+        if ack is None and self.roundtrip is not None:
+            # Faster than `call_all`, for callers that wait for one round trip after the other.
             (reply,) = await self.roundtrip((call.command(),))
             if not isinstance(reply, Exception):
                 return reply
             if not isinstance(reply, NoScriptError):
                 raise error_from(reply)
-        (outcome,) = await self.call_all((call,), confirmation)
+        (outcome,) = await self.call_all((call,), ack)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    async def call_all(
-        self, calls: Sequence[Call], confirmation: AckRequirement | None = None
-    ) -> list[Any]:
-        """Make several calls, up to `ROUND` in one round trip to each node; each outcome is a reply
-        or an exception, such as a ConnectionError for the calls of a node that was lost, or a
-        TimeoutError for those that did not get their `confirmation`: these were carried out."""
+    async def call_all(self, calls: Sequence[Call], ack: AckRequirement | None = None) -> list[Any]:
+        """Make several calls, up to `ROUND` in one round trip to each node. Each outcome is a reply
+        or an exception: for instance a ConnectionError for the calls to a node that was lost, or a
+        TimeoutError for calls that were carried out but do not meet `ack`."""
         outcomes: list[Any] = []
         for at in range(0, len(calls), ROUND):
-            commands = [(_place(call), call.command()) for call in calls[at : at + ROUND]]
-            outcomes += await self.deployment.send(commands, by_sha(), confirmation)
+            commands = [(_routing_key(call), call.command()) for call in calls[at : at + ROUND]]
+            outcomes += await self.deployment.send(commands, by_sha(), ack)
         return [error_from(each) if isinstance(each, Exception) else each for each in outcomes]
 
 
-def _place(call: Call) -> str:
-    """The key that says where a call is made. One without keys may be made anywhere."""
+def _routing_key(call: Call) -> str:
+    """The key that decides which node gets a call. A call without keys may go to any node."""
     return call.keys[0] if call.keys else ""

@@ -15,15 +15,12 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
+from runnel.errors import Doubt
 from runnel.record.plain import plain
 from runnel.record.schema import Node, inside, names_to_read
 
 #: Makes the plain form of a value. Raises Doubt if it is not certain that it comes back.
 Write = Callable[[Any], Any]
-
-
-class Doubt(Exception):
-    """It is not certain of a value that it comes back."""
 
 
 @dataclass(frozen=True, slots=True)

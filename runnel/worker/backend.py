@@ -103,7 +103,7 @@ class RedisBackend:
         self._gathering = CallBatching(scripts.call_all, self.node_of)
         #: Logs that have a connection of their own, and what reads over it.
         self._own: dict[str, LogFeed] = {}
-        self._confirmation = AckRequirement.of(durability)
+        self._ack = AckRequirement.of(durability)
         self.clock = time.monotonic
 
     async def call(self, call: Call) -> Any:
@@ -116,7 +116,7 @@ class RedisBackend:
         return await self._scripts.call_all(calls)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
-        return await self._scripts.call_all(calls, self._confirmation)
+        return await self._scripts.call_all(calls, self._ack)
 
     async def look(self, places: Sequence[At]) -> list[Any]:
         commands = [(place[0], each) for place, each in zip(places, looks_at(places), strict=True)]

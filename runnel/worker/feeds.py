@@ -13,6 +13,7 @@ from runnel.connection.deployment import Deployment
 from runnel.connection.redis_client import Arg, Client
 from runnel.core.partition import Raw
 from runnel.delivery.cancellation import cancelled
+from runnel.errors import ReplyTooLarge
 from runnel.log import logger_of
 
 logger = logger_of("runnel.worker")
@@ -72,9 +73,9 @@ class ServerFeed:
     async def read(
         self, batches: Sequence[Batch], looks: Sequence[At], wait: bool, most: int | None
     ) -> Found | None:
-        if self._client_id is None or self._made != self._blocking.made:
+        if self._client_id is None or self._made != self._blocking.connections_made:
             (self._client_id,) = _replies(await self._blocking.roundtrip([("CLIENT", "ID")]))
-            self._made = self._blocking.made
+            self._made = self._blocking.connections_made
         try:
             return await _read(self._blocking, batches, looks, wait, most)
         except BaseException:
@@ -129,7 +130,7 @@ class LogFeed:
         except MovedError as error:
             await self._hang_up()
             raise ConnectionError(f"{self._log} has moved to another node") from error
-        except (RedisError, OSError):
+        except (RedisError, OSError, ReplyTooLarge):
             await self._hang_up()
             raise
 
@@ -204,7 +205,7 @@ async def _read(
     for count, behind in batches:
         logs, cursors = zip(*behind, strict=True)
         commands.append(("XREAD", "COUNT", count, *block, "STREAMS", *logs, *cursors))
-    client.most = most
+    client.max_reply_bytes = most
     replies = await client.roundtrip(
         [*commands, *looks_at(looks)], BLOCK_MS / 1000 if wait else 0.0
     )

@@ -77,23 +77,22 @@ class LeaderElection:
         loop = asyncio.get_running_loop()
         before = loop.time()
         try:
-            leads, left = await self._ask(leave=False)
+            election = await self._ask(leave=False)
         except (RedisError, OSError) as error:
             outage_log.failed("leader's lease", error)
             if loop.time() >= self._ends:
                 self.leading.clear()
             return self._session / 3
         outage_log.answered("leader's lease")
-        if leads:
+        if election.leading:
             self._ends = before + self._session
             self.leading.set()
             return self._session / 3
         self._ends = 0.0
         self.leading.clear()
-        return min(self._session / 3, left / 1000 + 0.01)
+        return min(self._session / 3, election.left_ms / 1000 + 0.01)
 
-    async def _ask(self, leave: bool) -> tuple[bool, int]:
+    async def _ask(self, leave: bool) -> protocol.Election:
         session_ms = round(self._session * 1000)
         call = protocol.elect(self._app, self._member, self._nonce, session_ms, leave)
-        leads, left = await self._scripts.call(call)
-        return bool(leads), int(left)
+        return protocol.read_elect(await self._scripts.call(call))

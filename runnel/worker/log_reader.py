@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from runnel.connection.transport import TooMuch
 from runnel.core.appetite import Appetite, Room, weigh
 from runnel.core.partition import PartitionState, Raw, Wanted
+from runnel.errors import ReplyTooLarge
 from runnel.log import logger_of
 from runnel.worker import outage_log
 from runnel.worker.callbacks import Callbacks
@@ -131,7 +131,7 @@ class LogReader:
                 await self._read(asks, wait)
                 outage_log.answered("read")
                 pause = 0.1
-            except TooMuch as error:
+            except ReplyTooLarge as error:
                 logger.info("read again, with less: %s", error)
                 self._failed(asks, max(counts), error)
             except (RedisError, OSError) as error:

@@ -215,7 +215,7 @@ class Scheduler:
         while self._election.leading.is_set() and not self._stopping:
             try:
                 call = self._tick(task, round(due.timestamp() * 1000))
-                status, wait = await self._scripts.call(call)
+                tick = protocol.read_tick(await self._scripts.call(call))
             except ProtocolError as error:
                 logger.error("task %s: %s", task.name, error)
                 return False
@@ -224,9 +224,9 @@ class Scheduler:
                 await asyncio.sleep(0.5)
                 continue
             outage_log.answered("tick")
-            if int(status) != 2:
-                return int(status) == 1
-            await asyncio.sleep(int(wait) / 1000)
+            if not tick.early:
+                return tick.fire
+            await asyncio.sleep(tick.wait_ms / 1000)
         return None
 
     def _tick(self, task: Crontab, instant: int) -> Call:

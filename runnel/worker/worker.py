@@ -16,7 +16,7 @@ from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection.connect import connect
 from runnel.connection.durability import check_possible
-from runnel.connection.explain import translate
+from runnel.connection.explain import explain_redis_error
 from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.errors import BurstBlocked, ProtocolError, Removed
 from runnel.log import logger_of
@@ -80,7 +80,7 @@ class Worker:
             starting.result()
             await self._work(scripts, burst)
         except (RedisError, OSError) as error:
-            raise translate(error, settings.redis_url) or error from error
+            raise explain_redis_error(error, settings.redis_url) or error from error
         finally:
             try:
                 await client.aclose()

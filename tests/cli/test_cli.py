@@ -369,7 +369,7 @@ def test_an_embedded_server_that_cannot_start_is_told(
     url = f"unix://{tmp_path}/s.sock"
     done = run("worker", APP, "--embedded", "--redis-url", url)
     assert done.code == 2
-    assert "RUNNEL_SERVER_BIN=/bin/true is no redis-server" in one_sentence(done.stderr)
+    assert "RUNNEL_SERVER_BIN=/bin/true is not a redis-server" in one_sentence(done.stderr)
     done = run("server", "--redis-url", server.url, "--data", str(tmp_path))
     assert done.code == 2
     assert "a server already listens at" in one_sentence(done.stderr)

@@ -172,7 +172,8 @@ def test_a_full_partition_is_told_with_who_holds_it_back_and_how_many_were_sent(
     held = run("sendmany", tight, "-", "--no-wait", stdin=LINE * 30)
     assert held.code == 5
     assert (
-        "because the registered processor tightly has not passed its oldest events" in held.stderr
+        "because the registered processor tightly has not committed its oldest events"
+        in held.stderr
     )
     assert held.stdout.startswith("sent at least 10, rejected 0")
     one = run("send", tight, GOOD)

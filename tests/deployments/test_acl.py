@@ -1,4 +1,4 @@
-"""Users with the rights that docs/operations.md lists: enough for all, and none to spare."""
+"""Users with the permissions that docs/operations.md lists: enough for all, and none to spare."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def line(user: str) -> list[str]:
     return found[1].replace("PASSWORD", "secret").split()
 
 
-def rights(user: str) -> set[str]:
+def granted(user: str) -> set[str]:
     """The commands that the docs grant to a user."""
     return {word[1:] for word in line(user) if word.startswith("+")}
 
@@ -94,13 +94,13 @@ def declare(name: str, url: str, **settings: Any) -> App:
     return app
 
 
-async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
+async def test_a_user_with_the_permissions_in_the_docs_can_do_all_and_needs_each(
     server: Server, app_name: str
 ) -> None:
     called = scripted(*sources())
-    assert called <= rights("runnel")
+    assert called <= granted("runnel")
     app = declare(app_name, url(server, "runnel"))
-    stream, pause = app.streams["items"], app.processors["park"]
+    stream, pause = app.streams["items"], app.processors["pause"]
     async with connect(app.settings.redis_url) as client:
         scripts = Scripts(client)
         assert (await check_server(client, app.settings.redis_url)).warnings == ()
@@ -114,13 +114,13 @@ async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
         await admin.reset(scripts, pause, sent[3].id)
         info = await check_server(client, app.settings.redis_url)
         seen = await inspection.inspect(client, info)
-        assert {each["name"] for each in seen["processors"]} == {"ignore", "park"}
+        assert {each["name"] for each in seen["processors"]} == {"ignore", "pause"}
         for processor in app.processors.values():
             await remove(scripts, processor)
         assert await admin.delete_stream(scripts, stream.spec) == 5
     await app.close()
     assert refusals(server) == []
-    assert rights("runnel") - called - ran(server) - ON_A_CLUSTER <= SELDOM
+    assert granted("runnel") - called - ran(server) - ON_A_CLUSTER <= SELDOM
 
 
 def scripted(*names: str) -> set[str]:
@@ -162,13 +162,13 @@ async def test_a_sender_can_send_and_not_more(server: Server, app_name: str) -> 
     async with connect(url(server, "runnel-sender")) as client:
         with pytest.raises(NoPermissionError):
             await client.unlink(keys.log(keys.partition(app_name, "items", 0, "items")))
-    assert rights("runnel-sender") == {*scripted("declare", "append"), "evalsha", "script|load"}
+    assert granted("runnel-sender") == {*scripted("declare", "append"), "evalsha", "script|load"}
 
 
-async def test_the_rights_for_more_durability_are_those_that_the_docs_add(
+async def test_the_permissions_for_more_durability_are_those_that_the_docs_add(
     server: Server, app_name: str
 ) -> None:
-    (more,) = re.findall(r"at `replica` also `([^`]*)`", DOCS.read_text())
+    (more,) = re.findall(r'`durability="replica"` add `([^`]*)`', DOCS.read_text())
     await declared(server, app_name)
     app = declare(app_name, url(server, "runnel-sender"), durability="replica")
     with pytest.raises(NoPermissionError):
@@ -192,27 +192,27 @@ async def test_a_viewer_can_inspect_and_not_more(server: Server, app_name: str) 
         with pytest.raises(NoPermissionError):
             await client.hset(keys.streams(app_name), "items", "1 items")
     asked = {"evalsha", "script|load", "info", "smembers", "hgetall", "time"}
-    assert rights("runnel-viewer") == {*scripted("describe", "describe_group"), *asked}
+    assert granted("runnel-viewer") == {*scripted("describe", "describe_group"), *asked}
 
 
-async def test_the_rights_are_enough_in_a_cluster(fleet: ClusterFleet, app_name: str) -> None:
+async def test_the_permissions_are_enough_in_a_cluster(fleet: ClusterFleet, app_name: str) -> None:
     for server in fleet.servers:
         ask(server, "ACL SETUSER", "runnel", *line("runnel"))
         ask(server, "ACL LOG", "RESET")
-    places = spread(app_name)
-    home = fleet.owner(slot(places[0]))
+    partitions = spread(app_name)
+    home = fleet.owner(slot(partitions[0]))
     full = fleet.url.replace("://", "://runnel:secret@")
     async with connect(full) as client:
         assert (await check_server(client, full)).warnings == ()
         scripts = Scripts(client)
         await scripts.load()
-        assert len(await scripts.call_all([append(each, 1) for each in places])) == 3
-        migration = Migration(fleet, slot(places[0]), fleet.masters[1])
+        assert len(await scripts.call_all([append(each, 1) for each in partitions])) == 3
+        migration = Migration(fleet, slot(partitions[0]), fleet.masters[1])
         migration.begin()
         migration.move()
-        assert protocol.read_append(await scripts.call(append(places[0], 2))).applied
+        assert protocol.read_append(await scripts.call(append(partitions[0], 2))).applied
         migration.end()
-    await asyncio.to_thread(fleet.migrate, slot(places[0]), home)
+    await asyncio.to_thread(fleet.migrate, slot(partitions[0]), home)
     assert [refusals(server) for server in fleet.servers] == [[]] * len(fleet.servers)
     for server in fleet.servers:
         ask(server, "ACL DELUSER", "runnel")
@@ -226,10 +226,10 @@ async def test_the_login_of_a_url_is_that_of_the_primary_and_sentinels_may_have_
         ask(sentinel, "ACL SETUSER", "asker", "on", ">open", "+sentinel|masters")
     base = sentinels.url.replace("://", "://runnel:secret@")
     logins = ["", "?sentinel_username=asker&sentinel_password=open"]
-    for place, login in zip(spread(app_name), logins, strict=False):
+    for partition, login in zip(spread(app_name), logins, strict=False):
         async with connect(base + login) as client:
             assert (await check_server(client, base + login)).warnings == ()
-            assert protocol.read_append(await Scripts(client).call(append(place, 1))).applied
+            assert protocol.read_append(await Scripts(client).call(append(partition, 1))).applied
     wrong = f"{base}?sentinel_username=asker&sentinel_password=closed"
     async with connect(wrong) as client:
         with pytest.raises(ServerError, match=r"refuses the login.*sentinel_password") as refused:

@@ -14,7 +14,7 @@ from runnel import App, Events, Record, keys, protocol
 from runnel.connection.cluster import Cluster
 from runnel.connection.connect import connect
 from runnel.connection.deployment import of
-from runnel.connection.explain import translate
+from runnel.connection.explain import explain_redis_error
 from runnel.connection.redis_client import Client
 from runnel.embedded.binary import Binary
 from runnel.errors import Fenced, ServerError
@@ -49,36 +49,40 @@ async def test_a_good_cluster_says_what_it_is(fleet: ClusterFleet, binary: Binar
 async def test_an_event_goes_from_append_to_checkpoint_on_each_master(
     clustered: Scripts, app_name: str
 ) -> None:
-    places = spread(app_name)
+    partitions = spread(app_name)
     registered = await clustered.call_all(
-        [protocol.register(each, protocol.StreamContract(1, "xxh64"), "0") for each in places]
+        [protocol.register(each, protocol.StreamContract(1, "xxh64"), "0") for each in partitions]
     )
     assert not [each for each in registered if isinstance(each, Exception)]
     sent = [
         protocol.read_append(reply)
-        for reply in await clustered.call_all([append(each, 1) for each in places])
+        for reply in await clustered.call_all([append(each, 1) for each in partitions])
     ]
-    tokens = [await claimed(clustered, each) for each in places]
+    tokens = [await claimed(clustered, each) for each in partitions]
     commits = [
-        commit(place, token, "0-0", appended.ids[0])
-        for place, token, appended in zip(places, tokens, sent, strict=True)
+        commit(partition, token, "0-0", appended.ids[0])
+        for partition, token, appended in zip(partitions, tokens, sent, strict=True)
     ]
     replies = await clustered.call_all(commits)
     assert [protocol.read_commit(each).applied for each in replies] == [True] * 3
     replies = await clustered.call_all(commits)
     assert [protocol.read_commit(each).applied for each in replies] == [False] * 3
-    assert len({clustered.deployment.node_of(place.prefix) for place in places}) == 3
+    assert len({clustered.deployment.node_of(partition.prefix) for partition in partitions}) == 3
 
 
 async def test_outcomes_keep_their_order_and_a_refusal_is_that_of_its_call_alone(
     clustered: Scripts, app_name: str
 ) -> None:
-    places = spread(app_name)
-    for place in places:
-        await ready(clustered, place)
-    sleeper = await claimed(clustered, places[1])
-    await claimed(clustered, places[1], grant=2)
-    calls = [append(places[2], 1), commit(places[1], sleeper, "0-0", "0-0"), append(places[0], 1)]
+    partitions = spread(app_name)
+    for partition in partitions:
+        await ready(clustered, partition)
+    sleeper = await claimed(clustered, partitions[1])
+    await claimed(clustered, partitions[1], grant=2)
+    calls = [
+        append(partitions[2], 1),
+        commit(partitions[1], sleeper, "0-0", "0-0"),
+        append(partitions[0], 1),
+    ]
     first, second, third = await clustered.call_all(calls)
     assert protocol.read_append(first).applied
     assert isinstance(second, Fenced)
@@ -92,8 +96,8 @@ async def test_a_script_that_one_master_lacks_is_loaded_there(
     await clustered.load()
     ask(fleet.masters[1], "SCRIPT FLUSH")
     ask(fleet.masters[1], "CONFIG RESETSTAT")
-    places = spread(app_name)
-    replies = await clustered.call_all([append(each, 1) for each in places])
+    partitions = spread(app_name)
+    replies = await clustered.call_all([append(each, 1) for each in partitions])
     assert all(protocol.read_append(each).applied for each in replies)
     stats = ask(fleet.masters[1], "INFO", "commandstats")
     assert "cmdstat_script|load:calls=1," in stats
@@ -192,13 +196,13 @@ async def test_one_read_can_name_keys_of_one_slot_only(clustered: Scripts, app_n
     assert "same slot" in str(refusal)
 
 
-async def test_plain_commands_have_one_place_or_are_refused(clustered: Scripts) -> None:
+async def test_plain_commands_go_to_one_node_or_are_refused(clustered: Scripts) -> None:
     client = clustered.client
     assert await client.ping()
     assert len(await client.time()) == 2
-    with pytest.raises(TypeError, match="FLUSHALL has no one place"):
+    with pytest.raises(TypeError, match="FLUSHALL concerns no one node"):
         await client.flushall()
-    with pytest.raises(TypeError, match="XREAD has no one place"):
+    with pytest.raises(TypeError, match="XREAD concerns no one node"):
         await client.xread({"a": "0"})
     with pytest.raises(TypeError, match="no pipeline"):
         client.pipeline()
@@ -208,8 +212,8 @@ async def test_plain_commands_have_one_place_or_are_refused(clustered: Scripts) 
 async def test_a_moved_slot_is_followed_under_load(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
-    places = spread(app_name)
-    moving = places[0]
+    partitions = spread(app_name)
+    moving = partitions[0]
     await clustered.load()
     done, there = asyncio.Event(), asyncio.Event()
 
@@ -217,7 +221,7 @@ async def test_a_moved_slot_is_followed_under_load(
         number = 0
         while not done.is_set() or number % 50:
             number += 1
-            for reply in await clustered.call_all([append(each, number) for each in places]):
+            for reply in await clustered.call_all([append(each, number) for each in partitions]):
                 assert protocol.read_append(reply).applied
             if number == 50:
                 there.set()
@@ -230,8 +234,8 @@ async def test_a_moved_slot_is_followed_under_load(
     await asyncio.to_thread(fleet.migrate, slot(moving), home)
     done.set()
     count = await sending
-    for place in places:
-        assert await numbers(clustered, place) == list(range(1, count + 1))
+    for partition in partitions:
+        assert await numbers(clustered, partition) == list(range(1, count + 1))
     assert moves(fleet, "MOVED") > 0
 
 
@@ -249,22 +253,22 @@ def moves(fleet: ClusterFleet, word: str) -> int:
 async def test_a_call_waits_while_its_keys_are_on_two_nodes(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
-    (place, *_) = spread(app_name)
-    await clustered.call(append(place, 1))
-    home = fleet.owner(slot(place))
-    migration = Migration(fleet, slot(place), fleet.masters[2])
+    (partition, *_) = spread(app_name)
+    await clustered.call(append(partition, 1))
+    home = fleet.owner(slot(partition))
+    migration = Migration(fleet, slot(partition), fleet.masters[2])
     migration.begin()
-    migration.move(place.meta)
+    migration.move(partition.meta)
     before = moves(fleet, "TRYAGAIN")
-    appending = asyncio.create_task(until_answered(clustered, append(place, 2)))
+    appending = asyncio.create_task(until_answered(clustered, append(partition, 2)))
     while moves(fleet, "TRYAGAIN") == before:
         await clustered.client.ping()
     assert not appending.done()
     migration.move()
     migration.end()
     assert (await appending).applied
-    assert await numbers(clustered, place) == [1, 2]
-    await asyncio.to_thread(fleet.migrate, slot(place), home)
+    assert await numbers(clustered, partition) == [1, 2]
+    await asyncio.to_thread(fleet.migrate, slot(partition), home)
 
 
 @pytest.mark.fault(38)
@@ -306,7 +310,7 @@ async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_awa
     migration.move(keys.meta(near.prefix))
     first, second = await clustered.call_all([append(near, 2), append(far, 1)])
     assert isinstance(first, ConnectionError)
-    assert "refused it to the end" in str(first)
+    assert "refused it each time" in str(first)
     assert protocol.read_append(second).applied
     migration.move()
     migration.end()
@@ -317,19 +321,19 @@ async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_awa
 async def test_a_call_is_sent_on_to_a_node_that_is_about_to_take_over_and_lacks_the_script(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
-    (place, *_) = spread(app_name)
-    await clustered.call(append(place, 1))
-    home, target = fleet.owner(slot(place)), fleet.masters[1]
-    migration = Migration(fleet, slot(place), target)
+    (partition, *_) = spread(app_name)
+    await clustered.call(append(partition, 1))
+    home, target = fleet.owner(slot(partition)), fleet.masters[1]
+    migration = Migration(fleet, slot(partition), target)
     migration.begin()
     migration.move()
     ask(target, "SCRIPT FLUSH")
     before = moves(fleet, "ASK")
-    assert protocol.read_append(await clustered.call(append(place, 2))).applied
+    assert protocol.read_append(await clustered.call(append(partition, 2))).applied
     assert moves(fleet, "ASK") > before
     migration.end()
-    assert await numbers(clustered, place) == [1, 2]
-    await asyncio.to_thread(fleet.migrate, slot(place), home)
+    assert await numbers(clustered, partition) == [1, 2]
+    await asyncio.to_thread(fleet.migrate, slot(partition), home)
 
 
 async def test_a_cluster_of_one_node_can_be_used_by_either_url(cluster_url: str) -> None:
@@ -347,7 +351,7 @@ async def test_one_node_of_several_is_refused_with_the_fix(fleet: ClusterFleet) 
         elsewhere = next(f"key{n}" for n in range(50) if key_slot(f"key{n}".encode()) > 10_000)
         with pytest.raises(RedisError) as moved:
             await client.get(elsewhere)
-    assert "use redis+cluster://" in str(translate(moved.value, url))
+    assert "use redis+cluster://" in str(explain_redis_error(moved.value, url))
 
 
 async def test_what_is_no_cluster_is_refused_with_the_fix(redis_url: str) -> None:

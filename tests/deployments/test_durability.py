@@ -95,10 +95,10 @@ class Shop:
 
     async def survived(self, url: str) -> tuple[int, int]:
         """How many events and how many commits another server has."""
-        place = self.app.processors["work"].keys(0)
+        partition = self.app.processors["work"].keys(0)
         async with connect(url) as client:
-            state = await client.hget(place.of_script()[2], "processed")
-            return await client.xlen(place.of_script()[0]), int(state or 0)
+            state = await client.hget(partition.of_script()[2], "processed")
+            return await client.xlen(partition.of_script()[0]), int(state or 0)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -134,10 +134,10 @@ async def test_what_an_acknowledged_event_survives_when_its_primary_is_lost(
             await until(lambda: shop.committed == 20, "all are committed, as far as it knows")
         pair.promote()
         entries, commits = await shop.survived(pair.replica.url)
-    sent, told = len(shop.acknowledged), shop.committed
+    sent, commits_acknowledged = len(shop.acknowledged), shop.committed
     fault = "the primary is lost, its replica is behind"
-    losses.note((str(binary), durability, fault), (sent, entries), (told, commits))
-    assert (sent, told) == ((10, 10) if durability == "replica" else (20, 20))
+    losses.note((str(binary), durability, fault), (sent, entries), (commits_acknowledged, commits))
+    assert (sent, commits_acknowledged) == ((10, 10) if durability == "replica" else (20, 20))
     assert (entries, commits) == (10, 10)
 
 
@@ -166,8 +166,10 @@ async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name
     pair.link.shut()
     sending = asyncio.create_task(shop.send(1))
     async with connect(pair.primary.url) as client:
-        place = shop.app.processors["work"].keys(0)
-        await until(lambda: _processed(client, place.of_script()[2]), "the primary has the commit")
+        partition = shop.app.processors["work"].keys(0)
+        await until(
+            lambda: _processed(client, partition.of_script()[2]), "the primary has the commit"
+        )
     assert (shop.committed, shop.acknowledged) == (1, [0])
     pair.link.open()
     await sending
@@ -236,19 +238,19 @@ async def test_fsync_waits_for_the_disk_or_says_at_start_that_it_cannot(
 async def test_behind_sentinels_no_other_primary_confirms_what_an_old_one_was_told(
     binary: Binary, app_name: str
 ) -> None:
-    (place,) = spread(app_name, 1)
-    log, replica = place.log, AckRequirement("replica")
+    (partition,) = spread(app_name, 1)
+    log, replica = partition.log, AckRequirement("replica")
     with SentinelFleet(binary, replicas=1) as fleet:
         async with connect(fleet.url) as client:
             scripts = Scripts(client)
-            await scripts.call_all([append(place, 1)], replica)
+            await scripts.call_all([append(partition, 1)], replica)
             new = fleet.replicas[0]
             await asyncio.to_thread(until_server, fleet.sentinels[0], _fails_over)
             await asyncio.to_thread(until_server, new, _is_primary)
             # The old primary still takes it, though nobody will ever have it from there.
             outcome: object = TimeoutError()
             while isinstance(outcome, Exception):
-                (outcome,) = await scripts.call_all([append(place, 2)], replica)
+                (outcome,) = await scripts.call_all([append(partition, 2)], replica)
             assert ask(new, "XLEN", log) == 2
 
 

@@ -157,7 +157,7 @@ async def test_what_one_send_has_for_many_partitions_goes_over_one_connection(
     app, stream = declare(app_name, redis_url)
     partitions = {each.partition for each in await stream.send(*keyed(*range(100)))}
     assert len(partitions) == stream.spec.partition_count > 1
-    assert app.producer()._scripts.deployment.client.made == 1
+    assert app.producer()._scripts.deployment.client.connections_made == 1
     await app.close()
 
 

@@ -100,7 +100,7 @@ async def test_three_thousand_first_sends_take_one_agreement_and_few_connections
     proxy.lose_reply_to(sha("declare").encode())
     async with app:
         await asyncio.gather(*(stream.send(Item(key=i, number=i)) for i in range(3000)))
-        assert app.producer()._scripts.client.made <= 17
+        assert app.producer()._scripts.client.connections_made <= 17
     assert proxy.requests == 2  # The one whose answer was lost, and its repeat.
     assert sum(map(len, (await stored(redis, stream)).values())) == 3000
 

@@ -90,7 +90,7 @@ async def test_what_nothing_works_without_is_named_to_workers_and_senders(comman
         for said in (await refusal_of_worker(server.url), await refusal_of_sender(server.url)):
             assert f"Redis at {server.url} has no " in said
             assert command in said.partition(", without which ")[0]
-            assert "renamed or switched off there, or not passed on by a proxy" in said
+            assert "renamed or disabled there, or a proxy in between does not pass it on" in said
             assert len(said) < 500  # Nothing of a script that the server repeats.
         with server.client() as client:
             assert client.dbsize() == 0

@@ -296,8 +296,8 @@ BUGS = (
     Planted(
         "a sequence that does not rise",
         "runnel/producer/partition_producer.py",
-        "self._number += 1\n            self._unsure, ",
-        "self._number += 0\n            self._unsure, ",
+        "self._sequence += 1\n            self._unsure, ",
+        "self._sequence += 0\n            self._unsure, ",
     ),
     Planted(
         "a processor registered anew starts anew",

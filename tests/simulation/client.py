@@ -32,8 +32,8 @@ class SimClient(Client):
             self._number = self._network.new_connection()
             raise
 
-    async def settled(self) -> None:
-        """What was asked by somebody who was cancelled may arrive at any time."""
+    async def wait_for_orphans(self) -> None:
+        """The request of a cancelled caller may arrive at any time."""
 
     async def _one(self, *command: Any) -> Any:
         (reply,) = await self.roundtrip([command])

@@ -1,9 +1,32 @@
-"""How generated examples run here."""
+"""How generated examples run here, and that no test here starts a server."""
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
+import pytest
 from hypothesis import settings
+
+from runnel.embedded import local_server
+from tests.servers import Server
 
 #: An example may take as long as a busy machine makes it.
 settings.register_profile("unit", deadline=None)
 settings.load_profile("unit")
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    pytest.fail("a test in tests/unit starts a server: move it to tests/integration")
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that starts a server."""
+    monkeypatch.setattr(Server, "start", _refuse)
+    monkeypatch.setattr(local_server, "_spawn", _refuse)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> NoReturn:
+    """Fail a test that wants the shared server, whatever it is."""
+    _refuse()

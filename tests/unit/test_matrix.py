@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.matrix import BEGIN, END, PAGE, ROOT, ROWS, Cell, read, table
+from tests.matrix import BEGIN, CONNECTION, END, PAGE, ROOT, ROWS, Cell, read, table
 
 INNER = """
 import pytest
@@ -52,3 +52,5 @@ def test_a_row_runs_what_is_there() -> None:
     for chosen in ROWS.values():
         for word in chosen:
             assert not word.startswith("tests/") or (ROOT / word).is_dir()
+    for file in CONNECTION:
+        assert (ROOT / file).is_file()

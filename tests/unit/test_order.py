@@ -1,5 +1,5 @@
-"""One is inside at a time, in the order of asking, whoever is cancelled; nobody who waits for room
-holds up anybody who does not."""
+"""One send has the turn at a time, in the order of asking, even if some are cancelled; sends that
+wait for room hold up no others."""
 
 from __future__ import annotations
 
@@ -12,150 +12,151 @@ from runnel.errors import Full
 from runnel.producer.order import SendOrder
 
 
-class Visit:
-    """Somebody who enters, stays until told, and leaves."""
+class Send:
+    """A task that takes the turn, keeps it until `over` is set, and releases it."""
 
-    def __init__(self, gate: SendOrder, until: float = inf, drops: bool = False) -> None:
-        self._gate = gate
-        self._asked = until, drops
-        self.inside = asyncio.Event()
+    def __init__(self, order: SendOrder, until: float = inf, drops_oldest: bool = False) -> None:
+        self._order = order
+        self._options = until, drops_oldest
+        self.has_turn = asyncio.Event()
         self.over = asyncio.Event()
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        await self._gate.enter(self, 0.0, *self._asked)
+        await self._order.acquire(self, 0.0, *self._options)
         try:
-            self.inside.set()
+            self.has_turn.set()
             await self.over.wait()
         finally:
-            self.inside.clear()
-            self._gate.leave(self)
+            self.has_turn.clear()
+            self._order.release(self)
 
 
-async def visits(gate: SendOrder, number: int) -> list[Visit]:
-    """As many, of whom the first is inside and the others wait."""
-    made = [Visit(gate) for _ in range(number)]
-    await made[0].inside.wait()
-    return made
+async def begin(order: SendOrder, number: int) -> list[Send]:
+    """So many sends: the first has the turn, the others wait."""
+    sends = [Send(order) for _ in range(number)]
+    await sends[0].has_turn.wait()
+    return sends
 
 
-async def over(*visits: Visit) -> None:
-    """Each of them comes in, and leaves."""
-    for visit in visits:
-        await visit.inside.wait()
-        visit.over.set()
-        await visit.task
+async def finish(*sends: Send) -> None:
+    """Each of them gets the turn, in this order, and ends."""
+    for send in sends:
+        await send.has_turn.wait()
+        send.over.set()
+        await send.task
 
 
-async def test_all_are_let_in_one_after_the_other_in_the_order_of_asking() -> None:
-    gate = SendOrder()
-    made = await visits(gate, 4)
-    for number, visit in enumerate(made):
-        await visit.inside.wait()
-        assert [each.inside.is_set() for each in made] == [i == number for i in range(4)]
-        await over(visit)
-    assert gate.inside is None
+async def test_sends_go_one_after_the_other_in_the_order_of_asking() -> None:
+    order = SendOrder()
+    sends = await begin(order, 4)
+    for number, send in enumerate(sends):
+        await send.has_turn.wait()
+        assert [each.has_turn.is_set() for each in sends] == [i == number for i in range(4)]
+        await finish(send)
+    assert order.holder is None
 
 
-async def test_who_took_it_without_a_step_is_inside() -> None:
-    gate = SendOrder()
-    gate.inside = "somebody"
-    visit = Visit(gate)
+async def test_a_caller_that_sets_holder_has_the_turn() -> None:
+    order = SendOrder()
+    order.holder = "somebody"
+    send = Send(order)
     await asyncio.sleep(0)
-    assert not visit.inside.is_set()
-    gate.leave("somebody else")
-    assert gate.inside == "somebody"
-    gate.leave("somebody")
-    await over(visit)
+    assert not send.has_turn.is_set()
+    order.release("somebody else")
+    assert order.holder == "somebody"
+    order.release("somebody")
+    await finish(send)
 
 
-async def test_whoever_stops_waiting_is_passed_over() -> None:
-    gate = SendOrder()
-    first, second, third = await visits(gate, 3)
+async def test_a_cancelled_waiter_is_skipped() -> None:
+    order = SendOrder()
+    first, second, third = await begin(order, 3)
     second.task.cancel()
     await asyncio.wait([second.task])
-    await over(first, third)
-    assert gate.inside is None
+    await finish(first, third)
+    assert order.holder is None
 
 
-async def test_who_is_let_in_and_cancelled_at_once_lets_the_next_one_in() -> None:
-    gate = SendOrder()
-    gate.inside = "somebody"
-    second, third = Visit(gate), Visit(gate)
+async def test_a_waiter_that_gets_the_turn_and_is_cancelled_at_once_releases_it() -> None:
+    order = SendOrder()
+    order.holder = "somebody"
+    second, third = Send(order), Send(order)
     await asyncio.sleep(0)
-    gate.leave("somebody")
+    order.release("somebody")
     second.task.cancel()
-    await third.inside.wait()
+    await third.has_turn.wait()
     assert second.task.cancelled()
-    await over(third)
-    assert gate.inside is None
+    await finish(third)
+    assert order.holder is None
 
 
-async def test_nobody_comes_in_between_who_left_and_who_waits() -> None:
-    gate = SendOrder()
-    first, second = await visits(gate, 2)
-    await over(first)
-    late = Visit(gate)
-    assert gate.inside is second
-    await second.inside.wait()
-    assert not late.inside.is_set()
-    await over(second, late)
+async def test_a_new_send_does_not_overtake_a_waiter() -> None:
+    order = SendOrder()
+    first, second = await begin(order, 2)
+    await finish(first)
+    late = Send(order)
+    assert order.holder is second
+    await second.has_turn.wait()
+    assert not late.has_turn.is_set()
+    await finish(second, late)
 
 
-async def test_those_who_are_turned_away_are_told_each_by_an_error_of_their_own() -> None:
-    gate = SendOrder()
-    inside, patient, *others = await visits(gate, 4)
-    told = Full("full", {"processor": "work"})
-    gate.turn_away(told, lambda each: each.what in others)
+async def test_each_failed_waiter_gets_a_copy_of_the_error() -> None:
+    order = SendOrder()
+    holder, patient, *others = await begin(order, 4)
+    full = Full("full", {"processor": "work"})
+    order.fail_waiters(full, lambda each: each.send in others)
     errors = []
-    for visit in others:
+    for send in others:
         with pytest.raises(Full, match="full") as raised:
-            await visit.task
+            await send.task
         assert raised.value.details == {"processor": "work"}
         errors.append(raised.value)
-    assert len({id(each) for each in (told, *errors)}) == 3
-    await over(inside, patient)
+    assert len({id(each) for each in (full, *errors)}) == 3
+    await finish(holder, patient)
 
 
-async def test_who_steps_aside_lets_in_those_who_make_room_and_comes_before_the_others() -> None:
-    gate = SendOrder()
-    gate.inside = "waits for room"
-    patient, dropping, also = Visit(gate), Visit(gate, drops=True), Visit(gate, drops=True)
+async def test_droppers_go_first_and_the_holder_comes_before_the_others() -> None:
+    order = SendOrder()
+    order.holder = "waits for room"
+    patient = Send(order)
+    dropping, also = Send(order, drops_oldest=True), Send(order, drops_oldest=True)
     await asyncio.sleep(0)
-    back = asyncio.create_task(gate.step_aside())
-    await over(dropping, also)
+    back = asyncio.create_task(order.let_droppers_pass())
+    await finish(dropping, also)
     await back
-    assert gate.inside == "waits for room"
-    await gate.step_aside()  # Nobody is there any more for whom to.
-    assert gate.inside == "waits for room"
-    gate.leave("waits for room")
-    await over(patient)
+    assert order.holder == "waits for room"
+    await order.let_droppers_pass()  # No dropper waits any more.
+    assert order.holder == "waits for room"
+    order.release("waits for room")
+    await finish(patient)
 
 
-async def test_who_is_cancelled_while_aside_is_not_inside() -> None:
-    gate = SendOrder()
-    gate.inside = "waits for room"
-    dropping, patient = Visit(gate, drops=True), Visit(gate)
+async def test_a_holder_that_is_cancelled_while_droppers_pass_has_no_turn() -> None:
+    order = SendOrder()
+    order.holder = "waits for room"
+    dropping, patient = Send(order, drops_oldest=True), Send(order)
     await asyncio.sleep(0)
-    aside = asyncio.create_task(gate.step_aside())
-    await dropping.inside.wait()
-    aside.cancel()
-    await asyncio.wait([aside])
-    gate.leave("waits for room")  # As its caller does in any case.
-    assert dropping.inside.is_set()
-    await over(dropping, patient)
-    assert gate.inside is None
+    passing = asyncio.create_task(order.let_droppers_pass())
+    await dropping.has_turn.wait()
+    passing.cancel()
+    await asyncio.wait([passing])
+    order.release("waits for room")  # As its caller does in any case.
+    assert dropping.has_turn.is_set()
+    await finish(dropping, patient)
+    assert order.holder is None
 
 
-async def test_who_rests_is_stirred_by_somebody_who_comes_and_by_a_wait_that_ends() -> None:
-    gate = SendOrder()
-    gate.inside = "waits for room"
-    resting = asyncio.create_task(gate.rest(3600))
+async def test_a_new_waiter_and_the_end_of_a_wait_end_a_sleep() -> None:
+    order = SendOrder()
+    order.holder = "waits for room"
+    sleeping = asyncio.create_task(order.sleep(3600))
     await asyncio.sleep(0)
     soon = asyncio.get_running_loop().time() + 0.01
-    visit = Visit(gate, until=soon)
-    await resting
-    await gate.rest(3600)
+    send = Send(order, until=soon)
+    await sleeping
+    await order.sleep(3600)
     assert asyncio.get_running_loop().time() >= soon
-    gate.leave("waits for room")
-    await over(visit)
+    order.release("waits for room")
+    await finish(send)

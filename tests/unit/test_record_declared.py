@@ -654,7 +654,7 @@ def test_json_and_bytes_are_refused_together() -> None:
     class Inner(Record):
         raw: bytes | None = None
 
-    with pytest.raises(ConfigError, match=r"^Inner\.raw is of bytes, which JSON cannot hold"):
+    with pytest.raises(ConfigError, match=r"^Inner\.raw has bytes, which JSON cannot hold"):
         EntryCodec(adapt(with_field(list[Inner])), JSONSerializer())
     EntryCodec(adapt(with_field(list[Inner])), MsgpackSerializer())
     EntryCodec(adapt(with_field(bytes, primitive=True)), JSONSerializer())

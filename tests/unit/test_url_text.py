@@ -1,4 +1,4 @@
-"""What is shown of a URL, and what is told about a text that is none."""
+"""Secrets of a URL are redacted, and a text that is not a URL is refused with the fix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from runnel import App
 from runnel.connection.url import check_url
-from runnel.connection.url_text import Url, shown
+from runnel.connection.url_text import Url, redacted
 from runnel.errors import ConfigError
 
 SECRETS = (
@@ -69,14 +69,14 @@ NO_URLS = (
 def test_a_secret_is_never_shown(url: str) -> None:
     check_url(url)
     settings = App("a", redis_url=url).settings
-    for text in (shown(url), repr(Url(url)), f"{settings!r} {settings}"):
+    for text in (redacted(url), repr(Url(url)), f"{settings!r} {settings}"):
         assert "SECRET" not in text
         assert "://" in text
 
 
 @pytest.mark.parametrize("url", NO_URLS)
 def test_a_secret_is_not_shown_when_the_url_is_refused(url: str) -> None:
-    assert "SECRET" not in shown(url)
+    assert "SECRET" not in redacted(url)
     with pytest.raises(ConfigError, match="redis_url") as caught:
         App("a", redis_url=url)
     error: BaseException | None = caught.value
@@ -149,6 +149,6 @@ def test_what_was_meant_is_told(url: str, told: str) -> None:
         ("redis://:p=q@h", "redis://***@h"),
     ],
 )
-def test_the_place_of_a_server_is_shown(url: str, seen: str) -> None:
-    assert shown(url) == seen
+def test_the_address_of_a_server_is_shown(url: str, seen: str) -> None:
+    assert redacted(url) == seen
     check_url(url)

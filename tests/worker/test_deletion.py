@@ -54,7 +54,7 @@ async def test_an_old_producer_makes_no_partition_that_the_new_stream_has_not(
         await admin.delete_stream(Scripts(redis), stream.spec)
     else:
         await lose(redis)
-        monkeypatch.setattr("runnel.producer.producer._AGREED_FOR", 0.0)
+        monkeypatch.setattr("runnel.producer.producer._DECLARED_FOR", 0.0)
     new, _, _ = declared(redis_url, 2)
     await admin.add(Scripts(redis), new.processors["work"])
     for number in range(100):

@@ -65,7 +65,7 @@ async def test_s4_a_full_partition_refuses_by_name_and_trims_nothing_unprocessed
     async with ledger.running():
         await until(lambda: redis.exists(ledger.state), "the processor is registered")
         await ledger.send(*range(50))
-        with pytest.raises(Full, match="because the registered processor work has not passed"):
+        with pytest.raises(Full, match="because the registered processor work has not committed"):
             await ledger.send(50)
         assert await redis.xlen(ledger.log) == 50
         waiting = asyncio.create_task(ledger.send(*range(50, 120), wait=True))

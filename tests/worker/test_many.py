@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel.connection.transport import Arg, Line
+from runnel.connection.transport import Arg, RawConnection
 from runnel.core.partition import PartitionState
 from runnel.protocol.scripts import sha
 from tests.worker.depot import Blob, Depot
@@ -28,14 +28,16 @@ async def commands(redis: Redis) -> dict[str, int]:
 def claiming(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many claims went out together each time."""
     found: list[int] = []
-    ask = Line.ask
+    request = RawConnection.request
 
-    def counting(line: Line, commands: Sequence[Sequence[Arg]], patience: float | None) -> Any:
+    def counting(
+        connection: RawConnection, commands: Sequence[Sequence[Arg]], timeout: float | None
+    ) -> Any:
         if claims := sum(command[1] == sha("claim") for command in commands if len(command) > 1):
             found.append(claims)
-        return ask(line, commands, patience)
+        return request(connection, commands, timeout)
 
-    monkeypatch.setattr(Line, "ask", counting)
+    monkeypatch.setattr(RawConnection, "request", counting)
     return found
 
 

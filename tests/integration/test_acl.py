@@ -21,11 +21,11 @@ from runnel.preflight.checks import (
     check_operator,
     check_sender,
     check_worker,
-    needs_of_deletion,
-    needs_of_operator,
-    needs_of_registration,
-    needs_of_sender,
-    needs_of_worker,
+    required_by_deletion,
+    required_by_operator,
+    required_by_registration,
+    required_by_sender,
+    required_by_worker,
 )
 from runnel.protocol import text
 from runnel.protocol.scripts import Scripts, sources
@@ -74,8 +74,8 @@ def least(needs: Required) -> list[str]:
 
 
 PICKY = app.processors["picky"]
-WORKER = least(needs_of_worker(app, [PICKY]))
-SENDER = least(needs_of_sender(items.spec))
+WORKER = least(required_by_worker(app, [PICKY]))
+SENDER = least(required_by_sender(items.spec))
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def test_a_worker_that_may_not_listen_says_what_follows_and_works(
         await app.close()
     assert seen == [3]
     (said,) = [each.getMessage() for each in caplog.records if "SUBSCRIBE" in each.getMessage()]
-    assert "does not let its user clerk run SUBSCRIBE: a worker hears of changes" in said
+    assert "does not let its user clerk run SUBSCRIBE: a worker learns of changes" in said
     assert said.endswith("with its next heartbeat, and not at once. ACL SETUSER clerk +subscribe")
 
 
@@ -204,7 +204,7 @@ async def test_what_the_sentences_say_to_grant_leads_to_a_worker_that_may_start(
 
 
 async def test_the_rules_asked_for_are_enough_to_register(redis: Redis, grant: Grant) -> None:
-    registration = needs_of_registration(PICKY)
+    registration = required_by_registration(PICKY)
     async with connect(await grant(least(registration))) as client:
         scripts = Scripts(client)
         await check(scripts, registration, "redis://clerk:secret@h")
@@ -228,7 +228,7 @@ async def test_the_rules_asked_for_are_enough_for_an_operator(
         await scripts.call(protocol.claim(place, PICKY.stream.contract, "m", 1, "n" * 16))
         for field, value in (("quarantined", "1"), ("error_event", sent.id)):
             await redis.hset(place.of_script()[2], field, value)
-    url = await grant(least(needs_of_operator(PICKY, action)))
+    url = await grant(least(required_by_operator(PICKY, action)))
     async with connect(url) as client:
         clerk = Scripts(client)
         await check_operator(clerk, PICKY, action, url)
@@ -249,7 +249,7 @@ async def test_the_rules_asked_for_are_enough_to_delete_a_stream(
     redis: Redis, grant: Grant
 ) -> None:
     await admin.add(Scripts(redis), PICKY)
-    url = await grant(least(needs_of_deletion(items.spec)))
+    url = await grant(least(required_by_deletion(items.spec)))
     async with connect(url) as client:
         await check_deletion(Scripts(client), items.spec, url)
         assert await admin.delete_stream(Scripts(client), items.spec) == 0
