@@ -18,7 +18,7 @@ from runnel.connection.url_text import shown
 from runnel.errors import Mismatch, ServerError, Unregistered
 from runnel.preflight.acl import Required, check, may
 from runnel.processor import Processor
-from runnel.protocol import CheckpointMove, PartitionKeys, Token
+from runnel.protocol import CheckpointMove, PartitionDescription, PartitionKeys, Token
 from runnel.protocol.scripts import PROTOCOL, Call, Scripts
 from runnel.stream import StreamSpec
 
@@ -64,7 +64,7 @@ async def check_operator(scripts: Scripts, processor: Processor, action: str, ur
     """
     await check(scripts, needs_of_operator(processor, action), url)
     seen = await check_agreement(scripts, processor.stream, url, processor.name)
-    if "checkpoint" not in seen and action != "remove":
+    if seen.checkpoint is None and action != "remove":
         raise Unregistered(
             f"processor {processor.name} is not registered on stream {processor.stream.name}: "
             "start a worker, or run `runnel processor add`"
@@ -193,11 +193,11 @@ def _finish(processor: Processor) -> Call:
 
 async def check_agreement(
     scripts: Scripts, spec: StreamSpec[Any], url: str, processor: str = ""
-) -> dict[str, str]:
+) -> PartitionDescription:
     """Raise Mismatch if the stream in Redis is not the one that the code declares.
 
     The scripts refuse it too, but each for its own partition: those that only a wrong count has
-    hold nothing yet that differs. Returns what `describe` tells about partition 0.
+    hold nothing yet that differs. Returns the description of partition 0.
     """
     place = PartitionKeys(spec.prefix(0), processor)
     try:
@@ -209,21 +209,19 @@ async def check_agreement(
             f"Redis at {shown(url)} holds something else under the keys {place.prefix}:* of stream "
             f"{spec.name}: rename the stream, or remove what is there"
         ) from error
-    given = {"partitions": str(spec.partition_count), "hash": spec.hasher.name}
-    told = {field: seen.get(f"meta.{field}") for field in ("protocol", *given)}
-    if told["protocol"] is not None and int(told["protocol"]) > PROTOCOL:
-        raise _mismatch(spec, "protocol", told["protocol"], str(PROTOCOL))
-    for field, value in given.items():
-        stored = told[field]
-        if stored is not None and stored != value:
-            raise _mismatch(spec, field, stored, value)
+    if seen.protocol is not None and seen.protocol > PROTOCOL:
+        raise _mismatch(spec, "protocol", seen.protocol, PROTOCOL)
+    if seen.partition_count not in (None, spec.partition_count):
+        raise _mismatch(spec, "partitions", seen.partition_count, spec.partition_count)
+    if seen.hash not in (None, spec.hasher.name):
+        raise _mismatch(spec, "hash", seen.hash, spec.hasher.name)
     return seen
 
 
-def _mismatch(spec: StreamSpec[Any], field: str, stored: str, given: str) -> Mismatch:
+def _mismatch(spec: StreamSpec[Any], field: str, stored: object, given: object) -> Mismatch:
     return Mismatch(
         f"MISMATCH stream={spec.name} field={field} stored={stored} given={given}",
-        {"stream": spec.name, "field": field, "stored": stored, "given": given},
+        {"stream": spec.name, "field": field, "stored": str(stored), "given": str(given)},
     )
 
 

@@ -2,6 +2,7 @@
 
 from runnel.protocol.apps import check_acl, elect, read_check_acl, tick
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
+from runnel.protocol.description import PartitionDescription, read_describe
 from runnel.protocol.groups import (
     Action,
     Assignment,
@@ -27,7 +28,6 @@ from runnel.protocol.partitions import (
     pause,
     read_claim,
     read_commit,
-    read_describe,
     read_register,
     register,
     remove,
@@ -57,6 +57,7 @@ __all__ = [
     "Grant",
     "GroupDescription",
     "Member",
+    "PartitionDescription",
     "PartitionKeys",
     "Released",
     "StreamContract",

@@ -155,8 +155,3 @@ def remove(place: PartitionKeys) -> Call:
 
 def describe(place: PartitionKeys) -> Call:
     return Call("describe", place.of_script(), (place.processor,))
-
-
-def read_describe(reply: Sequence[Any]) -> dict[str, str]:
-    values = [text(each) for each in reply]
-    return dict(zip(values[::2], values[1::2], strict=True))

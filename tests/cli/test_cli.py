@@ -553,7 +553,7 @@ def test_a_processor_whose_code_is_gone_is_removed_by_its_name(run: Run, redis_u
     here = ("--app", "shop", "--redis-url", redis_url)
     wrong = run("processor", "remove", "order@printer", *here, "--yes")
     assert wrong.code == 2
-    assert "app 'shop' has no stream 'order' there; there is orders" in one_sentence(wrong.stderr)
+    assert "app 'shop' has no stream 'order'; its streams are orders" in one_sentence(wrong.stderr)
     assert run("processor", "remove", "printer", *here, "--yes").code == 2
     removed = run("processor", "remove", "orders@printer", *here, "--yes")
     assert removed.stdout == "removed printer from 4 partitions\n"

@@ -68,7 +68,7 @@ async def test_skip_leaves_what_workers_still_try_to_them_unless_its_partition_i
         event, reason = await skip(scripts, work, 0)
     assert event is None
     assert "has failed 1 times and is tried again" in reason
-    assert (await skip(scripts, work, 0, asked_for=True)).event
+    assert (await skip(scripts, work, 0, named=True)).event
     async with ledger.running():
         await until(lambda: ledger.seen == [0, 2], "it goes on")
 
@@ -87,7 +87,7 @@ async def test_skip_ends_a_halt_where_another_worker_holds_the_partition(
     scripts, work = Scripts(redis), ledger.app.processors["work"]
     assert (await skip(scripts, work, 0)).event
     assert await skip(scripts, work, 0) == (None, "")
-    assert (await skip(scripts, work, 0, asked_for=True)).reason == "no event of it has failed"
+    assert (await skip(scripts, work, 0, named=True)).reason == "no event of it has failed"
     async with ledger.running():
         await until(lambda: ledger.seen == [0, 2], "it goes on")
 
