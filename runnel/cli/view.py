@@ -1,6 +1,6 @@
-"""The picture of `runnel inspect` for people: what is wrong first, then everything. No I/O.
+"""Formats the report of `runnel inspect` for people: problems first, then tables. No I/O.
 
-Nothing is shortened, because half an id is of no use: a table is as wide as what it holds.
+Nothing is shortened, because a part of an id is useless: a table is as wide as its cells.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import click
 import tabulate
 
 from runnel.log import one_line
-from runnel.operations.figures import barren
+from runnel.operations.figures import failed_before_first
 from runnel.operations.partition_ranges import ranges, those
 
-tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
+tabulate.MIN_PADDING = 0  # tabulate has no argument for it. By default, heads are two wider.
 
 Json = dict[str, Any]
 
-#: From harmless to grave.
+#: States of a processor, from the best to the worst.
 STATES = ("ok", "degraded", "stalled", "down")
-#: States of a partition whose owner works on it.
-_WORKED_ON = ("owned", "moving")
+#: States of a partition whose owner processes events.
+_PROCESSED = ("owned", "moving")
 _COLOURS = {
     "ok": "green",
     "owned": "green",
@@ -40,59 +40,59 @@ _COLOURS = {
 
 @dataclass(frozen=True)
 class Names:
-    """What the command line calls the app and its module, as far as that is known."""
+    """How commands name the module and the app; the defaults are for an app without code."""
 
     module: str = "MODULE"
     app: str = "MODULE:APP"
 
 
-def picture(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
-    """The lines to show. `wide` adds the columns that are seldom needed."""
-    lines = [headline(seen, url)]
+def lines(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
+    """The lines of a report. `wide` adds columns that are seldom needed."""
+    found = [headline(seen, url)]
     for processor in seen["processors"]:
-        lines += trouble(processor, seen, names)
+        found += problems(processor, seen, names)
     if seen["processors"]:
-        lines += ["", *processors(seen)]
+        found += ["", *processors(seen)]
     if seen["members"]:
-        lines += ["", *members(seen, wide)]
+        found += ["", *members(seen, wide)]
     for each in seen["processors"]:
-        lines += ["", f"{each['app']}/{each['name']}", *partitions(each, wide)]
+        found += ["", f"{each['app']}/{each['name']}", *partitions(each, wide)]
     if seen["streams"]:
-        lines += ["", *streams(seen)]
-    return lines
+        found += ["", *streams(seen)]
+    return found
 
 
 def headline(seen: Json, url: str) -> str:
-    """How things stand, in one line."""
+    """The worst state, the lag, the workers and the server, in one line."""
     server, totals = seen["server"], seen["totals"]
     states = [each["state"] for each in seen["processors"]]
     worst = max(states, key=STATES.index, default=None)
     if worst is None:
-        told = click.style("EMPTY", bold=True) + ": nothing is registered yet"
+        summary = click.style("EMPTY", bold=True) + ": nothing is registered yet"
     elif worst == "ok":
-        told = click.style("OK", fg="green", bold=True)
+        summary = click.style("OK", fg="green", bold=True)
     else:
         count = sum(1 for each in states if each != "ok")
-        told = click.style(worst.upper(), fg=_COLOURS[worst], bold=True)
-        told += f": {count} of {len(states)} processors"
-    parts = [told]
+        summary = click.style(worst.upper(), fg=_COLOURS[worst], bold=True)
+        summary += f": {count} of {len(states)} processors"
+    parts = [summary]
     if worst is not None:
         behind = totals["lag_ms"]
         late = f", {duration(behind)} behind" if behind else ""
-        parts.append(f"lag {shown(totals['lag_events'])}{late}")
+        parts.append(f"lag {value_text(totals['lag_events'])}{late}")
         if totals["dead_letters"] != 0:
-            parts.append(f"dead letters {shown(totals['dead_letters'])}")
+            parts.append(f"dead letters {value_text(totals['dead_letters'])}")
         parts.append(f"{totals['members']} worker{'' if totals['members'] == 1 else 's'}")
     mode = "" if server["mode"] == "standalone" else f" {server['mode']}"
-    parts.append(f"{server['kind']} {shown(server['version'])}{mode} at {url}")
+    parts.append(f"{server['kind']} {value_text(server['version'])}{mode} at {url}")
     parts.append(time.strftime("%H:%M:%SZ", time.gmtime(seen["at_ms"] / 1000)))
     return " · ".join(parts)
 
 
-def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
-    """What is wrong with a processor and the command that helps; nothing if all is well."""
+def problems(processor: Json, seen: Json, names: Names) -> list[str]:
+    """The problems of a processor, each with the command that helps."""
     rows, state = processor["partitions"], processor["state"]
-    called = f"{names.module}:{processor['name']}"
+    target = f"{names.module}:{processor['name']}"
     found: list[str] = []
     if state == "down":
         found += _down(processor, names)
@@ -100,20 +100,20 @@ def trouble(processor: Json, seen: Json, names: Names) -> list[str]:
     if lost:
         count = sum(row["lost"] for row in lost)
         found.append(f"{_those(lost)}: {count} events were LOST before they were processed")
-    found += _quarantined(rows, called)
-    found += _failing(rows, called)
+    found += _quarantined(rows, target)
+    found += _failing(rows, target)
     if state == "stalled":
         found += _stalled(rows, seen, processor)
     paused = [row for row in rows if row["state"] == "paused"]
     if paused:
-        found += [f"{_those(paused)} paused by an operator", f"  runnel processor resume {called}"]
-    free = [row for row in rows if row["state"] == "unassigned"]
-    if free and state != "down":
+        found += [f"{_those(paused)} paused by an operator", f"  runnel processor resume {target}"]
+    unassigned = [row for row in rows if row["state"] == "unassigned"]
+    if unassigned and state != "down":
         found.append(
-            f"{_those(free)} unassigned: a worker takes them within a heartbeat; if none does, see "
-            "the workers' logs"
+            f"{_those(unassigned)} unassigned: a worker claims them within a heartbeat; if none "
+            "does, see the workers' logs"
         )
-    found += _dead_letters(processor["dead_letters"], called)
+    found += _dead_letters(processor["dead_letters"], target)
     if not found:
         return []
     head = f"{processor['app']}/{processor['name']} is {click.style(state, fg=_COLOURS[state])}"
@@ -124,76 +124,75 @@ def _down(processor: Json, names: Names) -> list[str]:
     start = f"  runnel worker {names.app}"
     if all(row["checkpoint"] is None for row in processor["partitions"]):
         add = f"runnel processor add {names.module}:{processor['name']}"
-        return ["it is not registered: nothing is kept for it", f"{start}   (or {add})"]
-    return [f"no live member; events that wait: {shown(processor['lag_events'])}", start]
+        return ["it is not registered: no events are kept for it", f"{start}   (or {add})"]
+    return [f"no live member; lag: {value_text(processor['lag_events'])} events", start]
 
 
-def _quarantined(rows: list[Json], called: str) -> list[str]:
-    stuck = [row for row in rows if row["state"] == "quarantined"]
-    if not stuck:
+def _quarantined(rows: list[Json], target: str) -> list[str]:
+    quarantined = [row for row in rows if row["state"] == "quarantined"]
+    if not quarantined:
         return []
-    chosen = "" if len(stuck) == len(rows) > 1 else f" --partition {_numbers(stuck)}"
-    failed = [row for row in stuck if not _is_barren(row)]
-    told = [f"partition {row['id']} is quarantined: {_error(row)}" for row in failed]
-    told += [f"{which} quarantined: {why}" for which, why in _barren(stuck)]
-    aside = "" if not failed else "   (--skip sets them aside)"
+    chosen = "" if len(quarantined) == len(rows) > 1 else f" --partition {_numbers(quarantined)}"
+    failed = [row for row in quarantined if not _before_first(row)]
+    found = [f"partition {row['id']} is quarantined: {_error(row)}" for row in failed]
+    found += [f"{which} quarantined: {why}" for which, why in _failed_before_first(quarantined)]
+    skip = "" if not failed else "   (--skip skips the failed events)"
     if len(failed) == 1:
-        aside = "   (--skip sets the event aside)"
-    return [*told, f"  runnel processor resume {called}{chosen}{aside}"]
+        skip = "   (--skip skips the failed event)"
+    return [*found, f"  runnel processor resume {target}{chosen}{skip}"]
 
 
-def _is_barren(row: Json) -> bool:
-    """Did its handler fail with no event in hand?"""
+def _before_first(row: Json) -> bool:
+    """Did its handler fail before its first event?"""
     error = row["error"]
-    return bool(error and barren(error["event"], row["checkpoint"]))
+    return bool(error and failed_before_first(error["event"], row["checkpoint"]))
 
 
-def _barren(rows: list[Json]) -> list[tuple[str, str]]:
-    """Of those whose handler failed so: which partitions, and with what. It is mostly the same."""
+def _failed_before_first(rows: list[Json]) -> list[tuple[str, str]]:
+    """The partitions whose handler failed before its first event, with the error. Most have the
+    same one."""
     found: dict[str, list[Json]] = {}
-    for row in filter(_is_barren, rows):
-        said = one_line(f"{row['error']['type']}: {row['error']['message']}")
-        found.setdefault(f"the handler fails with no event in hand: {said}", []).append(row)
+    for row in filter(_before_first, rows):
+        error = one_line(f"{row['error']['type']}: {row['error']['message']}")
+        found.setdefault(f"the handler fails before its first event: {error}", []).append(row)
     return [(_those(several), why) for why, several in found.items()]
 
 
-def _failing(rows: list[Json], called: str) -> list[str]:
+def _failing(rows: list[Json], target: str) -> list[str]:
     rows = [row for row in rows if row["state"] != "quarantined"]
-    found = [f"{which}: {why}" for which, why in _barren(rows)]
+    found = [f"{which}: {why}" for which, why in _failed_before_first(rows)]
     for row in rows:
         times = row["attempts"]
-        if not row["error"] or _is_barren(row):
+        if not row["error"] or _before_first(row):
             continue
         how_often = f"has failed {times} time{'' if times == 1 else 's'}" if times else "has failed"
         found.append(f"partition {row['id']} {how_often}: {_error(row)}")
-    given_up = [
+    halted = [
         row for row in rows if row["state"] == "unassigned" and row["error"] and row["attempts"]
     ]
-    if given_up:
-        chosen = _numbers(given_up)
+    if halted:
+        chosen = _numbers(halted)
         found.append(
-            f"  runnel processor resume {called} --partition {chosen} --skip   (sets aside what "
-            "failed; a worker that starts tries it again)"
+            f"  runnel processor resume {target} --partition {chosen} --skip   (skips the failed "
+            "event; a worker that starts retries it)"
         )
     deaths = [row for row in rows if row["failing"] and not row["error"]]
     if deaths:
         found.append(
             f"{_those(deaths)}: workers died one after the other while they processed the next "
-            "event: see their last lines, and their memory"
+            "event: see the end of their logs, and their memory"
         )
     return found
 
 
-def _dead_letters(letters: Json | None, called: str) -> list[str]:
-    if letters is None or letters["waiting"] == 0:
+def _dead_letters(found: Json | None, target: str) -> list[str]:
+    if found is None or found["waiting"] == 0:
         return []
-    many = (
-        "1 dead letter waits"
-        if letters["waiting"] == 1
-        else (f"{shown(letters['waiting'])} dead letters wait")
-    )
-    whom = f"for {', '.join(letters['readers'])}" if letters["readers"] else "and nobody reads them"
-    return [f"{many} in {letters['stream']}, {whom}", f"  runnel processor dead-letters {called}"]
+    waiting = value_text(found["waiting"])
+    count = "1 dead letter waits" if waiting == "1" else f"{waiting} dead letters wait"
+    readers = ", ".join(found["readers"])
+    what = f"for {readers}" if readers else "and no processor reads the stream"
+    return [f"{count} in {found['stream']}, {what}", f"  runnel processor dead-letters {target}"]
 
 
 def _stalled(rows: list[Json], seen: Json, processor: Json) -> list[str]:
@@ -206,8 +205,8 @@ def _stalled(rows: list[Json], seen: Json, processor: Json) -> list[str]:
     owner = slow["owner"]
     return [
         f"partition {slow['id']} has not moved for {duration(slow['current_event_ms'])}: {owner} "
-        f"({hosts.get(owner, '?')}) has an event behind {slow['checkpoint']} in hand",
-        "  see what its handler waits for; if that worker is stopped, the others take over",
+        f"({hosts.get(owner, '?')}) is still processing the event after {slow['checkpoint']}",
+        "  see what its handler waits for; if you stop that worker, the others take over",
     ]
 
 
@@ -238,7 +237,7 @@ def processors(seen: Json) -> list[str]:
 
 def partitions(processor: Json, wide: bool) -> list[str]:
     """One row for each partition of a processor."""
-    heads = "P STATE OWNER LAG BEHIND IN_HAND LOST CHECKPOINT"
+    heads = "P STATE OWNER LAG BEHIND CURRENT LOST CHECKPOINT"
     if wide:
         heads += " LAST EPOCH SESSION PROCESSED ATTEMPTS ERROR"
     rows = []
@@ -250,7 +249,7 @@ def partitions(processor: Json, wide: bool) -> list[str]:
             owner or "-",
             row["lag_events"],
             duration(row["lag_ms"]),
-            duration(row["current_event_ms"]) if row["state"] in _WORKED_ON else "-",
+            duration(row["current_event_ms"]) if row["state"] in _PROCESSED else "-",
             row["lost"],
             row["checkpoint"],
         )
@@ -268,15 +267,15 @@ def partitions(processor: Json, wide: bool) -> list[str]:
 
 
 def members(seen: Json, wide: bool) -> list[str]:
-    """One row for each membership."""
-    heads = "MEMBER PROCESSOR HOST:PID SEEN PARTITIONS"
+    """One row for each member of each group."""
+    heads = "MEMBER PROCESSOR HOST:PID HEARTBEAT PARTITIONS"
     return table(
         f"{heads} LANG VERSION" if wide else heads,
         [
             (
                 each["id"],
                 f"{each['app']}/{each['processor']}",
-                f"{shown(each['host'])}:{shown(each['pid'])}",
+                f"{value_text(each['host'])}:{value_text(each['pid'])}",
                 f"{duration(each['last_heartbeat_ms'])} ago",
                 ranges(each["partitions"]) or "-",
                 *((each["lang"], each["version"]) if wide else ()),
@@ -299,7 +298,7 @@ def streams(seen: Json) -> list[str]:
 
 def table(heads: str, rows: Iterable[tuple[Any, ...]]) -> list[str]:
     """Aligned columns under their heads."""
-    cells = [[_coloured(shown(cell)) for cell in row] for row in rows]
+    cells = [[_coloured(value_text(cell)) for cell in row] for row in rows]
     titles = [click.style(head, bold=True) for head in heads.split()]
     text = tabulate.tabulate(cells, titles, tablefmt="plain", disable_numparse=True)
     return [line.rstrip() for line in text.splitlines()]
@@ -310,8 +309,8 @@ def _coloured(cell: str) -> str:
     return click.style(cell, fg=colour) if colour else cell
 
 
-def shown(value: Any) -> str:
-    """A value as text; what is not known is a question mark."""
+def value_text(value: Any) -> str:
+    """A value as text, a question mark if it is unknown."""
     return "?" if value is None else str(value)
 
 

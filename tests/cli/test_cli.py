@@ -451,7 +451,7 @@ def test_removing_from_the_wrong_stream_names_the_right_one(run: Run, redis_url:
     run("processor", "add", "tests.cli.shop:tightly")
     here = ("--app", "shop", "--redis-url", redis_url, "--yes")
     wrong = run("processor", "remove", "orders@tightly", *here)
-    assert wrong.stdout == "tightly was not registered; there is tight@tightly\n"
+    assert wrong.stdout == "tightly was not registered; it is on tight@tightly\n"
     assert run("processor", "remove", "tight@tightly", *here).stdout.endswith("1 partition\n")
 
 
@@ -512,7 +512,7 @@ def test_skip_goes_on_where_one_partition_has_no_room_for_its_dead_letter(
     assert rows[int(empty)]["state"] == "unassigned"
 
 
-def test_dead_letters_are_shown_by_a_look_that_registers_nothing(
+def test_showing_dead_letters_registers_nothing(
     run: Run, spawn: Run, admin: SyncRedis
 ) -> None:
     app, picky = "tests.cli.shop:app", "tests.cli.shop:picky"
@@ -538,7 +538,7 @@ def test_dead_letters_are_shown_by_a_look_that_registers_nothing(
     assert "printer keeps no dead letters" in one_sentence(without.stderr)
     assert sorted(admin.keys()) == before
     told = run("inspect", app)
-    assert "2 dead letters wait in tight.picky.dead, and nobody reads them" in told.stdout
+    assert "2 dead letters wait in tight.picky.dead, and no processor reads the stream" in told.stdout
     assert f"runnel processor dead-letters {picky}" in told.stdout
     assert run("inspect", app, "--max-dead", "2").code == 0
     passed = run("inspect", app, "--max-dead", "1")

@@ -17,7 +17,7 @@ import pytest
 from redis import Redis as SyncRedis
 
 from runnel.cli import view
-from runnel.cli.letters import as_text
+from runnel.cli.dead_letters import as_text
 from runnel.cli.limits import Limits, judge
 from runnel.cli.screen import fit
 from tests.cli.conftest import GOOD, ROOT, Run
@@ -34,7 +34,7 @@ def admin(redis_url: str) -> Iterator[SyncRedis]:
 
 
 def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
-    """One partition as `inspect` shows it, well unless told otherwise."""
+    """One partition in a report, without problems by default."""
     return {
         "id": number,
         "state": "owned",
@@ -56,8 +56,8 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
     }
 
 
-def picture(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
-    """What `inspect` shows of one processor."""
+def report(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
+    """A report on one processor."""
     partitions = list(rows) or [partition()]
     owners = {row["owner"] for row in partitions} - {None}
     lag = sum(row["lag_events"] or 0 for row in partitions)
@@ -105,30 +105,31 @@ def picture(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def lines(seen: dict[str, Any], **options: Any) -> list[str]:
-    """The picture for people, without colours."""
+    """The report for people, without colours."""
     names = view.Names("example", "example:app")
-    shown = view.picture(seen, "redis://h:6379", names, **options)
+    shown = view.lines(seen, "redis://h:6379", names, **options)
     return [click.unstyle(line) for line in shown]
 
 
-def test_the_first_line_says_how_things_stand() -> None:
-    assert lines(picture())[0] == (
+def test_the_first_line_is_a_summary() -> None:
+    assert lines(report())[0] == (
         "OK · lag 1204, 1m1s behind · 1 worker · valkey 9.1.2 at redis://h:6379 · 12:04:59Z"
     )
-    quiet = picture("ok", partition(lag_events=0))
+    quiet = report("ok", partition(lag_events=0))
     quiet["totals"]["lag_ms"] = 0
     assert lines(quiet)[0].startswith("OK · lag 0 · 1 worker · ")
-    assert lines(picture("stalled"))[0].startswith("STALLED: 1 of 1 processors · lag 1204")
-    nothing = {**picture(), "processors": [], "members": []}
+    assert lines(report("stalled"))[0].startswith("STALLED: 1 of 1 processors · lag 1204")
+    nothing = {**report(), "processors": [], "members": []}
     assert lines(nothing)[0].startswith("EMPTY: nothing is registered yet · valkey")
-    unknown = picture()
-    assert " · lag 1204, 1m1s behind · dead letters 3 · 1 worker" in lines(with_letters(3, []))[0]
+    unknown = report()
+    waiting = lines(with_dead_letters(3, []))[0]
+    assert " · lag 1204, 1m1s behind · dead letters 3 · 1 worker" in waiting
     unknown["totals"]["lag_events"] = unknown["totals"]["lag_ms"] = None
     assert lines(unknown)[0].startswith("OK · lag ? · ")
 
 
-def test_what_is_well_needs_no_words() -> None:
-    assert lines(picture())[1:3] == [
+def test_a_processor_without_problems_is_only_in_the_tables() -> None:
+    assert lines(report())[1:3] == [
         "",
         "PROCESSOR     STREAM  STATE  PARTITIONS  OWNED  MEMBERS  LAG   BEHIND  DEAD",
     ]
@@ -137,11 +138,11 @@ def test_what_is_well_needs_no_words() -> None:
 AT = "1795435471123-0"
 
 
-def with_letters(waiting: int | None, readers: list[str]) -> dict[str, Any]:
+def with_dead_letters(waiting: int | None, readers: list[str]) -> dict[str, Any]:
     """A processor whose dead letters wait."""
-    seen = picture("degraded")
-    letters = {"stream": "orders.billing.dead", "waiting": waiting, "readers": readers}
-    seen["processors"][0]["dead_letters"] = letters
+    seen = report("degraded")
+    found = {"stream": "orders.billing.dead", "waiting": waiting, "readers": readers}
+    seen["processors"][0]["dead_letters"] = found
     seen["totals"]["dead_letters"] = waiting
     return seen
 
@@ -153,46 +154,45 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
     ("seen", "says"),
     [
         (
-            picture(
+            report(
                 "degraded", partition(3, state="quarantined", error=ERROR, current_event_ms=None)
             ),
             [
                 "shop/billing is degraded",
                 "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
                 "    runnel processor resume example:billing --partition 3"
-                "   (--skip sets the event aside)",
+                "   (--skip skips the failed event)",
             ],
         ),
         (
-            picture("stalled", partition(1), partition(2, current_event_ms=75_000)),
+            report("stalled", partition(1), partition(2, current_event_ms=75_000)),
             [
                 "shop/billing is stalled",
                 "  partition 2 has not moved for 1m15s: billing-worker-5d9c7b9f4-abcde (node-7:41) "
-                "has an event behind 1795435471123-0 in hand",
-                "    see what its handler waits for; if that worker is stopped, the others take "
-                "over",
+                "is still processing the event after 1795435471123-0",
+                "    see what its handler waits for; if you stop that worker, the others take over",
             ],
         ),
         (
-            picture("down", partition(owner=None, state="unassigned", lag_events=7)),
+            report("down", partition(owner=None, state="unassigned", lag_events=7)),
             [
                 "shop/billing is down",
-                "  no live member; events that wait: 7",
+                "  no live member; lag: 7 events",
                 "    runnel worker example:app",
             ],
         ),
         (
-            picture(
+            report(
                 "down", partition(owner=None, state="unassigned", checkpoint=None, lag_events=None)
             ),
             [
                 "shop/billing is down",
-                "  it is not registered: nothing is kept for it",
+                "  it is not registered: no events are kept for it",
                 "    runnel worker example:app   (or runnel processor add example:billing)",
             ],
         ),
         (
-            picture("degraded", *(partition(n, state="paused") for n in (0, 1, 2, 5))),
+            report("degraded", *(partition(n, state="paused") for n in (0, 1, 2, 5))),
             [
                 "shop/billing is degraded",
                 "  partitions 0-2,5 paused by an operator",
@@ -200,15 +200,15 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
         (
-            picture("degraded", partition(0), partition(1, state="unassigned", owner=None)),
+            report("degraded", partition(0), partition(1, state="unassigned", owner=None)),
             [
                 "shop/billing is degraded",
-                "  partition 1 unassigned: a worker takes them within a heartbeat; if none does, "
+                "  partition 1 unassigned: a worker claims them within a heartbeat; if none does, "
                 "see the workers' logs",
             ],
         ),
         (
-            picture(
+            report(
                 "degraded",
                 *(
                     partition(n, state="quarantined", error={**ERROR, "event": f"{n}-0"})
@@ -223,11 +223,11 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
                     for n in (1, 2, 5)
                 ),
                 "    runnel processor resume example:billing --partition 1-2,5"
-                "   (--skip sets them aside)",
+                "   (--skip skips the failed events)",
             ],
         ),
         (
-            picture(
+            report(
                 "degraded",
                 partition(0, state="quarantined", error=ERROR),
                 *(
@@ -238,69 +238,69 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             [
                 "shop/billing is degraded",
                 "  partition 0 is quarantined: ValueError at 1795435471200-0: no price",
-                "  partitions 1-2,5 quarantined: the handler fails with no event in hand: "
+                "  partitions 1-2,5 quarantined: the handler fails before its first event: "
                 "ValueError: no price",
-                "    runnel processor resume example:billing   (--skip sets the event aside)",
+                "    runnel processor resume example:billing   (--skip skips the failed event)",
             ],
         ),
         (
-            picture("degraded", partition(0, state="quarantined", error={**ERROR, "event": AT})),
+            report("degraded", partition(0, state="quarantined", error={**ERROR, "event": AT})),
             [
                 "shop/billing is degraded",
-                "  partition 0 quarantined: the handler fails with no event in hand: "
+                "  partition 0 quarantined: the handler fails before its first event: "
                 "ValueError: no price",
                 "    runnel processor resume example:billing --partition 0",
             ],
         ),
         (
-            picture(
+            report(
                 "degraded",
                 *(partition(n, failing=True, error={**ERROR, "event": AT}) for n in range(3)),
             ),
             [
                 "shop/billing is degraded",
-                "  partitions 0-2: the handler fails with no event in hand: ValueError: no price",
+                "  partitions 0-2: the handler fails before its first event: ValueError: no price",
             ],
         ),
         (
-            picture("degraded", partition(0, failing=True, error={**ERROR, "event": AT})),
+            report("degraded", partition(0, failing=True, error={**ERROR, "event": AT})),
             [
                 "shop/billing is degraded",
-                "  partition 0: the handler fails with no event in hand: ValueError: no price",
+                "  partition 0: the handler fails before its first event: ValueError: no price",
             ],
         ),
         (
-            picture(
+            report(
                 "degraded",
                 partition(0, state="unassigned", owner=None, failing=True, attempts=4, error=ERROR),
             ),
             [
                 "shop/billing is degraded",
                 "  partition 0 has failed 4 times: ValueError at 1795435471200-0: no price",
-                "    runnel processor resume example:billing --partition 0 --skip   (sets aside "
-                "what failed; a worker that starts tries it again)",
-                "  partition 0 unassigned: a worker takes them within a heartbeat; if none does, "
+                "    runnel processor resume example:billing --partition 0 --skip   (skips the "
+                "failed event; a worker that starts retries it)",
+                "  partition 0 unassigned: a worker claims them within a heartbeat; if none does, "
                 "see the workers' logs",
             ],
         ),
         (
-            picture("degraded", partition(0, failing=True, tenures=2)),
+            report("degraded", partition(0, failing=True, tenures=2)),
             [
                 "shop/billing is degraded",
                 "  partition 0: workers died one after the other while they processed the next "
-                "event: see their last lines, and their memory",
+                "event: see the end of their logs, and their memory",
             ],
         ),
         (
-            with_letters(3, []),
+            with_dead_letters(3, []),
             [
                 "shop/billing is degraded",
-                "  3 dead letters wait in orders.billing.dead, and nobody reads them",
+                "  3 dead letters wait in orders.billing.dead, and no processor reads the stream",
                 "    runnel processor dead-letters example:billing",
             ],
         ),
         (
-            with_letters(1, ["complaints"]),
+            with_dead_letters(1, ["complaints"]),
             [
                 "shop/billing is degraded",
                 "  1 dead letter waits in orders.billing.dead, for complaints",
@@ -308,14 +308,14 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
             ],
         ),
         (
-            picture("ok", partition(0, lost=3), partition(1, lost=4)),
+            report("ok", partition(0, lost=3), partition(1, lost=4)),
             [
                 "shop/billing is ok",
                 "  partitions 0-1: 7 events were LOST before they were processed",
             ],
         ),
         (
-            picture("ok", partition(0, attempts=2, error=ERROR)),
+            report("ok", partition(0, attempts=2, error=ERROR)),
             [
                 "shop/billing is ok",
                 "  partition 0 has failed 2 times: ValueError at 1795435471200-0: no price",
@@ -330,10 +330,10 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
         "paused",
         "unassigned",
         "several quarantined",
-        "quarantined, some with nothing in hand",
-        "quarantined with nothing in hand",
-        "several failing with nothing in hand",
-        "failing with nothing in hand",
+        "quarantined, some before the first event",
+        "quarantined before the first event",
+        "several failing before the first event",
+        "failing before the first event",
         "halted",
         "deaths",
         "dead letters",
@@ -342,7 +342,7 @@ ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0"
         "failing",
     ],
 )
-def test_what_is_wrong_is_told_with_the_command_that_helps(
+def test_a_problem_is_shown_with_the_command_that_helps(
     seen: dict[str, Any], says: list[str]
 ) -> None:
     shown = lines(seen)
@@ -353,7 +353,7 @@ def test_what_is_wrong_is_told_with_the_command_that_helps(
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_no_id_is_ever_shortened(wide: bool) -> None:
-    shown = "\n".join(lines(picture("degraded", partition(12345, error=ERROR)), wide=wide))
+    shown = "\n".join(lines(report("degraded", partition(12345, error=ERROR)), wide=wide))
     for whole in ("billing-worker-5d9c7b9f4-abcde", "1795435471123-0", "1795435471200-0"):
         assert whole in shown
     assert "…" not in shown
@@ -362,7 +362,7 @@ def test_no_id_is_ever_shortened(wide: bool) -> None:
 
 def test_common_tables_fit_into_80_columns() -> None:
     rows = [partition(n, owner="w-359b9b", lag_events=12345) for n in range(100)]
-    seen = picture("ok", *rows)
+    seen = report("ok", *rows)
     assert max(map(len, lines(seen)[1:])) <= 80
 
 
@@ -375,7 +375,7 @@ def test_durations_are_short() -> None:
 def test_a_frame_has_as_many_lines_as_the_terminal() -> None:
     told = [f"line {number}" for number in range(10)]
     assert fit(told, 80, 10) == told
-    assert fit(told, 80, 4) == [*told[:3], "… and 7 lines more: make the window taller"]
+    assert fit(told, 80, 4) == [*told[:3], "… and 7 more lines: enlarge the window"]
     assert fit(["x" * 30, *told], 20, 4)[:2] == ["x" * 30, "line 0"]
 
 
@@ -384,50 +384,50 @@ def judged(seen: dict[str, Any], **limits: Any) -> int:
     return judge(seen, Limits(**{"states": [], "stalled_after": 60.0, **none, **limits}))
 
 
-def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    free = picture("down", partition(state="unassigned", owner=None))
-    assert judged(free) == 0
-    assert judged(picture(), max_lag=1204) == 0
-    assert judged(picture(), max_lag=1203) == 10
-    assert judged(picture("ok", partition(current_event_ms=61_000)), states=["stalled"]) == 11
-    assert judged(picture("ok", partition(current_event_ms=59_000)), states=["stalled"]) == 0
-    assert judged(free, max_lag=0, states=["unassigned"]) == 11
-    assert judged(free, max_lag=0, states=["quarantined"]) == 10
-    assert judged(free, max_lag=0, states=["unassigned"], min_members=1) == 12
-    assert judged(picture(), min_members=1) == 0
-    assert judged(picture(), min_members=2) == 12
-    unknown = picture()
+def test_the_exit_code_is_the_highest_of_the_limits_exceeded(capsys: pytest.CaptureFixture[str]) -> None:
+    unassigned = report("down", partition(state="unassigned", owner=None))
+    assert judged(unassigned) == 0
+    assert judged(report(), max_lag=1204) == 0
+    assert judged(report(), max_lag=1203) == 10
+    assert judged(report("ok", partition(current_event_ms=61_000)), states=["stalled"]) == 11
+    assert judged(report("ok", partition(current_event_ms=59_000)), states=["stalled"]) == 0
+    assert judged(unassigned, max_lag=0, states=["unassigned"]) == 11
+    assert judged(unassigned, max_lag=0, states=["quarantined"]) == 10
+    assert judged(unassigned, max_lag=0, states=["unassigned"], min_members=1) == 12
+    assert judged(report(), min_members=1) == 0
+    assert judged(report(), min_members=2) == 12
+    unknown = report()
     unknown["processors"][0]["lag_events"] = None
     capsys.readouterr()
     assert judged(unknown, max_lag=10) == 10
     assert capsys.readouterr().err == "shop/billing: lag is unknown, allowed 10\n"
-    assert judged({**picture(), "processors": []}, min_members=1) == 12
-    assert judged(picture("degraded", partition(failing=True)), states=["failing"]) == 11
-    assert judged(picture("degraded", partition(failing=True))) == 0
-    assert judged(picture(), states=["failing"], max_dead=0) == 0
-    assert judged(with_letters(3, []), max_dead=3) == 0
-    assert judged(with_letters(3, []), max_dead=2) == 10
+    assert judged({**report(), "processors": []}, min_members=1) == 12
+    assert judged(report("degraded", partition(failing=True)), states=["failing"]) == 11
+    assert judged(report("degraded", partition(failing=True))) == 0
+    assert judged(report(), states=["failing"], max_dead=0) == 0
+    assert judged(with_dead_letters(3, []), max_dead=3) == 0
+    assert judged(with_dead_letters(3, []), max_dead=2) == 10
     capsys.readouterr()
-    assert judged(with_letters(None, ["complaints"]), max_dead=2) == 10
+    assert judged(with_dead_letters(None, ["complaints"]), max_dead=2) == 10
     said = "shop/billing: an unknown number of dead letters wait, allowed 2\n"
     assert capsys.readouterr().err == said
-    assert judged(with_letters(1, []), max_dead=0) == 10
+    assert judged(with_dead_letters(1, []), max_dead=0) == 10
     assert capsys.readouterr().err == "shop/billing: 1 dead letter waits, allowed 0\n"
 
 
-def test_what_others_wrote_does_nothing_to_a_terminal() -> None:
+def test_control_characters_in_errors_do_not_reach_the_terminal() -> None:
     error = {**ERROR, "type": "Błąd", "message": "no\n  price \x1b[31m\x07 ż"}
-    seen = picture("degraded", partition(0, state="quarantined", error=error))
+    seen = report("degraded", partition(0, state="quarantined", error=error))
     told = "Błąd at 1795435471200-0: no price \\x1b[31m\\x07 ż"
     assert f"  partition 0 is quarantined: {told}" in lines(seen)
-    letter = {
+    dead_letter = {
         **dict.fromkeys(("at", "partition", "event"), ""),
         "attempts": 1,
         "record": {},
         "error_type": error["type"],
         "error_message": error["message"],
     }
-    assert "Błąd: no price \\x1b[31m\\x07 ż\n" in as_text(letter)
+    assert "Błąd: no price \\x1b[31m\\x07 ż\n" in as_text(dead_letter)
 
 
 def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: str) -> None:
@@ -473,7 +473,7 @@ def test_an_app_that_nobody_has_started_shows_what_it_declares(run: Run, admin: 
     assert admin.keys() == []
 
 
-def test_an_unknown_app_is_told_with_those_there_are(run: Run) -> None:
+def test_an_unknown_app_is_reported_with_the_known_ones(run: Run) -> None:
     empty = run("inspect", "--app", "shop")
     assert (empty.code, empty.stdout) == (2, "")
     assert "there is none" in empty.stderr
@@ -564,7 +564,7 @@ def test_watching_redraws_in_place_waits_for_redis_and_ends_on_ctrl_c(
         server.start()
         until(terminal, b"\x1b[H\x1b[31m\x1b[1mDOWN")
         process.send_signal(signal.SIGINT)
-        # What was on the terminal before comes back, and the last picture stays.
+        # What was on the terminal before comes back, and the last report stays.
         _, _, last = until(terminal, b"\x1b[?1049l").partition(b"\x1b[?1049l")
         assert b"shop/printer" in until(terminal, b"shop/orders", last)
         assert process.wait(timeout=20) == 0
