@@ -39,7 +39,7 @@ def demo(examples: Path) -> None:
     """
     source = examples.resolve() / EVENTS
     if not source.is_file():
-        exits.fail(f"{source} is missing: name the repository's folder of examples with --examples", 2)
+        exits.fail(f"{source} is missing: name the folder of examples with --examples", 2)
     with tempfile.TemporaryDirectory(prefix="runnel-") as folder:
         Demo(source, Path(folder)).run()
 

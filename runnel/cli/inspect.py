@@ -55,7 +55,9 @@ class Inspect(click.Command):
     "--redis-url", type=REDIS_URL, help="URL of Redis. Sufficient without a TARGET."
 )
 @click.option("--app", "app_name", help="Only this app, if no TARGET is given.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object (with --watch, one per line).")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON object (with --watch, one per line)."
+)
 @click.option("--wide", is_flag=True, help="Show all columns.")
 @click.option("--max-lag", type=int, help="Exit 10 if the lag of a processor is more events.")
 @click.option(
@@ -64,7 +66,9 @@ class Inspect(click.Command):
     multiple=True,
     help=f"Exit 11 if a partition is in one of these states: {', '.join(STATES)}.",
 )
-@click.option("--max-dead", type=int, help="Exit 10 if more dead letters of a processor are unread.")
+@click.option(
+    "--max-dead", type=int, help="Exit 10 if more dead letters of a processor are unread."
+)
 @click.option("--min-members", type=int, help="Exit 12 if a processor has fewer live members.")
 @click.option(
     "--stalled-after",
@@ -177,8 +181,8 @@ class Inspector:
 def _watch(
     inspector: Inspector, seconds: float, lines: Callable[[Json], list[str]], as_json: bool
 ) -> None:
-    """Show a report every so many seconds until Ctrl-C, which is no error. If Redis does not answer,
-    this waits for it."""
+    """Show a report every so many seconds until Ctrl-C, which is no error. If Redis does not
+    answer, this waits for it."""
     last: list[str] = []
     on_terminal = sys.stdout.isatty() and not as_json and os.environ.get("TERM") != "dumb"
     with (

@@ -57,7 +57,7 @@ def processor() -> None:
 
 
 def _chosen(found: Processor, partitions: Sequence[Sequence[int]]) -> list[int] | None:
-    """The partitions that --partition names, or None for all. Exits with 2 if one does not exist."""
+    """The partitions of --partition, or None for all. Exits with 2 if one does not exist."""
     numbers = sorted({each for several in partitions for each in several})
     count = found.stream.partition_count
     if numbers and numbers[-1] >= count:
@@ -297,8 +297,8 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
     removed, elsewhere = _with_scripts(app, url, work)
     if removed.members:
         click.echo(
-            f"warning: {removed.members} workers still run {name}, and will register it again when they "
-            "restart: stop them, then run this again",
+            f"warning: {removed.members} workers still run {name}, and will register it again when "
+            "they restart: stop them, then run this again",
             err=True,
         )
     if removed.partitions:

@@ -179,8 +179,8 @@ class Sending:
         self._show_progress()
 
     async def _send_to_one(self, records: list[Any]) -> None:
-        """Send records to one partition in batches that arrive completely or not at all, so that the
-        count is right."""
+        """Send records to one partition in batches that arrive completely or not at all, so that
+        the count is right."""
         size = max(1, min(BATCH, self.stream.spec.partition_size // 2))
         for at in range(0, len(records), size):
             batch = records[at : at + size]

@@ -15,7 +15,7 @@ from runnel.app import App
 from runnel.cli import exits
 from runnel.errors import ConfigError
 from runnel.processor import Processor
-from runnel.settings import warn_of_strays
+from runnel.settings import warn_of_unknown
 from runnel.stream import Stream
 
 
@@ -76,8 +76,8 @@ def load_module(target: str) -> tuple[ModuleType, str]:
         exits.fail(f"{name} must be named as a module: {_as_module(name, attribute)}", exits.USAGE)
     if name.startswith("."):
         exits.fail(f"{name} must be named from the current directory, without dots", exits.USAGE)
-    # Before the app makes its settings: it would use the logging of the app, which may write to stdout.
-    warn_of_strays(lambda text: exits.say(text, "warning"))
+    # Before the app makes its settings: its logging may write to stdout.
+    warn_of_unknown(lambda text: exits.say(text, "warning"))
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:

@@ -29,11 +29,15 @@ from runnel.protocol.scripts import version
 @click.option("--processors", metavar="A,B", help="Only these processors, separated by commas.")
 @urls.option
 @click.option("--embedded", is_flag=True, help="Start a server if none listens at the URL.")
-@click.option("--burst", is_flag=True, help="Exit when all events that exist at the start are committed.")
+@click.option(
+    "--burst", is_flag=True, help="Exit when all events that exist at the start are committed."
+)
 @click.option(
     "--shutdown-timeout", type=float, help="Seconds to finish current events after SIGTERM."
 )
-@click.option("--name", help="A stable member id: a restart within the session timeout moves no partition.")
+@click.option(
+    "--name", help="A stable member id: a restart within the session timeout moves no partition."
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -62,7 +66,7 @@ def worker(
     """
     own = bool(click.get_current_context().obj)
     if own:
-        # Until the worker runs. Without a handler, process 1 of a container would ignore the signals.
+        # Until the worker runs. Without a handler, process 1 of a container ignores signals.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exits.OK))
         signal.signal(signal.SIGINT, lambda number, frame: sys.exit(exits.INTERRUPTED))
     given = {name: _is_given(name) for name in ("log_level", "log_format")}
@@ -95,9 +99,9 @@ def _is_given(option: str) -> bool:
 
 
 def _tune_garbage_collector() -> None:
-    """Make collections rare: with Python's defaults they take up to a third of a busy worker's time.
-    Imported modules stay, and events, of which there are thousands, form no cycles. Thresholds that
-    the app has set stay."""
+    """Make collections rare: with Python's defaults they take up to a third of a busy worker's
+    time. Imported modules stay, and events, of which there are thousands, form no cycles.
+    Thresholds that the app has set stay."""
     gc.freeze()
     if gc.get_threshold()[0] < 10_000:
         gc.set_threshold(50_000, 20, 50)

@@ -69,7 +69,7 @@ async def reset(
     try:
         for p in _numbers(processor, partitions):
             found[p] = await _seek(scripts, processor.keys(p), start)
-    finally:  # Also after an error: the owners of the partitions that were set must claim them anew.
+    finally:  # Also after an error: partitions that were set before it must be claimed anew.
         await revoke(scripts, processor, found)
     return list(found.values())
 
@@ -172,7 +172,8 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
         deleted += int(await scripts.call(protocol.delete(prefix)))
     await client.hdel(keys.streams(spec.app), spec.name)
     for name in processors:
-        await removing.delete_group(scripts, keys.group(spec.app, spec.name, name), spec.partition_count)
+        group = keys.group(spec.app, spec.name, name)
+        await removing.delete_group(scripts, group, spec.partition_count)
         await client.hdel(keys.processors(spec.app), f"{spec.name}@{name}")
     return deleted
 

@@ -27,7 +27,7 @@ class _UnknownHasher:
         self.name = name
 
     def __call__(self, data: bytes) -> int:
-        raise RunnelError(f"only the name of the hash {self.name} is known, so no key can be hashed")
+        raise RunnelError(f"the hash {self.name} is only known by its name")
 
 
 async def processor_from_registry(scripts: Scripts, app: str, stream: str, name: str) -> Processor:

@@ -49,7 +49,7 @@ async def skip(
     try:
         if claimed.next_id != event:
             raise ConfigError(
-                f"partition {partition}: the next event is now {claimed.next_id or 'none'}, and not "
+                f"partition {partition}: the next event is now {claimed.next_id or 'none'}, not "
                 f"{event}, which failed: run this again, or resume without --skip"
             )
         token = Token(claimed.epoch, nonce)
@@ -118,4 +118,5 @@ async def _commit(
     )
     encoded = [sink.encode(dead_letter)]
     size = sink.partition_size
-    return protocol.emit(partition_keys, token, move, sink.prefix(partition), size, "refuse", encoded)
+    prefix = sink.prefix(partition)
+    return protocol.emit(partition_keys, token, move, prefix, size, "refuse", encoded)

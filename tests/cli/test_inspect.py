@@ -384,7 +384,7 @@ def judged(seen: dict[str, Any], **limits: Any) -> int:
     return judge(seen, Limits(**{"states": [], "stalled_after": 60.0, **none, **limits}))
 
 
-def test_the_exit_code_is_the_highest_of_the_limits_exceeded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_highest_limit_exceeded_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     unassigned = report("down", partition(state="unassigned", owner=None))
     assert judged(unassigned) == 0
     assert judged(report(), max_lag=1204) == 0
