@@ -512,9 +512,7 @@ def test_skip_goes_on_where_one_partition_has_no_room_for_its_dead_letter(
     assert rows[int(empty)]["state"] == "unassigned"
 
 
-def test_showing_dead_letters_registers_nothing(
-    run: Run, spawn: Run, admin: SyncRedis
-) -> None:
+def test_showing_dead_letters_registers_nothing(run: Run, spawn: Run, admin: SyncRedis) -> None:
     app, picky = "tests.cli.shop:app", "tests.cli.shop:picky"
     for amount in (1, 2):
         assert run("send", "tests.cli.shop:tight", GOOD.replace("99", str(amount))).code == 0
@@ -572,7 +570,7 @@ def test_the_example_of_send_is_an_event_that_the_readme_stream_takes(
 
 def test_help_teaches_commands_exit_codes_and_examples(run: Run) -> None:
     shown = run("--help").stdout
-    for word in (*COMMANDS, "12", "no live member", "$ runnel worker example:app", "Completion"):
+    for word in (*COMMANDS, "12", "too few live members", "$ runnel worker example:app", "Completion"):
         assert word in shown
 
 
