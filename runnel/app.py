@@ -88,7 +88,7 @@ class App:
         codecs: Iterable[Serializer | Compressor] = (),
         exclude_unset: bool = False,
     ) -> Stream[R]:
-        """Declare a stream of `record` objects, partitioned by a field or by a function of a record.
+        """Declare a stream of `record` objects, partitioned by a field or a function of a record.
 
         `record` is a class or a union, such as ``A | B``, which may have a discriminator in
         `Annotated`. With `exclude_unset`, fields that were not set are not stored, and are unset in

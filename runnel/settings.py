@@ -1,4 +1,4 @@
-"""Settings, and the checks of the keywords of `App.stream`, `App.processor`, `App.timer` and others.
+"""Settings, and the checks of keywords of `App.stream`, `App.processor`, `App.timer` and others.
 
 A setting is a keyword of `App`, else the environment variable ``RUNNEL_<NAME>``, else its default.
 All keywords are checked by `check`.

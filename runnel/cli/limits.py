@@ -34,9 +34,7 @@ class States(click.ParamType):  # type: ignore[type-arg]
             if word not in STATES:
                 near = difflib.get_close_matches(word, STATES, 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                self.fail(
-                    f"{word!r} is no state; states are {', '.join(STATES)}{hint}", param, ctx
-                )
+                self.fail(f"{word!r} is no state; states are {', '.join(STATES)}{hint}", param, ctx)
         return words
 
 

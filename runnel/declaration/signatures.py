@@ -232,7 +232,7 @@ def _cannot_be_record(hint: Any) -> bool:
 
 
 def _is_class(hint: Any) -> bool:
-    """Is it a class other than `Any` and protocols, which say nothing about the class of objects?"""
+    """Is it a class, other than `Any` and protocols, which say nothing about objects?"""
     return isinstance(hint, type) and hint is not Any and not getattr(hint, "_is_protocol", False)
 
 

@@ -118,7 +118,7 @@ def is_generator(function: Any) -> bool:
 
 
 def _bodies(function: Any) -> tuple[Any, ...]:
-    """The functions that may have the code of a callable: itself, or the `__call__` of its class."""
+    """The functions with the code of a callable: itself, or the `__call__` of its class."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     return function, getattr(type(function), "__call__", None)  # noqa: B004

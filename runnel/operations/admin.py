@@ -61,7 +61,7 @@ async def reset(
     scripts: Scripts, processor: Processor, start: str, partitions: Iterable[int] | None = None
 ) -> list[str]:
     """Set the checkpoints of these partitions, or of all. Running workers are fenced and claim them
-    anew.
+    again.
 
     Returns the new checkpoints.
     """
@@ -69,7 +69,7 @@ async def reset(
     try:
         for p in _numbers(processor, partitions):
             found[p] = await _seek(scripts, processor.keys(p), start)
-    finally:  # Also after an error: partitions that were set before it must be claimed anew.
+    finally:  # Also after an error: partitions that were set before it must be claimed again.
         await revoke(scripts, processor, found)
     return list(found.values())
 
@@ -181,7 +181,7 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
 async def revoke(
     scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
 ) -> None:
-    """Make the owners of these partitions, or of all, claim them anew."""
+    """Make the owners of these partitions, or of all, claim them again."""
     numbers = _numbers(processor, partitions)
     for at in range(0, len(numbers), 1000):
         await scripts.call(protocol.revoke(processor.group, numbers[at : at + 1000]))

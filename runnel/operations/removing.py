@@ -23,9 +23,9 @@ class Removed(NamedTuple):
 async def remove(scripts: Scripts, processor: Processor) -> Removed:
     """Remove the registration on every partition, with its checkpoint, and delete the group.
 
-    Workers that still run the processor notice it when they claim their partitions anew, and leave.
-    This waits for them for a session timeout and a little more. If a member is still alive then,
-    the keys of the group stay.
+    Workers that still run the processor notice it when they claim their partitions again, and
+    leave. This waits for them for a session timeout and a little more. If a member is still alive
+    then, the keys of the group stay.
     """
     removed = 0
     for p in range(processor.stream.partition_count):

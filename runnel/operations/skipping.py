@@ -58,7 +58,7 @@ async def skip(
     except BaseException:
         await _release(scripts, processor, partition, claimed, nonce)
         raise
-    finally:  # The previous owner claims it anew, whether or not the event was skipped.
+    finally:  # The previous owner claims it again, whether or not the event was skipped.
         await scripts.call(protocol.revoke(processor.group, [partition]))
     return Skipped(event)
 

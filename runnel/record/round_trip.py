@@ -39,7 +39,7 @@ def _moment(value: datetime) -> str:
     zone = value.tzinfo
     if zone is None:
         return value.isoformat()
-    if zone is not UTC:  # The offset of another zone, and whether it has a text, depend on the date.
+    if zone is not UTC:  # The offset of another zone, and its text, depend on the date.
         raise Doubt
     return value.isoformat()[:-6] + "Z"
 
