@@ -51,9 +51,7 @@ class Inspect(click.Command):
     ),
 )
 @click.argument("target", required=False)
-@click.option(
-    "--redis-url", type=REDIS_URL, help="URL of Redis. Sufficient without a TARGET."
-)
+@click.option("--redis-url", type=REDIS_URL, help="URL of Redis. Sufficient without a TARGET.")
 @click.option("--app", "app_name", help="Only this app, if no TARGET is given.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON object (with --watch, one per line)."

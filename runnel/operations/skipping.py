@@ -74,9 +74,7 @@ async def _release(
         await scripts.call(call)
 
 
-def _to_skip(
-    described: PartitionDescription, retries: int, named: bool
-) -> tuple[str | None, str]:
+def _to_skip(described: PartitionDescription, retries: int, named: bool) -> tuple[str | None, str]:
     """The event to skip, or None and the reason."""
     event, tries = described.error_event, described.attempts or 0
     if not event:

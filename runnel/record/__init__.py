@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from runnel.errors import ConfigError
-from runnel.record.members import members, field_without_form, field_of_type
+from runnel.record.members import field_of_type, field_without_form, members
 from runnel.record.messages import reason
 from runnel.record.primitive import native_form
 from runnel.record.pydantic_type import PydanticType
