@@ -287,8 +287,9 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
         click.confirm(f"Remove the checkpoints of {name} on every partition?", abort=True, err=True)
 
     async def work(scripts: Scripts, url: str) -> tuple[Removed, list[str]]:
-        named = found
-        if app_name:
+        if app_name is None:
+            named = found
+        else:
             named = await processor_from_registry(scripts, app_name, stream, name)
         await check_operator(scripts, named, "remove", url)
         done = await remove_processor(scripts, named)
