@@ -92,8 +92,8 @@ def test_good_lines_are_sent_and_bad_ones_told(
     [
         (PACKED[: len(PACKED) // 2], "is cut off: its compressed data ends too early"),
         (PACKED[:20], "is cut off"),
-        (PACKED[:-4] + b"\0\0\0\0", "cannot be read on"),
-        (PACKED + b"\x1f\x8bnot gzip", "cannot be read on"),
+        (PACKED[:-4] + b"\0\0\0\0", "cannot be read to its end"),
+        (PACKED + b"\x1f\x8bnot gzip", "cannot be read to its end"),
     ],
     ids=["half", "start", "length", "behind"],
 )
