@@ -34,8 +34,8 @@ elseif not string.match(attempts, '^%d+$') or #attempts > 9 then
 elseif #error_type > 1000 or #error_message > 4000 then
   return redis.error_reply('BADARG field=' .. (#error_type > 1000 and 'error_type limit=1000' or 'error_message limit=4000'))
 end
-local stored_epoch, stored_nonce, released, paused, stored_event = unpack(redis.call(
-  'HMGET', state, 'epoch', 'nonce', 'released', 'paused', 'event'))
+local stored_epoch, stored_nonce, released, paused, stored_event = unpack(redis.call('HMGET', state, 'epoch', 'nonce', 'released',
+  'paused', 'event'))
 if stored_epoch ~= epoch or stored_nonce ~= nonce or released == '1' then
   return redis.error_reply('FENCED epoch=' .. (stored_epoch or '0'))
 end

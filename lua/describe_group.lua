@@ -24,8 +24,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if #KEYS ~= 3 or #ARGV ~= 0 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
-local generation, session_timeout, longest_session = unpack(redis.call(
-  'HMGET', plan, 'generation', 'session_timeout', 'longest_session'))
+local generation, session_timeout, longest_session = unpack(redis.call('HMGET', plan, 'generation', 'session_timeout',
+  'longest_session'))
 local scores = redis.call('ZRANGE', sessions, 0, -1, 'WITHSCORES')
 local reply = {now, tonumber(generation) or 0, tonumber(session_timeout) or 0, #scores / 2}
 for i = 1, #scores, 2 do
