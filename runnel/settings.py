@@ -1,7 +1,7 @@
-"""Settings: keyword of `App`, else environment variable ``RUNNEL_<NAME>``, else the default.
+"""Settings, and the checks of keywords of `App.stream`, `App.processor`, `App.timer` and others.
 
-What a keyword of `App.stream`, `App.processor`, `App.timer` and the like may be is said here too,
-beside the settings of the same names, and checked in one way: see `check`.
+A setting is a keyword of `App`, else the environment variable ``RUNNEL_<NAME>``, else its default.
+All keywords are checked by `check`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from runnel.log import logger_of
 
 logger = logger_of("runnel.settings")
 
-#: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
+#: Seconds in a setting or a keyword: at most a year, so that they fit every clock.
 YEAR = 31_536_000.0
 
-#: The times of a group may be a day, the most that the script `sync` accepts.
+#: Seconds in a time of a group: at most a day, as the script `sync` accepts.
 _DAY = 86_400.0
 
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=YEAR)]
@@ -33,7 +33,7 @@ GroupSeconds = Annotated[float, Field(allow_inf_nan=False, le=_DAY)]
 
 
 class Settings(BaseModel):
-    """Every setting with its unit and the reason for its default."""
+    """Every setting, with its unit and its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -125,7 +125,7 @@ class Settings(BaseModel):
 
     @classmethod
     def make(cls, **given: Any) -> Settings:
-        """Settings from keywords and environment. Raises ConfigError naming the wrong one."""
+        """Settings from keywords and environment. Raises ConfigError, which names a wrong one."""
         origin = "App(redis_url=…) in the code"
         if os.environ.get("RUNNEL_REDIS_URL"):
             origin += ", which goes before RUNNEL_REDIS_URL,"
@@ -133,12 +133,12 @@ class Settings(BaseModel):
         return cls.model_construct(**{**_environment(set(given)), **found})
 
     def changed(self, **given: Any) -> Settings:
-        """These, but for what is given. Raises ConfigError naming the wrong one."""
+        """A copy with the given settings. Raises ConfigError, which names a wrong one."""
         found = _checked(given, "App.configure(redis_url=…)")
         return Settings.model_construct(**{**self.model_dump(), **found})
 
     def chosen(self, where: str, name: str, value: Any) -> Any:
-        """What a declaration says for a setting; None stands for the setting itself.
+        """The value of a keyword that has the name of a setting; None means the setting.
 
         `where` is the declaration, such as ``processor orders``. Raises ConfigError.
         """
@@ -146,10 +146,10 @@ class Settings(BaseModel):
 
 
 class Keywords(BaseModel):
-    """Keywords of declarations that are no settings."""
+    """Keywords of declarations that are not settings."""
 
     interval: Seconds = Field(gt=0, description="Seconds between two runs of a timer.")
-    catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant is made up.")
+    catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant can run later.")
     timeout: Seconds = Field(gt=0, description="Seconds that one event, or batch, may take.")
     compress_over: int = Field(
         ge=0, le=512 * 1_048_576, description="Bytes above which a payload is compressed."
@@ -164,21 +164,22 @@ _FIELDS = {**Keywords.model_fields, **Settings.model_fields}
 
 
 def check(where: str, name: str, value: Any) -> Any:
-    """The value of a keyword, if it may have it: one of the settings or `Keywords`.
+    """Check the value of a setting or of one of `Keywords`, and return it.
 
-    Types are taken strictly: True is no number, and neither is "3". `where` is the declaration,
-    such as ``processor orders``. Raises ConfigError, which names all of it and says what is right.
+    Types are strict: neither True nor "3" is a number. `where` is the declaration, such as
+    ``processor orders``. Raises ConfigError, which names the keyword and the values that it may
+    have.
     """
     try:
         return _adapter(name).validate_python(value, strict=True)
     except ValidationError:
-        place = f"setting {name}" if where == "setting" else f"{where}: {name}"
-    # Outside, so that the cause, which shows what may be a password, does not go with it.
-    raise ConfigError(f"{place} must be {wanted(name)}, not {_told(name, value)}")
+        keyword = f"setting {name}" if where == "setting" else f"{where}: {name}"
+    # Not inside `except`: the cause would show the value, which may have a password.
+    raise ConfigError(f"{keyword} must be {wanted(name)}, not {_shortened(name, value)}")
 
 
 def wanted(name: str) -> str:
-    """What a keyword may be, in words."""
+    """The values that a keyword may have, in words."""
     kind: object = _FIELDS[name].annotation
     if name == "redis_url":
         return "a URL such as redis://127.0.0.1:6379"
@@ -198,7 +199,7 @@ def wanted(name: str) -> str:
 
 
 def _checked(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """What keywords say. Raises ConfigError naming a wrong one."""
+    """The settings in keywords, checked. Raises ConfigError, which names a wrong one."""
     unknown = sorted(set(given) - set(Settings.model_fields))
     if unknown:
         near = difflib.get_close_matches(unknown[0], Settings.model_fields, 1)
@@ -208,48 +209,48 @@ def _checked(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
             f"{', '.join(Settings.model_fields)}"
         )
     found = {name: check("setting", name, value) for name, value in given.items()}
-    if "redis_url" in found:  # Who made a Url of it knows better than this who said it.
+    if "redis_url" in found:  # A Url knows its origin already.
         url = given["redis_url"]
         found["redis_url"] = url if isinstance(url, Url) else Url(url, origin)
     return found
 
 
 def url_of_environment() -> Url | None:
-    """What RUNNEL_REDIS_URL says, if it is set. Raises ConfigError if it is empty."""
+    """The value of RUNNEL_REDIS_URL, None if it is not set. Raises ConfigError if it is empty."""
     url: Url | None = _environment(Settings.model_fields.keys() - {"redis_url"}).get("redis_url")
     return url
 
 
-#: Variables of Runnel's that are no settings, and the commands whose options others stand for.
+#: Variables of Runnel that are not settings, and commands whose options have variables.
 _NO_SETTINGS = ("RUNNEL_SERVER_BIN", "RUNNEL_WORKER_LOG_LEVEL", "RUNNEL_WORKER_LOG_FORMAT")
 _COMMANDS = "WORKER|SEND|SENDMANY|INSPECT|PROCESSOR|STREAM|SERVER|DEMO|TEST"
-#: What Kubernetes sets for a service that is named runnel, or runnel-something.
+#: Variables that Kubernetes sets for a service with the name runnel or runnel-something.
 _KUBERNETES = r"(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 _OTHERS = re.compile(rf"RUNNEL_(({_COMMANDS})_\w+|{_KUBERNETES})")
 
 
-#: The variables that were told of.
-_strays: set[str] = set()
+#: The variables that were reported.
+_reported: set[str] = set()
 
 
-def warn_of_strays(say: Callable[[str], object]) -> None:
-    """Say once which variables look like settings and are none. They are not refused, as another
-    program may have set them."""
+def warn_of_unknown(say: Callable[[str], object]) -> None:
+    """Report once each variable that looks like a setting but is not one. It is no error, because
+    another program may have set it."""
     known = [*(f"RUNNEL_{name.upper()}" for name in Settings.model_fields), *_NO_SETTINGS]
     for name, value in sorted(os.environ.items()):
         if not name.startswith("RUNNEL_") or name in known or _OTHERS.fullmatch(name):
             continue
-        if name in _strays or (name.endswith("_PORT") and "://" in value):  # As Kubernetes sets it.
+        if name in _reported or (name.endswith("_PORT") and "://" in value):  # By Kubernetes.
             continue
-        _strays.add(name)
+        _reported.add(name)
         near = difflib.get_close_matches(name.upper(), known, 1, cutoff=0.7)
         hint = f"; did you mean {near[0]}?" if near else ""
         say(f"the environment variable {name} has no effect, as there is no such setting{hint}")
 
 
 def _environment(without: Set[str]) -> dict[str, Any]:
-    """The settings that the environment names. Raises ConfigError naming a wrong variable."""
-    warn_of_strays(logger.warning)
+    """The settings in the environment. Raises ConfigError, which names a wrong variable."""
+    warn_of_unknown(logger.warning)
     found: dict[str, Any] = {}
     for name in Settings.model_fields.keys() - without:
         variable = f"RUNNEL_{name.upper()}"
@@ -266,7 +267,7 @@ def _environment(without: Set[str]) -> dict[str, Any]:
         except ValidationError:
             raise ConfigError(
                 f"the environment variable {variable} must be {wanted(name)}, not "
-                f"{_told(name, text)}"
+                f"{_shortened(name, text)}"
             ) from None
     if "redis_url" in found:
         found["redis_url"] = Url(found["redis_url"], "RUNNEL_REDIS_URL in the environment")
@@ -280,8 +281,8 @@ def _adapter(name: str) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _told(name: str, value: Any) -> str:
-    """A value in a message, not too long. A URL, whatever it came as, may hold a password."""
+def _shortened(name: str, value: Any) -> str:
+    """A value for a message, shortened. A URL is not shown: it may have a password."""
     if name == "redis_url":
         return f"a value of type {type(value).__name__}"
     text = repr(value)

@@ -1,4 +1,4 @@
-"""Streams: declared once, sent to from anywhere."""
+"""`Stream`, which records are sent to, and `StreamSpec`, its declaration."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ R = TypeVar("R")
 
 
 class Sent(NamedTuple):
-    """Where an event went: its partition and its id there."""
+    """The partition and the id of an event that was sent."""
 
     partition: int
     id: str
 
 
 class StreamSpec(Generic[R]):
-    """What a stream is: its name, its record, and how it is partitioned. No I/O.
+    """The declaration of a stream: its name, its record and its partitions. No I/O.
 
-    `source` is the stream whose partitioning is used, which is the stream itself unless it is
-    derived: then both live in the same slot, and one script can write to both.
+    `source` is the stream whose partitions it uses. That is another stream if the stream is
+    derived: then the keys of both are in the same slots, and one script can write to both.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StreamSpec(Generic[R]):
         self.partition_size = partition_size
         self.hasher = hasher
         self.source = source or name
-        #: What every client of the stream must agree on.
+        #: The properties that must be the same for all clients.
         self.contract = StreamContract(partition_count, hasher.name)
         record: RecordType[R] = codec.record_type
         if isinstance(partition_by, str) and (lacking := record.without_field(partition_by)):
@@ -67,25 +67,25 @@ class StreamSpec(Generic[R]):
         )
 
     def prefix(self, partition: int) -> str:
-        """What the keys of one partition start with."""
+        """The prefix of the keys of one partition."""
         return keys.partition(self.app, self.source, partition, self.name)
 
     def partition(self, record: R) -> int:
-        """The partition a record belongs to. Raises PartitionKeyError if its key cannot be told."""
+        """The partition of a record. Raises PartitionKeyError if it has no usable key."""
         try:
             return self.hasher(key_bytes(self._key(record))) % self.partition_count
-        except Exception as error:  # Whatever a function of the user's raises, too.
+        except Exception as error:  # Also from the user's function.
             raised = f"partition_by raised {type(error).__name__}: {one_line(error)}"
-            told = error if isinstance(error, PartitionKeyError) else raised
-            raise PartitionKeyError(f"stream {self.name}, {exactly(record)}: {told}") from error
+            problem = error if isinstance(error, PartitionKeyError) else raised
+            raise PartitionKeyError(f"stream {self.name}, {exactly(record)}: {problem}") from error
 
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
-        """The entry of a record."""
+        """The stream entry of a record: fields and values in turn. Raises EncodeError."""
         return self.codec.encode(record, headers)
 
 
 class Sender(Protocol):
-    """What a stream needs of the producer that sends for it."""
+    """What a stream needs of a producer."""
 
     async def send(
         self,
@@ -97,7 +97,7 @@ class Sender(Protocol):
         wait: bool | float = False,
         drop_oldest: bool = False,
     ) -> list[Sent]:
-        """Send records; returns their partitions and ids in the same order."""
+        """Send records. Returns their partitions and ids in the same order."""
         ...
 
 
@@ -108,11 +108,11 @@ class StreamOwner(Protocol):
     streams: dict[str, Stream[Any]]
 
     def producer(self) -> Sender:
-        """What sends for the app in the running event loop."""
+        """The app's producer in the running event loop."""
         ...
 
     def add(self, stream: Stream[Any]) -> Stream[Any]:
-        """Enter a stream."""
+        """Add a stream."""
         ...
 
     def configure(self, **settings: Any) -> None:
@@ -125,7 +125,7 @@ class StreamOwner(Protocol):
 
 
 class Stream(Generic[R]):
-    """A stream of one app, to send to. Made by `App.stream`."""
+    """A stream of an app. Made by `App.stream`."""
 
     def __init__(self, app: StreamOwner, spec: StreamSpec[R]) -> None:
         self.app = app
@@ -139,18 +139,21 @@ class Stream(Generic[R]):
         wait: bool | float = False,
         drop_oldest: bool = False,
     ) -> list[Sent]:
-        """Send records, in order per key; returns the partition and id of each.
+        """Send records, in order for each key. Returns the partition and id of each.
 
-        A repeat after a lost reply sends nothing twice. If a partition is full the call fails with
-        `Full`, which names the processor that holds it back; `wait` waits for room instead, for
-        ever or for so many seconds from now, and `drop_oldest` drops events that no processor has
-        passed. Raises EncodeError, RecordTooLarge, PartitionKeyError (nothing was sent), Full,
-        Mismatch, redis-py's errors where Redis does not answer, and ConfigError for a derived
-        stream, which only processors of its source write to.
+        If a reply is lost, the call is repeated, and sends nothing twice. If a partition is full,
+        the call raises Full, which names the processor that has not committed the oldest events.
+        `wait` waits for room instead: True without limit, a number for so many seconds.
+        `drop_oldest` removes the oldest events, although they are not committed.
 
-        Each partition takes its records by itself, so an error may come after some were sent: its
-        attribute `sent` is a list with the place of each record that was, and None for the others.
-        Where Redis did not answer, any of these may be there all the same.
+        Raises EncodeError, RecordTooLarge or PartitionKeyError before anything is sent; Full;
+        Mismatch; redis-py's errors if Redis does not answer; ConfigError for a derived stream, to
+        which only processors of its source may write.
+
+        Each partition gets its records in its own calls, so some records may have been sent when an
+        error is raised. Its attribute `sent` is a list in the order of the records: a `Sent`, or
+        None for a record that was not sent. If Redis did not answer, it may have been sent all the
+        same.
         """
         if self.spec.source != self.spec.name:
             raise ConfigError(
@@ -167,18 +170,19 @@ class Stream(Generic[R]):
         )
 
     def dead_letters(self, processor: str) -> Stream[DeadLetter]:
-        """The stream that holds what a processor of this stream has set aside, if it has a
-        `DeadLetterMiddleware` without a sink of its own. Another processor may read it."""
+        """The stream of dead letters of a processor that has a `DeadLetterMiddleware` without a
+        `sink`. Another processor may read it."""
         name = f"{self.name}.{keys.check_name('processor', processor)}.dead"
         return self.app.streams.get(name) or self.derive(name, DeadLetter)
 
-    def original(self, letter: DeadLetter) -> R:
+    def original(self, dead_letter: DeadLetter) -> R:
         """The record in a dead letter of this stream. Raises DecodeError if it cannot be read."""
-        return self.spec.codec.decode(letter.fields)
+        return self.spec.codec.decode(dead_letter.fields)
 
     def derive(self, name: str, record: type[Any]) -> Stream[Any]:
-        """A stream with the partitions of this one: the `sink` of a `DeadLetterMiddleware`, written
-        to in the commit that passes the event. Raises ConfigError if its name is taken."""
+        """A stream with the partitions of this one. It can be the `sink` of a
+        `DeadLetterMiddleware`, which writes to it in the commit of the event. Raises ConfigError if
+        its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
         spec: StreamSpec[Any] = StreamSpec(
             self.spec.app,

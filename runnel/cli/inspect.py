@@ -1,4 +1,4 @@
-"""``runnel inspect``."""
+"""The command ``runnel inspect``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from runnel.cli import exits, view
 from runnel.cli.limits import STATES, Limits, States, judge
 from runnel.cli.numbers import Seconds
 from runnel.cli.output import report
-from runnel.cli.running import runner, told, verdict
-from runnel.cli.screen import Draw, other_screen
+from runnel.cli.running import explained, reporting_errors, runner
+from runnel.cli.screen import Draw, alternate_screen
 from runnel.cli.target import load_app
 from runnel.cli.urls import REDIS_URL
 from runnel.connection.connect import connect
 from runnel.connection.url_text import redacted
 from runnel.errors import ConfigError, ServerError
-from runnel.operations import inspection as reports
+from runnel.operations import inspection
 from runnel.preflight.checks import check_contract
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 
 class Inspect(click.Command):
-    """Lets the seconds of --watch be left out before a TARGET, too."""
+    """A command that accepts --watch without seconds also before a TARGET."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--watch" in args[:-1] and ":" in args[args.index("--watch") + 1]:
@@ -52,14 +52,16 @@ class Inspect(click.Command):
     ),
 )
 @click.argument("target", required=False)
+@click.option("--redis-url", type=REDIS_URL, help="URL of Redis. Sufficient without a TARGET.")
+@click.option("--app", "app_name", help="Only this app, if no TARGET is given.")
 @click.option(
-    "--redis-url", type=REDIS_URL, help="Where Redis is; enough by itself, without any code."
+    "--json", "as_json", is_flag=True, help="Print a JSON object (with --watch, one per line)."
 )
-@click.option("--app", "app_name", help="Only this app, when no TARGET is given.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object (a line each with --watch).")
-@click.option("--wide", is_flag=True, help="All columns, whatever the width of the terminal.")
+@click.option("--wide", is_flag=True, help="Show all columns.")
 @click.option(
-    "--max-lag", type=click.IntRange(min=0), help="Exit 10 if a processor lags more events behind."
+    "--max-lag",
+    type=click.IntRange(min=0),
+    help="Exit 10 if the lag of a processor is more events.",
 )
 @click.option(
     "--fail-on",
@@ -70,7 +72,7 @@ class Inspect(click.Command):
 @click.option(
     "--max-dead",
     type=click.IntRange(min=0),
-    help="Exit 10 if more dead letters of a processor wait.",
+    help="Exit 10 if more dead letters of a processor are unread.",
 )
 @click.option(
     "--min-members",
@@ -80,16 +82,16 @@ class Inspect(click.Command):
 @click.option(
     "--stalled-after",
     type=Seconds(0),
-    default=reports.STALLED_AFTER / 1000,
+    default=inspection.STALLED_AFTER / 1000,
     show_default=True,
-    help="Seconds an event may be in hand before its partition is stalled.",
+    help="Seconds that an event may take before its partition counts as stalled.",
 )
 @click.option(
     "--watch",
     type=Seconds(0.1),
     is_flag=False,
     flag_value=2.0,
-    help="Redraw every so many seconds (2), until Ctrl-C.",
+    help="Redraw every so many seconds (default 2), until Ctrl-C.",
 )
 def inspect(
     target: str | None,
@@ -106,9 +108,9 @@ def inspect(
 ) -> None:
     """Show processors, partitions, members and streams, with their lag.
 
-    Give a TARGET such as example:app, or --redis-url (or RUNNEL_REDIS_URL) alone. Unknown values
-    are shown as "?" and are null in JSON. Exits 0 whatever it shows, unless a threshold is given;
-    the gravest wins: 12, then 11, then 10.
+    Give a TARGET such as example:app, or --redis-url (or RUNNEL_REDIS_URL) alone. An unknown value
+    is "?", and null in JSON. Exits with 0 unless a limit is given and exceeded; then with the
+    highest code of these: 12, 11, 10.
     """
     if target and app_name:
         raise click.UsageError("give a TARGET or --app, not both")
@@ -116,27 +118,27 @@ def inspect(
     url = redis_url or (app.settings.redis_url if app else url_of_environment())
     if not url:
         raise click.UsageError("give a TARGET such as example:app, or --redis-url")
-    look = Look(url, app, app_name, round(stalled_after * 1000))
+    inspector = Inspector(url, app, app_name, round(stalled_after * 1000))
     names = view.Names()
     if target and app:
         pairs = frozenset((each.stream.name, each.name) for each in app.processors.values())
         names = view.Names(target.partition(":")[0], target, pairs)
 
-    def lines(picture: Json) -> list[str]:
-        return view.picture(picture, redacted(url), names, wide)
+    def lines(seen: Json) -> list[str]:
+        return view.lines(seen, redacted(url), names, wide)
 
     if watch is not None:
-        _watch(look, watch, lines, as_json)
+        _watch(inspector, watch, lines, as_json)
         return
-    picture = look.once()
-    report(json.dumps(picture) if as_json else "\n".join(lines(picture)))
+    seen = inspector.once()
+    report(json.dumps(seen) if as_json else "\n".join(lines(seen)))
     states = {state for chosen in fail_on for state in chosen}
     limits = Limits(states, stalled_after, max_lag, max_dead, min_members)
-    sys.exit(judge(picture, limits))
+    sys.exit(judge(seen, limits))
 
 
-class Look:
-    """Looks at Redis, over one connection."""
+class Inspector:
+    """Makes reports of one app or of all, over one client."""
 
     def __init__(
         self, url: str, app: App | None, app_name: str | None, stalled_after_ms: int
@@ -148,22 +150,22 @@ class Look:
         self._client = connect(url)
 
     def once(self) -> Json:
-        """One picture; errors end the process."""
-        with told(self.url), runner() as loop:
+        """One report. Errors end the process."""
+        with reporting_errors(self.url), runner() as loop:
             try:
-                return loop.run(self.take())
+                return loop.run(self.inspect())
             finally:
                 loop.run(self.close())
 
-    async def take(self) -> Json:
-        """A picture. Raises ServerError, Mismatch, ConfigError, redis-py's errors or OSError."""
+    async def inspect(self) -> Json:
+        """A report. Raises ServerError, Mismatch, ConfigError, redis-py's errors or OSError."""
         server = await check_server(self._client, self.url)
-        declared = reports.Declared()
+        declared = inspection.Declared()
         if self._app:
             specs = [stream.spec for stream in self._app.streams.values()]
             for spec in specs:
                 await check_contract(Scripts(self._client), spec, self.url)
-            declared = reports.Declared(
+            declared = inspection.Declared(
                 {spec.name: (spec.partition_count, spec.source) for spec in specs},
                 [(each.stream.name, each.name) for each in self._app.processors.values()],
                 {
@@ -173,29 +175,37 @@ class Look:
                 },
             )
         elif self._app_name:
-            known = await reports.apps(self._client)
+            known = await inspection.apps(self._client)
             if self._app_name not in known:
                 raise ConfigError(
                     f"there is no app {self._app_name!r} at {redacted(self.url)}; there is "
                     f"{', '.join(known) or 'none'}"
                 )
-        return await reports.inspect(
+        return await inspection.inspect(
             self._client, server, self._app_name, declared, self._stalled_after_ms
         )
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         await self._client.aclose()
 
 
-def _watch(look: Look, seconds: float, lines: Callable[[Json], list[str]], as_json: bool) -> None:
-    """Pictures until Ctrl-C, which is a good end. If Redis goes away it is waited for."""
+def _watch(
+    inspector: Inspector, seconds: float, lines: Callable[[Json], list[str]], as_json: bool
+) -> None:
+    """Show a report every so many seconds until Ctrl-C, which is no error. If Redis does not
+    answer, this waits for it."""
     last: list[str] = []
     on_terminal = sys.stdout.isatty() and not as_json and os.environ.get("TERM") != "dumb"
-    with told(look.url), runner() as loop, ExitStack() as screens, suppress(KeyboardInterrupt):
-        screens.callback(lambda: loop.run(look.close()))
-        seen = loop.run(look.take())
-        draw = screens.enter_context(other_screen()) if on_terminal else None
+    with (
+        reporting_errors(inspector.url),
+        runner() as loop,
+        ExitStack() as screens,
+        suppress(KeyboardInterrupt),
+    ):
+        screens.callback(lambda: loop.run(inspector.close()))
+        seen = loop.run(inspector.inspect())
+        draw = screens.enter_context(alternate_screen()) if on_terminal else None
         while True:
             if as_json:
                 report(json.dumps(seen))
@@ -203,18 +213,20 @@ def _watch(look: Look, seconds: float, lines: Callable[[Json], list[str]], as_js
                 last = lines(seen)
                 draw(last) if draw else report("\n".join([*last, ""]))
             time.sleep(seconds)
-            while (found := _again(look, loop, draw, last)) is None:
+            while (found := _next(inspector, loop, draw, last)) is None:
                 time.sleep(seconds)
             seen = found
     if on_terminal:
         click.echo("\n".join(last))
 
 
-def _again(look: Look, loop: asyncio.Runner, draw: Draw | None, last: list[str]) -> Json | None:
-    """The next picture, or None after saying why there is none."""
+def _next(
+    inspector: Inspector, loop: asyncio.Runner, draw: Draw | None, last: list[str]
+) -> Json | None:
+    """The next report, or None after an error, which it shows."""
     try:
-        return loop.run(look.take())
+        return loop.run(inspector.inspect())
     except (ServerError, RedisError, OSError) as error:
-        said = f"error: {verdict(error, look.url)[0]}"
-        draw([said, "", *last]) if draw else click.echo(said, err=True)
+        message = f"error: {explained(error, inspector.url)[0]}"
+        draw([message, "", *last]) if draw else click.echo(message, err=True)
         return None

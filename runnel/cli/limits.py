@@ -1,4 +1,4 @@
-"""What `runnel inspect` is told to fail on: states, lag, dead letters, missing members."""
+"""Checks a report of `runnel inspect` against the limits of the command line."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Json = dict[str, Any]
 
 
 class States(click.ParamType):  # type: ignore[type-arg]
-    """States, separated by commas."""
+    """A command-line option: states, separated by commas."""
 
     name = "states"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """The states in `value`. Fails on a word that is none."""
+        """The states in `value`. Fails for an unknown word."""
         if not isinstance(value, str):
             return tuple(value)
         words = tuple(word.strip() for word in value.split(","))
@@ -40,7 +40,7 @@ class States(click.ParamType):  # type: ignore[type-arg]
 
 @dataclass(frozen=True)
 class Limits:
-    """What is allowed: no partition in one of `states`, and at most so many of the rest.
+    """The limits of a report: no partition in one of `states`, and counts; None is no limit.
 
     `stalled_after` is in seconds.
     """
@@ -52,15 +52,15 @@ class Limits:
     min_members: int | None
 
 
-def judge(picture: Json, limits: Limits) -> int:
-    """The exit code for a report of `inspect`; each limit that is exceeded is told on stderr."""
+def judge(seen: Json, limits: Limits) -> int:
+    """The exit code for a report. Writes a reason to stderr for each limit that is exceeded."""
     code = exits.OK
-    for processor in picture["processors"]:
+    for processor in seen["processors"]:
         name = f"{processor['app']}/{processor['name']}"
-        for failure in _failures(processor, picture["members"], limits):
+        for failure in _failures(processor, seen["members"], limits):
             code = max(code, failure[0])
             click.echo(f"{name}: {failure[1]}", err=True)
-    if limits.min_members and not picture["processors"]:
+    if limits.min_members and not seen["processors"]:
         code = exits.NO_MEMBER
         click.echo("no processor is registered", err=True)
     return code
@@ -68,9 +68,9 @@ def judge(picture: Json, limits: Limits) -> int:
 
 def _failures(processor: Json, members: list[Json], limits: Limits) -> Iterator[tuple[int, str]]:
     """Exit code and reason of each limit that a processor exceeds."""
-    letters, lag = processor["dead_letters"], processor["lag_events"]
-    if limits.max_dead is not None and letters is not None:
-        waiting = letters["waiting"]
+    dead_letters, lag = processor["dead_letters"], processor["lag_events"]
+    if limits.max_dead is not None and dead_letters is not None:
+        waiting = dead_letters["waiting"]
         if waiting is None or waiting > limits.max_dead:
             yield exits.LAG, f"{_dead_letters(waiting)}, allowed {limits.max_dead}"
     if limits.max_lag is not None and (lag is None or lag > limits.max_lag):

@@ -1,4 +1,4 @@
-"""``runnel stream``."""
+"""The command ``runnel stream delete``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stream() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @urls.option
 def delete(target: str, yes: bool, redis_url: str | None) -> None:
-    """Delete a stream with all its events and the positions of its processors."""
+    """Delete a stream with all its events and the checkpoints of its processors."""
     found = load_stream(target)
     url = redis_url or found.app.settings.redis_url
     if not yes:

@@ -1,1 +1,1 @@
-"""What a decorator says, checked where it is said."""
+"""Checks declarations when they are made, and builds processors from them."""

@@ -1,4 +1,4 @@
-"""From what a decorator says to a `Processor`; what cannot work is refused there."""
+"""Builds a `Processor` from a decorator's arguments, and refuses those that cannot work."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from runnel.protocol.ids import ENDS
 from runnel.settings import Settings, check
 from runnel.stream import Stream, StreamSpec
 
-_WAYS = {"processor": callables.of_events, "on": callables.of_records}
+_HANDLERS = {"processor": callables.of_events, "on": callables.of_records}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `App.processor` and `App.on` may be told, as keywords."""
+    """The keywords of `App.processor` and `App.on`."""
 
     name: str | None = None
     exception_policy: ExceptionPolicy | str = ExceptionPolicy.QUARANTINE
@@ -38,7 +38,7 @@ class Options:
 
 
 def check_stream(stream: Any, decorator: str) -> None:
-    """Raises ConfigError unless a decorator was given a stream."""
+    """Raise ConfigError unless a decorator got a stream."""
     if not isinstance(stream, Stream):
         raise ConfigError(
             f"@app.{decorator} takes the stream that it reads, as in @app.{decorator}(orders), "
@@ -46,7 +46,7 @@ def check_stream(stream: Any, decorator: str) -> None:
         )
 
 
-#: What an object must have to be used as one of these keywords of `App.stream`.
+#: Keyword of `App.stream` -> the attributes that its object must have.
 _PARTS = {
     "serializer": ("name", "dumps", "loads"),
     "compressor": ("name", "compress", "decompress"),
@@ -55,8 +55,8 @@ _PARTS = {
 
 
 def check_parts(where: str, partition_by: Any, **parts: Any) -> None:
-    """Raises ConfigError unless the keywords of a stream that are objects can be used as such; the
-    class of one cannot."""
+    """Raise ConfigError unless the keywords of a stream have objects that can be used. The class of
+    such an object cannot."""
     if not (isinstance(partition_by, str) or callable(partition_by)):
         raise ConfigError(
             f"{where}: partition_by must be the name of a field or a function of a record, not "
@@ -71,7 +71,7 @@ def check_parts(where: str, partition_by: Any, **parts: Any) -> None:
 
 
 def checked_codecs(where: str, codecs: Any) -> tuple[Any, ...]:
-    """Serializers and compressors, which may come from an iterator. Raises ConfigError."""
+    """Check serializers and compressors from any iterable. Raises ConfigError."""
     if not isinstance(codecs, Iterable) or isinstance(codecs, (str, bytes)):
         raise ConfigError(f"{where}: codecs must be a list, not {named(codecs)}")
     found = tuple(codecs)
@@ -95,9 +95,9 @@ def declare(
     decorator: str,
     options: Options,
 ) -> Processor:
-    """The processor that runs `function`, which a `decorator` ("processor" or "on") was put on.
+    """The processor for a function with a `decorator` ("processor" or "on").
 
-    `taken` are the names that the app's processors have. Raises ConfigError.
+    `taken` are the names of the app's other processors. Raises ConfigError.
     """
     spec = stream.spec
     name = callables.name_of(function, options.name, decorator)
@@ -116,7 +116,7 @@ def declare(
         app=spec.app,
         name=name,
         stream=spec,
-        handler=_WAYS[decorator](function),
+        handler=_HANDLERS[decorator](function),
         function=function,
         module=callables.module_of(function),
         policy=policy,
@@ -162,14 +162,14 @@ def _middleware(name: str, middleware: Any) -> tuple[Middleware, ...]:
 def _sink(
     name: str, stream: Stream[Any], policy: ExceptionPolicy, middleware: Sequence[Middleware]
 ) -> StreamSpec[DeadLetter] | None:
-    """Where the processor's dead letters go: into a stream of its own, unless one was given."""
+    """The stream for the processor's dead letters: the given one, or its own."""
     asked = [each for each in middleware if isinstance(each, DeadLetterMiddleware)]
     if not asked:
         return None
     if policy is ExceptionPolicy.HALT:
         raise ConfigError(
-            f"processor {name}: the policy HALT sets no event aside, so nothing would become a "
-            "dead letter: use QUARANTINE (with `resume --skip`) or IGNORE"
+            f"processor {name}: the policy HALT skips no event, so nothing would become a dead "
+            "letter: use QUARANTINE (with `resume --skip`) or IGNORE"
         )
     if len(asked) > 1:
         raise ConfigError(f"processor {name}: one DeadLetterMiddleware is enough, not {len(asked)}")

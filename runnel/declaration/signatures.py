@@ -1,4 +1,4 @@
-"""Can a function be called the way its decorator will call it? Told where it is declared."""
+"""Checks, when a function is declared, that its decorator can call it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _TAKES = {
 
 
 def check_handler(function: Any, decorator: str, stream: str, record: Any) -> None:
-    """Raises ConfigError, naming the right decorator or the fix, for a function that `decorator`
-    ("processor" or "on") could not call, or whose code would not run when it does."""
+    """Raise ConfigError, which names the right decorator or the fix, for a function that
+    `decorator` ("processor" or "on") cannot call, or whose code would not run."""
     if isinstance(function, type) or not callable(function):
         raise ConfigError(f"@app.{decorator}({stream}) takes a function, not {named(function)}")
     if is_generator(function):
         raise ConfigError(
-            f"{named(function)} is a generator, as there is a `yield` in it, so nothing of it "
-            "would run: take the `yield` out; to send what it makes, await the `send` of a stream"
+            f"{named(function)} is a generator, as there is a `yield` in it, so its code "
+            "would not run: take the `yield` out; to send records, await the `send` of a stream"
         )
     _check_one_argument(function, decorator, stream)
     if decorator == "processor" and not is_async(function) and not _returns_something(function):
@@ -40,29 +40,30 @@ def check_handler(function: Any, decorator: str, stream: str, record: Any) -> No
     hint = _hint(function)
     if decorator == "processor" and _cannot_be_events(hint, record):
         raise ConfigError(
-            f"{named(function)} says that it takes {_told(hint)}, but @app.processor gives it the "
-            f"events of a partition, Events[{_told(record)}], to iterate over; for a function that "
+            f"{named(function)} says that it takes {_text(hint)}, but @app.processor gives it the "
+            f"events of a partition, Events[{_text(record)}], to iterate over; for a function that "
             f"takes one record at a time use @app.on({stream})"
         )
     if decorator == "on" and _cannot_be_record(hint):
         raise ConfigError(
-            f"{named(function)} says that it takes {_told(hint)}, but @app.on gives it one record "
-            f"at a time, {_told(record)}; for a function that iterates over events use "
+            f"{named(function)} says that it takes {_text(hint)}, but @app.on gives it one record "
+            f"at a time, {_text(record)}; for a function that iterates over events use "
             f"@app.processor({stream})"
         )
     _check_record(function, decorator, stream, hint, record)
 
 
 def _check_record(function: Any, decorator: str, stream: str, hint: Any, record: Any) -> None:
-    """Raises ConfigError for a function whose annotation names another record than the stream's."""
+    """Raise ConfigError if the annotation names another record than that of the stream."""
     if decorator == "on":
         wrong, form = _is_another(hint, record), "{}"
     else:
-        told = [get_args(each)[0] for each in _parts(hint) if get_origin(each) is Events]
-        wrong, form = bool(told) and all(_is_another(each, record) for each in told), "Events[{}]"
+        records = [get_args(each)[0] for each in _parts(hint) if get_origin(each) is Events]
+        wrong = bool(records) and all(_is_another(each, record) for each in records)
+        form = "Events[{}]"
     if not wrong:
         return
-    takes, has = _told(hint), _told(record)
+    takes, has = _text(hint), _text(record)
     if takes == has:
         takes, has = (f"{each.__module__}.{each.__qualname__}" for each in (hint, record))
     raise ConfigError(
@@ -73,8 +74,8 @@ def _check_record(function: Any, decorator: str, stream: str, hint: Any, record:
 
 
 def check_task(function: Any, kind: str) -> str:
-    """The name of a task's function. Raises ConfigError for one that could not be called without
-    arguments, or whose code would not run; `kind` is its decorator: "task", "timer", "crontab"."""
+    """The name of a task's function. Raises ConfigError if it cannot be called without arguments,
+    or if its code would not run. `kind` is its decorator: "task", "timer" or "crontab"."""
     name = getattr(function, "__name__", None)
     if isinstance(function, type) or not callable(function):
         raise ConfigError(f"@app.{kind} takes a function, not {named(function)}")
@@ -103,7 +104,7 @@ def _check_one_argument(function: Any, decorator: str, stream: str) -> None:
     try:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
-        return  # Some functions written in C do not tell.
+        return  # Some functions in C have no signature.
     try:
         signature.bind(object())
     except TypeError:
@@ -128,12 +129,12 @@ def _check_one_argument(function: Any, decorator: str, stream: str) -> None:
 
 
 def _returns_something(function: Any) -> bool:
-    """May a call of this plain function give an awaitable? Not if all it returns is None."""
+    """May a call of this plain function return an awaitable? Not if it only returns None."""
     while isinstance(function, functools.partial):
         function = function.func
     code = getattr(function, "__code__", None)
     if code is None:
-        return True  # An object, or a function written in C: its call will show.
+        return True  # An object, or a function in C: unknown before the call.
     for before, each in pairwise(dis.get_instructions(code)):
         if each.opname == "RETURN_CONST" and each.argval is not None:
             return True
@@ -145,8 +146,8 @@ def _returns_something(function: Any) -> bool:
 
 
 def _hint(function: Any) -> Any:
-    """How the first parameter is annotated; `Any` if that is not known, or if a decorator around
-    the function may give it something else."""
+    """The annotation of the first parameter. `Any` if it is unknown, or if another decorator may
+    pass something else."""
     while isinstance(function, functools.partial):
         if function.args:
             return Any
@@ -165,7 +166,7 @@ def _hint(function: Any) -> Any:
 
 
 def _hints(function: Any, parameter: str) -> dict[str, Any]:
-    """The hints of a function; of one parameter alone, if others cannot be resolved."""
+    """The annotations of a function; only those of `parameter` if others cannot be resolved."""
     try:
         return get_type_hints(function, include_extras=True)
     except NameError:
@@ -174,7 +175,7 @@ def _hints(function: Any, parameter: str) -> dict[str, Any]:
 
 
 def _parts(hint: Any) -> Iterable[Any]:
-    """What a hint allows, one thing at a time."""
+    """The types that an annotation allows, without None."""
     origin = get_origin(hint)
     if origin is Annotated:
         yield from _parts(get_args(hint)[0])
@@ -186,21 +187,21 @@ def _parts(hint: Any) -> Iterable[Any]:
         yield hint
 
 
-def _arms(hint: Any) -> list[Any]:
-    """The classes that a hint allows."""
+def _classes(hint: Any) -> list[Any]:
+    """The classes that an annotation allows."""
     return [get_origin(each) or each for each in _parts(hint)]
 
 
 def _is_another(hint: Any, record: Any) -> bool:
-    """Can no record of a stream be what the hint says?"""
-    arms, classes = _arms(hint), members(record)
-    return bool(arms) and all(
-        _is_class(each) and not any(_may_be(each, cls) for cls in classes) for each in arms
+    """Can no record of the stream have the annotated type?"""
+    hinted, classes = _classes(hint), members(record)
+    return bool(hinted) and all(
+        _is_class(each) and not any(_may_be(each, cls) for cls in classes) for each in hinted
     )
 
 
 def _may_be(hint: Any, cls: Any) -> bool:
-    """May a record of this class be what the hint says?"""
+    """May a record of this class have the annotated type?"""
     if is_typeddict(hint):
         return False
     generic = getattr(hint, "__pydantic_generic_metadata__", None)
@@ -209,9 +210,9 @@ def _may_be(hint: Any, cls: Any) -> bool:
     try:
         if issubclass(cls, hint) or issubclass(hint, cls):
             return True
-    except TypeError:  # It does not tell, or is a class that cannot be asked.
+    except TypeError:  # `issubclass` does not accept it.
         return True
-    # A notebook's cell that runs again, or a module that is run and imported, makes a class twice.
+    # A notebook cell that runs again, or a module that is run and imported, defines a class twice.
     return bool(
         cls.__qualname__ == hint.__qualname__
         and (cls.__module__ == hint.__module__ or "__main__" in (cls.__module__, hint.__module__))
@@ -221,19 +222,19 @@ def _may_be(hint: Any, cls: Any) -> bool:
 def _cannot_be_events(hint: Any, record: Any) -> bool:
     return hint == record or all(
         _is_class(each) and not issubclass(each, AsyncIterable) and not issubclass(Events, each)
-        for each in _arms(hint)
+        for each in _classes(hint)
     )
 
 
 def _cannot_be_record(hint: Any) -> bool:
     wrong = (Events, Event, Batches, list)
-    return all(_is_class(each) and issubclass(each, wrong) for each in _arms(hint))
+    return all(_is_class(each) and issubclass(each, wrong) for each in _classes(hint))
 
 
 def _is_class(hint: Any) -> bool:
-    """A class that says what its objects are, as `Any` and protocols do not."""
+    """Is it a class, other than `Any` and protocols, which say nothing about objects?"""
     return isinstance(hint, type) and hint is not Any and not getattr(hint, "_is_protocol", False)
 
 
-def _told(hint: Any) -> str:
+def _text(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)

@@ -1,1 +1,1 @@
-"""Functions that users write, and how a worker calls them."""
+"""Calls the functions of users."""

@@ -1,4 +1,4 @@
-"""Functions as users declare them: what they may look like, and how a worker calls them."""
+"""Makes handlers of the functions of users: async or plain, of events or of one record."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Function = Callable[[Any], Any]
 
 
 def of_events(function: Function) -> Handler:
-    """What a worker awaits for a function of the events of a partition (`@app.processor`)."""
+    """The handler for a function of the events of a partition (`@app.processor`)."""
     if inspect.iscoroutinefunction(function):
-        return function  # With nothing between its awaits and the worker.
+        return function  # Without a wrapper around each of its awaits.
 
     async def handler(events: Events[Any]) -> None:
         result = function(events)
@@ -35,7 +35,7 @@ def of_events(function: Function) -> Handler:
 
 
 def of_nothing(function: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
-    """What a worker awaits for a task."""
+    """The async function that a worker awaits for a task."""
 
     async def task() -> None:
         result = function()
@@ -50,7 +50,7 @@ def of_nothing(function: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
 
 
 def of_records(function: Function) -> Handler:
-    """What a worker awaits for a function of one record (`@app.on`)."""
+    """The handler for a function of one record (`@app.on`)."""
     is_plain = not is_async(function)
     call = in_threads(function) if is_plain else function
 
@@ -68,21 +68,21 @@ def of_records(function: Function) -> Handler:
 
 
 def in_threads(function: Function) -> Function:
-    """Calls a plain function of one record in a thread; what it returns may have to be awaited."""
+    """An async function that calls a plain function in a thread. Its result may be an awaitable."""
     return functools.partial(Threads().run, functools.partial(_called, function))
 
 
 def _called(function: Function, record: Any) -> Any:
     try:
         return function(record)
-    except StopIteration as stop:  # No future can hold one: whoever waits for it would for ever.
+    except StopIteration as stop:  # A future cannot hold it, and would never be done.
         raise RuntimeError("the handler raised StopIteration") from stop
 
 
 async def settled(result: Any, function: Callable[..., Any]) -> None:
-    """Await what a handler returned, and what comes of that, until there is nothing to await.
+    """Await what a handler returned, and the result of that, until it is not an awaitable.
 
-    Raises NothingRan for a generator, or several awaitables in a list: their code has not run.
+    Raises NothingRan for a generator, or a list of awaitables: their code has not run.
     """
     while result is not None:
         if isinstance(result, concurrent.futures.Future):
@@ -105,12 +105,12 @@ async def settled(result: Any, function: Callable[..., Any]) -> None:
 
 
 def is_async(function: Any) -> bool:
-    """Is it certain that a call only makes a coroutine, and so needs no thread?"""
+    """Does a call only create a coroutine, so that it needs no thread?"""
     return any(inspect.iscoroutinefunction(each) for each in _bodies(function))
 
 
 def is_generator(function: Any) -> bool:
-    """Does a call only make a generator, so that nothing of the function would run?"""
+    """Does a call only create a generator, so that no code of the function runs?"""
     return any(
         inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each)
         for each in _bodies(function)
@@ -118,16 +118,16 @@ def is_generator(function: Any) -> bool:
 
 
 def _bodies(function: Any) -> tuple[Any, ...]:
-    """Where the code of a callable may be: itself, or the `__call__` of its class."""
+    """The functions with the code of a callable: itself, or the `__call__` of its class."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     return function, getattr(type(function), "__call__", None)  # noqa: B004
 
 
 def name_of(function: Any, given: str | None, decorator: str) -> str:
-    """The processor's name: the one that was given, or the function's own.
+    """The processor's name: `given`, or the name of the function.
 
-    Raises ConfigError for a lambda, a partial or an object, which have none.
+    Raises ConfigError for a lambda, a partial or an object, which have no name.
     """
     if given is not None:
         return given
@@ -141,14 +141,14 @@ def name_of(function: Any, given: str | None, decorator: str) -> str:
 
 
 def module_of(function: Any) -> str:
-    """The module that a function was written in."""
+    """The name of the module that defines a function."""
     body = _bodies(function)[0]
     home = body if inspect.isroutine(body) else type(body)
     return str(getattr(home, "__module__", None) or "MODULE")
 
 
 def named(thing: object) -> str:
-    """What somebody passed, as they would call it."""
+    """An argument of a user, in words for a message."""
     name = getattr(thing, "__name__", None)
     if isinstance(thing, type):
         return f"the class {name} (call it: {name}())"

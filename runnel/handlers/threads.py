@@ -1,7 +1,7 @@
-"""Threads for the plain functions of one processor.
+"""Runs the plain functions of one processor in threads.
 
-asyncio's own pool will not do: it has a few threads for the whole process, and user code may fill
-it with calls of `asyncio.to_thread` that wait for the very handlers that then find no thread.
+The thread pool of asyncio cannot be used: it has few threads for the whole process. User code may
+fill it with calls of `asyncio.to_thread` that wait for handlers, which then would get no thread.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-#: Threads of one processor in one process at the most. A partition needs one while its function
-#: runs; where more partitions are held, they share these, first come, first served.
+#: Threads of one processor in one process at most. A partition needs one while its function runs.
+#: If the worker holds more partitions, they share the threads, first come, first served.
 MOST = 256
 #: Seconds after which an unused thread ends.
 UNUSED = 10.0
-#: What an unused one is called.
+#: Name of an unused thread.
 IDLE = "runnel, idle"
 
 
 class Job(NamedTuple):
-    """A call that somebody waits for."""
+    """A call to make in a thread. `answer` gets its outcome."""
 
     name: str
     context: contextvars.Context
@@ -36,13 +36,14 @@ class Job(NamedTuple):
 
 
 class Threads:
-    """Made as they are needed. They are daemons: a call that never returns keeps no process."""
+    """Threads that start when they are needed. They are daemons: a call that never returns does not
+    keep the process alive."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._jobs: SimpleQueue[Job] = SimpleQueue()
-        #: Guards the two numbers: of jobs that are not done, and of threads. Nobody waits for a job
-        #: with it: to hand over a lock takes longer than most jobs.
+        #: Guards `_undone` (jobs that are not done) and `_count` (threads). It is not held while
+        #: waiting for a job: passing a lock to another thread takes longer than most jobs.
         self._lock = threading.Lock()
         self._undone = 0
         self._count = 0
@@ -50,8 +51,8 @@ class Threads:
     async def run(self, call: Callable[[Any], Any], argument: Any) -> Any:
         """`call(argument)` in a thread that is named like this task, with its context variables.
 
-        Whoever is cancelled meanwhile does not wait; a call that has begun goes on to its end.
-        Raises what `call` raises, and RuntimeError if the system gives no thread.
+        If the caller is cancelled, it does not wait, and a call that has begun runs to its end.
+        Raises the exception of `call`, and RuntimeError if the system has no thread left.
         """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         name = task.get_name() if task else "runnel"
@@ -74,7 +75,7 @@ class Threads:
             with self._lock:
                 self._count -= 1
                 if self._count:
-                    return  # Whoever is done next takes it.
+                    return  # The next thread that is done takes the job.
             job.answer.cancel()
             raise
 
@@ -89,10 +90,10 @@ class Threads:
                 self._undone -= 1
             if answer is not None:
                 _answer(job, answer)
-            del job, answer  # Nothing of it is kept while this waits.
+            del job, answer  # Keep no reference while waiting.
 
     def _next(self) -> Job | None:
-        """The next job, or None once there was none for long enough."""
+        """The next job, or None after `UNUSED` seconds without one."""
         while True:
             with contextlib.suppress(Empty):
                 return self._jobs.get(timeout=UNUSED)
@@ -100,14 +101,14 @@ class Threads:
                 if self._undone < self._count:
                     self._count -= 1
                     return None
-            # A job counts on this thread: it is on its way.
+            # A job was counted for this thread, and is about to arrive.
 
 
 def _carry_out(job: Job) -> Callable[[], None]:
-    """Make the call. Returns what gives the outcome to whoever waits."""
+    """Make the call. Returns a function that sets the outcome of the future."""
     try:
         result = job.context.run(job.call, job.argument)
-    except BaseException as error:  # It is for whoever waits.
+    except BaseException as error:  # The caller gets it.
         return functools.partial(job.answer.set_exception, error)
     return functools.partial(job.answer.set_result, result)
 
@@ -117,5 +118,5 @@ def _answer(job: Job, answer: Callable[[], None]) -> None:
         if not job.answer.done():
             answer()
 
-    with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+    with contextlib.suppress(RuntimeError):  # The loop is closed, so nothing waits.
         job.loop.call_soon_threadsafe(settle)

@@ -1,1 +1,1 @@
-"""What operators ask and do: inspect, pause, resume, reset, remove."""
+"""What operators do: inspect, pause, resume, reset, skip, remove, delete."""

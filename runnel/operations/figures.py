@@ -1,6 +1,6 @@
-"""What the figures of `inspect` mean: from what Redis answered to rows. No I/O.
+"""Computes the rows and states of `inspect` from the replies of Redis. No I/O.
 
-What is unknown is None, never 0, and makes its total None.
+A value that is unknown is None, never 0, and makes its total None.
 """
 
 from __future__ import annotations
@@ -8,39 +8,41 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from runnel.protocol import GroupDescription
+from runnel.protocol import GroupDescription, PartitionDescription
 from runnel.protocol.ids import parts, reached
 
 Json = dict[str, Any]
-Picture = dict[str, str]
 
-#: Milliseconds for which a failure with no event in hand counts if it does not come again: longer
-#: than the pause between two tries.
+#: Milliseconds for which a failure without an event counts if it does not happen again: longer than
+#: the pause between two tries.
 _RECENT = 90_000
-#: Milliseconds by which an id may be ahead of the server's clock and still tell when it was added.
+#: Milliseconds by which an id may be ahead of the server's clock and still show when it was added.
 _SKEW = 1_000
-#: Workers that ended uncleanly in a row on one partition: one may have been anything.
-_DEATHS = 2
+#: Unclean tenures in a row on one partition that count as failing: one may have any reason.
+_TENURES = 2
 
 
-def barren(event: str | None, checkpoint: str | None) -> bool:
-    """Is this failure charged to the checkpoint: did the handler fail with no event in hand?"""
+def failed_before_first(event: str | None, checkpoint: str | None) -> bool:
+    """Did the handler fail before its first event? Then the failure is stored with the checkpoint
+    in place of an event."""
     return event is not None and event == checkpoint
 
 
-def partitions(pictures: list[Picture], group_description: GroupDescription) -> list[Json]:
+def partitions(
+    descriptions: list[PartitionDescription], group_description: GroupDescription
+) -> list[Json]:
     """A row for each partition of a processor."""
     assigned = {each.partition: each for each in group_description.assignments}
     left = {each.id: each.left_ms for each in group_description.members}
     rows = []
-    for number, picture in enumerate(pictures):
+    for number, description in enumerate(descriptions):
         assignment = assigned.get(number)
-        owner = picture.get("owner") if picture.get("released") == "0" else None
+        owner = description.lease_owner
         owner_lives = owner is not None and left.get(owner, 0) > 0
         moving = owner_lives and assignment is not None and assignment.target not in (owner, None)
-        if picture.get("quarantined") == "1":
+        if description.quarantined:
             state = "quarantined"
-        elif picture.get("paused") == "1":
+        elif description.paused:
             state = "paused"
         elif not owner_lives:
             state = "unassigned"
@@ -52,106 +54,111 @@ def partitions(pictures: list[Picture], group_description: GroupDescription) -> 
                 "id": number,
                 "state": state,
                 "owner": owner if owner_lives else None,
-                "epoch": integer(picture.get("epoch")),
+                "epoch": description.epoch,
                 "session_left_ms": left[owner] if owner_lives and owner else None,
-                "checkpoint": picture.get("checkpoint"),
-                "last": picture.get("last", "0-0"),
-                "lag_events": _lag(picture),
-                "lag_ms": _lag_ms(picture),
-                "processed": integer(picture.get("processed", "0")),
-                "lost": integer(picture.get("lost", "0")),
-                "attempts": integer(picture.get("attempts", "0")),
-                "tenures": integer(picture.get("tenures", "0")),
-                "failing": _failing(picture),
-                "current_event_ms": _in_hand(picture) if works else None,
-                "error": _error(picture),
+                "checkpoint": description.checkpoint,
+                "last": description.last,
+                "lag_events": _lag(description),
+                "lag_ms": _lag_ms(description),
+                "processed": description.processed or 0,
+                "lost": description.lost or 0,
+                "attempts": description.attempts or 0,
+                "tenures": description.tenures or 0,
+                "failing": _failing(description),
+                "current_event_ms": _current_event_ms(description) if works else None,
+                "error": _error(description),
             }
         )
     return rows
 
 
-def _lag(picture: Picture) -> int | None:
-    """Events behind the checkpoint: the consumer group's own count, if it stands there. Where the
-    log begins behind the checkpoint, as after `drop_oldest`, all that is in it. Where the log has
-    no entry there, whatever the group counts: none if all was read, else a claim is still to count
-    what others deleted."""
-    checkpoint, first = picture.get("checkpoint"), picture.get("first")
-    if checkpoint is None:
+def _lag(d: PartitionDescription) -> int | None:
+    """Events after the checkpoint.
+
+    If the log has no event after the checkpoint, the lag is 0 if everything was read, whatever the
+    consumer group counts; else it is unknown until a claim counts what somebody else deleted. If
+    the log begins after the checkpoint, as it does after `drop_oldest`, the lag is the length of
+    the log. Else the consumer group counts the events, if it is at the checkpoint.
+    """
+    if d.checkpoint is None:
         return None
-    if "next_id" not in picture:
-        read_all = "read" in picture and picture["read"] == picture.get("added")
-        return 0 if read_all or reached(checkpoint, picture.get("last", "0-0")) else None
-    if "last_delivered" in picture and first is not None and not reached(checkpoint, first):
-        return integer(picture.get("length"))
-    if "lag" in picture and picture.get("last_delivered") == checkpoint:
-        return int(picture["lag"])
+    if d.next_id is None:
+        read_all = d.read is not None and d.read == d.added
+        return 0 if read_all or reached(d.checkpoint, d.last) else None
+    if d.last_delivered is not None and d.first is not None and not reached(d.checkpoint, d.first):
+        return d.length
+    if d.lag is not None and d.last_delivered == d.checkpoint:
+        return d.lag
     return None
 
 
-def _lag_ms(picture: Picture) -> int | None:
-    """How long the first unfinished event has been there. Its id tells, unless it is ahead of the
-    server's clock: others choose ids, and a clock can go back."""
-    if "checkpoint" not in picture:
+def _lag_ms(d: PartitionDescription) -> int | None:
+    """The age of the first unfinished event, from its id. It is unknown if the id is ahead of the
+    server's clock: other programs may choose ids, and a clock can be set back."""
+    if d.checkpoint is None:
         return None
-    if "next_id" not in picture:
+    if d.next_id is None:
         return 0
-    added = _added(picture)
-    return None if added is None else max(0, int(picture["now"]) - added)
+    added = _added(d, d.next_id)
+    return None if added is None or d.now is None else max(0, d.now - added)
 
 
-def _added(picture: Picture) -> int | None:
-    """When the first unfinished event was added, in ms, or None if its id cannot tell."""
-    ms = parts(picture["next_id"])[0]
-    return None if ms > int(picture["now"]) + _SKEW else ms
+def _added(d: PartitionDescription, event: str) -> int | None:
+    """When an event was added, in ms, or None if its id does not show it."""
+    ms = parts(event)[0]
+    return None if d.now is None or ms > d.now + _SKEW else ms
 
 
-def _in_hand(picture: Picture) -> int | None:
-    """How long the holder has had the first unfinished event: since the checkpoint last moved, the
-    lease was last taken, or the event came; where nothing tells when that was, it is that long at
-    most. 0 if there is none, None if that is not known."""
-    if "checkpoint" in picture and "next_id" not in picture:
+def _current_event_ms(d: PartitionDescription) -> int | None:
+    """For how long the owner has had the first unfinished event.
+
+    It has had it since the latest of: the last move of the checkpoint, the last claim, the arrival
+    of the event. If the arrival is unknown, the result is an upper limit. 0 if there is no
+    unfinished event, None if that is unknown.
+    """
+    if d.checkpoint is not None and d.next_id is None:
         return 0
-    moved = integer(picture.get("moved_at"))
-    if moved is None or "next_id" not in picture:
+    if d.moved_at is None or d.next_id is None or d.now is None:
         return None
-    came = 0 if _gone(picture) else _added(picture) or 0
-    return max(0, int(picture["now"]) - max(moved, came))
+    arrived = 0 if _unfinished_removed(d) else _added(d, d.next_id) or 0
+    return max(0, d.now - max(d.moved_at, arrived))
 
 
-def _gone(picture: Picture) -> bool:
-    """Were unfinished events dropped or trimmed? The one in hand may be among them, and the first
-    that is left has come later."""
-    first, checkpoint = picture.get("first"), picture.get("checkpoint", "0-0")
-    counts = (integer(picture.get(name)) or 0 for name in ("added", "read", "length"))
-    added, read, length = counts
-    return first is not None and not reached(checkpoint, first) and added - read > length
-
-
-def _failing(picture: Picture) -> bool:
-    """Does it fail again and again: its event, its handler with no event in hand, its workers?"""
-    if "next_id" in picture and (integer(picture.get("tenures")) or 0) >= _DEATHS:
-        return True
-    if "error_type" not in picture:
+def _unfinished_removed(d: PartitionDescription) -> bool:
+    """Were unfinished events dropped or trimmed? The current event may be one of them; then the
+    first event that is left arrived later."""
+    if d.first is None or reached(d.checkpoint or "0-0", d.first):
         return False
-    at, now = integer(picture.get("error_at")), integer(picture.get("now"))
-    return "next_id" in picture or at is None or now is None or now - at < _RECENT
+    return (d.added or 0) - (d.read or 0) > (d.length or 0)
 
 
-def _error(picture: Picture) -> Json | None:
-    if "error_type" not in picture:
+def _failing(d: PartitionDescription) -> bool:
+    """Does its event keep failing, or its handler without an event, or do its workers keep
+    dying?"""
+    if d.next_id is not None and (d.tenures or 0) >= _TENURES:
+        return True
+    if d.error_type is None:
+        return False
+    if d.next_id is not None or d.error_at is None or d.now is None:
+        return True
+    return d.now - d.error_at < _RECENT
+
+
+def _error(d: PartitionDescription) -> Json | None:
+    if d.error_type is None:
         return None
     return {
-        "type": picture["error_type"],
-        "message": picture.get("error_message", ""),
-        "event": picture.get("error_event"),
-        "at_ms": integer(picture.get("error_at")),
+        "type": d.error_type,
+        "message": d.error_message or "",
+        "event": d.error_event,
+        "at_ms": d.error_at,
     }
 
 
 def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
-    """How a processor is: ok only if each partition is worked on, none fails, and no dead letter
-    waits for somebody."""
-    rows, letters = processor["partitions"], processor["dead_letters"]
+    """The state of a processor. It is ok only if each partition is processed, none fails, and no
+    dead letter is unread."""
+    rows, dead_letters = processor["partitions"], processor["dead_letters"]
     if not any(each.left_ms > 0 for each in group_description.members):
         return "down"
     if any((row["current_event_ms"] or 0) > stalled_after_ms for row in rows):
@@ -160,22 +167,17 @@ def state_of(processor: Json, group_description: GroupDescription, stalled_after
         row["failing"] or row["state"] in ("unassigned", "quarantined", "paused") for row in rows
     ):
         return "degraded"
-    return "degraded" if letters and letters["waiting"] != 0 else "ok"
-
-
-def integer(text: str | None) -> int | None:
-    """A number in a reply, or None if there is none."""
-    return int(text) if text and text.lstrip("-").isdigit() else None
+    return "degraded" if dead_letters and dead_letters["waiting"] != 0 else "ok"
 
 
 def total(values: Iterable[int | None]) -> int | None:
-    """Their sum, or None if one is unknown."""
+    """The sum, or None if one of the values is unknown."""
     known = list(values)
     return None if None in known else sum(each for each in known if each is not None)
 
 
-def most(values: Iterable[int | None]) -> int | None:
-    """The largest of them, or None if one is unknown."""
+def largest(values: Iterable[int | None]) -> int | None:
+    """The largest value, 0 if there is none, or None if one is unknown."""
     known = list(values)
     if None in known:
         return None

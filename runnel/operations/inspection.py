@@ -1,4 +1,4 @@
-"""The picture that `runnel inspect` shows: read from Redis alone, no user code needed."""
+"""Reads from Redis what `runnel inspect` shows. Needs no user code."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from redis.asyncio import Redis
 
 from runnel import keys, protocol
 from runnel.errors import Mismatch
-from runnel.operations.figures import Json, integer, most, partitions, state_of, total
+from runnel.operations.figures import Json, largest, partitions, state_of, total
 from runnel.preflight.server import ServerInfo
-from runnel.protocol import GroupDescription, PartitionKeys
+from runnel.protocol import GroupDescription, PartitionDescription, PartitionKeys
 from runnel.protocol.scripts import PROTOCOL, Scripts
 
 SCHEMA = "runnel.inspect/1"
 
-#: Partitions asked for in one round trip.
+#: Partitions that one round trip describes.
 PAGE = 256
-#: Milliseconds that the first unfinished event of a partition may be in hand.
+#: Milliseconds that the owner of a partition may need for one event before it counts as stalled.
 STALLED_AFTER = 60_000
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What the code of an app declares: shown even if nobody has started it yet.
+    """What the code of an app declares. It is shown even if no worker has started yet.
 
-    `streams` are name -> (partition count, source), `processors` pairs of stream and processor.
-    `sinks` say where the dead letters of such a pair go; without code they are looked for under the
-    name that they have by default.
+    `streams` is name -> (partition count, source). `processors` are pairs of stream and processor.
+    `sinks` has the stream of dead letters of such a pair; for a pair that it lacks, the stream with
+    the default name is used.
     """
 
     streams: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Declared:
 
 
 async def apps(client: Redis) -> list[str]:
-    """Names of the apps that the registry knows."""
+    """The names of the apps in the registry, sorted."""
     found: set[Any] = await client.smembers(keys.apps())
     return sorted(protocol.text(each) for each in found)
 
@@ -50,10 +50,10 @@ async def inspect(
     declared: Declared | None = None,
     stalled_after_ms: int = STALLED_AFTER,
 ) -> Json:
-    """Everything about one app, or about all that the registry knows, as one JSON object.
+    """A report of one app, or of all apps in the registry, as one JSON object.
 
-    What is unknown is None, never 0, and makes its total None. Raises Mismatch if the keys were
-    written by a newer protocol.
+    A value that is unknown is None, never 0, and makes its total None. Raises Mismatch if a newer
+    version of the protocol wrote the keys.
     """
     scripts = Scripts(client)
     names = [app] if app else await apps(client)
@@ -75,11 +75,11 @@ async def inspect(
         "server": {"kind": server.kind, "version": server.version, "mode": server.mode},
         "totals": {
             "lag_events": total(each["lag_events"] for each in processors),
-            "lag_ms": most(each["lag_ms"] for each in processors),
+            "lag_ms": largest(each["lag_ms"] for each in processors),
             "unassigned": states.count("unassigned"),
             "quarantined": states.count("quarantined"),
             "failing": sum(1 for row in rows if row["failing"]),
-            "dead_letters": total(_sinks(processors).values()),
+            "dead_letters": total(_waiting(processors).values()),
             "members": len({(each["app"], each["id"]) for each in members}),
         },
         "processors": processors,
@@ -91,7 +91,7 @@ async def inspect(
 async def _inspect_app(
     scripts: Scripts, name: str, code: Declared, stalled_after_ms: int
 ) -> tuple[list[Json], list[Json], list[Json]]:
-    """Processors, memberships and streams of one app."""
+    """The processors, memberships and streams of one app."""
     client = scripts.client
     sources = {
         stream: (int(text.split()[0]), text.split()[1])
@@ -104,7 +104,7 @@ async def _inspect_app(
     for stream, (count, source) in sorted(sources.items()):
         prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
         streams.append(_stream(name, stream, await _describe(scripts, prefixes, "")))
-    processors, members, rosters = [], [], []
+    processors, members, groups = [], [], []
     for (stream, processor), count in sorted(counts.items()):
         source = sources[stream][1] if stream in sources else stream
         call = protocol.describe_group(keys.group(name, stream, processor))
@@ -113,8 +113,8 @@ async def _inspect_app(
         rows = partitions(await _describe(scripts, prefixes, processor), group_description)
         processors.append(_processor(name, processor, stream, rows))
         members += _memberships(name, processor, rows, group_description)
-        rosters.append(group_description)
-    for each, group_description in zip(processors, rosters, strict=True):
+        groups.append(group_description)
+    for each, group_description in zip(processors, groups, strict=True):
         pair = each["stream"], each["name"]
         sink = code.sinks.get(pair, ".".join((*pair, "dead")))
         each["dead_letters"] = _dead_letters(sink, processors, streams)
@@ -123,8 +123,8 @@ async def _inspect_app(
 
 
 def _dead_letters(sink: str, processors: list[Json], streams: list[Json]) -> Json | None:
-    """How many letters of a stream wait: for the slowest of the processors that read it, or all if
-    nobody does. None if there is no such stream."""
+    """How many dead letters of a stream wait for the slowest of the processors that read it. All
+    wait if no processor reads it. None if there is no such stream."""
     length = next((each["length"] for each in streams if each["name"] == sink), 0)
     if all(each["name"] != sink for each in streams):
         return None
@@ -134,16 +134,16 @@ def _dead_letters(sink: str, processors: list[Json], streams: list[Json]) -> Jso
         if each["stream"] == sink
         and any(row["checkpoint"] is not None for row in each["partitions"])
     ]
-    waiting = most(each["lag_events"] for each in readers) if readers else length
+    waiting = largest(each["lag_events"] for each in readers) if readers else length
     return {"stream": sink, "waiting": waiting, "readers": [each["name"] for each in readers]}
 
 
-def _sinks(processors: list[Json]) -> dict[tuple[str, str], int | None]:
-    """Letters that wait in each stream of dead letters, which several processors may share."""
+def _waiting(processors: list[Json]) -> dict[tuple[str, str], int | None]:
+    """Dead letters that wait, by app and stream: several processors may share a stream."""
     return {
-        (each["app"], letters["stream"]): letters["waiting"]
+        (each["app"], found["stream"]): found["waiting"]
         for each in processors
-        if (letters := each["dead_letters"])
+        if (found := each["dead_letters"])
     }
 
 
@@ -153,13 +153,15 @@ def _pair(field: str) -> tuple[str, str]:
 
 
 async def strings_at(client: Redis, key: str) -> dict[str, str]:
-    """A hash of the registry."""
+    """The fields of a hash, such as one of the registry."""
     raw: dict[Any, Any] = await client.hgetall(key)
     return {protocol.text(name): protocol.text(value) for name, value in raw.items()}
 
 
-async def _describe(scripts: Scripts, prefixes: list[str], processor: str) -> list[dict[str, str]]:
-    pictures: list[dict[str, str]] = []
+async def _describe(
+    scripts: Scripts, prefixes: list[str], processor: str
+) -> list[PartitionDescription]:
+    descriptions: list[PartitionDescription] = []
     for at in range(0, len(prefixes), PAGE):
         calls = [
             protocol.describe(PartitionKeys(prefix, processor))
@@ -169,27 +171,29 @@ async def _describe(scripts: Scripts, prefixes: list[str], processor: str) -> li
             if isinstance(reply, Exception):
                 if "WRONGTYPE" not in str(reply):
                     raise reply
-                # Somebody else's key under one of these names: the rest is worth seeing.
-                pictures.append({"error_type": "WRONGTYPE", "error_message": str(reply)})
+                # Another program has a key of this name. Report the other partitions all the same.
+                descriptions.append(
+                    PartitionDescription(error_type="WRONGTYPE", error_message=str(reply))
+                )
                 continue
-            picture = protocol.read_describe(reply)
-            stored = picture.get("meta.protocol", "0")
-            if int(stored) > PROTOCOL:
-                details = {"field": "protocol", "stored": stored, "given": str(PROTOCOL)}
+            description = protocol.read_describe(reply)
+            stored = description.protocol or 0
+            if stored > PROTOCOL:
+                details = {"field": "protocol", "stored": str(stored), "given": str(PROTOCOL)}
                 raise Mismatch(f"MISMATCH field=protocol stored={stored}", details)
-            pictures.append(picture)
-    return pictures
+            descriptions.append(description)
+    return descriptions
 
 
 def _processor(app: str, name: str, stream: str, rows: list[Json]) -> Json:
-    """A processor; its state follows, once all are known."""
+    """A processor. Its state and dead letters are filled in when all processors are known."""
     return {
         "app": app,
         "name": name,
         "stream": stream,
         "state": None,
         "lag_events": total(row["lag_events"] for row in rows),
-        "lag_ms": most(row["lag_ms"] for row in rows),
+        "lag_ms": largest(row["lag_ms"] for row in rows),
         "dead_letters": None,
         "partitions": rows,
     }
@@ -209,7 +213,7 @@ def _memberships(
                 "app": app,
                 "processor": processor,
                 "host": words[0] or None,
-                "pid": integer(words[1]),
+                "pid": int(words[1]) if words[1].isdigit() else None,
                 "lang": words[2] or None,
                 "version": words[3] or None,
                 "partitions": [row["id"] for row in rows if row["owner"] == member.id],
@@ -219,15 +223,10 @@ def _memberships(
     return found
 
 
-def _stream(app: str, name: str, pictures: list[dict[str, str]]) -> Json:
+def _stream(app: str, name: str, descriptions: list[PartitionDescription]) -> Json:
     rows: list[Json] = [
-        {
-            "id": number,
-            "length": integer(picture.get("length")),
-            "first": picture.get("first"),
-            "last": picture.get("last", "0-0"),
-        }
-        for number, picture in enumerate(pictures)
+        {"id": number, "length": each.length, "first": each.first, "last": each.last}
+        for number, each in enumerate(descriptions)
     ]
     return {
         "app": app,

@@ -1,4 +1,4 @@
-"""Numbers of partitions, written and read as people do: ``0-3,7``."""
+"""Formats and parses lists of partition numbers, such as ``0-3,7``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Numbers in ascending order, neighbours taken together: ``0-3,7``."""
+    """Format numbers, which must be in ascending order: ``0-3,7``."""
     found: list[list[int]] = []
     for number in numbers:
         if found and number == found[-1][1] + 1:
@@ -17,13 +17,13 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def those(numbers: Iterable[int]) -> str:
-    """The same with its noun: ``partition 3``, ``partitions 0-3,7``."""
+    """Format numbers with their noun: ``partition 3``, ``partitions 0-3,7``."""
     known = sorted(numbers)
     return f"partition{'' if len(known) == 1 else 's'} {ranges(known)}"
 
 
 def many(count: int) -> str:
-    """How many partitions: ``1 partition``, ``4 partitions``."""
+    """A count with its noun: ``1 partition``, ``4 partitions``."""
     return f"{count} partition{'' if count == 1 else 's'}"
 
 

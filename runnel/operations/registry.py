@@ -1,7 +1,7 @@
-"""The registry: which apps, streams and processors there are, for `inspect` without code.
+"""Writes the registry: the names of apps, streams and processors, for `inspect` without code.
 
-A hint only, rebuilt by every worker that starts and by one that finds keys lost. A full server that
-refuses it must not keep a worker from starting: workers are what makes room again.
+Nothing depends on it. Every worker writes it when it starts, and again when it finds that keys were
+lost. If a full server refuses the write, the worker starts all the same, because workers make room.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runnel.stream import StreamSpec
 
 
 async def announce_stream(scripts: Scripts, spec: StreamSpec[Any]) -> None:
-    """Enter a stream and its app."""
+    """Add a stream and its app to the registry."""
     with suppress(OutOfMemoryError):
         await scripts.client.sadd(keys.apps(), spec.app)
         text = f"{spec.partition_count} {spec.source}"
@@ -26,7 +26,7 @@ async def announce_stream(scripts: Scripts, spec: StreamSpec[Any]) -> None:
 
 
 async def announce_processor(scripts: Scripts, processor: Processor) -> None:
-    """Enter a processor and its stream."""
+    """Add a processor and its stream to the registry."""
     await announce_stream(scripts, processor.stream)
     field = f"{processor.stream.name}@{processor.name}"
     count = str(processor.stream.partition_count)

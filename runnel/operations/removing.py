@@ -1,4 +1,4 @@
-"""Ends the registration of a processor, and forgets its group."""
+"""Removes a processor: its registration on every partition, and its group."""
 
 from __future__ import annotations
 
@@ -9,36 +9,38 @@ from runnel import keys, protocol
 from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
 
-#: Seconds beyond a session for which workers that still run a removed processor may find out.
-_TO_FIND_OUT = 3.0
+#: Seconds beyond a session timeout in which workers notice that their processor was removed.
+_TIME_TO_NOTICE = 3.0
 
 
 class Removed(NamedTuple):
-    """On how many `partitions` a processor was registered, and how many `members` still run it."""
+    """How many `partitions` a processor was registered on, and how many `members` still run it."""
 
     partitions: int
     members: int
 
 
 async def remove(scripts: Scripts, processor: Processor) -> Removed:
-    """End the registration on every partition, with the position, and forget the group.
+    """Remove the registration on every partition, with its checkpoint, and delete the group.
 
-    Workers that still run it find out when they claim anew, and leave: that is waited for, for a
-    session and a little more. The group's keys stay as long as somebody lives by them.
+    Workers that still run the processor notice it when they claim their partitions again, and
+    leave. This waits for them for a session timeout and a little more. If a member is still alive
+    then, the keys of the group stay.
     """
     removed = 0
     for p in range(processor.stream.partition_count):
         removed += int(await scripts.call(protocol.remove(processor.keys(p))))
-    living = await forget(scripts, processor.group, processor.stream.partition_count)
+    living = await delete_group(scripts, processor.group, processor.stream.partition_count)
     await scripts.client.hdel(
         keys.processors(processor.app), f"{processor.stream.name}@{processor.name}"
     )
     return Removed(removed, living)
 
 
-async def forget(scripts: Scripts, group: str, partitions: int) -> int:
-    """Forget a group whose processor is removed. Its members are made to find out, and it is waited
-    until they have left; the answer is how many have not, and then the keys stay."""
+async def delete_group(scripts: Scripts, group: str, partitions: int) -> int:
+    """Delete the keys of a group whose processor was removed, once its members have left. Revokes
+    their partitions, so that they notice. Returns how many members are left; if there are any, the
+    keys stay."""
     loop, until = asyncio.get_running_loop(), None
     while True:
         group_description = protocol.read_describe_group(
@@ -46,7 +48,7 @@ async def forget(scripts: Scripts, group: str, partitions: int) -> int:
         )
         living = sum(1 for member in group_description.members if member.left_ms > 0)
         if until is None:
-            until = loop.time() + group_description.session_ms / 1000 + _TO_FIND_OUT
+            until = loop.time() + group_description.session_ms / 1000 + _TIME_TO_NOTICE
             numbers = range(partitions) if living else ()
             for at in range(0, len(numbers), 1000):
                 await scripts.call(protocol.revoke(group, numbers[at : at + 1000]))

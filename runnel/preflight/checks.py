@@ -18,7 +18,7 @@ from runnel.connection.url_text import redacted
 from runnel.errors import Mismatch, ServerError, Unregistered
 from runnel.preflight.acl import Required, check, may
 from runnel.processor import Processor
-from runnel.protocol import CheckpointMove, PartitionKeys, Token
+from runnel.protocol import CheckpointMove, PartitionDescription, PartitionKeys, Token
 from runnel.protocol.scripts import PROTOCOL, Call, Scripts
 from runnel.stream import StreamSpec
 
@@ -65,7 +65,7 @@ async def check_operator(scripts: Scripts, processor: Processor, action: str, ur
     """
     await check(scripts, required_by_operator(processor, action), url)
     seen = await check_contract(scripts, processor.stream, url, processor.name)
-    if "checkpoint" not in seen and action != "remove":
+    if seen.checkpoint is None and action != "remove":
         raise Unregistered(
             f"processor {processor.name} is not registered on stream {processor.stream.name}: "
             "start a worker, or run `runnel processor add`"
@@ -195,12 +195,12 @@ def _finish(processor: Processor) -> Call:
 
 async def check_contract(
     scripts: Scripts, spec: StreamSpec[Any], url: str, processor: str = ""
-) -> dict[str, str]:
+) -> PartitionDescription:
     """Raise Mismatch if the stream in Redis has another contract than the code declares.
 
     The scripts refuse such a stream too, but each checks only its own partition. A client with too
     large a count could write to partitions that do not exist yet; partition 0 always does. Returns
-    the reply of `describe` for partition 0.
+    the description of partition 0.
     """
     partition_keys = PartitionKeys(spec.prefix(0), processor)
     try:
@@ -213,21 +213,19 @@ async def check_contract(
             f"{partition_keys.prefix}:* of stream {spec.name}: rename the stream, or remove what "
             "is there"
         ) from error
-    given = {"partitions": str(spec.partition_count), "hash": spec.hasher.name}
-    stored = {field: seen.get(f"meta.{field}") for field in ("protocol", *given)}
-    if stored["protocol"] is not None and int(stored["protocol"]) > PROTOCOL:
-        raise _mismatch(spec, "protocol", stored["protocol"], str(PROTOCOL))
-    for field, value in given.items():
-        found = stored[field]
-        if found is not None and found != value:
-            raise _mismatch(spec, field, found, value)
+    if seen.protocol is not None and seen.protocol > PROTOCOL:
+        raise _mismatch(spec, "protocol", seen.protocol, PROTOCOL)
+    if seen.partition_count not in (None, spec.partition_count):
+        raise _mismatch(spec, "partitions", seen.partition_count, spec.partition_count)
+    if seen.hash not in (None, spec.hasher.name):
+        raise _mismatch(spec, "hash", seen.hash, spec.hasher.name)
     return seen
 
 
-def _mismatch(spec: StreamSpec[Any], field: str, stored: str, given: str) -> Mismatch:
+def _mismatch(spec: StreamSpec[Any], field: str, stored: object, given: object) -> Mismatch:
     return Mismatch(
         f"MISMATCH stream={spec.name} field={field} stored={stored} given={given}",
-        {"stream": spec.name, "field": field, "stored": stored, "given": given},
+        {"stream": spec.name, "field": field, "stored": str(stored), "given": str(given)},
     )
 
 

@@ -14,6 +14,7 @@ from runnel.protocol.apps import (
     tick,
 )
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
+from runnel.protocol.description import PartitionDescription, read_describe
 from runnel.protocol.groups import (
     Action,
     Assignment,
@@ -40,7 +41,6 @@ from runnel.protocol.partitions import (
     pause,
     read_claim,
     read_commit,
-    read_describe,
     read_register,
     read_seek,
     register,
@@ -73,6 +73,7 @@ __all__ = [
     "Grant",
     "GroupDescription",
     "Member",
+    "PartitionDescription",
     "PartitionKeys",
     "Released",
     "SeekReply",

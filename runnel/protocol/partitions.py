@@ -172,9 +172,3 @@ def remove(partition_keys: PartitionKeys) -> Call:
 
 def describe(partition_keys: PartitionKeys) -> Call:
     return Call("describe", partition_keys.of_script(), (partition_keys.processor,))
-
-
-def read_describe(reply: Sequence[Any]) -> dict[str, str]:
-    """The fields that the header of the script lists. A field that is unknown is left out."""
-    values = [text(each) for each in reply]
-    return dict(zip(values[::2], values[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""Is the record that comes back the one that was sent?"""
+"""Compares the record that is read back with the record that was sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runnel.record.messages import exactly, one_line, step
 
 
 class _Nothing:
-    """Stands where there is no value."""
+    """Stands for a missing value."""
 
     def __repr__(self) -> str:
         return "nothing"
@@ -25,12 +25,13 @@ _NOTHING = _Nothing()
 _MOMENTS = (datetime, time)
 
 
-def difference(sent: Any, back: Any, place: str) -> str | None:
-    """What came back otherwise, in one sentence that starts at `place`; None if all is the same.
+def difference(sent: Any, back: Any, where: str) -> str | None:
+    """The first difference, in one sentence that starts with the path `where`; None if there is
+    none.
 
-    Records are the same if all their fields are: private attributes do not count, nor does a
-    class's own idea of equality. NaN is NaN. A moment is what its clock shows and its offset: names
-    of time zones do not travel, and what has a zone must come back with one.
+    Records are the same if all their fields are the same. Private attributes and the `__eq__` of a
+    class do not count. NaN equals NaN. Times are the same if their clocks and offsets are equal and
+    both have a zone or neither has: names of time zones are not stored.
     """
     if sent is back:
         return None
@@ -38,12 +39,12 @@ def difference(sent: Any, back: Any, place: str) -> str | None:
         if type(sent) is type(back):
             fields = _fields(sent)
             if fields is not None:
-                return _first_difference(fields, _fields(back) or {}, place)
+                return _first_difference(fields, _fields(back) or {}, where)
             inner, others = parts(sent), parts(back)
             if inner is not None and others is not None and inner.keys() == others.keys():
-                told = _first_difference(inner, others, place)
-                if told or _same_members(inner, others):
-                    return told
+                found = _first_difference(inner, others, where)
+                if found or _same_members(inner, others):
+                    return found
             elif isinstance(sent, (set, frozenset)):
                 if sent == back and _same_members(sent, back):
                     return None
@@ -53,17 +54,17 @@ def difference(sent: Any, back: Any, place: str) -> str | None:
             return None
     except RecursionError:
         raise
-    except Exception as error:  # Whatever values raise that are compared.
-        return f"{place}: it cannot be compared with what comes back: {one_line(error)}"
+    except Exception as error:  # From comparing values.
+        return f"{where}: it cannot be compared with what comes back: {one_line(error)}"
     was, became = exactly(sent), exactly(back)
-    told = f"{place}: {was} would come back as {'another value' if was == became else became}"
-    return told + _hint(sent, back)
+    found = f"{where}: {was} would come back as {'another value' if was == became else became}"
+    return found + _hint(sent, back)
 
 
 def _same(sent: Any, back: Any) -> bool:
     if isinstance(sent, _MOMENTS) and isinstance(back, _MOMENTS):
-        # In a repeated hour moments of two zones are unequal, and a time of a zone whose offset
-        # depends on the day equals the one without.
+        # In Python, times in two zones are unequal in a repeated hour, and a time whose zone has
+        # offsets that depend on the day equals the time without a zone.
         clock = sent.replace(tzinfo=None) == back.replace(tzinfo=None)
         zones = (sent.tzinfo is None) == (back.tzinfo is None)
         return bool(clock and zones and sent.utcoffset() == back.utcoffset())
@@ -71,13 +72,13 @@ def _same(sent: Any, back: Any) -> bool:
 
 
 def _same_members(sent: Iterable[Any], back: Iterable[Any]) -> bool:
-    """For members of sets, or keys, that are equal."""
+    """Are members of sets, or keys, that are equal also of the same form?"""
     found = {each: each for each in back}
     return not any(difference(each, found[each], "") for each in sent)
 
 
 def _hint(sent: Any, back: Any) -> str:
-    """What helps, where that can be told from the values."""
+    """The fix, if the values show it."""
     if isinstance(sent, time) and sent.tzinfo is not None:
         return "; the offset of this zone depends on the day: send a datetime"
     if _fields(sent) is None or _fields(back) is None:
@@ -86,29 +87,29 @@ def _hint(sent: Any, back: Any) -> str:
     return "" if related else "; give the union of their classes a discriminator"
 
 
-def unset_difference(sent: Any, back: Any, place: str) -> str | None:
-    """A field that was set and comes back unset, or the other way round, however deep."""
+def unset_difference(sent: Any, back: Any, where: str) -> str | None:
+    """The first field, at any depth, that was set and comes back unset, or the reverse."""
     if isinstance(sent, BaseModel) and isinstance(back, BaseModel):
         for name in sorted(sent.model_fields_set ^ back.model_fields_set):
             was, became = ("set", "unset") if name in sent.model_fields_set else ("unset", "set")
-            return f"{step(place, name)}: it is {was} and would come back {became}"
+            return f"{step(where, name)}: it is {was} and would come back {became}"
     others = parts(back) or {}
     for key, each in (parts(sent) or {}).items():
-        if told := unset_difference(each, others.get(key), step(place, key)):
-            return told
+        if found := unset_difference(each, others.get(key), step(where, key)):
+            return found
     return None
 
 
-def _first_difference(sent: Mapping[Any, Any], back: Mapping[Any, Any], place: str) -> str | None:
+def _first_difference(sent: Mapping[Any, Any], back: Mapping[Any, Any], where: str) -> str | None:
     for name in {**sent, **back}:
-        told = difference(sent.get(name, _NOTHING), back.get(name, _NOTHING), step(place, name))
-        if told:
-            return told
+        found = difference(sent.get(name, _NOTHING), back.get(name, _NOTHING), step(where, name))
+        if found:
+            return found
     return None
 
 
 def parts(value: Any) -> dict[Any, Any] | None:
-    """What stands inside a value, by name, key or index; None for what has nothing inside."""
+    """The parts of a value by name, key or index; None for a value without parts."""
     if isinstance(value, (list, tuple, deque)):
         return dict(enumerate(value))
     if isinstance(value, Mapping):
@@ -117,7 +118,7 @@ def parts(value: Any) -> dict[Any, Any] | None:
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
-    """The fields of a record, or of an object that cannot compare itself; None for all else."""
+    """The fields of a record, or of an object without `__eq__`; None for other values."""
     if isinstance(value, BaseModel):
         names = [*type(value).model_fields, *(value.__pydantic_extra__ or ())]
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):

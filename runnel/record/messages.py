@@ -1,4 +1,4 @@
-"""What is wrong with a value, in one sentence: the field, what was expected, what was given."""
+"""Explains what is wrong with a value in one sentence: field, expected, given."""
 
 from __future__ import annotations
 
@@ -27,63 +27,63 @@ _EXPECTED = {
     "dataclass": "an object",
 }
 _KIND = re.compile(r"(.+?)_(type|parsing|unicode|from_float|from_date_parsing)")
-#: So many problems are named; a list of a million wrong items would name a million.
+#: Problems that a message names at most: a list may have a million wrong items.
 _MAX_PROBLEMS = 20
-#: So many steps of a way are shown.
+#: Steps of a path that a message shows at most.
 _MAX_STEPS = 10
 #: Pydantic's names for a field that is not declared.
 UNKNOWN = frozenset(("extra_forbidden", "unexpected_keyword_argument"))
 
 
-def step(place: str, key: object) -> str:
-    """The place inside another: `Order.items`, `Order.items[3]`, `Order.by['a b']`."""
+def step(where: str, key: object) -> str:
+    """The path to a part: `Order.items`, `Order.items[3]`, `Order.by['a b']`."""
     if isinstance(key, str) and key.isidentifier():
-        return f"{place}.{key}"
-    return f"{place}[{exactly(key)}]"
+        return f"{where}.{key}"
+    return f"{where}[{exactly(key)}]"
 
 
-def path(place: str, keys: Sequence[object]) -> str:
-    """The place so many steps inside another, and not much of a long way."""
+def path(where: str, keys: Sequence[object]) -> str:
+    """The path after several steps. A long one is shortened."""
     if len(keys) > _MAX_STEPS:
         keys = keys[:_MAX_STEPS]
-        return f"{path(place, keys)}..."
+        return f"{path(where, keys)}..."
     for key in keys:
-        place = step(place, key)
-    return place
+        where = step(where, key)
+    return where
 
 
 def explain(name: str, error: Exception, values: object = None) -> str:
-    """What pydantic, or a validator of the user's, says about the record `name`, which was to be
-    made of `values`."""
+    """The message for an error of pydantic, or of a user's validator, about a record `name` that
+    was read from `values`."""
     if isinstance(error, ValidationError):
         return _problems(name, error, values)
     return f"{name}: {one_line(error)}"
 
 
 def _problems(name: str, error: ValidationError, values: object) -> str:
-    """Each field that is wrong, what was expected and what was given."""
-    told = []
+    """Each wrong field, with the expected and the given value."""
+    found = []
     for each in error.errors(include_url=False)[:_MAX_PROBLEMS]:
-        place = place_of(name, each["loc"], values)
+        where = path_of(name, each["loc"], values)
         if each["type"] == "missing":
-            told.append(f"{place}: missing")
+            found.append(f"{where}: missing")
         elif each["type"] in UNKNOWN:
-            told.append(f"{place}: no such field")
+            found.append(f"{where}: no such field")
         elif each["type"] == "json_invalid":
-            # A record is one line: whoever reads many knows its number.
-            told.append(f"{place}: {each['msg'].replace(' at line 1 column ', ' at column ')}")
+            # A record is one line, and who reads many lines adds the number.
+            found.append(f"{where}: {each['msg'].replace(' at line 1 column ', ' at column ')}")
         else:
             expected = _expectation(each["type"], each["msg"])
-            told.append(f"{place}: {expected}, got {shown(each['input'])}")
-    more = error.error_count() - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+            found.append(f"{where}: {expected}, got {as_json(each['input'])}")
+    more = error.error_count() - len(found)
+    return "; ".join(found) + (f"; and {more} more" if more else "")
 
 
-def place_of(name: str, loc: Sequence[str | int], values: object) -> str:
-    """Pydantic's way to a value. Beside fields and indexes it names the parts of unions that were
-    tried, and functions: what is no key of the values. A part of the union that is a stream's
-    record stands for the record."""
-    place = name
+def path_of(name: str, loc: Sequence[str | int], values: object) -> str:
+    """The path for a location of pydantic. A location has fields and indexes, and also the parts of
+    unions that pydantic tried and functions, which are no keys of the values. If the stream's
+    record is a union, the name of its part stands for the record."""
+    where = name
     for at, key in enumerate(loc):
         if key == "[key]":
             break
@@ -91,14 +91,14 @@ def place_of(name: str, loc: Sequence[str | int], values: object) -> str:
             values = values[key]  # type: ignore[index]
         elif at < len(loc) - 1 or not isinstance(values, Mapping):
             if str(key).isidentifier():  # Not a function's.
-                place = str(key) if " | " in place else f"{place}({key})"
+                where = str(key) if " | " in where else f"{where}({key})"
             continue
-        place = step(place, key)
-    return place
+        where = step(where, key)
+    return where
 
 
 def has_key(values: object, key: str | int) -> bool:
-    """Does a key of pydantic's lead from these plain values into others?"""
+    """Is `key` a key or an index of these plain values?"""
     if isinstance(values, Mapping):
         return key in values
     return isinstance(values, (list, tuple)) and isinstance(key, int) and key < len(values)
@@ -113,24 +113,24 @@ def _expectation(kind: str, message: str) -> str:
     return one_line(re.sub("^Input should be ", "expected ", message))
 
 
-def struct_problem(place: str, message: str, value: Any = None) -> str:
-    """msgspec's sentence, without its own way to the value: with the place in front and the value
-    behind."""
-    text, _, way = message.replace("`", "").partition(" - at ")
+def struct_problem(where: str, message: str, value: Any = None) -> str:
+    """A message of msgspec, with our path at the start in place of its own, and the value at the
+    end."""
+    text, _, steps = message.replace("`", "").partition(" - at ")
     missing = re.fullmatch(r"Object missing required field (.+)", text)
     if missing:
-        return f"{step(place, missing[1])}: missing"
+        return f"{step(where, missing[1])}: missing"
     expected, got, _ = text.partition(", got ")
     expected = f"{expected[:1].lower()}{expected[1:]}"
-    if way.startswith("key in"):
-        return f"{place}: {expected} as key, got {got or shown(value)}"
-    return f"{place}: {expected}" + (
-        f", got {got if value is None else shown(value)}" if got else ""
+    if steps.startswith("key in"):
+        return f"{where}: {expected} as key, got {got or as_json(value)}"
+    return f"{where}: {expected}" + (
+        f", got {got if value is None else as_json(value)}" if got else ""
     )
 
 
-def shown(value: Any) -> str:
-    """A value as JSON has it, or as Python has it, and not much of it."""
+def as_json(value: Any) -> str:
+    """A value as JSON, or else as Python writes it. A long one is shortened."""
     try:
         return _short(json.dumps(value, ensure_ascii=False))
     except (TypeError, ValueError, RecursionError):
@@ -138,15 +138,15 @@ def shown(value: Any) -> str:
 
 
 def exactly(value: Any) -> str:
-    """A value as Python has it, and not much of it: 1 and "1", a tuple and a list differ."""
+    """A value as Python writes it: 1 and "1" differ, a tuple and a list too. Shortened if long."""
     try:
         return _short(one_line(repr(value)))
-    except Exception:  # Whatever the class's own repr raises.
+    except Exception:  # From the `__repr__` of the class.
         return f"a {type(value).__name__}"
 
 
 def reason(error: Exception) -> str:
-    """What pydantic says about a class, without its advice, which is not about Runnel."""
+    """An error of pydantic about a class, without its advice, which does not apply to Runnel."""
     return re.split(r" Set `arbitrary_types| For further information", one_line(error))[0]
 
 

@@ -1,4 +1,4 @@
-"""Primitive records: each field natively in the stream entry, as bytes that any program reads."""
+"""Primitive records: each field is stored as a field of the stream entry, for other programs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from pydantic.fields import FieldInfo
 from runnel.errors import ConfigError, EncodeError
 from runnel.record.plain import plain
 
-#: What a field of a primitive record may be: these, text literals, and optionals of them.
+#: Types that a field of a primitive record may have, besides text literals; all may be optional.
 FLAT = (str, int, float, bytes, datetime, date, time, timedelta, Decimal, UUID, Enum)
 
 
 class NativeForm:
-    """How the fields of a record stand in an entry.
+    """Writes the fields of a record to an entry, and reads them.
 
-    `optional` names the fields that are left out while they are None, `enums` the enum of each
-    field that has one; names are those in the entry. Without both it reads what other classes
-    wrote.
+    `optional` are the fields that are left out while they are None; `enums` is field -> enum. Both
+    use the names in the entry. Without both, it reads entries of any class.
     """
 
     def __init__(
@@ -33,14 +32,14 @@ class NativeForm:
     ) -> None:
         self.optional = optional
         self.enums = dict(enums or {})
-        # The validator of an enum knows 1 and not "1".
+        # The validator of an enum accepts 1, and not "1".
         self._members = {
             name: {native(name, plain(each)): plain(each) for each in kind}
             for name, kind in self.enums.items()
         }
 
     def write(self, values: Mapping[str, Any]) -> list[bytes]:
-        """Names and values in turn. Raises EncodeError for a value that is not flat."""
+        """The names and values in turn. Raises EncodeError for a value that is not flat."""
         fields: list[bytes] = []
         for name, value in values.items():
             if value is not None:
@@ -48,16 +47,17 @@ class NativeForm:
         return fields
 
     def read(self, fields: Sequence[bytes]) -> dict[str, Any]:
-        """The values: text where it is text, and None where none was sent.
+        """The values by name: text if it is UTF-8, else bytes; None for an optional field that is
+        missing.
 
-        Raises whatever fields that are not bytes, or names that are not text, raise.
+        Raises an exception for fields that are not bytes, or names that are not text.
         """
         values: dict[str, Any] = dict.fromkeys(self.optional)
         for name, value in zip(fields[::2], fields[1::2], strict=True):
             if name[:1] == b"@":
                 continue
             field = name.decode()
-            # A field of bytes takes text too, and gets the same bytes back from it.
+            # A field of type bytes accepts text too, and makes the same bytes of it.
             try:
                 values[field] = value.decode()
             except UnicodeDecodeError:
@@ -74,7 +74,7 @@ class NativeForm:
 
 
 def native(name: str, value: Any) -> bytes:
-    """The bytes of one plain value. Raises EncodeError, naming the field, if it is not flat."""
+    """The bytes of one plain value. Raises EncodeError, with the field, if it is not flat."""
     if isinstance(value, bool):
         return b"true" if value else b"false"
     if isinstance(value, str):
@@ -92,7 +92,7 @@ def native(name: str, value: Any) -> bytes:
 
 
 def native_form(cls: type[BaseModel]) -> NativeForm:
-    """The form of a primitive record. Raises ConfigError, naming the field, if it has none."""
+    """The native form of a class. Raises ConfigError, which names the field, if it has none."""
     optional, enums = set(), {}
     if cls.model_config.get("extra") == "allow":
         raise ConfigError(
@@ -100,29 +100,29 @@ def native_form(cls: type[BaseModel]) -> NativeForm:
             'text; drop extra="allow" or primitive=True'
         )
     for name, info in cls.model_fields.items():
-        place = f"primitive record {cls.__name__}, field {name}"
+        where = f"primitive record {cls.__name__}, field {name}"
         written = info.serialization_alias or name
         if written.startswith("@"):
-            raise ConfigError(f"{place}: a name that starts with @ is a header; use another alias")
+            raise ConfigError(f"{where}: a name that starts with @ is a header; use another alias")
         kinds = set(_kinds(info))
         if NoneType in kinds:
-            _check_default(place, info)
+            _check_default(where, info)
             optional.add(written)
         kinds.discard(NoneType)
         kind = kinds.pop() if len(kinds) == 1 else None
         if not _is_flat(kind):
             raise ConfigError(
-                f"{place}: {info.annotation} is not flat; use text, a number, bool, bytes, "
+                f"{where}: {info.annotation} is not flat; use text, a number, bool, bytes, "
                 "datetime, Decimal, UUID, an enum or one of these | None, or drop primitive=True"
             )
         if isinstance(kind, type) and issubclass(kind, Enum):
-            _check_members(place, kind)
+            _check_members(where, kind)
             enums[written] = kind
     return NativeForm(frozenset(optional), enums)
 
 
 def _kinds(info: FieldInfo) -> Iterator[Any]:
-    """The types that a field may have: one, or several and NoneType."""
+    """The types of a field's annotation; NoneType is one of them if it is optional."""
     pending = [info.annotation]
     while pending:
         kind = pending.pop()
@@ -140,25 +140,25 @@ def _is_flat(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, FLAT)
 
 
-def _check_default(place: str, info: FieldInfo) -> None:
+def _check_default(where: str, info: FieldInfo) -> None:
     if info.default_factory is not None or (not info.is_required() and info.default is not None):
-        raise ConfigError(f"{place}: None is stored by leaving it out: let its default be None")
+        raise ConfigError(f"{where}: None is stored by leaving it out: let its default be None")
 
 
-def _check_members(place: str, kind: type[Enum]) -> None:
-    """Every member has bytes of its own."""
+def _check_members(where: str, kind: type[Enum]) -> None:
+    """Check that the members of an enum are stored as different bytes."""
     stored: dict[bytes, Enum] = {}
     for each in kind:
         try:
             data = native(each.name, plain(each))
-        except Exception as error:  # An EncodeError, or what a value without any form raises.
+        except Exception as error:  # EncodeError, or the error of a value without a plain form.
             raise ConfigError(
-                f"{place}: the value of {each} is {each.value!r}, which is not flat; give it text "
+                f"{where}: the value of {each} is {each.value!r}, which is not flat; give it text "
                 "or a number, or drop primitive=True"
             ) from error
         other = stored.setdefault(data, each)
         if other is not each:
             raise ConfigError(
-                f"{place}: {other} and {each} are both stored as {data!r}, so one would be read as "
+                f"{where}: {other} and {each} are both stored as {data!r}, so one would be read as "
                 "the other; give them values that differ as text, or drop primitive=True"
             )

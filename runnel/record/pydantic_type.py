@@ -1,4 +1,4 @@
-"""Pydantic models, and dataclasses through pydantic: a class, or a union of classes."""
+"""The `RecordType` of pydantic models and dataclasses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runnel.errors import ConfigError, DecodeError, EncodeError, RecordError
 from runnel.record.checks import check_record
 from runnel.record.culprit import culprit, raises
 from runnel.record.difference import unset_difference
-from runnel.record.messages import UNKNOWN, explain, path, place_of
+from runnel.record.messages import UNKNOWN, explain, path, path_of
 from runnel.record.plain import plain
 from runnel.record.primitive import native_form
 from runnel.record.record_type import RecordType
@@ -32,7 +32,8 @@ R = TypeVar("R")
 
 
 class PydanticType(RecordType[R]):
-    """The face of what pydantic knows. Raises ConfigError for a field that can never come back."""
+    """Records of pydantic models and dataclasses. Raises ConfigError for a field that can never be
+    read back."""
 
     def __init__(self, form: Any, classes: Sequence[type[Any]], exclude_unset: bool) -> None:
         super().__init__(form, classes)
@@ -50,7 +51,7 @@ class PydanticType(RecordType[R]):
         self._keeps_unknown = keeps_unknown(found)
         self._equality_tells = equality_tells(found) and not exclude_unset
         self._exclude_unset = exclude_unset
-        # Aliases are what is read; computed fields are left out, as they would be refused.
+        # Fields are read by their aliases. Computed fields are left out: reading would refuse them.
         self._options: dict[str, Any] = {
             "mode": "json" if self._json_is_plain else "python",
             "by_alias": True,
@@ -59,7 +60,7 @@ class PydanticType(RecordType[R]):
             "exclude_unset": exclude_unset,
         }
         self.surely = None if exclude_unset else certainty(schema)
-        # Fields that a class does not declare stand elsewhere.
+        # Fields that a class does not declare are not in `__dict__`.
         self._all_in_dict = all(
             getattr(each, "model_config", {}).get("extra") != "allow" for each in classes
         )
@@ -67,17 +68,17 @@ class PydanticType(RecordType[R]):
     def load(self, values: Any) -> R:
         try:
             return self._read(values)
-        except Exception as error:  # Whatever the class's own validators raise.
-            told = explain(self.name, error, values)
+        except Exception as error:  # From the validators of the class.
+            problem = explain(self.name, error, values)
             if self._exclude_unset and _lacks_tag(error):
-                told += (
-                    "; with exclude_unset=True set its discriminator, too, or it does not travel"
+                problem += (
+                    "; with exclude_unset=True set its discriminator too, or it is not stored"
                 )
-            raise DecodeError(told) from error
+            raise DecodeError(problem) from error
 
     def _read(self, values: Any) -> R:
-        # Never strict: a strict datetime would refuse the text that it travels as. What is not
-        # declared is left out: a newer class may have written it.
+        # Never strict: a strict datetime refuses its stored form, which is text. Undeclared fields
+        # are left out: a newer class may have written them.
         if not self._keeps_unknown:
             record: R = self._validate(values, strict=False, extra="ignore")
             return record
@@ -92,11 +93,11 @@ class PydanticType(RecordType[R]):
             same = type(sent) is type(back) and self._all_in_dict and self._equality_tells
             if same and sent.__dict__ == back.__dict__:
                 return
-        except Exception:  # A class with slots, or a value that cannot be compared: told below.
+        except Exception:  # A class with slots, or a value that cannot be compared: see below.
             pass
         super().check(sent, back)
-        if self._exclude_unset and (told := unset_difference(sent, back, self.name)):
-            raise EncodeError(f"{self.name} cannot be written: {told}")
+        if self._exclude_unset and (problem := unset_difference(sent, back, self.name)):
+            raise EncodeError(f"{self.name} cannot be written: {problem}")
 
     def _dump(self, record: R) -> dict[str, Any]:
         dumped = self._to_python(record, **self._options)
@@ -107,10 +108,10 @@ class PydanticType(RecordType[R]):
         values: dict[str, Any] = dumped
         return values
 
-    def _place_of_fault(self, record: R) -> str:
-        def fails(way: list[Any], inner: dict[Any, Any]) -> bool:
+    def _faulty_field(self, record: R) -> str:
+        def fails(steps: list[Any], inner: dict[Any, Any]) -> bool:
             include: Any = dict.fromkeys(inner, True)
-            for key in reversed(way):
+            for key in reversed(steps):
                 include = {key: include}
             return raises(lambda: plain(self._to_python(record, **self._options, include=include)))
 
@@ -130,7 +131,8 @@ class PydanticType(RecordType[R]):
             raise RecordError(explain(self.name, error, values)) from error
 
     def _from_json_with_unknown(self, text: str | bytes, ignore_unknown: bool) -> R:
-        """Where some classes keep what they do not declare, the others are asked what they do."""
+        """For unions of which some classes keep undeclared fields: find those that the others would
+        lose."""
         try:
             record: R = self._validate_json(text)
         except ValidationError as error:
@@ -145,10 +147,10 @@ class PydanticType(RecordType[R]):
         except ValidationError as error:
             values = from_json(text)
             unknown = [each["loc"] for each in error.errors() if each["type"] in UNKNOWN]
-            lost = [place_of(self.name, loc, values) for loc in unknown if not is_kept(record, loc)]
+            lost = [path_of(self.name, loc, values) for loc in unknown if not is_kept(record, loc)]
             if lost:
-                told = "; ".join(f"{each}: no such field" for each in lost)
-                raise RecordError(told) from error
+                problems = "; ".join(f"{each}: no such field" for each in lost)
+                raise RecordError(problems) from error
         return record
 
     def _fields(self, cls: type[Any]) -> set[str]:
@@ -157,7 +159,8 @@ class PydanticType(RecordType[R]):
         return {field.name for field in dataclasses.fields(cls)}
 
     def _settle_form(self, classes: Sequence[type[Any]], exclude_unset: bool) -> None:
-        """Take the native form, if that is asked for, and refuse what does not go together."""
+        """Use the native form for a primitive record. Raises ConfigError for options that exclude
+        each other."""
         native = [each for each in classes if getattr(each, "__primitive__", False)]
         if native and len(classes) > 1:
             raise ConfigError(
@@ -179,7 +182,7 @@ class PydanticType(RecordType[R]):
 
 
 def _lacks_tag(error: Exception) -> bool:
-    """Is there no discriminator, so that nobody knows which class of a union it is?"""
+    """Is the discriminator missing, so that the class of the union is unknown?"""
     return isinstance(error, ValidationError) and any(
         each["type"] == "union_tag_not_found" for each in error.errors()
     )

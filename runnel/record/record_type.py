@@ -1,4 +1,4 @@
-"""What Runnel needs of a record class, whatever library it is made with."""
+"""`RecordType`: the interface to the records of a stream, for every library of record classes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ R = TypeVar("R")
 
 
 class RecordType(ABC, Generic[R]):
-    """The face of what a stream carries, of one class or of several: plain values out, checked
-    records in.
+    """Converts the records of a stream to plain values, and plain values to checked records. The
+    records may be of several classes.
 
-    `primitive` says whether its fields are stored natively; `native` is how. `is_map` says whether
-    its plain form is a map of fields, as all but that of a RootModel is. `place_of_bytes` names the
-    first field that holds bytes, which JSON cannot. `dumps_lists` is false where plain values may
-    have tuples, which come back as lists.
+    `primitive`: are the fields stored natively? Then `native` writes and reads them. `is_map`: is
+    the plain form a map of fields? It is, unless a class is a RootModel. `place_of_bytes` is the
+    first field that holds bytes, which JSON cannot. `dumps_lists` is False if plain values may have
+    tuples, which come back as lists.
     """
 
     dumps_lists = True
@@ -35,46 +35,47 @@ class RecordType(ABC, Generic[R]):
         self.native = NativeForm()
         self.is_map = True
         self.place_of_bytes: str | None = None
-        #: What `dump` gives if it is certain, without a look, that `load` makes the same of it, and
-        #: None of any other record; None if that is certain of no record of the class.
+        #: Returns the plain values of a record that is known to round-trip without decoding it, and
+        #: None for any other record. None if no record of the class is known to.
         self.surely: Callable[[R], dict[str, Any] | None] | None = None
 
     def dump(self, record: R) -> dict[str, Any]:
         """The record as a map of plain values: text, numbers, booleans, None, bytes, lists, maps.
 
-        Values without a plain type (datetime, Decimal, UUID, enum) become their canonical text.
-        Raises EncodeError, naming the field, if `record` is of another class, a subclass too, or
-        has no such form. Whether it can be read again is another question: see `check`.
+        Values of other types (datetime, Decimal, UUID, enum) become their canonical text. Raises
+        EncodeError, which names the field, if `record` is of another class (also a subclass), or
+        has no plain form. `check` is for whether it can be read back.
         """
         if type(record) not in self.classes:
-            raise EncodeError(self._not_mine(record))
+            raise EncodeError(self._wrong_class(record))
         try:
             return self._dump(record)
-        except Exception as error:  # Whatever the class's own serializers raise.
-            place = self._place_of_fault(record)
+        except Exception as error:  # From the serializers of the class.
+            where = self._faulty_field(record)
             raise EncodeError(
-                f"{self.name} cannot be written: {place}: {one_line(error)}"
+                f"{self.name} cannot be written: {where}: {one_line(error)}"
             ) from error
 
     @abstractmethod
     def load(self, values: Any) -> R:
-        """A checked record; what its class does not declare is left out, unless the class keeps it.
+        """A checked record. Fields that its class does not declare are left out, unless it keeps
+        them.
 
-        Raises DecodeError naming each field that does not fit.
+        Raises DecodeError, which names each wrong field.
         """
 
     def check(self, sent: R, back: R) -> None:
-        """Raises EncodeError, naming the field, unless what came back is what was sent."""
+        """Raise EncodeError, which names the field, unless `back` equals `sent`."""
         try:
-            told = difference(sent, back, self.name)
-        except Exception as error:  # Whatever values raise that are compared.
-            told = f"it cannot be compared with what comes back: {explain(self.name, error)}"
-        if told:
-            raise EncodeError(f"{self.name} cannot be written: {told}")
+            problem = difference(sent, back, self.name)
+        except Exception as error:  # From comparing values.
+            problem = f"it cannot be compared with what comes back: {explain(self.name, error)}"
+        if problem:
+            raise EncodeError(f"{self.name} cannot be written: {problem}")
 
     def from_json(self, text: str | bytes, ignore_unknown: bool = False) -> R:
-        """A checked record from JSON text. Raises RecordError naming each bad field, and each that
-        is not declared, unless these are to be ignored."""
+        """A checked record from JSON text. Raises RecordError, which names each wrong field, and
+        each undeclared field unless `ignore_unknown`."""
         try:
             return self._from_json(text, ignore_unknown)
         except RecordError:
@@ -86,7 +87,7 @@ class RecordType(ABC, Generic[R]):
         """The classes that do not declare this field."""
         return [each for each in self.classes if name not in self._fields(each)]
 
-    def _not_mine(self, record: Any) -> str:
+    def _wrong_class(self, record: Any) -> str:
         kind = type(record).__name__
         if isinstance(record, self.classes):
             base = next(each for each in self.classes if isinstance(record, each))
@@ -101,15 +102,15 @@ class RecordType(ABC, Generic[R]):
 
     @abstractmethod
     def _dump(self, record: R) -> dict[str, Any]:
-        """The plain values of a record; raises whatever its class raises."""
+        """The plain values of a record. Errors of the class pass through."""
 
     @abstractmethod
-    def _place_of_fault(self, record: R) -> str:
-        """Where that stands which has no plain form."""
+    def _faulty_field(self, record: R) -> str:
+        """The path of the field that has no plain form."""
 
     @abstractmethod
     def _from_json(self, text: str | bytes, ignore_unknown: bool) -> R:
-        """A checked record; raises RecordError, or whatever its class raises."""
+        """A checked record. Raises RecordError; other errors of the class pass through."""
 
     @abstractmethod
     def _fields(self, cls: type[Any]) -> set[str]:
@@ -117,8 +118,8 @@ class RecordType(ABC, Generic[R]):
 
 
 def _namesake(declared: type[Any], other: type[Any]) -> str:
-    """Why a record is of another class than that of the same name: a cell of a notebook was run
-    again, a module was loaded again, or under two names."""
+    """Why a record's class is not the declared class of the same name: a notebook cell was run
+    again, or a module was loaded again or under two names."""
     name, ours, theirs = declared.__qualname__, declared.__module__, other.__module__
     if ours == theirs:
         return (

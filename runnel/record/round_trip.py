@@ -1,6 +1,6 @@
-"""Records of which it is certain that they come back as they are: they need not be read to see it.
+"""Writes records that are known to round-trip without decoding them.
 
-That is proven once, from the declaration of the class, for the exact types of a record's values.
+It proves this once, from the declaration of the class, for the exact types of a record's values.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from runnel.errors import Doubt
 from runnel.record.plain import plain
 from runnel.record.schema import Node, inside, names_to_read
 
-#: Makes the plain form of a value. Raises Doubt if it is not certain that it comes back.
+#: Makes the plain form of a value. Raises Doubt if the value is not known to round-trip.
 Write = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Values of exactly these types come back, but for those that `write` doubts. Without `write`
-    they are their own plain form."""
+    """Values of exactly these types round-trip, unless `write` raises Doubt. Without `write`, a
+    value is its own plain form."""
 
     types: frozenset[type]
     write: Write | None = None
@@ -36,13 +36,13 @@ def _moment(value: datetime) -> str:
     zone = value.tzinfo
     if zone is None:
         return value.isoformat()
-    if zone is not UTC:  # What another zone's offset is, and if it has a text, depends on when.
+    if zone is not UTC:  # The offset of another zone, and its text, depend on the date.
         raise Doubt
     return value.isoformat()[:-6] + "Z"
 
 
 def _number(value: Decimal) -> str:
-    if not value.is_finite():  # NaN is no Decimal that is read.
+    if not value.is_finite():  # NaN is refused when it is read.
         raise Doubt
     return str(value)
 
@@ -56,7 +56,7 @@ def _one_of(texts: frozenset[str]) -> Write:
     return write
 
 
-#: Kind of node -> values of the one type that comes back.
+#: Kind of node -> proof for values of its one type.
 _LEAVES = {
     "int": Proof(frozenset((int,))),
     "float": Proof(frozenset((float,))),
@@ -69,8 +69,8 @@ _LEAVES = {
     "decimal": Proof(frozenset((Decimal,)), _number),
 }
 _NAMES = {"validation_alias", "serialization_alias"}
-#: What a node may say beside its kind and what is known of it. All else (limits, validators,
-#: serializers, settings of the class) may change a value on its way, or refuse it.
+#: Kind of node -> keys that change no value. Other keys (limits, validators, serializers, settings
+#: of the class) may change a value, or refuse it.
 _HARMLESS: dict[str, set[str]] = {
     **{kind: {"microseconds_precision"} for kind in _LEAVES},
     "enum": {"cls", "members", "sub_type"},
@@ -101,8 +101,8 @@ _HARMLESS_SETTINGS = {
 
 
 def certainty(schema: Node) -> Callable[[Any], Any] | None:
-    """What makes the plain form of a record that surely comes back, and None of any other; None if
-    that is certain of no record of the class."""
+    """A function that returns the plain form of a record that is known to round-trip, and None for
+    other records. None if no record of the class is known to."""
     proof = _Prover(schema.get("definitions", ())).prove(schema)
     if proof is None or proof.write is None:
         return None
@@ -120,15 +120,15 @@ def certainty(schema: Node) -> Callable[[Any], Any] | None:
 
 
 class _Prover:
-    """Makes the proofs for one schema; `definitions` are what its nodes refer to."""
+    """Makes the proofs for one schema. `definitions` are the types that its nodes refer to."""
 
     def __init__(self, definitions: Iterable[Node]) -> None:
         self._defined = {each["ref"]: each for each in definitions}
-        #: A type that is being proven has no proof yet: one inside itself has no bound.
+        #: A type has no proof while it is being proven: a type inside itself could have any depth.
         self._proven: dict[str, Proof | None] = {}
 
     def prove(self, node: Node) -> Proof | None:
-        """The proof for the values of a node, if there is one."""
+        """The proof for the values of a node, None if there is none."""
         kind, ref = node["type"], node.get("ref")
         if not _harmless(node):
             return None
@@ -175,7 +175,7 @@ class _Prover:
         return items and Proof(frozenset((list,)), _list_of(items))
 
     def map(self, node: Node) -> Proof | None:
-        """With keys of text alone: others become text."""
+        """Only with text keys: other keys become text."""
         keys = self.prove(node.get("keys_schema", _ANY))
         values = self.prove(node.get("values_schema", _ANY))
         if keys is not _LEAVES["str"] or values is None:
@@ -183,7 +183,7 @@ class _Prover:
         return Proof(frozenset((dict,)), _map_of(values))
 
     def union(self, node: Node) -> Proof | None:
-        """Of classes that are told apart by a text that each of them has as its own."""
+        """Only of classes that each have their own text as discriminator."""
         writes: dict[type, Write] = {}
         for choice in map(self._resolved, node["choices"].values()):
             proof = self.prove(choice)
@@ -201,7 +201,7 @@ class _Prover:
         if config.get("extra_fields_behavior") == "allow":
             return None
         named = dict(inside(fields))
-        if not _told_apart(named, config):
+        if not _names_differ(named, config):
             return None
         proofs: dict[str, Proof] = {}
         for name, field in named.items():
@@ -238,8 +238,8 @@ def _harmless(node: Node) -> bool:
     return kind in _HARMLESS and node.keys() - {"type", "metadata", "ref"} <= _HARMLESS[kind]
 
 
-def _told_apart(fields: Mapping[str, Node], config: Mapping[str, Any]) -> bool:
-    """Is each field read by the name that it is written with, and is no other?"""
+def _names_differ(fields: Mapping[str, Node], config: Mapping[str, Any]) -> bool:
+    """Is each field, and no other, read by the name that it is written with?"""
     read: dict[str, list[str]] = {}
     for name, field in fields.items():
         if not isinstance(field.get("validation_alias", name), str) or not field.get("init", True):
@@ -253,7 +253,7 @@ def _told_apart(fields: Mapping[str, Node], config: Mapping[str, Any]) -> bool:
 
 
 def _has_tag(node: Node, discriminator: Any) -> bool:
-    """Has a class of a union a field of the texts that tell it from the others?"""
+    """Does a class of a union have its discriminator as a literal field?"""
     for name, field in inside(node["schema"]):
         if field.get("serialization_alias", name) == discriminator:
             kind = field["schema"]
@@ -290,10 +290,10 @@ def _map_of(items: Proof) -> Write:
 
 
 def _fields_of(cls: type, proofs: Mapping[str, Proof], names: Mapping[str, str]) -> Proof:
-    """For a record that has these fields, and nothing else; `names` are those on the wire.
+    """The proof for a record with exactly these fields. `names` is field -> its stored name.
 
-    The function is made of text, as `dataclasses` makes methods: a loop over the fields takes
-    twice the time, in each of the records that a record has inside.
+    It compiles the function from text, as `dataclasses` does with methods: a loop over the fields
+    takes twice the time, for each nested record too.
     """
     known: dict[str, Any] = {"Doubt": Doubt}
     doubts, pairs = [f"len(values) != {len(proofs)}"], []

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 
 from runnel.core.partition import PartitionState
 from runnel.log import logger_of
-from runnel.operations.figures import barren
+from runnel.operations.figures import failed_before_first
 from runnel.operations.partition_ranges import ranges, those
 from runnel.processor import Processor
+from runnel.protocol import PartitionDescription
 
 logger = logger_of("runnel.worker")
 
@@ -44,13 +45,12 @@ def way_out(processor: Processor, partitions: Iterable[int], nothing: bool = Fal
     return f"{command} tries it again, with --skip it is set aside"
 
 
-def in_the_way(stuck: Iterable[tuple[Processor, int, dict[str, str]]]) -> str:
+def in_the_way(stuck: Iterable[tuple[Processor, int, PartitionDescription]]) -> str:
     """What keeps a burst from its end, processor by processor: partitions as `describe` tells."""
     found: dict[tuple[str, bool, bool], tuple[Processor, list[int]]] = {}
     for processor, partition, picture in stuck:
-        quarantined = picture.get("quarantined") == "1"
-        nothing = barren(picture.get("error_event"), picture.get("checkpoint"))
-        key = processor.name, quarantined, nothing
+        nothing = failed_before_first(picture.error_event, picture.checkpoint)
+        key = processor.name, picture.quarantined, nothing
         found.setdefault(key, (processor, []))[1].append(partition)
     told = []
     for (name, quarantined, nothing), (processor, numbers) in found.items():

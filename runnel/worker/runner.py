@@ -15,7 +15,7 @@ from runnel.delivery.error_text import told
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
 from runnel.log import logger_of
-from runnel.operations.figures import barren
+from runnel.operations.figures import failed_before_first
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol.scripts import Call
 from runnel.worker import outage_log, rebalance_log
@@ -186,7 +186,9 @@ class Runner:
             self._processor.name,
             self._state.partition,
             way_out(
-                self._processor, [self._state.partition], barren(event, self._state.checkpoint)
+                self._processor,
+                [self._state.partition],
+                failed_before_first(event, self._state.checkpoint),
             ),
         )
 

@@ -23,7 +23,7 @@ from runnel.log import logger_of
 from runnel.operations.registry import announce_processor, announce_stream
 from runnel.preflight.checks import check_worker
 from runnel.preflight.server import ServerInfo, check_server
-from runnel.protocol import PartitionKeys
+from runnel.protocol import PartitionDescription, PartitionKeys
 from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Scripts
 from runnel.worker import outage_log
@@ -213,7 +213,7 @@ class Worker:
         outage_log.watch("burst")
         held = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
         places = [each.keys(p) for each, p in held]
-        starts: list[dict[str, str]] | None = None
+        starts: list[PartitionDescription] | None = None
         while not self.stop.is_set():
             if (pictures := await _pictures(scripts, places)) is not None:
                 starts = starts or pictures
@@ -224,7 +224,7 @@ class Worker:
                 ]
                 if not behind:
                     return
-                if all("1" in (each.get("quarantined"), each.get("paused")) for *_, each in behind):
+                if all(each.quarantined or each.paused for *_, each in behind):
                     raise BurstBlocked(in_the_way(behind))
             try:
                 async with asyncio.timeout(0.1):
@@ -235,7 +235,7 @@ class Worker:
 
 async def _pictures(
     scripts: Scripts, places: Sequence[PartitionKeys]
-) -> list[dict[str, str]] | None:
+) -> list[PartitionDescription] | None:
     """What `describe` tells of each, or None where Redis does not answer and is to be asked again.
     Raises what it refuses."""
     replies = await scripts.call_all([protocol.describe(place) for place in places])
@@ -249,14 +249,13 @@ async def _pictures(
     return [protocol.read_describe(reply) for reply in replies]
 
 
-def _passed(picture: dict[str, str], start: dict[str, str]) -> bool:
+def _passed(now: PartitionDescription, start: PartitionDescription) -> bool:
     """Is all that was there at the start finished? What left the stream since is never reached, and
     need not be once it has been counted as lost."""
-    last, next_id = start.get("last", "0-0"), picture.get("next_id")
-    if reached(picture.get("checkpoint", "0-0"), last):
+    if reached(now.checkpoint or "0-0", start.last):
         return True
-    counted = int(picture.get("read", "0")) >= int(start.get("added", "0"))
-    return counted and (next_id is None or not reached(last, next_id))
+    counted = (now.read or 0) >= (start.added or 0)
+    return counted and (now.next_id is None or not reached(start.last, now.next_id))
 
 
 def first_of(error: BaseException) -> BaseException:

@@ -74,8 +74,8 @@ def test_a_report_that_the_disk_has_no_room_for_says_so(many: str) -> None:
         process = started(many, full.fileno())
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said.startswith(b"error: of ")
-    assert b"0 were written: No space left on device" in said
+    assert said.startswith(b"error: only 0 of ")
+    assert b" bytes were written to stdout: No space left on device" in said
 
 
 def test_a_closed_stdout_is_no_success(many: str) -> None:

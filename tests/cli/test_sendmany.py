@@ -51,7 +51,7 @@ def admin(redis_url: str) -> Iterator[SyncRedis]:
         (LINE + b"{\n" + LINE, 2, 1, ["line 2: Order: Invalid JSON"]),
         (LINE + LINE.replace(b"99", b'"x"') + b"\n" + LINE, 2, 1, ["line 2: Order.amount"]),
         (LINE + LINE.replace(b'"am', b'"caf\xe9": 1, "am'), 1, 1, ["line 2: not UTF-8: byte 0xe9"]),
-        ((GOOD + "\n").encode("utf-16"), 0, 2, ["line 1: not UTF-8: byte 0xff at place 1"]),
+        ((GOOD + "\n").encode("utf-16"), 0, 2, ["line 1: not UTF-8: byte 0xff at position 1"]),
         (b"\0\0\0\n" + LINE, 1, 1, ["line 1: Order: Invalid JSON"]),
         (b"x" * 1_000_000 + b"\n" + LINE, 1, 1, ["line 1: Order: Invalid JSON"]),
         (b'{"n": "' + b"x" * 1_000_000 + b'"}\n' + LINE, 1, 1, ["line 1: Order.order_id: missing"]),
@@ -92,8 +92,8 @@ def test_good_lines_are_sent_and_bad_ones_told(
     [
         (PACKED[: len(PACKED) // 2], "is cut off: its compressed data ends too early"),
         (PACKED[:20], "is cut off"),
-        (PACKED[:-4] + b"\0\0\0\0", "cannot be read on"),
-        (PACKED + b"\x1f\x8bnot gzip", "cannot be read on"),
+        (PACKED[:-4] + b"\0\0\0\0", "cannot be read to its end"),
+        (PACKED + b"\x1f\x8bnot gzip", "cannot be read to its end"),
     ],
     ids=["half", "start", "length", "behind"],
 )

@@ -30,7 +30,7 @@ class Item(Record):
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this process was told of before does not count."""
-    monkeypatch.setattr(settings_module, "_strays", set())
+    monkeypatch.setattr(settings_module, "_reported", set())
 
 
 class Size(IntEnum):

@@ -101,7 +101,7 @@ async def test_a_policy_may_be_named_and_a_wrong_one_is_refused(ledger: Ledger) 
         ({"middleware": [DeadLetterMiddleware]}, "the class DeadLetterMiddleware"),
         (
             {"middleware": [DeadLetterMiddleware()], "exception_policy": "halt"},
-            "the policy HALT sets no event aside",
+            "the policy HALT skips no event",
         ),
     ]
     for options, said in wrong:

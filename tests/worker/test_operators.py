@@ -67,8 +67,8 @@ async def test_skip_leaves_what_workers_still_try_to_them_unless_its_partition_i
     if not lives:
         event, reason = await skip(scripts, work, 0)
     assert event is None
-    assert "has failed 1 times and is tried again" in reason
-    assert (await skip(scripts, work, 0, asked_for=True)).event
+    assert "has failed 1 times; it is not skipped" in reason
+    assert (await skip(scripts, work, 0, named=True)).event
     async with ledger.running():
         await until(lambda: ledger.seen == [0, 2], "it goes on")
 
@@ -87,7 +87,7 @@ async def test_skip_ends_a_halt_where_another_worker_holds_the_partition(
     scripts, work = Scripts(redis), ledger.app.processors["work"]
     assert (await skip(scripts, work, 0)).event
     assert await skip(scripts, work, 0) == (None, "")
-    assert (await skip(scripts, work, 0, asked_for=True)).reason == "no event of it has failed"
+    assert (await skip(scripts, work, 0, named=True)).reason == "no event of it has failed"
     async with ledger.running():
         await until(lambda: ledger.seen == [0, 2], "it goes on")
 
@@ -253,7 +253,7 @@ async def test_remove_waits_until_running_workers_have_left_and_forgets_the_grou
 async def test_remove_says_how_many_members_have_not_left(
     redis: Redis, redis_url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runnel.operations.removing._TO_FIND_OUT", 0.0)
+    monkeypatch.setattr("runnel.operations.removing._TIME_TO_NOTICE", 0.0)
     ledger.processor()
     work = ledger.app.processors["work"]
     scripts = Scripts(redis)

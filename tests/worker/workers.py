@@ -15,10 +15,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from runnel import protocol
 from runnel.operations.inspection import inspect
 from runnel.preflight.server import check_server
-from runnel.protocol.scripts import Scripts
 from tests.worker.ledger import Entry, app
 
 ROOT = Path(__file__).parent.parent.parent
@@ -121,12 +119,6 @@ async def send(url: str, *records: Entry) -> None:
         await stream.send(*records)
     finally:
         await app.close()
-
-
-async def state(redis: Redis, partition: int, name: str) -> dict[str, str]:
-    """One partition of a processor, as `describe` tells it."""
-    place = app.processors[name].keys(partition)
-    return protocol.read_describe(await Scripts(redis).call(protocol.describe(place)))
 
 
 def dumped(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A processor as Redis knows it, for one whose code is gone."""
+"""Builds a processor from the registry, for operators who no longer have its code."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from runnel.stream import StreamSpec
 
 
 class _Anything(Record):
-    """A record of a stream that nobody reads or writes any more."""
+    """The record of a stream whose code is gone."""
 
 
-class _Named:
-    """A hash of which no more is known than its name."""
+class _UnknownHasher:
+    """A hasher of which only the name is known."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __call__(self, data: bytes) -> int:
-        raise RunnelError(f"of the hash {self.name} no more is known than its name")
+        raise RunnelError(f"the hash {self.name} is only known by its name")
 
 
-async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processor:
-    """A processor of a stream, good for administration only: it cannot run.
+async def processor_from_registry(scripts: Scripts, app: str, stream: str, name: str) -> Processor:
+    """A processor of a stream. It can be administered, but it cannot run.
 
-    Raises ConfigError, naming what there is, if the registry knows no such stream of the app.
+    Raises ConfigError, which names the streams of the app, if the registry has no such stream.
     """
     known = await strings_at(scripts.client, keys.streams(app))
     if stream not in known:
-        there = ", ".join(sorted(known)) or "none: is it the right app and Redis?"
-        raise ConfigError(f"app {app!r} has no stream {stream!r} there; there is {there}")
+        names = ", ".join(sorted(known)) or "none: check the name of the app and the URL of Redis"
+        raise ConfigError(f"app {app!r} has no stream {stream!r}; its streams are {names}")
     count, _, source = known[stream].partition(" ")
-    place = PartitionKeys(keys.partition(app, source, 0, stream), name)
-    seen = protocol.read_describe(await scripts.call(protocol.describe(place)))
+    partition_keys = PartitionKeys(keys.partition(app, source, 0, stream), name)
+    described = protocol.read_describe(await scripts.call(protocol.describe(partition_keys)))
     spec = StreamSpec(
         app=app,
         name=stream,
         codec=EntryCodec(adapt(_Anything), MsgpackSerializer()),
         partition_by=str,
         partition_count=check(
-            f"stream {stream}", "partition_count", int(seen.get("meta.partitions", count))
+            f"stream {stream}", "partition_count", described.partition_count or int(count)
         ),
         partition_size=2,
-        hasher=_Named(seen.get("meta.hash", "")),
+        hasher=_UnknownHasher(described.hash or ""),
         source=source,
     )
     return Processor(
@@ -75,18 +75,18 @@ async def recall(scripts: Scripts, app: str, stream: str, name: str) -> Processo
     )
 
 
-async def instead(scripts: Scripts, processor: Processor) -> list[str]:
-    """What the registry has, as STREAM@PROCESSOR, in place of a processor that it does not have:
-    those of the same name on other streams, else all, those of a similar name first."""
+async def registered_instead(scripts: Scripts, processor: Processor) -> list[str]:
+    """Registered processors, as STREAM@PROCESSOR, to suggest for one that is not registered: those
+    of the same name on other streams, or else all of the app, similar names first."""
     known = await strings_at(scripts.client, keys.processors(processor.app))
     pairs = [(each, each.partition("@")[2]) for each in sorted(known)]
     same = [each for each, name in pairs if name == processor.name]
 
-    def unlike(pair: tuple[str, str]) -> float:
-        return -difflib.SequenceMatcher(None, pair[1], processor.name).ratio()
+    def similarity(pair: tuple[str, str]) -> float:
+        return difflib.SequenceMatcher(None, pair[1], processor.name).ratio()
 
-    return same or [each for each, _ in sorted(pairs, key=unlike)]
+    return same or [each for each, _ in sorted(pairs, key=similarity, reverse=True)]
 
 
 async def _nothing(events: Events[object]) -> None:
-    """What its handler did is gone with its code."""
+    """Its code is gone, so it has no handler."""

@@ -1,4 +1,4 @@
-"""Every field of what `inspect` shows, and when it is null."""
+"""Every field of a report of `inspect`, and when it is null."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from runnel.protocol.scripts import Scripts
 from tests.primaries import every_key
 
 COUNT = 4
-AGREEMENT = StreamContract(COUNT, "xxh64")
+CONTRACT = StreamContract(COUNT, "xxh64")
 SERVER = ServerInfo("valkey", "9.1.2", "standalone")
 NONCE = "n" * 32
 
 
 class Shop:
-    """A stream `orders` with a processor `printer`, worked on by hand."""
+    """A stream `orders` with a processor `printer`, whose scripts the tests call themselves."""
 
     def __init__(self, redis: Redis, app: str) -> None:
         self.redis = redis
@@ -39,24 +39,24 @@ class Shop:
         return PartitionKeys(keys.partition(self.app, "orders", partition, "orders"), "printer")
 
     async def open(self) -> None:
-        """Register and enter it, as a worker does."""
+        """Register it, and add it to the registry, as a worker does."""
         await self.redis.sadd(keys.apps(), self.app)
         await self.redis.hset(keys.streams(self.app), "orders", f"{COUNT} orders")
         await self.redis.hset(keys.processors(self.app), "orders@printer", str(COUNT))
         for p in range(COUNT):
-            await self.scripts.call(protocol.register(self.keys(p), AGREEMENT, "0"))
+            await self.scripts.call(protocol.register(self.keys(p), CONTRACT, "0"))
 
     async def send(self, partition: int, number: int = 1) -> list[str]:
-        """Events; their ids."""
+        """Send events. Returns their ids."""
         self.sequence += 1
         prefix = self.keys(partition).prefix
         entries = [[b"json", b"{}"]] * number
         producer = f"p{self.sequence}"
-        call = protocol.append(prefix, AGREEMENT, 1000, "refuse", producer, 1, entries)
+        call = protocol.append(prefix, CONTRACT, 1000, "refuse", producer, 1, entries)
         return protocol.read_append(await self.scripts.call(call)).ids
 
     async def join(self, member: str, call: int = 1, holding: dict[int, int] | None = None) -> Any:
-        """A member says that it is there; what it should hold."""
+        """Send a heartbeat of a member. Returns the reply."""
         held = list((holding or {}).items())
         call_ = protocol.sync(
             self.group, COUNT, (10_000, 30_000, 0), (member, f"{member}1", "host 7 python 1.0"),
@@ -65,30 +65,30 @@ class Shop:
         return protocol.read_sync(await self.scripts.call(call_))
 
     async def claim(self, partition: int, member: str, grant: int) -> None:
-        """The member takes the lease."""
-        call = protocol.claim(self.keys(partition), AGREEMENT, member, grant, NONCE)
+        """Claim the lease for the member."""
+        call = protocol.claim(self.keys(partition), CONTRACT, member, grant, NONCE)
         claimed = protocol.read_claim(await self.scripts.call(call))
         self.tokens[partition] = Token(claimed.epoch, NONCE)
 
     async def work(self, member: str = "w1") -> dict[int, int]:
-        """The member joins and takes everything."""
+        """Join, and claim all that is granted."""
         grants = {each.partition: each.number for each in (await self.join(member)).grants}
         for partition, grant in grants.items():
             await self.claim(partition, member, grant)
         return grants
 
     async def seen(self, **options: Any) -> dict[str, Any]:
-        """The picture."""
+        """The report."""
         return await inspect(self.redis, SERVER, self.app, **options)
 
     async def row(self, partition: int, **options: Any) -> dict[str, Any]:
-        """One partition of it."""
+        """The row of one partition."""
         (processor,) = (await self.seen(**options))["processors"]
         found: dict[str, Any] = processor["partitions"][partition]
         return found
 
     async def set(self, partition: int, **fields: object) -> None:
-        """Fields of the partition's state."""
+        """Set fields of the partition's state."""
         for name, value in fields.items():
             await self.redis.hset(self.keys(partition).state, name, str(value))
 
@@ -107,8 +107,8 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
     await shop.open()
     ids = await shop.send(1, 3)
     await shop.work()
-    step = CheckpointMove("0-0", ids[0], 1)
-    await shop.scripts.call(protocol.commit(shop.keys(1), shop.tokens[1], step))
+    move = CheckpointMove("0-0", ids[0], 1)
+    await shop.scripts.call(protocol.commit(shop.keys(1), shop.tokens[1], move))
     seen = await shop.seen()
     assert seen["schema"] == "runnel.inspect/1"
     assert abs(seen["at_ms"] - await shop.now()) < 5000
@@ -173,7 +173,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
     assert partitions[0] == {"id": 0, "length": 0, "first": None, "last": "0-0"}
 
 
-async def test_nobody_there_is_down_with_free_partitions(shop: Shop) -> None:
+async def test_without_members_it_is_down_and_partitions_are_unassigned(shop: Shop) -> None:
     await shop.open()
     await shop.send(0, 2)
     seen = await shop.seen()
@@ -203,15 +203,15 @@ async def test_what_is_unknown_is_null_and_makes_its_total_null(shop: Shop) -> N
     assert (row["checkpoint"], row["lag_ms"], seen["totals"]["lag_ms"]) == (None, None, None)
 
 
-async def test_where_the_newest_entry_was_deleted_there_is_no_lag_once_all_else_is_read(
+async def test_the_lag_is_0_if_the_newest_entry_was_deleted_and_all_others_were_read(
     shop: Shop,
 ) -> None:
     first, *deleted = await shop.send(0, 3)
     await shop.redis.xdel(shop.keys(0).log, *deleted)
     await shop.open()
     await shop.work()
-    step = CheckpointMove("0-0", first, 1)
-    await shop.scripts.call(protocol.commit(shop.keys(0), shop.tokens[0], step))
+    move = CheckpointMove("0-0", first, 1)
+    await shop.scripts.call(protocol.commit(shop.keys(0), shop.tokens[0], move))
     assert (await shop.row(0))["lag_events"] == 0
 
 
@@ -222,12 +222,14 @@ async def test_a_deleted_entry_that_is_still_to_be_counted_leaves_the_lag_unknow
     await shop.work()
     first, newest = await shop.send(0, 2)
     await shop.redis.xdel(shop.keys(0).log, newest)
-    step = CheckpointMove("0-0", first, 1)
-    await shop.scripts.call(protocol.commit(shop.keys(0), shop.tokens[0], step))
+    move = CheckpointMove("0-0", first, 1)
+    await shop.scripts.call(protocol.commit(shop.keys(0), shop.tokens[0], move))
     assert (await shop.row(0))["lag_events"] is None
 
 
-async def test_where_all_entries_were_deleted_the_count_of_the_group_is_no_lag(shop: Shop) -> None:
+async def test_the_lag_is_unknown_if_all_entries_were_deleted(
+    shop: Shop,
+) -> None:
     await shop.open()
     await shop.work()
     sent = await shop.send(0, 3)
@@ -265,7 +267,7 @@ async def fail(shop: Shop, partition: int, event: str, attempts: int = 1) -> Non
     await shop.scripts.call(call)
 
 
-async def test_what_fails_again_and_again_is_never_ok(shop: Shop) -> None:
+async def test_a_processor_that_keeps_failing_is_not_ok(shop: Shop) -> None:
     await shop.open()
     first, _ = await shop.send(2, 2)
     await shop.work()
@@ -277,11 +279,11 @@ async def test_what_fails_again_and_again_is_never_ok(shop: Shop) -> None:
     # Long ago, and still there: it is as bad.
     await shop.set(2, error_at=await shop.now() - 3_600_000)
     assert (await shop.row(2))["failing"]
-    step = CheckpointMove("0-0", first, 1)
-    await shop.scripts.call(protocol.commit(shop.keys(2), shop.tokens[2], step))
+    move = CheckpointMove("0-0", first, 1)
+    await shop.scripts.call(protocol.commit(shop.keys(2), shop.tokens[2], move))
     (processor,) = (await shop.seen())["processors"]
     assert (processor["state"], processor["partitions"][2]["failing"]) == ("ok", False)
-    # A handler that fails with nothing in hand: as long as it does, or anything waits for it.
+    # A handler that fails before its first event: as long as it does, or anything waits for it.
     await fail(shop, 1, "0-0", 0)
     assert (await shop.seen())["processors"][0]["state"] == "degraded"
     await shop.set(1, error_at=await shop.now() - 3_600_000)
@@ -302,7 +304,7 @@ async def test_workers_that_die_one_after_the_other_degrade(shop: Shop) -> None:
     assert (await shop.seen())["processors"][0]["state"] == "degraded"
 
 
-async def test_an_id_ahead_of_the_clock_hides_no_stall_and_makes_no_age_up(shop: Shop) -> None:
+async def test_an_id_ahead_of_the_clock_hides_no_stall_and_gives_no_age(shop: Shop) -> None:
     await shop.open()
     ahead = await shop.now() + 3_600_000
     log = shop.keys(2).log
@@ -328,7 +330,7 @@ async def test_what_was_dropped_leaves_the_lag_at_once(shop: Shop, deleted: int)
     await shop.work()
     prefix, log = shop.keys(1).prefix, shop.keys(1).log
     entries = [[b"json", b"{}"]] * 7
-    call = protocol.append(prefix, AGREEMENT, 10, "drop_oldest", "p", 1, entries)
+    call = protocol.append(prefix, CONTRACT, 10, "drop_oldest", "p", 1, entries)
     await shop.scripts.call(call)
     left: Any = await shop.redis.xrange(log)
     if deleted:
@@ -338,42 +340,42 @@ async def test_what_was_dropped_leaves_the_lag_at_once(shop: Shop, deleted: int)
 
 
 async def dead(shop: Shop, *readers: str) -> None:
-    """A stream of dead letters, with those who read it."""
+    """A stream of dead letters, and the processors that read it."""
     name = "orders.printer.dead"
     await shop.redis.hset(keys.streams(shop.app), name, f"{COUNT} orders")
     for reader in readers:
         await shop.redis.hset(keys.processors(shop.app), f"{name}@{reader}", str(COUNT))
         for p in range(COUNT):
             place = PartitionKeys(keys.partition(shop.app, "orders", p, name), reader)
-            await shop.scripts.call(protocol.register(place, AGREEMENT, "0"))
+            await shop.scripts.call(protocol.register(place, CONTRACT, "0"))
 
 
-async def set_aside(shop: Shop, partition: int, prev: str, event: str) -> None:
+async def skip(shop: Shop, partition: int, prev: str, event: str) -> None:
     sink = keys.partition(shop.app, "orders", partition, "orders.printer.dead")
-    step, token = CheckpointMove(prev, event, 1), shop.tokens[partition]
+    move, token = CheckpointMove(prev, event, 1), shop.tokens[partition]
     entry = [[b"json", b"{}"]]
     place = shop.keys(partition)
-    await shop.scripts.call(protocol.emit(place, token, step, sink, 100, "refuse", entry))
+    await shop.scripts.call(protocol.emit(place, token, move, sink, 100, "refuse", entry))
 
 
-async def test_dead_letters_are_shown_until_somebody_has_read_them(shop: Shop) -> None:
+async def test_dead_letters_are_shown_until_a_processor_has_read_them(shop: Shop) -> None:
     await shop.open()
     await dead(shop)
     ids = await shop.send(1, 3)
     await shop.work()
 
-    async def letters() -> tuple[str, Any, int]:
+    async def dead_letters() -> tuple[str, Any, int]:
         seen = await shop.seen()
         row = next(each for each in seen["processors"] if each["name"] == "printer")
         return row["state"], row["dead_letters"], seen["totals"]["dead_letters"]
 
     sink = "orders.printer.dead"
-    assert await letters() == ("ok", {"stream": sink, "waiting": 0, "readers": []}, 0)
-    await set_aside(shop, 1, "0-0", ids[0])
-    await set_aside(shop, 1, ids[0], ids[1])
-    assert await letters() == ("degraded", {"stream": sink, "waiting": 2, "readers": []}, 2)
+    assert await dead_letters() == ("ok", {"stream": sink, "waiting": 0, "readers": []}, 0)
+    await skip(shop, 1, "0-0", ids[0])
+    await skip(shop, 1, ids[0], ids[1])
+    assert await dead_letters() == ("degraded", {"stream": sink, "waiting": 2, "readers": []}, 2)
     await dead(shop, "fast", "slow")
-    assert (await letters())[1:] == (
+    assert (await dead_letters())[1:] == (
         {"stream": sink, "waiting": 2, "readers": ["fast", "slow"]},
         2,
     )
@@ -381,15 +383,15 @@ async def test_dead_letters_are_shown_until_somebody_has_read_them(shop: Shop) -
     log: Any = await shop.redis.xrange(keys.log(prefix))
     for reader, count in (("fast", 2), ("slow", 1)):
         place, last = PartitionKeys(prefix, reader), log[count - 1][0].decode()
-        claim = protocol.claim(place, AGREEMENT, "w1", 1, NONCE)
+        claim = protocol.claim(place, CONTRACT, "w1", 1, NONCE)
         token = Token(protocol.read_claim(await shop.scripts.call(claim)).epoch, NONCE)
         await shop.scripts.call(protocol.commit(place, token, CheckpointMove("0-0", last, count)))
-    assert (await letters())[2] == 1
+    assert (await dead_letters())[2] == 1
     place = PartitionKeys(prefix, "slow")
     await shop.scripts.call(
         protocol.commit(place, token, CheckpointMove(last, log[1][0].decode(), 1))
     )
-    assert await letters() == (
+    assert await dead_letters() == (
         "ok",
         {"stream": sink, "waiting": 0, "readers": ["fast", "slow"]},
         0,
@@ -397,7 +399,7 @@ async def test_dead_letters_are_shown_until_somebody_has_read_them(shop: Shop) -
 
 
 def described(value: Any, path: str = "") -> dict[str, set[str]]:
-    """The path of each value in a document, and the JSON types that are there."""
+    """The path of each value in a JSON document, with the JSON types found there."""
     names = {dict: "object", list: "array", str: "string", int: "integer", bool: "boolean"}
     found = {path: {names.get(type(value), "null")}}
     inside: list[tuple[str, Any]] = []
@@ -411,12 +413,12 @@ def described(value: Any, path: str = "") -> dict[str, set[str]]:
     return found
 
 
-async def test_the_documentation_lists_every_key_of_the_document(shop: Shop) -> None:
+async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> None:
     await shop.open()
     await dead(shop, "reader")
     ids = await shop.send(1, 2)
     await shop.work()
-    await set_aside(shop, 1, "0-0", ids[0])
+    await skip(shop, 1, "0-0", ids[0])
     error = ("ValueError", "no price")
     attempt = protocol.attempt(shop.keys(1), shop.tokens[1], "quarantine", ids[0], 3, error)
     await shop.scripts.call(attempt)
@@ -441,9 +443,9 @@ async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_
     ids = await shop.send(1, 1)
     await shop.work()
     sink = keys.partition(shop.app, "orders", 1, "lost")
-    step, place = CheckpointMove("0-0", ids[0], 1), shop.keys(1)
+    move, place = CheckpointMove("0-0", ids[0], 1), shop.keys(1)
     await shop.scripts.call(
-        protocol.emit(place, shop.tokens[1], step, sink, 100, "refuse", [[b"json", b"{}"]])
+        protocol.emit(place, shop.tokens[1], move, sink, 100, "refuse", [[b"json", b"{}"]])
     )
     pair = ("orders", "printer")
     streams = {"orders": (COUNT, "orders"), "lost": (COUNT, "orders")}
@@ -452,7 +454,7 @@ async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_
     assert processor["dead_letters"] == {"stream": "lost", "waiting": 1, "readers": []}
 
 
-async def test_a_partition_that_is_asked_back_is_handing_over(shop: Shop) -> None:
+async def test_a_partition_that_its_owner_must_release_is_moving(shop: Shop) -> None:
     await shop.open()
     grants = await shop.work()
     await shop.join("w2")
@@ -471,7 +473,7 @@ async def test_lost_events_are_shown(shop: Shop) -> None:
     assert (await shop.row(0))["lost"] == 7
 
 
-async def test_a_partition_stalls_when_its_first_event_is_long_in_hand(shop: Shop) -> None:
+async def test_a_partition_stalls_if_its_current_event_takes_long(shop: Shop) -> None:
     await shop.open()
     await shop.send(1)
     await shop.work()
@@ -490,14 +492,14 @@ async def test_a_partition_stalls_when_its_first_event_is_long_in_hand(shop: Sho
 
 
 @pytest.mark.parametrize("by", ["drop_oldest", "others"])
-async def test_a_partition_stalls_though_the_event_in_hand_was_dropped(shop: Shop, by: str) -> None:
+async def test_a_partition_stalls_though_its_current_event_was_dropped(shop: Shop, by: str) -> None:
     await shop.open()
     await shop.send(1, 9)
     await shop.work()
     await shop.set(1, moved_at=await shop.now() - 90_000)
     assert (await shop.row(1))["current_event_ms"] < 30_000
     prefix, policy = shop.keys(1).prefix, "drop_oldest"
-    call = protocol.append(prefix, AGREEMENT, 10, policy, "p", 1, [[b"json", b"{}"]] * 7)
+    call = protocol.append(prefix, CONTRACT, 10, policy, "p", 1, [[b"json", b"{}"]] * 7)
     if by == "others":
         await shop.redis.xtrim(keys.log(prefix), 3, approximate=False)
     else:
@@ -506,7 +508,7 @@ async def test_a_partition_stalls_though_the_event_in_hand_was_dropped(shop: Sho
     assert (await shop.seen())["processors"][0]["state"] == "stalled"
 
 
-async def test_without_a_known_move_nothing_is_said_to_stall(shop: Shop) -> None:
+async def test_without_a_known_move_nothing_stalls(shop: Shop) -> None:
     await shop.open()
     old = await shop.now() - 300_000
     await shop.redis.xadd(shop.keys(2).log, {"json": "{}"}, id=f"{old}-0")
@@ -516,7 +518,7 @@ async def test_without_a_known_move_nothing_is_said_to_stall(shop: Shop) -> None
     assert (await shop.seen())["processors"][0]["state"] == "ok"
 
 
-async def test_what_the_code_declares_is_shown_though_nobody_has_started_it(shop: Shop) -> None:
+async def test_what_the_code_declares_is_shown_before_a_worker_has_started(shop: Shop) -> None:
     declared = Declared({"orders": (2, "orders")}, [("orders", "printer")])
     seen = await shop.seen(declared=declared)
     (processor,) = seen["processors"]
@@ -547,7 +549,7 @@ async def test_keys_of_a_newer_protocol_are_not_read(shop: Shop) -> None:
     assert caught.value.details == {"field": "protocol", "stored": "2", "given": "1"}
 
 
-async def test_several_apps_are_told_apart(redis: Redis) -> None:
+async def test_several_apps_are_distinguished(redis: Redis) -> None:
     one, two = Shop(redis, "one"), Shop(redis, "two")
     await one.open()
     await two.open()
