@@ -11,7 +11,7 @@ import click
 from runnel.cli import tables
 from runnel.cli.tables import COLOURS, duration, error, shown
 from runnel.log import one_line
-from runnel.operations.figures import barren
+from runnel.operations.figures import failed_before_first
 from runnel.operations.partition_ranges import ranges, those
 
 Json = dict[str, Any]
@@ -136,25 +136,25 @@ def _quarantined(rows: list[Json], called: str) -> list[str]:
     if not stuck:
         return []
     chosen = "" if len(stuck) == len(rows) > 1 else f" --partition {_numbers(stuck)}"
-    failed = [row for row in stuck if not _is_barren(row)]
+    failed = [row for row in stuck if not _before_first(row)]
     told = [f"partition {row['id']} is quarantined: {error(row)}" for row in failed]
-    told += [f"{which} quarantined: {why}" for which, why in _barren(stuck)]
+    told += [f"{which} quarantined: {why}" for which, why in _failed_before_first(stuck)]
     aside = "" if not failed else "   (--skip sets them aside)"
     if len(failed) == 1:
         aside = "   (--skip sets the event aside)"
     return [*told, f"  runnel processor resume {called}{chosen}{aside}"]
 
 
-def _is_barren(row: Json) -> bool:
+def _before_first(row: Json) -> bool:
     """Did its handler fail with no event in hand?"""
     failed = row["error"]
-    return bool(failed and barren(failed["event"], row["checkpoint"]))
+    return bool(failed and failed_before_first(failed["event"], row["checkpoint"]))
 
 
-def _barren(rows: list[Json]) -> list[tuple[str, str]]:
+def _failed_before_first(rows: list[Json]) -> list[tuple[str, str]]:
     """Of those whose handler failed so: which partitions, and with what. It is mostly the same."""
     found: dict[str, list[Json]] = {}
-    for row in filter(_is_barren, rows):
+    for row in filter(_before_first, rows):
         said = one_line(f"{row['error']['type']}: {row['error']['message']}")
         found.setdefault(f"the handler fails with no event in hand: {said}", []).append(row)
     return [(_those(several), why) for why, several in found.items()]
@@ -162,10 +162,10 @@ def _barren(rows: list[Json]) -> list[tuple[str, str]]:
 
 def _failing(rows: list[Json], called: str) -> list[str]:
     rows = [row for row in rows if row["state"] != "quarantined"]
-    found = [f"{which}: {why}" for which, why in _barren(rows)]
+    found = [f"{which}: {why}" for which, why in _failed_before_first(rows)]
     for row in rows:
         times = row["attempts"]
-        if not row["error"] or _is_barren(row):
+        if not row["error"] or _before_first(row):
             continue
         how_often = f"has failed {times} time{'' if times == 1 else 's'}" if times else "has failed"
         found.append(f"partition {row['id']} {how_often}: {error(row)}")

@@ -23,8 +23,9 @@ _SKEW = 1_000
 _DEATHS = 2
 
 
-def barren(event: str | None, checkpoint: str | None) -> bool:
-    """Is this failure charged to the checkpoint: did the handler fail with no event in hand?"""
+def failed_before_first(event: str | None, checkpoint: str | None) -> bool:
+    """Did the handler fail before its first event? Then the failure is stored with the checkpoint
+    in place of an event."""
     return event is not None and event == checkpoint
 
 
