@@ -16,7 +16,7 @@ def partition(number: int) -> PartitionState:
 
 
 def claims() -> Claims:
-    unused = cast(Any, None)
+    unused = cast("Any", None)
     return Claims(unused, unused, "member")
 
 
