@@ -115,7 +115,9 @@ class Batches(Generic[R]):
         """The records of each list."""
         e = self._events
         if e._middleware:
-            return MiddlewareIterator(e._handout, e._middleware, e._event, _records_of, self._options)
+            return MiddlewareIterator(
+                e._handout, e._middleware, e._event, _records_of, self._options
+            )
         return ListIterator(e._handout, e._record, self._options)
 
 

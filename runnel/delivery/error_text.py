@@ -10,9 +10,7 @@ from runnel.log import one_line
 MOST = 1000
 
 
-def describe_error(
-    error: BaseException, instead: Sequence[BaseException] = ()
-) -> tuple[str, str]:
+def describe_error(error: BaseException, instead: Sequence[BaseException] = ()) -> tuple[str, str]:
     """Type and message of an error, on one line.
 
     The message of an exception group names the errors in it, too. `instead` are the errors that

@@ -30,7 +30,7 @@ async def test_what_does_not_end_in_time_is_returned() -> None:
     await asyncio.sleep(0)
     assert await cancel_and_wait((stubborn, quick), 0.15) == [stubborn]
     assert quick.cancelled()
-    while not stubborn.done():  # noqa: ASYNC110 - each turn cancels it once more
+    while not stubborn.done():
         stubborn.cancel()
         await asyncio.sleep(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 from runnel.core.partition import PartitionState
@@ -16,8 +17,8 @@ def partition(number: int) -> PartitionState:
 
 
 def claims() -> Claims:
-    unused = cast(Any, None)
-    return Claims(unused, unused, "member")
+    named, unused = cast("Any", SimpleNamespace(name="work")), cast("Any", None)
+    return Claims(named, unused, "member")
 
 
 def due(it: Claims, states: list[PartitionState]) -> list[int]:

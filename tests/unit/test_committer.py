@@ -27,9 +27,9 @@ class Stage:
         self.commits = 0
         self.exists: Any = True
         self.changed = asyncio.Event()
-        self.suspected: list[PartitionState] = []
-        callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.append)
-        self.committer = Committer(cast(Any, self), callbacks)
+        self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
+        callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
+        self.committer = Committer(cast("Any", self), callbacks)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
         self.commits += len(calls)
@@ -98,7 +98,7 @@ async def test_a_cursor_is_verified_before_what_follows_is_committed() -> None:
         stage.committer.schedule(it)
         while it.checkpoint != "2-0":
             await stage.until_changed()
-    assert not stage.suspected
+    assert stage.suspected.empty()
 
 
 async def test_a_cursor_whose_entry_is_gone_is_a_suspected_loss() -> None:
@@ -108,9 +108,9 @@ async def test_a_cursor_whose_entry_is_gone_is_a_suspected_loss() -> None:
     stage.exists = False
     async with stage.running():
         stage.committer.schedule(it)
-        while not stage.suspected:
-            await asyncio.sleep(0)
-    assert (stage.suspected, it.checkpoint, stage.commits) == ([it], "1-0", 0)
+        assert await asyncio.wait_for(stage.suspected.get(), 10) is it
+    assert stage.suspected.empty()
+    assert (it.checkpoint, stage.commits) == ("1-0", 0)
 
 
 async def test_all_is_committed_if_what_was_finished_was_counted_as_lost() -> None:

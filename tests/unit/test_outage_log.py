@@ -58,9 +58,7 @@ def test_a_long_outage_is_told_again_less_and_less_often(
         calls.failed("read", LOST)
         clock.now += 1
     assert 8 < len(said) < 20
-    assert (
-        "Redis still does not answer after 10 s, retrying: 11 calls (read 11)" in texts(said)[1]
-    )
+    assert "Redis still does not answer after 10 s, retrying: 11 calls (read 11)" in texts(said)[1]
 
 
 def test_it_is_over_when_the_last_call_is_answered(

@@ -16,7 +16,7 @@ class Named:
     target: str = "shop:work"
 
 
-PROCESSOR = cast(Any, Named())
+PROCESSOR = cast("Any", Named())
 
 
 def test_a_quarantine_ends_with_resume() -> None:

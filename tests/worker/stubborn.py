@@ -1,4 +1,4 @@
-"""An app whose worker does not end, for the reason in `$KIND`. It prints "begun" once that is so."""
+"""An app whose worker does not end, for the reason in `$KIND`, and that says so with "begun"."""
 
 from __future__ import annotations
 
