@@ -360,7 +360,8 @@ def test_a_record_class_that_is_made_again_is_the_same() -> None:
     run = type("Order", (Record,), {"__module__": "__main__"})
     app.on(orders, name="run")(_taking(run))
     elsewhere = type("Order", (Record,), {"__module__": "billing"})
-    with pytest.raises(ConfigError, match=r"takes billing\.Order, .*records of .*test_declare\.Order"):
+    refused = r"takes billing\.Order, .*records of .*test_declare\.Order"
+    with pytest.raises(ConfigError, match=refused):
         app.on(orders, name="elsewhere")(_taking(elsewhere))
 
 
