@@ -152,4 +152,4 @@ async def test_a_reply_far_larger_than_estimated_is_aborted_and_read_in_parts(
         depot.released.set()
         await until(lambda: sum(depot.counts().values()) == 4 * 481, "all are processed")
     assert depot.in_order()
-    assert "with less: broken off after" in caplog.text
+    assert "with smaller limits: broken off after" in caplog.text
