@@ -47,7 +47,7 @@ class Group:
         for grant in actions.claim:
             member.claimed(grant.partition, grant.number)
         for partition in actions.drain:
-            member.let_go(partition, member.held[partition])
+            member.released(partition, member.held[partition])
         if synced.generation != self.generation:
             self.generation = synced.generation
             self.changes.append(spent)

@@ -1,8 +1,8 @@
-"""One held partition: what has been read, handed out, finished and committed.
+"""The state of one held partition: what was read, handed out, finished and committed.
 
 Events move in one direction: `read` fills the buffer, `hand_out` gives events to the handler,
-`finish` takes them as done, and `next_commit` turns what is done into one move of the checkpoint.
-While a commit is in flight what is finished gathers; the next commit covers it all.
+`finish` marks them as finished, and `next_commit` makes one move of the checkpoint from them. While
+a commit is in flight, further events are finished; the next commit covers them all.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ from runnel.core.suspicion import Suspicion
 from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token
 from runnel.protocol.ids import reached
 
-#: Finished events that may wait for their commit, in multiples of `prefetch`. Beyond that
-#: nothing more is read: while commits are not answered, a crash would have ever more to repeat.
+#: How many finished events may wait for their commit, in multiples of `prefetch`. Beyond that
+#: nothing more is read: while commits get no answer, ever more would be repeated after a crash.
 UNCOMMITTED = 10
 
-#: A raw event as it comes off the wire: its id, and a list of its fields and values in turn.
+#: A raw event as it was received: its id, and a list of its fields and values in turn.
 Raw = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to read next: entries behind `cursor`. `look` asks for a look at the entry there in the
-    same round trip; without it the look may come later, before anything read is committed."""
+class ReadRequest:
+    """What to read next: the entries after `cursor`.
+
+    If `verify` is set, also fetch the entry at `cursor`, to prove that it still exists. Otherwise
+    this may happen later, but before anything that was read is committed.
+    """
 
     cursor: str
-    look: bool
+    verify: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Where a partition was when a claim was repeated: its checkpoint, its doubt, and what was read
-    behind that."""
+class ClaimSnapshot:
+    """What was known before the partition was claimed again, to interpret the reply: the
+    checkpoint, the unverified cursor, and the ids that were read after it."""
 
     checkpoint: str
     unverified_from: str | None
@@ -47,36 +50,36 @@ class Asked:
 class PartitionState:
     """The state of one partition under one token."""
 
-    #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
+    #: Quarantined or paused: held, but nothing is handed out until it is claimed again.
     paused = False
-    #: Parked because of an event, and not by an operator.
+    #: Paused because of an event, and not by an operator.
     quarantined = False
-    #: Wanted elsewhere: nothing more is handed out, then the lease is released.
+    #: Nothing more is handed out; then the lease is released.
     draining = False
-    #: The token is spent: released, or fenced by another.
-    over = False
-    #: May events be handed out? Once closed, a partition stays closed.
+    #: The lease has ended: it was released, or another one has fenced it.
+    ended = False
+    #: May events be handed out? Once this is False, it stays False.
     open = True
     #: The handler is not running and will not start again under this token.
     idle = False
-    #: The event in hand is given up, and nobody knows yet whether Redis has heard of it.
+    #: The event in hand is being given up, and it is not known yet whether Redis applied that.
     giving_up = False
-    #: User code was cancelled, and may run on all the same.
+    #: User code was cancelled but may still be running.
     left_running = False
-    #: It is known to have something to commit.
+    #: A commit of this partition is scheduled.
     commit_scheduled = False
-    #: A repeated claim for it is under way.
+    #: The partition is being claimed again.
     claiming = False
-    #: It counts what is there: what is read meanwhile could count as lost and be processed.
+    #: That claim counts what is there: an event read meanwhile could be both lost and processed.
     counting = False
-    #: A read for it is under way.
+    #: A read of this partition is in flight.
     reading = False
-    #: More is read once no more than so many events wait: memory has a bound.
-    enough = sys.maxsize
-    #: What one of its events takes in memory, and whether those that come next are likely to.
-    entry_bytes, sized = 0.0, False
-    #: The last read brought something.
-    flowing = False
+    #: No more is read while the buffer has more events than this, so that memory is bounded.
+    buffer_limit = sys.maxsize
+    #: The memory that one of its events takes, and whether that estimate may be used.
+    entry_bytes, size_known = 0.0, False
+    #: The last read brought events.
+    active = False
 
     def __init__(
         self, partition: int, keys: PartitionKeys, grant: int, token: Token, claimed: ClaimReply
@@ -89,23 +92,23 @@ class PartitionState:
         self.processed = claimed.processed
         self.suspicion = Suspicion(claimed)
         self.buffer: deque[Raw] = deque()
+        #: Events that were handed out and are not finished.
         self.in_hand: Sequence[Raw] = ()
-        #: A cursor behind which events were read before anybody looked whether its entry was
-        #: there: until then nothing is committed.
+        #: A cursor after which events were read before it was verified that its entry exists.
+        #: Nothing is committed until then.
         self.unverified_from: str | None = None
-        #: The next read is to look at the cursor: there is much to read, or reason to worry.
+        #: The next read must verify the cursor: much is left to read, or a loss is possible.
         self.verify_next = True
         self._cursor = claimed.checkpoint
         self._checkpoint_exists = claimed.checkpoint_exists
         self._next_id = claimed.next_id
-        #: Events behind the cursor may have been lost: it must be claimed again.
-        self.suspect = False
+        #: Events after the cursor may have been lost: the partition must be claimed again.
+        self.loss_suspected = False
         self._done, self._done_count = claimed.checkpoint.encode(), 0
-        #: What was known when a repeated claim was sent.
-        self._asked = Asked(self.checkpoint, None, ())
-        #: Ids of what was read behind the doubt, in order, as long as there is one.
+        self._snapshot = ClaimSnapshot(self.checkpoint, None, ())
+        #: Ids of what was read after `unverified_from`, in order.
         self._unverified: list[bytes] = []
-        #: How many of the events in hand and in the buffer have been counted as lost already.
+        #: How many of the events in hand and in the buffer are already counted as lost.
         self._lost_ahead = 0
         self._in_flight: CheckpointMove | None = None
         if claimed.quarantined or claimed.paused:
@@ -120,132 +123,133 @@ class PartitionState:
         self.quarantined = quarantined
 
     @property
-    def resting(self) -> bool:
-        """Is it held without work, until an operator resumes it?"""
-        return self.paused and not self.draining and not self.over
+    def held_paused(self) -> bool:
+        """Is it held, but nothing is processed until an operator resumes it?"""
+        return self.paused and not self.draining and not self.ended
 
     def drain(self) -> None:
-        """Hand out nothing more, and release once all is committed."""
+        """Hand out nothing more, and release the lease once all is committed."""
         self.draining, self.open = True, False
 
     def end(self) -> None:
-        """The token is spent: nothing more can be written under it."""
-        self.over, self.open = True, False
+        """The lease has ended: nothing more can be written under its token."""
+        self.ended, self.open = True, False
 
     # Reading
 
     def full(self, prefetch: int) -> bool:
-        """Is there so much in the buffer that nothing is read before some of it is handed out?"""
-        return len(self.buffer) > min(prefetch, self.enough)
+        """Does the buffer have so many events that some must be handed out before the next read?"""
+        return len(self.buffer) > min(prefetch, self.buffer_limit)
 
-    def wants(self, prefetch: int) -> Wanted | None:
-        """What to read, or None while there is enough in the buffer, too much to commit, or nothing
-        is handed out.
+    def next_read(self, prefetch: int) -> ReadRequest | None:
+        """What to read, or None while the buffer has enough, too much is uncommitted, or nothing is
+        handed out.
 
-        Enough is more than one read brings: what was read is handled while Redis carries out the
-        next read.
+        Enough is more than one read brings: handlers process those events while Redis carries out
+        the next read.
         """
-        if not self.open or self.suspect or self.counting or self.full(prefetch):
+        if not self.open or self.loss_suspected or self.counting or self.full(prefetch):
             return None
         if self._done_count > UNCOMMITTED * prefetch:
             return None
-        return Wanted(
-            self._cursor, self._checkpoint_exists and (self.verify_next or not self.at_rest)
-        )
+        verify = self._checkpoint_exists and (self.verify_next or not self.settled)
+        return ReadRequest(self._cursor, verify)
 
-    def read(self, asked: Wanted, entries: Sequence[Raw], anchor: bool, full: bool = False) -> bool:
-        """Take in what a read brought; `anchor` says if the entry at the cursor was seen, `full`
-        that there may be more.
+    def read(
+        self, request: ReadRequest, entries: Sequence[Raw], cursor_exists: bool, more: bool = False
+    ) -> bool:
+        """Take in what a read brought. `cursor_exists` says if the entry at the cursor was found,
+        `more` that the log may have more entries.
 
-        Returns False if entries behind the cursor may have been lost: then nothing more is read,
-        and the partition must be claimed again, which counts the loss.
+        Returns False if entries after the cursor may have been lost. Then nothing more is read, and
+        the partition must be claimed again, which counts the loss.
         """
-        if asked.cursor != self._cursor or self.counting or not self.open:
-            return True  # Rewound, claimed or closed meanwhile: this read is of no use.
-        if asked.look:
-            if not anchor:
-                self.suspect = True
+        if request.cursor != self._cursor or self.counting or not self.open:
+            return True  # The partition was rewound, claimed or closed meanwhile: drop this read.
+        if request.verify:
+            if not cursor_exists:
+                self.loss_suspected = True
                 return False
             self.verify_next = False
         if not entries:
             return True
-        told = True
+        nothing_lost = True
         if self._next_id:
             if entries[0][0].decode() != self._next_id:
-                self.suspect = True
+                self.loss_suspected = True
                 return False
-        elif not asked.look:
-            # All before it was committed when this was asked for.
-            self.unverified_from = asked.cursor
+        elif not request.verify:
+            # All events before these were committed when this read was sent.
+            self.unverified_from = request.cursor
             if not self._checkpoint_exists:
-                # There was no entry at the cursor to look at: only a claim can tell.
-                self.suspect, told = True, False
+                # The log has no entry at the cursor that could be verified: only a claim can tell.
+                self.loss_suspected, nothing_lost = True, False
         if self.unverified_from is not None:
             self._unverified += [entry[0] for entry in entries]
         self.buffer.extend(entries)
         self._cursor = entries[-1][0].decode()
         self._checkpoint_exists = True
         self._next_id = ""
-        self.verify_next = full
-        return told
+        self.verify_next = more
+        return nothing_lost
 
-    def verified(self, unverified_from: str, there: bool) -> bool:
-        """Take in a look at the entry of a doubt. Returns False if it was gone."""
-        if not there:
-            self.suspect = True
+    def verified(self, unverified_from: str, exists: bool) -> bool:
+        """Take in whether the entry at `unverified_from` exists. Returns False if it does not."""
+        if not exists:
+            self.loss_suspected = True
         elif unverified_from == self.unverified_from:
             self.unverified_from, self._unverified = None, []
-        return there
+        return exists
 
-    def ask(self) -> None:
-        """Note what is known now, for the answer to a repeated claim that is about to be sent."""
+    def before_reclaim(self) -> None:
+        """Take the snapshot that `reclaimed` needs: the partition is about to be claimed again."""
         unverified = tuple(each.decode() for each in self._unverified)
-        self._asked = Asked(self.checkpoint, self.unverified_from, unverified)
+        self._snapshot = ClaimSnapshot(self.checkpoint, self.unverified_from, unverified)
         self.counting = self.unverified_from is None
 
     def reclaimed(self, claimed: ClaimReply) -> None:
-        """Go on from a repeated claim, after a loss was found and accepted or proved none.
+        """Continue after a repeated claim, which found no loss, or a loss that was accepted.
 
-        What was read stays: it was there. Only if nothing moved since the claim was sent does the
-        answer say where to go on.
+        Events that were read stay: they existed. The reply says where to go on only if nothing
+        changed since the claim was sent.
         """
-        self.suspect = False
-        if self.unverified_from is not None and self.unverified_from == self._asked.unverified_from:
+        self.loss_suspected = False
+        before = self._snapshot
+        if self.unverified_from is not None and self.unverified_from == before.unverified_from:
             if not claimed.checkpoint_exists:
-                self._count_once(claimed.next_id)
+                self._exclude_lost(claimed.next_id)
             self.unverified_from, self._unverified = None, []
-        if self.at_rest and self.checkpoint == self._asked.checkpoint:
+        if self.settled and self.checkpoint == before.checkpoint:
             self.checkpoint = self._cursor = claimed.checkpoint
             self._done = claimed.checkpoint.encode()
             self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
         else:
             self._checkpoint_exists, self._next_id, self.verify_next = True, "", True
 
-    def _count_once(self, next_id: str) -> None:
-        """What was read behind the doubt and was gone at the claim is counted as lost: not twice.
+    def _exclude_lost(self, next_id: str) -> None:
+        """The claim already counted these events as lost; do not count them in a commit, too.
 
-        If anything was left there, what came before that was gone. Else all was that had been read
-        when the claim was sent.
+        If the log has a next entry, all events before it were gone. Otherwise everything was gone
+        that had been read when the claim was sent.
         """
         if next_id:
             unverified = [each.decode() for each in self._unverified]
             gone = [each for each in unverified if not reached(each, next_id)]
         else:
-            gone = list(self._asked.unverified)
+            gone = list(self._snapshot.unverified)
         gone = [each for each in gone if not reached(self.checkpoint, each)]
         self._lost_ahead = max(0, len(gone) - self._done_count)
         self._done_count = max(0, self._done_count - len(gone))
 
     @property
-    def at_rest(self) -> bool:
+    def settled(self) -> bool:
         """Is everything that was read finished and committed?"""
-        return not self.buffer and not self.in_hand and self.clean
+        return not self.buffer and not self.in_hand and self.all_committed
 
     # Handing out
 
     def hand_out(self, limit: int) -> Sequence[Raw]:
-        """Give out up to `limit` buffered events more; they are in hand until `finish` or
-        `rewind`."""
+        """Up to `limit` events of the buffer, which are in hand until `finish` or `rewind`."""
         if self.suspicion.one_by_one:
             limit = 1
         buffer = self.buffer
@@ -254,9 +258,11 @@ class PartitionState:
         return raws
 
     def finish(self, count: int | None = None) -> bool:
-        """The events in hand are done, or the first `count` of them. Returns True if the committer
-        is to have a look: there may be something to commit, or somebody who waits until there is
-        nothing."""
+        """The events in hand are finished, or the first `count` of them.
+
+        Returns True if a commit must be scheduled: there may be something to commit, or a task that
+        waits until all is committed.
+        """
         hand, rest = self.in_hand, self.in_hand[:0]
         if count is not None:
             hand, rest = hand[:count], hand[count:]
@@ -270,33 +276,31 @@ class PartitionState:
             self.in_hand = rest
             if self.suspicion.careful:
                 self.suspicion.survived(self._done, len(hand))
-        return bool(hand) or not self.clean
+        return bool(hand) or not self.all_committed
 
     def rewind(self, keep: int = 0) -> None:
-        """The events in hand, but for the first `keep`, were not finished: the next one handed out
-        is the first of them."""
+        """The events in hand, except the first `keep`, were not finished: hand them out again."""
         self.buffer.extendleft(reversed(self.in_hand[keep:]))
         self.in_hand = self.in_hand[:keep]
 
     @property
-    def at_work(self) -> str:
-        """The event in hand, or the last one whose end nobody knows of yet; empty if there is
-        none."""
+    def current_event(self) -> str:
+        """The id of the first event in hand, else of the last uncommitted one, else empty."""
         if self.in_hand:
             text: str = self.in_hand[0][0].decode()
             return text
-        return "" if self.clean else self._done.decode()
+        return "" if self.all_committed else self._done.decode()
 
     # Committing
 
     @property
-    def clean(self) -> bool:
-        """Is everything finished also committed?"""
+    def all_committed(self) -> bool:
+        """Is everything that is finished also committed?"""
         return self._in_flight is None and not self._done_count
 
     def stuck_at(self, checkpoint: str) -> bool:
-        """Is this where the checkpoint stays until what is in hand is finished?"""
-        return self.clean and bool(self.in_hand) and self.checkpoint == checkpoint
+        """Does the checkpoint stay at this id until what is in hand is finished?"""
+        return self.all_committed and bool(self.in_hand) and self.checkpoint == checkpoint
 
     @property
     def uncommitted(self) -> int:
@@ -304,8 +308,8 @@ class PartitionState:
         return self._done_count
 
     def next_commit(self) -> CheckpointMove | None:
-        """The commit to send now, if any; the same one again until `committed` is told."""
-        if self.over:
+        """The commit to send now, if any; the same one again until `committed` is called."""
+        if self.ended:
             return None
         if self._in_flight is None:
             release = self.draining and self.idle
@@ -316,31 +320,31 @@ class PartitionState:
             )
         return self._in_flight
 
-    def committed(self, step: CheckpointMove) -> None:
-        """Redis has applied `step`. Of one that was sent twice only the first answer counts."""
-        if step != self._in_flight:
+    def committed(self, move: CheckpointMove) -> None:
+        """Redis has applied `move`. If it was sent twice, only the first reply counts."""
+        if move != self._in_flight:
             return
-        self.checkpoint = step.next
-        self.processed += step.count
-        self._done_count -= step.count
+        self.checkpoint = move.next
+        self.processed += move.count
+        self._done_count -= move.count
         self._in_flight = None
-        if step.release:
+        if move.release:
             self.end()
 
-    def set_aside(self) -> CheckpointMove:
-        """The move of the checkpoint over the event in hand, when it is given up.
+    def give_up(self) -> CheckpointMove:
+        """The move of the checkpoint past the event in hand, which is given up.
 
-        Only when `clean`: it goes out alone, together with its dead letter.
+        Call this only if `all_committed`: the move is sent alone, together with its dead letter.
         """
         self.giving_up = True
         return CheckpointMove(
             self.checkpoint, self.in_hand[0][0].decode(), int(not self._lost_ahead)
         )
 
-    def finish_aside(self, step: CheckpointMove) -> None:
-        """The event in hand was given up, and Redis has moved the checkpoint over it."""
+    def given_up(self, move: CheckpointMove) -> None:
+        """Redis has moved the checkpoint past the event in hand."""
         self.giving_up = False
         self.finish()
-        self._done_count -= step.count
-        self.checkpoint = step.next
-        self.processed += step.count
+        self._done_count -= move.count
+        self.checkpoint = move.next
+        self.processed += move.count

@@ -1,1 +1,1 @@
-"""From a held partition to the handler: the events of one lease, in order."""
+"""Hands the events of a held partition to the handler, in order, through the middleware."""

@@ -1,4 +1,4 @@
-"""Is a `CancelledError` one that somebody asked for? User code raises others of its own."""
+"""Tells a `CancelledError` of asyncio from one that user code raised by itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import asyncio
 
 
 def cancelled() -> bool:
-    """Does anybody cancel the task that runs now?"""
+    """Has somebody asked to cancel the current task?"""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

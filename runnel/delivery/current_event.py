@@ -1,4 +1,7 @@
-"""What the handler that runs here has in hand: who sends from it can be told from others."""
+"""The event that the running handler has in hand, so that `send` knows if its caller is a handler.
+
+A handler that waits for room in a partition that it holds back itself would wait for ever.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from typing import NamedTuple
 
 
 class InHand(NamedTuple):
-    """An event of this log is in the hand of this processor's handler."""
+    """The handler of this processor has an event of this log in hand."""
 
     log: str
     processor: str
-    #: Given the processor's checkpoint: will it stay there until the handler goes on?
+    #: Does the processor's checkpoint stay at this id until the handler goes on?
     stuck_at: Callable[[str], bool]
 
 
-#: That of the handler which runs here, in threads that it started, too.
+#: That of the handler that runs here; also in threads that it started.
 IN_HAND: ContextVar[InHand | None] = ContextVar("in_hand", default=None)

@@ -1,4 +1,4 @@
-"""How the events of one lease come to one run of a handler."""
+"""Hands the events of one partition to one run of its handler."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from runnel.core.partition import Raw
-from runnel.delivery.middleware_chain import Chain
+from runnel.delivery.middleware_chain import MiddlewareChain
 from runnel.delivery.partition_queue import PartitionQueue
-from runnel.delivery.stopwatch import Watch
+from runnel.delivery.stopwatch import Stopwatch
 from runnel.errors import HandlerTimeout, IterationError, WorkerDied
 from runnel.log import logger_of
 
@@ -20,115 +20,117 @@ logger = logger_of("runnel.worker")
 ASKS_AFTER_END = 10
 
 
-class Asker(Protocol):
-    """An iterator that a handler has."""
+class HandlerIterator(Protocol):
+    """An iterator that a handler uses."""
 
     @property
-    def chain(self) -> Chain | None:
+    def chain(self) -> MiddlewareChain | None:
         """The middleware that it runs."""
         ...
 
-    def hold(self) -> None:
-        """Ask before the next event is given out."""
+    def stop_shortcut(self) -> None:
+        """Take the next event from the handout, and not directly from the queue."""
 
 
-class Handing:
-    """Knows who was given what is in hand, whether it takes too long, and whether it is over.
+class Handout:
+    """Knows which iterator was given what is in hand, whether that takes too long, and whether
+    anything may still be handed out.
 
-    `timeout` is the seconds that one event, or one list, may take.
+    `timeout` is how many seconds one event, or one list, may take.
     """
 
     def __init__(self, queue: PartitionQueue, timeout: float | None = None) -> None:
         self.queue = queue
         self.timeout = timeout
-        self.watch = Watch(timeout, self._late) if timeout is not None else None
-        #: The iterator that was asked last, and its middleware.
-        self._asker: Asker | None = None
-        self._chain: Chain | None = None
-        #: An ask is under way.
+        self.stopwatch = Stopwatch(timeout, self._late) if timeout is not None else None
+        #: The iterator that asked last, and its middleware.
+        self._iterator: HandlerIterator | None = None
+        self._chain: MiddlewareChain | None = None
+        #: An iterator waits for an event.
         self.waiting = False
         self._asks_after_end = 0
-        #: What went wrong on the way to the handler, if anything: it may have swallowed that.
+        #: The failure between the queue and the handler, if any: the handler may have swallowed it.
         self.error: BaseException | None = None
-        #: Nothing is given out any more: the handler has failed, or ended.
+        #: Nothing is handed out any more: the handler has failed or ended.
         self.closed = False
         #: What is in hand has been there for longer than `timeout`.
         self.late = False
-        #: A thread has it, and nothing can cancel that.
+        #: A thread processes what is in hand, and nothing can cancel that.
         self.in_thread = False
-        #: Set when the handler is to be looked at: it is late, or does not end.
-        self.conspicuous = asyncio.Event()
+        #: Set when the worker must act on the handler: it is late, or it ignores its end.
+        self.attention = asyncio.Event()
 
     # For the iterators
 
-    async def enter(self, asker: Asker) -> None:
-        """Something is asked for. Raises IterationError if somebody else has something in hand."""
-        other = self._asker
-        if self.waiting or (other not in (None, asker) and self.queue.state.in_hand):
+    async def enter(self, iterator: HandlerIterator) -> None:
+        """This iterator asks for events. Raises IterationError if another one has events in
+        hand, or waits for one."""
+        other = self._iterator
+        if self.waiting or (other not in (None, iterator) and self.queue.state.in_hand):
             raise IterationError(
                 "events are iterated over in one place at a time: here a second iterator, or a "
                 "second task, asks for one while the first still has its own; use one iterator, "
                 "or finish what is in hand with `await events.commit()` first"
             )
-        if other is not None and other is not asker:
-            other.hold()
+        if other is not None and other is not iterator:
+            other.stop_shortcut()
             if self._chain:
-                self.waiting = True  # Its middleware may wait at its end: nobody else asks then.
+                self.waiting = True  # Its middleware may wait at its end: refuse others meanwhile.
                 try:
                     await self._chain.close()
                 finally:
                     self.waiting = False
-        asker.hold()
-        self._asker, self._chain = asker, asker.chain
+        iterator.stop_shortcut()
+        self._iterator, self._chain = iterator, iterator.chain
 
-    async def ask(
+    async def take(
         self,
         limit: int,
         within: float | None = None,
         empty: bool = False,
         finish: int | None = None,
     ) -> Sequence[Raw] | None:
-        """What the lease gives next. None at the end."""
+        """The next events of the queue (see `PartitionQueue.take`). None at the end."""
         if self.closed:
-            await self.ended()
+            await self.at_end()
             return None
-        self._done_in_time()
+        self._stop_stopwatch()
         try:
             raws = await self.queue.take(limit, within, empty=empty, finish=finish)
         except WorkerDied as error:
             if self.closed:
                 return self._put_back(1)
-            self.broke(error)
+            self.fail(error)
             return None
         if self.closed and raws:
             return self._put_back(len(raws))
         if raws is None:
-            await self.ended()
+            await self.at_end()
             return None
-        if self.watch and raws:
-            self.watch.start()
+        if self.stopwatch and raws:
+            self.stopwatch.start()
         return raws
 
     def _put_back(self, count: int) -> None:
-        """Whoever waited here was left behind by a handler that has ended meanwhile: what has come
-        is for the next one."""
+        """Return events to the buffer: the handler ended while a task that it left behind waited
+        for them. They are for the next run of the handler."""
         state = self.queue.state
         state.rewind(keep=len(state.in_hand) - count)
         self.queue.changed.set()
 
-    async def ended(self) -> None:
-        """Told once, a handler ends. One that goes on asking must not keep the event loop from
-        whatever else it has to do, such as to cancel it."""
+    async def at_end(self) -> None:
+        """An iterator asked, and there are no more events. A handler that goes on asking must not
+        keep the event loop from other work, such as cancelling it."""
         self._asks_after_end += 1
         if self._asks_after_end > ASKS_AFTER_END:
-            self.conspicuous.set()
+            self.attention.set()
             await asyncio.sleep(0.05)
         elif self._asks_after_end > 1:
             await asyncio.sleep(0)
 
-    def broke(self, error: BaseException) -> None:
-        """A failure between the partition and the handler: the policy is to hear of it, whatever
-        the handler makes of it."""
+    def fail(self, error: BaseException) -> None:
+        """Fail the event in hand, even if the handler swallows the error: it was raised between
+        the queue and the handler."""
         self.error = self.error or error
         self.close()
 
@@ -136,28 +138,28 @@ class Handing:
         """Finish what is in hand, and wait until that is committed."""
         if self.closed:
             raise IterationError("these events are over for this handler: it has failed or ended")
-        self._done_in_time()
+        self._stop_stopwatch()
         await self.queue.commit(self._chain.finished() if self._chain else None)
 
-    def _done_in_time(self) -> None:
-        if self.watch is None:
+    def _stop_stopwatch(self) -> None:
+        if self.stopwatch is None:
             return
         self.late = False
-        took = self.watch.stop()
-        if took is not None and took > self.watch.seconds:
+        seconds = self.stopwatch.stop()
+        if seconds is not None and seconds > self.stopwatch.seconds:
             logger.warning(
                 "partition %d: what was in hand until now took %.1f s, longer than timeout=%g; it "
                 "could not be cancelled",
                 self.queue.partition,
-                took,
-                self.watch.seconds,
+                seconds,
+                self.stopwatch.seconds,
             )
 
     # For the worker
 
     @contextmanager
     def uncancellable(self) -> Iterator[None]:
-        """What is in hand is processed by a thread."""
+        """A thread processes what is in hand."""
         self.in_thread = True
         try:
             yield
@@ -171,35 +173,35 @@ class Handing:
         return HandlerTimeout(f"it took longer than timeout={self.timeout:g} s")
 
     @property
-    def untouched(self) -> bool:
-        """Has the handler never asked for anything?"""
-        return self._asker is None
+    def never_asked(self) -> bool:
+        """Has the handler never asked for an event?"""
+        return self._iterator is None
 
     @property
-    def restless(self) -> bool:
-        """Does the handler go on asking though its events have ended?"""
+    def ignores_end(self) -> bool:
+        """Does the handler go on asking although its events have ended?"""
         return self._asks_after_end > ASKS_AFTER_END
 
     def close(self) -> None:
-        """Give nothing out any more. What a failure would be about is left in hand."""
+        """Hand out nothing more. What a failure is about stays in hand."""
         if self.closed:
             return
         self.closed = True
-        if self.watch:
-            self.watch.close()
-        if self._asker:
-            self._asker.hold()
+        if self.stopwatch:
+            self.stopwatch.close()
+        if self._iterator:
+            self._iterator.stop_shortcut()
         if self._chain:
             self._chain.closed = True
-            self.queue.finish(self._chain.blame())
+            self.queue.finish(self._chain.keep_blamed())
 
-    async def tell(self, error: BaseException) -> list[BaseException]:
-        """Raise `error` at the ``yield`` of each middleware, the innermost last. Returns what they
-        raised instead."""
+    async def raise_in_middleware(self, error: BaseException) -> list[BaseException]:
+        """Raise `error` at the ``yield`` of each middleware, the one nearest to the handler first.
+        Returns what they raised instead."""
         self.close()
-        return await self._chain.tell(error) if self._chain else []
+        return await self._chain.throw(error) if self._chain else []
 
-    async def end(self) -> None:
+    async def end_middleware(self) -> None:
         """End every middleware."""
         self.close()
         if self._chain:
@@ -207,4 +209,4 @@ class Handing:
 
     def _late(self) -> None:
         self.late = True
-        self.conspicuous.set()
+        self.attention.set()

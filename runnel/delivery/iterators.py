@@ -1,7 +1,7 @@
-"""What hands events to a handler, one at a time or in lists.
+"""The iterators that a handler gets: single events, records, or lists of either.
 
-Each ask is a step of its own, not the next one of a generator: a wait that is cancelled, by a time
-limit for example, may be repeated.
+Each call of `__anext__` is complete in itself; they are no generators. So a wait that was
+cancelled, by a time limit for example, can be repeated.
 """
 
 from __future__ import annotations
@@ -12,138 +12,139 @@ from typing import Any, Generic, TypeVar
 
 from runnel.core.partition import Raw
 from runnel.delivery.cancellation import cancelled
-from runnel.delivery.handout import Handing
-from runnel.delivery.middleware_chain import Chain
+from runnel.delivery.handout import Handout
+from runnel.delivery.middleware_chain import MiddlewareChain
 
 T = TypeVar("T")
 
 #: The most events of a list, the seconds in which it may fill up, and whether it may be empty.
-How = tuple[int, float | None, bool]
+ListOptions = tuple[int, float | None, bool]
 
 
 def _never() -> Raw | None:
     return None
 
 
-class Singles(Generic[T]):
-    """One event at a time; `make` makes of it what the handler gets."""
+class EventIterator(Generic[T]):
+    """One event at a time; `make` turns a raw event into what the handler gets."""
 
-    chain: Chain | None = None
+    chain: MiddlewareChain | None = None
 
-    def __init__(self, handing: Handing, make: Callable[[Any], T]) -> None:
-        self._handing = handing
+    def __init__(self, handout: Handout, make: Callable[[Any], T]) -> None:
+        self._handout = handout
         self._make = make
-        #: Gives the next event at once, if it can.
+        #: Returns the next event at once, or None if the handout must be asked.
         self._next: Callable[[], Raw | None] = _never
 
-    def __aiter__(self) -> Singles[T]:
+    def __aiter__(self) -> EventIterator[T]:
         return self
 
     async def __anext__(self) -> T:
         raw = self._next()
         if raw is None:
-            raw = await self._ask()
+            raw = await self._take()
         return self._make(raw)
 
-    def hold(self) -> None:
-        """Ask before the next event is given out."""
+    def stop_shortcut(self) -> None:
+        """Take the next event from the handout, and not directly from the queue."""
         self._next = _never
 
-    async def _ask(self) -> Raw:
-        handing = self._handing
-        await handing.enter(self)
-        handing.waiting = True
+    async def _take(self) -> Raw:
+        handout = self._handout
+        await handout.enter(self)
+        handout.waiting = True
         try:
-            raws = await handing.ask(1)
+            raws = await handout.take(1)
         finally:
-            handing.waiting = False
+            handout.waiting = False
         if not raws:
             raise StopAsyncIteration
-        if handing.watch is None and not handing.closed:
-            self._next = handing.queue.next
+        if handout.stopwatch is None and not handout.closed:
+            self._next = handout.queue.next
         return raws[0]
 
 
-class Records(Singles[T]):
-    """One record at a time; `make` makes it of an entry's fields."""
+class RecordIterator(EventIterator[T]):
+    """One record at a time; `make` decodes it from the fields of an entry."""
 
     async def __anext__(self) -> T:
         raw = self._next()
         if raw is None:
-            raw = await self._ask()
+            raw = await self._take()
         try:
             return self._make(raw[1])
         except BaseException as error:
-            self._handing.broke(error)
+            self._handout.fail(error)
             raise
 
 
-class Lists(Generic[T]):
-    """Lists of events, or of what `make` makes of each."""
+class ListIterator(Generic[T]):
+    """Lists of events, or of what `make` turns each of them into."""
 
-    chain: Chain | None = None
+    chain: MiddlewareChain | None = None
 
-    def __init__(self, handing: Handing, make: Callable[[Raw], T], how: How) -> None:
-        self._handing = handing
+    def __init__(self, handout: Handout, make: Callable[[Raw], T], options: ListOptions) -> None:
+        self._handout = handout
         self._make = make
-        self._how = how
+        self._options = options
 
-    def __aiter__(self) -> Lists[T]:
+    def __aiter__(self) -> ListIterator[T]:
         return self
 
-    def hold(self) -> None:
-        """It always asks."""
+    def stop_shortcut(self) -> None:
+        """There is none: each list comes from the handout."""
 
     async def __anext__(self) -> list[T]:
-        handing, make = self._handing, self._make
-        await handing.enter(self)
-        handing.waiting = True
+        handout, make = self._handout, self._make
+        await handout.enter(self)
+        handout.waiting = True
         try:
-            raws = await handing.ask(*self._how)
+            raws = await handout.take(*self._options)
         finally:
-            handing.waiting = False
+            handout.waiting = False
         if raws is None:
             raise StopAsyncIteration
         try:
             return [make(raw) for raw in raws]
         except BaseException as error:
-            handing.broke(error)
+            handout.fail(error)
             raise
 
 
-class Wrapped(Generic[T]):
-    """What comes through the middleware: events, or lists of them if `how` says so.
+class MiddlewareIterator(Generic[T]):
+    """What the middleware yields: events, or lists of them if there are `options`.
 
-    `event` makes an event, `make` what the handler gets of it, or of a list.
+    `event` makes an event from a raw one, `make` turns an event, or a list, into what the handler
+    gets.
     """
 
     def __init__(
         self,
-        handing: Handing,
+        handout: Handout,
         middleware: Sequence[Any],
         event: Callable[[Raw], Any],
         make: Callable[[Any], T],
-        how: How | None = None,
+        options: ListOptions | None = None,
     ) -> None:
-        self._handing = handing
+        self._handout = handout
         self._event = event
         self._make = make
-        self._how = how
-        self.chain = Chain(middleware, handing.queue.state, self._source)
+        self._options = options
+        self.chain = MiddlewareChain(middleware, handout.queue.state, self._source)
 
-    def __aiter__(self) -> Wrapped[T]:
+    def __aiter__(self) -> MiddlewareIterator[T]:
         return self
 
-    def hold(self) -> None:
-        """It always asks."""
+    def stop_shortcut(self) -> None:
+        """There is none: each item comes through the middleware."""
 
     async def __anext__(self) -> T:
-        handing = self._handing
-        await handing.enter(self)
-        if handing.closed:
-            await handing.ended()
+        handout = self._handout
+        await handout.enter(self)
+        if handout.closed:
+            await handout.at_end()
             raise StopAsyncIteration
-        handing.waiting = True
+        handout.waiting = True
         try:
             item = await self.chain.next()
             return self._make(item)
@@ -151,19 +152,19 @@ class Wrapped(Generic[T]):
             raise
         except BaseException as error:
             if not (isinstance(error, asyncio.CancelledError) and cancelled()):
-                handing.broke(error)
+                handout.fail(error)
             raise
         finally:
-            handing.waiting = False
+            handout.waiting = False
 
     async def _source(self, finish: int) -> tuple[Any, int] | None:
-        handing, queue = self._handing, self._handing.queue
-        if not self._how and handing.watch is None and finish == len(queue.state.in_hand):
+        handout, queue = self._handout, self._handout.queue
+        if not self._options and handout.stopwatch is None and finish == len(queue.state.in_hand):
             if (raw := queue.next()) is not None:
                 return self._event(raw), 1
             finish = len(queue.state.in_hand)
-        raws = await handing.ask(*(self._how or (1, None, False)), finish=finish)
+        raws = await handout.take(*(self._options or (1, None, False)), finish=finish)
         if raws is None:
             return None
         made = [self._event(raw) for raw in raws]
-        return (made if self._how else made[0]), len(made)
+        return (made if self._options else made[0]), len(made)

@@ -1,4 +1,4 @@
-"""The middleware of a processor, around the events on their way to its handler."""
+"""Runs the middleware of a processor between the queue and the handler."""
 
 from __future__ import annotations
 
@@ -8,41 +8,48 @@ from typing import Any
 
 from runnel.core.partition import PartitionState
 from runnel.delivery.cancellation import cancelled
-from runnel.delivery.error_text import told
+from runnel.delivery.error_text import describe_error
 from runnel.errors import HandlerReturned
 from runnel.log import logger_of
 
 logger = logger_of("runnel.worker")
 
-#: Asks for what comes next, after the first so many events in hand were finished:
-#: an event or a list of events, and how many those are. None at the end.
-Ask = Callable[[int], Awaitable[tuple[Any, int] | None]]
+#: Finishes the first so many events in hand and returns the next item: an event or a list of
+#: events, and how many events it is. None at the end.
+NextItem = Callable[[int], Awaitable[tuple[Any, int] | None]]
 
 
-class Chain:
-    """Runs one item at a time through the middleware, and knows which events the handler was given.
+class MiddlewareChain:
+    """Passes one item at a time through the middleware, and knows which events the handler got.
 
-    A middleware that is cancelled with a wait of the handler, or fails, is at its end: the chain is
-    made anew for what comes next.
+    A middleware generator that raises, or is cancelled together with a wait of the handler, has
+    ended. Then the chain starts new generators for the next item.
     """
 
-    def __init__(self, middleware: Sequence[Any], state: PartitionState, ask: Ask) -> None:
+    def __init__(
+        self, middleware: Sequence[Any], state: PartitionState, next_item: NextItem
+    ) -> None:
         self._middleware = middleware
         self._state = state
-        self._ask = ask
+        self._next_item = next_item
         self._running: list[AsyncIterator[Any]] = []
-        #: What the middleware has taken and is not finished, and how many events each of it is.
+        #: The items that the middleware took and that are not finished, with their numbers of
+        #: events.
         self._taken: list[tuple[Any, int]] = []
-        #: How many of these the handler has been given, with what it has in hand; and how many of
-        #: them were over before that: it had them earlier, or the middleware has dropped them.
+        #: How many of these events, counted from the first, were given to the handler, with the
+        #: item that it has now; and how many were over before this item: the handler had them
+        #: earlier, or the middleware dropped them.
         self._given = self._over = 0
         self._ended = False
-        #: The source gives nothing out any more: a failure is being told.
+        #: No item is taken any more: a failure is raised in the middleware.
         self.closed = False
 
     async def next(self) -> Any:
-        """What comes out. Raises StopAsyncIteration at the end, HandlerReturned if a middleware
-        ends before that, and what a middleware raises."""
+        """The next item that the middleware yields.
+
+        Raises StopAsyncIteration at the end, HandlerReturned if a middleware ends before that, and
+        what a middleware raises.
+        """
         if not self._running:
             self._start()
         try:
@@ -56,7 +63,7 @@ class Chain:
                 f"({names})"
             ) from None
         except asyncio.CancelledError:
-            # Else a middleware fails in this way, and so does its event; or that took too long.
+            # Otherwise a middleware raised this, or it took too long: then the event fails.
             if cancelled() and not self.closed:
                 await self.close()
                 self._state.rewind(keep=self._given)
@@ -65,9 +72,9 @@ class Chain:
         self._over, self._given = self._count(item)
         return item
 
-    def blame(self) -> int:
-        """Leave in hand what a failure is about: what the handler was given, or if that is
-        finished, what the middleware has taken since. Returns how many events before that are to be
+    def keep_blamed(self) -> int:
+        """Keep in hand what a failure is about: the item that the handler was given, or if that is
+        finished, what the middleware has taken since. Returns how many events before that must be
         finished."""
         if self._given:
             self._state.rewind(keep=self._given)
@@ -75,7 +82,7 @@ class Chain:
         return over
 
     def finished(self) -> int:
-        """How many events the handler was given; from now on these count as finished."""
+        """How many events the handler was given. From now on they count as finished."""
         given, self._given, self._over = self._given, 0, 0
         left = given
         while self._taken and left > 0:
@@ -83,22 +90,22 @@ class Chain:
         return given
 
     async def take(self) -> Any:
-        """What the source gives to the innermost middleware."""
-        found = await self._ask(self.finished())
+        """The next item for the middleware that is nearest to the queue."""
+        found = await self._next_item(self.finished())
         if found is None:
             self._ended = True
             raise StopAsyncIteration
         if len(self._state.in_hand) == found[1]:
-            self._taken.clear()  # What came before was dropped.
+            self._taken.clear()  # The middleware dropped what it took before.
         self._taken.append(found)
         return found[0]
 
-    async def tell(self, error: BaseException) -> list[BaseException]:
-        """Raise `error` at the ``yield`` of each middleware, the innermost last. Returns what they
-        raised instead. Nothing is given out from now on."""
+    async def throw(self, error: BaseException) -> list[BaseException]:
+        """Raise `error` at the ``yield`` of each middleware, the one nearest to the handler first.
+        Returns what they raised instead. No item is taken from now on."""
         self.closed = True
         instead: list[BaseException] = []
-        traceback = error.__traceback__  # Not by way of all the middleware that is told.
+        traceback = error.__traceback__  # Without the frames of all the middleware.
         pairs = list(zip(self._middleware, self._running, strict=False))
         for middleware, running in reversed(pairs):
             athrow = getattr(running, "athrow", None)
@@ -111,11 +118,11 @@ class Chain:
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as raised:
-                if raised is not error and not _at_end(raised):
+                if raised is not error and not _has_ended(raised):
                     logger.warning(
                         "middleware %s raised %s: %s when it was told of a failure",
                         _name(middleware),
-                        *told(raised),
+                        *describe_error(raised),
                         exc_info=raised,
                     )
                     instead.append(raised)
@@ -133,18 +140,21 @@ class Chain:
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as raised:
-                    if not _at_end(raised):  # Nor if a task that was left behind waits in it.
-                        logger.warning("a middleware failed at its end: %s: %s", *told(raised))
+                    # It cannot be closed, either, while a task that was left behind waits in it.
+                    if not _has_ended(raised):
+                        logger.warning(
+                            "a middleware failed at its end: %s: %s", *describe_error(raised)
+                        )
 
     def _start(self) -> None:
         source: AsyncIterator[Any] = _Source(self)
         for middleware in self._middleware:
-            source = middleware.handler(_Gate(self, source))
+            source = middleware.handler(_Link(self, source))
             self._running.append(source)
 
     def _count(self, item: Any) -> tuple[int, int]:
         """How many of the events taken come before `item`, and how many the handler has been given
-        with it: all of them, if it is something that a middleware has made."""
+        with it: all of them if a middleware has made the item itself."""
         count = 0
         for taken, size in self._taken:
             if taken is item:
@@ -154,9 +164,9 @@ class Chain:
 
 
 class _Source:
-    """What the innermost middleware iterates over."""
+    """What the middleware that is nearest to the queue iterates over."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: MiddlewareChain) -> None:
         self._chain = chain
 
     def __aiter__(self) -> _Source:
@@ -166,22 +176,22 @@ class _Source:
         return await self._chain.take()
 
 
-class _Gate:
-    """Between two middlewares: closed while a failure is told, so that one that swallows it does
-    not have the next one believe that all went well."""
+class _Link:
+    """What a middleware iterates over. It ends while a failure is raised in the middleware: if one
+    swallows the error and goes on, the next one must not believe that the event succeeded."""
 
-    def __init__(self, chain: Chain, parent: AsyncIterator[Any]) -> None:
+    def __init__(self, chain: MiddlewareChain, parent: AsyncIterator[Any]) -> None:
         self._chain = chain
         self._parent = parent
 
-    def __aiter__(self) -> _Gate:
+    def __aiter__(self) -> _Link:
         return self
 
     def __anext__(self) -> Awaitable[Any]:
-        return _nothing() if self._chain.closed else anext(self._parent)
+        return _end() if self._chain.closed else anext(self._parent)
 
 
-async def _nothing() -> Any:
+async def _end() -> Any:
     raise StopAsyncIteration
 
 
@@ -189,6 +199,6 @@ def _name(middleware: Any) -> str:
     return type(middleware).__name__
 
 
-def _at_end(raised: BaseException) -> bool:
-    """Is it what Python says of a generator that cannot be thrown into any more?"""
+def _has_ended(raised: BaseException) -> bool:
+    """Is this what Python raises if a generator has ended or is running?"""
     return isinstance(raised, RuntimeError) and "asynchronous generator" in str(raised)

@@ -1,5 +1,7 @@
-"""Hands out the events of one held partition, and waits where the partition, which is pure, must
-not."""
+"""Hands out the events of one held partition.
+
+`PartitionState` is pure; the waiting is done here.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,17 @@ from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
 
-#: Seconds for which a middleware may hold an event back while nothing follows.
+#: Seconds for which a middleware may hold an event back while no other event follows.
 HELD_BACK = 1.0
 
 
 class PartitionQueue:
-    """A partition with what it takes to wait for it.
+    """A partition, and the means to wait for its events and commits.
 
-    `session` says whether the worker is certain to be a member: nothing is handed out while it is
-    not.
-    `turn` is held while an event is processed in whose processing a worker died.
-    `mark` is told of a partition that has something to commit, `poke` of one that has room for
-    more. `record_start` notes in Redis which event is about to be processed, and raises no refusal.
+    Nothing is handed out while `session` may have ended. `start_lock` is held while an event is
+    processed that may have killed a worker. `schedule_commit` is called with a state that has
+    something to commit, `wake` with one whose buffer has room. `record_start` stores in Redis which
+    event is about to be processed; it does not raise if Redis refuses that.
     """
 
     def __init__(
@@ -33,8 +34,8 @@ class PartitionQueue:
         prefetch: int,
         retries: int,
         session: Session,
-        turn: RecordedStartLock,
-        mark: Callable[[PartitionState], None],
+        start_lock: RecordedStartLock,
+        schedule_commit: Callable[[PartitionState], None],
         wake: Callable[[PartitionState], None],
         record_start: Callable[[PartitionState, str], Awaitable[None]],
     ) -> None:
@@ -44,39 +45,39 @@ class PartitionQueue:
         self._suspicion = state.suspicion
         self._commit_each = commit_each
         self._prefetch = prefetch
-        state.enough = min(state.enough, prefetch)
+        state.buffer_limit = min(state.buffer_limit, prefetch)
         self._retries = retries
         self._session = session
-        self._turn = turn
-        self._mark = mark
-        self._poke = wake
+        self._start_lock = start_lock
+        self._schedule_commit = schedule_commit
+        self._wake = wake
         self._record_start = record_start
-        #: Until when a list may fill up, and its first event; until when nothing may come for an
-        #: empty list. They outlive a wait that is cancelled: whoever gives up waiting sooner than
-        #: that, again and again, is given events all the same.
+        #: The first event of the list that is being filled, and when to hand the list out; and when
+        #: to hand out an empty list. They survive a wait that is cancelled: a handler that waits
+        #: for less time than that, again and again, gets its events all the same.
         self._filling: tuple[bytes, float] = (b"", 0.0)
-        self._quiet: float | None = None
-        #: Until when a middleware may hold events back, and the last of these.
-        self._held: tuple[bytes, float] = (b"", 0.0)
+        self._empty_at: float | None = None
+        #: The last event that a middleware holds back, and until when it may do so.
+        self._held_back: tuple[bytes, float] = (b"", 0.0)
         #: The event whose start is recorded, and the call that records it.
         self._starting: tuple[bytes, asyncio.Future[None]] | None = None
 
     def next(self) -> Raw | None:
-        """The next event if it can be given at once; the one before is finished."""
+        """The next event if no wait is needed, else None. The event before is finished."""
         state = self.state
         if self._commit_each or self._suspicion.careful:
             return None
         if state.in_hand:
             state.finish()
             if not state.commit_scheduled:
-                self._mark(state)
+                self._schedule_commit(state)
         buffer = state.buffer
         if not buffer or not state.open or not self._session.alive():
             return None
         raw = buffer.popleft()
         state.in_hand = (raw,)
-        if len(buffer) == state.enough:
-            self._poke(state)
+        if len(buffer) == state.buffer_limit:
+            self._wake(state)
         return raw
 
     async def take(
@@ -87,45 +88,45 @@ class PartitionQueue:
         empty: bool = False,
         finish: int | None = None,
     ) -> Sequence[Raw] | None:
-        """Up to `limit` events more. None once no more will be given.
+        """Up to `limit` more events, or None once no more will be handed out.
 
-        Those in hand are finished, or the first `finish` of them; the others are, too, if nothing
-        follows soon. `within` waits that many seconds for the list to fill up; with
-        `empty` it is given out with nothing in it if nothing came by then. A wait that is cancelled
-        leaves everything as it was.
+        The events in hand are finished, or only the first `finish` of them; then the others are,
+        too, if no event follows soon. With `within`, wait that many seconds for the list to fill
+        up; with `empty`, return an empty list if nothing came in that time. A wait that is
+        cancelled changes nothing.
 
-        Raises WorkerDied with the event in hand that is condemned.
+        Raises WorkerDied if the next event is condemned; that event is in hand then.
         """
         state = self.state
         unsure, tried = self._suspicion.unsure, bool(state.in_hand)
         if state.finish(finish):
-            self._mark(state)
+            self._schedule_commit(state)
             if self._commit_each or unsure:
                 await self.flush()
-        if tried or not self._suspicion.on_trial:  # Else its place in the queue outlives a wait.
-            self.give_turn()
-        if state.in_hand and not await self._may_be_held():
+        if tried or not self._suspicion.alone:  # Otherwise a cancelled wait would lose its turn.
+            self.release_start_lock()
+        if state.in_hand and not await self._may_be_held_back():
             return await self.take(limit, within, empty=empty)
         at_once = state.buffer and state.open and self._session.alive()
-        if not at_once and not await self._come(within if empty else None):
-            self._quiet = None
+        if not at_once and not await self._wait_for_events(within if empty else None):
+            self._empty_at = None
             return []
-        self._quiet = None
+        self._empty_at = None
         if within is not None and not self._suspicion.one_by_one:
             await self._fill(limit, within)
-        if self._suspicion.on_trial:
-            await self._trial()
-        await self._until_certain()
+        if self._suspicion.alone:
+            await self._acquire_start_lock()
+        await self._wait_for_session()
         if self._suspicion.recorded and state.open:
             await self._record(state.buffer[0][0])
-            await self._until_certain()
+            await self._wait_for_session()
         if not state.open:
-            self.give_turn()
+            self.release_start_lock()
             return None
         raws = state.hand_out(limit)
         self._starting = None
-        if state.wants(self._prefetch):
-            self._poke(state)
+        if state.next_read(self._prefetch):
+            self._wake(state)
         if self._suspicion.condemns(raws[0][0], self._retries):
             raise WorkerDied(
                 f"event {raws[0][0].decode()} failed or ended its worker "
@@ -134,45 +135,46 @@ class PartitionQueue:
         return raws
 
     def finish(self, count: int) -> None:
-        """The first `count` events in hand are done."""
+        """The first `count` events in hand are finished."""
         if count and self.state.finish(count):
-            self._mark(self.state)
+            self._schedule_commit(self.state)
 
     async def commit(self, count: int | None = None) -> None:
-        """Finish what was given out, or the first `count` events of it, and wait until that is
-        committed."""
+        """Finish the events in hand, or the first `count` of them, and wait for the commit."""
         if self.state.finish(count):
-            self._mark(self.state)
+            self._schedule_commit(self.state)
             await self.flush()
-        self.give_turn()
+        self.release_start_lock()
 
-    def give_turn(self) -> None:
-        """Let another partition of this worker try an event under suspicion."""
-        self._turn.give(self)
+    def release_start_lock(self) -> None:
+        """Let another partition of this worker process an event that may have killed a worker."""
+        self._start_lock.release(self)
 
     async def flush(self) -> None:
-        """Wait until nothing that was read is in doubt and all that is finished is committed, or
-        the token is spent."""
-        if self.state.unverified_from is not None:
-            self._mark(self.state)
-        while not ((self.state.clean and self.state.unverified_from is None) or self.state.over):
+        """Wait until the cursor is verified and everything that is finished is committed, or the
+        lease has ended."""
+        state = self.state
+        if state.unverified_from is not None:
+            self._schedule_commit(state)
+        while not ((state.all_committed and state.unverified_from is None) or state.ended):
             self.changed.clear()
             await self.changed.wait()
 
-    async def rest(self) -> None:
-        """Wait until all that was read is finished and committed, or no more is handed out."""
-        while self.state.open and not self.state.at_rest:
+    async def wait_settled(self) -> None:
+        """Wait until everything that was read is finished and committed, or the partition
+        closes."""
+        while self.state.open and not self.state.settled:
             self.changed.clear()
             await self.changed.wait()
 
     async def pause(self, seconds: float) -> None:
-        """Wait that long, or until the partition is wanted elsewhere."""
+        """Wait that long, or until the partition closes."""
         deadline = asyncio.get_running_loop().time() + seconds
-        while self.state.open and await self._stirs(deadline):
+        while self.state.open and await self._wait_for_change(deadline):
             pass
 
-    async def _stirs(self, deadline: float) -> bool:
-        """Wait for a change. Returns False at the deadline, a moment of the loop's clock."""
+    async def _wait_for_change(self, deadline: float) -> bool:
+        """Wait for a change. Returns False at the deadline, which is a time of the loop's clock."""
         if deadline <= asyncio.get_running_loop().time():
             return False
         self.changed.clear()
@@ -183,32 +185,34 @@ class PartitionQueue:
             return False
         return True
 
-    async def _may_be_held(self) -> bool:
-        """May a middleware hold back what it took and did not pass on, since more comes soon? Else
-        that counts as dropped. Where starts are recorded it may not: the last one is to blame."""
+    async def _may_be_held_back(self) -> bool:
+        """May a middleware hold back the events that it took and did not yield, because another
+        one comes soon? Otherwise they count as dropped. It may not where starts are recorded: there
+        the last event would be blamed for the others."""
         state = self.state
         if self._suspicion.recorded or len(state.in_hand) > self._prefetch:
             return False
         last: bytes = state.in_hand[-1][0]
-        if last != self._held[0]:
-            self._held = last, asyncio.get_running_loop().time() + HELD_BACK
+        if last != self._held_back[0]:
+            self._held_back = last, asyncio.get_running_loop().time() + HELD_BACK
         while state.open and not state.buffer:
-            self._poke(state)
-            if not await self._stirs(self._held[1]):
+            self._wake(state)
+            if not await self._wait_for_change(self._held_back[1]):
                 return False
         return True
 
-    async def _come(self, within: float | None) -> bool:
-        """Wait for an event, or for the end. Returns False if neither came `within` seconds."""
+    async def _wait_for_events(self, within: float | None) -> bool:
+        """Wait for an event, or until the partition closes. Returns False if neither happened
+        `within` seconds."""
         state = self.state
-        if within is not None and self._quiet is None:
-            self._quiet = asyncio.get_running_loop().time() + within
+        if within is not None and self._empty_at is None:
+            self._empty_at = asyncio.get_running_loop().time() + within
         try:
-            async with asyncio.timeout_at(self._quiet):
+            async with asyncio.timeout_at(self._empty_at):
                 while state.open and not (state.buffer and self._session.alive()):
                     await self._wait_for_event()
         except TimeoutError:
-            await self._until_certain()
+            await self._wait_for_session()
             return bool(state.buffer) or not state.open
         return True
 
@@ -216,17 +220,17 @@ class PartitionQueue:
         if self.state.buffer:
             await self._session.renewed()
         else:
-            self._poke(self.state)
+            self._wake(self.state)
             self.changed.clear()
             await self.changed.wait()
 
-    async def _until_certain(self) -> None:
-        """Wait, as long as anything may be handed out, until the session is certain to last."""
+    async def _wait_for_session(self) -> None:
+        """Wait until the session is certain to be alive, or the partition closes."""
         while self.state.open and not self._session.alive():
             await self._session.renewed()
 
     async def _fill(self, limit: int, within: float) -> None:
-        """Wait until there are so many, or no more will be read before some are handed out."""
+        """Wait for `limit` events, or until no more are read before some are handed out."""
         state = self.state
         if state.open and self._filling[0] != state.buffer[0][0]:
             self._filling = state.buffer[0][0], asyncio.get_running_loop().time() + within
@@ -234,19 +238,18 @@ class PartitionQueue:
         while state.open and len(state.buffer) < limit:
             if not state.reading and state.full(self._prefetch):
                 return
-            self._poke(state)
-            if not await self._stirs(deadline):
+            self._wake(state)
+            if not await self._wait_for_change(deadline):
                 return
 
-    async def _trial(self) -> None:
-        """Wait until no other partition of this worker tries an event under suspicion."""
+    async def _acquire_start_lock(self) -> None:
         deadline = asyncio.get_running_loop().time() + LONGEST_WAIT
-        while self.state.open and not self._turn.take(self, self.changed):
-            if not await self._stirs(deadline):
+        while self.state.open and not self._start_lock.acquire(self, self.changed):
+            if not await self._wait_for_change(deadline):
                 return
 
     async def _record(self, event: bytes) -> None:
-        """Have the start of an event recorded, once. The call goes on if this wait is cancelled."""
+        """Record the start of an event, once. If this wait is cancelled, the call goes on."""
         if self._starting is None or self._starting[0] != event:
             call = self._record_start(self.state, event.decode())
             self._starting = event, asyncio.ensure_future(call)
@@ -254,6 +257,6 @@ class PartitionQueue:
         try:
             await asyncio.shield(starting)
         except BaseException:
-            if starting.done():  # Not this wait was cut off, but the call itself.
+            if starting.done():  # The call itself has failed, and not only this wait.
                 self._starting = None
             raise

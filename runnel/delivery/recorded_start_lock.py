@@ -1,31 +1,33 @@
-"""One trial at a time, in the whole of a worker.
+"""One lock for a worker: one event that may have killed a worker is processed at a time.
 
-An event in whose processing a worker died may have killed it, or have been in hand by chance when
-another partition's event did. So those events are tried one after the other: if the worker dies
-again, the one that has its turn is to blame. Partitions that are under no such suspicion go on.
+If a worker died while it processed an event, that event may have killed it, or the event of another
+partition did, and this one was in hand by chance. So such events are processed one after the other:
+if the worker dies again, the event that holds the lock is to blame. Partitions without such an
+event do not use the lock.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-#: Seconds that anybody waits for a turn: an event that takes for ever must not hold up the others.
+#: The most seconds that a partition waits for the lock: an event that takes for ever must not hold
+#: up the others.
 LONGEST_WAIT = 60.0
 
 
 class RecordedStartLock:
-    """Held by the lease that has waited for longest."""
+    """Held by the partition that has waited for longest."""
 
     def __init__(self) -> None:
-        #: Leases, the one that holds it first, and what to set when it is another's.
+        #: Partition -> what to set when it gets the lock. The first partition holds it.
         self._queue: dict[object, asyncio.Event] = {}
 
-    def take(self, lease: object, changed: asyncio.Event) -> bool:
-        """Is it this lease's now? Else `changed` is set once it is."""
-        self._queue.setdefault(lease, changed)
-        return next(iter(self._queue)) is lease
+    def acquire(self, partition: object, changed: asyncio.Event) -> bool:
+        """Does this partition hold the lock now? If not, `changed` is set once it does."""
+        self._queue.setdefault(partition, changed)
+        return next(iter(self._queue)) is partition
 
-    def give(self, lease: object) -> None:
-        """Give it on, or stop waiting for it."""
-        if self._queue.pop(lease, None) and self._queue:
+    def release(self, partition: object) -> None:
+        """Pass the lock on to the next partition, or stop waiting for it."""
+        if self._queue.pop(partition, None) and self._queue:
             next(iter(self._queue.values())).set()

@@ -1,4 +1,4 @@
-"""How long a worker may be sure that it is a member of its group."""
+"""Until when a worker is certain to be a member of its group."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Callable
 
 
 class Session:
-    """A promise counted on this worker's own clock, from before the call that renewed it.
+    """Measured by this worker's own clock, from before the call that renewed the session was sent.
 
     `clock` gives monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        #: When the session may have ended; another thread may move it.
+        #: When the session may have ended. Another thread may change it.
         self.ends = 0.0
         self._renewed = asyncio.Event()
 
     def alive(self) -> bool:
-        """Is it certain to last?"""
+        """Is it certain that the session has not ended?"""
         return self.clock() < self.ends
 
     def renew(self, ends: float) -> None:
-        """It lasts until then; those who wait for it go on."""
+        """The session lasts until `ends`. Wakes all that wait for it."""
         self.ends = ends
         self._renewed.set()
 
-    def stir(self) -> None:
-        """Those who wait for it look again: what they wait for may be wanted no more."""
+    def wake_waiters(self) -> None:
+        """Have all that wait for the session check whether they still need to."""
         self._renewed.set()
 
     async def renewed(self) -> None:
-        """Wait for the next renewal, or until there may be nothing to wait for."""
+        """Wait for the next renewal, or for `wake_waiters`."""
         self._renewed.clear()
         await self._renewed.wait()

@@ -1,4 +1,4 @@
-"""How long an event is in hand."""
+"""Measures for how long an event is in hand."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 
-class Watch:
-    """Calls `late` once `start` was followed by no `stop` for so many seconds.
+class Stopwatch:
+    """Calls `late` if `start` is not followed by `stop` within so many seconds.
 
-    One timer serves many events: it looks when the first of them would have been late.
+    One timer serves many events: it fires when the first of them would be late.
     """
 
     def __init__(self, seconds: float, late: Callable[[], None]) -> None:
@@ -20,29 +20,30 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Something is in hand from now on."""
+        """An event is in hand from now on."""
         self._since = self._loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_later(self.seconds, self._look)
+            self._timer = self._loop.call_later(self.seconds, self._check)
 
     def stop(self) -> float | None:
-        """Nothing is in hand any more. Returns for how many seconds something was."""
+        """The event is finished. Returns for how many seconds it was in hand, or None if there was
+        none."""
         since, self._since = self._since, None
         return None if since is None else self._loop.time() - since
 
     def close(self) -> None:
-        """Look no more."""
+        """Cancel the timer."""
         self._since = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if self._since is None:
             return
         left = self._since + self.seconds - self._loop.time()
         if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+            self._timer = self._loop.call_later(left, self._check)
         else:
             self._late()

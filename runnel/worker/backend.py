@@ -1,7 +1,7 @@
-"""The way to Redis: all that a worker asks of it for its processors.
+"""All that members of a worker need of Redis: calls of scripts, reads of logs, notifications.
 
-A `Group` and all that it is made of reach Redis through a `Backend` and tell time by the event
-loop, so that a simulator can stand in for both.
+A `Member` and its parts reach Redis only through a `Backend`, and read the clock of the event loop.
+So a simulator can replace both.
 """
 
 from __future__ import annotations
@@ -16,62 +16,64 @@ from redis.exceptions import RedisError, TimeoutError
 
 from runnel.connection.connect import connect
 from runnel.connection.durability import AckRequirement, Durability
-from runnel.core.appetite import MOST_LOGS, Room
+from runnel.core.read_limits import MOST_LOGS, MemoryBudget
 from runnel.log import logger_of
 from runnel.operations.registry import announce_processor
 from runnel.processor import Processor
 from runnel.protocol.scripts import Call, Scripts
 from runnel.worker.batching import CallBatching
-from runnel.worker.feeds import At, Feed, LogFeed, ServerFeed, TurnFeed, looks_at
+from runnel.worker.feeds import Feed, LogCursor, LogFeed, PollingFeed, ServerFeed, verify_commands
 
 logger = logger_of("runnel.worker")
 
-#: Seconds of silence after which a listener asks whether its connection is still there, and then
-#: waits for the answer.
+#: Seconds without a message after which a listener sends a ping, and for which it then waits for
+#: the reply.
 LISTEN_S = 5.0
-#: Partitions of a cluster that a worker reads over connections of their own, where events come at
-#: once. What the others have it asks for time and again: no command waits for logs of many slots.
+#: How many partitions of a cluster a worker reads over a connection each, where events arrive at
+#: once. It polls the others, because no command can wait for logs of several slots.
 OWN_CONNECTIONS = 256
 
 
 class Backend(Protocol):
-    """Calls scripts, reads logs, hears wake-ups. `clock` gives monotonic seconds, `room` is for the
-    events that wait in this worker."""
+    """Calls scripts, reads logs, listens to channels.
+
+    `clock` gives monotonic seconds; `memory` is for the events that wait in this worker.
+    """
 
     clock: Callable[[], float]
-    room: Room
+    memory: MemoryBudget
 
     async def call(self, call: Call) -> Any:
         """One call's reply. Raises ProtocolError, redis-py's errors or OSError."""
         ...
 
-    async def gathered(self, call: Call) -> Any:
-        """One call's reply, like `call`; calls that are made at the same time go out together."""
+    async def call_batched(self, call: Call) -> Any:
+        """Like `call`, but calls that are made at the same time share a round trip."""
         ...
 
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Several calls, many in one round trip; each outcome is a reply or an exception."""
+        """Several calls, many in one round trip. Each outcome is a reply or an exception."""
         ...
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
-        """Several commits. An outcome is a reply once the commit is as durable as the user asked,
-        else an exception: then it is to be repeated."""
+        """Several commits. An outcome is a reply if the commit is as durable as the setting
+        `durability` demands, otherwise an exception: then the commit must be repeated."""
         ...
 
-    async def look(self, places: Sequence[At]) -> list[Any]:
-        """For each log and id: is the entry there? Or an exception."""
+    async def verify_cursors(self, cursors: Sequence[LogCursor]) -> list[Any]:
+        """For each log and id, whether the entry exists, or an exception."""
         ...
 
     async def announce(self, processor: Processor) -> None:
-        """Enter the processor into the registry again."""
+        """Write the processor to the registry again."""
         ...
 
     def node_of(self, log: str) -> Hashable:
-        """Where a log is: equal for two of them if one node has both, as far as is known."""
+        """The node of a log. Two logs have equal ones if one node has both, as far as is known."""
         ...
 
     def feed_of(self, log: str, partition: int) -> str:
-        """The name of the feed that is to read a partition; those of one name are read together."""
+        """The name of the feed that must read a partition. One feed reads all logs of one name."""
         ...
 
     def feed(self, name: str) -> Feed:
@@ -79,16 +81,16 @@ class Backend(Protocol):
         ...
 
     async def listen(self, channel: str, hint: Callable[[], None]) -> None:
-        """Call `hint` at each message, until cancelled."""
+        """Call `hint` at each message of a channel, until cancelled."""
         ...
 
     def beat(self, call: Call) -> Any:
-        """One call from another thread, over a connection of its own."""
+        """Make one call from another thread, over a connection of its own."""
         ...
 
 
 class RedisBackend:
-    """The link to Redis, whichever way it is deployed."""
+    """The backend of a real worker: one server, Sentinel or Cluster."""
 
     def __init__(
         self,
@@ -97,11 +99,11 @@ class RedisBackend:
         durability: Durability = "primary",
         prefetch_bytes: int = 64_000_000,
     ) -> None:
-        self.room = Room(prefetch_bytes)
+        self.memory = MemoryBudget(prefetch_bytes)
         self._scripts = scripts
         self._url = url
-        self._gathering = CallBatching(scripts.call_all, self.node_of)
-        #: Logs that have a connection of their own, and what reads over it.
+        self._batching = CallBatching(scripts.call_all, self.node_of)
+        #: Log -> its feed, if it has a connection of its own.
         self._own: dict[str, LogFeed] = {}
         self._ack = AckRequirement.of(durability)
         self.clock = time.monotonic
@@ -109,8 +111,8 @@ class RedisBackend:
     async def call(self, call: Call) -> Any:
         return await self._scripts.call(call)
 
-    async def gathered(self, call: Call) -> Any:
-        return await self._gathering.call(call)
+    async def call_batched(self, call: Call) -> Any:
+        return await self._batching.call(call)
 
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
         return await self._scripts.call_all(calls)
@@ -118,8 +120,9 @@ class RedisBackend:
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
         return await self._scripts.call_all(calls, self._ack)
 
-    async def look(self, places: Sequence[At]) -> list[Any]:
-        commands = [(place[0], each) for place, each in zip(places, looks_at(places), strict=True)]
+    async def verify_cursors(self, cursors: Sequence[LogCursor]) -> list[Any]:
+        logs = (log for log, _ in cursors)
+        commands = list(zip(logs, verify_commands(cursors), strict=True))
         outcomes = await self._scripts.deployment.send(commands)
         return [each if isinstance(each, Exception) else bool(each) for each in outcomes]
 
@@ -130,7 +133,7 @@ class RedisBackend:
         try:
             return self._scripts.deployment.node_of(log)
         except (RedisError, OSError):
-            return None  # Nobody knows at the moment.
+            return None  # Unknown at the moment.
 
     def feed_of(self, log: str, partition: int) -> str:
         if not self._scripts.deployment.one_slot:
@@ -143,10 +146,10 @@ class RedisBackend:
         if not self._scripts.deployment.one_slot:
             return ServerFeed(self._url, self._scripts.client)
         if name.startswith("node "):
-            return TurnFeed(self._scripts.deployment)
+            return PollingFeed(self._scripts.deployment)
 
         def closed() -> None:
-            if self._own.get(name) is feed:  # The log may have another one by now.
+            if self._own.get(name) is feed:  # By now the log may have another one.
                 del self._own[name]
 
         feed = self._own[name] = LogFeed(self._scripts.deployment, name, closed)
@@ -158,9 +161,9 @@ class RedisBackend:
             try:
                 async with client.pubsub() as pubsub:
                     await pubsub.subscribe(channel)
-                    await _hear(pubsub, hint)
+                    await _receive(pubsub, hint)
             except (RedisError, OSError) as error:
-                logger.debug("wake-up channel lost: %s", error)
+                logger.debug("lost the connection to channel %s: %s", channel, error)
                 await asyncio.sleep(1.0)
             finally:
                 await client.aclose()
@@ -173,15 +176,15 @@ class RedisBackend:
             return await Scripts(client).call(call)
 
 
-async def _hear(pubsub: PubSub, hint: Callable[[], None]) -> NoReturn:
-    """Call `hint` at each message. The other end may go away without a word, so it is asked for one
-    when nothing comes. Raises redis-py's errors or OSError."""
-    asked = False
+async def _receive(pubsub: PubSub, hint: Callable[[], None]) -> NoReturn:
+    """Call `hint` at each message. Send a ping if none comes, because the server may be gone
+    although the connection is open. Raises redis-py's errors or OSError."""
+    pinged = False
     while True:
         message: Any = await pubsub.get_message(timeout=LISTEN_S)
-        if message is None and asked:
+        if message is None and pinged:
             raise TimeoutError(f"no answer within {LISTEN_S} s")
-        asked = message is None
+        pinged = message is None
         if message is None:
             await pubsub.ping()
         elif message["type"] != "pong":

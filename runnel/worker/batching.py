@@ -1,4 +1,4 @@
-"""Calls that are made at the same time go out together."""
+"""Sends calls that are made at the same time in one round trip."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from redis.exceptions import RedisError
 
 from runnel.protocol.scripts import Call
 
-#: Calls of one round trip at the most, so that Redis serves others in between.
+#: The most calls of one round trip, so that Redis serves other clients in between.
 ROUND = 100
 
 _Waiting = tuple[Call, asyncio.Future[Any]]
 
 
 class CallBatching:
-    """Makes calls in one round trip after another to each node: whoever comes while one is under
-    way goes with the next. A thousand partitions are claimed in ten round trips that way, and over
-    one connection.
+    """Has one round trip at a time with each node: a call that is made meanwhile is sent with the
+    next one. In this way a thousand partitions are claimed in ten round trips, over one connection.
 
-    `call_all` makes several calls, and `node_of` says where the log of one is.
+    `call_all` makes several calls; `node_of` returns the node of a log.
     """
 
     def __init__(
@@ -41,10 +40,10 @@ class CallBatching:
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[node].append((call, reply))
         if node not in self._rounds:
-            self._rounds[node] = asyncio.create_task(self._make(node))
+            self._rounds[node] = asyncio.create_task(self._run(node))
         return await reply
 
-    async def _make(self, node: Hashable) -> None:
+    async def _run(self, node: Hashable) -> None:
         try:
             while waiting := self._waiting.pop(node, None):
                 for at in range(0, len(waiting), ROUND):
@@ -53,15 +52,15 @@ class CallBatching:
             del self._rounds[node]
 
     async def _round(self, waiting: Sequence[_Waiting]) -> None:
-        asked = [each for each in waiting if not each[1].done()]
+        sent = [each for each in waiting if not each[1].done()]
         outcomes: Sequence[Any]
         try:
-            outcomes = await self._call_all([call for call, _ in asked])
+            outcomes = await self._call_all([call for call, _ in sent])
         except (RedisError, OSError) as error:
-            outcomes = [error] * len(asked)
-        for (_, reply), outcome in zip(asked, outcomes, strict=True):
+            outcomes = [error] * len(sent)
+        for (_, reply), outcome in zip(sent, outcomes, strict=True):
             if reply.done():
-                continue  # Whoever asked was cancelled.
+                continue  # The caller was cancelled.
             if isinstance(outcome, Exception):
                 reply.set_exception(outcome)
             else:

@@ -1,4 +1,4 @@
-"""What those who read and commit call for a partition."""
+"""What readers and committers call for a partition."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from runnel.core.partition import PartitionState
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """What is called for a partition that got events, moved or is over (`stirred`), and for one
-    whose log may have lost events (`suspect`)."""
+    """`on_change` is called for a partition that got events, was committed or has ended,
+    `on_suspected_loss` for one whose log may have lost events."""
 
     on_change: Callable[[PartitionState], None]
-    suspect: Callable[[PartitionState], None]
+    on_suspected_loss: Callable[[PartitionState], None]

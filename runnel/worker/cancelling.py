@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Cancels tasks and waits until they have ended."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
-#: Seconds for which user code that was cancelled may clean up. Who swallows the cancellation is
-#: left alone after that.
+#: Seconds that cancelled user code has to clean up. If it swallows the cancellation, it is left
+#: running after that.
 CLEAN_UP = 0.3
 
 
-async def end(tasks: Iterable[asyncio.Task[Any]], seconds: float = inf) -> list[asyncio.Task[Any]]:
-    """Cancel tasks and wait until they have ended, for at most so many seconds. What they raise is
-    left in them. Returns those that have not ended.
+async def cancel_and_wait(
+    tasks: Iterable[asyncio.Task[Any]], seconds: float = inf
+) -> list[asyncio.Task[Any]]:
+    """Cancel tasks and wait until they have ended, at most so many seconds. Returns those that have
+    not ended. What they raise stays in them.
 
-    A cancellation that arrives just as redis-py has a reply at hand is swallowed there, so once is
-    not enough.
+    redis-py swallows a cancellation that arrives together with a reply, so tasks are cancelled
+    repeatedly.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

@@ -1,4 +1,5 @@
-"""Claims partitions, and claims them again where events may have been lost, which tells."""
+"""Claims partitions. Claims a held partition again if its log may have lost events: the reply
+tells how many."""
 
 from __future__ import annotations
 
@@ -18,41 +19,45 @@ from runnel.worker.losses import Losses
 
 
 class Claims:
-    """One member's claims to the partitions of one processor."""
+    """One member's claims of the partitions of one processor."""
 
     def __init__(self, processor: Processor, backend: Backend, member: str) -> None:
         self._processor = processor
         self._backend = backend
         self._member = member
         self.losses = Losses(processor.name)
-        #: Partition -> events processed when its counts were last found to agree.
+        #: Partition -> events processed when it was last claimed or due.
         self._counted: dict[int, int] = {}
-        #: Whose turn it is to be claimed again at rest.
+        #: Which of the settled partitions is claimed again next.
         self._turn = 0
 
     async def claim(
         self, partition: int, grant: int, nonce: str, state: PartitionState | None = None
     ) -> ClaimReply:
-        """Claim, or claim a partition again: mend what vanished, and accept a loss once it is told.
+        """Claim a partition, or claim it again. Restore keys that were lost, and accept a loss of
+        events once it is logged.
 
         Raises ProtocolError, redis-py's errors or OSError.
         """
-        place, contract = self._processor.keys(partition), self._processor.stream.contract
+        partition_keys = self._processor.keys(partition)
+        contract = self._processor.stream.contract
         accept: int | None = None
         while True:
-            call = protocol.claim(place, contract, self._member, grant, nonce, accept)
+            call = protocol.claim(partition_keys, contract, self._member, grant, nonce, accept)
             if state is not None:
-                state.ask()
+                state.before_reclaim()
             try:
-                claimed = protocol.read_claim(await self._backend.gathered(call))
+                claimed = protocol.read_claim(await self._backend.call_batched(call))
             except (Missing, Unregistered) as error:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
-                rebalance_log.mended(partition, error)
-                # What others made of the stream since, with another partition count, has no such
-                # partition.
+                rebalance_log.restored(partition, error)
+                # Declare first: if others have declared the stream with another partition count,
+                # it may not have this partition.
                 await self._backend.call(protocol.declare(self._processor.keys(0).prefix, contract))
-                await self._backend.call(protocol.register(place, contract, self._processor.start))
+                await self._backend.call(
+                    protocol.register(partition_keys, contract, self._processor.start)
+                )
                 await self._backend.announce(self._processor)
                 continue
             if claimed.lost is None:
@@ -62,33 +67,33 @@ class Claims:
             self.losses.add(partition, more, claimed.exact, claimed.checkpoint)
             accept = claimed.lost
 
-    async def again(self, queue: PartitionQueue) -> bool:
-        """Claim under the same token: at once if there is a doubt to settle, else when the
-        partition is at rest.
+    async def reclaim(self, queue: PartitionQueue) -> bool:
+        """Claim again under the same token: at once if the cursor is unverified, otherwise once the
+        partition is settled.
 
-        Returns False if that was refused, not answered or of no use any more.
+        Returns False if the claim was refused, got no reply or is of no use any more.
         """
         state = queue.state
         if state.unverified_from is None:
-            await queue.rest()
-        if state.over or not (state.open or state.resting or state.unverified_from):
+            await queue.wait_settled()
+        if state.ended or not (state.open or state.held_paused or state.unverified_from):
             return False
         try:
             claimed = await self.claim(state.partition, state.grant, state.token.nonce, state)
-            rests = claimed.paused or claimed.quarantined
-            if claimed.epoch != state.token.epoch or (state.resting and not rests):
-                # The partition had lost this lease, and the claim made another one; or it had
-                # lost what made it rest. Under the next grant it starts afresh.
+            paused = claimed.paused or claimed.quarantined
+            if claimed.epoch != state.token.epoch or (state.held_paused and not paused):
+                # The partition had lost this lease, and the claim made a new one; or it had lost
+                # its pause or quarantine. End it: under the next grant it starts anew.
                 state.end()
             state.reclaimed(claimed)
-            outage_log.answered("check of a partition")
+            outage_log.answered("claim again")
             return True
         except ProtocolError as error:
-            if not state.draining:  # Else it has been given back meanwhile, and nothing is lost.
+            if not state.draining:  # Otherwise it was released meanwhile, and nothing is lost.
                 rebalance_log.lost(state.partition, error)
             state.end()
         except (RedisError, OSError) as error:
-            outage_log.failed("check of a partition", error)
+            outage_log.failed("claim again", error)
             self._counted.pop(state.partition, None)
             if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
                 state.end()
@@ -97,22 +102,23 @@ class Claims:
         return False
 
     def due(self, states: Sequence[PartitionState]) -> Iterator[PartitionState]:
-        """Those of the partitions held that are to be claimed again now.
+        """Those of the held partitions that must be claimed again now.
 
-        Where all is finished, a repeated claim tells if the counts agree: it finds entries that
-        others deleted one by one ahead of the checkpoint, which no read shows.
+        A settled partition that has processed events since its last claim is due: the claim checks
+        that the counts agree. So it finds entries that others deleted one by one ahead of the
+        checkpoint, which no read shows.
 
-        One more partition at rest has its turn each time, though nothing happened there: what it
-        may have lost meanwhile, such as the key that says who reads it, would else be missed
-        until its next event, which a producer may not be able to send.
+        One more settled partition is due each time, in turn, although it has processed nothing. It
+        may have lost something, such as the key that registers its reader, and otherwise nobody
+        would notice until its next event, which a producer may be unable to send.
         """
-        resting = [each for each in states if (each.open and each.at_rest) or each.resting]
+        settled = [each for each in states if (each.open and each.settled) or each.held_paused]
         self._turn += 1
-        for i, state in enumerate(resting):
+        for i, state in enumerate(settled):
             moved = state.processed != self._counted.get(state.partition)
-            if moved or i == self._turn % len(resting):
+            if moved or i == self._turn % len(settled):
                 self._counted[state.partition] = state.processed
                 yield state
         for state in states:
-            if state.suspect:  # As it still is after a claim that was not answered.
+            if state.loss_suspected:  # Still, if the last claim got no reply.
                 yield state

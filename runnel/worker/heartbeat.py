@@ -13,8 +13,8 @@ from runnel.processor import Processor
 from runnel.protocol import Action, SyncReply
 from runnel.worker import outage_log
 from runnel.worker.backend import Backend
-from runnel.worker.holdings import Holdings
-from runnel.worker.leaving import LOOK
+from runnel.worker.held_partitions import HeldPartitions
+from runnel.worker.leaving import POLL
 from runnel.worker.shared_membership import SharedMembership
 
 logger = logger_of("runnel.worker")
@@ -31,18 +31,18 @@ class Heartbeat:
         processor: Processor,
         backend: Backend,
         membership: SharedMembership,
-        holdings: Holdings,
+        partitions: HeldPartitions,
     ) -> None:
         self._processor = processor
         self._backend = backend
         self._membership = membership
-        self._holdings = holdings
-        #: When the event loop was last seen running.
+        self._partitions = partitions
+        #: When the event loop last ran this.
         self._alive_at = backend.clock()
         #: Seconds that the last heartbeat took.
-        self._took = 0.0
-        #: How many heartbeats Redis has answered.
-        self.answers = 0
+        self._seconds = 0.0
+        #: How many heartbeats got a reply.
+        self.replies = 0
 
     async def run(self) -> None:
         """Call `sync` until cancelled. Raises Replaced."""
@@ -51,14 +51,14 @@ class Heartbeat:
             membership.sync_now.clear()
             self._alive_at = self._backend.clock()
             try:
-                synced = await self._sync("retire" if membership.leaving else "stay")
-                wait = synced.session_ms / 3000
-                if synced.next_call_ms is not None:
-                    wait = min(wait, synced.next_call_ms / 1000 + 0.005)
+                reply = await self._sync("retire" if membership.leaving else "stay")
+                wait = reply.session_ms / 3000
+                if reply.next_call_ms is not None:
+                    wait = min(wait, reply.next_call_ms / 1000 + 0.005)
                 if membership.must_report:
                     wait = 0.0
-                if membership.leaving:  # Is Redis there?
-                    wait = min(wait, 2 * LOOK)
+                if membership.leaving:  # `Leaver` wants to know whether Redis answers.
+                    wait = min(wait, 2 * POLL)
                 pause = 0.1
                 outage_log.answered("heartbeat")
             except Replaced as error:
@@ -71,20 +71,20 @@ class Heartbeat:
                 outage_log.failed("heartbeat", error)
                 wait, pause = pause, min(pause * 2, 1.0)
                 membership.sync_now.clear()
-            self._holdings.claim_those_due()
+            self._partitions.claim_those_due()
             await self._wait(wait)
-            if self._took > LONG_SYNC:
-                # In a large group each report costs. While one is made, the next ones gather, and
-                # other clients get as much of Redis as the report takes.
-                await asyncio.sleep(min(self._took, 1.0))
+            if self._seconds > LONG_SYNC:
+                # In a large group each report is expensive. During this pause further reports
+                # accumulate, and other clients get as much time of Redis as the report took.
+                await asyncio.sleep(min(self._seconds, 1.0))
 
     async def listen(self) -> None:
-        """Call `sync` at once when the group announces a change. This saves time only: the
-        heartbeats alone would do."""
+        """Call `sync` at once when the group announces a change. This only saves time: the
+        heartbeats alone are sufficient."""
         await self._backend.listen(keys.wake(self._processor.group), self._membership.sync_now.set)
 
     async def leave(self, seconds: float) -> None:
-        """Leave the group. If Redis does not answer in time, the session ends by itself."""
+        """Leave the group. If Redis does not reply in time, the session ends by itself."""
         try:
             async with asyncio.timeout(seconds):
                 await self._sync("leave")
@@ -101,28 +101,29 @@ class Heartbeat:
         return self._backend.clock() - self._alive_at
 
     def beat(self) -> None:
-        """Send one heartbeat from a thread while user code blocks the event loop. Takes no orders.
+        """Send one heartbeat from a thread while user code blocks the event loop, and only renew
+        the session.
 
-        A worker that slept longer than its session must not go on with partitions that others hold
-        by now. So this renews the session only if all that is held is still granted.
+        A worker that slept for longer than its session must not go on with partitions that others
+        may hold. So this renews the session only if everything that is held is still granted.
         """
-        asked = self._membership.next_call("retire" if self._membership.leaving else "stay")
+        sent = self._membership.next_call("retire" if self._membership.leaving else "stay")
         before = self._backend.clock()
-        synced = protocol.read_sync(self._backend.beat(asked.call))
-        certain = self._membership.confirms_all(synced)
-        if certain:
-            self._membership.session.ends = before + synced.session_ms / 1000
+        reply = protocol.read_sync(self._backend.beat(sent.call))
+        confirmed = self._membership.confirms_all(reply)
+        if confirmed:
+            self._membership.session.ends = before + reply.session_ms / 1000
 
     async def _sync(self, action: Action) -> SyncReply:
-        asked = self._membership.next_call(action)
+        sent = self._membership.next_call(action)
         before = self._backend.clock()
-        synced = protocol.read_sync(await self._backend.call(asked.call))
-        actions = self._membership.replied(asked, synced)
-        self.answers += 1
-        self._took = self._backend.clock() - before
-        self._membership.session.renew(before + synced.session_ms / 1000)
-        self._holdings.carry_out(actions)
-        return synced
+        reply = protocol.read_sync(await self._backend.call(sent.call))
+        actions = self._membership.replied(sent, reply)
+        self.replies += 1
+        self._seconds = self._backend.clock() - before
+        self._membership.session.renew(before + reply.session_ms / 1000)
+        self._partitions.carry_out(actions)
+        return reply
 
     async def _wait(self, seconds: float) -> None:
         if seconds <= 0:
@@ -136,16 +137,16 @@ class Heartbeat:
         self._log_if_late(self._backend.clock() - began - seconds)
 
     def _log_if_late(self, seconds: float) -> None:
-        """Log by how much this worker woke up too late, if its session has ended meanwhile."""
-        if seconds < 0.1 or self._membership.session.alive() or not self._holdings.queues:
+        """Log that this worker woke up so many seconds late, if its session has ended meanwhile."""
+        if seconds < 0.1 or self._membership.session.alive() or not self._partitions.queues:
             return
-        at_work = self._holdings.at_work()
+        events = self._partitions.current_events()
         logger.error(
             "processor %s: this worker stood still for %.1f s and its session has ended: user code "
             "blocked the event loop, or the process was suspended. Others may have what it held; "
             "at work then: %s",
             self._processor.name,
             seconds,
-            ("; ".join(at_work[:3]) + (f" and {len(at_work) - 3} more" if at_work[3:] else ""))
+            ("; ".join(events[:3]) + (f" and {len(events) - 3} more" if events[3:] else ""))
             or "nothing",
         )

@@ -1,9 +1,10 @@
-"""A thread that keeps a session alive while user code blocks the event loop."""
+"""A thread that sends heartbeats while user code blocks the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import copy_context
 from typing import Protocol
 
 from redis.exceptions import RedisError
@@ -15,7 +16,7 @@ from runnel.worker.outage_log import Unanswered
 logger = logger_of("runnel.worker")
 
 
-class Beating(Protocol):
+class HeartbeatMember(Protocol):
     """A member, as another thread may use it."""
 
     @property
@@ -39,62 +40,70 @@ class HeartbeatThread(threading.Thread):
     """Sends heartbeats when the event loop has not run for half a session.
 
     The session is the group's, and may change. After `max_block` seconds the loop counts as stuck
-    for good: the thread stops, and the partitions move to other workers.
+    for good: the thread sends no more heartbeats, and the partitions move to other workers.
     """
 
     def __init__(
-        self, group: Beating, max_block: float, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        member: HeartbeatMember,
+        max_block: float,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(name="runnel-heartbeat", daemon=True)
         self._loop = loop
-        self._group = group
+        self._member = member
         self._max_block = max_block
         self._stopped = threading.Event()
-        #: For how long the loop was blocked when it was last seen to be, beyond `max_block`.
+        #: For how long the loop was blocked at the last check, if longer than `max_block`, else 0.
         self._stuck = 0.0
         self._calls = Unanswered("heartbeats in place of the event loop's")
+        #: The fields that log lines have where this is made.
+        self._context = copy_context()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Check the event loop six times a session."""
-        while not self._stopped.wait(self._group.session / 6):
+        """Check the event loop six times per session."""
+        self._context.run(self._run)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._member.session / 6):
             self.check()
 
     def check(self) -> None:
         """Send a heartbeat if the event loop is blocked."""
-        silent, stuck = self._group.idle_for(), self._stuck
-        if silent < self._group.session / 2:
+        idle, stuck = self._member.idle_for(), self._stuck
+        if idle < self._member.session / 2:
             if stuck:
                 logger.warning("the event loop runs again, after more than %.0f s", stuck)
             self._stuck = 0.0
             return
-        if silent > self._max_block:
+        if idle > self._max_block:
             if self._loop_runs():
-                return  # It waits for Redis, and what waits for an answer says so.
-            self._stuck = silent
+                return  # The heartbeat waits for Redis, and `outage_log` reports that.
+            self._stuck = idle
             if not stuck:
                 logger.error(
                     "the event loop has been blocked for %.0f s, longer than max_block: the "
                     "partitions of this worker go to other workers",
-                    silent,
+                    idle,
                 )
             return
         try:
-            self._group.beat()
+            self._member.beat()
             self._calls.answered("heartbeat")
         except (RedisError, OSError, ProtocolError) as error:
             self._calls.failed("heartbeat", error)
 
     def _loop_runs(self) -> bool:
-        """Does the loop take a turn when it is asked to?"""
+        """Does the loop run a callback?"""
         if self._loop is None or self._stuck:
             return False
-        turned = threading.Event()
+        called = threading.Event()
         try:
-            self._loop.call_soon_threadsafe(turned.set)
+            self._loop.call_soon_threadsafe(called.set)
         except RuntimeError:  # It is closed.
             return False
-        return turned.wait(self._group.session / 6)
+        return called.wait(self._member.session / 6)

@@ -1,4 +1,4 @@
-"""This worker's part in the app's leader lease."""
+"""Takes and renews the leader lease of an app for one worker."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from runnel.errors import ProtocolError
 from runnel.log import logger_of
 from runnel.protocol.scripts import Scripts
 from runnel.worker import outage_log
-from runnel.worker.cancelling import end
+from runnel.worker.cancelling import cancel_and_wait
 
 logger = logger_of("runnel.tasks")
 
 #: Calls a function at each message of a channel, until cancelled.
 Listen = Callable[[str, Callable[[], None]], Awaitable[None]]
 
-#: Seconds for which a leader that leaves waits for Redis to take note.
-GOODBYE = 1.0
+#: Seconds that the release of the lease may take when a leader leaves.
+LEAVE_TIMEOUT = 1.0
 
 
 class LeaderElection:
-    """Takes the lease when it is free, and keeps it. `session` is in seconds.
+    """Takes the leader lease when nobody has it, and keeps it. `session` is in seconds.
 
-    `listen` hears of a leader that has left; without it, that is seen at the next look.
+    `listen` notices at once that another leader has left; without it, the next call does.
     """
 
     def __init__(
@@ -40,50 +40,50 @@ class LeaderElection:
         self._session = session
         self._listen = listen
         self._nonce = secrets.token_hex(8)
-        #: When the lease may have ended, on the loop's clock.
+        #: When the lease may have ended, by the loop's clock.
         self._ends = 0.0
 
     async def run(self) -> None:
-        """Take the lease when it is free and keep it, until cancelled."""
+        """Take the lease when nobody has it and keep it, until cancelled."""
         hint = asyncio.Event()
         channel = keys.wake(keys.app_scope(self._app))
         listening = [asyncio.ensure_future(self._listen(channel, hint.set))] if self._listen else []
         try:
             while True:
                 hint.clear()
-                wait = await self._look()
+                wait = await self._renew()
                 try:
                     async with asyncio.timeout(wait):
                         await hint.wait()
                 except TimeoutError:
                     pass
         finally:
-            await end(listening)
+            await cancel_and_wait(listening)
 
-    async def leave(self, seconds: float = GOODBYE) -> None:
-        """Give the lease up, if it is held. To be called once `run` has ended."""
+    async def leave(self, seconds: float = LEAVE_TIMEOUT) -> None:
+        """Release the lease, if this worker has it. Call this once `run` has ended."""
         was, self._ends = self._ends, 0.0
         self.leading.clear()
         if not was:
             return
         try:
             async with asyncio.timeout(seconds):
-                await self._ask(leave=True)
+                await self._elect(leave=True)
         except (RedisError, OSError, ProtocolError) as error:
-            logger.debug("the leader lease will end by itself: %s", error)
+            logger.debug("could not release the leader lease, which will end by itself: %s", error)
 
-    async def _look(self) -> float:
-        """Ask for the lease. Returns the seconds until the next look."""
+    async def _renew(self) -> float:
+        """Take or renew the lease. Returns the seconds until the next call."""
         loop = asyncio.get_running_loop()
         before = loop.time()
         try:
-            election = await self._ask(leave=False)
+            election = await self._elect(leave=False)
         except (RedisError, OSError) as error:
-            outage_log.failed("leader's lease", error)
+            outage_log.failed("leader election", error)
             if loop.time() >= self._ends:
                 self.leading.clear()
             return self._session / 3
-        outage_log.answered("leader's lease")
+        outage_log.answered("leader election")
         if election.leading:
             self._ends = before + self._session
             self.leading.set()
@@ -92,7 +92,7 @@ class LeaderElection:
         self.leading.clear()
         return min(self._session / 3, election.left_ms / 1000 + 0.01)
 
-    async def _ask(self, leave: bool) -> protocol.Election:
+    async def _elect(self, leave: bool) -> protocol.Election:
         session_ms = round(self._session * 1000)
         call = protocol.elect(self._app, self._member, self._nonce, session_ms, leave)
         return protocol.read_elect(await self._scripts.call(call))

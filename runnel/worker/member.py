@@ -1,4 +1,4 @@
-"""One processor's member of its group: joins, works until it is told to stop, and leaves."""
+"""One processor's member of its group: joins, works until it must stop, and leaves."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from runnel.processor import Processor
 from runnel.settings import Settings
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
-from runnel.worker.cancelling import CLEAN_UP, end
+from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
 from runnel.worker.heartbeat import Heartbeat
-from runnel.worker.holdings import Failure, Holdings
-from runnel.worker.leaving import AWAY, Holder
+from runnel.worker.held_partitions import EndReason, HeldPartitions
+from runnel.worker.leaving import NO_REPLY, Leaver
 from runnel.worker.quarantine_reminder import remind
 from runnel.worker.registering import register
 from runnel.worker.shared_membership import SharedMembership
@@ -27,7 +27,7 @@ from runnel.worker.shared_membership import SharedMembership
 class Member:
     """A membership, its heartbeat, and the partitions held under it.
 
-    `member` is the member's id and a description of the worker for people; `record_lock` is shared
+    `member` is the member's id and a description of the worker for people; `start_lock` is shared
     by all members of a worker.
     """
 
@@ -37,7 +37,7 @@ class Member:
         settings: Settings,
         backend: Backend,
         member: tuple[str, str],
-        record_lock: RecordedStartLock,
+        start_lock: RecordedStartLock,
     ) -> None:
         self.processor = processor
         self._backend = backend
@@ -53,10 +53,12 @@ class Member:
             (member[0], secrets.token_hex(8), member[1]),
         )
         self.membership = SharedMembership(membership, backend.clock)
-        self._holdings = Holdings(processor, backend, self.membership, record_lock, self._fail)
-        self._heartbeat = Heartbeat(processor, backend, self.membership, self._holdings)
+        self._partitions = HeldPartitions(
+            processor, backend, self.membership, start_lock, self._fail
+        )
+        self._heartbeat = Heartbeat(processor, backend, self.membership, self._partitions)
         self._failed = asyncio.Event()
-        self._failure: Failure | None = None
+        self._failure: EndReason | None = None
         self._on_failure: Callable[[Exception], None] = lambda failure: None
         #: What did not finish within the setting `shutdown_timeout`.
         self.cut_off: list[str] = []
@@ -64,7 +66,7 @@ class Member:
     @property
     def queues(self) -> dict[int, PartitionQueue]:
         """Partition -> its queue, for each partition held."""
-        return self._holdings.queues
+        return self._partitions.queues
 
     @property
     def session(self) -> float:
@@ -72,7 +74,7 @@ class Member:
         return self.membership.session_seconds
 
     async def register(self) -> None:
-        """Make every partition ready. Raises Mismatch if the stream was declared otherwise."""
+        """Register on every partition. Raises Mismatch if the stream was declared otherwise."""
         await register(self.processor, self._backend)
 
     async def run(
@@ -80,16 +82,18 @@ class Member:
     ) -> None:
         """Work until `stop` is set or the member fails; then release everything and leave.
 
-        `timeout` is in seconds: how long the events in hand may take then. `failed` is called at
-        once with what the member ends for. Raises Halted, HandlerExit, Removed, Mismatch, Replaced.
+        `timeout` is how many seconds the events in hand may take then. If the member fails,
+        `failed` is called at once with the reason.
+
+        Raises Halted, HandlerExit, Removed, Mismatch, Replaced.
         """
         self._on_failure = failed
         name = self.processor.name
         about(processor=name)
         outage_log.watch(f"processor {name}")
-        rebalance_log.watch(self._holdings.moves)
+        rebalance_log.watch(self._partitions.moves)
         services = (
-            self._holdings.fetcher.run,
+            self._partitions.fetcher.run,
             self._heartbeat.listen,
             self._heartbeat.run,
             self._remind,
@@ -100,14 +104,14 @@ class Member:
             failing = asyncio.create_task(self._failed.wait())
             try:
                 await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
-                there = await self._release_all(timeout)
-                # A heartbeat that reached the group after `leave` was made would be the newer call.
-                await end(tasks)
-                self._holdings.tell()
-                if there:
-                    await self._heartbeat.leave(CLEAN_UP if self.cut_off else AWAY)
+                answers = await self._release_all(timeout)
+                # A heartbeat must not reach the group after the call with `leave`.
+                await cancel_and_wait(tasks)
+                self._partitions.log_pending()
+                if answers:
+                    await self._heartbeat.leave(CLEAN_UP if self.cut_off else NO_REPLY)
             finally:
-                await end((stopping, failing, *tasks))
+                await cancel_and_wait((stopping, failing, *tasks))
         if self._failure is not None:
             raise self._failure
 
@@ -120,40 +124,40 @@ class Member:
         OSError."""
         self._heartbeat.beat()
 
-    def in_hand(self) -> list[str]:
-        """What is at work, for people. Another thread may ask."""
-        return self._leaver().in_hand()
+    def unfinished(self) -> list[str]:
+        """What the handlers are working on, for people. Another thread may ask."""
+        return self._leaver().unfinished()
 
     async def close(self) -> None:
-        """End what still runs. A task that swallows its cancellation is left behind."""
-        await self._holdings.close()
+        """End what still runs. A task that swallows its cancellation is left running."""
+        await self._partitions.close()
 
     async def _release_all(self, timeout: float) -> bool:
-        """Finish what is in hand, commit and release. Returns False if Redis does not answer.
+        """Finish what is in hand, commit and release. Returns whether Redis answers.
 
-        The heartbeat goes on meanwhile: each partition moves to another member as soon as it is
+        The heartbeat continues, so that each partition moves to another member as soon as it is
         released.
         """
         self.membership.leaving = True
         self.membership.sync_now.set()
-        self._holdings.drain_all()
-        there, self.cut_off = await self._leaver().finish(timeout)
+        self._partitions.drain_all()
+        answers, self.cut_off = await self._leaver().finish(timeout)
         await self.close()
-        return there
+        return answers
 
-    def _leaver(self) -> Holder:
-        return Holder(
+    def _leaver(self) -> Leaver:
+        return Leaver(
             self.processor.name,
-            self._holdings.tasks,
-            self._holdings.states,
-            lambda: self._heartbeat.answers,
+            self._partitions.tasks,
+            self._partitions.states,
+            lambda: self._heartbeat.replies,
         )
 
     async def _remind(self) -> None:
-        await remind(self.processor, self._holdings.states)
+        await remind(self.processor, self._partitions.states)
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: EndReason) -> None:
         self._failure = self._failure or failure
-        if not isinstance(failure, Removed):  # The worker's other processors go on after that.
+        if not isinstance(failure, Removed):  # Then the worker's other processors go on.
             self._on_failure(failure)
         self._failed.set()

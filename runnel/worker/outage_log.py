@@ -1,5 +1,7 @@
-"""What a worker says while Redis does not answer: a line at the start, a few while it lasts, and
-one when it is over. Each processor has many calls under way that all fail for one reason."""
+"""Logs outages of Redis: a line when one begins, a few while it lasts, and one when it is over.
+
+Without this, each of the many calls of a processor would log the same reason.
+"""
 
 from __future__ import annotations
 
@@ -14,34 +16,34 @@ from runnel.log import logger_of, reason
 
 logger = logger_of("runnel.worker")
 
-#: Seconds between two lines about what lasts, or comes again and again: the first, and the most.
+#: Seconds between two lines about an outage that lasts or returns: at first, and at most.
 FIRST, MOST = 10.0, 300.0
-#: Seconds after which a call that failed counts no more where others are answered: it may wait for
-#: its reply for long, as a read does, or nobody is going to make it again.
-STALE_GRANT = 3.0
+#: Seconds after which a failed call is forgotten if other calls get replies: it may wait for its
+#: reply for long, as a read does, or it may not be repeated.
+FORGET_AFTER = 3.0
 
 
 class Unanswered:
-    """The calls of one processor, or of the tasks of an app, that Redis did not answer.
+    """The calls of one processor, or of the tasks of an app, that failed.
 
-    `who` is said in each line, such as ``processor orders``.
+    Each line begins with `name`, such as ``processor orders``.
     """
 
-    def __init__(self, who: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._who = who
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
         self._clock = clock
-        #: Call -> when it failed last, of those that have not been answered since.
+        #: Call -> when it failed last, for those that have not succeeded since.
         self._open: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
         self._began = 0.0
         self._refused = False
-        #: Whether anything was said since it began.
-        self._told = False
+        #: Whether a line was logged since the outage began.
+        self._logged = False
         self._next, self._pause = 0.0, FIRST
         self._ended = float("-inf")
 
     def failed(self, call: str, error: BaseException) -> None:
-        """A call, such as ``commit``, was not answered or was refused, and is made again."""
+        """A call, such as ``commit``, got no reply or was refused, and will be repeated."""
         now = self._clock()
         if not self._open:
             self._begin(now, error)
@@ -51,51 +53,51 @@ class Unanswered:
             return
         self._next, self._pause = now + self._pause, min(self._pause * 2, MOST)
         what = "refuses calls" if self._refused else "does not answer"
-        if not self._told and sum(self._counts.values()) == 1:
+        if not self._logged and sum(self._counts.values()) == 1:
             logger.warning(
-                "%s: Redis %s (%s), asking again: %s", self._who, what, call, reason(error)
+                "%s: %s failed, Redis %s, retrying: %s", self._name, call, what, reason(error)
             )
         else:
             logger.warning(
-                "%s: Redis still %s after %s, asking again: %s failed, the last with: %s",
-                self._who,
+                "%s: Redis still %s after %s, retrying: %s failed, the last with: %s",
+                self._name,
                 what,
                 _seconds(now - self._began),
-                self._told_counts(),
+                self._counted(),
                 reason(error),
             )
-        self._told = True
+        self._logged = True
 
     def answered(self, call: str) -> None:
-        """A call was answered, or is not going to be made again."""
+        """A call got a reply, or will not be repeated."""
         if not self._open:
             return
         now = self._clock()
         self._open.pop(call, None)
-        for other in [each for each, at in self._open.items() if now - at > STALE_GRANT]:
+        for other in [each for each, at in self._open.items() if now - at > FORGET_AFTER]:
             del self._open[other]
         if self._open:
             return
         self._ended = now
-        if self._told:
+        if self._logged:
             logger.warning(
                 "%s: Redis %s again, after %s: %s had failed",
-                self._who,
+                self._name,
                 "takes calls" if self._refused else "answers",
                 _seconds(now - self._began),
-                self._told_counts(),
+                self._counted(),
             )
 
     def _begin(self, now: float, error: BaseException) -> None:
         if now - self._ended > MOST:
             self._next, self._pause = now, FIRST
-        if self._told or now - self._ended > MOST:
+        if self._logged or now - self._ended > MOST:
             self._counts.clear()
             self._began = now
-        self._told = False
+        self._logged = False
         self._refused = not isinstance(error, (ConnectionError, TimeoutError, OSError))
 
-    def _told_counts(self) -> str:
+    def _counted(self) -> str:
         total = sum(self._counts.values())
         each = ", ".join(f"{call} {count}" for call, count in self._counts.most_common())
         return f"{total} call{'s' if total > 1 else ''} ({each})"
@@ -108,18 +110,18 @@ def _seconds(seconds: float) -> str:
 _current: ContextVar[Unanswered] = ContextVar("runnel_unanswered")
 
 
-def watch(who: str) -> None:
-    """From here on, calls of this task and of the tasks that it starts are those of `who`."""
-    _current.set(Unanswered(who))
+def watch(name: str) -> None:
+    """From here on, calls of this task and of the tasks that it starts are logged under `name`."""
+    _current.set(Unanswered(name))
 
 
 def failed(call: str, error: BaseException) -> None:
-    """A call of this task failed, and is made again."""
+    """A call of this task failed, and will be repeated."""
     _here().failed(call, error)
 
 
 def answered(call: str) -> None:
-    """A call of this task was answered, or is not going to be made again."""
+    """A call of this task got a reply, or will not be repeated."""
     _here().answered(call)
 
 

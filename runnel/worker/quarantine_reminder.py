@@ -1,4 +1,5 @@
-"""Says again which quarantined partitions a worker holds: nothing else would, as it goes on."""
+"""Logs again and again which quarantined partitions a worker holds: it goes on with the others, so
+the first line would soon be forgotten."""
 
 from __future__ import annotations
 
@@ -14,52 +15,57 @@ from runnel.protocol import PartitionDescription
 
 logger = logger_of("runnel.worker")
 
-#: Seconds from the start to the first reminder, and between two.
+#: Seconds from the start to the first reminder, and between two reminders.
 FIRST, EVERY = 5.0, 300.0
 
 
 async def remind(processor: Processor, states: Callable[[], Iterable[PartitionState]]) -> None:
-    """Every few minutes, one line for all partitions that are quarantined, with the way out."""
+    """Log one line for all quarantined partitions every few minutes, with the command that resumes
+    them."""
     pause = FIRST
     while True:
         await asyncio.sleep(pause)
         pause = EVERY
-        stuck = sorted(state.partition for state in states() if state.quarantined and state.resting)
-        if stuck:
+        quarantined = sorted(
+            state.partition for state in states() if state.quarantined and state.held_paused
+        )
+        if quarantined:
             logger.warning(
                 "processor %s: %s %s quarantined, and nothing behind the failed event is "
                 "processed: %s",
                 processor.name,
-                those(stuck),
-                "is" if len(stuck) == 1 else "are",
-                way_out(processor, stuck),
+                those(quarantined),
+                "is" if len(quarantined) == 1 else "are",
+                way_out(processor, quarantined),
+                extra={"partitions": quarantined},
             )
 
 
-def way_out(processor: Processor, partitions: Iterable[int], nothing: bool = False) -> str:
-    """The command that ends a quarantine. If the handler failed with `nothing` in hand, there is
-    no event to set aside."""
+def way_out(processor: Processor, partitions: Iterable[int], no_event: bool = False) -> str:
+    """The command that ends a quarantine. With `no_event`, the handler failed before its first
+    event, so there is none to skip."""
     command = f"`runnel processor resume {processor.target} --partition {ranges(partitions)}`"
-    if nothing:
+    if no_event:
         return f"mend the handler and start its workers again, then {command}"
-    return f"{command} tries it again, with --skip it is set aside"
+    return f"{command} tries it again, and with --skip skips it"
 
 
-def in_the_way(stuck: Iterable[tuple[Processor, int, PartitionDescription]]) -> str:
-    """What keeps a burst from its end, processor by processor: partitions as `describe` tells."""
+def blocking(partitions: Iterable[tuple[Processor, int, PartitionDescription]]) -> str:
+    """Why a burst cannot end, processor by processor. Each partition comes with the reply of
+    `describe`."""
     found: dict[tuple[str, bool, bool], tuple[Processor, list[int]]] = {}
-    for processor, partition, picture in stuck:
-        nothing = failed_before_first(picture.error_event, picture.checkpoint)
-        key = processor.name, picture.quarantined, nothing
+    for processor, partition, described in partitions:
+        no_event = failed_before_first(described.error_event, described.checkpoint)
+        key = processor.name, described.quarantined, no_event
         found.setdefault(key, (processor, []))[1].append(partition)
-    told = []
-    for (name, quarantined, nothing), (processor, numbers) in found.items():
+    reasons = []
+    for (name, quarantined, no_event), (processor, numbers) in found.items():
         verb = "is" if len(numbers) == 1 else "are"
-        told.append(
+        reasons.append(
             f"processor {name}: {those(numbers)} {verb} quarantined: "
-            f"{way_out(processor, numbers, nothing)}"
+            f"{way_out(processor, numbers, no_event)}"
             if quarantined
             else f"processor {name}: {those(numbers)} {verb} paused: `runnel processor resume "
             f"{processor.target} --partition {ranges(numbers)}` ends it"
         )
-    return "; ".join(told)
+    return "; ".join(reasons)

@@ -1,4 +1,4 @@
-"""Makes every partition of a stream ready for one processor, before its member joins the group."""
+"""Registers a processor on every partition of its stream, before its member joins the group."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ async def register(processor: Processor, backend: Backend) -> None:
         protocol.register(processor.keys(p), stream.contract, processor.start)
         for p in range(stream.partition_count)
     ]
-    repaired = []
+    restored = []
     for partition, reply in enumerate(await backend.call_all(calls)):
         if isinstance(reply, Exception):
             raise refused(processor, reply)
         if protocol.read_register(reply) == "mended":
-            repaired.append(partition)
-    if repaired:
+            restored.append(partition)
+    if restored:
         logger.error(
-            "processor %s, %s: keys were lost and are made anew. Where a log was among them, "
-            "its events are gone: how many, nothing tells",
+            "processor %s, %s: keys were lost and were restored. If a log was among them, its "
+            "events are gone, and it is unknown how many",
             processor.name,
-            those(repaired),
-            extra={"partitions": repaired},
+            those(restored),
+            extra={"processor": processor.name, "partitions": restored},
         )

@@ -1,4 +1,4 @@
-"""One membership, shared by the event loop of a worker and its heartbeat thread."""
+"""A membership that the event loop of a worker shares with its heartbeat thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runnel.protocol.scripts import Call
 
 @dataclass(frozen=True, slots=True)
 class SyncCall:
-    """One call of `sync`: its number, and the revoked partitions that it reports."""
+    """One call of `sync`: its number, and the released partitions that it reports."""
 
     number: int
     reported: set[tuple[int, int]]
@@ -54,7 +54,7 @@ class SharedMembership:
 
     @property
     def must_report(self) -> bool:
-        """Does the group not know yet of a partition that was released?"""
+        """Was a partition released that the group does not know of yet?"""
         return self._membership.must_report
 
     def next_call(self, action: Action) -> SyncCall:
@@ -64,38 +64,38 @@ class SharedMembership:
             number, call = self._membership.next_call(action)
         return SyncCall(number, reported, call)
 
-    def replied(self, asked: SyncCall, reply: SyncReply) -> Actions:
+    def replied(self, sent: SyncCall, reply: SyncReply) -> Actions:
         """Take in the reply to a call; returns what follows from it."""
         with self._lock:
-            return self._membership.replied(asked.number, asked.reported, reply)
+            return self._membership.replied(sent.number, sent.reported, reply)
 
     def confirms_all(self, reply: SyncReply) -> bool:
         """Take in a reply that the heartbeat thread got. Does it grant all that is held?"""
         with self._lock:
             self._membership.session_ms = reply.session_ms
-            return self._membership.holds_what_is_granted(reply)
+            return self._membership.all_granted(reply)
 
-    def claims(self, partition: int, grant: int) -> bool:
-        """Is the partition still to be claimed under this grant?"""
+    def claiming(self, partition: int, grant: int) -> bool:
+        """Is the partition still to be claimed, and under this grant?"""
         with self._lock:
-            return self._membership.claims(partition, grant)
+            return self._membership.claiming(partition, grant)
 
     def claimed(self, partition: int, grant: int) -> bool:
-        """The claim succeeded. Returns False if the partition is not wanted any more."""
+        """The claim succeeded. Returns False if the grant is not the current one any more."""
         with self._lock:
-            wanted = self._membership.claims(partition, grant)
-            if wanted:
+            current = self._membership.claiming(partition, grant)
+            if current:
                 self._membership.claimed(partition, grant)
-        return wanted
+        return current
 
     def claim_again(self, partition: int, grant: int) -> None:
         """The claim failed: repeat it after the next reply."""
         with self._lock:
             self._membership.claim_again(partition, grant)
 
-    def revoked(self, partition: int, grant: int, seen: int = 0) -> None:
+    def released(self, partition: int, grant: int, seen: int = 0) -> None:
         """The partition is not held under this grant. Report that at once; `seen` is the grant
         that was found there instead."""
         with self._lock:
-            self._membership.let_go(partition, grant, seen)
+            self._membership.released(partition, grant, seen)
         self.sync_now.set()

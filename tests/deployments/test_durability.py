@@ -204,7 +204,7 @@ async def test_what_a_crash_repeats_is_bounded_while_commits_are_not_confirmed(
     await hasty.send(*range(1, 200))
 
     def at_rest() -> bool:
-        return len(shop.seen) > 1 and not states[-1].buffer and states[-1].wants(4) is None
+        return len(shop.seen) > 1 and not states[-1].buffer and states[-1].next_read(4) is None
 
     await until(at_rest, "it waits for its commits")
     assert len(shop.seen) <= 1 + 4 * (UNCOMMITTED + 2)

@@ -53,7 +53,7 @@ BUGS = (
     ),
     Planted(
         "one nonce for each process",
-        "runnel/worker/holdings.py",
+        "runnel/worker/held_partitions.py",
         "nonce = secrets.token_hex(16)",
         "nonce = self._membership.member[1] * 2",
     ),
@@ -99,7 +99,7 @@ BUGS = (
         "a lost reply taken for an answer",
         "runnel/worker/committer.py",
         "elif isinstance(reply, Exception):\n            return False\n",
-        "elif isinstance(reply, Exception):\n            state.committed(step)\n",
+        "elif isinstance(reply, Exception):\n            state.committed(move)\n",
     ),
     Planted(
         "another commit in place of one in flight",
@@ -128,7 +128,7 @@ BUGS = (
     # What leaves user code, and what was given to it
     Planted(
         "a cancellation that nobody asked for taken for the end",
-        "runnel/worker/handling.py",
+        "runnel/worker/handler_run.py",
         "if self._stopping:\n            return None",
         "if self._stopping or type(raised).__name__ == 'CancelledError':\n            return None",
     ),
@@ -153,8 +153,8 @@ BUGS = (
     Planted(
         "a commit that is not waited for",
         "runnel/delivery/partition_queue.py",
-        "            await self.flush()\n        self.give_turn()\n\n    def give_turn",
-        "        self.give_turn()\n\n    def give_turn",
+        "            await self.flush()\n        self.release_start_lock()\n\n    def release",
+        "        self.release_start_lock()\n\n    def release",
     ),
     Planted(
         "a list begins anew with each wait for it",
@@ -171,14 +171,14 @@ BUGS = (
     Planted(
         "a cancelled wait gives its turn away",
         "runnel/delivery/partition_queue.py",
-        "if tried or not self._suspicion.on_trial:",
+        "if tried or not self._suspicion.alone:",
         "if True:",
     ),
     Planted(
         "who asks once its events have ended has not finished the last",
         "runnel/delivery/handout.py",
         "if self.closed:\n            await",
-        "if self.closed or not self.lease.state.open:\n            await",
+        "if self.closed or not self.queue.state.open:\n            await",
     ),
     Planted(
         "one death is proof enough",
@@ -189,9 +189,9 @@ BUGS = (
     # Time limits, and what waits in memory
     Planted(
         "a time limit that ends nobody",
-        "runnel/worker/handling.py",
-        "if not handing.late and not handing.restless:",
-        "if not handing.restless:",
+        "runnel/worker/handler_run.py",
+        "if not handout.late and not handout.ignores_end:",
+        "if not handout.ignores_end:",
     ),
     Planted(
         "a handler that goes on after its time limit has finished its event",
@@ -208,8 +208,8 @@ BUGS = (
     Planted(
         "what waits in memory has no bound in bytes",
         "runnel/worker/log_reader.py",
-        "state.enough = prefetch if size * prefetch <= share else int(share / size)",
-        "state.enough = prefetch",
+        "state.buffer_limit = prefetch if size * prefetch <= share else int(share / size)",
+        "state.buffer_limit = prefetch",
     ),
     # Operators
     Planted(
@@ -240,7 +240,7 @@ BUGS = (
     Planted(
         "a heartbeat from the side vouches for what others hold",
         "runnel/worker/heartbeat.py",
-        "if certain:",
+        "if confirmed:",
         "if True:",
     ),
     # Losses
@@ -259,19 +259,19 @@ BUGS = (
     Planted(
         "a cursor kept after a rollback",
         "runnel/core/partition.py",
-        "if not anchor:",
+        "if not cursor_exists:",
         "if False:",
     ),
     Planted(
         "what was read without a look is not doubted",
         "runnel/core/partition.py",
-        "self.unverified_from = asked.cursor",
+        "self.unverified_from = request.cursor",
         "pass",
     ),
     Planted(
         "a loss counted while what was read ahead is processed",
         "runnel/worker/claims.py",
-        "await queue.rest()",
+        "await queue.wait_settled()",
         "pass",
     ),
     # Retention and sending
@@ -375,7 +375,7 @@ BUGS = (
     Planted(
         "a partition asked back is not given back",
         "runnel/core/membership.py",
-        "orders.drain.append(partition)",
+        "actions.drain.append(partition)",
         "pass",
     ),
     Planted(
@@ -387,14 +387,14 @@ BUGS = (
     Planted(
         "a session counted from its answer",
         "runnel/worker/heartbeat.py",
-        "self._membership.session.renew(before + synced.session_ms / 1000)",
-        "self._membership.session.renew(self._backend.clock() + synced.session_ms / 1000)",
+        "self._membership.session.renew(before + reply.session_ms / 1000)",
+        "self._membership.session.renew(self._backend.clock() + reply.session_ms / 1000)",
     ),
     Planted(
         "a heartbeat too few",
         "runnel/worker/heartbeat.py",
-        "wait = synced.session_ms / 3000",
-        "wait = synced.session_ms / 900",
+        "wait = reply.session_ms / 3000",
+        "wait = reply.session_ms / 900",
     ),
     Planted(
         "a clock that went back stretches a wait",
@@ -417,8 +417,8 @@ BUGS = (
     Planted(
         "a heartbeat that overtakes the leave",
         "runnel/worker/member.py",
-        "await end(tasks)\n                self._holdings.moves.tell()",
-        "self._holdings.moves.tell()",
+        "await cancel_and_wait(tasks)\n                self._partitions.log_pending()",
+        "self._partitions.log_pending()",
     ),
     # The worker
     Planted(
@@ -430,19 +430,19 @@ BUGS = (
     Planted(
         "a start recorded in every partition",
         "runnel/delivery/recorded_start_lock.py",
-        "return next(iter(self._queue)) is lease",
+        "return next(iter(self._queue)) is partition",
         "return True",
     ),
     Planted(
         "a doubt that nobody settles",
         "runnel/worker/claims.py",
-        "if state.over or not (state.open or state.resting or state.unverified_from):",
+        "if state.ended or not (state.open or state.held_paused or state.unverified_from):",
         "if not state.open:",
     ),
     Planted(
         "partitions at rest are never claimed again",
         "runnel/worker/claims.py",
-        "if moved or i == self._turn % len(resting):",
+        "if moved or i == self._turn % len(settled):",
         "if moved:",
     ),
 )

@@ -175,9 +175,9 @@ def _machine(world: World) -> Iterator[None]:
             settings: Settings,
             backend: Backend,
             member: tuple[str, str],
-            record_lock: RecordedStartLock,
+            start_lock: RecordedStartLock,
         ) -> None:
-            super().__init__(processor, settings, backend, member, record_lock)
+            super().__init__(processor, settings, backend, member, start_lock)
             world.host().groups[processor.name] = self
 
     class NoThread:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runnel.core.appetite import OVERHEAD
+from runnel.core.read_limits import OVERHEAD
 from tests.simulation.application import Application
 from tests.simulation.host import Host
 from tests.simulation.network import TIMEOUT

@@ -73,7 +73,7 @@ class Trims:
         """The first partition at rest that is being read without a look at its cursor."""
         for (prefix, _), queue in host.queues():
             state, log = queue.state, self.world.judge.model.at(prefix).log
-            if log and state.reading and state.at_rest and not state.verify_next:
+            if log and state.reading and state.settled and not state.verify_next:
                 return [(prefix, log.added)]
         return []
 

@@ -1,7 +1,10 @@
-"""How generated examples run here, and that no test here starts a server."""
+"""Fixtures for tests of single modules, how generated examples run here, and that no test here
+starts a server."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -30,3 +33,26 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def redis_url() -> NoReturn:
     """Fail a test that wants the shared server, whatever it is."""
     _refuse()
+
+
+class Kept(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def said() -> Iterator[list[logging.LogRecord]]:
+    """What was logged."""
+    kept, logger = Kept(), logging.getLogger("runnel")
+    before = logger.level
+    logger.addHandler(kept)
+    logger.setLevel(logging.INFO)
+    yield kept.records
+    logger.removeHandler(kept)
+    logger.setLevel(before)

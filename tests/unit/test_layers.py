@@ -29,6 +29,16 @@ ROOMS = [
     ["__main__"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+#: Packages in which each module has a file of tests that bears its name.
+TESTED_BY_NAME = ("core", "delivery", "worker")
+#: Modules of these that the tests of another module use throughout.
+TESTED_WITH = {
+    "delivery.current_event": "test_room",
+    "delivery.iterators": "test_handout",
+    "worker.callbacks": "test_committer",
+    "worker.forks": "test_shutdown",
+    "worker.shared_membership": "test_membership",
+}
 MOST_LINES = 350
 MOST_LINES_OF_A_FUNCTION = 60
 
@@ -108,3 +118,10 @@ def test_the_core_does_no_io_and_reads_no_clock() -> None:
         if room(name) == "core":
             source = path.read_text()
             assert not any(f"import {each}" in source for each in ("asyncio", "time", "redis"))
+
+
+def test_the_tests_of_a_module_are_found_by_its_name() -> None:
+    files = {path.stem for path in PACKAGE.parent.glob("tests/*/test_*.py")}
+    for name, path in MODULES.items():
+        if room(name) in TESTED_BY_NAME and path.name != "__init__.py":
+            assert TESTED_WITH.get(name, f"test_{path.stem}") in files, name

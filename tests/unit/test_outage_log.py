@@ -1,20 +1,17 @@
-"""What a worker says while Redis does not answer, and of partitions that move: one line each."""
+"""An outage of Redis is a few log lines, however many calls fail."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import logging.config
-from collections.abc import Iterator
 
 import pytest
 from redis.exceptions import BusyLoadingError, ConnectionError, OutOfMemoryError, TimeoutError
 
-from runnel.errors import Conflict, Fenced, ProtocolError
-from runnel.log import about, fields_here, logger_of
-from runnel.worker import outage_log, rebalance_log
+from runnel.log import about
+from runnel.worker import outage_log
 from runnel.worker.outage_log import Unanswered
-from runnel.worker.rebalance_log import Moves
 
 LOST = ConnectionError("connection closed by server")
 
@@ -33,29 +30,6 @@ def clock() -> Clock:
     return Clock()
 
 
-class Kept(logging.Handler):
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-@pytest.fixture
-def said() -> Iterator[list[logging.LogRecord]]:
-    """What was logged."""
-    kept, logger = Kept(), logging.getLogger("runnel")
-    before = logger.level
-    logger.addHandler(kept)
-    logger.setLevel(logging.INFO)
-    yield kept.records
-    logger.removeHandler(kept)
-    logger.setLevel(before)
-
-
 def texts(said: list[logging.LogRecord]) -> list[str]:
     return [each.getMessage() for each in said]
 
@@ -69,7 +43,7 @@ def test_an_outage_is_two_lines(clock: Clock, said: list[logging.LogRecord]) -> 
     for call in ("read", "heartbeat", "commit"):
         calls.answered(call)
     first, last = texts(said)
-    assert first == f"processor p: Redis does not answer (heartbeat), asking again: {LOST}"
+    assert first == f"processor p: heartbeat failed, Redis does not answer, retrying: {LOST}"
     assert last == (
         "processor p: Redis answers again, after 6.0 s: 90 calls (heartbeat 30, commit 30, read "
         "30) had failed"
@@ -84,9 +58,7 @@ def test_a_long_outage_is_told_again_less_and_less_often(
         calls.failed("read", LOST)
         clock.now += 1
     assert 8 < len(said) < 20
-    assert (
-        "Redis still does not answer after 10 s, asking again: 11 calls (read 11)" in texts(said)[1]
-    )
+    assert "Redis still does not answer after 10 s, retrying: 11 calls (read 11)" in texts(said)[1]
 
 
 def test_it_is_over_when_the_last_call_is_answered(
@@ -108,7 +80,7 @@ def test_a_call_that_nobody_makes_again_does_not_keep_it_open(
     calls = Unanswered("processor p", clock)
     calls.failed("claim", LOST)
     calls.failed("heartbeat", LOST)
-    clock.now += outage_log.STALE_GRANT + 1
+    clock.now += outage_log.FORGET_AFTER + 1
     calls.answered("heartbeat")
     assert "Redis answers again" in texts(said)[-1]
 
@@ -153,7 +125,7 @@ def test_a_refusal_is_not_called_silence(
     calls = Unanswered("processor p", clock)
     calls.failed("commit", error)
     calls.answered("commit")
-    assert f"Redis {what} (commit)" in texts(said)[0]
+    assert f"commit failed, Redis {what}" in texts(said)[0]
     assert f"Redis {over}" in texts(said)[1]
 
 
@@ -175,90 +147,10 @@ async def test_each_processor_has_its_own(said: list[logging.LogRecord]) -> None
         assert f"processor {getattr(each, 'processor', None)}:" in each.getMessage()
 
 
-async def test_a_rebalance_is_one_line(
-    said: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rebalance_log, "SETTLED", 0.01)
-    held = set(range(16))
-    told = Moves("orders", lambda: held, 16)
-    for partition in range(8, 16):
-        held.remove(partition)
-        told.gave()
-        await asyncio.sleep(0)
-    told.tell()
-    told.tell()
-    assert texts(said) == ["processor orders: gave 8, took 0: now 0-7 (8 of 16 claimed)"]
-    assert getattr(said[0], "partitions", None) == list(range(8))
-    for partition in (9, 11):
-        held.add(partition)
-        told.took(after="w-1" if partition == 11 else "")
-    held.remove(0)
-    told.gave()
-    await asyncio.sleep(0.2)  # It is told by itself.
-    assert texts(said)[1] == (
-        "processor orders: gave 1, took 2, 1 of them from w-1, which was lost or did not give them "
-        "back in time: now 1-7,9,11 (9 of 16 claimed)"
-    )
-    assert [each.levelname for each in said] == ["INFO", "WARNING"]
-    held.clear()
-    for _ in range(9):
-        told.gave()
-    told.tell()
-    assert texts(said)[2] == "processor orders: gave 9, took 0: now none (0 of 16 claimed)"
-
-
-@pytest.mark.parametrize(
-    ("refusal", "why"),
-    [
-        (Fenced("FENCED", {}), "another member has claimed it since, or an operator has moved it"),
-        (Conflict("CONFLICT stored=1-0", {}), "CONFLICT stored=1-0"),
-    ],
-)
-async def test_what_is_lost_for_one_reason_is_one_line(
-    said: list[logging.LogRecord], refusal: ProtocolError, why: str
-) -> None:
-    told = Moves("orders", list, 16)
-    rebalance_log.watch(told)
-    for partition in (3, 1, 2, 9):
-        rebalance_log.lost(partition, refusal)
-        told.gave()
-    told.tell()
-    assert texts(said) == [
-        f"processor orders gives up partitions 1-3,9: {why}",
-        "processor orders: gave 4, took 0: now none (0 of 16 claimed)",
-    ]
-
-
-async def test_lines_carry_the_fields_of_their_task(said: list[logging.LogRecord]) -> None:
-    logger = logger_of("runnel.test")
-
-    async def partition(number: int) -> None:
-        about(partition=number)
-        await asyncio.sleep(0)
-        logger.info("one")
-        logger.info("two", extra={"partition": 99})
-
-    about(processor="p")
-    await asyncio.gather(partition(1), partition(2))
-    assert "partition" not in fields_here()
-    found = [(vars(each)["processor"], vars(each)["partition"]) for each in said]
-    assert sorted(found) == [("p", 1), ("p", 2), ("p", 99), ("p", 99)]
-
-
-def test_a_set_up_that_knows_nothing_of_runnel_does_not_silence_it() -> None:
-    logging.getLogger("runnel.early").setLevel("INFO")  # Before Runnel asks for it.
-    early, logger = logger_of("runnel.early"), logger_of("runnel.test")
-    try:
-        logging.config.dictConfig({"version": 1, "disable_existing_loggers": True})
-        assert not logger.disabled
-        assert logger.isEnabledFor(logging.ERROR)
-        assert early.isEnabledFor(logging.INFO)
-    finally:
-        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
-
-
-def test_an_error_without_a_message_is_told_by_its_name(
+def test_an_error_without_a_message_is_logged_by_its_name(
     clock: Clock, said: list[logging.LogRecord]
 ) -> None:
     Unanswered("processor work", clock).failed("commit", TimeoutError())
-    assert said[0].getMessage().endswith("(commit), asking again: TimeoutError")
+    assert texts(said) == [
+        "processor work: commit failed, Redis does not answer, retrying: TimeoutError"
+    ]

@@ -1,4 +1,4 @@
-"""The core of one held partition."""
+"""The state of one held partition: reading, handing out, committing, losses."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def events(*numbers: int) -> list[Raw]:
 
 
 def state(*numbers: int, **claimed: object) -> PartitionState:
-    """A partition that has read events with these numbers, of which its claim told the first."""
+    """A partition that has read events with these numbers; its claim named the first."""
     if numbers:
         claimed = {"next_id": f"{numbers[0]}-0", **claimed}
     reply = replace(CLAIMED, **claimed)  # type: ignore[arg-type]
     found = PartitionState(0, PartitionKeys("p", "work"), 1, Token(7, "n"), reply)
     if numbers:
-        wanted = found.wants(100)
-        assert wanted
-        assert found.read(wanted, events(*numbers), anchor=True)
+        request = found.next_read(100)
+        assert request
+        assert found.read(request, events(*numbers), cursor_exists=True)
     return found
 
 
-def test_events_go_out_in_order_and_one_commit_covers_what_gathered() -> None:
+def test_events_are_handed_out_in_order_and_one_commit_covers_several() -> None:
     it = state(1, 2, 3, 4)
     assert it.hand_out(1) == events(1)
     it.finish()
@@ -49,27 +49,27 @@ def test_events_go_out_in_order_and_one_commit_covers_what_gathered() -> None:
     for number in (2, 3):
         assert it.hand_out(1) == events(number)
         it.finish()
-    assert it.next_commit() is first, "one is in flight: the same bytes again"
+    assert it.next_commit() is first, "one is in flight: send the same again"
     it.committed(first)
     assert it.next_commit() == CheckpointMove("1-0", "3-0", 2)
 
 
-def test_no_more_is_read_while_too_much_waits_for_its_commit() -> None:
+def test_no_more_is_read_while_too_much_is_uncommitted() -> None:
     it = state(*range(1, UNCOMMITTED + 1))
     it.hand_out(UNCOMMITTED)
     it.finish()
-    wanted = it.wants(1)
-    assert wanted
-    it.read(wanted, events(UNCOMMITTED + 1), anchor=True)
-    it.verified("0-0", there=True)
+    request = it.next_read(1)
+    assert request
+    it.read(request, events(UNCOMMITTED + 1), cursor_exists=True)
+    it.verified("0-0", exists=True)
     it.hand_out(1)
     it.finish()
-    step = it.next_commit()
-    assert step
-    assert step.count > UNCOMMITTED
-    assert it.wants(1) is None
-    it.committed(step)
-    assert it.wants(1) is not None
+    move = it.next_commit()
+    assert move
+    assert move.count > UNCOMMITTED
+    assert it.next_read(1) is None
+    it.committed(move)
+    assert it.next_read(1) is not None
 
 
 def test_what_is_in_hand_is_never_committed() -> None:
@@ -80,7 +80,7 @@ def test_what_is_in_hand_is_never_committed() -> None:
     assert it.hand_out(1) == events(1)
 
 
-def test_a_draining_lane_hands_out_no_more_and_releases_when_idle() -> None:
+def test_a_draining_partition_hands_out_no_more_and_releases_when_idle() -> None:
     it = state(1, 2)
     it.hand_out(1)
     it.drain()
@@ -93,11 +93,11 @@ def test_a_draining_lane_hands_out_no_more_and_releases_when_idle() -> None:
     release = it.next_commit()
     assert release == CheckpointMove("1-0", "1-0", 0, release=True)
     it.committed(release)
-    assert it.over
+    assert it.ended
     assert it.next_commit() is None
 
 
-def test_a_checkpoint_is_stuck_once_only_what_is_in_hand_would_move_it() -> None:
+def test_a_checkpoint_is_stuck_if_only_the_event_in_hand_can_move_it() -> None:
     it = state(1, 2)
     assert not it.stuck_at("0-0")
     it.hand_out(1)
@@ -105,24 +105,24 @@ def test_a_checkpoint_is_stuck_once_only_what_is_in_hand_would_move_it() -> None
     it.finish()
     it.hand_out(1)
     assert not it.stuck_at("0-0")  # There is something to commit,
-    step = it.next_commit()
+    move = it.next_commit()
     assert not it.stuck_at("0-0")  # which is under way,
-    assert step is not None
-    it.committed(step)
+    assert move is not None
+    it.committed(move)
     assert not it.stuck_at("0-0")  # and has moved it since that was seen.
     assert it.stuck_at("1-0")
 
 
-def test_s7_a_read_behind_a_vanished_entry_is_not_believed() -> None:
+def test_s7_a_read_after_a_vanished_entry_suspects_a_loss() -> None:
     it = state(1, 2)
-    wanted = it.wants(100)
-    assert wanted
-    assert wanted.look, "what was read is not committed yet"
-    assert not it.read(wanted, events(9), anchor=False)
+    request = it.next_read(100)
+    assert request
+    assert request.verify, "what was read is not committed yet"
+    assert not it.read(request, events(9), cursor_exists=False)
     assert [each[0] for each in it.buffer] == [b"1-0", b"2-0"]
 
 
-def test_s7_at_rest_events_go_out_before_the_look_but_are_not_committed_before_it() -> None:
+def test_s7_events_after_an_unverified_cursor_are_handed_out_but_not_committed() -> None:
     it = state(1)
     it.hand_out(1)
     it.finish()
@@ -130,28 +130,28 @@ def test_s7_at_rest_events_go_out_before_the_look_but_are_not_committed_before_i
     assert first
     it.committed(first)
     it.verify_next = False
-    wanted = it.wants(100)
-    assert wanted
-    assert not wanted.look
-    assert it.read(wanted, events(2), anchor=False)
+    request = it.next_read(100)
+    assert request
+    assert not request.verify
+    assert it.read(request, events(2), cursor_exists=False)
     assert it.hand_out(1) == events(2)
     it.finish()
     assert it.next_commit() is None
-    assert not it.verified("1-0", there=False), "then it is claimed again"
-    assert it.verified("1-0", there=True)
+    assert not it.verified("1-0", exists=False), "then it is claimed again"
+    assert it.verified("1-0", exists=True)
     assert it.next_commit() == CheckpointMove("1-0", "2-0", 1)
 
 
-def test_s7_a_read_that_skips_the_entry_known_to_follow_is_not_believed() -> None:
+def test_s7_a_read_that_skips_the_entry_known_to_follow_suspects_a_loss() -> None:
     it = state(next_id="5-0")
-    wanted = it.wants(100)
-    assert wanted
-    assert not wanted.look
-    assert not it.read(wanted, events(6), anchor=False)
-    assert it.read(wanted, events(5, 6), anchor=False)
+    request = it.next_read(100)
+    assert request
+    assert not request.verify
+    assert not it.read(request, events(6), cursor_exists=False)
+    assert it.read(request, events(5, 6), cursor_exists=False)
 
 
-def test_a_failing_batch_is_taken_apart_until_it_is_passed() -> None:
+def test_a_failed_batch_is_handed_out_one_by_one_until_it_is_finished() -> None:
     it = state(1, 2, 3)
     it.hand_out(2)
     it.rewind()
@@ -173,80 +173,80 @@ def test_failures_are_counted_for_one_event_and_forgotten_when_it_is_done() -> N
     assert it.suspicion.failed(b"2-0") == 1
 
 
-def test_the_next_read_begins_when_one_is_in_the_buffer_and_not_before() -> None:
+def test_the_next_read_is_sent_when_one_read_is_in_the_buffer_and_not_before() -> None:
     it = state(*range(1, 112))
-    assert it.wants(100) is None
+    assert it.next_read(100) is None
     for _ in range(11):
         it.hand_out(1)
         it.finish()
-    assert it.wants(100) is not None
+    assert it.next_read(100) is not None
 
 
-def doubtful(*numbers: int) -> PartitionState:
-    """A partition that had read and committed event 1, and has read these without a look at it."""
+def unverified(*numbers: int) -> PartitionState:
+    """A partition that committed event 1 and has read these without verifying that it exists."""
     it = state(1)
     it.hand_out(1)
     it.finish()
-    step = it.next_commit()
-    assert step
-    it.committed(step)
-    wanted = it.wants(100)
-    assert wanted
-    assert not wanted.look
-    assert it.read(wanted, events(*numbers), anchor=False)
+    move = it.next_commit()
+    assert move
+    it.committed(move)
+    request = it.next_read(100)
+    assert request
+    assert not request.verify
+    assert it.read(request, events(*numbers), cursor_exists=False)
     assert it.unverified_from == "1-0"
     return it
 
 
-def test_s7_nothing_in_doubt_is_committed_until_the_look() -> None:
-    it = doubtful(2, 3)
+def test_s7_nothing_is_committed_until_the_cursor_is_verified() -> None:
+    it = unverified(2, 3)
     it.hand_out(2)
     it.finish()
     assert it.next_commit() is None
-    assert it.verified("1-0", there=True)
+    assert it.verified("1-0", exists=True)
     assert it.next_commit() == CheckpointMove("1-0", "3-0", 2)
 
 
-def test_s7_what_was_done_in_doubt_and_counted_as_lost_is_not_counted_twice() -> None:
-    it = doubtful(2, 3, 4, 5)
+def test_s7_a_finished_event_that_was_counted_as_lost_is_not_counted_twice() -> None:
+    it = unverified(2, 3, 4, 5)
     it.hand_out(1)
     it.finish()
     it.hand_out(1)
-    assert not it.verified("1-0", there=False)
-    assert it.wants(100) is None, "nothing more is read until it was claimed again"
-    it.ask()
+    assert not it.verified("1-0", exists=False)
+    assert it.next_read(100) is None, "nothing more is read until it is claimed again"
+    it.before_reclaim()
     # The claim found 2, 3 and 4 gone, and counted them.
     it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="5-0"))
-    assert it.next_commit() is None, "2 was done, but is counted"
-    assert it.finish(), "somebody may wait for rest, and no commit will tell"
+    assert it.next_commit() is None, "2 is finished, but is counted as lost"
+    assert it.finish(), "a task may wait until all is committed, and no commit will wake it"
     assert it.next_commit() is None
     it.hand_out(2)
     it.finish()
     assert it.next_commit() == CheckpointMove("1-0", "5-0", 1)
 
 
-def test_s7_what_is_read_during_a_claim_and_gone_at_its_answer_is_counted_once() -> None:
-    it = doubtful(2)
-    wanted = it.wants(100)
-    assert wanted
-    it.ask()
-    assert it.read(wanted, events(3), anchor=True)
+def test_s7_an_event_read_during_a_claim_and_gone_at_its_reply_is_counted_once() -> None:
+    it = unverified(2)
+    request = it.next_read(100)
+    assert request
+    it.before_reclaim()
+    assert it.read(request, events(3), cursor_exists=True)
     it.hand_out(2)
     it.finish()
     it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="5-0"))
-    assert it.next_commit() is None, "2 and 3 were done, but are counted"
+    assert it.next_commit() is None, "2 and 3 are finished, but are counted as lost"
 
 
-def test_s7_with_no_entry_at_the_cursor_only_a_claim_tells_what_was_before_the_first() -> None:
+def test_s7_without_an_entry_at_the_cursor_only_a_claim_tells_what_is_missing() -> None:
     it = state()
-    wanted = it.wants(100)
-    assert wanted
-    assert not wanted.look
-    assert not it.read(wanted, events(3), anchor=False)
+    request = it.next_read(100)
+    assert request
+    assert not request.verify
+    assert not it.read(request, events(3), cursor_exists=False)
     it.hand_out(1)
     it.finish()
     assert it.next_commit() is None
-    it.ask()
+    it.before_reclaim()
     it.reclaimed(replace(CLAIMED, next_id="3-0"))
     assert it.next_commit() == CheckpointMove("0-0", "3-0", 1)
 
@@ -255,45 +255,45 @@ def test_nothing_is_read_while_a_claim_counts_what_is_there() -> None:
     it = state(1)
     it.hand_out(1)
     it.finish()
-    step = it.next_commit()
-    assert step
-    it.committed(step)
-    wanted = it.wants(100)
-    assert wanted
-    it.ask()
-    assert it.wants(100) is None
-    assert it.read(wanted, events(2), anchor=True), "it was on its way, and comes again"
+    move = it.next_commit()
+    assert move
+    it.committed(move)
+    request = it.next_read(100)
+    assert request
+    it.before_reclaim()
+    assert it.next_read(100) is None
+    assert it.read(request, events(2), cursor_exists=True), "it was in flight, and is read again"
     assert not it.buffer, "the claim may count it as lost"
     it.counting = False
     it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="3-0"))
-    wanted = it.wants(100)
-    assert wanted
-    assert it.read(wanted, events(3), anchor=False)
+    request = it.next_read(100)
+    assert request
+    assert it.read(request, events(3), cursor_exists=False)
     assert it.hand_out(1)[0][0] == b"3-0"
 
 
-def test_the_end_of_an_event_that_was_given_up_is_unknown_until_it_is_answered() -> None:
+def test_it_is_unknown_whether_an_event_is_given_up_until_redis_replies() -> None:
     it = state(1)
     it.hand_out(1)
-    step = it.set_aside()
+    move = it.give_up()
     assert it.giving_up
-    it.finish_aside(step)
+    it.given_up(move)
     assert not it.giving_up
 
 
-def test_a_lane_that_closed_takes_nothing_in() -> None:
+def test_a_closed_partition_takes_in_nothing() -> None:
     it = state(1)
-    wanted = it.wants(100)
+    request = it.next_read(100)
     it.drain()
-    assert wanted
-    assert it.read(wanted, events(2), anchor=True)
+    assert request
+    assert it.read(request, events(2), cursor_exists=True)
     assert [each[0] for each in it.buffer] == [b"1-0"]
 
 
-def test_a_lane_rests_while_it_is_parked_and_not_wanted_elsewhere() -> None:
+def test_a_partition_is_held_paused_until_it_drains() -> None:
     it = state(1)
-    assert not it.resting
+    assert not it.held_paused
     it.pause()
-    assert it.resting
+    assert it.held_paused
     it.drain()
-    assert not it.resting
+    assert not it.held_paused

@@ -34,9 +34,9 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[PartitionState]:
     found: list[PartitionState] = []
     add = Fetcher.add
 
-    def noting(pump: Fetcher, state: PartitionState) -> None:
+    def noting(fetcher: Fetcher, state: PartitionState) -> None:
         found.append(state)
-        add(pump, state)
+        add(fetcher, state)
 
     monkeypatch.setattr(Fetcher, "add", noting)
     return found

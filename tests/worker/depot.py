@@ -53,7 +53,7 @@ class Depot:
                 self.seen[events.partition].append(blob.number)
 
     async def fill(self, url: str, sizes: dict[int, list[int]]) -> None:
-        """Send events of these sizes to these partitions, by a line of their own."""
+        """Send events of these sizes to these partitions, over another connection."""
         other = Depot(self.app.name, url, len(self.keys))
         for partition, each in sizes.items():
             key = self.keys[partition]

@@ -1,4 +1,4 @@
-"""An app with one partition and a worker in this process, for tests that need a look inside."""
+"""An app with one partition and a worker in this process, for tests that inspect its state."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Ledger:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Worker]:
-        """A worker in this process, stopped in the end."""
+        """A worker in this process, which is stopped at the end."""
         worker = Worker(self.app)
         run = asyncio.create_task(worker.run())
         try:

@@ -1,4 +1,4 @@
-"""A look at the dead letters of the ledger in this process."""
+"""Reads the dead letters of the ledger in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.worker.inside import Ledger
 
 
 async def letters(redis: Redis, ledger: Ledger) -> list[tuple[int, DeadLetter]]:
-    """The number of each item that was set aside, with its letter."""
+    """The number of each item that was dead-lettered, and its dead letter."""
     sink = ledger.app.processors["work"].sink
     assert sink is not None
     entries: Any = await redis.xrange(f"{sink.prefix(0)}:log")

@@ -1,4 +1,4 @@
-"""An app whose worker has a reason not to end, which `$KIND` says. Then it says "begun"."""
+"""An app whose worker does not end, for the reason in `$KIND`, and that says so with "begun"."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def patient() -> None:
 
 
 def greedy() -> None:
-    """Sleeps in C without letting go of the interpreter."""
+    """Sleep in C and keep the lock of the interpreter."""
     ctypes.PyDLL(None).sleep(int(LONG))
 
 
@@ -164,7 +164,7 @@ async def holding() -> None:
 
     logging.getLogger("runnel.worker").addFilter(hear)
     begun()
-    heard.wait()  # The signal: whoever holds the interpreter hears none.
+    heard.wait()  # Until the signal: it is not handled while the lock is held.
     greedy()
 
 

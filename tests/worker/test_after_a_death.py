@@ -1,4 +1,4 @@
-"""A partition whose last worker died: who claims it makes sure that headway is kept."""
+"""After the death of a worker, the next one commits each event before the one that follows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from tests.worker.workers import until
 async def test_after_a_death_what_is_finished_is_committed_before_the_next_event(
     redis: Redis, redis_url: str, ledger: Ledger
 ) -> None:
-    """Else one event that kills its worker has those before it repeated with every death."""
+    """Otherwise the events before one that kills its worker are repeated with every death."""
     committed: list[int] = []
 
     async def work(events: Events[Item]) -> None:
-        with BlockingRedis.from_url(redis_url) as blocking:  # So that nothing goes out meanwhile.
+        # It blocks the event loop, so that no commit is sent.
+        with BlockingRedis.from_url(redis_url) as blocking:
             async for item in events.records():
                 found: Any = blocking.hget(ledger.state, "processed")
                 committed.append(int(found or 0))

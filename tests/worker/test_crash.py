@@ -1,4 +1,4 @@
-"""Workers that die, sleep and come back: no event is lost, and order holds."""
+"""Workers that die, sleep and continue: no event is lost, and the order is kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def owners(row: dict[str, Any]) -> dict[str, list[int]]:
 
 
 def balanced(row: dict[str, Any], members: int) -> bool:
-    """Are all partitions owned by that many members, with at most one partition's difference?"""
+    """Are all partitions owned by so many members, and equally, up to one partition?"""
     counts = [len(each) for each in owners(row).values()]
     return sum(counts) == 8 and len(counts) == members and max(counts) - min(counts) <= 1
 
@@ -77,7 +77,7 @@ async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
         assert process.wait(10) == 0
 
 
-async def test_a_member_that_was_lost_is_told_though_it_had_nothing_to_do(
+async def test_a_lost_member_is_logged_though_it_had_nothing_to_do(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     workers.start("--processors", "book", "--name", "alive")
@@ -106,7 +106,7 @@ async def test_l1_a_clean_leave_repeats_nothing(
 
 
 @pytest.mark.fault(7)
-async def test_l1_a_leaver_hands_over_what_is_free_while_a_handler_is_still_busy(
+async def test_l1_a_worker_that_leaves_releases_idle_partitions_while_a_handler_is_busy(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     busy = workers.start("--processors", "book", "--name", "busy")
@@ -124,7 +124,7 @@ async def test_l1_a_leaver_hands_over_what_is_free_while_a_handler_is_still_busy
     await until(lambda: _owns(redis, redis_url, "next", 8), "the drain limit ends it")
 
 
-async def test_a_worker_whose_processor_is_removed_ends_with_a_sentence(
+async def test_a_worker_whose_processor_is_removed_ends_and_says_why(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     process = workers.start("--processors", "book")

@@ -36,7 +36,7 @@ def declared(url: str, partitions: int) -> tuple[App, Stream[Item], Counter[int]
 
 
 async def lose(redis: Redis) -> None:
-    """A foreign hand deletes all keys of the stream and its group."""
+    """Delete all keys of the stream and its group, as another program might."""
     found: Any = await redis.keys("runnel:{gone:*")
     await redis.delete(*found, keys.streams("gone"), keys.processors("gone"))
 

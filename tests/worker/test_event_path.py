@@ -103,7 +103,7 @@ async def test_an_event_passes_the_files_that_the_page_lists(
             finish.put_nowait(None)
             await given.get()
         await committed(states, sent.id)
-        await until(lambda: "(1 of 1 claimed)" in caplog.text, "report of the rebalance")
+        await until(lambda: "(1 of 1)" in caplog.text, "report of the rebalance")
         with read():
             # In another thread, which is not watched.
             (sent,) = await asyncio.to_thread(

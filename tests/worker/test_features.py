@@ -1,4 +1,4 @@
-"""What users declare, at work in a real worker."""
+"""What users declare, in a real worker."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def _nothing(events: Events[Item]) -> None:
         pass
 
 
-async def test_a_dead_letter_gives_its_record_back(redis: Redis, ledger: Ledger) -> None:
+async def test_the_record_of_a_dead_letter_can_be_decoded(redis: Redis, ledger: Ledger) -> None:
     broken = True
     letters = ledger.items.dead_letters("work")
 
@@ -147,7 +147,7 @@ class Unspeakable(Exception):
 
 
 @pytest.mark.parametrize("error", [ValueError("half a character: \ud800"), Unspeakable()])
-async def test_an_error_whose_message_is_no_text_is_set_aside_all_the_same(
+async def test_an_event_whose_error_has_no_valid_text_is_dead_lettered(
     redis: Redis, ledger: Ledger, error: Exception
 ) -> None:
     async def work(events: Events[Item]) -> None:

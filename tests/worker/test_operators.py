@@ -1,4 +1,4 @@
-"""What operators do about events that failed for good, with workers running or gone."""
+"""What operators can do about events that failed for good, with workers or without."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ async def test_a_skip_that_is_refused_counts_as_no_death_of_a_worker(
     await ledger.app.close()
 
 
-async def test_who_holds_a_quarantined_partition_says_so_again_in_one_line(
+async def test_a_worker_with_quarantined_partitions_logs_them_again_in_one_line(
     redis: Redis,
     redis_url: str,
     app_name: str,

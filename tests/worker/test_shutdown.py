@@ -18,12 +18,12 @@ from tests.servers import Server
 from tests.worker.stubborn import Item, app, items
 from tests.worker.workers import ROOT, until
 
-#: The grace is half a second. A machine may be busy; what is stuck is so for 300 s.
+#: The timeout is half a second. The machine may be busy; what is stuck is stuck for 300 s.
 ENDS = 20.0
 
 
 class Stubborn:
-    """A worker of `tests.worker.stubborn`, and what it says."""
+    """A worker of `tests.worker.stubborn`, and what it logs."""
 
     def __init__(self, url: str, kind: str, folder: Path, *arguments: str, path: str = "") -> None:
         self.url = url
@@ -85,8 +85,8 @@ def plain_loop(tmp_path: Path) -> str:
     return str(folder)
 
 
-#: How the lines begin that name what was stuck.
-TOLD = re.compile("ended by force with exit code|cut off, since the grace")
+#: The beginnings of the lines that name what is stuck.
+TOLD = re.compile("ended by force with exit code|cut off, because shutdown_timeout")
 IN_HAND = "processor work, partition 0, event"
 
 
@@ -105,7 +105,7 @@ IN_HAND = "processor work, partition 0, event"
         ("late", ("asyncio task work_too_long (stubborn.py:",)),
         ("block", (IN_HAND, "the event loop, blocked in patient (stubborn.py:")),
         ("timer", ("task endless",)),
-        ("task", ("cut off, since the grace is over: task endless",)),
+        ("task", ("cut off, because shutdown_timeout is over: task endless",)),
     ],
 )
 async def test_the_process_ends_and_names_what_was_stuck(
@@ -116,7 +116,7 @@ async def test_the_process_ends_and_names_what_was_stuck(
     await worker.begun()
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 0, worker.said
-    # The last one that tells it: what the process says at its end may follow.
+    # The last such line: the process may print more at its end.
     told = [line for line in worker.said.splitlines() if TOLD.search(line)]
     assert all(each in told[-1] for each in names), worker.said
 
@@ -169,7 +169,7 @@ def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     program.write_text(
         "import asyncio, signal\n"
         "from runnel.worker import shutdown as ending\n"
-        f"ending.TOGETHER = {ENDS}\n"
+        f"ending.SAME_SIGNAL = {ENDS}\n"
         "async def main():\n"
         "    stop = asyncio.Event()\n"
         "    shutdown = ending.Shutdown(300.0, lambda: [])\n"
@@ -188,7 +188,7 @@ def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-async def test_a_child_of_user_code_ends_on_a_signal_as_ever(start: Start) -> None:
+async def test_a_child_process_of_user_code_ends_on_a_signal(start: Start) -> None:
     worker = start("fork")
     await worker.send()
     await worker.begun()
@@ -217,7 +217,7 @@ async def test_an_idle_worker_does_not_wait_for_a_redis_that_is_away(
     assert "cut off" not in worker.said
 
 
-async def test_what_is_in_hand_while_redis_is_away_has_the_grace(tmp_path: Path) -> None:
+async def test_what_is_in_hand_while_redis_is_away_has_the_whole_timeout(tmp_path: Path) -> None:
     with Server(appendonly="no") as server:
         worker = Stubborn(server.url, "swallow", tmp_path)
         try:
@@ -245,7 +245,7 @@ async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
 
 
 def is_connected(port: int) -> bool:
-    """Is there an established connection to this port? The server need not have noticed."""
+    """Is there an established connection to this port? The server may not have noticed it."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(each[2].endswith(f":{port:04X}") and each[3] == "01" for each in lines)
 
@@ -266,7 +266,7 @@ async def test_user_code_may_end_the_process_with_its_code(
 
 
 @pytest.mark.parametrize(("kind", "released"), [("slow", b"1"), ("swallow", b"0")])
-async def test_what_the_grace_cuts_off_is_given_back_if_its_handler_has_ended(
+async def test_what_is_cut_off_is_released_if_its_handler_has_ended(
     redis: Redis, start: Start, kind: str, released: bytes
 ) -> None:
     worker = start(kind)
@@ -279,7 +279,7 @@ async def test_what_the_grace_cuts_off_is_given_back_if_its_handler_has_ended(
     assert await redis.hget(state, "checkpoint") == b"0-0", "the event is still to be processed"
 
 
-async def test_a_handler_that_asks_again_for_ever_keeps_nobody(start: Start) -> None:
+async def test_a_handler_that_asks_for_ever_does_not_keep_the_process_alive(start: Start) -> None:
     worker = start("again")
     await worker.send()
     await worker.begun()

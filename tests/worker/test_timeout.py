@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Events, Middleware
 from runnel.errors import ConfigError
-from runnel.worker import handling
+from runnel.worker import handler_run
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.letters import letters
 from tests.worker.workers import until
@@ -63,7 +63,7 @@ async def test_an_event_that_takes_too_long_fails(
     size: int,
     wrapped: bool,
 ) -> None:
-    monkeypatch.setattr(handling, "END_AFTER_TIMEOUT", 0.2)
+    monkeypatch.setattr(handler_run, "END_AFTER_TIMEOUT", 0.2)
     over, tried = asyncio.Event(), []
 
     async def one(item: Item) -> None:
@@ -100,7 +100,7 @@ async def test_an_event_that_takes_too_long_fails(
 
 
 class Stuck(Middleware):
-    """Waits for ever before it passes event 1 on."""
+    """Waits for ever before it yields event 1."""
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for event in parent:
@@ -183,9 +183,9 @@ async def test_a_worker_ends_in_time_though_a_handler_is_being_cancelled_for_its
         async with ledger.running():
             await cancelled.wait()
             began = loop.time()
-    assert loop.time() - began < handling.END_AFTER_TIMEOUT
+    assert loop.time() - began < handler_run.END_AFTER_TIMEOUT
     over.set()
-    # What was left to itself ends now.
+    # The abandoned handler ends now.
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     if rest:
         await asyncio.wait(rest, timeout=20)

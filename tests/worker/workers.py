@@ -1,4 +1,4 @@
-"""Worker processes for tests, and a look at what they did."""
+"""Worker processes for tests, and what they did."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Workers:
-    """Starts workers of the ledger app and stops them all in the end."""
+    """Starts workers of the ledger app and stops them all at the end."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
@@ -69,7 +69,7 @@ class Workers:
 
     @property
     def log(self) -> str:
-        """What the workers have said."""
+        """What the workers have logged."""
         return self.log_file.read_text()
 
     def effects(self) -> dict[int, list[int]]:
@@ -82,7 +82,7 @@ class Workers:
 
 
 def first_times(numbers: list[int]) -> list[int]:
-    """Each number where it stands first: repeats after a crash left out."""
+    """The numbers without repeats after a crash."""
     return list(dict.fromkeys(numbers))
 
 
@@ -100,12 +100,12 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) 
 
 
 async def picture(redis: Redis, url: str) -> dict[str, Any]:
-    """What `runnel inspect --json` would say."""
+    """What `runnel inspect --json` would print."""
     return await inspect(redis, await check_server(redis, url), "ledger")
 
 
 async def processor(redis: Redis, url: str, name: str) -> dict[str, Any]:
-    """One processor of the picture."""
+    """One processor of that."""
     found = (await picture(redis, url))["processors"]
     row: dict[str, Any] = next((each for each in found if each["name"] == name), {})
     return row

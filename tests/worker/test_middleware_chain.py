@@ -1,5 +1,5 @@
-"""Middleware that swallows, converts, fails by itself or ends: the policy decides about the event
-that failed, and about no other."""
+"""Middleware may swallow or replace an error, raise one itself, or end: the policy decides about
+the event that failed, and about no other."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def bad(item: Any) -> bool:
 
 
 class Watching(Middleware):
-    """Says what it saw of each item: stands around or within another one."""
+    """Notes what it saw of each item; it comes before or after another one."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

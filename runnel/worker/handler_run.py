@@ -1,7 +1,8 @@
-"""Runs a handler once, in a task of its own, and says how it failed.
+"""Runs a handler once, in a task of its own, and reports how it failed.
 
-What leaves user code is told by where it comes from, not by its type: whatever a handler raises is
-a failure of the event in hand. So is a cancellation that nobody here has asked for.
+An exception that leaves user code is judged by where it was raised, not by its type: whatever a
+handler raises is a failure of the event in hand. So is a cancellation that the worker did not ask
+for.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from runnel.delivery.error_text import told
-from runnel.delivery.handout import Handing
+from runnel.delivery.error_text import describe_error
+from runnel.delivery.handout import Handout
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import HandlerReturned, WorkerDied, asked_to_end
 from runnel.events import EACH_RECORD, ONE_RECORD, Events
@@ -19,69 +20,70 @@ from runnel.processor import Processor
 
 logger = logger_of("runnel.worker")
 
-#: Seconds that a handler has to end once it is cancelled: because it took too long, and because
-#: its worker ends. In that time it may clean up; a cancellation that it swallows is repeated once.
+#: Seconds that a cancelled handler has to end: after it took too long, and when the worker shuts
+#: down. It may clean up in that time; if it swallows the cancellation, it is cancelled once more.
 END_AFTER_TIMEOUT, END_WITH_WORKER = 5.0, 0.9
 
-#: Tasks of handlers that did not end. The event loop alone would let them vanish.
+#: Tasks of handlers that did not end. The event loop keeps only weak references to tasks.
 _abandoned: set[asyncio.Task[BaseException | None]] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a handler raised, and what its middleware raised when it was told. `condemned` if the
-    event never came to the handler, because workers died of it."""
+    """What a handler raised, and what its middleware raised instead. `condemned` if the event was
+    not given to the handler, because it has killed workers."""
 
     error: BaseException
     instead: tuple[BaseException, ...] = ()
     condemned: bool = False
 
 
-class Handling:
+class HandlerRun:
     """One run of the handler of one partition."""
 
     def __init__(self, queue: PartitionQueue, processor: Processor) -> None:
         self._state = queue.state
         self._processor = processor
-        self._handing = Handing(queue, processor.timeout)
+        self._handout = Handout(queue, processor.timeout)
         self._instead: list[BaseException] = []
-        #: The worker wants it to end.
+        #: The worker has cancelled this run.
         self._stopping = False
 
     async def run(self) -> Failure | None:
-        """None if the handler ended because its events did. What a failure is about is in hand.
+        """Run the handler. Returns None if it ended because its events did; otherwise its failure,
+        and what that is about is in hand.
 
-        SystemExit and KeyboardInterrupt are returned like any other error, since raised in a task
+        SystemExit and KeyboardInterrupt are returned like any other error, because raised in a task
         they would end the event loop at once.
         """
-        handing, name = self._handing, f"{self._processor.name}/{self._state.partition}"
+        handout, name = self._handout, f"{self._processor.name}/{self._state.partition}"
         handler = asyncio.create_task(self._handle(), name=name)
         try:
             while not handler.done():
-                look = asyncio.ensure_future(handing.conspicuous.wait())
+                attention = asyncio.ensure_future(handout.attention.wait())
                 try:
-                    await asyncio.wait((handler, look), return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait((handler, attention), return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    look.cancel()
-                handing.conspicuous.clear()
-                if not handler.done() and not await self._look(handler):
-                    return self._late()
+                    attention.cancel()
+                handout.attention.clear()
+                if not handler.done() and not await self._check(handler):
+                    return self._abandoned_failure()
         except asyncio.CancelledError:
             self._stopping = True
-            self._state.left_running = handing.in_thread
-            handing.close()
+            self._state.left_running = handout.in_thread
+            handout.close()
             if not await self._end(handler, END_WITH_WORKER):
                 self._abandon(handler)
             raise
         error = handler.result()
         if error is None:
             return None
-        condemned = error is handing.error and isinstance(error, WorkerDied)
+        condemned = error is handout.error and isinstance(error, WorkerDied)
         return Failure(error, tuple(self._instead), condemned)
 
     async def _handle(self) -> BaseException | None:
-        processor, handing = self._processor, self._handing
-        events: Events[object] = Events(handing, processor.stream.codec, processor.middleware)
+        processor, handout = self._processor, self._handout
+        events: Events[object] = Events(handout, processor.stream.codec, processor.middleware)
         raised: BaseException | None = None
         try:
             await processor.handler(events)
@@ -93,20 +95,22 @@ class Handling:
         failed = self._verdict(raised)
         try:
             if failed is not None and not isinstance(failed, (SystemExit, KeyboardInterrupt)):
-                self._instead += await handing.tell(failed)
-            await handing.end()
-        except (SystemExit, KeyboardInterrupt) as exit_:  # A middleware's.
+                self._instead += await handout.raise_in_middleware(failed)
+            await handout.end_middleware()
+        except (SystemExit, KeyboardInterrupt) as exit_:  # Raised by a middleware.
             return exit_
-        except BaseException as error:  # Cancelled while middleware is told.
-            logger.warning("%s: its middleware was cut off: %s: %s", self._who(), *told(error))
+        except BaseException as error:  # Cancelled while a middleware handled the failure.
+            logger.warning(
+                "%s: its middleware was cancelled: %s: %s", self._name(), *describe_error(error)
+            )
             failed = self._verdict(raised)
         if isinstance(failed, asyncio.CancelledError) and self._instead:
-            return self._instead.pop(0)  # Which alone says what happened: a time limit, perhaps.
+            return self._instead.pop(0)  # It tells more: that a time limit was over, perhaps.
         return failed
 
     def _verdict(self, raised: BaseException | None) -> BaseException | None:
-        """What a handler failed with, if it failed, given what it raised."""
-        handing, state = self._handing, self._state
+        """The failure of a handler that raised `raised`, or None if it has not failed."""
+        handout, state = self._handout, self._state
         if (exit_ := asked_to_end(raised)) is not None:
             return exit_
         if self._stopping:
@@ -114,19 +118,19 @@ class Handling:
         if late := self._late_error():
             late.__cause__ = raised
             return late
-        if handing.error is not None:
-            return handing.error
+        if handout.error is not None:
+            return handout.error
         ended = not state.open and not state.in_hand
         if raised is None or isinstance(raised, StopAsyncIteration):
             if not state.open and (raised is None or ended):
                 return None
             return self._returned(raised)
-        if ended and handing.restless:
+        if ended and handout.ignores_end:
             return None
         return raised
 
     def _returned(self, raised: StopAsyncIteration | None) -> HandlerReturned:
-        """The failure of a handler that has ended though its events have not."""
+        """The failure of a handler that has ended although its events have not."""
         name, must = self._processor.name, "it must iterate until its events end"
         if raised is not None:
             error = HandlerReturned(
@@ -135,45 +139,45 @@ class Handling:
             )
             error.__cause__ = raised
             return error
-        if self._handing.untouched:
+        if self._handout.never_asked:
             return HandlerReturned(
                 f"processor {name} returned without having asked for an event; {must}, as in "
                 f"{EACH_RECORD}; {ONE_RECORD}"
             )
         return HandlerReturned(f"processor {name} returned; {must}")
 
-    async def _look(self, handler: asyncio.Task[BaseException | None]) -> bool:
-        """End a handler that is late, or goes on asking for events when there are no more. Returns
-        False if it did not end."""
-        handing = self._handing
-        if handing.late and handing.in_thread:
+    async def _check(self, handler: asyncio.Task[BaseException | None]) -> bool:
+        """End a handler that is late, or that goes on asking although its events have ended.
+        Returns False if it did not end."""
+        handout = self._handout
+        if handout.late and handout.in_thread:
             logger.error(
                 "%s has had %s in hand for longer than timeout=%g: a plain function runs in a "
                 "thread, which cannot be cancelled",
-                self._who(),
-                self._what(),
-                handing.timeout,
+                self._name(),
+                self._events_in_hand(),
+                handout.timeout,
             )
-            handing.late = False
+            handout.late = False
             return True
-        if not handing.late and not handing.restless:
+        if not handout.late and not handout.ignores_end:
             return True
-        handing.close()
+        handout.close()
         if await self._end(handler, END_AFTER_TIMEOUT):
             return True
         self._abandon(handler)
         return False
 
     def _late_error(self) -> BaseException | None:
-        return self._handing.timed_out() if self._handing.closed else None
+        return self._handout.timed_out() if self._handout.closed else None
 
-    def _late(self) -> Failure | None:
-        """What became of a handler that is left to itself."""
-        error = self._late_error() or self._handing.error
+    def _abandoned_failure(self) -> Failure | None:
+        """The failure of a handler that did not end."""
+        error = self._late_error() or self._handout.error
         return Failure(error) if error else None
 
     async def _end(self, handler: asyncio.Task[BaseException | None], seconds: float) -> bool:
-        """Cancel it, and wait until it has ended. Returns False if it has not by then."""
+        """Cancel the handler and wait until it ends. Returns False if it has not ended in time."""
         now = asyncio.get_running_loop().time
         for until in (now() + seconds / 2, now() + seconds):
             handler.cancel()
@@ -181,25 +185,25 @@ class Handling:
                 try:
                     await asyncio.wait((handler,), timeout=left)
                 except asyncio.CancelledError:
-                    if not self._stopping:  # Else it is said again, and raised in the end.
+                    if not self._stopping:  # Otherwise this is a repeat, and is raised in the end.
                         raise
         return handler.done()
 
     def _abandon(self, handler: asyncio.Task[BaseException | None]) -> None:
         logger.error(
-            "%s was cancelled with %s in hand and does not end: it is left to itself, and what it "
-            "still does does not count",
-            self._who(),
-            self._what(),
+            "%s was cancelled with %s in hand and does not end: the worker goes on without it, and "
+            "whatever it still does has no effect on its events",
+            self._name(),
+            self._events_in_hand(),
         )
         self._state.left_running = True
         _abandoned.add(handler)
         handler.add_done_callback(_abandoned.discard)
 
-    def _who(self) -> str:
+    def _name(self) -> str:
         return f"the handler of processor {self._processor.name}, partition {self._state.partition}"
 
-    def _what(self) -> str:
+    def _events_in_hand(self) -> str:
         hand = self._state.in_hand
         if not hand:
             return "nothing"

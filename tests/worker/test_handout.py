@@ -1,5 +1,5 @@
-"""An event is finished only if the handler was given it and asked for the next one: waits that are
-cancelled, middleware that comes between, iterators beside each other, windows that are closed."""
+"""An event is finished only if the handler got it and asked for the next one. A wait may be
+cancelled, middleware may come between, and a second iterator is refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ WAYS: dict[str, Callable[[Events[Item]], AsyncIterator[Any]]] = {
 
 
 def numbers(given: Any) -> list[int]:
-    """What an iterator has given, as the numbers of the items."""
+    """The numbers of the items that an iterator has returned."""
     if isinstance(given, list):
         return [each for one in given for each in numbers(one)]
     return [given.record.number if isinstance(given, Event) else given.number]
@@ -120,16 +120,16 @@ async def test_a_wait_that_is_cancelled_skips_nothing(
     await ledger.send(*NUMBERS[:6])
     async with ledger.running():
         await until(lambda: all(len(each) == 6 for each in seen.values()), f"half: {seen}")
-        await asyncio.sleep(0.1)  # Waits are cancelled with nothing to come.
+        await asyncio.sleep(0.1)  # Waits are cancelled while no event comes.
         await ledger.send(*NUMBERS[6:])
         await until(lambda: all(len(each) >= 12 for each in seen.values()), f"all: {seen}")
     assert seen == dict.fromkeys(WAYS, NUMBERS)
 
 
-async def test_a_cancelled_wait_hands_over_what_a_middleware_had_taken(
+async def test_after_a_cancelled_wait_what_a_middleware_had_taken_is_handed_out_again(
     redis: Redis, ledger: Ledger
 ) -> None:
-    """The handler gives up altogether: the event is still there, for whoever comes next."""
+    """The handler gives up; the event is still there for the next worker."""
     patient, taken = asyncio.Event(), asyncio.Event()
 
     class Stuck(Middleware):
@@ -162,7 +162,7 @@ async def test_a_cancelled_wait_hands_over_what_a_middleware_had_taken(
 
 
 class Evens(Middleware):
-    """Drops what is odd."""
+    """Drops odd numbers."""
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for item in parent:
@@ -171,7 +171,7 @@ class Evens(Middleware):
 
 
 class Ahead(Middleware):
-    """Takes one more than it has yielded."""
+    """Takes one event more than it has yielded."""
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         held = None
@@ -257,7 +257,7 @@ async def one_in_two_tasks(events: Events[Item], seen: list[int]) -> None:
 
 @pytest.mark.parametrize("middleware", [[], [Plain()]])
 @pytest.mark.parametrize("bad", [nested, side_by_side, of_two_kinds, one_in_two_tasks])
-async def test_a_second_iterator_is_refused_with_a_sentence(
+async def test_a_second_iterator_is_refused_with_an_explanation(
     redis: Redis,
     ledger: Ledger,
     bad: Callable[[Events[Item], list[int]], Awaitable[None]],
@@ -283,7 +283,7 @@ async def test_a_second_iterator_is_refused_with_a_sentence(
 
 
 @pytest.mark.parametrize("middleware", [[], [Plain()]])
-async def test_a_reader_that_a_handler_leaves_behind_is_given_nothing(
+async def test_a_task_that_a_handler_leaves_behind_gets_no_events(
     redis: Redis, ledger: Ledger, middleware: list[Middleware]
 ) -> None:
     left: list[int] = []
@@ -345,7 +345,7 @@ async def test_one_of_two_iterators_is_refused_that_follow_one_whose_middleware_
 
 
 @pytest.mark.parametrize("middleware", [[], [Plain()]])
-async def test_one_iterator_after_the_other_is_welcome_once_nothing_is_in_hand(
+async def test_one_iterator_after_the_other_may_be_used_once_nothing_is_in_hand(
     redis: Redis, ledger: Ledger, middleware: list[Middleware]
 ) -> None:
     async def work(events: Events[Item]) -> None:
@@ -434,7 +434,7 @@ async def test_numbers_that_make_no_sense_are_refused(
     assert said in refused[0]
 
 
-async def test_a_handler_that_asks_for_ever_does_not_keep_its_worker(
+async def test_a_handler_that_asks_for_ever_does_not_keep_its_worker_from_ending(
     redis: Redis, ledger: Ledger
 ) -> None:
     async def work(events: Events[Item]) -> None:

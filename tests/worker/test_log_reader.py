@@ -1,4 +1,4 @@
-"""Large events, thin lines and full memories: work goes on, and nobody else waits for it."""
+"""Large events, slow connections, little memory: reads go on and hold up no other partition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def waiting(states: list[PartitionState]) -> int:
     ("sizes", "limit"),
     [
         ([300_000] * 30, 8_000_000),  # All of one size.
-        ([1_000_000] * 4, 1_000_000),  # One of each partition, though they are more.
+        ([1_000_000] * 4, 1_000_000),  # One of each partition, though that is more.
         ([100] * 300 + [300_000] * 20, 8_000_000),  # Small ones first.
         ([500] * 50 + [400_000] + [500] * 50, 2_000_000),  # One among small ones.
     ],
@@ -78,7 +78,7 @@ async def test_one_large_partition_does_not_starve_the_others(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader waits half a second for an answer."""
+    """A reader waits half a second for a reply."""
     monkeypatch.setattr(feeds, "BLOCK_MS", 100)
 
     def connect_soon(url: str) -> Client:
@@ -91,7 +91,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("size", "each"), [(200_000, 4), (20_000, 40), (1_000_000, 1)], ids=["200k", "20k", "1M"]
 )
-async def test_what_keeps_coming_over_a_thin_line_is_not_late(
+async def test_a_slow_reply_that_keeps_arriving_does_not_time_out(
     redis: Redis, redis_url: str, app_name: str, size: int, each: int
 ) -> None:
     async with Proxy(redis_url) as proxy:
@@ -106,7 +106,7 @@ async def test_what_keeps_coming_over_a_thin_line_is_not_late(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_large_ones_that_gathered_while_the_line_was_cut_are_read_bit_by_bit(
+async def test_large_events_that_were_sent_during_an_outage_are_read_in_small_parts(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     async with Proxy(redis_url) as proxy:
@@ -135,7 +135,7 @@ async def fill_more(depot: Depot, url: str, first: int, sizes: list[int]) -> int
     return len(depot.keys) * len(sizes)
 
 
-async def test_a_guess_that_was_far_too_low_is_broken_off_and_corrected(
+async def test_a_reply_far_larger_than_estimated_is_aborted_and_read_in_parts(
     redis: Redis, redis_url: str, app_name: str, states: list[PartitionState], caplog: Any
 ) -> None:
     depot = Depot(app_name, redis_url, 4, prefetch_bytes=4_000_000)
@@ -145,11 +145,11 @@ async def test_a_guess_that_was_far_too_low_is_broken_off_and_corrected(
     async with depot.running():
         await until(lambda: sum(depot.counts().values()) == 200, "the small ones are through")
         depot.held = set(depot.keys)
-        # Each has one in hand and its buffer full of small ones, behind which large ones gather.
+        # Each has one in hand and a buffer full of small ones; large ones follow in the log.
         await fill_more(depot, redis_url, 50, [10] * 401)
         await until(lambda: all(len(each.buffer) > 200 for each in states), "the buffers are full")
         await fill_more(depot, redis_url, 451, [250_000] * 30)
         depot.released.set()
         await until(lambda: sum(depot.counts().values()) == 4 * 481, "all are processed")
     assert depot.in_order()
-    assert "with less: broken off after" in caplog.text
+    assert "with smaller limits: broken off after" in caplog.text

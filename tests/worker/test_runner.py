@@ -1,4 +1,4 @@
-"""What becomes of events whose handler fails."""
+"""What the policies do with events whose handler fails."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_halt_stops_the_worker_and_keeps_the_event(
 
 
 @pytest.mark.fault(44)
-async def test_ignore_sets_the_event_aside_as_a_dead_letter(
+async def test_ignore_dead_letters_the_event(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     await send(redis_url, *FAULTY)
@@ -54,7 +54,7 @@ async def test_ignore_sets_the_event_aside_as_a_dead_letter(
     assert original == FAULTY[2]
 
 
-async def test_quarantine_parks_one_partition_and_resume_with_skip_ends_it(
+async def test_quarantine_stops_one_partition_and_resume_with_skip_ends_it(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     await send(redis_url, *FAULTY, *(Entry(key=2, number=n) for n in range(5)))
@@ -73,7 +73,7 @@ async def test_quarantine_parks_one_partition_and_resume_with_skip_ends_it(
     assert not await quarantined()
 
 
-async def test_a_batch_that_failed_condemns_none_of_its_events_after_a_hand_over(
+async def test_a_batch_that_failed_condemns_none_of_its_events_after_a_release(
     redis: Redis, redis_url: str, ledger: Ledger
 ) -> None:
     tried_alone, hold = asyncio.Event(), True
@@ -99,7 +99,7 @@ async def test_a_batch_that_failed_condemns_none_of_its_events_after_a_hand_over
 
 
 @pytest.mark.fault(46)
-async def test_a_corrupt_and_a_foreign_entry_are_set_aside_and_kill_nobody(
+async def test_a_corrupt_and_a_foreign_entry_are_dead_lettered_and_kill_no_worker(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     await send(redis_url, *(Entry(key=1, number=n) for n in range(3)))
@@ -116,7 +116,7 @@ async def test_a_corrupt_and_a_foreign_entry_are_set_aside_and_kill_nobody(
     assert workers.log.count("failed (attempt 1 of 1): DecodeError") == 3
 
 
-async def test_a_paused_processor_rests_until_it_is_resumed(
+async def test_a_paused_processor_does_nothing_until_it_is_resumed(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     workers.start("--processors", "careful")
@@ -153,7 +153,7 @@ async def _lag_is_zero(redis: Redis, url: str) -> bool:
     return bool((await processor(redis, url, "careful"))["lag_events"] == 0)
 
 
-async def test_a_dead_letter_without_room_is_waited_for_in_few_lines(
+async def test_a_wait_for_room_for_a_dead_letter_is_logged_in_few_lines(
     redis: Redis,
     redis_url: str,
     app_name: str,
@@ -188,7 +188,7 @@ async def test_a_dead_letter_without_room_is_waited_for_in_few_lines(
     await ledger.app.close()
 
 
-async def test_a_full_sink_is_told_now_and_then_with_what_to_do_and_when_it_has_room(
+async def test_a_full_sink_is_logged_now_and_then_with_what_to_do_until_it_has_room(
     redis: Redis,
     redis_url: str,
     app_name: str,

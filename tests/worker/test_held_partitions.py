@@ -1,4 +1,5 @@
-"""What passes between a group and its members, where replies, settings and operators cross."""
+"""A member claims and releases as its group decides, also if replies are late or lost, or operators
+act meanwhile."""
 
 from __future__ import annotations
 
@@ -13,15 +14,12 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream, keys
-from runnel.connection.connect import connect
-from runnel.errors import ConfigError, Replaced, Unregistered
+from runnel.errors import Replaced, Unregistered
 from runnel.operations import admin
 from runnel.protocol.scripts import Call, Scripts
-from runnel.worker import backend as backend_module
 from runnel.worker.backend import RedisBackend
 from runnel.worker.worker import Worker
-from tests.proxy import Proxy
-from tests.worker.inside import Ledger, caught_up
+from tests.worker.inside import Ledger
 from tests.worker.workers import until
 
 
@@ -74,15 +72,15 @@ class Shop:
             await asyncio.wait([run])
 
 
-async def test_a_claim_that_is_answered_late_under_an_older_grant_is_given_back(
+async def test_a_claim_whose_reply_arrives_late_under_an_older_grant_is_released(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered, late = asyncio.Event(), asyncio.Event()
     tenures: list[int] = []
 
     class SlowBackend(RedisBackend):
-        async def gathered(self, call: Call) -> Any:
-            reply = await super().gathered(call)
+        async def call_batched(self, call: Call) -> Any:
+            reply = await super().call_batched(call)
             if call.script == "claim":
                 tenures.append(reply[5])
             if call.script == "claim" and not answered.is_set():
@@ -112,7 +110,7 @@ async def test_a_claim_that_is_answered_late_under_an_older_grant_is_given_back(
     assert set(tenures) == {0}, "nobody died here"
 
 
-async def test_a_check_of_a_partition_that_is_given_back_meanwhile_says_nothing(
+async def test_a_repeated_claim_of_a_partition_that_is_released_meanwhile_logs_nothing(
     redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     claims, checking = 0, asyncio.Event()
@@ -121,13 +119,13 @@ async def test_a_check_of_a_partition_that_is_given_back_meanwhile_says_nothing(
         return bool(await redis.hget(ledger.state, "released") == b"1")
 
     class LateLink(RedisBackend):
-        async def gathered(self, call: Call) -> Any:
+        async def call_batched(self, call: Call) -> Any:
             nonlocal claims
             claims += call.script == "claim"
             if call.script == "claim" and claims == 2:
                 checking.set()
                 await until(released, "it is given back")
-            return await super().gathered(call)
+            return await super().call_batched(call)
 
     monkeypatch.setattr("runnel.worker.worker.RedisBackend", LateLink)
     ledger.processor()
@@ -173,7 +171,7 @@ async def test_an_operator_does_not_cut_a_hand_over_short(
 
 
 @pytest.mark.parametrize("what", ["reset", "pause"])
-async def test_what_an_operator_did_before_an_error_is_claimed_anew(
+async def test_partitions_that_an_operator_changed_before_an_error_are_claimed_again(
     redis: Redis, redis_url: str, what: str
 ) -> None:
     shop, scripts = Shop(redis_url), Scripts(redis)
@@ -189,14 +187,14 @@ async def test_what_an_operator_did_before_an_error_is_claimed_anew(
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-async def test_a_start_under_a_stable_name_whose_first_calls_are_lost_goes_on(
+async def test_a_worker_under_a_stable_name_starts_though_its_first_calls_are_lost(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, lost: int
 ) -> None:
     shop = Shop(redis_url)
     async with shop.running("pod-0"):
         await until(lambda: redis.zscore(keys.sessions(shop.work.group), "pod-0"), "it joins")
         record = await redis.hget(keys.members(shop.work.group), "pod-0")
-    # As if it had been killed: its record is there, as long as its session.
+    # As if it had been killed: its record is kept as long as its session.
     await redis.hset(keys.members(shop.work.group), "pod-0", record or b"")
     await redis.hdel(keys.members(shop.work.group), "left:pod-0")
     await redis.zadd(keys.sessions(shop.work.group), {"pod-0": 9_000_000_000_000})
@@ -219,7 +217,7 @@ async def test_a_start_under_a_stable_name_whose_first_calls_are_lost_goes_on(
     assert again.done == {1: 1}
 
 
-async def test_the_side_heartbeat_of_a_removed_processor_ends_with_it(
+async def test_the_heartbeat_thread_of_a_removed_processor_ends_with_it(
     redis: Redis, redis_url: str
 ) -> None:
     shop = Shop(redis_url, session_timeout=1.0)
@@ -242,75 +240,3 @@ async def test_the_side_heartbeat_of_a_removed_processor_ends_with_it(
         await shop.items.send(Item(number=1))
         await until(lambda: shop.done, "which goes on")
     assert await redis.exists(members) == 0
-
-
-async def test_a_wake_up_channel_that_went_dead_is_opened_anew(
-    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backend_module, "LISTEN_S", 0.1)
-    heard = asyncio.Event()
-
-    async def subscriber() -> str | None:
-        clients: Any = await redis.client_list(_type="pubsub")
-        return clients[0]["id"] if clients else None
-
-    async with Proxy(redis_url) as proxy, connect(proxy.url) as client:
-        backend = RedisBackend(Scripts(client), proxy.url)
-        listening = asyncio.create_task(backend.listen("wake", heard.set))
-        first = await until(subscriber, "it listens")
-        await asyncio.sleep(0.5)
-        assert await subscriber() == first, "silence alone is no reason"
-        proxy.hold("requests", "replies")
-        await asyncio.sleep(0.5)
-        proxy.heal()
-
-        async def another() -> bool:
-            return await subscriber() not in (None, first)
-
-        await until(another, "it listens again")
-        assert await redis.publish("wake", "x") == 1
-        await asyncio.wait_for(heard.wait(), 10)
-        listening.cancel()
-        await asyncio.wait([listening])
-
-
-@pytest.mark.parametrize("gone", ["the newest", "all", "the newest, while it runs"])
-async def test_a_burst_ends_where_the_newest_entry_was_deleted(
-    redis: Redis, ledger: Ledger, gone: str
-) -> None:
-    async def work(events: Events[Any]) -> None:
-        async for event in events:
-            if gone.endswith("runs") and not ledger.seen:
-                newest: Any = await redis.xrevrange(ledger.log, count=1)
-                await redis.xdel(ledger.log, newest[0][0])
-            ledger.seen.append(event.record.number)
-
-    ledger.processor(work, prefetch=1)
-    await admin.add(Scripts(redis), ledger.app.processors["work"])
-    await ledger.send(*range(5))
-    if gone == "the newest":
-        newest: Any = await redis.xrevrange(ledger.log, count=1)
-        await redis.xdel(ledger.log, newest[0][0])
-    elif gone == "all":
-        await redis.xtrim(ledger.log, 0)
-    await asyncio.wait_for(Worker(ledger.app).run(burst=True), 30)
-    assert ledger.seen == ([] if gone == "all" else [0, 1, 2, 3])
-    lost = await redis.hget(ledger.state, "lost")
-    assert lost == (b"5" if gone == "all" else b"1"), "and what was lost has been counted"
-    assert not await caught_up(redis, ledger) or gone == "all"
-
-
-async def test_one_processor_too_many_is_refused_in_a_sentence(
-    redis: Redis, ledger: Ledger
-) -> None:
-    ledger.processor()
-    scripts, work = Scripts(redis), ledger.app.processors["work"]
-    fields = {f"checkpoint:p{number}": "0-0" for number in range(100)}
-    await redis.hset(ledger.meta, mapping=fields)  # type: ignore[arg-type]
-    said = "stream items has 100 registered processors, and 100 are the most there may be"
-    with pytest.raises(ConfigError, match=said):
-        await admin.add(scripts, work)
-    with pytest.raises(ConfigError, match=said):
-        await Worker(ledger.app).run()
-    await redis.hdel(ledger.meta, "checkpoint:p7")
-    await admin.add(scripts, work)

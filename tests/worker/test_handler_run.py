@@ -1,10 +1,9 @@
-"""What leaves user code is told by its origin: it is a failure of the event in hand, whatever its
-type. What ends the process does so in order."""
+"""Whatever a handler raises is a failure of the event in hand. What asks for the end of the process
+ends it in order."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -34,11 +33,11 @@ Fault = Callable[[], Awaitable[None]]
 
 
 class Odd(BaseException):
-    """Of a library that wants to pass every ``except Exception``."""
+    """As a library raises it that does not want ``except Exception`` to catch it."""
 
 
 class Unsayable(Exception):
-    """Nobody gets its text."""
+    """Its message cannot be made."""
 
     def __str__(self) -> str:
         raise KeyboardInterrupt
@@ -113,7 +112,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_it_fails_the_event_in_hand_with_its_retries_and_its_real_cause(
+async def test_an_exception_fails_the_event_in_hand_with_retries_and_its_real_cause(
     redis: Redis, ledger: Ledger, name: str
 ) -> None:
     fault, error_type, message = FAULTS[name]
@@ -196,7 +195,7 @@ async def test_what_ends_the_process_ends_the_worker_in_order(
     assert (state[b"released"], state[b"processed"], state[b"tenures"]) == (b"1", b"1", b"0")
 
 
-async def test_halt_releases_its_lease_so_that_nobody_believes_that_the_worker_died(
+async def test_halt_releases_its_lease_so_that_it_does_not_count_as_a_death(
     redis: Redis, ledger: Ledger
 ) -> None:
     async def work(events: Events[Item]) -> None:
@@ -235,7 +234,7 @@ async def test_a_worker_ends_though_its_handler_swallows_the_cancellation(
     assert await redis.hget(ledger.state, "processed") in (None, b"0")
     over.set()
     if left := asyncio.all_tasks() - {asyncio.current_task()}:
-        await asyncio.wait(left, timeout=20)  # What the worker left to itself.
+        await asyncio.wait(left, timeout=20)  # The handler that the worker abandoned.
 
 
 async def test_failures_with_nothing_in_hand_count_only_in_a_row(
@@ -280,7 +279,7 @@ async def of_one_record_that_uses_it(record: Any) -> None:
 
 
 @pytest.mark.parametrize("function", [of_one_record_that_shows_it, of_one_record_that_uses_it])
-async def test_a_function_of_one_record_that_was_declared_as_one_of_events_is_told_the_way(
+async def test_a_function_of_one_record_that_is_declared_for_events_fails_with_a_hint(
     redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture, function: Any
 ) -> None:
     ledger.processor(function, retries=0)
@@ -296,26 +295,3 @@ async def test_a_function_of_one_record_that_was_declared_as_one_of_events_is_to
 
 async def quarantined(redis: Redis, ledger: Ledger) -> bool:
     return bool(await redis.hget(ledger.state, "quarantined") == b"1")
-
-
-async def test_a_worker_that_stood_still_says_so_when_it_wakes_up(
-    redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    ledger = Ledger(app_name, redis_url, session_timeout=0.5, max_block=0.5)
-    woke = asyncio.Event()
-
-    async def work(events: Events[Item]) -> None:
-        async for item in events.records():
-            if item.number == 1 and not ledger.seen:
-                time.sleep(2.5)  # noqa: ASYNC251 - it blocks the event loop
-                woke.set()
-            ledger.seen.append(item.number)
-
-    ledger.processor(work)
-    await ledger.send(1, 2)
-    async with ledger.running():
-        await woke.wait()
-        await until(lambda: caught_up(redis, ledger), "a sleeper whom nobody replaced goes on")
-    (said,) = [each.message for each in caplog.records if "stood still" in each.message]
-    assert "its session has ended" in said
-    assert "at work then: partition 0, event" in said

@@ -1,4 +1,4 @@
-"""Tasks, timers and cron tasks beside processors."""
+"""Tasks, timers and cron tasks in a worker."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, keys
-from runnel.errors import ConfigError, HandlerExit
+from runnel.errors import HandlerExit
 from runnel.protocol.scripts import Scripts
-from runnel.tasks import Crontab, Function, Task, Timer, check_cron
-from runnel.worker.backend import RedisBackend
-from runnel.worker.cancelling import end
+from runnel.tasks import Crontab, Function, Task, Timer
 from runnel.worker.leader_election import LeaderElection
 from runnel.worker.scheduler import Scheduler
 from runnel.worker.worker import Worker
-from tests.worker.workers import until
 
 
-async def test_a_failing_timer_harms_nobody_and_never_overlaps_itself(
+async def test_a_failing_timer_harms_nothing_else_and_never_overlaps_itself(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     app = App(app_name, redis_url=redis_url)
@@ -57,7 +54,7 @@ async def test_a_failing_timer_harms_nobody_and_never_overlaps_itself(
 
 
 class Unasked(LeaderElection):
-    """Leads whatever Redis says: two workers may think so for up to a session."""
+    """Leads without asking Redis: two workers may do so for up to a session."""
 
     async def run(self) -> None:
         self.leading.set()
@@ -68,7 +65,7 @@ class Unasked(LeaderElection):
 
 
 class Seen(Scheduler):
-    """Tells when it waits for an instant to come: what was missed has been offered then."""
+    """Sets `waits` once it waits for the next instant: a missed one was made up for by then."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -86,12 +83,12 @@ def led(redis: Redis, app: str, *tasks: Task, worker: str = "w") -> Seen:
 
 @asynccontextmanager
 async def running(
-    *calendars: Scheduler, grace: float = 5.0, exits: list[HandlerExit] | None = None
+    *calendars: Scheduler, timeout: float = 5.0, exits: list[HandlerExit] | None = None
 ) -> AsyncIterator[asyncio.Event]:
-    """Calendars that run meanwhile. Setting the event begins their end."""
+    """Run schedulers. Set the event to shut them down."""
     stop = asyncio.Event()
     told = [] if exits is None else exits
-    runs = [asyncio.create_task(each.run(stop, grace, told.append)) for each in calendars]
+    runs = [asyncio.create_task(each.run(stop, timeout, told.append)) for each in calendars]
     try:
         yield stop
     finally:
@@ -130,7 +127,7 @@ async def fails() -> None:
 
 
 class Private(BaseException):
-    """What a library raises that wants nobody to catch it."""
+    """As a library raises it that does not want ``except Exception`` to catch it."""
 
 
 async def fails_oddly() -> None:
@@ -156,7 +153,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=[each.__name__ for each in ODD])
-async def test_whatever_a_task_raises_it_goes_on_and_so_do_the_others(
+async def test_whatever_a_task_raises_it_runs_again_and_so_do_the_others(
     redis: Redis, app_name: str, odd: Function, caplog: pytest.LogCaptureFixture
 ) -> None:
     times = {"timer": 0, "other": 0}
@@ -224,15 +221,15 @@ async def test_what_runs_when_the_worker_ends_may_finish_and_nothing_begins(
         stop.set()
         await asyncio.sleep(0)
         others = done.count("other")
-        assert scheduler.in_hand() == ["task books"]
+        assert scheduler.unfinished() == ["task books"]
         for _ in range(100):
             await asyncio.sleep(0.001)
         may_end.set()
     assert done.count("books") == 1
-    assert done.count("other") - others <= 1  # One may have been under way.
+    assert done.count("other") - others <= 1  # One may have been running.
 
 
-async def test_what_does_not_finish_within_the_grace_is_named(
+async def test_what_does_not_finish_within_shutdown_timeout_is_named(
     redis: Redis, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun, cut = asyncio.Event(), []
@@ -246,13 +243,13 @@ async def test_what_does_not_finish_within_the_grace_is_named(
             raise
 
     task = Task("endless", endless, on_leader=False)
-    async with running(led(redis, app_name, task), grace=0.05):
+    async with running(led(redis, app_name, task), timeout=0.05):
         await asyncio.wait_for(begun.wait(), 10)
     assert (cut, task.failures) == (["endless"], 0)
-    assert "cut off, since the grace is over: task endless" in caplog.text
+    assert "cut off, because shutdown_timeout is over: task endless" in caplog.text
 
 
-async def test_all_that_was_cut_off_is_named_whoever_ran_it(redis: Redis, app_name: str) -> None:
+async def test_all_that_was_cut_off_is_named(redis: Redis, app_name: str) -> None:
     begun = asyncio.Semaphore(0)
 
     async def endless() -> None:
@@ -261,7 +258,7 @@ async def test_all_that_was_cut_off_is_named_whoever_ran_it(redis: Redis, app_na
 
     tasks = [Task(name, endless, on_leader=name == "led") for name in ("led", "everywhere")]
     scheduler = led(redis, app_name, *tasks)
-    async with running(scheduler, grace=0.05):
+    async with running(scheduler, timeout=0.05):
         for _ in tasks:
             await asyncio.wait_for(begun.acquire(), 10)
     assert scheduler.cut_off == ["task led", "task everywhere"]
@@ -270,16 +267,16 @@ async def test_all_that_was_cut_off_is_named_whoever_ran_it(redis: Redis, app_na
 @pytest.mark.parametrize(
     ("due", "known", "fired", "catch_up", "times"),
     [
-        (5, 60, None, 3600, 1),  # Nobody fired it.
-        (5, 60, 5, 3600, 0),  # Somebody did.
-        (5, 60, 65, 3600, 1),  # The one before was fired.
+        (5, 60, None, 3600, 1),  # It has not run.
+        (5, 60, 5, 3600, 0),  # It has run.
+        (5, 60, 65, 3600, 1),  # The one before has run.
         (5, 3, None, 3600, 0),  # The task was deployed after it.
         (5, None, None, 3600, 0),  # It is deployed now.
         (5, 60, None, 0, 0),  # Switched off.
         (5, 60, None, 120, 0),  # Too long ago.
     ],
 )
-async def test_a_new_leader_makes_up_for_the_latest_instant_that_nobody_fired(
+async def test_a_new_leader_makes_up_for_the_latest_instant_that_was_missed(
     redis: Redis,
     app_name: str,
     due: float,
@@ -313,7 +310,7 @@ async def test_a_new_leader_makes_up_for_the_latest_instant_that_nobody_fired(
     assert len(runs) == times
 
 
-async def test_an_instant_fires_once_even_if_two_workers_lead(redis: Redis, app_name: str) -> None:
+async def test_an_instant_runs_once_even_if_two_workers_lead(redis: Redis, app_name: str) -> None:
     fired: list[str] = []
     enough = asyncio.Event()
 
@@ -331,65 +328,3 @@ async def test_an_instant_fires_once_even_if_two_workers_lead(redis: Redis, app_
         await asyncio.wait_for(enough.wait(), 10)
         seconds = int(datetime.now(UTC).timestamp()) - int(started.timestamp())
         assert len(fired) <= seconds
-
-
-async def test_who_waits_leads_at_once_when_the_leader_leaves(
-    redis: Redis, redis_url: str, app_name: str
-) -> None:
-    """Not at its next look, which would be in 20 s."""
-    listen = RedisBackend(Scripts(redis), redis_url).listen
-    first, second = (LeaderElection(Scripts(redis), app_name, name, 60, listen) for name in "ab")
-    leader = asyncio.create_task(first.run())
-    await asyncio.wait_for(first.leading.wait(), 5)
-    follower = asyncio.create_task(second.run())
-    wake = keys.wake(keys.app_scope(app_name))
-    await until(lambda: heard_by(redis, wake, 2), "both listen")
-    await end([leader])
-    await first.leave()
-    await asyncio.wait_for(second.leading.wait(), 10)
-    await end([follower])
-
-
-async def heard_by(redis: Redis, channel: str, listeners: int) -> bool:
-    ((_, count),) = await redis.pubsub_numsub(channel)
-    return bool(count == listeners)
-
-
-async def test_the_lead_passes_on_when_a_leader_leaves(redis: Redis, app_name: str) -> None:
-    first = LeaderElection(Scripts(redis), app_name, "first", 0.3)
-    second = LeaderElection(Scripts(redis), app_name, "second", 0.3)
-    leader = asyncio.create_task(first.run())
-    await asyncio.wait_for(first.leading.wait(), 5)
-    follower = asyncio.create_task(second.run())
-    await end([leader])
-    await first.leave()
-    await asyncio.wait_for(second.leading.wait(), 5)
-    assert not first.leading.is_set()
-    follower.cancel()
-    await asyncio.wait([follower])
-
-
-@pytest.mark.parametrize(
-    ("spec", "timezone", "says"),
-    [
-        ("61 * * * *", "UTC", "61"),
-        ("* *", "UTC", "five fields"),
-        ("@daily", "Mars", "Mars"),
-        ("0 0 30 2 *", "UTC", "day"),
-    ],
-)
-def test_a_wrong_schedule_is_refused_when_it_is_declared(
-    spec: str, timezone: str, says: str
-) -> None:
-    with pytest.raises(ConfigError, match=says):
-        check_cron(spec, timezone)
-
-
-def test_a_schedule_that_redis_would_not_take_is_refused_when_it_is_declared(
-    app_name: str,
-) -> None:
-    spec = f"{','.join(map(str, range(60)))} {','.join(map(str, range(24)))} * * *"
-    app = App(app_name)
-    app.crontab(spec)(cancelled_by_somebody)  # Which nobody else has to know.
-    with pytest.raises(ConfigError, match="on_leader has at most 200 bytes"):
-        app.crontab(spec, on_leader=True)

@@ -1,4 +1,4 @@
-"""Many partitions cost what each of them costs, and the trouble of one is its own."""
+"""Many partitions need few calls and connections, and one that fails holds up no other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def commands(redis: Redis) -> dict[str, int]:
 
 @pytest.fixture
 def claiming(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many claims went out together each time."""
+    """The number of claims in each round trip."""
     found: list[int] = []
     request = RawConnection.request
 
@@ -70,7 +70,7 @@ async def test_many_partitions_take_a_few_calls_each_and_a_few_connections(
         worker.stop.set()
     after, then = await commands(redis), await redis.info("stats")
     assert not await owned()
-    # Registered, claimed, sent to, committed, released, and perhaps claimed again at rest.
+    # Registered, claimed, sent to, committed, released, and perhaps claimed again.
     assert after["evalsha"] - before.get("evalsha", 0) < 7 * PARTITIONS + 100
     opened = then["total_connections_received"] - made["total_connections_received"]
     assert opened < 100

@@ -30,7 +30,7 @@ from runnel.protocol import CheckpointMove, Grant, PartitionKeys, Token
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
-from runnel.worker.cancelling import CLEAN_UP, end
+from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
 from runnel.worker.claims import Claims
 from runnel.worker.fetcher import Fetcher
 from runnel.worker.rebalance_log import Moves
@@ -40,18 +40,19 @@ from runnel.worker.shared_membership import SharedMembership
 logger = logger_of("runnel.worker")
 
 #: Why a member ends by itself.
-Failure = Halted | HandlerExit | Removed | Mismatch
+EndReason = Halted | HandlerExit | Removed | Mismatch
 
 _REMOVED = (
-    "processor {} was removed while this worker ran it: its position is gone, and a worker that "
-    "starts with it registers it anew, from its start"
+    "processor {} was removed while this worker ran it: its checkpoints are gone, and a worker "
+    "that starts with it registers it anew, from its start"
 )
 
 
-class Holdings:
+class HeldPartitions:
     """Each partition held has a queue, and a task that runs the handler on it.
 
-    `record_lock` is shared by all members of a worker. `fail` is called with what ends the member.
+    `start_lock` is shared by all members of a worker. `fail` is called with the reason if the
+    member must end.
     """
 
     def __init__(
@@ -59,92 +60,93 @@ class Holdings:
         processor: Processor,
         backend: Backend,
         membership: SharedMembership,
-        record_lock: RecordedStartLock,
-        fail: Callable[[Failure], None],
+        start_lock: RecordedStartLock,
+        fail: Callable[[EndReason], None],
     ) -> None:
         self._processor = processor
         self._backend = backend
         self._membership = membership
-        self._record_lock = record_lock
+        self._start_lock = start_lock
         self._fail = fail
         self.queues: dict[int, PartitionQueue] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._claiming: dict[asyncio.Task[None], None] = {}
-        #: One claim of a partition at a time: the reply to an older one must not come last.
+        #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.fetcher = Fetcher(processor, backend, Callbacks(self._changed, self._suspected))
+        callbacks = Callbacks(self._on_change, self._on_suspected_loss)
+        self.fetcher = Fetcher(processor, backend, callbacks)
         self._claims = Claims(processor, backend, membership.member[0])
         self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
 
-    # What others ask
+    # State
 
     def states(self) -> list[PartitionState]:
         """The state of each partition held. Another thread may ask."""
         return [queue.state for queue in list(self.queues.values())]
 
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What still claims, or works on a partition."""
+        """The tasks that claim a partition or run its handler."""
         return [*self._claiming, *self._tasks.values()]
 
-    def at_work(self) -> list[str]:
+    def current_events(self) -> list[str]:
         """The event in each handler, for people."""
         return [
             f"partition {partition}, event {event}"
             for partition, queue in sorted(self.queues.items())
-            if (event := queue.state.at_work)
+            if (event := queue.state.current_event)
         ]
 
-    def tell(self) -> None:
-        """Log the partitions that moved and the losses, as far as they wait to be logged."""
-        self.moves.tell()
-        self._claims.losses.tell()
+    def log_pending(self) -> None:
+        """Log the changes and the losses that wait to be logged."""
+        self.moves.log()
+        self._claims.losses.log()
 
-    # What the group and the worker order
+    # Decisions of the group and the worker
 
     def carry_out(self, actions: Actions) -> None:
-        """Drain and claim what the group says."""
+        """Drain and claim partitions as the group has decided."""
         for partition in actions.drain:
             if queue := self.queues.get(partition):
                 self._drain(queue)
             else:
-                self._membership.revoked(partition, self._membership.held[partition])
+                self._membership.released(partition, self._membership.held[partition])
         for grant in actions.claim:
             if self._membership.leaving:
-                self._membership.revoked(grant.partition, grant.number)
+                self._membership.released(grant.partition, grant.number)
             else:
                 self._spawn(self._claim(grant))
 
     def claim_those_due(self) -> None:
-        """Claim partitions again whose log may have lost events."""
+        """Claim those partitions again that are due for it (see `Claims.due`)."""
         for state in self._claims.due(self.states()):
-            self._suspected(state)
+            self._on_suspected_loss(state)
 
     def drain_all(self) -> None:
-        """Give out no further event; each partition is released when its handler is done."""
+        """Hand out no further event; release each partition when its handler is done."""
         for queue in list(self.queues.values()):
             self._drain(queue)
 
     async def close(self) -> None:
-        """End what still runs. A task that swallows its cancellation is left behind."""
-        await end((*self._tasks.values(), *self._claiming), CLEAN_UP)
+        """End what still runs. A task that swallows its cancellation is left running."""
+        await cancel_and_wait((*self._tasks.values(), *self._claiming), CLEAN_UP)
 
     # Claim
 
     async def _claim(self, grant: Grant) -> None:
         async with self._one_claim[grant.partition]:
-            if self._membership.claims(grant.partition, grant.number):
+            if self._membership.claiming(grant.partition, grant.number):
                 await self._claim_now(grant)
 
     async def _claim_now(self, grant: Grant) -> None:
         if task := self._tasks.get(grant.partition):
-            # The handler of the tenure before still has an event in hand.
+            # In the previous tenure, the handler still has an event in hand.
             await asyncio.wait([task])
         nonce = secrets.token_hex(16)
         try:
             claimed = await self._claims.claim(grant.partition, grant.number, nonce)
         except StaleGrant as error:
             seen = int(error.details.get("seen", "0"))
-            self._membership.revoked(grant.partition, grant.number, seen)
+            self._membership.released(grant.partition, grant.number, seen)
             return
         except (RedisError, OSError, ProtocolError) as error:
             if isinstance(error, Unregistered):
@@ -162,17 +164,18 @@ class Holdings:
             return
         state = PartitionState(grant.partition, partition_keys, grant.number, token, claimed)
         if self._processor.policy is ExceptionPolicy.HALT:
-            state.suspicion.forgive()  # Whoever starts a halted worker again wants another try.
+            state.suspicion.forgive()  # To start a halted worker again means to try again.
         self._hold(state)
         member = self._membership.member[0]
         previous = claimed.previous_owner
-        self.moves.took(after=previous if previous != member else "")
+        self.moves.claimed(lost_owner=previous if previous != member else "")
         logger.debug(
             "claimed partition=%d epoch=%d checkpoint=%s processor=%s",
             state.partition,
             state.token.epoch,
             state.checkpoint,
             self._processor.name,
+            extra={"partition": state.partition},
         )
 
     def _hold(self, state: PartitionState) -> None:
@@ -182,28 +185,28 @@ class Holdings:
             prefetch=self._processor.prefetch,
             retries=self._processor.retries,
             session=self._membership.session,
-            turn=self._record_lock,
-            mark=self.fetcher.mark,
+            start_lock=self._start_lock,
+            schedule_commit=self.fetcher.schedule_commit,
             wake=self.fetcher.wake,
             record_start=self._record_start,
         )
         if self._membership.leaving:
             state.drain()
         self.queues[state.partition] = queue
-        self._tasks[state.partition] = asyncio.create_task(self._work(queue))
+        self._tasks[state.partition] = asyncio.create_task(self._run(queue))
         self.fetcher.add(state)
 
-    def _suspected(self, state: PartitionState) -> None:
-        """The log may have lost events: claim again under the same token, which tells."""
+    def _on_suspected_loss(self, state: PartitionState) -> None:
+        """The log may have lost events: claim again under the same token, to learn how many."""
         queue = self._queue_of(state)
         if queue and not state.claiming:
             state.claiming = True
-            self._spawn(self._claim_again(queue))
+            self._spawn(self._reclaim(queue))
 
-    async def _claim_again(self, queue: PartitionQueue) -> None:
+    async def _reclaim(self, queue: PartitionQueue) -> None:
         try:
-            if await self._claims.again(queue):
-                self.fetcher.mark(queue.state)
+            if await self._claims.reclaim(queue):
+                self.fetcher.schedule_commit(queue.state)
         finally:
             queue.state.claiming = False
         queue.changed.set()
@@ -214,9 +217,9 @@ class Holdings:
         self._claiming[task] = None
         task.add_done_callback(self._claiming.pop)
 
-    # Work
+    # Run
 
-    async def _work(self, queue: PartitionQueue) -> None:
+    async def _run(self, queue: PartitionQueue) -> None:
         """Run the handler; then wait until the lease is released."""
         state = queue.state
         about(partition=state.partition)
@@ -225,10 +228,10 @@ class Holdings:
                 await Runner(queue, self._processor, self._backend).run()
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
-                state.drain()  # An orderly end: nobody is to believe that this worker died.
-            while not state.over:
+                state.drain()  # Release the lease, so that this does not count as a death.
+            while not state.ended:
                 if state.draining:
-                    self.fetcher.mark(state)
+                    self.fetcher.schedule_commit(state)
                 queue.changed.clear()
                 await queue.changed.wait()
         except asyncio.CancelledError:
@@ -240,13 +243,13 @@ class Holdings:
                 del self.queues[state.partition]
                 del self._tasks[state.partition]
                 self.fetcher.remove(state)
-                self.moves.gave()
-            self._membership.revoked(state.partition, state.grant)
+                self.moves.released()
+            self._membership.released(state.partition, state.grant)
 
     async def _record_start(self, state: PartitionState, event: str) -> None:
         """Store that the handler begins with an event, so that a death can be traced to it.
 
-        Repeats the call until Redis answers or the partition closes: a lost reply blames no event.
+        Repeats the call until a reply arrives or the partition closes.
         """
         suspicion = state.suspicion
         attempts = suspicion.attempts if suspicion.event == event.encode() else 0
@@ -254,18 +257,18 @@ class Holdings:
         while state.open:
             try:
                 await self._backend.call(call)
-                outage_log.answered("start")
+                outage_log.answered("start record")
                 return
             except ProtocolError as refusal:
                 rebalance_log.lost(state.partition, refusal)
                 state.end()
                 return
             except (RedisError, OSError) as error:
-                outage_log.failed("start", error)
+                outage_log.failed("start record", error)
             if queue := self._queue_of(state):
                 await queue.pause(0.2)
 
-    def _changed(self, state: PartitionState) -> None:
+    def _on_change(self, state: PartitionState) -> None:
         if queue := self._queue_of(state):
             queue.changed.set()
 
@@ -278,32 +281,32 @@ class Holdings:
     def _drain(self, queue: PartitionQueue) -> None:
         queue.state.drain()
         queue.changed.set()
-        self._membership.session.stir()
+        self._membership.session.wake_waiters()
 
     async def _release_unwanted(
         self, partition_keys: PartitionKeys, token: Token, checkpoint: str
     ) -> None:
-        """Release a lease whose claim was answered when the partition was not wanted any more."""
-        step = CheckpointMove(checkpoint, checkpoint, 0, release=True)
-        await self._commit(partition_keys, token, step)
+        """Release a lease if its grant was not the current one any more when the reply arrived."""
+        move = CheckpointMove(checkpoint, checkpoint, 0, release=True)
+        await self._commit(partition_keys, token, move)
 
     async def _release_cut_off(self, state: PartitionState) -> None:
-        """Release what the shutdown has cut off. If user code has ended, that is an orderly end,
-        and nobody is to believe that this worker died."""
+        """Release a partition that the shutdown has cut off, if user code has ended. So this does
+        not count as a death."""
         if not (state.draining and state.idle) or state.left_running or state.giving_up:
             return
-        while step := state.next_commit():
-            if not await self._commit(state.keys, state.token, step):
+        while move := state.next_commit():
+            if not await self._commit(state.keys, state.token, move):
                 return
-            state.committed(step)
+            state.committed(move)
 
     async def _commit(
-        self, partition_keys: PartitionKeys, token: Token, step: CheckpointMove
+        self, partition_keys: PartitionKeys, token: Token, move: CheckpointMove
     ) -> bool:
         """Returns False if the commit failed."""
         try:
-            await self._backend.call(protocol.commit(partition_keys, token, step))
+            await self._backend.call(protocol.commit(partition_keys, token, move))
         except (RedisError, OSError, ProtocolError) as error:
-            logger.debug("%s was not released: %s", partition_keys.prefix, error)
+            logger.debug("could not release %s: %s", partition_keys.prefix, error)
             return False
         return True

@@ -1,4 +1,4 @@
-"""Workers that are told to end while Redis is away."""
+"""Workers that shut down while Redis is away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.worker.inside import Item, Ledger
 from tests.worker.workers import until
 
 
-async def test_a_handler_that_waits_for_the_session_does_not_take_the_grace(
+async def test_a_handler_that_waits_for_the_session_does_not_delay_the_shutdown(
     server: Server, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger, runs = Ledger(app_name, server.url, shutdown_timeout=300.0), []
@@ -38,7 +38,7 @@ async def test_a_handler_that_waits_for_the_session_does_not_take_the_grace(
     assert "cut off" not in caplog.text
 
 
-async def test_no_partition_is_called_quarantined_that_redis_knows_no_quarantine_of(
+async def test_a_quarantine_that_is_not_stored_is_not_logged(
     server: Server, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger, may_fail = Ledger(app_name, server.url), asyncio.Event()
@@ -56,7 +56,7 @@ async def test_no_partition_is_called_quarantined_that_redis_knows_no_quarantine
     await until(lambda: ledger.seen, "it works")
     server.kill()
     may_fail.set()
-    await until(lambda: "report of a failure" in caplog.text, "it cannot be told")
+    await until(lambda: "failure report" in caplog.text, "it cannot be told")
     worker.stop.set()
     await asyncio.wait_for(run, 60)
     assert "quarantined" not in caplog.text
