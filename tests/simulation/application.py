@@ -15,7 +15,7 @@ from tests.simulation import user_code
 from tests.simulation.history import History, Spot, number_of
 from tests.simulation.host import Host
 from tests.simulation.model import Partition, parts
-from tests.simulation.scenario import LATE, Shape
+from tests.simulation.scenario import OVERRUNS, Shape
 from tests.simulation.trace import Violation
 from tests.simulation.world import RESTART, World
 
@@ -46,15 +46,15 @@ class Application:
     def __init__(self, world: World) -> None:
         self.world = world
         #: Handlers are mended: no event fails or kills any more.
-        self.mended = False
+        self.handlers_fixed = False
         s = world.scenario
         self.app = App(
             "sim",
             redis_url=URL,
-            session_timeout=s.session,
-            rebalance_timeout=s.drain,
-            rebalance_delay=s.collect,
-            shutdown_timeout=s.grace,
+            session_timeout=s.session_timeout,
+            rebalance_timeout=s.rebalance_timeout,
+            rebalance_delay=s.rebalance_delay,
+            shutdown_timeout=s.shutdown_timeout,
             max_block=s.max_block,
             prefetch=s.prefetch,
             prefetch_bytes=s.prefetch_bytes,
@@ -66,16 +66,18 @@ class Application:
         )
         self.stream: Stream[Item] = self.app.stream("items", record=Item, partition_by="key")
         world.history.retries = s.retries
-        world.history.unsteady = s.loses_keys or s.repeats_calls
+        world.history.conflicts_allowed = s.loses_keys or s.repeats_calls
         for i, shape in enumerate(s.shapes):
             self._declare(f"p{i}", shape)
 
     def _declare(self, name: str, shape: Shape) -> None:
         history = self.world.history
         ignored = shape.policy == "IGNORE"
-        around: list[Middleware] = [user_code.Around(self, name, each) for each in shape.middleware]
+        around: list[Middleware] = [
+            user_code.UserMiddleware(self, name, each) for each in shape.middleware
+        ]
         if around:
-            around.insert(0, user_code.Listens(self, name))
+            around.insert(0, user_code.RequestRecorder(self, name))
         self.app.processor(
             self.stream,
             name=name,
@@ -87,7 +89,7 @@ class Application:
             else around,
         )(self._handler(name, shape))
         if ignored:
-            history.sets_aside.add(name)
+            history.ignores_failures.add(name)
         if shape.commit == "each":
             history.commits_each.add(name)
 
@@ -111,30 +113,32 @@ class Application:
 
     def token(self, name: str, partition: int) -> Token:
         """The token under which the running handler of a processor has a partition."""
-        return self.world.host().groups[name].queues[partition].state.token
+        return self.world.host().members[name].queues[partition].state.token
 
     def _handler(self, name: str, shape: Shape) -> Callable[[Any], Any]:
-        more = user_code.PATIENCE if "awaits" in shape.middleware else 0.0
+        step = user_code.PATIENCE_STEP if "awaits" in shape.middleware else 0.0
 
         async def handle(events: Any) -> None:
             token, spot = self.token(name, events.partition), self.spot(name, events.partition)
-            given = events.take(5, **_WAITS[shape.mode]) if shape.most > 1 else events
+            given = events.take(5, **_WAITS[shape.mode]) if shape.batch_size > 1 else events
             iterator = aiter(given)
             while True:
                 with self._waiting(spot, shape):
-                    each = await user_code.patient_next(iterator, shape.patience, more)
+                    each = await user_code.patient_next(iterator, shape.patience, step)
                 if each is None:
                     return
-                batch = each if shape.most > 1 else [each]
+                batch = each if shape.batch_size > 1 else [each]
                 if batch:
                     await self._handle(spot, token, batch, shape)
                 if shape.mode == "explicit" and batch[-1].record.number % 3 == 0:
                     await events.commit()
-                    with self._noticed():
-                        self.world.history.asked(spot, token)
-                        self.world.history.told_committed(spot, token, batch[-1].id, self._at(spot))
+                    with self._end_run_on_violation():
+                        self.world.history.asked_for_more(spot, token)
+                        self.world.history.commit_returned(
+                            spot, token, batch[-1].id, self._at(spot)
+                        )
                 elif not shape.middleware:
-                    self.world.history.asked(spot, token)  # At once.
+                    self.world.history.asked_for_more(spot, token)  # At once.
 
         return handle
 
@@ -144,30 +148,30 @@ class Application:
     async def _handle(self, spot: Spot, token: Token, events: list[Any], shape: Shape) -> None:
         world, host, name = self.world, self.world.host(), spot[1]
         ids = [each.id for each in events]
-        group = host.groups[name]
-        session = (group.processor.group, *group.membership.member[:2])
+        member = host.members[name]
+        session = (member.processor.group, *member.membership.member[:2])
         world.trace.say(host.process, world.trace.named(spot[0], f"{name} starts {ids}"))
-        with self._noticed():
+        with self._end_run_on_violation():
             world.history.start(spot, token, ids, world.judge.model.at(spot[0]), session)
         began = world.loop.time()
         try:
             await asyncio.sleep(sum(each.record.work for each in events))
             for event in events:
-                await self._trouble(host, spot, event, shape)
+                await self._misbehave(host, spot, event, shape)
         except BaseException as error:
             took = world.loop.time() - began + 1e-9
             if shape.timeout and took >= shape.timeout and len(ids) == 1:
                 world.history.failures[spot, ids[0]] += 1
             world.history.fail(spot, token, ids)
-            if not isinstance(error, user_code.Late):
+            if not isinstance(error, user_code.ContinuesAfterCancel):
                 raise
         else:
             world.history.finish(spot, token, ids)
 
-    async def _trouble(self, host: Host, spot: Spot, event: Any, shape: Shape) -> None:
+    async def _misbehave(self, host: Host, spot: Spot, event: Any, shape: Shape) -> None:
         """What an event does to its handler, if anything."""
         history, item, at = self.world.history, event.record, (spot, event.id)
-        if self.mended:
+        if self.handlers_fixed:
             return
         if history.kills[at] < item.kills:
             self.world.kill(host)
@@ -175,9 +179,9 @@ class Application:
             await asyncio.Event().wait()
         if history.failures[at] < item.fails or item.fails < 0:
             kind = shape.errors[item.number % len(shape.errors)]
-            if kind in LATE:  # Counts as a failure once somebody has ended it.
+            if kind in OVERRUNS:  # Counts as a failure once somebody has ended it.
                 await user_code.hang(kind)
-                with self._noticed():
+                with self._end_run_on_violation():
                     raise Violation("L5", f"{spot} {event.id} is in hand for ever: {shape.timeout}")
             history.failures[at] += 1
             await user_code.fail(kind, item.number)
@@ -186,17 +190,17 @@ class Application:
     def _waiting(self, spot: Spot, shape: Shape) -> Iterator[None]:
         """A time limit is about what is in hand: nobody cuts off who waits for an event."""
         host, network = self.world.host(), self.world.network
-        state = host.groups[spot[1]].queues[number_of(spot)].state
+        state = host.members[spot[1]].queues[number_of(spot)].state
         try:
             yield
         except asyncio.CancelledError:
             if shape.timeout and state.open and host.state == "running" and not network.closed:
-                with self._noticed():
+                with self._end_run_on_violation():
                     raise Violation("L5", f"{spot} was cut off while it waited") from None
             raise
 
     @contextmanager
-    def _noticed(self) -> Iterator[None]:
+    def _end_run_on_violation(self) -> Iterator[None]:
         """A violation in code that user code may catch ends the run all the same."""
         try:
             yield

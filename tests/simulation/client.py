@@ -74,7 +74,7 @@ class SimPubSub:
         self._network = network
         self._wire = network.wire(current_process())
         #: Kinds of messages, empty once the connection is broken.
-        self._heard: asyncio.Queue[str] = asyncio.Queue()
+        self._messages: asyncio.Queue[str] = asyncio.Queue()
 
     async def __aenter__(self) -> SimPubSub:
         return self
@@ -91,7 +91,7 @@ class SimPubSub:
     async def get_message(self, timeout: float) -> dict[str, str] | None:
         try:
             async with asyncio.timeout(timeout):
-                kind = await self._heard.get()
+                kind = await self._messages.get()
         except TimeoutError:
             return None
         if not kind:
@@ -100,10 +100,10 @@ class SimPubSub:
 
     async def ping(self) -> None:
         await self._network.request([("PING",)])
-        self._heard.put_nowait("pong")
+        self._messages.put_nowait("pong")
 
-    def hear(self) -> None:
-        self._heard.put_nowait("message")
+    def on_message(self) -> None:
+        self._messages.put_nowait("message")
 
-    def cut_off(self) -> None:
-        self._heard.put_nowait("")
+    def on_disconnect(self) -> None:
+        self._messages.put_nowait("")

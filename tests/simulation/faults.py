@@ -10,7 +10,7 @@ from typing import Any
 
 from runnel import keys, protocol
 from tests.simulation.application import Application
-from tests.simulation.assignments import Assignments, picture
+from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import Spot
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
@@ -25,7 +25,7 @@ from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
 
 #: Workers there may be at the most.
-MOST_HOSTS = 8
+MAX_HOSTS = 8
 HOUR_MS = 3_600_000
 
 
@@ -51,7 +51,7 @@ class Faults:
         self._snapshots: dict[Fault, Snapshot] = {}
         self._trims = Trims(application.world, producers)
         self._operators = Operators(application)
-        self._further: dict[str, Callable[[Fault], None]] = {
+        self._extra: dict[str, Callable[[Fault], None]] = {
             **self._operators.faults(),
             **Stalls(application.world, self._host).faults(),
         }
@@ -72,8 +72,8 @@ class Faults:
             self._mishap(fault)
         elif fault.kind in WIRE:
             self._wire(fault)
-        elif fault.kind in self._further:
-            self._further[fault.kind](fault)
+        elif fault.kind in self._extra:
+            self._extra[fault.kind](fault)
         else:
             getattr(self, f"_{fault.kind}")(fault, random.Random(f"{world.scenario.seed} {fault}"))
 
@@ -88,9 +88,9 @@ class Faults:
         world.network.busy_until = 0.0
         self._make_room()
         world.disturb()
-        self._have_one_running()
+        self._ensure_one_runs()
 
-    def _have_one_running(self) -> None:
+    def _ensure_one_runs(self) -> None:
         """One who is leaving will soon be gone."""
         world = self.world
         if any(host.state == "running" for host in world.hosts):
@@ -99,7 +99,7 @@ class Faults:
         if down:
             world.start(down[0])
         else:
-            world.later(0.1, self._have_one_running)
+            world.later(0.1, self._ensure_one_runs)
 
     def clear_up(self) -> None:
         """What an operator does once handlers are mended: resumes, takes dead letters away, and
@@ -111,12 +111,12 @@ class Faults:
                 sink = self.world.judge.model.at(prefix)
                 if sink.log:
                     self._run("XTRIM", keys.log(prefix), "MAXLEN", "=", 0)
-                    sink.gone(list(sink.log.entries))
+                    sink.remove_entries(list(sink.log.entries))
             for p in range(self.world.scenario.partitions):
-                place = processor.keys(p)
-                state = self.world.judge.model.at(place.prefix).states.get(processor.name, {})
+                partition = processor.keys(p)
+                state = self.world.judge.model.at(partition.prefix).states.get(processor.name, {})
                 if "1" in (state.get("quarantined"), state.get("paused")):
-                    self.world.operate(self.operator, protocol.resume(place))
+                    self.world.operate(self.operator, protocol.resume(partition))
                     self.world.operate(self.operator, protocol.revoke(processor.group, [p]))
 
     def _host(self, fault: Fault) -> Host:
@@ -128,7 +128,7 @@ class Faults:
         choice = [*(host.process for host in world.hosts * 3), *self.producers.processes]
         return choice[fault.target % len(choice)]
 
-    def _place(self, fault: Fault) -> tuple[str, Partition]:
+    def _partition(self, fault: Fault) -> tuple[str, Partition]:
         prefix = self.application.stream.spec.prefix(fault.target % self.world.scenario.partitions)
         return prefix, self.world.judge.model.at(prefix)
 
@@ -144,19 +144,19 @@ class Faults:
         host = self._host(fault)
         self.world.crash(host)
         if fault.amount < 0.8:
-            delay = RESTART + fault.amount * 2 * self.world.scenario.session
+            delay = RESTART + fault.amount * 2 * self.world.scenario.session_timeout
             self.world.later(delay, self.world.start, host)
 
     def _leave(self, fault: Fault, rng: random.Random) -> None:
         host = self._host(fault)
         self.world.leave(host)
         if fault.amount < 0.8:
-            delay = fault.amount * self.world.scenario.session
+            delay = fault.amount * self.world.scenario.session_timeout
             self.world.later(delay, self.world.start, host)
 
     def _join(self, fault: Fault, rng: random.Random) -> None:
         world = self.world
-        if len(world.hosts) < MOST_HOSTS:
+        if len(world.hosts) < MAX_HOSTS:
             world.hosts.append(Host(f"w{len(world.hosts)}"))
             world.start(world.hosts[-1])
         else:
@@ -165,9 +165,9 @@ class Faults:
     def _pause(self, fault: Fault, rng: random.Random) -> None:
         process = self._process(fault)
         self.world.loop.pause(process)
-        self.world.later(fault.amount, self._go_on, process)
+        self.world.later(fault.amount, self._resume, process)
 
-    def _go_on(self, process: Process) -> None:
+    def _resume(self, process: Process) -> None:
         if process.paused:
             self.world.trace.say(process, "goes on")
             self.world.loop.resume(process)
@@ -246,21 +246,21 @@ class Faults:
 
     def _advance_ids(self, hours: int = 1) -> None:
         """The ids of new entries jump ahead."""
-        for prefix, place in self.world.judge.model.partitions.items():
-            if place.log is not None and not self.world.judge.full:
-                place.log.last = f"{parts(place.log.last)[0] + hours * HOUR_MS}-0"
-                self._run("XSETID", keys.log(prefix), place.log.last)
+        for prefix, partition in self.world.judge.model.partitions.items():
+            if partition.log is not None and not self.world.judge.full:
+                partition.log.last = f"{parts(partition.log.last)[0] + hours * HOUR_MS}-0"
+                self._run("XSETID", keys.log(prefix), partition.log.last)
 
     def _rollback(self, fault: Fault, rng: random.Random) -> None:
         """Another server takes over that missed the last writes; of all partitions, or of some."""
-        judge, old = self.world.judge, self._snapshots.pop(fault, None)
-        if old is None:
+        judge, snapshot = self.world.judge, self._snapshots.pop(fault, None)
+        if snapshot is None:
             return  # Taken from a past that another server does not share.
         prefixes, names = sorted(judge.model.partitions), sorted(judge.groups)
         if fault.target % 2:
             prefixes = rng.sample(prefixes, rng.randint(0, len(prefixes)))
             names = rng.sample(names, rng.randint(0, len(names)))
-        self._take_over(old, prefixes, names)
+        self._take_over(snapshot, prefixes, names)
         if fault.target % 3 == 0:
             # Its clock comes to where the other one was, and past what that one had given.
             self.world.later(5 * rng.random(), self._advance_ids, 2)
@@ -270,25 +270,25 @@ class Faults:
         the same epochs; and those who hold the lost ones are away while one claims all."""
         world, judge = self.world, self.world.judge
         judge.skew_ms -= HOUR_MS
-        old = self._replica()
+        snapshot = self._replica()
         for name in sorted(judge.groups):
             every = range(world.scenario.partitions)
             world.operate(self.operator, protocol.revoke(name, every))
-        survivor, beginnings = self._host(fault), world.history.beginnings
+        survivor, rollbacks = self._host(fault), world.history.rollbacks
 
         def strike() -> None:
-            if world.history.beginnings != beginnings:
+            if world.history.rollbacks != rollbacks:
                 return  # Another replica took over, and this one has what that has.
-            self._take_over(old, sorted(judge.model.partitions), sorted(judge.groups))
+            self._take_over(snapshot, sorted(judge.model.partitions), sorted(judge.groups))
             for host in world.hosts:
                 if host is not survivor:
                     world.loop.pause(host.process)
-                    world.later(1.5 * world.scenario.session, self._go_on, host.process)
+                    world.later(1.5 * world.scenario.session_timeout, self._resume, host.process)
             world.disturb()
 
-        world.later(0.5 * world.scenario.session, strike)
+        world.later(0.5 * world.scenario.session_timeout, strike)
 
-    def _take_over(self, old: Snapshot, prefixes: Sequence[str], names: Sequence[str]) -> None:
+    def _take_over(self, snapshot: Snapshot, prefixes: Sequence[str], names: Sequence[str]) -> None:
         """The replica serves these partitions and groups from now on."""
         world = self.world
         model, groups = world.judge.model, world.judge.groups
@@ -296,24 +296,24 @@ class Faults:
         self._make_room()
         tags = {tag(each) for each in (*prefixes, *names)}
         world.store.restore(
-            {key: value for key, value in old.keys.items() if tag(key.decode()) in tags}, tags
+            {key: value for key, value in snapshot.keys.items() if tag(key.decode()) in tags}, tags
         )
         for prefix in list(model.partitions):
             if tag(prefix) in tags:
-                model.partitions[prefix] = old.partitions.get(prefix, Partition())
-        for spot, ids in old.finished.items():
+                model.partitions[prefix] = snapshot.partitions.get(prefix, Partition())
+        for spot, ids in snapshot.finished.items():
             if tag(spot[0]) in tags:
                 world.history.finished.setdefault(spot, set()).update(ids)
         for name in names:
-            groups[name] = old.groups.get(name, Assignments(name))
-        world.history.begin_anew()
+            groups[name] = snapshot.groups.get(name, Assignments(name))
+        world.history.rolled_back()
         world.store.flush_scripts()
         world.network.break_all()
 
     # Keys
 
     def _trim(self, fault: Fault, rng: random.Random) -> None:
-        self._trims.trim(self._place(fault)[0], fault.amount)
+        self._trims.trim(self._partition(fault)[0], fault.amount)
 
     def _trim_unread(self, fault: Fault, rng: random.Random) -> None:
         self._trims.trim_unread(self._host(fault), rng)
@@ -322,49 +322,49 @@ class Faults:
         self._trims.trim_ahead()
 
     def _delete(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        if place.log is None or not place.log.entries:
+        prefix, partition = self._partition(fault)
+        if partition.log is None or not partition.log.entries:
             return
-        ids = list(place.log.entries)[-5:]
+        ids = list(partition.log.entries)[-5:]
         chosen = rng.sample(ids, rng.randint(1, len(ids)))
         self._run("XDEL", keys.log(prefix), *chosen)
-        place.gone(chosen)
-        place.deleted.update(chosen)
+        partition.remove_entries(chosen)
+        partition.deleted.update(chosen)
 
     def _lose_log(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        if place.log is not None:
-            place.gone(list(place.log.entries))
-        place.log, place.vague = None, True
+        prefix, partition = self._partition(fault)
+        if partition.log is not None:
+            partition.remove_entries(list(partition.log.entries))
+        partition.log, partition.keys_lost = None, True
         self._run("DEL", keys.log(prefix))
         self.world.store.let_a_millisecond_pass()
 
     def _lose_group(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        if place.log is not None and place.log.groups:
-            name = rng.choice(sorted(place.log.groups))
+        prefix, partition = self._partition(fault)
+        if partition.log is not None and partition.log.groups:
+            name = rng.choice(sorted(partition.log.groups))
             self._run("XGROUP", "DESTROY", keys.log(prefix), name)
-            del place.log.groups[name]
+            del partition.log.groups[name]
 
     def _lose_state(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        for name in sorted(place.states)[:1]:
+        prefix, partition = self._partition(fault)
+        for name in sorted(partition.states)[:1]:
             self._run("DEL", keys.state(prefix, name))
-            del place.states[name]
-            place.vague = True
+            del partition.states[name]
+            partition.keys_lost = True
 
     def _lose_meta(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
+        prefix, partition = self._partition(fault)
         self._run("DEL", keys.meta(prefix))
-        place.meta = {}
+        partition.meta = {}
 
     def _lose_plan(self, fault: Fault, rng: random.Random) -> None:
         world = self.world
         for name, group in sorted(world.judge.groups.items()):
             names = [keys.plan(name), keys.members(name), keys.sessions(name)]
             self._run("DEL", *rng.sample(names, rng.choice((1, 1, 2, 3))))
-            group.now = picture(world.store.run(group.probes()))
-            group.highest, group.vague = 0, True
+            group.now = read_group(world.store.run(group.probes()))
+            group.highest_grant, group.keys_lost = 0, True
 
     # Operators
 

@@ -20,7 +20,7 @@ class Host:
         self.process = Process(f"{name}.0")
         self.worker: Worker | None = None
         #: Processor -> the group of the worker that runs, or ran last.
-        self.groups: dict[str, Member] = {}
+        self.members: dict[str, Member] = {}
         #: running, leaving or down.
         self.state = "down"
         #: A handler of its worker blocks the event loop.
@@ -29,7 +29,7 @@ class Host:
     def queues(self) -> list[tuple[Spot, PartitionQueue]]:
         """What its worker holds, as far as it knows."""
         return [
-            ((group.processor.stream.prefix(partition), name), queue)
-            for name, group in self.groups.items()
-            for partition, queue in group.queues.items()
+            ((member.processor.stream.prefix(partition), name), queue)
+            for name, member in self.members.items()
+            for partition, queue in member.queues.items()
         ]

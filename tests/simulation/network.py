@@ -40,11 +40,11 @@ class Listener(Protocol):
 
     channel: str
 
-    def hear(self) -> None:
+    def on_message(self) -> None:
         """Something was published."""
         ...
 
-    def cut_off(self) -> None:
+    def on_disconnect(self) -> None:
         """The connection broke."""
         ...
 
@@ -64,7 +64,7 @@ class Mishap:
     delay: float = 0.0
     part: float = 0.0
     silent: bool = False
-    heard: Callable[[], None] = lambda: None
+    on_executed: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -114,12 +114,12 @@ class Network:
         self._wires: dict[Process, Wire] = {}
         self._blocked: list[Exchange] = []
         self._connections = 0
-        self.nobody = Context()
+        self.no_process = Context()
         #: The server does nothing before this time.
         self.busy_until = 0.0
         self.closed = False
         #: Told when a mishap strikes.
-        self.disturb: Callable[[], None] = lambda: None
+        self.on_mishap: Callable[[], None] = lambda: None
 
     def wire(self, process: Process) -> Wire:
         """The connections of a process."""
@@ -155,10 +155,10 @@ class Network:
         late = mishap.delay if mishap and mishap.kind == "late" else 0.0
         self._later(first + late, self._arrive, exchange)
         if mishap and mishap.kind == "duplicate":
-            twin = Exchange(
+            second = Exchange(
                 wire, wire.generation, commands, self.loop.create_future(), connection, None
             )
-            self._later(first + mishap.delay, self._arrive, twin)
+            self._later(first + mishap.delay, self._arrive, second)
         try:
             async with asyncio.timeout(TIMEOUT + wait):
                 return await future
@@ -172,7 +172,7 @@ class Network:
             kinds = map(self._executor.kind, commands)
             if not mishap.script or any(mishap.script in each for each in kinds):
                 wire.mishaps.remove(mishap)
-                self.disturb()
+                self.on_mishap()
                 return mishap
         return None
 
@@ -181,7 +181,7 @@ class Network:
         return least + (most - least) * wire.random.random() ** 3
 
     def _later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
-        self.loop.call_later(delay, callback, *args, context=self.nobody)
+        self.loop.call_later(delay, callback, *args, context=self.no_process)
 
     # The server's end
 
@@ -212,7 +212,7 @@ class Network:
             if reply is None and exchange.mishap is None:
                 self._blocked.append(exchange)
                 exchange.deadline = self.loop.call_later(
-                    wait, self._unblock, exchange, context=self.nobody
+                    wait, self._unblock, exchange, context=self.no_process
                 )
                 return
             exchange.replies.append(reply)
@@ -230,7 +230,7 @@ class Network:
                         self._unblock(blocked)
         return replies
 
-    def entries_came(self, log: str) -> None:
+    def entries_added(self, log: str) -> None:
         """Something was added to a log: reads that wait for it go on."""
         for exchange in list(self._blocked):
             at = len(exchange.replies)
@@ -238,13 +238,13 @@ class Network:
                 continue
             (reply,) = self._do(exchange, at, at + 1)
             if reply is not None:
-                self._go_on(exchange, reply)
+                self._finish_block(exchange, reply)
 
     def _unblock(self, exchange: Exchange) -> None:
         if exchange in self._blocked:
-            self._go_on(exchange, None)
+            self._finish_block(exchange, None)
 
-    def _go_on(self, exchange: Exchange, reply: Any) -> None:
+    def _finish_block(self, exchange: Exchange, reply: Any) -> None:
         self._blocked.remove(exchange)
         if exchange.deadline:
             exchange.deadline.cancel()
@@ -255,7 +255,7 @@ class Network:
     def _answer(self, exchange: Exchange) -> None:
         mishap = exchange.mishap
         if mishap:
-            mishap.heard()
+            mishap.on_executed()
         if mishap and mishap.kind in ("lose_reply", "lose_request"):
             if not mishap.silent:
                 self._fail(exchange, "connection reset")
@@ -281,7 +281,7 @@ class Network:
             self._later(self._one_way(wire), self._fail, exchange, "connection reset")
         self._blocked = [each for each in self._blocked if each.wire is not wire]
         for listener in wire.listeners:
-            self._later(self._one_way(wire), listener.cut_off)
+            self._later(self._one_way(wire), listener.on_disconnect)
         wire.listeners.clear()
 
     def break_all(self) -> None:
@@ -296,11 +296,11 @@ class Network:
         for wire in self._wires.values():
             for listener in wire.listeners:
                 if listener.channel == channel and wire.state == "up":
-                    self._later(self._one_way(wire), self._hear, wire, listener)
+                    self._later(self._one_way(wire), self._deliver, wire, listener)
 
-    def _hear(self, wire: Wire, listener: Listener) -> None:
+    def _deliver(self, wire: Wire, listener: Listener) -> None:
         if listener in wire.listeners and wire.state == "up":
-            listener.hear()
+            listener.on_message()
 
 
 def block_of(command: Command) -> float | None:

@@ -82,11 +82,13 @@ class Operators:
         """A call that nobody waited for any more may have removed a processor once its workers were
         restarted: those that are older than that are, once more."""
         removed = self.world.history.removed
-        late = [removed.get(spot, 0.0) for spot in self.application.spots() if self._gone(spot)]
+        late = [
+            removed.get(spot, 0.0) for spot in self.application.spots() if self._is_missing(spot)
+        ]
         if late and not self.world.operators:
             self._restart(host for host in self.world.hosts if host.since < max(late))
 
-    def _gone(self, spot: Spot) -> bool:
+    def _is_missing(self, spot: Spot) -> bool:
         return spot[1] not in self.world.judge.model.at(spot[0]).states
 
     def _restart(self, hosts: Iterable[Host]) -> None:
@@ -112,6 +114,6 @@ class Operators:
             self.world.operators -= 1
             self.world.disturb()
 
-        if not (self.world.network.closed or self.application.mended):
+        if not (self.world.network.closed or self.application.handlers_fixed):
             self.world.operators += 1
             self.world.spawn(process, run)

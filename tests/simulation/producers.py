@@ -16,9 +16,9 @@ from tests.simulation.loop import Process
 from tests.simulation.trace import Violation
 
 #: Seconds for which a producer asks for a lost answer again.
-RESEND = 10.0
+DELIVERY_TIMEOUT = 10.0
 #: Records sent in all, so that no run takes long.
-MOST_ITEMS = 400
+MAX_ITEMS = 400
 
 
 class Producers:
@@ -37,16 +37,16 @@ class Producers:
         """Start a process that sends now and then."""
         process = Process(name)
         self.processes.append(process)
-        self.world.spawn(process, lambda: self._send_now_and_then(process))
+        self.world.spawn(process, lambda: self._send_periodically(process))
 
-    async def _send_now_and_then(self, process: Process) -> None:
+    async def _send_periodically(self, process: Process) -> None:
         s = self.world.scenario
         rng = random.Random(f"{s.seed} {process}")
-        producer = Producer(Scripts(SimClient(self.world.network)), RESEND)
+        producer = Producer(Scripts(SimClient(self.world.network)), DELIVERY_TIMEOUT)
         while self.sending:
             await asyncio.sleep(rng.expovariate(1 / s.send_every))
-            if self.sending and self._numbers < MOST_ITEMS:
-                keys = (rng.randrange(3 * s.partitions) for _ in range(rng.randint(1, s.send_most)))
+            if self.sending and self._numbers < MAX_ITEMS:
+                keys = (rng.randrange(3 * s.partitions) for _ in range(rng.randint(1, s.max_send)))
                 await self._send(producer, [self._item(rng, f"k{key}") for key in keys])
 
     def _item(self, rng: random.Random, key: str) -> Item:
@@ -65,7 +65,7 @@ class Producers:
     async def _send(self, producer: Producer, items: list[Item]) -> bool:
         """Send them; an answer must be true. Returns False if there was none."""
         s, spec, history = self.world.scenario, self.application.stream.spec, self.world.history
-        beginnings = history.beginnings
+        rollbacks = history.rollbacks
         try:
             sent = await producer.send(
                 spec,
@@ -78,7 +78,7 @@ class Producers:
             return False
         for item, where in zip(items, sent, strict=True):
             entry = self.world.judge.model.at(spec.prefix(where.partition)).known.get(where.id)
-            if entry != tuple(spec.encode(item)) and beginnings == history.beginnings:
+            if entry != tuple(spec.encode(item)) and rollbacks == history.rollbacks:
                 text = f"{item!r} is not at {where}, as was said"
                 self.world.loop.failure = Violation("S6", text)
         return True
@@ -93,7 +93,9 @@ class Producers:
         process = Process(f"some{self._numbers}")
 
         async def send() -> None:
-            await self._send(Producer(Scripts(SimClient(self.world.network)), RESEND), items)
+            await self._send(
+                Producer(Scripts(SimClient(self.world.network)), DELIVERY_TIMEOUT), items
+            )
 
         self.world.spawn(process, send)
 
@@ -107,7 +109,7 @@ class Producers:
         self.unsent = set(keys)
 
         async def send() -> None:
-            producer = Producer(Scripts(SimClient(self.world.network)), RESEND)
+            producer = Producer(Scripts(SimClient(self.world.network)), DELIVERY_TIMEOUT)
             for partition, key in sorted(keys.items()):
                 self._numbers += 1
                 item = Item(number=self._numbers, key=key)

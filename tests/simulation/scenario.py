@@ -28,17 +28,17 @@ OPERATOR = ("revoke", "halt_all")
 KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
 #: Drawn apart from the others: what operators do with commands, and a handler that blocks its loop.
 COMMANDS = ("pause_processor", "seek", "remove_processor")
-FURTHER = (*COMMANDS, "block", "block_cut_off")
+EXTRA = (*COMMANDS, "block", "block_cut_off")
 #: A worker stands still while the answer to its heartbeat is on its way.
 STOP = "stop_at_sync"
 
 #: Faults after which a request may be out for as long as its time limit.
-SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *FURTHER)
+SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *EXTRA)
 
 #: What a handler may raise: an error of its own, and those that Runnel and asyncio know, too.
 ERRORS = ("own", "refusal", "fenced", "cancelled", "exit", "group", "connection", "timeout")
 #: What a handler with a time limit may do, too: wait for ever; and go on though it is cancelled.
-LATE = ("hangs", "goes_on")
+OVERRUNS = ("hangs", "goes_on")
 #: What stands between the events and the handler.
 MIDDLEWARE = ("observes", "awaits", "swallows", "converts", "fails")
 
@@ -81,13 +81,13 @@ class Shape:
     timeout: float | None = None
 
     @property
-    def most(self) -> int:
+    def batch_size(self) -> int:
         """Events that it has in hand at the most."""
         return 5 if self.mode in ("batch", "within", "empty") else 1
 
     def longest(self, work: float) -> float:
         """Seconds that it has something in hand at the most, where an event takes `work`."""
-        return max(work * self.most, self.timeout or 0.0)
+        return max(work * self.batch_size, self.timeout or 0.0)
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ class Scenario:
     producers: int
     #: One for each processor.
     shapes: tuple[Shape, ...]
-    session: float
-    drain: float
-    collect: float
-    grace: float
+    session_timeout: float
+    rebalance_timeout: float
+    rebalance_delay: float
+    shutdown_timeout: float
     max_block: float
     prefetch: int
     prefetch_bytes: int
@@ -121,7 +121,7 @@ class Scenario:
     drop_oldest: bool
     #: Seconds between two sends of one producer, and how many records one has at the most.
     send_every: float
-    send_most: int
+    max_send: int
     delay: tuple[float, float]
     faults: tuple[Fault, ...]
     #: When the last fault is over and the sending ends.
@@ -147,16 +147,16 @@ def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
     rng = random.Random(f"scenario {seed}")
     partitions = rng.choice((1, 1, 2, 3, 4, 4, 6, 8, 8, 16, 32))
-    session = rng.choice((1.0, 2.0, 3.0, 5.0, 10.0))
+    session_timeout = rng.choice((1.0, 2.0, 3.0, 5.0, 10.0))
     work = rng.choice(((0.0, 0.0), (0.0, 0.002), (0.005, 0.02), (0.01, 0.2), (0.1, 1.0)))
     troubled = rng.random() < 0.5
     delay = rng.choice(((0.0002, 0.001), (0.0002, 0.001), (0.001, 0.02), (0.02, 0.1)))
-    faults = _faults(random.Random(f"faults {seed}"), session)
+    faults = _faults(random.Random(f"faults {seed}"), session_timeout)
     workers, producers = rng.randint(1, 6), rng.randint(1, 3)
     processors = rng.choice((1, 1, 1, 2))
-    drain = rng.choice((0.0, 0.3, 2.0, 10.0, 30.0))
-    collect = rng.choice((0.0, 0.2, 0.2, 1.0))
-    grace = rng.choice((0.0, 1.0, 10.0))
+    rebalance_timeout = rng.choice((0.0, 0.3, 2.0, 10.0, 30.0))
+    rebalance_delay = rng.choice((0.0, 0.2, 0.2, 1.0))
+    shutdown_timeout = rng.choice((0.0, 1.0, 10.0))
     prefetch = rng.choice((1, 2, 10, 100))
     mode = rng.choice(("one", "one", "batch", "within", "explicit"))
     commit = rng.choice(("auto", "auto", "auto", "each"))
@@ -165,20 +165,20 @@ def draw(seed: int) -> Scenario:
     shapes = (Shape(mode, commit, policy, rng.random() < 0.7),) * processors
     max_block = 60.0
     if seed % 2:
-        further = random.Random(f"further {seed}")
-        shapes = _further_shapes(further, shapes)
-        faults = tuple(sorted((*faults, *_further_faults(further, session)), key=_moment))
-        max_block = further.choice((60.0, 1.5 * session))
+        extra = random.Random(f"further {seed}")
+        shapes = _extra_shapes(extra, shapes)
+        faults = tuple(sorted((*faults, *_extra_faults(extra, session_timeout)), key=_time_of))
+        max_block = extra.choice((60.0, 1.5 * session_timeout))
     scenario = Scenario(
         seed=seed,
         partitions=partitions,
         workers=workers,
         producers=producers,
         shapes=shapes,
-        session=session,
-        drain=drain,
-        collect=collect,
-        grace=grace,
+        session_timeout=session_timeout,
+        rebalance_timeout=rebalance_timeout,
+        rebalance_delay=rebalance_delay,
+        shutdown_timeout=shutdown_timeout,
         max_block=max_block,
         prefetch=prefetch,
         prefetch_bytes=64_000_000,
@@ -192,7 +192,7 @@ def draw(seed: int) -> Scenario:
         wait_for_room=rng.random() < 0.6,
         drop_oldest=rng.random() < 0.1,
         send_every=rng.choice((0.1, 0.3, 1.0, 3.0)),
-        send_most=rng.choice((1, 3, 10)),
+        max_send=rng.choice((1, 3, 10)),
         delay=delay,
         faults=faults,
         calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
@@ -200,11 +200,11 @@ def draw(seed: int) -> Scenario:
     return _with_limits(random.Random(f"limits {seed}"), scenario) if seed % 4 == 3 else scenario
 
 
-def _moment(fault: Fault) -> float:
+def _time_of(fault: Fault) -> float:
     return fault.at
 
 
-def _further_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+def _extra_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     """The same with what users do around their events; a second processor is of another kind."""
     found = list(shapes)
     if rng.random() < 0.4:
@@ -233,16 +233,16 @@ def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
             filling=filling,
             work=(0.1, 1.0),
             send_every=0.1,
-            send_most=10,
+            max_send=10,
         )
     shapes = tuple(_limited(rng, each, scenario.work[1]) for each in scenario.shapes)
     late = any(each.timeout for each in shapes)
     times = [WARM_UP + rng.random() * 10 for _ in range(rng.choice((0, 1, 3)))]
-    amount = scenario.session * rng.choice((0.7, 1.2, 2.0))
+    amount = scenario.session_timeout * rng.choice((0.7, 1.2, 2.0))
     stops = [Fault(at, STOP, rng.randrange(1000), amount) for at in times]
     # Who has much to do goes on with it when its loop is free again, though it was cut off.
     stops += [
-        Fault(each.at + 4.0, "block_cut_off", each.target + 1, 3 * scenario.session)
+        Fault(each.at + 4.0, "block_cut_off", each.target + 1, 3 * scenario.session_timeout)
         for each in stops
     ]
     longest = max((each.at + each.amount for each in stops), default=0.0)
@@ -250,7 +250,7 @@ def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
         scenario,
         shapes=shapes,
         failing=max(0.1, scenario.failing) if late else scenario.failing,
-        faults=tuple(sorted((*scenario.faults, *stops), key=_moment)),
+        faults=tuple(sorted((*scenario.faults, *stops), key=_time_of)),
         calm_from=max(scenario.calm_from, longest + 1.0),
     )
 
@@ -262,8 +262,8 @@ def _limited(rng: random.Random, shape: Shape, work: float) -> Shape:
     if rng.random() < 0.3:
         return shape
     # Above what its events take when nothing is wrong with them.
-    limit = 1.5 * work * shape.most + rng.choice((0.1, 1.0))
-    return replace(shape, timeout=limit, errors=(*shape.errors[:1], *LATE))
+    limit = 1.5 * work * shape.batch_size + rng.choice((0.1, 1.0))
+    return replace(shape, timeout=limit, errors=(*shape.errors[:1], *OVERRUNS))
 
 
 def _shape(rng: random.Random) -> Shape:
@@ -275,20 +275,20 @@ def _shape(rng: random.Random) -> Shape:
     )
 
 
-def _further_faults(rng: random.Random, session: float) -> list[Fault]:
-    kinds = rng.sample(FURTHER, rng.choice((0, 1, 1, 2, 3)))
+def _extra_faults(rng: random.Random, session_timeout: float) -> list[Fault]:
+    kinds = rng.sample(EXTRA, rng.choice((0, 1, 1, 2, 3)))
     return [
         Fault(
             at=WARM_UP + rng.random() * 15,
             kind=rng.choice(kinds),
             target=rng.randrange(1000),
-            amount=session * rng.choice((0.3, 0.7, 1.2, 2.0, 3.0)),
+            amount=session_timeout * rng.choice((0.3, 0.7, 1.2, 2.0, 3.0)),
         )
         for _ in range(rng.choice((1, 3, 6)) if kinds else 0)
     ]
 
 
-def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
+def _faults(rng: random.Random, session_timeout: float) -> tuple[Fault, ...]:
     """A random subset of the kinds of faults, and when each strikes."""
     kinds = rng.sample(KINDS, rng.choice((0, 1, 1, 2, 2, 3, 5, len(KINDS))))
     if not kinds:
@@ -303,21 +303,23 @@ def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
                 at=WARM_UP + rng.random() * length,
                 kind=kind,
                 target=rng.randrange(1000),
-                amount=_amount(rng, kind, session),
+                amount=_amount(rng, kind, session_timeout),
                 aim=rng.choice(AIMS) if kind in MISHAPS else "",
             )
         )
-        drawn += _company(rng, drawn[-1], length)
+        drawn += _companions(rng, drawn[-1], length)
         if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
-            drawn += [replace(drawn[-1], at=drawn[-1].at + i * session / 3) for i in (1, 2, 3)]
+            drawn += [
+                replace(drawn[-1], at=drawn[-1].at + i * session_timeout / 3) for i in (1, 2, 3)
+            ]
     for leave in [each for each in drawn if each.kind == "leave"]:  # Few are overtaken.
         for _ in range(4):
             late = Fault(leave.at, "late", rng.randrange(1000), rng.choice((0.2, 2.0)), "leave")
             drawn.append(late)
-    return tuple(sorted(drawn, key=_moment))
+    return tuple(sorted(drawn, key=_time_of))
 
 
-def _company(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
+def _companions(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
     """Faults beside one that would seldom strike at a moment that matters by itself."""
 
     def another(at: float, kind: str, amount: float, aim: str = "") -> Fault:
@@ -339,13 +341,13 @@ def _company(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
     return []
 
 
-def _amount(rng: random.Random, kind: str, session: float) -> float:
+def _amount(rng: random.Random, kind: str, session_timeout: float) -> float:
     if kind in ("pause", "cut", "deaf", "hole", "busy", "full"):
-        return session * rng.choice((0.1, 0.5, 1.2, 2.0, 3.0))
+        return session_timeout * rng.choice((0.1, 0.5, 1.2, 2.0, 3.0))
     if kind == "skew":
-        return rng.choice((-3600.0, -session, -1.0, 1.0, session, 3600.0))
+        return rng.choice((-3600.0, -session_timeout, -1.0, 1.0, session_timeout, 3600.0))
     if kind == "late":
         return rng.choice((0.5, 6.0, 10.0, 20.0))
     if kind == "rollback":
-        return rng.choice((0.02, 0.5, 2.0, session))
+        return rng.choice((0.02, 0.5, 2.0, session_timeout))
     return rng.random()

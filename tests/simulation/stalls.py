@@ -32,7 +32,7 @@ class Stalls:
         host.blocked = True
         self.world.loop.pause(process)
         self._beat(host, process)
-        self.world.later(fault.amount, self._go_on, host, process)
+        self.world.later(fault.amount, self._resume, host, process)
 
     def block_cut_off(self, fault: Fault) -> None:
         """The same, and for some of the time nothing of it reaches the server."""
@@ -57,18 +57,18 @@ class Stalls:
             if not process.dead and not process.paused:
                 self.world.trace.say(process, "stands still")
                 self.world.loop.pause(process)
-                self.world.later(fault.amount, go_on)
+                self.world.later(fault.amount, resume)
 
-        def go_on() -> None:
+        def resume() -> None:
             if process.paused:
                 self.world.trace.say(process, "goes on")
                 self.world.loop.resume(process)
                 self.world.disturb()
 
-        mishap = Mishap("stop", "sync", heard=stop)
+        mishap = Mishap("stop", "sync", on_executed=stop)
         self.world.network.wire(process).mishaps.append(mishap)
 
-    def _go_on(self, host: Host, process: Process) -> None:
+    def _resume(self, host: Host, process: Process) -> None:
         if host.process is process:
             host.blocked = False
         if process.paused:
@@ -80,6 +80,6 @@ class Stalls:
         """What the thread does, now and then."""
         if process.dead or not process.paused or self.world.network.closed:
             return
-        for group in host.groups.values():
-            HeartbeatThread(group, self.world.scenario.max_block).check()
-        self.world.later(self.world.scenario.session / 6, self._beat, host, process)
+        for member in host.members.values():
+            HeartbeatThread(member, self.world.scenario.max_block).check()
+        self.world.later(self.world.scenario.session_timeout / 6, self._beat, host, process)

@@ -53,12 +53,12 @@ class Trace:
         """One call of a script and its reply."""
         if isinstance(reply, ResponseError) and str(reply).split()[0] not in BY_WORD:
             reply = type(reply).__name__  # Each server has words of its own.
-        shown = call.args[: _ARGS.get(call.script, len(call.args))]
+        args = call.args[: _ARGS.get(call.script, len(call.args))]
         if call.script == "sync":  # But not the description, which names this process.
-            shown = (*shown[:8], *shown[9:])
-        place = call.keys[0].split("}")[0].split(":")[-1]
+            args = (*args[:8], *args[9:])
+        scope = call.keys[0].split("}")[0].split(":")[-1]
         prefix = split(call.keys[0])[0]
-        text = f"{call.script} {place} {' '.join(map(_text, shown))} -> {_text(reply)}"
+        text = f"{call.script} {scope} {' '.join(map(_text, args))} -> {_text(reply)}"
         self.say(who, self.named(prefix, text))
 
     def know(self, prefix: str, ids: Sequence[str]) -> None:

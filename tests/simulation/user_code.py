@@ -16,7 +16,7 @@ from tests.simulation.history import History, Spot
 #: Seconds until somebody who gave up waiting for an event asks again.
 _PAUSE = 0.01
 #: By how much more patience somebody has after each wait that was in vain.
-PATIENCE = 0.001
+PATIENCE_STEP = 0.001
 #: Seconds in which any handler is ended that has to be.
 _FOR_EVER = 1000.0
 
@@ -25,14 +25,14 @@ class Broken(Exception):
     """What a handler raises of its own."""
 
 
-class Late(Exception):
+class ContinuesAfterCancel(Exception):
     """Not seen by Runnel: a handler was cancelled and goes on, with nothing done."""
 
 
-class Told(Protocol):
+class ApplicationView(Protocol):
     """What middleware must know of the application."""
 
-    mended: bool
+    handlers_fixed: bool
 
     def spot(self, name: str, partition: int) -> Spot: ...
 
@@ -64,12 +64,12 @@ async def hang(kind: str) -> None:
         await asyncio.sleep(_FOR_EVER)
     except asyncio.CancelledError:
         if kind == "goes_on":
-            raise Late from None
+            raise ContinuesAfterCancel from None
         raise
 
 
 async def patient_next(
-    iterator: AsyncIterator[Any], patience: float | None, more: float = 0.0
+    iterator: AsyncIterator[Any], patience: float | None, step: float = 0.0
 ) -> Any:
     """The next item, or None at the end. With `patience` each wait is given up after so many
     seconds, and begun again, each time with so much `more` of it."""
@@ -81,13 +81,13 @@ async def patient_next(
             return None
         except TimeoutError:
             await asyncio.sleep(_PAUSE)
-            patience = None if patience is None else patience + more
+            patience = None if patience is None else patience + step
 
 
-class Listens(Middleware):
+class RequestRecorder(Middleware):
     """The innermost middleware of a processor that has others: notes when more is asked for."""
 
-    def __init__(self, app: Told, name: str) -> None:
+    def __init__(self, app: ApplicationView, name: str) -> None:
         self._app = app
         self._name = name
 
@@ -101,13 +101,13 @@ class Listens(Middleware):
             spot = self._app.spot(self._name, events[0].partition)
             token = self._app.token(self._name, events[0].partition)
             yield item
-            self._app.history().asked(spot, token)
+            self._app.history().asked_for_more(spot, token)
 
 
-class Around(Middleware):
+class UserMiddleware(Middleware):
     """Middleware of one kind around the events of one processor."""
 
-    def __init__(self, app: Told, name: str, kind: str) -> None:
+    def __init__(self, app: ApplicationView, name: str, kind: str) -> None:
         self._app = app
         self._name = name
         self._kind = kind
@@ -134,7 +134,7 @@ class Around(Middleware):
 
     def _fail(self, events: Sequence[Any]) -> None:
         """Fail once after some of the events that their handler has finished."""
-        if self._app.mended or not events or events[0].record.number % 7 != 3:
+        if self._app.handlers_fixed or not events or events[0].record.number % 7 != 3:
             return
         spot = self._app.spot(self._name, events[0].partition)
         if (spot, events[0].id) in self._failed:

@@ -44,7 +44,7 @@ class World:
         self.history = History(trace, self.loop.time)
         self.judge = Judge(self.loop, store, trace, self.history)
         self.network = Network(self.loop, self, scenario.seed, scenario.delay)
-        self.network.disturb = self.disturb
+        self.network.on_mishap = self.disturb
         self.nonces = random.Random(f"nonces {scenario.seed}")
         self.hosts: list[Host] = []
         self.processes: list[Process] = []
@@ -87,7 +87,7 @@ class World:
 
     async def _run_worker(self, host: Host) -> None:
         process = host.process
-        host.groups = {}
+        host.members = {}
         host.worker = Worker(self.app, name=host.name)
         ended: object = "in good order"
         try:
@@ -113,7 +113,7 @@ class World:
         blamed = [
             spot
             for spot, queue in host.queues()
-            if self.history.died(spot, queue.state.token, self.judge.model.at(spot[0]))
+            if self.history.worker_killed(spot, queue.state.token, self.judge.model.at(spot[0]))
         ]
         if len(blamed) > 1:
             self.loop.failure = Violation("S4", f"{host.process} leaves more to blame: {blamed}")
@@ -126,8 +126,8 @@ class World:
         settled = self.loop.time() - 10 * self.scenario.delay[1] - 0.1
         if host.state == "running" and not host.process.paused and self.disturbed < settled - 2:
             for spot, queue in host.queues():
-                place = self.judge.model.at(spot[0])
-                self.history.crashed(spot, queue.state.token, place, settled)
+                partition = self.judge.model.at(spot[0])
+                self.history.worker_crashed(spot, queue.state.token, partition, settled)
         self.kill(host)
 
     def leave(self, host: Host) -> None:
@@ -152,7 +152,7 @@ class World:
 
     def later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
         """Do something that no process does."""
-        self.loop.call_later(delay, callback, *args, context=self.network.nobody)
+        self.loop.call_later(delay, callback, *args, context=self.network.no_process)
 
     # The server's end
 
@@ -175,7 +175,7 @@ class World:
             self.network.publish(channel)
         grown, self.judge.grown = self.judge.grown, []
         for log in grown:
-            self.network.entries_came(log)
+            self.network.entries_added(log)
         return replies
 
     def beat(self, process: Process, call: Call) -> Any:
