@@ -1,4 +1,4 @@
-"""The application that is simulated: a stream, and processors whose handlers tell all."""
+"""The simulated application: a stream, and processors whose handlers record what they do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.simulation.trace import Violation
 from tests.simulation.world import RESTART, World
 
 URL = "redis://simulated"
-#: How each mode that takes lists waits for them.
+#: The arguments of `take` for each mode that takes lists.
 _WAITS: dict[str, dict[str, Any]] = {
     "batch": {},
     "within": {"within": 0.05},
@@ -29,8 +29,8 @@ _WAITS: dict[str, dict[str, Any]] = {
 
 
 class Item(Record):
-    """What is sent. `fails` is how often handling it fails, -1 for until it is mended; `kills` how
-    often it ends the worker that handles it."""
+    """The record of the stream. `fails` is how often its handler fails, -1 for until the handlers
+    are fixed; `kills` is how often it kills the worker that handles it."""
 
     number: int
     key: str
@@ -41,11 +41,11 @@ class Item(Record):
 
 
 class Application:
-    """What a scenario says about the application, declared."""
+    """The application that a scenario describes."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        #: Handlers are mended: no event fails or kills any more.
+        #: True once no event fails or kills its worker any more.
         self.handlers_fixed = False
         s = world.scenario
         self.app = App(
@@ -94,7 +94,7 @@ class Application:
             history.commits_each.add(name)
 
     def spots(self) -> list[Spot]:
-        """Every partition, with every processor."""
+        """Every combination of a partition and a processor."""
         every = range(self.world.scenario.partitions)
         return [(self.stream.spec.prefix(p), name) for p in every for name in self.app.processors]
 
@@ -103,16 +103,16 @@ class Application:
         return self.stream.spec.prefix(partition), name
 
     def committed(self, spot: Spot, id_: str) -> bool:
-        """Has the checkpoint passed an event?"""
+        """Whether the event is committed."""
         state = self.world.judge.model.at(spot[0]).states.get(spot[1], {})
         return parts(state.get("checkpoint", "0-0")) >= parts(id_)
 
     def history(self) -> History:
-        """What handlers did."""
+        """The record of what handlers did."""
         return self.world.history
 
     def token(self, name: str, partition: int) -> Token:
-        """The token under which the running handler of a processor has a partition."""
+        """The token under which the current host owns a partition for a processor."""
         return self.world.host().members[name].queues[partition].state.token
 
     def _handler(self, name: str, shape: Shape) -> Callable[[Any], Any]:
@@ -138,7 +138,9 @@ class Application:
                             spot, token, batch[-1].id, self._at(spot)
                         )
                 elif not shape.middleware:
-                    self.world.history.asked_for_more(spot, token)  # At once.
+                    self.world.history.asked_for_more(
+                        spot, token
+                    )  # Without middleware, events count as finished at once.
 
         return handle
 
@@ -169,7 +171,7 @@ class Application:
             world.history.finish(spot, token, ids)
 
     async def _misbehave(self, host: Host, spot: Spot, event: Any, shape: Shape) -> None:
-        """What an event does to its handler, if anything."""
+        """Fail, hang or kill the worker, if the event says so."""
         history, item, at = self.world.history, event.record, (spot, event.id)
         if self.handlers_fixed:
             return
@@ -179,7 +181,7 @@ class Application:
             await asyncio.Event().wait()
         if history.failures[at] < item.fails or item.fails < 0:
             kind = shape.errors[item.number % len(shape.errors)]
-            if kind in OVERRUNS:  # Counts as a failure once somebody has ended it.
+            if kind in OVERRUNS:  # Counts as a failure once it has been cancelled.
                 await user_code.hang(kind)
                 with self._end_run_on_violation():
                     raise Violation("L5", f"{spot} {event.id} is in hand for ever: {shape.timeout}")
@@ -188,7 +190,7 @@ class Application:
 
     @contextmanager
     def _waiting(self, spot: Spot, shape: Shape) -> Iterator[None]:
-        """A time limit is about what is in hand: nobody cuts off who waits for an event."""
+        """A time limit is for handling events: waiting for an event must not be cancelled."""
         host, network = self.world.host(), self.world.network
         state = host.members[spot[1]].queues[number_of(spot)].state
         try:
@@ -201,7 +203,7 @@ class Application:
 
     @contextmanager
     def _end_run_on_violation(self) -> Iterator[None]:
-        """A violation in code that user code may catch ends the run all the same."""
+        """End the run on a violation, even if user code catches the exception."""
         try:
             yield
         except Violation as violation:

@@ -1,8 +1,8 @@
-"""What a group may do with its partitions: grants, sessions and balance, checked at each `sync`.
+"""Checks the group at each `sync` and `revoke`: grants, sessions and balance.
 
-Nothing here repeats how the script decides. It says what every decision must be like: a partition
-is taken from a member only for a cause, a grant is never given twice, members differ by at most one
-partition, and no more partitions move than that takes.
+Nothing here repeats how the script decides. It checks the properties of every decision: a partition
+is taken from a member only for a cause, a grant is never issued twice, members differ by at most
+one partition, and no more partitions move than that needs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNASSIGNED = "-"
 
 @dataclass(frozen=True)
 class Assigned:
-    """What the plan says of one partition."""
+    """The plan for one partition."""
 
     owner: str = UNASSIGNED
     target: str = UNASSIGNED
@@ -33,7 +33,7 @@ class Assigned:
 
 @dataclass(frozen=True)
 class MemberRecord:
-    """What the group knows of one member."""
+    """The stored record of one member."""
 
     incarnation: str
     previous: str
@@ -43,7 +43,7 @@ class MemberRecord:
 
 @dataclass(frozen=True)
 class GroupKeys:
-    """The keys of a group at one instant."""
+    """The keys of a group at one moment."""
 
     fields: dict[str, str] = field(default_factory=dict)
     members: dict[str, str] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class GroupKeys:
         return MemberRecord(incarnation, previous, int(call), action)
 
     def staying(self) -> set[str]:
-        """Members that may be given partitions."""
+        """Members that may be assigned partitions."""
         records = {name: self.member(name) for name in self.sessions}
         return {name for name, each in records.items() if each is None or each.action == "stay"}
 
@@ -70,7 +70,7 @@ class GroupKeys:
 
 @dataclass(frozen=True)
 class _Sync:
-    """The arguments of a call, by name."""
+    """The arguments of a `sync`, by name."""
 
     partitions: int
     session_timeout: int
@@ -105,18 +105,18 @@ class _Sync:
 
 
 class Assignments:
-    """One group. Its keys as they were after the last call, and what they have been."""
+    """Checks one group. Holds its keys as they were after the last call."""
 
     def __init__(self, group: str) -> None:
         self.group = group
         self.now = GroupKeys()
-        #: The largest grant that was ever given in this history.
+        #: The largest grant that was ever issued in this history.
         self.highest_grant = 0
-        #: Keys were lost: members come back one by one, and until then the plan is what it can be.
+        #: Keys were lost: members rejoin one by one, so the balance is not checked any more.
         self.keys_lost = False
 
     def probes(self) -> list[Command]:
-        """Commands that show the keys of the group."""
+        """Commands that read the keys of the group."""
         return [
             ("HGETALL", keys.plan(self.group)),
             ("HGETALL", keys.members(self.group)),
@@ -124,14 +124,14 @@ class Assignments:
         ]
 
     def judge(self, call: Call, reply: Any, probed: list[Any], now: int) -> bool:
-        """Check a call. Returns whether members were told that something changed."""
+        """Check a call. Returns whether it published a change to the members."""
         before, after = self.now, read_group(probed)
         self.now = after
         if call.script == "revoke":
             for number in map(int, call.args):
                 was = before.partition(number)
                 cut = was.owner != was.target and after.partition(number) != was
-                self._check(not cut, "S2", f"a hand-over of {number} was cut short: {was}")
+                self._check(not cut, "S2", f"the move of partition {number} was interrupted: {was}")
             return True
         request = _Sync.of(call.args)
         record, changed = before.member(request.member), after != before
@@ -149,9 +149,13 @@ class Assignments:
         left = before.members.get(f"left:{request.member}", "").split()[:1] == [request.incarnation]
         older = record is not None and same and request.call <= record.call
         if record and older:
-            self._check(not leaving, "S6", "a later call has overtaken the one that leaves")
-            self._check(not changed, "S6", "an older call was obeyed")
-            self._check(reply[0] == record.call, "S6", "an older call was not told so")
+            self._check(not leaving, "S6", "a later call was executed before the one that leaves")
+            self._check(not changed, "S6", "an older call was applied")
+            self._check(
+                reply[0] == record.call,
+                "S6",
+                "the reply to an older call does not show the newest call",
+            )
         elif record is None and left:
             self._check(not changed, "S6", "a member that has left came back")
         else:
@@ -159,7 +163,7 @@ class Assignments:
             replaced &= request.call > 1 or (
                 record is not None and record.previous == request.incarnation
             )
-            self._check(not replaced, "S6", "a replaced incarnation was obeyed")
+            self._check(not replaced, "S6", "a call of a replaced incarnation was applied")
             self._sessions(before, after, request, known, now)
             self._owners(after, request)
             for number in range(request.partitions):
@@ -168,7 +172,8 @@ class Assignments:
                 self._rebalance(before, after, request)
             self._due(after, request, now)
         self._reply_head(after, reply, now)
-        # What an operator has taken back is told with the next call, which is due at once.
+        # The reply to an older call that is due at once may lack the grants after a `revoke`: the
+        # next call has them.
         if not (older and reply[3] == 0):
             self._grants(after, request, reply, leaving)
         return after.number("generation") != before.number("generation")
@@ -180,7 +185,7 @@ class Assignments:
     def _sessions(
         self, before: GroupKeys, after: GroupKeys, request: _Sync, known: bool, now: int
     ) -> None:
-        """Who is alive stays so, and nobody for longer than a session."""
+        """Live members keep their sessions, and no session is longer than a session timeout."""
         session = before.number("session_timeout") if known else request.session_timeout
         longest = max(before.number("longest_session"), request.session_timeout)
         expected = {
@@ -195,12 +200,10 @@ class Assignments:
         )
 
     def _owners(self, after: GroupKeys, request: _Sync) -> None:
-        """Who holds a partition has a session that can end."""
+        """Every owner of a partition has a session that can end."""
         owners = {after.partition(number).owner for number in range(request.partitions)}
         sessionless = sorted(owners - {UNASSIGNED} - set(after.sessions))
-        self._check(
-            not sessionless, "L1", f"{sessionless} hold partitions and have no session to end"
-        )
+        self._check(not sessionless, "L1", f"{sessionless} own partitions and have no session")
 
     def _transition(
         self,
@@ -211,7 +214,7 @@ class Assignments:
         known: bool,
         now: int,
     ) -> None:
-        """One partition changes hands only for a cause, and under a grant of its own."""
+        """A partition changes its owner only for a cause, and under a grant of its own."""
         old, new = before.partition(number), after.partition(number)
         if (old.owner, old.grant) == (new.owner, new.grant):
             return
@@ -230,10 +233,10 @@ class Assignments:
         if learned and new.owner == request.member and new.grant > old.grant:
             self.highest_grant = max(self.highest_grant, new.grant)
             return
-        self._check(new.grant > self.highest_grant, "S2", f"grant {new.grant} was given before")
+        self._check(new.grant > self.highest_grant, "S2", f"grant {new.grant} was issued before")
         self._check(new.owner in after.staying(), "L1", f"{new.owner} is no member and got {new}")
         given = [after.partition(each).grant for each in range(request.partitions)]
-        self._check(given.count(new.grant) == 1, "S2", f"grant {new.grant} was given twice")
+        self._check(given.count(new.grant) == 1, "S2", f"grant {new.grant} was issued twice")
         if number == max(range(request.partitions), key=given.__getitem__):
             self.highest_grant = max(given)
 
@@ -250,7 +253,7 @@ class Assignments:
             was.append(kept[0] if kept else UNASSIGNED)
         if after.number("rebalance_at"):
             moved = [p for p in range(request.partitions) if was[p] != targets[p]]
-            self._check(not moved, "L2", f"{moved} moved while joiners were collected")
+            self._check(not moved, "L2", f"{moved} moved during the rebalance delay")
             return
         counts = {each: targets.count(each) for each in sorted(staying)}
         self._check(sum(counts.values()) == len(targets), "L2", f"not all assigned: {targets}")
@@ -268,7 +271,7 @@ class Assignments:
         self._check(len(moved) <= fewest, "L2", f"{moved} moved where {fewest} were enough")
 
     def _due(self, after: GroupKeys, request: _Sync, now: int) -> None:
-        """Members call again when there is something to do then, and not at once for ever."""
+        """`due` is when something is to be done, and never past: members would call in a loop."""
         plan = [after.partition(p) for p in range(request.partitions)]
         times = [
             p.asked_at + request.rebalance_timeout
@@ -282,24 +285,26 @@ class Assignments:
         self._check(not 0 < expected <= now, "L1", f"due {now - expected} ms ago: {after.fields}")
 
     def _reply_head(self, after: GroupKeys, reply: list[int], now: int) -> None:
-        """A member is told of the plan's state."""
+        """The reply has the generation and the due time of the plan."""
         due = after.number("due")
         head = [after.number("generation"), max(due - now, 0) if due else -1]
-        self._check([reply[1], reply[3]] == head, "L1", f"told {reply[:4]}, the plan says {head}")
+        self._check(
+            [reply[1], reply[3]] == head, "L1", f"replied {reply[:4]}, the plan says {head}"
+        )
 
     def _grants(self, after: GroupKeys, request: _Sync, reply: list[int], leaving: bool) -> None:
-        """A member is told what the plan says that it holds."""
+        """The reply lists the partitions that the plan assigns to the member."""
         grants = []
         if not leaving and request.member in after.sessions:
             for p in range(request.partitions):
                 each = after.partition(p)
                 if each.owner == request.member:
                     grants += [p, each.grant, int(each.target == request.member)]
-        self._check(reply[4:] == grants, "L1", f"told {reply[4:]}, the plan says {grants}")
+        self._check(reply[4:] == grants, "L1", f"replied {reply[4:]}, the plan says {grants}")
 
 
 def read_group(probed: list[Any]) -> GroupKeys:
-    """The picture that `Assignments.probes` found."""
+    """The keys of a group from the replies to `Assignments.probes`."""
     plan, members, sessions = ([each.decode() for each in flat] for flat in probed)
     return GroupKeys(
         dict(zip(plan[::2], plan[1::2], strict=True)),

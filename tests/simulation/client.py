@@ -1,4 +1,4 @@
-"""What the shipped code takes for its client of Redis, over a virtual wire."""
+"""The Redis client that the shipped code gets, over the virtual network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.simulation.network import Network
 
 
 class SimClient(Client):
-    """One client of one process, with one connection that counts as its own."""
+    """One client of one process, with one connection at a time."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -67,7 +67,7 @@ class SimClient(Client):
 
 
 class SimPubSub:
-    """Subscriptions: told at each message, cut off when the connection breaks."""
+    """A subscription: gets each message, and an error when the connection breaks."""
 
     def __init__(self, network: Network) -> None:
         self.channel = ""

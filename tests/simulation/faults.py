@@ -1,4 +1,4 @@
-"""What can go wrong, and how it is done to a running world."""
+"""Injects the faults of a scenario into a running world."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from tests.simulation.store import tag
 from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
 
-#: Workers there may be at the most.
+#: The largest number of workers.
 MAX_HOSTS = 8
 HOUR_MS = 3_600_000
 
 
 @dataclass
 class Snapshot:
-    """What a replica had when the connection to its primary stopped."""
+    """The data of a replica when the connection to its primary broke."""
 
     keys: dict[bytes, bytes]
     partitions: dict[str, Partition]
     groups: dict[str, Assignments]
-    #: What handlers had finished, which an operator's seek or removal may have made undone since.
+    #: Events that handlers had finished; a later seek or removal may have cleared them since.
     finished: dict[Spot, set[str]]
 
 
 class Faults:
-    """Does faults to a world."""
+    """Injects faults into a world."""
 
     def __init__(self, application: Application, producers: Producers) -> None:
         self.application = application
@@ -57,14 +57,14 @@ class Faults:
         }
 
     def schedule(self, faults: Sequence[Fault]) -> None:
-        """Have each happen at its time."""
+        """Schedule each fault for its time."""
         for fault in faults:
             self.world.later(fault.at, self.apply, fault)
             if fault.kind == "rollback":
                 self.world.later(max(0.0, fault.at - fault.amount), self._snapshot, fault)
 
     def apply(self, fault: Fault) -> None:
-        """Do it now."""
+        """Inject a fault now."""
         world = self.world
         world.trace.say("!", str(fault))
         world.disturb()
@@ -78,7 +78,7 @@ class Faults:
             getattr(self, f"_{fault.kind}")(fault, random.Random(f"{world.scenario.seed} {fault}"))
 
     def end(self) -> None:
-        """All faults are over, and there is somebody to work."""
+        """End all faults, and make sure that a worker runs."""
         world = self.world
         for process in world.processes:
             world.loop.resume(process)
@@ -91,7 +91,7 @@ class Faults:
         self._ensure_one_runs()
 
     def _ensure_one_runs(self) -> None:
-        """One who is leaving will soon be gone."""
+        """Start a worker if none runs; one that is leaving does not count."""
         world = self.world
         if any(host.state == "running" for host in world.hosts):
             return
@@ -102,8 +102,8 @@ class Faults:
             world.later(0.1, self._ensure_one_runs)
 
     def clear_up(self) -> None:
-        """What an operator does once handlers are mended: resumes, takes dead letters away, and
-        restarts workers whose processor was removed."""
+        """Do what an operator does once handlers are fixed: resume, delete dead letters, restart
+        workers whose processor was removed."""
         self._operators.clear_up()
         for processor in self.application.app.processors.values():
             for p in range(self.world.scenario.partitions if processor.sink else 0):
@@ -123,7 +123,7 @@ class Faults:
         return self.world.hosts[fault.target % len(self.world.hosts)]
 
     def _process(self, fault: Fault) -> Process:
-        """A worker's more often than a producer's."""
+        """The target process: a worker more often than a producer."""
         world = self.world
         choice = [*(host.process for host in world.hosts * 3), *self.producers.processes]
         return choice[fault.target % len(choice)]
@@ -236,38 +236,39 @@ class Faults:
     def _snapshot(self, fault: Fault) -> None:
         self._snapshots[fault] = self._replica()
         if fault.target % 3 == 0:
-            self._advance_ids()  # This server's clock is ahead: who takes over gives smaller ids.
+            # The clock of this server is ahead: the one that takes over issues smaller ids.
+            self._advance_ids()
 
     def _replica(self) -> Snapshot:
-        """What a replica has whose primary is gone from here on."""
+        """The data of a replica that loses its primary now."""
         judge, finished = self.world.judge, copy.deepcopy(self.world.history.finished)
         keys_ = self.world.store.dump()
         return Snapshot(keys_, judge.model.copy(), copy.deepcopy(judge.groups), finished)
 
     def _advance_ids(self, hours: int = 1) -> None:
-        """The ids of new entries jump ahead."""
+        """Move the ids of new entries `hours` ahead."""
         for prefix, partition in self.world.judge.model.partitions.items():
             if partition.log is not None and not self.world.judge.full:
                 partition.log.last = f"{parts(partition.log.last)[0] + hours * HOUR_MS}-0"
                 self._run("XSETID", keys.log(prefix), partition.log.last)
 
     def _rollback(self, fault: Fault, rng: random.Random) -> None:
-        """Another server takes over that missed the last writes; of all partitions, or of some."""
+        """Another server without the last writes takes over, for all partitions or for some."""
         judge, snapshot = self.world.judge, self._snapshots.pop(fault, None)
         if snapshot is None:
-            return  # Taken from a past that another server does not share.
+            return  # Another server took over since, and it does not share this history.
         prefixes, names = sorted(judge.model.partitions), sorted(judge.groups)
         if fault.target % 2:
             prefixes = rng.sample(prefixes, rng.randint(0, len(prefixes)))
             names = rng.sample(names, rng.randint(0, len(names)))
         self._take_over(snapshot, prefixes, names)
         if fault.target % 3 == 0:
-            # Its clock comes to where the other one was, and past what that one had given.
+            # Its clock reaches that of the old server, beyond the ids that the old one issued.
             self.world.later(5 * rng.random(), self._advance_ids, 2)
 
     def _lost_claim(self, fault: Fault, rng: random.Random) -> None:
-        """A failover takes back the last claims, by a clock so far behind that the next ones get
-        the same epochs; and those who hold the lost ones are away while one claims all."""
+        """A failover loses the last claims. The clock is so far behind that the next claims get the
+        same epochs, and the owners by the lost claims are paused while one worker claims all."""
         world, judge = self.world, self.world.judge
         judge.skew_ms -= HOUR_MS
         snapshot = self._replica()
@@ -278,7 +279,7 @@ class Faults:
 
         def strike() -> None:
             if world.history.rollbacks != rollbacks:
-                return  # Another replica took over, and this one has what that has.
+                return  # Another replica took over since, with its own data.
             self._take_over(snapshot, sorted(judge.model.partitions), sorted(judge.groups))
             for host in world.hosts:
                 if host is not survivor:
@@ -289,7 +290,7 @@ class Faults:
         world.later(0.5 * world.scenario.session_timeout, strike)
 
     def _take_over(self, snapshot: Snapshot, prefixes: Sequence[str], names: Sequence[str]) -> None:
-        """The replica serves these partitions and groups from now on."""
+        """Serve these partitions and groups from the replica from now on."""
         world = self.world
         model, groups = world.judge.model, world.judge.groups
         self._snapshots.clear()

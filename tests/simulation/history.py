@@ -1,8 +1,8 @@
-"""What handlers did, held against what was committed.
+"""Checks what handlers did against what was committed.
 
-The models say what a call must do to the keys. This says what the calls must mean: events are
-handled in order and by one handler at a time, a checkpoint passes an event only when it is finished
-or set aside, no event that a clean release has passed is handled again, and what was lost is said.
+The model says what a call must do to the keys. This checks what the calls mean: events are handled
+in order and by one handler at a time, an event is committed only once it is finished or skipped by
+the policy, no event committed before a clean release is handled again, and losses are reported.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ Spot = tuple[str, str]
 
 @dataclass
 class Tenure:
-    """What was done under one token."""
+    """What happened under one token."""
 
     in_hand: list[str] = field(default_factory=list)
-    #: What the handler has finished and has not asked for more since: middleware may still fail.
+    #: Finished events, until the handler asks for more: middleware may still make them fail.
     unconfirmed: list[str] = field(default_factory=list)
     started: set[str] = field(default_factory=set)
-    #: Finished events and when.
+    #: Finished event -> when it was finished.
     finished: dict[str, float] = field(default_factory=dict)
-    #: The same, though the server may have gone back in time since.
+    #: All events finished under this token, also those that a rollback has undone.
     done: set[str] = field(default_factory=set)
     last: str = "0-0"
-    #: When it was claimed.
+    #: Time of the claim.
     claimed: float = 0.0
-    #: The claim said that nothing is to be processed.
+    #: The claim said that the partition is paused or quarantined.
     paused: bool = False
 
 
 class History:
-    """All that handlers did. `sets_aside` names the processors whose policy lets events go."""
+    """Everything that handlers did. `ignores_failures`: processors whose policy skips events."""
 
     def __init__(self, trace: Trace, clock: Callable[[], float]) -> None:
         self._trace = trace
         self._clock = clock
         self.ignores_failures: set[str] = set()
         self.retries = 0
-        #: Keys are lost or calls arrive late: a worker may be wrong about a checkpoint.
+        #: Keys are lost or calls arrive late, so a commit may be refused with CONFLICT.
         self.conflicts_allowed = False
         self.commits_each: set[str] = set()
         self.tenures: dict[tuple[Spot, Token], Tenure] = {}
         self.finished: dict[Spot, set[str]] = {}
         self.failures: Counter[tuple[Spot, str]] = Counter()
-        #: Deaths that the server holds against an event; how often one was in hand at a death.
+        #: Deaths that the server counts for an event; how often it was in hand when a worker died.
         self.deaths: Counter[tuple[Spot, str]] = Counter()
         self.kills: Counter[tuple[Spot, str]] = Counter()
         #: Nonce -> the claim that it was made for.
         self.nonces: dict[str, tuple[Spot, str]] = {}
-        #: Group, member, incarnation -> until when its session may last at the most.
+        #: Group, member, incarnation -> the latest time at which its session ends.
         self.sessions: dict[tuple[str, str, str], float] = {}
-        #: The same -> when it was last a member again whose session had ended, and the partitions
-        #: that it was still to hold then.
+        #: The same -> when it last rejoined after its session had ended, and the partitions that
+        #: it still owned then.
         self.rejoined: dict[tuple[str, str, str], tuple[float, set[int]]] = {}
-        #: How often the server went back in time.
+        #: How often the server lost its last writes.
         self.rollbacks = 0
         #: When a processor was last removed from a partition.
         self.removed: dict[Spot, float] = {}
         self.starts = 0
         self.repeats = 0
 
-    # What handlers do
+    # Handlers
 
     def start(
         self,
@@ -83,7 +83,7 @@ class History:
         partition: Partition,
         session: tuple[str, str, str],
     ) -> None:
-        """A handler was given events."""
+        """A handler got events."""
         tenure = self.tenures.setdefault((spot, token), Tenure())
         self._check(not tenure.in_hand, "S3", spot, f"{ids} start while {tenure.in_hand} run")
         for id_ in ids:
@@ -97,21 +97,21 @@ class History:
             self._clock() <= ends + 1e-9,
             "L4",
             spot,
-            f"{session[1]} was given {ids} though its session ended at {ends:.4f}",
+            f"{session[1]} got {ids} though its session ended at {ends:.4f}",
         )
-        self._check(not tenure.paused, "S8", spot, f"{ids} start in a partition that rests")
+        self._check(not tenure.paused, "S8", spot, f"{ids} start in a paused partition")
         state = partition.states.get(spot[1], {})
         since, granted = self.rejoined.get(session, (0.0, set()))
         self._check(
             self._owns(state, token) or tenure.claimed >= since or number_of(spot) in granted,
             "L4",
             spot,
-            f"{session[1]} goes on with {ids}, which it held before its session ended",
+            f"{session[1]} continues with {ids}, which it had before its session ended",
         )
         if self._owns(state, token):
             checkpoint = state["checkpoint"]
             self._check(
-                parts(ids[0]) > parts(checkpoint), "S3", spot, f"{ids[0]} is behind {checkpoint}"
+                parts(ids[0]) > parts(checkpoint), "S3", spot, f"{ids[0]} is not after {checkpoint}"
             )
             if spot[1] in self.commits_each:
                 there = partition.log.entries if partition.log else {}
@@ -122,7 +122,7 @@ class History:
         self.repeats += sum(id_ in self.finished.get(spot, ()) for id_ in ids)
 
     def finish(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
-        """The handler is done with them."""
+        """The handler has finished events."""
         tenure = self.tenures[spot, token]
         tenure.in_hand, tenure.unconfirmed = [], list(ids)
         tenure.finished.update(dict.fromkeys(ids, self._clock()))
@@ -130,25 +130,25 @@ class History:
         self.finished.setdefault(spot, set()).update(ids)
 
     def asked_for_more(self, spot: Spot, token: Token) -> None:
-        """More was asked for: what was finished is so for good."""
+        """The handler asked for more: finished events can no longer fail."""
         self.tenures.setdefault((spot, token), Tenure()).unconfirmed = []
 
     def commit_returned(self, spot: Spot, token: Token, id_: str, partition: Partition) -> None:
-        """A handler has waited until what it was given is committed."""
+        """`events.commit()` returned: the events must be committed."""
         state = partition.states.get(spot[1], {})
         if self._owns(state, token) and not self.conflicts_allowed:
             done = parts(state["checkpoint"]) >= parts(id_)
-            self._check(done, "S6", spot, f"{id_} is not committed, as was said")
+            self._check(done, "S6", spot, f"{id_} is not committed, though commit() returned")
 
     def fail(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
-        """The handler raised, or was cancelled."""
+        """The handler raised or was cancelled."""
         tenure = self.tenures[spot, token]
         tenure.in_hand = []
         tenure.started.difference_update(ids)
         tenure.last = max(tenure.started, key=parts, default="0-0")
 
     def undo(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
-        """What was finished is a failure after all: what stands around the handler says so."""
+        """Middleware made finished events fail."""
         tenure = self.tenures[spot, token]
         tenure.done.difference_update(ids)
         for id_ in ids:
@@ -157,9 +157,8 @@ class History:
         self.fail(spot, token, ids)
 
     def worker_killed(self, spot: Spot, token: Token, partition: Partition) -> bool:
-        """The worker was killed: the policy may hold that against the event in hand. Returns
-        whether it will, because its start was recorded and it was on trial: it had been in hand
-        when a worker died before."""
+        """The worker was killed: the policy may count that as a death of the event in hand. Returns
+        True if it will: the start was recorded, and a worker died with the event before."""
         tenure, state = self.tenures.get((spot, token)), partition.states.get(spot[1], {})
         if tenure is None or not tenure.in_hand:
             return False
@@ -168,17 +167,17 @@ class History:
         return self._owns(state, token) and tried and started in tenure.in_hand
 
     def rolled_back(self) -> None:
-        """The server went back in time: what was done may be done again, under the same token."""
+        """The server lost its last writes: events may be handled again under the same token."""
         self.rollbacks += 1
         for tenure in self.tenures.values():
             tenure.started.clear()
             tenure.finished.clear()
             tenure.last = "0-0"
 
-    # What the server did
+    # Calls
 
     def state_before(self, call: Call, partition: Partition) -> dict[str, str]:
-        """What must be known of the state before a call."""
+        """A copy of the processor's state, for scripts whose effect on it is checked."""
         if call.script not in ("claim", "commit", "emit", "seek"):
             return {}
         return dict(partition.states.get(str(call.args[3 if call.script == "claim" else 0]), {}))
@@ -186,14 +185,14 @@ class History:
     def applied(
         self, call: Call, reply: Sequence[Any], partition: Partition, before: dict[str, str]
     ) -> None:
-        """The server did what the model says it must."""
+        """The server applied a call, with the reply that the model expects."""
         prefix = split(call.keys[0])[0]
         if call.script == "claim":
             self._claimed((prefix, str(call.args[3])), call, reply, partition, before)
         elif call.script in ("commit", "emit") and reply[0] == 1:
             self._committed((prefix, str(call.args[0])), call, partition)
         elif call.script == "register" and reply[0] == 1:
-            # What is gone by now was never this processor's.
+            # Entries deleted before the registration do not count as lost for this processor.
             there = partition.log.entries if partition.log else {}
             gone = {id_ for id_ in partition.known if id_ not in there}
             partition.counted.setdefault(str(call.args[3]), set()).update(gone)
@@ -206,8 +205,8 @@ class History:
         return partition.states[str(call.args[0])].get("last_seek")
 
     def _sought(self, spot: Spot, partition: Partition) -> None:
-        """An operator has set the checkpoint: what is behind it is to be processed, again or not;
-        what is before it is not. What is gone by now is nobody's."""
+        """An operator has set the checkpoint: events after it must be processed, even again; events
+        up to it need not. Entries that are already deleted do not count as lost."""
         at, there = (
             partition.states[spot[1]]["checkpoint"],
             partition.log.entries if partition.log else {},
@@ -221,7 +220,7 @@ class History:
         finished.difference_update([i for i in finished if parts(i) > parts(at)])
 
     def _removed(self, spot: Spot, partition: Partition) -> None:
-        """What it has processed counts no more: a processor of this name starts anew."""
+        """Forget what it has processed: a processor of this name starts from the beginning."""
         for kept in (
             partition.skipped_by_seek,
             partition.counted,
@@ -233,13 +232,13 @@ class History:
         self.removed[spot] = self._clock()
 
     def refused(self, call: Call, word: str) -> None:
-        """The server refused a call, as the model says it must."""
+        """The server refused a call, as the model expects."""
         if word == "CONFLICT" and not self.conflicts_allowed:
             spot = (split(call.keys[0])[0], str(call.args[0]))
-            self._check(False, "S6", spot, f"a worker was wrong about the checkpoint: {call.args}")
+            self._check(False, "S6", spot, f"a commit had a wrong checkpoint: {call.args}")
 
     def synced(self, call: Call, reply: Any) -> None:
-        """A member's session was renewed."""
+        """A `sync` may have renewed a member's session."""
         if call.script == "sync" and not isinstance(reply, ResponseError):
             group = call.keys[0].removesuffix(":plan")
             member = (group, str(call.args[4]), str(call.args[5]))
@@ -264,7 +263,7 @@ class History:
                 self.deaths[spot, before["started"]] += 1
             tenure = self.tenures.setdefault((spot, _token_of(call, reply)), Tenure())
             tenure.claimed, tenure.paused = self._clock(), True
-        if not (reply[6] or reply[7]):  # Perhaps not before the claim that accepts a loss.
+        if not (reply[6] or reply[7]):  # Possibly only with the claim that accepts a loss.
             self.tenures.setdefault((spot, _token_of(call, reply)), Tenure()).paused = False
         uncounted = partition.uncounted.get(spot[1], set())
         counted = int(partition.states[spot[1]].get("lost", 0)) - int(before.get("lost", 0))
@@ -273,7 +272,7 @@ class History:
                 partition.keys_lost or counted == len(uncounted),
                 "S7",
                 spot,
-                f"{counted} said lost, {uncounted} are",
+                f"{counted} reported lost, {uncounted} are",
             )
             partition.counted.setdefault(spot[1], set()).update(uncounted)
             uncounted.clear()
@@ -288,18 +287,18 @@ class History:
         done = 0
         for id_ in passed:
             if id_ in counted:
-                continue  # As lost, even if its handler had it in hand by then.
+                continue  # Counted as lost, even if its handler had it in hand.
             if id_ in tenure.done or (id_ == next_id and self._may_skip(spot, id_)):
                 uncounted.discard(id_)
             elif partition.keys_lost and not (partition.log and id_ in partition.log.entries):
                 continue
             elif id_ in uncounted:
-                # Found missing by the counts, once there is nothing left to process.
+                # The counts show this loss once there is nothing left to process.
                 told = partition.keys_lost or id_ in partition.deleted
-                self._check(told, "S7", spot, f"{id_} was trimmed, and passed without a word")
+                self._check(told, "S7", spot, f"{id_} was trimmed, and committed without a report")
                 continue
             else:
-                self._check(False, "S4", spot, f"{id_} was passed and never finished")
+                self._check(False, "S4", spot, f"{id_} was committed and never finished")
             done += 1
         self._check(
             partition.keys_lost or done == int(count),
@@ -318,13 +317,13 @@ class History:
             self._check(not hand, "S9", spot, f"released at {next_id} with {hand} in hand")
 
     def _may_skip(self, spot: Spot, id_: str) -> bool:
-        """May the policy let it go? One death alone is no proof."""
+        """Whether the policy may skip an event. One death alone is not enough."""
         failures, deaths = self.failures[spot, id_], self.deaths[spot, id_]
         proved = failures + deaths > self.retries and (failures > 0 or deaths > 1)
         return spot[1] in self.ignores_failures and proved
 
     def worker_crashed(self, spot: Spot, token: Token, partition: Partition, since: float) -> None:
-        """A worker died that had no trouble: only what was under way at `since` may be redone."""
+        """A healthy worker died: every event it finished before `since` must be committed."""
         state, tenure = partition.states.get(spot[1], {}), self.tenures.get((spot, token))
         if tenure is None or not self._owns(state, token):
             return
@@ -333,7 +332,7 @@ class History:
             self._check(not late, "S9", spot, f"{id_}, finished at {at:.4f}, was not committed")
 
     def complete(self, spot: Spot, partition: Partition) -> None:
-        """All is quiet: everything is done, and what was lost has been counted."""
+        """At the end: every event is processed, and every loss was counted."""
         state, log = partition.states[spot[1]], partition.log
         checkpoint, finished = state["checkpoint"], self.finished.get(spot, set())
         behind = log.after(checkpoint) if log else []
@@ -344,7 +343,7 @@ class History:
             self._check(done, "S4", spot, f"{id_} was never finished")
         uncounted = partition.uncounted.get(spot[1], set())
         self._check(
-            partition.keys_lost or not uncounted, "S7", spot, f"{uncounted} lost, never said"
+            partition.keys_lost or not uncounted, "S7", spot, f"{uncounted} lost, never reported"
         )
         if log and not partition.keys_lost:
             read = (checkpoint, log.added)
@@ -361,7 +360,7 @@ class History:
 
 
 def _token_of(call: Call, reply: Sequence[Any]) -> Token:
-    """The token that a claim has made."""
+    """The token that a claim has issued."""
     return Token(int(reply[0]), str(call.args[6]))
 
 

@@ -1,4 +1,4 @@
-"""Executes commands on the server, and compares what it answers and keeps with the models."""
+"""Executes commands on the server, and compares its replies and keys with the models."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tests.simulation.model import Model, Refused, split
 from tests.simulation.store import EPOCH_MS, Command, Store
 from tests.simulation.trace import Trace, Violation
 
-#: Scripts of partition scope, of group scope.
+#: Scripts of partition scope, and of group scope.
 PARTITION = {
     *("declare", "register", "claim", "commit", "emit", "append", "attempt"),
     *("pause", "resume", "seek", "remove"),
 }
 GROUP = {"sync", "revoke"}
-#: How often the start of an event may be recorded under one token: a few times for each try, if
-#: answers are lost, or if its handler gives up waiting while middleware has it (20 or so in all). A
-#: worker that begins for ever is soon beyond that.
+#: How often the start of an event may be recorded under one token: a few times for each attempt, if
+#: replies are lost, or if its handler stops waiting while middleware has it (about 20 in all). A
+#: worker that starts it in an endless loop soon exceeds that.
 MOST_STARTS = 200
 
 
 class Judge:
-    """What stands between the wire and the server."""
+    """Sits between the virtual network and the server."""
 
     def __init__(self, loop: SimLoop, store: Store, trace: Trace, history: History) -> None:
         self.loop = loop
@@ -39,17 +39,17 @@ class Judge:
         self.history = history
         self.model = Model()
         self.groups: dict[str, Assignments] = {}
-        #: How far the server's clock is from virtual time, in ms.
+        #: The difference of the server's clock to virtual time, in ms.
         self.skew_ms = 0
         #: The server's memory is full.
         self.full = False
-        #: Channels that something was published to.
+        #: Channels to which a message was published.
         self.published: list[str] = []
         #: State, token, event -> how often its start was recorded.
         self.starts: Counter[tuple[Any, ...]] = Counter()
-        #: Reads so far.
+        #: Number of reads so far.
         self.reads = 0
-        #: Logs that something was added to.
+        #: Logs to which entries were added.
         self.grown: list[str] = []
         self._refused_when_full = {
             name for name, text in sources().items() if b"allow-oom" not in text.split(b"\n")[0]
@@ -84,7 +84,7 @@ class Judge:
             probes = _partition_probes(prefix, processor, "")
             self._compare(prefix, processor, "", self.store.at(self.now_ms, probes))
 
-    # What is looked at beside a command
+    # Probes: commands that read keys right after a command
 
     def _probes(self, command: Command) -> list[Command]:
         call = self._call(command)
@@ -111,7 +111,7 @@ class Judge:
         name = call.keys[0].removesuffix(":plan")
         return self.groups.setdefault(name, Assignments(name))
 
-    # Judging
+    # Checks
 
     def _judge(self, process: Process, command: Command, reply: Any, probed: list[Any]) -> None:
         call = self._call(command)
@@ -149,7 +149,7 @@ class Judge:
         self.history.synced(call, reply)
 
     def _forget_groups(self, gone: Sequence[Any]) -> None:
-        """An operator has taken the keys of a group away, which begins anew."""
+        """An operator has deleted the keys of a group, which starts from nothing."""
         for name, group in self.groups.items():
             if keys.plan(name) in gone:
                 group.now = read_group(self.store.run(group.probes()))
@@ -164,16 +164,16 @@ class Judge:
             expected = self.model.expect(call.script, call.keys, call.args, self.now_ms, added)
         except Refused as refusal:
             if error is None or str(error).split()[0] != str(refusal):
-                text = f"{call.script} must say {refusal}, said {reply}"
+                text = f"{call.script} must refuse with {refusal}, replied {reply}"
                 raise self._violation(call, text) from None
             self.history.refused(call, str(refusal))
             return
         except (AssertionError, ValueError, IndexError, KeyError) as failure:
-            text = f"{call.script} said {reply}, which cannot be: {failure!r}"
+            text = f"{call.script} replied {reply}, which is impossible: {failure!r}"
             raise self._violation(call, text) from failure
         answer = [_plain(each) for each in (reply if isinstance(reply, list) else [reply])]
         if answer != expected:
-            raise self._violation(call, f"{call.script} must answer {expected}, said {answer}")
+            raise self._violation(call, f"{call.script} must reply {expected}, replied {answer}")
         if call.script in ("append", "emit") and answer[0]:
             self.grown.append(call.keys[3 if call.script == "emit" else 0])
         self.history.applied(call, answer, partition, before)
@@ -181,7 +181,7 @@ class Judge:
             self._check_starts(call)
 
     def _check_starts(self, call: Call) -> None:
-        """The start of an event: who records it is to hand the event out."""
+        """The start of an event was recorded; that must not happen endlessly."""
         epoch, nonce, _, event = map(str, call.args[:4])
         start = (call.keys[0], epoch, nonce, event)
         self.starts[start] += 1
@@ -233,7 +233,7 @@ class Judge:
             name, read = each[b"name"].decode(), each[b"entries-read"]
             _, known = log.groups.get(name, ("", 0))
             if read <= log.added < known:
-                # The log has lost its end. Redis 8 then says that all was read that was there.
+                # The log has lost its end. Redis 8 then caps entries-read at entries-added.
                 read = known
             found_groups[name] = (each[b"last-delivered-id"].decode(), read)
         self._require_equal(prefix, "groups", log.groups, found_groups)

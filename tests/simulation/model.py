@@ -1,8 +1,8 @@
-"""What the keys of partition scope must hold: the scripts once more, in plain Python.
+"""A model of the keys of partition scope: the scripts, implemented again in plain Python.
 
-`Model.expect` takes a call as it was executed and says what it must have answered; afterwards the
-model holds what the keys must hold. Ids of entries are the server's to give, so they are taken
-from what it answered.
+`Model.expect` takes an executed call and returns the reply that it must have; afterwards the model
+holds what the keys must hold. The server chooses the ids of entries, so the model takes them from
+the reply.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from runnel.protocol import ids
 
-#: An id as two numbers.
+#: An id as a pair of integers.
 parts = lru_cache(100_000)(ids.parts)
 
 Fields = tuple[bytes, ...]
@@ -23,7 +23,7 @@ Fields = tuple[bytes, ...]
 
 @dataclass
 class Log:
-    """A stream: its entries by id, and what XINFO says of it."""
+    """A Redis stream: its entries by id, and what XINFO reports."""
 
     entries: dict[str, Fields] = field(default_factory=dict)
     added: int = 0
@@ -35,7 +35,7 @@ class Log:
         return next(iter(self.entries), "0-0")
 
     def after(self, id_: str) -> list[str]:
-        """Ids behind this one."""
+        """The ids of the entries after this id."""
         return [each for each in self.entries if parts(each) > parts(id_)]
 
 
@@ -47,23 +47,23 @@ class Partition:
     meta: dict[str, str] = field(default_factory=dict)
     producers: dict[str, str] = field(default_factory=dict)
     states: dict[str, dict[str, str]] = field(default_factory=dict)
-    #: All entries ever added, though they may be gone.
+    #: All entries ever added, including removed ones.
     known: dict[str, Fields] = field(default_factory=dict)
-    #: Processor -> ids that went before it had passed them and that it has not counted as lost,
-    #: and those that it has.
+    #: Processor -> ids that were removed before it had committed them: those that it has not yet
+    #: counted as lost, and those that it has.
     uncounted: dict[str, set[str]] = field(default_factory=dict)
     counted: dict[str, set[str]] = field(default_factory=dict)
-    #: Ids that were deleted one by one: no read can show that, only the counts can.
+    #: Ids that were deleted one by one. Only the counts show that, no read does.
     deleted: set[str] = field(default_factory=set)
-    #: Processor -> ids that an operator has passed by a seek.
+    #: Processor -> ids that an operator has skipped by a seek.
     skipped_by_seek: dict[str, set[str]] = field(default_factory=dict)
-    #: Those that are or were registered here and have not been removed, in order.
+    #: Processors that were registered here and not removed, in order.
     processors: dict[str, None] = field(default_factory=dict)
-    #: Keys were lost: counts need not agree from here on.
+    #: Keys were lost: the counts need not be exact any more.
     keys_lost: bool = False
 
     def remove_entries(self, remove_entries: Iterable[str]) -> None:
-        """Others have removed these entries."""
+        """Remove entries that retention, an operator or a fault removed."""
         for id_ in remove_entries:
             del self.log.entries[id_]  # type: ignore[union-attr]
             for processor in self.processors:
@@ -74,11 +74,11 @@ class Partition:
 
 
 class Refused(Exception):
-    """The script must refuse the call with this error word."""
+    """The script must refuse the call with this error code."""
 
 
 def split(key: str) -> tuple[str, str, str]:
-    """The parts of a key: what all keys of its partition start with, its kind, its processor."""
+    """The parts of a key: the prefix of its partition, its kind, and its processor."""
     prefix, _, rest = key.partition("}:")
     stream, _, kind = rest.partition(":")
     kind, _, processor = kind.partition(":")
@@ -92,19 +92,19 @@ class Model:
         self.partitions: dict[str, Partition] = {}
 
     def at(self, prefix: str) -> Partition:
-        """The partition whose keys start with this."""
+        """The partition whose keys have this prefix."""
         return self.partitions.setdefault(prefix, Partition())
 
     def copy(self) -> dict[str, Partition]:
-        """What a replica would hold now."""
+        """A copy of the current state, as a replica has it."""
         return copy.deepcopy(self.partitions)
 
     def expect(
         self, script: str, keys: Sequence[str], args: Sequence[Any], now: int, added: Sequence[str]
     ) -> list[Any]:
-        """The reply that the script must give. `added` are the ids that it gave to new entries.
+        """The reply that the script must return. `added` are the ids of its new entries.
 
-        Raises Refused, and then nothing has changed.
+        Raises Refused, and then changes nothing.
         """
         partition = self.at(split(keys[0])[0])
         text = [each if isinstance(each, bytes) else str(each) for each in args]
@@ -199,7 +199,7 @@ class Model:
             partition.meta[f"checkpoint:{processor}"] = position
             lost, exact = -1, 1
         checkpoint = state["checkpoint"]
-        if lost < 0:  # Else it stays where retention may have moved it.
+        if lost < 0:  # Else the group stays where retention may have moved it.
             log.groups[processor] = (checkpoint, int(state["read"]))
         return (
             int(state["epoch"]),
@@ -361,7 +361,7 @@ def _declare(partition: Partition, args: Sequence[str]) -> int:
 
 
 def _loss(log: Log, checkpoint: str, read: int) -> tuple[int, int, str, int]:
-    """How many unfinished events are gone (-1 for none), if that is exact, and where to go on."""
+    """Lost events (-1 for none), whether that is exact, and the new checkpoint and read count."""
     before_all = log.added - len(log.entries)
     if parts(checkpoint) > parts(log.last):
         return 0, 0, "0-0", before_all
@@ -386,7 +386,7 @@ def _check_token(state: dict[str, str], epoch: str, nonce: str) -> None:
 def _may_commit(
     state: dict[str, str], epoch: str, nonce: str, prev: str, next_id: str, release: str
 ) -> bool:
-    """False for the repeat of a commit that was applied."""
+    """True for a new commit, False for the repeat of an applied one. Raises Refused."""
     _check_token(state, epoch, nonce)
     released = state.get("released") == "1"
     if (
@@ -405,7 +405,7 @@ def _may_commit(
 
 
 def _check_entry_exists(log: Log | None, prev: str, next_id: str) -> None:
-    """A checkpoint may only stand on an event that the log has, or had before it was trimmed."""
+    """A checkpoint must be an entry that the log has, or had before it was trimmed."""
     if log is None or prev == next_id or next_id in log.entries:
         return
     if parts(next_id) > parts(log.first() if log.entries else log.last):
@@ -457,7 +457,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def _plan_trim(partition: Partition, size: int, more: int, policy: str) -> int:
-    """How many entries must go. Raises Refused if they may not."""
+    """How many entries must be dropped. Raises Refused if that is not allowed."""
     log = partition.log or Log()
     excess = min(len(log.entries) + more - size, 1000)
     if excess <= 0:
@@ -478,7 +478,7 @@ def _plan_trim(partition: Partition, size: int, more: int, policy: str) -> int:
 
 
 def _count_as_read(log: Log, processor: str, ids: Sequence[str]) -> None:
-    """What retention drops is no lag of the native group."""
+    """Entries that retention drops do not count as lag of the consumer group."""
     at, read = log.groups.get(processor, (ids[-1], 0))
     if ahead := sum(parts(id_) > parts(at) for id_ in ids):
         log.groups[processor] = (ids[-1], read + ahead)

@@ -1,4 +1,4 @@
-"""Processes that send, each with the shipped producer, and hold its answers against the log."""
+"""Processes that send with the shipped producer, and check its results against the log."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tests.simulation.client import SimClient
 from tests.simulation.loop import Process
 from tests.simulation.trace import Violation
 
-#: Seconds for which a producer asks for a lost answer again.
+#: Seconds for which a producer repeats a send without a reply.
 DELIVERY_TIMEOUT = 10.0
-#: Records sent in all, so that no run takes long.
+#: The most records of one run, so that no run takes long.
 MAX_ITEMS = 400
 
 
 class Producers:
-    """All that send in one run."""
+    """All producers of one run."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
         self.world = application.world
         self.processes: list[Process] = []
         self.sending = True
-        #: Partitions that the last round of sending has not reached yet.
+        #: Partitions to which the last round of sends has not sent yet.
         self.unsent: set[int] = set()
         self._numbers = 0
 
     def start(self, name: str) -> None:
-        """Start a process that sends now and then."""
+        """Start a process that sends from time to time."""
         process = Process(name)
         self.processes.append(process)
         self.world.spawn(process, lambda: self._send_periodically(process))
@@ -63,7 +63,7 @@ class Producers:
         )
 
     async def _send(self, producer: Producer, items: list[Item]) -> bool:
-        """Send them; an answer must be true. Returns False if there was none."""
+        """Send items and check the returned ids. Returns False if the send failed."""
         s, spec, history = self.world.scenario, self.application.stream.spec, self.world.history
         rollbacks = history.rollbacks
         try:
@@ -79,12 +79,12 @@ class Producers:
         for item, where in zip(items, sent, strict=True):
             entry = self.world.judge.model.at(spec.prefix(where.partition)).known.get(where.id)
             if entry != tuple(spec.encode(item)) and rollbacks == history.rollbacks:
-                text = f"{item!r} is not at {where}, as was said"
+                text = f"{item!r} is not at {where}, which the send returned"
                 self.world.loop.failure = Violation("S6", text)
         return True
 
     def send_some(self, prefix: str, count: int) -> None:
-        """Send so many events to one partition, in one call that may fail."""
+        """Send `count` events to one partition, in one call that may fail."""
         spec, number = self.application.stream.spec, 0
         while spec.prefix(spec.partition(Item(number=0, key=f"some{number}"))) != prefix:
             number += 1
@@ -100,7 +100,7 @@ class Producers:
         self.world.spawn(process, send)
 
     def send_to_all(self, name: str) -> None:
-        """Send one event to each partition, trying until each is taken."""
+        """Send one event to each partition, and repeat each send until it succeeds."""
         process, keys, number = Process(name), dict[int, str](), 0
         while len(keys) < self.world.scenario.partitions:
             item = Item(number=0, key=f"last{number}")

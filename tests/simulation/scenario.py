@@ -1,4 +1,4 @@
-"""What one seed stands for: a set-up, a load, and a list of faults with their times."""
+"""Draws from a seed: a set-up, a load, and a list of faults with their times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 WARM_UP = 4.0
 
 MEMBERSHIP = ("kill", "leave", "join", "pause")
-#: What happens to a single request.
+#: Faults of a single request.
 MISHAPS = ("lose_request", "lose_reply", "duplicate", "late")
 WIRE = (*MISHAPS, "cut", "deaf", "hole")
 SERVER = ("flush", "rollback", "lost_claim", "full", "skew", "busy")
@@ -26,31 +26,31 @@ KEYS = (
 )
 OPERATOR = ("revoke", "halt_all")
 KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
-#: Drawn apart from the others: what operators do with commands, and a handler that blocks its loop.
+#: Drawn separately from the others: admin commands, and a handler that blocks its loop.
 COMMANDS = ("pause_processor", "seek", "remove_processor")
 EXTRA = (*COMMANDS, "block", "block_cut_off")
-#: A worker stands still while the answer to its heartbeat is on its way.
+#: A worker is stopped while the reply to its heartbeat is on its way.
 STOP = "stop_at_sync"
 
-#: Faults after which a request may be out for as long as its time limit.
+#: Faults after which a request may take as long as its timeout.
 SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *EXTRA)
 
-#: What a handler may raise: an error of its own, and those that Runnel and asyncio know, too.
+#: What a handler may raise: an error of its own, and errors that Runnel and asyncio raise too.
 ERRORS = ("own", "refusal", "fenced", "cancelled", "exit", "group", "connection", "timeout")
-#: What a handler with a time limit may do, too: wait for ever; and go on though it is cancelled.
+#: How a handler may exceed its time limit: it waits endlessly, or continues though cancelled.
 OVERRUNS = ("hangs", "goes_on")
-#: What stands between the events and the handler.
+#: Kinds of middleware around the handler.
 MIDDLEWARE = ("observes", "awaits", "swallows", "converts", "fails")
 
-#: What a mishap of the wire is aimed at; "" for the next request, whatever it is, and release for a
-#: commit that gives its partition back.
+#: What a mishap is aimed at: "" is the next request of any kind, and release a commit that releases
+#: its partition.
 AIMS = ("claim", "commit", "release", "sync", "append", "attempt", "emit", "register", "XREAD", "")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong. `target` picks a process or a partition, `amount` is seconds or
-    a share, `aim` a script."""
+    """One fault. `target` selects a process or a partition, `amount` is seconds or a share, `aim`
+    a script."""
 
     at: float
     kind: str
@@ -65,28 +65,28 @@ class Fault:
 
 @dataclass(frozen=True)
 class Shape:
-    """How one processor takes its events, and what follows when it fails."""
+    """How one processor takes its events, and what happens when it fails."""
 
     #: one, batch, within, empty or explicit: how the handler takes its events.
     mode: str
     commit: str
     policy: str
     dead_letters: bool
-    #: Of ERRORS and of MIDDLEWARE.
+    #: Elements of ERRORS and of MIDDLEWARE.
     errors: tuple[str, ...] = ("own",)
     middleware: tuple[str, ...] = ()
-    #: The handler gives up waiting for an event after this long, and asks again.
+    #: Seconds after which the handler stops waiting for an event, and asks again.
     patience: float | None = None
-    #: Seconds that what is in hand may take.
+    #: The time limit of the handler, in seconds.
     timeout: float | None = None
 
     @property
     def batch_size(self) -> int:
-        """Events that it has in hand at the most."""
+        """The most events that it has in hand."""
         return 5 if self.mode in ("batch", "within", "empty") else 1
 
     def longest(self, work: float) -> float:
-        """Seconds that it has something in hand at the most, where an event takes `work`."""
+        """The most seconds that it has an event in hand, if an event takes `work`."""
         return max(work * self.batch_size, self.timeout or 0.0)
 
 
@@ -107,38 +107,38 @@ class Scenario:
     max_block: float
     prefetch: int
     prefetch_bytes: int
-    #: Bytes that a record is larger than it need be.
+    #: Bytes of padding in each record.
     filling: int
     retries: int
-    #: Least and greatest seconds a handler takes for an event.
+    #: The shortest and the longest time that a handler takes for an event.
     work: tuple[float, float]
-    #: Shares of events that fail a few times, that fail until they are mended, that kill.
+    #: Shares of events that fail a few times, fail until handlers are fixed, or kill the worker.
     failing: float
     poisonous: float
     deadly: float
     partition_size: int
     wait_for_room: bool
     drop_oldest: bool
-    #: Seconds between two sends of one producer, and how many records one has at the most.
+    #: Mean seconds between two sends of one producer, and the most records in one send.
     send_every: float
     max_send: int
     delay: tuple[float, float]
     faults: tuple[Fault, ...]
-    #: When the last fault is over and the sending ends.
+    #: When faults and sends end.
     calm_from: float
 
     @property
     def loses_keys(self) -> bool:
-        """Are keys lost or set back in it?"""
+        """Whether a fault loses keys or resets them to an older state."""
         return any(each.kind in ("rollback", "lost_claim", *KEYS) for each in self.faults)
 
     @property
     def repeats_calls(self) -> bool:
-        """May calls arrive long after they were sent?"""
+        """Whether calls may arrive twice or long after they were sent."""
         return any(each.kind in ("late", "duplicate", "busy") for each in self.faults)
 
     def without(self, indexes: set[int]) -> Scenario:
-        """The same with some of its faults left out."""
+        """The scenario without some of its faults."""
         kept = (each for i, each in enumerate(self.faults) if i not in indexes)
         return replace(self, faults=tuple(kept))
 
@@ -205,13 +205,13 @@ def _time_of(fault: Fault) -> float:
 
 
 def _extra_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-    """The same with what users do around their events; a second processor is of another kind."""
+    """The shapes with errors, middleware and patience; a second processor gets another shape."""
     found = list(shapes)
     if rng.random() < 0.4:
         found = [shapes[0], _shape(rng)]
     for i, shape in enumerate(found):
         middleware = tuple(rng.sample(MIDDLEWARE, rng.choice((0, 0, 1, 2))))
-        # Who gives middleware less time than it takes never gets anything.
+        # A handler that waits less than its middleware takes would never get an event.
         waits = (None, 0.05, 0.004) if "awaits" in middleware else (None, None, 0.0, 0.001, 0.05)
         found[i] = replace(
             shape,
@@ -224,7 +224,7 @@ def _extra_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape,
 
 
 def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
-    """The same with limits of time, or of memory that large records soon reach."""
+    """The scenario with time limits, or with large records that soon reach the memory limit."""
     if filling := rng.choice((0, 20_000, 60_000)):
         scenario = replace(
             scenario,
@@ -240,7 +240,7 @@ def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
     times = [WARM_UP + rng.random() * 10 for _ in range(rng.choice((0, 1, 3)))]
     amount = scenario.session_timeout * rng.choice((0.7, 1.2, 2.0))
     stops = [Fault(at, STOP, rng.randrange(1000), amount) for at in times]
-    # Who has much to do goes on with it when its loop is free again, though it was cut off.
+    # A worker with many events continues with them once its loop is free, even if it was cut off.
     stops += [
         Fault(each.at + 4.0, "block_cut_off", each.target + 1, 3 * scenario.session_timeout)
         for each in stops
@@ -256,12 +256,12 @@ def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
 
 
 def _limited(rng: random.Random, shape: Shape, work: float) -> Shape:
-    """The same with a time limit, perhaps, or with less patience than its middleware takes."""
+    """The shape with a time limit, or with less patience than its middleware takes."""
     if "awaits" in shape.middleware:
         return replace(shape, patience=rng.choice((shape.patience, 0.0, 0.001)))
     if rng.random() < 0.3:
         return shape
-    # Above what its events take when nothing is wrong with them.
+    # Longer than its events take when they do not fail.
     limit = 1.5 * work * shape.batch_size + rng.choice((0.1, 1.0))
     return replace(shape, timeout=limit, errors=(*shape.errors[:1], *OVERRUNS))
 
@@ -289,7 +289,7 @@ def _extra_faults(rng: random.Random, session_timeout: float) -> list[Fault]:
 
 
 def _faults(rng: random.Random, session_timeout: float) -> tuple[Fault, ...]:
-    """A random subset of the kinds of faults, and when each strikes."""
+    """Faults of a random subset of the kinds, each at a random time."""
     kinds = rng.sample(KINDS, rng.choice((0, 1, 1, 2, 2, 3, 5, len(KINDS))))
     if not kinds:
         return ()
@@ -312,7 +312,9 @@ def _faults(rng: random.Random, session_timeout: float) -> tuple[Fault, ...]:
             drawn += [
                 replace(drawn[-1], at=drawn[-1].at + i * session_timeout / 3) for i in (1, 2, 3)
             ]
-    for leave in [each for each in drawn if each.kind == "leave"]:  # Few are overtaken.
+    for leave in [
+        each for each in drawn if each.kind == "leave"
+    ]:  # Only few of these overtake the leave.
         for _ in range(4):
             late = Fault(leave.at, "late", rng.randrange(1000), rng.choice((0.2, 2.0)), "leave")
             drawn.append(late)
@@ -320,19 +322,19 @@ def _faults(rng: random.Random, session_timeout: float) -> tuple[Fault, ...]:
 
 
 def _companions(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
-    """Faults beside one that would seldom strike at a moment that matters by itself."""
+    """More faults beside one that alone would seldom happen at a moment that matters."""
 
     def another(at: float, kind: str, amount: float, aim: str = "") -> Fault:
         return Fault(max(WARM_UP, at), kind, rng.randrange(1000), amount, aim)
 
-    if fault.kind in MISHAPS:  # Over at once.
+    if fault.kind in MISHAPS:  # They affect one request each.
         count = rng.choice((0, 3, 10))
         kind, amount = fault.kind, fault.amount
         return [
             another(WARM_UP + rng.random() * length, kind, amount, rng.choice(AIMS))
             for _ in range(count)
         ]
-    if fault.kind in ("trim_unread", "lose_plan"):  # Of use only beside something else.
+    if fault.kind in ("trim_unread", "lose_plan"):  # They matter only together with others.
         return [
             another(WARM_UP + rng.random() * length, fault.kind, rng.random()) for _ in range(3)
         ]
