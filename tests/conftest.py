@@ -1,6 +1,6 @@
 """Fixtures for all tests: an empty server for each test, and a check that nothing keeps running.
 
-``RUNNEL_TEST_REDIS_URL`` names a server to use in place of the embedded one, or sentinels, or a
+``RUNNEL_TEST_REDIS_URL`` names a server to use instead of the embedded one, or sentinels, or a
 cluster. ALL THEIR DATA IS ERASED before each test that uses them. ``--deployment`` starts sentinels
 or a cluster for that.
 """

@@ -184,7 +184,10 @@ class Application:
             if kind in OVERRUNS:  # Counts as a failure once it has been cancelled.
                 await user_code.hang(kind)
                 with self._end_run_on_violation():
-                    raise Violation("L5", f"{spot} {event.id} is in hand for ever: {shape.timeout}")
+                    raise Violation(
+                        "L5",
+                        f"{spot} {event.id} exceeds its time limit: {shape.timeout}",
+                    )
             history.failures[at] += 1
             await user_code.fail(kind, item.number)
 
@@ -198,7 +201,7 @@ class Application:
         except asyncio.CancelledError:
             if shape.timeout and state.open and host.state == "running" and not network.closed:
                 with self._end_run_on_violation():
-                    raise Violation("L5", f"{spot} was cut off while it waited") from None
+                    raise Violation("L5", f"{spot} was cancelled while it waited") from None
             raise
 
     @contextmanager

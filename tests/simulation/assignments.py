@@ -129,9 +129,9 @@ class Assignments:
         self.now = after
         if call.script == "revoke":
             for number in map(int, call.args):
-                was = before.partition(number)
-                cut = was.owner != was.target and after.partition(number) != was
-                self._check(not cut, "S2", f"the move of partition {number} was interrupted: {was}")
+                old = before.partition(number)
+                cut = old.owner != old.target and after.partition(number) != old
+                self._check(not cut, "S2", f"the move of partition {number} was interrupted: {old}")
             return True
         request = _Sync.of(call.args)
         record, changed = before.member(request.member), after != before
@@ -229,8 +229,8 @@ class Assignments:
         self._check(cause, "S2", f"partition {number} was taken from {old.owner}: {old} {new}")
         if new.owner == UNASSIGNED:
             return
-        learned = not known and request.call > 1 and request.held.get(number) == new.grant
-        if learned and new.owner == request.member and new.grant > old.grant:
+        adopted = not known and request.call > 1 and request.held.get(number) == new.grant
+        if adopted and new.owner == request.member and new.grant > old.grant:
             self.highest_grant = max(self.highest_grant, new.grant)
             return
         self._check(new.grant > self.highest_grant, "S2", f"grant {new.grant} was issued before")
@@ -246,24 +246,26 @@ class Assignments:
         targets = [after.partition(p).target for p in range(request.partitions)]
         if not staying:
             return
-        was = []
+        old_targets = []
         for p in range(request.partitions):
             old = before.partition(p)
             kept = [each for each in (old.target, old.owner) if each in staying]
-            was.append(kept[0] if kept else UNASSIGNED)
+            old_targets.append(kept[0] if kept else UNASSIGNED)
         if after.number("rebalance_at"):
-            moved = [p for p in range(request.partitions) if was[p] != targets[p]]
+            moved = [p for p in range(request.partitions) if old_targets[p] != targets[p]]
             self._check(not moved, "L2", f"{moved} moved during the rebalance delay")
             return
         counts = {each: targets.count(each) for each in sorted(staying)}
         self._check(sum(counts.values()) == len(targets), "L2", f"not all assigned: {targets}")
         self._check(max(counts.values()) - min(counts.values()) <= 1, "L2", f"unequal: {counts}")
         base, extra = divmod(request.partitions, len(staying))
-        held = sorted((was.count(each) for each in staying), reverse=True)
+        held = sorted((old_targets.count(each) for each in staying), reverse=True)
         fewest = sum(max(0, n - base - (i < extra)) for i, n in enumerate(held))
-        moved = [p for p in range(request.partitions) if was[p] not in (UNASSIGNED, targets[p])]
+        moved = [
+            p for p in range(request.partitions) if old_targets[p] not in (UNASSIGNED, targets[p])
+        ]
         if (
-            not set(was) & {UNASSIGNED}
+            not set(old_targets) & {UNASSIGNED}
             and staying == before.staying()
             and not before.number("rebalance_at")
         ):

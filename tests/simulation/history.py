@@ -114,8 +114,8 @@ class History:
                 parts(ids[0]) > parts(checkpoint), "S3", spot, f"{ids[0]} is not after {checkpoint}"
             )
             if spot[1] in self.commits_each:
-                there = partition.log.entries if partition.log else {}
-                finished = [i for i in tenure.finished if i in there]
+                existing = partition.log.entries if partition.log else {}
+                finished = [i for i in tenure.finished if i in existing]
                 waiting = [i for i in finished if parts(i) > parts(checkpoint)]
                 self._check(not waiting, "S4", spot, f"{ids} start before {waiting} is committed")
         self.starts += len(ids)
@@ -193,9 +193,9 @@ class History:
             self._committed((prefix, str(call.args[0])), call, partition)
         elif call.script == "register" and reply[0] == 1:
             # Entries deleted before the registration do not count as lost for this processor.
-            there = partition.log.entries if partition.log else {}
-            gone = {id_ for id_ in partition.known if id_ not in there}
-            partition.counted.setdefault(str(call.args[3]), set()).update(gone)
+            existing = partition.log.entries if partition.log else {}
+            removed_ids = {id_ for id_ in partition.known if id_ not in existing}
+            partition.counted.setdefault(str(call.args[3]), set()).update(removed_ids)
         elif call.script == "seek" and before.get("last_seek") != self._last_seek(call, partition):
             self._sought((prefix, str(call.args[0])), partition)
         elif call.script == "remove":
@@ -207,13 +207,13 @@ class History:
     def _sought(self, spot: Spot, partition: Partition) -> None:
         """An operator has set the checkpoint: events after it must be processed, even again; events
         up to it need not. Entries that are already deleted do not count as lost."""
-        at, there = (
+        at, existing = (
             partition.states[spot[1]]["checkpoint"],
             partition.log.entries if partition.log else {},
         )
         partition.skipped_by_seek[spot[1]] = {i for i in partition.known if parts(i) <= parts(at)}
         partition.counted.setdefault(spot[1], set()).update(
-            i for i in partition.known if i not in there
+            i for i in partition.known if i not in existing
         )
         partition.uncounted.pop(spot[1], None)
         finished = self.finished.get(spot, set())
@@ -280,12 +280,12 @@ class History:
     def _committed(self, spot: Spot, call: Call, partition: Partition) -> None:
         processor, epoch, nonce, prev, next_id, count, release = map(str, call.args[:7])
         tenure = self.tenures.get((spot, Token(int(epoch), nonce)), Tenure())
-        passed = [i for i in partition.known if parts(prev) < parts(i) <= parts(next_id)]
+        committed = [i for i in partition.known if parts(prev) < parts(i) <= parts(next_id)]
         uncounted, counted = (
             each.get(processor, set()) for each in (partition.uncounted, partition.counted)
         )
         done = 0
-        for id_ in passed:
+        for id_ in committed:
             if id_ in counted:
                 continue  # Counted as lost, even if its handler had it in hand.
             if id_ in tenure.done or (id_ == next_id and self._may_skip(spot, id_)):
@@ -294,8 +294,10 @@ class History:
                 continue
             elif id_ in uncounted:
                 # The counts show this loss once there is nothing left to process.
-                told = partition.keys_lost or id_ in partition.deleted
-                self._check(told, "S7", spot, f"{id_} was trimmed, and committed without a report")
+                allowed = partition.keys_lost or id_ in partition.deleted
+                self._check(
+                    allowed, "S7", spot, f"{id_} was trimmed, and committed without a report"
+                )
                 continue
             else:
                 self._check(False, "S4", spot, f"{id_} was committed and never finished")
@@ -304,12 +306,12 @@ class History:
             partition.keys_lost or done == int(count),
             "S4",
             spot,
-            f"{count} counted, {done} done: {passed}",
+            f"{count} counted, {done} done: {committed}",
         )
         if release == "1":
-            there = partition.log.entries if partition.log else {}
+            existing = partition.log.entries if partition.log else {}
             asked_for_more = [
-                i for i in tenure.finished if i in there and i not in tenure.unconfirmed
+                i for i in tenure.finished if i in existing and i not in tenure.unconfirmed
             ]
             late = [i for i in asked_for_more if parts(i) > parts(next_id)]
             self._check(not late, "S9", spot, f"released at {next_id} with {late} finished")

@@ -148,10 +148,10 @@ class Judge:
             self.published += self.store.published()
         self.history.synced(call, reply)
 
-    def _forget_groups(self, gone: Sequence[Any]) -> None:
+    def _forget_groups(self, deleted: Sequence[Any]) -> None:
         """An operator has deleted the keys of a group, which starts from nothing."""
         for name, group in self.groups.items():
-            if keys.plan(name) in gone:
+            if keys.plan(name) in deleted:
                 group.now = read_group(self.store.run(group.probes()))
                 group.highest_grant, group.keys_lost = 0, True
 

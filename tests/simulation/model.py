@@ -62,14 +62,14 @@ class Partition:
     #: Keys were lost: the counts need not be exact any more.
     keys_lost: bool = False
 
-    def remove_entries(self, remove_entries: Iterable[str]) -> None:
+    def remove_entries(self, ids: Iterable[str]) -> None:
         """Remove entries that retention, an operator or a fault removed."""
-        for id_ in remove_entries:
+        for id_ in ids:
             del self.log.entries[id_]  # type: ignore[union-attr]
             for processor in self.processors:
-                passed = self.meta.get(f"checkpoint:{processor}", "0-0")
-                at = self.states.get(processor, {}).get("checkpoint", passed)
-                if parts(id_) > parts(at):
+                meta_checkpoint = self.meta.get(f"checkpoint:{processor}", "0-0")
+                checkpoint = self.states.get(processor, {}).get("checkpoint", meta_checkpoint)
+                if parts(id_) > parts(checkpoint):
                     self.uncounted.setdefault(processor, set()).add(id_)
 
 
@@ -129,13 +129,13 @@ class Model:
         _check_contract(partition, args)
         processor, start = args[3:5]
         state, log = partition.states.get(processor, {}), partition.log
-        passed = partition.meta.get(f"checkpoint:{processor}")
-        grouped = log is not None and processor in log.groups
-        if "checkpoint" in state and passed and grouped:
+        meta_checkpoint = partition.meta.get(f"checkpoint:{processor}")
+        group_exists = log is not None and processor in log.groups
+        if "checkpoint" in state and meta_checkpoint and group_exists:
             return 0, state["checkpoint"]
         added, length, last = (log.added, len(log.entries), log.last) if log else (0, 0, "0-0")
-        at, group_read = log.groups[processor] if log and grouped else (None, None)
-        checkpoint, created = state.get("checkpoint") or passed or at, 2
+        group_id, group_read = log.groups[processor] if log and group_exists else (None, None)
+        checkpoint, created = state.get("checkpoint") or meta_checkpoint or group_id, 2
         if checkpoint and group_read is None:
             group_read = added - len(log.after(checkpoint)) if log else added
         read = int(state.get("read", min(group_read or 0, added)))
@@ -144,7 +144,7 @@ class Model:
             checkpoint, read = (last, added) if start == "$" else ("0-0", added - length)
         _declare(partition, args)
         partition.processors[processor] = None
-        if not grouped:
+        if not group_exists:
             if log is None:
                 log = partition.log = Log()
                 if checkpoint != "0-0":
@@ -463,12 +463,13 @@ def _plan_trim(partition: Partition, size: int, more: int, policy: str) -> int:
     if excess <= 0:
         return 0
     ids = list(log.entries)
-    passed = {n[11:]: at for n, at in partition.meta.items() if n.startswith("checkpoint:")}
-    if len(ids) <= excess or (policy == "refuse" and not passed):
+    checkpoints = {n[11:]: at for n, at in partition.meta.items() if n.startswith("checkpoint:")}
+    if len(ids) <= excess or (policy == "refuse" and not checkpoints):
         raise Refused("FULL")
-    for processor, at in passed.items():
-        unread = sum(parts(id_) > parts(at) for id_ in ids[:excess])
-        if policy == "refuse" and (processor not in log.groups or parts(ids[excess]) > parts(at)):
+    for processor, checkpoint in checkpoints.items():
+        unread = sum(parts(id_) > parts(checkpoint) for id_ in ids[:excess])
+        behind = processor not in log.groups or parts(ids[excess]) > parts(checkpoint)
+        if policy == "refuse" and behind:
             raise Refused("FULL")
         if unread:
             dropped = int(partition.meta.get(f"dropped:{processor}", 0)) + unread
@@ -479,15 +480,15 @@ def _plan_trim(partition: Partition, size: int, more: int, policy: str) -> int:
 
 def _count_as_read(log: Log, processor: str, ids: Sequence[str]) -> None:
     """Entries that retention drops do not count as lag of the consumer group."""
-    at, read = log.groups.get(processor, (ids[-1], 0))
-    if ahead := sum(parts(id_) > parts(at) for id_ in ids):
-        log.groups[processor] = (ids[-1], read + ahead)
+    group_id, read = log.groups.get(processor, (ids[-1], 0))
+    if unread := sum(parts(id_) > parts(group_id) for id_ in ids):
+        log.groups[processor] = (ids[-1], read + unread)
 
 
 def _add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], excess: int) -> None:
     log = partition.log = partition.log or Log()
     for id_, entry in zip(ids, entries, strict=True):
-        assert parts(id_) > parts(log.last), f"{id_} was given behind {log.last}"
+        assert parts(id_) > parts(log.last), f"{id_} is not larger than {log.last}"
         log.entries[id_] = entry
         log.last = id_
         log.added += 1
