@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 def _simulate(args: argparse.Namespace, bug: Planted | None) -> int:
     # Imported here, because a module with a planted bug must not be imported before `install`.
     from tests.servers import Server
-    from tests.simulation.scenario import draw
+    from tests.simulation.drawing import draw
     from tests.simulation.servers import choose
     from tests.simulation.store import Store
 
@@ -69,8 +69,8 @@ def _simulate(args: argparse.Namespace, bug: Planted | None) -> int:
 
 
 def _run(seeds: range, store: object, server: object, args: argparse.Namespace) -> int:
+    from tests.simulation.drawing import draw
     from tests.simulation.run import run
-    from tests.simulation.scenario import draw
     from tests.simulation.store import Store
 
     assert isinstance(store, Store)

@@ -138,9 +138,8 @@ class Application:
                             spot, token, batch[-1].id, self._at(spot)
                         )
                 elif not shape.middleware:
-                    self.world.history.asked_for_more(
-                        spot, token
-                    )  # Without middleware, events count as finished at once.
+                    # Without middleware, events count as finished at once.
+                    self.world.history.asked_for_more(spot, token)
 
         return handle
 
@@ -184,10 +183,7 @@ class Application:
             if kind in OVERRUNS:  # Counts as a failure once it has been cancelled.
                 await user_code.hang(kind)
                 with self._end_run_on_violation():
-                    raise Violation(
-                        "L5",
-                        f"{spot} {event.id} exceeds its time limit: {shape.timeout}",
-                    )
+                    raise Violation("L5", f"{spot} {event.id} exceeds its limit: {shape.timeout}")
             history.failures[at] += 1
             await user_code.fail(kind, item.number)
 

@@ -2,14 +2,13 @@
 
 The model says what a call must do to the keys. This checks what the calls mean: events are handled
 in order and by one handler at a time, an event is committed only once it is finished or skipped by
-the policy, no event committed before a clean release is handled again, and losses are reported.
+the policy, no event that a clean release has committed is handled again, losses are reported.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -17,29 +16,11 @@ from redis.exceptions import ResponseError
 from runnel.protocol import Token
 from runnel.protocol.scripts import Call
 from tests.simulation.model import Partition, parts, split
+from tests.simulation.tenure import Tenure
 from tests.simulation.trace import Trace, Violation
 
 #: A partition's prefix and a processor.
 Spot = tuple[str, str]
-
-
-@dataclass
-class Tenure:
-    """What happened under one token."""
-
-    in_hand: list[str] = field(default_factory=list)
-    #: Finished events, until the handler asks for more: middleware may still make them fail.
-    unconfirmed: list[str] = field(default_factory=list)
-    started: set[str] = field(default_factory=set)
-    #: Finished event -> when it was finished.
-    finished: dict[str, float] = field(default_factory=dict)
-    #: All events finished under this token, also those that a rollback has undone.
-    done: set[str] = field(default_factory=set)
-    last: str = "0-0"
-    #: Time of the claim.
-    claimed: float = 0.0
-    #: The claim said that the partition is paused or quarantined.
-    paused: bool = False
 
 
 class History:
@@ -207,10 +188,8 @@ class History:
     def _sought(self, spot: Spot, partition: Partition) -> None:
         """An operator has set the checkpoint: events after it must be processed, even again; events
         up to it need not. Entries that are already deleted do not count as lost."""
-        at, existing = (
-            partition.states[spot[1]]["checkpoint"],
-            partition.log.entries if partition.log else {},
-        )
+        at = partition.states[spot[1]]["checkpoint"]
+        existing = partition.log.entries if partition.log else {}
         partition.skipped_by_seek[spot[1]] = {i for i in partition.known if parts(i) <= parts(at)}
         partition.counted.setdefault(spot[1], set()).update(
             i for i in partition.known if i not in existing
@@ -310,10 +289,10 @@ class History:
         )
         if release == "1":
             existing = partition.log.entries if partition.log else {}
-            asked_for_more = [
+            confirmed = [
                 i for i in tenure.finished if i in existing and i not in tenure.unconfirmed
             ]
-            late = [i for i in asked_for_more if parts(i) > parts(next_id)]
+            late = [i for i in confirmed if parts(i) > parts(next_id)]
             self._check(not late, "S9", spot, f"released at {next_id} with {late} finished")
             hand = tenure.in_hand
             self._check(not hand, "S9", spot, f"released at {next_id} with {hand} in hand")

@@ -9,9 +9,9 @@ import pytest
 
 from tests.servers import Server
 from tests.simulation.bugs import BUGS, BY_NAME
+from tests.simulation.drawing import draw
 from tests.simulation.planted import ROOT
 from tests.simulation.run import run
-from tests.simulation.scenario import draw
 from tests.simulation.store import Store
 
 #: The least number of bugs. `scripts/simulate --planted` fails unless it finds each.

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers import Server, available_servers
+from tests.simulation.drawing import draw
 from tests.simulation.run import run
-from tests.simulation.scenario import Fault, draw
+from tests.simulation.scenario import Fault
 from tests.simulation.shrink import shrink
 from tests.simulation.store import Store
 from tests.simulation.trace import Trace

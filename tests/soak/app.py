@@ -18,13 +18,13 @@ from runnel import App, Event, Events, Record
 SESSION = float(os.environ.get("SOAK_SESSION", "1"))
 PARTITIONS = 12
 PREFETCH = 20
-DRAIN = 5.0
+REBALANCE_TIMEOUT = 5.0
 MAX_BLOCK = 2.5 * SESSION
 
 app = App(
     "soak",
     session_timeout=SESSION,
-    rebalance_timeout=DRAIN,
+    rebalance_timeout=REBALANCE_TIMEOUT,
     rebalance_delay=0.1,
     max_block=MAX_BLOCK,
     shutdown_timeout=5.0,

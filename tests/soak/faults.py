@@ -141,7 +141,10 @@ async def _suspend(scene: Scene, worker: Actor, least: float, most: float) -> No
 
 @fault("worker")
 async def busy_handler(scene: Scene, worker: Actor) -> None:
-    """Fault 6: a handler blocks the event loop for less than `max_block`: it stays a member."""
+    """Fault 6: a handler blocks the event loop for less than `max_block`.
+
+    The worker stays a member.
+    """
     worker.signal(signal.SIGUSR1)
     await asyncio.sleep(2 * SESSION)
 
