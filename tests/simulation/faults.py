@@ -200,12 +200,12 @@ class Faults:
         if fault.kind == "cut":
             world.network.break_connections(wire)
 
-        def mend() -> None:
+        def restore() -> None:
             if wire.state != "up":
                 wire.state = "up"
                 world.disturb()
 
-        world.later(fault.amount, mend)
+        world.later(fault.amount, restore)
 
     # The server
 

@@ -41,12 +41,12 @@ class Stalls:
         if wire.state == "up":
             wire.state = "hole"
 
-            def mend() -> None:
+            def restore() -> None:
                 if wire.state == "hole":
                     wire.state = "up"
                     self.world.disturb()
 
-            self.world.later(fault.amount * 0.8, mend)
+            self.world.later(fault.amount * 0.8, restore)
 
     def stop_at_sync(self, fault: Fault) -> None:
         """Stop a worker once its next heartbeat has been executed: it gets the reply when it runs
