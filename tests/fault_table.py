@@ -1,4 +1,4 @@
-"""The table of faults in docs/reliability.md, and which test injects each of them.
+"""Generates the table of faults in docs/reliability.md, with the tests that inject each fault.
 
 A test names the faults that it injects: ``@pytest.mark.fault(4, 21)``. The table in
 ``docs/reliability.md`` is generated from these marks: run ``python -m tests.fault_table``.
@@ -70,7 +70,7 @@ FAULTS = (
     "a task is cancelled at any await",
 )
 
-#: Why there is no test, or what those that there are leave out.
+#: Why a fault has no test, or what its tests do not cover.
 REMARKS = {
     8: "Not injected. Only cron tasks read a worker's wall clock, and they ask the server whether "
     "an instant is due.",
@@ -87,7 +87,7 @@ REMARKS = {
 
 
 def marks(path: Path) -> Iterator[tuple[str, list[int]]]:
-    """The tests of a file that name faults."""
+    """The tests of a file that name faults, with the numbers of the faults."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for mark in node.decorator_list:
@@ -106,7 +106,7 @@ def covering() -> dict[int, list[str]]:
 
 
 def table() -> str:
-    """The table as the page must have it."""
+    """The table that the page must contain."""
     tests = covering()
     lines = ["| | fault | tests |", "| --- | --- | --- |"]
     for number, fault in enumerate(FAULTS, 1):

@@ -1,4 +1,4 @@
-"""The tests on every server program of this machine, and on every kind of deployment.
+"""Runs the tests on every server program of this machine and every kind of deployment.
 
 ``scripts/matrix`` prints what ran as a table; ``scripts/matrix --write`` puts it into
 ``docs/reliability.md`` too. ``scripts/matrix --redis-py`` runs instead the tests of the connection
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/reliability.md"
 BEGIN, END = "<!-- servers -->\n", "<!-- end of servers -->\n"
 
-#: What a row is called -> what pytest is given for it.
+#: Name of a row -> its arguments for pytest.
 ROWS = {
     "`integration` on one server": ("tests/integration",),
     "`worker` on one server": ("tests/worker",),
@@ -48,7 +48,7 @@ ROWS = {
 }
 
 
-#: What runs with each redis-py.
+#: The tests that run with each version of redis-py.
 CONNECTION = (
     "tests/unit/test_redis_internals.py",
     "tests/unit/test_transport.py",
@@ -62,7 +62,7 @@ CONNECTION = (
 
 @dataclass
 class Cell:
-    """What came of the tests of one row on one server."""
+    """The results of the tests of one row on one server."""
 
     passed: int = 0
     failed: int = 0
@@ -71,14 +71,14 @@ class Cell:
 
     def __str__(self) -> str:
         skipped = self.skipped.total()
-        said = [f"{self.passed} passed"]
-        said += [f"{skipped} skipped"] if skipped else []
-        said += [f"**{self.failed} failed**"] if self.failed else []
-        return ", ".join(said)
+        parts = [f"{self.passed} passed"]
+        parts += [f"{skipped} skipped"] if skipped else []
+        parts += [f"**{self.failed} failed**"] if self.failed else []
+        return ", ".join(parts)
 
 
 def read(report: str) -> Cell:
-    """The cell that pytest's report in JUnit's form makes."""
+    """The results in a JUnit report of pytest."""
     cell = Cell()
     for case in ElementTree.fromstring(report).iter("testcase"):
         skip = case.find("skipped")
@@ -93,11 +93,11 @@ def read(report: str) -> Cell:
 
 
 def run(chosen: Sequence[str], **environment: str) -> Cell:
-    """Run tests, with these variables. Prints the output of pytest if one fails."""
+    """Run tests with these environment variables. Prints the output of pytest if one fails."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        done = subprocess.run(
+        completed = subprocess.run(
             [*command, "--junitxml", str(report), *chosen],
             cwd=ROOT,
             env={**os.environ, **environment},
@@ -106,14 +106,14 @@ def run(chosen: Sequence[str], **environment: str) -> Cell:
             check=False,
         )
         cell = read(report.read_text()) if report.exists() else Cell(failed=1)
-    if done.returncode:
-        print(done.stdout, done.stderr, file=sys.stderr)
+    if completed.returncode:
+        print(completed.stdout, completed.stderr, file=sys.stderr)
         cell.failed = cell.failed or 1
     return cell
 
 
 def table(columns: dict[str, dict[str, Cell]]) -> str:
-    """The table, and below it which tests were skipped and why."""
+    """The table, followed by the skipped tests and the reasons."""
     lines = [
         f"| | {' | '.join(columns)} |",
         f"| --- {'| --- ' * len(columns)}|",
@@ -129,8 +129,8 @@ def table(columns: dict[str, dict[str, Cell]]) -> str:
     for cells in columns.values():
         for row, cell in cells.items():
             for (file, why), number in cell.skipped.items():
-                at = (row, file, why)
-                skipped[at] = max(number, skipped.get(at, 0))
+                key = (row, file, why)
+                skipped[key] = max(number, skipped.get(key, 0))
     if skipped:
         lines += ["", "Skipped on one server or more:", ""]
         lines += [f"- {row}: {n} of `{file}` ({why})" for (row, file, why), n in skipped.items()]
@@ -145,7 +145,7 @@ def write(text: str) -> None:
 
 
 def redis_versions() -> tuple[str, str]:
-    """The oldest redis-py that pyproject.toml allows, and the version below which all are."""
+    """The oldest redis-py that pyproject.toml allows, and the first version that is too new."""
     found = re.search(r'"redis\[hiredis\]>=([\d.]+),<(\d+)"', (ROOT / "pyproject.toml").read_text())
     assert found, "pyproject.toml does not say which versions of redis-py it allows"
     return found[1], found[2]
@@ -156,9 +156,9 @@ def with_each_redis_py() -> int:
 
     pip installs each into a folder that comes before the installed packages.
     """
-    oldest, below = redis_versions()
+    oldest, upper_bound = redis_versions()
     failed = 0
-    for version in (f"=={oldest}", f">={oldest},<{below}"):
+    for version in (f"=={oldest}", f">={oldest},<{upper_bound}"):
         with tempfile.TemporaryDirectory() as folder:
             install = [sys.executable, "-m", "pip", "install", "-q", "--target", folder]
             subprocess.run([*install, f"redis[hiredis]{version}"], check=True)
@@ -179,8 +179,8 @@ def main() -> int:
     parser.add_argument(
         "--redis-py", action="store_true", help="with the oldest and the newest redis-py instead"
     )
-    wanted = parser.parse_args()
-    if wanted.redis_py:
+    options = parser.parse_args()
+    if options.redis_py:
         return with_each_redis_py()
     columns: dict[str, dict[str, Cell]] = {}
     for binary in available_servers():
@@ -190,7 +190,7 @@ def main() -> int:
             print(f"{binary}, {row}: {cells[row]}", file=sys.stderr, flush=True)
     text = table(columns)
     print(text, end="")
-    if wanted.write:
+    if options.write:
         write(text)
     return int(any(cell.failed for cells in columns.values() for cell in cells.values()))
 

@@ -1,4 +1,4 @@
-"""A user of Redis who lacks a right hears of it before anything is written."""
+"""A Redis user without a permission that Runnel needs is refused before anything is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from runnel.protocol import text
 from runnel.protocol.scripts import Scripts, sources
 from runnel.worker.worker import Worker
 
-#: On a cluster users are made on each node: tests/deployments has that.
+#: On a cluster, users exist per node; tests/deployments covers that.
 pytestmark = pytest.mark.only_on("server", "sentinel")
 Grant = Callable[[Sequence[str]], Awaitable[str]]
 
@@ -58,15 +58,15 @@ async def picky(events: Events[Item]) -> None:
 async def sweep() -> None: ...
 
 
-def least(needs: Required) -> list[str]:
-    """The rules of a user who may do that and no more."""
-    named = [command for command, _ in (*needs.uses(), *needs.channels)]
+def minimal_rules(required: Required) -> list[str]:
+    """The ACL rules that allow exactly what `required` lists."""
+    named = [command for command, _ in (*required.uses(), *required.channels)]
     commands = {"evalsha", "script|load", *(each.lower().replace(" ", "|") for each in named)}
-    patterns = [f"~{each}" for each in keys.patterns(needs.app)]
+    patterns = [f"~{each}" for each in keys.patterns(required.app)]
     used = [
-        each for each in patterns if any(key.startswith(each[1:-1]) for key in needs.keys_used())
+        each for each in patterns if any(key.startswith(each[1:-1]) for key in required.keys_used())
     ]
-    names = [name for _, name in needs.channels]
+    names = [name for _, name in required.channels]
     channels = [
         f"&{each[1:]}" for each in patterns if any(name.startswith(each[1:-1]) for name in names)
     ]
@@ -74,39 +74,39 @@ def least(needs: Required) -> list[str]:
 
 
 PICKY = app.processors["picky"]
-WORKER = least(required_by_worker(app, [PICKY]))
-SENDER = least(required_by_sender(items.spec))
+WORKER = minimal_rules(required_by_worker(app, [PICKY]))
+SENDER = minimal_rules(required_by_sender(items.spec))
 
 
 @pytest.fixture
 async def grant(redis: Redis, redis_url: str) -> AsyncIterator[Grant]:
-    """Gives the user `clerk` these rules and no others; returns the URL that logs in as clerk."""
-    place = urlsplit(redis_url)
+    """Sets the ACL rules of the user `clerk`; returns a URL that logs in as clerk."""
+    address = urlsplit(redis_url)
 
     async def rules(rules: Sequence[str]) -> str:
         start = ("reset", "on", ">secret", "resetchannels")
         await redis.execute_command("ACL", "SETUSER", "clerk", *start, *rules)  # type: ignore[no-untyped-call]
-        return place._replace(netloc=f"clerk:secret@{place.netloc.rpartition('@')[2]}").geturl()
+        return address._replace(netloc=f"clerk:secret@{address.netloc.rpartition('@')[2]}").geturl()
 
     yield rules
     await redis.acl_deluser("clerk")
 
 
 async def refusal(url: str, work: Callable[[Scripts, str], Awaitable[object]]) -> str:
-    """What `work` says when it is refused."""
+    """The error message of `work`, which must be refused."""
     async with connect(url) as client:
         with pytest.raises(ServerError) as caught:
             await work(Scripts(client), url)
     return str(caught.value)
 
 
-def fix(said: str) -> list[str]:
-    """The rules that a refusal tells to grant."""
-    commands = said.partition(": ACL SETUSER clerk ")[2].split(", then ACL SETUSER clerk ")
+def fix(message: str) -> list[str]:
+    """The rules that an error message says to grant."""
+    commands = message.partition(": ACL SETUSER clerk ")[2].split(", then ACL SETUSER clerk ")
     return [rule for command in commands for rule in command.split()]
 
 
-async def test_the_rules_asked_for_are_enough_to_send_and_to_work(
+async def test_the_required_rules_are_enough_to_send_and_to_work(
     redis: Redis, grant: Grant
 ) -> None:
     app.configure(redis_url=await grant([*WORKER, *SENDER]))
@@ -122,7 +122,7 @@ async def test_the_rules_asked_for_are_enough_to_send_and_to_work(
     assert sum(dead) == 1
 
 
-async def test_a_worker_that_may_not_listen_says_what_follows_and_works(
+async def test_a_worker_without_subscribe_warns_and_still_works(
     redis: Redis, grant: Grant, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.configure(
@@ -135,41 +135,51 @@ async def test_a_worker_that_may_not_listen_says_what_follows_and_works(
     finally:
         await app.close()
     assert seen == [3]
-    (said,) = [each.getMessage() for each in caplog.records if "SUBSCRIBE" in each.getMessage()]
-    assert "does not let its user clerk run SUBSCRIBE: a worker learns of changes" in said
-    assert said.endswith("with its next heartbeat, and not at once. ACL SETUSER clerk +subscribe")
+    (message,) = [each.getMessage() for each in caplog.records if "SUBSCRIBE" in each.getMessage()]
+    assert "does not let its user clerk run SUBSCRIBE: a worker learns of changes" in message
+    assert message.endswith(
+        "with its next heartbeat, and not at once. ACL SETUSER clerk +subscribe"
+    )
 
 
 @pytest.mark.parametrize("rule", [each for each in WORKER if each != "+subscribe"])
-async def test_a_worker_without_one_right_names_it_and_writes_nothing(
+async def test_a_worker_without_one_permission_names_it_and_writes_nothing(
     redis: Redis, grant: Grant, rule: str
 ) -> None:
     app.configure(redis_url=await grant([each for each in WORKER if each != rule]))
     with pytest.raises(ServerError) as caught:
         await Worker(app).run(burst=True)
-    said = str(caught.value)
+    message = str(caught.value)
     named = rule[1:].replace("|", " ").upper() if rule.startswith("+") else rule[1:]
-    assert named in said.partition("ACL SETUSER")[0]
-    # Both ways into a closed channel look refused.
+    assert named in message.partition("ACL SETUSER")[0]
+    # Without the channel, PUBLISH and SUBSCRIBE are both refused.
     ways = ["+publish", "+subscribe"] if rule.startswith("&") else []
-    assert fix(said) == [*ways, rule]
-    assert "secret" not in said
+    assert fix(message) == [*ways, rule]
+    assert "secret" not in message
     assert await redis.keys() == []
 
 
 @pytest.mark.parametrize("rule", SENDER)
-async def test_a_sender_without_one_right_names_it(redis: Redis, grant: Grant, rule: str) -> None:
+async def test_a_sender_without_one_permission_names_it(
+    redis: Redis, grant: Grant, rule: str
+) -> None:
     url = await grant([each for each in SENDER if each != rule])
-    said = await refusal(url, lambda scripts, at: check_sender(scripts, items.spec, "primary", at))
-    assert fix(said) == [rule]
+    message = await refusal(
+        url, lambda scripts, at: check_sender(scripts, items.spec, "primary", at)
+    )
+    assert fix(message) == [rule]
     assert await redis.keys() == []
 
 
-async def test_a_sender_who_waits_for_a_replica_needs_more(redis: Redis, grant: Grant) -> None:
+async def test_a_sender_that_waits_for_a_replica_needs_more_permissions(
+    redis: Redis, grant: Grant
+) -> None:
     url = await grant(SENDER)
-    said = await refusal(url, lambda scripts, at: check_sender(scripts, items.spec, "replica", at))
-    assert fix(said) == ["+pexpire", "+set", "+wait"]
-    async with connect(await grant([*SENDER, *fix(said)])) as client:
+    message = await refusal(
+        url, lambda scripts, at: check_sender(scripts, items.spec, "replica", at)
+    )
+    assert fix(message) == ["+pexpire", "+set", "+wait"]
+    async with connect(await grant([*SENDER, *fix(message)])) as client:
         await check_sender(Scripts(client), items.spec, "replica", url)
 
 
@@ -186,7 +196,7 @@ async def test_a_sender_who_waits_for_a_replica_needs_more(redis: Redis, grant: 
         ["+@read", "+@write", "~*", "&*"],
     ],
 )
-async def test_what_the_sentences_say_to_grant_leads_to_a_worker_that_may_start(
+async def test_granting_what_the_errors_say_leads_to_a_worker_that_starts(
     redis: Redis, grant: Grant, rules: list[str]
 ) -> None:
     async def begin(scripts: Scripts, url: str) -> None:
@@ -198,14 +208,16 @@ async def test_what_the_sentences_say_to_grant_leads_to_a_worker_that_may_start(
             try:
                 return await begin(Scripts(client), url)
             except ServerError as error:
-                told = fix(str(error))
-                granted += [each for each in told if not each.startswith("&") or "&*" not in rules]
+                rules_to_grant = fix(str(error))
+                granted += [
+                    each for each in rules_to_grant if not each.startswith("&") or "&*" not in rules
+                ]
     pytest.fail(f"still not enough: {granted}")
 
 
-async def test_the_rules_asked_for_are_enough_to_register(redis: Redis, grant: Grant) -> None:
+async def test_the_required_rules_are_enough_to_register(redis: Redis, grant: Grant) -> None:
     registration = required_by_registration(PICKY)
-    async with connect(await grant(least(registration))) as client:
+    async with connect(await grant(minimal_rules(registration))) as client:
         scripts = Scripts(client)
         await check(scripts, registration, "redis://clerk:secret@h")
         await admin.add(scripts, PICKY)
@@ -213,7 +225,7 @@ async def test_the_rules_asked_for_are_enough_to_register(redis: Redis, grant: G
 
 
 @pytest.mark.parametrize("action", ["reset", "pause", "resume", "skip", "remove"])
-async def test_the_rules_asked_for_are_enough_for_an_operator(
+async def test_the_required_rules_are_enough_for_an_operator(
     redis: Redis, grant: Grant, action: str
 ) -> None:
     scripts = Scripts(redis)
@@ -224,11 +236,11 @@ async def test_the_rules_asked_for_are_enough_for_an_operator(
             (sent,) = await items.send(Item(key="k", number=2))
         finally:
             await app.close()
-        place = PICKY.keys(sent.partition)
-        await scripts.call(protocol.claim(place, PICKY.stream.contract, "m", 1, "n" * 16))
+        partition_keys = PICKY.keys(sent.partition)
+        await scripts.call(protocol.claim(partition_keys, PICKY.stream.contract, "m", 1, "n" * 16))
         for field, value in (("quarantined", "1"), ("error_event", sent.id)):
-            await redis.hset(place.of_script()[2], field, value)
-    url = await grant(least(required_by_operator(PICKY, action)))
+            await redis.hset(partition_keys.of_script()[2], field, value)
+    url = await grant(minimal_rules(required_by_operator(PICKY, action)))
     async with connect(url) as client:
         clerk = Scripts(client)
         await check_operator(clerk, PICKY, action, url)
@@ -245,21 +257,21 @@ async def test_the_rules_asked_for_are_enough_for_an_operator(
             assert await remove(clerk, PICKY) == (2, 0)
 
 
-async def test_the_rules_asked_for_are_enough_to_delete_a_stream(
-    redis: Redis, grant: Grant
-) -> None:
+async def test_the_required_rules_are_enough_to_delete_a_stream(redis: Redis, grant: Grant) -> None:
     await admin.add(Scripts(redis), PICKY)
-    url = await grant(least(required_by_deletion(items.spec)))
+    url = await grant(minimal_rules(required_by_deletion(items.spec)))
     async with connect(url) as client:
         await check_deletion(Scripts(client), items.spec, url)
         assert await admin.delete_stream(Scripts(client), items.spec) == 0
     metas = [keys.meta(items.spec.prefix(p)) for p in range(items.spec.partition_count)]
     assert sorted(map(text, await redis.keys())) == metas
     for meta in metas:
-        assert 0 < await redis.ttl(meta) <= 86_400, "what tells those who still run goes by itself"
+        assert 0 < await redis.ttl(meta) <= 86_400, "the tombstone for running clients expires"
 
 
-async def test_asking_leaves_no_trace_on_the_server(redis: Redis, grant: Grant) -> None:
+async def test_checking_permissions_writes_no_key_and_no_acl_log_entry(
+    redis: Redis, grant: Grant
+) -> None:
     await redis.execute_command("ACL", "LOG", "RESET")  # type: ignore[no-untyped-call]
     url = await grant(["+evalsha", "+script|load"])
     await refusal(url, lambda scripts, at: check_worker(scripts, app, [PICKY], at))
@@ -267,7 +279,9 @@ async def test_asking_leaves_no_trace_on_the_server(redis: Redis, grant: Grant) 
     assert await redis.keys() == []
 
 
-async def test_rights_are_asked_for_on_a_cluster_node_too(cluster: Redis, cluster_url: str) -> None:
+async def test_permissions_are_checked_on_a_cluster_node_too(
+    cluster: Redis, cluster_url: str
+) -> None:
     assert await check_worker(Scripts(cluster), app, [PICKY], cluster_url) == []
 
 
@@ -275,7 +289,7 @@ async def test_rights_are_asked_for_on_a_cluster_node_too(cluster: Redis, cluste
 def test_every_command_that_a_script_calls_is_found_in_its_source(script: str) -> None:
     source = sources()[script].decode()
     calls = source.count("redis.call(") + source.count("redis.pcall(")
-    # What `must` calls is one of those that are named elsewhere.
+    # `check_allowed` calls a command that the script also names elsewhere.
     calls -= source.count("redis.call(...)")
     literal = source.count("redis.call('") + source.count("redis.pcall('")
     assert calls == literal

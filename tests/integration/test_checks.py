@@ -1,4 +1,4 @@
-"""The checks of a worker before it writes anything."""
+"""The checks that a worker makes before it writes anything."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def declare(name: str, url: str, **options: Any) -> App:
     return app
 
 
-async def begin(app: App) -> None:
-    """A worker that has started and done what was there."""
+async def run_until_done(app: App) -> None:
+    """Run a worker until everything is processed."""
     await Worker(app).run(burst=True)
 
 
@@ -54,7 +54,7 @@ async def begin(app: App) -> None:
         ({}, {"protocol": "2"}, "protocol", ("2", "1")),
     ],
 )
-async def test_a_worker_whose_stream_was_made_otherwise_writes_nothing_at_all(
+async def test_a_worker_whose_stream_contract_differs_writes_nothing(
     redis: Redis,
     redis_url: str,
     app_name: str,
@@ -63,16 +63,16 @@ async def test_a_worker_whose_stream_was_made_otherwise_writes_nothing_at_all(
     field: str,
     values: tuple[str, str],
 ) -> None:
-    await begin(declare(app_name, redis_url))
+    await run_until_done(declare(app_name, redis_url))
     for name, value in stored.items():
         meta = keys.meta(keys.partition(app_name, "items", 0, "items"))
         await redis.hset(meta, name, value)
     before = await Raw(redis).dump()
     with pytest.raises(Mismatch) as caught:
-        await begin(declare(app_name, redis_url, **options))
-    told = caught.value.details
-    assert (told["stream"], told["field"]) == ("items", field)
-    assert (told["stored"], told["given"]) == values
+        await run_until_done(declare(app_name, redis_url, **options))
+    details = caught.value.details
+    assert (details["stream"], details["field"]) == ("items", field)
+    assert (details["stored"], details["given"]) == values
     assert await Raw(redis).dump() == before
 
 
@@ -82,12 +82,12 @@ async def test_a_key_of_another_program_is_named(
     prefix = keys.partition(app_name, "items", 0, "items")
     await redis.set(keys.meta(prefix), "not ours")
     with pytest.raises(ServerError, match="holds something else") as caught:
-        await begin(declare(app_name, redis_url))
+        await run_until_done(declare(app_name, redis_url))
     assert prefix in str(caught.value)
     assert await every_key(redis) == [keys.meta(prefix).encode()]
 
 
-async def test_streams_of_the_first_runnel_are_told_and_left_alone(
+async def test_streams_of_the_first_runnel_are_reported_and_not_changed(
     redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = [f"__strm:{app_name}.items.{number}" for number in (0, 7, 15)]
@@ -96,18 +96,18 @@ async def test_streams_of_the_first_runnel_are_told_and_left_alone(
     await redis.xadd(f"__strm:{app_name}.other.0", {"data": "{}"})
     before = {name: await redis.dump(name) for name in old}
     with caplog.at_level(logging.WARNING, "runnel.worker"):
-        await begin(declare(app_name, redis_url))
-    (said,) = [each.getMessage() for each in caplog.records if "2020" in each.getMessage()]
-    assert f"3 streams of the first Runnel (2020) for stream items, such as {old[0]}" in said
-    assert f"'__*:{app_name}.items.*'" in said
+        await run_until_done(declare(app_name, redis_url))
+    (message,) = [each.getMessage() for each in caplog.records if "2020" in each.getMessage()]
+    assert f"3 streams of the first Runnel (2020) for stream items, such as {old[0]}" in message
+    assert f"'__*:{app_name}.items.*'" in message
     assert {name: await redis.dump(name) for name in old} == before
 
 
-async def test_nothing_is_said_where_nothing_is_left(
+async def test_without_streams_of_the_first_runnel_there_is_no_warning(
     redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await redis.xadd(f"__strm:{app_name}2.items.0", {"data": "{}"})
-    await begin(declare(app_name, redis_url))
+    await run_until_done(declare(app_name, redis_url))
     assert "2020" not in caplog.text
 
 
@@ -122,7 +122,9 @@ async def test_a_worker_starts_on_a_full_server_and_works_it_off(
         client.config_set("maxmemory", 1)
         with pytest.raises(OutOfMemoryError):
             await stream.send(Item(key="one more"))
-        await begin(app)
-        places = [app.processors["reader"].keys(p) for p in (0, 1)]
-        done = [client.hget(place.of_script()[2], "processed") for place in places]
+        await run_until_done(app)
+        all_keys = [app.processors["reader"].keys(p) for p in (0, 1)]
+        done = [
+            client.hget(partition_keys.of_script()[2], "processed") for partition_keys in all_keys
+        ]
     assert sum(int(each or 0) for each in done) == 10

@@ -1,4 +1,4 @@
-"""Clients never repeat a command by themselves, and send nothing that nobody asked for."""
+"""Clients never repeat a command by themselves, and send only what the caller asks for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_a_client_works_again_after_its_server_came_back(server: Server) -
         assert await client.get("key") == b"value"
 
 
-async def test_a_client_is_called_what_it_was_named(redis_url: str) -> None:
+async def test_a_client_has_the_name_it_was_given(redis_url: str) -> None:
     async with connect(redis_url, client_name="worker-1") as client:
         assert await client.client_getname() in (b"worker-1", "worker-1")
     with connect_sync(redis_url, client_name="worker-2") as sync:

@@ -1,4 +1,4 @@
-"""A local server: started once, shared by processes, and alive when its starter is not."""
+"""A local server is started once, shared by processes, and outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
-    """A data folder whose server, if there is one, ends with the test."""
+    """A data folder; its server, if any, is killed after the test."""
     folder = tmp_path / "data"
     yield folder
     with contextlib.suppress(OSError):
@@ -57,19 +57,19 @@ def _starter(url: str, data_dir: Path) -> subprocess.Popen[str]:
     )
 
 
-def _go(starter: subprocess.Popen[str]) -> None:
+def _release(starter: subprocess.Popen[str]) -> None:
     assert starter.stdin is not None
     starter.stdin.write("go\n")
     starter.stdin.flush()
 
 
-def _said(starter: subprocess.Popen[str]) -> str:
+def _read_line(starter: subprocess.Popen[str]) -> str:
     assert starter.stdout is not None
     return starter.stdout.readline().strip()
 
 
 def _kill(pid: int, url: str) -> None:
-    """Kill a server that is nobody's child, and wait until its port is closed."""
+    """Kill a server that is not a child of this process, and wait until its port is closed."""
     os.kill(pid, signal.SIGKILL)
     address = ("127.0.0.1", int(url.rpartition(":")[2].removesuffix("/0")))
     with contextlib.suppress(OSError):
@@ -82,16 +82,16 @@ def test_processes_that_race_share_one_server_which_outlives_them(url: str, data
     with contextlib.ExitStack() as stack:
         for racer in racers:
             stack.enter_context(racer)
-        assert [_said(racer) for racer in racers] == ["ready"] * 4
+        assert [_read_line(racer) for racer in racers] == ["ready"] * 4
         for racer in racers:
-            _go(racer)
-        said = sorted(_said(racer) for racer in racers)
+            _release(racer)
+        pids = sorted(_read_line(racer) for racer in racers)
         for racer in racers:
             racer.kill()
-    assert said == sorted([str(_pid(data_dir)), "None", "None", "None"])
+    assert pids == sorted([str(_pid(data_dir)), "None", "None", "None"])
     with connect_sync(url) as client:
         assert client.info()["process_id"] == _pid(data_dir)
-    # Ctrl-C in the terminal of its starter does not reach it.
+    # It has a session of its own, so Ctrl-C in the starter's terminal does not reach it.
     assert os.getsid(_pid(data_dir)) != os.getsid(0)
 
 
@@ -102,8 +102,8 @@ def test_data_survives_a_killed_server(url: str, data_dir: Path) -> None:
         client.config_set("appendfsync", "always")
         client.xadd("log", {"a": "b"})
     _kill(server.pid, url)
-    again = local_server.start(url, data_dir)
-    assert again.pid not in (None, server.pid)
+    restarted = local_server.start(url, data_dir)
+    assert restarted.pid not in (None, server.pid)
     with connect_sync(url) as client:
         assert client.xlen("log") == 1
 
@@ -120,16 +120,18 @@ def test_a_stopped_server_keeps_its_data_and_frees_its_folder(url: str, data_dir
         assert client.xlen("log") == 1
 
 
-def test_what_answers_already_is_used_and_not_ended(server: Server, data_dir: Path) -> None:
-    there = local_server.start(server.url, data_dir)
-    there.stop()
-    assert there.pid is None
+def test_a_server_that_already_answers_is_used_and_not_stopped(
+    server: Server, data_dir: Path
+) -> None:
+    existing = local_server.start(server.url, data_dir)
+    existing.stop()
+    assert existing.pid is None
     assert not data_dir.exists()
     with server.client() as client:
         assert client.ping()
 
 
-def test_a_server_that_wants_a_login_counts_as_there(data_dir: Path) -> None:
+def test_a_server_that_requires_a_login_counts_as_running(data_dir: Path) -> None:
     with Server(appendonly="no") as server:
         with server.client() as client:
             client.config_set("requirepass", "secret")
@@ -164,7 +166,9 @@ def test_a_folder_has_one_server_at_a_time(url: str, data_dir: Path) -> None:
         ("reddis://127.0.0.1", "did you mean redis"),
     ],
 )
-def test_an_address_that_cannot_be_ours_is_refused(url: str, problem: str, data_dir: Path) -> None:
+def test_an_address_for_which_no_local_server_can_start_is_refused(
+    url: str, problem: str, data_dir: Path
+) -> None:
     with pytest.raises(ConfigError, match=problem) as error:
         local_server.start(url, data_dir)
     assert "secret" not in str(error.value)
@@ -186,17 +190,19 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(url: str, data_di
     assert "Bad file format" in str(error.value)
 
 
-def test_a_stranger_at_the_address_is_told(
+def test_a_program_at_the_address_that_is_no_server_is_reported(
     url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_server, "FOREIGN_TIMEOUT", 0.0)
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
-        url = f"redis://127.0.0.1:{stranger.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(ServerError, match="does not answer as a server"):
             local_server.start(url, data_dir)
 
 
-def test_in_the_foreground_it_is_the_process_and_gets_its_signals(url: str, data_dir: Path) -> None:
+def test_in_the_foreground_the_server_is_the_process_and_gets_its_signals(
+    url: str, data_dir: Path
+) -> None:
     code = (
         "import sys, pathlib; from runnel.embedded.local_server import foreground;"
         "foreground(sys.argv[1], pathlib.Path(sys.argv[2]))"

@@ -1,4 +1,4 @@
-"""One producer and one partition, where answers go astray."""
+"""One producer on one partition, with lost, delayed and repeated replies."""
 
 from __future__ import annotations
 
@@ -23,58 +23,58 @@ class Item(Record):
 
 
 class Partition:
-    """A partition of two items, its producer, and a network that holds up the first append."""
+    """A partition of two items, its producer, and a network that can delay appends."""
 
-    def __init__(self, redis: Redis, app_name: str, alone: bool) -> None:
+    def __init__(self, redis: Redis, app_name: str, single: bool) -> None:
         app = App(app_name)
         self.spec = app.stream("items", record=Item, partition_by="number", partition_size=2).spec
-        self.redis, self.scripts, self.alone = redis, Scripts(redis), alone
+        self.redis, self.scripts, self.single = redis, Scripts(redis), single
         self.log = keys.log(self.spec.prefix(0))
-        #: once, each time, or for ever
-        self.hold_up = ""
-        self.before_the_repeat: Callable[[], Awaitable[None]] | None = None
-        #: The first try, which stays in the network, so that its repeat arrives before it.
-        self.under_way: list[Sequence[Arg]] = []
-        #: Where there is more than one server, what is sent alone goes the long way too.
+        #: Which appends are delayed: "once", "each time", "for ever", or "" for none.
+        self.delay = ""
+        self.before_retry: Callable[[], Awaitable[None]] | None = None
+        #: Attempts that stay in the network, so that their retries arrive before them.
+        self.in_flight: list[Sequence[Arg]] = []
+        #: None on a cluster: there, a single append also goes through `call`.
         self.roundtrip = self.scripts.roundtrip
-        short = self.short if self.roundtrip else None
+        direct_roundtrip = self.direct_roundtrip if self.roundtrip else None
         self.producer = Producer(self.scripts, 10.0)
-        self.partition_producer = PartitionProducer(self.spec, 0, self.producer, short)
+        self.partition_producer = PartitionProducer(self.spec, 0, self.producer, direct_roundtrip)
 
     async def append(self, number: int) -> str:
         """The id of an item, appended alone or as one of many."""
         entry = self.spec.codec.encode(Item(number=number))
-        if self.alone:
-            return await self.partition_producer.append_one(entry, "refuse", 0.0, self.carry)
+        if self.single:
+            return await self.partition_producer.append_one(entry, "refuse", 0.0, self.call)
         ids: list[str] = []
-        await self.partition_producer.append([[entry]], ids, "refuse", 0.0, self.carry)
+        await self.partition_producer.append([[entry]], ids, "refuse", 0.0, self.call)
         return ids[0]
 
-    async def short(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
-        await self._hold_up(commands[0])
+    async def direct_roundtrip(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
+        await self._maybe_delay(commands[0])
         assert self.roundtrip is not None
         return await self.roundtrip(commands)
 
-    async def carry(self, call: Call) -> Any:
-        await self._hold_up(call.command())
+    async def call(self, call: Call) -> Any:
+        await self._maybe_delay(call.command())
         return await self.scripts.call(call)
 
-    async def _hold_up(self, command: Sequence[Arg]) -> None:
-        if not self.hold_up:
-            if self.under_way and self.before_the_repeat:
-                await self.before_the_repeat()
-                self.before_the_repeat = None
+    async def _maybe_delay(self, command: Sequence[Arg]) -> None:
+        if not self.delay:
+            if self.in_flight and self.before_retry:
+                await self.before_retry()
+                self.before_retry = None
             return
-        self.under_way.append(command)
-        if self.hold_up == "for ever":
+        self.in_flight.append(command)
+        if self.delay == "for ever":
             await asyncio.Event().wait()
-        if self.hold_up == "once":
-            self.hold_up = ""
+        if self.delay == "once":
+            self.delay = ""
         raise ConnectionError("no answer")
 
-    async def arrive(self) -> Any:
-        """The held up try arrives after all."""
-        return await self.redis.execute_command(*self.under_way.pop())  # type: ignore[no-untyped-call]
+    async def deliver(self) -> Any:
+        """Deliver the delayed attempt after all."""
+        return await self.redis.execute_command(*self.in_flight.pop())  # type: ignore[no-untyped-call]
 
     async def numbers(self) -> list[int]:
         found: Any = await self.redis.xrange(self.log)
@@ -89,16 +89,16 @@ def partition(redis: Redis, app_name: str, request: pytest.FixtureRequest) -> Pa
     return Partition(redis, app_name, request.param)
 
 
-async def test_a_refusal_does_not_free_the_number_of_a_try_that_may_still_arrive(
+async def test_a_refusal_does_not_reuse_the_sequence_of_an_attempt_that_may_still_arrive(
     partition: Partition,
 ) -> None:
     for number in (1, 2):
         await partition.append(number)
-    partition.hold_up = "once"
+    partition.delay = "once"
     with pytest.raises(Full):
         await partition.append(3)
     await partition.redis.xtrim(partition.log, maxlen=0)
-    await partition.arrive()
+    await partition.deliver()
     id_ = await partition.append(4)
 
     assert await partition.numbers() == [3, 4]
@@ -106,28 +106,28 @@ async def test_a_refusal_does_not_free_the_number_of_a_try_that_may_still_arrive
     assert found[0][0].decode() == id_
 
 
-async def test_nor_does_the_caller_who_waits_no_longer(partition: Partition) -> None:
+async def test_a_cancelled_append_does_not_reuse_the_sequence_either(partition: Partition) -> None:
     await partition.append(1)
-    partition.hold_up = "for ever"
+    partition.delay = "for ever"
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(partition.append(2), 0.01)
-    partition.hold_up = ""
+    partition.delay = ""
     await partition.redis.xtrim(partition.log, maxlen=0)
-    await partition.arrive()
+    await partition.deliver()
     await partition.append(3)
     assert await partition.numbers() == [2, 3]
 
 
-async def test_a_try_that_arrives_after_its_repeat_adds_nothing(partition: Partition) -> None:
+async def test_an_attempt_that_arrives_after_its_retry_adds_nothing(partition: Partition) -> None:
     await partition.append(1)
-    partition.hold_up = "once"
+    partition.delay = "once"
     id_ = await partition.append(2)
-    applied, first, _ = await partition.arrive()
+    applied, first, _ = await partition.deliver()
     assert (applied, first.decode()) == (0, id_)
     assert await partition.numbers() == [1, 2]
 
 
-async def test_a_server_that_forgot_the_script_or_the_producer_is_told_again(
+async def test_a_lost_script_or_producer_entry_is_written_again(
     partition: Partition,
 ) -> None:
     await partition.append(1)
@@ -142,32 +142,32 @@ async def test_a_server_that_forgot_the_script_or_the_producer_is_told_again(
     assert await partition.redis.hlen(keys.producers(partition.spec.prefix(0))) == 1
 
 
-async def remembered(partition: Partition) -> dict[Any, Any]:
+async def producer_entry(partition: Partition) -> dict[Any, Any]:
     found: Any = await partition.redis.hgetall(keys.producers(partition.spec.prefix(0)))
     return dict(found)
 
 
-async def go_back(partition: Partition, memory: dict[Any, Any], to: int) -> None:
-    """What a failover does that loses the last writes: `to` events are left."""
+async def roll_back(partition: Partition, saved: dict[Any, Any], to: int) -> None:
+    """Do what a failover does that loses the last writes: keep the first `to` events."""
     key = keys.producers(partition.spec.prefix(0))
     for primary in await partition.scripts.deployment.primaries():
-        (gone,) = await primary.roundtrip([("DEL", key)])
-        if not isinstance(gone, Exception):
-            if memory:
-                await primary.roundtrip([("HSET", key, *sum(memory.items(), ()))])
+        (deleted,) = await primary.roundtrip([("DEL", key)])
+        if not isinstance(deleted, Exception):
+            if saved:
+                await primary.roundtrip([("HSET", key, *sum(saved.items(), ()))])
             replies = await primary.roundtrip([("XRANGE", partition.log, "-", "+")])
             await primary.roundtrip([("XDEL", partition.log, *(id_ for id_, _ in replies[0][to:]))])
 
 
-async def test_after_a_failover_that_lost_its_last_appends_a_producer_begins_anew(
+async def test_after_a_failover_that_lost_its_last_appends_a_producer_starts_a_new_sequence(
     partition: Partition, caplog: pytest.LogCaptureFixture
 ) -> None:
     await partition.append(0)
     await partition.redis.xtrim(partition.log, maxlen=0)
     await partition.append(1)
-    memory = await remembered(partition)
+    saved = await producer_entry(partition)
     await partition.append(2)
-    await go_back(partition, memory, 1)
+    await roll_back(partition, saved, 1)
     await partition.append(3)
     assert await partition.numbers() == [1, 3]
     await partition.redis.xtrim(partition.log, maxlen=0)
@@ -183,23 +183,23 @@ async def test_nothing_is_sent_twice_by_that_though_a_try_is_under_way(
 ) -> None:
     await partition.append(0)
     await partition.redis.xtrim(partition.log, maxlen=0)
-    memory = await remembered(partition)
+    saved = await producer_entry(partition)
     await partition.append(1)
 
     async def lose() -> None:
-        """Between a try without an answer and its repeat."""
-        await go_back(partition, {} if all_of_them else memory, 0)
+        """Runs between an attempt without a reply and its retry."""
+        await roll_back(partition, {} if all_of_them else saved, 0)
 
-    partition.hold_up, partition.before_the_repeat = "once", lose
+    partition.delay, partition.before_retry = "once", lose
     id_ = await partition.append(2)
     with pytest.raises(ResponseError, match="UNKNOWN_PRODUCER" if all_of_them else "OUTOFORDER"):
-        await partition.arrive()
+        await partition.deliver()
     assert await partition.numbers() == [2]
     found: Any = await partition.redis.xrevrange(partition.log, count=1)
     assert found[0][0].decode() == id_
 
 
-async def test_who_was_forgotten_in_a_crowd_does_not_guess_whether_an_append_arrived(
+async def test_a_producer_that_was_evicted_does_not_guess_whether_an_append_arrived(
     partition: Partition,
 ) -> None:
     await partition.append(1)
@@ -210,7 +210,7 @@ async def test_who_was_forgotten_in_a_crowd_does_not_guess_whether_an_append_arr
         crowd = {f"p{number}": "1 1-1 1" for number in range(1000)}
         await partition.redis.hset(key, mapping=crowd)  # type: ignore[arg-type]
 
-    partition.hold_up, partition.before_the_repeat = "once", forget
+    partition.delay, partition.before_retry = "once", forget
     with pytest.raises(UnknownProducer, match="nobody knows whether the append arrived"):
         await partition.append(2)
     assert await partition.numbers() == [1]
@@ -218,15 +218,15 @@ async def test_who_was_forgotten_in_a_crowd_does_not_guess_whether_an_append_arr
     assert await partition.numbers() == [1, 3]
 
 
-async def test_those_whose_time_is_over_as_well_are_told_with_the_one_who_tried(
+async def test_appends_whose_timeout_has_passed_fail_together_with_the_one_in_flight(
     partition: Partition,
 ) -> None:
     await partition.append(1)
     partition.producer.delivery_timeout = 0.2
-    partition.hold_up = "each time"
+    partition.delay = "each time"
     outcomes = await asyncio.gather(*map(partition.append, range(40)), return_exceptions=True)
     assert {type(each) for each in outcomes} == {ConnectionError}
-    assert len(partition.under_way) < 20
-    partition.hold_up = ""
+    assert len(partition.in_flight) < 20
+    partition.delay = ""
     await partition.append(2)
     assert await partition.numbers() == [1, 2]

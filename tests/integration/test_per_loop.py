@@ -1,4 +1,4 @@
-"""A producer for each event loop: kept while it lives, closed with it, whoever asks."""
+"""Each event loop has its own producer, which is kept while the loop lives and closed with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.proxy import Proxy
 from tests.worker.workers import until
 
 ROOT = Path(__file__).parent.parent.parent
-WAYS = [
+PROGRAMS = [
     *("views", "many", "threads", "unnoticed", "dropped", "forgotten", "stopped"),
     *("cancelled", "uvloops", "forks"),
 ]
@@ -29,14 +29,16 @@ class Item(Record):
     number: int
 
 
-@pytest.mark.parametrize("how", WAYS)
-def test_programs_without_a_loop_of_their_own_leave_nothing_open(redis_url: str, how: str) -> None:
-    if how == "uvloops" and importlib.util.find_spec("uvloop") is None:
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_that_start_their_own_loops_leave_no_file_open(
+    redis_url: str, program: str
+) -> None:
+    if program == "uvloops" and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop is not installed")
-    # Python warns of forks, and of what such programs leave open of their own.
-    strict = ["-W", "error"] if how not in ("forks", "dropped") else []
+    # Python warns about forks, and about the loops that the program itself leaves open.
+    strict = ["-W", "error"] if program not in ("forks", "dropped") else []
     done = subprocess.run(
-        [sys.executable, *strict, "-m", "tests.integration.loops", how, redis_url],
+        [sys.executable, *strict, "-m", "tests.integration.loops", program, redis_url],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -46,23 +48,23 @@ def test_programs_without_a_loop_of_their_own_leave_nothing_open(redis_url: str,
     assert before == after
 
 
-class Elsewhere:
+class LoopThread:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
-        begun = threading.Event()
+        started = threading.Event()
 
-        async def live() -> None:
-            self.loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-            begun.set()
-            await self._over.wait()
+        async def serve() -> None:
+            self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            started.set()
+            await self._stop.wait()
 
-        self._thread = threading.Thread(target=lambda: asyncio.run(live()))
+        self._thread = threading.Thread(target=lambda: asyncio.run(serve()))
         self._thread.start()
-        begun.wait()
+        started.wait()
 
     async def send(self, stream: Stream[Item], *numbers: int) -> None:
-        """Send from there, one after the other."""
+        """Send from that loop, one record after the other."""
 
         async def work() -> None:
             for number in numbers:
@@ -71,23 +73,23 @@ class Elsewhere:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self.loop))
 
     def end(self) -> None:
-        self.loop.call_soon_threadsafe(self._over.set)
+        self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
 
-async def test_loops_that_live_side_by_side_keep_what_is_theirs(
+async def test_loops_that_run_side_by_side_keep_their_own_producers(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     app = App(app_name, redis_url=redis_url)
     stream = app.stream("items", record=Item, partition_by=lambda _: 0)
-    others = [Elsewhere() for _ in range(3)]
+    others = [LoopThread() for _ in range(3)]
     try:
         await stream.send(Item(number=0))
-        mine = app.producer()
+        own = app.producer()
         for _ in range(5):
             await asyncio.gather(*(each.send(stream, *range(20)) for each in others))
             await stream.send(Item(number=1))
-        assert app.producer() is mine
+        assert app.producer() is own
         assert len(app._producers._made) == 4
     finally:
         for each in others:
@@ -107,13 +109,13 @@ async def test_close_reaches_the_loops_of_other_threads(
     async def closed() -> bool:
         return len(await redis.client_list()) <= before
 
-    other = Elsewhere()
+    other = LoopThread()
     try:
         await other.send(stream, 1, 2)
         await stream.send(Item(number=3))
         await app.close()
         await until(closed, "connections stay open")
-        await other.send(stream, 4)  # As before the first.
+        await other.send(stream, 4)  # Makes a new producer, as the first send did.
         await app.close()
         await until(closed, "connections stay open")
     finally:
@@ -121,7 +123,7 @@ async def test_close_reaches_the_loops_of_other_threads(
 
 
 @pytest.mark.only_on("server")
-async def test_close_leaves_nobody_waiting_who_sends_beside_one_who_was_cancelled(
+async def test_close_finishes_the_sends_that_run_beside_a_cancelled_one(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     async with Proxy(redis_url) as proxy:
@@ -138,7 +140,7 @@ async def test_close_leaves_nobody_waiting_who_sends_beside_one_who_was_cancelle
 
         proxy.hold("replies")
         sends = [asyncio.create_task(items.send(*pair)) for pair in pairs]
-        await until(arrived, "they are under way")
+        await until(arrived, "the sends have not reached the server")
         sends[0].cancel()
         await asyncio.wait(sends[:1])
         await app.close()
@@ -148,12 +150,12 @@ async def test_close_leaves_nobody_waiting_who_sends_beside_one_who_was_cancelle
         assert [len(each.result()) for each in sends[1:]] == [2, 2, 2]
 
 
-async def test_a_loop_that_hangs_holds_up_nobody_who_closes(
+async def test_a_loop_that_hangs_does_not_block_close(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     app = App(app_name, redis_url=redis_url)
     stream = app.stream("items", record=Item, partition_by="number")
-    other, free = Elsewhere(), threading.Event()
+    other, free = LoopThread(), threading.Event()
     try:
         await other.send(stream, 1)
         other.loop.call_soon_threadsafe(free.wait)
@@ -176,7 +178,7 @@ class Thing:
         self.closed = True
 
 
-def test_what_is_made_after_a_close_from_elsewhere_is_not_closed_by_what_was_left_of_that() -> None:
+def test_an_object_made_after_a_close_from_another_loop_is_not_closed_by_that_close() -> None:
     things = PerLoop(Thing)
 
     async def get() -> Thing:

@@ -1,4 +1,4 @@
-"""Round trips: each gets its own replies, whole, and connections are reused, or closed."""
+"""Round trips get their own complete replies, and connections are reused or closed."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ async def connection_of(client: Client) -> int:
     return int(number)
 
 
-async def blocked(redis: Redis, number: int = 1) -> None:
-    """Wait until so many wait for a key."""
+async def wait_until_blocked(redis: Redis, number: int = 1) -> None:
+    """Wait until `number` clients block on a key."""
 
-    async def somebody() -> bool:
+    async def enough_blocked() -> bool:
         return int((await redis.info("clients"))["blocked_clients"]) == number
 
-    await until(somebody, "nobody waits for a key")
+    await until(enough_blocked, "the number of blocked clients is not reached")
 
 
-async def gone(redis: Redis) -> bool:
-    """Has the client named "closing" no connection any more?"""
+async def is_disconnected(redis: Redis) -> bool:
+    """True once the client named "closing" has no connection left."""
     return all(each["name"] != "closing" for each in await redis.client_list())
 
 
 async def test_replies_that_come_in_many_pieces_are_whole_and_in_order(redis_url: str) -> None:
     async with connect(redis_url) as client:
         large = [bytes([65 + number]) * 300_000 for number in range(9)]
-        said = await client.roundtrip([("ECHO", each) for each in large])
-        assert said == large
+        replies = await client.roundtrip([("ECHO", each) for each in large])
+        assert replies == large
 
 
-async def test_a_refusal_is_the_reply_of_its_command_alone(redis_url: str) -> None:
+async def test_an_error_is_the_reply_of_its_own_command_only(redis_url: str) -> None:
     async with connect(redis_url) as client:
         first, refusal, last = await client.roundtrip([("ECHO", 1), ("GET",), ("ECHO", 3)])
         assert (first, last) == (b"1", b"3")
         assert isinstance(refusal, ResponseError)
 
 
-async def test_what_was_lost_while_nobody_used_it_is_told_once(
+async def test_a_connection_that_was_lost_while_idle_fails_one_call(
     redis: Redis, redis_url: str
 ) -> None:
     async with connect(redis_url) as client:
@@ -61,18 +61,20 @@ async def test_what_was_lost_while_nobody_used_it_is_told_once(
         assert await connection_of(client) != number
 
 
-async def test_who_waits_is_told_that_the_connection_was_lost(redis: Redis, redis_url: str) -> None:
+async def test_a_waiting_call_fails_when_its_connection_is_lost(
+    redis: Redis, redis_url: str
+) -> None:
     async with connect(redis_url) as client:
         number = await connection_of(client)
         waiting = asyncio.create_task(client.roundtrip([("BLPOP", "nothing", 0)]))
-        await blocked(redis)
+        await wait_until_blocked(redis)
         await redis.client_kill_filter(_id=str(number))
         with pytest.raises(ConnectionError):
             await waiting
         assert await connection_of(client) != number
 
 
-async def test_where_a_reply_may_still_come_nothing_else_is_asked(
+async def test_a_connection_with_an_outstanding_reply_is_not_reused(
     redis: Redis, redis_url: str
 ) -> None:
     async with connect(redis_url, 0.05) as client:
@@ -83,13 +85,13 @@ async def test_where_a_reply_may_still_come_nothing_else_is_asked(
         assert await connection_of(client) != number
 
 
-async def test_nor_where_it_is_to_come_for_who_was_cancelled_until_it_has(
+async def test_after_a_cancelled_call_a_connection_is_reused_only_once_the_reply_came(
     redis: Redis, redis_url: str
 ) -> None:
     async with connect(redis_url) as client:
         number = await connection_of(client)
         waiting = asyncio.create_task(client.roundtrip([("BLPOP", "key", 0)]))
-        await blocked(redis)
+        await wait_until_blocked(redis)
         waiting.cancel()
         await asyncio.wait([waiting])
         assert waiting.cancelled()
@@ -106,12 +108,12 @@ async def test_a_call_that_is_cancelled_after_its_client_was_closed_keeps_no_con
 ) -> None:
     client = connect(redis_url)
     waiting = asyncio.create_task(client.roundtrip([("BLPOP", "key", 0)]))
-    await blocked(redis)
+    await wait_until_blocked(redis)
     await client.aclose()
     waiting.cancel()
     await asyncio.wait([waiting])
-    async with asyncio.timeout(3):  # Sooner than the answer is given up.
-        await blocked(redis, 0)
+    async with asyncio.timeout(3):  # Sooner than the reply times out.
+        await wait_until_blocked(redis, 0)
 
 
 @pytest.mark.parametrize("steps", range(1, 6))
@@ -125,10 +127,10 @@ async def test_a_client_that_is_cancelled_while_it_closes_keeps_no_connection(
         await asyncio.sleep(0)
     closing.cancel()
     await asyncio.wait([closing])
-    await until(lambda: gone(redis), "a connection stays open")
+    await until(lambda: is_disconnected(redis), "a connection stays open")
 
 
-async def test_when_its_loop_does_not_run_any_more_what_is_in_use_is_closed_too(
+async def test_abandon_closes_connections_in_use_when_the_loop_no_longer_runs(
     redis: Redis, redis_url: str
 ) -> None:
     def stop_with_a_call_under_way() -> asyncio.AbstractEventLoop:
@@ -139,30 +141,30 @@ async def test_when_its_loop_does_not_run_any_more_what_is_in_use_is_closed_too(
 
     async def begin() -> Client:
         client = connect(redis_url, client_name="closing")
-        begun.append(asyncio.create_task(client.roundtrip([("BLPOP", "nothing", 0)])))
-        async with connect(redis_url) as looking:
-            await blocked(looking)
+        started.append(asyncio.create_task(client.roundtrip([("BLPOP", "nothing", 0)])))
+        async with connect(redis_url) as observer:
+            await wait_until_blocked(observer)
         return client
 
-    begun: list[asyncio.Task[Any]] = []
+    started: list[asyncio.Task[Any]] = []
     loop = await asyncio.to_thread(stop_with_a_call_under_way)
-    await until(lambda: gone(redis), "a connection stays open")
+    await until(lambda: is_disconnected(redis), "a connection stays open")
     outcome = loop.run_until_complete
-    await asyncio.to_thread(outcome, asyncio.wait(begun))
+    await asyncio.to_thread(outcome, asyncio.wait(started))
     await asyncio.to_thread(loop.close)
-    assert isinstance(begun[0].exception(), ConnectionError)
+    assert isinstance(started[0].exception(), ConnectionError)
 
 
-async def test_a_blocking_read_that_is_cancelled_is_over(redis: Redis, redis_url: str) -> None:
+async def test_a_cancelled_blocking_read_ends_on_the_server(redis: Redis, redis_url: str) -> None:
     async with connect(redis_url) as client:
         number = await connection_of(client)
         waiting = asyncio.create_task(client.roundtrip([("BLPOP", "key", 0)], 1.0))
-        await blocked(redis)
+        await wait_until_blocked(redis)
         waiting.cancel()
         await asyncio.wait([waiting])
         async with asyncio.timeout(3):
             await client.wait_for_orphans()
-        await blocked(redis, 0)
+        await wait_until_blocked(redis, 0)
         assert await connection_of(client) != number
 
 
@@ -172,13 +174,13 @@ async def test_calls_wait_for_a_connection_in_the_order_of_asking(
     async with connect(redis_url) as client:
         replies = await asyncio.gather(*(client.roundtrip([("INCR", "n")]) for _ in range(1000)))
         assert client.connections_made == MAX_CONNECTIONS
-        # As many as there are connections are under way at a time, so they may change places.
+        # Up to MAX_CONNECTIONS calls run at a time, so their order may differ by that much.
         assert all(
             abs(number - reply[0]) <= 2 * MAX_CONNECTIONS for number, reply in enumerate(replies)
         )
 
 
-async def test_who_waits_gets_a_connection_whatever_becomes_of_those_in_use(
+async def test_a_waiting_call_gets_a_connection_even_if_those_in_use_fail(
     redis: Redis, redis_url: str
 ) -> None:
     async with connect(redis_url) as client:
@@ -186,11 +188,11 @@ async def test_who_waits_gets_a_connection_whatever_becomes_of_those_in_use(
             asyncio.create_task(client.roundtrip([("BLPOP", "nothing", 0)], 1.0))
             for _ in range(MAX_CONNECTIONS)
         ]
-        await blocked(redis, MAX_CONNECTIONS)
+        await wait_until_blocked(redis, MAX_CONNECTIONS)
         first, second, third = (asyncio.create_task(connection_of(client)) for _ in range(3))
         await asyncio.sleep(0)
         first.cancel()
-        stuck[0].cancel()  # One is closed, and a new one takes its place.
+        stuck[0].cancel()  # Its connection is closed and replaced by a new one.
         await second
         await third
         assert first.cancelled()
@@ -198,33 +200,33 @@ async def test_who_waits_gets_a_connection_whatever_becomes_of_those_in_use(
         assert killed >= MAX_CONNECTIONS - 1
         for outcome in await asyncio.gather(*stuck, return_exceptions=True):
             assert isinstance(outcome, (ConnectionError, asyncio.CancelledError))
-        with contextlib.suppress(ConnectionError):  # It may be told of one that was lost.
+        with contextlib.suppress(ConnectionError):  # It may get a connection that was lost.
             await connection_of(client)
         await asyncio.gather(*(connection_of(client) for _ in range(2 * MAX_CONNECTIONS)))
 
 
-async def test_who_is_given_a_connection_and_cancelled_at_once_gives_it_on(
+async def test_a_call_that_is_cancelled_as_it_gets_a_connection_passes_it_on(
     redis: Redis, redis_url: str
 ) -> None:
     async with connect(redis_url) as client:
 
-        async def hand_over() -> None:
+        async def release_then_cancel() -> None:
             await client.roundtrip([("BLPOP", "key", 0)], 1.0)
-            waiting.cancel()  # It has been given the connection, and does not know yet.
+            waiting.cancel()  # It was assigned the connection, and has not run yet.
 
-        handing = [asyncio.create_task(hand_over()) for _ in range(MAX_CONNECTIONS)]
-        await blocked(redis, MAX_CONNECTIONS)
-        waiting, behind = (asyncio.create_task(connection_of(client)) for _ in range(2))
+        holders = [asyncio.create_task(release_then_cancel()) for _ in range(MAX_CONNECTIONS)]
+        await wait_until_blocked(redis, MAX_CONNECTIONS)
+        waiting, second = (asyncio.create_task(connection_of(client)) for _ in range(2))
         await asyncio.sleep(0)
         await redis.rpush("key", 1)
         async with asyncio.timeout(3):
-            await behind
+            await second
         assert waiting.cancelled()
         await redis.rpush("key", *range(MAX_CONNECTIONS))
-        await asyncio.gather(*handing)
+        await asyncio.gather(*holders)
 
 
-async def test_where_the_server_is_silent_those_who_wait_for_a_connection_are_told(
+async def test_calls_that_wait_for_a_connection_time_out_when_the_server_is_silent(
     server: Server,
 ) -> None:
     async with connect(server.url, 0.5) as client:
@@ -239,7 +241,7 @@ async def test_where_the_server_is_silent_those_who_wait_for_a_connection_are_to
         await connection_of(client)
 
 
-async def test_connections_that_are_not_needed_any_more_are_closed(
+async def test_idle_connections_are_closed(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_client, "CLOSE_IDLE_AFTER", 0.01)
@@ -248,7 +250,7 @@ async def test_connections_that_are_not_needed_any_more_are_closed(
         await asyncio.gather(*(connection_of(client) for _ in range(MAX_CONNECTIONS)))
 
         async def few() -> bool:
-            await connection_of(client)  # Those that are used stay.
+            await connection_of(client)  # A connection in use stays open.
             return len(await redis.client_list()) - before <= KEEP_IDLE
 
         await until(few, "connections stay open")

@@ -1,4 +1,4 @@
-"""A server is checked before it is used: an error is one sentence with the fix, without secrets."""
+"""A server is checked before use; an error is one sentence with the fix, and without secrets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_password_is_never_shown(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "said", "fix"),
+    ("origin", "origin_text", "fix"),
     [
         (None, "", "set RUNNEL_REDIS_URL"),
         ("", ", the default", "set RUNNEL_REDIS_URL"),
@@ -49,21 +49,22 @@ async def test_a_password_is_never_shown(url: str) -> None:
         ("RUNNEL_REDIS_URL in the environment", None, "correct that"),
     ],
 )
-async def test_a_missing_server_is_named_with_who_said_it_and_the_fix(
-    origin: str | None, said: str | None, fix: str
+async def test_a_missing_server_is_named_with_the_origin_of_its_url_and_the_fix(
+    origin: str | None, origin_text: str | None, fix: str
 ) -> None:
-    place = f"redis://127.0.0.1:{free_port()}"
-    url = place if origin is None else Url(place, origin)
+    address = f"redis://127.0.0.1:{free_port()}"
+    url = address if origin is None else Url(address, origin)
     async with connect(url) as client:
         with pytest.raises(ServerUnreachable) as error:
             await check_server(client, url)
-    said = f", as {origin} says" if said is None else said
+    origin_text = f", as {origin} says" if origin_text is None else origin_text
     assert str(error.value).startswith(
-        f"No Redis at {place}{said}. Start one with `runnel server --redis-url {place}`, or {fix}. "
+        f"No Redis at {address}{origin_text}. "
+        f"Start one with `runnel server --redis-url {address}`, or {fix}. "
     )
 
 
-async def test_a_good_server_says_what_it_is(server: Server) -> None:
+async def test_the_check_reports_kind_version_and_mode(server: Server) -> None:
     async with connect(server.url) as client:
         info = await check_server(client, server.url)
     assert info.kind == server.binary.kind
@@ -71,7 +72,7 @@ async def test_a_good_server_says_what_it_is(server: Server) -> None:
     assert (info.mode, info.warnings) == ("standalone", ())
 
 
-async def test_a_cluster_node_says_that_it_is_one(cluster: Redis, cluster_url: str) -> None:
+async def test_the_check_recognises_a_cluster_node(cluster: Redis, cluster_url: str) -> None:
     assert (await check_server(cluster, cluster_url)).mode == "cluster"
 
 
@@ -79,7 +80,7 @@ async def test_a_cluster_node_says_that_it_is_one(cluster: Redis, cluster_url: s
     ("password", "problem"),
     [("", "wants a login"), (":wrong@", "refuses the login"), ("nobody:right@", "refuses")],
 )
-async def test_a_missing_or_wrong_login_is_told(password: str, problem: str) -> None:
+async def test_a_missing_or_wrong_login_is_an_error(password: str, problem: str) -> None:
     with Server(appendonly="no") as server:
         with server.client() as client:
             client.config_set("requirepass", "right")
@@ -101,10 +102,10 @@ async def test_a_replica_is_refused_and_its_primary_named(server: Server) -> Non
     assert "read-only replica" in str(explain_redis_error(refused.value, replica.url))
 
 
-async def test_a_user_who_may_not_ask_gets_a_warning(server: Server) -> None:
+async def test_a_user_without_info_gets_a_warning(server: Server) -> None:
     async with connect(server.url) as client:
-        may = ["+ping", "+eval"]
-        await client.acl_setuser("half", enabled=True, nopass=True, commands=may)
+        allowed = ["+ping", "+eval"]
+        await client.acl_setuser("half", enabled=True, nopass=True, commands=allowed)
     url = server.url.replace("redis://", "redis://half:any@")
     async with connect(url) as half:
         info = await check_server(half, url)
@@ -137,7 +138,7 @@ async def test_a_policy_that_evicts_is_a_warning(
     assert all(warning in each for each in info.warnings if warning)
 
 
-async def test_a_full_server_is_told_with_the_fix(server: Server) -> None:
+async def test_the_error_of_a_full_server_names_the_fix(server: Server) -> None:
     async with connect(server.url) as client:
         await client.config_set("maxmemory", 1)
         with pytest.raises(RedisError) as refused:
@@ -145,7 +146,7 @@ async def test_a_full_server_is_told_with_the_fix(server: Server) -> None:
     assert "raise it" in str(explain_redis_error(refused.value, server.url))
 
 
-async def test_a_server_without_free_connections_is_told_with_the_fix(server: Server) -> None:
+async def test_the_error_of_a_server_without_free_connections_names_the_fix(server: Server) -> None:
     async with connect(server.url) as client, connect(server.url) as second:
         await client.config_set("maxclients", 1)
         with pytest.raises(ServerError, match="maxclients"):
@@ -158,7 +159,7 @@ async def test_a_server_that_loads_its_data_is_waited_for() -> None:
             client.mset({f"key{number}": "value" for number in range(1000)})
             client.save()
         server.kill()
-        # 1 ms a key, and a look at its clients after every 1,024 bytes of the file.
+        # 1 ms a key; it serves its clients after every 1,024 bytes of the file.
         slow = {"key_load_delay": "1000", "loading_process_events_interval_bytes": "1024"}
         server.options.update(slow)
         server.start(wait=False)

@@ -95,7 +95,7 @@ def _live(application: Application) -> None:
     world.loop.run(scenario.calm_from)
 
     world.trace.say("!", "calm")
-    producers.sending, application.mended = False, True
+    producers.sending, application.handlers_fixed = False, True
     faults.end()
     _until_finished(settling, producers, faults)
     producers.send_to_all("last")
@@ -111,7 +111,7 @@ def _live(application: Application) -> None:
 
 def _keep_calm(application: Application) -> None:
     """Nothing happens for more than a session, and nobody is busy with it."""
-    world, seconds = application.world, application.world.scenario.session * 4 / 3
+    world, seconds = application.world, application.world.scenario.session_timeout * 4 / 3
     for _ in range(_LATE):
         before, starts = world.judge.reads, world.history.starts
         world.loop.run(world.loop.time() + seconds)
@@ -178,7 +178,7 @@ def _machine(world: World) -> Iterator[None]:
             start_lock: RecordedStartLock,
         ) -> None:
             super().__init__(processor, settings, backend, member, start_lock)
-            world.host().groups[processor.name] = self
+            world.host().members[processor.name] = self
 
     class NoThread:
         def __init__(self, *_: object) -> None: ...

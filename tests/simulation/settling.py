@@ -46,9 +46,9 @@ class Settling:
         """L1: seconds after which members must have settled."""
         s = self.world.scenario
         in_hand = max(each.longest(s.work[1]) for each in s.shapes)
-        bound = s.session * 5 / 3 + s.collect + in_hand + 24 * s.delay[1] + 0.3
+        bound = s.session_timeout * 5 / 3 + s.rebalance_delay + in_hand + 24 * s.delay[1] + 0.3
         if any(each.kind in WIRE or each.kind in SLOW for each in s.faults):
-            bound += TIMEOUT + 2.0 + s.session / 3
+            bound += TIMEOUT + 2.0 + s.session_timeout / 3
         return bound
 
     def settled(self, must: bool) -> bool:
@@ -56,7 +56,7 @@ class Settling:
         if any(host.blocked for host in self.world.hosts):
             return False
         running = [host for host in self.world.hosts if host.state == "running"]
-        if any(group.membership.leaving for host in running for group in host.groups.values()):
+        if any(group.membership.leaving for host in running for group in host.members.values()):
             return False  # It ends by HALT.
         wires = [self.world.network.wire(host.process) for host in self.world.hosts]
         if any(wire.state == "deaf" for wire in wires) or self.world.judge.full:
@@ -115,8 +115,10 @@ class Settling:
             place = self.world.judge.model.at(self.application.stream.spec.prefix(p))
             for name in self.application.app.processors:
                 state, log = place.states.get(name), place.log
-                behind = log.behind(state["checkpoint"]) if log and state else []
-                unsaid = bool(log and state and state["read"] != str(log.added) and not place.vague)
+                behind = log.after(state["checkpoint"]) if log and state else []
+                unsaid = bool(
+                    log and state and state["read"] != str(log.added) and not place.keys_lost
+                )
                 if state is None or behind or unsaid:
                     found.append(f"{name} {p}: {len(behind)} behind {state}")
         return found
@@ -128,5 +130,5 @@ class Settling:
             place = self.world.judge.model.at(self.application.stream.spec.prefix(p))
             for name in self.application.app.processors:
                 at = place.states.get(name, {}).get("checkpoint", "0-0")
-                entries += len(place.log.behind(at)) if place.log else 0
+                entries += len(place.log.after(at)) if place.log else 0
         return entries * (self.world.scenario.work[1] + 4 * self.world.scenario.delay[1])

@@ -1,4 +1,4 @@
-"""Finds a few faults that are enough for a violation."""
+"""Finds a small set of faults that still causes a violation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tests.simulation.store import Store
 
 
 def shrink(scenario: Scenario, store: Store) -> Scenario:
-    """The scenario with as many of its faults left out as the same violation allows.
+    """The scenario without the faults that the same violation does not need.
 
-    Larger and smaller pieces are left out in turn, until no single fault can be spared.
+    Leaves out large groups of faults first, then smaller ones, until every single fault is needed.
     """
     violation = run(scenario, store).violation
     if violation is None:

@@ -1,8 +1,8 @@
-"""A real server whose scripts live in virtual time.
+"""A real server whose scripts run in virtual time.
 
-The scripts are loaded with their clock line exchanged (see `clock`); callers go on naming them by
-the SHA-1 of the shipped files. Everything happens at once: a call returns when the server has done
-it, while no virtual time passes.
+The scripts are loaded with their clock line replaced (see `clock`); callers still name them by the
+SHA-1 of the shipped files. A call returns once the server has executed it, and no virtual time
+passes in a call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.simulation.clock import CLOCK_KEY, clock_fields, with_virtual_clock
 
 Command = Sequence[Any]
 
-#: Virtual time begins here, ms since 1970.
+#: The start of virtual time, ms since 1970.
 EPOCH_MS = 2_000_000_000_000
 
 #: Sets the clock even while the server's memory is full.
@@ -38,7 +38,7 @@ class Store:
 
     def __init__(self, server: Server, edit: Callable[[str, bytes], bytes] | None = None) -> None:
         path = server.socket_url.removeprefix("unix://")
-        # Untyped, and of the kind that its library makes itself.
+        # Untyped: redis-py does not annotate the methods used here.
         connection: Any = UnixDomainSocketConnection
         self._connection = connection(path=path, protocol=2, socket_timeout=30)
         self._hints = connection(path=path, protocol=2, socket_timeout=30)
@@ -62,7 +62,7 @@ class Store:
         self._hints.disconnect()
 
     def reset(self) -> None:
-        """Make the server as new."""
+        """Erase all data of the server."""
         self.run([("CONFIG", "SET", "maxmemory", 0), ("FLUSHALL",)])
         self.flush_scripts()
         self._clock_ms = 0
@@ -72,7 +72,7 @@ class Store:
         self.run([("SCRIPT", "FLUSH"), ("SCRIPT", "LOAD", _SET_CLOCK)])
 
     def at(self, ms: int, commands: Sequence[Command]) -> list[Any]:
-        """The replies, when for the scripts it is `ms` since 1970."""
+        """The replies to commands, executed at the virtual time `ms` since 1970."""
         if ms == self._clock_ms:
             return self.run(commands)
         self._clock_ms = ms
@@ -83,11 +83,11 @@ class Store:
         return replies
 
     def script(self, command: Command) -> str | None:
-        """The name of the script that a command calls, if it calls one."""
+        """The name of the script that a command calls, or None."""
         return self._names[command[1]] if command[0] == "EVALSHA" else None
 
     def run(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies, errors among them."""
+        """The replies, errors included."""
         connection = self._connection
         connection.send_packed_command(connection.pack_commands(map(self._translated, commands)))
         replies = [_read(connection) for _ in commands]
@@ -104,7 +104,7 @@ class Store:
         return command
 
     def published(self) -> list[str]:
-        """Channels that something was published to since the last time."""
+        """The channels of messages that were published since the last call."""
         self._hints.send_command("PING")
         channels: list[str] = []
         while True:
@@ -114,13 +114,13 @@ class Store:
             channels.append(message[2].decode())
 
     def dump(self) -> dict[bytes, bytes]:
-        """All keys of the scripts, as they are."""
+        """The current values of all keys of the scripts, from DUMP."""
         keys = sorted(self.run([("KEYS", "runnel:*{*}*")])[0])
         values = self.run([("DUMP", key) for key in keys])
         return dict(zip(keys, values, strict=True))
 
     def restore(self, dumped: Mapping[bytes, bytes], tags: Container[str]) -> None:
-        """Set the keys with these hash tags back, as a replica that missed the rest has them."""
+        """Reset the keys with these hash tags to older values, as after a failover."""
         self.let_a_millisecond_pass()
         for key in self.run([("KEYS", "runnel:*{*}*")])[0]:
             if tag(key.decode()) in tags:
@@ -130,7 +130,7 @@ class Store:
             assert not isinstance(reply, Exception), reply
 
     def let_a_millisecond_pass(self) -> None:
-        """Ids of entries come from the real clock: after this they are above all before."""
+        """Wait, so that new entries get larger ids: ids come from the real clock."""
         time.sleep(0.002)
 
 
@@ -146,5 +146,5 @@ def _read(connection: Any) -> Any:
 
 
 def tag(key: str) -> str:
-    """The hash tag of a key: all keys that have it are lost and restored together."""
+    """The hash tag of a key: all keys with the same tag are lost and restored together."""
     return key[key.index("{") : key.index("}") + 1]

@@ -1,4 +1,4 @@
-"""The simulator finds what was planted: all of it with `scripts/simulate --planted`, some here."""
+"""The simulator finds planted bugs: some here, all with `scripts/simulate --planted`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from tests.servers import Server
 from tests.simulation.bugs import BUGS, BY_NAME
+from tests.simulation.drawing import draw
 from tests.simulation.planted import ROOT
 from tests.simulation.run import run
-from tests.simulation.scenario import draw
 from tests.simulation.store import Store
 
-#: How many there are at the least. `scripts/simulate --planted` fails unless it finds each.
+#: The least number of bugs. `scripts/simulate --planted` fails unless it finds each.
 AT_LEAST = 71
 #: Bugs in scripts that the first few seeds find.
 QUICK = (
@@ -28,7 +28,7 @@ QUICK = (
 )
 
 
-def test_there_are_enough_of_them_and_each_still_has_its_place() -> None:
+def test_there_are_enough_bugs_and_each_still_applies_to_its_file() -> None:
     assert len(BY_NAME) == len(BUGS) >= AT_LEAST
     for bug in BUGS:
         source = (ROOT / bug.file).read_text()

@@ -36,7 +36,7 @@ class Trims:
         if ids:
             bound = ids[int(share * len(ids))]
             self.world.store.run([("XTRIM", keys.log(prefix), "MINID", "=", bound)])
-            place.gone(id_ for id_ in ids if parts(id_) < parts(bound))
+            place.remove_entries(id_ for id_ in ids if parts(id_) < parts(bound))
 
     def trim_unread(self, host: Host, rng: random.Random) -> None:
         """While a read is on its way that does not look at the cursor of a partition at rest,
@@ -84,7 +84,7 @@ class Trims:
         def strike() -> bool:
             for (prefix, _), in_hand in self._in_hand():
                 log = self.world.judge.model.at(prefix).log
-                if log and len(log.behind(in_hand[-1])) > prefetch + 1:
+                if log and len(log.after(in_hand[-1])) > prefetch + 1:
                     self.trim(prefix, 0.999)
                     return True
             return False
@@ -95,7 +95,7 @@ class Trims:
         held = {spot for spot, _ in host.queues()}
         if any(spot[0] == prefix and spot in held for spot, _ in self._in_hand()):
             self.world.leave(host)
-            self.world.later(2 * self.world.scenario.session, self.world.start, host)
+            self.world.later(2 * self.world.scenario.session_timeout, self.world.start, host)
             return True
         return False
 
