@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 from benchmarks.children import Tree, start
 from benchmarks.deployment import Server
@@ -29,20 +29,19 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 def _compare(bench: Bench, name: str) -> Iterator[Row]:
     _, title, bare, _, _ = WAYS[name]
-    samples: dict[str, list[Sample]] = {}
-    found = {"new": _rounds(bench, bench.new, name)}
-    if old := bench.of_old(name, lambda tree: _rounds(bench, tree, name)):
-        found["old"] = old
-    for tree, rounds in found.items():
-        samples[f"{name}@{tree}"] = [each["runnel"] for each in rounds]
-        samples[f"raw-{name}@{tree}"] = [each["by_hand"] for each in rounds]
+    samples = _samples(bench, name, bench.new)
     yield bench.row(Row(f"raw-{name}", bare, "records/s", []), samples, "rate")
+    samples |= bench.of_old(name, partial(_samples, bench, name)) or {}
     yield bench.row(Row(name, title, "records/s", [], bare), samples, "rate", f"raw-{name}")
 
 
-def _rounds(bench: Bench, tree: Tree, name: str) -> list[dict[str, Any]]:
+def _samples(bench: Bench, name: str, tree: Tree) -> dict[str, list[Sample]]:
     way, _, _, count, turns = WAYS[name]
     bench.settle()
     arguments = ["-m", "benchmarks.sender", way, str(count)]
     with Server() as server, start(tree, arguments, Job(server.url)) as child:
-        return [child.ask("round") for _ in range(bench.rounds * turns)]
+        rounds = [child.ask("round") for _ in range(bench.rounds * turns)]
+    return {
+        f"{name}@{tree.name}": [each["runnel"] for each in rounds],
+        f"raw-{name}@{tree.name}": [each["by_hand"] for each in rounds],
+    }
