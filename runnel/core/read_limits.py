@@ -54,11 +54,11 @@ class MemoryBudget:
         self._used: dict[object, float] = {}
 
     def set_used(self, reader: object, used: float) -> None:
-        """So many bytes wait in the partitions of this reader."""
+        """The partitions of this reader have so many bytes of events in memory."""
         self._used[reader] = used
 
     def forget(self, reader: object) -> None:
-        """Nothing waits there any more."""
+        """They have none in memory any more."""
         self._used.pop(reader, None)
 
     def share(self, active: int) -> float:

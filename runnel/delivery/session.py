@@ -1,4 +1,4 @@
-"""Until when a worker is certain to be a member of its group."""
+"""Knows until when a worker is certainly a member of its group."""
 
 from __future__ import annotations
 

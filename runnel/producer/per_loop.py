@@ -74,7 +74,7 @@ class PerLoop(Generic[T]):
             await asyncio.wait(elsewhere, timeout=_PATIENCE)
 
     def forget(self) -> None:
-        """Forget all objects in a fork: the parent goes on using them."""
+        """Forget all objects in a fork: the parent process still uses them."""
         # To close one, or let the garbage collector close it, would disturb the parent.
         _inherited.append((self._made, self._guards))
         self._made, self._guards, self._threads, self._lock = {}, {}, {}, threading.Lock()

@@ -25,7 +25,7 @@ LEAVE_TIMEOUT = 1.0
 
 
 class LeaderElection:
-    """Takes the leader lease when nobody has it, and keeps it. `session` is in seconds.
+    """Takes the leader lease when no worker has it, and keeps it. `session` is in seconds.
 
     `listen` notices at once that another leader has left; without it, the next call does.
     """
@@ -44,7 +44,7 @@ class LeaderElection:
         self._ends = 0.0
 
     async def run(self) -> None:
-        """Take the lease when nobody has it and keep it, until cancelled."""
+        """Take the lease when no worker has it and keep it, until cancelled."""
         hint = asyncio.Event()
         channel = keys.wake(keys.app_scope(self._app))
         listening = [asyncio.ensure_future(self._listen(channel, hint.set))] if self._listen else []

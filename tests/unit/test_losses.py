@@ -15,8 +15,8 @@ async def test_the_first_is_logged_at_once_and_what_follows_in_one_line(
     found = Losses("reader")
     found.add(3, 1, True, "5-0")
     assert caplog.messages == [
-        "processor reader, partition 3: exactly 1 unfinished event has left the stream; going on "
-        "behind 5-0"
+        "processor reader, partition 3: exactly 1 unfinished event has left the stream; "
+        "continuing after 5-0"
     ]
     for partition in (3, 4, 4):
         found.add(partition, 20, partition == 3, "9-0")

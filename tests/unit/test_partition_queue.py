@@ -301,7 +301,7 @@ def test_a_condemned_event_is_given_to_no_handler(stage: Stage) -> None:
     async def main() -> None:
         with pytest.raises(WorkerDied, match="event 1-0 failed or ended its worker 4 times"):
             await queue.take(5)
-        stage.said.append(str([each[0] for each in queue.state.in_hand]))
+        stage.said.append(str([each[0] for each in queue.state.current]))
 
     stage.run(main())
     stage.loop.run(10.0)

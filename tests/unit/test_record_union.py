@@ -210,10 +210,10 @@ def test_a_part_of_a_union_inside_a_record_is_named() -> None:
 
 
 def test_from_json_makes_the_right_one() -> None:
-    face = adapt(Tagged)
-    assert face.from_json('{"kind": "renamed", "user": 1, "name": "a"}') == RENAMED
+    record_type = adapt(Tagged)
+    assert record_type.from_json('{"kind": "renamed", "user": 1, "name": "a"}') == RENAMED
     with pytest.raises(RecordError, match=r"^renamed\.nmae: no such field"):
-        face.from_json('{"kind": "renamed", "user": 1, "name": "a", "nmae": "b"}')
+        record_type.from_json('{"kind": "renamed", "user": 1, "name": "a", "nmae": "b"}')
     assert adapt(Opened | Closed).from_json('{"type": "closed", "user": 1}') == Closed(1)
 
 

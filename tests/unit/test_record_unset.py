@@ -144,7 +144,7 @@ class TestExcludeUnset:
         for cls, says in (
             (Data, "needs pydantic models"),
             (Struct, "in a Struct a field that is msgspec.UNSET"),
-            (Flat, "a primitive record leaves out what is None"),
+            (Flat, "a primitive record leaves out fields that are None"),
         ):
             with pytest.raises(ConfigError, match=says):
                 adapt(cls, exclude_unset=True)

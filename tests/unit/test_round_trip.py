@@ -103,8 +103,8 @@ class Deep(Record):
 
 
 def certain(record: Any) -> bool:
-    surely = adapt(type(record)).surely
-    return surely is not None and surely(record) is not None
+    dump_exact = adapt(type(record)).dump_exact
+    return dump_exact is not None and dump_exact(record) is not None
 
 
 WILD: st.SearchStrategy[Any] = st.one_of(
@@ -162,17 +162,17 @@ def test_what_is_certain_comes_back_whatever_it_holds(kind: type[Any], data: st.
             inner.__dict__.pop(name, None)
         else:
             inner.__dict__[name] = data.draw(VALUES)
-    face = FACES[kind]
-    assert face.surely is not None
-    if (values := face.surely(record)) is not None:
+    record_type = FACES[kind]
+    assert record_type.dump_exact is not None
+    if (values := record_type.dump_exact(record)) is not None:
         try:
-            assert repr(values) == repr(face.dump(record))
+            assert repr(values) == repr(record_type.dump(record))
         except EncodeError:  # Half a surrogate pair, which no serializer writes.
             for serializer in (MsgpackSerializer(), JSONSerializer()):
                 with pytest.raises(EncodeError):
                     serializer.dumps(values)
         else:
-            assert difference(record, face.load(values), "record") is None
+            assert difference(record, record_type.load(values), "record") is None
 
 
 SIZES = st.sampled_from(Size)
@@ -220,12 +220,12 @@ def test_a_record_of_such_fields_is_certain_whatever_they_hold(
     kind: type[Any], data: st.DataObject
 ) -> None:
     record = data.draw(RECORDS[kind])
-    face = FACES[kind]
-    assert face.surely is not None
-    values = face.surely(record)
+    record_type = FACES[kind]
+    assert record_type.dump_exact is not None
+    values = record_type.dump_exact(record)
     assert values is not None
-    assert repr(values) == repr(face.dump(record))
-    assert difference(record, face.load(values), "record") is None
+    assert repr(values) == repr(record_type.dump(record))
+    assert difference(record, record_type.load(values), "record") is None
 
 
 @pytest.mark.parametrize(
@@ -279,10 +279,10 @@ def test_a_value_of_another_type_is_seen_however_deep() -> None:
 def test_a_field_may_have_any_name_on_the_wire(alias: str) -> None:
     fields: dict[str, Any] = {"values": (int, Field(1, alias=alias)), "type0": (str, "a")}
     record = create_model("Strange", __base__=Record, **fields)()
-    face = adapt(type(record))
-    assert face.surely is not None
-    assert face.surely(record) == face.dump(record) == {alias: 1, "type0": "a"}
-    assert face.load(face.dump(record)) == record
+    record_type = adapt(type(record))
+    assert record_type.dump_exact is not None
+    assert record_type.dump_exact(record) == record_type.dump(record) == {alias: 1, "type0": "a"}
+    assert record_type.load(record_type.dump(record)) == record
 
 
 def test_a_field_that_is_missing_or_strange_is_looked_at() -> None:

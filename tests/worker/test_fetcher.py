@@ -94,7 +94,7 @@ async def test_a_partition_whose_commits_fail_holds_up_no_other(
     depot.held = {0, 1, 2, 3}
     await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 400))
     async with depot.running():
-        await until(lambda: sum(bool(each.in_hand) for each in states) == 4, "all have one in hand")
+        await until(lambda: sum(bool(each.current) for each in states) == 4, "all have one in hand")
         kept = await redis.dump(key) or b""
         await redis.delete(key)
         await redis.set(key, "what somebody else wrote")

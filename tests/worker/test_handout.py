@@ -345,7 +345,7 @@ async def test_one_of_two_iterators_is_refused_that_follow_one_whose_middleware_
 
 
 @pytest.mark.parametrize("middleware", [[], [Plain()]])
-async def test_one_iterator_after_the_other_may_be_used_once_nothing_is_in_hand(
+async def test_one_iterator_after_the_other_may_be_used_once_nothing_is_unfinished(
     redis: Redis, ledger: Ledger, middleware: list[Middleware]
 ) -> None:
     async def work(events: Events[Item]) -> None:

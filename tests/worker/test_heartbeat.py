@@ -31,9 +31,9 @@ async def test_a_worker_that_stood_still_logs_it_when_it_wakes_up(
     async with ledger.running():
         await woke.wait()
         await until(lambda: caught_up(redis, ledger), "a sleeper whom nobody replaced goes on")
-    (said,) = [each.message for each in caplog.records if "stood still" in each.message]
+    (said,) = [each.message for each in caplog.records if "did not run" in each.message]
     assert "its session has ended" in said
-    assert "at work then: partition 0, event" in said
+    assert "its current events: partition 0, event" in said
 
 
 @pytest.mark.fault(6)

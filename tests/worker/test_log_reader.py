@@ -53,7 +53,7 @@ async def test_what_waits_in_memory_is_bounded_in_bytes(
 
     async with depot.running():
         watching = asyncio.create_task(watch())
-        await until(lambda: len([e for e in states if e.in_hand]) == 4, "each has one in hand")
+        await until(lambda: len([e for e in states if e.current]) == 4, "each has one in hand")
         depot.released.set()
         await until(lambda: sum(depot.counts().values()) == 4 * len(sizes), "all are processed")
         watching.cancel()

@@ -190,7 +190,7 @@ OWN = {
 
 @pytest.mark.parametrize("swallowed", [False, True])
 @pytest.mark.parametrize("kind", OWN)
-async def test_a_middleware_that_fails_by_itself_fails_the_event_in_hand(
+async def test_a_middleware_that_fails_by_itself_fails_the_current_event(
     redis: Redis, ledger: Ledger, kind: type[Middleware], swallowed: bool
 ) -> None:
     """Even if the handler swallows what the middleware raises."""

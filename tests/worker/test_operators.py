@@ -219,7 +219,7 @@ async def test_a_worker_with_quarantined_partitions_logs_them_again_in_one_line(
 
 def reminders(caplog: pytest.LogCaptureFixture, said: str) -> list[str]:
     found = [each.getMessage() for each in caplog.records]
-    return [each for each in found if said in each and "nothing behind" in each]
+    return [each for each in found if said in each and "nothing after" in each]
 
 
 async def group_keys(redis: Redis, processor: Processor) -> int:
@@ -287,7 +287,7 @@ async def gone(scripts: Scripts, work: Processor) -> bool:
     return all(member.left_ms <= 0 for member in group_description.members)
 
 
-async def test_a_handler_that_fails_with_no_event_in_hand_shows_in_inspect(
+async def test_a_handler_that_fails_without_a_current_event_shows_in_inspect(
     redis: Redis, redis_url: str, ledger: Ledger
 ) -> None:
     broken = True

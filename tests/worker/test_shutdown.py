@@ -87,23 +87,23 @@ def plain_loop(tmp_path: Path) -> str:
 
 #: The beginnings of the lines that name what is stuck.
 TOLD = re.compile("ended by force with exit code|cut off, because shutdown_timeout")
-IN_HAND = "processor work, partition 0, event"
+CURRENT_EVENT = "processor work, partition 0, event"
 
 
 @pytest.mark.fault(7)
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("function", (IN_HAND, "thread work/0 in patient (stubborn.py:")),
-        ("to_thread", (IN_HAND, "in patient (stubborn.py:")),
+        ("function", (CURRENT_EVENT, "thread work/0 in patient (stubborn.py:")),
+        ("to_thread", (CURRENT_EVENT, "in patient (stubborn.py:")),
         ("own thread", ("thread my-own in patient (stubborn.py:",)),
         ("own task", ("asyncio task swallow (stubborn.py:",)),
         ("executor", ("thread my-pool_0 in patient (stubborn.py:",)),
         ("executor of c", ("thread my-pool_0 in run (thread.py:",)),
         ("at exit", ("the main thread in patient (stubborn.py:",)),
-        ("swallow", (IN_HAND, "asyncio task work (stubborn.py:")),
+        ("swallow", (CURRENT_EVENT, "asyncio task work (stubborn.py:")),
         ("late", ("asyncio task work_too_long (stubborn.py:",)),
-        ("block", (IN_HAND, "the event loop, blocked in patient (stubborn.py:")),
+        ("block", (CURRENT_EVENT, "the event loop, blocked in patient (stubborn.py:")),
         ("timer", ("task endless",)),
         ("task", ("cut off, because shutdown_timeout is over: task endless",)),
     ],
@@ -130,7 +130,7 @@ async def test_the_process_ends_on_the_loop_of_asyncio_too(
     await worker.begun()
     worker.process.send_signal(signal.SIGINT)
     assert worker.ended() == 0
-    assert IN_HAND in worker.said.splitlines()[-1]
+    assert CURRENT_EVENT in worker.said.splitlines()[-1]
 
 
 async def test_a_c_call_that_holds_the_interpreter_does_not_keep_the_process(start: Start) -> None:
@@ -217,7 +217,7 @@ async def test_an_idle_worker_does_not_wait_for_a_redis_that_is_away(
     assert "cut off" not in worker.said
 
 
-async def test_what_is_in_hand_while_redis_is_away_has_the_whole_timeout(tmp_path: Path) -> None:
+async def test_what_is_current_while_redis_is_away_has_the_whole_timeout(tmp_path: Path) -> None:
     with Server(appendonly="no") as server:
         worker = Stubborn(server.url, "swallow", tmp_path)
         try:
@@ -228,7 +228,7 @@ async def test_what_is_in_hand_while_redis_is_away_has_the_whole_timeout(tmp_pat
             assert worker.ended() == 0
         finally:
             worker.process.kill()
-    assert IN_HAND in worker.said.splitlines()[-1]
+    assert CURRENT_EVENT in worker.said.splitlines()[-1]
 
 
 async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
