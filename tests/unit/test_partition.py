@@ -72,7 +72,7 @@ def test_no_more_is_read_while_too_much_is_uncommitted() -> None:
     assert it.next_read(1) is not None
 
 
-def test_what_is_current_is_never_committed() -> None:
+def test_current_events_are_never_committed() -> None:
     it = state(1, 2)
     it.hand_out(2)
     assert it.next_commit() is None

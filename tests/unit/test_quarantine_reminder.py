@@ -1,4 +1,4 @@
-"""What to type next is part of every line about a partition that is quarantined or paused."""
+"""Every line about a quarantined or paused partition has the command to type next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runnel.worker.quarantine_reminder import blocking, way_out
 
 @dataclass
 class Named:
-    """What the lines need of a processor."""
+    """The attributes of a processor that the lines use."""
 
     name: str = "work"
     target: str = "shop:work"

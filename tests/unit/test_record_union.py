@@ -236,7 +236,9 @@ class Flat(Record, primitive=True):
         (Deposit | create_model("Bad", call=(type, ...)), r"^Bad\.call: its values"),
     ],
 )
-def test_what_cannot_be_told_apart_or_stored_is_refused_when_declared(form: Any, says: str) -> None:
+def test_classes_that_cannot_be_distinguished_or_stored_are_refused_when_declared(
+    form: Any, says: str
+) -> None:
     with pytest.raises(ConfigError, match=says):
         adapt(form)
 

@@ -1,4 +1,4 @@
-"""Where a record is certain to come back, it does, whatever its values; else it is looked at."""
+"""A record that is known to round-trip does; any other is decoded as a check."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Deep(Record):
     box: Box[date] = Field(default_factory=lambda: Box[date](value=date(2024, 1, 2)))
 
 
-def certain(record: Any) -> bool:
+def known_to_round_trip(record: Any) -> bool:
     dump_exact = adapt(type(record)).dump_exact
     return dump_exact is not None and dump_exact(record) is not None
 
@@ -134,7 +134,7 @@ VALUES = st.one_of(
     st.dictionaries(st.text(max_size=2), st.lists(WILD, max_size=2), max_size=2),
 )
 FACES: dict[type[Any], Any] = {Plain: adapt(Plain), Deep: adapt(Deep)}
-#: Each record, and what is inside it, is changed in a place or two.
+#: Each record, and what is inside it, is changed at one or two paths.
 INSIDE: dict[type[Any], list[Callable[[Any], Any]]] = {
     Plain: [lambda record: record],
     Deep: [
@@ -152,7 +152,7 @@ INSIDE: dict[type[Any], list[Callable[[Any], Any]]] = {
 @settings(max_examples=400)
 @given(st.data())
 @pytest.mark.parametrize("kind", FACES)
-def test_what_is_certain_comes_back_whatever_it_holds(kind: type[Any], data: st.DataObject) -> None:
+def test_a_record_that_is_known_to_round_trip_does(kind: type[Any], data: st.DataObject) -> None:
     record = kind()
     changeable = [inner(record) for inner in INSIDE[kind]]
     for _ in range(data.draw(st.integers(0, 2))):
@@ -216,7 +216,7 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
 
 @given(st.data())
 @pytest.mark.parametrize("kind", RECORDS)
-def test_a_record_of_such_fields_is_certain_whatever_they_hold(
+def test_a_record_of_such_fields_is_known_to_round_trip(
     kind: type[Any], data: st.DataObject
 ) -> None:
     record = data.draw(RECORDS[kind])
@@ -247,13 +247,13 @@ def test_a_record_of_such_fields_is_certain_whatever_they_hold(
         ("choice", "c"),
     ],
 )
-def test_a_value_of_another_type_is_looked_at(name: str, value: Any) -> None:
+def test_a_record_with_a_value_of_another_type_is_decoded_as_a_check(name: str, value: Any) -> None:
     record = Plain()
     record.__dict__[name] = value
-    assert not certain(record)
+    assert not known_to_round_trip(record)
 
 
-def test_a_value_of_another_type_is_seen_however_deep() -> None:
+def test_a_value_of_another_type_is_found_at_any_depth() -> None:
     changes: list[Callable[[Deep], Any]] = [
         lambda deep: deep.lines.append(Box(value=1)),  # type: ignore[arg-type]
         lambda deep: deep.lines[1].price.__dict__.update(amount=1),
@@ -268,11 +268,11 @@ def test_a_value_of_another_type_is_seen_however_deep() -> None:
         lambda deep: deep.__dict__.update(box=Box(value=date(2024, 1, 2))),
         lambda deep: deep.fleet.append(Line()),  # type: ignore[arg-type]
     ]
-    assert certain(Deep())
+    assert known_to_round_trip(Deep())
     for change in changes:
         deep = Deep(words=["a"], counts={"a": 1}, moments=[], fleet=[])
         change(deep)
-        assert not certain(deep)
+        assert not known_to_round_trip(deep)
 
 
 @pytest.mark.parametrize("alias", ["it's", 'a "b"', "a\nb\\", "values", "{x}", "é", ""])
@@ -285,12 +285,12 @@ def test_a_field_may_have_any_name_on_the_wire(alias: str) -> None:
     assert record_type.load(record_type.dump(record)) == record
 
 
-def test_a_field_that_is_missing_or_strange_is_looked_at() -> None:
+def test_a_record_with_a_missing_or_unknown_field_is_decoded_as_a_check() -> None:
     record = Plain()
     del record.__dict__["name"]
-    assert not certain(record)
+    assert not known_to_round_trip(record)
     record.__dict__["stray"] = "a"
-    assert not certain(record)
+    assert not known_to_round_trip(record)
 
 
 class Limited(Record):
@@ -432,11 +432,13 @@ class Within(Record):
         *(Words, Derived, Busy, Slotted, Within),
     ],
 )
-def test_a_class_that_may_change_or_refuse_values_is_looked_at(kind: type[Any]) -> None:
-    assert not certain(kind())
+def test_records_of_a_class_that_may_change_or_refuse_values_are_decoded_as_a_check(
+    kind: type[Any],
+) -> None:
+    assert not known_to_round_trip(kind())
 
 
-def test_only_what_is_certain_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_records_are_decoded_as_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = EntryCodec(adapt(Plain), MsgpackSerializer())
     looked: list[Any] = []
     monkeypatch.setattr(codec.record_type, "check", lambda sent, _: looked.append(sent))

@@ -1,5 +1,5 @@
-"""Whatever a handler raises is a failure of the event in hand. What asks for the end of the process
-ends it in order."""
+"""Whatever a handler raises is a failure of the current event. SystemExit and KeyboardInterrupt end
+the worker in order."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from runnel.errors import (
     WorkerDied,
 )
 from runnel.worker.worker import Worker
+from tests.worker.dead_letters import dead_letters
 from tests.worker.inside import Item, Ledger, caught_up
-from tests.worker.letters import letters
 from tests.worker.workers import until
 
 Fault = Callable[[], Awaitable[None]]
@@ -130,9 +130,9 @@ async def test_an_exception_fails_the_current_event_with_retries_and_its_real_ca
     )
     await ledger.send(0, 1, 2)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
         assert await redis.hget(ledger.state, "tenures") == b"0"
-    ((number, letter),) = await letters(redis, ledger)
+    ((number, letter),) = await dead_letters(redis, ledger)
     assert tried == [0, 1, 1, 1, 2]
     assert ledger.seen == [0, 2]
     assert (number, letter.attempts) == (1, 3)
@@ -252,7 +252,7 @@ async def test_failures_without_a_current_event_count_only_in_a_row(
     ledger.processor(work, retries=1, exception_policy="halt")
     await ledger.send(*range(10))
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
     assert ledger.seen == list(range(10))
 
 
