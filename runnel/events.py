@@ -1,4 +1,4 @@
-"""What a handler iterates over: the events of one held partition, in order."""
+"""`Events`: the events of one held partition, in order, which a handler iterates over."""
 
 from __future__ import annotations
 

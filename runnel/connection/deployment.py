@@ -1,4 +1,4 @@
-"""Where keys live: on one server, on the primary that sentinels name, or spread over a cluster.
+"""Knows where keys live: on one server, on the primary that sentinels name, or in a cluster.
 
 `of(client)` returns the `Deployment` behind any client that `runnel.connection.connect.connect`
 made::

@@ -1,4 +1,4 @@
-"""How much one read asks for, and how much of what was read may wait in memory.
+"""Limits how much one read asks for, and how many bytes of events wait in memory.
 
 Redis can limit the number of entries in a reply, but not its bytes. So sizes are estimated from
 earlier entries, and a read asks for little where the estimate may be wrong: for one entry of a log

@@ -1,4 +1,4 @@
-"""Which of the next events of a partition may be the reason for failures or dead workers."""
+"""Knows which of the next events of a partition may be the reason for failures or dead workers."""
 
 from __future__ import annotations
 

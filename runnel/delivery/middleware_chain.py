@@ -59,8 +59,7 @@ class MiddlewareChain:
                 raise
             names = ", ".join(_name(each) for each in self._middleware)
             raise HandlerReturned(
-                f"a middleware ended although its events go on; it must yield until they end "
-                f"({names})"
+                f"a middleware ended before its events; it must yield until they end ({names})"
             ) from None
         except asyncio.CancelledError:
             # Otherwise a middleware raised this, or it took too long: then the event fails.

@@ -28,7 +28,7 @@ class Session:
         self._renewed.set()
 
     def wake_waiters(self) -> None:
-        """Have all that wait for the session check whether they still need to."""
+        """Let all that wait for the session check whether they still need to."""
         self._renewed.set()
 
     async def renewed(self) -> None:

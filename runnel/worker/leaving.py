@@ -1,4 +1,4 @@
-"""How long a member that shuts down waits for its handlers and commits."""
+"""Waits for the handlers and commits of a member that shuts down."""
 
 from __future__ import annotations
 

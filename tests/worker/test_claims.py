@@ -77,7 +77,7 @@ async def test_s7_a_claim_whose_reply_was_lost_is_repeated_until_the_loss_is_cou
         return int((await redis.info("commandstats"))["cmdstat_xread"]["calls"])
 
     async with Proxy(redis_url) as proxy:
-        # The session is so long that no heartbeat claims again meanwhile.
+        # The session is so long that no heartbeat claims again during the test.
         ledger = Ledger(app_name, proxy.url, session_timeout=6.0)
 
         async def gated(events: Events[Item]) -> None:

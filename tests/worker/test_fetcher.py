@@ -99,7 +99,7 @@ async def test_a_partition_whose_commits_fail_holds_up_no_other(
         )
         kept = await redis.dump(key) or b""
         await redis.delete(key)
-        await redis.set(key, "what somebody else wrote")
+        await redis.set(key, "the value of another program")
         depot.released.set()
         # A second for each of their commits would be far too much.
         await until(

@@ -36,7 +36,7 @@ class Slow(Middleware):
 
 
 class SlowAfter(Middleware):
-    """Awaits after its yield: the handler waits for the next one meanwhile."""
+    """Awaits after its yield: the handler waits for the next one during that time."""
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for item in parent:

@@ -98,11 +98,11 @@ async def test_a_claim_whose_reply_arrives_late_under_an_older_grant_is_released
         await admin.pause(scripts, shop.work)
         await admin.resume(scripts, shop.work)
 
-        async def granted_anew() -> bool:
+        async def granted_again() -> bool:
             now: Any = await redis.hgetall(plan)
             return all(now[p].split()[2] > before[p].split()[2] for p in (b"p:0", b"p:1"))
 
-        await until(granted_anew, "both are granted again")
+        await until(granted_again, "both are granted again")
         late.set()
         await until(lambda: len(shop.done) == 30, "all is processed")
         await asyncio.sleep(0.1)

@@ -184,7 +184,7 @@ OWN = {
     FailsBefore: ("LookupError", "before"),
     FailsAfter: ("LookupError", "after"),
     CancelsItself: ("CancelledError", ""),
-    Ends: ("HandlerReturned", "a middleware ended although its events go on"),
+    Ends: ("HandlerReturned", "a middleware ended before its events"),
 }
 
 
