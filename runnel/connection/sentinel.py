@@ -95,7 +95,7 @@ class SentinelClient(Client):
         try:
             await self._pool.get_master_address()  # type: ignore[no-untyped-call]
         except (RedisError, OSError):
-            pass  # They do not answer, or are about to choose: what is connected may still work.
+            pass  # They do not answer, or are about to choose: open connections may still work.
         finally:
             self._asked, self._asking = time.monotonic(), None
 

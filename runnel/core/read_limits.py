@@ -25,9 +25,9 @@ LEAST_BYTES = 250_000
 #: them: to verify the cursor, which is part of a read, brings one more entry. Rather than fewer
 #: entries, a read asks for fewer logs.
 LEAST_ENTRIES = 4
-#: The fewest bytes that a read asks for of a log, however many other logs have events: what is read
-#: together is committed together, so a few events of each of a thousand logs would cost a commit
-#: each time.
+#: The fewest bytes that a read asks for of a log, however many other logs have events: events that
+#: are read together are committed together, so a few events of each of a thousand logs would cost a
+#: commit each time.
 LEAST_BYTES_OF_LOG = 32_000
 #: The most logs that one command reads.
 MOST_LOGS = 1000

@@ -44,7 +44,7 @@ class Suspicion:
 
     @property
     def unsure(self) -> bool:
-        """Must what is finished be committed before more is handed out?"""
+        """Must the finished events be committed before more are handed out?"""
         return self._unsure > 0 or self.recorded
 
     @property

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
-#: Seconds to wait for another thread's loop to close what is its own.
+#: Seconds to wait for another thread's loop to close its objects.
 _PATIENCE = 0.5
 
 
