@@ -139,8 +139,8 @@ class App:
 
         It runs once for each partition that a worker holds, and must iterate until its events end.
         Checkpoints are stored under `name`, by default the name of the function: a processor with
-        another name starts anew. `exception_policy` may be a name: "quarantine", "halt" or
-        "ignore". `start` is where a new processor begins: "earliest" (or "0"), with the oldest
+        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "halt"
+        or "ignore". `start` is where a new processor begins: "earliest" (or "0"), with the oldest
         event that is left, or "latest" (or "$"), with the next new event. `backoff`, `backoff_max`
         and `timeout` are in seconds. Raises ConfigError for a declaration that cannot work.
         """

@@ -122,11 +122,11 @@ class HandlerExit(RunnelError):
 
     @classmethod
     def of(cls, error: BaseException) -> HandlerExit:
-        """From a SystemExit or a KeyboardInterrupt. `sys.exit` with a text means 1, as ever."""
+        """From a SystemExit or a KeyboardInterrupt. `sys.exit` with a text means 1."""
         if not isinstance(error, SystemExit):
             return cls("KeyboardInterrupt", 130)
         if error.code is None or isinstance(error.code, int):
-            # The system keeps eight bits: 256 would be told as 0, which is a good end.
+            # The system keeps eight bits: 256 would become 0, which means success.
             code = (error.code & 255 or 1) if error.code else 0
             return cls(f"sys.exit({error.code or 0})", code)
         return cls(str(error.code), 1)

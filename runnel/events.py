@@ -1,4 +1,4 @@
-"""What a handler iterates over: the events of one held partition, in order."""
+"""`Events`: the events of one held partition, in order, which a handler iterates over."""
 
 from __future__ import annotations
 
@@ -80,15 +80,16 @@ class Events(Generic[R]):
         return Batches(self, (n, within, empty))
 
     async def commit(self) -> None:
-        """Finish all events given out, the one in hand included, and wait for the commit.
+        """Finish all events given out, the current one included, and wait for the commit.
 
-        Raises IterationError if the handler has failed, or run out of time, and goes on all the
-        same.
+        Raises IterationError if the handler has failed, or run out of time, and continues
+        nevertheless.
         """
         await self._handout.commit()
 
     def uncancellable(self) -> AbstractContextManager[None]:
-        """What is in hand is processed by a thread meanwhile: a time limit can only report it."""
+        """A thread processes the current events: a time limit can only report that they take too
+        long."""
         return self._handout.uncancellable()
 
     def _event(self, raw: Raw) -> Event[R]:

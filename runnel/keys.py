@@ -110,7 +110,7 @@ def ticks(app: str) -> str:
     return f"{app_scope(app)}:ticks"
 
 
-# The registry: a hint for `inspect`. Every worker that starts writes it anew.
+# The registry: a hint for `inspect`. Every worker that starts writes it again.
 
 
 def apps() -> str:

@@ -61,5 +61,5 @@ def logger_of(name: str) -> logging.Logger:
 
 
 def reason(error: BaseException) -> str:
-    """The message of an error, or what it is if it has none, as a time limit that is over."""
+    """The message of an error, or the name of its class if it has none, such as TimeoutError."""
     return one_line(str(error)) or type(error).__name__

@@ -172,7 +172,7 @@ class Demo:
 
     def _owners(self) -> Counter[str]:
         rows = [row for each in self._inspect()["processors"] for row in each["partitions"]]
-        return Counter(row["owner"] or "nobody" for row in rows)
+        return Counter(row["owner"] or "no member" for row in rows)
 
     def _until_owned(self, names: set[str], seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds

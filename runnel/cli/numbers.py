@@ -1,4 +1,4 @@
-"""The type of an option that is seconds."""
+"""The type of an option that takes seconds."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _undeclared(processor: Json, names: Names, found: list[str]) -> list[str]:
     if processor["state"] != "down":
         mismatch = f"{names.app} does not declare it, but workers run it: they run other code"
         return [mismatch, *others]
-    del others[0]  # That it is down. The line below replaces it.
+    del others[0]  # The line that says that it is down: the first line below replaces it.
     lag = f"lag: {value_text(processor['lag_events'])} events"
     remove = f"runnel processor remove {processor['stream']}@{processor['name']}"
     return [

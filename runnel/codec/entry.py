@@ -66,8 +66,8 @@ class EntryCodec(Generic[R]):
             and record_type.dumps_lists
             and not record_type.primitive
         )
-        self._surely = record_type.surely if self._keeps_values else None
-        field = record_type.place_of_bytes
+        self._dump_exact = record_type.dump_exact if self._keeps_values else None
+        field = record_type.bytes_field
         if isinstance(serializer, JSONSerializer) and field and not record_type.primitive:
             raise ConfigError(
                 f"{field} has bytes, which JSON cannot hold: use the msgpack serializer, or text"
@@ -93,7 +93,7 @@ class EntryCodec(Generic[R]):
         differently.
         """
         kind = self.record_type
-        values = known = self._surely(record) if self._surely is not None else None
+        values = known = self._dump_exact(record) if self._dump_exact is not None else None
         if values is None:
             values = kind.dump(record)
         try:
@@ -181,7 +181,7 @@ class EntryCodec(Generic[R]):
         return _chain(serializer, compressor)
 
     def _primitive(self, values: dict[str, Any]) -> list[bytes]:
-        return [PRIMITIVE, PRIMITIVE_VERSION, *self.record_type.native.write(values)]
+        return [PRIMITIVE, PRIMITIVE_VERSION, *self.record_type.primitive_form.write(values)]
 
     def _primitive_values(self, fields: Sequence[bytes]) -> dict[str, Any]:
         if fields[1] != PRIMITIVE_VERSION:
@@ -190,7 +190,7 @@ class EntryCodec(Generic[R]):
                 "is known here: a newer Runnel may have written it"
             )
         try:
-            return self.record_type.native.read(fields[2:])
+            return self.record_type.primitive_form.read(fields[2:])
         except (ValueError, TypeError, AttributeError) as error:
             raise DecodeError(f"the entry's fields are not valid: {error}") from error
 

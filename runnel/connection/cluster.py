@@ -236,7 +236,7 @@ class Cluster(Deployment):
     def _client(self, node: NodeAddress) -> Client:
         if node not in self._clients:
             self._clients[node] = client = self._connect(node)
-            if self._closed:  # A call that was under way goes on.
+            if self._closed:  # A call that is in flight continues.
                 client.close_own()
         return self._clients[node]
 

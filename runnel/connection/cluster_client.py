@@ -14,7 +14,8 @@ from runnel.connection.deployment import ManyServers
 
 #: Commands without a key that any node can answer.
 _ANYWHERE = {"PING", "TIME", "INFO", "PUBLISH", "CLUSTER INFO", "CLUSTER SLOTS"}
-#: Commands that concern no one node, by redis-py's list, and XREAD, which that leaves out.
+#: Commands that do not belong to a single node, by redis-py's list, and XREAD, which that leaves
+#: out.
 _NO_ONE_NODE = {*RedisCluster.COMMAND_FLAGS, "XREAD"}
 
 

@@ -1,4 +1,4 @@
-"""Where keys live: on one server, on the primary that sentinels name, or spread over a cluster.
+"""Knows where keys live: on one server, on the primary that sentinels name, or in a cluster.
 
 `of(client)` returns the `Deployment` behind any client that `runnel.connection.connect.connect`
 made::
@@ -7,7 +7,7 @@ made::
     deployment = of(client)
     await deployment.refresh()              # once, before the first node_of or client_for
     deployment.node_of(key)                 # hashable: keys with equal nodes share a primary
-    deployment.client_for(key)              # a Client of that primary, for all it can do
+    deployment.client_for(key)              # a Client of that primary, for any command
     await deployment.send([(key, ("HLEN", key)), …])   # one pipeline a node, a raw reply each
 
 Plain commands with one key, and those that any node can answer (PING, TIME, PUBLISH, pub/sub), may
@@ -16,9 +16,9 @@ with a `socket_timeout` that is longer than the block: `of(connect(url, 8)).clie
 command can read only keys of one slot, even if one node has the slots of all of them.
 
 When a node answers MOVED to a command sent through `client_for`, or its connection is lost, await
-`refresh()` and ask again where the key lives: `node_of` may then be another. `send` does so by
-itself. On one server and behind Sentinel there is one node, and a new connection asks the sentinels
-anew, so after a failover the lost connection is reported once and the next call works.
+`refresh()` and ask again where the key lives: `node_of` may return another node then. `send` does
+so by itself. On one server and behind Sentinel there is one node, and each new connection asks the
+sentinels again, so after a failover the lost connection is reported once and the next call works.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Deployment:
         return [self.client]
 
     async def refresh(self) -> None:
-        """Find out anew which node has which keys. Raises redis-py's errors if no node answers."""
+        """Fetch again which node has which keys. Raises redis-py's errors if no node answers."""
 
     async def wait_for_orphans(self) -> None:
         """Wait until each request whose caller was cancelled is answered or lost."""

@@ -74,7 +74,7 @@ _SENTENCES: tuple[tuple[type[Exception], str, str], ...] = (
     (
         RedisError,
         "(?i)^protocol error",
-        "{server}: what answers there is no Redis, so check the port. ({text})",
+        "{server}: the program that answers there is not Redis, so check the port. ({text})",
     ),
     (
         MovedError,

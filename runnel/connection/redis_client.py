@@ -85,7 +85,7 @@ class Client(Redis):
                 self._fail_waiters(error, timeout)
                 raise error from None
             if isinstance(error, ConnectionError):
-                self._close_idle()  # The server went away: the others lead nowhere either.
+                self._close_idle()  # The server is gone: the idle connections are broken, too.
             raise
         if self._waiters or self._closed or len(self._idle) >= KEEP_IDLE:
             self._release(connection)
@@ -100,7 +100,7 @@ class Client(Redis):
             await asyncio.wait(list(self._orphans))
 
     async def __aexit__(self, *_: object) -> None:
-        # Here and now: redis-py closes in a task, which is lost with its loop.
+        # At once: redis-py closes in a task, which is lost with its loop.
         await self.aclose()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
@@ -147,7 +147,7 @@ class Client(Redis):
             return await turn
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.exception() is None:
-                self._release(turn.result())  # It came, and its caller was cancelled at once.
+                self._release(turn.result())  # It arrived as its caller was cancelled.
             raise
 
     def _new_connection(self) -> RawConnection:

@@ -47,7 +47,7 @@ class Sentinels(Sentinel):
 
     async def close(self) -> None:
         """Close the connections to the sentinels, even when it is cancelled meanwhile. While
-        somebody asks them, the last one to ask closes them instead."""
+        callers are asking them, the last of these callers closes them instead."""
         self._closed = True
         if not self._asking:
             await close_all(self._all)
@@ -64,11 +64,11 @@ class Sentinels(Sentinel):
 
 
 class SentinelClient(Client):
-    """A client of the primary that sentinels name: each new connection asks them anew.
+    """A client of the primary that sentinels name: each new connection asks them again.
 
-    A primary that they have replaced goes on taking writes until it learns of it, and those writes
-    are lost. So the client asks them every `ASK_EVERY` seconds, too, and leaves a primary that has
-    been replaced. It closes the pool and its sentinels with itself.
+    A primary that they have replaced accepts writes until it learns of that, and those writes are
+    lost. So the client asks them every `ASK_EVERY` seconds, too, and leaves a primary that has been
+    replaced. It closes the pool and its sentinels with itself.
     """
 
     #: Seconds between two questions.
@@ -95,7 +95,7 @@ class SentinelClient(Client):
         try:
             await self._pool.get_master_address()  # type: ignore[no-untyped-call]
         except (RedisError, OSError):
-            pass  # They do not answer, or are about to choose: what is connected may still work.
+            pass  # They do not answer, or are about to choose: open connections may still work.
         finally:
             self._asked, self._asking = time.monotonic(), None
 
@@ -112,7 +112,7 @@ class SentinelClient(Client):
     def abandon(self) -> None:
         """See `Client.abandon`."""
         if self._asking is not None:
-            with contextlib.suppress(RuntimeError):  # Its loop is closed: it does not go on.
+            with contextlib.suppress(RuntimeError):  # Its loop is closed, so it does not run.
                 self._asking.cancel()
         super().abandon()
         self._pool.sentinel_manager.abandon()

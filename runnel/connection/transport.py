@@ -135,7 +135,7 @@ class RawConnection(asyncio.Protocol):
         self._timer = self._loop.call_at(moment, self._check_silence)
 
     def _check_silence(self) -> None:
-        """Fail the request if the silence was too long, else check again when it may have been."""
+        """Fail the request if the silence was too long; otherwise check again when it could be."""
         self._timer = None
         if self._waiting is None or self._waiting.done():
             return

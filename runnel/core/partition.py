@@ -62,7 +62,7 @@ class PartitionState:
     open = True
     #: The handler is not running and will not start again under this token.
     idle = False
-    #: The event in hand is being given up, and it is not known yet whether Redis applied that.
+    #: The current event is being given up, and it is not known yet whether Redis applied that.
     giving_up = False
     #: User code was cancelled but may still be running.
     left_running = False
@@ -93,7 +93,7 @@ class PartitionState:
         self.suspicion = Suspicion(claimed)
         self.buffer: deque[Raw] = deque()
         #: Events that were handed out and are not finished.
-        self.in_hand: Sequence[Raw] = ()
+        self.current: Sequence[Raw] = ()
         #: A cursor after which events were read before it was verified that its entry exists.
         #: Nothing is committed until then.
         self.unverified_from: str | None = None
@@ -108,7 +108,7 @@ class PartitionState:
         self._snapshot = ClaimSnapshot(self.checkpoint, None, ())
         #: Ids of what was read after `unverified_from`, in order.
         self._unverified: list[bytes] = []
-        #: How many of the events in hand and in the buffer are already counted as lost.
+        #: How many of the current events and of those in the buffer are already counted as lost.
         self._lost_ahead = 0
         self._in_flight: CheckpointMove | None = None
         if claimed.quarantined or claimed.paused:
@@ -210,7 +210,7 @@ class PartitionState:
     def reclaimed(self, claimed: ClaimReply) -> None:
         """Continue after a repeated claim, which found no loss, or a loss that was accepted.
 
-        Events that were read stay: they existed. The reply says where to go on only if nothing
+        Events that were read stay: they existed. The reply says where to continue only if nothing
         changed since the claim was sent.
         """
         self.loss_suspected = False
@@ -244,26 +244,26 @@ class PartitionState:
     @property
     def settled(self) -> bool:
         """Is everything that was read finished and committed?"""
-        return not self.buffer and not self.in_hand and self.all_committed
+        return not self.buffer and not self.current and self.all_committed
 
     # Handing out
 
     def hand_out(self, limit: int) -> Sequence[Raw]:
-        """Up to `limit` events of the buffer, which are in hand until `finish` or `rewind`."""
+        """Up to `limit` events of the buffer, which are current until `finish` or `rewind`."""
         if self.suspicion.one_by_one:
             limit = 1
         buffer = self.buffer
         raws = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
-        self.in_hand = [*self.in_hand, *raws] if self.in_hand else raws
+        self.current = [*self.current, *raws] if self.current else raws
         return raws
 
     def finish(self, count: int | None = None) -> bool:
-        """The events in hand are finished, or the first `count` of them.
+        """The current events are finished, or the first `count` of them.
 
         Returns True if a commit must be scheduled: there may be something to commit, or a task that
         waits until all is committed.
         """
-        hand, rest = self.in_hand, self.in_hand[:0]
+        hand, rest = self.current, self.current[:0]
         if count is not None:
             hand, rest = hand[:count], hand[count:]
         if hand:
@@ -273,21 +273,21 @@ class PartitionState:
                 lost = min(self._lost_ahead, len(hand))
                 self._lost_ahead -= lost
                 self._done_count -= lost
-            self.in_hand = rest
+            self.current = rest
             if self.suspicion.careful:
                 self.suspicion.survived(self._done, len(hand))
         return bool(hand) or not self.all_committed
 
     def rewind(self, keep: int = 0) -> None:
-        """The events in hand, except the first `keep`, were not finished: hand them out again."""
-        self.buffer.extendleft(reversed(self.in_hand[keep:]))
-        self.in_hand = self.in_hand[:keep]
+        """The current events, except the first `keep`, were not finished: hand them out again."""
+        self.buffer.extendleft(reversed(self.current[keep:]))
+        self.current = self.current[:keep]
 
     @property
     def current_event(self) -> str:
-        """The id of the first event in hand, else of the last uncommitted one, else empty."""
-        if self.in_hand:
-            text: str = self.in_hand[0][0].decode()
+        """The id of the first current event, else of the last uncommitted one, else empty."""
+        if self.current:
+            text: str = self.current[0][0].decode()
             return text
         return "" if self.all_committed else self._done.decode()
 
@@ -299,8 +299,8 @@ class PartitionState:
         return self._in_flight is None and not self._done_count
 
     def stuck_at(self, checkpoint: str) -> bool:
-        """Does the checkpoint stay at this id until what is in hand is finished?"""
-        return self.all_committed and bool(self.in_hand) and self.checkpoint == checkpoint
+        """Does the checkpoint stay at this id until the current events are finished?"""
+        return self.all_committed and bool(self.current) and self.checkpoint == checkpoint
 
     @property
     def uncommitted(self) -> int:
@@ -332,17 +332,17 @@ class PartitionState:
             self.end()
 
     def give_up(self) -> CheckpointMove:
-        """The move of the checkpoint past the event in hand, which is given up.
+        """The move of the checkpoint past the current event, which is given up.
 
         Call this only if `all_committed`: the move is sent alone, together with its dead letter.
         """
         self.giving_up = True
         return CheckpointMove(
-            self.checkpoint, self.in_hand[0][0].decode(), int(not self._lost_ahead)
+            self.checkpoint, self.current[0][0].decode(), int(not self._lost_ahead)
         )
 
     def given_up(self, move: CheckpointMove) -> None:
-        """Redis has moved the checkpoint past the event in hand."""
+        """Redis has moved the checkpoint past the current event."""
         self.giving_up = False
         self.finish()
         self._done_count -= move.count

@@ -1,4 +1,4 @@
-"""How much one read asks for, and how much of what was read may wait in memory.
+"""Limits how much one read asks for, and how many bytes of events wait in memory.
 
 Redis can limit the number of entries in a reply, but not its bytes. So sizes are estimated from
 earlier entries, and a read asks for little where the estimate may be wrong: for one entry of a log
@@ -25,9 +25,9 @@ LEAST_BYTES = 250_000
 #: them: to verify the cursor, which is part of a read, brings one more entry. Rather than fewer
 #: entries, a read asks for fewer logs.
 LEAST_ENTRIES = 4
-#: The fewest bytes that a read asks for of a log, however many other logs have events: what is read
-#: together is committed together, so a few events of each of a thousand logs would cost a commit
-#: each time.
+#: The fewest bytes that a read asks for of a log, however many other logs have events: events that
+#: are read together are committed together, so a few events of each of a thousand logs would cost a
+#: commit each time.
 LEAST_BYTES_OF_LOG = 32_000
 #: The most logs that one command reads.
 MOST_LOGS = 1000
@@ -54,11 +54,11 @@ class MemoryBudget:
         self._used: dict[object, float] = {}
 
     def set_used(self, reader: object, used: float) -> None:
-        """So many bytes wait in the partitions of this reader."""
+        """The partitions of this reader have so many bytes of events in memory."""
         self._used[reader] = used
 
     def forget(self, reader: object) -> None:
-        """Nothing waits there any more."""
+        """They have none in memory any more."""
         self._used.pop(reader, None)
 
     def share(self, active: int) -> float:

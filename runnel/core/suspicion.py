@@ -1,4 +1,4 @@
-"""Which of the next events of a partition may be the reason for failures or dead workers."""
+"""Knows which of the next events of a partition may be the reason for failures or dead workers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from runnel.protocol.ids import reached
 #: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
 RECORD_AFTER = 3
 
-#: The number of events that a worker may have had in hand when it died, roughly. So many are handed
-#: out with their starts recorded before the partition returns to normal.
+#: The number of events that a worker may have handed out and not committed when it died, roughly.
+#: So many are handed out with their starts recorded before the partition returns to normal.
 SUSPECTS = 500
 
 
@@ -34,7 +34,7 @@ class Suspicion:
         self._unsure = SUSPECTS if claimed.tenures else 0
         #: Events up to this id are handed out one at a time, to find the one that fails.
         self._isolate_until: bytes | None = None
-        #: Does the next event need more than to be handed out?
+        #: Must the next event be handed out with one of the precautions below?
         self.careful = died or claimed.attempts > 0 or self.unsure
 
     @property
@@ -44,7 +44,7 @@ class Suspicion:
 
     @property
     def unsure(self) -> bool:
-        """Must what is finished be committed before more is handed out?"""
+        """Must the finished events be committed before more are handed out?"""
         return self._unsure > 0 or self.recorded
 
     @property

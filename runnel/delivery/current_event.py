@@ -1,4 +1,4 @@
-"""The event that the running handler has in hand, so that `send` knows if its caller is a handler.
+"""The current event of the running handler, so that `send` knows if its caller is a handler.
 
 A handler that waits for room in a partition that it holds back itself would wait for ever.
 """
@@ -10,14 +10,14 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 
-class InHand(NamedTuple):
-    """The handler of this processor has an event of this log in hand."""
+class CurrentEvent(NamedTuple):
+    """The current event of a handler is one of this log, for this processor."""
 
     log: str
     processor: str
-    #: Does the processor's checkpoint stay at this id until the handler goes on?
+    #: Does the processor's checkpoint stay at this id until the handler has finished its event?
     stuck_at: Callable[[str], bool]
 
 
 #: That of the handler that runs here; also in threads that it started.
-IN_HAND: ContextVar[InHand | None] = ContextVar("in_hand", default=None)
+CURRENT_EVENT: ContextVar[CurrentEvent | None] = ContextVar("current_event", default=None)

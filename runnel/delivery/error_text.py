@@ -31,7 +31,9 @@ def _message(error: BaseException) -> str:
     except BaseException:  # `__str__` is user code, which may raise anything.
         message = "(its message cannot be shown)"
     if not message and type(error).__name__ == "CancelledError":
-        message = "what it awaited was cancelled, though nobody cancelled the handler"
+        message = (
+            "a task or future that it awaited was cancelled, though nobody cancelled the handler"
+        )
     text = one_line(message[: 2 * MOST].encode(errors="replace").decode())
     if len(text) > MOST or len(message) > 2 * MOST:
         text = f"{text[:MOST]} … ({len(message)} characters)"

@@ -16,7 +16,7 @@ from runnel.log import logger_of
 
 logger = logger_of("runnel.worker")
 
-#: How often a handler may ask again after it was told that its events have ended.
+#: How often a handler may ask again after its events have ended.
 ASKS_AFTER_END = 10
 
 
@@ -33,8 +33,8 @@ class HandlerIterator(Protocol):
 
 
 class Handout:
-    """Knows which iterator was given what is in hand, whether that takes too long, and whether
-    anything may still be handed out.
+    """Knows which iterator got the current events, whether these take too long, and whether more
+    may be handed out.
 
     `timeout` is how many seconds one event, or one list, may take.
     """
@@ -53,11 +53,12 @@ class Handout:
         self.error: BaseException | None = None
         #: Nothing is handed out any more: the handler has failed or ended.
         self.closed = False
-        #: What is in hand has been there for longer than `timeout`.
+        #: The current events take longer than `timeout`.
         self.late = False
-        #: A thread processes what is in hand, and nothing can cancel that.
+        #: A thread processes the current events, and nothing can cancel it.
         self.in_thread = False
-        #: Set when the worker must act on the handler: it is late, or it ignores its end.
+        #: Set when the worker must end the handler: it is late, or asks on after its events have
+        #: ended.
         self.attention = asyncio.Event()
 
     # For the iterators
@@ -66,11 +67,11 @@ class Handout:
         """This iterator asks for events. Raises IterationError if another one has events in
         hand, or waits for one."""
         other = self._iterator
-        if self.waiting or (other not in (None, iterator) and self.queue.state.in_hand):
+        if self.waiting or (other not in (None, iterator) and self.queue.state.current):
             raise IterationError(
                 "events are iterated over in one place at a time: here a second iterator, or a "
                 "second task, asks for one while the first still has its own; use one iterator, "
-                "or finish what is in hand with `await events.commit()` first"
+                "or finish the current events with `await events.commit()` first"
             )
         if other is not None and other is not iterator:
             other.stop_shortcut()
@@ -115,11 +116,11 @@ class Handout:
         """Return events to the buffer: the handler ended while a task that it left behind waited
         for them. They are for the next run of the handler."""
         state = self.queue.state
-        state.rewind(keep=len(state.in_hand) - count)
+        state.rewind(keep=len(state.current) - count)
         self.queue.changed.set()
 
     async def at_end(self) -> None:
-        """An iterator asked, and there are no more events. A handler that goes on asking must not
+        """An iterator asked, and there are no more events. A handler that keeps asking must not
         keep the event loop from other work, such as cancelling it."""
         self._asks_after_end += 1
         if self._asks_after_end > ASKS_AFTER_END:
@@ -129,15 +130,15 @@ class Handout:
             await asyncio.sleep(0)
 
     def fail(self, error: BaseException) -> None:
-        """Fail the event in hand, even if the handler swallows the error: it was raised between
-        the queue and the handler."""
+        """Fail the current event, even if the handler swallows the error: it was raised between the
+        queue and the handler."""
         self.error = self.error or error
         self.close()
 
     async def commit(self) -> None:
-        """Finish what is in hand, and wait until that is committed."""
+        """Finish the current events, and wait until they are committed."""
         if self.closed:
-            raise IterationError("these events are over for this handler: it has failed or ended")
+            raise IterationError("this handler gets no more events: it has failed or ended")
         self._stop_stopwatch()
         await self.queue.commit(self._chain.finished() if self._chain else None)
 
@@ -148,8 +149,8 @@ class Handout:
         seconds = self.stopwatch.stop()
         if seconds is not None and seconds > self.stopwatch.seconds:
             logger.warning(
-                "partition %d: what was in hand until now took %.1f s, longer than timeout=%g; it "
-                "could not be cancelled",
+                "partition %d: the last event or batch took %.1f s, longer than timeout=%g; the "
+                "handler could not be cancelled",
                 self.queue.partition,
                 seconds,
                 self.stopwatch.seconds,
@@ -159,7 +160,7 @@ class Handout:
 
     @contextmanager
     def uncancellable(self) -> Iterator[None]:
-        """A thread processes what is in hand."""
+        """A thread processes the current events."""
         self.in_thread = True
         try:
             yield
@@ -167,7 +168,7 @@ class Handout:
             self.in_thread = False
 
     def timed_out(self) -> HandlerTimeout | None:
-        """The error of what has been in hand for too long."""
+        """The error of the current events if they take too long."""
         if not self.late:
             return None
         return HandlerTimeout(f"it took longer than timeout={self.timeout:g} s")
@@ -179,11 +180,11 @@ class Handout:
 
     @property
     def ignores_end(self) -> bool:
-        """Does the handler go on asking although its events have ended?"""
+        """Does the handler keep asking although its events have ended?"""
         return self._asks_after_end > ASKS_AFTER_END
 
     def close(self) -> None:
-        """Hand out nothing more. What a failure is about stays in hand."""
+        """Hand out nothing more. The events that a failure is about stay current."""
         if self.closed:
             return
         self.closed = True

@@ -159,10 +159,10 @@ class MiddlewareIterator(Generic[T]):
 
     async def _source(self, finish: int) -> tuple[Any, int] | None:
         handout, queue = self._handout, self._handout.queue
-        if not self._options and handout.stopwatch is None and finish == len(queue.state.in_hand):
+        if not self._options and handout.stopwatch is None and finish == len(queue.state.current):
             if (raw := queue.next()) is not None:
                 return self._event(raw), 1
-            finish = len(queue.state.in_hand)
+            finish = len(queue.state.current)
         raws = await handout.take(*(self._options or (1, None, False)), finish=finish)
         if raws is None:
             return None

@@ -14,7 +14,7 @@ from runnel.log import logger_of
 
 logger = logger_of("runnel.worker")
 
-#: Finishes the first so many events in hand and returns the next item: an event or a list of
+#: Finishes the first so many current events and returns the next item: an event or a list of
 #: events, and how many events it is. None at the end.
 NextItem = Callable[[int], Awaitable[tuple[Any, int] | None]]
 
@@ -59,8 +59,7 @@ class MiddlewareChain:
                 raise
             names = ", ".join(_name(each) for each in self._middleware)
             raise HandlerReturned(
-                f"a middleware ended although its events go on; it must yield until they end "
-                f"({names})"
+                f"a middleware ended before its events; it must yield until they end ({names})"
             ) from None
         except asyncio.CancelledError:
             # Otherwise a middleware raised this, or it took too long: then the event fails.
@@ -73,9 +72,9 @@ class MiddlewareChain:
         return item
 
     def keep_blamed(self) -> int:
-        """Keep in hand what a failure is about: the item that the handler was given, or if that is
-        finished, what the middleware has taken since. Returns how many events before that must be
-        finished."""
+        """Keep the events that a failure is about current: the item that the handler was given, or
+        if that is finished, what the middleware has taken since. Returns how many events before
+        that must be finished."""
         if self._given:
             self._state.rewind(keep=self._given)
         over, self._over = self._over, 0
@@ -95,7 +94,7 @@ class MiddlewareChain:
         if found is None:
             self._ended = True
             raise StopAsyncIteration
-        if len(self._state.in_hand) == found[1]:
+        if len(self._state.current) == found[1]:
             self._taken.clear()  # The middleware dropped what it took before.
         self._taken.append(found)
         return found[0]
@@ -120,7 +119,7 @@ class MiddlewareChain:
             except BaseException as raised:
                 if raised is not error and not _has_ended(raised):
                     logger.warning(
-                        "middleware %s raised %s: %s when it was told of a failure",
+                        "middleware %s raised %s: %s when the failure was raised in it",
                         _name(middleware),
                         *describe_error(raised),
                         exc_info=raised,
@@ -178,7 +177,7 @@ class _Source:
 
 class _Link:
     """What a middleware iterates over. It ends while a failure is raised in the middleware: if one
-    swallows the error and goes on, the next one must not believe that the event succeeded."""
+    swallows the error and continues, the next one must not believe that the event succeeded."""
 
     def __init__(self, chain: MiddlewareChain, parent: AsyncIterator[Any]) -> None:
         self._chain = chain

@@ -67,7 +67,7 @@ class PartitionQueue:
         state = self.state
         if self._commit_each or self._suspicion.careful:
             return None
-        if state.in_hand:
+        if state.current:
             state.finish()
             if not state.commit_scheduled:
                 self._schedule_commit(state)
@@ -75,7 +75,7 @@ class PartitionQueue:
         if not buffer or not state.open or not self._session.alive():
             return None
         raw = buffer.popleft()
-        state.in_hand = (raw,)
+        state.current = (raw,)
         if len(buffer) == state.buffer_limit:
             self._wake(state)
         return raw
@@ -90,22 +90,22 @@ class PartitionQueue:
     ) -> Sequence[Raw] | None:
         """Up to `limit` more events, or None once no more will be handed out.
 
-        The events in hand are finished, or only the first `finish` of them; then the others are,
+        The current events are finished, or only the first `finish` of them; then the others are,
         too, if no event follows soon. With `within`, wait that many seconds for the list to fill
         up; with `empty`, return an empty list if nothing came in that time. A wait that is
         cancelled changes nothing.
 
-        Raises WorkerDied if the next event is condemned; that event is in hand then.
+        Raises WorkerDied if the next event is condemned; that event is then the current one.
         """
         state = self.state
-        unsure, tried = self._suspicion.unsure, bool(state.in_hand)
+        unsure, tried = self._suspicion.unsure, bool(state.current)
         if state.finish(finish):
             self._schedule_commit(state)
             if self._commit_each or unsure:
                 await self.flush()
         if tried or not self._suspicion.alone:  # Otherwise a cancelled wait would lose its turn.
             self.release_start_lock()
-        if state.in_hand and not await self._may_be_held_back():
+        if state.current and not await self._may_be_held_back():
             return await self.take(limit, within, empty=empty)
         at_once = state.buffer and state.open and self._session.alive()
         if not at_once and not await self._wait_for_events(within if empty else None):
@@ -135,12 +135,12 @@ class PartitionQueue:
         return raws
 
     def finish(self, count: int) -> None:
-        """The first `count` events in hand are finished."""
+        """The first `count` current events are finished."""
         if count and self.state.finish(count):
             self._schedule_commit(self.state)
 
     async def commit(self, count: int | None = None) -> None:
-        """Finish the events in hand, or the first `count` of them, and wait for the commit."""
+        """Finish the current events, or the first `count` of them, and wait for the commit."""
         if self.state.finish(count):
             self._schedule_commit(self.state)
             await self.flush()
@@ -190,9 +190,9 @@ class PartitionQueue:
         one comes soon? Otherwise they count as dropped. It may not where starts are recorded: there
         the last event would be blamed for the others."""
         state = self.state
-        if self._suspicion.recorded or len(state.in_hand) > self._prefetch:
+        if self._suspicion.recorded or len(state.current) > self._prefetch:
             return False
-        last: bytes = state.in_hand[-1][0]
+        last: bytes = state.current[-1][0]
         if last != self._held_back[0]:
             self._held_back = last, asyncio.get_running_loop().time() + HELD_BACK
         while state.open and not state.buffer:
@@ -249,7 +249,7 @@ class PartitionQueue:
                 return
 
     async def _record(self, event: bytes) -> None:
-        """Record the start of an event, once. If this wait is cancelled, the call goes on."""
+        """Record the start of an event, once. If this wait is cancelled, the call continues."""
         if self._starting is None or self._starting[0] != event:
             call = self._record_start(self.state, event.decode())
             self._starting = event, asyncio.ensure_future(call)

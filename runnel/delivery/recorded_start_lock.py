@@ -1,9 +1,9 @@
 """One lock for a worker: one event that may have killed a worker is processed at a time.
 
 If a worker died while it processed an event, that event may have killed it, or the event of another
-partition did, and this one was in hand by chance. So such events are processed one after the other:
-if the worker dies again, the event that holds the lock is to blame. Partitions without such an
-event do not use the lock.
+partition did, and this one was only the current one by chance. So such events are processed one
+after the other: if the worker dies again, the event that holds the lock is to blame. Partitions
+without such an event do not use the lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Until when a worker is certain to be a member of its group."""
+"""Knows until when a worker is certainly a member of its group."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Session:
         self._renewed.set()
 
     def wake_waiters(self) -> None:
-        """Have all that wait for the session check whether they still need to."""
+        """Let all that wait for the session check whether they still need to."""
         self._renewed.set()
 
     async def renewed(self) -> None:

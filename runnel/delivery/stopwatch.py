@@ -1,4 +1,4 @@
-"""Measures for how long an event is in hand."""
+"""Measures for how long a handler has had its current event."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Stopwatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """An event is in hand from now on."""
+        """The handler has an event from now on."""
         self._since = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_later(self.seconds, self._check)
 
     def stop(self) -> float | None:
-        """The event is finished. Returns for how many seconds it was in hand, or None if there was
+        """The event is finished. Returns for how many seconds the handler had it, or None if it had
         none."""
         since, self._since = self._since, None
         return None if since is None else self._loop.time() - since

@@ -1,1 +1,1 @@
-"""What operators do: inspect, pause, resume, reset, skip, remove, delete."""
+"""The operations of operators: inspect, pause, resume, reset, skip, remove, delete."""

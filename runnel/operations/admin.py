@@ -47,7 +47,8 @@ def start_id(text: str) -> str:
 
 
 async def add(scripts: Scripts, processor: Processor) -> None:
-    """Register the processor on every partition: retention then keeps what it has not committed."""
+    """Register the processor on every partition: retention then keeps the events that it has not
+    committed."""
     spec = processor.stream
     for p in range(spec.partition_count):
         call = protocol.register(processor.keys(p), spec.contract, processor.start)

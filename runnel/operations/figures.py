@@ -76,7 +76,7 @@ def _lag(d: PartitionDescription) -> int | None:
     """Events after the checkpoint.
 
     If the log has no event after the checkpoint, the lag is 0 if everything was read, whatever the
-    consumer group counts; else it is unknown until a claim counts what somebody else deleted. If
+    consumer group counts; else it is unknown until a claim counts what other programs deleted. If
     the log begins after the checkpoint, as it does after `drop_oldest`, the lag is the length of
     the log. Else the consumer group counts the events, if it is at the checkpoint.
     """

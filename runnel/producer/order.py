@@ -1,9 +1,8 @@
-"""Lets the sends to one partition go one at a time, in order; those that wait for room let others
-pass.
+"""Orders the sends to one partition: one at a time, and those that wait for room let others pass.
 
-A lock like `asyncio.Lock`, but a send takes it with an assignment while nobody holds it, as is so
-for most sends. And a holder that finds the partition full can act for the waiters: fail those that
-do not wait for room, and let those that make room by themselves go first.
+It is a lock like `asyncio.Lock`, with two differences. Most sends find it free, and take it with an
+assignment. And a holder that finds the partition full can act for the waiters: it fails those that
+do not wait for room, and lets those that make room by themselves go first.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class SendOrder:
         await self._wait(send, turn)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep for `seconds` at most: shorter if a waiter comes, or one waits no longer."""
+        """Sleep for `seconds` at most: shorter if a waiter comes, or stops waiting."""
         loop = asyncio.get_running_loop()
         first = min((each.until for each in self._waiters if not each.turn.done()), default=inf)
         seconds = max(0.0, min(seconds, first - loop.time()))

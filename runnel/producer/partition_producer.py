@@ -22,7 +22,7 @@ from redis.exceptions import (
 
 from runnel import keys, protocol
 from runnel.connection.redis_client import Arg
-from runnel.delivery.current_event import IN_HAND
+from runnel.delivery.current_event import CURRENT_EVENT
 from runnel.errors import Full, Missing, OutOfOrder, UnknownProducer
 from runnel.producer.order import SendOrder
 from runnel.protocol.scripts import Call, error_from
@@ -185,7 +185,7 @@ class PartitionProducer:
         return self._appends.call(append.policy, self._id, self._sequence + 1, append.entries)
 
     def _become_another(self) -> None:
-        """Go on with a new id: the outcome of the last append, or of its number, is unknown."""
+        """Continue with a new id: the outcome of the last append, or of its number, is unknown."""
         self._id, self._sequence, self._unsure = secrets.token_hex(8), 0, False
 
     async def _send(
@@ -262,7 +262,7 @@ class PartitionProducer:
         append.retry = min(append.retry * 2, _MAX_RETRY)
 
     async def _handle_loss(self, append: Append, problem: OutOfOrder | UnknownProducer) -> None:
-        """The partition does not know the last append that it acknowledged: go on with a new id.
+        """The partition does not know the last append that it acknowledged: continue with a new id.
 
         Nothing is sent twice by that. In the server's history, after a failover for instance, the
         append before this one never happened. A server that loses an append loses all later ones
@@ -291,7 +291,7 @@ class PartitionProducer:
 
     def _waits_for_itself(self, refusal: Full) -> bool:
         """Is the partition full because of the event whose handler waits here?"""
-        mine, details = IN_HAND.get(), refusal.details
+        mine, details = CURRENT_EVENT.get(), refusal.details
         return (
             mine is not None
             and mine.log == keys.log(self._prefix)

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
-#: Seconds to wait for another thread's loop to close what is its own.
+#: Seconds to wait for another thread's loop to close its objects.
 _PATIENCE = 0.5
 
 
@@ -74,7 +74,7 @@ class PerLoop(Generic[T]):
             await asyncio.wait(elsewhere, timeout=_PATIENCE)
 
     def forget(self) -> None:
-        """Forget all objects in a fork: the parent goes on using them."""
+        """Forget all objects in a fork: the parent process still uses them."""
         # To close one, or let the garbage collector close it, would disturb the parent.
         _inherited.append((self._made, self._guards))
         self._made, self._guards, self._threads, self._lock = {}, {}, {}, threading.Lock()

@@ -165,7 +165,7 @@ class Producer:
             self._warned_at = now
             logger.warning(
                 "stream %s, partition %d, perhaps others: Redis has lost appends that it had "
-                "acknowledged, as in a failover; sending goes on as a new producer",
+                "acknowledged, as in a failover; sending continues as a new producer",
                 stream,
                 partition,
             )

@@ -19,7 +19,8 @@ def elect(app: str, member: str, nonce: str, session_ms: int, leave: bool = Fals
 
 @dataclass(frozen=True, slots=True)
 class Election:
-    """Reply of `elect`. `left_ms` is what is left of the current lease, 0 if nobody leads."""
+    """Reply of `elect`. `left_ms` is the remaining time of the current lease, 0 if there is no
+    leader."""
 
     leading: bool
     left_ms: int

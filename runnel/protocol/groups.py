@@ -84,7 +84,7 @@ def read_sync(reply: Sequence[Any]) -> SyncReply:
 
 
 def revoke(group: str, partitions: Iterable[int]) -> Call:
-    """Make the owners of the partitions claim them anew."""
+    """Make the owners of the partitions claim them again."""
     return Call("revoke", (keys.plan(group),), tuple(partitions))
 
 

@@ -76,7 +76,7 @@ def appended_ids(reply: Sequence[Any]) -> list[str]:
         return [text(first)]
     ms, _, sequence = text(first).partition("-")
     start = int(sequence)
-    over = max(0, start + count - 2**64)  # They go on in the next millisecond.
+    over = max(0, start + count - 2**64)  # The others have the next millisecond.
     ids = [f"{ms}-{i}" for i in range(start, start + count - over)]
     return ids + [f"{int(ms) + 1}-{i}" for i in range(over)] if over else ids
 

@@ -15,7 +15,7 @@ from pydantic.errors import PydanticUndefinedAnnotation
 from runnel.errors import ConfigError
 from runnel.record.members import field_of_type, field_without_form, members
 from runnel.record.messages import reason
-from runnel.record.primitive import native_form
+from runnel.record.primitive import primitive_form
 from runnel.record.pydantic_type import PydanticType
 from runnel.record.record_type import RecordType
 
@@ -49,7 +49,7 @@ class Record(BaseModel, extra="forbid"):
         open_parameters = cls.__pydantic_generic_metadata__["parameters"]
         # A class whose types are defined later is checked by `adapt`.
         if cls.__primitive__ and cls.__pydantic_complete__ and not open_parameters:
-            native_form(cls)
+            primitive_form(cls)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with the fields of `update`. Raises ValidationError for a field that is not

@@ -32,7 +32,7 @@ _MAX_PROBLEMS = 20
 #: Steps of a path that a message shows at most.
 _MAX_STEPS = 10
 #: Pydantic's names for a field that is not declared.
-UNKNOWN = frozenset(("extra_forbidden", "unexpected_keyword_argument"))
+UNDECLARED = frozenset(("extra_forbidden", "unexpected_keyword_argument"))
 
 
 def step(where: str, key: object) -> str:
@@ -67,10 +67,10 @@ def _problems(name: str, error: ValidationError, values: object) -> str:
         where = path_of(name, each["loc"], values)
         if each["type"] == "missing":
             found.append(f"{where}: missing")
-        elif each["type"] in UNKNOWN:
+        elif each["type"] in UNDECLARED:
             found.append(f"{where}: no such field")
         elif each["type"] == "json_invalid":
-            # A record is one line, and who reads many lines adds the number.
+            # A record is one line; a caller that reads many lines adds the line number.
             found.append(f"{where}: {each['msg'].replace(' at line 1 column ', ' at column ')}")
         else:
             expected = _expectation(each["type"], each["msg"])

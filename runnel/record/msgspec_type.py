@@ -53,7 +53,7 @@ class StructType(RecordType[R]):
             for field in structs.fields(struct)
             if field.type is bytes
         )
-        self.place_of_bytes = next(bytes_fields, None)
+        self.bytes_field = next(bytes_fields, None)
 
     def load(self, values: Any) -> R:
         try:

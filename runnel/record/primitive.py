@@ -20,7 +20,7 @@ from runnel.record.plain import plain
 FLAT = (str, int, float, bytes, datetime, date, time, timedelta, Decimal, UUID, Enum)
 
 
-class NativeForm:
+class PrimitiveForm:
     """Writes the fields of a record to an entry, and reads them.
 
     `optional` are the fields that are left out while they are None; `enums` is field -> enum. Both
@@ -34,7 +34,7 @@ class NativeForm:
         self.enums = dict(enums or {})
         # The validator of an enum accepts 1, and not "1".
         self._members = {
-            name: {native(name, plain(each)): plain(each) for each in kind}
+            name: {primitive_bytes(name, plain(each)): plain(each) for each in kind}
             for name, kind in self.enums.items()
         }
 
@@ -43,7 +43,7 @@ class NativeForm:
         fields: list[bytes] = []
         for name, value in values.items():
             if value is not None:
-                fields += (name.encode(), native(name, value))
+                fields += (name.encode(), primitive_bytes(name, value))
         return fields
 
     def read(self, fields: Sequence[bytes]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class NativeForm:
         return members.get(value, text)
 
 
-def native(name: str, value: Any) -> bytes:
+def primitive_bytes(name: str, value: Any) -> bytes:
     """The bytes of one plain value. Raises EncodeError, with the field, if it is not flat."""
     if isinstance(value, bool):
         return b"true" if value else b"false"
@@ -86,13 +86,13 @@ def native(name: str, value: Any) -> bytes:
     if isinstance(value, float):
         return float.__repr__(value).encode()
     raise EncodeError(
-        f"{name}: a {type(value).__name__} cannot be stored natively; primitive records have flat "
-        "fields of text, numbers, booleans and bytes"
+        f"{name}: a {type(value).__name__} cannot be a field of an entry; primitive records have "
+        "flat fields of text, numbers, booleans and bytes"
     )
 
 
-def native_form(cls: type[BaseModel]) -> NativeForm:
-    """The native form of a class. Raises ConfigError, which names the field, if it has none."""
+def primitive_form(cls: type[BaseModel]) -> PrimitiveForm:
+    """The primitive form of a class. Raises ConfigError, which names the field, if it has none."""
     optional, enums = set(), {}
     if cls.model_config.get("extra") == "allow":
         raise ConfigError(
@@ -118,7 +118,7 @@ def native_form(cls: type[BaseModel]) -> NativeForm:
         if isinstance(kind, type) and issubclass(kind, Enum):
             _check_members(where, kind)
             enums[written] = kind
-    return NativeForm(frozenset(optional), enums)
+    return PrimitiveForm(frozenset(optional), enums)
 
 
 def _kinds(info: FieldInfo) -> Iterator[Any]:
@@ -150,7 +150,7 @@ def _check_members(where: str, kind: type[Enum]) -> None:
     stored: dict[bytes, Enum] = {}
     for each in kind:
         try:
-            data = native(each.name, plain(each))
+            data = primitive_bytes(each.name, plain(each))
         except Exception as error:  # EncodeError, or the error of a value without a plain form.
             raise ConfigError(
                 f"{where}: the value of {each} is {each.value!r}, which is not flat; give it text "

@@ -13,17 +13,17 @@ from runnel.errors import ConfigError, DecodeError, EncodeError, RecordError
 from runnel.record.checks import check_record
 from runnel.record.culprit import culprit, raises
 from runnel.record.difference import unset_difference
-from runnel.record.messages import UNKNOWN, explain, path, path_of
+from runnel.record.messages import UNDECLARED, explain, path, path_of
 from runnel.record.plain import plain
-from runnel.record.primitive import native_form
+from runnel.record.primitive import primitive_form
 from runnel.record.record_type import RecordType
-from runnel.record.round_trip import certainty
+from runnel.record.round_trip import exact_dumper
 from runnel.record.schema import (
     Node,
+    bytes_field,
     equality_tells,
     json_is_plain,
     keeps_unknown,
-    place_of_bytes,
     spots,
 )
 from runnel.record.unknown import is_kept, without_unknown
@@ -43,7 +43,7 @@ class PydanticType(RecordType[R]):
         self._settle_form(classes, exclude_unset)
         found = spots(schema, self.name)
         check_record(schema, found)
-        self.place_of_bytes = place_of_bytes(found)
+        self.bytes_field = bytes_field(found)
         self._to_python = adapter.serializer.to_python
         self._validate = adapter.validator.validate_python
         self._validate_json = adapter.validator.validate_json
@@ -59,7 +59,7 @@ class PydanticType(RecordType[R]):
             "warnings": False,
             "exclude_unset": exclude_unset,
         }
-        self.surely = None if exclude_unset else certainty(schema)
+        self.dump_exact = None if exclude_unset else exact_dumper(schema)
         # Fields that a class does not declare are not in `__dict__`.
         self._all_in_dict = all(
             getattr(each, "model_config", {}).get("extra") != "allow" for each in classes
@@ -146,7 +146,7 @@ class PydanticType(RecordType[R]):
             self._validate_json(text, extra="forbid")
         except ValidationError as error:
             values = from_json(text)
-            unknown = [each["loc"] for each in error.errors() if each["type"] in UNKNOWN]
+            unknown = [each["loc"] for each in error.errors() if each["type"] in UNDECLARED]
             lost = [path_of(self.name, loc, values) for loc in unknown if not is_kept(record, loc)]
             if lost:
                 problems = "; ".join(f"{each}: no such field" for each in lost)
@@ -159,26 +159,26 @@ class PydanticType(RecordType[R]):
         return {field.name for field in dataclasses.fields(cls)}
 
     def _settle_form(self, classes: Sequence[type[Any]], exclude_unset: bool) -> None:
-        """Use the native form for a primitive record. Raises ConfigError for options that exclude
-        each other."""
-        native = [each for each in classes if getattr(each, "__primitive__", False)]
-        if native and len(classes) > 1:
+        """Use the form of primitive records for such a record. Raises ConfigError for options that
+        exclude each other."""
+        primitive = [each for each in classes if getattr(each, "__primitive__", False)]
+        if primitive and len(classes) > 1:
             raise ConfigError(
                 f"{self.name}: an entry of a primitive record does not say its class: drop "
                 "primitive=True to have several in one stream"
             )
-        if exclude_unset and native:
+        if exclude_unset and primitive:
             raise ConfigError(
-                f"{self.name}: a primitive record leaves out what is None, so what is unset could "
-                "not be told from it: drop primitive=True or exclude_unset=True"
+                f"{self.name}: a primitive record leaves out fields that are None, so they could "
+                "not be distinguished from unset ones: drop primitive=True or exclude_unset=True"
             )
         if exclude_unset and not all(issubclass(each, BaseModel) for each in classes):
             raise ConfigError(
                 f"{self.name}: exclude_unset=True needs pydantic models, which know what was set"
             )
-        if native:
+        if primitive:
             self.primitive = True
-            self.native = native_form(native[0])
+            self.primitive_form = primitive_form(primitive[0])
 
 
 def _lacks_tag(error: Exception) -> bool:

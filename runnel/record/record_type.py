@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from runnel.errors import EncodeError, RecordError
 from runnel.record.difference import difference
 from runnel.record.messages import exactly, explain, one_line
-from runnel.record.primitive import NativeForm
+from runnel.record.primitive import PrimitiveForm
 
 R = TypeVar("R")
 
@@ -18,10 +18,10 @@ class RecordType(ABC, Generic[R]):
     """Converts the records of a stream to plain values, and plain values to checked records. The
     records may be of several classes.
 
-    `primitive`: are the fields stored natively? Then `native` writes and reads them. `is_map`: is
-    the plain form a map of fields? It is, unless a class is a RootModel. `place_of_bytes` is the
-    first field that holds bytes, which JSON cannot. `dumps_lists` is False if plain values may have
-    tuples, which come back as lists.
+    `primitive`: is each field stored as a field of the entry? Then `primitive_form` writes and
+    reads them. `is_map`: is the plain form a map of fields? It is, unless a class is a RootModel.
+    `bytes_field` is the first field that holds bytes, which JSON cannot. `dumps_lists` is False if
+    plain values may have tuples, which come back as lists.
     """
 
     dumps_lists = True
@@ -32,12 +32,12 @@ class RecordType(ABC, Generic[R]):
         self.classes = tuple(classes)
         self.name = " | ".join(each.__name__ for each in classes)
         self.primitive = False
-        self.native = NativeForm()
+        self.primitive_form = PrimitiveForm()
         self.is_map = True
-        self.place_of_bytes: str | None = None
+        self.bytes_field: str | None = None
         #: Returns the plain values of a record that is known to round-trip without decoding it, and
         #: None for any other record. None if no record of the class is known to.
-        self.surely: Callable[[R], dict[str, Any] | None] | None = None
+        self.dump_exact: Callable[[R], dict[str, Any] | None] | None = None
 
     def dump(self, record: R) -> dict[str, Any]:
         """The record as a map of plain values: text, numbers, booleans, None, bytes, lists, maps.

@@ -100,7 +100,7 @@ _HARMLESS_SETTINGS = {
 }
 
 
-def certainty(schema: Node) -> Callable[[Any], Any] | None:
+def exact_dumper(schema: Node) -> Callable[[Any], Any] | None:
     """A function that returns the plain form of a record that is known to round-trip, and None for
     other records. None if no record of the class is known to."""
     proof = _Prover(schema.get("definitions", ())).prove(schema)
@@ -108,7 +108,7 @@ def certainty(schema: Node) -> Callable[[Any], Any] | None:
         return None
     types, write = proof.types, proof.write
 
-    def surely(record: Any) -> Any:
+    def dump_exact(record: Any) -> Any:
         if type(record) not in types:
             return None
         try:
@@ -116,7 +116,7 @@ def certainty(schema: Node) -> Callable[[Any], Any] | None:
         except Doubt:
             return None
 
-    return surely
+    return dump_exact
 
 
 class _Prover:
@@ -296,15 +296,15 @@ def _fields_of(cls: type, proofs: Mapping[str, Proof], names: Mapping[str, str])
     takes twice the time, for each nested record too.
     """
     known: dict[str, Any] = {"Doubt": Doubt}
-    doubts, pairs = [f"len(values) != {len(proofs)}"], []
+    conditions, pairs = [f"len(values) != {len(proofs)}"], []
     for at, (name, proof) in enumerate(proofs.items()):
         value = f"value{at} := values[{name!r}]"
         if len(proof.types) == 1:
             (known[f"type{at}"],) = proof.types
-            doubts.append(f"type({value}) is not type{at}")
+            conditions.append(f"type({value}) is not type{at}")
         else:
             known[f"types{at}"] = proof.types
-            doubts.append(f"type({value}) not in types{at}")
+            conditions.append(f"type({value}) not in types{at}")
         known[f"write{at}"] = proof.write
         written = f"write{at}(value{at})" if proof.write else f"value{at}"
         pairs.append(f"{names[name]!r}: {written}")
@@ -316,7 +316,7 @@ def _fields_of(cls: type, proofs: Mapping[str, Proof], names: Mapping[str, str])
 def write(record):
     values = record.__dict__
     try:
-        if {" or ".join(doubts)}:
+        if {" or ".join(conditions)}:
             raise Doubt
     except KeyError:
         raise Doubt from None

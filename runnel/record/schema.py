@@ -161,7 +161,7 @@ def keeps_unknown(found: Sequence[Spot]) -> bool:
     )
 
 
-def place_of_bytes(found: Sequence[Spot]) -> str | None:
+def bytes_field(found: Sequence[Spot]) -> str | None:
     """The first field that holds bytes."""
     for spot in found:
         if spot.node["type"] == "bytes" and not spot.custom:

@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import RootModel, ValidationError
 
-from runnel.record.messages import UNKNOWN, has_key
+from runnel.record.messages import UNDECLARED, has_key
 
 
 def without_unknown(values: Any, error: ValidationError) -> Any:
     """A copy of plain values without the fields that `error` reports as unknown."""
     copy = _copy(values)
     for each in error.errors(include_url=False, include_input=False):
-        if each["type"] in UNKNOWN:
+        if each["type"] in UNDECLARED:
             inner = copy
             for key in each["loc"][:-1]:
                 inner = inner[key] if has_key(inner, key) else inner  # Else a union's part.

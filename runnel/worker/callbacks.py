@@ -1,4 +1,4 @@
-"""What readers and committers call for a partition."""
+"""The callbacks that readers and committers call for a partition."""
 
 from __future__ import annotations
 

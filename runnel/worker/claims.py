@@ -83,7 +83,7 @@ class Claims:
             paused = claimed.paused or claimed.quarantined
             if claimed.epoch != state.token.epoch or (state.held_paused and not paused):
                 # The partition had lost this lease, and the claim made a new one; or it had lost
-                # its pause or quarantine. End it: under the next grant it starts anew.
+                # its pause or quarantine. End it: it is claimed again under the next grant.
                 state.end()
             state.reclaimed(claimed)
             outage_log.answered("claim again")

@@ -1,4 +1,4 @@
-"""Read logs: all of one server together, one of a cluster, or many of a cluster in turn."""
+"""Reads logs: all of one server together, one of a cluster, or many of a cluster in turn."""
 
 from __future__ import annotations
 

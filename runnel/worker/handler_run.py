@@ -1,7 +1,7 @@
 """Runs a handler once, in a task of its own, and reports how it failed.
 
 An exception that leaves user code is judged by where it was raised, not by its type: whatever a
-handler raises is a failure of the event in hand. So is a cancellation that the worker did not ask
+handler raises is a failure of the current event. So is a cancellation that the worker did not ask
 for.
 """
 
@@ -50,8 +50,8 @@ class HandlerRun:
         self._stopping = False
 
     async def run(self) -> Failure | None:
-        """Run the handler. Returns None if it ended because its events did; otherwise its failure,
-        and what that is about is in hand.
+        """Run the handler. Returns None if it ended because its events did; otherwise its failure;
+        the events that it is about are current then.
 
         SystemExit and KeyboardInterrupt are returned like any other error, because raised in a task
         they would end the event loop at once.
@@ -105,7 +105,7 @@ class HandlerRun:
             )
             failed = self._verdict(raised)
         if isinstance(failed, asyncio.CancelledError) and self._instead:
-            return self._instead.pop(0)  # It tells more: that a time limit was over, perhaps.
+            return self._instead.pop(0)  # It says more, such as that a time limit was over.
         return failed
 
     def _verdict(self, raised: BaseException | None) -> BaseException | None:
@@ -120,7 +120,7 @@ class HandlerRun:
             return late
         if handout.error is not None:
             return handout.error
-        ended = not state.open and not state.in_hand
+        ended = not state.open and not state.current
         if raised is None or isinstance(raised, StopAsyncIteration):
             if not state.open and (raised is None or ended):
                 return None
@@ -147,15 +147,15 @@ class HandlerRun:
         return HandlerReturned(f"processor {name} returned; {must}")
 
     async def _check(self, handler: asyncio.Task[BaseException | None]) -> bool:
-        """End a handler that is late, or that goes on asking although its events have ended.
-        Returns False if it did not end."""
+        """End a handler that is late, or that keeps asking although its events have ended. Returns
+        False if it did not end."""
         handout = self._handout
         if handout.late and handout.in_thread:
             logger.error(
-                "%s has had %s in hand for longer than timeout=%g: a plain function runs in a "
+                "%s has had %s for longer than timeout=%g: a plain function runs in a "
                 "thread, which cannot be cancelled",
                 self._name(),
-                self._events_in_hand(),
+                self._current_events(),
                 handout.timeout,
             )
             handout.late = False
@@ -191,10 +191,10 @@ class HandlerRun:
 
     def _abandon(self, handler: asyncio.Task[BaseException | None]) -> None:
         logger.error(
-            "%s was cancelled with %s in hand and does not end: the worker goes on without it, and "
-            "whatever it still does has no effect on its events",
+            "%s was cancelled while it had %s, and does not end: the worker continues without it, "
+            "and nothing that it still does has an effect on its events",
             self._name(),
-            self._events_in_hand(),
+            self._current_events(),
         )
         self._state.left_running = True
         _abandoned.add(handler)
@@ -203,8 +203,8 @@ class HandlerRun:
     def _name(self) -> str:
         return f"the handler of processor {self._processor.name}, partition {self._state.partition}"
 
-    def _events_in_hand(self) -> str:
-        hand = self._state.in_hand
+    def _current_events(self) -> str:
+        hand = self._state.current
         if not hand:
             return "nothing"
         first = f"event {hand[0][0].decode()}"

@@ -104,8 +104,8 @@ class Heartbeat:
         """Send one heartbeat from a thread while user code blocks the event loop, and only renew
         the session.
 
-        A worker that slept for longer than its session must not go on with partitions that others
-        may hold. So this renews the session only if everything that is held is still granted.
+        A worker that slept for longer than its session must not continue with partitions that
+        others may own. So this renews the session only if everything that is held is still granted.
         """
         sent = self._membership.next_call("retire" if self._membership.leaving else "stay")
         before = self._backend.clock()
@@ -142,9 +142,9 @@ class Heartbeat:
             return
         events = self._partitions.current_events()
         logger.error(
-            "processor %s: this worker stood still for %.1f s and its session has ended: user code "
-            "blocked the event loop, or the process was suspended. Others may have what it held; "
-            "at work then: %s",
+            "processor %s: this worker did not run for %.1f s and its session has ended: user code "
+            "blocked the event loop, or the process was suspended. Other workers may own its "
+            "partitions now; its current events: %s",
             self._processor.name,
             seconds,
             ("; ".join(events[:3]) + (f" and {len(events) - 3} more" if events[3:] else ""))

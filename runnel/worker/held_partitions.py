@@ -44,7 +44,7 @@ EndReason = Halted | HandlerExit | Removed | Mismatch
 
 _REMOVED = (
     "processor {} was removed while this worker ran it: its checkpoints are gone, and a worker "
-    "that starts with it registers it anew, from its start"
+    "that starts with it registers it again, from its start"
 )
 
 
@@ -139,7 +139,7 @@ class HeldPartitions:
 
     async def _claim_now(self, grant: Grant) -> None:
         if task := self._tasks.get(grant.partition):
-            # In the previous tenure, the handler still has an event in hand.
+            # In the previous tenure, the handler still has a current event.
             await asyncio.wait([task])
         nonce = secrets.token_hex(16)
         try:
@@ -164,7 +164,7 @@ class HeldPartitions:
             return
         state = PartitionState(grant.partition, partition_keys, grant.number, token, claimed)
         if self._processor.policy is ExceptionPolicy.HALT:
-            state.suspicion.forgive()  # To start a halted worker again means to try again.
+            state.suspicion.forgive()  # A restart after a halt asks for a retry.
         self._hold(state)
         member = self._membership.member[0]
         previous = claimed.previous_owner

@@ -25,26 +25,31 @@ LEAVE_TIMEOUT = 1.0
 
 
 class LeaderElection:
-    """Takes the leader lease when nobody has it, and keeps it. `session` is in seconds.
+    """Takes the leader lease when no worker has it, and keeps it. `session_timeout` is in seconds.
 
     `listen` notices at once that another leader has left; without it, the next call does.
     """
 
     def __init__(
-        self, scripts: Scripts, app: str, member: str, session: float, listen: Listen | None = None
+        self,
+        scripts: Scripts,
+        app: str,
+        member: str,
+        session_timeout: float,
+        listen: Listen | None = None,
     ) -> None:
         self.leading = asyncio.Event()
         self._scripts = scripts
         self._app = app
         self._member = member
-        self._session = session
+        self._session_timeout = session_timeout
         self._listen = listen
         self._nonce = secrets.token_hex(8)
         #: When the lease may have ended, by the loop's clock.
         self._ends = 0.0
 
     async def run(self) -> None:
-        """Take the lease when nobody has it and keep it, until cancelled."""
+        """Take the lease when no worker has it and keep it, until cancelled."""
         hint = asyncio.Event()
         channel = keys.wake(keys.app_scope(self._app))
         listening = [asyncio.ensure_future(self._listen(channel, hint.set))] if self._listen else []
@@ -82,17 +87,17 @@ class LeaderElection:
             outage_log.failed("leader election", error)
             if loop.time() >= self._ends:
                 self.leading.clear()
-            return self._session / 3
+            return self._session_timeout / 3
         outage_log.answered("leader election")
         if election.leading:
-            self._ends = before + self._session
+            self._ends = before + self._session_timeout
             self.leading.set()
-            return self._session / 3
+            return self._session_timeout / 3
         self._ends = 0.0
         self.leading.clear()
-        return min(self._session / 3, election.left_ms / 1000 + 0.01)
+        return min(self._session_timeout / 3, election.left_ms / 1000 + 0.01)
 
     async def _elect(self, leave: bool) -> protocol.Election:
-        session_ms = round(self._session * 1000)
+        session_ms = round(self._session_timeout * 1000)
         call = protocol.elect(self._app, self._member, self._nonce, session_ms, leave)
         return protocol.read_elect(await self._scripts.call(call))

@@ -1,4 +1,4 @@
-"""How long a member that shuts down waits for its handlers and commits."""
+"""Waits for the handlers and commits of a member that shuts down."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Leaver:
                 "cut off, because shutdown_timeout (%g s) is over, and to be processed again: %s%s",
                 timeout,
                 _listed(cut_off),
-                f"; goes on until the process ends: {_listed(threads)}" if threads else "",
+                f"; still running until the process ends: {_listed(threads)}" if threads else "",
             )
         elif not answers:
             logger.warning(
@@ -71,7 +71,7 @@ class Leaver:
     async def _wait(self, timeout: float) -> bool:
         """Returns whether Redis answers.
 
-        The timeout is for what can still finish: an event in hand, or a commit once Redis is back.
+        The timeout is for what can still finish: a current event, or a commit once Redis is back.
         Idle partitions only have to be released. If Redis does not answer, that is not worth a
         wait: they move when the session has ended.
         """
@@ -91,8 +91,8 @@ class Leaver:
 
 
 def _work_of(state: PartitionState) -> str:
-    if state.in_hand:
-        return f"event {state.in_hand[0][0].decode()}"
+    if state.current:
+        return f"event {state.current[0][0].decode()}"
     if not state.idle:
         return "whose handler has not returned"
     return f"{state.uncommitted} finished and not committed"

@@ -32,10 +32,11 @@ class Losses:
         return self._timer is not None
 
     def add(self, partition: int, lost: int, exact: bool, checkpoint: str) -> None:
-        """A claim has found that so many events left the stream; it goes on behind `checkpoint`."""
+        """A claim has found that so many events left the stream; the partition continues after
+        `checkpoint`."""
         if not self.gathering:
             logger.error(
-                "processor %s, partition %d: %s %s left the stream; going on behind %s",
+                "processor %s, partition %d: %s %s left the stream; continuing after %s",
                 self._processor,
                 partition,
                 "exactly" if exact else "at least",

@@ -82,7 +82,7 @@ class Member:
     ) -> None:
         """Work until `stop` is set or the member fails; then release everything and leave.
 
-        `timeout` is how many seconds the events in hand may take then. If the member fails,
+        `timeout` is how many seconds the current events may take then. If the member fails,
         `failed` is called at once with the reason.
 
         Raises Halted, HandlerExit, Removed, Mismatch, Replaced.
@@ -133,7 +133,7 @@ class Member:
         await self._partitions.close()
 
     async def _release_all(self, timeout: float) -> bool:
-        """Finish what is in hand, commit and release. Returns whether Redis answers.
+        """Finish the current events, commit and release. Returns whether Redis answers.
 
         The heartbeat continues, so that each partition moves to another member as soon as it is
         released.
@@ -158,6 +158,6 @@ class Member:
 
     def _fail(self, failure: EndReason) -> None:
         self._failure = self._failure or failure
-        if not isinstance(failure, Removed):  # Then the worker's other processors go on.
+        if not isinstance(failure, Removed):  # Then the worker's other processors continue.
             self._on_failure(failure)
         self._failed.set()

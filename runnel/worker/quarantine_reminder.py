@@ -1,5 +1,5 @@
-"""Logs again and again which quarantined partitions a worker holds: it goes on with the others, so
-the first line would soon be forgotten."""
+"""Logs every few minutes which quarantined partitions a worker holds: it continues with the others,
+so the first line would soon be forgotten."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def remind(processor: Processor, states: Callable[[], Iterable[PartitionSt
         )
         if quarantined:
             logger.warning(
-                "processor %s: %s %s quarantined, and nothing behind the failed event is "
+                "processor %s: %s %s quarantined, and nothing after the failed event is "
                 "processed: %s",
                 processor.name,
                 those(quarantined),
@@ -46,7 +46,7 @@ def way_out(processor: Processor, partitions: Iterable[int], no_event: bool = Fa
     event, so there is none to skip."""
     command = f"`runnel processor resume {processor.target} --partition {ranges(partitions)}`"
     if no_event:
-        return f"mend the handler and start its workers again, then {command}"
+        return f"fix the handler and start its workers again, then {command}"
     return f"{command} tries it again, and with --skip skips it"
 
 

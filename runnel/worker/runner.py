@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from runnel import protocol
 from runnel.core.partition import Raw
 from runnel.dead_letter import DeadLetter
-from runnel.delivery.current_event import IN_HAND, InHand
+from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
@@ -57,12 +57,14 @@ class Runner:
         self._state = queue.state
         self._processor = processor
         self._backend = backend
-        #: Failures in a row with no event in hand, and the checkpoint at that time.
+        #: Failures in a row without a current event, and the checkpoint at that time.
         self._failures_before_first, self._failed_at = 0, ""
 
     async def run(self) -> None:
         """Run until the partition closes. Raises Halted if the policy is HALT, and HandlerExit."""
-        IN_HAND.set(InHand(self._state.keys.log, self._state.keys.processor, self._state.stuck_at))
+        CURRENT_EVENT.set(
+            CurrentEvent(self._state.keys.log, self._state.keys.processor, self._state.stuck_at)
+        )
         try:
             while self._state.open:
                 failure = await HandlerRun(self._queue, self._processor).run()
@@ -80,16 +82,16 @@ class Runner:
         state, processor, error = self._state, self._processor, failure.error
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise HandlerExit.of(error) from error
-        if not state.in_hand:
+        if not state.current:
             await self._failed_before_first(failure)
             return
-        batch, event, suspicion = list(state.in_hand), state.in_hand[0][0], state.suspicion
+        batch, event, suspicion = list(state.current), state.current[0][0], state.suspicion
         event_id = event.decode()
         # The deaths of a condemned event were counted when its workers died.
         attempts = suspicion.attempts if failure.condemned else suspicion.failed(event)
         hopeless = failure.condemned or (isinstance(error, DecodeError) and self._unreadable(batch))
-        # While events are tried one by one, several in hand are one item that a middleware has
-        # made: then the first is given up for all.
+        # While events are tried one by one, several current events are one item that a middleware
+        # has made: then the first is given up for all.
         whole = len(batch) == 1 or suspicion.isolating
         decision = decide(hopeless, whole, attempts, processor.retries)
         # Log the traceback once, when the retries are used up; until then one line is enough.
@@ -141,7 +143,7 @@ class Runner:
         self._failures_before_first += 1
         failures = self._failures_before_first
         logger.error(
-            "processor %s, partition %d failed with no event in hand (attempt %d): %s: %s",
+            "processor %s, partition %d failed without a current event (attempt %d): %s: %s",
             self._processor.name,
             state.partition,
             failures,
@@ -158,8 +160,8 @@ class Runner:
         else:
             text = ": ".join(describe_error(error, failure.instead))
             raise Halted(
-                f"processor {self._processor.name} failed {failures} times with no event in "
-                f"hand: {text}. Mend the handler and start the worker again"
+                f"processor {self._processor.name} failed {failures} times without a "
+                f"current event: {text}. Fix the handler and start the worker again"
             ) from error
 
     async def _give_up(self, raw: Raw, attempts: int, failure: Failure) -> None:
@@ -168,7 +170,7 @@ class Runner:
             text = ": ".join(describe_error(failure.error, failure.instead))
             raise Halted(
                 f"processor {self._processor.name}, partition {self._state.partition}: event "
-                f"{raw[0].decode()} failed {attempts} times: {text}. Mend the handler and start "
+                f"{raw[0].decode()} failed {attempts} times: {text}. Fix the handler and start "
                 "the worker again, or skip the event: `runnel processor resume "
                 f"{self._processor.target} --partition {self._state.partition} --skip`"
             ) from failure.error

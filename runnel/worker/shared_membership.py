@@ -32,7 +32,8 @@ class SharedMembership:
         self._membership = membership
         self._lock = threading.Lock()
         self.session = Session(clock)
-        #: Set when the next heartbeat must not wait: there is something to report or to learn.
+        #: Set when the next heartbeat must be sent at once: there is something to report or to
+        #: learn.
         self.sync_now = asyncio.Event()
         #: The worker shuts down: it takes no partition any more.
         self.leaving = False

@@ -76,7 +76,7 @@ class Shutdown:
             if self._signal is not None:
                 os._exit(INTERRUPTED)
             self._signal = number
-            self.because(0, "stopping: finishing what is in hand (again to end at once)")
+            self.because(0, "stopping: finishing what is running (signal again to end at once)")
             with suppress(RuntimeError):  # The loop is closed, and the process is about to end.
                 loop.call_soon_threadsafe(stop)
 
@@ -126,7 +126,7 @@ class Shutdown:
         self._log.log(logging.INFO, text, self._acknowledge)
 
     def _acknowledge(self) -> None:
-        """Called before the line can be seen: whoever sees it may signal again at once."""
+        """Called before the line can be seen: a program that sees it may signal again at once."""
         self._acknowledged = self._signal is not None
 
     def _even_if_held(self, seconds: float) -> None:

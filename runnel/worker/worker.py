@@ -60,8 +60,8 @@ class Worker:
         """Run until `stop` is set, or with `burst` until all events that existed at the start are
         committed.
 
-        Then what is in hand has the setting `shutdown_timeout` to finish. User code that swallows
-        its cancellation, and threads, may continue after that.
+        Then current events and running tasks have the setting `shutdown_timeout` to finish. User
+        code that swallows its cancellation, and threads, may continue after that.
 
         Raises ServerError, Mismatch, Replaced, Halted, HandlerExit, BurstBlocked.
         """

@@ -1,4 +1,4 @@
-"""Reports as `inspect` makes them, for tests of what reads them."""
+"""Reports as `inspect` makes them, for tests of code that reads them."""
 
 from __future__ import annotations
 

@@ -62,10 +62,10 @@ def test_an_app_that_nobody_has_started_shows_what_it_declares(run: Run, admin: 
     dead = {"tight.picky.dead", "vessel.strict.dead"}
     streams = {"orders", "named", "tight", "vessel", *dead}
     assert {each["name"] for each in seen["streams"]} == streams
-    shown = run("inspect", APP)
-    assert shown.code == 0
-    assert "it is not registered" in shown.stdout
-    assert f"(or runnel processor add {PRINTER})" in shown.stdout
+    output = run("inspect", APP)
+    assert output.code == 0
+    assert "it is not registered" in output.stdout
+    assert f"(or runnel processor add {PRINTER})" in output.stdout
     assert run("inspect", APP, "--max-lag", "5").code == 10
     assert admin.keys() == []
 
@@ -77,14 +77,14 @@ def test_a_processor_that_the_code_no_longer_declares_is_shown_with_the_command_
     assert run("send", ORDERS, GOOD).code == 0
     assert "does not declare" not in run("inspect", APP).stdout
     renamed = "tests.cli.shop_renamed:app"
-    shown = run("inspect", renamed).stdout
-    own = shown.partition("shop/printer is down\n")[2].partition("\n\n")[0]
+    output = run("inspect", renamed).stdout
+    own = output.partition("shop/printer is down\n")[2].partition("\n\n")[0]
     command = "runnel processor remove orders@printer --app shop"
     assert own.splitlines() == [
         f"  {renamed} does not declare it, but events are kept for it; lag: 1 events",
         f"    {command}   (if it is gone for good)",
     ]
-    assert "runnel processor add tests.cli.shop_renamed:printed" in shown
+    assert "runnel processor add tests.cli.shop_renamed:printed" in output
     assert run(*command.split()[1:], "--yes").stdout == "removed printer from 4 partitions\n"
     assert "shop/printer " not in run("inspect", renamed).stdout
 
@@ -150,7 +150,7 @@ def test_watching_as_json_prints_an_object_a_line_until_ctrl_c(run: Run, redis_u
 
 
 def until(terminal: int, wanted: bytes, seen: bytes = b"") -> bytes:
-    """What the terminal has shown, once it has shown what is wanted."""
+    """The output of the terminal, up to what is wanted."""
     while wanted not in seen:
         assert select.select([terminal], [], [], 20)[0], seen
         seen += os.read(terminal, 65536)
@@ -173,8 +173,8 @@ def test_watching_redraws_in_place_waits_for_redis_and_ends_on_ctrl_c(
     )
     os.close(inner)
     try:
-        shown = until(terminal, b"\x1b[H", until(terminal, b"\x1b[J"))
-        assert b"\x1b[2J" not in shown
+        output = until(terminal, b"\x1b[H", until(terminal, b"\x1b[J"))
+        assert b"\x1b[2J" not in output
         server.kill()
         until(terminal, b"error: No Redis at")
         server.start()
@@ -200,7 +200,7 @@ def test_a_paused_partition_is_an_alarm_when_asked_for(run: Run) -> None:
     assert "paused" in done.stderr
 
 
-def test_watch_may_stand_before_the_target(run: Run, redis_url: str) -> None:
+def test_watch_may_come_before_the_target(run: Run, redis_url: str) -> None:
     run("processor", "add", PRINTER)
     app = PRINTER.partition(":")[0] + ":app"
     process = subprocess.Popen(

@@ -6,7 +6,7 @@ from runnel.cli.screen import fit
 
 
 def test_a_frame_has_as_many_lines_as_the_terminal() -> None:
-    told = [f"line {number}" for number in range(10)]
-    assert fit(told, 80, 10) == told
-    assert fit(told, 80, 4) == [*told[:3], "… and 7 more lines: enlarge the window"]
-    assert fit(["x" * 30, *told], 20, 4)[:2] == ["x" * 30, "line 0"]
+    lines = [f"line {number}" for number in range(10)]
+    assert fit(lines, 80, 10) == lines
+    assert fit(lines, 80, 4) == [*lines[:3], "… and 7 more lines: enlarge the window"]
+    assert fit(["x" * 30, *lines], 20, 4)[:2] == ["x" * 30, "line 0"]

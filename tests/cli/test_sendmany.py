@@ -63,7 +63,7 @@ def admin(redis_url: str) -> Iterator[SyncRedis]:
     ids=IDS.split(),
 )
 @pytest.mark.parametrize("name", ["file", "stdin", "file.gz"])
-def test_good_lines_are_sent_and_bad_ones_told(
+def test_good_lines_are_sent_and_bad_ones_reported(
     run: Run,
     admin: SyncRedis,
     tmp_path: Path,
@@ -79,9 +79,9 @@ def test_good_lines_are_sent_and_bad_ones_told(
     counts = json.loads(done.stdout)
     assert (counts["sent"], counts["rejected"]) == (sent, rejected)
     assert done.code == (5 if rejected else 0)
-    told = done.stderr.splitlines()
-    assert len(told) == rejected
-    assert all(len(line) < 400 for line in told)
+    errors = done.stderr.splitlines()
+    assert len(errors) == rejected
+    assert all(len(line) < 400 for line in errors)
     for each in says:
         assert each in done.stderr
     assert stored(admin) == sent
@@ -97,7 +97,7 @@ def test_good_lines_are_sent_and_bad_ones_told(
     ],
     ids=["half", "start", "length", "behind"],
 )
-def test_a_damaged_file_is_told_with_what_was_sent(
+def test_a_damaged_file_is_reported_with_the_number_sent(
     run: Run, admin: SyncRedis, tmp_path: Path, content: bytes, says: str
 ) -> None:
     (tmp_path / "orders.gz").write_bytes(content)
@@ -113,9 +113,7 @@ def test_a_damaged_file_is_told_with_what_was_sent(
     assert done.stderr.endswith("; the good lines before that were sent\n")
 
 
-def test_a_field_that_the_record_does_not_have_is_refused_unless_it_is_to_be_left_out(
-    run: Run, admin: SyncRedis
-) -> None:
+def test_an_unknown_field_is_refused_without_ignore_unknown(run: Run, admin: SyncRedis) -> None:
     lines = LINE + LINE.replace(b'"amount"', b'"amont": 5, "amount"') + LINE
     done = run("sendmany", ORDERS, "-", stdin=lines)
     assert (done.code, done.stdout.split(",")[0], stored(admin)) == (5, "sent 2", 2)
@@ -159,7 +157,7 @@ def test_a_record_for_which_partition_by_raises_is_one_bad_line(run: Run) -> Non
     assert "partition_by raised IndexError: string index out of range" in done.stderr
 
 
-def test_a_full_partition_is_told_with_who_holds_it_back_and_how_many_were_sent(
+def test_a_full_partition_is_reported_with_the_slow_processor_and_the_number_sent(
     run: Run, admin: SyncRedis
 ) -> None:
     tight = "tests.cli.shop:tight"

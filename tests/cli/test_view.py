@@ -15,8 +15,8 @@ from tests.cli.reports import AT, ERROR, partition, report, with_dead_letters
 def lines(seen: dict[str, Any], **options: Any) -> list[str]:
     """The report for people, without colours."""
     names = view.Names("example", "example:app")
-    shown = view.lines(seen, "redis://h:6379", names, **options)
-    return [click.unstyle(line) for line in shown]
+    output = view.lines(seen, "redis://h:6379", names, **options)
+    return [click.unstyle(line) for line in output]
 
 
 def test_the_first_line_is_a_summary() -> None:
@@ -238,17 +238,17 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
 def test_a_problem_is_shown_with_the_command_that_helps(
     seen: dict[str, Any], says: list[str]
 ) -> None:
-    shown = lines(seen)
-    assert shown[1] == ""
-    assert shown[2 : 2 + len(says)] == says
-    assert shown[2 + len(says)] == ""
+    output = lines(seen)
+    assert output[1] == ""
+    assert output[2 : 2 + len(says)] == says
+    assert output[2 + len(says)] == ""
 
 
 def test_problems_of_an_undeclared_processor_that_workers_run_are_shown_too() -> None:
     quarantined = partition(3, state="quarantined", error=ERROR, current_event_ms=None)
     names = view.Names("example", "example:app", frozenset({("orders", "printer")}))
-    shown = view.lines(report("degraded", quarantined), "redis://h:6379", names)
-    assert [click.unstyle(line) for line in shown[2:6]] == [
+    output = view.lines(report("degraded", quarantined), "redis://h:6379", names)
+    assert [click.unstyle(line) for line in output[2:6]] == [
         "shop/billing is degraded",
         "  example:app does not declare it, but workers run it: they run other code",
         "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
@@ -258,11 +258,11 @@ def test_problems_of_an_undeclared_processor_that_workers_run_are_shown_too() ->
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_no_id_is_ever_shortened(wide: bool) -> None:
-    shown = "\n".join(lines(report("degraded", partition(12345, error=ERROR)), wide=wide))
+    output = "\n".join(lines(report("degraded", partition(12345, error=ERROR)), wide=wide))
     for whole in ("billing-worker-5d9c7b9f4-abcde", "1795435471123-0", "1795435471200-0"):
-        assert whole in shown
-    assert "…" not in shown
-    assert ("1795435471999-12" in shown) is wide
+        assert whole in output
+    assert "…" not in output
+    assert ("1795435471999-12" in output) is wide
 
 
 def test_common_tables_fit_into_80_columns() -> None:
@@ -272,16 +272,16 @@ def test_common_tables_fit_into_80_columns() -> None:
 
 
 def test_durations_are_short() -> None:
-    told = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
-    assert {ms: tables.duration(ms) for ms in told} == told
+    expected = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
+    assert {ms: tables.duration(ms) for ms in expected} == expected
     assert tables.duration(90_061_000) == "1d1h"
 
 
 def test_control_characters_in_errors_do_not_reach_the_terminal() -> None:
     error = {**ERROR, "type": "Błąd", "message": "no\n  price \x1b[31m\x07 ż"}
     seen = report("degraded", partition(0, state="quarantined", error=error))
-    told = "Błąd at 1795435471200-0: no price \\x1b[31m\\x07 ż"
-    assert f"  partition 0 is quarantined: {told}" in lines(seen)
+    expected = "Błąd at 1795435471200-0: no price \\x1b[31m\\x07 ż"
+    assert f"  partition 0 is quarantined: {expected}" in lines(seen)
     dead_letter = {
         **dict.fromkeys(("at", "partition", "event"), ""),
         "attempts": 1,

@@ -116,7 +116,7 @@ BUGS = (
     Planted(
         "a failed event is not handed out again",
         "runnel/core/partition.py",
-        "self.buffer.extendleft(reversed(self.in_hand[keep:]))",
+        "self.buffer.extendleft(reversed(self.current[keep:]))",
         "pass",
     ),
     Planted(

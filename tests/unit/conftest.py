@@ -31,7 +31,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def redis_url() -> NoReturn:
-    """Fail a test that wants the shared server, whatever it is."""
+    """Fail a test that uses the shared server."""
     _refuse()
 
 

@@ -1,4 +1,4 @@
-"""Calls that are made at the same time go out together, and one node's wait for no other's."""
+"""Calls that are made at the same time are sent together, and no node waits for another."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ async def test_many_take_few_round_trips(nodes: Nodes, gathering: CallBatching) 
     assert [len(each) for each in nodes.rounds] == [ROUND] * 3
 
 
-async def test_who_comes_meanwhile_goes_next(nodes: Nodes, gathering: CallBatching) -> None:
+async def test_calls_during_a_round_trip_go_into_the_next_one(
+    nodes: Nodes, gathering: CallBatching
+) -> None:
     nodes.held["a"] = asyncio.Event()
     first = asyncio.create_task(gathering.call(call("a1")))
     await asyncio.sleep(0.01)
@@ -71,7 +73,7 @@ async def test_a_silent_node_holds_up_no_other(nodes: Nodes, gathering: CallBatc
     assert await silent == "a1"
 
 
-async def test_a_refusal_is_its_own_and_a_lost_connection_that_of_all(
+async def test_a_refusal_fails_one_call_and_a_lost_connection_all_of_them(
     gathering: CallBatching,
 ) -> None:
     outcomes = await asyncio.gather(
@@ -83,10 +85,10 @@ async def test_a_refusal_is_its_own_and_a_lost_connection_that_of_all(
         *(gathering.call(call(key)) for key in ("a lost", "a3")), return_exceptions=True
     )
     assert all(isinstance(each, ConnectionError) for each in lost)
-    assert await gathering.call(call("a4")) == "a4", "and it goes on"
+    assert await gathering.call(call("a4")) == "a4", "and it continues"
 
 
-async def test_who_was_cancelled_is_left_out(nodes: Nodes, gathering: CallBatching) -> None:
+async def test_a_cancelled_call_is_left_out(nodes: Nodes, gathering: CallBatching) -> None:
     nodes.held["a"] = asyncio.Event()
     tasks = [asyncio.create_task(gathering.call(call(key))) for key in ("a1", "a2", "a3")]
     await asyncio.sleep(0.01)

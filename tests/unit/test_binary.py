@@ -36,7 +36,7 @@ def _program(folder: Path, says: str) -> Path:
     return path
 
 
-def test_a_program_is_what_it_says_it_is(tmp_path: Path) -> None:
+def test_the_kind_of_a_program_is_taken_from_its_version_text(tmp_path: Path) -> None:
     binary = inspect_binary(_program(tmp_path, "Valkey server v=9.1.2 sha=00000000:0 bits=64"))
     assert binary is not None
     assert (binary.kind, binary.version, binary.usable) == ("valkey", (9, 1, 2), True)
@@ -46,7 +46,7 @@ def test_a_program_is_what_it_says_it_is(tmp_path: Path) -> None:
     ("says", "problem"),
     [("Redis server v=6.2.14 sha=00000000:0", "redis 6.2.14"), ("hello", "is not a redis-server")],
 )
-def test_a_chosen_program_that_is_of_no_use_is_named(
+def test_a_chosen_program_that_cannot_be_used_is_named(
     says: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNNEL_SERVER_BIN", str(_program(tmp_path, says)))

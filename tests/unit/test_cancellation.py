@@ -1,4 +1,4 @@
-"""A cancellation that somebody asked for is told from a CancelledError that user code raises."""
+"""A requested cancellation is distinguished from a CancelledError that user code raises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from runnel.delivery.cancellation import cancelled
 
 
-async def test_only_a_task_that_somebody_cancels_is_cancelled() -> None:
+async def test_only_a_task_that_other_code_cancels_is_cancelled() -> None:
     seen: list[bool] = []
 
     async def work() -> None:

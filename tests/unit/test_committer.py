@@ -20,7 +20,7 @@ from tests.unit.test_partition import state, unverified
 
 
 class Stage:
-    """A committer, a backend that replies what it is told to, and what the committer called."""
+    """A committer, a backend with the given replies, and what the committer called."""
 
     def __init__(self) -> None:
         self.replies: list[Any] = []

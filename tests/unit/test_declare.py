@@ -1,4 +1,4 @@
-"""What a decorator accepts, and what it refuses where it stands, naming the right one."""
+"""Which functions a decorator accepts; it refuses others at once and names the right decorator."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ envelopes = app.stream("envelopes", record=Envelope[Order], partition_by="id")
 
 
 @pytest.mark.parametrize(
-    ("decorator", "stream", "hint", "told"),
+    ("decorator", "stream", "hint", "expected"),
     [
         ("on", orders, Refund, ("Refund", "Order")),
         ("on", orders, "Refund", ("Refund", "Order")),
@@ -307,13 +307,13 @@ envelopes = app.stream("envelopes", record=Envelope[Order], partition_by="id")
     ],
 )
 def test_an_annotation_with_another_record_is_refused(
-    decorator: str, stream: Any, hint: Any, told: tuple[str, str]
+    decorator: str, stream: Any, hint: Any, expected: tuple[str, str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         getattr(app, decorator)(stream, name="other")(_taking(hint))
     says, has = str(caught.value).split(f", but the stream {stream.name} has records of ")
-    assert told[0] in says
-    assert told[1] in has
+    assert expected[0] in says
+    assert expected[1] in has
     assert f"@app.{decorator}(…)" in has
 
 

@@ -1,4 +1,4 @@
-"""What counts as the same record, and how a difference is told."""
+"""What counts as the same record, and how a difference is reported."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Bare:
 
 
 class Nowhere(tzinfo):
-    """A zone that knows of no offset."""
+    """A zone without an offset."""
 
     def utcoffset(self, _: datetime | None) -> timedelta | None:
         return None
@@ -133,8 +133,8 @@ def test_these_are_the_same(sent: Any, back: Any) -> None:
         ("x" * 999, "y", "Order: 'xxx"),
     ],
 )
-def test_a_difference_is_told_with_its_place(sent: Any, back: Any, says: str) -> None:
-    told = difference(sent, back, "Order")
-    assert told is not None
-    assert told.startswith(says)
-    assert len(told) < 250
+def test_a_difference_is_reported_with_its_path(sent: Any, back: Any, says: str) -> None:
+    found = difference(sent, back, "Order")
+    assert found is not None
+    assert found.startswith(says)
+    assert len(found) < 250

@@ -154,7 +154,7 @@ def test_a_wrong_value_is_refused_when_the_record_is_made_with_the_fields_name()
         ([b"json", b'{"order_id": "x"}'], "Order.order_id"),
     ],
 )
-def test_what_cannot_be_read_is_said_and_nothing_else_raised(entry: list[bytes], says: str) -> None:
+def test_an_unreadable_entry_raises_nothing_but_decode_error(entry: list[bytes], says: str) -> None:
     with pytest.raises(DecodeError, match=says):
         codec(Order).decode(entry)
 

@@ -30,7 +30,7 @@ GUIDE = ROOT / "docs" / "guide.md"
         ),
     ],
 )
-def test_a_full_partition_says_who_holds_it_back(details: dict[str, str], says: str) -> None:
+def test_a_full_partition_names_the_slow_processor(details: dict[str, str], says: str) -> None:
     full = Full("FULL", details)
     assert full.reason == says
     assert full.sink is None

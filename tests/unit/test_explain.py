@@ -20,9 +20,9 @@ from runnel.connection.explain import explain_redis_error
     ],
 )
 def test_only_here_a_server_can_be_started(url: str, start: str) -> None:
-    told = str(explain_redis_error(OSError("no route"), url))
-    assert start in told
-    assert "secret" not in told
+    text = str(explain_redis_error(OSError("no route"), url))
+    assert start in text
+    assert "secret" not in text
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_only_here_a_server_can_be_started(url: str, start: str) -> None:
         (OSError("no route"), "No Redis at"),
     ],
 )
-def test_other_errors_are_told_in_a_sentence(error: Exception, problem: str) -> None:
+def test_other_errors_are_explained_in_a_sentence(error: Exception, problem: str) -> None:
     assert problem in str(explain_redis_error(error, "redis://localhost"))
 
 

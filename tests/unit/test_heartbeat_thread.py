@@ -1,4 +1,4 @@
-"""A thread that heartbeats in place of a blocked event loop."""
+"""A thread sends heartbeats while the event loop is blocked."""
 
 from __future__ import annotations
 

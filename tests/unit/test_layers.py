@@ -75,17 +75,17 @@ def room(name: str) -> str:
     return name.split(".")[0]
 
 
-def test_every_room_has_its_floor() -> None:
+def test_every_package_has_its_row() -> None:
     assert {room(name) for name in MODULES} == set(FLOOR)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_a_module_imports_only_from_rooms_below(name: str) -> None:
+def test_a_module_imports_only_from_rows_below(name: str) -> None:
     others = {each for each in imports(name) if room(each) != room(name)}
     assert not {each for each in others if FLOOR[room(each)] >= FLOOR[room(name)]}
 
 
-def test_no_room_has_a_circle() -> None:
+def test_no_package_has_an_import_cycle() -> None:
     graph = {name: {each for each in imports(name) if room(each) == room(name)} for name in MODULES}
     while ends := {name for name, targets in graph.items() if not targets}:
         graph = {name: targets - ends for name, targets in graph.items() if name not in ends}
@@ -93,7 +93,7 @@ def test_no_room_has_a_circle() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_a_module_can_be_read_at_one_sitting(name: str) -> None:
+def test_modules_and_functions_have_limited_length(name: str) -> None:
     text = MODULES[name].read_text()
     assert text.count("\n") <= MOST_LINES
     for node in ast.walk(ast.parse(text)):
@@ -102,7 +102,7 @@ def test_a_module_can_be_read_at_one_sitting(name: str) -> None:
             assert lines <= MOST_LINES_OF_A_FUNCTION, node.name
 
 
-def test_nobody_hides_an_import_from_the_type_checker() -> None:
+def test_no_import_is_hidden_from_the_type_checker() -> None:
     assert not [n for n, path in MODULES.items() if "TYPE_CHECKING" in path.read_text()]
 
 

@@ -57,7 +57,7 @@ def idle() -> PartitionState:
     return it
 
 
-def test_an_event_in_hand_has_the_whole_timeout_and_is_named_then() -> None:
+def test_a_current_event_has_the_whole_timeout_and_is_named_then() -> None:
     it = Shutdown(busy(), 60.0, answers=True)
     it.run(10.0)
     assert it.result == (True, ["processor work, partition 0, event 1-0"])
@@ -78,7 +78,7 @@ def test_an_idle_partition_is_not_waited_for_while_redis_does_not_answer() -> No
     assert it.took == pytest.approx(NO_REPLY)
 
 
-def test_an_event_in_hand_is_waited_for_though_redis_does_not_answer() -> None:
+def test_a_current_event_is_waited_for_though_redis_does_not_answer() -> None:
     it = Shutdown(busy(), 5.0, answers=False)
     it.run(10.0)
     assert it.result == (True, []), "a task that ends is a sign that Redis answers"

@@ -25,7 +25,7 @@ async def test_lines_carry_the_fields_of_their_task(said: list[logging.LogRecord
     assert sorted(found) == [("p", 1), ("p", 2), ("p", 99), ("p", 99)]
 
 
-def test_a_set_up_that_knows_nothing_of_runnel_does_not_silence_it() -> None:
+def test_a_setup_that_does_not_name_runnel_does_not_silence_it() -> None:
     logging.getLogger("runnel.early").setLevel("INFO")  # Before Runnel asks for it.
     early, logger = logger_of("runnel.early"), logger_of("runnel.test")
     try:

@@ -1,4 +1,4 @@
-"""The first loss is logged at once, those that follow in one line, and no count is left out."""
+"""The first loss is logged at once, further ones in one line, and no count is left out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ async def test_the_first_is_logged_at_once_and_what_follows_in_one_line(
     found = Losses("reader")
     found.add(3, 1, True, "5-0")
     assert caplog.messages == [
-        "processor reader, partition 3: exactly 1 unfinished event has left the stream; going on "
-        "behind 5-0"
+        "processor reader, partition 3: exactly 1 unfinished event has left the stream; "
+        "continuing after 5-0"
     ]
     for partition in (3, 4, 4):
         found.add(partition, 20, partition == 3, "9-0")
@@ -39,6 +39,6 @@ async def test_after_a_pause_what_was_gathered_is_logged_and_a_pause_without_any
     found.add(0, 3, True, "2-0")
     await until(lambda: len(caplog.messages) == 2, "what was gathered is logged")
     assert "partition 0: since the last such line exactly 3 unfinished" in caplog.messages[1]
-    await until(lambda: not found.gathering, "nothing came meanwhile")
+    await until(lambda: not found.gathering, "no further loss came")
     found.add(1, 4, True, "3-0")
     assert "partition 1: exactly 4 unfinished events have left" in caplog.messages[2]

@@ -1,4 +1,4 @@
-"""One send has the turn at a time, in the order of asking, even if some are cancelled; sends that
+"""One send has the turn at a time, in the order of arrival, even if some are cancelled; sends that
 wait for room hold up no others."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def finish(*sends: Send) -> None:
         await send.task
 
 
-async def test_sends_go_one_after_the_other_in_the_order_of_asking() -> None:
+async def test_sends_go_one_after_the_other_in_the_order_of_arrival() -> None:
     order = SendOrder()
     sends = await begin(order, 4)
     for number, send in enumerate(sends):

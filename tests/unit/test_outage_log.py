@@ -50,7 +50,7 @@ def test_an_outage_is_two_lines(clock: Clock, said: list[logging.LogRecord]) -> 
     )
 
 
-def test_a_long_outage_is_told_again_less_and_less_often(
+def test_a_long_outage_is_logged_again_less_and_less_often(
     clock: Clock, said: list[logging.LogRecord]
 ) -> None:
     calls = Unanswered("processor p", clock)
@@ -85,7 +85,7 @@ def test_a_call_that_nobody_makes_again_does_not_keep_it_open(
     assert "Redis answers again" in texts(said)[-1]
 
 
-def test_what_comes_and_goes_is_not_told_each_time(
+def test_a_repeated_short_outage_is_not_logged_each_time(
     clock: Clock, said: list[logging.LogRecord]
 ) -> None:
     calls = Unanswered("processor p", clock)
@@ -100,7 +100,7 @@ def test_what_comes_and_goes_is_not_told_each_time(
     before = len(said)
     calls.failed("read", LOST)
     calls.answered("read")
-    assert len(said) == before + 2, "a new one is told"
+    assert len(said) == before + 2, "a new one is logged"
 
 
 def test_answers_without_an_outage_say_nothing(clock: Clock, said: list[logging.LogRecord]) -> None:
@@ -119,7 +119,7 @@ def test_answers_without_an_outage_say_nothing(clock: Clock, said: list[logging.
         (OutOfMemoryError("OOM"), "refuses calls", "takes calls again"),
     ],
 )
-def test_a_refusal_is_not_called_silence(
+def test_a_refusal_is_not_logged_as_no_answer(
     clock: Clock, said: list[logging.LogRecord], error: Exception, what: str, over: str
 ) -> None:
     calls = Unanswered("processor p", clock)

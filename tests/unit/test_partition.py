@@ -72,7 +72,7 @@ def test_no_more_is_read_while_too_much_is_uncommitted() -> None:
     assert it.next_read(1) is not None
 
 
-def test_what_is_in_hand_is_never_committed() -> None:
+def test_current_events_are_never_committed() -> None:
     it = state(1, 2)
     it.hand_out(2)
     assert it.next_commit() is None
@@ -97,7 +97,7 @@ def test_a_draining_partition_hands_out_no_more_and_releases_when_idle() -> None
     assert it.next_commit() is None
 
 
-def test_a_checkpoint_is_stuck_if_only_the_event_in_hand_can_move_it() -> None:
+def test_a_checkpoint_is_stuck_if_only_the_current_event_can_move_it() -> None:
     it = state(1, 2)
     assert not it.stuck_at("0-0")
     it.hand_out(1)

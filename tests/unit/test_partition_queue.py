@@ -257,12 +257,12 @@ def test_a_wait_that_is_cancelled_while_a_start_is_recorded_loses_no_event(
     assert stage.said[5:] == ["started 2-0", "it has ['2-0'] at 11"]
 
 
-@pytest.mark.parametrize("trouble", [{"tenures": 3}, {"deaths": 1}])
-def test_a_list_that_cannot_become_full_is_not_waited_for_where_starts_are_recorded(
-    stage: Stage, trouble: dict[str, int]
+@pytest.mark.parametrize("options", [{"tenures": 3}, {"deaths": 1}])
+def test_a_list_that_cannot_become_full_is_not_waited_for_while_starts_are_recorded(
+    stage: Stage, options: dict[str, int]
 ) -> None:
     stage.session.renew(100.0)
-    stage.take("it", stage.queue(b"1-0", b"2-0", **trouble), within=5.0)
+    stage.take("it", stage.queue(b"1-0", b"2-0", **options), within=5.0)
     stage.loop.run(10.0)
     assert stage.said[-1] == "it has ['1-0'] at 1"
 
@@ -278,7 +278,7 @@ def test_a_list_that_cannot_become_full_is_not_waited_for_while_a_batch_is_isola
     assert stage.said == ["it has ['1-0'] at 0"]
 
 
-def test_a_list_that_cannot_become_full_is_not_waited_for_where_memory_is_used_up(
+def test_a_list_that_cannot_become_full_is_not_waited_for_when_memory_is_used_up(
     stage: Stage,
 ) -> None:
     stage.session.renew(100.0)
@@ -294,15 +294,15 @@ def test_a_list_that_cannot_become_full_is_not_waited_for_where_memory_is_used_u
     assert stage.said == ["12 at 0"]
 
 
-def test_a_condemned_event_is_given_to_no_handler(stage: Stage) -> None:
+def test_a_condemned_event_is_not_handed_to_the_handler(stage: Stage) -> None:
     stage.session.renew(100.0)
     queue = stage.queue(b"1-0", b"2-0", deaths=4)
 
     async def main() -> None:
         with pytest.raises(WorkerDied, match="event 1-0 failed or ended its worker 4 times"):
             await queue.take(5)
-        stage.said.append(str([each[0] for each in queue.state.in_hand]))
+        stage.said.append(str([each[0] for each in queue.state.current]))
 
     stage.run(main())
     stage.loop.run(10.0)
-    assert stage.said[-1] == "[b'1-0']", "in hand, for the policy to decide about"
+    assert stage.said[-1] == "[b'1-0']", "it is current, so that the policy decides about it"

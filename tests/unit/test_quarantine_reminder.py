@@ -1,4 +1,4 @@
-"""What to type next is part of every line about a partition that is quarantined or paused."""
+"""Every line about a quarantined or paused partition has the command to type next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runnel.worker.quarantine_reminder import blocking, way_out
 
 @dataclass
 class Named:
-    """What the lines need of a processor."""
+    """The attributes of a processor that the lines use."""
 
     name: str = "work"
     target: str = "shop:work"
@@ -25,7 +25,7 @@ def test_a_quarantine_ends_with_resume() -> None:
     text = way_out(PROCESSOR, [0, 1, 4])
     assert text == f"{command} tries it again, and with --skip skips it"
     assert way_out(PROCESSOR, [0, 1, 4], no_event=True) == (
-        f"mend the handler and start its workers again, then {command}"
+        f"fix the handler and start its workers again, then {command}"
     )
 
 
@@ -41,4 +41,4 @@ def test_partitions_that_block_a_burst_are_grouped_by_their_reason() -> None:
         "processor work: partition 1 is paused: `runnel processor resume shop:work --partition 1` "
         "ends it"
     )
-    assert third.startswith("processor work: partition 3 is quarantined: mend the handler")
+    assert third.startswith("processor work: partition 3 is quarantined: fix the handler")

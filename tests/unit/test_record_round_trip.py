@@ -1,4 +1,4 @@
-"""Records of every kind come back as they were, on every way that they can take."""
+"""Records of every kind are read back unchanged, through every serializer and class."""
 
 from __future__ import annotations
 

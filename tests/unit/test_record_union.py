@@ -210,10 +210,10 @@ def test_a_part_of_a_union_inside_a_record_is_named() -> None:
 
 
 def test_from_json_makes_the_right_one() -> None:
-    face = adapt(Tagged)
-    assert face.from_json('{"kind": "renamed", "user": 1, "name": "a"}') == RENAMED
+    record_type = adapt(Tagged)
+    assert record_type.from_json('{"kind": "renamed", "user": 1, "name": "a"}') == RENAMED
     with pytest.raises(RecordError, match=r"^renamed\.nmae: no such field"):
-        face.from_json('{"kind": "renamed", "user": 1, "name": "a", "nmae": "b"}')
+        record_type.from_json('{"kind": "renamed", "user": 1, "name": "a", "nmae": "b"}')
     assert adapt(Opened | Closed).from_json('{"type": "closed", "user": 1}') == Closed(1)
 
 
@@ -236,7 +236,9 @@ class Flat(Record, primitive=True):
         (Deposit | create_model("Bad", call=(type, ...)), r"^Bad\.call: its values"),
     ],
 )
-def test_what_cannot_be_told_apart_or_stored_is_refused_when_declared(form: Any, says: str) -> None:
+def test_classes_that_cannot_be_distinguished_or_stored_are_refused_when_declared(
+    form: Any, says: str
+) -> None:
     with pytest.raises(ConfigError, match=says):
         adapt(form)
 

@@ -1,4 +1,4 @@
-"""One partition holds the lock at a time, in the order of asking."""
+"""One partition holds the lock at a time, in the order of arrival."""
 
 from __future__ import annotations
 

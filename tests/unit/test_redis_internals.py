@@ -27,7 +27,7 @@ PRIVATE = re.compile(
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[tuple[Connection, list[bytes]]]:
-    """A connection to a program that reads, and what it has read."""
+    """A connection to a program that reads, and the bytes that it has read."""
     read: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

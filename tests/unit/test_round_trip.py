@@ -1,4 +1,4 @@
-"""Where a record is certain to come back, it does, whatever its values; else it is looked at."""
+"""A record that is known to round-trip does; any other is decoded as a check."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ class Deep(Record):
     box: Box[date] = Field(default_factory=lambda: Box[date](value=date(2024, 1, 2)))
 
 
-def certain(record: Any) -> bool:
-    surely = adapt(type(record)).surely
-    return surely is not None and surely(record) is not None
+def known_to_round_trip(record: Any) -> bool:
+    dump_exact = adapt(type(record)).dump_exact
+    return dump_exact is not None and dump_exact(record) is not None
 
 
 WILD: st.SearchStrategy[Any] = st.one_of(
@@ -134,7 +134,7 @@ VALUES = st.one_of(
     st.dictionaries(st.text(max_size=2), st.lists(WILD, max_size=2), max_size=2),
 )
 FACES: dict[type[Any], Any] = {Plain: adapt(Plain), Deep: adapt(Deep)}
-#: Each record, and what is inside it, is changed in a place or two.
+#: Each record, and what is inside it, is changed at one or two paths.
 INSIDE: dict[type[Any], list[Callable[[Any], Any]]] = {
     Plain: [lambda record: record],
     Deep: [
@@ -152,7 +152,7 @@ INSIDE: dict[type[Any], list[Callable[[Any], Any]]] = {
 @settings(max_examples=400)
 @given(st.data())
 @pytest.mark.parametrize("kind", FACES)
-def test_what_is_certain_comes_back_whatever_it_holds(kind: type[Any], data: st.DataObject) -> None:
+def test_a_record_that_is_known_to_round_trip_does(kind: type[Any], data: st.DataObject) -> None:
     record = kind()
     changeable = [inner(record) for inner in INSIDE[kind]]
     for _ in range(data.draw(st.integers(0, 2))):
@@ -162,17 +162,17 @@ def test_what_is_certain_comes_back_whatever_it_holds(kind: type[Any], data: st.
             inner.__dict__.pop(name, None)
         else:
             inner.__dict__[name] = data.draw(VALUES)
-    face = FACES[kind]
-    assert face.surely is not None
-    if (values := face.surely(record)) is not None:
+    record_type = FACES[kind]
+    assert record_type.dump_exact is not None
+    if (values := record_type.dump_exact(record)) is not None:
         try:
-            assert repr(values) == repr(face.dump(record))
+            assert repr(values) == repr(record_type.dump(record))
         except EncodeError:  # Half a surrogate pair, which no serializer writes.
             for serializer in (MsgpackSerializer(), JSONSerializer()):
                 with pytest.raises(EncodeError):
                     serializer.dumps(values)
         else:
-            assert difference(record, face.load(values), "record") is None
+            assert difference(record, record_type.load(values), "record") is None
 
 
 SIZES = st.sampled_from(Size)
@@ -216,16 +216,16 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
 
 @given(st.data())
 @pytest.mark.parametrize("kind", RECORDS)
-def test_a_record_of_such_fields_is_certain_whatever_they_hold(
+def test_a_record_of_such_fields_is_known_to_round_trip(
     kind: type[Any], data: st.DataObject
 ) -> None:
     record = data.draw(RECORDS[kind])
-    face = FACES[kind]
-    assert face.surely is not None
-    values = face.surely(record)
+    record_type = FACES[kind]
+    assert record_type.dump_exact is not None
+    values = record_type.dump_exact(record)
     assert values is not None
-    assert repr(values) == repr(face.dump(record))
-    assert difference(record, face.load(values), "record") is None
+    assert repr(values) == repr(record_type.dump(record))
+    assert difference(record, record_type.load(values), "record") is None
 
 
 @pytest.mark.parametrize(
@@ -247,13 +247,13 @@ def test_a_record_of_such_fields_is_certain_whatever_they_hold(
         ("choice", "c"),
     ],
 )
-def test_a_value_of_another_type_is_looked_at(name: str, value: Any) -> None:
+def test_a_record_with_a_value_of_another_type_is_decoded_as_a_check(name: str, value: Any) -> None:
     record = Plain()
     record.__dict__[name] = value
-    assert not certain(record)
+    assert not known_to_round_trip(record)
 
 
-def test_a_value_of_another_type_is_seen_however_deep() -> None:
+def test_a_value_of_another_type_is_found_at_any_depth() -> None:
     changes: list[Callable[[Deep], Any]] = [
         lambda deep: deep.lines.append(Box(value=1)),  # type: ignore[arg-type]
         lambda deep: deep.lines[1].price.__dict__.update(amount=1),
@@ -268,29 +268,29 @@ def test_a_value_of_another_type_is_seen_however_deep() -> None:
         lambda deep: deep.__dict__.update(box=Box(value=date(2024, 1, 2))),
         lambda deep: deep.fleet.append(Line()),  # type: ignore[arg-type]
     ]
-    assert certain(Deep())
+    assert known_to_round_trip(Deep())
     for change in changes:
         deep = Deep(words=["a"], counts={"a": 1}, moments=[], fleet=[])
         change(deep)
-        assert not certain(deep)
+        assert not known_to_round_trip(deep)
 
 
 @pytest.mark.parametrize("alias", ["it's", 'a "b"', "a\nb\\", "values", "{x}", "é", ""])
 def test_a_field_may_have_any_name_on_the_wire(alias: str) -> None:
     fields: dict[str, Any] = {"values": (int, Field(1, alias=alias)), "type0": (str, "a")}
     record = create_model("Strange", __base__=Record, **fields)()
-    face = adapt(type(record))
-    assert face.surely is not None
-    assert face.surely(record) == face.dump(record) == {alias: 1, "type0": "a"}
-    assert face.load(face.dump(record)) == record
+    record_type = adapt(type(record))
+    assert record_type.dump_exact is not None
+    assert record_type.dump_exact(record) == record_type.dump(record) == {alias: 1, "type0": "a"}
+    assert record_type.load(record_type.dump(record)) == record
 
 
-def test_a_field_that_is_missing_or_strange_is_looked_at() -> None:
+def test_a_record_with_a_missing_or_unknown_field_is_decoded_as_a_check() -> None:
     record = Plain()
     del record.__dict__["name"]
-    assert not certain(record)
+    assert not known_to_round_trip(record)
     record.__dict__["stray"] = "a"
-    assert not certain(record)
+    assert not known_to_round_trip(record)
 
 
 class Limited(Record):
@@ -432,11 +432,13 @@ class Within(Record):
         *(Words, Derived, Busy, Slotted, Within),
     ],
 )
-def test_a_class_that_may_change_or_refuse_values_is_looked_at(kind: type[Any]) -> None:
-    assert not certain(kind())
+def test_records_of_a_class_that_may_change_or_refuse_values_are_decoded_as_a_check(
+    kind: type[Any],
+) -> None:
+    assert not known_to_round_trip(kind())
 
 
-def test_only_what_is_certain_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_records_are_decoded_as_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = EntryCodec(adapt(Plain), MsgpackSerializer())
     looked: list[Any] = []
     monkeypatch.setattr(codec.record_type, "check", lambda sent, _: looked.append(sent))

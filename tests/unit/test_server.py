@@ -1,4 +1,4 @@
-"""What INFO says decides whether a server can be used."""
+"""The reply of INFO decides whether a server can be used."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from runnel.preflight.server import server_info
         ({"redis_version": "7.2.0", "redis_mode": "sentinel"}, "Sentinel"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_its_own_account(
-    info: dict[str, Any], problem: str
-) -> None:
+def test_a_server_that_cannot_be_used_is_refused(info: dict[str, Any], problem: str) -> None:
     with pytest.raises(ServerError, match=problem):
         server_info(info, "Redis")

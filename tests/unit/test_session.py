@@ -7,7 +7,7 @@ import asyncio
 from runnel.delivery.session import Session
 
 
-async def test_it_ends_by_this_workers_clock_and_a_renewal_wakes_those_who_wait() -> None:
+async def test_it_ends_by_this_workers_clock_and_a_renewal_wakes_waiters() -> None:
     now = 10.0
     session = Session(lambda: now)
     assert not session.alive()
@@ -21,7 +21,7 @@ async def test_it_ends_by_this_workers_clock_and_a_renewal_wakes_those_who_wait(
     assert not session.alive()
 
 
-async def test_those_who_wait_can_be_woken_without_a_renewal() -> None:
+async def test_waiters_can_be_woken_without_a_renewal() -> None:
     session = Session(lambda: 10.0)
     waiting = asyncio.create_task(session.renewed())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A stopwatch calls if an event is in hand for too long, in virtual time."""
+"""A stopwatch calls if a handler has an event for too long, in virtual time."""
 
 from __future__ import annotations
 

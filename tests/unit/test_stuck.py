@@ -1,4 +1,4 @@
-"""What is still running is named, with its place in user code."""
+"""A report names everything that is still running, with its position in user code."""
 
 from __future__ import annotations
 

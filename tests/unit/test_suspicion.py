@@ -108,15 +108,15 @@ def test_only_one_event_at_a_time_is_handed_out_while_starts_are_recorded() -> N
     assert len(it.hand_out(5)) == 1
 
 
-def test_the_first_events_in_hand_may_be_finished_and_the_others_rewound() -> None:
+def test_the_first_current_events_may_be_finished_and_the_others_rewound() -> None:
     it = state(1, 2, 3, 4)
     it.hand_out(2)
     it.hand_out(1)
-    assert [each[0] for each in it.in_hand] == [b"1-0", b"2-0", b"3-0"]
+    assert [each[0] for each in it.current] == [b"1-0", b"2-0", b"3-0"]
     it.finish(1)
-    assert [each[0] for each in it.in_hand] == [b"2-0", b"3-0"]
+    assert [each[0] for each in it.current] == [b"2-0", b"3-0"]
     it.rewind(keep=1)
-    assert [each[0] for each in it.in_hand] == [b"2-0"]
+    assert [each[0] for each in it.current] == [b"2-0"]
     it.finish()
     step = it.next_commit()
     assert step

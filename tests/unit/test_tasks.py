@@ -1,4 +1,4 @@
-"""When cron tasks are due: by the calendar of their zone, and never at what is over."""
+"""When cron tasks are due: by the clock of their zone, and never for a time that has passed."""
 
 from __future__ import annotations
 

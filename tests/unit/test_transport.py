@@ -16,7 +16,7 @@ from runnel.connection.connect import connect
 
 @contextlib.asynccontextmanager
 async def answering(answer: Callable[[Any, asyncio.StreamWriter], Awaitable[None]]) -> Any:
-    """The URL of somebody who answers to each command as is said here, like a slow Redis."""
+    """The URL of a program that sends the given answer to each command, like a slow Redis."""
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +61,7 @@ async def test_a_long_question_may_take_its_time_as_long_as_it_goes_out() -> Non
         assert await client.roundtrip([("ECHO", bytes(30_000_000))]) == [b"OK"]
 
 
-async def test_who_answers_something_else_than_redis_is_told() -> None:
+async def test_an_answer_that_is_not_of_redis_is_an_error() -> None:
     async def answer(command: Any, writer: asyncio.StreamWriter) -> None:
         """As Redis does, until the first ECHO."""
         writer.write(b"HTTP/1.1 400" if command[0] == b"ECHO" else b"+OK\r\n")

@@ -40,7 +40,7 @@ from runnel.errors import ConfigError
         ("redis+sentinel://h/mymaster?db=2", None),
     ],
 )
-def test_a_url_is_taken_apart(url: str, parsed: ParsedUrl | None) -> None:
+def test_a_url_is_parsed(url: str, parsed: ParsedUrl | None) -> None:
     assert parsed is None or parse(url) == parsed
     assert check_url(url) == url
 
@@ -147,10 +147,10 @@ def test_a_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_password_is_never_shown(url: str) -> None:
-    assert "secret" not in redacted(url) + told(url)
+    assert "secret" not in redacted(url) + refusal(url)
 
 
-def told(url: str) -> str:
+def refusal(url: str) -> str:
     """Why a URL is refused, if it is."""
     try:
         check_url(url)

@@ -107,7 +107,7 @@ def test_the_connection_string_of_another_client_leads_to_a_url(text: str, url: 
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "suggestion"),
     [
         ("redis://h?ssl=true", "use rediss://"),
         ("redis://h?ssl=True", "use rediss://"),
@@ -133,10 +133,10 @@ def test_the_connection_string_of_another_client_leads_to_a_url(text: str, url: 
         (" ", "is empty: use redis://HOST:PORT"),
     ],
 )
-def test_what_was_meant_is_told(url: str, told: str) -> None:
+def test_a_message_suggests_the_right_url(url: str, suggestion: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_url(url)
-    assert told in str(caught.value)
+    assert suggestion in str(caught.value)
 
 
 @pytest.mark.parametrize(

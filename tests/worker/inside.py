@@ -41,8 +41,8 @@ class Ledger:
             "items", record=Item, partition_by="number", partition_count=1, partition_size=size
         )
         self.seen: list[int] = []
-        self.place = PartitionKeys(self.items.spec.prefix(0), "work")
-        self.log, self.meta, self.state = self.place.of_script()
+        self.partition_keys = PartitionKeys(self.items.spec.prefix(0), "work")
+        self.log, self.meta, self.state = self.partition_keys.of_script()
 
     def processor(self, handler: Handler | None = None, **options: Any) -> None:
         """Declare the processor; the default handler notes what it sees."""

@@ -1,4 +1,5 @@
-"""An app whose worker does not end, for the reason in `$KIND`, and that says so with "begun"."""
+"""An app whose worker does not end, for the reason in `$KIND`. It prints "begun" when that
+begins."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.worker.workers import until
 async def test_after_a_death_what_is_finished_is_committed_before_the_next_event(
     redis: Redis, redis_url: str, ledger: Ledger
 ) -> None:
-    """Otherwise the events before one that kills its worker are repeated with every death."""
+    """Otherwise the events before one that kills its worker are repeated after every death."""
     committed: list[int] = []
 
     async def work(events: Events[Item]) -> None:
@@ -35,5 +35,5 @@ async def test_after_a_death_what_is_finished_is_committed_before_the_next_event
         await admin.add(Scripts(client), ledger.app.processors["work"])
     await redis.hset(ledger.state, mapping={"tenures": 1, "epoch": 1, "nonce": "x", "released": 1})
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
     assert committed == ledger.seen == [*range(10)]

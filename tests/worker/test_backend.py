@@ -31,7 +31,7 @@ async def test_a_dead_connection_to_a_channel_is_opened_again(
         listening = asyncio.create_task(backend.listen("wake", heard.set))
         first = await until(subscriber, "it listens")
         await asyncio.sleep(0.5)
-        assert await subscriber() == first, "silence alone is no reason"
+        assert await subscriber() == first, "no message alone is no reason to reconnect"
         proxy.hold("requests", "replies")
         await asyncio.sleep(0.5)
         proxy.heal()

@@ -26,7 +26,7 @@ async def test_s7_what_others_trimmed_is_counted_once(redis: Redis, ledger: Ledg
     await ledger.send(*range(10, 30))
     await redis.xtrim(ledger.log, maxlen=5, approximate=False)
     async with ledger.running():
-        await until(lambda: 29 in ledger.seen, "it goes on")
+        await until(lambda: 29 in ledger.seen, "it continues")
         await until(lambda: caught_up(redis, ledger), "all is committed")
         row = await ledger.row(redis)
     assert ledger.seen == [*range(10), *range(25, 30)]
@@ -50,7 +50,7 @@ async def test_s7_what_was_read_ahead_before_a_trim_is_processed_and_not_counted
         await begun.wait()
         await redis.xtrim(ledger.log, maxlen=5, approximate=False)
         gate.set()
-        await until(lambda: 29 in ledger.seen, "it goes on")
+        await until(lambda: 29 in ledger.seen, "it continues")
         await until(lambda: caught_up(redis, ledger), "all is committed")
         row = await ledger.row(redis)
     ahead = ledger.seen[:-5]
@@ -68,7 +68,7 @@ async def test_s7_what_was_read_ahead_before_a_trim_is_processed_and_not_counted
 async def test_s7_a_claim_whose_reply_was_lost_is_repeated_until_the_loss_is_counted(
     redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Idle reads do not verify the cursor, so the loss is found when the next event is in hand.
+    # Idle reads do not verify the cursor, so the loss is found when the next event is handed out.
     monkeypatch.setattr(feeds, "BLOCK_MS", 100)
     monkeypatch.setattr(log_reader, "VERIFY_AFTER", 1_000_000)
     begun, gate = asyncio.Event(), asyncio.Event()
@@ -77,7 +77,7 @@ async def test_s7_a_claim_whose_reply_was_lost_is_repeated_until_the_loss_is_cou
         return int((await redis.info("commandstats"))["cmdstat_xread"]["calls"])
 
     async with Proxy(redis_url) as proxy:
-        # The session is so long that no heartbeat claims again meanwhile.
+        # The session is so long that no heartbeat claims again during the test.
         ledger = Ledger(app_name, proxy.url, session_timeout=6.0)
 
         async def gated(events: Events[Item]) -> None:
@@ -96,13 +96,13 @@ async def test_s7_a_claim_whose_reply_was_lost_is_repeated_until_the_loss_is_cou
             async def rests() -> bool:
                 return await reads() >= enough
 
-            await until(rests, "it reads at rest")
+            await until(rests, "its read waits for events")
             await redis.delete(ledger.log)
             await ledger.send(1)
             await begun.wait()
             proxy.lose_reply_to(sha("claim").encode())
             gate.set()
-            await until(lambda: caught_up(redis, ledger), "it goes on")
+            await until(lambda: caught_up(redis, ledger), "it continues")
         assert proxy.lost == 1
     assert set(ledger.seen) == {0, 1}
 
@@ -118,10 +118,10 @@ async def test_s7_entries_deleted_one_by_one_are_counted_at_the_end_of_the_log(
     places = await ledger.items.send(*(Item(number=number) for number in range(1, 10)))
     await redis.xdel(ledger.log, places[3].id, places[4].id)
     async with ledger.running():
-        await until(lambda: 9 in ledger.seen, "it goes on")
+        await until(lambda: 9 in ledger.seen, "it continues")
         await until(lambda: lost(redis, ledger), "the loss is found")
         await ledger.send(10, 11)
-        await until(lambda: 11 in ledger.seen, "it goes on")
+        await until(lambda: 11 in ledger.seen, "it continues")
         await until(lambda: caught_up(redis, ledger), "all is committed")
         row = await ledger.row(redis)
     assert ledger.seen == [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]
@@ -144,12 +144,12 @@ async def test_a_loss_found_while_an_event_is_skipped_does_not_stop_the_partitio
             ledger.seen.append(item.number)
 
     ledger.processor(fails, exception_policy=ExceptionPolicy.IGNORE, retries=0)
-    (place,) = await ledger.items.send(Item(number=0))
+    (sent,) = await ledger.items.send(Item(number=0))
     async with ledger.running():
         await begun.wait()
-        await redis.xdel(ledger.log, place.id)
+        await redis.xdel(ledger.log, sent.id)
         await ledger.send(1)
-        await until(lambda: ledger.seen, "it goes on")
+        await until(lambda: ledger.seen, "it continues")
         await until(lambda: caught_up(redis, ledger), "all is committed")
     assert ledger.seen == [1]
 
@@ -172,7 +172,7 @@ async def test_a_worker_recovers_when_keys_vanish_under_it(
         else:
             await on_each(redis, "FLUSHALL")
         await ledger.send(4, 5)
-        await until(lambda: ledger.seen[-2:] == [4, 5], "it goes on")
+        await until(lambda: ledger.seen[-2:] == [4, 5], "it continues")
         await until(lambda: caught_up(redis, ledger), "all is committed")
     # What was finished and could not be committed is repeated; nothing is missing or out of order.
     assert first_times(ledger.seen) == [1, 2, 3, 4, 5]
@@ -196,7 +196,7 @@ async def test_lost_keys_of_many_partitions_are_logged_in_few_lines(
     await on_each(redis, "FLUSHALL")
     await until(lambda: "restored" in caplog.text, "it finds out")
     await items.send(Item(number=20))
-    await until(lambda: 20 in seen, "it goes on")
+    await until(lambda: 20 in seen, "it continues")
     worker.stop.set()
     await run
     await app.close()

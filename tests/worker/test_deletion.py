@@ -43,7 +43,7 @@ async def lose(redis: Redis) -> None:
 
 @pytest.mark.parametrize("by", ["runnel", "foreign hand"])
 @pytest.mark.parametrize("sent_before", [0, 1, 60])
-async def test_an_old_producer_makes_no_partition_that_the_new_stream_has_not(
+async def test_an_old_producer_creates_no_partition_that_the_new_stream_lacks(
     redis: Redis, redis_url: str, by: str, sent_before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, stream, _ = declared(redis_url, 8)
@@ -69,7 +69,7 @@ async def test_an_old_producer_makes_no_partition_that_the_new_stream_has_not(
 
 
 @pytest.mark.parametrize("by", ["runnel", "foreign hand"])
-async def test_a_producer_goes_on_where_the_stream_is_there_again_as_it_was(
+async def test_a_producer_continues_if_the_stream_exists_again_with_the_same_contract(
     redis: Redis, redis_url: str, by: str
 ) -> None:
     app, stream, seen = declared(redis_url, 4)
@@ -105,7 +105,7 @@ async def test_a_worker_ends_a_processor_whose_stream_was_deleted_and_leaves_not
     assert await redis.hgetall(keys.streams("gone")) == {}
 
 
-async def test_a_worker_makes_no_partition_that_the_new_stream_has_not(
+async def test_a_worker_creates_no_partition_that_the_new_stream_lacks(
     redis: Redis, redis_url: str
 ) -> None:
     old, stream, _ = declared(redis_url, 8)

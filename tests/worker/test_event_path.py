@@ -25,7 +25,7 @@ PACKAGE = Path(runnel.__file__).parent
 PAGE = PACKAGE.parent / "docs/how-it-works.md"
 SCRIPTS = {sha(path.stem): f"lua/{path.name}" for path in folder().glob("*.lua")}
 
-#: Events before those that are watched: the first ones take longer ways.
+#: Events before those that are watched: the first ones take longer paths.
 WARM_UP = 10
 
 
@@ -35,7 +35,7 @@ class Order(Record):
 
 
 class Walk:
-    """What was passed on one part of the way: modules, and scripts that the server ran."""
+    """The modules, and the scripts that the server ran, on one part of the path."""
 
     def __init__(self, server: Redis) -> None:
         self.files: set[str] = set()
@@ -63,7 +63,7 @@ class Walk:
 
 
 def on_the_page(part: str) -> set[str]:
-    """The files that the page lists for one part of the way."""
+    """The files that the page lists for one part of the path."""
     section = re.search(rf"^### {part}\n(.*?)^##", PAGE.read_text(), re.M | re.S)
     assert section, part
     return set(re.findall(r"^\| \[`[^`]*`\]\(\.\./(.*?)\)", section[1], re.M))

@@ -14,7 +14,7 @@ from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
 
 
-async def test_native_lag_is_the_lag_of_inspect_at_every_sample(
+async def test_the_lag_of_the_consumer_group_is_that_of_inspect_at_every_sample(
     redis: Redis, ledger: Ledger
 ) -> None:
     async def slowly(events: Events[Item]) -> None:
@@ -34,7 +34,7 @@ async def test_native_lag_is_the_lag_of_inspect_at_every_sample(
             (before,) = await redis.xinfo_groups(ledger.log)
             row = await ledger.row(redis)
             (after,) = await redis.xinfo_groups(ledger.log)
-            # Three reads, one after the other: if the first and the last agree, nothing moved.
+            # Three reads, one after the other: if the first and the last are equal, nothing moved.
             assert after["lag"] is not None
             if before == after:
                 assert row["lag_events"] == after["lag"]
@@ -108,10 +108,10 @@ async def test_a_handler_that_returns_early_or_fails_at_once_is_retried(
     ledger.processor(moody, exception_policy=ExceptionPolicy.IGNORE)
     async with ledger.running():
         await ledger.send(1, 2, 3)
-        await until(lambda: ledger.seen == [1, 2, 3], "it comes round")
+        await until(lambda: ledger.seen == [1, 2, 3], "it is retried")
 
 
-async def test_a_halted_processor_goes_on_once_its_handler_is_mended(
+async def test_a_halted_processor_continues_once_its_handler_is_fixed(
     redis: Redis, ledger: Ledger
 ) -> None:
     broken = True
@@ -129,7 +129,7 @@ async def test_a_halted_processor_goes_on_once_its_handler_is_mended(
             await Worker(ledger.app).run()
     broken = False
     async with ledger.running():
-        await until(lambda: ledger.seen == [1, 2, 3], "it goes on")
+        await until(lambda: ledger.seen == [1, 2, 3], "it continues")
         await until(lambda: caught_up(redis, ledger), "all is committed")
         assert (await ledger.row(redis))["attempts"] == 0
 

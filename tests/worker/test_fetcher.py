@@ -89,19 +89,23 @@ async def test_a_partition_whose_commits_fail_holds_up_no_other(
 ) -> None:
     depot = Depot(app_name, redis_url, 4, shutdown_timeout=0.5)
     depot.processor(commit=commit)
-    place = depot.app.processors["work"].keys(0)
-    key = place.state if broken == "state" else place.meta
+    partition_keys = depot.app.processors["work"].keys(0)
+    key = partition_keys.state if broken == "state" else partition_keys.meta
     depot.held = {0, 1, 2, 3}
     await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 400))
     async with depot.running():
-        await until(lambda: sum(bool(each.in_hand) for each in states) == 4, "all have one in hand")
+        await until(
+            lambda: sum(bool(each.current) for each in states) == 4, "each has a current event"
+        )
         kept = await redis.dump(key) or b""
         await redis.delete(key)
-        await redis.set(key, "what somebody else wrote")
+        await redis.set(key, "the value of another program")
         depot.released.set()
         # A second for each of their commits would be far too much.
-        await until(lambda: all(len(depot.seen[p]) == 400 for p in (1, 2, 3)), "others go on", 20)
+        await until(
+            lambda: all(len(depot.seen[p]) == 400 for p in (1, 2, 3)), "the others continue", 20
+        )
         await redis.delete(key)
         await redis.restore(key, 0, kept)
-        await until(lambda: len(depot.seen[0]) >= 400, "so does this one once it is mended")
+        await until(lambda: len(depot.seen[0]) >= 400, "so does this one once it is fixed")
     assert all(depot.seen[p] == list(range(400)) for p in (1, 2, 3))

@@ -1,5 +1,5 @@
-"""Whatever a handler raises is a failure of the event in hand. What asks for the end of the process
-ends it in order."""
+"""Whatever a handler raises is a failure of the current event. SystemExit and KeyboardInterrupt end
+the worker in order."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from runnel.errors import (
     WorkerDied,
 )
 from runnel.worker.worker import Worker
+from tests.worker.dead_letters import dead_letters
 from tests.worker.inside import Item, Ledger, caught_up
-from tests.worker.letters import letters
 from tests.worker.workers import until
 
 Fault = Callable[[], Awaitable[None]]
@@ -112,7 +112,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_an_exception_fails_the_event_in_hand_with_retries_and_its_real_cause(
+async def test_an_exception_fails_the_current_event_with_retries_and_its_real_cause(
     redis: Redis, ledger: Ledger, name: str
 ) -> None:
     fault, error_type, message = FAULTS[name]
@@ -130,9 +130,9 @@ async def test_an_exception_fails_the_event_in_hand_with_retries_and_its_real_ca
     )
     await ledger.send(0, 1, 2)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
         assert await redis.hget(ledger.state, "tenures") == b"0"
-    ((number, letter),) = await letters(redis, ledger)
+    ((number, letter),) = await dead_letters(redis, ledger)
     assert tried == [0, 1, 1, 1, 2]
     assert ledger.seen == [0, 2]
     assert (number, letter.attempts) == (1, 3)
@@ -237,7 +237,7 @@ async def test_a_worker_ends_though_its_handler_swallows_the_cancellation(
         await asyncio.wait(left, timeout=20)  # The handler that the worker abandoned.
 
 
-async def test_failures_with_nothing_in_hand_count_only_in_a_row(
+async def test_failures_without_a_current_event_count_only_in_a_row(
     redis: Redis, ledger: Ledger
 ) -> None:
     flaky = {2, 4, 6, 8}
@@ -252,7 +252,7 @@ async def test_failures_with_nothing_in_hand_count_only_in_a_row(
     ledger.processor(work, retries=1, exception_policy="halt")
     await ledger.send(*range(10))
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
     assert ledger.seen == list(range(10))
 
 
@@ -265,7 +265,7 @@ async def test_a_handler_that_returns_is_a_failure_each_time_until_its_policy_de
         runs.append(1)
 
     ledger.processor(work, retries=2, exception_policy="halt")
-    with pytest.raises(Exception, match="3 times with no event in hand: HandlerReturned"):
+    with pytest.raises(Exception, match="3 times without a current event: HandlerReturned"):
         await asyncio.wait_for(Worker(ledger.app).run(), 20)
     assert len(runs) == 3
 
@@ -287,7 +287,7 @@ async def test_a_function_of_one_record_that_is_declared_for_events_fails_with_a
     async with ledger.running():
         await until(lambda: quarantined(redis, ledger), "it is given up")
     failed, stopped = (each.message for each in caplog.records if each.levelname == "ERROR")
-    assert "no event in hand" in failed
+    assert "without a current event" in failed
     assert "a function that takes one record is declared with @app.on" in failed
     assert "`runnel processor resume " in stopped
     assert "--skip" not in stopped

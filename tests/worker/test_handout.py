@@ -36,7 +36,7 @@ class Slow(Middleware):
 
 
 class SlowAfter(Middleware):
-    """Awaits after its yield: the handler waits for the next one meanwhile."""
+    """Awaits after its yield: the handler waits for the next one during that time."""
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for item in parent:
@@ -193,7 +193,7 @@ async def test_what_a_middleware_drops_is_finished_even_if_nothing_follows(
     ledger.processor(work, middleware=[Evens()])
     await ledger.send(1, 2, 3, 5, 7)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "what was dropped is passed")
+        await until(lambda: caught_up(redis, ledger), "what was dropped is committed")
     assert ledger.seen == [2]
 
 
@@ -212,7 +212,7 @@ async def test_an_event_that_a_middleware_took_ahead_is_not_finished_with_the_on
     ledger.processor(work, middleware=[Ahead()], exception_policy="quarantine", retries=0)
     await ledger.send(1, 2, 3, 4)
     async with ledger.running():
-        await until(lambda: ledger.seen == [1, 2], "two is in hand")
+        await until(lambda: ledger.seen == [1, 2], "event two is current")
         await until(lambda: _processed(redis, ledger, b"1"), "one is committed, and no more")
         stop.set()
 
@@ -345,7 +345,7 @@ async def test_one_of_two_iterators_is_refused_that_follow_one_whose_middleware_
 
 
 @pytest.mark.parametrize("middleware", [[], [Plain()]])
-async def test_one_iterator_after_the_other_may_be_used_once_nothing_is_in_hand(
+async def test_one_iterator_after_the_other_may_be_used_once_nothing_is_unfinished(
     redis: Redis, ledger: Ledger, middleware: list[Middleware]
 ) -> None:
     async def work(events: Events[Item]) -> None:
@@ -369,20 +369,20 @@ async def test_one_iterator_after_the_other_may_be_used_once_nothing_is_in_hand(
 async def test_a_window_can_be_closed_while_nothing_arrives(
     redis: Redis, ledger: Ledger, records: bool, middleware: list[Middleware]
 ) -> None:
-    told: list[list[int]] = []
+    lists: list[list[int]] = []
 
     async def work(events: Events[Item]) -> None:
         batches = events.take(10, within=0.05, empty=True)
         async for batch in batches.records() if records else batches:
-            told.append(numbers(batch))
+            lists.append(numbers(batch))
             if not batch:
                 await events.commit()
 
     ledger.processor(work, middleware=middleware)
     async with ledger.running():
-        await until(lambda: told[:2] == [[], []], "empty ones come")
+        await until(lambda: lists[:2] == [[], []], "empty ones come")
         await ledger.send(1, 2)
-        await until(lambda: [1, 2] in told and told[-1] == [], "full ones come between")
+        await until(lambda: [1, 2] in lists and lists[-1] == [], "full ones come between")
         await until(lambda: caught_up(redis, ledger), "it is committed")
 
 
@@ -402,7 +402,7 @@ async def test_a_failure_with_an_empty_list_blames_no_event(redis: Redis, ledger
     async with ledger.running():
         await until(lambda: not failures, "it has failed")
         await ledger.send(3)
-        await until(lambda: ledger.seen == [1, 2, 3], "it goes on")
+        await until(lambda: ledger.seen == [1, 2, 3], "it continues")
         assert (await ledger.row(redis))["processed"] >= 2
 
 

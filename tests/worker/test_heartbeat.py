@@ -13,7 +13,7 @@ from tests.worker.inside import Item, Ledger, caught_up, owned
 from tests.worker.workers import until
 
 
-async def test_a_worker_that_stood_still_logs_it_when_it_wakes_up(
+async def test_a_worker_that_did_not_run_logs_it_when_it_continues(
     redis: Redis, redis_url: str, app_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = Ledger(app_name, redis_url, session_timeout=0.5, max_block=0.5)
@@ -30,10 +30,10 @@ async def test_a_worker_that_stood_still_logs_it_when_it_wakes_up(
     await ledger.send(1, 2)
     async with ledger.running():
         await woke.wait()
-        await until(lambda: caught_up(redis, ledger), "a sleeper whom nobody replaced goes on")
-    (said,) = [each.message for each in caplog.records if "stood still" in each.message]
+        await until(lambda: caught_up(redis, ledger), "a worker that lost no partition continues")
+    (said,) = [each.message for each in caplog.records if "did not run" in each.message]
     assert "its session has ended" in said
-    assert "at work then: partition 0, event" in said
+    assert "its current events: partition 0, event" in said
 
 
 @pytest.mark.fault(6)
@@ -55,4 +55,4 @@ async def test_l5_a_blocked_event_loop_keeps_its_partition_within_max_block(
         await until(lambda: caught_up(redis, ledger), "both are done")
         row = await ledger.row(redis)
     assert ledger.seen == [1, 2]
-    assert row["epoch"] == epoch, "nobody took the partition meanwhile"
+    assert row["epoch"] == epoch, "no other member claimed the partition"

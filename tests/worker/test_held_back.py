@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Event, Events, Middleware
+from tests.worker.dead_letters import dead_letters
 from tests.worker.inside import Item, Ledger, caught_up
-from tests.worker.letters import letters
 from tests.worker.workers import until
 
 NUMBERS = [*range(8)]
@@ -88,8 +88,8 @@ async def test_the_event_that_failed_is_dead_lettered_and_no_other(
     )
     await ledger.send(*NUMBERS)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
-    ((number, letter),) = await letters(redis, ledger)
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    ((number, letter),) = await dead_letters(redis, ledger)
     assert (number, letter.error_type, letter.attempts) == (bad, "KeyError", 3)
     assert tried[bad] == 3
     # No event may follow the last one.
@@ -121,7 +121,7 @@ async def test_a_list_that_middleware_made_and_that_fails_loses_nothing(
     )
     await ledger.send(*NUMBERS)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
-    aside = [number for number, _ in await letters(redis, ledger)]
-    assert 3 in aside
-    assert sorted({*ledger.seen, *aside, 7}) == NUMBERS, "but for the last, which has no other"
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    dead = [number for number, _ in await dead_letters(redis, ledger)]
+    assert 3 in dead
+    assert sorted({*ledger.seen, *dead, 7}) == NUMBERS, "but for the last, which has no other"

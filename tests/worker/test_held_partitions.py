@@ -1,5 +1,5 @@
-"""A member claims and releases as its group decides, also if replies are late or lost, or operators
-act meanwhile."""
+"""A member claims and releases as its group decides, even if replies are late or lost, or operators
+act at the same time."""
 
 from __future__ import annotations
 
@@ -98,16 +98,16 @@ async def test_a_claim_whose_reply_arrives_late_under_an_older_grant_is_released
         await admin.pause(scripts, shop.work)
         await admin.resume(scripts, shop.work)
 
-        async def granted_anew() -> bool:
+        async def granted_again() -> bool:
             now: Any = await redis.hgetall(plan)
             return all(now[p].split()[2] > before[p].split()[2] for p in (b"p:0", b"p:1"))
 
-        await until(granted_anew, "both are granted anew")
+        await until(granted_again, "both are granted again")
         late.set()
         await until(lambda: len(shop.done) == 30, "all is processed")
         await asyncio.sleep(0.1)
     assert set(shop.begun.values()) == {1}, "by one handler at a time, each under a valid token"
-    assert set(tenures) == {0}, "nobody died here"
+    assert set(tenures) == {0}, "no worker died"
 
 
 async def test_a_repeated_claim_of_a_partition_that_is_released_meanwhile_logs_nothing(
@@ -124,7 +124,7 @@ async def test_a_repeated_claim_of_a_partition_that_is_released_meanwhile_logs_n
             claims += call.script == "claim"
             if call.script == "claim" and claims == 2:
                 checking.set()
-                await until(released, "it is given back")
+                await until(released, "it is released")
             return await super().call_batched(call)
 
     monkeypatch.setattr("runnel.worker.worker.RedisBackend", LateLink)
@@ -136,7 +136,7 @@ async def test_a_repeated_claim_of_a_partition_that_is_released_meanwhile_logs_n
 
 
 @pytest.mark.parametrize("what", ["resume", "pause and resume"])
-async def test_an_operator_does_not_cut_a_hand_over_short(
+async def test_an_operator_does_not_interrupt_a_move(
     redis: Redis, redis_url: str, what: str
 ) -> None:
     first, second, scripts = Shop(redis_url), Shop(redis_url), Scripts(redis)
@@ -144,7 +144,7 @@ async def test_an_operator_does_not_cut_a_hand_over_short(
     first.open.clear()
     async with first.running("a"):
         await first.items.send(*(Item(number=n) for n in numbers))
-        await until(lambda: len(first.begun) == 2, "both events are in hand")
+        await until(lambda: len(first.begun) == 2, "both events are current")
         async with second.running("b"):
             plan = keys.plan(first.work.group)
 
@@ -152,12 +152,12 @@ async def test_an_operator_does_not_cut_a_hand_over_short(
                 records: Any = await redis.hmget(plan, ["p:0", "p:1"])
                 return any(each.split()[:2] == [b"a", b"b"] for each in records)
 
-            await until(moving, "one is asked back")
+            await until(moving, "the release of one is requested")
             if what == "pause and resume":
                 await admin.pause(scripts, first.work)
             await admin.resume(scripts, first.work)
             await asyncio.sleep(0.3)
-            assert await moving(), "its holder has an event in hand"
+            assert await moving(), "its owner has a current event"
             first.open.set()
             group = first.work.group
 
@@ -167,7 +167,7 @@ async def test_an_operator_does_not_cut_a_hand_over_short(
 
             await until(shared, "each has one")
     moved = [n for n in numbers if second.begun[n]]
-    assert not moved, "what was in hand was finished by the one who had it"
+    assert not moved, "the previous owner finished its current event"
 
 
 @pytest.mark.parametrize("what", ["reset", "pause"])
@@ -235,8 +235,8 @@ async def test_the_heartbeat_thread_of_a_removed_processor_ends_with_it(
         await until(lambda: redis.zcard(members), "it runs")
         assert threads() == 2
         await admin.remove(Scripts(redis), shop.app.processors["other"])
-        await until(lambda: threads() == 1, "one vouches for what is left")
+        await until(lambda: threads() == 1, "one sends heartbeats for the rest")
         assert not run.done()
         await shop.items.send(Item(number=1))
-        await until(lambda: shop.done, "which goes on")
+        await until(lambda: shop.done, "which continues")
     assert await redis.exists(members) == 0

@@ -1,4 +1,4 @@
-"""One worker of an app leads at a time, and another one when it leaves."""
+"""One worker of an app leads at a time; when it leaves, another one leads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.worker.workers import until
 async def test_another_worker_leads_at_once_when_the_leader_leaves(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    """And not only with its next call, 20 s later."""
+    """It does not wait for its next call, 20 s later."""
     listen = RedisBackend(Scripts(redis), redis_url).listen
     first, second = (LeaderElection(Scripts(redis), app_name, name, 60, listen) for name in "ab")
     leader = asyncio.create_task(first.run())

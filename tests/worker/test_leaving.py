@@ -56,7 +56,7 @@ async def test_a_quarantine_that_is_not_stored_is_not_logged(
     await until(lambda: ledger.seen, "it works")
     server.kill()
     may_fail.set()
-    await until(lambda: "failure report" in caplog.text, "it cannot be told")
+    await until(lambda: "failure report" in caplog.text, "the failure cannot be stored")
     worker.stop.set()
     await asyncio.wait_for(run, 60)
     assert "quarantined" not in caplog.text

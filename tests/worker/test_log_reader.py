@@ -1,4 +1,4 @@
-"""Large events, slow connections, little memory: reads go on and hold up no other partition."""
+"""Large events, slow connections, little memory: reads continue and hold up no other partition."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_what_waits_in_memory_is_bounded_in_bytes(
 
     async with depot.running():
         watching = asyncio.create_task(watch())
-        await until(lambda: len([e for e in states if e.in_hand]) == 4, "each has one in hand")
+        await until(lambda: len([e for e in states if e.current]) == 4, "each has a current event")
         depot.released.set()
         await until(lambda: sum(depot.counts().values()) == 4 * len(sizes), "all are processed")
         watching.cancel()
@@ -70,7 +70,7 @@ async def test_one_large_partition_does_not_starve_the_others(
     sizes = {0: [500_000] * 40, 1: [100] * 500, 2: [20_000] * 200, 3: [100] * 500}
     await depot.fill(redis_url, sizes)
     async with depot.running():
-        await until(lambda: depot.counts() == {1: 500, 2: 200, 3: 500}, "the others are through")
+        await until(lambda: depot.counts() == {1: 500, 2: 200, 3: 500}, "the others are processed")
         depot.released.set()
         await until(lambda: len(depot.seen[0]) == 40, "so is the large one")
     assert depot.in_order()
@@ -114,13 +114,15 @@ async def test_large_events_that_were_sent_during_an_outage_are_read_in_small_pa
         depot.processor()
         await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 100))
         async with depot.running():
-            await until(lambda: sum(depot.counts().values()) == 400, "the small ones are through")
+            await until(lambda: sum(depot.counts().values()) == 400, "the small ones are processed")
             proxy.hold("requests", "replies")
             proxy.cut()
             more = await fill_more(depot, redis_url, 100, [300_000] * 25)
             proxy.rate = 20_000_000
             proxy.heal()
-            await until(lambda: sum(depot.counts().values()) == 400 + more, "so are the large", 30)
+            await until(
+                lambda: sum(depot.counts().values()) == 400 + more, "so are the large ones", 30
+            )
     assert depot.in_order()
 
 
@@ -143,9 +145,9 @@ async def test_a_reply_far_larger_than_estimated_is_aborted_and_read_in_parts(
     await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 50))
     caplog.set_level("INFO", "runnel.worker")
     async with depot.running():
-        await until(lambda: sum(depot.counts().values()) == 200, "the small ones are through")
+        await until(lambda: sum(depot.counts().values()) == 200, "the small ones are processed")
         depot.held = set(depot.keys)
-        # Each has one in hand and a buffer full of small ones; large ones follow in the log.
+        # Each has a current event and a buffer full of small ones; large ones follow in the log.
         await fill_more(depot, redis_url, 50, [10] * 401)
         await until(lambda: all(len(each.buffer) > 200 for each in states), "the buffers are full")
         await fill_more(depot, redis_url, 451, [250_000] * 30)

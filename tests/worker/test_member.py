@@ -1,4 +1,4 @@
-"""A member joins, works and leaves; its log lines say what they are about."""
+"""A member joins, works and leaves; its log lines name their processor and partition."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Event, Events, Middleware
+from tests.worker.dead_letters import dead_letters
 from tests.worker.inside import Item, Ledger, caught_up
-from tests.worker.letters import letters
 from tests.worker.workers import until
 
 
@@ -26,7 +26,7 @@ class Swallows(Middleware):
 
 
 class SwallowsAll(Middleware):
-    """One ``try`` around the whole."""
+    """Has one ``try`` around its whole loop."""
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         try:
@@ -86,16 +86,16 @@ class Watching(Middleware):
     """Notes what it saw of each item; it comes before or after another one."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.noted: list[str] = []
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for item in parent:
             try:
                 yield item
             except Exception as error:
-                self.told.append(type(error).__name__)
+                self.noted.append(type(error).__name__)
                 raise
-            self.told.append("well")
+            self.noted.append("well")
 
 
 KINDS = [Swallows, SwallowsAll, Offers, Converts, Finally, Breaks]
@@ -128,15 +128,15 @@ async def test_the_policy_decides_about_the_event_that_failed(
     )
     await ledger.send(*range(6))
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
-    ((number, letter),) = await letters(redis, ledger)
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    ((number, letter),) = await dead_letters(redis, ledger)
     assert (number, letter.error_type, letter.attempts) == (2, "KeyError", 2)
     assert "two is bad" in letter.error_message
     assert ("made LookupError" in letter.error_message) == (kind in (Converts, Finally))
     assert ledger.seen == [0, 1, 3, 4, 5]
     if not size:
         assert tried == {0: 1, 1: 1, 2: 2, 3: 1, 4: 1, 5: 1}
-    assert watching.told.count("KeyError") == tried[2], "the one within is told, and nothing else"
+    assert watching.noted.count("KeyError") == tried[2], "only the inner middleware got the error"
 
 
 async def _ones(events: Events[Item]) -> AsyncIterator[list[Item]]:
@@ -184,13 +184,13 @@ OWN = {
     FailsBefore: ("LookupError", "before"),
     FailsAfter: ("LookupError", "after"),
     CancelsItself: ("CancelledError", ""),
-    Ends: ("HandlerReturned", "a middleware ended although its events go on"),
+    Ends: ("HandlerReturned", "a middleware ended before its events"),
 }
 
 
 @pytest.mark.parametrize("swallowed", [False, True])
 @pytest.mark.parametrize("kind", OWN)
-async def test_a_middleware_that_fails_by_itself_fails_the_event_in_hand(
+async def test_a_middleware_that_fails_by_itself_fails_the_current_event(
     redis: Redis, ledger: Ledger, kind: type[Middleware], swallowed: bool
 ) -> None:
     """Even if the handler swallows what the middleware raises."""
@@ -216,8 +216,8 @@ async def test_a_middleware_that_fails_by_itself_fails_the_event_in_hand(
     )
     await ledger.send(*range(5))
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
-    ((number, letter),) = await letters(redis, ledger)
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    ((number, letter),) = await dead_letters(redis, ledger)
     error_type, message = OWN[kind]
     assert (number, letter.error_type, letter.attempts) == (2, error_type, 2)
     assert message in letter.error_message
@@ -245,29 +245,29 @@ async def test_a_time_limit_of_a_middleware_is_what_the_event_failed_with(
     )
     await ledger.send(0, 1, 2)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
-    ((number, letter),) = await letters(redis, ledger)
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    ((number, letter),) = await dead_letters(redis, ledger)
     assert (number, letter.error_type) == (1, "TimeoutError")
     assert ledger.seen == [0, 2]
 
 
-async def test_a_middleware_that_is_left_early_is_ended_before_it_begins_anew(
+async def test_a_middleware_that_is_left_early_is_ended_before_it_starts_again(
     redis: Redis, ledger: Ledger
 ) -> None:
-    told: list[str] = []
+    noted: list[str] = []
 
     class Opens(Middleware):
         async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-            told.append("open")
+            noted.append("open")
             try:
                 async for item in parent:
                     yield item
             finally:
                 await asyncio.sleep(0.01)
-                told.append("close")
+                noted.append("close")
 
     async def work(events: Events[Item]) -> None:
-        told.append("handler")
+        noted.append("handler")
         async for item in events.records():
             ledger.seen.append(item.number)
             if len(ledger.seen) == 1:
@@ -276,6 +276,6 @@ async def test_a_middleware_that_is_left_early_is_ended_before_it_begins_anew(
     ledger.processor(work, middleware=[Opens()])
     await ledger.send(1, 2)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
     assert ledger.seen == [1, 1, 2]
-    assert told == ["handler", "open", "close"] * 2
+    assert noted == ["handler", "open", "close"] * 2

@@ -65,11 +65,11 @@ async def test_quarantine_stops_one_partition_and_resume_with_skip_ends_it(
         return "quarantined" in {each["state"] for each in row.get("partitions", [])}
 
     await until(quarantined, "the partition is quarantined")
-    await until(lambda: workers.effects().get(2) == list(range(5)), "the other key goes on")
+    await until(lambda: workers.effects().get(2) == list(range(5)), "the other key continues")
     assert workers.effects()[1] == [0, 1]
     resumed = workers.run("processor", "resume", "tests.worker.ledger:careful", "--skip")
     assert resumed.returncode == 0, resumed.stderr
-    await until(lambda: workers.effects()[1] == [0, 1, 3, 4], "the partition goes on")
+    await until(lambda: workers.effects()[1] == [0, 1, 3, 4], "the partition continues")
     assert not await quarantined()
 
 
@@ -94,7 +94,7 @@ async def test_a_batch_that_failed_condemns_none_of_its_events_after_a_release(
             await tried_alone.wait()
     hold = False
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "all is passed")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
     assert ledger.seen == [0, 2]
 
 
@@ -134,7 +134,7 @@ async def test_a_paused_processor_does_nothing_until_it_is_resumed(
     assert (await processor(redis, redis_url, "careful"))["lag_events"] == 1
     assert workers.effects() == {1: [0]}
     workers.run("processor", "resume", "tests.worker.ledger:careful")
-    await until(lambda: workers.effects() == {1: [0, 1]}, "it goes on")
+    await until(lambda: workers.effects() == {1: [0, 1]}, "it continues")
 
 
 async def test_reset_with_workers_running_reads_everything_again(
@@ -146,7 +146,7 @@ async def test_reset_with_workers_running_reads_everything_again(
     reset = workers.run("processor", "reset", "tests.worker.ledger:careful", "--start", "0")
     assert reset.returncode == 0, reset.stderr
     await until(lambda: workers.effects() == {1: [0, 1, 2] * 2}, "all comes again")
-    await until(lambda: _lag_is_zero(redis, redis_url), "native lag is exact again")
+    await until(lambda: _lag_is_zero(redis, redis_url), "the group.s lag is exact again")
 
 
 async def _lag_is_zero(redis: Redis, url: str) -> bool:
@@ -178,9 +178,9 @@ async def test_a_wait_for_room_for_a_dead_letter_is_logged_in_few_lines(
     )
     async with ledger.running():
         await ledger.send(1)
-        await until(lambda: caught_up(redis, ledger), "it is set aside")
+        await until(lambda: caught_up(redis, ledger), "it is dead-lettered")
         await ledger.send(2)
-        await until(lambda: caught_up(redis, ledger), "it is set aside")
+        await until(lambda: caught_up(redis, ledger), "it is dead-lettered")
         await ledger.send(3)
         await until(lambda: tries > 100, "there is no room for the third one")
     said = [each for each in caplog.messages if "waiting for room" in each]
@@ -219,7 +219,7 @@ async def test_a_full_sink_is_logged_now_and_then_with_what_to_do_until_it_has_r
     await ledger.send(0, 1)
     worker, reader = Worker(ledger.app, ["work"]), Worker(ledger.app, ["reader"])
     runs = [asyncio.create_task(worker.run())]
-    await until(lambda: caught_up(redis, ledger), "two letters are written")
+    await until(lambda: caught_up(redis, ledger), "two dead letters are written")
     await ledger.send(2)
     await until(lambda: caught_up(redis, ledger), "and a third")
     await ledger.send(3)

@@ -83,12 +83,12 @@ def led(redis: Redis, app: str, *tasks: Task, worker: str = "w") -> Seen:
 
 @asynccontextmanager
 async def running(
-    *calendars: Scheduler, timeout: float = 5.0, exits: list[HandlerExit] | None = None
+    *schedulers: Scheduler, timeout: float = 5.0, exits: list[HandlerExit] | None = None
 ) -> AsyncIterator[asyncio.Event]:
     """Run schedulers. Set the event to shut them down."""
     stop = asyncio.Event()
-    told = [] if exits is None else exits
-    runs = [asyncio.create_task(each.run(stop, timeout, told.append)) for each in calendars]
+    errors = [] if exits is None else exits
+    runs = [asyncio.create_task(each.run(stop, timeout, errors.append)) for each in schedulers]
     try:
         yield stop
     finally:

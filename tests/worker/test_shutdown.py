@@ -1,4 +1,4 @@
-"""Whatever runs in a worker, its process ends, with a line that names what was stuck."""
+"""The process of a worker ends whatever runs in it, and logs what was stuck."""
 
 from __future__ import annotations
 
@@ -86,24 +86,24 @@ def plain_loop(tmp_path: Path) -> str:
 
 
 #: The beginnings of the lines that name what is stuck.
-TOLD = re.compile("ended by force with exit code|cut off, because shutdown_timeout")
-IN_HAND = "processor work, partition 0, event"
+NAMED = re.compile("ended by force with exit code|cut off, because shutdown_timeout")
+CURRENT_EVENT = "processor work, partition 0, event"
 
 
 @pytest.mark.fault(7)
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("function", (IN_HAND, "thread work/0 in patient (stubborn.py:")),
-        ("to_thread", (IN_HAND, "in patient (stubborn.py:")),
+        ("function", (CURRENT_EVENT, "thread work/0 in patient (stubborn.py:")),
+        ("to_thread", (CURRENT_EVENT, "in patient (stubborn.py:")),
         ("own thread", ("thread my-own in patient (stubborn.py:",)),
         ("own task", ("asyncio task swallow (stubborn.py:",)),
         ("executor", ("thread my-pool_0 in patient (stubborn.py:",)),
         ("executor of c", ("thread my-pool_0 in run (thread.py:",)),
         ("at exit", ("the main thread in patient (stubborn.py:",)),
-        ("swallow", (IN_HAND, "asyncio task work (stubborn.py:")),
+        ("swallow", (CURRENT_EVENT, "asyncio task work (stubborn.py:")),
         ("late", ("asyncio task work_too_long (stubborn.py:",)),
-        ("block", (IN_HAND, "the event loop, blocked in patient (stubborn.py:")),
+        ("block", (CURRENT_EVENT, "the event loop, blocked in patient (stubborn.py:")),
         ("timer", ("task endless",)),
         ("task", ("cut off, because shutdown_timeout is over: task endless",)),
     ],
@@ -117,8 +117,8 @@ async def test_the_process_ends_and_names_what_was_stuck(
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 0, worker.said
     # The last such line: the process may print more at its end.
-    told = [line for line in worker.said.splitlines() if TOLD.search(line)]
-    assert all(each in told[-1] for each in names), worker.said
+    lines = [line for line in worker.said.splitlines() if NAMED.search(line)]
+    assert all(each in lines[-1] for each in names), worker.said
 
 
 @pytest.mark.parametrize("kind", ["to_thread", "swallow", "block"])
@@ -130,7 +130,7 @@ async def test_the_process_ends_on_the_loop_of_asyncio_too(
     await worker.begun()
     worker.process.send_signal(signal.SIGINT)
     assert worker.ended() == 0
-    assert IN_HAND in worker.said.splitlines()[-1]
+    assert CURRENT_EVENT in worker.said.splitlines()[-1]
 
 
 async def test_a_c_call_that_holds_the_interpreter_does_not_keep_the_process(start: Start) -> None:
@@ -168,12 +168,12 @@ def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import asyncio, signal\n"
-        "from runnel.worker import shutdown as ending\n"
-        f"ending.SAME_SIGNAL = {ENDS}\n"
+        "from runnel.worker import shutdown\n"
+        f"shutdown.SAME_SIGNAL = {ENDS}\n"
         "async def main():\n"
         "    stop = asyncio.Event()\n"
-        "    shutdown = ending.Shutdown(300.0, lambda: [])\n"
-        "    shutdown.on_signals(stop.set)\n"
+        "    watcher = shutdown.Shutdown(300.0, lambda: [])\n"
+        "    watcher.on_signals(stop.set)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    await stop.wait()\n"
@@ -193,7 +193,7 @@ async def test_a_child_process_of_user_code_ends_on_a_signal(start: Start) -> No
     await worker.send()
     await worker.begun()
     assert f"the child ended with {-signal.SIGTERM}" in worker.said
-    assert "stopping" not in worker.said, "which was not meant for the worker"
+    assert "stopping" not in worker.said, "the signal was not meant for the worker"
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 0
 
@@ -217,7 +217,7 @@ async def test_an_idle_worker_does_not_wait_for_a_redis_that_is_away(
     assert "cut off" not in worker.said
 
 
-async def test_what_is_in_hand_while_redis_is_away_has_the_whole_timeout(tmp_path: Path) -> None:
+async def test_a_current_event_has_the_whole_timeout_while_redis_is_away(tmp_path: Path) -> None:
     with Server(appendonly="no") as server:
         worker = Stubborn(server.url, "swallow", tmp_path)
         try:
@@ -228,7 +228,7 @@ async def test_what_is_in_hand_while_redis_is_away_has_the_whole_timeout(tmp_pat
             assert worker.ended() == 0
         finally:
             worker.process.kill()
-    assert IN_HAND in worker.said.splitlines()[-1]
+    assert CURRENT_EVENT in worker.said.splitlines()[-1]
 
 
 async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ async def test_what_is_cut_off_is_released_if_its_handler_has_ended(
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 0
     state = keys.state(items.spec.prefix(0), "work")
-    assert await redis.hget(state, "released") == released, "who claims it next counts no death"
+    assert await redis.hget(state, "released") == released, "the next claim counts no death"
     assert await redis.hget(state, "checkpoint") == b"0-0", "the event is still to be processed"
 
 
@@ -289,7 +289,7 @@ async def test_a_handler_that_asks_for_ever_does_not_keep_the_process_alive(star
 
 
 @pytest.mark.parametrize("burst", [True, False])
-async def test_an_end_without_trouble_is_left_alone(start: Start, burst: bool) -> None:
+async def test_a_normal_end_is_left_alone(start: Start, burst: bool) -> None:
     worker = start("tidy", *(["--burst"] if burst else []))
     if not burst:
         await worker.send()

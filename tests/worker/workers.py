@@ -99,14 +99,14 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) 
     raise AssertionError(what)
 
 
-async def picture(redis: Redis, url: str) -> dict[str, Any]:
-    """What `runnel inspect --json` would print."""
+async def report(redis: Redis, url: str) -> dict[str, Any]:
+    """The report that `runnel inspect --json` would print."""
     return await inspect(redis, await check_server(redis, url), "ledger")
 
 
 async def processor(redis: Redis, url: str, name: str) -> dict[str, Any]:
-    """One processor of that."""
-    found = (await picture(redis, url))["processors"]
+    """One processor of the report."""
+    found = (await report(redis, url))["processors"]
     row: dict[str, Any] = next((each for each in found if each["name"] == name), {})
     return row
 

@@ -10,7 +10,7 @@ from runnel import DeadLetter
 from tests.worker.inside import Ledger
 
 
-async def letters(redis: Redis, ledger: Ledger) -> list[tuple[int, DeadLetter]]:
+async def dead_letters(redis: Redis, ledger: Ledger) -> list[tuple[int, DeadLetter]]:
     """The number of each item that was dead-lettered, and its dead letter."""
     sink = ledger.app.processors["work"].sink
     assert sink is not None
