@@ -154,7 +154,8 @@ class Network:
         wire.open.append(exchange)
         late = mishap.delay if mishap and mishap.kind == "late" else 0.0
         self._later(first + late, self._arrive, exchange)
-        if mishap and mishap.kind == "duplicate":
+        # A late second read has no effect, but would count as one of an idle worker.
+        if mishap and mishap.kind == "duplicate" and block_of(commands[0]) is None:
             second = Exchange(
                 wire, wire.generation, commands, self.loop.create_future(), connection, None
             )
