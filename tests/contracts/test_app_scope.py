@@ -26,7 +26,7 @@ class AppMachine(RuleBasedStateMachine):
         #: Task -> its last instant that fired, or since when it is known; for whom; its schedule.
         self.fired: dict[str, tuple[int, str, str]] = {}
         wire.clear()
-        wire.look()
+        wire.snapshot()
 
     @rule(
         who=st.sampled_from("abc"),

@@ -55,28 +55,28 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
 OPTIONAL = {("seek", "read")}
 
 
-def malformed(script: str, header: Header, place: int) -> list[Arg]:
-    """What the argument at this place may not be."""
-    key = (script, header.args[place])
-    by_type = {"int": NO_INT, "id": NO_ID, "str": []}[header.arg_types[place]]
+def malformed(script: str, header: Header, index: int) -> list[Arg]:
+    """What the argument at this index may not be."""
+    key = (script, header.args[index])
+    by_type = {"int": NO_INT, "id": NO_ID, "str": []}[header.arg_types[index]]
     return [each for each in by_type if not (each == "" and key in OPTIONAL)] + NO_FORM.get(key, [])
 
 
 ARGUMENTS = [
-    pytest.param(script, place, id=f"{script}-{name}")
+    pytest.param(script, index, id=f"{script}-{name}")
     for script, header in HEADERS.items()
-    for place, name in enumerate(header.args)
-    if malformed(script, header, place)
+    for index, name in enumerate(header.args)
+    if malformed(script, header, index)
 ]
 
 
-@pytest.mark.parametrize(("script", "place"), ARGUMENTS)
+@pytest.mark.parametrize(("script", "index"), ARGUMENTS)
 def test_s5_a_malformed_argument_is_refused_in_a_declared_word(
-    wire: Wire, script: str, place: int
+    wire: Wire, script: str, index: int
 ) -> None:
     call = valid_calls(wire)[script]
-    for junk in malformed(script, HEADERS[script], place):
-        args = [*call.args[:place], junk, *call.args[place + 1 :]]
+    for junk in malformed(script, HEADERS[script], index):
+        args = [*call.args[:index], junk, *call.args[index + 1 :]]
         outcome = wire.call(script, call.keys, *args)
         assert isinstance(outcome, Refused), f"{script}: {junk!r} was taken: {outcome}"
     assert not isinstance(call.by(wire), Refused), "the call itself is a good one"
@@ -129,8 +129,8 @@ def noisy_calls(draw: st.DrawFn) -> tuple[str, list[tuple[str, int, Arg]]]:
 def changed(call: Sent, changes: list[tuple[str, int, Arg]]) -> Sent:
     """The call with its arguments set, dropped or joined by others."""
     args = list(call.args)
-    for what, place, value in changes:
-        at = place % (len(args) + 1)
+    for what, index, value in changes:
+        at = index % (len(args) + 1)
         if what == "insert":
             args.insert(at, value)
         elif at < len(args):
@@ -139,7 +139,7 @@ def changed(call: Sent, changes: list[tuple[str, int, Arg]]) -> Sent:
 
 
 def test_s5_noise_is_answered_in_declared_words_and_leaves_a_world_that_works(wire: Wire) -> None:
-    world = {"calls": valid_calls(wire), "look": wire.seen}
+    world = {"calls": valid_calls(wire), "snapshot": wire.seen}
 
     @CALLS
     @given(noisy_calls())
@@ -148,14 +148,14 @@ def test_s5_noise_is_answered_in_declared_words_and_leaves_a_world_that_works(wi
         calls: dict[str, Sent] = world["calls"]
         try:
             changed(calls[script], changes).by(wire)
-            if wire.seen != world["look"]:
+            if wire.seen != world["snapshot"]:
                 for each in calls.values():
                     answer = wire.send(each.script, each.keys, *each.args)
                     words = HEADERS[each.script].errors
                     assert not isinstance(answer, Refused) or answer.word in words, answer.text
         finally:
-            if wire.seen != world["look"]:
+            if wire.seen != world["snapshot"]:
                 world["calls"] = valid_calls(wire)
-                world["look"] = wire.seen
+                world["snapshot"] = wire.seen
 
     noise()

@@ -52,7 +52,7 @@ class RetentionMachine(OperatorMachine):
     )
     def move_and_send(self, which: int, producer: str, count: int, group_lost: bool) -> None:
         """All who are registered pass the first few; then somebody sends into a full log."""
-        for name in sorted(self.log.passed):
+        for name in sorted(self.log.checkpoints):
             if name in self.slots and name in self.log.groups:
                 self.seek(name, "id", which, 0)
         if group_lost:

@@ -14,7 +14,7 @@ SINK_LOG, SINK_META = (
 )
 PARTITION = [LOG, META, STATE]
 GROUP = [PLAN, MEMBERS, SESSIONS]
-AGREED: list[Arg] = [1, 8, "xxh64"]
+CONTRACT: list[Arg] = [1, 8, "xxh64"]
 NEW = "2" * 32
 
 
@@ -41,28 +41,28 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         assert not isinstance(reply, Refused), reply.text
         return reply if isinstance(reply, list) else [reply]
 
-    done("register", PARTITION, *AGREED, "printer", "0")
-    done("append", [LOG, META, PRODUCERS], *AGREED, 100, "refuse", "p", 1, *entries)
-    done("append", [SINK_LOG, SINK_META, PRODUCERS], *AGREED, 100, "refuse", "q", 1, *entries[:9])
-    (epoch, *_) = done("claim", PARTITION, *AGREED, "printer", "me", 10, NONCE, "")
-    ids = [event for event, _ in wire.look()[LOG].entries]
+    done("register", PARTITION, *CONTRACT, "printer", "0")
+    done("append", [LOG, META, PRODUCERS], *CONTRACT, 100, "refuse", "p", 1, *entries)
+    done("append", [SINK_LOG, SINK_META, PRODUCERS], *CONTRACT, 100, "refuse", "q", 1, *entries[:9])
+    (epoch, *_) = done("claim", PARTITION, *CONTRACT, "printer", "me", 10, NONCE, "")
+    ids = [event for event, _ in wire.snapshot()[LOG].entries]
     done("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 1, "Boom", "it went off")
     member: list[Arg] = [8, 10_000, 5_000, 0, "a", "a1"]
     grants = done("sync", GROUP, *member, 1, "stay", "host", 0)[4:]
     pairs = [each for i in range(0, len(grants), 3) for each in grants[i : i + 2]]
     done("elect", [LEADER], "a", "n1", 5_000, "hold")
     done("tick", [TICKS], "report", 1_000, "n1", "0 * * * * UTC")
-    wire.look()
+    wire.snapshot()
     letter: list[Arg] = [2, "msgpack", "dead"]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
-        "declare": ([META], AGREED),
-        "register": (PARTITION, [*AGREED, "printer", "0"]),
+        "declare": ([META], CONTRACT),
+        "register": (PARTITION, [*CONTRACT, "printer", "0"]),
         "append": (
             [LOG, META, PRODUCERS],
-            [*AGREED, 100, "refuse", "p", 2, 2, "msgpack", "x", 4, "msgpack", "y", "@trace", "z"],
+            [*CONTRACT, 100, "refuse", "p", 2, 2, "msgpack", "x", 4, "msgpack", "y", "@trace", "z"],
         ),
-        "claim": (PARTITION, [*AGREED, "printer", "me", 11, NEW, ""]),
+        "claim": (PARTITION, [*CONTRACT, "printer", "me", 11, NEW, ""]),
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is looked at too.
         "emit": ([*PARTITION, SINK_LOG, SINK_META], [*step, 3, "drop_oldest", *letter]),

@@ -133,7 +133,7 @@ async def test_records_are_sent_inspected_and_administered_on_all_masters(
     masters = {clustered.deployment.node_of(stream.spec.prefix(p)) for p in range(6)}
     assert len(masters) == 3
 
-    async def picture() -> dict[str, int]:
+    async def figures() -> dict[str, int]:
         server = await check_server(clustered.client, fleet.url)
         seen = await inspection.inspect(clustered.client, server, app_name)
         assert seen["server"]["mode"] == "cluster"
@@ -145,13 +145,13 @@ async def test_records_are_sent_inspected_and_administered_on_all_masters(
             "paused": states.count("paused"),
         }
 
-    assert await picture() == {"lag": 60, "length": 60, "paused": 0}
+    assert await figures() == {"lag": 60, "length": 60, "paused": 0}
     assert await admin.pause(clustered, processor) == 6
-    assert (await picture())["paused"] == 6
+    assert (await figures())["paused"] == 6
     assert await admin.resume(clustered, processor, list(range(6))) == 6
     last = sent[-1]
     await admin.reset(clustered, processor, "$")
-    assert await picture() == {"lag": 0, "length": 60, "paused": 0}
+    assert await figures() == {"lag": 0, "length": 60, "paused": 0}
     checkpoints = await admin.reset(clustered, processor, last.id)
     assert len(checkpoints) == 6
     await remove(clustered, processor)

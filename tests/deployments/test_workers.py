@@ -68,7 +68,7 @@ class Shop:
         """Did every key see its numbers in order, repeats after a takeover left out?"""
         return all(first_times(self.seen[key]) == list(range(count)) for key in range(KEYS))
 
-    async def picture(self) -> dict[str, Any]:
+    async def report(self) -> dict[str, Any]:
         """What `runnel inspect` shows of the processor."""
         async with connect(self.url) as client:
             found = await inspect(client, await check_server(client, self.url), self.app.name)
@@ -78,13 +78,13 @@ class Shop:
     async def shared_by(self, members: int) -> bool:
         """Do so many members hold all partitions, as evenly as can be?"""
         owners: dict[str, int] = defaultdict(int)
-        for row in (await self.picture())["partitions"]:
+        for row in (await self.report())["partitions"]:
             owners[row["owner"] or ""] += 1
         return sorted(owners.values()) == [12 // members] * members and "" not in owners
 
     async def caught_up(self) -> bool:
         """Is everything committed?"""
-        rows = (await self.picture())["partitions"]
+        rows = (await self.report())["partitions"]
         return all(reached(row["checkpoint"], row["last"]) for row in rows)
 
     @asynccontextmanager

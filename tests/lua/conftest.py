@@ -87,13 +87,13 @@ class Raw:
         self,
         epoch: int,
         prev: str,
-        following: str,
+        next_id: str,
         count: int,
         release: int = 0,
         nonce: str = NONCE,
     ) -> Any:
         return await self.call(
-            "commit", [LOG, META, STATE], "printer", epoch, nonce, prev, following, count, release
+            "commit", [LOG, META, STATE], "printer", epoch, nonce, prev, next_id, count, release
         )
 
     async def ids(self) -> list[str]:

@@ -41,11 +41,11 @@ async def ready(raw: Raw, events: int = 5) -> tuple[int, list[str]]:
     return (await raw.claim(10))["epoch"], await raw.ids()
 
 
-async def emit(raw: Raw, epoch: int, prev: str, following: str, **kw: Any) -> Any:
+async def emit(raw: Raw, epoch: int, prev: str, next_id: str, **kw: Any) -> Any:
     """One event is finished and, by default, one dead letter written."""
     return await raw.call(
         "emit", [LOG, META, STATE, SINK_LOG, SINK_META],
-        "printer", epoch, kw.get("nonce", NONCE), prev, following, 1,
+        "printer", epoch, kw.get("nonce", NONCE), prev, next_id, 1,
         kw.get("release", 0), kw.get("size", 100), kw.get("policy", "refuse"),
         *kw.get("entries", (2, "msgpack", "dead")),
     )  # fmt: skip

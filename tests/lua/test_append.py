@@ -167,9 +167,9 @@ async def test_the_lag_of_the_consumer_group_is_exact_after_appends_commits_and_
     prev, done = "0-0", 0
     for sequence, step in enumerate((3, 1, 5, 2), 2):
         ids = ids if sequence == 2 else list(dict.fromkeys([*ids, *await raw.ids()]))
-        following = ids[done + step - 1]
-        await raw.commit(epoch, prev, following, step)
-        prev, done = following, done + step
+        next_id = ids[done + step - 1]
+        await raw.commit(epoch, prev, next_id, step)
+        prev, done = next_id, done + step
         await raw.append(sequence, 3, size=12)
         behind = [each for each in await raw.ids() if parts(each) > parts(prev)]
         assert await raw.lag() == len(behind)

@@ -14,10 +14,14 @@ async def test_describe_writes_nothing_and_leaves_out_the_nonce(raw: Raw) -> Non
     epoch, ids = await ready(raw)
     before = await raw.dump()
     flat = await raw.call("describe", [LOG, META, STATE], "printer")
-    picture = dict(zip(flat[::2], flat[1::2], strict=True))
+    description = dict(zip(flat[::2], flat[1::2], strict=True))
     assert await raw.dump() == before
-    assert "nonce" not in picture
-    assert (picture["lag"], picture["next_id"], picture["epoch"]) == ("5", ids[0], str(epoch))
+    assert "nonce" not in description
+    assert (description["lag"], description["next_id"], description["epoch"]) == (
+        "5",
+        ids[0],
+        str(epoch),
+    )
 
 
 async def test_describe_leaves_out_what_is_unknown(raw: Raw) -> None:

@@ -30,10 +30,10 @@ async def test_s5_a_dead_letter_and_its_checkpoint_are_written_together(raw: Raw
 
 async def test_s6_a_repeated_emit_writes_no_second_dead_letter(raw: Raw) -> None:
     epoch, ids = await ready(raw)
-    for release, (prev, following) in enumerate((("0-0", ids[0]), (ids[0], ids[1]))):
-        assert await emit(raw, epoch, prev, following, release=release) == [1, 0]
+    for release, (prev, next_id) in enumerate((("0-0", ids[0]), (ids[0], ids[1]))):
+        assert await emit(raw, epoch, prev, next_id, release=release) == [1, 0]
         before = await raw.dump()
-        assert await emit(raw, epoch, prev, following, release=release) == [0, 0]
+        assert await emit(raw, epoch, prev, next_id, release=release) == [0, 0]
         assert await raw.dump() == before
     assert await raw.redis.xlen(SINK_LOG) == 2
     await refused(raw, "FENCED", emit(raw, epoch, ids[1], ids[2]))
@@ -106,8 +106,8 @@ async def test_a_malformed_emit_is_refused_and_writes_nothing(
 async def test_an_emit_moves_the_checkpoint_forward_and_needs_all_its_keys(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.commit(epoch, "0-0", ids[1], 2)
-    for following in (ids[1], ids[0], "one"):
-        await refused(raw, "BADARG", emit(raw, epoch, ids[1], following))
+    for next_id in (ids[1], ids[0], "one"):
+        await refused(raw, "BADARG", emit(raw, epoch, ids[1], next_id))
     step = ("printer", epoch, NONCE, ids[1], ids[2], 1, 0, 100, "refuse", 2, "f", "v")
     await refused(raw, "BADARG", raw.call("emit", KEYS[:4], *step))
 
