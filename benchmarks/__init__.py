@@ -1,4 +1,4 @@
-"""Benchmarks: Runnel against a hand-written loop, in the same run, on a server of its own.
+"""Measures Runnel against a hand-written loop, in the same run, on servers of its own.
 
-`scripts/bench` is the command, ``docs/benchmarks.md`` says what is measured and how.
+`scripts/bench` is the command; ``docs/benchmarks.md`` says what it measures and how.
 """

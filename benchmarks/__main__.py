@@ -20,17 +20,17 @@ from benchmarks import (
     report,
     resources,
     scaling,
-    script_times,
+    scripts,
     sending,
     targets,
     throughput,
 )
 from benchmarks.children import ROOT, Tree
+from benchmarks.deployment import machine_busy
 from benchmarks.harness import Bench
 from benchmarks.rows import Row
-from benchmarks.server import machine_busy
 from benchmarks.trees import NoSuchRevision, revision, short
-from runnel.server_program import find_binary
+from runnel.embedded.binary import find_binary
 
 #: Group of rows -> the function that measures it, and the names of its rows.
 MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {
@@ -41,19 +41,19 @@ MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = 
     "sending": (sending.measure, sending.NAMES),
     "latency": (latency.measure, latency.NAMES),
     "moves": (moves.measure, moves.NAMES),
-    "scripts": (script_times.measure, script_times.NAMES),
+    "scripts": (scripts.measure, scripts.NAMES),
     "resources": (resources.measure, resources.NAMES),
     "peers": (peers.measure, peers.NAMES),
 }
 
 
 def main() -> None:
-    """Measure what was asked for, print it, and write it to a file."""
+    """Measure, print the results, and write them to a file."""
     options = _options()
     if options.table:
         print(report.markdown(options.table))
         return
-    # So that the servers and workers that it has started end with it.
+    # So that the servers and workers that this process has started end with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ExitStack() as stack:
         old: Tree | None = None
@@ -66,7 +66,6 @@ def main() -> None:
             new=Tree("new"),
             old=old,
             quick=options.quick,
-            profile=options.profile,
             patient=options.patient,
             only=frozenset(options.only or ()),
             kills=options.kills,
@@ -83,7 +82,7 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
     began, busy, own = time.monotonic(), machine_busy(), sum(os.times()[:4])
     rows: list[Row] = []
     for group, (measure, _) in MEASURES.items():
-        if group == "latency":  # From here on nothing asks for all that the cores can give.
+        if group == "latency":  # From here on nothing needs all of the cores.
             resources.begin(bench)
         for number, row in enumerate(measure(bench)):
             if not number:
@@ -100,15 +99,13 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
         print("\n" + report.against(Path(options.compare), rows))
     for name, why in bench.failed.items():
         print(f"\nleft out: {name}: {why}")
-    if bench.profiles:
-        print(report.profiles(bench))
     about["peers"] = bench.versions
     about["seconds"] = round(time.monotonic() - began)
     others = machine_busy() - busy - (sum(os.times()[:4]) - own)
     about["cores used by others"] = round(max(0.0, others / (time.monotonic() - began)), 2)
     report.save(options.json, about, rows, judged, bench.failed)
     others_used = f"other programs used {about['cores used by others']} cores on average"
-    print(f"\n{about['seconds']} s; {others_used}; everything is in {options.json}")
+    print(f"\n{about['seconds']} s; {others_used}; all results are in {options.json}")
 
 
 def _options() -> argparse.Namespace:
@@ -118,13 +115,13 @@ def _options() -> argparse.Namespace:
         description="Measure Runnel against a hand-written loop on a server of its own.",
         epilog=f"Measures: {'; '.join(names)}.",
     )
-    parser.add_argument("--quick", action="store_true", help="less of all: under two minutes")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these measures or rows only")
+    parser.add_argument("--quick", action="store_true", help="a shorter run: under two minutes")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these measures or rows")
     parser.add_argument(
         "--compare",
         metavar="REVISION|FILE",
-        help="measure another revision of git beside this one, run by run; or hold the ratios of "
-        "this run against those of a file that an earlier one wrote",
+        help="measure another git revision beside this one, run by run; or compare the ratios of "
+        "this run with those in the file of an earlier run",
     )
     parser.add_argument(
         "--peers",
@@ -134,25 +131,25 @@ def _options() -> argparse.Namespace:
         f"(all, or some of {', '.join(peers.NAMES)})",
     )
     parser.add_argument(
-        "--profile", action="store_true", help="also sample where the worker's CPU time goes"
-    )
-    parser.add_argument(
         "--patient",
         action="store_true",
-        help="on a machine that others use: wait before each run until they are quiet",
+        help="on a shared machine: wait before each run until other programs are quiet",
     )
     parser.add_argument(
-        "--kills", type=int, default=0, metavar="N", help="kill a worker so often (default 10)"
+        "--kills", type=int, default=0, metavar="N", help="kill a worker N times (default 10)"
     )
     parser.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
         default=ROOT / "benchmarks" / "results" / "latest.json",
-        help="where the results go",
+        help="the file for the results",
     )
     parser.add_argument(
-        "--table", type=Path, metavar="FILE", help="measure nothing; print a file as Markdown"
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="only print a file of results as Markdown",
     )
     options = parser.parse_args()
     known = {name for group, (_, rows) in MEASURES.items() for name in (group, *rows)}

@@ -1,4 +1,4 @@
-"""The app whose throughput is measured: `runnel worker` runs it, as users would."""
+"""The app whose throughput is measured; `runnel worker` runs it, as it runs the apps of users."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def take(events: Events[Any]) -> None:
 
 
 async def raw_events(events: Events[Any]) -> None:
-    """One event at a time; its record is not asked for, so it is not decoded."""
+    """One event at a time; the handler does not use its record, so it is not decoded."""
     await gate.wait()
     hit = gate.hit
     async for _ in events:
@@ -50,18 +50,11 @@ def on_sync(_: Any) -> None:
     gate.hit_in_thread()
 
 
-match JOB.form:
-    case "one":
-        app.processor(stream, name=JOB.name)(one)
-    case "take":
-        app.processor(stream, name=JOB.name)(take)
-    case "each":
-        app.processor(stream, name=JOB.name, commit="each")(one)
-    case "events":
-        app.processor(stream, name=JOB.name)(raw_events)
-    case "on-async":
-        app.on(stream, name=JOB.name)(on_async)
-    case "on-sync":
-        app.on(stream, name=JOB.name)(on_sync)
-    case _:
-        raise SystemExit(f"there is no form {JOB.form!r}")
+functions = {"on-async": on_async, "on-sync": on_sync}
+handlers = {"one": one, "each": one, "take": take, "events": raw_events}
+if JOB.form in functions:
+    app.on(stream, name=JOB.name)(functions[JOB.form])
+else:
+    app.processor(stream, name=JOB.name, commit="each" if JOB.form == "each" else "auto")(
+        handlers[JOB.form]
+    )

@@ -1,5 +1,5 @@
-"""The app whose latency is measured: its handler notes when it has an event, and when that is
-committed."""
+"""The app whose latency is measured: its handler notes when it gets an event, and when that event
+is committed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ JOB = job()
 app = App("bench", redis_url=JOB.url)
 stream = declare(app, "timed", JOB.partitions)
 times = Times()
-times.ready()
 
 
 @app.processor(stream, name=JOB.name)

@@ -1,6 +1,6 @@
-"""The app of a group with many members: each tells when it had its first event.
+"""The app of a group with many members: each member reports when it gets its first event.
 
-Its processor is paused until all are there, so no gate is needed.
+The processor is paused until all members are there, so no gate is needed.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from benchmarks.gate import say
-from benchmarks.job import job
+from benchmarks.job import job, say
 from benchmarks.records import declare
 from runnel import App, Events
 
@@ -21,7 +20,7 @@ handled = 0
 
 @app.processor(stream, name=JOB.name)
 async def one(events: Events[Any]) -> None:
-    """One record at a time, which is counted."""
+    """One record at a time."""
     global handled
     async for _ in events.records():
         if not handled:

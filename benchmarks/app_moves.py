@@ -1,7 +1,7 @@
-"""The app whose partitions change hands: its handler notes when it had each event.
+"""The app whose partitions move: its handler notes when it began and ended each event.
 
-It is loaded, and then joins its group once stdin says so: so its start disturbs nobody whose gaps
-are measured.
+The process loads everything, and joins its group when stdin says so: its start does not disturb the
+members whose gaps are measured.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 import runnel.worker.worker  # noqa: F401
-from benchmarks.gate import say
-from benchmarks.job import job
+from benchmarks.job import job, say
 from benchmarks.records import declare
 from runnel import App, Events
 
@@ -27,8 +26,8 @@ with suppress(ImportError):
 JOB = job()
 app = App("bench", redis_url=JOB.url)
 stream = declare(app, JOB.record, JOB.partitions)
-#: Partition, when its event was begun and ended, on the system's monotonic clock, and for how many
-#: seconds this process has waited for a core until then.
+#: Partition, when the handler began and ended an event, on the system's monotonic clock, and how
+#: many seconds this process had waited for a core until then.
 moments: list[tuple[int, float, float, float]] = []
 try:
     SCHEDULED = os.open("/proc/self/schedstat", os.O_RDONLY)
@@ -37,7 +36,7 @@ except OSError:
 
 
 def waited() -> float:
-    """Seconds that this process was ready to run and had no core; 0 where the system does not tell.
+    """Seconds for which this process was ready to run and had no core; 0 if that is not known.
 
     See proc(5): the second number, in nanoseconds.
     """
@@ -54,7 +53,7 @@ async def hold(events: Events[Any]) -> None:
 
 
 def report() -> None:
-    """Tell what happened since the last time."""
+    """Report the events since the last report."""
     count = len(moments)
     say(moments=moments[:count])
     del moments[:count]

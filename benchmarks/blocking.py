@@ -1,17 +1,15 @@
-"""The reference for latency: a bare blocking XREAD over all partitions, and a commit like the raw
-loop's after each event."""
+"""The reference for latency: a bare blocking XREAD over all partitions. It commits after each event
+with the script of the raw loop."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
 from typing import Any
 
 from redis.asyncio import Redis
 
 from benchmarks.gate import Times
-from benchmarks.job import job, set_collector
+from benchmarks.job import job, run, say, set_collector
 from benchmarks.raw import COMMIT
 from benchmarks.records import KINDS
 
@@ -29,7 +27,7 @@ async def main() -> None:
     for log in cursors:
         await redis.xgroup_create(log, "g", "0", mkstream=True)
         await redis.hset("lease", "token", "t")
-    times.ready()
+    say(ready=True)
     count = 0
     while True:
         for log, entries in await redis.xread(cursors, 100, 1000):
@@ -43,8 +41,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        import uvloop
-    except ImportError:
-        sys.exit(asyncio.run(main()))
-    uvloop.run(main())
+    run(main())

@@ -1,17 +1,16 @@
-"""The processes under measurement, and the tree whose Runnel they run."""
+"""Starts the processes under measurement and talks with them."""
 
 from __future__ import annotations
 
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class ChildFailed(Exception):
-    """A process under measurement ended or went silent."""
+    """A process under measurement ended, was silent for too long, or did not get ready."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder whose ``runnel`` and ``lua`` are measured. `name` tells two of them apart."""
+    """A folder whose ``runnel`` and ``lua`` are measured; `name` is ``new`` or ``old``."""
 
     name: str
     path: Path = ROOT
 
 
 class Child:
-    """A process under measurement, which speaks in lines of JSON."""
+    """A process under measurement, which writes lines of JSON to stdout."""
 
     def __init__(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str]
@@ -59,57 +58,53 @@ class Child:
         return self._process.pid
 
     def say(self, line: str) -> None:
-        """Give it a line on stdin."""
+        """Write a line to its stdin."""
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
 
     def hear(self, key: str, seconds: float = 120) -> Any:
-        """What it says about `key`, now or earlier. Raises ChildFailed if it ends or says nothing.
+        """What it reported under `key`, now or earlier. What it reports under other keys meanwhile
+        is kept until it is asked for.
 
-        What it says about other things meanwhile waits until it is asked for.
+        Raises ChildFailed if it ends, or reports nothing under `key` for so many seconds.
         """
-        return self.hear_line(key, seconds)[key]
-
-    def hear_line(self, key: str, seconds: float = 120) -> dict[str, Any]:
-        """The same with what it said beside it."""
         for line in self._unheard:
             if key in line:
                 self._unheard.remove(line)
-                return line
+                return line[key]
         deadline = time.monotonic() + seconds
         while True:
             try:
                 text = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise ChildFailed(
-                    f"said nothing of {key!r} in {seconds} s\n{self._last_words()}"
-                ) from None
+                raise self._failed(f"did not report {key!r} in {seconds} s") from None
             if not text:
                 code = self._process.wait(15)
-                raise ChildFailed(
-                    f"ended with exit code {code} before it said {key!r}\n{self._last_words()}"
-                )
+                raise self._failed(f"ended with exit code {code} before it reported {key!r}")
             found: dict[str, Any] = json.loads(text)
             if key in found:
-                return found
+                return found[key]
             self._unheard.append(found)
+
+    def ask(self, key: str) -> Any:
+        """Have it do one more round, and return what it reports under `key`. Raises ChildFailed."""
+        self.say("go")
+        return self.hear(key)
 
     def check(self) -> None:
         """Raise ChildFailed if it has ended."""
         if self._process.poll() is not None:
-            raise ChildFailed(
-                f"ended with exit code {self._process.returncode}\n{self._last_words()}"
-            )
+            raise self._failed(f"ended with exit code {self._process.returncode}")
 
     def kill(self) -> None:
-        """End it at once, as a crash would, without waiting for that."""
+        """Kill it as a crash would, and do not wait for its end."""
         self._process.kill()
 
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End it and wait for that. What it said before can still be heard."""
+    def end(self) -> None:
+        """End it and wait until it has ended. What it reported before can still be read."""
         if self._process.poll() is None:
-            self._process.send_signal(number)
+            self._process.terminate()
         try:
             self._process.wait(15)
         except subprocess.TimeoutExpired:
@@ -133,22 +128,33 @@ class Child:
             self._lines.put(line)
         self._lines.put(b"")
 
-    def _last_words(self) -> str:
+    def _failed(self, what: str) -> ChildFailed:
         self._errors.seek(0)
-        return self._errors.read().decode(errors="replace")[-3000:]
+        return ChildFailed(f"{what}\n{self._errors.read().decode(errors='replace')[-3000:]}")
 
 
-def start(tree: Tree, arguments: Sequence[str], job: Job | None = None, **more: str) -> Child:
+def start(tree: Tree, arguments: Sequence[str], job: Job, **more: str) -> Child:
     """Run Python on a tree's Runnel and on these benchmarks. `more` goes into the environment."""
     path = os.pathsep.join(map(str, (tree.path, ROOT)))
-    environment = {**os.environ, **(job.environment() if job else {}), "PYTHONPATH": path, **more}
+    environment = {**os.environ, **job.environment(), "PYTHONPATH": path, **more}
     return Child([sys.executable, *arguments], tree.path, environment)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60, step: float = 0.01) -> None:
-    """Wait for a condition. Raises ChildFailed when it does not come true."""
-    deadline = time.monotonic() + seconds
+def start_worker(tree: Tree, app: str, job: Job, *options: str, **more: str) -> Child:
+    """Run an app of these benchmarks with `runnel worker`, as users do."""
+    target = f"benchmarks.{app}:app"
+    arguments = ["-m", "runnel", "worker", target, "--log-level", "warning", *options]
+    return start(tree, arguments, job, **more)
+
+
+def wait_until(
+    condition: Callable[[], bool], children: Iterable[Child] = (), step: float = 0.01
+) -> None:
+    """Wait until a condition is true. Raises ChildFailed after a minute, or if a child ends."""
+    deadline = time.monotonic() + 60
     while not condition():
+        for child in children:
+            child.check()
         if time.monotonic() > deadline:
-            raise ChildFailed(f"waited {seconds} s in vain")
+            raise ChildFailed("did not get ready in 60 s")
         time.sleep(step)

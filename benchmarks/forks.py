@@ -1,8 +1,8 @@
 """A process that loads the worker once, and forks the members of a group from itself.
 
-Each line on stdin says how many more are to start. Each is a process with an event loop,
-connections and a member id of its own, and runs `runnel worker`; only Python's start and the
-imports are spared, which would take most of a minute for a hundred. They end with it.
+Each line on stdin is the number of members to start. Each member is a process with an event loop,
+connections and a member id of its own, and runs `runnel worker`. Only the start of Python and the
+imports are shared, which would take most of a minute for a hundred. Members end with this process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ with suppress(ImportError):
     import uvloop  # noqa: F401
 
 
-#: Seconds to end in good order; less than the harness gives this process.
+#: Seconds for a clean end; less than the harness gives this process.
 PATIENCE = 10.0
 
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def end(members: Sequence[BaseProcess]) -> None:
-    """End them, at once if they do not end by themselves: their server may be gone."""
+    """End them; kill those that do not end by themselves, as their server may be gone."""
     for each in members:
         each.terminate()
     deadline = time.monotonic() + PATIENCE
@@ -53,7 +53,7 @@ def end(members: Sequence[BaseProcess]) -> None:
 
 
 def member(number: int) -> None:
-    """Be a worker, from its command line on."""
+    """Run `runnel worker` in this process."""
     worker([f"{app_members.__name__}:app", "--name", f"m{number}", "--log-level", "warning"])
 
 

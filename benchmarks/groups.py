@@ -1,41 +1,42 @@
-"""A group from outside: who holds what while workers come and go, and when they may begin."""
+"""A consumer group, watched from outside: which member holds which partition."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+from benchmarks.deployment import Server
 from benchmarks.job import Job
 from benchmarks.records import declare, stream_name
-from benchmarks.server import Server
-from runnel import App, Events, admin, keys, protocol
-from runnel.connection import connect
-from runnel.scripts import Scripts, sources
+from runnel import App, Events, keys, protocol
+from runnel.connection.connect import connect
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts, sources
 
 
-class Watched:
-    """The group of one processor."""
+class WatchedGroup:
+    """The group of a job's processor."""
 
-    def __init__(self, server: Server, record: str, partitions: int, processor: str) -> None:
+    def __init__(self, server: Server, job: Job) -> None:
         self._redis: Any = server.redis
-        self._partitions = partitions
-        self._redis.script_load(sources()["roster"].decode())
-        self._call = protocol.roster(
-            keys.group("bench", stream_name(record, partitions), processor)
+        self._partitions = job.partitions
+        self._redis.script_load(sources()["describe_group"].decode())
+        self._call = protocol.describe_group(
+            keys.group("bench", stream_name(job.record, job.partitions), job.name)
         )
 
-    def holders(self) -> dict[int, str]:
-        """Partition -> the member that holds it, where nothing is about to change."""
-        roster = protocol.read_roster(self._redis.execute_command(*self._call.command()))
+    def owners(self) -> dict[int, str]:
+        """Partition -> the member that holds it; without partitions that are moving."""
+        found = protocol.read_describe_group(self._redis.execute_command(*self._call.command()))
         return {
-            each.partition: each.holder
-            for each in roster.assignments
-            if each.holder is not None and each.holder == each.target
+            each.partition: each.owner
+            for each in found.assignments
+            if each.owner is not None and each.owner == each.target
         }
 
     def shared_by(self, members: int) -> bool:
-        """Do so many members hold all partitions, as evenly as can be?"""
-        shares = Counter(self.holders().values())
+        """Do so many members hold all partitions, as evenly as possible?"""
+        shares = Counter(self.owners().values())
         return (
             len(shares) == members
             and shares.total() == self._partitions
@@ -44,7 +45,7 @@ class Watched:
 
 
 async def pause(job: Job, paused: bool) -> None:
-    """Pause the processor before anybody runs it, or let it go on."""
+    """Register the job's processor and pause it before a worker runs it; or resume it."""
     app = App("bench", redis_url=job.url)
     stream = declare(app, job.record, job.partitions)
 
@@ -52,13 +53,10 @@ async def pause(job: Job, paused: bool) -> None:
     async def nothing(events: Events[Any]) -> None: ...
 
     processor = app.processors[job.name]
-    client = connect(job.url)
-    try:
+    async with connect(job.url) as client:
         if paused:
             await admin.add(Scripts(client), processor)
             await admin.pause(Scripts(client), processor)
         else:
             await admin.resume(Scripts(client), processor, list(range(job.partitions)))
-    finally:
-        await client.aclose()
-        await app.close()
+    await app.close()

@@ -1,4 +1,4 @@
-"""What all measures share: what was asked for, and rounds in which runs take turns."""
+"""What all measures share: the options of this run, and rounds in which runs take turns."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 from benchmarks.children import ChildFailed, Tree
+from benchmarks.deployment import machine_busy
 from benchmarks.rows import Row, Sample, column, medians, ratios
-from benchmarks.server import machine_busy
+
+T = TypeVar("T")
 
 
 @dataclass
 class Bench:
-    """What a measure needs to know of this run."""
+    """One run of `scripts/bench`. With `old`, another tree is measured beside the new one."""
 
     new: Tree
     old: Tree | None
     quick: bool
-    profile: bool
     patient: bool
     only: frozenset[str]
     #: How often a worker is killed.
     kills: int = 0
     #: Which other libraries are measured: None for none, empty for all.
     peers: Sequence[str] | None = None
-    #: Profiles by row, as the sampler in the worker reports them.
-    profiles: dict[str, Any] = field(default_factory=dict)
-    #: How the last worker had set its garbage collector.
+    #: The garbage collector's settings in the last worker.
     collector: Sequence[int] = ()
-    #: What the other tree could not do, and why.
+    #: What was left out, and why.
     failed: dict[str, str] = field(default_factory=dict)
-    #: What the other libraries ran with.
+    #: The versions with which the other libraries ran.
     versions: dict[str, str] = field(default_factory=dict)
-    #: A row that is being measured beside others.
+    #: A row that is measured while others are.
     idle: Future[Row] | None = None
     _names: int = 0
 
@@ -47,17 +46,26 @@ class Bench:
 
     @property
     def trees(self) -> list[Tree]:
-        """What is measured, the new one first."""
+        """The trees that are measured, the new one first."""
         return [self.new, *([self.old] if self.old else [])]
 
     def wants(self, *names: str, quick: bool = True) -> bool:
-        """Was any of these asked for, or nothing in particular? `quick`: in a quick run, too."""
+        """Whether to measure one of these. `quick`: a quick run measures them too."""
         return bool(self.only & set(names)) if self.only else quick or not self.quick
+
+    def of_old(self, name: str, measure: Callable[[Tree], T]) -> T | None:
+        """The result of the other tree; None without one, or if it fails, which is noted."""
+        try:
+            return measure(self.old) if self.old else None
+        except ChildFailed as error:
+            self.failed[f"{name}@old"] = str(error)
+            return None
 
     def interleaved(
         self, runs: Mapping[str, Callable[[], Sample]], rounds: int = 0
     ) -> dict[str, list[Sample]]:
-        """A B C, C B A, A B C …: so that what else the machine does hits all alike.
+        """The samples of each run, taken in the order A B C, C B A, A B C …: whatever else the
+        machine does then affects all alike.
 
         Runs of the other tree are named ``…@old``; they may fail, and are left out then.
         """
@@ -77,34 +85,30 @@ class Bench:
         return samples
 
     def row(
-        self,
-        row: Row,
-        samples: Mapping[str, list[Sample]],
-        key: str,
-        reference: Sequence[Sample] = (),
-        old_reference: Sequence[Sample] = (),
+        self, row: Row, samples: Mapping[str, list[Sample]], key: str, reference: str = ""
     ) -> Row:
-        """Fill in a row from the runs ``NAME@new``, ``NAME@old`` and those of the reference.
-
-        The other tree is held against `old_reference`, or without one against the same.
+        """Fill in a row from its runs, ``NAME@new`` and ``NAME@old``, and those of the row that is
+        its reference. The other tree is compared with the new one's where it has none of its own.
         """
         found = samples[f"{row.name}@new"]
         row.values = column(found, key)
         row.details = medians(found, key)
         if reference:
-            row.ratios = ratios(row.values, column(reference, key))
-            # 0 where the system does not tell.
-            if all(each.get("worker_us") for each in (*found, *reference)):
-                pairs = (column(reference, "worker_us"), column(found, "worker_us"))
+            beside = samples[f"{reference}@new"]
+            row.ratios = ratios(row.values, column(beside, key))
+            # 0 where the system does not report it.
+            if all(each.get("worker_us") for each in (*found, *beside)):
+                pairs = (column(beside, "worker_us"), column(found, "worker_us"))
                 row.details["cpu ratio"] = statistics.median(ratios(*pairs))
         if old := samples.get(f"{row.name}@old"):
             row.old = column(old, key)
-            if beside := old_reference or reference:
+            if reference:
+                beside = samples.get(f"{reference}@old") or samples[f"{reference}@new"]
                 row.old_ratios = ratios(row.old, column(beside, key))
         return row
 
     def settle(self) -> None:
-        """If that was asked for, wait until others leave the machine alone, at most a minute."""
+        """With --patient, wait until other programs are quiet, at most a minute."""
         deadline = time.monotonic() + 60
         while self.patient and time.monotonic() < deadline:
             busy = machine_busy()

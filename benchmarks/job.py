@@ -1,25 +1,29 @@
-"""What a process under measurement is to do: handed over in one environment variable."""
+"""The job of a process under measurement, and what such processes have in common."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 VARIABLE = "RUNNEL_BENCHMARK"
 
 
 @dataclass(frozen=True)
 class Job:
-    """`form` is the shape of the handler, `record` what the events carry (see `records`).
+    """What a process is to do, which one environment variable passes on.
 
-    `name` is the processor's, new for every run: so each begins at the first event. `events` is how
-    many the process is to handle before it says so; 0 for never. The clock starts after `warmup` of
-    them. Where partitions change hands, `hold` is the seconds that each event takes. `collector` is
-    how the garbage collector is to be set; empty for Python's own way. Of several raw loops, which
-    know nothing of each other, each has every `loops`-th partition, from `loop` on.
+    `form` is the shape of the handler, `record` what the events carry (see `records`). `name` is
+    the name of the processor: each run has a new one, so that it begins at the first event.
+    `events` is the number of events after which the process reports; 0 for never. The clock starts
+    after `warmup` of them. Where partitions move, `hold` is the seconds that each event takes.
+    `collector` says how to set the garbage collector; empty for Python's default. Raw loops know
+    nothing of each other: each of `loops` reads every `loops`-th partition, from number `loop` on.
     """
 
     url: str
@@ -29,14 +33,13 @@ class Job:
     partitions: int = 16
     events: int = 0
     warmup: int = 0
-    profile: bool = False
     hold: float = 0.0
     collector: Sequence[int] = ()
     loop: int = 0
     loops: int = 1
 
     def environment(self) -> dict[str, str]:
-        """The environment of a process that is to do it."""
+        """The environment of a process that does this job."""
         return {VARIABLE: json.dumps(asdict(self))}
 
 
@@ -45,13 +48,31 @@ def job() -> Job:
     return Job(**json.loads(os.environ[VARIABLE]))
 
 
+def say(**what: Any) -> None:
+    """Write one line of JSON to the harness, in one piece: others may write to the same pipe.
+
+    Times in it are of the system's monotonic clock.
+    """
+    os.write(sys.stdout.fileno(), f"{json.dumps(what)}\n".encode())
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine, on uvloop if it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
+
+
 def collector() -> list[int]:
-    """How this process has set its garbage collector: if what came before is frozen, thresholds."""
+    """How this process has set its garbage collector: whether objects are frozen, thresholds."""
     return [int(gc.get_freeze_count() > 0), *gc.get_threshold()]
 
 
 def set_collector(found: Sequence[int]) -> None:
-    """Set it as another process has, so that a reference has what a worker gives itself."""
+    """Set it as another process has, so that a reference has the settings of a worker."""
     if found:
         frozen, *thresholds = found
         if frozen:

@@ -7,35 +7,28 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
-from benchmarks.children import ChildFailed, Tree, start, wait_until
+from benchmarks.children import Tree, start
+from benchmarks.deployment import Server
 from benchmarks.harness import Bench
 from benchmarks.job import Job
-from benchmarks.records import stream_name
 from benchmarks.rows import Row, quantile, ratios
-from benchmarks.server import Server
-from runnel import keys
+from benchmarks.throughput import holding_worker
 
 RATE = 200
 NAMES = ("latency",)
 SHARES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 REFERENCE = "bare XREAD"
-WORKER = ["-m", "runnel", "worker", "benchmarks.app_latency:app", "--log-level", "warning"]
 #: Of each event: to the handler, and to committed, in ms.
 Latencies = list[tuple[float, float]]
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Rows for handler and commit, each at three shares of the events."""
+    """Rows for handler and commit, each at three percentiles of the events."""
     if not bench.wants("latency"):
         return
     seconds = 5 if bench.quick else 20
     ours, theirs = _run(bench, bench.new, seconds)
-    old: tuple[Latencies, Latencies] | None = None
-    if bench.old:
-        try:
-            old = _run(bench, bench.old, seconds)
-        except ChildFailed as error:
-            bench.failed["latency@old"] = str(error)
+    old = bench.of_old("latency", lambda tree: _run(bench, tree, seconds))
     for stage, what in ((0, "handler"), (1, "committed")):
         for share in SHARES:
             new = _percentiles(ours, stage, share)
@@ -57,24 +50,14 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 
 def _run(bench: Bench, tree: Tree, seconds: int) -> tuple[Latencies, Latencies]:
-    """Both readers run the whole time; the sender gives each a second in turn."""
+    """Both readers run the whole time; the sender sends to each for a second in turn."""
     bench.settle()
     with Server() as server, ExitStack() as stack:
         job = Job(server.url, "latency", "timed", bench.fresh_name())
-        reader = stack.enter_context(start(tree, WORKER, job))
-        sender = stack.enter_context(
-            start(tree, ["-m", "benchmarks.paced", str(RATE), str(seconds)], job)
-        )
-        reader.hear("ready")
+        reader = stack.enter_context(holding_worker(server, tree, "app_latency", job))
+        arguments = ["-m", "benchmarks.paced", str(RATE), str(seconds)]
+        sender = stack.enter_context(start(tree, arguments, job))
         sender.hear("ready")
-        name = stream_name("timed", 16)
-        states = [keys.state(keys.partition("bench", name, n, name), job.name) for n in range(16)]
-
-        def claimed() -> bool:
-            reader.check()
-            return server.all_claimed(states)
-
-        wait_until(claimed)
         reader.say("report")
         job = replace(job, collector=reader.hear("collector"))
         bare = stack.enter_context(start(tree, ["-m", "benchmarks.blocking"], job))

@@ -1,7 +1,7 @@
-"""A group of one, ten and a hundred members: what it gets done, how soon it settles, and what it
-costs the server while nothing happens.
+"""Consumer groups of one, ten and a hundred members: their throughput, how soon they share the
+partitions, and the commands that they send while nothing happens.
 
-A hundred processes do not start in good time, so members are forked (see `forks`).
+A hundred processes take too long to start, so members are forked (see `forks`).
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.children import Child, Tree, start, wait_until
-from benchmarks.groups import Watched, pause
+from benchmarks.deployment import Meter, Server
+from benchmarks.groups import WatchedGroup, pause
 from benchmarks.harness import Bench
 from benchmarks.job import Job
+from benchmarks.records import logs
 from benchmarks.resources import Monitor
 from benchmarks.rows import Row, Sample
-from benchmarks.server import Server, cpu_seconds, machine_busy
-from benchmarks.throughput import logs, preload
+from benchmarks.throughput import preload
 
 COUNTS = (1, 10, 100)
 NAMES = tuple(f"members-{count}" for count in COUNTS)
-#: Enough that each of a hundred members, and one more, has some.
+#: Enough that each of a hundred members, and one more, has at least one.
 PARTITIONS = 128
 EVENTS = 250_000
 ROUNDS = 2
-#: Seconds for which idle groups are watched: two of a member's reads and three of its heartbeats.
+#: Seconds for which idle groups are watched: two reads and three heartbeats of a member.
 WATCHED = 10.0
-#: Seconds from the last event until all is done that its partitions are looked at for once more: at
-#: the next heartbeat, and when a read that waits five seconds finds nothing.
+#: Seconds from the last event until members have verified the cursors of its partitions once more:
+#: at the next heartbeat, and when a read that waits five seconds finds nothing.
 AFTERWARDS = 6.0
 FORKS = ["-m", "benchmarks.forks"]
 
@@ -52,69 +53,56 @@ def measure(bench: Bench) -> Iterator[Row]:
         }
         samples = bench.interleaved(runs, ROUNDS)
     idle = _idle(bench, counts)
-    reference = {tree.name: samples[f"members-{alone}@{tree.name}"] for tree in bench.trees}
     for count in counts:
         title = f"{count} forked member{'s' if count > 1 else ''}, {PARTITIONS} partitions"
         row = Row(f"members-{count}", title, "events/s", [], "1 member" if count > alone else "")
-        beside = (reference["new"], reference.get("old", ())) if count > alone else ()
-        row = bench.row(row, samples, "rate", *beside)
+        beside = f"members-{alone}" if count > alone else ""
+        row = bench.row(row, samples, "rate", beside)
         row.details["idle calls/s"] = idle[count]
         yield row
 
 
 def _group(bench: Bench, server: Server, tree: Tree, count: int) -> Sample:
-    """So many members share the partitions while these are paused, and then go. In the end one
-    more joins them."""
+    """So many members share the partitions of a paused processor, which is then resumed. In the end
+    one more joins them."""
     job = Job(server.url, name=bench.fresh_name(), partitions=PARTITIONS)
-    group = Watched(server, job.record, PARTITIONS, job.name)
+    group = WatchedGroup(server, job)
     asyncio.run(pause(job, True))
     with start(tree, FORKS, job) as forks:
         settled = _grow(forks, group, count, count)
-        busy, own, cpu = machine_busy(), time.process_time(), _cpu(forks)
-        before, opened = server.snapshot(), time.monotonic()
+        meter = Meter(server, _members(forks))
         asyncio.run(pause(job, False))
         started = forks.hear("started")
         while server.lag(logs(job.record, PARTITIONS), job.name):
             time.sleep(0.005)
-        ended = time.monotonic()
-        spent = server.snapshot().since(before)
-        cpu = _cpu(forks) - cpu
-        others = machine_busy() - busy - (time.process_time() - own) - cpu - spent.cpu
         return {
-            "rate": EVENTS / (ended - started),
-            "worker_us": cpu / EVENTS * 1e6,
-            "server_us": spent.cpu / EVENTS * 1e6,
-            "other_load": max(0.0, others / (ended - opened)) if cpu else 0.0,
+            "rate": EVENTS / (time.monotonic() - started),
+            **meter.sample(EVENTS),
             "seconds to settle": settled,
             "seconds when one joins": _grow(forks, group, 1, count + 1),
         }
 
 
-def _cpu(forks: Child) -> float:
-    """Seconds of CPU that all members together have used; 0 where the system does not tell."""
+def _members(forks: Child) -> list[int]:
+    """The process ids of all members; none where the system does not report them."""
     try:
         members = Path(f"/proc/{forks.pid}/task/{forks.pid}/children").read_text().split()
     except OSError:
-        return 0.0
-    return sum(cpu_seconds(int(pid)) for pid in members)
+        return []
+    return [int(pid) for pid in members]
 
 
-def _grow(forks: Child, group: Watched, more: int, members: int) -> float:
-    """Let so many more start; the seconds until all of them hold all partitions, evenly."""
+def _grow(forks: Child, group: WatchedGroup, more: int, members: int) -> float:
+    """Start so many more members; return the seconds until all share the partitions evenly."""
     began = time.monotonic()
-
-    def shared() -> bool:
-        forks.check()
-        return group.shared_by(members)
-
     forks.say(str(more))
-    wait_until(shared)
+    wait_until(lambda: group.shared_by(members), [forks])
     return time.monotonic() - began
 
 
 def _idle(bench: Bench, counts: Sequence[int]) -> dict[int, float]:
     """Commands a second that idle groups send, each to a server of its own. All are watched at
-    once: none of them minds the others."""
+    once: they do not disturb each other."""
     with ThreadPoolExecutor(len(counts)) as pool:
         return dict(zip(counts, pool.map(partial(_idle_group, bench), counts), strict=True))
 
@@ -122,10 +110,10 @@ def _idle(bench: Bench, counts: Sequence[int]) -> dict[int, float]:
 def _idle_group(bench: Bench, count: int) -> float:
     with Server() as server:
         job = Job(server.url, name=f"idle-{count}", partitions=PARTITIONS)
-        group = Watched(server, job.record, PARTITIONS, job.name)
+        group = WatchedGroup(server, job)
         with start(bench.new, FORKS, job) as forks:
             _grow(forks, group, count, count)
-            # A group that has worked, in every partition, and has nothing left to do.
+            # A group that has had events in every partition, and has nothing left to do.
             preload(server, job.record, PARTITIONS, 2000)
             wait_until(lambda: not server.lag(logs(job.record, PARTITIONS), job.name))
             time.sleep(AFTERWARDS)

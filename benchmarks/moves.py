@@ -1,7 +1,7 @@
-"""How long partitions stand still when they change hands: after a crash, and in a clean hand-over.
+"""How long partitions pause when they move: after a crash, and in a clean hand-over.
 
 Handlers hold each event for some milliseconds, and there is always a next one. A pause is the time
-from the end of a partition's event to the start of its next one: so it is beyond the event in hand.
+from the end of a partition's event to the start of its next one, so the event in hand is not in it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from benchmarks.children import Child, ChildFailed, Tree, start, wait_until
-from benchmarks.groups import Watched
+from benchmarks.children import Child, ChildFailed, Tree, start_worker, wait_until
+from benchmarks.deployment import Server
+from benchmarks.groups import WatchedGroup
 from benchmarks.harness import Bench
 from benchmarks.job import Job
 from benchmarks.rows import Row, quantile
-from benchmarks.server import Server
 from benchmarks.throughput import preload
 
 PARTITIONS = 16
 NAMES = ("takeover", "handover")
-#: Seconds of a session where workers are killed. A heartbeat is a third of it.
+#: Seconds of a session where workers are killed. The heartbeat interval is a third of it.
 SESSION = 1.0
 BOUND = SESSION * 4 / 3
 #: Seconds for which a handler holds an event in clean hand-overs.
 HOLD = 0.005
-#: Seconds that they are left to themselves before they are watched, and for which they are then.
+#: Seconds for which they run undisturbed before they are watched, and for which they are watched.
 AFTER = 0.2
 WATCHED = 0.4
 
@@ -43,7 +43,7 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Moment:
-    """An event as its handler saw it. `waited` is the time that the member had no core by then."""
+    """An event, as its handler noted it. `waited` is how long the member had waited for a core."""
 
     partition: int
     began: float
@@ -52,43 +52,37 @@ class Moment:
     member: str
 
 
-class Crew:
-    """Workers of one group. Each is a process of its own with a name of its own."""
+class Workers:
+    """The workers of one group. Each is a process and has a name of its own."""
 
     def __init__(self, stack: ExitStack, bench: Bench, tree: Tree, server: Server, hold: float):
         self._stack = stack
         self._tree = tree
         self._job = Job(server.url, name=bench.fresh_name(), partitions=PARTITIONS, hold=hold)
-        self.group = Watched(server, self._job.record, PARTITIONS, self._job.name)
+        self.group = WatchedGroup(server, self._job)
         self.members: dict[str, Child] = {}
 
     def prepare(self, name: str, **environment: str) -> Child:
         """Start a worker that waits to join."""
-        arguments = ["-m", "runnel", "worker", "benchmarks.app_moves:app", "--name", name]
-        arguments += ["--log-level", "warning"]
-        child = self._stack.enter_context(start(self._tree, arguments, self._job, **environment))
+        child = self._stack.enter_context(
+            start_worker(self._tree, "app_moves", self._job, "--name", name, **environment)
+        )
         child.hear("ready")
         self.members[name] = child
         return child
 
     def settle(self, members: int) -> None:
         """Wait until so many share all partitions."""
-
-        def settled() -> bool:
-            for child in self.members.values():
-                child.check()
-            return self.group.shared_by(members)
-
-        wait_until(settled)
+        wait_until(lambda: self.group.shared_by(members), self.members.values())
 
     def moments(self) -> list[Moment]:
-        """What the living have seen since they were last asked."""
+        """The events of the living members since the last report."""
         for child in self.members.values():
             child.say("report")
-        return [each for name in self.members for each in self.told(name)]
+        return [each for name in self.members for each in self.reported(name)]
 
-    def told(self, name: str) -> list[Moment]:
-        """What a member tells by itself, at its end."""
+    def reported(self, name: str) -> list[Moment]:
+        """The next report of one member. It makes its last one by itself, at its end."""
         return [
             Moment(partition, began, ended, waited, name)
             for partition, began, ended, waited in self.members[name].hear("moments")
@@ -106,11 +100,7 @@ def _takeover_row(bench: Bench) -> Row:
         _takeovers(bench, bench.new),
         more_is_better=False,
     )
-    if bench.old:
-        try:
-            row.old = _takeovers(bench, bench.old)
-        except ChildFailed as error:
-            bench.failed["takeover@old"] = str(error)
+    row.old = bench.of_old("takeover", lambda tree: _takeovers(bench, tree)) or []
     within = sum(1 for seconds in row.values if seconds <= BOUND)
     row.details = {"worst": max(row.values), "share within": within / len(row.values)}
     row.note = f"{within} of {len(row.values)} within session + heartbeat ({BOUND:.2f} s)"
@@ -118,40 +108,40 @@ def _takeover_row(bench: Bench) -> Row:
 
 
 def _takeovers(bench: Bench, tree: Tree) -> list[float]:
-    """Seconds from each kill until the last of the dead worker's partitions has its next event."""
+    """Seconds from each kill until all partitions of the killed worker have their next event."""
     kills = bench.kills or (2 if bench.quick else 10)
     with Server() as server, ExitStack() as stack:
         preload(server, "order", PARTITIONS, (kills + 2) * PARTITIONS * 150)
-        crew = Crew(stack, bench, tree, server, hold=0.02)
-        environment = {"RUNNEL_SESSION": str(SESSION)}
-        crew.prepare("survivor", **environment).say("join")
-        crew.settle(1)
+        workers = Workers(stack, bench, tree, server, hold=0.02)
+        environment = {"RUNNEL_SESSION_TIMEOUT": str(SESSION)}
+        workers.prepare("survivor", **environment).say("join")
+        workers.settle(1)
         found = []
-        victim = crew.prepare("victim-0", **environment)
+        victim = workers.prepare("victim-0", **environment)
         for number in range(kills):
             name = f"victim-{number}"
             victim.say("join")
-            crew.settle(2)
+            workers.settle(2)
             # At another moment between two heartbeats each time.
             time.sleep(0.1 + SESSION / 3 * number / kills)
-            crew.moments()
-            lost = {p for p, holder in crew.group.holders().items() if holder == name}
+            workers.moments()
+            lost = {p for p, owner in workers.group.owners().items() if owner == name}
             killed = time.monotonic()
             victim.kill()
-            del crew.members[name]
-            victim = crew.prepare(f"victim-{number + 1}", **environment)
+            del workers.members[name]
+            victim = workers.prepare(f"victim-{number + 1}", **environment)
             time.sleep(max(0.0, killed + BOUND - time.monotonic()))
-            found.append(_all_taken_over(crew, lost) - killed)
+            found.append(_all_taken_over(workers, lost) - killed)
         return found
 
 
-def _all_taken_over(crew: Crew, lost: set[int]) -> float:
-    """When the last of these partitions had an event again."""
+def _all_taken_over(workers: Workers, lost: set[int]) -> float:
+    """The time at which the last of these partitions began its next event."""
     first: dict[int, float] = {}
 
     def seen() -> bool:
-        crew.members["survivor"].say("report")
-        for each in crew.told("survivor"):
+        workers.members["survivor"].say("report")
+        for each in workers.reported("survivor"):
             if each.partition in lost:
                 first.setdefault(each.partition, each.began)
         return len(first) == len(lost)
@@ -163,20 +153,16 @@ def _all_taken_over(crew: Crew, lost: set[int]) -> float:
 # Clean hand-overs
 
 
-#: Share of the partitions that stay whose longest gap is held against that of as many while nothing
-#: moves. The longest of all are the machine's: they differ by a factor of three from run to run.
+#: The percentile of the longest gaps of partitions that stay which is compared with the same while
+#: nothing moves. The machine causes the very longest: they differ threefold from run to run.
 JUDGED = 0.9
 
 
 def _handover_rows(bench: Bench) -> Iterator[Row]:
     changing, still = _handovers(bench, bench.new)
+    title = "clean hand-over: pause of a partition that moves"
     rows = [
-        Row(
-            "handover-moved",
-            "clean hand-over: pause of a partition that moves",
-            "ms",
-            changing.moved,
-        ),
+        Row("handover-moved", title, "ms", changing.moved),
         Row("handover-stayed", "longest gap meanwhile of one that stays", "ms", changing.stayed),
     ]
     for row in rows:
@@ -193,20 +179,16 @@ def _handover_rows(bench: Bench) -> Iterator[Row]:
     ):
         for share in (0.5, JUDGED, 0.99):
             stayed.details[f"p{share * 100:g}{name}"] = quantile(gaps, share)
-    if bench.old:
-        try:
-            old, _ = _handovers(bench, bench.old)
-            rows[0].old, rows[1].old = old.moved, old.stayed
-        except ChildFailed as error:
-            bench.failed["handover@old"] = str(error)
+    if old := bench.of_old("handover", lambda tree: _handovers(bench, tree)):
+        rows[0].old, rows[1].old = old[0].moved, old[0].stayed
     yield from rows
 
 
 @dataclass
 class Gaps:
-    """In ms: pauses of partitions that moved; and the longest time between two events of each that
-    stayed, beyond the one in hand: as its handler saw it, and without what its worker waited for a
-    core."""
+    """In ms: the pauses of partitions that moved; and of each that stayed the longest time between
+    two events, beyond the one in hand: as its handler saw it (`all`), and without the time for
+    which its worker waited for a core (`stayed`)."""
 
     moved: list[float] = field(default_factory=list)
     all: list[float] = field(default_factory=list)
@@ -214,49 +196,49 @@ class Gaps:
 
 
 def _handovers(bench: Bench, tree: Tree) -> tuple[Gaps, Gaps]:
-    """A third worker comes and goes beside two: the gaps then, and while nothing moves."""
+    """The gaps while a third worker joins and leaves two others, and while nothing moves."""
     rounds = 4 if bench.quick else 16
     with Server() as server, ExitStack() as stack:
         preload(server, "order", PARTITIONS, (rounds + 2) * PARTITIONS * 600)
-        crew = Crew(stack, bench, tree, server, HOLD)
+        workers = Workers(stack, bench, tree, server, HOLD)
         for name in ("first", "second"):
-            crew.prepare(name)
-        for child in crew.members.values():
+            workers.prepare(name)
+        for child in workers.members.values():
             child.say("join")
-        crew.settle(2)
+        workers.settle(2)
         seen: list[Moment] = []
         changing, still = [], []
         for number in range(rounds):
             name = f"third-{number}"
-            third = crew.prepare(name)
+            third = workers.prepare(name)
             time.sleep(AFTER)
-            # While they are watched nothing is asked or told: that would take the cores from them.
+            # The harness asks nothing while they are watched: that would take the cores from them.
             windows = [_watched()]
             third.say("join")
             windows += [_watched(windows[-1][1])]
-            crew.settle(3)
+            workers.settle(3)
             time.sleep(AFTER)
             windows += [_watched()]
             third.end()
             windows += [_watched(windows[-1][1])]
-            seen += crew.told(name)
-            del crew.members[name]
-            crew.settle(2)
-            seen += crew.moments()
+            seen += workers.reported(name)
+            del workers.members[name]
+            workers.settle(2)
+            seen += workers.moments()
             still += windows[::2]
             changing += windows[1::2]
         return _gaps(seen, changing), _gaps(seen, still)
 
 
 def _watched(since: float | None = None) -> tuple[float, float]:
-    """A time of WATCHED seconds, which begins now or began a moment ago."""
+    """Wait for WATCHED seconds from now or from a moment ago; return their begin and end."""
     began = time.monotonic() if since is None else since
     time.sleep(max(0.0, began + WATCHED - time.monotonic()))
     return began, time.monotonic()
 
 
 def _gaps(seen: Sequence[Moment], windows: Sequence[tuple[float, float]]) -> Gaps:
-    """Of every partition in each window."""
+    """The gaps of every partition in each window."""
     found = Gaps()
     members: dict[str, list[Moment]] = {}
     for each in sorted(seen, key=_ended):
@@ -266,7 +248,7 @@ def _gaps(seen: Sequence[Moment], windows: Sequence[tuple[float, float]]) -> Gap
         for begin, end in windows:
             pairs = [(a, b) for a, b in pairwise(own) if begin <= a.ended and b.began <= end]
             if not pairs:
-                raise ChildFailed(f"partition {partition} stood still all the time")
+                raise ChildFailed(f"partition {partition} had no events")
             pauses = [b.began - a.ended for a, b in pairs if a.member != b.member]
             if pauses:
                 found.moved.append(max(pauses) * 1000)
@@ -279,8 +261,8 @@ def _gaps(seen: Sequence[Moment], windows: Sequence[tuple[float, float]]) -> Gap
 
 
 def _without_core(moment: Moment, of_member: Sequence[Moment]) -> float:
-    """For how long its member waited for a core when the event was due to end: since the last time
-    that it is known to have run before."""
+    """For how long its member waited for a core when the event was due to end, counted from the
+    last time before that at which the member is known to have run."""
     due = bisect_right(of_member, moment.began + HOLD, key=_ended)
     return moment.waited - of_member[due - 1].waited if due else 0.0
 

@@ -1,6 +1,7 @@
-"""A process that sends at a steady rate, in turns: a second with Runnel, a second by hand.
+"""A process that sends at a steady rate: a second with Runnel, a second by hand, in turn.
 
-So both meet the same machine. Each record says when its sending began. One line on stdin starts it.
+So the state of the machine affects both alike. Each record has the time at which its sending began.
+A line on stdin starts it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ import time
 import msgpack
 from redis.asyncio import Redis
 
-from benchmarks.gate import say
-from benchmarks.job import job
-from benchmarks.records import TimedOrder, declare, order_values
+from benchmarks.job import job, run, say
+from benchmarks.records import TimedOrder, declare, order_values, plain_order
 from runnel import App
 
 
 async def main(rate: int, seconds: int) -> None:
-    """So many records a second, so many seconds in each way."""
+    """Send so many records a second, so many seconds in each way."""
     this = job()
     app = App("bench", redis_url=this.url)
     stream = declare(app, "timed", this.partitions)
@@ -29,13 +29,11 @@ async def main(rate: int, seconds: int) -> None:
         await stream.send(TimedOrder(**order_values(number), sent=time.monotonic()))
 
     async def by_hand(number: int) -> None:
-        values = order_values(number)
-        created = values["created_at"].isoformat()
-        payload = msgpack.packb({**values, "created_at": created, "sent": time.monotonic()})
+        payload = msgpack.packb({**plain_order(number), "sent": time.monotonic()})
         key = f"by-hand:{number % this.partitions}"
         await redis.execute_command("XADD", key, "*", "msgpack", payload)  # type: ignore[no-untyped-call]
 
-    # The first of each opens connections; `sent` 0 says that it does not count.
+    # These open the connections. Latencies of records with `sent` 0 are left out.
     await stream.send(*(TimedOrder(**order_values(i), sent=0.0) for i in range(100)))
     await redis.execute_command("PING")  # type: ignore[no-untyped-call]
     say(ready=True)
@@ -55,10 +53,4 @@ async def main(rate: int, seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    work = main(int(sys.argv[1]), int(sys.argv[2]))
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+    run(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -1,18 +1,17 @@
 """The loop that Runnel is measured against: what one would write by hand for this one purpose.
 
-redis-py and hiredis on uvloop; plain XREAD over all partitions; each partition's progress committed
-by a script that checks a fence, stores the checkpoint and moves the native consumer group, so that
-its lag is true; commits gather while one pipeline of them is in flight. It uses redis-py's ordinary
-interfaces, and the garbage collector as the worker sets it. It reads the very streams that Runnel
-reads, and decodes them to the same objects. It has nothing else: no membership, no hand-over, no
-losses found, no retries, no dead letters.
+It runs redis-py and hiredis on uvloop, and reads all partitions with plain XREAD. A script commits
+the progress of each partition: it checks a fence, stores the checkpoint and moves the native
+consumer group, so that the group's lag is true. Commits gather while one pipeline of them is under
+way. The loop uses the ordinary interfaces of redis-py, and sets the garbage collector as the worker
+does. It reads the streams that Runnel reads, and decodes the events to the same objects. It has
+nothing else: no membership, no hand-over, no detection of losses, no retries, no dead letters.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from benchmarks.gate import Gate
-from benchmarks.job import Job, job, set_collector
+from benchmarks.job import Job, job, run, set_collector
 from benchmarks.records import KINDS, stream_name
 
 #: Entries of one partition in one read, and at most in one batch.
@@ -35,7 +34,7 @@ return 1
 
 
 class Partition:
-    """A partition as this loop holds it."""
+    """One partition's entries that were read, and how far it is finished."""
 
     def __init__(self, log: str, group: str) -> None:
         self.log = log
@@ -75,20 +74,22 @@ class Loop:
         for each in self.partitions:
             await committing.xgroup_create(each.log, self.job.name, "0", mkstream=True)
             await committing.hset(each.lease, "token", each.token)
-        handler = {
-            "one": self.one,
-            "take": self.take,
-            "each": self.each,
-            "events": self.undecoded,
-        }[self.job.form]
+        iterators = {
+            "one": self.records,
+            "each": self.committed_records,
+            "events": self.entries,
+        }
         async with asyncio.TaskGroup() as group:
             group.create_task(self.read(reading))
             group.create_task(self.commit(committing))
             for each in self.partitions:
-                group.create_task(handler(each))
+                if self.job.form == "take":
+                    group.create_task(self.take(each))
+                else:
+                    group.create_task(self.one(iterators[self.job.form](each)))
 
     async def read(self, client: Redis) -> None:
-        """Keep between half and one and a half times COUNT entries of each partition at hand."""
+        """Keep between half and one and a half times COUNT entries of each partition in memory."""
         by_log = {each.log.encode(): each for each in self.partitions}
         while True:
             self.room.clear()
@@ -98,7 +99,7 @@ class Loop:
             if not wanted:
                 await self.room.wait()
                 continue
-            # A read that waits for some partitions only would starve the others.
+            # A blocking read of some partitions only would starve the others.
             whole = len(wanted) == len(self.partitions)
             replies: Any = await client.xread(wanted, COUNT, 1000 if whole else None)
             for log, entries in replies:
@@ -114,7 +115,7 @@ class Loop:
                     pass
 
     async def commit(self, client: Redis) -> None:
-        """Commit what has been finished since the last round, of all partitions, together."""
+        """Commit together, for all partitions, what was finished since the last round."""
         sha = await client.script_load(COMMIT)
         while True:
             await self.finished.wait()
@@ -131,8 +132,8 @@ class Loop:
             if done is not None:
                 done.set_result(None)
 
-    def mark(self, partition: Partition, entry_id: bytes, count: int) -> None:
-        """The events up to this one are finished."""
+    def finish(self, partition: Partition, entry_id: bytes, count: int) -> None:
+        """Note that the events up to this one are finished."""
         partition.done = entry_id
         partition.count += count
         if not partition.dirty:
@@ -146,16 +147,16 @@ class Loop:
         partition.arrived.clear()
         await partition.arrived.wait()
 
-    # What a handler iterates over.
+    # The iterators of handlers.
 
     async def records(self, partition: Partition) -> AsyncIterator[Any]:
-        """One record at a time, each finished when the next is asked for."""
+        """One record at a time, each finished when the handler requests the next."""
         entries, decode = partition.entries, self.decode
         while True:
             while entries:
                 entry_id, fields = entries.popleft()
                 yield decode(fields)
-                self.mark(partition, entry_id, 1)
+                self.finish(partition, entry_id, 1)
             await self.wait(partition)
 
     async def entries(self, partition: Partition) -> AsyncIterator[Any]:
@@ -165,17 +166,17 @@ class Loop:
             while entries:
                 entry = entries.popleft()
                 yield entry
-                self.mark(partition, entry[0], 1)
+                self.finish(partition, entry[0], 1)
             await self.wait(partition)
 
     async def committed_records(self, partition: Partition) -> AsyncIterator[Any]:
-        """The next one only once the last is committed."""
+        """The next one only once the one before is committed."""
         entries, decode = partition.entries, self.decode
         while True:
             while entries:
                 entry_id, fields = entries.popleft()
                 yield decode(fields)
-                self.mark(partition, entry_id, 1)
+                self.finish(partition, entry_id, 1)
                 if self.round is None:
                     self.round = asyncio.get_running_loop().create_future()
                 await self.round
@@ -188,27 +189,15 @@ class Loop:
             while entries:
                 batch = [entries.popleft() for _ in range(min(COUNT, len(entries)))]
                 yield [decode(fields) for _, fields in batch]
-                self.mark(partition, batch[-1][0], len(batch))
+                self.finish(partition, batch[-1][0], len(batch))
             await self.wait(partition)
 
     # Handlers: the same as in `app_backlog`.
 
-    async def one(self, partition: Partition) -> None:
+    async def one(self, events: AsyncIterator[Any]) -> None:
         await self.gate.wait()
         hit = self.gate.hit
-        async for _ in self.records(partition):
-            hit()
-
-    async def undecoded(self, partition: Partition) -> None:
-        await self.gate.wait()
-        hit = self.gate.hit
-        async for _ in self.entries(partition):
-            hit()
-
-    async def each(self, partition: Partition) -> None:
-        await self.gate.wait()
-        hit = self.gate.hit
-        async for _ in self.committed_records(partition):
+        async for _ in events:
             hit()
 
     async def take(self, partition: Partition) -> None:
@@ -225,8 +214,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        import uvloop
-    except ImportError:
-        sys.exit(asyncio.run(main()))
-    uvloop.run(main())
+    run(main())

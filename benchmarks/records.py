@@ -1,4 +1,4 @@
-"""What the events carry. Each kind can be made by Runnel's stream and read by the raw loop."""
+"""The kinds of records that events carry, and the streams of them. The raw loop reads these too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import lz4.frame
 import msgpack
 import msgspec
 
-from runnel import LZ4, App, JSONSerializer, Record, Stream
+from runnel import LZ4, App, JSONSerializer, Record, Stream, keys
 
 FLIGHTS = Path(__file__).parent.parent / "examples" / "flights-2013-01.jsonl.gz"
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,8 +78,8 @@ def _page(number: int) -> Page:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of record: its class, the stream's options, how to make one, and what the raw loop
-    does with an entry's fields to have the same object."""
+    """A kind of record: its class, the stream's options, how to make one, and how the raw loop
+    decodes the fields of an entry to the same object."""
 
     record: type[Any]
     options: dict[str, Any]
@@ -91,14 +91,16 @@ def _decode_order(fields: dict[bytes, bytes]) -> Order:
     return Order.model_validate(msgpack.unpackb(fields[b"msgpack"]))
 
 
+def _decode_timed(fields: dict[bytes, bytes]) -> TimedOrder:
+    return TimedOrder.model_validate(msgpack.unpackb(fields[b"msgpack"]))
+
+
 def _decode_json(fields: dict[bytes, bytes]) -> Order:
     return Order.model_validate_json(fields[b"json"])
 
 
 def _decode_page(fields: dict[bytes, bytes]) -> Page:
-    return Page.model_validate(
-        msgpack.unpackb(lz4.frame.decompress(fields[b"msgpack+lz4"])),
-    )
+    return Page.model_validate(msgpack.unpackb(lz4.frame.decompress(fields[b"msgpack+lz4"])))
 
 
 def _decode_primitive(fields: dict[bytes, bytes]) -> PrimitiveOrder:
@@ -113,41 +115,50 @@ def _decode_struct(fields: dict[bytes, bytes]) -> StructOrder:
     return _struct_decoder.decode(fields[b"msgpack"])
 
 
+def _maker(record: type[Any], **more: float) -> Callable[[int], Any]:
+    return lambda number: record(**order_values(number), **more)
+
+
 KINDS = {
-    "order": Kind(Order, {}, lambda i: Order(**order_values(i)), _decode_order),
-    "timed": Kind(
-        TimedOrder,
-        {},
-        lambda i: TimedOrder(**order_values(i), sent=0.0),
-        lambda fields: TimedOrder.model_validate(msgpack.unpackb(fields[b"msgpack"])),
-    ),
-    "json": Kind(
-        Order,
-        {"serializer": JSONSerializer()},
-        lambda i: Order(**order_values(i)),
-        _decode_json,
-    ),
+    "order": Kind(Order, {}, _maker(Order), _decode_order),
+    "timed": Kind(TimedOrder, {}, _maker(TimedOrder, sent=0.0), _decode_timed),
+    "json": Kind(Order, {"serializer": JSONSerializer()}, _maker(Order), _decode_json),
     "lz4": Kind(Page, {"compressor": LZ4()}, _page, _decode_page),
-    "primitive": Kind(
-        PrimitiveOrder, {}, lambda i: PrimitiveOrder(**order_values(i)), _decode_primitive
-    ),
-    "struct": Kind(StructOrder, {}, lambda i: StructOrder(**order_values(i)), _decode_struct),
+    "primitive": Kind(PrimitiveOrder, {}, _maker(PrimitiveOrder), _decode_primitive),
+    "struct": Kind(StructOrder, {}, _maker(StructOrder), _decode_struct),
 }
 
 
 def stream_name(kind: str, partitions: int) -> str:
-    """The name of the stream that carries this kind in so many partitions."""
+    """The name of the stream of this kind with so many partitions."""
     return f"{kind}-{partitions}"
 
 
-def declare(app: App, kind: str, partitions: int, size: int = 1_000_000) -> Stream[Any]:
-    """The stream of this kind. `size` is roomy: no measure but those of retention is to be full."""
+def prefixes(kind: str, partitions: int) -> list[str]:
+    """The key prefix of each partition of that stream."""
+    name = stream_name(kind, partitions)
+    return [keys.partition("bench", name, number, name) for number in range(partitions)]
+
+
+def logs(kind: str, partitions: int) -> list[str]:
+    """The keys of that stream's logs."""
+    return [keys.log(prefix) for prefix in prefixes(kind, partitions)]
+
+
+def declare(app: App, kind: str, partitions: int) -> Stream[Any]:
+    """The stream of this kind, so large that it is never full."""
     chosen = KINDS[kind]
     return app.stream(
         stream_name(kind, partitions),
         record=chosen.record,
         partition_by="order_id",
         partition_count=partitions,
-        partition_size=size,
+        partition_size=1_000_000,
         **chosen.options,
     )
+
+
+def plain_order(number: int) -> dict[str, Any]:
+    """The values of an order as one would pack them by hand: the date as text."""
+    values = order_values(number)
+    return {**values, "created_at": values["created_at"].isoformat()}

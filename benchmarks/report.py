@@ -1,4 +1,4 @@
-"""Rows as a table and as JSON."""
+"""Results as text, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import ROOT
-from benchmarks.harness import Bench
 from benchmarks.rows import Row
 from benchmarks.targets import DISTURBED, Verdict
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 
 _PACKAGES = ("redis", "hiredis", "uvloop", "msgpack", "msgspec", "pydantic", "orjson", "lz4")
 
 
 def machine(binary: Binary) -> dict[str, Any]:
-    """Where and with what this run was made."""
+    """The machine, the versions and the commit of this run."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short", "HEAD"),
@@ -50,7 +49,7 @@ def heading(about: dict[str, Any]) -> str:
 
 
 def line(row: Row) -> str:
-    """A row as it is printed when it is there: median, spread, ratio and further figures."""
+    """A row as it is printed: median, spread, ratio and further figures."""
     text = f"{row.title:<48} {_number(row.median):>10} {row.unit:<10} {_spread(row.values):<19}"
     if row.ratio is not None:
         text += f" {_ratio(row.ratio):>6} of {row.reference} ({_range(row.ratios)})"
@@ -70,15 +69,15 @@ def _details(row: Row) -> str:
         "server_us": "server {:.2f} µs",
         "client_us": "client {:.1f} µs",
     }
-    told = [names[key].format(row.details[key]) for key in names if key in row.details]
-    told += [
+    shown = [names[key].format(row.details[key]) for key in names if key in row.details]
+    shown += [
         f"{key} {_number(value)}"
         for key, value in row.details.items()
         if key not in names and key != "other_load"
     ]
     if row.details.get("other_load", 0) > DISTURBED:
-        told.append(f"others {row.details['other_load']:.1f} cores *")
-    return " · ".join(told)
+        shown.append(f"others {row.details['other_load']:.1f} cores *")
+    return " · ".join(shown)
 
 
 def verdicts(judged: Sequence[Verdict]) -> str:
@@ -88,17 +87,6 @@ def verdicts(judged: Sequence[Verdict]) -> str:
         bound = f"{'≥' if each.target.at_least else '≤'} {_number(each.target.bound)}"
         figure = "" if each.figure is None else _number(each.figure)
         lines.append(f"{each.target.title:<66} {bound:>9} {figure:>9}  {each.word}")
-    return "\n".join(lines)
-
-
-def profiles(bench: Bench, most: int = 25) -> str:
-    """Where the time of each profiled worker went."""
-    lines = []
-    for name, found in bench.profiles.items():
-        lines.append(f"\n{name}: {found['samples']} samples, one a millisecond")
-        for what, text in (("lines", "by line, itself"), ("functions", "by function, all below")):
-            lines.append(f"  {text}")
-            lines += [f"  {share:6.1%}  {place}" for place, share in found[what][:most]]
     return "\n".join(lines)
 
 
@@ -140,7 +128,7 @@ def save(
 
 
 def comparison(rows: Sequence[Row]) -> str:
-    """The other tree beside this one, from the same run."""
+    """Rows of the other tree and of this one, from the same run."""
     lines = [f"{'old and new, and new to old':<48} {'old':>10} {'new':>10} {'ratio':>8}"]
     for row in rows:
         if row.to_old is not None:
@@ -152,7 +140,7 @@ def comparison(rows: Sequence[Row]) -> str:
 
 
 def against(path: Path, rows: Sequence[Row]) -> str:
-    """This run beside an earlier one's file: ratios to the reference, which both runs have."""
+    """This run and the file of an earlier one: ratios to the reference, which both have."""
     earlier = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
     lines = [f"against {path}: ratios to the reference, old, new, new to old"]
     for row in rows:
@@ -163,14 +151,15 @@ def against(path: Path, rows: Sequence[Row]) -> str:
 
 
 def markdown(path: Path) -> str:
-    """The tables of the docs, from a file that a run wrote."""
+    """The tables of docs/benchmarks.md, from the file of a run."""
     found = json.loads(path.read_text())
     about = found["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    others = about.get("cores used by others")
     lines = [
         f"{about['at'][:10]}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, "
         f"{about['server']}, Python {about['python']}, {packages}.",
-        *_loaded(about),
+        *([] if others is None else [f"Other programs used {others} cores on average."]),
         "",
         "| measure | median | from – to | ratio | to |",
         "| --- | ---: | --- | ---: | --- |",
@@ -189,11 +178,6 @@ def markdown(path: Path) -> str:
         bound = f"{sign} {_number(target['bound'])}"
         lines.append(f"| {target['title']} | {bound} | {figure} | {target['verdict']} |")
     return "\n".join(lines)
-
-
-def _loaded(about: dict[str, Any]) -> list[str]:
-    others = about.get("cores used by others")
-    return [] if others is None else [f"Other programs used {others} cores on average."]
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""What Runnel costs the server: calls while nothing happens, and memory for each event."""
+"""What Runnel costs the server: commands while nothing happens, and memory for each event."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from urllib.parse import urlsplit
 
 import msgpack
 
-from benchmarks.children import Tree, start, wait_until
+from benchmarks.children import Tree, wait_until
+from benchmarks.deployment import Server
 from benchmarks.harness import Bench
 from benchmarks.job import Job
-from benchmarks.records import order_values, stream_name
+from benchmarks.records import logs, plain_order
 from benchmarks.rows import Row, Sample
-from benchmarks.server import Server
-from benchmarks.throughput import preload
-from runnel import keys
+from benchmarks.throughput import holding_worker, preload
 
 NAMES = ("idle", "memory")
 PARTITIONS = 16
-#: Seconds for which an idle worker is watched: six of its reads, the last of which looks at every
-#: partition, and nine heartbeats: all that it does by itself.
+#: Seconds for which an idle worker is watched: six of its reads, the last of which verifies the
+#: cursors of all partitions, and nine heartbeats: all that it does without events.
 WATCHED = 30.0
 
 
 def begin(bench: Bench) -> None:
-    """Start an idle worker, if it is to be watched, and go on once it has started. It is told with
-    the other rows: meanwhile it disturbs nobody, as it does next to nothing."""
+    """Start an idle worker, if it is to be watched, and return once it has started. Its row is
+    reported with the others: the worker does next to nothing, so it does not disturb them."""
     if bench.wants("resources", "idle"):
         started = threading.Event()
         bench.idle = ThreadPoolExecutor(1).submit(_idle, bench, started)
@@ -58,30 +58,20 @@ def _idle(bench: Bench, started: threading.Event) -> Row:
 
 
 def _idle_run(bench: Bench, tree: Tree, started: threading.Event) -> Sample:
-    """What the worker sends counts; what its scripts call in turn is told as a detail."""
-    with Server() as server:
+    """The commands that the worker sends; those that its scripts call are a detail."""
+    with Server() as server, ExitStack() as stack:
         job = Job(server.url, "latency", "timed", bench.fresh_name(), PARTITIONS)
-        worker = ["-m", "runnel", "worker", "benchmarks.app_latency:app", "--log-level", "warning"]
-        name = stream_name("timed", PARTITIONS)
-        prefixes = [keys.partition("bench", name, n, name) for n in range(PARTITIONS)]
-        states = [keys.state(prefix, job.name) for prefix in prefixes]
-        with start(tree, worker, job) as child:
-
-            def claimed() -> bool:
-                child.check()
-                return server.all_claimed(states)
-
-            wait_until(claimed)
-            # A worker that has worked, in every partition, and has nothing left to do.
-            preload(server, "timed", PARTITIONS, 1000)
-            wait_until(lambda: not server.lag([keys.log(each) for each in prefixes], job.name))
-            started.set()
-            time.sleep(6)  # Its last read, which looks at every partition, is over.
-            monitor = Monitor(server.url)
-            before = server.snapshot()
-            time.sleep(WATCHED)
-            spent = server.snapshot().since(before)
-            sent = monitor.close()
+        stack.enter_context(holding_worker(server, tree, "app_latency", job))
+        # A worker that has had events in every partition, and has nothing left to do.
+        preload(server, "timed", PARTITIONS, 1000)
+        wait_until(lambda: not server.lag(logs("timed", PARTITIONS), job.name))
+        started.set()
+        time.sleep(6)  # Until its last read has ended, which verifies the cursors.
+        monitor = Monitor(server.url)
+        before = server.snapshot()
+        time.sleep(WATCHED)
+        spent = server.snapshot().since(before)
+        sent = monitor.close()
     return {
         "sent": sent / WATCHED,
         "with what scripts call": sum(spent.calls.values()) / WATCHED,
@@ -90,7 +80,7 @@ def _idle_run(bench: Bench, tree: Tree, started: threading.Event) -> Sample:
 
 
 class Monitor:
-    """Counts what clients send: neither what scripts call nor the harness's own."""
+    """Counts the commands that clients send, without those of scripts and of the harness."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -99,8 +89,8 @@ class Monitor:
         assert self._socket.recv(5) == b"+OK\r\n"
 
     def close(self) -> int:
-        """End, and return the number of commands seen so far."""
-        # Written behind all that was seen until now.
+        """End, and return the number of commands until now."""
+        # It appears in the stream behind all commands until now.
         self._socket.sendall(b"PING monitored\r\n")
         seen = b""
         while b"monitored" not in seen:
@@ -112,17 +102,13 @@ class Monitor:
 
 def _memory(bench: Bench) -> Row:
     events = 50_000 if bench.quick else 100_000
-    runs = {"bare": partial(_bare_memory, events), "memory@new": partial(_runnel_memory, events)}
-    samples = bench.interleaved(runs, 1)
-    row = Row(
-        "memory",
-        "memory for each event, 16 partitions",
-        "bytes",
-        [],
-        "bare XADD",
-        more_is_better=False,
-    )
-    return bench.row(row, samples, "bytes", samples["bare"])
+    runs = {
+        "bare@new": partial(_bare_memory, events),
+        "memory@new": partial(_runnel_memory, events),
+    }
+    row = Row("memory", f"memory for each event, {PARTITIONS} partitions", "bytes", [], "bare XADD")
+    row.more_is_better = False
+    return bench.row(row, bench.interleaved(runs, 1), "bytes", "bare")
 
 
 def _bare_memory(events: int) -> Sample:
@@ -130,9 +116,7 @@ def _bare_memory(events: int) -> Sample:
         before = server.memory()
         pipeline = server.redis.pipeline(transaction=False)
         for number in range(events):
-            values = order_values(number)
-            created = values["created_at"].isoformat()
-            payload = msgpack.packb({**values, "created_at": created})
+            payload = msgpack.packb(plain_order(number))
             pipeline.xadd(f"log:{number % PARTITIONS}", {"msgpack": payload})
             if number % 1000 == 999:
                 pipeline.execute()

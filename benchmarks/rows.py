@@ -14,8 +14,8 @@ Sample = dict[str, float]
 class Row:
     """One line of the table.
 
-    `ratios` are those of each run to the run of the reference beside it, `old` the values of
-    the other tree where two are compared. `details` are medians of further figures.
+    `ratios` has the ratio of each run to the reference's run of the same round. `old` has the
+    values of the other tree if two are compared. `details` are medians of further figures.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def to_old(self) -> float | None:
-        """Median of each run's ratio to the other tree's run beside it, if there is one."""
+        """Median of each run's ratio to the other tree's run of the same round, if there is one."""
         return statistics.median(ratios(self.values, self.old)) if self.old else None
 
 
@@ -58,7 +58,7 @@ def medians(samples: Sequence[Sample], but: str) -> Sample:
 
 
 def ratios(values: Sequence[float], references: Sequence[float]) -> list[float]:
-    """Each run against the reference's run of the same round."""
+    """The ratio of each run to the reference's run of the same round."""
     return [value / reference for value, reference in zip(values, references, strict=True)]
 
 

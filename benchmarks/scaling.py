@@ -11,24 +11,25 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from benchmarks.children import Child, Tree, start, wait_until
-from benchmarks.groups import Watched, pause
+from benchmarks.children import Child, Tree, start, start_worker, wait_until
+from benchmarks.deployment import Meter, Server
+from benchmarks.groups import WatchedGroup, pause
 from benchmarks.harness import Bench
 from benchmarks.job import Job
-from benchmarks.rows import Row, Sample, column, medians, ratios
-from benchmarks.server import Server, cpu_seconds
+from benchmarks.records import logs
+from benchmarks.rows import Row, Sample, column
 from benchmarks.targets import CORES_ALLOW, RAW_LOOPS
-from benchmarks.throughput import RAW, WORKER, fill, logs, run_runnel
+from benchmarks.throughput import RAW, fill, run_runnel
 from runnel.settings import Settings
 
 USUAL = 16
-#: Partitions of the stream that one worker holds; a quick run leaves out those without a target.
+#: Partitions of a stream, and whether a quick run measures it: if it has a target.
 COUNTS = {1: False, 128: False, 1024: True}
 NAMES = (*(f"partitions-{count}" for count in COUNTS), "processes-2")
-#: Events of a partition that a worker has in memory at the most. As many of each are handled before
-#: the clock starts, and left when it stops: what is timed was read meanwhile.
-AHEAD = 2 * Settings().prefetch
-#: Part of the backlog that two workers leave: near its end one of them has nothing to do.
+#: The most events of a partition that a worker has in memory. As many of each are handled before
+#: the clock starts, and left when it stops: the events that are timed were read meanwhile.
+AHEAD = 2 * int(Settings.model_fields["prefetch"].default)
+#: The part of the backlog that two workers leave: near its end one of them has nothing to do.
 REST = 0.2
 
 
@@ -65,21 +66,12 @@ def _partitions(bench: Bench, server: Server, counts: list[int]) -> Iterator[Row
         for count, job in jobs.items()
     }
     samples = bench.interleaved(runs, 2 if bench.quick else 3)
-    reference = {tree.name: samples[f"partitions-{USUAL}@{tree.name}"] for tree in bench.trees}
-    yield bench.row(
-        Row(f"partitions-{USUAL}", f"one at a time, {USUAL} partitions", "events/s", []),
-        samples,
-        "rate",
-    )
+    row = Row(f"partitions-{USUAL}", f"one at a time, {USUAL} partitions", "events/s", [])
+    yield bench.row(row, samples, "rate")
     for count in counts:
         title = f"one at a time, {count:,} partition{'s' if count > 1 else ''}"
-        yield bench.row(
-            Row(f"partitions-{count}", title, "events/s", [], f"{USUAL} partitions"),
-            samples,
-            "rate",
-            reference["new"],
-            reference.get("old", ()),
-        )
+        row = Row(f"partitions-{count}", title, "events/s", [], f"{USUAL} partitions")
+        yield bench.row(row, samples, "rate", f"partitions-{USUAL}")
 
 
 def _processes(bench: Bench, server: Server, backlog: int) -> Iterator[Row]:
@@ -90,63 +82,39 @@ def _processes(bench: Bench, server: Server, backlog: int) -> Iterator[Row]:
     }
     if not bench.quick:
         runs |= {
-            f"raw-{count}": partial(_raw_loops, bench, server, count, backlog) for count in (1, 2)
+            f"raw-processes-{count}@new": partial(_raw_loops, bench, server, count, backlog)
+            for count in (1, 2)
         }
-    # More rounds than elsewhere: what else the machine does strikes two processes twice as hard.
+    # More rounds than elsewhere: other programs disturb two processes twice as much.
     samples = bench.interleaved(runs, 3 if bench.quick else 9)
     row = Row("processes-1", "one at a time, 1 process", "events/s", [])
     yield bench.row(row, samples, "rate")
     row = Row("processes-2", "one at a time, 2 processes", "events/s", [], "1 process")
-    reference = {tree.name: samples[f"processes-1@{tree.name}"] for tree in bench.trees}
-    bench.row(row, samples, "rate", reference["new"], reference.get("old", ()))
-    # One worker and its server use more than one core: two of them cannot do twice as much on two.
-    used = statistics.median(column(reference["new"], "cores"))
+    bench.row(row, samples, "rate", "processes-1")
+    # One worker and its server use more than one core: two workers cannot do twice as much on two.
+    used = statistics.median(column(samples["processes-1@new"], "cores"))
     row.details[CORES_ALLOW] = min(2.0, (os.cpu_count() or 1) / used)
     if not bench.quick:
-        by_hand = _by_hand(samples["raw-1"], samples["raw-2"])
-        row.details[RAW_LOOPS] = statistics.median(by_hand[1].ratios)
-        yield from by_hand
+        # They share nothing but the server: this is what a second process can gain.
+        first = Row("raw-processes-1", f"{RAW}, 1 process", "events/s", [])
+        yield bench.row(first, samples, "rate")
+        second = Row("raw-processes-2", f"{RAW}s, 2 processes", "events/s", [], f"1 {RAW}")
+        yield bench.row(second, samples, "rate", first.name)
+        row.details[RAW_LOOPS] = statistics.median(second.ratios)
     yield row
 
 
-def _by_hand(one: Sequence[Sample], two: Sequence[Sample]) -> tuple[Row, Row]:
-    """What raw loops make of a second process, though they share nothing."""
-    return (
-        Row(
-            "raw-processes-1",
-            f"{RAW}, 1 process",
-            "events/s",
-            column(one, "rate"),
-            details=medians(one, "rate"),
-        ),
-        Row(
-            "raw-processes-2",
-            f"{RAW}s, 2 processes",
-            "events/s",
-            column(two, "rate"),
-            f"1 {RAW}",
-            ratios(column(two, "rate"), column(one, "rate")),
-            details=medians(two, "rate"),
-        ),
-    )
-
-
 def _workers(bench: Bench, server: Server, tree: Tree, count: int, backlog: int) -> Sample:
-    """So many workers share the partitions while these are paused, and then go."""
+    """So many workers share the partitions of a paused processor, which is then resumed."""
     job = Job(server.url, name=bench.fresh_name(), partitions=USUAL, warmup=1)
-    group = Watched(server, job.record, USUAL, job.name)
+    group = WatchedGroup(server, job)
     asyncio.run(pause(job, True))
     with ExitStack() as stack:
         children = [
-            stack.enter_context(start(tree, WORKER, job, RUNNEL_SESSION="60")) for _ in range(count)
+            stack.enter_context(start_worker(tree, "app_backlog", job, RUNNEL_SESSION_TIMEOUT="60"))
+            for _ in range(count)
         ]
-
-        def shared() -> bool:
-            for child in children:
-                child.check()
-            return group.shared_by(count)
-
-        wait_until(shared)
+        wait_until(lambda: group.shared_by(count), children)
         for child in children:
             child.say("go")
             bench.collector = child.hear("collector")
@@ -164,36 +132,24 @@ def _raw_loops(bench: Bench, server: Server, count: int, backlog: int) -> Sample
             stack.enter_context(start(bench.new, ["-m", "benchmarks.raw"], replace(job, loop=loop)))
             for loop in range(count)
         ]
-
-        def ready() -> bool:
-            for child in children:
-                child.check()
-            return bool(server.redis.exists(*leases) == len(leases))
-
-        wait_until(ready)
+        wait_until(lambda: server.redis.exists(*leases) == len(leases), children)
         for child in children:
             child.say("go")
         return _at_work(server, job, children, backlog * REST)
 
 
 def _at_work(server: Server, job: Job, children: Sequence[Child], rest: float) -> Sample:
-    """From when all these processes are at work until so many events are left."""
+    """From when all these processes have begun until no more than `rest` events are left."""
     for child in children:
         child.hear("started")
-    cpu, before = sum(cpu_seconds(child.pid) for child in children), server.snapshot()
-    began, first = time.monotonic(), server.lag(logs(job.record, USUAL), job.name)
-    left = first
+    meter = Meter(server, [child.pid for child in children])
+    first = left = server.lag(logs(job.record, USUAL), job.name)
     while left > rest:
-        time.sleep(0.1)  # Asked more often, the questions would be a part of what is measured.
+        time.sleep(0.1)  # Asked more often, the server's answers would affect the measure.
         for child in children:
             child.check()
         left = server.lag(logs(job.record, USUAL), job.name)
-    seconds, done = time.monotonic() - began, first - left
-    cpu = sum(cpu_seconds(child.pid) for child in children) - cpu
-    spent = server.snapshot().since(before)
-    return {
-        "rate": done / seconds,
-        "worker_us": cpu / done * 1e6,
-        "server_us": spent.cpu / done * 1e6,
-        "cores": (cpu + spent.cpu) / seconds,
-    }
+    seconds, done = time.monotonic() - meter.began, first - left
+    sample = meter.sample(done)
+    cores = (sample["worker_us"] + sample["server_us"]) * done / 1e6 / seconds
+    return {"rate": done / seconds, **sample, "cores": cores}

@@ -1,6 +1,8 @@
-"""A process that sends: with Runnel and by hand in turn, in one event loop.
+"""A process that sends: with Runnel and, unless told otherwise, by hand in turn, in one event loop.
 
-It reads how much to send from its arguments and prints a line of JSON for each round.
+    python -m benchmarks.sender one|bulk|bulk-alone COUNT
+
+For each line on stdin it sends COUNT records in each way, and reports their figures.
 """
 
 from __future__ import annotations
@@ -9,16 +11,15 @@ import asyncio
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any
 
 import msgpack
 from redis.asyncio import Redis
 
-from benchmarks.gate import say
-from benchmarks.job import job
-from benchmarks.records import KINDS, declare, order_values
-from benchmarks.sampler import Sampler
+from benchmarks.job import job, run, say
+from benchmarks.records import KINDS, declare, plain_order
 from runnel import App
 
 #: Records in one call when sending in bulk.
@@ -26,50 +27,33 @@ BULK = 1000
 
 
 class Sender:
-    """Sends `count` orders in each way. `retaining` streams are full of events that all have
-    passed, so that each send must make room."""
+    """Sends the same orders in each way."""
 
     def __init__(self, count: int) -> None:
-        self.job = job()
+        this = job()
         self.count = count
-        self.app = App(f"bench-{secrets.token_hex(4)}", redis_url=self.job.url)
-        self.stream = declare(self.app, "order", self.job.partitions)
-        self.redis = Redis.from_url(self.job.url, protocol=2, single_connection_client=True)
-        make = KINDS["order"].make
-        self.records = [make(number) for number in range(count)]
+        self.partitions = this.partitions
+        self.app = App(f"bench-{secrets.token_hex(4)}", redis_url=this.url)
+        self.stream = declare(self.app, "order", this.partitions)
+        self.url = this.url
+        self.records = [KINDS["order"].make(number) for number in range(count)]
         # By hand: the same values and partitions, and the keys are known.
         self.plain = [
-            (
-                f"by-hand:{number % self.job.partitions}",
-                {
-                    **order_values(number),
-                    "created_at": order_values(number)["created_at"].isoformat(),
-                },
-            )
-            for number in range(count)
+            (f"by-hand:{number % this.partitions}", plain_order(number)) for number in range(count)
         ]
 
+    @cached_property
+    def redis(self) -> Redis:
+        """The client of what is sent by hand, which knows single servers only."""
+        return Redis.from_url(self.url, protocol=2, single_connection_client=True)
+
     async def ready(self) -> None:
-        """Connections, scripts and agreement come before the clock."""
-        await self.begin()
-        await self.redis.execute_command("PING")  # type: ignore[no-untyped-call]
-
-    async def empty(self) -> None:
-        """Begin again with no events."""
-        await self.redis.flushall()
-        await self.begin()
-
-    async def begin(self) -> None:
-        """Send to every partition once: what a first append costs more is not measured."""
+        """Send to every partition once: connections, scripts and what a first append costs more are
+        not measured."""
         reached: set[int] = set()
         for record in self.records:
-            if len(reached) < self.job.partitions:
+            if len(reached) < self.partitions:
                 reached |= {sent.partition for sent in await self.stream.send(record)}
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self.app.close()
-        await self.redis.aclose()
 
     async def runnel_one(self) -> None:
         """One awaited send for each record."""
@@ -98,56 +82,50 @@ class Sender:
                 pipeline.execute_command("XADD", key, "*", "msgpack", pack(values))
             await pipeline.execute()
 
+    async def beside_by_hand(self, way: str) -> dict[str, Any]:
+        """The figures of both; then all events are removed."""
+        ways = {
+            "one": (self.by_hand_one, self.runnel_one),
+            "bulk": (self.by_hand_bulk, self.runnel_bulk),
+        }
+        by_hand, runnel = ways[way]
+        found = {"by_hand": await self.timed(by_hand), "runnel": await self.timed(runnel)}
+        await self.redis.flushall()
+        await self.ready()
+        return found
 
-async def timed(sender: Sender, send: Callable[[], Awaitable[None]]) -> dict[str, float]:
-    """Records per second, and microseconds of CPU of client and server for each."""
-    spent = await server_cpu(sender.redis)
-    began, cpu = time.perf_counter(), time.process_time()
-    await send()
-    seconds = time.perf_counter() - began
-    return {
-        "rate": sender.count / seconds,
-        "client_us": (time.process_time() - cpu) / sender.count * 1e6,
-        "server_us": (await server_cpu(sender.redis) - spent) / sender.count * 1e6,
-    }
+    async def timed(self, send: Callable[[], Awaitable[None]]) -> dict[str, float]:
+        """Records per second, and microseconds of CPU of client and server for each."""
+        spent = await self.server_cpu()
+        found = await self.timed_alone(send)
+        found["server_us"] = (await self.server_cpu() - spent) / self.count * 1e6
+        return found
+
+    async def timed_alone(self, send: Callable[[], Awaitable[None]]) -> dict[str, float]:
+        """The same without the server's."""
+        began, cpu = time.perf_counter(), time.process_time()
+        await send()
+        seconds = time.perf_counter() - began
+        client = (time.process_time() - cpu) / self.count * 1e6
+        return {"rate": self.count / seconds, "client_us": client}
+
+    async def server_cpu(self) -> float:
+        """Seconds of CPU that the server has used."""
+        info: Any = await self.redis.info("cpu")
+        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
-async def server_cpu(redis: Redis) -> float:
-    """Seconds of CPU that the server has used."""
-    info: Any = await redis.info("cpu")
-    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
-
-
-async def main(way: str, count: int, rounds: int) -> None:
-    """Both ways in turn, so often."""
+async def main(way: str, count: int) -> None:
+    """A round for each line on stdin."""
     sender = Sender(count)
-    ways: dict[str, tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]] = {
-        "one": (sender.by_hand_one, sender.runnel_one),
-        "bulk": (sender.by_hand_bulk, sender.runnel_bulk),
-    }
-    by_hand, runnel = ways[way]
     await sender.ready()
-    sampler = Sampler() if sender.job.profile else None
-    for _ in range(rounds):
-        theirs = await timed(sender, by_hand)
-        if sampler:
-            sampler.start()
-        ours = await timed(sender, runnel)
-        profile: Any = sampler.stop() if sampler else None
-        say(round={"by_hand": theirs, "runnel": ours, "profile": profile})
-        await sender.empty()
-    await sender.close()
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """On uvloop, if it is there."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+    say(ready=True)
+    while await asyncio.to_thread(sys.stdin.readline):
+        if way == "bulk-alone":
+            say(round=await sender.timed_alone(sender.runnel_bulk))
+        else:
+            say(round=await sender.beside_by_hand(way))
 
 
 if __name__ == "__main__":
-    run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    run(main(sys.argv[1], int(sys.argv[2])))

@@ -1,87 +1,77 @@
-"""What is to be reached: ratios within one run on one machine, of medians."""
+"""The targets: bounds on medians and on ratios of medians within one run on one machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.rows import Row
 
-#: The detail of a row that says about how many times its reference this machine's cores allow.
+#: The detail of a row that says how many times its reference the cores of this machine allow.
 CORES_ALLOW = "cores allow"
-#: The detail that says how many times one raw loop two of them do, which share nothing.
+#: The detail that says how many times one raw loop two of them reach, which share nothing.
 RAW_LOOPS = "two raw loops"
-#: Cores that something else may use while a figure still counts.
+#: Cores that other programs may use before a figure is marked as disturbed.
 DISTURBED = 0.25
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on one figure of one row."""
+    """A bound on one figure of a row: its ratio, its median, or a detail of that name."""
 
     row: str
     title: str
     bound: float
     at_least: bool
-    figure: Callable[[Row], float | None]
+    figure: str = "ratio"
+
+    def figure_of(self, row: Row) -> float | None:
+        """The figure of this row, if it was measured."""
+        named = {"ratio": row.ratio, "median": row.median}
+        return named[self.figure] if self.figure in named else row.details.get(self.figure)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what became of it: met, missed, or not measured."""
+    """A target and its result: met, missed, or not measured."""
 
     target: Target
     figure: float | None
     word: str
 
 
-def _ratio(row: Row) -> float | None:
-    return row.ratio
-
-
-def _value(row: Row) -> float | None:
-    return row.median
-
-
-def detail(name: str) -> Callable[[Row], float | None]:
-    """A further figure of a row."""
-    return lambda row: row.details.get(name)
-
-
 TARGETS = [
-    Target("one", "one at a time, typed: of the raw loop", 0.5, True, _ratio),
-    Target("runnel-2020-one", "the same: times the Runnel of 2020", 15, True, _ratio),
-    Target("take", "take(100), typed: of the raw batch loop", 0.7, True, _ratio),
-    Target("faststream-batch", "the same: times FastStream's batches", 3, True, _ratio),
-    Target("each", 'commit="each": of the raw loop that commits each', 0.7, True, _ratio),
-    Target("partitions-1024", "1,024 partitions: of its own with 16", 0.7, True, _ratio),
-    Target("processes-2", "two processes: times one", 1.6, True, _ratio),
-    Target("latency-handler-p50", "send to handler, p50: of a bare XREAD", 1.5, False, _ratio),
-    Target("latency-handler-p99", "send to handler, p99: of a bare XREAD", 2.0, False, _ratio),
-    Target("send", "send, one awaited at a time: of a bare awaited XADD", 0.7, True, _ratio),
-    Target("send-bulk", "send, 1,000 in a call: of redis-py's pipelined XADD", 1.5, True, _ratio),
-    Target("one", "Redis calls per event, backlog, default settings", 0.1, False, detail("calls")),
-    Target("idle", "idle worker, 16 partitions: calls sent a second", 2, False, _value),
-    Target("memory", "Redis memory for each event: of a bare XADD", 1.25, False, _ratio),
-    Target(
-        "takeover", "taken over within session + heartbeat: share", 1, True, detail("share within")
-    ),
-    Target("handover-moved", "hand-over, pause of what moves, p99: ms", 50, False, detail("p99")),
-    Target("handover-stayed", "hand-over, gaps of what stays, p90: of normal", 1.25, False, _ratio),
-    Target("sync-steady", "sync, 1,000 partitions, 100 members, steady: µs", 200, False, _value),
-    Target("sync-rebalance", "the same, rebalance: µs", 3000, False, _value),
-    Target("budgets", "Lua scripts within their budgets: share", 1, True, detail("share")),
+    Target("one", "one at a time, typed: of the raw loop", 0.5, True),
+    Target("runnel-2020-one", "the same: times the Runnel of 2020", 15, True),
+    Target("take", "take(100), typed: of the raw batch loop", 0.7, True),
+    Target("faststream-batch", "the same: times FastStream's batches", 3, True),
+    Target("each", 'commit="each": of the raw loop that commits each', 0.7, True),
+    Target("partitions-1024", "1,024 partitions: of its own with 16", 0.7, True),
+    Target("processes-2", "two processes: times one", 1.6, True),
+    Target("latency-handler-p50", "send to handler, p50: of a bare XREAD", 1.5, False),
+    Target("latency-handler-p99", "send to handler, p99: of a bare XREAD", 2.0, False),
+    Target("send", "send, one awaited at a time: of a bare awaited XADD", 0.7, True),
+    Target("send-bulk", "send, 1,000 in a call: of redis-py's pipelined XADD", 1.5, True),
+    Target("one", "Redis calls per event, backlog, default settings", 0.1, False, "calls"),
+    Target("idle", "idle worker, 16 partitions: calls sent a second", 2, False, "median"),
+    Target("memory", "Redis memory for each event: of a bare XADD", 1.25, False),
+    Target("takeover", "taken over within session + heartbeat: share", 1, True, "share within"),
+    Target("handover-moved", "hand-over, pause of what moves, p99: ms", 50, False, "p99"),
+    Target("handover-stayed", "hand-over, gaps of what stays, p90: of normal", 1.25, False),
+    Target("sync-steady", "sync, 1,000 partitions, 100 members, steady: µs", 200, False, "median"),
+    Target("sync-rebalance", "the same, rebalance: µs", 3000, False, "median"),
+    Target("budgets", "Lua scripts within their budgets: share", 1, True, "share"),
 ]
 
 
 def judge(rows: Iterable[Row]) -> list[Verdict]:
-    """Every target against the rows that there are."""
+    """Compare every target with the rows that were measured."""
     found = {row.name: row for row in rows}
     return [_verdict(target, found.get(target.row)) for target in TARGETS]
 
 
 def _verdict(target: Target, row: Row | None) -> Verdict:
-    figure = target.figure(row) if row else None
+    figure = target.figure_of(row) if row else None
     if figure is None:
         return Verdict(target, None, "not measured")
     met = figure >= target.bound if target.at_least else figure <= target.bound
@@ -89,7 +79,7 @@ def _verdict(target: Target, row: Row | None) -> Verdict:
 
 
 def _limit(row: Row | None) -> str:
-    """No excuse, but what to hold the figure against."""
+    """Figures to compare a missed target with; they do not excuse it."""
     details = row.details if row is not None else {}
     if CORES_ALLOW not in details:
         return ""
@@ -100,6 +90,6 @@ def _limit(row: Row | None) -> str:
 
 
 def _doubt(row: Row | None) -> str:
-    """Speed is no more than a hint where other programs have used the machine meanwhile."""
+    """A mark for figures that are doubtful because other programs used the machine."""
     disturbed = row is not None and row.details.get("other_load", 0) > DISTURBED
     return ", with other programs at work" if disturbed else ""

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from benchmarks.children import Child, Tree, start, wait_until
+from benchmarks.children import Child, Tree, start, start_worker, wait_until
+from benchmarks.deployment import Deployment, Meter, Server
 from benchmarks.harness import Bench
 from benchmarks.job import Job
-from benchmarks.records import KINDS, declare, stream_name
-from benchmarks.rows import Row, Sample, column, medians
-from benchmarks.server import Place, Server, cpu_seconds, machine_busy
+from benchmarks.records import KINDS, declare, logs, prefixes
+from benchmarks.rows import Row, Sample
 from runnel import App, keys
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A row: handler's form, kind of record, form of the raw loop to compare with.
+    """A row: the form of the handler, the kind of record, the form of the raw loop beside it.
 
     Those without a target are left out of a quick run.
     """
@@ -48,7 +49,6 @@ SHAPES = [
 ]
 NAMES = tuple(shape.name for shape in SHAPES)
 RAW = "raw loop"
-WORKER = ["-m", "runnel", "worker", "benchmarks.app_backlog:app", "--log-level", "warning"]
 
 
 def measure(bench: Bench) -> Iterator[Row]:
@@ -63,7 +63,7 @@ def measure(bench: Bench) -> Iterator[Row]:
         groups.setdefault((shape.raw_form, shape.record), []).append(shape)
     with Server() as server:
         for (raw_form, record), group in groups.items():
-            # Rows of one group run on one stream; the slower ones handle the head of it.
+            # Rows of one group share a stream; the slower ones handle only the beginning of it.
             preload(server, record, 16, max(shape.events for shape in group))
             yield from _compare(bench, server, raw_form, record, group)
 
@@ -83,35 +83,18 @@ def _compare(
         for shape in group
     }
     events = max(shape.events for shape in group)
-    runs[RAW] = partial(run_raw, bench, server, Job(server.url, raw_form, record, events=events))
+    raw = f"raw-{raw_form}-{record}"
+    job = Job(server.url, raw_form, record, events=events)
+    runs[f"{raw}@new"] = partial(run_raw, bench, server, job)
     samples = bench.interleaved(runs)
-    raw = samples[RAW]
-    yield Row(
-        f"raw-{raw_form}-{record}",
-        f"{RAW}: {raw_form}, {record}",
-        "events/s",
-        column(raw, "rate"),
-        details=medians(raw, "rate"),
-    )
+    row = Row(raw, f"{RAW}: {raw_form}, {record}", "events/s", [])
+    yield bench.row(row, samples, "rate")
     for shape in group:
-        yield bench.row(
-            Row(shape.name, shape.title, "events/s", [], RAW),
-            samples,
-            "rate",
-            reference=raw,
-        )
-        if bench.profile:
-            profile(bench, server, shape)
+        yield bench.row(Row(shape.name, shape.title, "events/s", [], RAW), samples, "rate", raw)
 
 
-def profile(bench: Bench, server: Server, shape: Shape) -> None:
-    """One more run, with the sampler in the worker. Its rate is not reported."""
-    job = Job(server.url, shape.form, shape.record, events=shape.events, profile=True)
-    run_runnel(bench, server, bench.new, job, shape.name)
-
-
-def preload(server: Place, record: str, partitions: int, events: int) -> None:
-    """Send the events with Runnel itself, for Runnel and the raw loop to read."""
+def preload(server: Deployment, record: str, partitions: int, events: int) -> None:
+    """Send events with Runnel, for Runnel and the raw loop to read."""
 
     async def send() -> None:
         app = App("bench", redis_url=server.url)
@@ -124,7 +107,7 @@ def preload(server: Place, record: str, partitions: int, events: int) -> None:
     asyncio.run(send())
 
 
-#: Adds the entries that a log has to it again, so many in all.
+#: Adds entries to a log, so many in all, by copying those that it has.
 _COPY = """
 local there = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 100)
 for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', unpack(there[i % #there + 1][2])) end
@@ -132,8 +115,8 @@ for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', unpack(there[i % #there +
 
 
 def fill(server: Server, record: str, partitions: int, events: int) -> None:
-    """A long backlog, in a tenth of the time: some events of each partition are sent with Runnel,
-    and the server copies these."""
+    """Make a long backlog in a tenth of the time: send some events to each partition with Runnel,
+    and let the server copy these."""
     preload(server, record, partitions, partitions * 20)
     pipeline = server.redis.pipeline(transaction=False)
     for number, log in enumerate(logs(record, partitions)):
@@ -142,31 +125,22 @@ def fill(server: Server, record: str, partitions: int, events: int) -> None:
     pipeline.execute()
 
 
-def logs(record: str, partitions: int) -> list[str]:
-    """The keys of a stream's logs."""
-    return [keys.log(prefix) for prefix in _prefixes(record, partitions)]
+@contextmanager
+def holding_worker(server: Deployment, tree: Tree, app: str, job: Job) -> Iterator[Child]:
+    """A worker, once it holds all partitions; it ends with the context."""
+    states = [keys.state(prefix, job.name) for prefix in prefixes(job.record, job.partitions)]
+    with start_worker(tree, app, job) as child:
+        step = 0.01 if job.partitions < 100 else 0.1
+        wait_until(lambda: server.all_claimed(states), [child], step)
+        yield child
 
 
-def _prefixes(record: str, partitions: int) -> list[str]:
-    name = stream_name(record, partitions)
-    return [keys.partition("bench", name, number, name) for number in range(partitions)]
-
-
-def run_runnel(bench: Bench, server: Place, tree: Tree, job: Job, profiled: str = "") -> Sample:
-    """A worker, started as users start it, over the stream from its beginning."""
+def run_runnel(bench: Bench, server: Deployment, tree: Tree, job: Job) -> Sample:
+    """A worker over the stream from its beginning."""
     job = replace(job, name=bench.fresh_name())
-    states = [keys.state(prefix, job.name) for prefix in _prefixes(job.record, job.partitions)]
-    with start(tree, WORKER, job) as child:
-
-        def ready() -> bool:
-            child.check()
-            return server.all_claimed(states)
-
-        wait_until(ready, step=0.01 if job.partitions < 100 else 0.1)
+    with holding_worker(server, tree, "app_backlog", job) as child:
         sample = _run(server, job, child)
         bench.collector = child.hear("collector")
-        if profiled:
-            bench.profiles[profiled] = child.hear("profile")
         return sample
 
 
@@ -174,40 +148,24 @@ def run_raw(bench: Bench, server: Server, job: Job) -> Sample:
     """The raw loop over the same stream."""
     job = replace(job, name=bench.fresh_name(), collector=bench.collector)
     with start(bench.new, ["-m", "benchmarks.raw"], job) as child:
-        groups = [log.encode() for log in logs(job.record, job.partitions)]
-
-        def ready() -> bool:
-            child.check()
-            return bool(server.redis.hexists(f"{groups[-1].decode()}:{job.name}:lease", "token"))
-
-        wait_until(ready)
+        lease = f"{logs(job.record, job.partitions)[-1]}:{job.name}:lease"
+        wait_until(lambda: server.redis.hexists(lease, "token"), [child])
         return _run(server, job, child)
 
 
-def _run(server: Place, job: Job, child: Child) -> Sample:
-    """From the opening of the gate until the last event is committed."""
-    time.sleep(0.15)  # What can be read ahead is: both begin with full buffers.
-    busy, own, cpu = machine_busy(), time.process_time(), cpu_seconds(child.pid)
-    before = server.snapshot()
-    opened = time.monotonic()
+def _run(server: Deployment, job: Job, child: Child) -> Sample:
+    """From the start of the handlers until the last event is committed."""
+    time.sleep(0.15)  # Both begin with full buffers.
+    meter = Meter(server, [child.pid])
     child.say("go")
     started = child.hear("started")
     handled = child.hear("handled")
-    worker = cpu_seconds(child.pid) - cpu
+    workers = meter.workers()
     total = logs(job.record, job.partitions)
-    # A row that handles the head of the stream only is over when that is handled.
+    # A row that handles only the beginning of the stream ends when that is handled.
     if not job.warmup and server.lag(total, job.name) < job.events // 10:
         while server.lag(total, job.name):
             child.check()
         handled = time.monotonic()
-    spent = server.snapshot().since(before)
-    others = machine_busy() - busy - (cpu_seconds(child.pid) - cpu) - spent.cpu
-    others -= time.process_time() - own
-    seconds = handled - started
-    return {
-        "rate": (job.events - job.warmup) / seconds,
-        "calls": sum(spent.calls.values()) / job.events,
-        "worker_us": worker / job.events * 1e6,
-        "server_us": spent.cpu / job.events * 1e6,
-        "other_load": max(0.0, others / (time.monotonic() - opened)),
-    }
+    rate = (job.events - job.warmup) / (handled - started)
+    return {"rate": rate, **meter.sample(job.events, workers)}

@@ -1,4 +1,4 @@
-"""An earlier state of the repository beside this one, to measure both in one run."""
+"""Checks out another revision of the repository, to measure it beside this one in one run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from benchmarks.children import ROOT, Tree
 
 
 class NoSuchRevision(Exception):
-    """There is no revision of that name here."""
+    """The repository has no revision of that name."""
 
 
 @contextmanager
 def revision(name: str) -> Iterator[Tree]:
-    """The tree of a revision in a folder of its own, while the context lasts.
+    """The tree of a revision, in a folder that is removed when the context ends.
 
-    It runs in this environment and with these benchmarks: only ``runnel`` and ``lua`` are old.
-    Raises NoSuchRevision.
+    It runs with these benchmarks and the packages of this environment: only its ``runnel`` and
+    ``lua`` are old. Raises NoSuchRevision.
     """
     folder = Path(tempfile.mkdtemp(prefix="runnel-bench-old-")) / "tree"
     made = _git("worktree", "add", "--detach", str(folder), name)

@@ -1,7 +1,7 @@
-"""Totals per aircraft from the departures of January 2013 out of New York.
+"""The app of `runnel demo`: totals per aircraft, from the departures of January 2013 in New York.
 
-``flights-2013-01.jsonl.gz`` is derived from the public-domain (CC0) nycflights13 data set: one
-JSON object a line, in the order of departure. `runnel demo` runs this app.
+``flights-2013-01.jsonl.gz`` is derived from the public-domain (CC0) nycflights13 data set. Each
+line is one departure as a JSON object, in the order of time.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import asyncio
 import json
 import os
 from datetime import datetime
+from functools import cache
 
 from runnel import App, Events, Record
 
-app = App("flights", session=2.0, collect=0.2)
+app = App("flights", session_timeout=2.0, rebalance_delay=0.2)
 
 
 class Departure(Record):
@@ -31,16 +32,17 @@ class Departure(Record):
 
 departures = app.stream("departures", record=Departure, partition_by="tailnum", partition_count=12)
 
-#: Where each worker appends the effect of each departure, as a line of JSON.
-EFFECTS = os.open(
-    os.environ.get("FLIGHTS_EFFECTS", "flights-effects.jsonl"),
-    os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-)
+
+@cache
+def effects() -> int:
+    """The file to which each worker appends the effect of each departure, as a line of JSON."""
+    name = os.environ.get("FLIGHTS_EFFECTS", "flights-effects.jsonl")
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
 
 @app.processor(departures)
 async def totals(events: Events[Departure]) -> None:
-    """Keep the number of flights and the miles of each aircraft of this partition."""
+    """Count the flights and miles of each aircraft in this partition."""
     flown: dict[str, tuple[int, int]] = {}
     async for departure in events.records():
         flights, miles = flown.get(departure.tailnum, (0, 0))
@@ -53,5 +55,5 @@ async def totals(events: Events[Departure]) -> None:
             "miles": miles + departure.distance,
             "worker": os.getpid(),
         }
-        os.write(EFFECTS, json.dumps(line).encode() + b"\n")
+        os.write(effects(), json.dumps(line).encode() + b"\n")
         await asyncio.sleep(0.002)

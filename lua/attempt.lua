@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- attempt -- record what became of an event: its start, its failures, or the quarantine of its partition.
+-- attempt -- record that an event is started or has failed, or quarantine its partition.
 -- KEYS[1]  state          hash  runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
 -- ARGV[1]  epoch          int   of the token
 -- ARGV[2]  nonce          str   of the token
 -- ARGV[3]  kind           str   start, failure or quarantine
 -- ARGV[4]  event          id    the event
--- ARGV[5]  attempts       int   how often it has failed, absolute, so that a repeat changes nothing
+-- ARGV[5]  attempts       int   how often it has failed in all, so that repeating the call changes nothing
 -- ARGV[6]  error_type     str   name of the error, empty for start; at most 1000 bytes
 -- ARGV[7]  error_message  str   one line, at most 4000 bytes
 -- REPLY    paused         int   1 if an operator has paused the processor
@@ -34,13 +34,14 @@ elseif not string.match(attempts, '^%d+$') or #attempts > 9 then
 elseif #error_type > 1000 or #error_message > 4000 then
   return redis.error_reply('BADARG field=' .. (#error_type > 1000 and 'error_type limit=1000' or 'error_message limit=4000'))
 end
-local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'paused', 'event')
-if is[1] ~= epoch or is[2] ~= nonce or is[3] == '1' then
-  return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
+local stored_epoch, stored_nonce, released, paused, stored_event = unpack(redis.call('HMGET', state,
+  'epoch', 'nonce', 'released', 'paused', 'event'))
+if stored_epoch ~= epoch or stored_nonce ~= nonce or released == '1' then
+  return redis.error_reply('FENCED epoch=' .. (stored_epoch or '0'))
 end
 
--- Deaths are one event's, in a row: a worker that can say that it failed is alive.
-if kind ~= 'start' or is[5] ~= event then redis.call('HSET', state, 'deaths', '0') end
+-- Deaths are counted for one event, in a row: a worker that can report a failure is alive.
+if kind ~= 'start' or stored_event ~= event then redis.call('HSET', state, 'deaths', '0') end
 if kind == 'start' then
   redis.call('HSET', state, 'started', event, 'event', event, 'attempts', attempts)
 else
@@ -48,4 +49,4 @@ else
     'error_message', error_message, 'error_event', event, 'error_at', string.format('%.0f', now))
   if kind == 'quarantine' then redis.call('HSET', state, 'quarantined', '1') end
 end
-return is[4] == '1' and 1 or 0
+return paused == '1' and 1 or 0

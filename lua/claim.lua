@@ -1,35 +1,35 @@
 #!lua flags=allow-oom
--- claim -- take the lease on a partition under a grant of the group: issue a new token and say where to go on.
+-- claim -- take the lease on a partition under a grant of the group: issue a new token and say where to continue.
 -- KEYS[1]  log          stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta         hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state        hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
 -- ARGV[1]  protocol     int     protocol version of the caller
 -- ARGV[2]  partitions   int     partition count of the stream
--- ARGV[3]  hash         str     name of the hash from key bytes to partition
+-- ARGV[3]  hash         str     name of the hash function from key bytes to partition
 -- ARGV[4]  processor    str     name of the processor and of its consumer group
--- ARGV[5]  member       str     who claims
+-- ARGV[5]  member       str     id of the member that claims
 -- ARGV[6]  grant        int     the group's grant for this partition
 -- ARGV[7]  nonce        str     16 to 64 characters, cryptographically random, new for every claim
--- ARGV[8]  accept       str     empty, or the number of lost events that an earlier reply named, to accept the loss
--- REPLY    epoch        int     the token is epoch and nonce
--- REPLY    checkpoint   id      the last finished event
--- REPLY    processed    int     events finished on this partition so far
+-- ARGV[8]  accept       str     empty, or the number of lost events in an earlier reply, to accept that loss
+-- REPLY    epoch        int     the token is this epoch and the nonce
+-- REPLY    checkpoint   id      the last committed event
+-- REPLY    processed    int     events committed on this partition so far
 -- REPLY    attempts     int     failures of the event below, deaths included
 -- REPLY    event        id      the event that failed, or empty
--- REPLY    tenures      int     unclean tenures in a row without progress, while there was something to do
+-- REPLY    tenures      int     unclean tenures in a row without progress, while there were events to process
 -- REPLY    paused       int     1 if an operator has paused the processor
 -- REPLY    quarantined  int     1 if the partition is quarantined
--- REPLY    lost         int     unfinished events that are gone and not yet accepted, -1 for none
+-- REPLY    lost         int     events that disappeared before they were processed and are not accepted yet, -1 for none
 -- REPLY    exact        int     1 if that number is exact, 0 if it is a lower bound
--- REPLY    anchored     int     1 if the entry at the checkpoint is there to be looked at
--- REPLY    following    id      the first entry behind the checkpoint, or empty
+-- REPLY    checkpoint_exists int  1 if the entry at the checkpoint exists
+-- REPLY    next_id      id      the first entry after the checkpoint, or empty
 -- REPLY    deaths       int     unclean tenures that ended while the event above was recorded as started
--- REPLY    after        str  the member that held it last and did not give it back, or empty
+-- REPLY    previous_owner str   the member that owned the partition last and did not release it, or empty
 -- ERROR    BADARG       an argument is malformed
 -- ERROR    MISMATCH     the stored partition count, hash or protocol differs
 -- ERROR    UNREGISTERED the processor is not registered here; removed=1 if an operator has removed it
--- ERROR    STALE        the grant is not newer than the one seen; seen=GRANT
--- ERROR    GONE         the log or the consumer group is missing: register again
+-- ERROR    STALE_GRANT  the grant is not newer than the last one that was used here; seen=GRANT
+-- ERROR    MISSING      the log or the consumer group is missing: register again
 -- WRITES   yes
 -- BOUND    constant, plus the groups of one stream
 -- VERSION  1
@@ -42,21 +42,23 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
--- >>> agreement
-local function disagreement(key)
-  local agreed = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
-  if agreed[1] and agreed[1] ~= protocol and tonumber(agreed[1]) > tonumber(protocol) then
-    return 'MISMATCH field=protocol stored=' .. agreed[1] .. ' given=' .. protocol
-  elseif agreed[2] and agreed[2] ~= partitions then
-    return 'MISMATCH field=partitions stored=' .. agreed[2] .. ' given=' .. partitions
-  elseif agreed[3] and agreed[3] ~= hash then
-    return 'MISMATCH field=hash stored=' .. agreed[3] .. ' given=' .. hash
+-- >>> contract
+-- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored.
+local function contract_mismatch(key)
+  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
+  if stored[1] and stored[1] ~= protocol and tonumber(stored[1]) > tonumber(protocol) then
+    return 'MISMATCH field=protocol stored=' .. stored[1] .. ' given=' .. protocol
+  elseif stored[2] and stored[2] ~= partitions then
+    return 'MISMATCH field=partitions stored=' .. stored[2] .. ' given=' .. partitions
+  elseif stored[3] and stored[3] ~= hash then
+    return 'MISMATCH field=hash stored=' .. stored[3] .. ' given=' .. hash
   end
-  return nil, agreed[1] and agreed[2] and agreed[3]
+  return nil, stored[1] and stored[2] and stored[3]
 end
--- <<< agreement
+-- <<< contract
 
 -- >>> ids
+-- Is id `a` larger than id `b`? The digits are compared as text, because numbers lose precision above 2^53.
 local function newer(a, b)
   local a_ms, a_seq = string.match(a, '^0*(%d+)%-0*(%d+)$')
   local b_ms, b_seq = string.match(b, '^0*(%d+)%-0*(%d+)$')
@@ -67,19 +69,19 @@ local function newer(a, b)
 end
 -- <<< ids
 
--- >>> named
--- XINFO answers with names and values in turn: the same as a table.
-local function named(reply)
+-- >>> table
+-- XINFO replies with a flat list of names and values. This makes it a table.
+local function to_table(reply)
   local found = {}
   for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
   return found
 end
--- <<< named
+-- <<< table
 
 -- >>> allowed
--- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
--- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
-local function must(...)
+-- Redis does not undo a script's writes when the ACL refuses a later command, so each command is checked before the first
+-- write. A command that is refused is then called: nothing has been written yet, and Redis words the refusal.
+local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
@@ -97,89 +99,86 @@ elseif processor == '' or member == '' then
 elseif not string.match(accept, '^%d*$') then
   return redis.error_reply('BADARG field=accept')
 end
-local refusal = disagreement(meta)
+local refusal = contract_mismatch(meta)
 if refusal then
   return redis.error_reply(refusal)
 end
-local is = redis.call('HMGET', state, 'checkpoint', 'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost',
-  'attempts', 'event', 'tenures', 'paused', 'quarantined', 'started', 'deaths', 'owner', 'after')
-local checkpoint, read = is[1], tonumber(string.match(is[2] or '', '^%d+$'))
-if not checkpoint or redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
+local stored_checkpoint, stored_read, epoch, stored_nonce, released, stored_grant, processed, lost_before, attempts, event,
+  tenures, paused, quarantined, started, deaths, owner, previous_owner = unpack(redis.call('HMGET', state, 'checkpoint',
+  'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost', 'attempts', 'event', 'tenures', 'paused',
+  'quarantined', 'started', 'deaths', 'owner', 'previous_owner'))
+local checkpoint, read = stored_checkpoint, tonumber(string.match(stored_read or '', '^%d+$'))
+if not stored_checkpoint or redis.call('HEXISTS', meta, 'checkpoint:' .. processor) == 0 then
   local removed = redis.call('HEXISTS', meta, 'removed:' .. processor)
   return redis.error_reply('UNREGISTERED processor=' .. processor .. ' removed=' .. removed)
 end
-local seen = tonumber(is[6]) or 0
-local repeated = seen == tonumber(grant) and is[4] == nonce and is[5] ~= '1'
+local seen = tonumber(stored_grant) or 0
+local repeated = seen == tonumber(grant) and stored_nonce == nonce and released ~= '1'
 if tonumber(grant) <= seen and not repeated then
-  return redis.error_reply('STALE seen=' .. string.format('%.0f', seen))
+  return redis.error_reply('STALE_GRANT seen=' .. string.format('%.0f', seen))
 end
 local group
 if redis.call('EXISTS', log) == 1 then
   for _, each in ipairs(redis.call('XINFO', 'GROUPS', log)) do
-    if each[2] == processor then group = each end
+    if each[2] == processor then group = to_table(each) end
   end
 end
 if not group then
-  return redis.error_reply('GONE processor=' .. processor)
+  return redis.error_reply('MISSING processor=' .. processor)
 end
 
--- What is there, against what should be: see "Finding losses" in the README of this folder.
-local info = named(redis.call('XINFO', 'STREAM', log))
+-- Compare what the log holds with what it should hold: see "Finding losses" in the README of this folder.
+local info = to_table(redis.call('XINFO', 'STREAM', log))
 local added, length, last = info['entries-added'], info['length'], info['last-generated-id']
 local first = info['recorded-first-entry-id']
-local lost, exact, position, position_read = -1, 1, checkpoint, read
+local lost, exact, new_checkpoint, new_read = -1, 1, checkpoint, read
 if newer(checkpoint, last) then
-  -- The log was recreated or went back in time: what it holds may never have been seen.
-  lost, exact, position, position_read = 0, 0, '0-0', added - length
+  -- The log was created again or went back in time: perhaps nobody has seen what it holds now.
+  lost, exact, new_checkpoint, new_read = 0, 0, '0-0', added - length
 elseif length == 0 or newer(first, checkpoint) then
-  position_read = added - length
-  if position_read > read then lost = position_read - read end
-  if position_read < read then lost, exact = 0, 0 end
+  new_read = added - length
+  if new_read > read then lost = new_read - read end
+  if new_read < read then lost, exact = 0, 0 end
 elseif read ~= added and not newer(info['last-entry'][1], checkpoint) then
-  -- Nothing is left to be read, so whatever was added beyond what was read is gone.
-  position_read = added
+  -- No entry is left after the checkpoint, so all that was added beyond what was read has disappeared.
+  new_read = added
   if added > read then lost = added - read else lost, exact = 0, 0 end
 end
 
 local accepted = lost >= 0 and accept == string.format('%.0f', lost)
-if accepted then checkpoint, read = position, position_read end
-local shown, shown_read
-for i = 1, #group, 2 do
-  if group[i] == 'last-delivered-id' then shown = group[i + 1] end
-  if group[i] == 'entries-read' then shown_read = group[i + 1] end
-end
-must('HSET', state, 'epoch', '0')
-must('XRANGE', log, '-', '+')
-if (shown ~= checkpoint or shown_read ~= read) and (lost < 0 or accepted) then
-  -- First, because it is the one write that could fail. Until a loss is accepted, the group stays where retention that
-  -- dropped something has moved it.
+if accepted then checkpoint, read = new_checkpoint, new_read end
+check_allowed('HSET', state, 'epoch', '0')
+check_allowed('XRANGE', log, '-', '+')
+if (group['last-delivered-id'] ~= checkpoint or group['entries-read'] ~= read) and (lost < 0 or accepted) then
+  -- First, because no other write here can fail. Until a loss is accepted, the group stays where retention has moved it
+  -- when it dropped entries.
   redis.call('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', read)
 end
-local epoch, attempts, event, tenures = is[3], tonumber(is[9]) or 0, is[10] or '', tonumber(is[11]) or 0
-local deaths, after = tonumber(is[15]) or 0, is[17] or ''
+attempts, event, tenures = tonumber(attempts) or 0, event or '', tonumber(tenures) or 0
+deaths, previous_owner = tonumber(deaths) or 0, previous_owner or ''
 if not repeated then
-  after = ''
-  if epoch and is[5] ~= '1' then
-    after = is[16] or ''
-    -- The holder before neither released nor was set aside: it died, or was cut off. Where nothing was left to be
-    -- processed, no event can have been the reason.
-    if #redis.call('XRANGE', log, '(' .. is[1], '+', 'COUNT', 1) > 0 then tenures = tenures + 1 end
-    if is[14] and is[14] ~= '' then
-      if event ~= is[14] then attempts, deaths = 0, 0 end
-      event, attempts, deaths = is[14], attempts + 1, deaths + 1
+  previous_owner = ''
+  if epoch and released ~= '1' then
+    -- The owner before neither released its lease nor lost it to a seek: it died or was cut off. If there was no event
+    -- left to process, no event can be the cause.
+    previous_owner = owner or ''
+    if #redis.call('XRANGE', log, '(' .. stored_checkpoint, '+', 'COUNT', 1) > 0 then tenures = tenures + 1 end
+    if started and started ~= '' then
+      if event ~= started then attempts, deaths = 0, 0 end
+      event, attempts, deaths = started, attempts + 1, deaths + 1
     end
   end
   epoch = string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now))
   redis.call('HSET', state, 'owner', member, 'epoch', epoch, 'nonce', nonce, 'grant', grant, 'released', '0',
     'attempts', attempts, 'event', event, 'deaths', deaths, 'tenures', tenures, 'started', '',
-    'after', after, 'moved', string.format('%.0f', now))
+    'previous_owner', previous_owner, 'moved_at', string.format('%.0f', now))
 end
 if accepted then
-  redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read, 'lost', (tonumber(is[8]) or 0) + lost)
-  redis.call('HSET', meta, 'passed:' .. processor, checkpoint)
+  redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read, 'lost', (tonumber(lost_before) or 0) + lost)
+  redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
   lost, exact = -1, 1
 end
-local anchored = #redis.call('XRANGE', log, checkpoint, checkpoint, 'COUNT', 1)
-local following = redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]
-return {tonumber(epoch), checkpoint, tonumber(is[7]) or 0, attempts, event, tenures, tonumber(is[12]) or 0,
-  tonumber(is[13]) or 0, lost, exact, anchored, following and following[1] or '', deaths, after}
+local checkpoint_exists = #redis.call('XRANGE', log, checkpoint, checkpoint, 'COUNT', 1)
+local next_entry = redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]
+return {tonumber(epoch), checkpoint, tonumber(processed) or 0, attempts, event, tenures, tonumber(paused) or 0,
+  tonumber(quarantined) or 0, lost, exact, checkpoint_exists, next_entry and next_entry[1] or '', deaths, previous_owner}

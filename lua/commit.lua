@@ -6,16 +6,16 @@
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
 -- ARGV[2]  epoch      int     of the token
 -- ARGV[3]  nonce      str     of the token
--- ARGV[4]  prev       id      the checkpoint that this commit starts from
--- ARGV[5]  next       id      the checkpoint that it leads to; the same as prev to release only
--- ARGV[6]  count      int     events finished behind prev, up to next
+-- ARGV[4]  prev       id      the checkpoint before this commit
+-- ARGV[5]  next       id      the checkpoint after it; the same as prev to release only
+-- ARGV[6]  count      int     events finished after prev, up to next
 -- ARGV[7]  release    int     1 to release the lease, else 0
--- REPLY    applied    int     1, or 0 for the repeat of a commit that was applied (DUP)
+-- REPLY    applied    int     1, or 0 if the call repeats one that was applied
 -- REPLY    paused     int     1 if an operator has paused the processor
 -- ERROR    BADARG     an argument is malformed
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
--- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next is not there; missing=NEXT
--- ERROR    GONE       the log, the consumer group or the registration is missing: register again
+-- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next does not exist; missing=NEXT
+-- ERROR    MISSING    the log, the consumer group or the registration is missing: register again
 -- WRITES   yes
 -- BOUND    constant
 -- VERSION  1
@@ -28,6 +28,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
 -- >>> ids
+-- Is id `a` larger than id `b`? The digits are compared as text, because numbers lose precision above 2^53.
 local function newer(a, b)
   local a_ms, a_seq = string.match(a, '^0*(%d+)%-0*(%d+)$')
   local b_ms, b_seq = string.match(b, '^0*(%d+)%-0*(%d+)$')
@@ -38,19 +39,19 @@ local function newer(a, b)
 end
 -- <<< ids
 
--- >>> named
--- XINFO answers with names and values in turn: the same as a table.
-local function named(reply)
+-- >>> table
+-- XINFO replies with a flat list of names and values. This makes it a table.
+local function to_table(reply)
   local found = {}
   for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
   return found
 end
--- <<< named
+-- <<< table
 
 -- >>> allowed
--- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
--- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
-local function must(...)
+-- Redis does not undo a script's writes when the ACL refuses a later command, so each command is checked before the first
+-- write. A command that is refused is then called: nothing has been written yet, and Redis words the refusal.
+local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
@@ -67,35 +68,37 @@ elseif not string.match(count, '^%d+$') or #count > 15 then
 elseif release ~= '0' and release ~= '1' then
   return redis.error_reply('BADARG field=release')
 end
-local is = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
+local stored = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
   'event', 'tenures')
-local paused = is[7] == '1' and 1 or 0
-local shown, shown_read = next_id, nil
-if is[1] ~= epoch or is[2] ~= nonce then
-  return redis.error_reply('FENCED epoch=' .. (is[1] or '0'))
-elseif is[3] == '1' then
-  if release == '1' and is[4] == next_id then return {0, paused} end
-  return redis.error_reply('FENCED epoch=' .. is[1] .. ' released=1')
-elseif is[4] ~= prev then
-  if release == '0' and is[4] == next_id then return {0, paused} end
-  return redis.error_reply('CONFLICT checkpoint=' .. is[4])
+local stored_epoch, stored_nonce, released, checkpoint, read, processed, is_paused = unpack(stored, 1, 7)
+local paused = is_paused == '1' and 1 or 0
+if stored_epoch ~= epoch or stored_nonce ~= nonce then
+  return redis.error_reply('FENCED epoch=' .. (stored_epoch or '0'))
+elseif released == '1' then
+  if release == '1' and checkpoint == next_id then return {0, paused} end
+  return redis.error_reply('FENCED epoch=' .. stored_epoch .. ' released=1')
+elseif checkpoint ~= prev then
+  if release == '0' and checkpoint == next_id then return {0, paused} end
+  return redis.error_reply('CONFLICT checkpoint=' .. checkpoint)
 elseif prev ~= next_id and not newer(next_id, prev) then
   return redis.error_reply('BADARG field=next')
-elseif prev ~= next_id then
-  local there = redis.pcall('XRANGE', log, next_id, next_id, 'COUNT', 1)
-  if not there.err and #there == 0 and redis.call('EXISTS', log) == 1 then
-    -- Gone from the front of the log, trimmed since it was read: then it was there. Or missing where a server took over
-    -- that lost the last writes: a checkpoint there would pass over events that are yet to come.
+end
+local group_id, group_read = next_id, nil
+if prev ~= next_id then
+  local found = redis.pcall('XRANGE', log, next_id, next_id, 'COUNT', 1)
+  if not found.err and #found == 0 and redis.call('EXISTS', log) == 1 then
+    -- There is no such entry. If the log now begins after it, it was trimmed since it was read: the commit is right. Else a
+    -- server that lost the last writes has taken over: a checkpoint there would skip events that are still to come.
     local first, last = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1], nil
-    if not first then last = named(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
+    if not first then last = to_table(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
     if newer(next_id, first and first[1] or last) then
-      return redis.error_reply('CONFLICT checkpoint=' .. is[4] .. ' missing=' .. next_id)
+      return redis.error_reply('CONFLICT checkpoint=' .. checkpoint .. ' missing=' .. next_id)
     end
-    -- Where retention dropped it, it has moved the group on, which does not go back.
-    for _, group in ipairs(redis.call('XINFO', 'GROUPS', log)) do
-      local at = named(group)
-      if at.name == processor and at['entries-read'] and newer(at['last-delivered-id'], next_id) then
-        shown, shown_read = at['last-delivered-id'], string.format('%.0f', at['entries-read'])
+    -- If retention dropped it, it has moved the consumer group past it. The group does not move back.
+    for _, reply in ipairs(redis.call('XINFO', 'GROUPS', log)) do
+      local group = to_table(reply)
+      if group.name == processor and group['entries-read'] and newer(group['last-delivered-id'], next_id) then
+        group_id, group_read = group['last-delivered-id'], string.format('%.0f', group['entries-read'])
       end
     end
   end
@@ -103,25 +106,29 @@ end
 -- <<< commit
 
 if prev ~= next_id then
-  local read, processed = string.format('%.0f', is[5] + count), string.format('%.0f', (is[6] or 0) + count)
-  if redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
-    return redis.error_reply('GONE processor=' .. processor)
+  local new_read, new_processed = string.format('%.0f', read + count), string.format('%.0f', (processed or 0) + count)
+  if redis.call('HEXISTS', meta, 'checkpoint:' .. processor) == 0 then
+    return redis.error_reply('MISSING processor=' .. processor)
   end
-  -- What is known of an event behind the new checkpoint stays: that one is still to be finished.
-  local ahead = string.match(is[8] or '', '^%d+%-%d+$') and newer(is[8], next_id)
-  must('XGROUP', 'SETID', log, processor, next_id)
-  must('HSET', state, 'checkpoint', next_id)
-  if is[8] and is[8] ~= '' then must('HDEL', state, 'error_type') end
-  local moved = redis.pcall('XGROUP', 'SETID', log, processor, shown, 'ENTRIESREAD', shown_read or read)
+  local event, tenures = stored[8], stored[9]
+  local has_event, event_is_ahead = event and event ~= '', false
+  if has_event then
+    -- Failures of an event after the new checkpoint stay recorded: it is not finished yet.
+    event_is_ahead = string.match(event, '^%d+%-%d+$') and newer(event, next_id)
+  end
+  check_allowed('XGROUP', 'SETID', log, processor, next_id)
+  check_allowed('HSET', state, 'checkpoint', next_id)
+  if has_event then check_allowed('HDEL', state, 'error_type') end
+  local moved = redis.pcall('XGROUP', 'SETID', log, processor, group_id, 'ENTRIESREAD', group_read or new_read)
   if moved.err then
-    return redis.error_reply('GONE processor=' .. processor)
+    return redis.error_reply('MISSING processor=' .. processor)
   end
-  redis.call('HSET', meta, 'passed:' .. processor, next_id)
-  redis.call('HSET', state, 'checkpoint', next_id, 'read', read, 'processed', processed,
-    'moved', string.format('%.0f', now))
-  if (is[8] or '') ~= '' or (is[9] or '0') ~= '0' then
+  redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)
+  redis.call('HSET', state, 'checkpoint', next_id, 'read', new_read, 'processed', new_processed,
+    'moved_at', string.format('%.0f', now))
+  if has_event or (tenures or '0') ~= '0' then
     redis.call('HSET', state, 'tenures', '0')
-    if not ahead then
+    if not event_is_ahead then
       redis.call('HSET', state, 'attempts', '0', 'deaths', '0', 'event', '', 'started', '')
       redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
     end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- delete -- end one partition of a stream with all its events; remove its processors first, and regrant what they held.
+-- delete -- delete one partition of a stream with all its events; remove its processors first, then revoke their partitions.
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  producers  hash    runnel:{APP:SOURCE:N}:STREAM:producers
@@ -16,9 +16,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
 -- >>> allowed
--- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
--- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
-local function must(...)
+-- Redis does not undo a script's writes when the ACL refuses a later command, so each command is checked before the first
+-- write. A command that is refused is then called: nothing has been written yet, and Redis words the refusal.
+local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
@@ -26,28 +26,28 @@ end
 if #KEYS ~= 3 or #ARGV ~= 0 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
--- Whatever stands in their place goes too.
+-- A key of another type under one of these names is deleted, too.
 local length, stored = redis.pcall('XLEN', log), redis.pcall('HGETALL', meta)
 if stored.err then stored = {} end
-local deleted, marks = false, {}
+local deleted, removed = false, {}
 for i = 1, #stored, 2 do
   deleted = deleted or stored[i] == 'deleted'
-  local name = string.match(stored[i], '^passed:(.+)$') or string.match(stored[i], '^removed:(.+)$')
+  local name = string.match(stored[i], '^checkpoint:(.+)$') or string.match(stored[i], '^removed:(.+)$')
   if name then
-    marks[#marks + 1] = 'removed:' .. name
-    marks[#marks + 1] = string.format('%.0f', now)
+    removed[#removed + 1] = 'removed:' .. name
+    removed[#removed + 1] = string.format('%.0f', now)
   end
 end
 if redis.call('EXISTS', log, producers) == 0 and (deleted or redis.call('EXISTS', meta) == 0) then
   return 0
 end
 
-must('UNLINK', meta)
-must('HSET', meta, 'deleted', '1')
-must('PEXPIRE', meta, '86400000')
+check_allowed('UNLINK', meta)
+check_allowed('HSET', meta, 'deleted', '1')
+check_allowed('PEXPIRE', meta, '86400000')
 redis.call('UNLINK', log, meta, producers)
--- For a day: workers and producers that still run are told so, and make no partition of it anew that the stream, should
--- it be there again, has not.
-redis.call('HSET', meta, 'deleted', string.format('%.0f', now), unpack(marks))
+-- For a day meta says that the partition was deleted. So workers and producers that still run learn it, and do not create
+-- it again: if the stream was declared again with fewer partitions, it does not have this one.
+redis.call('HSET', meta, 'deleted', string.format('%.0f', now), unpack(removed))
 redis.call('PEXPIRE', meta, '86400000')
 return type(length) == 'number' and length or 0

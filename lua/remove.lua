@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- remove -- end a processor's registration on one partition: its consumer group, its state, its hold on retention.
+-- remove -- end a processor's registration on one partition: its consumer group and its state; retention ignores it from now on.
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
@@ -18,9 +18,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
 -- >>> allowed
--- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
--- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
-local function must(...)
+-- Redis does not undo a script's writes when the ACL refuses a later command, so each command is checked before the first
+-- write. A command that is refused is then called: nothing has been written yet, and Redis words the refusal.
+local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
@@ -28,27 +28,27 @@ end
 if #KEYS ~= 3 or #ARGV ~= 1 or processor == '' then
   return redis.error_reply('BADARG field=processor')
 end
-local there, removed = redis.call('EXISTS', log), redis.call('HEXISTS', meta, 'passed:' .. processor)
--- A mark tells a worker that still runs that this was meant, and no loss of keys to be mended. It has heard of it by its
--- next claim: the marks of a day will do, and no more than 100 of them.
-local marks, old = {}, {}
+local log_exists, removed = redis.call('EXISTS', log), redis.call('HEXISTS', meta, 'checkpoint:' .. processor)
+-- The field removed:PROCESSOR tells a worker that still runs that an operator did this, and that no keys were lost. It
+-- learns that with its next claim, so these fields are kept for a day, and at most 100 of them.
+local kept, old = {}, {}
 local stored = removed == 1 and redis.call('HGETALL', meta) or {}
 for i = 1, #stored, 2 do
   if string.match(stored[i], '^removed:') then
-    marks[#marks + 1] = {tonumber(string.match(stored[i + 1], '^%d+$')) or 0, stored[i]}
+    kept[#kept + 1] = {tonumber(string.match(stored[i + 1], '^%d+$')) or 0, stored[i]}
   end
 end
-table.sort(marks, function(a, b) return a[1] > b[1] end)
-for i, mark in ipairs(marks) do
-  if i > 99 or mark[1] < now - 86400000 then old[#old + 1] = mark[2] end
+table.sort(kept, function(a, b) return a[1] > b[1] end)
+for i, each in ipairs(kept) do
+  if i > 99 or each[1] < now - 86400000 then old[#old + 1] = each[2] end
 end
 
-must('DEL', state)
-must('HDEL', meta, 'passed:')
-must('HSET', meta, 'removed:', '1')
-if there == 1 then redis.call('XGROUP', 'DESTROY', log, processor) end
+check_allowed('DEL', state)
+check_allowed('HDEL', meta, 'checkpoint:')
+check_allowed('HSET', meta, 'removed:', '1')
+if log_exists == 1 then redis.call('XGROUP', 'DESTROY', log, processor) end
 redis.call('DEL', state)
-redis.call('HDEL', meta, 'passed:' .. processor, 'dropped:' .. processor)
+redis.call('HDEL', meta, 'checkpoint:' .. processor, 'dropped:' .. processor)
 if old[1] then redis.call('HDEL', meta, unpack(old)) end
 if removed == 1 then redis.call('HSET', meta, 'removed:' .. processor, string.format('%.0f', now)) end
 return removed

@@ -1,19 +1,19 @@
 #!lua flags=allow-oom
--- seek -- set a processor's position under a fresh token, so that a running worker is fenced, not corrupted.
+-- seek -- set a processor's checkpoint and end the current lease, so that a running worker is fenced.
 -- KEYS[1]  log         stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta        hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state       hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
 -- ARGV[1]  processor   str     name of the processor and of its consumer group
--- ARGV[2]  start       str     first event to be processed: 0 (oldest there is), $ (the next to come) or an id
--- ARGV[3]  read        int     entries ever added before that event, or empty if start is 0 or $ or near an end
--- ARGV[4]  nonce       str     16 to 64 characters, cryptographically random; a repeat of the last seek is known by it
+-- ARGV[2]  start       str     first event to process: 0 (the oldest), $ (the next one to be added) or an id
+-- ARGV[3]  read        int     entries ever added before that event; may be empty if start is 0 or $ or near an end of the log
+-- ARGV[4]  nonce       str     16 to 64 characters, cryptographically random; the last seek, repeated, is recognised by it
 -- REPLY    checkpoint  id      the new checkpoint
 -- REPLY    read        int     entries ever added up to it
--- ERROR    BADARG      an argument is malformed; field=read if it is needed: more than 1000 entries on either side
+-- ERROR    BADARG      an argument is malformed; field=read if read is needed: more than 1000 entries on either side
 -- ERROR    UNREGISTERED the processor is not registered here
--- ERROR    GONE        the log or the consumer group is missing: register again
+-- ERROR    MISSING     the log or the consumer group is missing: register again
 -- WRITES   yes
--- BOUND    1001 entries looked at on each side
+-- BOUND    1001 entries counted at each end
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local processor, start, read, nonce = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -23,19 +23,19 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
--- >>> named
--- XINFO answers with names and values in turn: the same as a table.
-local function named(reply)
+-- >>> table
+-- XINFO replies with a flat list of names and values. This makes it a table.
+local function to_table(reply)
   local found = {}
   for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
   return found
 end
--- <<< named
+-- <<< table
 
 -- >>> allowed
--- Redis takes nothing back where a user may not run what comes behind the first write: so ask before it. What is refused
--- is called all the same, as nothing is written yet, for the refusal in Redis's own words.
-local function must(...)
+-- Redis does not undo a script's writes when the ACL refuses a later command, so each command is checked before the first
+-- write. A command that is refused is then called: nothing has been written yet, and Redis words the refusal.
+local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
@@ -49,58 +49,58 @@ elseif start ~= '0' and start ~= '$' and not string.match(start, '^%d+%-%d+$') t
 elseif not string.match(read, '^%d*$') then
   return redis.error_reply('BADARG field=read')
 end
-local is = redis.call('HMGET', state, 'checkpoint', 'epoch', 'sought')
-if not is[1] or redis.call('HEXISTS', meta, 'passed:' .. processor) == 0 then
+local stored_checkpoint, stored_epoch, last_seek = unpack(redis.call('HMGET', state, 'checkpoint', 'epoch', 'last_seek'))
+if not stored_checkpoint or redis.call('HEXISTS', meta, 'checkpoint:' .. processor) == 0 then
   return redis.error_reply('UNREGISTERED processor=' .. processor)
 end
--- The last seek is known by its nonce, even if the partition was claimed and has moved on since.
-local found, found_read, by = string.match(is[3] or '', '^(%S+) (%d+) (.+)$')
-if by == nonce then
-  return {found, tonumber(found_read)}
+-- The last seek is recognised by its nonce, even if the partition was claimed and its checkpoint has moved since.
+local sought_checkpoint, sought_read, sought_nonce = string.match(last_seek or '', '^(%S+) (%d+) (.+)$')
+if sought_nonce == nonce then
+  return {sought_checkpoint, tonumber(sought_read)}
 elseif redis.call('EXISTS', log) == 0 then
-  return redis.error_reply('GONE processor=' .. processor)
+  return redis.error_reply('MISSING processor=' .. processor)
 end
-local info = named(redis.call('XINFO', 'STREAM', log))
+local info = to_table(redis.call('XINFO', 'STREAM', log))
 local added, length, last = info['entries-added'], info.length, info['last-generated-id']
-local checkpoint, position
+local checkpoint, new_read
 if start == '0' then
-  checkpoint, position = '0-0', added - length
+  checkpoint, new_read = '0-0', added - length
 elseif start == '$' then
-  checkpoint, position = last, added
+  checkpoint, new_read = last, added
 else
-  local ahead = redis.pcall('XRANGE', log, start, '+', 'COUNT', 1)
-  if ahead.err then return redis.error_reply('BADARG field=start') end
-  ahead = ahead[1]
-  local behind = redis.call('XREVRANGE', log, ahead and '(' .. ahead[1] or '+', '-', 'COUNT', 1)[1]
-  if not behind then
-    checkpoint, position = '0-0', added - length
-  elseif not ahead then
-    checkpoint, position = last, added
+  local first = redis.pcall('XRANGE', log, start, '+', 'COUNT', 1)
+  if first.err then return redis.error_reply('BADARG field=start') end
+  first = first[1]
+  local before = redis.call('XREVRANGE', log, first and '(' .. first[1] or '+', '-', 'COUNT', 1)[1]
+  if not before then
+    checkpoint, new_read = '0-0', added - length
+  elseif not first then
+    checkpoint, new_read = last, added
   else
-    checkpoint, position = behind[1], tonumber(read)
-    if not position then
-      local rest = #redis.call('XRANGE', log, start, '+', 'COUNT', 1001)
-      local done = #redis.call('XREVRANGE', log, '(' .. start, '-', 'COUNT', 1001)
-      if rest <= 1000 then position = added - rest
-      elseif done <= 1000 then position = added - length + done
+    checkpoint, new_read = before[1], tonumber(read)
+    if not new_read then
+      local number_after = #redis.call('XRANGE', log, start, '+', 'COUNT', 1001)
+      local number_before = #redis.call('XREVRANGE', log, '(' .. start, '-', 'COUNT', 1001)
+      if number_after <= 1000 then new_read = added - number_after
+      elseif number_before <= 1000 then new_read = added - length + number_before
       else return redis.error_reply('BADARG field=read') end
-    elseif position > added or position < added - length then
+    elseif new_read > added or new_read < added - length then
       return redis.error_reply('BADARG field=read added=' .. added .. ' length=' .. length)
     end
   end
 end
 
-must('XGROUP', 'SETID', log, processor, checkpoint)
-must('HSET', state, 'checkpoint', checkpoint)
-must('HDEL', state, 'error_type')
-local moved = redis.pcall('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', position)
+check_allowed('XGROUP', 'SETID', log, processor, checkpoint)
+check_allowed('HSET', state, 'checkpoint', checkpoint)
+check_allowed('HDEL', state, 'error_type')
+local moved = redis.pcall('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', new_read)
 if moved.err then
-  return redis.error_reply('GONE processor=' .. processor)
+  return redis.error_reply('MISSING processor=' .. processor)
 end
-local epoch = string.format('%.0f', math.max((tonumber(is[2]) or 0) + 1, now))
-redis.call('HSET', meta, 'passed:' .. processor, checkpoint)
-redis.call('HSET', state, 'checkpoint', checkpoint, 'read', position, 'epoch', epoch, 'nonce', nonce, 'released', '1',
+local epoch = string.format('%.0f', math.max((tonumber(stored_epoch) or 0) + 1, now))
+redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
+redis.call('HSET', state, 'checkpoint', checkpoint, 'read', new_read, 'epoch', epoch, 'nonce', nonce, 'released', '1',
   'attempts', '0', 'deaths', '0', 'event', '', 'tenures', '0', 'started', '', 'quarantined', '0',
-  'sought', checkpoint .. ' ' .. position .. ' ' .. nonce)
+  'last_seek', checkpoint .. ' ' .. new_read .. ' ' .. nonce)
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
-return {checkpoint, position}
+return {checkpoint, new_read}

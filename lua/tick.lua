@@ -2,10 +2,10 @@
 -- tick -- may this scheduled instant of a cron task fire? At most one caller is told yes.
 -- KEYS[1]  ticks    hash  runnel:{APP}:ticks
 -- ARGV[1]  task     str   name of the task
--- ARGV[2]  instant  int   the scheduled instant, ms since the epoch; 0 fires nothing and makes the task known
--- ARGV[3]  nonce    str   random, one for each start of a worker, so that a lost reply may be asked for again
--- ARGV[4]  schedule str   cron expression and zone, at most 200 bytes; what was due before these were known never fires
--- REPLY    fire     int   1 yes, 0 no: fired already or overtaken, 2 not due yet by the server's clock
+-- ARGV[2]  instant  int   the scheduled instant, ms since the epoch; 0 fires nothing and only records the schedule
+-- ARGV[3]  nonce    str   random, one for each start of a worker: a caller whose reply was lost repeats the call and is told yes
+-- ARGV[4]  schedule str   cron expression and zone, at most 200 bytes; no instant before it was recorded ever fires
+-- REPLY    fire     int   1 yes, 0 no: fired already, or a later instant was, 2 not due yet by the server's clock
 -- REPLY    wait     int   ms until it is due, 0 if it is
 -- ERROR    BADARG   an argument is malformed or over a limit
 -- WRITES   yes
@@ -28,21 +28,21 @@ elseif instant ~= '0' and (not string.match(instant, '^[1-9]%d*$') or #instant >
 elseif schedule == '' or #schedule > 200 then
   return redis.error_reply('BADARG field=schedule')
 end
-local last = redis.call('HGET', ticks, task)
-if not last and redis.call('HLEN', ticks) >= 1000 then
+local stored = redis.call('HGET', ticks, task)
+if not stored and redis.call('HLEN', ticks) >= 1000 then
   return redis.error_reply('BADARG field=task limit=1000')
 elseif tonumber(instant) > now then
   return {2, tonumber(instant) - now}
 end
-local fired, by, known = string.match(last or '0 . ', '^(%d+) (%S+) ?(.*)$')
+local fired, fired_by, stored_schedule = string.match(stored or '0 . ', '^(%d+) (%S+) ?(.*)$')
 if instant == '0' then
-  if known ~= schedule then
+  if stored_schedule ~= schedule then
     local since = string.format('%.0f', math.max(tonumber(fired), now))
     redis.call('HSET', ticks, task, since .. ' . ' .. schedule)
   end
   return {0, 0}
 elseif tonumber(fired) >= tonumber(instant) then
-  return {fired == instant and by == nonce and 1 or 0, 0}
+  return {fired == instant and fired_by == nonce and 1 or 0, 0}
 end
 
 redis.call('HSET', ticks, task, instant .. ' ' .. nonce .. ' ' .. schedule)

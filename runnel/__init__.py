@@ -1,15 +1,15 @@
 """Runnel: distributed event processing for Python on Redis Streams.
 
-A name is imported when it is first asked for: the command line then answers `--help` and completes
-words without redis and pydantic, which take ten times as long to import as all else. What the names
-are, for type checkers and editors, is said in `__init__.pyi`; a test holds the two together.
+A name is imported at its first use. So the command line shows `--help` and completes words without
+redis and pydantic, which take ten times as long to import as the rest. Type checkers and editors
+read the names in `__init__.pyi`; a test compares the two files.
 """
 
 from importlib import import_module
 
-_HOMES = {
+_MODULES = {
     "App": "app",
-    "Compressor": "compressors",
+    "Compressor": "codec.compressors",
     "ConfigError": "errors",
     "DeadLetter": "dead_letter",
     "DeadLetterMiddleware": "middleware",
@@ -19,12 +19,12 @@ _HOMES = {
     "Events": "events",
     "ExceptionPolicy": "processor",
     "Full": "errors",
-    "Gzip": "compressors",
-    "JSONSerializer": "serializers",
-    "LZ4": "compressors",
+    "Gzip": "codec.compressors",
+    "JSONSerializer": "codec.serializers",
+    "LZ4": "codec.compressors",
     "Middleware": "middleware",
     "Mismatch": "errors",
-    "MsgpackSerializer": "serializers",
+    "MsgpackSerializer": "codec.serializers",
     "PartitionKeyError": "errors",
     "ProtocolError": "errors",
     "Record": "record",
@@ -32,22 +32,23 @@ _HOMES = {
     "RecordTooLarge": "errors",
     "RunnelError": "errors",
     "Sent": "stream",
-    "Serializer": "serializers",
+    "Serializer": "codec.serializers",
     "ServerError": "errors",
     "ServerUnreachable": "errors",
-    "Stream": "producer",
+    "Stream": "stream",
+    "UnknownProducer": "errors",
     "Unregistered": "errors",
 }
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    found: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})

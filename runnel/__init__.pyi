@@ -1,5 +1,6 @@
 from runnel.app import App
-from runnel.compressors import LZ4, Compressor, Gzip
+from runnel.codec.compressors import LZ4, Compressor, Gzip
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.dead_letter import DeadLetter
 from runnel.errors import (
     ConfigError,
@@ -14,15 +15,14 @@ from runnel.errors import (
     RunnelError,
     ServerError,
     ServerUnreachable,
+    UnknownProducer,
     Unregistered,
 )
 from runnel.events import Event, Events
 from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.processor import ExceptionPolicy
-from runnel.producer import Stream
 from runnel.record import Record
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
-from runnel.stream import Sent
+from runnel.stream import Sent, Stream
 
 __all__ = [
     "LZ4",
@@ -53,5 +53,6 @@ __all__ = [
     "ServerError",
     "ServerUnreachable",
     "Stream",
+    "UnknownProducer",
     "Unregistered",
 ]

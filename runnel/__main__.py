@@ -1,4 +1,4 @@
-"""``python -m runnel``."""
+"""Runs the command line for ``python -m runnel``."""
 
 from runnel.cli import main
 

@@ -1,4 +1,4 @@
-"""The app: a namespace of streams and processors in one Redis."""
+"""`App`: declares the streams, processors and tasks of one namespace in Redis."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from typing import Any, TypeVar
 from typing_extensions import TypeForm
 
 from runnel import keys
-from runnel.compressors import Compressor
-from runnel.connection import check_url, connect
-from runnel.declaring import Options, check_parts, check_stream, checked_codecs, declare
-from runnel.entry import EntryCodec
+from runnel.codec.compressors import Compressor
+from runnel.codec.entry import EntryCodec
+from runnel.codec.partitioning import XXH64, Hasher
+from runnel.codec.serializers import MsgpackSerializer, Serializer
+from runnel.connection.connect import connect
+from runnel.connection.url import check_url
+from runnel.declaration.declare import Options, check_parts, check_stream, checked_codecs, declare
+from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
-from runnel.handlers import of_nothing
-from runnel.loops import PerLoop
+from runnel.handlers.callables import of_nothing
 from runnel.middleware import Middleware
-from runnel.partitioning import XXH64, Hasher
 from runnel.processor import CommitMode, ExceptionPolicy, Processor
-from runnel.producer import Producer, Stream
+from runnel.producer.per_loop import PerLoop
+from runnel.producer.producer import Producer
+from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
-from runnel.scripts import Scripts
-from runnel.serializers import MsgpackSerializer, Serializer
 from runnel.settings import Settings, check
-from runnel.signatures import check_task
-from runnel.stream import StreamSpec
+from runnel.stream import Stream, StreamSpec
 from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
 
 R = TypeVar("R")
@@ -39,7 +40,7 @@ T = TypeVar("T", bound=Callable[[], Any])
 class App:
     """A namespace of streams, processors and tasks in one Redis.
 
-    Settings are keywords here, else ``RUNNEL_<NAME>`` in the environment, else defaults: see
+    Settings are keywords, else ``RUNNEL_<NAME>`` in the environment, else defaults: see
     `runnel.settings.Settings`. Raises ConfigError for a wrong name or setting.
     """
 
@@ -49,21 +50,21 @@ class App:
         check_url(self.settings.redis_url)
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor] = {}
-        #: The module that the command line found the app in, for commands that messages name.
+        #: The app's module on the command line, for the commands in messages.
         self.module: str | None = None
         self.tasks: dict[str, Task] = {}
         self._producers = PerLoop(self._make_producer)
-        #: Set once the worker that runs this app is to end: a task that goes on for ever waits for
-        #: it, to end within the grace.
+        #: Set when the worker begins to end. A task that runs forever must wait for it, to end
+        #: within `shutdown_timeout`.
         self.stopping = asyncio.Event()
 
     def configure(self, **settings: Any) -> None:
-        """Override settings, as the command line does before anything runs."""
+        """Override settings, as the command line does at the start. Raises ConfigError."""
         self.settings = self.settings.changed(**settings)
         check_url(self.settings.redis_url)
 
     def add(self, stream: Stream[Any]) -> Stream[Any]:
-        """Enter a stream. Raises ConfigError if its name is taken."""
+        """Add a stream. Raises ConfigError if its name is taken."""
         if stream.name in self.streams:
             raise ConfigError(
                 f"app {self.name} has two streams named {stream.name!r}: declare it once, in a "
@@ -87,13 +88,13 @@ class App:
         codecs: Iterable[Serializer | Compressor] = (),
         exclude_unset: bool = False,
     ) -> Stream[R]:
-        """Declare a stream of `record` objects, partitioned by a field or a function of them.
+        """Declare a stream of `record` objects, partitioned by a field or a function of a record.
 
-        `record` is a class, or several in a union: ``A | B``, or with a discriminator in
-        `Annotated`, which every record must come back by. With `exclude_unset` fields that were not
-        set do not travel, and are unset in the record that is read: for events such as PATCH.
-        `partition_size` is how many entries one partition may hold. `codecs` are further
-        serializers and compressors that entries may have been written with.
+        `record` is a class or a union, such as ``A | B``, which may have a discriminator in
+        `Annotated`. With `exclude_unset`, fields that were not set are not stored, and are unset in
+        the record that is read: for events such as PATCH. `partition_size` is how many entries a
+        partition may hold. `codecs` are other serializers and compressors with which stored entries
+        may have been written. Raises ConfigError, which names the wrong argument or field.
         """
         where, chosen = f"stream {name}", self.settings.chosen
         check(where, "compress_over", compress_over)
@@ -131,17 +132,17 @@ class App:
         commit: CommitMode = "auto",
         prefetch: int | None = None,
         middleware: Sequence[Middleware] = (),
-        start: str = "0",
+        start: str = "earliest",
         timeout: float | None = None,
     ) -> Callable[[F], F]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
         It runs once for each partition that a worker holds, and must iterate until its events end.
-        `name`, by default the function's, is what its position is kept under: another name is
-        another processor, which starts anew. `exception_policy` may be named: "quarantine", "halt"
-        or "ignore". `start` says where a processor that is new to the stream begins: ``0``,
-        everything still there, or ``$``, what comes from now. Raises ConfigError for a declaration
-        that cannot work.
+        Checkpoints are stored under `name`, by default the name of the function: a processor with
+        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "halt"
+        or "ignore". `start` is where a new processor begins: "earliest" (or "0"), with the oldest
+        event that is left, or "latest" (or "$"), with the next new event. `backoff`, `backoff_max`
+        and `timeout` are in seconds. Raises ConfigError for a declaration that cannot work.
         """
         options = Options(
             name,
@@ -160,8 +161,8 @@ class App:
     def on(self, stream: Stream[Any], **options: Any) -> Callable[[F], F]:
         """Declare the decorated function of one record, async or plain, as a processor.
 
-        A plain ``def`` runs in a thread; whatever awaitable it returns is awaited. Options are
-        those of `processor`.
+        A plain ``def`` runs in a thread. An awaitable that the function returns is awaited. The
+        options are those of `processor`.
         """
         known = {each.name for each in fields(Options)}
         for each in options.keys() - known:
@@ -181,7 +182,7 @@ class App:
         return register
 
     def task(self, *, on_leader: bool = False) -> Callable[[T], T]:
-        """Run the decorated ``async def f()`` once in each worker, or once it leads."""
+        """Run the decorated ``async def f()`` once in each worker, or only on the leader."""
         check("a task", "on_leader", on_leader)
 
         def register(function: T) -> T:
@@ -192,7 +193,7 @@ class App:
         return register
 
     def timer(self, *, interval: float, on_leader: bool = False) -> Callable[[T], T]:
-        """Run the decorated ``async def f()`` every `interval` seconds, never two at a time."""
+        """Run the decorated ``async def f()`` every `interval` seconds. Runs never overlap."""
         check("a timer", "interval", interval)
         check("a timer", "on_leader", on_leader)
 
@@ -213,9 +214,9 @@ class App:
     ) -> Callable[[T], T]:
         """Run the decorated ``async def f()`` by a cron expression.
 
-        With `on_leader` each scheduled instant fires at most once per app. The latest that nobody
-        fired, because the leader had died, left or was restarted, is fired by the next leader if it
-        is at most `catch_up` seconds old; 0 switches that off.
+        With `on_leader`, each scheduled instant runs at most once per app. If the leader died, left
+        or was restarted, the next leader runs the latest instant that was missed, if that is at
+        most `catch_up` seconds old. Raises ConfigError for a wrong expression or zone.
         """
         check("a crontab", "on_leader", on_leader)
         check("a crontab", "catch_up", catch_up)
@@ -235,7 +236,7 @@ class App:
         self.tasks[task.name] = task
 
     def choose(self, names: Iterable[str]) -> list[Processor]:
-        """The named processors, or all. Raises ConfigError for a name that is none."""
+        """The named processors, or all. Raises ConfigError for an unknown name."""
         wanted = list(names)
         for name in wanted:
             if name not in self.processors:
@@ -248,13 +249,13 @@ class App:
 
     def autodiscover(self, pattern: str) -> list[str]:
         """Import every module whose file matches a glob relative to the current directory, such as
-        ``shop/processors/*.py``, so that what they declare is known. Returns their names.
+        ``shop/processors/*.py``, so that its declarations run. Returns the names of the modules.
 
         Raises ConfigError if nothing matches.
         """
         try:
             paths = sorted(Path().glob(pattern))
-        # What pathlib says of a pattern: an absolute one is NotImplementedError.
+        # pathlib raises NotImplementedError for an absolute pattern.
         except (TypeError, ValueError, NotImplementedError, OSError) as error:
             raise ConfigError(
                 f"autodiscover takes a glob below the current directory, such as "
@@ -272,12 +273,12 @@ class App:
         return names
 
     def producer(self) -> Producer:
-        """What sends for this app in the running event loop."""
+        """The app's producer in the running event loop."""
         return self._producers.get()
 
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))
-        return Producer(scripts, self.settings.resend, self.settings.durability)
+        return Producer(scripts, self.settings.delivery_timeout, self.settings.durability)
 
     async def __aenter__(self) -> App:
         return self
@@ -286,6 +287,6 @@ class App:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections that `send` opened, in whichever event loop; ``async with app:``
-        does so at its end. A loop that ends closes its own, and a later `send` opens new ones."""
+        """Close the connections that `send` opened in all event loops, as ``async with app:`` does
+        at its end. An event loop that ends closes its own. A later `send` opens new ones."""
         await self._producers.close()

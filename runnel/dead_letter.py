@@ -1,4 +1,4 @@
-"""Events that were set aside."""
+"""`DeadLetter`: the record of an event that kept failing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from runnel.record import Record
 
 
 class DeadLetter(Record):
-    """An event that its processor gave up on, with what is needed to process it later.
+    """An event that its processor gave up, with its error.
 
-    `fields` are the event's own fields and values in turn, as they were: `Stream.original` reads
-    the record in them.
+    `event` is its id. `attempts` is how often it failed. `at` is when it was given up. `fields` are
+    the fields and values of the event in turn, unchanged: `Stream.original` reads its record.
     """
 
     stream: str
@@ -35,7 +35,7 @@ class DeadLetter(Record):
         attempts: int,
         error: tuple[str, str],
     ) -> DeadLetter:
-        """A letter that is written now. `event` is its id and fields, `error` type and message."""
+        """A dead letter of this moment. `event` is id and fields, `error` type and message."""
         return cls(
             stream=stream,
             processor=processor,

@@ -1,4 +1,4 @@
-"""Every exception Runnel raises.
+"""Every exception class of Runnel.
 
 ::
 
@@ -9,30 +9,36 @@
     │   ├── EncodeError           a record cannot be written as an entry
     │   │   └── RecordTooLarge    the encoded record is over `max_record_bytes`
     │   └── DecodeError           an entry cannot be read as the stream's record
-    ├── HandlerError              what a worker says of a handler; a failure of the event in hand
-    │   ├── HandlerReturned       it ended although its events go on
+    ├── HandlerError              the handler failed in a way that a worker found; the event failed
+    │   ├── HandlerReturned       it returned before the end of its events
     │   ├── HandlerTimeout        it took longer than its `timeout`
-    │   ├── IterationError        it iterates over its events in two places, or after their end
-    │   ├── NothingRan            it returned what nobody runs
+    │   ├── IterationError        it iterates over its events twice at a time, or after their end
+    │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
     ├── Halted                    the policy HALT stops the worker: an event failed for good
-    ├── HandlerExit               a handler or task asked for the end of the process
+    ├── HandlerExit               a handler or task wants the process to exit
     ├── Removed                   an operator has removed a processor while a worker ran it
-    ├── BurstBlocked              a quarantined or paused partition keeps a burst from its end
+    ├── BurstBlocked              a quarantined or paused partition keeps a burst from finishing
     ├── ServerError               Redis is reachable but cannot be used as it is
     │   └── ServerUnreachable     Redis cannot be reached
+    ├── OutputLost                the output of a command cannot be written
+    ├── ReplyTooLarge             a reply was broken off: the worker reads again, with fewer events
     └── ProtocolError             a script refused a call; one class per error word
         ├── BadArgument           BADARG
         ├── Mismatch              MISMATCH
         ├── Unregistered          UNREGISTERED
         ├── Fenced                FENCED
         ├── Conflict              CONFLICT
-        ├── Gone                  GONE
-        ├── Stale                 STALE
+        ├── Missing               MISSING
+        ├── StaleGrant            STALE_GRANT
         ├── Replaced              REPLACED
         ├── Full                  FULL
         ├── OutOfOrder            OUTOFORDER
-        └── UnknownProducer       UNKNOWN
+        └── UnknownProducer       UNKNOWN_PRODUCER
+
+    Exception                     inside Runnel only
+    ├── InputCutOff               the input file of a command breaks off
+    └── Doubt                     a value is not known to round-trip: its record is checked
 """
 
 from __future__ import annotations
@@ -43,9 +49,9 @@ from typing import Any
 
 
 class RunnelError(Exception):
-    """Root of all errors raised by Runnel."""
+    """The base class of all errors of Runnel."""
 
-    #: In an error that leaves `send`: the place of each record that was sent, in order, else None.
+    #: In an error of `send`: for each record, in order, the `Sent` of one that was sent, else None.
     sent: Sequence[Any] = ()
 
 
@@ -54,12 +60,12 @@ class ConfigError(RunnelError):
 
 
 class PartitionKeyError(ConfigError):
-    """A record has no usable partition key: the field is missing, its type has no key form, or
+    """A record has no usable partition key: the field is missing, its type cannot be a key, or
     `partition_by` raised."""
 
 
 class RecordError(RunnelError):
-    """A record and an entry do not fit each other."""
+    """A record cannot be written as an entry, or an entry cannot be read as a record."""
 
 
 class EncodeError(RecordError):
@@ -76,11 +82,11 @@ class DecodeError(RecordError):
 
 
 class HandlerError(RunnelError):
-    """What a worker says of a handler. It counts as a failure of the event in hand."""
+    """A worker found a fault of a handler. It counts as a failure of the current event."""
 
 
 class HandlerReturned(HandlerError):
-    """A handler, or a middleware, ended although its partition goes on."""
+    """A handler, or a middleware, returned before the end of its events."""
 
 
 class HandlerTimeout(HandlerError, TimeoutError):
@@ -88,27 +94,27 @@ class HandlerTimeout(HandlerError, TimeoutError):
 
 
 class IterationError(HandlerError):
-    """A handler iterates over its events in two places at once, so that nobody could tell which of
-    them are finished; or it goes on with events that are over for it."""
+    """A handler iterates over its events in two places at once, so that it is unknown which of them
+    are finished; or it iterates on after its events have ended."""
 
 
 class NothingRan(HandlerError):
-    """A handler or task returned what nobody runs: a generator, or nothing to await where it had to
-    be something."""
+    """A handler or task returned an object that nothing runs, such as a generator, or one that
+    cannot be awaited."""
 
 
 class WorkerDied(HandlerError):
-    """Workers died, or were silent until their session had ended, while they processed this event,
-    more often than its retries allow."""
+    """Workers died, or sent no heartbeat until their session ended, while they processed this
+    event, more often than its retries allow."""
 
 
 class Halted(RunnelError):
-    """The policy HALT stops the worker: an event failed for good. The event is still there."""
+    """The policy HALT stops the worker: an event failed on its last try. It is not committed."""
 
 
 class HandlerExit(RunnelError):
-    """A handler, task or middleware called `sys.exit` or raised KeyboardInterrupt: the worker hands
-    everything back and its process ends with `code`."""
+    """A handler, task or middleware called `sys.exit` or raised KeyboardInterrupt. The worker
+    releases its partitions, and its process exits with `code`."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -116,18 +122,18 @@ class HandlerExit(RunnelError):
 
     @classmethod
     def of(cls, error: BaseException) -> HandlerExit:
-        """For a SystemExit or a KeyboardInterrupt. `sys.exit` with a text means 1, as always."""
+        """From a SystemExit or a KeyboardInterrupt. `sys.exit` with a text means 1."""
         if not isinstance(error, SystemExit):
             return cls("KeyboardInterrupt", 130)
         if error.code is None or isinstance(error.code, int):
-            # The system keeps eight bits: 256 would be told as 0, which is a good end.
+            # The system keeps eight bits: 256 would become 0, which means success.
             code = (error.code & 255 or 1) if error.code else 0
             return cls(f"sys.exit({error.code or 0})", code)
         return cls(str(error.code), 1)
 
 
 def asked_to_end(error: BaseException | None) -> SystemExit | KeyboardInterrupt | None:
-    """What in an error asks for the end of the process: itself, or one of a group."""
+    """The SystemExit or KeyboardInterrupt that an error is or contains as a group, else None."""
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         return error
     if not isinstance(error, BaseExceptionGroup):
@@ -140,7 +146,7 @@ class Removed(RunnelError):
 
 
 class BurstBlocked(RunnelError):
-    """A quarantined or paused partition stands in the way of a burst."""
+    """A burst cannot finish because a partition is quarantined or paused."""
 
 
 class ServerError(RunnelError):
@@ -152,11 +158,25 @@ class ServerUnreachable(ServerError):
     """Redis cannot be reached at the configured address."""
 
 
-class ProtocolError(RunnelError):
-    """A script refused a call. `word` is the error word and `details` its ``key=value`` pairs.
+class OutputLost(RunnelError):
+    """The output of a command could not be written completely."""
 
-    A refused call has written nothing.
-    """
+
+class InputCutOff(Exception):
+    """An input file cannot be read to its end. The message says why."""
+
+
+class Doubt(Exception):
+    """A value is not known to round-trip. `send` catches it, and decodes the record as a check."""
+
+
+class ReplyTooLarge(RunnelError):
+    """A reply has more bytes than its reader has room for, and was broken off."""
+
+
+class ProtocolError(RunnelError):
+    """A script refused a call and wrote nothing. `word` is the error word, `details` has its
+    ``key=value`` pairs."""
 
     word = "ERR"
 
@@ -166,13 +186,13 @@ class ProtocolError(RunnelError):
 
 
 class BadArgument(ProtocolError):
-    """A call is malformed: a bug in the client, never a state of the system."""
+    """A call is malformed, which is a bug in the client."""
 
     word = "BADARG"
 
 
 class Mismatch(ProtocolError):
-    """The caller and the stored state disagree on something all clients must share:
+    """The caller and Redis have different values of something that all clients must share:
     partition count, hash name or protocol version. `details` has both values."""
 
     word = "MISMATCH"
@@ -203,27 +223,27 @@ class Unregistered(ProtocolError):
 
 
 class Fenced(ProtocolError):
-    """The token is no longer the partition's: another member holds the partition now."""
+    """The token is no longer that of the partition: another member owns the partition now."""
 
     word = "FENCED"
 
 
 class Conflict(ProtocolError):
-    """The stored checkpoint is neither the one a commit starts from nor the one it leads to."""
+    """The stored checkpoint is neither the one a commit starts from nor the one it sets."""
 
     word = "CONFLICT"
 
 
-class Gone(ProtocolError):
-    """The log or the processor's consumer group has vanished."""
+class Missing(ProtocolError):
+    """The log or the processor's consumer group no longer exists."""
 
-    word = "GONE"
+    word = "MISSING"
 
 
-class Stale(ProtocolError):
-    """A claim came with a grant that is not newer than the one the partition has seen."""
+class StaleGrant(ProtocolError):
+    """The grant of a claim is not newer than the last one that the partition accepted."""
 
-    word = "STALE"
+    word = "STALE_GRANT"
 
 
 class Replaced(ProtocolError):
@@ -233,42 +253,42 @@ class Replaced(ProtocolError):
 
 
 class Full(ProtocolError):
-    """A partition has no room and retention may not make any: a registered processor has not
-    passed its oldest events. `details` names the `processor` that holds it back."""
+    """A partition is full, and retention must not remove events: a registered processor has not
+    committed the oldest ones. `details` names that `processor`."""
 
     word = "FULL"
 
     @property
     def reason(self) -> str:
-        """Why retention may not make room, as a clause behind "because"."""
+        """Why retention must not remove events, as a clause behind "because"."""
         processor = self.details.get("processor")
         if not processor:
-            return "no processor is registered that could pass its oldest events"
+            return "no processor is registered that could commit its oldest events"
         if self.details.get("group") == "missing":
             return f"the consumer group of the registered processor {processor} is missing"
-        return f"the registered processor {processor} has not passed its oldest events"
+        return f"the registered processor {processor} has not committed its oldest events"
 
     @property
     def sink(self) -> str | None:
-        """The stream that is full, if it is one that a processor's commit writes to."""
+        """The name of the full stream, if a processor's commit writes to it; else None."""
         log = self.details.get("sink")
         return None if log is None else log.split(":")[-2]
 
 
 class OutOfOrder(ProtocolError):
-    """An append skipped a sequence number of its producer."""
+    """An append does not have the next sequence number of its producer."""
 
     word = "OUTOFORDER"
 
 
 class UnknownProducer(ProtocolError):
-    """The partition no longer remembers this producer, so a repeat could not be told from
-    a new append. Start a new producer."""
+    """The partition no longer remembers this producer, so it cannot distinguish a repeat from a new
+    append. Start a new producer."""
 
-    word = "UNKNOWN"
+    word = "UNKNOWN_PRODUCER"
 
 
-#: Error word of the protocol -> exception. The only place that maps them.
+#: Error word of the protocol -> exception. No other code maps them.
 BY_WORD: dict[str, type[ProtocolError]] = {
     error.word: error
     for error in (
@@ -277,8 +297,8 @@ BY_WORD: dict[str, type[ProtocolError]] = {
         Unregistered,
         Fenced,
         Conflict,
-        Gone,
-        Stale,
+        Missing,
+        StaleGrant,
         Replaced,
         Full,
         OutOfOrder,
@@ -287,15 +307,15 @@ BY_WORD: dict[str, type[ProtocolError]] = {
 }
 
 
-def another(error: Exception) -> Exception:
-    """The same error, for somebody else who is told of it: what one adds to it is their own."""
+def copy_of(error: Exception) -> Exception:
+    """A copy of an error, for one more caller: what a caller adds to it stays its own."""
     try:
         made = copy.copy(error)
-    except Exception:  # Its class takes other arguments than it keeps.
+    except Exception:  # Its class takes other arguments than it stores.
         return error
     return made.with_traceback(error.__traceback__)
 
 
 def with_sent(error: BaseException, sent: Sequence[Any]) -> None:
-    """Note in an error that leaves `send` the place of each record that was sent, else None."""
+    """Store in an error of `send`, for each record, its `Sent` if it was sent, else None."""
     vars(error)["sent"] = list(sent)

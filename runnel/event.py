@@ -1,18 +1,18 @@
-"""One event, as a handler sees it."""
+"""`Event`: one event, as a handler gets it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from runnel.core.lane import Raw
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.core.partition import Raw
 
 R = TypeVar("R")
 
 
 class Event(Generic[R]):
-    """One event. The record is decoded when it is first asked for."""
+    """One event of a partition. Its record is decoded at the first access."""
 
     __slots__ = ("_codec", "_raw", "_record", "partition")
 
@@ -24,26 +24,26 @@ class Event(Generic[R]):
 
     @property
     def id(self) -> str:
-        """Its id in the partition, which rises from event to event."""
+        """The id of the event, such as 1795435471123-0. Ids of a partition rise."""
         text: str = self._raw[0].decode()
         return text
 
     @property
     def fields(self) -> Sequence[bytes]:
-        """The fields and values of the entry in turn, as they were sent."""
+        """The fields and values of the stream entry in turn, as they were sent."""
         fields: Sequence[bytes] = self._raw[1]
         return fields
 
     @property
     def record(self) -> R:
-        """The record. Raises DecodeError if the entry is none of the stream's records."""
+        """The record. Raises DecodeError if the entry is not a record of the stream."""
         if self._record is None:
             self._record = self._codec.decode(self._raw[1])
         return self._record
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers it was sent with."""
+        """The headers that the event was sent with."""
         return self._codec.headers(self._raw[1])
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a handler iterates over: the events of one held partition, in order."""
+"""`Events`: the events of one held partition, in order, which a handler iterates over."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
-from runnel.core.lane import Raw
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.core.partition import Raw
+from runnel.delivery.handout import Handout
+from runnel.delivery.iterators import (
+    EventIterator,
+    ListIterator,
+    ListOptions,
+    MiddlewareIterator,
+    RecordIterator,
+)
 from runnel.event import Event
-from runnel.handing import Handing
-from runnel.iterators import How, Lists, Records, Singles, Wrapped
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -29,28 +35,28 @@ class Events(Generic[R]):
     """
 
     def __init__(
-        self, handing: Handing, codec: EntryCodec[R], middleware: Sequence[Any] = ()
+        self, handout: Handout, codec: EntryCodec[R], middleware: Sequence[Any] = ()
     ) -> None:
-        self._handing = handing
-        self._lease = handing.lease
+        self._handout = handout
+        self._queue = handout.queue
         self._codec = codec
         self._middleware = middleware
 
     @property
     def partition(self) -> int:
         """Number of the partition."""
-        return self._lease.partition
+        return self._queue.partition
 
     def __aiter__(self) -> AsyncIterator[Event[R]]:
         if self._middleware:
-            return Wrapped(self._handing, self._middleware, self._event, _same)
-        return Singles(self._handing, self._event)
+            return MiddlewareIterator(self._handout, self._middleware, self._event, _same)
+        return EventIterator(self._handout, self._event)
 
     def records(self) -> AsyncIterator[R]:
         """The records of the events, one at a time."""
         if self._middleware:
-            return Wrapped(self._handing, self._middleware, self._event, _record_of)
-        return Records(self._handing, self._codec.decode)
+            return MiddlewareIterator(self._handout, self._middleware, self._event, _record_of)
+        return RecordIterator(self._handout, self._codec.decode)
 
     def take(self, n: int, within: float | None = None, *, empty: bool = False) -> Batches[R]:
         """Lists of up to `n` events.
@@ -74,19 +80,20 @@ class Events(Generic[R]):
         return Batches(self, (n, within, empty))
 
     async def commit(self) -> None:
-        """Finish all events given out, the one in hand included, and wait for the commit.
+        """Finish all events given out, the current one included, and wait for the commit.
 
-        Raises IterationError if the handler has failed, or run out of time, and goes on all the
-        same.
+        Raises IterationError if the handler has failed, or run out of time, and continues
+        nevertheless.
         """
-        await self._handing.commit()
+        await self._handout.commit()
 
     def uncancellable(self) -> AbstractContextManager[None]:
-        """What is in hand is processed by a thread meanwhile: a time limit can only report it."""
-        return self._handing.uncancellable()
+        """A thread processes the current events: a time limit can only report that they take too
+        long."""
+        return self._handout.uncancellable()
 
     def _event(self, raw: Raw) -> Event[R]:
-        return Event(raw, self._lease.partition, self._codec)
+        return Event(raw, self._queue.partition, self._codec)
 
     def _record(self, raw: Raw) -> R:
         return self._codec.decode(raw[1])
@@ -95,22 +102,24 @@ class Events(Generic[R]):
 class Batches(Generic[R]):
     """Lists of events, or with `records` lists of records. Made by `Events.take`."""
 
-    def __init__(self, events: Events[R], how: How) -> None:
+    def __init__(self, events: Events[R], options: ListOptions) -> None:
         self._events = events
-        self._how = how
+        self._options = options
 
     def __aiter__(self) -> AsyncIterator[list[Event[R]]]:
         e = self._events
         if e._middleware:
-            return Wrapped(e._handing, e._middleware, e._event, _same, self._how)
-        return Lists(e._handing, e._event, self._how)
+            return MiddlewareIterator(e._handout, e._middleware, e._event, _same, self._options)
+        return ListIterator(e._handout, e._event, self._options)
 
     def records(self) -> AsyncIterator[list[R]]:
         """The records of each list."""
         e = self._events
         if e._middleware:
-            return Wrapped(e._handing, e._middleware, e._event, _records_of, self._how)
-        return Lists(e._handing, e._record, self._how)
+            return MiddlewareIterator(
+                e._handout, e._middleware, e._event, _records_of, self._options
+            )
+        return ListIterator(e._handout, e._record, self._options)
 
 
 def _same(item: T) -> T:

@@ -1,8 +1,8 @@
-"""Every key and channel Runnel uses in Redis, one function each.
+"""Builds every key and channel that Runnel uses in Redis, with one function for each.
 
-Names are joined by characters that no name may contain, so two different things can never share
-a key. The part in braces is the hash tag: all keys of one partition live in one slot of a Redis
-Cluster, and so do all keys of one group.
+The characters between names are not allowed in names, so two different things never share a key.
+The part in braces is the hash tag: all keys of one partition live in one slot of a Redis Cluster,
+and so do all keys of one group.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
-# Partition scope. `source` is the stream whose partitioning is used: the stream itself, or for a
-# derived stream the one it derives from, so that both live in the same slot.
+# Partition scope. `source` is the stream whose partitioning is used: the stream itself or, for a
+# derived stream, the stream that it derives from, so that both live in the same slot.
 
 
 def partition(app: str, source: str, number: int, stream: str) -> str:
-    """What all keys of one partition of one stream start with."""
+    """The start of all keys of one partition of one stream."""
     return f"runnel:{{{app}:{source}:{number}}}:{stream}"
 
 
@@ -44,7 +44,7 @@ def log(prefix: str) -> str:
 
 
 def meta(prefix: str) -> str:
-    """Hash: what all clients must agree on, and the registered processors."""
+    """Hash: the contract of all clients, and the checkpoints of the registered processors."""
     return f"{prefix}:meta"
 
 
@@ -54,12 +54,12 @@ def producers(prefix: str) -> str:
 
 
 def barrier(log: str) -> str:
-    """Text: written before a client asks if replicas or the disk have caught up; holds nothing."""
+    """String without meaning: written before a client asks whether its writes are replicated."""
     return f"{log.removesuffix(':log')}:barrier"
 
 
 def state(prefix: str, processor: str) -> str:
-    """Hash: one processor's token, checkpoint, counters and marks on the partition."""
+    """Hash: one processor's token, checkpoint, counters and failures on the partition."""
     return f"{prefix}:processor:{processor}"
 
 
@@ -67,12 +67,12 @@ def state(prefix: str, processor: str) -> str:
 
 
 def group(app: str, stream: str, processor: str) -> str:
-    """What all keys of one processor's group start with."""
+    """The start of all keys of one processor's group."""
     return f"runnel:{{{app}:{stream}@{processor}}}"
 
 
 def plan(prefix: str) -> str:
-    """Hash: the group's settings, grant counter and assignments."""
+    """Hash: the group's settings, its last grant, owners and targets."""
     return f"{prefix}:plan"
 
 
@@ -87,8 +87,8 @@ def sessions(prefix: str) -> str:
 
 
 def wake(prefix: str) -> str:
-    """Channel: told whenever the group's assignments change, or an app's leader has left. A hint
-    only."""
+    """Channel: says that the group's assignments changed, or that the leader of an app has left. It
+    is only a hint."""
     return f"{prefix}:wake"
 
 
@@ -96,7 +96,7 @@ def wake(prefix: str) -> str:
 
 
 def app_scope(app: str) -> str:
-    """What the keys of an app's leader and cron tasks start with."""
+    """The start of the keys of an app's leader and cron tasks."""
     return f"runnel:{{{app}}}"
 
 
@@ -106,11 +106,11 @@ def leader(app: str) -> str:
 
 
 def ticks(app: str) -> str:
-    """Hash: cron task -> the last instant that was fired, by whom, and its schedule."""
+    """Hash: cron task -> the last instant that fired, which worker fired it, and the schedule."""
     return f"{app_scope(app)}:ticks"
 
 
-# The registry: a hint for `inspect`, rebuilt by every worker that starts.
+# The registry: a hint for `inspect`. Every worker that starts writes it again.
 
 
 def apps() -> str:
@@ -129,5 +129,5 @@ def processors(app: str) -> str:
 
 
 def patterns(app: str) -> tuple[str, ...]:
-    """Patterns of an ACL that cover every key and channel of the app, and no other app's."""
+    """ACL patterns that cover every key and channel of the app, and none of other apps."""
     return (f"runnel:{{{app}:*", f"runnel:{{{app}}}:*", apps())

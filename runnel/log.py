@@ -1,5 +1,4 @@
-"""Loggers of Runnel. Their lines carry what they are about, such as ``processor`` and
-``partition``, as fields of the record, so that a formatter of any kind can show them."""
+"""Loggers whose records carry fields such as ``processor`` and ``partition``, for any formatter."""
 
 from __future__ import annotations
 
@@ -12,20 +11,20 @@ _fields: ContextVar[Mapping[str, Any]] = ContextVar("runnel_log_fields")
 
 
 def about(**fields: Any) -> None:
-    """From here on, lines of this task and of the tasks that it starts have these fields too."""
+    """Add fields to all later log records of this task, and of tasks that it starts later."""
     _fields.set({**fields_here(), **fields})
 
 
 def fields_here() -> Mapping[str, Any]:
-    """The fields that a line of this task has."""
+    """The fields of this task's log records."""
     return _fields.get({})
 
 
 class Logger(logging.Logger):
-    """Adds the fields of its task, and stays on.
+    """Adds the fields of its task to each record, and cannot be disabled.
 
-    `logging.config.dictConfig` turns off every logger that it is not told of, unless it is asked
-    not to, and so silences a worker whose app sets up its logging. Who wants silence can set a
+    `logging.config.dictConfig` disables, by default, every existing logger that it does not
+    configure. That would silence a worker whose app sets up its logging. To silence Runnel, set a
     level, a filter or `propagate`.
     """
 
@@ -46,8 +45,8 @@ class Logger(logging.Logger):
 
 
 def one_line(text: str) -> str:
-    """A text that somebody else wrote, as one line that does nothing to a terminal: what cannot be
-    printed is shown as Python would write it."""
+    """A foreign text as one line that is safe for a terminal: characters that cannot be printed are
+    escaped as in Python."""
     joined = " ".join(text.split())
     if joined.isprintable():
         return joined
@@ -57,10 +56,10 @@ def one_line(text: str) -> str:
 def logger_of(name: str) -> logging.Logger:
     """The logger of this name."""
     found = logging.getLogger(name)
-    found.__class__ = Logger  # Somebody may have asked for it before, to set its level.
+    found.__class__ = Logger  # Other code may have created it before, to set its level.
     return found
 
 
 def reason(error: BaseException) -> str:
-    """The message of an error, or what it is if it has none, as a time limit that is over."""
+    """The message of an error, or the name of its class if it has none, such as TimeoutError."""
     return one_line(str(error)) or type(error).__name__

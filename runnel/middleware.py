@@ -1,4 +1,4 @@
-"""Middleware: async generators around the events on their way to the handler."""
+"""Base class of middleware, and the middleware that keeps dead letters."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class Middleware:
-    """Wraps the stream of events of one partition.
+    """Base class of middleware, which runs code before and after each event of a partition.
 
-    What `handler` does before its ``yield`` happens before an event (or a batch: a list of events)
-    is processed, what follows happens after. If processing fails, the exception is raised at the
-    ``yield``; what becomes of the event is still up to the processor's policy.
+    The code before the ``yield`` in `handler` runs before an event (or a batch: a list of events)
+    is processed, the code after it runs afterwards. If processing fails, the ``yield`` raises the
+    exception. Then the processor's policy applies, whatever the middleware does.
     """
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -21,12 +21,12 @@ class Middleware:
 
 
 class DeadLetterMiddleware(Middleware):
-    """Keeps events that the policy IGNORE or `runnel processor resume --skip` sets aside, in a
-    stream derived from their source.
+    """Keeps events that the policy IGNORE or `runnel processor resume --skip` skips as dead
+    letters, in a stream derived from their stream.
 
-    The dead letter and the checkpoint behind the event are written in one atomic commit. Each
-    processor that has this middleware has a sink of its own, ``<stream>.<processor>.dead``, unless
-    `sink` names a stream of `DeadLetter` derived from the source: see `Stream.derive`.
+    One atomic commit writes the dead letter and moves the checkpoint past the event. The sink is
+    ``<stream>.<processor>.dead``, unless `sink` is another derived stream of `DeadLetter`: see
+    `Stream.derive`.
     """
 
     def __init__(self, sink: Any = None) -> None:

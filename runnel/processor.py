@@ -1,4 +1,4 @@
-"""What a processor is: user code, the stream it reads, and what happens when it fails."""
+"""`Processor`: user code with the stream that it reads and its options."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ from typing import Any, Literal
 from runnel import keys
 from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
-from runnel.handlers import Handler
+from runnel.handlers.callables import Handler
 from runnel.middleware import Middleware
-from runnel.protocol import Place
+from runnel.protocol import PartitionKeys
 from runnel.stream import StreamSpec
 
 CommitMode = Literal["auto", "each"]
 
 
 class ExceptionPolicy(Enum):
-    """What to do with an event once its retries are used up."""
+    """What a worker does with an event that has failed after all its retries."""
 
     QUARANTINE = "quarantine"
-    """The default: stop this partition for every worker until `runnel processor resume`. All other
-    partitions go on."""
+    """The default: stop this partition for all workers until `runnel processor resume`. Other
+    partitions continue."""
     HALT = "halt"
-    """Stop the worker with an error. The event stays; nothing behind it is processed."""
+    """Stop the worker with an error. The event stays, and later events are not processed."""
     IGNORE = "ignore"
-    """Set the event aside, as a dead letter if there is a `DeadLetterMiddleware`, and go on."""
+    """Skip the event, and continue. It becomes a dead letter with a `DeadLetterMiddleware`."""
 
 
 @dataclass(frozen=True)
 class Processor:
     """A processor as declared. Times are in seconds.
 
-    `function` is what the user wrote, `handler` what a worker awaits with the events of a
-    partition; `module` is where the command line finds it. `sink` is where dead letters go, if
-    anywhere.
+    `function` is the user's; a worker awaits `handler` with the events of a partition. `module` is
+    its module for the command line. `sink` is the stream for dead letters, if it keeps them.
     """
 
     app: str
@@ -54,31 +53,31 @@ class Processor:
     middleware: Sequence[Middleware]
     sink: StreamSpec[DeadLetter] | None
     start: str
-    #: Seconds that one event, or one batch, may take; None for as long as it needs.
+    #: Seconds that one event, or one batch, may take; None is no limit.
     timeout: float | None = None
 
     @property
     def group(self) -> str:
-        """What the keys of the processor's group start with."""
+        """The prefix of the keys of the processor's group."""
         return keys.group(self.app, self.stream.name, self.name)
 
     @property
     def target(self) -> str:
-        """What the command line calls it."""
+        """The name of the processor on the command line."""
         return f"{self.module}:{self.name}"
 
-    def place(self, partition: int) -> Place:
+    def keys(self, partition: int) -> PartitionKeys:
         """The keys of one partition of this processor."""
-        return Place(self.stream.prefix(partition), self.name)
+        return PartitionKeys(self.stream.prefix(partition), self.name)
 
     def delay(self, attempts: int) -> float:
-        """Seconds before the next try after so many failures."""
+        """Seconds before the next try after this many failures."""
         return float(min(self.backoff_max, self.backoff * 2 ** min(attempts - 1, 30)))
 
 
 def refused(processor: Processor, error: Exception) -> Exception:
-    """What to raise where a partition refuses to register a processor: with a sentence, if as many
-    are registered as there may be."""
+    """The exception for a refused registration: a ConfigError that explains it, if the stream has
+    the most processors that it may have."""
     if not isinstance(error, BadArgument) or "registered" not in error.details:
         return error
     return ConfigError(

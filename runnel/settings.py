@@ -1,7 +1,7 @@
-"""Settings: keyword of `App`, else environment variable ``RUNNEL_<NAME>``, else the default.
+"""Settings, and the checks of keywords of `App.stream`, `App.processor`, `App.timer` and others.
 
-What a keyword of `App.stream`, `App.processor`, `App.timer` and the like may be is said here too,
-beside the settings of the same names, and checked in one way: see `check`.
+A setting is a keyword of `App`, else the environment variable ``RUNNEL_<NAME>``, else its default.
+All keywords are checked by `check`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runnel.durability import Durability
+from runnel.connection.durability import Durability
+from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
 from runnel.log import logger_of
-from runnel.url import Url
 
 logger = logger_of("runnel.settings")
 
-#: A setting or a keyword that is seconds may be a year long, so that it fits every clock.
+#: Seconds in a setting or a keyword: at most a year, so that they fit every clock.
 YEAR = 31_536_000.0
 
-#: What a group is told may be a day, which the script `sync` allows.
+#: Seconds in a time of a group: at most a day, as the script `sync` accepts.
 _DAY = 86_400.0
 
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=YEAR)]
@@ -33,7 +33,7 @@ GroupSeconds = Annotated[float, Field(allow_inf_nan=False, le=_DAY)]
 
 
 class Settings(BaseModel):
-    """Every setting with its unit and the reason for its default."""
+    """Every setting, with its unit and its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,44 +42,56 @@ class Settings(BaseModel):
         description="Where Redis is: redis://, unix://, redis+cluster:// or redis+sentinel://; "
         "rediss… with TLS.",
     )
-    session: GroupSeconds = Field(
+    session_timeout: GroupSeconds = Field(
         10.0,
         ge=0.5,
-        description="Seconds a silent member keeps its partitions. Shorter takes over sooner; "
-        "longer rides out pauses. A heartbeat goes out every third of it.",
+        description="Seconds without a heartbeat after which a member loses its partitions. It "
+        "sends one every third of this time. Shorter: others take over sooner; longer: it survives "
+        "longer pauses. Kafka: `session.timeout.ms`.",
     )
-    drain: GroupSeconds = Field(
+    rebalance_timeout: GroupSeconds = Field(
         30.0,
         ge=0,
-        description="Seconds a member may take to give a partition back, with the event in hand "
-        "finished; then it is given to the next one all the same. The worker that started last "
-        "says so for all.",
+        description="Seconds that a member has to release a partition, its current event "
+        "included; then the partition is granted to another member anyway. The worker that started "
+        "last sets it for the group. Kafka: `rebalance.timeout.ms`.",
     )
-    collect: GroupSeconds = Field(
-        0.2, ge=0, description="Seconds to wait for more joiners before partitions move."
+    rebalance_delay: GroupSeconds = Field(
+        0.2,
+        ge=0,
+        description="Seconds to wait for more joiners before partitions move. Kafka: "
+        "`group.initial.rebalance.delay.ms`.",
     )
     max_block: Seconds = Field(
         60.0,
         ge=0.5,
-        description="Seconds a handler may block the event loop before the worker stops vouching "
-        "for itself and loses its partitions. Longer than a session.",
+        description="Seconds that a handler may block the event loop; then the worker sends no "
+        "more heartbeats and loses its partitions. Choose more than `session_timeout`. Kafka: "
+        "`max.poll.interval.ms`.",
     )
-    grace: Seconds = Field(30.0, ge=0, description="Seconds to finish what is in hand on SIGTERM.")
+    shutdown_timeout: Seconds = Field(
+        30.0,
+        ge=0,
+        description="Seconds that current events and running tasks have to finish after SIGTERM.",
+    )
     prefetch: int = Field(
         200,
         ge=1,
         le=10_000,
-        description="Events of a partition that one read brings; twice as many may be in memory.",
+        description="Events of a partition that one read fetches; twice as many may be in memory.",
     )
     prefetch_bytes: int = Field(
         64_000_000,
         ge=1_000_000,
         le=64_000_000_000,
-        description="Bytes of events that may wait in the memory of a worker, over all its "
-        "processors; but one event of each partition in any case.",
+        description="Bytes of events that may wait in the memory of a worker, for all its "
+        "processors together; one event of each partition is always allowed.",
     )
     partition_count: int = Field(
-        16, ge=1, le=10_000, description="Partitions of a new stream: the most workers it can use."
+        16,
+        ge=1,
+        le=10_000,
+        description="Partitions of a new stream: the most workers that a processor can use.",
     )
     partition_size: int = Field(
         50_000,
@@ -91,29 +103,29 @@ class Settings(BaseModel):
         1_048_576,
         ge=1,
         le=512 * 1_048_576,
-        description="Bytes of one encoded record: one event must not block Redis.",
+        description="Bytes that one encoded record may have, so that no event blocks Redis.",
     )
-    resend: Seconds = Field(
+    delivery_timeout: Seconds = Field(
         10.0,
         ge=0,
-        description="Seconds for which `send` asks again, once Redis did not answer, before it "
-        "raises: long enough for a failover. Nothing is sent twice.",
+        description="Seconds for which `send` repeats a call that Redis did not answer, before it "
+        "raises: long enough for a failover. Nothing is sent twice. Kafka: `delivery.timeout.ms`.",
     )
     durability: Durability = Field(
         "primary",
         description="When a send or a commit counts: `primary`, once the primary has it; "
-        "`replica`, once a replica has it too, at the price of a round trip to it; `fsync`, once "
-        "it is on the primary's disk (Redis 7.2, an append-only file).",
+        "`replica`, once a replica has it too, which costs a round trip to it; `fsync`, once it is "
+        "on the primary's disk (needs Redis 7.2 and an append-only file). Kafka: `acks`.",
     )
-    retries: int = Field(
-        3, ge=0, le=1_000_000, description="Times a failing event is tried again, in place."
+    retries: int = Field(3, ge=0, le=1_000_000, description="How often a failing event is retried.")
+    backoff: Seconds = Field(
+        0.5, ge=0, description="Seconds before the first retry; doubled for each further one."
     )
-    backoff: Seconds = Field(0.5, ge=0, description="Seconds before the first retry; then doubled.")
-    backoff_max: Seconds = Field(30.0, ge=0, description="Seconds between retries at the most.")
+    backoff_max: Seconds = Field(30.0, ge=0, description="Most seconds between two retries.")
 
     @classmethod
     def make(cls, **given: Any) -> Settings:
-        """Settings from keywords and environment. Raises ConfigError naming the wrong one."""
+        """Settings from keywords and environment. Raises ConfigError, which names a wrong one."""
         origin = "App(redis_url=…) in the code"
         if os.environ.get("RUNNEL_REDIS_URL"):
             origin += ", which goes before RUNNEL_REDIS_URL,"
@@ -121,12 +133,12 @@ class Settings(BaseModel):
         return cls.model_construct(**{**_environment(set(given)), **found})
 
     def changed(self, **given: Any) -> Settings:
-        """These, but for what is given. Raises ConfigError naming the wrong one."""
+        """A copy with the given settings. Raises ConfigError, which names a wrong one."""
         found = _checked(given, "App.configure(redis_url=…)")
         return Settings.model_construct(**{**self.model_dump(), **found})
 
     def chosen(self, where: str, name: str, value: Any) -> Any:
-        """What a declaration says for a setting; None stands for the setting itself.
+        """The value of a keyword that has the name of a setting; None means the setting.
 
         `where` is the declaration, such as ``processor orders``. Raises ConfigError.
         """
@@ -134,10 +146,10 @@ class Settings(BaseModel):
 
 
 class Keywords(BaseModel):
-    """Keywords of declarations that are no settings."""
+    """Keywords of declarations that are not settings."""
 
     interval: Seconds = Field(gt=0, description="Seconds between two runs of a timer.")
-    catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant is made up.")
+    catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant can run later.")
     timeout: Seconds = Field(gt=0, description="Seconds that one event, or batch, may take.")
     compress_over: int = Field(
         ge=0, le=512 * 1_048_576, description="Bytes above which a payload is compressed."
@@ -145,28 +157,29 @@ class Keywords(BaseModel):
     on_leader: bool
     exclude_unset: bool
     commit: Literal["auto", "each"]
-    start: Literal["0", "$"]
+    start: Literal["earliest", "latest", "0", "$"]
 
 
 _FIELDS = {**Keywords.model_fields, **Settings.model_fields}
 
 
 def check(where: str, name: str, value: Any) -> Any:
-    """The value of a keyword, if it may have it: one of the settings or `Keywords`.
+    """Check the value of a setting or of one of `Keywords`, and return it.
 
-    Types are taken strictly: True is no number, and neither is "3". `where` is the declaration,
-    such as ``processor orders``. Raises ConfigError, which names all of it and says what is right.
+    Types are strict: neither True nor "3" is a number. `where` is the declaration, such as
+    ``processor orders``. Raises ConfigError, which names the keyword and the values that it may
+    have.
     """
     try:
         return _adapter(name).validate_python(value, strict=True)
     except ValidationError:
-        place = f"setting {name}" if where == "setting" else f"{where}: {name}"
-    # Outside, so that the cause, which shows what may be a password, does not go with it.
-    raise ConfigError(f"{place} must be {wanted(name)}, not {_told(name, value)}")
+        keyword = f"setting {name}" if where == "setting" else f"{where}: {name}"
+    # Not inside `except`: the cause would show the value, which may have a password.
+    raise ConfigError(f"{keyword} must be {wanted(name)}, not {_shortened(name, value)}")
 
 
 def wanted(name: str) -> str:
-    """What a keyword may be, in words."""
+    """The values that a keyword may have, in words."""
     kind: object = _FIELDS[name].annotation
     if name == "redis_url":
         return "a URL such as redis://127.0.0.1:6379"
@@ -186,7 +199,7 @@ def wanted(name: str) -> str:
 
 
 def _checked(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """What keywords say. Raises ConfigError naming a wrong one."""
+    """The settings in keywords, checked. Raises ConfigError, which names a wrong one."""
     unknown = sorted(set(given) - set(Settings.model_fields))
     if unknown:
         near = difflib.get_close_matches(unknown[0], Settings.model_fields, 1)
@@ -196,48 +209,48 @@ def _checked(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
             f"{', '.join(Settings.model_fields)}"
         )
     found = {name: check("setting", name, value) for name, value in given.items()}
-    if "redis_url" in found:  # Who made a Url of it knows better than this who said it.
+    if "redis_url" in found:  # A Url knows its origin already.
         url = given["redis_url"]
         found["redis_url"] = url if isinstance(url, Url) else Url(url, origin)
     return found
 
 
 def url_of_environment() -> Url | None:
-    """What RUNNEL_REDIS_URL says, if it is set. Raises ConfigError if it is empty."""
+    """The value of RUNNEL_REDIS_URL, None if it is not set. Raises ConfigError if it is empty."""
     url: Url | None = _environment(Settings.model_fields.keys() - {"redis_url"}).get("redis_url")
     return url
 
 
-#: Variables of Runnel's that are no settings, and the commands whose options others stand for.
+#: Variables of Runnel that are not settings, and commands whose options have variables.
 _NO_SETTINGS = ("RUNNEL_SERVER_BIN", "RUNNEL_WORKER_LOG_LEVEL", "RUNNEL_WORKER_LOG_FORMAT")
 _COMMANDS = "WORKER|SEND|SENDMANY|INSPECT|PROCESSOR|STREAM|SERVER|DEMO|TEST"
-#: What Kubernetes sets for a service that is named runnel, or runnel-something.
+#: Variables that Kubernetes sets for a service with the name runnel or runnel-something.
 _KUBERNETES = r"(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 _OTHERS = re.compile(rf"RUNNEL_(({_COMMANDS})_\w+|{_KUBERNETES})")
 
 
-#: The variables that were told of.
-_strays: set[str] = set()
+#: The variables that were reported.
+_reported: set[str] = set()
 
 
-def warn_of_strays(say: Callable[[str], object]) -> None:
-    """Say once which variables look like settings and are none. They are not refused, as another
-    program may have set them."""
+def warn_of_unknown(say: Callable[[str], object]) -> None:
+    """Report once each variable that looks like a setting but is not one. It is no error, because
+    another program may have set it."""
     known = [*(f"RUNNEL_{name.upper()}" for name in Settings.model_fields), *_NO_SETTINGS]
     for name, value in sorted(os.environ.items()):
         if not name.startswith("RUNNEL_") or name in known or _OTHERS.fullmatch(name):
             continue
-        if name in _strays or (name.endswith("_PORT") and "://" in value):  # As Kubernetes sets it.
+        if name in _reported or (name.endswith("_PORT") and "://" in value):  # By Kubernetes.
             continue
-        _strays.add(name)
+        _reported.add(name)
         near = difflib.get_close_matches(name.upper(), known, 1, cutoff=0.7)
         hint = f"; did you mean {near[0]}?" if near else ""
         say(f"the environment variable {name} has no effect, as there is no such setting{hint}")
 
 
 def _environment(without: Set[str]) -> dict[str, Any]:
-    """The settings that the environment names. Raises ConfigError naming a wrong variable."""
-    warn_of_strays(logger.warning)
+    """The settings in the environment. Raises ConfigError, which names a wrong variable."""
+    warn_of_unknown(logger.warning)
     found: dict[str, Any] = {}
     for name in Settings.model_fields.keys() - without:
         variable = f"RUNNEL_{name.upper()}"
@@ -254,7 +267,7 @@ def _environment(without: Set[str]) -> dict[str, Any]:
         except ValidationError:
             raise ConfigError(
                 f"the environment variable {variable} must be {wanted(name)}, not "
-                f"{_told(name, text)}"
+                f"{_shortened(name, text)}"
             ) from None
     if "redis_url" in found:
         found["redis_url"] = Url(found["redis_url"], "RUNNEL_REDIS_URL in the environment")
@@ -268,8 +281,8 @@ def _adapter(name: str) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _told(name: str, value: Any) -> str:
-    """A value in a message, not too long. A URL, whatever it came as, may hold a password."""
+def _shortened(name: str, value: Any) -> str:
+    """A value for a message, shortened. A URL is not shown: it may have a password."""
     if name == "redis_url":
         return f"a value of type {type(value).__name__}"
     text = repr(value)

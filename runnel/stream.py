@@ -1,34 +1,37 @@
-"""Streams: declared once, sent to from anywhere."""
+"""`Stream`, which records are sent to, and `StreamSpec`, its declaration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from runnel import keys
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.codec.partitioning import Hasher, key_bytes
+from runnel.codec.serializers import MsgpackSerializer
+from runnel.dead_letter import DeadLetter
 from runnel.errors import ConfigError, PartitionKeyError
-from runnel.partitioning import Hasher, key_bytes
-from runnel.protocol import Agreement
-from runnel.record import RecordType
-from runnel.record.problems import exactly, one_line
+from runnel.protocol import StreamContract
+from runnel.record import RecordType, adapt
+from runnel.record.messages import exactly, one_line
+from runnel.settings import Settings
 
 R = TypeVar("R")
 
 
 class Sent(NamedTuple):
-    """Where an event went: its partition and its id there."""
+    """The partition and the id of an event that was sent."""
 
     partition: int
     id: str
 
 
 class StreamSpec(Generic[R]):
-    """What a stream is: its name, its record, and how it is partitioned. No I/O.
+    """The declaration of a stream: its name, its record and its partitions. No I/O.
 
-    `source` is the stream whose partitioning is used, which is the stream itself unless it is
-    derived: then both live in the same slot, and one script can write to both.
+    `source` is the stream whose partitions it uses. That is another stream if the stream is
+    derived: then the keys of both are in the same slots, and one script can write to both.
     """
 
     def __init__(
@@ -50,8 +53,8 @@ class StreamSpec(Generic[R]):
         self.partition_size = partition_size
         self.hasher = hasher
         self.source = source or name
-        #: What every client of the stream must agree on.
-        self.agreement = Agreement(partition_count, hasher.name)
+        #: The properties that must be the same for all clients.
+        self.contract = StreamContract(partition_count, hasher.name)
         record: RecordType[R] = codec.record_type
         if isinstance(partition_by, str) and (lacking := record.without_field(partition_by)):
             raise ConfigError(
@@ -64,18 +67,131 @@ class StreamSpec(Generic[R]):
         )
 
     def prefix(self, partition: int) -> str:
-        """What the keys of one partition start with."""
+        """The prefix of the keys of one partition."""
         return keys.partition(self.app, self.source, partition, self.name)
 
     def partition(self, record: R) -> int:
-        """The partition a record belongs to. Raises PartitionKeyError if its key cannot be told."""
+        """The partition of a record. Raises PartitionKeyError if it has no usable key."""
         try:
             return self.hasher(key_bytes(self._key(record))) % self.partition_count
-        except Exception as error:  # Whatever a function of the user's raises, too.
+        except Exception as error:  # Also from the user's function.
             raised = f"partition_by raised {type(error).__name__}: {one_line(error)}"
-            told = error if isinstance(error, PartitionKeyError) else raised
-            raise PartitionKeyError(f"stream {self.name}, {exactly(record)}: {told}") from error
+            problem = error if isinstance(error, PartitionKeyError) else raised
+            raise PartitionKeyError(f"stream {self.name}, {exactly(record)}: {problem}") from error
 
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
-        """The entry of a record."""
+        """The stream entry of a record: fields and values in turn. Raises EncodeError."""
         return self.codec.encode(record, headers)
+
+
+class Sender(Protocol):
+    """What a stream needs of a producer."""
+
+    async def send(
+        self,
+        stream: StreamSpec[Any],
+        records: Sequence[Any],
+        *,
+        headers: dict[str, str] | None = None,
+        max_bytes: int,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+    ) -> list[Sent]:
+        """Send records. Returns their partitions and ids in the same order."""
+        ...
+
+
+class StreamOwner(Protocol):
+    """What a stream needs of the app that declared it."""
+
+    settings: Settings
+    streams: dict[str, Stream[Any]]
+
+    def producer(self) -> Sender:
+        """The app's producer in the running event loop."""
+        ...
+
+    def add(self, stream: Stream[Any]) -> Stream[Any]:
+        """Add a stream."""
+        ...
+
+    def configure(self, **settings: Any) -> None:
+        """Override settings."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class Stream(Generic[R]):
+    """A stream of an app. Made by `App.stream`."""
+
+    def __init__(self, app: StreamOwner, spec: StreamSpec[R]) -> None:
+        self.app = app
+        self.spec = spec
+        self.name = spec.name
+
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+    ) -> list[Sent]:
+        """Send records, in order for each key. Returns the partition and id of each.
+
+        If a reply is lost, the call is repeated, and sends nothing twice. If a partition is full,
+        the call raises Full, which names the processor that has not committed the oldest events.
+        `wait` waits for room instead: True without limit, a number for so many seconds.
+        `drop_oldest` removes the oldest events, although they are not committed.
+
+        Raises EncodeError, RecordTooLarge or PartitionKeyError before anything is sent; Full;
+        Mismatch; redis-py's errors if Redis does not answer; ConfigError for a derived stream, to
+        which only processors of its source may write.
+
+        Each partition gets its records in its own calls, so some records may have been sent when an
+        error is raised. Its attribute `sent` is a list in the order of the records: a `Sent`, or
+        None for a record that was not sent. If Redis did not answer, it may have been sent all the
+        same.
+        """
+        if self.spec.source != self.spec.name:
+            raise ConfigError(
+                f"stream {self.name} is derived from {self.spec.source}: only processors of that "
+                "stream write to it"
+            )
+        return await self.app.producer().send(
+            self.spec,
+            records,
+            headers=headers,
+            max_bytes=self.app.settings.max_record_bytes,
+            wait=wait,
+            drop_oldest=drop_oldest,
+        )
+
+    def dead_letters(self, processor: str) -> Stream[DeadLetter]:
+        """The stream of dead letters of a processor that has a `DeadLetterMiddleware` without a
+        `sink`. Another processor may read it."""
+        name = f"{self.name}.{keys.check_name('processor', processor)}.dead"
+        return self.app.streams.get(name) or self.derive(name, DeadLetter)
+
+    def original(self, dead_letter: DeadLetter) -> R:
+        """The record in a dead letter of this stream. Raises DecodeError if it cannot be read."""
+        return self.spec.codec.decode(dead_letter.fields)
+
+    def derive(self, name: str, record: type[Any]) -> Stream[Any]:
+        """A stream with the partitions of this one. It can be the `sink` of a
+        `DeadLetterMiddleware`, which writes to it in the commit of the event. Raises ConfigError if
+        its name is taken."""
+        codec = EntryCodec(adapt(record), MsgpackSerializer())
+        spec: StreamSpec[Any] = StreamSpec(
+            self.spec.app,
+            name,
+            codec,
+            lambda _: None,
+            self.spec.partition_count,
+            self.spec.partition_size,
+            self.spec.hasher,
+            source=self.spec.source,
+        )
+        return self.app.add(Stream(self.app, spec))

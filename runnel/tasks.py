@@ -1,4 +1,4 @@
-"""Tasks beside processors: run once, every so often, or by the calendar."""
+"""`Task`, `Timer` and `Crontab`: functions that a worker runs besides processors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from runnel.errors import ConfigError
 
 Function = Callable[[], Awaitable[Any]]
 
-#: Seconds for which an instant of a crontab is made up for when nobody fired it.
+#: Seconds for which a missed instant of a crontab can still run.
 CATCH_UP = 3600.0
 
-#: Bytes of an expression and its zone, as the script `tick` allows.
+#: Bytes of an expression with its zone, the most that the script `tick` accepts.
 _LONGEST = 200
 
 _ALIASES = {
@@ -34,8 +34,8 @@ _ALIASES = {
 class Task:
     """A function that a worker runs besides its processors.
 
-    With `on_leader` only the app's leader runs it, which is best effort: two workers may think that
-    they lead for up to a session. `failures` counts what it raised in this process.
+    With `on_leader`, only the app's leader runs it. That is best effort: for up to a session
+    timeout, two workers may both lead. `failures` counts its exceptions in this process.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Task:
 
 @dataclass
 class Timer(Task):
-    """Runs every `interval` seconds, counted from the end of one run to the start of the next, so
-    that it never overlaps itself."""
+    """A task that runs every `interval` seconds, counted from the end of a run to the start of the
+    next one, so that runs never overlap."""
 
     interval: float = 1.0
 
 
 @dataclass
 class Crontab(Task):
-    """Runs when its cron expression says so, in a time zone.
+    """A task that runs by a cron expression, in a time zone.
 
-    With `on_leader`, an instant fires at most once per app, whoever leads; the latest one that
-    nobody fired is made up for if it is at most `catch_up` seconds old. Of instants that were
-    missed while another run went on, only the latest is made up for.
+    With `on_leader`, an instant runs at most once per app. The latest instant that was missed runs
+    later, if it is at most `catch_up` seconds old. Of the instants during another run, only the
+    latest runs later.
     """
 
     spec: str = ""
@@ -73,7 +73,7 @@ class Crontab(Task):
     def instants(self, after: datetime) -> Iterator[datetime]:
         """The scheduled instants after a moment, in UTC.
 
-        Inside an hour that comes twice, cronsim begins with the first time round, which is over.
+        In a repeated hour, cronsim starts with the first occurrence, which may be over.
         """
         for instant in CronSim(self.spec, after.astimezone(self.zone)):
             utc = instant.astimezone(UTC)
@@ -81,9 +81,9 @@ class Crontab(Task):
                 yield utc
 
     def latest(self, now: datetime, seconds: float) -> datetime | None:
-        """The last instant of so many seconds up to `now`, if there was any.
+        """The last instant in the `seconds` up to `now`, None if there is none.
 
-        Looks back further and further: there may be an instant every second.
+        Searches in growing intervals, because there may be an instant every second.
         """
         back = min(60.0, seconds)
         while True:
@@ -95,7 +95,7 @@ class Crontab(Task):
 
 
 def check_cron(spec: str, timezone: str, on_leader: bool = False) -> tuple[str, tzinfo]:
-    """The plain expression and the zone. Raises ConfigError if either is wrong."""
+    """The expression without aliases, and the zone. Raises ConfigError if either is wrong."""
     if not isinstance(spec, str) or not isinstance(timezone, str):
         raise ConfigError(
             f"a crontab takes its expression and the name of its time zone as text, not {spec!r} "
@@ -119,5 +119,5 @@ def check_cron(spec: str, timezone: str, on_leader: bool = False) -> tuple[str, 
             "longer; write ranges and steps such as 0-59/5, or declare several"
         )
     if instant is None:
-        raise ConfigError(f"{spec!r} names no day that there is, so it would never run")
+        raise ConfigError(f"{spec!r} names a day that does not exist, so it would never run")
     return plain, zone

@@ -1,4 +1,4 @@
-"""Certificates made on the fly, and what servers and clients need to use them."""
+"""Makes certificates, and the options with which servers and clients use them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import trustme
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files in one folder: an authority, a server's certificate for localhost, a client's."""
+    """Files in one folder: an authority, a server's certificate for localhost, and a client's."""
 
     folder: Path
 
     @classmethod
     def make(cls, folder: Path) -> Certificates:
-        """Make them anew."""
+        """Make new certificates in `folder`."""
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
         for name, identity in (("server", "localhost"), ("client", "worker@example.org")):
@@ -28,7 +28,7 @@ class Certificates:
         return cls(folder)
 
     def options(self, port: int, clients: bool) -> dict[str, str]:
-        """A server's settings for TLS on this port; `clients` is whether they must show one too."""
+        """A server's TLS settings for this port; `clients`: clients need a certificate too."""
         return {
             "tls_port": str(port),
             "tls_ca_cert_file": str(self.folder / "ca.pem"),
@@ -38,7 +38,7 @@ class Certificates:
         }
 
     def query(self, *, client: bool = False, **options: str) -> str:
-        """The part of a URL that trusts the authority and, if wanted, shows the client's own."""
+        """The query of a URL that trusts the authority and, with `client`, sends a certificate."""
         files = {"ssl_ca_certs": str(self.folder / "ca.pem"), **options}
         if client:
             files["ssl_certfile"] = str(self.folder / "client.pem")

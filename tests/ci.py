@@ -1,4 +1,4 @@
-"""Choosing tests, and no silent holes: on CI a skip whose reason is not known fails the run."""
+"""Selects tests by options, and on CI fails a skipped test whose reason is not allowed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Generator
 
 import pytest
 
-from runnel.address import parse
+from runnel.connection.url import parse
 
-#: How the reasons begin that even CI may have for leaving a test out.
+#: Prefixes of the reasons for which a test may be skipped on CI.
 ALLOWED = ("no Docker engine", "no server program", "only on ")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--docker` runs the tests in ``tests/docker`` too, `--soak` the short soaks, `--no-skips`
-    allows no skip at all, `--deployment` has all tests share sentinels or a cluster."""
+    forbids every skip, `--deployment` makes all tests share sentinels or a cluster."""
     parser.addoption("--docker", action="store_true", help="run the tests that need Docker too")
     parser.addoption("--soak", action="store_true", help="run the soaks in their short form too")
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed one")
@@ -28,22 +28,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave Docker's tests and the soaks out unless they are asked for, and skip what is not for
-    the kind of deployment that is shared."""
-    asked = {"docker": config.getoption("--docker"), "soak": config.getoption("--soak")}
-    left_out = [name for name, wanted in asked.items() if not wanted]
-    unasked = [item for item in items if any(map(item.get_closest_marker, left_out))]
-    if unasked:
-        config.hook.pytest_deselected(items=unasked)
-        items[:] = [item for item in items if item not in unasked]
+    """Deselect the tests of Docker and the soaks unless they are requested, and skip tests that are
+    not for the shared kind of deployment."""
+    requested = {"docker": config.getoption("--docker"), "soak": config.getoption("--soak")}
+    excluded = [name for name, is_requested in requested.items() if not is_requested]
+    deselected = [item for item in items if any(map(item.get_closest_marker, excluded))]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
     for item in items:
-        mark = item.get_closest_marker("only_on")
-        if mark and shared_kind(config) not in mark.args:
-            item.add_marker(pytest.mark.skip(reason=f"only on {' or '.join(mark.args)}"))
+        marker = item.get_closest_marker("only_on")
+        if marker and shared_kind(config) not in marker.args:
+            item.add_marker(pytest.mark.skip(reason=f"only on {' or '.join(marker.args)}"))
 
 
 def shared_kind(config: pytest.Config) -> str:
-    """Whether the tests share a server, sentinels or a cluster."""
+    """What the tests share: "server", "sentinel" or "cluster"."""
     given = os.environ.get("RUNNEL_TEST_REDIS_URL")
     return parse(given).kind if given else str(config.getoption("--deployment"))
 
@@ -52,7 +52,7 @@ def shared_kind(config: pytest.Config) -> str:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A skipped test."""
+    """Check a skipped test."""
     report = yield
     _forbid_skip(report, item.config)
     return report
@@ -62,7 +62,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """A skipped module."""
+    """Check a skipped module."""
     report = yield
     _forbid_skip(report, collector.config)
     return report

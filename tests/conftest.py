@@ -1,6 +1,6 @@
-"""Fixtures for all tests: real servers, a clean one for each test, and nothing left running after.
+"""Fixtures for all tests: an empty server for each test, and a check that nothing keeps running.
 
-``RUNNEL_TEST_REDIS_URL`` names a server to use in place of the embedded one, or sentinels, or a
+``RUNNEL_TEST_REDIS_URL`` names a server to use instead of the embedded one, or sentinels, or a
 cluster. ALL THEIR DATA IS ERASED before each test that uses them. ``--deployment`` starts sentinels
 or a cluster for that.
 """
@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from tests.fleet import ClusterFleet, SentinelFleet
 from tests.primaries import on_each
 from tests.processes import kill, runnel_children
@@ -25,17 +25,17 @@ from tests.servers import Server, start_cluster
 
 pytest_plugins = ["tests.ci"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As a shell leaves it that starts the tests in the background: their children would inherit it.
+    # A shell that starts the tests in the background sets this, and child processes inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def redis_url(pytestconfig: pytest.Config) -> Iterator[str]:
-    """The server that the tests share, or the sentinels or the cluster."""
-    given = os.environ.get("RUNNEL_TEST_REDIS_URL")
-    if given:
-        yield given
+    """The URL of the server, the sentinels or the cluster that the tests share."""
+    configured_url = os.environ.get("RUNNEL_TEST_REDIS_URL")
+    if configured_url:
+        yield configured_url
         return
     kind = pytestconfig.getoption("--deployment")
     with Server(appendonly="no") if kind == "server" else _fleet(kind) as shared:
@@ -48,7 +48,7 @@ def _fleet(kind: str) -> ClusterFleet | SentinelFleet:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    """A client of what the tests share, which is empty when the test begins."""
+    """A client of the shared deployment, which is empty when the test starts."""
     async with connect(redis_url) as client:
         await on_each(client, "FLUSHALL")
         yield client
@@ -56,21 +56,21 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server of the test's own, to be stopped, killed and started as it likes."""
+    """A server for this test only, which it may stop, kill and start."""
     with Server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def cluster_url() -> Iterator[str]:
-    """A Redis Cluster of one node, for scripts: it refuses those that mix slots."""
+    """A Redis Cluster of one node: it refuses scripts that mix slots."""
     with start_cluster() as server:
         yield server.url
 
 
 @pytest.fixture
 async def cluster(cluster_url: str) -> AsyncIterator[Redis]:
-    """A plain client of the one cluster node, which is empty when the test begins."""
+    """A plain client of the one cluster node, which is empty when the test starts."""
     async with connect(cluster_url) as client:
         await client.flushall()
         yield client

@@ -1,7 +1,7 @@
-"""Which test is about which of the faults that Runnel is to survive.
+"""Generates the table of faults in docs/reliability.md, with the tests that inject each fault.
 
 A test names the faults that it injects: ``@pytest.mark.fault(4, 21)``. The table in
-``docs/reliability.md`` is made of these marks; write it anew with ``python -m tests.fault_table``.
+``docs/reliability.md`` is generated from these marks: run ``python -m tests.fault_table``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ PAGE = ROOT / "docs/reliability.md"
 BEGIN, END = "<!-- faults -->\n", "<!-- end of faults -->\n"
 
 FAULTS = (
-    "SIGKILL of a worker in the middle of its work",
+    "SIGKILL of a worker while it works",
     "SIGKILL between the end of a handler and its commit",
     "SIGKILL after a commit whose reply was lost",
     "SIGSTOP for longer than a session, then SIGCONT",
     "SIGSTOP for less than a session",
     "a handler that blocks the event loop",
-    "SIGTERM in the middle of work",
+    "SIGTERM while a worker works",
     "a worker's clock that is wrong or jumps",
     "the server's clock jumps ahead",
     "the server's clock jumps back",
@@ -40,17 +40,17 @@ FAULTS = (
     "a worker is cut off, both ways or one",
     "a connection that is open and dead",
     "a slow link",
-    "somebody's slow script holds the server up",
+    "a slow script of another client blocks the server",
     "the server answers BUSY",
     "SCRIPT FLUSH",
     "memory is full",
     "a policy that evicts keys",
     "the server refuses writes for a while",
-    "rights are taken away while a worker runs",
-    "keys vanish",
+    "permissions are revoked while a worker runs",
+    "keys disappear",
     "keys of the wrong type, fields with junk",
-    "a log is deleted and begun again with lower ids",
-    "a log is trimmed under its reader",
+    "a log is deleted and started again with lower ids",
+    "a log is trimmed while it is read",
     "single events are deleted ahead of a reader",
     "a consumer group is deleted or moved by hand",
     "a slot moves under load",
@@ -58,35 +58,36 @@ FAULTS = (
     "the master with a group's keys is lost, those with the partitions are not",
     "many workers join at once",
     "a member is lost at any step of a rebalance",
-    "a member that comes and goes",
+    "a member that joins and leaves again and again",
     "an event whose handler always fails",
     "an event that kills its worker each time",
     "an entry that cannot be read",
     "very large records",
-    "two apps of one name that differ in partition count or hash",
-    "two workers under one name",
+    "two apps with the same name but another partition count or hash",
+    "two workers with the same member id",
     "two versions of the protocol in one group",
-    "a worker at its limit of memory or open files",
+    "a worker that reaches its limit of memory or open files",
     "a task is cancelled at any await",
 )
 
-#: Why there is no test, or what those that there are leave out.
+#: Why a fault has no test, or what its tests do not cover.
 REMARKS = {
-    8: "Not injected. Nothing in a worker reads the wall clock but cron tasks, and these ask the "
-    "server if an instant is due.",
+    8: "Not injected. Only cron tasks read a worker's wall clock, and they ask the server whether "
+    "an instant is due.",
     9: "The stored times are moved, not the clock.",
     10: "The stored times are moved, not the clock.",
-    15: "The log goes back under a client; no server with a wrong clock is promoted.",
+    15: "The log returns to an older state while a client uses it; no server with a wrong clock is "
+    "promoted.",
     41: "The scripts alone, not a hundred processes.",
-    47: "The producer's limit; not what a reader does with an entry that others made larger.",
-    50: "What is newer is refused. There are no two versions yet that could work together.",
-    51: "Not injected. A worker that dies of it is a killed worker.",
-    52: "A send that is cancelled; not each await of a worker.",
+    47: "The producer's limit; not an entry that another program wrote larger.",
+    50: "A newer version is refused. There are not yet two versions that could work together.",
+    51: "Not injected. A worker that dies of it is like a killed worker.",
+    52: "A send that is cancelled; not every await of a worker.",
 }
 
 
 def marks(path: Path) -> Iterator[tuple[str, list[int]]]:
-    """The tests of a file that name faults."""
+    """The tests of a file that name faults, with the numbers of the faults."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for mark in node.decorator_list:
@@ -105,7 +106,7 @@ def covering() -> dict[int, list[str]]:
 
 
 def table() -> str:
-    """The table as it should be in the docs."""
+    """The table that the page must contain."""
     tests = covering()
     lines = ["| | fault | tests |", "| --- | --- | --- |"]
     for number, fault in enumerate(FAULTS, 1):

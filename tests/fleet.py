@@ -1,6 +1,6 @@
-"""Servers that belong together: a Redis Cluster, and a primary with replicas under sentinels.
+"""Groups of servers for tests: a Redis Cluster, and a primary with replicas under sentinels.
 
-All listen on loopback, on ports of their own, and end with the context that they were made in.
+All listen on loopback, on ports of their own, and end with their context.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Protocol, Self, TypeVar
 from redis import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 from tests.servers import Server, free_port
 
-#: Milliseconds after which a silent node of a cluster counts as lost: failovers in tests should be
-#: short.
+#: Milliseconds after which a silent node of a cluster counts as failed: short, so that failovers in
+#: tests are fast.
 NODE_TIMEOUT = 1000
-#: The same for sentinels. Longer, since on a machine with more to do than it can, one that has just
-#: been promoted is found lost, and the other, which has just come back, is promoted in turn.
+#: The same for sentinels. Longer, since on an overloaded machine a server that was just promoted
+#: would count as failed, and the other one, which has just come back, would be promoted in turn.
 DOWN_AFTER = 2000
 SLOTS = 16384
 _TIMEOUT = 30.0
@@ -32,13 +32,13 @@ _POLL = 0.02
 
 
 class Fleet(ABC):
-    """What the two have in common: servers that start together and end together."""
+    """Servers that start together and end together."""
 
     servers: list[Server]
 
     @abstractmethod
     def form(self) -> None:
-        """Make the running servers one deployment, and wait until it is whole."""
+        """Make the running servers one deployment, and wait until it is complete."""
 
     def __enter__(self) -> Self:
         try:
@@ -87,7 +87,7 @@ class ClusterFleet(Fleet):
             **(options or {}),
         }
         self.servers = [
-            Server(binary, cluster_port=str(free_port()), **_own(settings))
+            Server(binary, cluster_port=str(free_port()), **_own_options(settings))
             for _ in range(masters * (2 if replicas else 1))
         ]
         self.masters = self.servers[:masters]
@@ -95,31 +95,30 @@ class ClusterFleet(Fleet):
 
     @property
     def url(self) -> str:
-        """Names two of its nodes; a client finds the others. Their TLS ports if they have any."""
+        """A URL with two of its nodes; a client finds the others. Uses their TLS ports, if any."""
         return _url("cluster", self.servers[:2])
 
     def form(self) -> None:
         form_cluster(self.masters, self.replicas, self.meet)
 
     def meet(self, server: Server) -> None:
-        """Let a node join."""
+        """Let a node join the cluster."""
         bus = server.options["cluster_port"]
         ask(self.servers[0], "CLUSTER MEET", "127.0.0.1", server.port, bus)
 
     def owner(self, slot: int, witness: Server | None = None) -> Server:
-        """The server that has the slot, as `witness` or else some running server sees it."""
+        """The server that has the slot, according to `witness` or else some running server."""
         witness = witness or next(server for server in self.servers if server.running)
         for first, last, (_, port, *_), *_ in ask(witness, "CLUSTER SLOTS"):
             if first <= slot <= last:
                 return next(each for each in self.servers if each.port == port)
-        raise AssertionError(f"nobody has slot {slot}")
+        raise AssertionError(f"no server has slot {slot}")
 
     def migrate(self, slot: int, target: Server) -> None:
-        """Move a slot, as a cluster that is resharded does: Valkey 9 at one stroke, others key by
-        key."""
+        """Move a slot, as resharding does: in one step on Valkey 9, key by key on others."""
         if target.binary.kind == "valkey" and target.binary.version >= (9,):
-            one = ("SLOTSRANGE", slot, slot, "NODE", node_id(target))
-            ask(self.owner(slot), "CLUSTER MIGRATESLOTS", *one)
+            arguments = ("SLOTSRANGE", slot, slot, "NODE", node_id(target))
+            ask(self.owner(slot), "CLUSTER MIGRATESLOTS", *arguments)
             for server in self.servers:
                 until(server, lambda each: self.owner(slot, each) is target)
             return
@@ -137,7 +136,7 @@ class Migration:
         self._fleet = fleet
 
     def begin(self) -> None:
-        """From now on the source sends on calls whose keys it no longer has."""
+        """From now on the source redirects calls whose keys it no longer has."""
         self._set(self.target, "IMPORTING", node_id(self.source))
         self._set(self.source, "MIGRATING", node_id(self.target))
 
@@ -145,8 +144,8 @@ class Migration:
         """Move these keys, or all."""
         moved = names or ask(self.source, "CLUSTER GETKEYSINSLOT", self.slot, 1000)
         if moved:
-            place = ("127.0.0.1", self.target.port, "", 0, 10_000)
-            ask(self.source, "MIGRATE", *place, "KEYS", *moved)
+            destination = ("127.0.0.1", self.target.port, "", 0, 10_000)
+            ask(self.source, "MIGRATE", *destination, "KEYS", *moved)
 
     def end(self) -> None:
         """The target owns the slot, and all nodes know."""
@@ -173,9 +172,11 @@ class SentinelFleet(Fleet):
         sentinels: int = 3,
     ) -> None:
         settings = {"appendonly": "no", "repl_diskless_sync_delay": "0", **(options or {})}
-        self.primary = Server(binary, **_own(settings))
-        of = f"127.0.0.1 {_port(self.primary)}"
-        self.replicas = [Server(binary, replicaof=of, **_own(settings)) for _ in range(replicas)]
+        self.primary = Server(binary, **_own_options(settings))
+        replica_of = f"127.0.0.1 {_port(self.primary)}"
+        self.replicas = [
+            Server(binary, replicaof=replica_of, **_own_options(settings)) for _ in range(replicas)
+        ]
         self.sentinels = [
             SentinelServer(self.primary, sentinels // 2 + 1) for _ in range(sentinels)
         ]
@@ -183,7 +184,7 @@ class SentinelFleet(Fleet):
 
     @property
     def url(self) -> str:
-        """Names all sentinels."""
+        """A URL with all sentinels."""
         return f"{_url('sentinel', self.sentinels)}/{self.NAME}"
 
     def form(self) -> None:
@@ -194,8 +195,8 @@ class SentinelFleet(Fleet):
         return self._named_by(self.sentinels[0])
 
     def wait_until_replaced(self, primary: Server) -> None:
-        """Wait until all sentinels name another. Who asks one that does not know yet would be sent
-        to the old one, which may have come back empty."""
+        """Wait until all sentinels name another primary. One that does not know yet would send
+        clients to the old primary, which may have come back empty."""
         for sentinel in self.sentinels:
             until(sentinel, lambda each: self._named_by(each) is not primary)
 
@@ -213,12 +214,12 @@ class SentinelFleet(Fleet):
 
 
 class SentinelServer(Server):
-    """A sentinel; what it learns it writes into a file of its own."""
+    """A sentinel, with a configuration file of its own, which it rewrites."""
 
     def __init__(self, primary: Server, quorum: int) -> None:
         super().__init__(primary.binary)
         tls = {name: value for name, value in primary.options.items() if name.startswith("tls")}
-        self.options = _own(tls)
+        self.options = _own_options(tls)
         self._lines = [
             f"port {self.port}",
             "bind 127.0.0.1",
@@ -236,13 +237,13 @@ class SentinelServer(Server):
         return [os.fspath(self.binary.path), os.fspath(file), "--sentinel"]
 
 
-def _own(options: dict[str, str]) -> dict[str, str]:
-    """The options for one server, with a TLS port of its own if they speak of TLS."""
+def _own_options(options: dict[str, str]) -> dict[str, str]:
+    """The options for one server, with a TLS port of its own if they have one."""
     return {**options, "tls_port": str(free_port())} if "tls_port" in options else dict(options)
 
 
 def _port(server: Server) -> int:
-    """Where the others and clients find it."""
+    """The port for clients and other servers."""
     return int(server.options.get("tls_port", server.port))
 
 
@@ -252,14 +253,14 @@ def _url(kind: str, servers: Sequence[Server]) -> str:
 
 
 class Node(Protocol):
-    """A server wherever it runs."""
+    """A server, as a process or in a container."""
 
     def client(self) -> Redis:
         """A synchronous client; the caller closes it."""
         ...
 
     def log(self) -> str:
-        """What it has said so far."""
+        """The log so far."""
         ...
 
 
@@ -267,7 +268,7 @@ N = TypeVar("N", bound=Node)
 
 
 def ask(server: Node, command: str, *args: object) -> Any:
-    """The reply to a command as it came, or as text if it is text."""
+    """The unparsed reply to a command; bytes are decoded."""
     with server.client() as client:
         client.response_callbacks.clear()
         reply: Any = client.execute_command(command, *args)
@@ -275,7 +276,7 @@ def ask(server: Node, command: str, *args: object) -> Any:
 
 
 def form_cluster(masters: Sequence[N], replicas: Sequence[N], meet: Callable[[N], None]) -> None:
-    """Make a cluster of nodes that know nothing yet. `meet` introduces one to the first master."""
+    """Make a cluster of new nodes. `meet` introduces a node to the first master."""
     nodes = [*masters, *replicas]
     for number, master in enumerate(masters):
         ask(master, "CLUSTER SET-CONFIG-EPOCH", number + 1)
@@ -293,28 +294,28 @@ def form_cluster(masters: Sequence[N], replicas: Sequence[N], meet: Callable[[N]
 
 
 def _sees_all(node: Node, nodes: int, replicas: int) -> bool:
-    seen = [line.split() for line in _nodes(node)]
+    nodes_seen = [line.split() for line in _nodes(node)]
     return (
         "cluster_state:ok" in ask(node, "CLUSTER INFO")
-        and len(seen) == nodes
-        and sum("slave" in words[2] for words in seen) == replicas
-        and not any("handshake" in words[2] for words in seen)
+        and len(nodes_seen) == nodes
+        and sum("slave" in words[2] for words in nodes_seen) == replicas
+        and not any("handshake" in words[2] for words in nodes_seen)
     )
 
 
 def acquaint(sentinels: Sequence[Node], replicas: int) -> None:
     """Wait until the sentinels know each other and so many replicas of their primary."""
-    # By default they look around every 10 seconds and say hello every 2. These are also the
-    # measures of how fresh their knowledge must be: too short, and a failover goes wrong.
-    _hurry(sentinels, 100)
+    # By default they send INFO every 10 seconds and PUBLISH every 2. These periods also limit how
+    # old their knowledge may be: if they are too short, a failover fails.
+    _set_periods(sentinels, 100)
     for sentinel in sentinels:
         until(sentinel, lambda each: _knows_all(each, replicas, len(sentinels)))
-    _hurry(sentinels, 500)
+    _set_periods(sentinels, 500)
 
 
-def _hurry(sentinels: Sequence[Node], period: int) -> None:
-    # By default they ask whether a server is there, and try again to connect, once a second: one
-    # try that fails would be half of the time after which it counts as lost.
+def _set_periods(sentinels: Sequence[Node], period: int) -> None:
+    # By default they ping and reconnect once a second: a single failed attempt would take half of
+    # the time after which a server counts as failed.
     periods = ("INFO-PERIOD", period, "PUBLISH-PERIOD", period, "PING-PERIOD", 200)
     command = ("SENTINEL DEBUG", *periods)
     for sentinel in sentinels:
@@ -331,37 +332,39 @@ def _knows_all(sentinel: Node, replicas: int, sentinels: int) -> bool:
 
 
 def state_of(sentinel: Node) -> dict[bytes, bytes]:
-    """What a sentinel says of the primary."""
+    """The state of the primary according to a sentinel."""
     values = ask(sentinel, "SENTINEL MASTER", SentinelFleet.NAME)
     return dict(zip(values[::2], values[1::2], strict=True))
 
 
 def catches_up(replica: Node, primary: Node) -> None:
-    """Wait until a replica has all that its primary has now."""
+    """Wait until a replica has all writes that its primary has now."""
     offset = _offset(primary, "master_repl_offset")
     until(replica, lambda each: _offset(each, "slave_repl_offset") >= offset)
 
 
 def _offset(server: Node, field: str) -> int:
     value = ask(server, "INFO", "replication").partition(f"{field}:")[2].split()
-    return int(value[0]) if value else -1  # It is no replica yet, or again.
+    return int(value[0]) if value else -1  # It is not a replica now.
 
 
 def node_id(server: Node) -> str:
-    """The cluster's name for a node."""
+    """The id of a cluster node."""
     return str(ask(server, "CLUSTER MYID"))
 
 
 def until(server: N, condition: Callable[[N], Any]) -> None:
-    """Wait until something holds of a server."""
+    """Wait until a condition holds for a server."""
     deadline = time.monotonic() + _TIMEOUT
-    while not _holds(condition, server):
-        assert time.monotonic() < deadline, f"{server!r} does not get there:\n{server.log()}"
+    while not _condition_holds(condition, server):
+        assert time.monotonic() < deadline, (
+            f"the condition does not hold on {server!r}:\n{server.log()}"
+        )
         time.sleep(_POLL)
 
 
-def _holds(condition: Callable[[N], Any], server: N) -> bool:
-    # A server that changes its role cuts connections.
+def _condition_holds(condition: Callable[[N], Any], server: N) -> bool:
+    # A server that changes its role closes connections.
     with contextlib.suppress(ConnectionError, TimeoutError):
         return bool(condition(server))
     return False

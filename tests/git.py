@@ -1,4 +1,4 @@
-"""git in repositories that tests make, whatever the user's own configuration says."""
+"""Runs git in repositories that tests make, without the user's own configuration."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _ME = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaul
 
 
 def environment() -> dict[str, str]:
-    """That of the tests, less what git tells its hooks and what the user has configured."""
+    """The environment without the variables of git and without the user's configuration."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {**kept, "GIT_CONFIG_GLOBAL": os.devnull}
 
 
 def git(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run git there. `check`: it must succeed."""
+    """Run git in `folder`. With `check`, raises CalledProcessError if it fails."""
     command = ["git", "-C", str(folder), *_ME, *arguments]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, check=check)

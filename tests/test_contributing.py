@@ -1,4 +1,4 @@
-"""CONTRIBUTING is one page, and what it tells a newcomer to type and to open is there."""
+"""CONTRIBUTING is one page, and the commands and files that it names exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOOL = ".venv/bin/"
 
 
 def first_words() -> set[str]:
-    """What is run, wherever the page says it."""
+    """The first word of every command and code span of the page."""
     spans = re.findall(r"`([^`]+)`", PROSE)
     return {text.split()[0] for text in (*COMMANDS, *spans)}
 
@@ -29,7 +29,7 @@ def test_it_is_one_page() -> None:
     assert len(PAGE.splitlines()) <= 70
 
 
-def test_what_it_names_is_there() -> None:
+def test_the_files_that_it_names_exist() -> None:
     named = {word for word in first_words() if "/" in word and not word.startswith(TOOL)}
     row = next(line for line in PROSE.splitlines() if line.startswith("| `runnel` |"))
     named |= {f"runnel/{name}" for name in re.findall(r"`(\w+\.py)`", row)}

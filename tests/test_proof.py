@@ -1,4 +1,4 @@
-"""The model of claim, commit and failover holds where it must, and breaks where it must."""
+"""The model of claim, commit and failover is proved with epoch and nonce, and broken without."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def prove(root: Path) -> subprocess.CompletedProcess[str]:
 def test_s1_s2_epoch_and_nonce_are_safe_across_a_failover_and_an_epoch_alone_is_not() -> None:
     run = prove(ROOT)
     assert run.returncode == 0, run.stderr
-    said = run.stdout.splitlines()
-    assert said[0].startswith("proved      epoch and nonce: holds in all ")
-    assert any(line.startswith("broken      an epoch alone, as it must be") for line in said)
-    assert any(line.startswith("broken      no compare-and-set, as it must be") for line in said)
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("proved      epoch and nonce: holds in all ")
+    assert any(line.startswith("broken      an epoch alone, as it must be") for line in lines)
+    assert any(line.startswith("broken      no compare-and-set, as it must be") for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         (
             "primary.epoch == token.epoch && primary.nonce == token.nonce",
@@ -46,8 +46,8 @@ def test_s1_s2_epoch_and_nonce_are_safe_across_a_failover_and_an_epoch_alone_is_
         ("#ifdef NO_CAS\n", "#ifdef NEVER\n", "NOT BROKEN  no compare-and-set"),
     ],
 )
-def test_a_model_that_shows_nothing_fails_the_run(
-    old: str, new: str, says: str, tmp_path: Path
+def test_a_model_without_the_expected_result_fails_the_run(
+    old: str, new: str, message: str, tmp_path: Path
 ) -> None:
     for part in ("scripts/prove", "proof/fencing.pml"):
         (tmp_path / part).parent.mkdir()
@@ -58,4 +58,4 @@ def test_a_model_that_shows_nothing_fails_the_run(
     model.write_text(text.replace(old, new))
     run = prove(tmp_path)
     assert run.returncode == 1, run.stdout
-    assert says in run.stderr
+    assert message in run.stderr

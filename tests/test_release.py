@@ -1,4 +1,4 @@
-"""A release is refused unless it is as users need it, and what is released works."""
+"""scripts/release refuses a release that is not ready, and a release works."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 from tests.git import git
 
 ROOT = Path(__file__).parents[1]
-#: In place of scripts/bootstrap, which would make an environment for each clone.
+#: Replaces scripts/bootstrap, which would make an environment for each clone.
 BOOTSTRAP = f'cd "$(dirname "$0")/.."; export PATH="{Path(sys.executable).parent}:$PATH"\n'
 
 
 class Clone:
-    """A repository of its own with the files that are here, committed or not."""
+    """A new repository with the files of this one, committed or not."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,19 +37,19 @@ class Clone:
         git(self.folder, "commit", "--message", "All")
 
     def change(self, path: str, old: str, new: str) -> None:
-        """Replace what a pattern finds first."""
+        """Replace the first match of a pattern in a file."""
         text = (self.folder / path).read_text()
         changed = re.sub(old, new, text, count=1, flags=re.M)
         assert changed != text
         (self.folder / path).write_text(changed)
 
     def release(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """Run scripts/release there."""
+        """Run scripts/release in the clone."""
         command = [str(self.folder / "scripts/release"), *options]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def refusal(self, *options: str) -> str:
-        """Why scripts/release refuses. Nothing is left behind."""
+        """The message of scripts/release, which must refuse and leave no files."""
         done = self.release(*options)
         assert done.returncode == 1, done.stdout
         assert not (self.folder / "dist").exists()
@@ -58,7 +58,7 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Clone:
-    """As the project is when version 1.2.0 is ready to be released."""
+    """The project with version 1.2.0, ready to be released."""
     clone = Clone(tmp_path / "clone")
     clone.change("pyproject.toml", '^version = ".*"$', 'version = "1.2.0"')
     clone.change("CHANGELOG.md", "^## .*$", "## 1.2.0 (2026-12-01)")
@@ -66,9 +66,9 @@ def clone(tmp_path: Path) -> Clone:
     return clone
 
 
-def test_a_version_of_development_is_not_released(clone: Clone) -> None:
+def test_a_development_version_is_not_released(clone: Clone) -> None:
     clone.change("pyproject.toml", '^version = ".*"$', 'version = "1.2.0.dev0"')
-    assert "1.2.0.dev0 is a version of development" in clone.refusal()
+    assert "1.2.0.dev0 is a development version" in clone.refusal()
 
 
 @pytest.mark.parametrize("heading", ["Unreleased", "1.1.0 (2026-11-01)", "1.2.0", "1.2.0.1 (2026)"])
@@ -77,17 +77,17 @@ def test_the_changelog_begins_with_the_version_and_its_day(clone: Clone, heading
     assert f'"## {heading}"; it must be "## 1.2.0 (YEAR-MONTH-DAY)"' in clone.refusal()
 
 
-def test_a_rehearsal_is_for_a_version_of_development_only(clone: Clone) -> None:
+def test_a_rehearsal_is_for_a_development_version_only(clone: Clone) -> None:
     assert "leave --rehearse out" in clone.refusal("--rehearse")
     clone.change("pyproject.toml", '^version = ".*"$', 'version = "1.3.0.dev0"')
     assert 'it must be "## Unreleased"' in clone.refusal("--rehearse")
 
 
 @pytest.mark.parametrize("path", ["lua/commit.lua", "runnel/new.py"])
-def test_what_is_not_committed_is_not_released(clone: Clone, path: str) -> None:
+def test_uncommitted_changes_are_not_released(clone: Clone, path: str) -> None:
     with (clone.folder / path).open("a") as file:
         file.write("\n")
-    assert f"1 files are not as they were committed, the first is {path}" in clone.refusal()
+    assert f"1 files have uncommitted changes, the first is {path}" in clone.refusal()
 
 
 def test_a_version_is_released_once(clone: Clone) -> None:
@@ -96,7 +96,7 @@ def test_a_version_is_released_once(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "why"),
+    ("old", "new", "message"),
     [
         ('^lua = "runnel/lua"$', "", "the wheel lacks runnel/lua/"),
         (r'^packages = \["runnel"\]$', r'\g<0>\nexclude = ["py.typed"]', "lacks runnel/py.typed"),
@@ -109,16 +109,16 @@ def test_a_version_is_released_once(clone: Clone) -> None:
     ids=["lua", "py.typed", "docs"],
 )
 def test_a_package_that_lacks_a_file_is_not_released(
-    clone: Clone, old: str, new: str, why: str
+    clone: Clone, old: str, new: str, message: str
 ) -> None:
     clone.change("pyproject.toml", old, new)
     clone.commit()
-    assert why in clone.refusal()
+    assert message in clone.refusal()
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
-def test_what_does_not_work_outside_the_repository_is_not_released(clone: Clone) -> None:
+def test_a_wheel_that_does_not_work_outside_the_repository_is_not_released(clone: Clone) -> None:
     clone.change("pyproject.toml", '^  "cronsim.*",$', "")
     clone.commit()
     assert "No module named 'cronsim'" in clone.refusal()

@@ -1,4 +1,4 @@
-"""What runs in CI and before a commit is what anyone can run here."""
+"""CI and the pre-commit hook run the same scripts that a developer runs."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def test_the_workflow_has_every_python_that_pyproject_names() -> None:
 
 
 def test_the_scripts_take_the_python_that_path_names_first(tmp_path: Path) -> None:
-    """As the workflow has it, which chooses a Python by PATH alone."""
+    """The workflow chooses a Python by PATH alone."""
     text = (ROOT / "scripts/bootstrap").read_text()
     functions = text.partition("stamp_of()")[0].replace('cd "$(dirname', ': "$(dirname')
     for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
         (tmp_path / name).symlink_to(sys.executable)
-    said = subprocess.run(
+    found = subprocess.run(
         ["bash", "-c", f'{functions}\ncommand -v "$(find_python)"'],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert said.stdout.strip() == str(tmp_path / "python3")
+    assert found.stdout.strip() == str(tmp_path / "python3")
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One with our hooks, where scripts/check fails while there is a file named `wrong`."""
+    """A repository with our hooks, whose scripts/check fails while a file named `wrong` exists."""
     monkeypatch.setenv("PRE_COMMIT_HOME", str(tmp_path / ".git/pre-commit"))
     (tmp_path / HOOKS.name).write_text(HOOKS.read_text())
     check = tmp_path / "scripts/check"

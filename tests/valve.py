@@ -1,4 +1,4 @@
-"""A TCP connection that can be cut: what was not through by then never arrives."""
+"""A TCP proxy in threads whose connections can be cut: data on its way never arrives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 class Valve:
-    """Stands before a port of this machine. Replicas and clients connect to `port`."""
+    """A proxy for a port of this machine. Replicas and clients connect to `port`."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -21,7 +21,7 @@ class Valve:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def shut(self) -> None:
-        """Cut every connection, and let no new one through."""
+        """Cut every connection, and refuse new ones."""
         self._open.clear()
         for end in self._ends:
             with contextlib.suppress(OSError):
@@ -29,11 +29,11 @@ class Valve:
         self._ends.clear()
 
     def open(self) -> None:
-        """Let new connections through again."""
+        """Accept new connections again."""
         self._open.set()
 
     def close(self) -> None:
-        """End it."""
+        """Cut every connection and stop listening."""
         self._closed = True
         self.shut()
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Other libraries, each in an environment of its own, against Runnel in the same run."""
+"""Measures other libraries, each in an environment of its own, against Runnel in the same run."""
 
 from __future__ import annotations
 
@@ -11,28 +11,22 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.children import ROOT, Child, ChildFailed, wait_until
+from benchmarks.deployment import Server
 from benchmarks.harness import Bench
 from benchmarks.peers.environments import NotInstalled, environment
 from benchmarks.rows import Row, Sample, column, quantile, ratios
-from benchmarks.server import Server
 
 SCRIPTS = Path(__file__).parent / "run"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A library: how it is installed, and what of it is measured.
-
-    `throughput` maps a variant to the number of events, `listens` is the variant whose latency is
-    measured, `sends` the numbers of records sent one at a time and a thousand in a call.
-    """
+    """A library, how it is installed, and how many events or records each of its measures has."""
 
     title: str
     script: str
     requirements: tuple[str, ...]
-    throughput: dict[str, int]
-    listens: str
-    sends: tuple[int, int]
+    counts: dict[str, int]
     python: str = ""
 
 
@@ -55,73 +49,32 @@ PEERS = {
             "orjson==3.3.1",
             "lz4==3.1.0",
         ),
-        {"one": 20_000, "batch": 20_000},
-        "listen",
-        (5_000, 40_000),
+        {"one": 20_000, "batch": 20_000, "send": 5_000, "send-many": 40_000},
         python="3.8",
     ),
     "faststream": Peer(
         "FastStream",
         "with_faststream.py",
         ("faststream[redis]==0.7.8", *CLIENT),
-        {"one": 12_000, "batch": 100_000},
-        "one",
-        (5_000, 40_000),
-    ),
-    "arq": Peer(
-        "arq",
-        "with_arq.py",
-        # It does not work with newer clients.
-        ("arq==0.28.0", "redis==5.3.1", "hiredis==3.5.0", "uvloop==0.23.0"),
-        {"tuned": 6_000},
-        "tuned",
-        (4_000, 8_000),
-    ),
-    "taskiq": Peer(
-        "taskiq",
-        "with_taskiq.py",
-        ("taskiq==0.13.0", "taskiq-redis==1.2.4", *CLIENT),
-        {"default": 10_000},
-        "default",
-        (4_000, 6_000),
-    ),
-    "dramatiq": Peer(
-        "dramatiq",
-        "with_dramatiq.py",
-        ("dramatiq[redis]==2.2.1", "redis==8.1.0", "hiredis==3.5.0"),
-        {"eight threads": 5_000},
-        "eight threads",
-        (4_000, 6_000),
-    ),
-    "bullmq": Peer(
-        "BullMQ",
-        "with_bullmq.py",
-        ("bullmq==3.4.4", *CLIENT),
-        {"one": 6_000, "hundred": 6_000},
-        "one",
-        (4_000, 20_000),
-    ),
-    "streaq": Peer(
-        "streaQ",
-        "with_streaq.py",
-        ("streaq==7.2.0", "coredis==6.9.0", "uvloop==0.23.0"),
-        {"default": 4_000},
-        "default",
-        (3_000, 10_000),
+        {"one": 12_000, "batch": 100_000, "send": 5_000, "send-many": 40_000},
     ),
 }
 NAMES = tuple(PEERS)
 OURS = Peer(
-    "Runnel", "with_runnel.py", (), {"one": 200_000, "batch": 250_000}, "listen", (6_000, 40_000)
+    "Runnel",
+    "with_runnel.py",
+    (),
+    {"one": 200_000, "batch": 250_000, "send": 6_000, "send-many": 40_000},
 )
 #: Records sent at 200 a second.
 PACED = 1_000
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Rows for each peer that was asked for; what cannot be installed is left out with its reason.
+    """Rows for each peer that --peers names. A peer that cannot be installed is left out, with the
+    reason.
 
-    Ratios are Runnel's figure to the peer's: how many times as fast, or how much of the wait.
+    Ratios are Runnel's figure to the peer's.
     """
     if bench.peers is None:
         return
@@ -136,28 +89,13 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 
 def _rows(bench: Bench, name: str, peer: Peer, python: Path) -> Iterator[Row]:
-    rounds = 2 if bench.quick else 3
-    here = Path(sys.executable)
-    for variant, events in peer.throughput.items():
-        ours = "batch" if variant == "batch" else "one"
-        runs = {
-            "peer": partial(_throughput, peer, python, variant, events),
-            "ours": partial(_throughput, OURS, here, ours, OURS.throughput[ours]),
-        }
-        row = Row(f"{name}-{variant}", f"{peer.title}: {variant}", "events/s", [])
-        yield _filled(row, bench.interleaved(runs, rounds), "rate")
-    for action, way in (("send", 0), ("send-many", 1)):
-        runs = {
-            "peer": partial(_sending, peer, python, action, peer.sends[way]),
-            "ours": partial(_sending, OURS, here, action, OURS.sends[way]),
-        }
-        title = f"{peer.title}: {action.replace('-', ' ')}"
-        row = Row(f"{name}-{action}", title, "records/s", [])
-        yield _filled(row, bench.interleaved(runs, rounds), "rate")
-    runs = {
-        "peer": partial(_latency, peer, python, peer.listens),
-        "ours": partial(_latency, OURS, here, OURS.listens),
-    }
+    sides = {"peer": (peer, python), "ours": (OURS, Path(sys.executable))}
+    for action in peer.counts:
+        runs = {side: partial(_rate, *who, action) for side, who in sides.items()}
+        unit = "records/s" if action.startswith("send") else "events/s"
+        row = Row(f"{name}-{action}", f"{peer.title}: {action.replace('-', ' ')}", unit, [])
+        yield _filled(row, bench.interleaved(runs, 2 if bench.quick else 3), "rate")
+    runs = {side: partial(_latency, *who) for side, who in sides.items()}
     samples = bench.interleaved(runs, 1 if bench.quick else 2)
     for share in ("p50", "p99"):
         row = Row(f"{name}-latency-{share}", f"{peer.title}: send to handler, {share}", "ms", [])
@@ -174,10 +112,8 @@ def _filled(row: Row, samples: dict[str, list[Sample]], key: str) -> Row:
     return row
 
 
-def _start(
-    peer: Peer, python: Path, server: Server, action: str, count: int, variant: str
-) -> Child:
-    command = [str(python), str(SCRIPTS / peer.script), action, str(count), variant]
+def _start(peer: Peer, python: Path, server: Server, action: str, count: int = 0) -> Child:
+    command = [str(python), str(SCRIPTS / peer.script), action, str(count)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment["PEER_REDIS_URL"] = server.url
     if peer is OURS:
@@ -185,29 +121,20 @@ def _start(
     return Child(command, SCRIPTS, environment)
 
 
-def _throughput(peer: Peer, python: Path, variant: str, events: int) -> Sample:
-    """Without the first tenth."""
+def _rate(peer: Peer, python: Path, action: str) -> Sample:
+    count = peer.counts[action]
     with Server() as server:
-        with _start(peer, python, server, "preload", events, variant) as child:
-            child.hear("sent")
-        with _start(peer, python, server, "work", events, variant) as child:
-            line = child.hear_line("started")
-            handled = child.hear("handled")
-    return {"rate": line["events"] / (handled - line["started"])}
+        if not action.startswith("send"):
+            with _start(peer, python, server, "preload", count) as child:
+                child.hear("sent")
+        with _start(peer, python, server, action, count) as child:
+            return {"rate": child.hear("rate")}
 
 
-def _sending(peer: Peer, python: Path, action: str, count: int) -> Sample:
-    with Server() as server, _start(peer, python, server, action, count, "-") as child:
-        return {"rate": child.hear("rate")}
-
-
-def _latency(peer: Peer, python: Path, variant: str) -> Sample:
-    with (
-        Server() as server,
-        _start(peer, python, server, "paced", PACED, variant) as sender,
-    ):
+def _latency(peer: Peer, python: Path) -> Sample:
+    with Server() as server, _start(peer, python, server, "paced", PACED) as sender:
         sender.hear("ready")
-        with _start(peer, python, server, "listen", 0, variant) as reader:
+        with _start(peer, python, server, "listen") as reader:
             reader.hear("ready")
             sender.say("go")
             sender.hear("sent")

@@ -1,4 +1,4 @@
-"""An environment for each peer, kept under ``.runnel/peers`` from run to run."""
+"""Makes a virtual environment for each peer, and keeps it under ``.runnel/peers``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ FOLDER = ROOT / ".runnel" / "peers"
 
 
 class NotInstalled(Exception):
-    """A peer could not be installed, and why."""
+    """A peer could not be installed; the message says why."""
 
 
 def environment(name: str, requirements: Sequence[str], version: str) -> tuple[Path, str]:
-    """The Python of the peer's environment, made if need be, and the versions in it.
+    """The Python of the peer's environment, which is made if it does not exist, and the versions in
+    it.
 
-    `version` is the Python it needs, empty for this one. Raises NotInstalled.
+    `version` is the version of Python that it needs, empty for this one. Raises NotInstalled.
     """
     folder = FOLDER / name
     python, stamp = folder / "bin" / "python", folder / "installed.json"
@@ -32,9 +33,9 @@ def environment(name: str, requirements: Sequence[str], version: str) -> tuple[P
         _run([_python(version), "-m", "venv", str(folder)])
         _run([str(python), "-m", "pip", "install", "--quiet", *requirements])
         stamp.write_text(json.dumps(wanted))
-    shown = _run([str(python), "--version"]).removeprefix("Python ").strip()
+    found = _run([str(python), "--version"]).removeprefix("Python ").strip()
     pinned = " ".join(each for each in requirements if "==" in each)
-    return python, f"Python {shown}, {pinned}"
+    return python, f"Python {found}, {pinned}"
 
 
 def _python(version: str) -> str:
@@ -50,7 +51,7 @@ def _python(version: str) -> str:
 
 
 def _candidates(version: str) -> Iterator[str]:
-    """On PATH, or made by pyenv."""
+    """Interpreters on PATH and of pyenv."""
     if found := shutil.which(f"python{version}"):
         yield found
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -62,6 +63,6 @@ def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        told = getattr(error, "stderr", None) or str(error)
-        raise NotInstalled(f"{' '.join(command[:4])} failed: {told.strip()[-500:]}") from error
+        reason = getattr(error, "stderr", None) or str(error)
+        raise NotInstalled(f"{' '.join(command[:4])} failed: {reason.strip()[-500:]}") from error
     return done.stdout

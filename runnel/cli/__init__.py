@@ -1,4 +1,4 @@
-"""The command line: arguments in, exit code out."""
+"""The command line: its group of commands, each of which is imported when it is used."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from runnel.errors import RunnelError
 
 __all__ = ["main"]
 
-#: Command -> its module here, and what it does in one line. A command is imported when it is used:
-#: what they need of redis and pydantic takes ten times as long to import as all that is here.
+#: Command -> its module, and what it does in one line. A command is imported when it is used:
+#: redis and pydantic take ten times as long to import as this module.
 COMMANDS = {
     "worker": ("worker", "Process the events of an app."),
     "send": ("send", "Send one RECORD, given as JSON, to a stream."),
@@ -34,11 +34,11 @@ COMMANDS = {
 
 
 class Commands(click.Group):
-    """The commands. An error of Runnel's ends in one sentence, wherever it comes up."""
+    """The group of commands. Reports any RunnelError of a command in one sentence."""
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
-        """Without `args` those of the process are read: then it is ours, and a worker may end it,
-        which `Context.obj` says."""
+        """Run a command. Without `args`, the process is for this command only, and a worker may end
+        it: `Context.obj` is True then."""
         return super().main(args, **{"obj": args is None, **extra})
 
     def invoke(self, ctx: click.Context) -> object:
@@ -95,18 +95,18 @@ def main(ctx: click.Context) -> None:
     """Ordered, distributed event processing on Redis Streams.
 
     TARGETs have the form module:attribute, such as example:app; the current directory is
-    importable. `runnel COMMAND --help` tells more.
+    importable. `runnel COMMAND --help` has more.
     """
-    _keep_the_standard_places()
+    _open_standard_streams()
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
 
 
-def _keep_the_standard_places() -> None:
-    """Whoever closed stdin, stdout or stderr before the start must not get a socket written there:
-    the places 0 to 2 are taken, by what swallows everything."""
-    for place in range(3):
+def _open_standard_streams() -> None:
+    """Open /dev/null as stdin, stdout or stderr if it was closed before the start. Else a socket
+    could get its number, and output would go there."""
+    for descriptor in range(3):
         try:
-            os.fstat(place)
+            os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # The lowest that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)  # Gets the lowest number, which is this one.

@@ -1,4 +1,4 @@
-"""``runnel demo``: the main job on real events, with a worker killed on the way, and its checks."""
+"""The command ``runnel demo``: processes real events, kills a worker, and checks the result."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ EVENTS = "flights-2013-01.jsonl.gz"
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default="examples",
     show_default=True,
-    help="Folder with flights.py and its events, as in the repository.",
+    help="Folder of flights.py and its events, as in the repository.",
 )
 def demo(examples: Path) -> None:
     """Process 26,483 real departures while workers join and die; check that nothing was lost.
 
-    Starts a server of its own in a temporary folder. Exits 0 only if every departure was
-    processed, in order for each aircraft.
+    Starts its own server in a temporary folder. Exits with 0 only if every departure was processed,
+    in order for each aircraft.
     """
     source = examples.resolve() / EVENTS
     if not source.is_file():
-        exits.fail(f"{source} is missing: give the repository's folder with --examples", 2)
+        exits.fail(f"{source} is missing: name the folder of examples with --examples", 2)
     with tempfile.TemporaryDirectory(prefix="runnel-") as folder:
         Demo(source, Path(folder)).run()
 
 
 class Demo:
-    """One run: its server, its workers, its effects."""
+    """One run, with its own server and workers. `effects` is the file that the handler writes."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.source = source
@@ -61,7 +61,7 @@ class Demo:
         self.started = time.monotonic()
 
     def run(self) -> None:
-        """The story, and its checks. Exits with 1 if one does not hold."""
+        """Run the demo and its checks. Exits with 1 if a check fails."""
         with self._server(), self._workers() as workers:
             self.say("two workers start")
             workers += [self._worker("w1"), self._worker("w2")]
@@ -83,12 +83,12 @@ class Demo:
                 self.fail("sendmany did not send everything")
             while self._inspect()["totals"]["lag_events"] != 0:
                 time.sleep(0.2)
-            self.say("everything is processed; this is what `runnel inspect` shows:\n")
-            subprocess.run(self._command("inspect", "flights:app"), **self._where(), check=False)
+            self.say("everything is processed; `runnel inspect` shows:\n")
+            subprocess.run(self._command("inspect", "flights:app"), **self._context(), check=False)
         self.check()
 
     def check(self) -> None:
-        """Every departure processed, per aircraft in order; say how many were processed twice."""
+        """Check that every departure was processed, in order for each aircraft. Count repeats."""
         sent: dict[str, list[tuple[str, int]]] = defaultdict(list)
         with gzip.open(self.source) as lines:
             for line in lines:
@@ -109,33 +109,33 @@ class Demo:
         click.echo()
         self.say(f"{total} departures of {len(sent)} aircraft were sent")
         self.say(f"{total - missing} were processed, {missing} are missing")
-        self.say(f"{len(disordered)} aircraft saw their departures out of order")
+        self.say(f"{len(disordered)} aircraft had their departures out of order")
         self.say(
-            f"{repeated} departures were processed twice: in hand or not yet committed when w1 died"
+            f"{repeated} departures were processed twice: they were not yet committed when w1 died"
         )
         if missing or disordered or len(times) != total:
-            self.fail("the checks do not hold")
+            self.fail("a check failed")
         self.say("all checks hold")
 
     def say(self, text: str) -> None:
-        """A line with the seconds since the start."""
+        """Print a line with the seconds since the start."""
         click.echo(f"{time.monotonic() - self.started:6.1f} s  {text}")
 
     def fail(self, text: str) -> NoReturn:
-        """End the demo with exit code 1."""
+        """Exit with 1, and show the end of the log."""
         log = (self.folder / "log").read_text().splitlines()[-10:]
         exits.fail("\n".join([text, *log]), exits.UNEXPECTED)
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "runnel", *arguments]
 
-    def _where(self) -> dict[str, Any]:
+    def _context(self) -> dict[str, Any]:
         return {"cwd": self.source.parent, "env": self.environment}
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
-                self._command(*arguments), **self._where(), stdout=log, stderr=log
+                self._command(*arguments), **self._context(), stdout=log, stderr=log
             )
 
     def _worker(self, name: str) -> subprocess.Popen[bytes]:
@@ -143,7 +143,7 @@ class Demo:
 
     @contextmanager
     def _server(self) -> Iterator[None]:
-        from runnel.embedded import start
+        from runnel.embedded.local_server import start
 
         server = start(self.url, self.folder / "data")
         self.say(f"a server runs in {self.folder}")
@@ -166,13 +166,13 @@ class Demo:
 
     def _inspect(self) -> dict[str, Any]:
         command = self._command("inspect", "flights:app", "--json")
-        shown = subprocess.run(command, **self._where(), capture_output=True, check=True)
-        picture: dict[str, Any] = json.loads(shown.stdout)
-        return picture
+        done = subprocess.run(command, **self._context(), capture_output=True, check=True)
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
 
     def _owners(self) -> Counter[str]:
         rows = [row for each in self._inspect()["processors"] for row in each["partitions"]]
-        return Counter(row["owner"] or "nobody" for row in rows)
+        return Counter(row["owner"] or "no member" for row in rows)
 
     def _until_owned(self, names: set[str], seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds

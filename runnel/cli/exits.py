@@ -1,4 +1,4 @@
-"""Exit codes, and how a command says what is wrong. Imports nothing heavy: `--help` needs it."""
+"""Exit codes and messages of commands. Imports nothing that is slow, because `--help` needs it."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ Exit codes:
   0   ok
   1   unexpected error
   2   wrong usage, or the app cannot be imported
-  3   Redis cannot be reached, or cannot be used as it is
-  4   stream or protocol differ from what is stored
-  5   some input was rejected
-  10  threshold for lag or dead letters passed
-  11  a partition is free, quarantined, paused, stalled or failing
-  12  no live member
+  3   Redis cannot be reached or used
+  4   stream or protocol differ from what Redis holds
+  5   input was rejected
+  10  limit for lag or dead letters exceeded
+  11  a partition is unassigned, quarantined, paused, stalled or failing
+  12  too few live members
   130 interrupted
 """
 
 
 def epilog(*examples: str) -> str:
     """The end of a command's help: examples, then the exit codes."""
-    shown = "\n".join(f"  $ {each}" for each in examples)
-    return f"\b\nExample{'s' if len(examples) > 1 else ''}:\n{shown}\n\n{EPILOG}"
+    lines = "\n".join(f"  $ {each}" for each in examples)
+    return f"\b\nExample{'s' if len(examples) > 1 else ''}:\n{lines}\n\n{EPILOG}"
 
 
-#: Error -> its exit code; the first that fits.
+#: Error class and exit code; the first class that fits counts.
 _CODES: list[tuple[type[RunnelError], int]] = [
     (ServerError, UNREACHABLE),
     (BurstBlocked, NOT_PROCESSING),
@@ -73,7 +73,7 @@ def code_of(error: RunnelError) -> int:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say what is wrong on stderr and exit."""
+    """Write an error to stderr and exit."""
     if as_json:
         as_json(message, "error", {"exit": code})
     else:
@@ -82,12 +82,12 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def say(message: str, level: str = "info", **fields: Any) -> None:
-    """Say something on stderr, whatever the log's level is."""
+    """Write a message to stderr, at every log level."""
     if as_json:
         as_json(message, level, fields)
     else:
         click.echo(message, err=True)
 
 
-#: What writes a line as JSON, its level and its fields with it, where that was asked for.
+#: Writes a message with its level and fields as a JSON line; None without --log-format json.
 as_json: Callable[[str, str, dict[str, Any]], None] | None = None

@@ -1,4 +1,4 @@
-"""``runnel inspect``."""
+"""The command ``runnel inspect``."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import click
 from redis.exceptions import RedisError
 
-from runnel import report as reports
 from runnel.app import App
 from runnel.cli import exits, view
+from runnel.cli.limits import STATES, Limits, States, judge
 from runnel.cli.numbers import Seconds
 from runnel.cli.output import report
-from runnel.cli.running import runner, told, verdict
-from runnel.cli.screen import Draw, other_screen
+from runnel.cli.running import explained, reporting_errors, runner
+from runnel.cli.screen import Draw, alternate_screen
 from runnel.cli.target import load_app
 from runnel.cli.urls import REDIS_URL
-from runnel.connection import check_server, connect, shown
+from runnel.connection.connect import connect
+from runnel.connection.url_text import redacted
 from runnel.errors import ConfigError, ServerError
-from runnel.preflight import check_agreement
-from runnel.ranges import many
-from runnel.scripts import Scripts
+from runnel.operations import inspection
+from runnel.preflight.checks import check_contract
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from runnel.settings import url_of_environment
 
 Json = dict[str, Any]
 
 
 class Inspect(click.Command):
-    """Lets the seconds of --watch be left out before a TARGET, too."""
+    """A command that accepts --watch without seconds also before a TARGET."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--watch" in args[:-1] and ":" in args[args.index("--watch") + 1]:
@@ -47,28 +48,31 @@ class Inspect(click.Command):
     cls=Inspect,
     epilog=exits.epilog(
         "runnel inspect example:app --watch",
-        "runnel inspect --redis-url redis://HOST --json --max-lag 1000 --no-quarantined",
+        "runnel inspect --redis-url redis://HOST --json --max-lag 1000 --fail-on stalled",
     ),
 )
 @click.argument("target", required=False)
+@click.option("--redis-url", type=REDIS_URL, help="URL of Redis. Sufficient without a TARGET.")
+@click.option("--app", "app_name", help="Only this app, if no TARGET is given.")
 @click.option(
-    "--redis-url", type=REDIS_URL, help="Where Redis is; enough by itself, without any code."
+    "--json", "as_json", is_flag=True, help="Print a JSON object (with --watch, one per line)."
 )
-@click.option("--app", "app_name", help="Only this app, when no TARGET is given.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object (a line each with --watch).")
-@click.option("--wide", is_flag=True, help="All columns, whatever the width of the terminal.")
+@click.option("--wide", is_flag=True, help="Show all columns.")
 @click.option(
-    "--max-lag", type=click.IntRange(min=0), help="Exit 10 if a processor lags more events behind."
+    "--max-lag",
+    type=click.IntRange(min=0),
+    help="Exit 10 if the lag of a processor is more events.",
 )
-@click.option("--no-free", is_flag=True, help="Exit 11 if a partition is free.")
-@click.option("--no-quarantined", is_flag=True, help="Exit 11 if a partition is quarantined.")
-@click.option("--no-paused", is_flag=True, help="Exit 11 if a partition is paused.")
-@click.option("--no-stalled", is_flag=True, help="Exit 11 if a partition is stalled.")
-@click.option("--no-failing", is_flag=True, help="Exit 11 if a partition fails again and again.")
+@click.option(
+    "--fail-on",
+    type=States(),
+    multiple=True,
+    help=f"Exit 11 if a partition is in one of these states: {', '.join(STATES)}.",
+)
 @click.option(
     "--max-dead",
     type=click.IntRange(min=0),
-    help="Exit 10 if more dead letters of a processor wait.",
+    help="Exit 10 if more dead letters of a processor are unread.",
 )
 @click.option(
     "--min-members",
@@ -78,16 +82,16 @@ class Inspect(click.Command):
 @click.option(
     "--stalled-after",
     type=Seconds(0),
-    default=reports.STALLED_AFTER / 1000,
+    default=inspection.STALLED_AFTER / 1000,
     show_default=True,
-    help="Seconds an event may be in hand before its partition is stalled.",
+    help="Seconds that an event may take before its partition counts as stalled.",
 )
 @click.option(
     "--watch",
     type=Seconds(0.1),
     is_flag=False,
     flag_value=2.0,
-    help="Redraw every so many seconds (2), until Ctrl-C.",
+    help="Redraw every so many seconds (default 2), until Ctrl-C.",
 )
 def inspect(
     target: str | None,
@@ -96,11 +100,7 @@ def inspect(
     as_json: bool,
     wide: bool,
     max_lag: int | None,
-    no_free: bool,
-    no_quarantined: bool,
-    no_paused: bool,
-    no_stalled: bool,
-    no_failing: bool,
+    fail_on: Sequence[Sequence[str]],
     max_dead: int | None,
     min_members: int | None,
     stalled_after: float,
@@ -108,9 +108,9 @@ def inspect(
 ) -> None:
     """Show processors, partitions, members and streams, with their lag.
 
-    Give a TARGET such as example:app, or --redis-url (or RUNNEL_REDIS_URL) alone. Unknown values
-    are shown as "?" and are null in JSON. Exits 0 whatever it shows, unless a threshold is given;
-    the gravest wins: 12, then 11, then 10.
+    Give a TARGET such as example:app, or --redis-url (or RUNNEL_REDIS_URL) alone. An unknown value
+    is "?", and null in JSON. Exits with 0 unless a limit is given and exceeded; then with the
+    highest code of these: 12, 11, 10.
     """
     if target and app_name:
         raise click.UsageError("give a TARGET or --app, not both")
@@ -118,34 +118,27 @@ def inspect(
     url = redis_url or (app.settings.redis_url if app else url_of_environment())
     if not url:
         raise click.UsageError("give a TARGET such as example:app, or --redis-url")
-    look = Look(url, app, app_name, round(stalled_after * 1000))
+    inspector = Inspector(url, app, app_name, round(stalled_after * 1000))
     names = view.Names()
     if target and app:
         pairs = frozenset((each.stream.name, each.name) for each in app.processors.values())
         names = view.Names(target.partition(":")[0], target, pairs)
 
-    def lines(picture: Json) -> list[str]:
-        return view.picture(picture, shown(url), names, wide)
+    def lines(seen: Json) -> list[str]:
+        return view.lines(seen, redacted(url), names, wide)
 
     if watch is not None:
-        _watch(look, watch, lines, as_json)
+        _watch(inspector, watch, lines, as_json)
         return
-    picture = look.once()
-    report(json.dumps(picture) if as_json else "\n".join(lines(picture)))
-    forbidden = {"free": no_free, "quarantined": no_quarantined, "paused": no_paused}
-    limits = Limits(
-        max_lag,
-        [state for state, no in forbidden.items() if no],
-        stalled_after if no_stalled else None,
-        min_members,
-        no_failing,
-        max_dead,
-    )
-    sys.exit(judge(picture, limits))
+    seen = inspector.once()
+    report(json.dumps(seen) if as_json else "\n".join(lines(seen)))
+    states = {state for chosen in fail_on for state in chosen}
+    limits = Limits(states, stalled_after, max_lag, max_dead, min_members)
+    sys.exit(judge(seen, limits))
 
 
-class Look:
-    """Looks at Redis, over one connection."""
+class Inspector:
+    """Makes reports of one app or of all, over one client."""
 
     def __init__(
         self, url: str, app: App | None, app_name: str | None, stalled_after_ms: int
@@ -157,22 +150,22 @@ class Look:
         self._client = connect(url)
 
     def once(self) -> Json:
-        """One picture; errors end the process."""
-        with told(self.url), runner() as loop:
+        """One report. Errors end the process."""
+        with reporting_errors(self.url), runner() as loop:
             try:
-                return loop.run(self.take())
+                return loop.run(self.inspect())
             finally:
                 loop.run(self.close())
 
-    async def take(self) -> Json:
-        """A picture. Raises ServerError, Mismatch, ConfigError, redis-py's errors or OSError."""
+    async def inspect(self) -> Json:
+        """A report. Raises ServerError, Mismatch, ConfigError, redis-py's errors or OSError."""
         server = await check_server(self._client, self.url)
-        declared = reports.Declared()
+        declared = inspection.Declared()
         if self._app:
             specs = [stream.spec for stream in self._app.streams.values()]
             for spec in specs:
-                await check_agreement(Scripts(self._client), spec, self.url)
-            declared = reports.Declared(
+                await check_contract(Scripts(self._client), spec, self.url)
+            declared = inspection.Declared(
                 {spec.name: (spec.partition_count, spec.source) for spec in specs},
                 [(each.stream.name, each.name) for each in self._app.processors.values()],
                 {
@@ -182,29 +175,37 @@ class Look:
                 },
             )
         elif self._app_name:
-            known = await reports.apps(self._client)
+            known = await inspection.apps(self._client)
             if self._app_name not in known:
                 raise ConfigError(
-                    f"there is no app {self._app_name!r} at {shown(self.url)}; there is "
+                    f"there is no app {self._app_name!r} at {redacted(self.url)}; there is "
                     f"{', '.join(known) or 'none'}"
                 )
-        return await reports.inspect(
+        return await inspection.inspect(
             self._client, server, self._app_name, declared, self._stalled_after_ms
         )
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         await self._client.aclose()
 
 
-def _watch(look: Look, seconds: float, lines: Callable[[Json], list[str]], as_json: bool) -> None:
-    """Pictures until Ctrl-C, which is a good end. If Redis goes away it is waited for."""
+def _watch(
+    inspector: Inspector, seconds: float, lines: Callable[[Json], list[str]], as_json: bool
+) -> None:
+    """Show a report every so many seconds until Ctrl-C, which is no error. If Redis does not
+    answer, this waits for it."""
     last: list[str] = []
     on_terminal = sys.stdout.isatty() and not as_json and os.environ.get("TERM") != "dumb"
-    with told(look.url), runner() as loop, ExitStack() as screens, suppress(KeyboardInterrupt):
-        screens.callback(lambda: loop.run(look.close()))
-        seen = loop.run(look.take())
-        draw = screens.enter_context(other_screen()) if on_terminal else None
+    with (
+        reporting_errors(inspector.url),
+        runner() as loop,
+        ExitStack() as screens,
+        suppress(KeyboardInterrupt),
+    ):
+        screens.callback(lambda: loop.run(inspector.close()))
+        seen = loop.run(inspector.inspect())
+        draw = screens.enter_context(alternate_screen()) if on_terminal else None
         while True:
             if as_json:
                 report(json.dumps(seen))
@@ -212,81 +213,20 @@ def _watch(look: Look, seconds: float, lines: Callable[[Json], list[str]], as_js
                 last = lines(seen)
                 draw(last) if draw else report("\n".join([*last, ""]))
             time.sleep(seconds)
-            while (found := _again(look, loop, draw, last)) is None:
+            while (found := _next(inspector, loop, draw, last)) is None:
                 time.sleep(seconds)
             seen = found
     if on_terminal:
         click.echo("\n".join(last))
 
 
-def _again(look: Look, loop: asyncio.Runner, draw: Draw | None, last: list[str]) -> Json | None:
-    """The next picture, or None after saying why there is none."""
+def _next(
+    inspector: Inspector, loop: asyncio.Runner, draw: Draw | None, last: list[str]
+) -> Json | None:
+    """The next report, or None after an error, which it shows."""
     try:
-        return loop.run(look.take())
+        return loop.run(inspector.inspect())
     except (ServerError, RedisError, OSError) as error:
-        said = f"error: {verdict(error, look.url)[0]}"
-        draw([said, "", *last]) if draw else click.echo(said, err=True)
+        message = f"error: {explained(error, inspector.url)[0]}"
+        draw([message, "", *last]) if draw else click.echo(message, err=True)
         return None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What alerting allows: `states` that no partition may be in, `in_hand` in seconds."""
-
-    max_lag: int | None
-    states: Sequence[str]
-    in_hand: float | None
-    min_members: int | None
-    no_failing: bool = False
-    max_dead: int | None = None
-
-
-def judge(picture: Json, limits: Limits) -> int:
-    """The exit code for the limits, with a reason for each one passed on stderr."""
-    code = exits.OK
-
-    def passed(by: int, reason: str) -> None:
-        nonlocal code
-        code = max(code, by)
-        click.echo(reason, err=True)
-
-    for processor in picture["processors"]:
-        for by, reason in _dead_or_failing(processor, limits):
-            passed(by, reason)
-        name, rows = f"{processor['app']}/{processor['name']}", processor["partitions"]
-        lag = processor["lag_events"]
-        if limits.max_lag is not None and (lag is None or lag > limits.max_lag):
-            told = "unknown" if lag is None else lag
-            passed(exits.LAG, f"{name}: lag is {told}, allowed {limits.max_lag}")
-        for state in limits.states:
-            count = sum(1 for row in rows if row["state"] == state)
-            if count:
-                passed(exits.NOT_PROCESSING, f"{name}: {many(count)} {state}")
-        if limits.in_hand is not None:
-            count = sum(1 for row in rows if (row["in_hand_ms"] or 0) > limits.in_hand * 1000)
-            if count:
-                passed(exits.NOT_PROCESSING, f"{name}: {many(count)} stalled")
-        members = sum(
-            1
-            for each in picture["members"]
-            if (each["app"], each["processor"]) == (processor["app"], processor["name"])
-        )
-        if limits.min_members is not None and members < limits.min_members:
-            passed(exits.NO_MEMBER, f"{name}: {members} live members, wanted {limits.min_members}")
-    if limits.min_members and not picture["processors"]:
-        passed(exits.NO_MEMBER, "no processor is registered")
-    return code
-
-
-def _dead_or_failing(processor: Json, limits: Limits) -> Iterator[tuple[int, str]]:
-    name, letters = f"{processor['app']}/{processor['name']}", processor["dead_letters"]
-    if limits.max_dead is not None and letters is not None:
-        waiting = letters["waiting"]
-        if waiting is None or waiting > limits.max_dead:
-            told = f"{'an unknown number of' if waiting is None else waiting} dead letters wait"
-            if waiting == 1:
-                told = "1 dead letter waits"
-            yield exits.LAG, f"{name}: {told}, allowed {limits.max_dead}"
-    count = sum(1 for row in processor["partitions"] if row["failing"])
-    if limits.no_failing and count:
-        yield exits.NOT_PROCESSING, f"{name}: {many(count)} failing"

@@ -1,4 +1,4 @@
-"""Reads lines as they come: from a file, from one that gzip compressed, or from stdin."""
+"""Reads lines as they arrive, from a file, a file compressed by gzip, or stdin."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from runnel.errors import ConfigError
+from runnel.errors import ConfigError, InputCutOff
 
-#: Bytes read at once, about a thousand lines.
+#: Bytes of one read, about a thousand lines.
 BLOCK = 1 << 17
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 
 Line = tuple[int, bytes]
-
-
-class CutOff(Exception):
-    """The file cannot be read on. The message says why."""
 
 
 def open_lines(file: str) -> io.BufferedReader:
@@ -33,11 +29,11 @@ def open_lines(file: str) -> io.BufferedReader:
 
 
 def blocks(source: io.BufferedReader, file: str) -> Iterator[list[Line]]:
-    """The numbered lines, without those that are empty, in lists.
+    """The lines with their numbers, without empty lines, in lists.
 
-    What gzip compressed is decompressed, whatever it is called. Of a pipe a list has what is there
-    by now, so that a slow one is not held up. Raises CutOff if it breaks off; a line that was begun
-    by then is left out.
+    Content that gzip compressed is decompressed, whatever the file's name. From a pipe, a list has
+    the lines that have arrived, so that a slow pipe delays nothing. Raises InputCutOff if the
+    content breaks off; an incomplete line is left out.
     """
     number, rest = 0, bytearray()
     for block in _read(source, file):
@@ -59,9 +55,9 @@ def _read(source: io.BufferedReader, file: str) -> Iterator[bytes]:
         while block := stream.read1(BLOCK):
             yield block
     except EOFError as error:
-        raise CutOff(f"{file} is cut off: its compressed data ends too early") from error
+        raise InputCutOff(f"{file} is cut off: its compressed data ends too early") from error
     except (OSError, zlib.error) as error:
-        raise CutOff(f"{file} cannot be read on: {error}") from error
+        raise InputCutOff(f"{file} cannot be read to its end: {error}") from error
 
 
 def _numbered(lines: list[bytes], before: int) -> Iterator[Line]:

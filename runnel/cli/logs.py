@@ -1,7 +1,6 @@
-"""Logging of the command line: on stderr, for people or as JSON lines.
+"""Configures logging of the command line: to stderr, for people or as JSON lines.
 
-An app may have a set-up of its own, made when it is imported. That is left alone, unless the form
-was asked for on the command line.
+If the app configures logging when it is imported, that stays, unless --log-format is given.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from typing import Any
 from runnel.cli import exits
 from runnel.log import fields_here
 
-#: What every record has, which no `extra` can be.
+#: Attributes of every log record: names that no `extra` can have.
 _ORDINARY = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 class JSONLines(logging.Formatter):
-    """One JSON object a line: what is said, and each field of the line and of its task."""
+    """Formats a record as a JSON object: its message, its `extra`, and the fields of its task."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
@@ -44,28 +43,28 @@ class JSONLines(logging.Formatter):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # Its arguments do not fit: the line says at least what was to be said.
+    except Exception:  # Its arguments do not fit the message: log both.
         return f"{_plain(record.msg)} {_plain_repr(record.args)}"
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold: as it is, or in words."""
+    """A value that JSON can hold: the value itself, or its text."""
     try:
         json.dumps(value, allow_nan=False)
-    except Exception:  # No JSON, or a class of the user's that raises whatever it likes.
+    except Exception:  # Not JSON, or a user's class that raises something.
         try:
             return str(value)
-        except Exception:  # It is the user's code that makes it.
+        except Exception:  # From the user's code.
             return f"<{type(value).__name__}>"
     return value
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """The one that is made here."""
+    """The handler of this module."""
 
 
 def begin(style: str) -> None:
-    """Before the app is imported: as JSON, whatever is said from now on is."""
+    """Call before the app is imported. With "json", every line on stderr is JSON from now on."""
     if style != "json":
         return
     _install("json")
@@ -77,18 +76,18 @@ def begin(style: str) -> None:
 
 
 def configure(level: str, style: str, *, level_given: bool, style_given: bool) -> None:
-    """Once the app is imported: log to stderr, unless the app has set up logging."""
+    """Call after the app is imported. Logs to stderr, unless the app has configured logging."""
     root = logging.getLogger()
     theirs = [each for each in root.handlers if not isinstance(each, _Handler)]
     if theirs and not style_given:
         if level_given:
             logging.getLogger("runnel").setLevel(level.upper())
         return
-    for each in theirs:  # Those that write where this does, and leave others such as files.
+    for each in theirs:  # Those that write to the terminal too; others, such as files, stay.
         if type(each) is logging.StreamHandler and each.stream in (sys.stderr, sys.stdout):
             root.removeHandler(each)
     _install(style)
-    if level_given or root.level == logging.WARNING:  # As it is when nobody has set it.
+    if level_given or root.level == logging.WARNING:  # The default of Python.
         root.setLevel(level.upper())
 
 
@@ -106,7 +105,7 @@ def _install(style: str) -> None:
 
 
 def _say(message: str, level: str, fields: dict[str, Any]) -> None:
-    """Write a line that no level hides."""
+    """Write a line at every log level."""
     record = logging.LogRecord(
         "runnel", logging.getLevelName(level.upper()), "", 0, "%s", (message,), None
     )
@@ -120,25 +119,25 @@ def _uncaught(
     logging.getLogger("runnel").critical("%s", kind.__name__, exc_info=(kind, error, trace))
 
 
-def _ended_a_thread(told: threading.ExceptHookArgs) -> None:
-    if told.exc_type is SystemExit or told.exc_value is None:
-        return  # A thread may end by that.
-    name = "?" if told.thread is None else told.thread.name
+def _ended_a_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is SystemExit or args.exc_value is None:
+        return  # That is no error in a thread.
+    name = "?" if args.thread is None else args.thread.name
     logging.getLogger("threading").error(
-        "uncaught in thread %s", name, exc_info=(told.exc_type, told.exc_value, told.exc_traceback)
+        "uncaught in thread %s", name, exc_info=(args.exc_type, args.exc_value, args.exc_traceback)
     )
 
 
-def _ignored(told: sys.UnraisableHookArgs) -> None:
-    """What is raised where nobody can catch it, such as in `__del__`."""
-    raised = told.exc_value
-    trace = None if raised is None else (told.exc_type, raised, told.exc_traceback)
-    message = told.err_msg or "Exception ignored in"
-    logging.getLogger("runnel").error("%s: %s", message, _plain_repr(told.object), exc_info=trace)
+def _ignored(args: sys.UnraisableHookArgs) -> None:
+    """Log an error that nothing can catch, such as one from `__del__`."""
+    raised = args.exc_value
+    trace = None if raised is None else (args.exc_type, raised, args.exc_traceback)
+    message = args.err_msg or "Exception ignored in"
+    logging.getLogger("runnel").error("%s: %s", message, _plain_repr(args.object), exc_info=trace)
 
 
 def _plain_repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception:  # It is the user's code that makes it.
+    except Exception:  # From the user's code.
         return f"<{type(value).__name__}>"

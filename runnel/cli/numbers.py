@@ -1,4 +1,4 @@
-"""Seconds as an option takes them."""
+"""The type of an option that takes seconds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from runnel.settings import YEAR
 
 
 class Seconds(click.FloatRange):
-    """Seconds from `min` on, up to a year. A plain range takes "nan", which is below and above
-    nothing."""
+    """Seconds from `min` to a year. click.FloatRange alone accepts nan, which is neither below nor
+    above any limit."""
 
     def __init__(self, min: float) -> None:
         super().__init__(min=min, max=YEAR)

@@ -1,4 +1,4 @@
-"""Writes what a command reports: whole, or it is an error."""
+"""Writes the output of a command completely, or raises an error."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ import sys
 
 import click
 
-from runnel.errors import RunnelError
-
-
-class OutputLost(RunnelError):
-    """What a command had to say could not be written whole."""
+from runnel.errors import OutputLost
 
 
 def report(text: str) -> None:
-    """Write text and a line end to stdout, as `click.echo` does, to the last byte.
+    """Write text and a line end to stdout, as `click.echo` does, but all of it.
 
-    A pipe that takes it in pieces, or takes none just now, is waited for: whoever started the
-    command may have made it non-blocking. Raises BrokenPipeError if its reader has left, and
-    OutputLost for any other reason not to be written.
+    A pipe may take only a part, or nothing at the moment, if the program that started the command
+    made it non-blocking: then this waits. Raises BrokenPipeError if the reader closed the pipe, and
+    OutputLost for any other error.
     """
     if sys.stdout is None:
         raise OutputLost("stdout is closed: nothing could be written")
     try:
         number = sys.stdout.fileno()
     except (OSError, AttributeError):
-        number = -1  # No file: a notebook, or a test.
+        number = -1  # Not a file, as in a notebook or a test.
     if number < 0 or sys.stdout.isatty():
         click.echo(text)
         return
@@ -46,6 +42,6 @@ def report(text: str) -> None:
         raise
     except OSError as error:
         raise OutputLost(
-            f"of {total} bytes to stdout {total - len(left)} were written: "
+            f"only {total - len(left)} of {total} bytes were written to stdout: "
             f"{error.strerror or error}"
         ) from error

@@ -1,4 +1,4 @@
-"""``runnel processor``: add, reset, pause, resume, dead-letters, remove."""
+"""The commands ``runnel processor``: add, reset, pause, resume, dead-letters, remove."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ from typing import Any, TypeVar
 
 import click
 
-from runnel import admin
 from runnel.app import App
-from runnel.cli import exits, letters, urls
+from runnel.cli import dead_letters as reading
+from runnel.cli import exits, urls
 from runnel.cli.output import report
 from runnel.cli.running import run
 from runnel.cli.target import load_processor
-from runnel.connection import check_server, connect
+from runnel.connection.connect import connect
 from runnel.errors import ConfigError, Full, RunnelError
-from runnel.preflight import check_agreement, check_operator, check_registration
+from runnel.operations import admin
+from runnel.operations.partition_ranges import many, read_ranges
+from runnel.operations.processor_from_registry import (
+    processor_from_registry,
+    registered_instead,
+)
+from runnel.operations.registry import announce_processor
+from runnel.operations.removing import Removed
+from runnel.operations.removing import remove as remove_processor
+from runnel.operations.skipping import skip as skip_event
+from runnel.preflight.checks import check_contract, check_operator, check_registration
+from runnel.preflight.server import check_server
 from runnel.processor import Processor
-from runnel.ranges import many, read_ranges
-from runnel.recall import instead, recall
-from runnel.registry import announce_processor
-from runnel.removing import Removed
-from runnel.removing import remove as forget
-from runnel.scripts import Scripts
-from runnel.skipping import skip as skip_event
+from runnel.protocol.scripts import Scripts
 
 T = TypeVar("T")
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
-    """Numbers of partitions as `inspect` writes them: ``3``, ``0-3`` or ``0-3,7``."""
+    """A command-line option: partitions as `inspect` writes them, ``3``, ``0-3`` or ``0-3,7``."""
 
     name = "N"
 
@@ -45,7 +50,7 @@ _PARTITIONS = click.option(
     "partitions",
     type=Numbers(),
     multiple=True,
-    help="Only this one, or these: 3, 0-3 or 0-3,7. May be repeated.",
+    help="Only this partition or these: 3, 0-3 or 0-3,7. May be repeated.",
 )
 
 
@@ -55,7 +60,7 @@ def processor() -> None:
 
 
 def _chosen(found: Processor, partitions: Sequence[Sequence[int]]) -> list[int] | None:
-    """The partitions that were named, or None for all. Exits with code 2 if one does not exist."""
+    """The partitions of --partition, or None for all. Exits with 2 if one does not exist."""
     numbers = sorted({each for several in partitions for each in several})
     count = found.stream.partition_count
     if numbers and numbers[-1] >= count:
@@ -100,22 +105,22 @@ def add(target: str, redis_url: str | None) -> None:
 
 
 @processor.command(
-    short_help="Set where a processor goes on.",
+    short_help="Set the checkpoint of a processor.",
     epilog=exits.epilog("runnel processor reset example:printer --start 2026-11-24T03:00:00Z"),
 )
 @click.argument("target")
 @click.option(
     "--start",
     required=True,
-    help="First event to be processed: 0 (the oldest), $ (the next to come), an id, or an ISO "
-    "time (UTC if it has no zone).",
+    help="First event to be processed: earliest (or 0), latest (or $, the next new event), an id, "
+    "or an ISO time (UTC if it has no zone).",
 )
 @_PARTITIONS
 @urls.option
 def reset(
     target: str, start: str, partitions: Sequence[Sequence[int]], redis_url: str | None
 ) -> None:
-    """Set where a processor goes on. Running workers are fenced and read anew from there.
+    """Set the checkpoint of a processor. Running workers are fenced and continue from there.
 
     Prints the new checkpoint of each partition: the event before the first to be processed.
     """
@@ -133,14 +138,14 @@ def reset(
 
 
 @processor.command(
-    short_help="Stop a processor until it is resumed.",
+    short_help="Pause a processor until it is resumed.",
     epilog=exits.epilog("runnel processor pause example:printer --partition 3"),
 )
 @click.argument("target")
 @_PARTITIONS
 @urls.option
 def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | None) -> None:
-    """Stop a processor after the events in hand, until it is resumed."""
+    """Pause a processor after its current events, until it is resumed."""
     app, found = load_processor(target)
     numbers = _chosen(found, partitions)
 
@@ -164,16 +169,16 @@ def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | Non
 @click.option(
     "--skip",
     is_flag=True,
-    help="Set the failed events aside: as dead letters, if the processor keeps them.",
+    help="Skip the failed events. They become dead letters if the processor keeps them.",
 )
 @urls.option
 def resume(
     target: str, partitions: Sequence[Sequence[int]], skip: bool, redis_url: str | None
 ) -> None:
-    """End a pause or a quarantine; the failed event is tried again, or with --skip set aside.
+    """End a pause or a quarantine. The failed event is retried, or with --skip skipped.
 
-    With --skip also an event for which the policy HALT has ended its worker. One that workers still
-    try again is skipped only if its --partition is named.
+    --skip also skips an event for which the policy HALT stopped a worker. An event that workers
+    still retry is skipped only if you name its --partition.
     """
     app, found = load_processor(target)
     numbers = _chosen(found, partitions)
@@ -181,11 +186,11 @@ def resume(
     async def work(scripts: Scripts, url: str) -> None:
         await check_operator(scripts, found, "skip" if skip else "resume", url)
         chosen = list(range(found.stream.partition_count)) if numbers is None else numbers
-        aside, failed = 0, dict[int, RunnelError]()
+        skipped, failed = 0, dict[int, RunnelError]()
         if skip:
-            aside, failed = await _skip(scripts, found, chosen, numbers is not None)
+            skipped, failed = await _skip(scripts, found, chosen, numbers is not None)
         changed = await admin.resume(scripts, found, [p for p in chosen if p not in failed])
-        if changed or not (aside or failed):
+        if changed or not (skipped or failed):
             none = "" if changed else ": none of them is paused or quarantined"
             report(f"resumed {many(changed)} of {found.name}{none}")
         for error in failed.values():
@@ -197,9 +202,9 @@ def resume(
 async def _skip(
     scripts: Scripts, found: Processor, chosen: list[int], named: bool
 ) -> tuple[int, dict[int, RunnelError]]:
-    """Set aside what failed, partition by partition. Returns how many events, and where that could
-    not be: such a partition stays as it is."""
-    aside, failed = 0, dict[int, RunnelError]()
+    """Skip the failed event of each partition. Returns the number of skipped events, and the errors
+    by partition: such a partition stays as it is."""
+    skipped, failed = 0, dict[int, RunnelError]()
     for p in chosen:
         try:
             event, reason = await skip_event(scripts, found, p, named)
@@ -207,17 +212,17 @@ async def _skip(
             failed[p] = error
             continue
         if event:
-            aside += 1
+            skipped += 1
             kept = f"kept as a dead letter in {found.sink.name}" if found.sink else "skipped"
             report(f"partition {p}: event {event} {kept}")
         elif reason:
             click.echo(f"partition {p}: {reason}", err=True)
-    return aside, failed
+    return skipped, failed
 
 
 @processor.command(
     name="dead-letters",
-    short_help="Show the events that were set aside.",
+    short_help="Show the dead letters of a processor.",
     epilog=exits.epilog(
         "runnel processor dead-letters example:printer",
         "runnel processor dead-letters example:printer --limit 1000 --json > dead.jsonl",
@@ -229,15 +234,15 @@ async def _skip(
     type=click.IntRange(1, 10_000),
     default=20,
     show_default=True,
-    help="Only so many: the newest.",
+    help="Show at most this many, the newest.",
 )
-@click.option("--json", "json_lines", is_flag=True, help="One object a line.")
+@click.option("--json", "json_lines", is_flag=True, help="Print a JSON object per line.")
 @urls.option
 def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | None) -> None:
-    """Show the events that a processor has set aside, with what went wrong and their records.
+    """Show the dead letters of a processor, with their errors and records.
 
-    Only a look: it registers nothing, and keeps nothing from being read by a processor of
-    `STREAM.dead_letters(…)`.
+    It registers nothing and changes nothing: a processor of `STREAM.dead_letters(…)` still reads
+    all of them.
     """
     app, found = load_processor(target)
     if found.sink is None:
@@ -248,15 +253,15 @@ def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | Non
         )
 
     async def work(scripts: Scripts, url: str) -> list[dict[str, Any]]:
-        await check_agreement(scripts, found.stream, url)
-        return await letters.newest(scripts, found, limit)
+        await check_contract(scripts, found.stream, url)
+        return await reading.newest(scripts, found, limit)
 
-    for letter in _with_scripts(app, redis_url, work):
-        report(letters.as_json(letter) if json_lines else letters.as_text(letter))
+    for each in _with_scripts(app, redis_url, work):
+        report(reading.as_json(each) if json_lines else reading.as_text(each))
 
 
 @processor.command(
-    short_help="Forget a processor.",
+    short_help="Remove a processor.",
     epilog=exits.epilog(
         "runnel processor remove example:printer",
         "runnel processor remove orders@printer --app shop --redis-url redis://HOST",
@@ -267,10 +272,10 @@ def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | Non
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @urls.option
 def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) -> None:
-    """Forget a processor: its position, its consumer groups, its hold on retention.
+    """Remove a processor: its checkpoints and its consumer groups. No events are kept for it.
 
-    With --app no code is needed: TARGET is then STREAM@PROCESSOR, and Redis is where --redis-url or
-    RUNNEL_REDIS_URL says.
+    With --app no code is needed: TARGET is then STREAM@PROCESSOR, and --redis-url or
+    RUNNEL_REDIS_URL is the URL of Redis.
     """
     if app_name is None:
         app, found = load_processor(target)
@@ -282,23 +287,26 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
         app = App(app_name)
         url = redis_url or app.settings.redis_url
     if not yes:
-        click.confirm(f"Forget the position of {name} on every partition?", abort=True, err=True)
+        click.confirm(f"Remove the checkpoints of {name} on every partition?", abort=True, err=True)
 
     async def work(scripts: Scripts, url: str) -> tuple[Removed, list[str]]:
-        gone = await recall(scripts, app_name, stream, name) if app_name else found
-        await check_operator(scripts, gone, "remove", url)
-        done = await forget(scripts, gone)
-        return done, [] if done.partitions else await instead(scripts, gone)
+        if app_name is None:
+            named = found
+        else:
+            named = await processor_from_registry(scripts, app_name, stream, name)
+        await check_operator(scripts, named, "remove", url)
+        done = await remove_processor(scripts, named)
+        return done, [] if done.partitions else await registered_instead(scripts, named)
 
     removed, others = _with_scripts(app, url, work)
     if removed.members:
         click.echo(
-            f"warning: {removed.members} workers still run {name}, and register it anew when they "
-            "start again: end them, then run this again",
+            f"warning: {removed.members} workers still run {name}, and will register it again when "
+            "they restart: stop them, then run this again",
             err=True,
         )
     if removed.partitions:
         report(f"removed {name} from {many(removed.partitions)}")
     else:
-        there = f"; there is {', '.join(others)}" if others else ""
-        report(f"{name} was not registered{there}")
+        suggestion = f"; the registry has {', '.join(others)}" if others else ""
+        report(f"{name} was not registered{suggestion}")

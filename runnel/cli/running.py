@@ -1,4 +1,4 @@
-"""Runs a command's work; every expected error ends in one sentence and its exit code."""
+"""Runs the work of a command, and turns expected errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from runnel.cli import exits
-from runnel.connection import translate
+from runnel.connection.explain import explain_redis_error
 from runnel.errors import (
     Full,
-    Gone,
     HandlerExit,
     Mismatch,
+    Missing,
     PartitionKeyError,
     RecordError,
     RunnelError,
@@ -29,16 +29,16 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T], url: str) -> T:
-    """Run it to its end."""
-    with told(url), runner() as loop:
+    """Run `work` to its end. Expected errors end the process."""
+    with reporting_errors(url), runner() as loop:
         return loop.run(work)
 
 
 def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit], None]) -> T:
-    """Run it to its end, whatever `sys.exit` or KeyboardInterrupt comes out of the loop meanwhile:
-    code that nobody waits for may raise it. `exited` is told, and the work ends by itself."""
-    with told(url), runner() as place:
-        loop = place.get_loop()
+    """Run `work` to its end, even if SystemExit or KeyboardInterrupt leaves the event loop before:
+    a task that nobody awaits may raise it. Then `exited` is called, and must make `work` end."""
+    with reporting_errors(url), runner() as asyncio_runner:
+        loop = asyncio_runner.get_loop()
         task, stopped = loop.create_task(work), False
         while not task.done():
             try:
@@ -50,7 +50,7 @@ def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit
                 if task.done() or loop.is_closed():
                     raise
                 if not stopped:
-                    logger.error("user code stopped the worker's event loop, which goes on")
+                    logger.error("user code stopped the worker's event loop; the worker continues")
                 stopped = True
             except asyncio.CancelledError:
                 raise RunnelError(
@@ -61,7 +61,7 @@ def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit
 
 
 def runner() -> asyncio.Runner:
-    """A place to run coroutines one after another: on uvloop where it is installed."""
+    """Runs coroutines one after another in one event loop: uvloop if it is installed."""
     try:
         import uvloop
     except ImportError:
@@ -70,26 +70,26 @@ def runner() -> asyncio.Runner:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
-    """Errors that happen inside are told, and end the process."""
+def reporting_errors(url: str) -> Iterator[None]:
+    """Report an expected error that is raised inside, and end the process."""
     try:
         yield
     except KeyboardInterrupt:
         sys.exit(exits.INTERRUPTED)
     except BrokenPipeError:
-        raise  # Not Redis: who read the output has left, which click knows how to end on.
+        raise  # Not from Redis: the reader of the output closed the pipe, and click handles that.
     except HandlerExit as error:
         if error.code == exits.OK:
             sys.exit(exits.OK)
         exits.fail(f"user code ended this worker: {error}", error.code)
     except (RunnelError, RedisError, OSError) as error:
-        exits.fail(*verdict(error, url))
+        exits.fail(*explained(error, url))
 
 
-def verdict(error: RunnelError | RedisError | OSError, url: str) -> tuple[str, int]:
-    """What to say about an error, and the exit code."""
+def explained(error: RunnelError | RedisError | OSError, url: str) -> tuple[str, int]:
+    """The message for an error, and its exit code."""
     if not isinstance(error, RunnelError):
-        error = translate(error, url) or RunnelError(str(error))
+        error = explain_redis_error(error, url) or RunnelError(str(error))
     return _sentence(error), exits.code_of(error)
 
 
@@ -99,7 +99,7 @@ def _sentence(error: RunnelError) -> str:
             return error.explained()
         case Full():
             return explain_full(error)
-        case Unregistered() | Gone():
+        case Unregistered() | Missing():
             return explain_missing(error)
         case RecordError() | PartitionKeyError():
             return f"{error}. Nothing was sent."
@@ -107,7 +107,7 @@ def _sentence(error: RunnelError) -> str:
 
 
 def explain_full(error: Full) -> str:
-    """Who holds a full partition back, and what to do about it."""
+    """Which processor keeps a partition full, and what to do about it."""
     limit, processor = error.details.get("limit", "?"), error.details.get("processor")
     where = f"a partition of {error.sink}" if error.sink else "a partition"
     full = f"{where} is full ({limit} events) because {error.reason}"
@@ -115,14 +115,14 @@ def explain_full(error: Full) -> str:
         return f"{full}: start a worker, or run `runnel processor add`"
     return (
         f"{full}: start workers for {processor}, or if it is gone for good, `runnel processor "
-        "remove` it (with --app if its code is gone, too)"
+        "remove` it (with --app if its code is gone too)"
     )
 
 
-def explain_missing(error: Unregistered | Gone) -> str:
-    """What is not there, and how it comes into being."""
+def explain_missing(error: Unregistered | Missing) -> str:
+    """What is missing, and how to create it."""
     if not str(error).startswith(error.word):
         return str(error)
     name = error.details.get("processor")
     who = f"processor {name}" if name else "the processor"
-    return f"{who} is not registered there: start a worker, or run `runnel processor add`"
+    return f"{who} is not registered on the stream: start a worker, or run `runnel processor add`"

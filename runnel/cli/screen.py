@@ -16,8 +16,8 @@ _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 @contextmanager
-def other_screen() -> Iterator[Draw]:
-    """The terminal's other screen, and what draws on it. The first one is as it was at the end."""
+def alternate_screen() -> Iterator[Draw]:
+    """Switch to the terminal's alternate screen, and back at the end. Yields what draws on it."""
     _write(_ENTER)
     try:
         yield _draw
@@ -26,8 +26,8 @@ def other_screen() -> Iterator[Draw]:
 
 
 def _draw(lines: Sequence[str]) -> None:
-    """Show as many lines as there is room for, by one write over what is there: nothing is cleared
-    first, so nothing flickers."""
+    """Show as many lines as fit. One write overwrites the old lines, and nothing is cleared before,
+    so that nothing flickers."""
     kept = fit(lines, *shutil.get_terminal_size())
     context = click.get_current_context(silent=True)
     if context is not None and context.color is False:
@@ -41,11 +41,11 @@ def _write(text: str) -> None:
 
 
 def fit(lines: Sequence[str], columns: int, rows: int) -> list[str]:
-    """The first lines that a terminal has room for, and a word about those it has not."""
+    """The first lines that fit into a terminal, and a line that counts the others."""
     needed = [max(1, -(-len(click.unstyle(line)) // columns)) for line in lines]
     if sum(needed) <= rows:
         return list(lines)
     kept, room = 0, rows - 1
     while (room := room - needed[kept]) >= 0:
         kept += 1
-    return [*lines[:kept], f"… and {len(lines) - kept} lines more: make the window taller"]
+    return [*lines[:kept], f"… and {len(lines) - kept} more lines: enlarge the window"]

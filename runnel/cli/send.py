@@ -1,4 +1,4 @@
-"""``runnel send`` and ``runnel sendmany``."""
+"""The commands ``runnel send`` and ``runnel sendmany``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from typing import Any
 import click
 
 from runnel.cli import exits, urls
-from runnel.cli.lines import CutOff, Line, blocks, open_lines
+from runnel.cli.lines import Line, blocks, open_lines
 from runnel.cli.output import report
-from runnel.cli.running import run, runner, told
+from runnel.cli.running import reporting_errors, run, runner
 from runnel.cli.target import load_stream
-from runnel.connection import check_server, connect
-from runnel.errors import Mismatch, RecordError, RecordTooLarge, RunnelError
-from runnel.preflight import check_sender
-from runnel.producer import BATCH, Stream
-from runnel.scripts import Scripts
+from runnel.connection.connect import connect
+from runnel.errors import InputCutOff, Mismatch, RecordError, RecordTooLarge, RunnelError
+from runnel.preflight.checks import check_sender
+from runnel.preflight.server import check_server
+from runnel.producer.producer import BATCH
+from runnel.protocol.scripts import Scripts
+from runnel.stream import Stream
 
 _IGNORE = click.option(
     "--ignore-unknown", is_flag=True, help="Leave out fields that the record does not have."
 )
-#: Seconds without progress until a word is said about it.
+#: Seconds without progress before a warning.
 _PATIENCE = 3.0
 
 
@@ -46,7 +48,7 @@ def send(
 ) -> None:
     """Send one RECORD, given as JSON, to a stream; prints its partition and id.
 
-    A field that the stream's record does not have is refused: it may be misspelt.
+    A field that the stream's record does not have is an error, because it may be misspelt.
     """
     stream = _stream(target, redis_url)
     url = stream.app.settings.redis_url
@@ -58,7 +60,7 @@ def send(
             parsed = stream.spec.codec.record_type.from_json(record, ignore_unknown)
         except RecordError as error:
             raise RecordError(_with_fix(error)) from error
-        await _look_ahead(stream)
+        await _check_redis(stream)
         try:
             (sent,) = await stream.send(parsed)
         finally:
@@ -81,8 +83,8 @@ def send(
 @click.argument("file")
 @urls.option
 @_IGNORE
-@click.option("--strict", is_flag=True, help="Check every line first; send none if one is bad.")
-@click.option("--no-wait", is_flag=True, help="Fail when a partition is full instead of waiting.")
+@click.option("--strict", is_flag=True, help="Check all lines first; send none if one is bad.")
+@click.option("--no-wait", is_flag=True, help="Fail if a partition is full, instead of waiting.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as an object.")
 def sendmany(
     target: str,
@@ -95,28 +97,28 @@ def sendmany(
 ) -> None:
     """Send the JSON lines of FILE (plain or compressed by gzip; - is stdin) to a stream.
 
-    Bad lines are reported with their number and the reason, the good ones are sent, and the exit
-    code is 5. A line with a field that the record does not have is bad: it may be misspelt. A full
-    partition is waited for. When it was cut off, running it again sends the lines again: it does
-    not know which ones had arrived.
+    Good lines are sent. Bad lines are reported with their number and the reason, and make the exit
+    code 5. A line with a field that the record does not have is bad, because it may be misspelt.
+    If a partition is full, the command waits. If it was interrupted, running it again sends lines
+    again that have arrived: it cannot know which ones.
     """
     stream = _stream(target, redis_url)
     sending = Sending(stream, not no_wait, ignore_unknown)
     url = stream.app.settings.redis_url
     try:
-        # Lines are read between runs of the loop, so that Ctrl-C ends a read that waits for more.
-        with told(url), open_lines(file) as source, runner() as loop:
+        # Lines are read outside of the event loop, so that Ctrl-C interrupts a read that waits.
+        with reporting_errors(url), open_lines(file) as source, runner() as loop:
             lists: Iterable[list[Line]] = blocks(source, file)
             if strict:
                 lists = _checked(sending, lists)
-            loop.run(_look_ahead(stream))
+            loop.run(_check_redis(stream))
             sending.begun = True
             try:
                 for lines in lists:
                     loop.run(sending.send(lines))
             finally:
                 loop.run(stream.app.close())
-    except CutOff as error:
+    except InputCutOff as error:
         sending.summary(as_json)
         exits.fail(f"{error}; the good lines before that were sent", exits.REJECTED)
     except SystemExit:
@@ -128,7 +130,7 @@ def sendmany(
 
 
 def _is_text(argument: str) -> bool:
-    """Python gives what is no UTF-8 in an argument as halves of pairs."""
+    """Is an argument UTF-8? Python decodes other bytes to surrogates."""
     try:
         argument.encode()
     except UnicodeEncodeError:
@@ -137,7 +139,7 @@ def _is_text(argument: str) -> bool:
 
 
 class Sending:
-    """One run of `sendmany`: what it has sent so far."""
+    """One run of `sendmany`, with its counts."""
 
     def __init__(self, stream: Stream[Any], wait: bool, ignore_unknown: bool) -> None:
         self.stream = stream
@@ -146,13 +148,13 @@ class Sending:
         self.sent = 0
         self.rejected = 0
         self.begun = False
-        #: Whether a call is under way whose outcome is not known.
+        #: Is the outcome of a call unknown?
         self._unsure = False
         self._started = time.monotonic()
         self._warned = False
 
     async def send(self, lines: list[Line]) -> None:
-        """Send the good ones of these, and report the others."""
+        """Send the good lines, and report the bad ones."""
         by_partition: dict[int, list[Any]] = defaultdict(list)
         for number, line in lines:
             if parsed := self.parsed(number, line):
@@ -177,16 +179,17 @@ class Sending:
         self._show_progress()
 
     async def _send_to_one(self, records: list[Any]) -> None:
-        """In pieces that arrive whole or not at all, so that the count is right."""
+        """Send records to one partition in batches that arrive completely or not at all, so that
+        the count is right."""
         size = max(1, min(BATCH, self.stream.spec.partition_size // 2))
         for at in range(0, len(records), size):
-            piece = records[at : at + size]
+            batch = records[at : at + size]
             self._unsure = True
-            await self.stream.send(*piece, wait=self.wait)
-            self.sent += len(piece)
+            await self.stream.send(*batch, wait=self.wait)
+            self.sent += len(batch)
 
     def parsed(self, number: int, line: bytes) -> tuple[int, Any] | None:
-        """Partition and record of a line that can be sent, or None after saying why not."""
+        """The partition and record of a line, or None if it is bad, which is reported."""
         spec, most = self.stream.spec, self.stream.app.settings.max_record_bytes
         try:
             record = spec.codec.record_type.from_json(line, self.ignore_unknown)
@@ -203,7 +206,7 @@ class Sending:
         return partition, record
 
     def summary(self, as_json: bool) -> None:
-        """Say how many were sent: at least that many, if a call was cut off."""
+        """Report how many were sent: "at least" so many if the outcome of a call is unknown."""
         seconds = time.monotonic() - self._started
         if sys.stderr.isatty():
             click.echo(err=True)
@@ -222,11 +225,11 @@ class Sending:
 
 
 def _checked(sending: Sending, lists: Iterable[list[Line]]) -> list[list[Line]]:
-    """All lines, if every one of them is good."""
+    """All lines, if all are good. Else exits with 5."""
     kept: list[list[Line]] = []
     try:
         kept.extend(lists)
-    except CutOff as error:
+    except InputCutOff as error:
         exits.fail(f"{error}; nothing was sent", exits.REJECTED)
     total = sum(map(len, kept))
     bad = sum(1 for lines in kept for line in lines if sending.parsed(*line) is None)
@@ -236,11 +239,11 @@ def _checked(sending: Sending, lists: Iterable[list[Line]]) -> list[list[Line]]:
 
 
 def _reason(number: int, line: bytes, error: RunnelError) -> str:
-    """What is wrong with a line; first what its parser would not think of."""
+    """What is wrong with a line. First the problems that its parser does not know."""
     try:
         line.decode()
     except UnicodeDecodeError as broken:
-        return f"not UTF-8: byte {line[broken.start]:#04x} at place {broken.start + 1}"
+        return f"not UTF-8: byte {line[broken.start]:#04x} at position {broken.start + 1}"
     if number == 1 and line.lstrip().startswith(b"[") and isinstance(error, RecordError):
         return f"{error} (a line must be one object; `jq -c '.[]'` makes lines of an array)"
     return _with_fix(error)
@@ -251,8 +254,8 @@ def _with_fix(error: RunnelError) -> str:
     return f"{error} (--ignore-unknown leaves out such fields)" if unknown else str(error)
 
 
-async def _look_ahead(stream: Stream[Any]) -> None:
-    """Find out at once if Redis is not there, or does not let its user send."""
+async def _check_redis(stream: Stream[Any]) -> None:
+    """Fail at once if Redis does not answer, or does not permit the user to send."""
     url = stream.app.settings.redis_url
     client = connect(url)
     try:

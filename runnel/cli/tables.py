@@ -1,6 +1,6 @@
 """The tables of `runnel inspect`, and how values are written in them. No I/O.
 
-Nothing is shortened, because half an id is of no use: a table is as wide as what it holds.
+Nothing is shortened, because a part of an id is useless: a table is as wide as its cells.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import click
 import tabulate
 
 from runnel.log import one_line
-from runnel.ranges import ranges
+from runnel.operations.partition_ranges import ranges
 
-tabulate.MIN_PADDING = 0  # Its way to set it: else heads are two wider than they need to be.
+tabulate.MIN_PADDING = 0  # tabulate has no argument for it. By default, heads are two wider.
 
 Json = dict[str, Any]
 
-#: States of a partition whose owner works on it.
-_WORKED_ON = ("owned", "handing-over")
+#: States of a partition whose owner processes events.
+_PROCESSED = ("owned", "moving")
 COLOURS = {
     "ok": "green",
     "owned": "green",
     "paused": "yellow",
-    "handing-over": "yellow",
+    "moving": "yellow",
     "degraded": "yellow",
-    "free": "yellow",
+    "unassigned": "yellow",
     "stalled": "red",
     "quarantined": "red",
     "down": "red",
@@ -60,7 +60,7 @@ def processors(seen: Json) -> list[str]:
 
 def partitions(processor: Json, wide: bool) -> list[str]:
     """One row for each partition of a processor."""
-    heads = "P STATE OWNER LAG BEHIND IN_HAND LOST CHECKPOINT"
+    heads = "P STATE OWNER LAG BEHIND CURRENT LOST CHECKPOINT"
     if wide:
         heads += " LAST EPOCH SESSION PROCESSED ATTEMPTS ERROR"
     rows = []
@@ -72,7 +72,7 @@ def partitions(processor: Json, wide: bool) -> list[str]:
             owner or "-",
             row["lag_events"],
             duration(row["lag_ms"]),
-            duration(row["in_hand_ms"]) if row["state"] in _WORKED_ON else "-",
+            duration(row["current_event_ms"]) if row["state"] in _PROCESSED else "-",
             row["lost"],
             row["checkpoint"],
         )
@@ -83,23 +83,23 @@ def partitions(processor: Json, wide: bool) -> list[str]:
                 duration(row["session_left_ms"]) if owner else "-",
                 row["processed"],
                 row["attempts"],
-                error(row),
+                error_text(row),
             )
         rows.append(cells)
     return table(heads, rows)
 
 
 def members(seen: Json, wide: bool) -> list[str]:
-    """One row for each membership."""
-    heads = "MEMBER PROCESSOR HOST:PID SEEN PARTITIONS"
+    """One row for each member of each group."""
+    heads = "MEMBER PROCESSOR HOST:PID HEARTBEAT PARTITIONS"
     return table(
         f"{heads} LANG VERSION" if wide else heads,
         [
             (
                 each["id"],
                 f"{each['app']}/{each['processor']}",
-                f"{shown(each['host'])}:{shown(each['pid'])}",
-                f"{duration(each['seen_ms'])} ago",
+                f"{value_text(each['host'])}:{value_text(each['pid'])}",
+                f"{duration(each['last_heartbeat_ms'])} ago",
                 ranges(each["partitions"]) or "-",
                 *((each["lang"], each["version"]) if wide else ()),
             )
@@ -121,7 +121,7 @@ def streams(seen: Json) -> list[str]:
 
 def table(heads: str, rows: Iterable[tuple[Any, ...]]) -> list[str]:
     """Aligned columns under their heads."""
-    cells = [[_coloured(shown(cell)) for cell in row] for row in rows]
+    cells = [[_coloured(value_text(cell)) for cell in row] for row in rows]
     titles = [click.style(head, bold=True) for head in heads.split()]
     text = tabulate.tabulate(cells, titles, tablefmt="plain", disable_numparse=True)
     return [line.rstrip() for line in text.splitlines()]
@@ -132,8 +132,8 @@ def _coloured(cell: str) -> str:
     return click.style(cell, fg=colour) if colour else cell
 
 
-def shown(value: Any) -> str:
-    """A value as text; what is not known is a question mark."""
+def value_text(value: Any) -> str:
+    """A value as text, a question mark if it is unknown."""
     return "?" if value is None else str(value)
 
 
@@ -154,10 +154,10 @@ def duration(ms: int | None) -> str:
     return "".join(parts)
 
 
-def error(row: Json) -> str:
-    """What a partition failed with, in one line."""
-    failed = row["error"]
-    if not failed:
+def error_text(row: Json) -> str:
+    """The error of a partition, in one line; empty if it has none."""
+    error = row["error"]
+    if not error:
         return ""
-    at = f" at {failed['event']}" if failed["event"] else ""
-    return one_line(f"{failed['type']}{at}: {failed['message']}")
+    at = f" at {error['event']}" if error["event"] else ""
+    return one_line(f"{error['type']}{at}: {error['message']}")

@@ -1,4 +1,4 @@
-"""Find what ``module:attribute`` names."""
+"""Finds the app, stream or processor that a ``module:attribute`` names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from runnel.app import App
 from runnel.cli import exits
 from runnel.errors import ConfigError
 from runnel.processor import Processor
-from runnel.producer import Stream
-from runnel.settings import warn_of_strays
+from runnel.settings import warn_of_unknown
+from runnel.stream import Stream
 
 
 def load_app(target: str) -> App:
-    """An app, or the app of a stream. Exits with code 2 and a hint if the target is neither."""
+    """An app, or the app of a stream. Exits with code 2 and a hint for another target."""
     module, attribute = load_module(target)
     found = find(module, attribute, App)
     if isinstance(found, Stream):
@@ -32,7 +32,7 @@ def load_app(target: str) -> App:
 
 
 def load_stream(target: str) -> Stream[Any]:
-    """A stream. Exits with code 2 and a hint if the target is none."""
+    """A stream. Exits with code 2 and a hint for another target."""
     module, attribute = load_module(target)
     found = find(module, attribute, Stream)
     if isinstance(found, Stream):
@@ -41,9 +41,9 @@ def load_stream(target: str) -> Stream[Any]:
 
 
 def load_processor(target: str) -> tuple[App, Processor]:
-    """A processor and its app, by the function that it was declared on or by its own name.
+    """A processor and its app, by its function or by its name.
 
-    Exits with code 2 and a hint if the target is none.
+    Exits with code 2 and a hint for another target.
     """
     module, attribute = load_module(target)
     known = [(app, each) for app in apps_in(module) for each in app.processors.values()]
@@ -59,15 +59,15 @@ def load_processor(target: str) -> tuple[App, Processor]:
 
 
 def apps_in(module: ModuleType) -> list[App]:
-    """Every app that a module has by itself or through a stream, once."""
+    """The apps in the module, and the apps of its streams, each once."""
     values = [each.app if isinstance(each, Stream) else each for each in vars(module).values()]
     return list({id(each): each for each in values if isinstance(each, App)}.values())
 
 
 def load_module(target: str) -> tuple[ModuleType, str]:
-    """The module that a target names, imported, and the attribute in it.
+    """Import the module of a target. Returns it and the name of the attribute.
 
-    Exits with code 2 and a hint if that cannot be.
+    Exits with code 2 and a hint if the target is malformed or the import fails.
     """
     name, colon, attribute = target.partition(":")
     if not colon or not name or not attribute:
@@ -76,8 +76,8 @@ def load_module(target: str) -> tuple[ModuleType, str]:
         exits.fail(f"{name} must be named as a module: {_as_module(name, attribute)}", exits.USAGE)
     if name.startswith("."):
         exits.fail(f"{name} must be named from the current directory, without dots", exits.USAGE)
-    # Before the app makes its settings, and not by its logging, which may write to stdout.
-    warn_of_strays(lambda text: exits.say(text, "warning"))
+    # Before the app makes its settings: its logging may write to stdout.
+    warn_of_unknown(lambda text: exits.say(text, "warning"))
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
@@ -92,14 +92,14 @@ def load_module(target: str) -> tuple[ModuleType, str]:
     except Exception:
         exits.say(traceback.format_exc(), "error")
         exits.fail(f"importing {name} failed, see above", exits.USAGE)
-    except SystemExit as exit:  # A program, say, that runs when it is imported.
+    except SystemExit as exit:  # For example from a program that runs when it is imported.
         code = exit.code if isinstance(exit.code, int) else exits.UNEXPECTED
-        told = f"importing {name} ended with sys.exit({exit.code!r})"
-        exits.fail(told, exits.USAGE if exit.code in (None, 0) else code)
+        message = f"importing {name} ended with sys.exit({exit.code!r})"
+        exits.fail(message, exits.USAGE if exit.code in (None, 0) else code)
 
 
 def _as_module(path: str, attribute: str) -> str:
-    """How to name the module in a file."""
+    """How the user must name the module of a file."""
     file = Path(os.path.abspath(path.removesuffix(".py")))
     if file.is_relative_to(Path.cwd()):
         return f"write {'.'.join(file.relative_to(Path.cwd()).parts)}:{attribute}"
@@ -107,30 +107,31 @@ def _as_module(path: str, attribute: str) -> str:
 
 
 def find(module: ModuleType, attribute: str, wanted: type) -> Any:
-    """The attribute, dots included. Exits with code 2 and a hint if there is none."""
+    """The attribute, whose name may have dots. Exits with code 2 and a hint if it is missing."""
     found: Any = module
     for name in attribute.split("."):
         if not hasattr(found, name):
-            hint = near(name, dir(found)) or there_is(module, wanted)
+            hint = near(name, dir(found)) or others_in(module, wanted)
             exits.fail(f"{module.__name__} has no attribute {name!r}{hint}", exits.USAGE)
         found = getattr(found, name)
     return found
 
 
 def refuse(target: str, found: Any, wanted: str, module: ModuleType, kind: type) -> NoReturn:
-    """Say what the target is, and what would have been right."""
-    hint = there_is(module, kind)
+    """Exit with a message that says what the target is, and names right ones."""
+    hint = others_in(module, kind)
     exits.fail(f"{target} is {describe(found)}, not {wanted}{hint}", exits.USAGE)
 
 
-def there_is(module: ModuleType, kind: type) -> str:
-    """A hint at what a module has of a kind, or nothing."""
+def others_in(module: ModuleType, kind: type) -> str:
+    """A hint that names the objects of a kind in a module, empty if there are none."""
     right = [name for name, each in vars(module).items() if isinstance(each, kind)]
-    return f"; there is {', '.join(f'{module.__name__}:{name}' for name in right)}" if right else ""
+    names = ", ".join(f"{module.__name__}:{name}" for name in right)
+    return f"; there is {names}" if right else ""
 
 
 def describe(found: Any) -> str:
-    """What something is, in words."""
+    """The kind of an object, with its article."""
     if isinstance(found, App):
         return "an App"
     if isinstance(found, Stream):
@@ -140,6 +141,6 @@ def describe(found: Any) -> str:
 
 
 def near(name: str, names: list[str]) -> str:
-    """A hint at the closest of the names, or nothing."""
+    """A hint that names the closest of the names, empty if none is close."""
     found = difflib.get_close_matches(name, names, 1)
     return f"; did you mean {found[0]!r}?" if found else ""

@@ -1,4 +1,4 @@
-"""Where Redis is, as a command is told: by its option, or by the environment alone."""
+"""The option --redis-url of commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from runnel.cli import exits
-from runnel.connection import check_url
+from runnel.connection.url import check_url
+from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
-from runnel.url import Url
 
 
 class _RedisURL(click.ParamType):  # type: ignore[type-arg]
@@ -26,5 +26,5 @@ REDIS_URL = _RedisURL()
 
 #: For commands that have an app, or the app of a stream or processor.
 option = click.option(
-    "--redis-url", type=REDIS_URL, help="Where Redis is, instead of what the app says."
+    "--redis-url", type=REDIS_URL, help="URL of Redis, instead of the one of the app."
 )

@@ -1,5 +1,5 @@
-"""The worker's decisions, without I/O and without a clock.
+"""The decisions of a worker, without I/O and without a clock.
 
-What to call next follows from replies, ticks and handler results alone. The shell in
-`runnel.worker` carries it out; a simulator may do so as well.
+What to call next follows from replies and handler results alone. `runnel.worker` carries it out;
+a simulator can do so as well.
 """

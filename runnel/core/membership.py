@@ -1,16 +1,16 @@
-"""One worker's membership in one group: the conversation with `sync`."""
+"""One worker's membership in one group: makes the calls of `sync` and interprets the replies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from runnel import protocol
-from runnel.protocol import Action, Grant, LetGo, Synced
-from runnel.scripts import Call
+from runnel.protocol import Action, Grant, Released, SyncReply
+from runnel.protocol.scripts import Call
 
 
 @dataclass(slots=True)
-class Orders:
+class Actions:
     """What follows from a reply: partitions to claim, and held ones to drain and release."""
 
     claim: list[Grant] = field(default_factory=list)
@@ -20,10 +20,10 @@ class Orders:
 
 
 class Membership:
-    """Knows what this member holds and has let go, and makes the next call from it.
+    """Knows what this member holds and has released, and makes the next call from that.
 
-    `times` are the session, drain and collect times in ms, `member` is id, incarnation and a
-    description for people.
+    `times` are session timeout, rebalance timeout and rebalance delay in ms; `member` is id,
+    incarnation and a description for people.
     """
 
     def __init__(
@@ -40,22 +40,22 @@ class Membership:
         self.session_ms = times[0]
         self.generation = 0
         self._call = 0
-        #: Has a call been answered? Until then the first one is repeated: a later one, under a
-        #: stable id, would be taken for one of the start before.
+        #: Whether a call has been answered. Until then the first call is repeated: under a stable
+        #: member id, a later call would be taken for one of the worker's previous start.
         self._joined = False
         self._held: dict[int, int] = {}
         self._claiming: dict[int, int] = {}
-        self._let_go: dict[tuple[int, int], LetGo] = {}
+        self._released: dict[tuple[int, int], Released] = {}
 
     @property
     def held(self) -> dict[int, int]:
-        """Partition -> grant of what is held."""
+        """Partition -> grant, for each partition held."""
         return dict(self._held)
 
     @property
     def must_report(self) -> bool:
-        """Is there anything that the group does not know yet?"""
-        return bool(self._let_go)
+        """Was a partition released that the group does not know of yet?"""
+        return bool(self._released)
 
     def next_call(self, action: Action = "stay") -> tuple[int, Call]:
         """The next call and its number."""
@@ -69,51 +69,51 @@ class Membership:
             self._call,
             action,
             self._held.items(),
-            self._let_go.values(),
+            self._released.values(),
         )
         return self._call, call
 
-    def replied(self, number: int, reported: set[tuple[int, int]], synced: Synced) -> Orders:
-        """Take in the reply to call `number`, which reported the `reported` partitions let go."""
-        self._call = max(self._call, synced.call)
+    def replied(self, number: int, reported: set[tuple[int, int]], reply: SyncReply) -> Actions:
+        """Take in the reply to call `number`, which reported that `reported` were released."""
+        self._call = max(self._call, reply.call)
         self._joined = True
-        if synced.call <= number:
+        if reply.call <= number:
             for each in reported:
-                self._let_go.pop(each, None)
-        self.session_ms = synced.session_ms
-        self.generation = synced.generation
-        orders = Orders()
-        wanted = {grant.partition: grant for grant in synced.grants}
+                self._released.pop(each, None)
+        self.session_ms = reply.session_ms
+        self.generation = reply.generation
+        actions = Actions()
+        granted = {grant.partition: grant for grant in reply.grants}
         for partition, number_held in self._held.items():
-            grant = wanted.get(partition)
+            grant = granted.get(partition)
             if grant is None or grant.number != number_held or not grant.hold:
-                orders.drain.append(partition)
+                actions.drain.append(partition)
         for partition, number_claimed in list(self._claiming.items()):
-            grant = wanted.get(partition)
+            grant = granted.get(partition)
             if grant is None or grant.number != number_claimed or not grant.hold:
                 del self._claiming[partition]
-        for grant in synced.grants:
-            if grant.partition in self._held or (grant.partition, grant.number) in self._let_go:
+        for grant in reply.grants:
+            if grant.partition in self._held or (grant.partition, grant.number) in self._released:
                 continue
             if not grant.hold:
-                self.let_go(grant.partition, grant.number)
+                self.released(grant.partition, grant.number)
             elif self._claiming.get(grant.partition) != grant.number:
                 self._claiming[grant.partition] = grant.number
-                orders.claim.append(grant)
-        orders.report = self.must_report
-        return orders
+                actions.claim.append(grant)
+        actions.report = self.must_report
+        return actions
 
-    def holds_what_is_granted(self, synced: Synced) -> bool:
-        """Does the group still count on this member for all that it holds?"""
-        granted = {(grant.partition, grant.number) for grant in synced.grants}
+    def all_granted(self, reply: SyncReply) -> bool:
+        """Does this reply still grant everything that this member holds?"""
+        granted = {(grant.partition, grant.number) for grant in reply.grants}
         return all(each in granted for each in self._held.items())
 
     def reported(self) -> set[tuple[int, int]]:
-        """What the next call will report as let go."""
-        return set(self._let_go)
+        """Partition and grant of everything that the next call reports as released."""
+        return set(self._released)
 
-    def claims(self, partition: int, grant: int) -> bool:
-        """Is the partition still to be claimed under this grant, and no other?"""
+    def claiming(self, partition: int, grant: int) -> bool:
+        """Is the partition still to be claimed, and under this grant?"""
         return self._claiming.get(partition) == grant
 
     def claimed(self, partition: int, grant: int) -> None:
@@ -121,15 +121,16 @@ class Membership:
         self._claiming.pop(partition, None)
         self._held[partition] = grant
 
-    def let_go(self, partition: int, grant: int, seen: int = 0) -> None:
-        """The partition is not held under this grant; `seen` is the grant found there instead."""
+    def released(self, partition: int, grant: int, seen: int = 0) -> None:
+        """The partition is not held under this grant, and the next call reports that. `seen` is the
+        grant that a refused claim met there instead."""
         if self._held.get(partition) == grant:
             del self._held[partition]
         if self._claiming.get(partition) == grant:
             del self._claiming[partition]
-        self._let_go[partition, grant] = LetGo(partition, grant, seen)
+        self._released[partition, grant] = Released(partition, grant, seen)
 
     def claim_again(self, partition: int, grant: int) -> None:
-        """A claim did not come through: try it again with the next reply."""
+        """A claim failed: repeat it after the next reply."""
         if self._claiming.get(partition) == grant:
             del self._claiming[partition]

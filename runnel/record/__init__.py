@@ -1,7 +1,7 @@
-"""Typed records: what an event carries.
+"""Typed records, which events carry: `Record`, and `adapt` for all record classes.
 
-A record class is a `Record` (or any pydantic model), a dataclass or a msgspec Struct. `adapt` puts
-one face on all of them, and on unions of them.
+A record class is a `Record` (or any pydantic model), a dataclass or a msgspec Struct. `adapt` makes
+a `RecordType`, the same interface for all of them, and for unions of them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from runnel.errors import ConfigError
-from runnel.record.face import RecordType
-from runnel.record.members import members, place_of_fault, place_of_type
-from runnel.record.models import PydanticType
-from runnel.record.native import native_form
-from runnel.record.problems import reason
+from runnel.record.members import field_of_type, field_without_form, members
+from runnel.record.messages import reason
+from runnel.record.primitive import primitive_form
+from runnel.record.pydantic_type import PydanticType
+from runnel.record.record_type import RecordType
 
 __all__ = ["Record", "RecordType", "adapt"]
 
@@ -25,15 +25,15 @@ __all__ = ["Record", "RecordType", "adapt"]
 class Record(BaseModel, extra="forbid"):
     """Base of record classes: a pydantic model that refuses fields it does not declare.
 
-    What is stored may have such fields all the same, as a newer class may have written it: they are
-    left out when it is read.
+    A stored event may have such fields all the same, if a newer class wrote it: they are left out
+    when it is read.
 
-    Fields, however deep, may be whatever pydantic writes as data and reads again as it was; private
-    attributes and computed fields do not travel. `adapt` tells what does not come back.
+    Fields may have every type that pydantic writes and reads back unchanged, at any depth. Private
+    attributes and computed fields are not stored.
 
-    ``class Order(Record, primitive=True)`` stores each field natively in the stream entry, so that
-    other programs read it without a serializer. Its fields must then be flat; an optional field is
-    left out while it is None. Raises ConfigError, naming the field, where that cannot be done.
+    ``class Order(Record, primitive=True)`` stores each field as a field of the stream entry, so
+    that other programs read it without a serializer. Its fields must be flat; an optional field is
+    left out while it is None. Raises ConfigError, which names the field, for any other type.
     """
 
     __primitive__: ClassVar[bool] = False
@@ -47,13 +47,13 @@ class Record(BaseModel, extra="forbid"):
         # Called once the fields are known, with the same keywords again.
         super().__pydantic_init_subclass__()
         open_parameters = cls.__pydantic_generic_metadata__["parameters"]
-        # A class that is not whole yet (types defined further down) is checked by `adapt`.
+        # A class whose types are defined later is checked by `adapt`.
         if cls.__primitive__ and cls.__pydantic_complete__ and not open_parameters:
-            native_form(cls)
+            primitive_form(cls)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy in which some fields are others. Raises ValidationError for one that is not
-        declared, as making a record does; their values are checked when it is sent."""
+        """A copy with the fields of `update`. Raises ValidationError for a field that is not
+        declared. The values are checked when the record is sent."""
         cls = type(self)
         unknown = (update or {}).keys() - cls.model_fields.keys()
         if unknown and cls.model_config.get("extra") == "forbid":
@@ -68,11 +68,11 @@ class Record(BaseModel, extra="forbid"):
 
 
 def adapt(form: Any, exclude_unset: bool = False) -> RecordType[Any]:
-    """The face of a record class, or of a union of some. With `exclude_unset` fields that were not
-    set do not travel.
+    """The `RecordType` of a record class or a union of them. With `exclude_unset`, fields that were
+    not set are not stored.
 
-    Raises ConfigError, naming the field and the fix, for what is no record class, cannot be stored,
-    or has a field that could never be read again.
+    Raises ConfigError, which names the field and the fix, for a class that is not a record class,
+    that cannot be stored, or that has a field that can never be read back.
     """
     classes = members(form)
     name = " | ".join(each.__name__ for each in classes)
@@ -80,7 +80,7 @@ def adapt(form: Any, exclude_unset: bool = False) -> RecordType[Any]:
     if structs and len(structs) < len(classes):
         raise ConfigError(f"{name}: Structs and other classes cannot share a stream")
     if structs:
-        from runnel.record.structs import StructType  # msgspec is here only with the class.
+        from runnel.record.msgspec_type import StructType  # Only a user of Structs has msgspec.
 
         return StructType(form, classes, exclude_unset)
     try:
@@ -92,15 +92,15 @@ def adapt(form: Any, exclude_unset: bool = False) -> RecordType[Any]:
         raise _undefined(name, classes, error) from error
     except PydanticUserError as error:
         try:
-            place = place_of_fault(classes)
+            where = field_without_form(classes)
         except NameError as missing:
             raise _undefined(name, classes, missing) from error
-        raise ConfigError(f"{place or name} cannot be stored: {reason(error)}") from error
+        raise ConfigError(f"{where or name} cannot be stored: {reason(error)}") from error
 
 
 def _undefined(name: str, classes: Iterable[type[Any]], error: Exception) -> ConfigError:
-    place = place_of_type(classes, getattr(error, "name", None) or "")
+    where = field_of_type(classes, getattr(error, "name", None) or "")
     return ConfigError(
-        f"{place or name} uses a type that is not defined: {reason(error)}; define it, at the top "
+        f"{where or name} uses a type that is not defined: {reason(error)}; define it, at the top "
         "level of a module, before the stream"
     )

@@ -1,7 +1,7 @@
-"""What the declaration of a record class tells: fields whose values could never be read again.
+"""Finds fields of a record class whose values can never be read back, when it is declared.
 
-Each field is looked at once, and no function of the user's is called. All else that may not come
-back is seen when a record is sent.
+It visits each field once, and calls no functions of the user. Other values that cannot be read back
+are found when a record is sent.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from pydantic_core import SchemaSerializer, SchemaValidator, core_schema
 
 from runnel.errors import ConfigError
+from runnel.record.difference import difference
+from runnel.record.messages import exactly, one_line
 from runnel.record.plain import plain
-from runnel.record.problems import exactly, one_line
-from runnel.record.same import difference
 from runnel.record.schema import Node, Spot, calls_users_code, inside, names_to_read
 
 _WITHOUT_FORM = frozenset(("is-instance", "is-subclass", "callable", "generator"))
-#: Types around another that have a form only if it has one.
+#: Types around another type that have a form only if that type has one.
 _AROUND = frozenset(
     (
         *("default", "nullable", "model-field", "dataclass-field", "typed-dict-field"),
@@ -27,71 +27,71 @@ _AROUND = frozenset(
     )
 )
 _CLASSES = frozenset(("model-fields", "dataclass-args", "typed-dict"))
-#: Types of which every value comes back, and what holds nothing.
+#: Types whose values can all be read back, and empty values of others.
 _EASY: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 _EMPTY: dict[str, list[Any]] = {"list": [[]], "dict": [{}], "nullable": [None], "any": [None]}
 
 
 def check_record(schema: Node, found: Sequence[Spot]) -> None:
-    """Raises ConfigError, naming the field and the fix, for a class with such a field."""
+    """Raise ConfigError, which names the field and the fix, for a class with such a field."""
     definitions = {each["ref"]: each for each in schema.get("definitions", ())}
     for spot in found:
         if spot.custom:
             continue
         if spot.node.get("root_model"):
-            _check_form(spot.place, spot.node["schema"])
+            _check_form(spot.where, spot.node["schema"])
         elif spot.node["type"] in _CLASSES:
             _check_names(spot)
             for field_name, field in inside(spot.node):
-                place = f"{spot.place}.{field_name}"
-                _check_form(place, field)
+                where = f"{spot.where}.{field_name}"
+                _check_form(where, field)
                 if not spot.config.get("validate_default"):
-                    _check_default(place, field, spot.config, definitions)
+                    _check_default(where, field, spot.config, definitions)
 
 
 def _check_names(spot: Spot) -> None:
-    """Each field is read by the name that it is written with, which no other field has."""
+    """Check that each field is read by the name that it is written with, and that names differ."""
     written: dict[str, str] = {}
     for name, field in inside(spot.node):
-        place = f"{spot.place}.{name}"
+        where = f"{spot.where}.{name}"
         alias = field.get("serialization_alias", name)
         names = names_to_read(name, field, spot.config)
         required = field.get("required", field["schema"]["type"] != "default")
         if required and (field.get("serialization_exclude") or field.get("init_only")):
-            raise ConfigError(f"{place}: it is not written, so it must have a default")
+            raise ConfigError(f"{where}: it is not written, so it must have a default")
         if alias not in names:
             raise ConfigError(
-                f"{place}: it is written as {alias!r} and read as "
+                f"{where}: it is written as {alias!r} and read as "
                 f"{' or '.join(map(repr, names)) or 'part of another'}; give it one name with "
                 f"alias=, or add {alias!r} to its validation_alias"
             )
         if alias in written:
             raise ConfigError(
-                f"{place}: it is written as {alias!r}, and so is {written[alias]}; give it another "
+                f"{where}: it is written as {alias!r}, and so is {written[alias]}; give it another "
                 "alias"
             )
         written[alias] = name
 
 
-def _check_form(place: str, field: Node) -> None:
+def _check_form(where: str, field: Node) -> None:
     kinds = set(_formless(field))
     if "secret" in kinds:
         raise ConfigError(
-            f"{place}: a secret is written as asterisks; declare it as text if whoever reads Redis "
-            "may know it, or give the field a serializer that encrypts it and a validator"
+            f"{where}: a secret is written as asterisks; declare it as text if all readers of "
+            "Redis may know it, or give the field a serializer that encrypts it and a validator"
         )
     if kinds:
         raise ConfigError(
-            f"{place}: its values cannot be written; give the field a type that holds data, or a "
+            f"{where}: its values cannot be written; give the field a type that holds data, or a "
             "serializer and a validator"
         )
 
 
 def _formless(node: Node) -> list[str]:
-    """Why no value of this type can be written, None apart; nothing if some can."""
+    """Why no value of this type except None can be written; empty if some can."""
     kind = node["type"]
     serializer = getattr(node.get("serialization", {}).get("function"), "__name__", "")
-    if serializer in ("_serialize_secret", "_serialize_secret_field"):  # Those of pydantic.
+    if serializer in ("_serialize_secret", "_serialize_secret_field"):  # By pydantic.
         return ["secret"]
     if "serialization" in node:
         return []
@@ -108,9 +108,9 @@ def _formless(node: Node) -> list[str]:
 
 
 def _check_default(
-    place: str, field: Node, config: Mapping[str, Any], definitions: Mapping[str, Node]
+    where: str, field: Node, config: Mapping[str, Any], definitions: Mapping[str, Node]
 ) -> None:
-    """A default is not checked by pydantic: it may be of another type than the field."""
+    """pydantic does not check a default: it may have another type than the field."""
     outer = field["schema"]
     if outer["type"] != "default" or "default" not in outer or outer.get("validate_default"):
         return
@@ -130,9 +130,9 @@ def _check_default(
         written = plain(dumped)
     except Exception as error:
         raise ConfigError(
-            f"{place}: its default {exactly(default)} cannot be written: {one_line(error)}; {fix}"
+            f"{where}: its default {exactly(default)} cannot be written: {one_line(error)}; {fix}"
         ) from error
-    says = f"{place}: its default {exactly(default)} is written as {exactly(written)}, which"
+    says = f"{where}: its default {exactly(default)} is written as {exactly(written)}, which"
     try:
         back = validator.validate_python(written, strict=False)
     except Exception as error:
@@ -149,7 +149,7 @@ def _fits(node: Node, default: Any) -> bool:
 
 
 def _whole(node: Node, definitions: Mapping[str, Node]) -> Any:
-    """A node with what it refers to, so that it stands by itself."""
+    """A node together with the definitions that it refers to."""
     found: dict[str, Any] = {}
     pending = [node]
     while pending:

@@ -1,4 +1,4 @@
-"""The classes that a stream's records may be of."""
+"""Finds the classes of a stream's records, and fields to name in messages about them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from runnel.errors import ConfigError
 
 
 def members(form: Any) -> list[type[Any]]:
-    """The classes of a form: a class itself, a union of some, or either in `Annotated` or under a
-    name. Raises ConfigError for a part that is no record class."""
+    """The classes of a declared record: one class, or the classes of a union; either may be in
+    `Annotated` or a type alias. Raises ConfigError for a part that is not a record class."""
     origin = get_origin(form)
     if isinstance(form, TypeAliasType) or type(form).__name__ == "TypeAliasType":
         return members(form.__value__)
@@ -38,8 +38,8 @@ def _has_fields(cls: type[Any]) -> bool:
     return dataclasses.is_dataclass(cls) or hasattr(cls, "__struct_config__")
 
 
-def place_of_type(classes: Iterable[type[Any]], name: str) -> str | None:
-    """The field that is declared with a type of this name."""
+def field_of_type(classes: Iterable[type[Any]], name: str) -> str | None:
+    """The path of the field that is annotated with a type of this name, if there is one."""
     for cls in classes:
         for base in cls.__mro__:
             for field, annotation in vars(base).get("__annotations__", {}).items():
@@ -48,8 +48,8 @@ def place_of_type(classes: Iterable[type[Any]], name: str) -> str | None:
     return None
 
 
-def place_of_fault(classes: Iterable[type[Any]]) -> str | None:
-    """The field of a dataclass that pydantic knows no form for."""
+def field_without_form(classes: Iterable[type[Any]]) -> str | None:
+    """The path of the dataclass field whose type pydantic cannot handle, if there is one."""
     for cls in classes:
         if dataclasses.is_dataclass(cls):
             for field in dataclasses.fields(cls):

@@ -1,4 +1,4 @@
-"""The plain form of a value: what every serializer and every language has."""
+"""Converts values to their plain form: types that every serializer and every language has."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from uuid import UUID
 from pydantic_core import SchemaSerializer, core_schema
 
 _PLAIN = frozenset((str, int, float, bool, bytes, type(None)))
-#: Types that become text, named so that they are found without asking whether they are maps.
+#: Types that become text. Listed so that these values skip the slow test for a map.
 _TEXT = frozenset((datetime, date, time, timedelta, Decimal, UUID))
 _to_json_form = SchemaSerializer(core_schema.any_schema()).to_python
 
 
 def plain(value: Any) -> Any:
-    """Text, numbers, booleans, None, bytes, lists and maps with keys of text.
+    """The value as text, number, boolean, None, bytes, list, or map with text keys.
 
-    What has no plain type (datetime, Decimal, UUID, enum) becomes its canonical text, as in JSON.
-    Raises ValueError for what has none.
+    A value of another type (datetime, Decimal, UUID, enum) becomes its canonical text, as in JSON.
+    Raises ValueError for a value that has none.
     """
     kind = type(value)
     if kind in _PLAIN:
@@ -40,6 +40,6 @@ def plain(value: Any) -> Any:
 
 
 def _key(key: Any) -> str:
-    """The text of a map's key, as in JSON: msgpack readers refuse keys of other types."""
+    """The text of a map's key, as in JSON: readers of msgpack refuse other types."""
     (text,) = _to_json_form({key: None}, mode="json")
     return str(text)

@@ -1,4 +1,4 @@
-"""What a class's core schema (pydantic's own description of it) says about its way on the wire."""
+"""Reads from the core schema of a class (pydantic's description) how it is written and read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic import BaseModel
 
 Node = Mapping[str, Any]
 
-#: Where a node has others inside it. Those left out describe a type that pydantic builds from
-#: functions of its own (paths, addresses, secrets): nothing can be told from them.
+#: Keys of a node that have inner nodes. Others describe types that pydantic builds from its own
+#: functions (paths, addresses, secrets): they show nothing about the values.
 _INSIDE = ("schema", "fields", "choices", "items_schema", "keys_schema", "values_schema")
-#: Functions that see a value before the type does: what the type says no longer holds.
+#: Functions that get a value before its type does: the value may have any other type.
 _CUSTOM = frozenset(("function-before", "function-wrap", "function-plain"))
-#: Types that pydantic's own JSON form leaves as plain as `plain` does.
+#: Types whose JSON form by pydantic is the same as their form by `plain`.
 _JSON_IS_PLAIN = frozenset(
     (
         *("int", "str", "float", "bool", "none", "literal", "enum", "nullable", "default"),
@@ -31,27 +31,27 @@ _JSON_IS_PLAIN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A node, and where it stands: `place` is a class, or a class and its field.
+    """A node with its path: `where` is a class, or a class and its field.
 
-    `custom` means that functions of the user's stand in between, `config` is the class's.
+    `custom`: do user functions change values of the node? `config` is the one of its class.
     """
 
     node: Node
-    place: str
+    where: str
     config: Mapping[str, Any]
     custom: bool = False
 
 
 def spots(schema: Node, name: str) -> list[Spot]:
-    """Every node of the schema of the class `name`, the inner ones first.
+    """Every node of the schema of the class `name`, inner nodes first.
 
-    A type that has a place of its own in the schema stands where it is first met.
+    A type that is used more than once has the path of its first use.
     """
     found: list[Spot] = []
     definitions = {each["ref"]: each for each in schema.get("definitions", ())}
     seen: set[tuple[str, bool]] = set()
 
-    def visit(node: Node, place: str, config: Mapping[str, Any], custom: bool) -> None:
+    def visit(node: Node, where: str, config: Mapping[str, Any], custom: bool) -> None:
         kind = node["type"]
         custom = custom or kind in _CUSTOM or "serialization" in node
         if "ref" in node:
@@ -59,20 +59,20 @@ def spots(schema: Node, name: str) -> list[Spot]:
                 return
             seen.add((node["ref"], custom))
         if kind == "definition-ref":
-            visit(definitions[node["schema_ref"]], place, config, custom)
+            visit(definitions[node["schema_ref"]], where, config, custom)
         if kind in ("model", "dataclass", "typed-dict"):
             config = node.get("config") or config
-            place = getattr(node.get("cls"), "__name__", place)
+            where = getattr(node.get("cls"), "__name__", where)
         for field, each in inside(node):
-            visit(each, f"{place}.{field}" if field else place, config, custom)
-        found.append(Spot(node, place, config, custom))
+            visit(each, f"{where}.{field}" if field else where, config, custom)
+        found.append(Spot(node, where, config, custom))
 
     visit(schema, name, {}, False)
     return found
 
 
 def inside(node: Node) -> Iterator[tuple[str, Node]]:
-    """The nodes right inside a node; fields with their names."""
+    """The direct inner nodes of a node, with the names of fields."""
     for key in _INSIDE:
         value = node.get(key)
         if isinstance(value, dict) and isinstance(value.get("type"), str):
@@ -125,7 +125,7 @@ def _is_pydantics(function: Any) -> bool:
 
 
 def json_is_plain(found: Sequence[Spot]) -> bool:
-    """Is the JSON form that pydantic makes the plain form? Not where bytes would become text."""
+    """Is pydantic's JSON form the plain form? Not if it would make text of bytes."""
     return not keeps_unknown(found) and not any(
         spot.custom or _json_differs(spot.node) for spot in found
     )
@@ -139,10 +139,10 @@ def _json_differs(node: Node) -> bool:
 
 
 def equality_tells(found: Sequence[Spot]) -> bool:
-    """Are two records of the class the same if their fields are equal?
+    """Is a record unchanged if its fields are equal?
 
-    Not where a class has its own idea of equality, or where a time may lose its zone: to Python, a
-    time of a zone whose offset depends on the day equals the one without.
+    Not if a class has its own `__eq__`, or if a time may lose its zone: in Python, a time whose
+    zone has offsets that depend on the day equals the time without a zone.
     """
     return not any(
         spot.custom
@@ -154,16 +154,16 @@ def equality_tells(found: Sequence[Spot]) -> bool:
 
 
 def keeps_unknown(found: Sequence[Spot]) -> bool:
-    """Has it a class that keeps fields which it does not declare?"""
+    """Does one of the classes keep fields that it does not declare?"""
     return any(
         "allow" in (spot.node.get("extra_behavior"), spot.config.get("extra_fields_behavior"))
         for spot in found
     )
 
 
-def place_of_bytes(found: Sequence[Spot]) -> str | None:
+def bytes_field(found: Sequence[Spot]) -> str | None:
     """The first field that holds bytes."""
     for spot in found:
         if spot.node["type"] == "bytes" and not spot.custom:
-            return spot.place
+            return spot.where
     return None

@@ -1,4 +1,4 @@
-"""Fields that a class does not declare, where one class of a record keeps such and another not."""
+"""Handles unknown fields in records of which some classes keep such fields and others do not."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 from pydantic import RootModel, ValidationError
 
-from runnel.record.problems import UNKNOWN, has_key
+from runnel.record.messages import UNDECLARED, has_key
 
 
 def without_unknown(values: Any, error: ValidationError) -> Any:
-    """A copy of plain values without the fields that were refused as unknown."""
+    """A copy of plain values without the fields that `error` reports as unknown."""
     copy = _copy(values)
     for each in error.errors(include_url=False, include_input=False):
-        if each["type"] in UNKNOWN:
-            place = copy
+        if each["type"] in UNDECLARED:
+            inner = copy
             for key in each["loc"][:-1]:
-                place = place[key] if has_key(place, key) else place  # The name of a union's part.
-            if isinstance(place, dict):
-                place.pop(each["loc"][-1], None)
+                inner = inner[key] if has_key(inner, key) else inner  # Else a union's part.
+            if isinstance(inner, dict):
+                inner.pop(each["loc"][-1], None)
     return copy
 
 
 def is_kept(record: Any, loc: tuple[str | int, ...]) -> bool:
-    """Does the record have a field, which its class does not declare, all the same?"""
+    """Does the record keep the unknown field at `loc`?"""
     for key in loc[:-1]:
         record = getattr(record, "root", record) if isinstance(record, RootModel) else record
         if isinstance(record, Mapping):

@@ -1,1 +1,1 @@
-"""The shell around the core: asyncio, Redis, signals."""
+"""Carries out what the core decides: tasks of asyncio, calls of Redis, signals."""

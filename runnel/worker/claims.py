@@ -1,4 +1,5 @@
-"""Claims partitions, and claims them again where events may have been lost, which tells."""
+"""Claims partitions. Claims a held partition again if its log may have lost events: the reply
+tells how many."""
 
 from __future__ import annotations
 
@@ -7,53 +8,57 @@ from collections.abc import Iterator, Sequence
 from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
-from runnel.core.lane import Lane
-from runnel.errors import Gone, ProtocolError, Unregistered
-from runnel.lease import Lease
+from runnel.core.partition import PartitionState
+from runnel.delivery.partition_queue import PartitionQueue
+from runnel.errors import Missing, ProtocolError, Unregistered
 from runnel.processor import Processor
-from runnel.protocol import Claimed
-from runnel.worker import moves, unanswered
-from runnel.worker.link import Link
+from runnel.protocol import ClaimReply
+from runnel.worker import outage_log, rebalance_log
+from runnel.worker.backend import Backend
 from runnel.worker.losses import Losses
 
 
 class Claims:
-    """One member's claims to the partitions of one processor."""
+    """One member's claims of the partitions of one processor."""
 
-    def __init__(self, processor: Processor, link: Link, member: str) -> None:
+    def __init__(self, processor: Processor, backend: Backend, member: str) -> None:
         self._processor = processor
-        self._link = link
+        self._backend = backend
         self._member = member
         self.losses = Losses(processor.name)
-        #: Partition -> events processed when its counts were last found to agree.
+        #: Partition -> events processed when it was last claimed or due.
         self._counted: dict[int, int] = {}
-        #: Whose turn it is to be claimed again at rest.
+        #: Which of the settled partitions is claimed again next.
         self._turn = 0
 
     async def claim(
-        self, partition: int, grant: int, nonce: str, lane: Lane | None = None
-    ) -> Claimed:
-        """Claim, or claim a lane again: mend what vanished, and accept a loss once it is told.
+        self, partition: int, grant: int, nonce: str, state: PartitionState | None = None
+    ) -> ClaimReply:
+        """Claim a partition, or claim it again. Restore keys that were lost, and accept a loss of
+        events once it is logged.
 
         Raises ProtocolError, redis-py's errors or OSError.
         """
-        place, agreement = self._processor.place(partition), self._processor.stream.agreement
+        partition_keys = self._processor.keys(partition)
+        contract = self._processor.stream.contract
         accept: int | None = None
         while True:
-            call = protocol.claim(place, agreement, self._member, grant, nonce, accept)
-            if lane is not None:
-                lane.ask()
+            call = protocol.claim(partition_keys, contract, self._member, grant, nonce, accept)
+            if state is not None:
+                state.before_reclaim()
             try:
-                claimed = protocol.read_claim(await self._link.gathered(call))
-            except (Gone, Unregistered) as error:
+                claimed = protocol.read_claim(await self._backend.call_batched(call))
+            except (Missing, Unregistered) as error:
                 if isinstance(error, Unregistered) and error.details.get("removed") == "1":
                     raise
-                moves.mended(partition, error)
-                # What others made of the stream since, with another partition count, has no such
-                # partition.
-                await self._link.call(protocol.agree(self._processor.place(0).prefix, agreement))
-                await self._link.call(protocol.register(place, agreement, self._processor.start))
-                await self._link.announce(self._processor)
+                rebalance_log.restored(partition, error)
+                # Declare first: if others have declared the stream with another partition count,
+                # it may not have this partition.
+                await self._backend.call(protocol.declare(self._processor.keys(0).prefix, contract))
+                await self._backend.call(
+                    protocol.register(partition_keys, contract, self._processor.start)
+                )
+                await self._backend.announce(self._processor)
                 continue
             if claimed.lost is None:
                 self._counted[partition] = claimed.processed
@@ -62,57 +67,58 @@ class Claims:
             self.losses.add(partition, more, claimed.exact, claimed.checkpoint)
             accept = claimed.lost
 
-    async def again(self, lease: Lease) -> bool:
-        """Claim under the same token: at once if there is a doubt to settle, else when the lane is
-        at rest.
+    async def reclaim(self, queue: PartitionQueue) -> bool:
+        """Claim again under the same token: at once if the cursor is unverified, otherwise once the
+        partition is settled.
 
-        Returns False if that was refused, not answered or of no use any more.
+        Returns False if the claim was refused, got no reply or is of no use any more.
         """
-        lane = lease.lane
-        if lane.doubt is None:
-            await lease.rest()
-        if lane.over or not (lane.open or lane.resting or lane.doubt):
+        state = queue.state
+        if state.unverified_from is None:
+            await queue.wait_settled()
+        if state.ended or not (state.open or state.held_paused or state.unverified_from):
             return False
         try:
-            claimed = await self.claim(lane.partition, lane.grant, lane.token.nonce, lane)
-            rests = claimed.paused or claimed.quarantined
-            if claimed.epoch != lane.token.epoch or (lane.resting and not rests):
-                # The partition had lost this lease, and the claim made another one; or it had
-                # lost what made it rest. Under the next grant it starts afresh.
-                lane.end()
-            lane.reclaimed(claimed)
-            unanswered.answered("check of a partition")
+            claimed = await self.claim(state.partition, state.grant, state.token.nonce, state)
+            paused = claimed.paused or claimed.quarantined
+            if claimed.epoch != state.token.epoch or (state.held_paused and not paused):
+                # The partition had lost this lease, and the claim made a new one; or it had lost
+                # its pause or quarantine. End it: it is claimed again under the next grant.
+                state.end()
+            state.reclaimed(claimed)
+            outage_log.answered("claim again")
             return True
         except ProtocolError as error:
-            if not lane.draining:  # Else it has been given back meanwhile, and nothing is lost.
-                moves.lost(lane.partition, error)
-            lane.end()
+            if not state.draining:  # Otherwise it was released meanwhile, and nothing is lost.
+                rebalance_log.lost(state.partition, error)
+            state.end()
         except (RedisError, OSError) as error:
-            unanswered.failed("check of a partition", error)
-            self._counted.pop(lane.partition, None)
+            outage_log.failed("claim again", error)
+            self._counted.pop(state.partition, None)
             if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
-                lane.end()
+                state.end()
         finally:
-            lane.counting = False
+            state.counting = False
         return False
 
-    def due(self, lanes: Sequence[Lane]) -> Iterator[Lane]:
-        """Those of the lanes held that are to be claimed again now.
+    def due(self, states: Sequence[PartitionState]) -> Iterator[PartitionState]:
+        """Those of the held partitions that must be claimed again now.
 
-        Where all is finished, a repeated claim tells if the counts agree: it finds entries that
-        others deleted one by one ahead of the checkpoint, which no read shows.
+        A settled partition that has processed events since its last claim is due: the claim checks
+        that the counts agree. So it finds entries that others deleted one by one ahead of the
+        checkpoint, which no read shows.
 
-        One more partition at rest has its turn each time, though nothing happened there: what it
-        may have lost meanwhile, such as the key that says who reads it, would else be missed
-        until its next event, which a producer may not be able to send.
+        One more settled partition is due each time, in turn, although it has processed nothing. It
+        may have lost something, such as the key that registers its reader, and otherwise nobody
+        would notice until its next event, which a producer may be unable to send.
         """
-        resting = [each for each in lanes if (each.open and each.at_rest) or each.resting]
+        settled = [each for each in states if (each.open and each.settled) or each.held_paused]
         self._turn += 1
-        for i, lane in enumerate(resting):
-            moved = lane.processed != self._counted.get(lane.partition)
-            if moved or i == self._turn % len(resting):
-                self._counted[lane.partition] = lane.processed
-                yield lane
-        for lane in lanes:
-            if lane.suspect:  # As it still is after a claim that was not answered.
-                yield lane
+        for i, state in enumerate(settled):
+            moved = state.processed != self._counted.get(state.partition)
+            if moved or i == self._turn % len(settled):
+                self._counted[state.partition] = state.processed
+                yield state
+        for state in states:
+            if state.loss_suspected:  # Still, if the last claim got no reply.
+                yield state

@@ -1,4 +1,4 @@
-"""Ways to read logs: all of one server, one of a cluster, or many of a cluster in turn."""
+"""Reads logs: all of one server together, one of a cluster, or many of a cluster in turn."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import ConnectionError, MovedError, RedisError
 
-from runnel.cancelling import cancelled
-from runnel.connection import connect
-from runnel.core.lane import Raw
-from runnel.deployment import Deployment
+from runnel.connection.connect import connect
+from runnel.connection.deployment import Deployment
+from runnel.connection.redis_client import Arg, Client
+from runnel.core.partition import Raw
+from runnel.delivery.cancellation import cancelled
+from runnel.errors import ReplyTooLarge
 from runnel.log import logger_of
-from runnel.wire import Arg, Client
 
 logger = logger_of("runnel.worker")
 
-#: Milliseconds a read waits for events.
+#: Milliseconds that a read waits for events.
 BLOCK_MS = 5000
 
-#: Seconds between looks at those others, at first and when nothing comes.
+#: Seconds between two polls of a `PollingFeed`, at first and at most.
 SOON, LATER = 0.005, 0.25
 
-#: A log and a cursor in it.
-At = tuple[str, str]
+#: A log, and the id of an entry in it.
+LogCursor = tuple[str, str]
 
 
-class Batch(NamedTuple):
-    """Logs of which to read up to `each` entries."""
+class ReadBatch(NamedTuple):
+    """Logs of which to read up to `limit` entries each, after these cursors."""
 
-    each: int
-    behind: Sequence[At]
+    limit: int
+    cursors: Sequence[LogCursor]
 
 
-#: Log -> the entries that were read; and whether the entries looked at are there.
+#: Log -> the entries that were read; and for each cursor to verify, whether its entry exists.
 Found = tuple[dict[str, Sequence[Raw]], list[bool]]
 
 
@@ -42,18 +43,22 @@ class Feed(Protocol):
     """Reads logs that can be read together."""
 
     async def read(
-        self, batches: Sequence[Batch], looks: Sequence[At], wait: bool, most: int | None
+        self,
+        batches: Sequence[ReadBatch],
+        verify: Sequence[LogCursor],
+        wait: bool,
+        max_bytes: int | None,
     ) -> Found | None:
-        """Entries behind each cursor, and for each of `looks`, if the entry there is there.
-        With `wait`, and then there is one batch, up to BLOCK_MS for the first. None if it was cut
-        short. It is broken off after `most` bytes.
+        """The entries after the cursors of `batches`, and whether the entries at the cursors of
+        `verify` exist. Returns None if `cut_short` was called.
 
-        Raises redis-py's errors or OSError.
+        With `wait` there is one batch, and the read waits up to BLOCK_MS for the first entry. The
+        reply is aborted after `max_bytes` bytes. Raises redis-py's errors or OSError.
         """
         ...
 
     async def cut_short(self) -> None:
-        """End the wait of a read that is under way."""
+        """End the wait of a read that is in flight."""
         ...
 
     async def close(self) -> None: ...
@@ -66,17 +71,21 @@ class ServerFeed:
         self._blocking = connect(url)
         self._control = control
         self._client_id: int | None = None
-        #: How many connections the client had made when it told its id.
+        #: How many connections the client had made when it returned this id.
         self._made = 0
 
     async def read(
-        self, batches: Sequence[Batch], looks: Sequence[At], wait: bool, most: int | None
+        self,
+        batches: Sequence[ReadBatch],
+        verify: Sequence[LogCursor],
+        wait: bool,
+        max_bytes: int | None,
     ) -> Found | None:
-        if self._client_id is None or self._made != self._blocking.made:
+        if self._client_id is None or self._made != self._blocking.connections_made:
             (self._client_id,) = _replies(await self._blocking.roundtrip([("CLIENT", "ID")]))
-            self._made = self._blocking.made
+            self._made = self._blocking.connections_made
         try:
-            return await _read(self._blocking, batches, looks, wait, most)
+            return await _read(self._blocking, batches, verify, wait, max_bytes)
         except BaseException:
             self._client_id = None
             raise
@@ -87,14 +96,15 @@ class ServerFeed:
         try:
             await self._control.client_unblock(self._client_id)
         except (RedisError, OSError) as error:
-            logger.debug("could not wake the reader: %s", error)
+            logger.debug("could not unblock the reader: %s", error)
 
     async def close(self) -> None:
         await self._blocking.aclose()
 
 
 class LogFeed:
-    """Reads one log of a cluster from the node that has it, over a connection of its own."""
+    """Reads one log of a cluster from its node, over a connection of its own. `closed` is called
+    once that connection is closed."""
 
     def __init__(self, deployment: Deployment, log: str, closed: Callable[[], None]) -> None:
         self._deployment = deployment
@@ -105,10 +115,14 @@ class LogFeed:
         self._cut = False
 
     async def read(
-        self, batches: Sequence[Batch], looks: Sequence[At], wait: bool, most: int | None
+        self,
+        batches: Sequence[ReadBatch],
+        verify: Sequence[LogCursor],
+        wait: bool,
+        max_bytes: int | None,
     ) -> Found | None:
         self._cut = False
-        self._reading = asyncio.create_task(self._read(batches, looks, wait, most))
+        self._reading = asyncio.create_task(self._read(batches, verify, wait, max_bytes))
         try:
             return await self._reading
         except asyncio.CancelledError:
@@ -119,18 +133,22 @@ class LogFeed:
             self._reading.cancel()
 
     async def _read(
-        self, batches: Sequence[Batch], looks: Sequence[At], wait: bool, most: int | None
+        self,
+        batches: Sequence[ReadBatch],
+        verify: Sequence[LogCursor],
+        wait: bool,
+        max_bytes: int | None,
     ) -> Found:
         try:
             if self._client is None:
                 await self._deployment.refresh()
                 self._client = self._deployment.own_client_for(self._log)
-            return await _read(self._client, batches, looks, wait, most)
+            return await _read(self._client, batches, verify, wait, max_bytes)
         except MovedError as error:
-            await self._hang_up()
+            await self._disconnect()
             raise ConnectionError(f"{self._log} has moved to another node") from error
-        except (RedisError, OSError):
-            await self._hang_up()
+        except (RedisError, OSError, ReplyTooLarge):
+            await self._disconnect()
             raise
 
     async def cut_short(self) -> None:
@@ -139,33 +157,39 @@ class LogFeed:
             self._reading.cancel()
 
     async def close(self) -> None:
-        await self._hang_up()
+        await self._disconnect()
         self._closed()
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
 
 
-class TurnFeed:
-    """Reads many logs of a node of a cluster, where one command cannot wait for more than one: it
-    asks for all of them time and again, more seldom the longer nothing comes."""
+class PollingFeed:
+    """Reads many logs of one node of a cluster, where no command can wait for more than one slot.
+
+    It polls all of them, and less often the longer no event comes.
+    """
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._cut = asyncio.Event()
 
     async def read(
-        self, batches: Sequence[Batch], looks: Sequence[At], wait: bool, most: int | None
+        self,
+        batches: Sequence[ReadBatch],
+        verify: Sequence[LogCursor],
+        wait: bool,
+        max_bytes: int | None,
     ) -> Found | None:
         self._cut.clear()
         loop = asyncio.get_running_loop()
         ends, pause = loop.time() + BLOCK_MS / 1000, SOON
         while True:
-            found, seen = await self._ask(batches, looks)
+            found, exist = await self._poll(batches, verify)
             if found or not wait or loop.time() >= ends:
-                return found, seen
+                return found, exist
             try:
                 async with asyncio.timeout(pause):
                     await self._cut.wait()
@@ -173,15 +197,15 @@ class TurnFeed:
             except TimeoutError:
                 pause = min(pause * 2, LATER)
 
-    async def _ask(self, batches: Sequence[Batch], looks: Sequence[At]) -> Found:
+    async def _poll(self, batches: Sequence[ReadBatch], verify: Sequence[LogCursor]) -> Found:
         reads = [
-            (log, ("XREAD", "COUNT", count, "STREAMS", log, cursor))
-            for count, behind in batches
-            for log, cursor in behind
+            (log, ("XREAD", "COUNT", limit, "STREAMS", log, cursor))
+            for limit, cursors in batches
+            for log, cursor in cursors
         ]
         commands = [
             *reads,
-            *((place[0], each) for place, each in zip(looks, looks_at(looks), strict=True)),
+            *zip((log for log, _ in verify), verify_commands(verify), strict=True),
         ]
         replies = _replies(await self._deployment.send(commands))
         found: dict[str, Sequence[Raw]] = {}
@@ -197,16 +221,20 @@ class TurnFeed:
 
 
 async def _read(
-    client: Client, batches: Sequence[Batch], looks: Sequence[At], wait: bool, most: int | None
+    client: Client,
+    batches: Sequence[ReadBatch],
+    verify: Sequence[LogCursor],
+    wait: bool,
+    max_bytes: int | None,
 ) -> Found:
     block = ("BLOCK", BLOCK_MS) if wait else ()
     commands: list[tuple[Arg, ...]] = []
-    for count, behind in batches:
-        logs, cursors = zip(*behind, strict=True)
-        commands.append(("XREAD", "COUNT", count, *block, "STREAMS", *logs, *cursors))
-    client.most = most
+    for limit, cursors in batches:
+        logs, ids = zip(*cursors, strict=True)
+        commands.append(("XREAD", "COUNT", limit, *block, "STREAMS", *logs, *ids))
+    client.max_reply_bytes = max_bytes
     replies = await client.roundtrip(
-        [*commands, *looks_at(looks)], BLOCK_MS / 1000 if wait else 0.0
+        [*commands, *verify_commands(verify)], BLOCK_MS / 1000 if wait else 0.0
     )
     found: dict[str, Sequence[Raw]] = {}
     for reply in _replies(replies)[: len(commands)]:
@@ -218,12 +246,13 @@ def _entries(reply: Any) -> dict[str, Sequence[Raw]]:
     return {log.decode(): entries for log, entries in reply or ()}
 
 
-def looks_at(places: Sequence[At]) -> list[tuple[Arg, ...]]:
-    return [("XRANGE", log, cursor, cursor, "COUNT", 1) for log, cursor in places]
+def verify_commands(cursors: Sequence[LogCursor]) -> list[tuple[Arg, ...]]:
+    """Commands that fetch the entry at each cursor, if it exists."""
+    return [("XRANGE", log, cursor, cursor, "COUNT", 1) for log, cursor in cursors]
 
 
 def _replies(replies: list[Any]) -> list[Any]:
-    """The replies. Raises the first that is an error."""
+    """The replies. Raises the first one that is an error."""
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply

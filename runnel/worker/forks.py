@@ -1,6 +1,6 @@
-"""A fork of a worker's process, such as those of multiprocessing, is no worker.
+"""Restores the signal handlers in a fork of a worker's process, which is no worker itself.
 
-The signals that end a process end it as they would in any other program.
+In a child of multiprocessing, for example, SIGTERM and SIGINT do what they do in any program.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _forking = threading.local()
 
 @cache
 def watch() -> None:
-    """From now on, in each fork."""
+    """Do this in each fork from now on."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_begin)
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore)
 
 
-def _hold() -> None:
-    # Python drops what comes to a child before it has begun.
+def _block() -> None:
+    # Python drops a signal that arrives in the child before the handlers are restored.
     _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
-def _go_on() -> None:
+def _unblock() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 
-def _begin() -> None:
+def _restore() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _go_on()
+    _unblock()

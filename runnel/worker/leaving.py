@@ -1,4 +1,4 @@
-"""How long a group that ends waits for what it holds."""
+"""Waits for the handlers and commits of a member that shuts down."""
 
 from __future__ import annotations
 
@@ -7,89 +7,95 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runnel.core.lane import Lane
+from runnel.core.partition import PartitionState
 from runnel.log import logger_of
 from runnel.worker import stuck
 
 logger = logger_of("runnel.worker")
 
-#: Seconds without an answer after which Redis is not waited for by what is only to be released.
-AWAY = 1.5
-#: Seconds between two looks. A heartbeat goes out at least every other one.
-LOOK = 0.25
-#: So many are named where something is told of many.
+#: Seconds without a reply of Redis after which partitions that only have to be released are not
+#: waited for.
+NO_REPLY = 1.5
+#: Seconds between two checks. A heartbeat is sent at least every second time.
+POLL = 0.25
+#: How many items of a list are named in a log line.
 SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """A group that ends: its processor's name, the tasks that are to end, the lanes that are held,
-    and how many calls Redis has answered."""
+class Leaver:
+    """A member that shuts down: its processor's name, the tasks that must end, the partitions that
+    are held, and how many heartbeats got a reply."""
 
     name: str
     tasks: Callable[[], Sequence[asyncio.Task[Any]]]
-    lanes: Callable[[], Sequence[Lane]]
-    answers: Callable[[], int]
+    states: Callable[[], Sequence[PartitionState]]
+    replies: Callable[[], int]
 
-    def at_work(self) -> list[Lane]:
-        """Lanes whose handler runs, or has finished what is not committed."""
-        return [lane for lane in self.lanes() if not lane.idle or lane.uncommitted > 0]
+    def busy(self) -> list[PartitionState]:
+        """Partitions whose handler is running, or has finished events that are not committed."""
+        return [state for state in self.states() if not state.idle or state.uncommitted > 0]
 
-    def in_hand(self) -> list[str]:
-        """What is at work, for people."""
-        lanes = self.at_work()
-        return [f"processor {self.name}, partition {a.partition}, {_unfinished(a)}" for a in lanes]
+    def unfinished(self) -> list[str]:
+        """What each of these is working on, for people."""
+        return [
+            f"processor {self.name}, partition {state.partition}, {_work_of(state)}"
+            for state in self.busy()
+        ]
 
-    async def finish(self, grace: float) -> tuple[bool, list[str]]:
-        """Wait until everything has ended, for at most `grace` seconds; tell what had not.
+    async def finish(self, timeout: float) -> tuple[bool, list[str]]:
+        """Wait until all tasks have ended, for at most `timeout` seconds. Log what is cut off.
 
-        Returns False if Redis is away, and what is cut off.
+        Returns whether Redis answers, and what is cut off.
         """
-        there = await self._wait(grace)
-        late = self.in_hand()
-        if late:
+        answers = await self._wait(timeout)
+        cut_off = self.unfinished()
+        if cut_off:
             # A call in a thread cannot be cut off.
-            names = [f"{self.name}/{lane.partition}" for lane in self.at_work()]
+            names = [f"{self.name}/{state.partition}" for state in self.busy()]
             threads = stuck.threads(names)
             logger.warning(
-                "cut off, since the grace of %g s is over, and to be processed again: %s%s",
-                grace,
-                _listed(late),
-                f"; goes on until the process ends: {_listed(threads)}" if threads else "",
+                "cut off, because shutdown_timeout (%g s) is over, and to be processed again: %s%s",
+                timeout,
+                _listed(cut_off),
+                f"; still running until the process ends: {_listed(threads)}" if threads else "",
             )
-        elif not there:
+        elif not answers:
             logger.warning(
-                "Redis does not answer: what processor %s held goes to others when its session has "
-                "ended there; nothing was unfinished",
+                "Redis does not answer: the partitions of processor %s move to other workers when "
+                "this worker's session has ended; nothing was unfinished",
                 self.name,
             )
-        return there, late
+        return answers, cut_off
 
-    async def _wait(self, grace: float) -> bool:
-        """The grace is for what can still finish: an event in hand, or a commit once Redis is back.
-        Idle partitions only have to be released. If Redis does not hear of that, they go to others
-        when the session has ended, and there is nothing to wait for."""
+    async def _wait(self, timeout: float) -> bool:
+        """Returns whether Redis answers.
+
+        The timeout is for what can still finish: a current event, or a commit once Redis is back.
+        Idle partitions only have to be released. If Redis does not answer, that is not worth a
+        wait: they move when the session has ended.
+        """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
-        seen, silent = (self.answers(), len(self.tasks())), 0.0
+        deadline = loop.time() + timeout
+        last, silent = (self.replies(), len(self.tasks())), 0.0
         while (tasks := self.tasks()) and (left := deadline - loop.time()) > 0:
-            await asyncio.wait(tasks, timeout=min(LOOK, left))
-            if (now := (self.answers(), len(self.tasks()))) != seen:
-                seen, silent = now, 0.0
+            await asyncio.wait(tasks, timeout=min(POLL, left))
+            if (now := (self.replies(), len(self.tasks()))) != last:
+                last, silent = now, 0.0
             else:
-                # Counted in looks: while the event loop is blocked no answer can be read.
-                silent += LOOK
-            if silent >= AWAY and not self.at_work():
+                # Counted in polls: while the event loop is blocked, no reply can be read.
+                silent += POLL
+            if silent >= NO_REPLY and not self.busy():
                 return False
-        return silent < AWAY and not (self.tasks() and not self.at_work())
+        return silent < NO_REPLY and not (self.tasks() and not self.busy())
 
 
-def _unfinished(lane: Lane) -> str:
-    if lane.in_hand:
-        return f"event {lane.in_hand[0][0].decode()}"
-    if not lane.idle:
+def _work_of(state: PartitionState) -> str:
+    if state.current:
+        return f"event {state.current[0][0].decode()}"
+    if not state.idle:
         return "whose handler has not returned"
-    return f"{lane.uncommitted} finished and not committed"
+    return f"{state.uncommitted} finished and not committed"
 
 
 def _listed(texts: Sequence[str]) -> str:

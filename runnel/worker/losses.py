@@ -1,12 +1,12 @@
-"""Says which unfinished events have left the stream: one line at once, then one for all that follow
-within some seconds."""
+"""Logs which unfinished events have left the stream: the first loss at once, and those that follow
+within some seconds in one line."""
 
 from __future__ import annotations
 
 import asyncio
 
 from runnel.log import logger_of
-from runnel.ranges import those
+from runnel.operations.partition_ranges import those
 
 logger = logger_of("runnel.worker")
 
@@ -15,40 +15,42 @@ PAUSE = 5.0
 
 
 class Losses:
-    """The losses of one processor in this worker. What is gathered is said at the latest by
-    `tell`."""
+    """The losses of one processor in this worker. `log` logs what is gathered, if the worker ends
+    before that is due."""
 
     def __init__(self, processor: str) -> None:
         self._processor = processor
-        #: Partition -> events lost since the last line, and whether each count is exact.
+        #: Partition -> events lost since the last line.
         self._lost: dict[int, int] = {}
+        #: Whether each of these counts is exact.
         self._exact = True
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def waiting(self) -> bool:
-        """Are losses gathered, in place of being said at once?"""
+    def gathering(self) -> bool:
+        """Whether further losses are gathered, and not logged at once."""
         return self._timer is not None
 
     def add(self, partition: int, lost: int, exact: bool, checkpoint: str) -> None:
-        """A claim has found that so many events left the stream; it goes on behind `checkpoint`."""
-        if not self.waiting:
+        """A claim has found that so many events left the stream; the partition continues after
+        `checkpoint`."""
+        if not self.gathering:
             logger.error(
-                "processor %s, partition %d: %s %s left the stream; going on behind %s",
+                "processor %s, partition %d: %s %s left the stream; continuing after %s",
                 self._processor,
                 partition,
                 "exactly" if exact else "at least",
                 _events(lost),
                 checkpoint,
-                extra={"lost": lost},
+                extra={"lost": lost, "partition": partition},
             )
-            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._again)
+            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._log_again)
             return
         self._lost[partition] = self._lost.get(partition, 0) + lost
         self._exact = self._exact and exact
 
-    def tell(self) -> None:
-        """Say what was gathered, if anything was."""
+    def log(self) -> None:
+        """Log what was gathered, if anything was."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -64,11 +66,11 @@ class Losses:
                 extra={"lost": sum(lost.values()), "partitions": sorted(lost)},
             )
 
-    def _again(self) -> None:
+    def _log_again(self) -> None:
         gathered = bool(self._lost)
-        self.tell()
-        if gathered:  # Else what comes next is said at once.
-            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._again)
+        self.log()
+        if gathered:  # Otherwise the next loss is logged at once.
+            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._log_again)
 
 
 def _events(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Runs the handler over one held partition, and decides what follows when it fails."""
+"""Runs the handler over one held partition, and decides what to do when it fails."""
 
 from __future__ import annotations
 
@@ -7,126 +7,126 @@ from enum import Enum
 
 from redis.exceptions import RedisError
 
-from runnel import keys, protocol
-from runnel.core.lane import Raw
+from runnel import protocol
+from runnel.core.partition import Raw
 from runnel.dead_letter import DeadLetter
+from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
+from runnel.delivery.error_text import describe_error
+from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
-from runnel.figures import barren
-from runnel.in_hand import IN_HAND, InHand
-from runnel.lease import Lease
 from runnel.log import logger_of
+from runnel.operations.figures import failed_before_first
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.scripts import Call
-from runnel.told import told
-from runnel.worker import moves, unanswered
-from runnel.worker.handling import Failure, Handling
-from runnel.worker.link import Link
-from runnel.worker.reminder import way_out
+from runnel.protocol.scripts import Call
+from runnel.worker import outage_log, rebalance_log
+from runnel.worker.backend import Backend
+from runnel.worker.handler_run import Failure, HandlerRun
+from runnel.worker.quarantine_reminder import way_out
 
 logger = logger_of("runnel.worker")
 
 
 class Decision(Enum):
-    """What follows a failure."""
+    """What to do after a failure."""
 
     RETRY = "retry"
     ISOLATE = "isolate"
     GIVE_UP = "give up"
 
 
-_NEXT = {
-    Decision.RETRY: ", trying it again",
-    Decision.ISOLATE: ", trying its batch again one by one",
-    Decision.GIVE_UP: "",
-}
-
-
 def decide(hopeless: bool, whole: bool, attempts: int, retries: int) -> Decision:
-    """What to do about a failure of what has failed `attempts` times; `whole` if it cannot be taken
-    apart, `hopeless` if trying again changes nothing. Pure, so that it can be read and tested by
-    itself."""
+    """What to do about events that have failed `attempts` times. `whole` if they are one event, or
+    must stay together; `hopeless` if another try would change nothing."""
     if not hopeless and attempts <= retries:
         return Decision.RETRY
     return Decision.GIVE_UP if whole else Decision.ISOLATE
 
 
-class Runner:
-    """Keeps the handler of one partition running until the partition is drained."""
+def _next(decision: Decision, attempts: int, retries: int) -> str:
+    """What comes next, for people."""
+    if decision is Decision.RETRY:
+        return f", retry {attempts}/{retries}"
+    return ", retrying its batch one by one" if decision is Decision.ISOLATE else ""
 
-    def __init__(self, lease: Lease, processor: Processor, link: Link) -> None:
-        self._lease = lease
-        self._lane = lease.lane
+
+class Runner:
+    """Keeps the handler of one partition running until the partition closes."""
+
+    def __init__(self, queue: PartitionQueue, processor: Processor, backend: Backend) -> None:
+        self._queue = queue
+        self._state = queue.state
         self._processor = processor
-        self._link = link
-        #: Failures in a row with nothing in hand, and where the checkpoint was then.
-        self._barren, self._barren_at = 0, ""
+        self._backend = backend
+        #: Failures in a row without a current event, and the checkpoint at that time.
+        self._failures_before_first, self._failed_at = 0, ""
 
     async def run(self) -> None:
-        """Run until the lane closes. Raises Halted if the policy says so, and HandlerExit."""
-        place = self._processor.place(self._lane.partition)
-        IN_HAND.set(InHand(keys.log(place.prefix), place.processor, self._lane.stuck_at))
+        """Run until the partition closes. Raises Halted if the policy is HALT, and HandlerExit."""
+        CURRENT_EVENT.set(
+            CurrentEvent(self._state.keys.log, self._state.keys.processor, self._state.stuck_at)
+        )
         try:
-            while self._lane.open:
-                failure = await Handling(self._lease, self._processor).run()
+            while self._state.open:
+                failure = await HandlerRun(self._queue, self._processor).run()
                 if failure:
                     await self._failed(failure)
-        except ProtocolError as refusal:  # A call of this lease's own: see `Handling`.
-            moves.lost(self._lane.partition, refusal)
-            self._lane.end()
+        except ProtocolError as refusal:  # Of a call here: `HandlerRun` returns those of handlers.
+            rebalance_log.lost(self._state.partition, refusal)
+            self._state.end()
         finally:
-            self._lane.rewind()
-            self._lane.idle = True
-            self._lease.give_turn()
+            self._state.rewind()
+            self._state.idle = True
+            self._queue.release_start_lock()
 
     async def _failed(self, failure: Failure) -> None:
-        lane, processor, error = self._lane, self._processor, failure.error
+        state, processor, error = self._state, self._processor, failure.error
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise HandlerExit.of(error) from error
-        if not lane.in_hand:
-            await self._failed_before_any(failure)
+        if not state.current:
+            await self._failed_before_first(failure)
             return
-        batch, event, suspicion = list(lane.in_hand), lane.in_hand[0][0], lane.suspicion
+        batch, event, suspicion = list(state.current), state.current[0][0], state.suspicion
         event_id = event.decode()
-        # A condemned event was counted when its workers died.
+        # The deaths of a condemned event were counted when its workers died.
         attempts = suspicion.attempts if failure.condemned else suspicion.failed(event)
         hopeless = failure.condemned or (isinstance(error, DecodeError) and self._unreadable(batch))
-        # Several though they came one by one: a middleware makes one item of them, and the first is
-        # given up for all.
+        # While events are tried one by one, several current events are one item that a middleware
+        # has made: then the first is given up for all.
         whole = len(batch) == 1 or suspicion.isolating
         decision = decide(hopeless, whole, attempts, processor.retries)
-        # The traceback once, when the tries are over; until then a line will do.
+        # Log the traceback once, when the retries are used up; until then one line is enough.
         last = decision is Decision.GIVE_UP
         logger.log(
             logging.ERROR if last else logging.WARNING,
             "processor %s, partition %d, event %s failed (attempt %d of %d)%s: %s: %s",
             processor.name,
-            lane.partition,
+            state.partition,
             event_id,
             attempts,
             attempts if last else max(attempts, processor.retries + 1),
-            _NEXT[decision],
-            *told(error, failure.instead),
+            _next(decision, attempts, processor.retries),
+            *describe_error(error, failure.instead),
             exc_info=error if last else None,
             extra={"event": event_id, "attempt": attempts},
         )
-        # A batch that failed condemns none of its events: who claims the partition before they were
-        # tried one by one must not give up the first for it.
-        blamed = attempts if len(batch) == 1 else 0
-        await self._record("failure", event_id, blamed, failure)
+        # A failed batch condemns none of its events: a worker that claims the partition before they
+        # are tried one by one must not give up the first of them for it.
+        counted = attempts if len(batch) == 1 else 0
+        await self._record("failure", event_id, counted, failure)
         if decision is Decision.GIVE_UP:
-            lane.rewind(keep=1)
+            state.rewind(keep=1)
             await self._give_up(batch[0], attempts, failure)
-            self._lease.give_turn()
+            self._queue.release_start_lock()
             return
-        lane.rewind()
-        self._lease.give_turn()
+        state.rewind()
+        self._queue.release_start_lock()
         if decision is Decision.ISOLATE:
             suspicion.isolate(batch[-1][0])
         else:
-            await self._lease.pause(processor.delay(attempts))
+            await self._queue.pause(processor.delay(attempts))
 
     def _unreadable(self, batch: list[Raw]) -> bool:
-        """Is it one of these events that cannot be decoded, and not something else that the
+        """Is one of these events the one that cannot be decoded, and not something else that the
         handler has read?"""
         for raw in batch:
             try:
@@ -135,140 +135,145 @@ class Runner:
                 return True
         return False
 
-    async def _failed_before_any(self, failure: Failure) -> None:
-        """No event is to blame, so none is set aside: IGNORE tries for ever, with backoff."""
-        lane, policy, error = self._lane, self._processor.policy, failure.error
-        if lane.checkpoint != self._barren_at:
-            self._barren, self._barren_at = 0, lane.checkpoint
-        self._barren += 1
+    async def _failed_before_first(self, failure: Failure) -> None:
+        """No event is to blame, so none is given up: with IGNORE, retry for ever, with backoff."""
+        state, policy, error = self._state, self._processor.policy, failure.error
+        if state.checkpoint != self._failed_at:
+            self._failures_before_first, self._failed_at = 0, state.checkpoint
+        self._failures_before_first += 1
+        failures = self._failures_before_first
         logger.error(
-            "processor %s, partition %d failed with no event in hand (attempt %d): %s: %s",
+            "processor %s, partition %d failed without a current event (attempt %d): %s: %s",
             self._processor.name,
-            lane.partition,
-            self._barren,
-            *told(error, failure.instead),
+            state.partition,
+            failures,
+            *describe_error(error, failure.instead),
             exc_info=error,
+            extra={"attempt": failures},
         )
-        # For `inspect`; no event is charged with it.
-        await self._record("failure", lane.checkpoint, 0, failure)
-        if self._barren <= self._processor.retries or policy is ExceptionPolicy.IGNORE:
-            await self._lease.pause(self._processor.delay(self._barren))
+        # This is for `inspect`; it counts as an attempt of no event.
+        await self._record("failure", state.checkpoint, 0, failure)
+        if failures <= self._processor.retries or policy is ExceptionPolicy.IGNORE:
+            await self._queue.pause(self._processor.delay(failures))
         elif policy is ExceptionPolicy.QUARANTINE:
-            await self._quarantine(lane.checkpoint, self._barren, failure)
+            await self._quarantine(state.checkpoint, failures, failure)
         else:
-            said = ": ".join(told(error, failure.instead))
+            text = ": ".join(describe_error(error, failure.instead))
             raise Halted(
-                f"processor {self._processor.name} failed {self._barren} times with no event in "
-                f"hand: {said}. Mend the handler and start the worker again"
+                f"processor {self._processor.name} failed {failures} times without a "
+                f"current event: {text}. Fix the handler and start the worker again"
             ) from error
 
     async def _give_up(self, raw: Raw, attempts: int, failure: Failure) -> None:
         policy = self._processor.policy
         if policy is ExceptionPolicy.HALT:
-            said = ": ".join(told(failure.error, failure.instead))
+            text = ": ".join(describe_error(failure.error, failure.instead))
             raise Halted(
-                f"processor {self._processor.name}, partition {self._lane.partition}: event "
-                f"{raw[0].decode()} failed {attempts} times: {said}. Mend the handler and start "
-                "the worker again, or set the event aside: `runnel processor resume "
-                f"{self._processor.target} --partition {self._lane.partition} --skip`"
+                f"processor {self._processor.name}, partition {self._state.partition}: event "
+                f"{raw[0].decode()} failed {attempts} times: {text}. Fix the handler and start "
+                "the worker again, or skip the event: `runnel processor resume "
+                f"{self._processor.target} --partition {self._state.partition} --skip`"
             ) from failure.error
         if policy is ExceptionPolicy.QUARANTINE:
-            self._lane.rewind()
+            self._state.rewind()
             await self._quarantine(raw[0].decode(), attempts, failure)
         else:
-            await self._set_aside(raw, attempts, failure)
+            await self._dead_letter(raw, attempts, failure)
 
     async def _quarantine(self, event: str, attempts: int, failure: Failure) -> None:
         if not await self._record("quarantine", event, attempts, failure):
-            return  # The lane has closed, and Redis knows of no quarantine.
-        self._lane.park(quarantined=True)
+            return  # The partition has closed, and the quarantine is not stored.
+        state = self._state
+        state.pause(quarantined=True)
+        no_event = failed_before_first(event, state.checkpoint)
         logger.error(
             "processor %s: partition %d is quarantined: %s",
             self._processor.name,
-            self._lane.partition,
-            way_out(self._processor, [self._lane.partition], barren(event, self._lane.checkpoint)),
+            state.partition,
+            way_out(self._processor, [state.partition], no_event),
         )
 
-    async def _set_aside(self, raw: Raw, attempts: int, failure: Failure) -> None:
-        """Move the checkpoint over the event; with a dead letter, in the same commit."""
-        lane, processor = self._lane, self._processor
-        await self._lease.flush()
-        if lane.over:
+    async def _dead_letter(self, raw: Raw, attempts: int, failure: Failure) -> None:
+        """Move the checkpoint past the event. Its dead letter, if there is a sink, is part of the
+        same commit."""
+        state, processor = self._state, self._processor
+        await self._queue.flush()
+        if state.ended:
             return
-        place, step = processor.place(lane.partition), lane.set_aside()
+        move = state.give_up()
         sink = processor.sink
         if sink is None:
-            call = protocol.commit(place, lane.token, step)
+            call = protocol.commit(state.keys, state.token, move)
         else:
             letter = DeadLetter.of(
                 processor.stream.name,
                 processor.name,
-                lane.partition,
+                state.partition,
                 (raw[0].decode(), raw[1]),
                 attempts,
-                told(failure.error, failure.instead),
+                describe_error(failure.error, failure.instead),
             )
             call = protocol.emit(
-                place,
-                lane.token,
-                step,
-                sink.prefix(lane.partition),
+                state.keys,
+                state.token,
+                move,
+                sink.prefix(state.partition),
                 sink.partition_size,
                 "refuse",
                 [sink.encode(letter)],
             )
-        if await self._insist(call):
-            lane.finish_aside(step)
-            self._lease.changed.set()  # A claim anew may wait for the lane to be at rest.
+        if await self._retry_until_answered(call):
+            state.given_up(move)
+            self._queue.changed.set()  # A repeated claim may wait until the partition is settled.
             logger.warning(
-                "processor %s, partition %d: event %s was set aside, %s",
+                "processor %s, partition %d: event %s was %s",
                 processor.name,
-                lane.partition,
-                step.next,
-                f"as a dead letter in {sink.name}" if sink else "without a dead letter",
+                state.partition,
+                move.next,
+                f"dead-lettered in {sink.name}" if sink else "skipped, without a dead letter",
+                extra={"event": move.next},
             )
 
     async def _record(self, kind: str, event: str, attempts: int, failure: Failure) -> bool:
-        place = self._processor.place(self._lane.partition)
-        call = protocol.attempt(
-            place, self._lane.token, kind, event, attempts, told(failure.error, failure.instead)
-        )
-        return await self._insist(call)
+        state, text = self._state, describe_error(failure.error, failure.instead)
+        call = protocol.attempt(state.keys, state.token, kind, event, attempts, text)
+        return await self._retry_until_answered(call)
 
-    async def _insist(self, call: Call) -> bool:
-        """Make a call that is safe to repeat, until it is answered or the lane closes.
+    async def _retry_until_answered(self, call: Call) -> bool:
+        """Make a call that is safe to repeat. Returns True once it got a reply, False once the
+        partition closes.
 
-        A full sink is waited for: the partition waits with it. Raises a refusal.
+        While the sink is full, this waits, and the partition with it. Raises any other refusal.
         """
         full = 0
         for attempt in range(1, 1_000_000):
             try:
-                (reply,) = await self._link.commit([call])
+                (reply,) = await self._backend.commit([call])
                 if isinstance(reply, Exception):
                     raise reply
-                unanswered.answered("report of a failure")
+                outage_log.answered("failure report")
                 if full:
-                    logger.warning("%s: there is room for its dead letter again", self._who())
+                    logger.warning("%s: there is room for its dead letter again", self._name())
                 return True
             except Full as error:
                 full += 1
-                if full.bit_count() == 1:  # At first, and then more and more seldom.
+                if full.bit_count() == 1:  # Less and less often.
                     logger.error(
                         "%s: no room for a dead letter in %s, because %s; waiting for room, which "
                         "a processor that reads them makes. `runnel processor dead-letters %s` "
                         "shows them",
-                        self._who(),
+                        self._name(),
                         error.sink,
                         error.reason,
                         self._processor.target,
                     )
             except (RedisError, OSError) as error:
-                unanswered.failed("report of a failure", error)
-            if not self._lane.open:
-                unanswered.answered("report of a failure")
+                outage_log.failed("failure report", error)
+            if not self._state.open:
+                outage_log.answered("failure report")
                 return False
-            await self._lease.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
+            await self._queue.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False
 
-    def _who(self) -> str:
-        return f"processor {self._processor.name}, partition {self._lane.partition}"
+    def _name(self) -> str:
+        return f"processor {self._processor.name}, partition {self._state.partition}"

@@ -1,4 +1,4 @@
-"""A worker: one process that runs processors of an app until it is told to stop."""
+"""A worker: runs processors and tasks of an app in this process until it must stop."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from redis.exceptions import RedisError, ResponseError
 
 from runnel import keys, protocol
 from runnel.app import App
-from runnel.connection import ServerInfo, check_server, connect, translate
-from runnel.core.ids import reached
-from runnel.durability import check_possible
+from runnel.connection.connect import connect
+from runnel.connection.durability import check_possible
+from runnel.connection.explain import explain_redis_error
+from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.errors import BurstBlocked, ProtocolError, Removed
-from runnel.log import logger_of
-from runnel.preflight import check_worker
-from runnel.protocol import Place
-from runnel.registry import announce_processor, announce_stream
-from runnel.scripts import Scripts
-from runnel.turn import Turn
-from runnel.worker import unanswered
-from runnel.worker.calendar import Calendar
-from runnel.worker.ending import CLEAN_UP, end
-from runnel.worker.group import Group
-from runnel.worker.leadership import Leadership
-from runnel.worker.link import RedisLink
-from runnel.worker.reminder import in_the_way
-from runnel.worker.voucher import Voucher
+from runnel.log import about, logger_of
+from runnel.operations.registry import announce_processor, announce_stream
+from runnel.preflight.checks import check_worker
+from runnel.preflight.server import ServerInfo, check_server
+from runnel.protocol import PartitionDescription, PartitionKeys
+from runnel.protocol.ids import reached
+from runnel.protocol.scripts import Scripts
+from runnel.worker import outage_log
+from runnel.worker.backend import RedisBackend
+from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
+from runnel.worker.heartbeat_thread import HeartbeatThread
+from runnel.worker.leader_election import LeaderElection
+from runnel.worker.member import Member
+from runnel.worker.quarantine_reminder import blocking
+from runnel.worker.scheduler import Scheduler
 
 logger = logger_of("runnel.worker")
 
@@ -47,18 +49,19 @@ class Worker:
         #: Called when the worker begins to end by itself, with the error if there is one.
         self.on_end: Callable[[BaseException | None], None] = lambda error: None
         self._reason: BaseException | None = None
-        self._groups: list[Group] = []
-        self._calendar: Calendar | None = None
+        self._members: list[Member] = []
+        self._scheduler: Scheduler | None = None
         #: Names of processors that an operator has removed while they ran here.
         self._removed: set[str] = set()
 
     async def run(
         self, *, burst: bool = False, ready: Callable[[ServerInfo], None] | None = None
     ) -> None:
-        """Run until `stop` is set, or with `burst` until all that was there at the start is done.
+        """Run until `stop` is set, or with `burst` until all events that existed at the start are
+        committed.
 
-        Then what is in hand has the setting `grace` to finish. User code that swallows its
-        cancellation, and threads, may go on after that.
+        Then current events and running tasks have the setting `shutdown_timeout` to finish. User
+        code that swallows its cancellation, and threads, may continue after that.
 
         Raises ServerError, Mismatch, Replaced, Halted, HandlerExit, BurstBlocked.
         """
@@ -72,13 +75,13 @@ class Worker:
             try:
                 await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                await end((starting, stopped), CLEAN_UP)
+                await cancel_and_wait((starting, stopped), CLEAN_UP)
             if not starting.done() or starting.cancelled():
-                return  # It was stopped before it had anything in hand.
+                return  # It was stopped before it claimed anything.
             starting.result()
             await self._work(scripts, burst)
         except (RedisError, OSError) as error:
-            raise translate(error, settings.redis_url) or error from error
+            raise explain_redis_error(error, settings.redis_url) or error from error
         finally:
             try:
                 await client.aclose()
@@ -86,25 +89,25 @@ class Worker:
                 await self.app.close()
 
     def end_because(self, error: BaseException) -> None:
-        """End, as if `stop` were set, and let `run` raise this."""
+        """Stop, and let `run` raise this error."""
         if self._reason is None:
             self._reason = error
             self.on_end(error)
         self.stop.set()
 
-    def in_hand(self) -> list[str]:
-        """What is at work, for people. Another thread may ask."""
-        return [text for each in self._parts() for text in each.in_hand()]
+    def unfinished(self) -> list[str]:
+        """What is running, for people. Another thread may ask."""
+        return [text for each in self._parts() for text in each.unfinished()]
 
     def cut_off(self) -> list[str]:
-        """What did not finish within the grace, for people. Another thread may ask."""
+        """What did not finish within `shutdown_timeout`, for people. Another thread may ask."""
         return [text for each in self._parts() for text in each.cut_off]
 
-    def _parts(self) -> list[Group | Calendar]:
-        return [*self._groups, *([self._calendar] if self._calendar else [])]
+    def _parts(self) -> list[Member | Scheduler]:
+        return [*self._members, *([self._scheduler] if self._scheduler else [])]
 
     async def _start(self, scripts: Scripts, ready: Callable[[ServerInfo], None] | None) -> None:
-        """Check what can be checked, then register everything."""
+        """Check the server and the streams, then register everything."""
         settings = self.app.settings
         info = await check_server(scripts.client, settings.redis_url, math.inf)
         await check_possible(await scripts.deployment.primaries(), settings.durability)
@@ -113,61 +116,70 @@ class Worker:
             logger.warning(warning)
         await scripts.load()
         description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
-        link = RedisLink(scripts, settings.redis_url, settings.durability, settings.prefetch_bytes)
+        backend = RedisBackend(
+            scripts, settings.redis_url, settings.durability, settings.prefetch_bytes
+        )
         member = (self.member, description)
-        turn = Turn()
-        self._groups = [Group(each, settings, link, member, turn) for each in self.processors]
-        for group in self._groups:
-            await group.register()
+        start_lock = RecordedStartLock()
+        self._members = [
+            Member(each, settings, backend, member, start_lock) for each in self.processors
+        ]
+        for each in self._members:
+            await each.register()
         for stream in self.app.streams.values():
             await announce_stream(scripts, stream.spec)
         for processor in self.app.processors.values():
             await announce_processor(scripts, processor)
-        leadership = Leadership(scripts, self.app.name, self.member, settings.session, link.listen)
+        election = LeaderElection(
+            scripts, self.app.name, self.member, settings.session_timeout, backend.listen
+        )
         tasks = self.app.tasks.values()
-        self._calendar = Calendar(tasks, scripts, self.app.name, leadership)
+        self._scheduler = Scheduler(tasks, scripts, self.app.name, election)
         if ready:
             ready(info)
 
     async def _work(self, scripts: Scripts, burst: bool) -> None:
-        groups, grace = self._groups, self.app.settings.grace
-        running = [asyncio.create_task(self._run_group(group, grace)) for group in groups]
-        assert self._calendar is not None
-        calendar = self._calendar.run(self.stop, grace, self.end_because)
-        tasks = [asyncio.create_task(calendar)]
+        members, timeout = self._members, self.app.settings.shutdown_timeout
+        running = {asyncio.create_task(self._run_member(each, timeout)): each for each in members}
+        assert self._scheduler is not None
+        scheduler = self._scheduler.run(self.stop, timeout, self.end_because)
+        tasks = [asyncio.create_task(scheduler)]
         others = [asyncio.create_task(self._burst(scripts) if burst else self._stopped())]
         try:
             await self._until_one_ends(running, others)
             for task in (*running, *others):
                 if task.done() and (error := task.exception()):
-                    self.end_because(first_of(error))
+                    self.end_because(first_error(error))
             if not self.stop.is_set():
                 self.on_end(None)
             self.stop.set()
             for task in others:
-                task.cancel()  # It may wait for an answer of Redis, which is of no use any more.
+                task.cancel()  # It may wait for a reply of Redis, which is of no use any more.
             await asyncio.wait((*running, *tasks, *others))
             self._raise_first([*running, *tasks, *others])
         finally:
-            await end((*running, *tasks, *others))
-            for group in groups:
-                await group.close()
+            await cancel_and_wait((*running, *tasks, *others))
+            for each in members:
+                await each.close()
 
-    async def _run_group(self, group: Group, grace: float) -> None:
-        voucher = Voucher(group, self.app.settings.max_block, asyncio.get_running_loop())
-        voucher.start()
+    async def _run_member(self, member: Member, timeout: float) -> None:
+        about(processor=member.processor.name)
+        heartbeat_thread = HeartbeatThread(
+            member, self.app.settings.max_block, asyncio.get_running_loop()
+        )
+        heartbeat_thread.start()
         try:
-            await group.run(self.stop, grace, self.end_because)
+            await member.run(self.stop, timeout, self.end_because)
         except Removed:
-            self._removed.add(group.processor.name)
+            self._removed.add(member.processor.name)
             raise
         finally:
-            voucher.stop()
+            heartbeat_thread.stop()
 
     def _raise_first(self, ended: list[asyncio.Task[None]]) -> None:
-        """Raise what the worker ends for; what else went wrong on the way is logged."""
+        """Raise the reason why the worker ends. Log all other errors."""
         errors = [task.exception() for task in ended if not task.cancelled()]
-        found = [first_of(error) for error in errors if error]
+        found = [first_error(error) for error in errors if error]
         reason = self._reason or next(iter(found), None)
         for error in found:
             if error is not reason:
@@ -176,10 +188,10 @@ class Worker:
             raise reason
 
     async def _until_one_ends(
-        self, running: list[asyncio.Task[None]], others: list[asyncio.Task[None]]
+        self, running: dict[asyncio.Task[None], Member], others: list[asyncio.Task[None]]
     ) -> None:
         """Wait for the first task to end, or for `stop`. A removed processor ends the worker only
-        if it was the last one."""
+        if it is the last one."""
         stopped = asyncio.create_task(self.stop.wait())
         try:
             while True:
@@ -191,8 +203,8 @@ class Worker:
                     removed = isinstance(task.exception(), Removed)
                     if not removed or len(running) == 1:
                         return
-                    running.remove(task)
-                    logger.error("%s", task.exception())
+                    name = running.pop(task).processor.name
+                    logger.error("%s", task.exception(), extra={"processor": name})
         finally:
             stopped.cancel()
 
@@ -200,24 +212,24 @@ class Worker:
         await self.stop.wait()
 
     async def _burst(self, scripts: Scripts) -> None:
-        """Wait until the whole group of each processor has passed what was there at the start. One
-        that an operator removes meanwhile passes nothing more, and is not waited for."""
-        unanswered.watch("burst")
-        held = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
-        places = [each.place(p) for each, p in held]
-        starts: list[dict[str, str]] | None = None
+        """Wait until the group of each processor has committed all events that existed at the
+        start. A processor that an operator removes meanwhile is not waited for."""
+        outage_log.watch("burst")
+        all_ = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
+        partition_keys = [each.keys(p) for each, p in all_]
+        starts: list[PartitionDescription] | None = None
         while not self.stop.is_set():
-            if (pictures := await _pictures(scripts, places)) is not None:
-                starts = starts or pictures
+            if (described := await _describe(scripts, partition_keys)) is not None:
+                starts = starts or described
                 behind = [
-                    (*each, picture)
-                    for each, picture, start in zip(held, pictures, starts, strict=True)
-                    if each[0].name not in self._removed and not _passed(picture, start)
+                    (*each, now)
+                    for each, now, start in zip(all_, described, starts, strict=True)
+                    if each[0].name not in self._removed and not _all_committed(now, start)
                 ]
                 if not behind:
                     return
-                if all("1" in (each.get("quarantined"), each.get("paused")) for *_, each in behind):
-                    raise BurstBlocked(in_the_way(behind))
+                if all(each.quarantined or each.paused for *_, each in behind):
+                    raise BurstBlocked(blocking(behind))
             try:
                 async with asyncio.timeout(0.1):
                     await self.stop.wait()
@@ -225,32 +237,32 @@ class Worker:
                 pass
 
 
-async def _pictures(scripts: Scripts, places: Sequence[Place]) -> list[dict[str, str]] | None:
-    """What `describe` tells of each, or None where Redis does not answer and is to be asked again.
-    Raises what it refuses."""
-    replies = await scripts.call_all([protocol.describe(place) for place in places])
+async def _describe(
+    scripts: Scripts, partition_keys: Sequence[PartitionKeys]
+) -> list[PartitionDescription] | None:
+    """The replies of `describe`, or None if a call failed and must be repeated. Raises refusals."""
+    replies = await scripts.call_all([protocol.describe(each) for each in partition_keys])
     for reply in replies:
         if isinstance(reply, (ResponseError, ProtocolError)):
             raise reply
         if isinstance(reply, Exception):
-            unanswered.failed("look at what is left", reply)
+            outage_log.failed("status check", reply)
             return None
-    unanswered.answered("look at what is left")
+    outage_log.answered("status check")
     return [protocol.read_describe(reply) for reply in replies]
 
 
-def _passed(picture: dict[str, str], start: dict[str, str]) -> bool:
-    """Is all that was there at the start finished? What left the stream since is never reached, and
-    need not be once it has been counted as lost."""
-    last, pending = start.get("last", "0-0"), picture.get("pending")
-    if reached(picture.get("checkpoint", "0-0"), last):
+def _all_committed(now: PartitionDescription, start: PartitionDescription) -> bool:
+    """Are all events committed that existed at the start? The last of them may have left the stream
+    since; then it is sufficient that they were counted as lost."""
+    if reached(now.checkpoint or "0-0", start.last):
         return True
-    counted = int(picture.get("read", "0")) >= int(start.get("added", "0"))
-    return counted and (pending is None or not reached(last, pending))
+    counted = (now.read or 0) >= (start.added or 0)
+    return counted and (now.next_id is None or not reached(start.last, now.next_id))
 
 
-def first_of(error: BaseException) -> BaseException:
-    """The first plain exception inside nested groups."""
+def first_error(error: BaseException) -> BaseException:
+    """The first exception in nested groups that is no group itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,4 +1,5 @@
-"""Runs commands: here where that proves the same, since a new process takes half a second."""
+"""Runs commands: in this process where that proves the same, because a new one takes half a
+second."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def run(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command here, on the shared server unless `url` says otherwise; None says nothing."""
+    """Runs a command in this process, on the shared server or at `url`; None gives it no URL."""
     monkeypatch.chdir(ROOT)
 
     def command(

@@ -1,4 +1,4 @@
-"""The app of `tests.cli.shop`, once its processor has another name."""
+"""The app of `tests.cli.shop`, with another name of its processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a stranger meets it: wrong words, wrong servers, wrong rights."""
+"""The command line with wrong words, wrong servers and missing permissions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers import Server
 
 ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
 
-#: What no time is, though Python reads it as a number.
+#: Not a number of seconds, although Python reads it as a number.
 NO_SECONDS = ["nan", "inf", "1e308"]
 
 #: One of each kind of command that talks to Redis.
@@ -46,7 +46,7 @@ WRITERS = [each for each in TALKERS if each[0] != "inspect"]
 
 
 def one_sentence(said: str) -> str:
-    """What stderr says, if it is one line, an error, and no traceback."""
+    """The text of stderr. Fails unless it is one line, an error without a traceback."""
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     return said
@@ -156,7 +156,7 @@ def test_a_list_of_commands_cuts_nothing_off(run: Run, group: str) -> None:
         (["processor", "nonsense"], "No such command"),
     ],
 )
-def test_wrong_usage_is_told_with_the_way_to_the_help(
+def test_wrong_usage_is_reported_with_the_command_for_help(
     run: Run, arguments: list[str], says: str
 ) -> None:
     done = run(*arguments)
@@ -183,7 +183,7 @@ def test_an_app_whose_import_fails_shows_where(spawn: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("exit", "code"), [("'no key'", 1), ("", 2), ("0", 2), ("7", 7)], ids=["text", "", "0", "7"]
 )
-def test_an_app_whose_import_ends_the_program_is_told(
+def test_an_app_whose_import_ends_the_program_is_reported(
     spawn: Run, tmp_path: Path, exit: str, code: int
 ) -> None:
     (tmp_path / "script.py").write_text(f"import sys\nsys.exit({exit})\n")
@@ -215,7 +215,7 @@ REPLICA = (
 
 @pytest.fixture
 def impostor() -> Iterator[Callable[[Answer], str]]:
-    """Something that listens like a server and answers every request with the same."""
+    """A program that listens like a server and answers every request with the same bytes."""
     listeners: list[socket.socket] = []
 
     def start(answer: Answer) -> str:
@@ -249,7 +249,7 @@ def impostor() -> Iterator[Callable[[Answer], str]]:
     [
         (lambda _: b"$%d\r\n%s\r\n" % (len(OLD), OLD), "redis 6.2.14, which is too old"),
         (lambda _: b"$%d\r\n%s\r\n" % (len(REPLICA), REPLICA), "primary's URL (10.0.0.1:6379)"),
-        (lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no Redis, so check the port"),
+        (lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not Redis, so check the port"),
         (lambda _: None, "No Redis at"),
         (lambda _: b"-ERR max number of clients reached\r\n", "no connection left"),
         (lambda _: b"-NOAUTH Authentication required.\r\n", "wants a login"),
@@ -277,7 +277,7 @@ def admin(redis_url: str) -> Iterator[SyncRedis]:
         yield client
 
 
-def test_a_wrong_password_is_told(run: Run, redis_url: str) -> None:
+def test_a_wrong_password_is_reported(run: Run, redis_url: str) -> None:
     url = redis_url.replace("redis://", "redis://nobody:wrong@")
     done = run("send", ORDERS, GOOD, url=url)
     assert done.code == 3
@@ -286,7 +286,7 @@ def test_a_wrong_password_is_told(run: Run, redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", WRITERS, ids=" ".join)
-def test_a_user_without_rights_is_told_which_and_nothing_is_written(
+def test_missing_permissions_are_named_and_nothing_is_written(
     run: Run, admin: SyncRedis, redis_url: str, arguments: list[str]
 ) -> None:
     admin.execute_command("ACL", "SETUSER", "clerk", "on", ">pw", "+@all", "~other:*")  # type: ignore[no-untyped-call]
@@ -304,7 +304,7 @@ def test_a_user_without_rights_is_told_which_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("arguments", [TALKERS[0], TALKERS[2], TALKERS[8]])
-def test_a_full_server_is_told(run: Run, arguments: list[str]) -> None:
+def test_a_full_server_is_reported(run: Run, arguments: list[str]) -> None:
     with Server(maxmemory="1", maxmemory_policy="noeviction") as server:
         done = run(*arguments, url=server.url, stdin=GOOD)
     assert done.code == (0 if arguments[0] == "processor" else 3)
@@ -326,7 +326,7 @@ def test_a_full_server_is_told(run: Run, arguments: list[str]) -> None:
     ],
     ids=" ".join,
 )
-def test_a_stream_made_otherwise_is_exit_4_with_both_values(
+def test_a_stream_with_another_contract_is_exit_4_with_both_values(
     run: Run, admin: SyncRedis, arguments: list[str]
 ) -> None:
     assert run("processor", "add", PRINTER).code == 0
@@ -361,7 +361,7 @@ def test_a_newer_protocol_is_exit_4_and_says_upgrade(
     assert done.stdout == "" or done.stdout.startswith("sent 0")
 
 
-def test_an_embedded_server_that_cannot_start_is_told(
+def test_an_embedded_server_that_cannot_start_is_reported(
     run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)  # The server's data goes where the command is run.
@@ -369,7 +369,7 @@ def test_an_embedded_server_that_cannot_start_is_told(
     url = f"unix://{tmp_path}/s.sock"
     done = run("worker", APP, "--embedded", "--redis-url", url)
     assert done.code == 2
-    assert "RUNNEL_SERVER_BIN=/bin/true is no redis-server" in one_sentence(done.stderr)
+    assert "RUNNEL_SERVER_BIN=/bin/true is not a redis-server" in one_sentence(done.stderr)
     done = run("server", "--redis-url", server.url, "--data", str(tmp_path))
     assert done.code == 2
     assert "a server already listens at" in one_sentence(done.stderr)
@@ -392,7 +392,7 @@ def test_a_worker_ends_well_on_ctrl_c(run: Run, redis_url: str) -> None:
     assert b"Traceback" not in stderr
 
 
-def test_what_the_first_runnel_left_is_told_when_a_processor_is_added(
+def test_keys_of_the_first_runnel_are_reported_when_a_processor_is_added(
     run: Run, admin: SyncRedis
 ) -> None:
     admin.xadd("__strm:shop.orders.3", {"data": "{}"})
@@ -423,7 +423,7 @@ def test_a_stream_is_deleted_with_all_that_belongs_to_it(run: Run, admin: SyncRe
     assert "Delete all events of stream orders at redis://" in asked.stderr
     deleted = run("stream", "delete", ORDERS, "--yes")
     assert deleted.stdout == "deleted orders: 1 event\n"
-    # What is left tells those who still run, for a day.
+    # The remaining keys tell workers that still run, for a day.
     left: set[Any] = set(admin.keys()) - {b"runnel:apps"}
     assert all(key.endswith(b":orders:meta") and admin.ttl(key) > 0 for key in left)
     assert all(admin.hexists(key, "deleted") for key in left)
@@ -448,7 +448,7 @@ def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
     some = ("--partition", "3", "--partition", "0-1,3")
     assert run("processor", "pause", PRINTER, *some).stdout == "paused 3 partitions of printer\n"
     states = json.loads(run("inspect", APP, "--json").stdout)["processors"][0]["partitions"]
-    assert [each["state"] for each in states] == ["paused", "paused", "free", "paused"]
+    assert [each["state"] for each in states] == ["paused", "paused", "unassigned", "paused"]
     one = run("processor", "resume", PRINTER, "--partition", "0,2")
     assert one.stdout == "resumed 1 partition of printer\n"
     reset = run("processor", "reset", PRINTER, "--start", "$", "--partition", "1-2")
@@ -462,18 +462,18 @@ def test_removing_from_the_wrong_stream_names_the_right_one(run: Run, redis_url:
     run("processor", "add", "tests.cli.shop:tightly")
     here = ("--app", "shop", "--redis-url", redis_url, "--yes")
     wrong = run("processor", "remove", "orders@tightly", *here)
-    assert wrong.stdout == "tightly was not registered; there is tight@tightly\n"
+    assert wrong.stdout == "tightly was not registered; the registry has tight@tightly\n"
     assert run("processor", "remove", "tight@tightly", *here).stdout.endswith("1 partition\n")
 
 
-def test_removing_a_name_that_is_misspelt_names_those_there_are(run: Run, redis_url: str) -> None:
+def test_removing_a_misspelt_name_names_the_existing_ones(run: Run, redis_url: str) -> None:
     run("processor", "add", "tests.cli.shop:picky")
     run("processor", "add", "tests.cli.shop:strict")
     run("processor", "add", PRINTER)
     here = ("--app", "shop", "--redis-url", redis_url, "--yes")
     for typed, meant in (("orders@printr", "orders@printer"), ("orders@strct", "vessel@strict")):
         wrong = run("processor", "remove", typed, *here)
-        said, _, names = wrong.stdout.strip().partition("; there is ")
+        said, _, names = wrong.stdout.strip().partition("; the registry has ")
         assert said == f"{typed.partition('@')[2]} was not registered"
         assert names.split(", ")[0] == meant
         assert set(names.split(", ")) == {"orders@printer", "tight@picky", "vessel@strict"}
@@ -495,12 +495,12 @@ def test_a_burst_that_is_blocked_names_the_partitions_and_the_command(run: Run, 
     assert spawn(*command, "--processors", "printer").code == 0
     run("processor", "resume", PRINTER)
     nothing = run("processor", "resume", PRINTER)
-    told = "resumed 0 partitions of printer: none of them is paused or quarantined\n"
-    assert nothing.stdout == told
-    assert run("inspect", app, "--no-paused").code == 0
+    expected = "resumed 0 partitions of printer: none of them is paused or quarantined\n"
+    assert nothing.stdout == expected
+    assert run("inspect", app, "--fail-on", "paused").code == 0
 
 
-def test_skip_goes_on_where_one_partition_has_no_room_for_its_dead_letter(
+def test_skip_continues_after_a_partition_without_room_for_its_dead_letter(
     run: Run, spawn: Run
 ) -> None:
     strict, vessel = "tests.cli.shop:strict", "tests.cli.shop:vessel"
@@ -533,19 +533,17 @@ def test_skip_goes_on_where_one_partition_has_no_room_for_its_dead_letter(
     states = json.loads(run("inspect", "tests.cli.shop:app", "--json").stdout)["processors"]
     rows = next(each["partitions"] for each in states if each["name"] == "strict")
     assert rows[int(full)]["state"] == "quarantined"
-    assert rows[int(empty)]["state"] == "free"
+    assert rows[int(empty)]["state"] == "unassigned"
 
 
-def test_dead_letters_are_shown_by_a_look_that_registers_nothing(
-    run: Run, spawn: Run, admin: SyncRedis
-) -> None:
+def test_showing_dead_letters_registers_nothing(run: Run, spawn: Run, admin: SyncRedis) -> None:
     app, picky = "tests.cli.shop:app", "tests.cli.shop:picky"
     for amount in (1, 2):
         assert run("send", "tests.cli.shop:tight", GOOD.replace("99", str(amount))).code == 0
     assert spawn("worker", app, "--processors", "picky", "--burst").code == 0
     before = sorted(admin.keys())
-    shown = run("processor", "dead-letters", picky)
-    (first, record, second, _) = shown.stdout.splitlines()
+    listed = run("processor", "dead-letters", picky)
+    (first, record, second, _) = listed.stdout.splitlines()
     assert "failed 1 time: ValueError: 1 is too much" in first
     assert json.loads(record)["amount"] == 1
     assert "2 is too much" in second
@@ -561,9 +559,10 @@ def test_dead_letters_are_shown_by_a_look_that_registers_nothing(
     assert without.code == 2
     assert "printer keeps no dead letters" in one_sentence(without.stderr)
     assert sorted(admin.keys()) == before
-    told = run("inspect", app)
-    assert "2 dead letters wait in tight.picky.dead, and nobody reads them" in told.stdout
-    assert f"runnel processor dead-letters {picky}" in told.stdout
+    inspected = run("inspect", app)
+    said = "2 dead letters wait in tight.picky.dead, and no processor reads the stream"
+    assert said in inspected.stdout
+    assert f"runnel processor dead-letters {picky}" in inspected.stdout
     assert run("inspect", app, "--max-dead", "2").code == 0
     passed = run("inspect", app, "--max-dead", "1")
     assert (passed.code, "shop/picky: 2 dead letters wait, allowed 1" in passed.stderr) == (
@@ -572,12 +571,12 @@ def test_dead_letters_are_shown_by_a_look_that_registers_nothing(
     )
 
 
-def test_a_processor_whose_code_is_gone_is_removed_by_its_name(run: Run, redis_url: str) -> None:
+def test_a_processor_without_code_is_removed_by_its_name(run: Run, redis_url: str) -> None:
     run("processor", "add", PRINTER)
     here = ("--app", "shop", "--redis-url", redis_url)
     wrong = run("processor", "remove", "order@printer", *here, "--yes")
     assert wrong.code == 2
-    assert "app 'shop' has no stream 'order' there; there is orders" in one_sentence(wrong.stderr)
+    assert "app 'shop' has no stream 'order'; its streams are orders" in one_sentence(wrong.stderr)
     assert run("processor", "remove", "printer", *here, "--yes").code == 2
     removed = run("processor", "remove", "orders@printer", *here, "--yes")
     assert removed.stdout == "removed printer from 4 partitions\n"
@@ -593,10 +592,10 @@ def test_the_example_of_send_is_an_event_that_the_readme_stream_takes(
     assert f"runnel send example:orders '{GOOD}'" in run(*arguments).stdout
 
 
-def test_help_teaches_commands_exit_codes_and_examples(run: Run) -> None:
-    shown = run("--help").stdout
-    for word in (*COMMANDS, "12", "no live member", "$ runnel worker example:app", "Completion"):
-        assert word in shown
+def test_help_has_commands_exit_codes_and_examples(run: Run) -> None:
+    text = run("--help").stdout
+    for word in (*COMMANDS, "12", "live members", "$ runnel worker example:app", "Completion"):
+        assert word in text
 
 
 @pytest.mark.parametrize(
@@ -614,8 +613,8 @@ def test_each_commands_help_has_an_example_and_the_exit_codes(run: Run, command:
     assert "Exit codes:" in done.stdout
     short = COMMANDS[command[0]][1]
     if len(command) == 1:  # What `runnel --help` says is how the command's own help begins.
-        told = " ".join(done.stdout.split("\n\n")[1].split())
-        assert [each.strip(",:.") for each in told.split()[:3]] == [
+        text = " ".join(done.stdout.split("\n\n")[1].split())
+        assert [each.strip(",:.") for each in text.split()[:3]] == [
             each.strip(",:.") for each in short.split()[:3]
         ]
 
@@ -639,7 +638,7 @@ def test_help_and_completion_import_neither_redis_nor_pydantic() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_every_command_is_where_the_table_says(run: Run) -> None:
+def test_the_table_of_commands_is_right(run: Run) -> None:
     context = main.make_context("runnel", [], resilient_parsing=True)
     for name in COMMANDS:
         command = main.get_command(context, name)
@@ -649,13 +648,13 @@ def test_every_command_is_where_the_table_says(run: Run) -> None:
 
 def test_the_names_of_the_package_are_those_that_type_checkers_see() -> None:
     stub = (ROOT / "runnel" / "__init__.pyi").read_text()
-    told: dict[str, object] = {}
-    exec(stub, told)
-    assert sorted(public) == sorted(told["__all__"])  # type: ignore[call-overload]
+    names: dict[str, object] = {}
+    exec(stub, names)
+    assert sorted(public) == sorted(names["__all__"])  # type: ignore[call-overload]
     import runnel
 
     assert set(public) <= set(dir(runnel))
     for name in public:
-        assert getattr(runnel, name) is told[name]
+        assert getattr(runnel, name) is names[name]
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         runnel.Nothing  # type: ignore[attr-defined]  # noqa: B018

@@ -1,4 +1,4 @@
-"""`runnel inspect`: for people, for programs, for alerting."""
+"""The command `runnel inspect`, as a shell runs it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
-import click
 import pytest
 from redis import Redis as SyncRedis
 
-from runnel.cli import tables, view
-from runnel.cli.inspect import Limits, judge
-from runnel.cli.letters import as_text
-from runnel.cli.screen import fit
 from tests.cli.conftest import GOOD, ROOT, Run
 from tests.servers import Server
 
@@ -33,430 +27,6 @@ def admin(redis_url: str) -> Iterator[SyncRedis]:
         yield client
 
 
-def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
-    """One partition as `inspect` shows it, well unless told otherwise."""
-    return {
-        "id": number,
-        "state": "owned",
-        "owner": "billing-worker-5d9c7b9f4-abcde",
-        "epoch": 1795435471123,
-        "session_left_ms": 9000,
-        "checkpoint": "1795435471123-0",
-        "last": "1795435471999-12",
-        "lag_events": 1204,
-        "lag_ms": 61_000,
-        "processed": 40213,
-        "lost": 0,
-        "attempts": 0,
-        "tenures": 0,
-        "failing": False,
-        "in_hand_ms": 900,
-        "error": None,
-        **fields,
-    }
-
-
-def picture(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
-    """What `inspect` shows of one processor."""
-    partitions = list(rows) or [partition()]
-    owners = {row["owner"] for row in partitions} - {None}
-    lag = sum(row["lag_events"] or 0 for row in partitions)
-    return {
-        "schema": "runnel.inspect/1",
-        "at_ms": 1795435499000,
-        "server": {"kind": "valkey", "version": "9.1.2", "mode": "standalone"},
-        "totals": {
-            "lag_events": lag,
-            "lag_ms": 61_000,
-            "free": 0,
-            "quarantined": 0,
-            "failing": 0,
-            "dead_letters": 0,
-            "members": len(owners),
-        },
-        "processors": [
-            {
-                "app": "shop",
-                "name": "billing",
-                "stream": "orders",
-                "state": state,
-                "lag_events": lag,
-                "lag_ms": 61_000,
-                "dead_letters": None,
-                "partitions": partitions,
-            }
-        ],
-        "members": [
-            {
-                "id": owner,
-                "app": "shop",
-                "processor": "billing",
-                "host": "node-7",
-                "pid": 41,
-                "lang": "python",
-                "version": "1.0.0",
-                "partitions": [row["id"] for row in partitions if row["owner"] == owner],
-                "seen_ms": 1200,
-            }
-            for owner in sorted(owners)
-        ],
-        "streams": [],
-    }
-
-
-def lines(seen: dict[str, Any], **options: Any) -> list[str]:
-    """The picture for people, without colours."""
-    names = view.Names("example", "example:app")
-    shown = view.picture(seen, "redis://h:6379", names, **options)
-    return [click.unstyle(line) for line in shown]
-
-
-def test_the_first_line_says_how_things_stand() -> None:
-    assert lines(picture())[0] == (
-        "OK · lag 1204, 1m1s behind · 1 worker · valkey 9.1.2 at redis://h:6379 · 12:04:59Z"
-    )
-    quiet = picture("ok", partition(lag_events=0))
-    quiet["totals"]["lag_ms"] = 0
-    assert lines(quiet)[0].startswith("OK · lag 0 · 1 worker · ")
-    assert lines(picture("stalled"))[0].startswith("STALLED: 1 of 1 processors · lag 1204")
-    nothing = {**picture(), "processors": [], "members": []}
-    assert lines(nothing)[0].startswith("EMPTY: nothing is registered yet · valkey")
-    unknown = picture()
-    assert " · lag 1204, 1m1s behind · dead letters 3 · 1 worker" in lines(with_letters(3, []))[0]
-    unknown["totals"]["lag_events"] = unknown["totals"]["lag_ms"] = None
-    assert lines(unknown)[0].startswith("OK · lag ? · ")
-
-
-def test_what_is_well_needs_no_words() -> None:
-    assert lines(picture())[1:3] == [
-        "",
-        "PROCESSOR     STREAM  STATE  PARTITIONS  OWNED  MEMBERS  LAG   BEHIND  DEAD",
-    ]
-
-
-AT = "1795435471123-0"
-
-
-def with_letters(waiting: int | None, readers: list[str]) -> dict[str, Any]:
-    """A processor whose dead letters wait."""
-    seen = picture("degraded")
-    letters = {"stream": "orders.billing.dead", "waiting": waiting, "readers": readers}
-    seen["processors"][0]["dead_letters"] = letters
-    seen["totals"]["dead_letters"] = waiting
-    return seen
-
-
-ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0", "at_ms": 1}
-
-
-@pytest.mark.parametrize(
-    ("seen", "says"),
-    [
-        (
-            picture("degraded", partition(3, state="quarantined", error=ERROR, in_hand_ms=None)),
-            [
-                "shop/billing is degraded",
-                "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
-                "    runnel processor resume example:billing --partition 3"
-                "   (--skip sets the event aside)",
-            ],
-        ),
-        (
-            picture("stalled", partition(1), partition(2, in_hand_ms=75_000)),
-            [
-                "shop/billing is stalled",
-                "  partition 2 has not moved for 1m15s: billing-worker-5d9c7b9f4-abcde (node-7:41) "
-                "has an event behind 1795435471123-0 in hand",
-                "    see what its handler waits for; if that worker is stopped, the others take "
-                "over",
-            ],
-        ),
-        (
-            picture("down", partition(owner=None, state="free", lag_events=7)),
-            [
-                "shop/billing is down",
-                "  no live member; events that wait: 7",
-                "    runnel worker example:app",
-            ],
-        ),
-        (
-            picture("down", partition(owner=None, state="free", checkpoint=None, lag_events=None)),
-            [
-                "shop/billing is down",
-                "  it is not registered: nothing is kept for it",
-                "    runnel worker example:app   (or runnel processor add example:billing)",
-            ],
-        ),
-        (
-            picture("degraded", *(partition(n, state="paused") for n in (0, 1, 2, 5))),
-            [
-                "shop/billing is degraded",
-                "  partitions 0-2,5 paused by an operator",
-                "    runnel processor resume example:billing",
-            ],
-        ),
-        (
-            picture("degraded", partition(0), partition(1, state="free", owner=None)),
-            [
-                "shop/billing is degraded",
-                "  partition 1 free: a worker takes them within a heartbeat; if none does, see the "
-                "workers' logs",
-            ],
-        ),
-        (
-            picture(
-                "degraded",
-                *(
-                    partition(n, state="quarantined", error={**ERROR, "event": f"{n}-0"})
-                    for n in (1, 2, 5)
-                ),
-                partition(9),
-            ),
-            [
-                "shop/billing is degraded",
-                *(
-                    f"  partition {n} is quarantined: ValueError at {n}-0: no price"
-                    for n in (1, 2, 5)
-                ),
-                "    runnel processor resume example:billing --partition 1-2,5"
-                "   (--skip sets them aside)",
-            ],
-        ),
-        (
-            picture(
-                "degraded",
-                partition(0, state="quarantined", error=ERROR),
-                *(
-                    partition(n, state="quarantined", error={**ERROR, "event": AT})
-                    for n in (1, 2, 5)
-                ),
-            ),
-            [
-                "shop/billing is degraded",
-                "  partition 0 is quarantined: ValueError at 1795435471200-0: no price",
-                "  partitions 1-2,5 quarantined: the handler fails with no event in hand: "
-                "ValueError: no price",
-                "    runnel processor resume example:billing   (--skip sets the event aside)",
-            ],
-        ),
-        (
-            picture("degraded", partition(0, state="quarantined", error={**ERROR, "event": AT})),
-            [
-                "shop/billing is degraded",
-                "  partition 0 quarantined: the handler fails with no event in hand: "
-                "ValueError: no price",
-                "    runnel processor resume example:billing --partition 0",
-            ],
-        ),
-        (
-            picture(
-                "degraded",
-                *(partition(n, failing=True, error={**ERROR, "event": AT}) for n in range(3)),
-            ),
-            [
-                "shop/billing is degraded",
-                "  partitions 0-2: the handler fails with no event in hand: ValueError: no price",
-            ],
-        ),
-        (
-            picture("degraded", partition(0, failing=True, error={**ERROR, "event": AT})),
-            [
-                "shop/billing is degraded",
-                "  partition 0: the handler fails with no event in hand: ValueError: no price",
-            ],
-        ),
-        (
-            picture(
-                "degraded",
-                partition(0, state="free", owner=None, failing=True, attempts=4, error=ERROR),
-            ),
-            [
-                "shop/billing is degraded",
-                "  partition 0 has failed 4 times: ValueError at 1795435471200-0: no price",
-                "    runnel processor resume example:billing --partition 0 --skip   (sets aside "
-                "what failed; a worker that starts tries it again)",
-                "  partition 0 free: a worker takes them within a heartbeat; if none does, see the "
-                "workers' logs",
-            ],
-        ),
-        (
-            picture("degraded", partition(0, failing=True, tenures=2)),
-            [
-                "shop/billing is degraded",
-                "  partition 0: workers died one after the other while they processed the next "
-                "event: see their last lines, and their memory",
-            ],
-        ),
-        (
-            with_letters(3, []),
-            [
-                "shop/billing is degraded",
-                "  3 dead letters wait in orders.billing.dead, and nobody reads them",
-                "    runnel processor dead-letters example:billing",
-            ],
-        ),
-        (
-            with_letters(1, ["complaints"]),
-            [
-                "shop/billing is degraded",
-                "  1 dead letter waits in orders.billing.dead, for complaints",
-                "    runnel processor dead-letters example:billing",
-            ],
-        ),
-        (
-            picture("ok", partition(0, lost=3), partition(1, lost=4)),
-            [
-                "shop/billing is ok",
-                "  partitions 0-1: 7 events were LOST before they were processed",
-            ],
-        ),
-        (
-            picture("ok", partition(0, attempts=2, error=ERROR)),
-            [
-                "shop/billing is ok",
-                "  partition 0 has failed 2 times: ValueError at 1795435471200-0: no price",
-            ],
-        ),
-    ],
-    ids=[
-        "quarantined",
-        "stalled",
-        "down",
-        "unregistered",
-        "paused",
-        "free",
-        "several quarantined",
-        "quarantined, some with nothing in hand",
-        "quarantined with nothing in hand",
-        "several failing with nothing in hand",
-        "failing with nothing in hand",
-        "halted",
-        "deaths",
-        "dead letters",
-        "a dead letter that somebody reads",
-        "lost",
-        "failing",
-    ],
-)
-def test_what_is_wrong_is_told_with_the_command_that_helps(
-    seen: dict[str, Any], says: list[str]
-) -> None:
-    shown = lines(seen)
-    assert shown[1] == ""
-    assert shown[2 : 2 + len(says)] == says
-    assert shown[2 + len(says)] == ""
-
-
-def test_a_processor_that_the_code_no_longer_declares_is_told_with_the_command_that_ends_it(
-    run: Run,
-) -> None:
-    run("processor", "add", PRINTER)
-    assert run("send", ORDERS, GOOD).code == 0
-    assert "does not declare" not in run("inspect", APP).stdout
-    renamed = "tests.cli.shop_renamed:app"
-    told = run("inspect", renamed).stdout
-    own = told.partition("shop/printer is down\n")[2].partition("\n\n")[0]
-    command = "runnel processor remove orders@printer --app shop"
-    assert own.splitlines() == [
-        f"  {renamed} does not declare it, and events are kept for it; events that wait: 1",
-        f"    {command}   (if it is gone for good)",
-    ]
-    assert "runnel processor add tests.cli.shop_renamed:printed" in told
-    assert run(*command.split()[1:], "--yes").stdout == "removed printer from 4 partitions\n"
-    assert "shop/printer " not in run("inspect", renamed).stdout
-
-
-def test_of_an_undeclared_processor_that_workers_run_what_is_wrong_is_told_too() -> None:
-    stuck = partition(3, state="quarantined", error=ERROR, in_hand_ms=None)
-    names = view.Names("example", "example:app", frozenset({("orders", "printer")}))
-    shown = view.picture(picture("degraded", stuck), "redis://h:6379", names)
-    assert [click.unstyle(line) for line in shown[2:6]] == [
-        "shop/billing is degraded",
-        "  example:app does not declare it, but workers run it: what runs is other code",
-        "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
-        "",
-    ]
-
-
-@pytest.mark.parametrize("wide", [False, True])
-def test_no_id_is_ever_shortened(wide: bool) -> None:
-    shown = "\n".join(lines(picture("degraded", partition(12345, error=ERROR)), wide=wide))
-    for whole in ("billing-worker-5d9c7b9f4-abcde", "1795435471123-0", "1795435471200-0"):
-        assert whole in shown
-    assert "…" not in shown
-    assert ("1795435471999-12" in shown) is wide
-
-
-def test_common_tables_fit_into_80_columns() -> None:
-    rows = [partition(n, owner="w-359b9b", lag_events=12345) for n in range(100)]
-    seen = picture("ok", *rows)
-    assert max(map(len, lines(seen)[1:])) <= 80
-
-
-def test_durations_are_short() -> None:
-    told = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
-    assert {ms: tables.duration(ms) for ms in told} == told
-    assert tables.duration(90_061_000) == "1d1h"
-
-
-def test_a_frame_has_as_many_lines_as_the_terminal() -> None:
-    told = [f"line {number}" for number in range(10)]
-    assert fit(told, 80, 10) == told
-    assert fit(told, 80, 4) == [*told[:3], "… and 7 lines more: make the window taller"]
-    assert fit(["x" * 30, *told], 20, 4)[:2] == ["x" * 30, "line 0"]
-
-
-def judged(seen: dict[str, Any], **limits: Any) -> int:
-    none: dict[str, Any] = {"max_lag": None, "states": [], "in_hand": None, "min_members": None}
-    return judge(seen, Limits(**{**none, **limits}))
-
-
-def test_the_gravest_limit_passed_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    free = picture("down", partition(state="free", owner=None))
-    assert judged(free) == 0
-    assert judged(picture(), max_lag=1204) == 0
-    assert judged(picture(), max_lag=1203) == 10
-    assert judged(picture("ok", partition(in_hand_ms=61_000)), in_hand=60) == 11
-    assert judged(picture("ok", partition(in_hand_ms=59_000)), in_hand=60) == 0
-    assert judged(free, max_lag=0, states=["free"]) == 11
-    assert judged(free, max_lag=0, states=["quarantined"]) == 10
-    assert judged(free, max_lag=0, states=["free"], min_members=1) == 12
-    assert judged(picture(), min_members=1) == 0
-    assert judged(picture(), min_members=2) == 12
-    unknown = picture()
-    unknown["processors"][0]["lag_events"] = None
-    capsys.readouterr()
-    assert judged(unknown, max_lag=10) == 10
-    assert capsys.readouterr().err == "shop/billing: lag is unknown, allowed 10\n"
-    assert judged({**picture(), "processors": []}, min_members=1) == 12
-    assert judged(picture("degraded", partition(failing=True)), no_failing=True) == 11
-    assert judged(picture("degraded", partition(failing=True))) == 0
-    assert judged(picture(), no_failing=True, max_dead=0) == 0
-    assert judged(with_letters(3, []), max_dead=3) == 0
-    assert judged(with_letters(3, []), max_dead=2) == 10
-    capsys.readouterr()
-    assert judged(with_letters(None, ["complaints"]), max_dead=2) == 10
-    said = "shop/billing: an unknown number of dead letters wait, allowed 2\n"
-    assert capsys.readouterr().err == said
-    assert judged(with_letters(1, []), max_dead=0) == 10
-    assert capsys.readouterr().err == "shop/billing: 1 dead letter waits, allowed 0\n"
-
-
-def test_what_others_wrote_does_nothing_to_a_terminal() -> None:
-    error = {**ERROR, "type": "Błąd", "message": "no\n  price \x1b[31m\x07 ż"}
-    seen = picture("degraded", partition(0, state="quarantined", error=error))
-    told = "Błąd at 1795435471200-0: no price \\x1b[31m\\x07 ż"
-    assert f"  partition 0 is quarantined: {told}" in lines(seen)
-    letter = {
-        **dict.fromkeys(("at", "partition", "event"), ""),
-        "attempts": 1,
-        "record": {},
-        "error_type": error["type"],
-        "error_message": error["message"],
-    }
-    assert "Błąd: no price \\x1b[31m\\x07 ż\n" in as_text(letter)
-
-
 def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: str) -> None:
     run("processor", "add", PRINTER)
     run("send", ORDERS, GOOD)
@@ -464,7 +34,7 @@ def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: s
     seen = json.loads(bare.stdout)
     assert (bare.code, bare.stderr) == (0, "")
     assert seen["schema"] == "runnel.inspect/1"
-    assert (seen["totals"]["lag_events"], seen["totals"]["free"]) == (1, 4)
+    assert (seen["totals"]["lag_events"], seen["totals"]["unassigned"]) == (1, 4)
     (processor,) = seen["processors"]
     assert (processor["state"], processor["stream"]) == ("down", "orders")
     assert json.loads(run("inspect", "--json").stdout)["processors"][0]["name"] == "printer"
@@ -472,9 +42,9 @@ def test_inspect_works_without_code_and_judges_thresholds(run: Run, redis_url: s
     for flags, code in (
         (["--max-lag", "1"], 0),
         (["--max-lag", "0"], 10),
-        (["--max-lag", "0", "--no-free"], 11),
-        (["--no-quarantined", "--no-stalled"], 0),
-        (["--max-lag", "0", "--no-free", "--min-members", "1"], 12),
+        (["--max-lag", "0", "--fail-on", "unassigned"], 11),
+        (["--fail-on", "quarantined,stalled"], 0),
+        (["--max-lag", "0", "--fail-on", "unassigned", "--min-members", "1"], 12),
     ):
         judged = run("inspect", "--app", "shop", "--json", *flags)
         assert judged.code == code
@@ -492,15 +62,34 @@ def test_an_app_that_nobody_has_started_shows_what_it_declares(run: Run, admin: 
     dead = {"tight.picky.dead", "vessel.strict.dead"}
     streams = {"orders", "named", "tight", "vessel", *dead}
     assert {each["name"] for each in seen["streams"]} == streams
-    shown = run("inspect", APP)
-    assert shown.code == 0
-    assert "it is not registered" in shown.stdout
-    assert f"(or runnel processor add {PRINTER})" in shown.stdout
+    output = run("inspect", APP)
+    assert output.code == 0
+    assert "it is not registered" in output.stdout
+    assert f"(or runnel processor add {PRINTER})" in output.stdout
     assert run("inspect", APP, "--max-lag", "5").code == 10
     assert admin.keys() == []
 
 
-def test_an_unknown_app_is_told_with_those_there_are(run: Run) -> None:
+def test_a_processor_that_the_code_no_longer_declares_is_shown_with_the_command_that_removes_it(
+    run: Run,
+) -> None:
+    run("processor", "add", PRINTER)
+    assert run("send", ORDERS, GOOD).code == 0
+    assert "does not declare" not in run("inspect", APP).stdout
+    renamed = "tests.cli.shop_renamed:app"
+    output = run("inspect", renamed).stdout
+    own = output.partition("shop/printer is down\n")[2].partition("\n\n")[0]
+    command = "runnel processor remove orders@printer --app shop"
+    assert own.splitlines() == [
+        f"  {renamed} does not declare it, but events are kept for it; lag: 1 events",
+        f"    {command}   (if it is gone for good)",
+    ]
+    assert "runnel processor add tests.cli.shop_renamed:printed" in output
+    assert run(*command.split()[1:], "--yes").stdout == "removed printer from 4 partitions\n"
+    assert "shop/printer " not in run("inspect", renamed).stdout
+
+
+def test_an_unknown_app_is_reported_with_the_known_ones(run: Run) -> None:
     empty = run("inspect", "--app", "shop")
     assert (empty.code, empty.stdout) == (2, "")
     assert "there is none" in empty.stderr
@@ -561,7 +150,7 @@ def test_watching_as_json_prints_an_object_a_line_until_ctrl_c(run: Run, redis_u
 
 
 def until(terminal: int, wanted: bytes, seen: bytes = b"") -> bytes:
-    """What the terminal has shown, once it has shown what is wanted."""
+    """The output of the terminal, up to what is wanted."""
     while wanted not in seen:
         assert select.select([terminal], [], [], 20)[0], seen
         seen += os.read(terminal, 65536)
@@ -584,14 +173,14 @@ def test_watching_redraws_in_place_waits_for_redis_and_ends_on_ctrl_c(
     )
     os.close(inner)
     try:
-        shown = until(terminal, b"\x1b[H", until(terminal, b"\x1b[J"))
-        assert b"\x1b[2J" not in shown
+        output = until(terminal, b"\x1b[H", until(terminal, b"\x1b[J"))
+        assert b"\x1b[2J" not in output
         server.kill()
         until(terminal, b"error: No Redis at")
         server.start()
         until(terminal, b"\x1b[H\x1b[31m\x1b[1mDOWN")
         process.send_signal(signal.SIGINT)
-        # What was on the terminal before comes back, and the last picture stays.
+        # What was on the terminal before comes back, and the last report stays.
         _, _, last = until(terminal, b"\x1b[?1049l").partition(b"\x1b[?1049l")
         assert b"shop/printer" in until(terminal, b"shop/orders", last)
         assert process.wait(timeout=20) == 0
@@ -605,13 +194,13 @@ def test_a_paused_partition_is_an_alarm_when_asked_for(run: Run) -> None:
     run("processor", "add", PRINTER)
     run("processor", "pause", PRINTER)
     app = PRINTER.partition(":")[0] + ":app"
-    assert run("inspect", app, "--no-quarantined").code == 0
-    done = run("inspect", app, "--no-paused")
+    assert run("inspect", app, "--fail-on", "quarantined").code == 0
+    done = run("inspect", app, "--fail-on", "paused")
     assert done.code == 11
     assert "paused" in done.stderr
 
 
-def test_watch_may_stand_before_the_target(run: Run, redis_url: str) -> None:
+def test_watch_may_come_before_the_target(run: Run, redis_url: str) -> None:
     run("processor", "add", PRINTER)
     app = PRINTER.partition(":")[0] + ":app"
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What a worker logs: for people, as JSON, or as the app has set it up."""
+"""The log of a worker: for people, as JSON, or as the app has configured it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG = {
     "root": {"level": "INFO", "handlers": ["h"]},
 }
 SETUP
-app = App("logs", partition_count=2, collect=0.0, retries=0, exception_policy_of="")
+app = App("logs", partition_count=2, rebalance_delay=0.0, retries=0, exception_policy_of="")
 class Item(Record):
     key: int
 items = app.stream("items", record=Item, partition_by="key")
@@ -83,7 +83,7 @@ def test_with_json_every_line_is_json_with_its_fields(work: Any, setup: str) -> 
     assert all(each["at"].endswith("+00:00") for each in lines)
 
 
-def test_with_json_what_nobody_catches_is_json(work: Any) -> None:
+def test_with_json_an_uncaught_exception_is_json(work: Any) -> None:
     setup = """
 import threading
 def fail(*_):
@@ -127,22 +127,24 @@ def test_with_json_the_last_error_is_json(work: Any) -> None:
     ],
     ids=["dict", "basic"],
 )
-def test_an_apps_own_set_up_is_left_alone_and_hears_runnel(work: Any, setup: str) -> None:
+def test_the_logging_setup_of_an_app_is_kept_and_gets_lines_of_runnel(
+    work: Any, setup: str
+) -> None:
     lines = work(setup)
     assert any(each == "MINE INFO shop got 1" for each in lines)
     assert any(each.startswith("MINE ERROR runnel.worker processor reader") for each in lines)
-    assert any("claimed)" in each for each in lines)
+    assert any("now holds" in each for each in lines)
     assert sum("got 1" in each for each in lines) == 1
 
 
-def test_without_a_set_up_the_level_that_the_app_gave_counts(work: Any) -> None:
+def test_without_a_setup_the_level_that_the_app_set_counts(work: Any) -> None:
     lines = work("logging.getLogger().setLevel('ERROR')")
-    assert not any("got 1" in each or "claimed)" in each for each in lines)
+    assert not any("got 1" in each or "now holds" in each for each in lines)
     assert any("ValueError: boom" in each for each in lines)
 
 
 class Raising(dict[str, int]):
-    """Raises whatever is asked of it."""
+    """Raises an exception when it is iterated over or becomes text."""
 
     def items(self) -> Any:
         raise RuntimeError("items")
@@ -154,7 +156,7 @@ class Raising(dict[str, int]):
 
 
 @pytest.mark.parametrize("odd", [{"extra": {"odd": Raising(a=1)}}, {}], ids=["extra", "argument"])
-def test_a_value_that_raises_when_it_is_shown_costs_no_line(odd: dict[str, Any]) -> None:
+def test_a_value_whose_text_raises_loses_no_line(odd: dict[str, Any]) -> None:
     record = logging.getLogger("odd").makeRecord(
         "odd", logging.INFO, "", 0, "said %s", () if odd else (Raising(a=1),), None, **odd
     )
@@ -167,13 +169,13 @@ STRAY = "the environment variable RUNNEL_SESION has no effect"
 
 
 @pytest.mark.parametrize("setup", ["", "logging.basicConfig(stream=__import__('sys').stdout)"])
-def test_a_variable_that_names_no_setting_is_told_on_stderr(
+def test_an_unknown_variable_is_reported_on_stderr(
     setup: str, work: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RUNNEL_SESION", "5")
     monkeypatch.setenv("RUNNEL_REDIS_URL", redis_url)
     assert [line for line in work(setup) if STRAY in line] == [
-        f"{STRAY}, as there is no such setting; did you mean RUNNEL_SESSION?"
+        f"{STRAY}, as there is no such setting; did you mean RUNNEL_SESSION_TIMEOUT?"
     ]
     said = [json.loads(line) for line in work(setup, "--log-format", "json")]
     assert [each["level"] for each in said if STRAY in each["message"]] == ["warning"]

@@ -1,4 +1,4 @@
-"""A report arrives whole, or the command ends with an error."""
+"""A report arrives completely, or the command ends with an error."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from redis import Redis as SyncRedis
 from tests.cli.conftest import ROOT, Run
 
 COMMAND = [sys.executable, "-m", "runnel", "inspect", "--json"]
-#: Enough partitions that their picture is larger than any pipe.
+#: Enough partitions that their report is larger than any pipe.
 MANY = 1000
 
 
 @pytest.fixture
 def many(redis_url: str, run: Run) -> str:
-    """A server that knows of a processor with many partitions."""
+    """A server on which a processor with many partitions is registered."""
     with SyncRedis.from_url(redis_url) as admin:
         admin.sadd("runnel:apps", "large")
         admin.hset("runnel:{large}:streams", "orders", f"{MANY} orders")
@@ -36,28 +36,26 @@ def started(url: str, stdout: int) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_large_report_goes_whole_through_a_pipe(many: str, blocking: bool) -> None:
-    """Which is narrow, and whose reader is slow: it is full most of the time."""
+def test_a_large_report_is_written_completely_to_a_pipe(many: str, blocking: bool) -> None:
+    """The pipe is narrow, and its reader is slow: it is full most of the time."""
     reader, writer = os.pipe()
     if sys.platform == "linux":
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(writer, blocking)
     process = started(many, writer)
     os.close(writer)
-    told = b""
+    output = b""
     while piece := os.read(reader, 10_000):
-        told += piece
+        output += piece
         time.sleep(0.001)
     os.close(reader)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (0, b"")
-    assert len(json.loads(told)["processors"][0]["partitions"]) == MANY
+    assert len(json.loads(output)["processors"][0]["partitions"]) == MANY
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_report_whose_reader_leaves_in_the_middle_is_no_success(
-    many: str, blocking: bool
-) -> None:
+def test_a_report_whose_reader_leaves_in_the_middle_is_an_error(many: str, blocking: bool) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, blocking)
     process = started(many, writer)
@@ -69,16 +67,16 @@ def test_a_report_whose_reader_leaves_in_the_middle_is_no_success(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
-def test_a_report_that_the_disk_has_no_room_for_says_so(many: str) -> None:
+def test_a_report_on_a_full_disk_is_an_error(many: str) -> None:
     with open("/dev/full", "wb") as full:
         process = started(many, full.fileno())
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said.startswith(b"error: of ")
-    assert b"0 were written: No space left on device" in said
+    assert said.startswith(b"error: only 0 of ")
+    assert b" bytes were written to stdout: No space left on device" in said
 
 
-def test_a_closed_stdout_is_no_success(many: str) -> None:
+def test_a_closed_stdout_is_an_error(many: str) -> None:
     command = f'exec "$0" -m runnel inspect --json --redis-url {many} >&-'
     done = subprocess.run(
         ["sh", "-c", command, sys.executable], cwd=ROOT, capture_output=True, check=False

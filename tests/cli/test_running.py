@@ -1,4 +1,4 @@
-"""What a command says of how its work ended."""
+"""How a command reports the end of its work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runnel.cli.running import run_on
 from runnel.errors import HandlerExit
 
 
-def test_user_code_that_cancels_every_task_is_told_and_ends_the_worker(
+def test_user_code_that_cancels_every_task_is_reported_and_ends_the_worker(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def handler() -> None:
@@ -43,5 +43,5 @@ def test_user_code_that_stops_the_event_loop_does_not_stop_the_work(
 @pytest.mark.parametrize(
     ("code", "ends"), [(3, 3), (0, 0), (None, 0), (256, 1), (-1, 255), (259, 3), ("x", 1)]
 )
-def test_the_code_of_sys_exit_is_one_that_the_system_can_tell(code: object, ends: int) -> None:
+def test_the_code_of_sys_exit_fits_into_eight_bits(code: object, ends: int) -> None:
     assert HandlerExit.of(SystemExit(code)).code == ends

@@ -51,7 +51,7 @@ def admin(redis_url: str) -> Iterator[SyncRedis]:
         (LINE + b"{\n" + LINE, 2, 1, ["line 2: Order: Invalid JSON"]),
         (LINE + LINE.replace(b"99", b'"x"') + b"\n" + LINE, 2, 1, ["line 2: Order.amount"]),
         (LINE + LINE.replace(b'"am', b'"caf\xe9": 1, "am'), 1, 1, ["line 2: not UTF-8: byte 0xe9"]),
-        ((GOOD + "\n").encode("utf-16"), 0, 2, ["line 1: not UTF-8: byte 0xff at place 1"]),
+        ((GOOD + "\n").encode("utf-16"), 0, 2, ["line 1: not UTF-8: byte 0xff at position 1"]),
         (b"\0\0\0\n" + LINE, 1, 1, ["line 1: Order: Invalid JSON"]),
         (b"x" * 1_000_000 + b"\n" + LINE, 1, 1, ["line 1: Order: Invalid JSON"]),
         (b'{"n": "' + b"x" * 1_000_000 + b'"}\n' + LINE, 1, 1, ["line 1: Order.order_id: missing"]),
@@ -63,7 +63,7 @@ def admin(redis_url: str) -> Iterator[SyncRedis]:
     ids=IDS.split(),
 )
 @pytest.mark.parametrize("name", ["file", "stdin", "file.gz"])
-def test_good_lines_are_sent_and_bad_ones_told(
+def test_good_lines_are_sent_and_bad_ones_reported(
     run: Run,
     admin: SyncRedis,
     tmp_path: Path,
@@ -79,9 +79,9 @@ def test_good_lines_are_sent_and_bad_ones_told(
     counts = json.loads(done.stdout)
     assert (counts["sent"], counts["rejected"]) == (sent, rejected)
     assert done.code == (5 if rejected else 0)
-    told = done.stderr.splitlines()
-    assert len(told) == rejected
-    assert all(len(line) < 400 for line in told)
+    errors = done.stderr.splitlines()
+    assert len(errors) == rejected
+    assert all(len(line) < 400 for line in errors)
     for each in says:
         assert each in done.stderr
     assert stored(admin) == sent
@@ -92,12 +92,12 @@ def test_good_lines_are_sent_and_bad_ones_told(
     [
         (PACKED[: len(PACKED) // 2], "is cut off: its compressed data ends too early"),
         (PACKED[:20], "is cut off"),
-        (PACKED[:-4] + b"\0\0\0\0", "cannot be read on"),
-        (PACKED + b"\x1f\x8bnot gzip", "cannot be read on"),
+        (PACKED[:-4] + b"\0\0\0\0", "cannot be read to its end"),
+        (PACKED + b"\x1f\x8bnot gzip", "cannot be read to its end"),
     ],
     ids=["half", "start", "length", "behind"],
 )
-def test_a_damaged_file_is_told_with_what_was_sent(
+def test_a_damaged_file_is_reported_with_the_number_sent(
     run: Run, admin: SyncRedis, tmp_path: Path, content: bytes, says: str
 ) -> None:
     (tmp_path / "orders.gz").write_bytes(content)
@@ -113,9 +113,7 @@ def test_a_damaged_file_is_told_with_what_was_sent(
     assert done.stderr.endswith("; the good lines before that were sent\n")
 
 
-def test_a_field_that_the_record_does_not_have_is_refused_unless_it_is_to_be_left_out(
-    run: Run, admin: SyncRedis
-) -> None:
+def test_an_unknown_field_is_refused_without_ignore_unknown(run: Run, admin: SyncRedis) -> None:
     lines = LINE + LINE.replace(b'"amount"', b'"amont": 5, "amount"') + LINE
     done = run("sendmany", ORDERS, "-", stdin=lines)
     assert (done.code, done.stdout.split(",")[0], stored(admin)) == (5, "sent 2", 2)
@@ -159,7 +157,7 @@ def test_a_record_for_which_partition_by_raises_is_one_bad_line(run: Run) -> Non
     assert "partition_by raised IndexError: string index out of range" in done.stderr
 
 
-def test_a_full_partition_is_told_with_who_holds_it_back_and_how_many_were_sent(
+def test_a_full_partition_is_reported_with_the_slow_processor_and_the_number_sent(
     run: Run, admin: SyncRedis
 ) -> None:
     tight = "tests.cli.shop:tight"
@@ -172,7 +170,8 @@ def test_a_full_partition_is_told_with_who_holds_it_back_and_how_many_were_sent(
     held = run("sendmany", tight, "-", "--no-wait", stdin=LINE * 30)
     assert held.code == 5
     assert (
-        "because the registered processor tightly has not passed its oldest events" in held.stderr
+        "because the registered processor tightly has not committed its oldest events"
+        in held.stderr
     )
     assert held.stdout.startswith("sent at least 10, rejected 0")
     one = run("send", tight, GOOD)

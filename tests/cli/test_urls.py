@@ -1,4 +1,4 @@
-"""Where a command looks for Redis, and what it says about that."""
+"""Which URL of Redis a command uses, and how messages name its origin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make(folder: Path, keyword: str = "") -> None:
 
 
 def start(folder: Path, environment: str | None, *arguments: str) -> tuple[int, str]:
-    """Exit code and stderr of a command, with RUNNEL_REDIS_URL as given or not at all."""
+    """Exit code and stderr of a command, with the given RUNNEL_REDIS_URL, or with none."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     env.pop("RUNNEL_REDIS_URL", None)
     if environment is not None:
@@ -50,7 +50,7 @@ def start(folder: Path, environment: str | None, *arguments: str) -> tuple[int, 
         (None, None, "dead", ", as --redis-url says."),
     ],
 )
-def test_who_said_where_redis_is_is_told(
+def test_the_origin_of_the_url_is_named(
     tmp_path: Path, code: str | None, environment: str | None, option: str | None, said: str
 ) -> None:
     urls = {name: f"redis://127.0.0.1:{free_port()}" for name in ("dead", "other")}
@@ -62,14 +62,14 @@ def test_who_said_where_redis_is_is_told(
         ["inspect", "mine:app"],
     ):
         where = urls[environment] if environment else None
-        ended, told = start(tmp_path, where, *command, *arguments)
+        ended, stderr = start(tmp_path, where, *command, *arguments)
         assert ended == 3
-        assert f"No Redis at {urls['dead']}{said}" in told
-        assert f"`runnel server --redis-url {urls['dead']}`" in told
+        assert f"No Redis at {urls['dead']}{said}" in stderr
+        assert f"`runnel server --redis-url {urls['dead']}`" in stderr
 
 
-@pytest.mark.parametrize(("url", "told"), [("", "is empty"), (" ", "is blank")])
-def test_an_empty_variable_is_named(spawn: Run, tmp_path: Path, url: str, told: str) -> None:
+@pytest.mark.parametrize(("url", "problem"), [("", "is empty"), (" ", "is blank")])
+def test_an_empty_variable_is_named(spawn: Run, tmp_path: Path, url: str, problem: str) -> None:
     make(tmp_path)
     for command in (
         ["worker", "mine:app"],
@@ -79,7 +79,7 @@ def test_an_empty_variable_is_named(spawn: Run, tmp_path: Path, url: str, told: 
     ):
         done = spawn(*command, cwd=tmp_path, url=url)
         assert done.code == 2
-        assert f"RUNNEL_REDIS_URL {told}: unset it" in done.stderr
+        assert f"RUNNEL_REDIS_URL {problem}: unset it" in done.stderr
         assert "Traceback" not in done.stderr
 
 

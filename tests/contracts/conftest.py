@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runnel.connection import connect_sync
+from runnel.connection.connect import connect_sync
 from tests.contracts.wire import Wire
 from tests.servers import Server
 

@@ -1,4 +1,4 @@
-"""What operators do to a partition at work, and what foreign hands do to its keys."""
+"""What operators do to a partition in use, and what other programs do to its keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BEYOND = "9000000000000-1"
 
 
 class OperatorMachine(PartitionMachine):
-    """A partition with events, and whoever looks after it."""
+    """A partition with events, and its operators."""
 
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire)
@@ -73,14 +73,14 @@ class OperatorMachine(PartitionMachine):
 
     def remove(self, name: str, again: int) -> None:
         reply = self.call("remove", self.keys(name), [name], again)
-        assert reply == int(name in self.log.passed)
-        if name in self.log.passed:
+        assert reply == int(name in self.log.checkpoints)
+        if name in self.log.checkpoints:
             self.removed.add(name)
         self.slots.pop(name, None)
-        self.log.passed.pop(name, None)
+        self.log.checkpoints.pop(name, None)
         self.log.dropped.pop(name, None)
         self.log.groups.discard(name)
-        self.log.moved.pop(name, None)
+        self.log.advanced.pop(name, None)
         self.forget(name)
 
     @rule(
@@ -94,17 +94,17 @@ class OperatorMachine(PartitionMachine):
         if start == "id":
             start = log.ids[which % len(log.ids)]
         reply = self.remembered("seek", self.keys(name), [name, start, "", nonce], again)
-        if not slot or name not in log.passed:
+        if not slot or name not in log.checkpoints:
             assert reply == Refused("UNREGISTERED")
             return
         if name not in log.groups:
-            assert reply == Refused("GONE")
+            assert reply == Refused("MISSING")
             return
         target = {"0": ZERO, "$": BEYOND}.get(start, start)
         before = [each for each in log.ids if order(each) < order(target)]
-        slot.checkpoint = log.passed[name] = before[-1] if before else ZERO
+        slot.checkpoint = log.checkpoints[name] = before[-1] if before else ZERO
         slot.read = log.added - len(log.entries) + len(before)
-        log.moved.pop(name, None)
+        log.advanced.pop(name, None)
         slot.new_token(self.wire.now - again, nonce)
         slot.released, slot.quarantined = True, False
         slot.progress()
@@ -112,21 +112,21 @@ class OperatorMachine(PartitionMachine):
 
     @rule(name=NAME, what=st.sampled_from(["state", "group", "registration"]))
     def lose(self, name: str, what: str) -> None:
-        """A foreign hand: one thing that the partition knows of the processor vanishes."""
-        whole = name in self.slots and name in self.log.groups and name in self.log.passed
+        """Another program deletes one thing that the partition stores of the processor."""
+        whole = name in self.slots and name in self.log.groups and name in self.log.checkpoints
         if whole and what == "group":
             self.wire.redis.xgroup_destroy(LOG, name)
             self.log.groups.discard(name)
-            self.log.moved.pop(name, None)
+            self.log.advanced.pop(name, None)
         elif whole and what == "state":
             self.wire.redis.delete(state_key(name))
-            self.log.shown[name] = self.log.native(name, self.slots)[1]
+            self.log.group_read[name] = self.log.group_position(name, self.slots)[1]
             self.slots.pop(name)
             self.forget(name)
         elif whole:
-            self.wire.redis.hdel(self.keys(name)[1], f"passed:{name}")
-            del self.log.passed[name]
-        self.wire.look()
+            self.wire.redis.hdel(self.keys(name)[1], f"checkpoint:{name}")
+            del self.log.checkpoints[name]
+        self.wire.snapshot()
 
     @rule(ms=st.sampled_from([1, 60_000, -1, -60_000]))
     def time_passes(self, ms: int) -> None:
@@ -135,18 +135,18 @@ class OperatorMachine(PartitionMachine):
     @rule(name=NAME)
     def describe(self, name: str) -> None:
         flat = self.call("describe", self.keys(name), [name])
-        picture = dict(zip(flat[::2], flat[1::2], strict=True))
-        assert picture["length"] == str(len(self.log.entries))
+        description = dict(zip(flat[::2], flat[1::2], strict=True))
+        assert description["length"] == str(len(self.log.entries))
         slot = self.slots.get(name)
-        assert picture.get("checkpoint") == (slot.checkpoint if slot else None)
-        assert not {"nonce", "sought"} & set(picture)
+        assert description.get("checkpoint") == (slot.checkpoint if slot else None)
+        assert not {"nonce", "last_seek"} & set(description)
         if slot and name in self.log.groups:
             behind = self.log.behind(slot.checkpoint)
-            assert picture.get("pending") == (behind[0] if behind else None)
-            assert picture["lag"] == str(self.wire.seen[LOG].groups[name].lag)
+            assert description.get("next_id") == (behind[0] if behind else None)
+            assert description["lag"] == str(self.wire.seen[LOG].groups[name].lag)
 
     def remembered(self, script: str, keys: list[str], args: list[Arg], again: int) -> Any:
-        """The call, which may come again at any time if it has been applied."""
+        """Make the call. If it was applied, it may be repeated at any time."""
         reply = self.call(script, keys, args, again)
         if not isinstance(reply, Refused):
             if script == "seek":
@@ -155,7 +155,8 @@ class OperatorMachine(PartitionMachine):
         return reply
 
     def forget(self, name: str, script: str = "") -> None:
-        """Repeats are known by the state: one that has gone knows none, and only the last seek."""
+        """Forget calls that cannot be recognised as repeats any more: those of a deleted state, and
+        every seek but the last."""
         state = state_key(name)
         self.sent = [
             each for each in self.sent if state not in each[1] or script not in ("", each[0])

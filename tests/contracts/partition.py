@@ -1,4 +1,4 @@
-"""What the machines of a partition have in common: its keys, its model, its calls."""
+"""What the state machines of a partition share: its keys, its model, its calls."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.contracts.model import (
     hash_of,
 )
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.contracts.world import AGREED
+from tests.contracts.world import CONTRACT
 from tests.lua.conftest import LOG, META, PRODUCERS
 
-AGREEMENT = dict(zip(("protocol", "partitions", "hash"), map(str, AGREED), strict=True))
+CONTRACT_FIELDS = dict(zip(("protocol", "partitions", "hash"), map(str, CONTRACT), strict=True))
 NAMES = ["printer", "mailer"]
 NAME = st.sampled_from(["printer", "printer", "mailer"])
 
@@ -33,7 +33,7 @@ def state_key(name: str) -> str:
 
 
 def refusal(word: str, **details: object) -> Refused:
-    """What a call is to be refused with."""
+    """The refusal that a call must get."""
     pairs = "".join(f" {name}={value}" for name, value in details.items())
     return Refused(word, word + pairs)
 
@@ -49,10 +49,10 @@ class PartitionMachine(RuleBasedStateMachine):
         self.removed: set[str] = set()
         self.nonces = 0
         wire.clear()
-        wire.look()
+        wire.snapshot()
 
     def call(self, script: str, keys: list[str], args: list[Arg], again: int = 0) -> Any:
-        """One call; `again` ms later it is repeated, unless that is 0."""
+        """One call. It is repeated `again` ms later, unless that is 0."""
         reply = self.wire.call(script, keys, *args)
         if again:
             self.wire.set_clock(self.wire.now + again)
@@ -69,24 +69,24 @@ class PartitionMachine(RuleBasedStateMachine):
         return f"nonce-{self.nonces:026d}"
 
     def do_register(self, name: str, start: str, again: int = 0) -> None:
-        """Registered it stays where it is; what was lost of it is made anew."""
-        reply = self.call("register", self.keys(name), [*AGREED, name, start], again)
-        log, known = self.log, name in self.log.passed
+        """Register a processor. It keeps its checkpoint, and what it lost is made again."""
+        reply = self.call("register", self.keys(name), [*CONTRACT, name, start], again)
+        log, known = self.log, name in self.log.checkpoints
         whole = known and name in self.slots and name in log.groups
         if name in self.slots:
-            log.passed[name] = self.slots[name].checkpoint
+            log.checkpoints[name] = self.slots[name].checkpoint
             created = 0 if whole else 2
         elif not known:
             created, at_end = 1, start == "$"
             checkpoint = log.last if at_end else ZERO
             read = log.added if at_end else log.added - len(log.entries)
             self.slots[name] = Slot(checkpoint, read)
-            log.passed[name] = checkpoint
+            log.checkpoints[name] = checkpoint
         else:
-            created, checkpoint = 2, log.passed[name]
-            self.slots[name] = Slot(checkpoint, log.shown[name])
+            created, checkpoint = 2, log.checkpoints[name]
+            self.slots[name] = Slot(checkpoint, log.group_read[name])
         if name not in log.groups:
-            log.moved.pop(name, None)
+            log.advanced.pop(name, None)
         log.groups.add(name)
         self.removed.discard(name)
         assert reply == [created, self.slots[name].checkpoint]
@@ -94,11 +94,11 @@ class PartitionMachine(RuleBasedStateMachine):
     def do_append(
         self, producer: str, sequence: int, bodies: list[Fields], size: int, policy: str, again: int
     ) -> None:
-        """In order, once for each number of a producer, and only where there is room."""
+        """Append in order, once for each number of a producer, and only if there is room."""
         flat: list[Arg] = []
         for fields in bodies:
             flat += [len(fields), *fields]
-        args: list[Arg] = [*AGREED, size, policy, producer, sequence, *flat]
+        args: list[Arg] = [*CONTRACT, size, policy, producer, sequence, *flat]
         reply = self.call("append", [LOG, META, PRODUCERS], args, again)
         log, before = self.log, self.log.producers.get(producer)
         if before and sequence == before[0]:
@@ -107,32 +107,36 @@ class PartitionMachine(RuleBasedStateMachine):
             assert reply == Refused("OUTOFORDER")
             assert reply.details["last"] == str(before[0])
         elif not before and sequence != 1:
-            assert reply == Refused("UNKNOWN")
+            assert reply == Refused("UNKNOWN_PRODUCER")
         elif isinstance(room := log.room(size, len(bodies), policy), Refused):
             assert reply == room
-            self.check_blame(reply.details["processor"], size, len(bodies))
+            self.check_full_because(reply.details["processor"], size, len(bodies))
         else:
             applied, first, count = reply
             assert (applied, count) == (1, len(bodies))
             log.add(first, bodies)
             log.drop(room, self.slots)
-            assert self.wire.seen[META].items() >= AGREEMENT.items(), "all agree on the stream"
+            assert self.wire.seen[META].items() >= CONTRACT_FIELDS.items(), (
+                "the contract of the stream is stored"
+            )
             log.producers[producer] = (sequence, first, count)
 
-    def check_blame(self, name: str, size: int, more: int) -> None:
-        """A refusal for want of room names one who holds it back, if there is any."""
+    def check_full_because(self, name: str, size: int, more: int) -> None:
+        """The refusal of a full log names a processor that keeps it full, if there is one."""
         log = self.log
-        if not log.passed:
+        if not log.checkpoints:
             assert name == ""
             return
-        without = Log(log.entries, log.added, {name: log.passed[name]}, {}, log.groups)
-        assert without.room(size, more, "refuse") == Refused("FULL"), f"{name} is innocent"
+        without = Log(log.entries, log.added, {name: log.checkpoints[name]}, {}, log.groups)
+        assert without.room(size, more, "refuse") == Refused("FULL"), (
+            f"{name} does not keep it full"
+        )
 
     @invariant()
     def redis_holds_what_the_model_says(self) -> None:
-        look = self.wire.seen
-        check_log(self.log, look.get(LOG), self.slots)
-        check_meta(self.log, hash_of(look, META))
-        check_producers(self.log, hash_of(look, PRODUCERS))
+        snapshot = self.wire.seen
+        check_log(self.log, snapshot.get(LOG), self.slots)
+        check_meta(self.log, hash_of(snapshot, META))
+        check_producers(self.log, hash_of(snapshot, PRODUCERS))
         for name in NAMES:
-            check_slot(self.slots.get(name), look.get(state_key(name)))
+            check_slot(self.slots.get(name), snapshot.get(state_key(name)))

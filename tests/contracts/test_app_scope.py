@@ -26,7 +26,7 @@ class AppMachine(RuleBasedStateMachine):
         #: Task -> its last instant that fired, or since when it is known; for whom; its schedule.
         self.fired: dict[str, tuple[int, str, str]] = {}
         wire.clear()
-        wire.look()
+        wire.snapshot()
 
     @rule(
         who=st.sampled_from("abc"),
@@ -34,9 +34,9 @@ class AppMachine(RuleBasedStateMachine):
         action=st.sampled_from(["hold", "hold", "hold", "leave"]),
         again=AGAIN,
     )
-    def lead(self, who: str, session: int, action: str, again: bool) -> None:
+    def elect(self, who: str, session: int, action: str, again: bool) -> None:
         args: list[Arg] = [f"member-{who}", who, session, action]
-        reply = self.wire.call("lead", [LEADER], *args)
+        reply = self.wire.call("elect", [LEADER], *args)
         # A clock that went back must not make the lease longer than it was meant to be.
         left = min(self.ends - self.wire.now, self.session) if self.leader else 0
         if self.leader != who and left > 0:
@@ -52,7 +52,7 @@ class AppMachine(RuleBasedStateMachine):
             self.ends = self.wire.now + session
             assert self.wire.seen[LEADER]["member"] == f"member-{who}"
         if again:
-            self.wire.repeat(reply, "lead", [LEADER], *args)
+            self.wire.repeat(reply, "elect", [LEADER], *args)
 
     @rule(
         task=st.sampled_from(["report", "clean"]),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contracts.wire import HEADERS, Arg, Refused, Wire
-from tests.contracts.world import AGREED, GROUP, PARTITION, SINK_LOG, valid_calls
+from tests.contracts.world import CONTRACT, GROUP, PARTITION, SINK_LOG, valid_calls
 from tests.lua.conftest import LOG, META, PLAN, PRODUCERS
 
 ENTRY: list[Arg] = [2, "f", "v"]
@@ -38,7 +38,7 @@ def fill(wire: Wire) -> None:
 
 
 #: Their cost depends on the arguments, or on the group: they have tests of their own.
-VARY = {"sync", "roster"}
+VARY = {"sync", "describe_group"}
 
 
 @pytest.mark.parametrize("script", sorted(set(HEADERS) - VARY))
@@ -77,13 +77,13 @@ def test_l4_a_change_in_a_group_costs_no_more_than_its_partitions_and_members(wi
     assert cost < 500 + 50
 
 
-SEND: list[Arg] = [*AGREED, 9_999, "refuse", "new", 1]
+SEND: list[Arg] = [*CONTRACT, 9_999, "refuse", "new", 1]
 LIMITS: list[tuple[str, list[str], list[Arg], str]] = [
     ("append", [LOG, META, PRODUCERS], [*SEND, *ENTRY * 1_001], "entries"),
     ("append", [LOG, META, PRODUCERS], [*SEND, 1_002, *["f"] * 1_002], "entries"),
     ("register", PARTITION, [1, 10_001, "xxh64", "printer", "0"], "partitions"),
     ("sync", GROUP, [10_001, 10_000, 5_000, 0, "m", "start", 1, "stay", "host", 0], "partitions"),
-    ("regrant", [PLAN], [0] * 1_001, "partitions"),
+    ("revoke", [PLAN], [0] * 1_001, "partitions"),
 ]
 
 
@@ -91,7 +91,7 @@ LIMITS: list[tuple[str, list[str], list[Arg], str]] = [
 def test_l4_more_than_a_call_may_carry_is_refused(
     wire: Wire, script: str, keys: list[str], args: list[Arg], field: str
 ) -> None:
-    wire.look()
+    wire.snapshot()
     refused = wire.call(script, keys, *args)
     assert refused == Refused("BADARG")
     assert refused.details["field"] == field
@@ -100,7 +100,7 @@ def test_l4_more_than_a_call_may_carry_is_refused(
 def test_l4_no_more_is_emitted_or_trimmed_at_once_than_the_header_says(wire: Wire) -> None:
     call = valid_calls(wire)["emit"]
     fill(wire)
-    wire.look()
+    wire.snapshot()
     many = [*call.args[:7], 5_000, "refuse", *ENTRY * 201]
     assert wire.call("emit", call.keys, *many) == Refused("BADARG")
     before = len(wire.seen[SINK_LOG].entries)
@@ -108,6 +108,6 @@ def test_l4_no_more_is_emitted_or_trimmed_at_once_than_the_header_says(wire: Wir
     assert reply[0] == 1
     assert len(wire.seen[SINK_LOG].entries) == before + 200 - 1_000
     before = len(wire.seen[LOG].entries)
-    args: list[Arg] = [*AGREED, 300, "drop_oldest", "new", 1, *ENTRY]
+    args: list[Arg] = [*CONTRACT, 300, "drop_oldest", "new", 1, *ENTRY]
     assert wire.call("append", [LOG, META, PRODUCERS], *args)[0] == 1
     assert len(wire.seen[LOG].entries) == before + 1 - 1_000

@@ -1,7 +1,7 @@
 """S6, L1, L2, L3: a group of members that join, sleep, retire, leave, die and are forgotten.
 
 The group only advises. So the machine checks, for every call, that no partition is taken from
-somebody without a reason, that every partition has a live holder after each heartbeat, and that
+somebody without a reason, that every partition has a live owner after each heartbeat, and that
 the reply says what the plan says; and, once all is quiet, that the members are balanced and that
 a single change has moved the fewest partitions that it could.
 """
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.contracts.members import (
-    DRAIN,
-    SESSION,
+    REBALANCE_TIMEOUT,
+    SESSION_TIMEOUT,
     Member,
     Share,
     grants,
@@ -22,7 +22,7 @@ from tests.contracts.members import (
     shares,
 )
 from tests.contracts.profile import TIMEOUT, search
-from tests.contracts.wire import Arg, Look, Refused, Wire
+from tests.contracts.wire import Arg, Refused, Snapshot, Wire
 from tests.contracts.world import GROUP
 from tests.lua.conftest import MEMBERS, PLAN, SESSIONS
 
@@ -39,16 +39,18 @@ class GroupMachine(RuleBasedStateMachine):
         super().__init__()
         self.wire = wire
         self.partitions = 1
-        self.collect = 0
+        self.rebalance_delay = 0
         self.members: dict[str, Member] = {}
         self.replaced: list[Member] = []
         self.left: list[Member] = []
         self.starts = 0
         wire.clear()
 
-    @initialize(partitions=st.sampled_from([1, 3, 4, 7]), collect=st.sampled_from([0, 0, 2_000]))
-    def begin(self, partitions: int, collect: int) -> None:
-        self.partitions, self.collect = partitions, collect
+    @initialize(
+        partitions=st.sampled_from([1, 3, 4, 7]), rebalance_delay=st.sampled_from([0, 0, 2_000])
+    )
+    def begin(self, partitions: int, rebalance_delay: int) -> None:
+        self.partitions, self.rebalance_delay = partitions, rebalance_delay
         self.join("a")
 
     @rule(id_=ID)
@@ -67,11 +69,23 @@ class GroupMachine(RuleBasedStateMachine):
         """A heartbeat; a quick member gives back at once what it is asked for, and says so."""
         if member := self.members.get(id_):
             self.sync(member)
-            if quick and member.unwanted:
-                member.give_back()
+            if quick and member.revoked:
+                member.release()
                 self.sync(member)
 
-    @rule(ms=st.sampled_from([1, SESSION // 3, SESSION // 3, DRAIN, SESSION, -SESSION, -3_600_000]))
+    @rule(
+        ms=st.sampled_from(
+            [
+                1,
+                SESSION_TIMEOUT // 3,
+                SESSION_TIMEOUT // 3,
+                REBALANCE_TIMEOUT,
+                SESSION_TIMEOUT,
+                -SESSION_TIMEOUT,
+                -3_600_000,
+            ]
+        )
+    )
     def time_passes(self, ms: int) -> None:
         self.wire.set_clock(self.wire.now + ms)
 
@@ -102,33 +116,33 @@ class GroupMachine(RuleBasedStateMachine):
         member, partition = self.members.get(id_), which % self.partitions
         if member and partition in member.held:
             grant, share = member.held.pop(partition), plan_of(self.wire).get(partition, FREE)
-            believed = (share.holder, share.grant) == (member.id, grant)
-            member.let_go.append((partition, grant, grant + seen))
+            believed = (share.owner, share.grant) == (member.id, grant)
+            member.released.append((partition, grant, grant + seen))
             self.sync(member)
             share = plan_of(self.wire)[partition]
-            if believed and share.holder != NOBODY:
+            if believed and share.owner != NOBODY:
                 assert share.grant > grant + seen
 
     @rule(partitions=st.sets(st.integers(0, 6), min_size=1), again=st.booleans())
-    def regrant(self, partitions: set[int], again: bool) -> None:
+    def revoke(self, partitions: set[int], again: bool) -> None:
         """Whoever is to hold these on claims them anew; what is handed over goes its way."""
         before = plan_of(self.wire)
         args: list[Arg] = sorted(partitions)
-        reply = self.wire.call("regrant", [PLAN], *args)
+        reply = self.wire.call("revoke", [PLAN], *args)
         was = {p: before.get(p, FREE) for p in partitions}
-        held = [p for p in partitions if NOBODY != was[p].holder == was[p].target]
+        held = [p for p in partitions if NOBODY != was[p].owner == was[p].target]
         assert reply == len(held)
         if again:
-            self.wire.repeat(reply, "regrant", [PLAN], *args)
+            self.wire.repeat(reply, "revoke", [PLAN], *args)
         for p in partitions:
             now = plan_of(self.wire).get(p, FREE)
-            assert now.holder == NOBODY if p in held else now == was[p]
+            assert now.owner == NOBODY if p in held else now == was[p]
         for member in self.members.values():
             self.sync(member)
             break
         after = plan_of(self.wire)
         for p in held:
-            assert after[p].holder == NOBODY or after[p].grant > before[p].grant
+            assert after[p].owner == NOBODY or after[p].grant > before[p].grant
 
     @precondition(lambda self: self.members)
     @rule(id_=ID, back=st.integers(1, 3))
@@ -145,7 +159,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule(call=st.integers(1, 3))
     def the_replaced_and_the_left_speak(self, call: int) -> None:
-        """They do not come back, and are told so."""
+        """They do not come back, and the reply says so."""
         for member in self.replaced:
             if self.heir(member):
                 args = list(member.sent)
@@ -162,7 +176,7 @@ class GroupMachine(RuleBasedStateMachine):
     def lose(self, key: str) -> None:
         """A key of the group vanishes: it costs time, never more."""
         self.wire.redis.delete(key)
-        self.wire.look()
+        self.wire.snapshot()
 
     @rule()
     def rest(self) -> None:
@@ -174,9 +188,9 @@ class GroupMachine(RuleBasedStateMachine):
         counts = dict.fromkeys(self.stayers(), 0)
         for p in range(self.partitions):
             share = plan[p]
-            assert share.holder == share.target, "it is where it should be"
-            counts[share.holder] += 1
-            assert self.members[share.holder].held[p] == share.grant, "its holder knows"
+            assert share.owner == share.target, "it is where it should be"
+            counts[share.owner] += 1
+            assert self.members[share.owner].held[p] == share.grant, "its owner knows"
         assert max(counts.values()) - min(counts.values()) <= 1, f"L2: {counts}"
         assert sum(len(member.held) for member in self.members.values()) == self.partitions
         for member in self.members.values():
@@ -215,21 +229,21 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule()
     def look_at_it(self) -> None:
-        roster = self.wire.call("roster", GROUP[:3])
-        now, generation, session, count = roster[:4]
+        group_description = self.wire.call("describe_group", GROUP[:3])
+        now, generation, session, count = group_description[:4]
         assert now == self.wire.now
         plan, sessions = self.wire.seen.get(PLAN, {}), self.wire.seen.get(SESSIONS, {})
         assert (generation, session) == (
             int(plan.get("generation", 0)),
-            int(plan.get("session", 0)),
+            int(plan.get("session_timeout", 0)),
         )
-        rows = [roster[4 + 6 * i : 10 + 6 * i] for i in range(count)]
+        rows = [group_description[4 + 6 * i : 10 + 6 * i] for i in range(count)]
         assert {row[0] for row in rows} == set(sessions)
-        assert all(int(row[1]) <= SESSION for row in rows)
-        rest = roster[4 + 6 * count :]
-        told = {int(rest[i]): tuple(rest[i + 1 : i + 4]) for i in range(0, len(rest), 4)}
-        assert told == {
-            p: (share.holder, share.target, str(share.grant)) for p, share in shares(plan).items()
+        assert all(int(row[1]) <= SESSION_TIMEOUT for row in rows)
+        rest = group_description[4 + 6 * count :]
+        replied = {int(rest[i]): tuple(rest[i + 1 : i + 4]) for i in range(0, len(rest), 4)}
+        assert replied == {
+            p: (share.owner, share.target, str(share.grant)) for p, share in shares(plan).items()
         }
 
     @invariant()
@@ -244,7 +258,7 @@ class GroupMachine(RuleBasedStateMachine):
         quiet = 0
         while quiet < 5:
             before = plan_of(self.wire), set(self.wire.seen.get(SESSIONS, {}))
-            self.wire.set_clock(self.wire.now + SESSION // 3)
+            self.wire.set_clock(self.wire.now + SESSION_TIMEOUT // 3)
             for id_ in list(self.members):
                 self.beat(id_, quick=True)
             same = before == (plan_of(self.wire), set(self.wire.seen[SESSIONS]))
@@ -260,7 +274,7 @@ class GroupMachine(RuleBasedStateMachine):
     def sync(self, member: Member) -> None:
         """One call of a member, its repeat, and what must hold of every such call."""
         before, known, now = self.wire.seen, self.knows(member), self.wire.now
-        args = member.arguments(self.partitions, self.collect)
+        args = member.arguments(self.partitions, self.rebalance_delay)
         reply = self.wire.call("sync", GROUP, *args)
         assert not isinstance(reply, Refused), reply
         after = self.wire.seen
@@ -270,55 +284,63 @@ class GroupMachine(RuleBasedStateMachine):
         assert again[:3] + again[4:] == reply[:3] + reply[4:], "S6: but for the time that is left"
         assert reply[0] == member.call
         assert reply[1] == int(after[PLAN]["generation"])
-        assert reply[2] == SESSION
+        assert reply[2] == SESSION_TIMEOUT
         self.check_plan(before, after, member, known, now)
-        mine = {p: s for p, s in plan_of(self.wire).items() if s.holder == member.id}
+        mine = {p: s for p, s in plan_of(self.wire).items() if s.owner == member.id}
         if member.action == "leave":
             assert not mine
             assert grants(reply) == {}
             return
         assert grants(reply) == {p: (s.grant, int(s.target == member.id)) for p, s in mine.items()}
-        assert float(after[SESSIONS][member.id]) == now + SESSION
+        assert float(after[SESSIONS][member.id]) == now + SESSION_TIMEOUT
         member.obey(reply)
 
-    def check_plan(self, before: Look, after: Look, member: Member, known: bool, now: int) -> None:
-        """L1: what is free is given out; nothing is taken from its holder without a reason."""
+    def check_plan(
+        self, before: Snapshot, after: Snapshot, member: Member, known: bool, now: int
+    ) -> None:
+        """L1: what is free is given out; nothing is taken from its owner without a reason."""
         old, new = shares(before.get(PLAN, {})), shares(after[PLAN])
         assert not 0 < int(after[PLAN]["due"]) <= now, "L1: all would call at once, for ever"
         live, was_live = (
-            {id_ for id_, end in look.get(SESSIONS, {}).items() if float(end) > now}
-            for look in (after, before)
+            {id_ for id_, end in snapshot.get(SESSIONS, {}).items() if float(end) > now}
+            for snapshot in (after, before)
         )
         ends = map(float, after.get(SESSIONS, {}).values())
-        assert all(end <= now + SESSION for end in ends), "no session is longer than it may be"
+        assert all(end <= now + SESSION_TIMEOUT for end in ends), (
+            "no session is longer than it may be"
+        )
         records = after.get(MEMBERS, {})
         stay = {id_ for id_ in live if id_ not in records or records[id_].split()[4] == "stay"}
         counter = int(before.get(PLAN, {}).get("counter", 0))
-        let_go = {(p, grant) for p, grant, _ in member.let_go}
+        released = {(p, grant) for p, grant, _ in member.released}
         for p in range(self.partitions):
             was, is_ = old.get(p, FREE), new[p]
             if stay:
-                assert is_.holder in live, f"L1: {p} is held by nobody who lives"
+                assert is_.owner in live, f"L1: {p} is held by nobody who lives"
                 assert is_.target in stay
             else:
-                assert is_.holder in {NOBODY, *live}
+                assert is_.owner in {NOBODY, *live}
                 assert is_.target == NOBODY, "there is nobody to take it"
-            if is_.holder != is_.target and stay:
-                assert now - DRAIN < is_.asked <= now, "its holder has its time, and no more"
-                assert now < int(after[PLAN]["due"]) <= is_.asked + DRAIN
-            if (was.holder, was.grant) == (is_.holder, is_.grant) or is_.holder == NOBODY:
+            if is_.owner != is_.target and stay:
+                assert now - REBALANCE_TIMEOUT < is_.asked_at <= now, (
+                    "its owner has the timeout, no more"
+                )
+                assert now < int(after[PLAN]["due"]) <= is_.asked_at + REBALANCE_TIMEOUT
+            if (was.owner, was.grant) == (is_.owner, is_.grant) or is_.owner == NOBODY:
                 continue
-            if is_.holder == member.id and member.held.get(p) == is_.grant:
+            if is_.owner == member.id and member.held.get(p) == is_.grant:
                 assert not known, "learnt from a member that the group had forgotten"
                 continue
             assert is_.grant > max(was.grant, counter), "a grant that is new to everybody"
-            assert is_.holder == is_.target
-            gone = was.holder not in was_live and not (was.holder == member.id and known)
-            own = was.holder == member.id and (
-                member.action == "leave" or (p, was.grant) in let_go or not known
+            assert is_.owner == is_.target
+            gone = was.owner not in was_live and not (was.owner == member.id and known)
+            own = was.owner == member.id and (
+                member.action == "leave" or (p, was.grant) in released or not known
             )
-            late = was.asked > 0 and (now >= was.asked + DRAIN or was.asked > now)
-            assert was.holder == NOBODY or gone or own or late, f"{p} was taken from {was.holder}"
+            late = was.asked_at > 0 and (
+                now >= was.asked_at + REBALANCE_TIMEOUT or was.asked_at > now
+            )
+            assert was.owner == NOBODY or gone or own or late, f"{p} was taken from {was.owner}"
 
     def knows(self, member: Member) -> bool:
         """Has the group this very member in its records?"""

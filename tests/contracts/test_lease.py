@@ -18,7 +18,7 @@ from tests.contracts.operators import AGAIN, OperatorMachine
 from tests.contracts.partition import NAME, NAMES, refusal, state_key
 from tests.contracts.profile import TIMEOUT, search
 from tests.contracts.wire import Arg, Refused, Wire, order
-from tests.contracts.world import AGREED, SINK_LOG, SINK_META
+from tests.contracts.world import CONTRACT, SINK_LOG, SINK_META
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 SINK_SIZE = 3
@@ -49,7 +49,7 @@ class LeaseMachine(OperatorMachine):
         slot = self.slots.get(name)
         member = ("me", "you")[grant % 2]
         reply = self.remembered(
-            "claim", self.keys(name), [*AGREED, name, member, grant, nonce, ""], again
+            "claim", self.keys(name), [*CONTRACT, name, member, grant, nonce, ""], again
         )
         expected = self.refusal_of_claim(name, grant, nonce)
         if expected or not slot:
@@ -57,8 +57,8 @@ class LeaseMachine(OperatorMachine):
             assert reply.details.items() >= expected.details.items() if expected else False
             return
         if grant > slot.grant:
-            holder = slot.owner if slot.token and not slot.released else ""
-            slot.owner, slot.after = member, holder
+            owner = slot.owner if slot.token and not slot.released else ""
+            slot.owner, slot.previous_owner = member, owner
             if slot.token and not slot.released:
                 slot.tenures += bool(self.log.behind(slot.checkpoint))
                 if slot.started:
@@ -76,13 +76,13 @@ class LeaseMachine(OperatorMachine):
 
     def refusal_of_claim(self, name: str, grant: int, nonce: str) -> Refused | None:
         slot = self.slots.get(name)
-        if not slot or name not in self.log.passed:
-            removed = int(name in self.removed and name not in self.log.passed)
+        if not slot or name not in self.log.checkpoints:
+            removed = int(name in self.removed and name not in self.log.checkpoints)
             return refusal("UNREGISTERED", processor=name, removed=removed)
         same = grant == slot.grant and slot.token and slot.token[1] == nonce and not slot.released
         if grant <= slot.grant and not same:
-            return refusal("STALE", seen=slot.grant)
-        return None if name in self.log.groups else refusal("GONE")
+            return refusal("STALE_GRANT", seen=slot.grant)
+        return None if name in self.log.groups else refusal("MISSING")
 
     def answer_of_claim(self, slot: Slot) -> list[str | int]:
         assert slot.token is not None
@@ -92,13 +92,13 @@ class LeaseMachine(OperatorMachine):
             *(slot.tenures, int(slot.paused), int(slot.quarantined)),
             *(-1, 1, int(slot.checkpoint in self.log.ids), behind[0] if behind else ""),
             slot.deaths,
-            slot.after,
+            slot.previous_owner,
         ]
 
     def hold(self, name: str) -> None:
         """Whatever has happened: the processor is registered, has a lease and something to do."""
         slot = self.slots.get(name)
-        if not slot or name not in self.log.groups or name not in self.log.passed:
+        if not slot or name not in self.log.groups or name not in self.log.checkpoints:
             self.do_register(name, "0")
         slot = self.slots[name]
         if not slot.token or slot.released:
@@ -127,12 +127,12 @@ class LeaseMachine(OperatorMachine):
     ) -> None:
         if ready:
             self.hold(name)
-        prev, following, count = self.step(name, where, steps)
-        args: list[Arg] = [name, *self.token(name, token), prev, following, count, release]
+        prev, next_id, count = self.step(name, where, steps)
+        args: list[Arg] = [name, *self.token(name, token), prev, next_id, count, release]
         reply = self.remembered("commit", self.keys(name), args, again)
         expected = self.outcome_of_commit(name, args)
         if expected is None:
-            self.apply(name, following, count, release)
+            self.apply(name, next_id, count, release)
             expected = [1, int(self.slots[name].paused)]
         self.agrees(reply, expected)
 
@@ -161,8 +161,8 @@ class LeaseMachine(OperatorMachine):
     ) -> None:
         if ready:
             self.hold(name)
-        prev, following, count = self.step(name, where, steps)
-        step: list[Arg] = [name, *self.token(name, token), prev, following, count, release]
+        prev, next_id, count = self.step(name, where, steps)
+        step: list[Arg] = [name, *self.token(name, token), prev, next_id, count, release]
         bodies: list[Fields] = [("msgpack", f"dead {self.nonces}.{i}") for i in range(letters)]
         entries: list[Arg] = []
         for body in bodies:
@@ -174,12 +174,12 @@ class LeaseMachine(OperatorMachine):
         if expected is None and isinstance(room, Refused):
             expected = room
         elif expected is None and not isinstance(room, Refused):
-            self.apply(name, following, count, release, emits=True)
+            self.apply(name, next_id, count, release, emits=True)
             self.sink.drop(room, {})
             new = self.wire.seen[SINK_LOG].entries[-letters:]
             self.sink.add(new[0][0], bodies)
             expected = [1, int(self.slots[name].paused)]
-        elif expected == Refused("GONE") and isinstance(room, Refused):
+        elif expected == Refused("MISSING") and isinstance(room, Refused):
             expected = reply if reply in (expected, room) else expected
         self.agrees(reply, expected)
 
@@ -187,33 +187,31 @@ class LeaseMachine(OperatorMachine):
         self, name: str, args: list[Arg], emits: bool = False
     ) -> list[int] | Refused | None:
         """S1 and S6: fenced, a repeat, a conflict; None if it is to be applied."""
-        _, epoch, nonce, prev, following, _, release = args
+        _, epoch, nonce, prev, next_id, _, release = args
         slot = self.slots.get(name)
         if not slot or slot.token != (epoch, nonce):
             return refusal("FENCED", epoch=slot.token[0] if slot and slot.token else 0)
-        repeat = [0, int(slot.paused)] if slot.checkpoint == following else None
+        repeat = [0, int(slot.paused)] if slot.checkpoint == next_id else None
         if slot.released:
             return repeat if repeat and release else refusal("FENCED", epoch=epoch, released=1)
         if slot.checkpoint != prev:
             conflict = refusal("CONFLICT", checkpoint=slot.checkpoint)
             return repeat if repeat and not release else conflict
-        if prev == following and not emits:
+        if prev == next_id and not emits:
             return None
-        if order(str(following)) <= order(str(prev)):
+        if order(str(next_id)) <= order(str(prev)):
             return refusal("BADARG")
-        whole = name in self.log.groups and name in self.log.passed
-        return None if whole else refusal("GONE")
+        whole = name in self.log.groups and name in self.log.checkpoints
+        return None if whole else refusal("MISSING")
 
-    def apply(
-        self, name: str, following: str, count: int, release: int, emits: bool = False
-    ) -> None:
+    def apply(self, name: str, next_id: str, count: int, release: int, emits: bool = False) -> None:
         """S3: the checkpoint moves forward, past so many events."""
         slot = self.slots[name]
-        if following != slot.checkpoint:
-            slot.checkpoint = self.log.passed[name] = following
+        if next_id != slot.checkpoint:
+            slot.checkpoint = self.log.checkpoints[name] = next_id
             slot.read += count
             slot.processed += count
-            slot.progress(None if emits else following)
+            slot.progress(None if emits else next_id)
         slot.released = bool(release)
 
     @rule(
@@ -229,7 +227,7 @@ class LeaseMachine(OperatorMachine):
     ) -> None:
         if ready:
             self.hold(name)
-        events = self.log.behind(self.log.passed.get(name, ZERO)) or ["7-7"]
+        events = self.log.behind(self.log.checkpoints.get(name, ZERO)) or ["7-7"]
         event = events[which % len(events)]
         epoch, nonce = self.token(name, token)
         args: list[Arg] = [epoch, nonce, kind, event, attempts, "Boom", "it went off"]

@@ -16,7 +16,7 @@ from tests.contracts.model import ZERO, Fields
 from tests.contracts.partition import PartitionMachine, state_key
 from tests.contracts.profile import TIMEOUT, search
 from tests.contracts.wire import Arg, Wire, order
-from tests.contracts.world import AGREED
+from tests.contracts.world import CONTRACT
 from tests.lua.conftest import LOG, META
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
@@ -45,7 +45,7 @@ class LossMachine(PartitionMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.wire.call("register", KEYS, *AGREED, NAME, "0")
+        self.wire.call("register", KEYS, *CONTRACT, NAME, "0")
         self.append(5)
         self.claim(True, False)
 
@@ -55,7 +55,7 @@ class LossMachine(PartitionMachine):
         bodies: list[Fields] = [("msgpack", f"{self.sequence}.{i}") for i in range(count)]
         before = set(self.ids())
         self.log.groups = {NAME}
-        args: list[Arg] = [*AGREED, 10_000, "refuse", f"p{self.sequence}", 1]
+        args: list[Arg] = [*CONTRACT, 10_000, "refuse", f"p{self.sequence}", 1]
         for fields in bodies:
             args += [2, *fields]
         reply = self.wire.call("append", [LOG, META, f"{LOG}-producers"], *args)
@@ -95,7 +95,7 @@ class LossMachine(PartitionMachine):
 
     def took_away(self) -> None:
         """Unfinished events that are not there any more are lost."""
-        self.wire.look()
+        self.wire.snapshot()
         there = set(self.ids())
         lost = {each for each in self.alive if order(each) > order(self.checkpoint)} - there
         self.gone |= lost
@@ -108,8 +108,8 @@ class LossMachine(PartitionMachine):
         start = max(order(self.checkpoint)[0] + ms, 5)
         for i in range(count):
             self.wire.redis.xadd(LOG, {"f": "v"}, id=f"{start}-{i}")
-        self.wire.look()
-        assert self.wire.call("register", KEYS, *AGREED, NAME, "0") == [2, self.checkpoint]
+        self.wire.snapshot()
+        assert self.wire.call("register", KEYS, *CONTRACT, NAME, "0") == [2, self.checkpoint]
         # What was there up to the checkpoint counts as deleted in a log that was mended.
         self.deleted = max(self.checkpoint, self.deleted, key=order)
         self.begin_again()
@@ -122,7 +122,7 @@ class LossMachine(PartitionMachine):
         self.old = dumped
         if older:
             self.wire.redis.restore(LOG, 0, older, replace=True)
-            self.wire.look()
+            self.wire.snapshot()
             self.begin_again()
             self.replaced = True
 
@@ -156,7 +156,7 @@ class LossMachine(PartitionMachine):
 
     def ask(self, accept: str) -> list[Any]:
         """A claim and its repeat."""
-        args: list[Arg] = [*AGREED, NAME, "me", self.grant, self.held, accept]
+        args: list[Arg] = [*CONTRACT, NAME, "me", self.grant, self.held, accept]
         reply: list[Any] = self.wire.call("claim", KEYS, *args)
         self.wire.repeat(reply, "claim", KEYS, *args)
         self.epoch = reply[0]
@@ -177,11 +177,11 @@ class LossMachine(PartitionMachine):
         else:
             assert lost == -1, "there is more to be read before that can be known"
 
-    def check_anchor(self, anchored: int, following: str) -> None:
+    def check_anchor(self, checkpoint_exists: int, next_id: str) -> None:
         """What a reader needs to see the next loss by itself."""
         log = self.wire.seen[LOG]
-        assert anchored == (self.checkpoint in self.ids())
-        assert following == [*log.behind(self.checkpoint), ""][0]
+        assert checkpoint_exists == (self.checkpoint in self.ids())
+        assert next_id == [*log.behind(self.checkpoint), ""][0]
 
     def ids(self) -> list[str]:
         """What is in the log."""
@@ -192,7 +192,7 @@ class LossMachine(PartitionMachine):
     def redis_holds_what_the_model_says(self) -> None:
         """The checkpoint that retention goes by is the one that the state has."""
         if KEYS[2] in self.wire.seen:
-            assert self.wire.seen[META][f"passed:{NAME}"] == self.checkpoint
+            assert self.wire.seen[META][f"checkpoint:{NAME}"] == self.checkpoint
             assert self.wire.seen[KEYS[2]]["checkpoint"] == self.checkpoint
 
 

@@ -16,7 +16,7 @@ from tests.contracts.profile import CALLS
 from tests.contracts.wire import HEADERS, Arg, Refused, Wire
 from tests.contracts.world import Sent, valid_calls
 from tests.lua.conftest import META
-from tests.lua.contract import Header
+from tests.lua.headers import Header
 
 NO_INT: list[Arg] = [
     *("", "x", "-1", "1.5", "1.0", " 1", "1 ", "1\n", "+1", "0x10", "1e3", "nan", "inf", "-"),
@@ -29,19 +29,19 @@ NO_ID: list[Arg] = [
 SHORT, LONG = "n" * 15, "n" * 65
 #: Arguments of type str that have a form: what does not have it is refused.
 NO_FORM: dict[tuple[str, str], list[Arg]] = {
-    **{(script, "hash"): [""] for script in ("agree", "append", "claim", "register")},
+    **{(script, "hash"): [""] for script in ("declare", "append", "claim", "register")},
     **{(script, "processor"): [""] for script in ("claim", "register", "remove", "seek")},
     **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "seek")},
     **{(script, "policy"): ["", "shed", "REFUSE", b"\xff"] for script in ("append", "emit")},
-    **{(script, "action"): ["", "go", b"\xff"] for script in ("lead", "sync")},
+    **{(script, "action"): ["", "go", b"\xff"] for script in ("elect", "sync")},
     ("append", "producer"): [""],
     ("attempt", "kind"): ["", "explode", "START"],
     ("attempt", "error_type"): ["T" * 4001],
     ("attempt", "error_message"): ["m" * 4001],
     ("claim", "accept"): ["x", "-1", "1.5", " "],
     ("claim", "member"): [""],
-    ("lead", "member"): [""],
-    ("lead", "nonce"): [""],
+    ("elect", "member"): [""],
+    ("elect", "nonce"): [""],
     ("register", "start"): ["", "1", "5-0", "$$"],
     ("seek", "start"): ["", "1", "yesterday", "1-", "$-0", "9" * 400 + "-0"],
     ("sync", "member"): ["", "-", "a b", "a:b", b"\xff", "m" * 201],
@@ -55,28 +55,28 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
 OPTIONAL = {("seek", "read")}
 
 
-def malformed(script: str, header: Header, place: int) -> list[Arg]:
-    """What the argument at this place may not be."""
-    key = (script, header.args[place])
-    by_type = {"int": NO_INT, "id": NO_ID, "str": []}[header.arg_types[place]]
+def malformed(script: str, header: Header, index: int) -> list[Arg]:
+    """What the argument at this index may not be."""
+    key = (script, header.args[index])
+    by_type = {"int": NO_INT, "id": NO_ID, "str": []}[header.arg_types[index]]
     return [each for each in by_type if not (each == "" and key in OPTIONAL)] + NO_FORM.get(key, [])
 
 
 ARGUMENTS = [
-    pytest.param(script, place, id=f"{script}-{name}")
+    pytest.param(script, index, id=f"{script}-{name}")
     for script, header in HEADERS.items()
-    for place, name in enumerate(header.args)
-    if malformed(script, header, place)
+    for index, name in enumerate(header.args)
+    if malformed(script, header, index)
 ]
 
 
-@pytest.mark.parametrize(("script", "place"), ARGUMENTS)
+@pytest.mark.parametrize(("script", "index"), ARGUMENTS)
 def test_s5_a_malformed_argument_is_refused_in_a_declared_word(
-    wire: Wire, script: str, place: int
+    wire: Wire, script: str, index: int
 ) -> None:
     call = valid_calls(wire)[script]
-    for junk in malformed(script, HEADERS[script], place):
-        args = [*call.args[:place], junk, *call.args[place + 1 :]]
+    for junk in malformed(script, HEADERS[script], index):
+        args = [*call.args[:index], junk, *call.args[index + 1 :]]
         outcome = wire.call(script, call.keys, *args)
         assert isinstance(outcome, Refused), f"{script}: {junk!r} was taken: {outcome}"
     assert not isinstance(call.by(wire), Refused), "the call itself is a good one"
@@ -129,8 +129,8 @@ def noisy_calls(draw: st.DrawFn) -> tuple[str, list[tuple[str, int, Arg]]]:
 def changed(call: Sent, changes: list[tuple[str, int, Arg]]) -> Sent:
     """The call with its arguments set, dropped or joined by others."""
     args = list(call.args)
-    for what, place, value in changes:
-        at = place % (len(args) + 1)
+    for what, index, value in changes:
+        at = index % (len(args) + 1)
         if what == "insert":
             args.insert(at, value)
         elif at < len(args):
@@ -139,7 +139,7 @@ def changed(call: Sent, changes: list[tuple[str, int, Arg]]) -> Sent:
 
 
 def test_s5_noise_is_answered_in_declared_words_and_leaves_a_world_that_works(wire: Wire) -> None:
-    world = {"calls": valid_calls(wire), "look": wire.seen}
+    world = {"calls": valid_calls(wire), "snapshot": wire.seen}
 
     @CALLS
     @given(noisy_calls())
@@ -148,14 +148,14 @@ def test_s5_noise_is_answered_in_declared_words_and_leaves_a_world_that_works(wi
         calls: dict[str, Sent] = world["calls"]
         try:
             changed(calls[script], changes).by(wire)
-            if wire.seen != world["look"]:
+            if wire.seen != world["snapshot"]:
                 for each in calls.values():
                     answer = wire.send(each.script, each.keys, *each.args)
                     words = HEADERS[each.script].errors
                     assert not isinstance(answer, Refused) or answer.word in words, answer.text
         finally:
-            if wire.seen != world["look"]:
+            if wire.seen != world["snapshot"]:
                 world["calls"] = valid_calls(wire)
-                world["look"] = wire.seen
+                world["snapshot"] = wire.seen
 
     noise()

@@ -52,7 +52,7 @@ class RetentionMachine(OperatorMachine):
     )
     def move_and_send(self, which: int, producer: str, count: int, group_lost: bool) -> None:
         """All who are registered pass the first few; then somebody sends into a full log."""
-        for name in sorted(self.log.passed):
+        for name in sorted(self.log.checkpoints):
             if name in self.slots and name in self.log.groups:
                 self.seek(name, "id", which, 0)
         if group_lost:
@@ -60,13 +60,13 @@ class RetentionMachine(OperatorMachine):
         self.send(producer, 1, count, 6, "refuse", 1)
 
     @rule(
-        script=st.sampled_from(["agree", "append", "claim", "register"]),
+        script=st.sampled_from(["declare", "append", "claim", "register"]),
         seen=st.sampled_from([(0, 8, "xxh64"), (1, 9, "xxh64"), (1, 8, "md5")]),
     )
     def another_view(self, script: str, seen: tuple[Arg, ...]) -> None:
         """A client that sees the stream otherwise is refused before anything is written."""
         calls: dict[str, tuple[list[str], list[Arg]]] = {
-            "agree": ([META], []),
+            "declare": ([META], []),
             "append": ([LOG, META, PRODUCERS], [100, "drop_oldest", "p", 1, 2, "f", "v"]),
             "claim": (self.keys("printer"), ["printer", "me", 10**9, NONCE, ""]),
             "register": (self.keys("mailer"), ["mailer", "0"]),

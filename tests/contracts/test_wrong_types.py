@@ -14,10 +14,10 @@ from tests.contracts.wire import HEADERS, Refused, Wire
 from tests.contracts.world import valid_calls
 
 KEYS = [
-    pytest.param(script, place, id=f"{script}-{header.keys[place][0]}")
+    pytest.param(script, index, id=f"{script}-{header.keys[index][0]}")
     for script, header in HEADERS.items()
-    for place in range(len(header.keys))
-    if header.key_types[place] != "channel"
+    for index in range(len(header.keys))
+    if header.key_types[index] != "channel"
 ]
 #: What is deleted is, whatever stands there.
 DELETED = {("remove", "state"), ("delete", "log"), ("delete", "meta"), ("delete", "producers")}
@@ -25,30 +25,30 @@ DELETED = {("remove", "state"), ("delete", "log"), ("delete", "meta"), ("delete"
 
 @pytest.mark.fault(33)
 @pytest.mark.parametrize("kind", ["string", "list", "other"])
-@pytest.mark.parametrize(("script", "place"), KEYS)
+@pytest.mark.parametrize(("script", "index"), KEYS)
 def test_s5_a_key_of_the_wrong_type_fails_the_call_before_it_writes(
-    wire: Wire, script: str, place: int, kind: str
+    wire: Wire, script: str, index: int, kind: str
 ) -> None:
     call, header = valid_calls(wire)[script], HEADERS[script]
-    key, redis = call.keys[place], wire.redis
+    key, redis = call.keys[index], wire.redis
     redis.delete(key)
     if kind == "string":
         redis.set(key, "junk")
     elif kind == "list":
         redis.rpush(key, "junk")
-    elif header.key_types[place] == "hash":
+    elif header.key_types[index] == "hash":
         redis.xadd(key, {"junk": "junk"})
     else:
         redis.hset(key, "junk", "junk")
-    before = wire.look()
+    before = wire.snapshot()
     outcome = wire.send(script, call.keys, *call.args)
-    if (script, header.keys[place][0]) in DELETED:
+    if (script, header.keys[index][0]) in DELETED:
         assert not isinstance(outcome, Refused)
-        assert key not in wire.look() or header.key_types[place] == "hash"
+        assert key not in wire.snapshot() or header.key_types[index] == "hash"
         return
     assert isinstance(outcome, Refused), outcome
     assert outcome.word in {"WRONGTYPE", *header.errors}, outcome.text
-    assert wire.look() == before
+    assert wire.snapshot() == before
 
 
 #: What a foreign hand, or a fault of memory, may leave in a field; None for no field at all.
@@ -75,7 +75,7 @@ def test_s5_a_field_with_junk_never_leaves_a_call_half_done(wire: Wire, script: 
                 wire.redis.hdel(key, field)
             else:
                 wire.redis.hset(key, field, junk)
-            before = wire.look()
+            before = wire.snapshot()
             outcome = wire.send(script, call.keys, *call.args)
             if isinstance(outcome, Refused):
-                assert wire.look() == before, f"{field}={junk}: {outcome.text}, and wrote"
+                assert wire.snapshot() == before, f"{field}={junk}: {outcome.text}, and wrote"

@@ -1,4 +1,4 @@
-"""Raw calls of the scripts under a clock of our own, with a look at every key around each.
+"""Raw calls of the scripts under a clock that the test sets, with a snapshot of all keys each time.
 
 What holds for every script is checked with every call: a refusal has a word that the script's
 header declares, no error is raised from inside, and a refused call has written nothing (S5).
@@ -12,8 +12,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from runnel.scripts import sources
-from tests.lua.contract import Header, parse
+from runnel.protocol.scripts import sources
+from tests.lua.headers import Header, parse
 from tests.simulation.clock import CLOCK_KEY, clock_fields, with_virtual_clock
 
 Arg = str | int | bytes
@@ -21,22 +21,22 @@ Arg = str | int | bytes
 START = 1_800_000_000_000
 HEADERS: dict[str, Header] = {name: parse(text.decode())[0] for name, text in sources().items()}
 #: Scripts whose reply begins with what this call has changed: nothing, when it is repeated.
-SAYS_WHAT_CHANGED = {
+REPLY_COUNTS_CHANGES = {
     *(
-        "agree",
+        "declare",
         "append",
         "commit",
         "emit",
         "pause",
         "register",
-        "regrant",
+        "revoke",
         "remove",
         "resume",
         "delete",
     )
 }
-#: One look at everything: all keys with their contents, but for the clock.
-_LOOK = """
+#: Reads all keys with their contents, except the clock.
+_SNAPSHOT = """
 local found = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local kind = redis.call('TYPE', key).ok
@@ -81,7 +81,7 @@ class Refused:
 
 @dataclass
 class Group:
-    """A native consumer group, as XINFO shows it."""
+    """A consumer group, as XINFO shows it."""
 
     at: str
     read: int | None
@@ -103,7 +103,7 @@ class Log:
 
 
 #: Key -> what it holds: a dict for a hash or a sorted set, a Log, or the bytes of anything else.
-Look = dict[str, Any]
+Snapshot = dict[str, Any]
 
 
 def order(event: str) -> tuple[int, int]:
@@ -113,7 +113,7 @@ def order(event: str) -> tuple[int, int]:
 
 
 class Wire:
-    """One connection to a server that is all ours."""
+    """One connection to a server that nobody else uses."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
@@ -122,8 +122,8 @@ class Wire:
             name: self._text(redis.script_load(with_virtual_clock(source).decode()))
             for name, source in sources().items()
         }
-        self._look = self._text(redis.script_load(_LOOK))
-        self.seen: Look = {}
+        self._snapshot = self._text(redis.script_load(_SNAPSHOT))
+        self.seen: Snapshot = {}
 
     def clear(self) -> None:
         """An empty server at the time START."""
@@ -136,9 +136,9 @@ class Wire:
         self.now = ms
         self.redis.hset(CLOCK_KEY, mapping=clock_fields(ms))  # type: ignore[arg-type]
 
-    def look(self) -> Look:
-        """Everything on the server, remembered as `seen`."""
-        found: Any = self.redis.evalsha(self._look, 0, CLOCK_KEY)
+    def snapshot(self) -> Snapshot:
+        """Everything on the server. Also stored as `seen`."""
+        found: Any = self.redis.evalsha(self._snapshot, 0, CLOCK_KEY)
         self.seen = {self._text(key): _content(self._text(kind), it) for key, kind, it in found}
         return self.seen
 
@@ -157,7 +157,7 @@ class Wire:
         """
         before = self.seen
         outcome = self.send(script, keys, *args)
-        after = self.look()
+        after = self.snapshot()
         if isinstance(outcome, Refused):
             assert outcome.word in HEADERS[script].errors, f"{script} {args}: {outcome.text}"
             assert after == before, f"S5: {script} {args} said {outcome.text} and wrote"
@@ -173,7 +173,7 @@ class Wire:
         before = self.seen
         again = self.call(script, keys, *args)
         assert self.seen == before, f"S6: {script} {args}, repeated, wrote"
-        if isinstance(first, Refused) or script not in SAYS_WHAT_CHANGED:
+        if isinstance(first, Refused) or script not in REPLY_COUNTS_CHANGES:
             assert again == first, f"S6: {script} {args} said {first}, repeated {again}"
             return
         one, two = (each if isinstance(each, list) else [each] for each in (first, again))

@@ -14,7 +14,7 @@ SINK_LOG, SINK_META = (
 )
 PARTITION = [LOG, META, STATE]
 GROUP = [PLAN, MEMBERS, SESSIONS]
-AGREED: list[Arg] = [1, 8, "xxh64"]
+CONTRACT: list[Arg] = [1, 8, "xxh64"]
 NEW = "2" * 32
 
 
@@ -41,28 +41,28 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         assert not isinstance(reply, Refused), reply.text
         return reply if isinstance(reply, list) else [reply]
 
-    done("register", PARTITION, *AGREED, "printer", "0")
-    done("append", [LOG, META, PRODUCERS], *AGREED, 100, "refuse", "p", 1, *entries)
-    done("append", [SINK_LOG, SINK_META, PRODUCERS], *AGREED, 100, "refuse", "q", 1, *entries[:9])
-    (epoch, *_) = done("claim", PARTITION, *AGREED, "printer", "me", 10, NONCE, "")
-    ids = [event for event, _ in wire.look()[LOG].entries]
+    done("register", PARTITION, *CONTRACT, "printer", "0")
+    done("append", [LOG, META, PRODUCERS], *CONTRACT, 100, "refuse", "p", 1, *entries)
+    done("append", [SINK_LOG, SINK_META, PRODUCERS], *CONTRACT, 100, "refuse", "q", 1, *entries[:9])
+    (epoch, *_) = done("claim", PARTITION, *CONTRACT, "printer", "me", 10, NONCE, "")
+    ids = [event for event, _ in wire.snapshot()[LOG].entries]
     done("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 1, "Boom", "it went off")
     member: list[Arg] = [8, 10_000, 5_000, 0, "a", "a1"]
     grants = done("sync", GROUP, *member, 1, "stay", "host", 0)[4:]
     pairs = [each for i in range(0, len(grants), 3) for each in grants[i : i + 2]]
-    done("lead", [LEADER], "a", "n1", 5_000, "hold")
+    done("elect", [LEADER], "a", "n1", 5_000, "hold")
     done("tick", [TICKS], "report", 1_000, "n1", "0 * * * * UTC")
-    wire.look()
+    wire.snapshot()
     letter: list[Arg] = [2, "msgpack", "dead"]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
-        "agree": ([META], AGREED),
-        "register": (PARTITION, [*AGREED, "printer", "0"]),
+        "declare": ([META], CONTRACT),
+        "register": (PARTITION, [*CONTRACT, "printer", "0"]),
         "append": (
             [LOG, META, PRODUCERS],
-            [*AGREED, 100, "refuse", "p", 2, 2, "msgpack", "x", 4, "msgpack", "y", "@trace", "z"],
+            [*CONTRACT, 100, "refuse", "p", 2, 2, "msgpack", "x", 4, "msgpack", "y", "@trace", "z"],
         ),
-        "claim": (PARTITION, [*AGREED, "printer", "me", 11, NEW, ""]),
+        "claim": (PARTITION, [*CONTRACT, "printer", "me", 11, NEW, ""]),
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is looked at too.
         "emit": ([*PARTITION, SINK_LOG, SINK_META], [*step, 3, "drop_oldest", *letter]),
@@ -74,10 +74,10 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "delete": ([LOG, META, PRODUCERS], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
-        "regrant": ([PLAN], [0, 1]),
-        "roster": (GROUP[:3], []),
-        "rights": ([], [2, "HSET", META, 1, "TIME"]),
-        "lead": ([LEADER], ["a", "n1", 5_000, "hold"]),
+        "revoke": ([PLAN], [0, 1]),
+        "describe_group": (GROUP[:3], []),
+        "check_acl": ([], [2, "HSET", META, 1, "TIME"]),
+        "elect": ([LEADER], ["a", "n1", 5_000, "hold"]),
         "tick": ([TICKS], ["report", 2_000, "n2", "0 * * * * UTC"]),
     }
     return {script: Sent(script, *call) for script, call in calls.items()}

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from runnel.connection import connect
-from runnel.scripts import Scripts
-from runnel.server_program import Binary, find_binary
+from runnel.connection.connect import connect
+from runnel.embedded.binary import Binary, find_binary
+from runnel.protocol.scripts import Scripts
 from tests.certificates import Certificates
 from tests.deployments.losses import Losses
 from tests.fleet import ClusterFleet, SentinelFleet

@@ -19,7 +19,11 @@ class Losses:
         self, where: tuple[str, str, str], sends: tuple[int, int], commits: tuple[int, int]
     ) -> None:
         """One row: server, durability and fault; then acknowledged and found, of each."""
-        counts = [n for told, found in (sends, commits) for n in (told, max(0, told - found))]
+        counts = [
+            n
+            for acknowledged, found in (sends, commits)
+            for n in (acknowledged, max(0, acknowledged - found))
+        ]
         self.rows.append((*where, *counts))
 
     def table(self) -> str:

@@ -12,51 +12,51 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import keys, protocol
-from runnel.protocol import Agreement, Appended, Place, Step, Token
-from runnel.scripts import Call, Scripts
+from runnel.protocol import Appended, CheckpointMove, PartitionKeys, StreamContract, Token
+from runnel.protocol.scripts import Call, Scripts
 from tests.fleet import ask
 from tests.servers import Server
 
-AGREEMENT = Agreement(partitions=1, hash="xxh64")
+CONTRACT = StreamContract(partitions=1, hash="xxh64")
 
 
-def spread(app: str, masters: int = 3) -> list[Place]:
-    """A place in each equal share of the slots, so one on each master of a new cluster."""
-    found: dict[int, Place] = {}
+def spread(app: str, masters: int = 3) -> list[PartitionKeys]:
+    """A partition in each equal share of the slots, so one on each master of a new cluster."""
+    found: dict[int, PartitionKeys] = {}
     number = 0
     while len(found) < masters:
-        place = Place(keys.partition(app, "s", number, "s"), "p")
-        found.setdefault(slot(place) * masters // 16384, place)
+        partition = PartitionKeys(keys.partition(app, "s", number, "s"), "p")
+        found.setdefault(slot(partition) * masters // 16384, partition)
         number += 1
     return [found[share] for share in sorted(found)]
 
 
-def slot(place: Place) -> int:
+def slot(partition: PartitionKeys) -> int:
     """The slot of a partition."""
-    return key_slot(keys.log(place.prefix).encode())
+    return key_slot(partition.log.encode())
 
 
-def append(place: Place, number: int) -> Call:
+def append(partition: PartitionKeys, number: int) -> Call:
     """The event of a producer that sends 1, 2, 3 …"""
     entry = [b"n", str(number).encode()]
-    return protocol.append(place.prefix, AGREEMENT, 10_000, "refuse", "me", number, [entry])
+    return protocol.append(partition.prefix, CONTRACT, 10_000, "refuse", "me", number, [entry])
 
 
-async def ready(scripts: Scripts, place: Place) -> None:
+async def ready(scripts: Scripts, partition: PartitionKeys) -> None:
     """Register the processor on the partition."""
-    await scripts.call(protocol.register(place, AGREEMENT, "0"))
+    await scripts.call(protocol.register(partition, CONTRACT, "0"))
 
 
-async def claimed(scripts: Scripts, place: Place, grant: int = 1) -> Token:
+async def claimed(scripts: Scripts, partition: PartitionKeys, grant: int = 1) -> Token:
     """Claim the partition."""
     nonce = secrets.token_hex(16)
-    call = protocol.claim(place, AGREEMENT, "member", grant, nonce)
+    call = protocol.claim(partition, CONTRACT, "member", grant, nonce)
     return Token(protocol.read_claim(await scripts.call(call)).epoch, nonce)
 
 
-def commit(place: Place, token: Token, before: str, after: str) -> Call:
+def commit(partition: PartitionKeys, token: Token, before: str, after: str) -> Call:
     """Finish one event."""
-    return protocol.commit(place, token, Step(before, after, 1))
+    return protocol.commit(partition, token, CheckpointMove(before, after, 1))
 
 
 async def until_answered(scripts: Scripts, call: Call) -> Appended:
@@ -68,9 +68,9 @@ async def until_answered(scripts: Scripts, call: Call) -> Appended:
             continue
 
 
-async def numbers(scripts: Scripts, place: Place) -> Sequence[int]:
+async def numbers(scripts: Scripts, partition: PartitionKeys) -> Sequence[int]:
     """What the log holds."""
-    entries: Any = await scripts.client.xrange(keys.log(place.prefix))
+    entries: Any = await scripts.client.xrange(partition.log)
     return [int(fields[b"n"]) for _, fields in entries]
 
 

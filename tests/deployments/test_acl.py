@@ -1,4 +1,4 @@
-"""Users with the rights that docs/operations.md lists: enough for all, and none to spare."""
+"""Users with the permissions that docs/operations.md lists: enough for all, and none to spare."""
 
 from __future__ import annotations
 
@@ -11,24 +11,16 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError, TimeoutError
 
-from runnel import (
-    App,
-    DeadLetterMiddleware,
-    Events,
-    ExceptionPolicy,
-    Record,
-    admin,
-    keys,
-    protocol,
-    report,
-)
-from runnel.connection import check_server, connect
+from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, keys, protocol
+from runnel.connection.connect import connect
+from runnel.embedded.binary import Binary
 from runnel.errors import BurstBlocked, ServerError
-from runnel.registry import announce_processor
-from runnel.removing import remove
-from runnel.scripts import Scripts, sources
-from runnel.server_program import Binary
-from runnel.skipping import skip
+from runnel.operations import admin, inspection
+from runnel.operations.registry import announce_processor
+from runnel.operations.removing import remove
+from runnel.operations.skipping import skip
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts, sources
 from runnel.worker.worker import Worker
 from tests.deployments.steps import append, slot, spread
 from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask
@@ -48,7 +40,7 @@ def line(user: str) -> list[str]:
     return found[1].replace("PASSWORD", "secret").split()
 
 
-def rights(user: str) -> set[str]:
+def granted(user: str) -> set[str]:
     """The commands that the docs grant to a user."""
     return {word[1:] for word in line(user) if word.startswith("+")}
 
@@ -74,7 +66,13 @@ class Item(Record):
 
 
 def declare(name: str, url: str, **settings: Any) -> App:
-    settings = {"collect": 0.0, "backoff": 0.001, "retries": 0, "resend": 0.0, **settings}
+    settings = {
+        "rebalance_delay": 0.0,
+        "backoff": 0.001,
+        "retries": 0,
+        "delivery_timeout": 0.0,
+        **settings,
+    }
     app = App(name, redis_url=url, partition_count=1, **settings)
     items = app.stream("items", record=Item, partition_by="key")
 
@@ -86,7 +84,7 @@ def declare(name: str, url: str, **settings: Any) -> App:
             assert item.number != 1
 
     @app.processor(items, exception_policy=ExceptionPolicy.QUARANTINE)
-    async def park(events: Events[Item]) -> None:
+    async def pause(events: Events[Item]) -> None:
         async for item in events.records():
             assert item.number != 2
 
@@ -96,33 +94,33 @@ def declare(name: str, url: str, **settings: Any) -> App:
     return app
 
 
-async def test_a_user_with_the_rights_in_the_docs_can_do_all_and_needs_each(
+async def test_a_user_with_the_permissions_in_the_docs_can_do_all_and_needs_each(
     server: Server, app_name: str
 ) -> None:
     called = scripted(*sources())
-    assert called <= rights("runnel")
+    assert called <= granted("runnel")
     app = declare(app_name, url(server, "runnel"))
-    stream, park = app.streams["items"], app.processors["park"]
+    stream, pause = app.streams["items"], app.processors["pause"]
     async with connect(app.settings.redis_url) as client:
         scripts = Scripts(client)
         assert (await check_server(client, app.settings.redis_url)).warnings == ()
         sent = await stream.send(*(Item(key="k", number=number) for number in range(5)))
         with pytest.raises(BurstBlocked):
             await Worker(app).run(burst=True)
-        assert (await skip(scripts, park, 0)).event == sent[2].id
-        assert await admin.resume(scripts, park, [0]) == 1
+        assert (await skip(scripts, pause, 0)).event == sent[2].id
+        assert await admin.resume(scripts, pause, [0]) == 1
         await Worker(app).run(burst=True)
-        assert await admin.pause(scripts, park) == 1
-        await admin.reset(scripts, park, sent[3].id)
+        assert await admin.pause(scripts, pause) == 1
+        await admin.reset(scripts, pause, sent[3].id)
         info = await check_server(client, app.settings.redis_url)
-        seen = await report.inspect(client, info)
-        assert {each["name"] for each in seen["processors"]} == {"ignore", "park"}
+        seen = await inspection.inspect(client, info)
+        assert {each["name"] for each in seen["processors"]} == {"ignore", "pause"}
         for processor in app.processors.values():
             await remove(scripts, processor)
         assert await admin.delete_stream(scripts, stream.spec) == 5
     await app.close()
     assert refusals(server) == []
-    assert rights("runnel") - called - ran(server) - ON_A_CLUSTER <= SELDOM
+    assert granted("runnel") - called - ran(server) - ON_A_CLUSTER <= SELDOM
 
 
 def scripted(*names: str) -> set[str]:
@@ -164,13 +162,13 @@ async def test_a_sender_can_send_and_not_more(server: Server, app_name: str) -> 
     async with connect(url(server, "runnel-sender")) as client:
         with pytest.raises(NoPermissionError):
             await client.unlink(keys.log(keys.partition(app_name, "items", 0, "items")))
-    assert rights("runnel-sender") == {*scripted("agree", "append"), "evalsha", "script|load"}
+    assert granted("runnel-sender") == {*scripted("declare", "append"), "evalsha", "script|load"}
 
 
-async def test_the_rights_for_more_durability_are_those_that_the_docs_add(
+async def test_the_permissions_for_more_durability_are_those_that_the_docs_add(
     server: Server, app_name: str
 ) -> None:
-    (more,) = re.findall(r"at `replica` also `([^`]*)`", DOCS.read_text())
+    (more,) = re.findall(r'`durability="replica"` add `([^`]*)`', DOCS.read_text())
     await declared(server, app_name)
     app = declare(app_name, url(server, "runnel-sender"), durability="replica")
     with pytest.raises(NoPermissionError):
@@ -187,34 +185,34 @@ async def test_a_viewer_can_inspect_and_not_more(server: Server, app_name: str) 
     await declared(server, app_name)
     viewer = url(server, "runnel-viewer")
     async with connect(viewer) as client:
-        seen = await report.inspect(client, await check_server(client, viewer), app_name)
+        seen = await inspection.inspect(client, await check_server(client, viewer), app_name)
         assert [each["name"] for each in seen["streams"]] == ["items"]
-        assert (await report.inspect(client, await check_server(client, viewer)))["streams"]
+        assert (await inspection.inspect(client, await check_server(client, viewer)))["streams"]
         assert refusals(server) == []
         with pytest.raises(NoPermissionError):
             await client.hset(keys.streams(app_name), "items", "1 items")
     asked = {"evalsha", "script|load", "info", "smembers", "hgetall", "time"}
-    assert rights("runnel-viewer") == {*scripted("describe", "roster"), *asked}
+    assert granted("runnel-viewer") == {*scripted("describe", "describe_group"), *asked}
 
 
-async def test_the_rights_are_enough_in_a_cluster(fleet: ClusterFleet, app_name: str) -> None:
+async def test_the_permissions_are_enough_in_a_cluster(fleet: ClusterFleet, app_name: str) -> None:
     for server in fleet.servers:
         ask(server, "ACL SETUSER", "runnel", *line("runnel"))
         ask(server, "ACL LOG", "RESET")
-    places = spread(app_name)
-    home = fleet.owner(slot(places[0]))
+    partitions = spread(app_name)
+    home = fleet.owner(slot(partitions[0]))
     full = fleet.url.replace("://", "://runnel:secret@")
     async with connect(full) as client:
         assert (await check_server(client, full)).warnings == ()
         scripts = Scripts(client)
         await scripts.load()
-        assert len(await scripts.call_all([append(each, 1) for each in places])) == 3
-        migration = Migration(fleet, slot(places[0]), fleet.masters[1])
+        assert len(await scripts.call_all([append(each, 1) for each in partitions])) == 3
+        migration = Migration(fleet, slot(partitions[0]), fleet.masters[1])
         migration.begin()
         migration.move()
-        assert protocol.read_append(await scripts.call(append(places[0], 2))).applied
+        assert protocol.read_append(await scripts.call(append(partitions[0], 2))).applied
         migration.end()
-    await asyncio.to_thread(fleet.migrate, slot(places[0]), home)
+    await asyncio.to_thread(fleet.migrate, slot(partitions[0]), home)
     assert [refusals(server) for server in fleet.servers] == [[]] * len(fleet.servers)
     for server in fleet.servers:
         ask(server, "ACL DELUSER", "runnel")
@@ -228,10 +226,10 @@ async def test_the_login_of_a_url_is_that_of_the_primary_and_sentinels_may_have_
         ask(sentinel, "ACL SETUSER", "asker", "on", ">open", "+sentinel|masters")
     base = sentinels.url.replace("://", "://runnel:secret@")
     logins = ["", "?sentinel_username=asker&sentinel_password=open"]
-    for place, login in zip(spread(app_name), logins, strict=False):
+    for partition, login in zip(spread(app_name), logins, strict=False):
         async with connect(base + login) as client:
             assert (await check_server(client, base + login)).warnings == ()
-            assert protocol.read_append(await Scripts(client).call(append(place, 1))).applied
+            assert protocol.read_append(await Scripts(client).call(append(partition, 1))).applied
     wrong = f"{base}?sentinel_username=asker&sentinel_password=closed"
     async with connect(wrong) as client:
         with pytest.raises(ServerError, match=r"refuses the login.*sentinel_password") as refused:

@@ -10,16 +10,19 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError, RedisError
 from redis.exceptions import ResponseError as Refused
 
-from runnel import App, Events, Record, admin, keys, protocol, report
-from runnel.cluster import Cluster
-from runnel.connection import check_server, connect, translate
-from runnel.deployment import of
+from runnel import App, Events, Record, keys, protocol
+from runnel.connection.cluster import Cluster
+from runnel.connection.connect import connect
+from runnel.connection.deployment import of
+from runnel.connection.explain import explain_redis_error
+from runnel.connection.redis_client import Client
+from runnel.embedded.binary import Binary
 from runnel.errors import Fenced, ServerError
-from runnel.registry import announce_processor
-from runnel.removing import remove
-from runnel.scripts import Scripts
-from runnel.server_program import Binary
-from runnel.wire import Client
+from runnel.operations import admin, inspection
+from runnel.operations.registry import announce_processor
+from runnel.operations.removing import remove
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from tests.deployments.steps import (
     append,
     cancelled_close,
@@ -46,36 +49,40 @@ async def test_a_good_cluster_says_what_it_is(fleet: ClusterFleet, binary: Binar
 async def test_an_event_goes_from_append_to_checkpoint_on_each_master(
     clustered: Scripts, app_name: str
 ) -> None:
-    places = spread(app_name)
+    partitions = spread(app_name)
     registered = await clustered.call_all(
-        [protocol.register(each, protocol.Agreement(1, "xxh64"), "0") for each in places]
+        [protocol.register(each, protocol.StreamContract(1, "xxh64"), "0") for each in partitions]
     )
     assert not [each for each in registered if isinstance(each, Exception)]
     sent = [
         protocol.read_append(reply)
-        for reply in await clustered.call_all([append(each, 1) for each in places])
+        for reply in await clustered.call_all([append(each, 1) for each in partitions])
     ]
-    tokens = [await claimed(clustered, each) for each in places]
+    tokens = [await claimed(clustered, each) for each in partitions]
     commits = [
-        commit(place, token, "0-0", appended.ids[0])
-        for place, token, appended in zip(places, tokens, sent, strict=True)
+        commit(partition, token, "0-0", appended.ids[0])
+        for partition, token, appended in zip(partitions, tokens, sent, strict=True)
     ]
     replies = await clustered.call_all(commits)
     assert [protocol.read_commit(each).applied for each in replies] == [True] * 3
     replies = await clustered.call_all(commits)
     assert [protocol.read_commit(each).applied for each in replies] == [False] * 3
-    assert len({clustered.deployment.node_of(place.prefix) for place in places}) == 3
+    assert len({clustered.deployment.node_of(partition.prefix) for partition in partitions}) == 3
 
 
 async def test_outcomes_keep_their_order_and_a_refusal_is_that_of_its_call_alone(
     clustered: Scripts, app_name: str
 ) -> None:
-    places = spread(app_name)
-    for place in places:
-        await ready(clustered, place)
-    sleeper = await claimed(clustered, places[1])
-    await claimed(clustered, places[1], grant=2)
-    calls = [append(places[2], 1), commit(places[1], sleeper, "0-0", "0-0"), append(places[0], 1)]
+    partitions = spread(app_name)
+    for partition in partitions:
+        await ready(clustered, partition)
+    sleeper = await claimed(clustered, partitions[1])
+    await claimed(clustered, partitions[1], grant=2)
+    calls = [
+        append(partitions[2], 1),
+        commit(partitions[1], sleeper, "0-0", "0-0"),
+        append(partitions[0], 1),
+    ]
     first, second, third = await clustered.call_all(calls)
     assert protocol.read_append(first).applied
     assert isinstance(second, Fenced)
@@ -89,8 +96,8 @@ async def test_a_script_that_one_master_lacks_is_loaded_there(
     await clustered.load()
     ask(fleet.masters[1], "SCRIPT FLUSH")
     ask(fleet.masters[1], "CONFIG RESETSTAT")
-    places = spread(app_name)
-    replies = await clustered.call_all([append(each, 1) for each in places])
+    partitions = spread(app_name)
+    replies = await clustered.call_all([append(each, 1) for each in partitions])
     assert all(protocol.read_append(each).applied for each in replies)
     stats = ask(fleet.masters[1], "INFO", "commandstats")
     assert "cmdstat_script|load:calls=1," in stats
@@ -126,9 +133,9 @@ async def test_records_are_sent_inspected_and_administered_on_all_masters(
     masters = {clustered.deployment.node_of(stream.spec.prefix(p)) for p in range(6)}
     assert len(masters) == 3
 
-    async def picture() -> dict[str, int]:
+    async def figures() -> dict[str, int]:
         server = await check_server(clustered.client, fleet.url)
-        seen = await report.inspect(clustered.client, server, app_name)
+        seen = await inspection.inspect(clustered.client, server, app_name)
         assert seen["server"]["mode"] == "cluster"
         (one,), (only,) = seen["processors"], seen["streams"]
         states = [row["state"] for row in one["partitions"]]
@@ -138,13 +145,13 @@ async def test_records_are_sent_inspected_and_administered_on_all_masters(
             "paused": states.count("paused"),
         }
 
-    assert await picture() == {"lag": 60, "length": 60, "paused": 0}
+    assert await figures() == {"lag": 60, "length": 60, "paused": 0}
     assert await admin.pause(clustered, processor) == 6
-    assert (await picture())["paused"] == 6
+    assert (await figures())["paused"] == 6
     assert await admin.resume(clustered, processor, list(range(6))) == 6
     last = sent[-1]
     await admin.reset(clustered, processor, "$")
-    assert await picture() == {"lag": 0, "length": 60, "paused": 0}
+    assert await figures() == {"lag": 0, "length": 60, "paused": 0}
     checkpoints = await admin.reset(clustered, processor, last.id)
     assert len(checkpoints) == 6
     await remove(clustered, processor)
@@ -189,13 +196,13 @@ async def test_one_read_can_name_keys_of_one_slot_only(clustered: Scripts, app_n
     assert "same slot" in str(refusal)
 
 
-async def test_plain_commands_have_one_place_or_are_refused(clustered: Scripts) -> None:
+async def test_plain_commands_go_to_one_node_or_are_refused(clustered: Scripts) -> None:
     client = clustered.client
     assert await client.ping()
     assert len(await client.time()) == 2
-    with pytest.raises(TypeError, match="FLUSHALL has no one place"):
+    with pytest.raises(TypeError, match="FLUSHALL concerns no one node"):
         await client.flushall()
-    with pytest.raises(TypeError, match="XREAD has no one place"):
+    with pytest.raises(TypeError, match="XREAD concerns no one node"):
         await client.xread({"a": "0"})
     with pytest.raises(TypeError, match="no pipeline"):
         client.pipeline()
@@ -205,8 +212,8 @@ async def test_plain_commands_have_one_place_or_are_refused(clustered: Scripts) 
 async def test_a_moved_slot_is_followed_under_load(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
-    places = spread(app_name)
-    moving = places[0]
+    partitions = spread(app_name)
+    moving = partitions[0]
     await clustered.load()
     done, there = asyncio.Event(), asyncio.Event()
 
@@ -214,7 +221,7 @@ async def test_a_moved_slot_is_followed_under_load(
         number = 0
         while not done.is_set() or number % 50:
             number += 1
-            for reply in await clustered.call_all([append(each, number) for each in places]):
+            for reply in await clustered.call_all([append(each, number) for each in partitions]):
                 assert protocol.read_append(reply).applied
             if number == 50:
                 there.set()
@@ -227,8 +234,8 @@ async def test_a_moved_slot_is_followed_under_load(
     await asyncio.to_thread(fleet.migrate, slot(moving), home)
     done.set()
     count = await sending
-    for place in places:
-        assert await numbers(clustered, place) == list(range(1, count + 1))
+    for partition in partitions:
+        assert await numbers(clustered, partition) == list(range(1, count + 1))
     assert moves(fleet, "MOVED") > 0
 
 
@@ -246,22 +253,22 @@ def moves(fleet: ClusterFleet, word: str) -> int:
 async def test_a_call_waits_while_its_keys_are_on_two_nodes(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
-    (place, *_) = spread(app_name)
-    await clustered.call(append(place, 1))
-    home = fleet.owner(slot(place))
-    migration = Migration(fleet, slot(place), fleet.masters[2])
+    (partition, *_) = spread(app_name)
+    await clustered.call(append(partition, 1))
+    home = fleet.owner(slot(partition))
+    migration = Migration(fleet, slot(partition), fleet.masters[2])
     migration.begin()
-    migration.move(keys.meta(place.prefix))
+    migration.move(partition.meta)
     before = moves(fleet, "TRYAGAIN")
-    appending = asyncio.create_task(until_answered(clustered, append(place, 2)))
+    appending = asyncio.create_task(until_answered(clustered, append(partition, 2)))
     while moves(fleet, "TRYAGAIN") == before:
         await clustered.client.ping()
     assert not appending.done()
     migration.move()
     migration.end()
     assert (await appending).applied
-    assert await numbers(clustered, place) == [1, 2]
-    await asyncio.to_thread(fleet.migrate, slot(place), home)
+    assert await numbers(clustered, partition) == [1, 2]
+    await asyncio.to_thread(fleet.migrate, slot(partition), home)
 
 
 @pytest.mark.fault(38)
@@ -294,7 +301,7 @@ async def test_a_group_goes_on_while_its_slot_is_on_its_way(
 async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_away(
     fleet: ClusterFleet, clustered: Scripts, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runnel.cluster.PAUSES", (0.0, 0.01))
+    monkeypatch.setattr("runnel.connection.cluster.PAUSES", (0.0, 0.01))
     near, far, _ = spread(app_name)
     await clustered.call(append(near, 1))
     home = fleet.owner(slot(near))
@@ -303,7 +310,7 @@ async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_awa
     migration.move(keys.meta(near.prefix))
     first, second = await clustered.call_all([append(near, 2), append(far, 1)])
     assert isinstance(first, ConnectionError)
-    assert "refused it to the end" in str(first)
+    assert "refused it each time" in str(first)
     assert protocol.read_append(second).applied
     migration.move()
     migration.end()
@@ -314,19 +321,19 @@ async def test_a_call_that_cannot_run_is_given_up_as_one_to_a_server_that_is_awa
 async def test_a_call_is_sent_on_to_a_node_that_is_about_to_take_over_and_lacks_the_script(
     fleet: ClusterFleet, clustered: Scripts, app_name: str
 ) -> None:
-    (place, *_) = spread(app_name)
-    await clustered.call(append(place, 1))
-    home, target = fleet.owner(slot(place)), fleet.masters[1]
-    migration = Migration(fleet, slot(place), target)
+    (partition, *_) = spread(app_name)
+    await clustered.call(append(partition, 1))
+    home, target = fleet.owner(slot(partition)), fleet.masters[1]
+    migration = Migration(fleet, slot(partition), target)
     migration.begin()
     migration.move()
     ask(target, "SCRIPT FLUSH")
     before = moves(fleet, "ASK")
-    assert protocol.read_append(await clustered.call(append(place, 2))).applied
+    assert protocol.read_append(await clustered.call(append(partition, 2))).applied
     assert moves(fleet, "ASK") > before
     migration.end()
-    assert await numbers(clustered, place) == [1, 2]
-    await asyncio.to_thread(fleet.migrate, slot(place), home)
+    assert await numbers(clustered, partition) == [1, 2]
+    await asyncio.to_thread(fleet.migrate, slot(partition), home)
 
 
 async def test_a_cluster_of_one_node_can_be_used_by_either_url(cluster_url: str) -> None:
@@ -344,7 +351,7 @@ async def test_one_node_of_several_is_refused_with_the_fix(fleet: ClusterFleet) 
         elsewhere = next(f"key{n}" for n in range(50) if key_slot(f"key{n}".encode()) > 10_000)
         with pytest.raises(RedisError) as moved:
             await client.get(elsewhere)
-    assert "use redis+cluster://" in str(translate(moved.value, url))
+    assert "use redis+cluster://" in str(explain_redis_error(moved.value, url))
 
 
 async def test_what_is_no_cluster_is_refused_with_the_fix(redis_url: str) -> None:

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.exceptions import ResponseError, TimeoutError
 
-from runnel import App, Events, Record, keys
-from runnel.connection import connect
-from runnel.core.lane import UNCOMMITTED, Lane
-from runnel.durability import Confirmation
+from runnel import App, Events, Record
+from runnel.connection.connect import connect
+from runnel.connection.durability import AckRequirement
+from runnel.core.partition import UNCOMMITTED, PartitionState
+from runnel.embedded.binary import Binary
 from runnel.errors import ServerError
-from runnel.scripts import Scripts
-from runnel.server_program import Binary
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.deployments.conftest import can_fsync
 from tests.deployments.losses import Losses
@@ -70,7 +70,9 @@ class Shop:
     """An app whose sends and commits are as durable as `durability` says."""
 
     def __init__(self, name: str, url: str, durability: str) -> None:
-        self.app = App(name, redis_url=url, durability=durability, resend=0.0, grace=0.2)
+        self.app = App(
+            name, redis_url=url, durability=durability, delivery_timeout=0.0, shutdown_timeout=0.2
+        )
         self.items = self.app.stream("items", record=Item, partition_by="number", partition_count=1)
         self.acknowledged: list[int] = []
         self.seen: list[int] = []
@@ -93,10 +95,10 @@ class Shop:
 
     async def survived(self, url: str) -> tuple[int, int]:
         """How many events and how many commits another server has."""
-        place = self.app.processors["work"].place(0)
+        partition = self.app.processors["work"].keys(0)
         async with connect(url) as client:
-            state = await client.hget(place.keys()[2], "processed")
-            return await client.xlen(place.keys()[0]), int(state or 0)
+            state = await client.hget(partition.of_script()[2], "processed")
+            return await client.xlen(partition.of_script()[0]), int(state or 0)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -132,10 +134,10 @@ async def test_what_an_acknowledged_event_survives_when_its_primary_is_lost(
             await until(lambda: shop.committed == 20, "all are committed, as far as it knows")
         pair.promote()
         entries, commits = await shop.survived(pair.replica.url)
-    sent, told = len(shop.acknowledged), shop.committed
+    sent, commits_acknowledged = len(shop.acknowledged), shop.committed
     fault = "the primary is lost, its replica is behind"
-    losses.note((str(binary), durability, fault), (sent, entries), (told, commits))
-    assert (sent, told) == ((10, 10) if durability == "replica" else (20, 20))
+    losses.note((str(binary), durability, fault), (sent, entries), (commits_acknowledged, commits))
+    assert (sent, commits_acknowledged) == ((10, 10) if durability == "replica" else (20, 20))
     assert (entries, commits) == (10, 10)
 
 
@@ -156,7 +158,7 @@ async def test_what_an_acknowledged_event_survives_when_its_server_is_killed_and
 
 async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name: str) -> None:
     shop = Shop(app_name, pair.primary.url, "replica")
-    shop.app.configure(resend=30.0)
+    shop.app.configure(delivery_timeout=30.0)
     worker = Worker(shop.app)
     run = asyncio.create_task(worker.run())
     await shop.send(0)
@@ -164,8 +166,10 @@ async def test_a_commit_waits_for_a_replica_that_comes_back(pair: Pair, app_name
     pair.link.shut()
     sending = asyncio.create_task(shop.send(1))
     async with connect(pair.primary.url) as client:
-        place = shop.app.processors["work"].place(0)
-        await until(lambda: _processed(client, place.keys()[2]), "the primary has the commit")
+        partition = shop.app.processors["work"].keys(0)
+        await until(
+            lambda: _processed(client, partition.of_script()[2]), "the primary has the commit"
+        )
     assert (shop.committed, shop.acknowledged) == (1, [0])
     pair.link.open()
     await sending
@@ -183,10 +187,10 @@ async def test_what_a_crash_repeats_is_bounded_while_commits_are_not_confirmed(
     pair: Pair, app_name: str
 ) -> None:
     shop = Shop(app_name, pair.primary.url, "replica")
-    lanes: list[Lane] = []
+    states: list[PartitionState] = []
 
     async def careless(events: Events[Item]) -> None:
-        lanes.append(events._lease.lane)
+        states.append(events._queue.state)
         async for item in events.records():
             shop.seen.append(item.number)
 
@@ -194,13 +198,13 @@ async def test_what_a_crash_repeats_is_bounded_while_commits_are_not_confirmed(
     worker = Worker(shop.app, processors=["careless"])
     run = asyncio.create_task(worker.run())
     await shop.send(0)
-    await until(lambda: lanes and lanes[-1].processed == 1, "it runs")
+    await until(lambda: states and states[-1].processed == 1, "it runs")
     pair.link.shut()
     hasty = Shop(app_name, pair.primary.url, "primary")
     await hasty.send(*range(1, 200))
 
     def at_rest() -> bool:
-        return len(shop.seen) > 1 and not lanes[-1].buffer and lanes[-1].wants(4) is None
+        return len(shop.seen) > 1 and not states[-1].buffer and states[-1].next_read(4) is None
 
     await until(at_rest, "it waits for its commits")
     assert len(shop.seen) <= 1 + 4 * (UNCOMMITTED + 2)
@@ -234,19 +238,19 @@ async def test_fsync_waits_for_the_disk_or_says_at_start_that_it_cannot(
 async def test_behind_sentinels_no_other_primary_confirms_what_an_old_one_was_told(
     binary: Binary, app_name: str
 ) -> None:
-    (place,) = spread(app_name, 1)
-    log, replica = keys.log(place.prefix), Confirmation("replica")
+    (partition,) = spread(app_name, 1)
+    log, replica = partition.log, AckRequirement("replica")
     with SentinelFleet(binary, replicas=1) as fleet:
         async with connect(fleet.url) as client:
             scripts = Scripts(client)
-            await scripts.call_all([append(place, 1)], replica)
+            await scripts.call_all([append(partition, 1)], replica)
             new = fleet.replicas[0]
             await asyncio.to_thread(until_server, fleet.sentinels[0], _fails_over)
             await asyncio.to_thread(until_server, new, _is_primary)
             # The old primary still takes it, though nobody will ever have it from there.
             outcome: object = TimeoutError()
             while isinstance(outcome, Exception):
-                (outcome,) = await scripts.call_all([append(place, 2)], replica)
+                (outcome,) = await scripts.call_all([append(partition, 2)], replica)
             assert ask(new, "XLEN", log) == 2
 
 

@@ -10,13 +10,14 @@ import pytest
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from runnel import App, Events, Record, protocol
-from runnel.connection import check_server, connect
-from runnel.deployment import of
+from runnel.connection.connect import connect
+from runnel.connection.deployment import of
+from runnel.connection.redis_client import Client
+from runnel.connection.sentinel import SentinelClient
+from runnel.embedded.binary import Binary
 from runnel.errors import ServerUnreachable
-from runnel.scripts import Scripts
-from runnel.sentinels import SentinelClient
-from runnel.server_program import Binary
-from runnel.wire import Client
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.deployments.steps import (
     append,
@@ -42,28 +43,28 @@ async def test_calls_to_a_lost_master_fail_alone_until_its_replica_has_taken_ove
     with ClusterFleet(binary) as fleet:
         async with connect(fleet.url, 0.3) as client:
             scripts = Scripts(client)
-            places = spread(app_name)
-            for place in places:
-                await ready(scripts, place)
-            replies = await scripts.call_all([append(each, 1) for each in places])
+            partitions = spread(app_name)
+            for partition in partitions:
+                await ready(scripts, partition)
+            replies = await scripts.call_all([append(each, 1) for each in partitions])
             sent = protocol.read_append(replies[0])
-            token = await claimed(scripts, places[0])
+            token = await claimed(scripts, partitions[0])
             for number, lose in enumerate(("kill", "pause")):
                 lost, replica = fleet.masters[number], fleet.replicas[number]
-                assert fleet.owner(slot(places[number])) is lost
+                assert fleet.owner(slot(partitions[number])) is lost
                 catches_up(replica, lost)
                 getattr(lost, lose)()
-                outcomes = await scripts.call_all([append(each, 2 + number) for each in places])
+                outcomes = await scripts.call_all([append(each, 2 + number) for each in partitions])
                 for at, outcome in enumerate(outcomes):
                     assert isinstance(outcome, (ConnectionError, TimeoutError)) == (at == number)
-                again = await until_answered(scripts, append(places[number], 2 + number))
+                again = await until_answered(scripts, append(partitions[number], 2 + number))
                 assert again.applied
-                assert fleet.owner(slot(places[number]), replica) is replica
+                assert fleet.owner(slot(partitions[number]), replica) is replica
             fleet.masters[1].resume()
-            committed = await scripts.call(commit(places[0], token, "0-0", sent.ids[0]))
+            committed = await scripts.call(commit(partitions[0], token, "0-0", sent.ids[0]))
             assert protocol.read_commit(committed).applied
-            for place in places:
-                assert await numbers(scripts, place) == [1, 2, 3]
+            for partition in partitions:
+                assert await numbers(scripts, partition) == [1, 2, 3]
 
 
 class Item(Record):
@@ -72,7 +73,7 @@ class Item(Record):
 
 
 async def test_a_worker_runs_behind_sentinels(sentinels: SentinelFleet, app_name: str) -> None:
-    app = App(app_name, redis_url=sentinels.url, collect=0.0)
+    app = App(app_name, redis_url=sentinels.url, rebalance_delay=0.0)
     stream = app.stream("items", record=Item, partition_by="key", partition_count=2)
     seen: list[int] = []
 
@@ -155,36 +156,36 @@ async def test_a_primary_that_was_replaced_but_lives_is_left_before_it_finds_out
     sentinels: SentinelFleet, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SentinelClient, "ASK_EVERY", 0.0)
-    (place, *_) = spread(app_name)
+    (partition, *_) = spread(app_name)
     async with connect(sentinels.url) as client:
         scripts = Scripts(client)
-        await scripts.call(append(place, 1))
+        await scripts.call(append(partition, 1))
         replaced = sentinels_lose(sentinels, "planned")
         while await port(client) == replaced.port:
             pass
         assert "role:master" in ask(replaced, "INFO", "replication")
-        assert (await until_answered(scripts, append(place, 2))).applied
+        assert (await until_answered(scripts, append(partition, 2))).applied
         async with connect(sentinels.current().url) as new:
-            assert await numbers(Scripts(new), place) == [1, 2]
+            assert await numbers(Scripts(new), partition) == [1, 2]
     whole_again(sentinels, replaced)
 
 
 async def test_a_call_is_answered_once_by_the_primary_that_took_over_from_a_dead_one(
     sentinels: SentinelFleet, app_name: str
 ) -> None:
-    (place, *_) = spread(app_name)
+    (partition, *_) = spread(app_name)
     async with connect(sentinels.url) as client:
         scripts = Scripts(client)
-        await ready(scripts, place)
-        token = await claimed(scripts, place)
-        sent = [protocol.read_append(await scripts.call(append(place, n))) for n in (1, 2)]
+        await ready(scripts, partition)
+        token = await claimed(scripts, partition)
+        sent = [protocol.read_append(await scripts.call(append(partition, n))) for n in (1, 2)]
         dead = sentinels_lose(sentinels, "kill")
-        again = await until_answered(scripts, append(place, 2))
+        again = await until_answered(scripts, append(partition, 2))
         assert not again.applied
-        assert (await until_answered(scripts, append(place, 3))).applied
-        committed = await scripts.call(commit(place, token, "0-0", sent[0].ids[0]))
+        assert (await until_answered(scripts, append(partition, 3))).applied
+        committed = await scripts.call(commit(partition, token, "0-0", sent[0].ids[0]))
         assert protocol.read_commit(committed).applied
-        assert await numbers(scripts, place) == [1, 2, 3]
+        assert await numbers(scripts, partition) == [1, 2, 3]
     dead.start()
     whole_again(sentinels, dead)
 

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from runnel import deployment
-from runnel.connection import connect
-from runnel.scripts import Scripts
-from runnel.worker import link as link_module
-from runnel.worker.feeds import Batch, LogFeed
-from runnel.worker.link import RedisLink
+from runnel.connection import deployment
+from runnel.connection.connect import connect
+from runnel.protocol.scripts import Scripts
+from runnel.worker import backend as backend_module
+from runnel.worker.backend import RedisBackend
+from runnel.worker.feeds import LogFeed, ReadBatch
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ async def test_whoever_reads_can_be_cancelled_though_the_read_is_cut_short(url: 
     async with connect(url) as client:
         feed = LogFeed(deployment.of(client), log, closed.set)
 
-        reading = asyncio.create_task(feed.read([Batch(1, [(log, "0-0")])], [], True, None))
+        reading = asyncio.create_task(feed.read([ReadBatch(1, [(log, "0-0")])], [], True, None))
         await asyncio.sleep(0)
         await feed.cut_short()
         assert await reading is None
-        reading = asyncio.create_task(feed.read([Batch(1, [(log, "0-0")])], [], True, None))
+        reading = asyncio.create_task(feed.read([ReadBatch(1, [(log, "0-0")])], [], True, None))
         await asyncio.sleep(0)
         await feed.cut_short()
         reading.cancel()
@@ -42,12 +42,12 @@ async def test_whoever_reads_can_be_cancelled_though_the_read_is_cut_short(url: 
 async def test_a_feed_that_closes_late_leaves_the_connection_of_its_successor_counted(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "OWN_CONNECTIONS", 1)
+    monkeypatch.setattr(backend_module, "OWN_CONNECTIONS", 1)
     log, other = "runnel:{a:s:0}:s:log", "runnel:{a:s:1}:s:log"
     async with connect(url) as client:
-        link = RedisLink(Scripts(client), url)
-        first, second = link.feed(log), link.feed(log)
+        backend = RedisBackend(Scripts(client), url)
+        first, second = backend.feed(log), backend.feed(log)
         await first.close()
-        assert link.feed_of(other, 1).startswith("node")
+        assert backend.feed_of(other, 1).startswith("node")
         await second.close()
-        assert link.feed_of(other, 1) == other
+        assert backend.feed_of(other, 1) == other

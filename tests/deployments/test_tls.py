@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from runnel.connection import check_server, connect
+from runnel.connection.connect import connect
+from runnel.embedded.binary import Binary
 from runnel.errors import ServerError
-from runnel.server_program import Binary
+from runnel.preflight.server import check_server
 from tests.certificates import Certificates
 from tests.fleet import ClusterFleet, SentinelFleet
 from tests.servers import Server, free_port

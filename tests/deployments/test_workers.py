@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from runnel import App, Events, Record, Stream
-from runnel.connection import check_server, connect
-from runnel.core.ids import reached
-from runnel.report import inspect
-from runnel.server_program import Binary
-from runnel.worker import link
+from runnel.connection.connect import connect
+from runnel.embedded.binary import Binary
+from runnel.operations.inspection import inspect
+from runnel.preflight.server import check_server
+from runnel.protocol.ids import reached
+from runnel.worker import backend
 from runnel.worker.worker import Worker
 from tests.deployments.steps import slot
 from tests.fleet import ClusterFleet, catches_up
@@ -34,7 +35,14 @@ class Shop:
 
     def __init__(self, name: str, url: str) -> None:
         self.url = url
-        self.app = App(name, redis_url=url, session=2.0, collect=0.1, backoff=0.01, grace=5.0)
+        self.app = App(
+            name,
+            redis_url=url,
+            session_timeout=2.0,
+            rebalance_delay=0.1,
+            backoff=0.01,
+            shutdown_timeout=5.0,
+        )
         self.items: Stream[Item] = self.app.stream(
             "items", record=Item, partition_by="key", partition_count=12
         )
@@ -60,7 +68,7 @@ class Shop:
         """Did every key see its numbers in order, repeats after a takeover left out?"""
         return all(first_times(self.seen[key]) == list(range(count)) for key in range(KEYS))
 
-    async def picture(self) -> dict[str, Any]:
+    async def report(self) -> dict[str, Any]:
         """What `runnel inspect` shows of the processor."""
         async with connect(self.url) as client:
             found = await inspect(client, await check_server(client, self.url), self.app.name)
@@ -70,13 +78,13 @@ class Shop:
     async def shared_by(self, members: int) -> bool:
         """Do so many members hold all partitions, as evenly as can be?"""
         owners: dict[str, int] = defaultdict(int)
-        for row in (await self.picture())["partitions"]:
+        for row in (await self.report())["partitions"]:
             owners[row["owner"] or ""] += 1
         return sorted(owners.values()) == [12 // members] * members and "" not in owners
 
     async def caught_up(self) -> bool:
         """Is everything committed?"""
-        rows = (await self.picture())["partitions"]
+        rows = (await self.report())["partitions"]
         return all(reached(row["checkpoint"], row["last"]) for row in rows)
 
     @asynccontextmanager
@@ -109,7 +117,7 @@ class Shop:
 @pytest.fixture(params=[256, 2, 0], ids=lambda own: f"{own} connections")
 def _own_connections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many partitions have a connection of their own; the others are asked in turn."""
-    monkeypatch.setattr(link, "OWN_CONNECTIONS", request.param)
+    monkeypatch.setattr(backend, "OWN_CONNECTIONS", request.param)
 
 
 @pytest.mark.usefixtures("_own_connections")
@@ -117,7 +125,7 @@ async def test_workers_share_a_cluster_and_hand_over_in_order(
     fleet: ClusterFleet, app_name: str
 ) -> None:
     shop = Shop(app_name, fleet.url)
-    places = [shop.app.processors["work"].place(p) for p in range(12)]
+    places = [shop.app.processors["work"].keys(p) for p in range(12)]
     assert {slot(place) * 3 // 16384 for place in places} == {0, 1, 2}, "on every master"
     async with shop.workers(2):
         await shop.send(range(5))
@@ -137,7 +145,7 @@ async def test_a_slot_that_moves_under_load_takes_its_partition_along(
     shop = Shop(app_name, fleet.url)
     async with shop.workers(2):
         sending = asyncio.create_task(shop.send(range(30)))
-        moving = slot(shop.app.processors["work"].place(0))
+        moving = slot(shop.app.processors["work"].keys(0))
         home = fleet.owner(moving)
         for target in (next(each for each in fleet.masters if each is not home), home):
             await asyncio.to_thread(fleet.migrate, moving, target)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_docker.plugin import DockerComposeExecutor
 from redis import Redis
 
-from runnel.connection import connect_sync
+from runnel.connection.connect import connect_sync
 from tests.docker.images import Image, docker
 from tests.fleet import DOWN_AFTER, SentinelFleet, acquaint, ask, form_cluster, state_of, until
 
@@ -140,8 +140,8 @@ def _clear_up() -> None:
     """Remove what holds the networks of these files: left by a run that was killed, which could not
     do so itself. Two runs at a time would share the addresses anyway."""
     for network in _must("network", "ls", "--quiet", "--filter=driver=bridge").split():
-        picture = _must("network", "inspect", network)
-        if f'"{SERVERS}.0/24"' in picture or f'"{SIDE}.0/24"' in picture:
+        description = _must("network", "inspect", network)
+        if f'"{SERVERS}.0/24"' in description or f'"{SIDE}.0/24"' in description:
             containers = _must("ps", "--all", "--quiet", f"--filter=network={network}").split()
             if containers:
                 _must("rm", "--force", *containers)

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from runnel.server_program import Binary, binaries
+from runnel.embedded.binary import Binary, binaries
 
 
 @dataclass(frozen=True, slots=True)

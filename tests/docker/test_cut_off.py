@@ -75,7 +75,7 @@ async def test_a_primary_cut_off_from_its_sentinels_takes_nothing_acknowledged_w
 
 async def send_beyond(app_name: str, url: str, durability: str) -> None:
     """An event of a key of its own, which must not be in the log in the end."""
-    app = App(app_name, redis_url=url, durability=durability, resend=0.0)
+    app = App(app_name, redis_url=url, durability=durability, delivery_timeout=0.0)
     items = app.stream("items", record=Item, partition_by="key", partition_count=6)
     try:
         await items.send(Item(key=STRAY, number=0))

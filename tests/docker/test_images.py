@@ -13,7 +13,8 @@ import pytest
 from pytest_docker.plugin import Services
 from redis.exceptions import RedisError
 
-from runnel.connection import check_server, connect, connect_sync
+from runnel.connection.connect import connect, connect_sync
+from runnel.preflight.server import check_server
 
 ROOT = Path(__file__).parents[2]
 SERVICES = [("redis", "7"), ("valkey", "9")]

@@ -1,7 +1,7 @@
-"""A program without an event loop of its own, which sends in many ways, ``loops.py HOW URL``.
+"""Programs that send from many event loops: ``loops.py PROGRAM URL``.
 
-Prints how many files were open before and after. With ``-W error`` whatever was left open
-ends it.
+Prints how many files were open before and after. With ``-W error`` anything left open ends the
+program with an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Item(Record):
     number: int
 
 
-HOW, URL = sys.argv[1:]
+PROGRAM, URL = sys.argv[1:]
 app = App("loops", redis_url=URL, partition_count=4)
 items = app.stream("items", record=Item, partition_by="key")
 
@@ -43,7 +43,7 @@ def many() -> None:
 
 
 def threads() -> None:
-    """The same in threads."""
+    """One event loop for each send, in several threads."""
     working = [threading.Thread(target=views) for _ in range(4)]
     for each in working:
         each.start()
@@ -52,7 +52,7 @@ def threads() -> None:
 
 
 def unnoticed() -> None:
-    """Event loops that are closed without notice."""
+    """Event loops that are closed while their producer is still open."""
     for number in range(50):
         loop = asyncio.new_event_loop()
         loop.run_until_complete(items.send(Item(key=number, number=number)))
@@ -61,7 +61,7 @@ def unnoticed() -> None:
 
 
 def dropped() -> None:
-    """Event loops that nobody closes, in threads as well."""
+    """Event loops that are never closed, in threads as well."""
 
     def one(number: int) -> None:
         loop = asyncio.new_event_loop()
@@ -74,11 +74,11 @@ def dropped() -> None:
         thread.join()
     assert len(app._producers._made) <= 2  # The last of each thread.
     asyncio.run(app.close())
-    gc.collect()  # Which is what closes such a loop's own files.
+    gc.collect()  # This closes the files of such a loop.
 
 
 def forgotten() -> None:
-    """Apps that nobody closes, in an event loop that ends before it has seen to them."""
+    """Apps that are never closed, in a loop that ends before it can close their producers."""
 
     async def some() -> None:
         for number in range(20):
@@ -92,7 +92,7 @@ def forgotten() -> None:
 
 
 def stopped() -> None:
-    """Event loops that rest, each with a producer of its own, until all are closed."""
+    """Event loops that do not run, each with a producer of its own, until all are closed."""
     loops = [asyncio.new_event_loop() for _ in range(10)]
     for number, loop in enumerate(loops):
         loop.run_until_complete(items.send(Item(key=number, number=number)))
@@ -104,7 +104,7 @@ def stopped() -> None:
 
 
 def cancelled() -> None:
-    """Sends that are cut short in the middle, with the loop that they run in."""
+    """Sends that are cancelled before they finish, just before their loop ends."""
 
     async def cut_short(number: int) -> None:
         sending = asyncio.create_task(items.send(Item(key=0, number=number), Item(key=1, number=0)))
@@ -130,7 +130,7 @@ def uvloops() -> None:
 
 
 def forks() -> None:
-    """Children that send on, of a parent that does, too."""
+    """Forked children that send, while their parent sends too."""
 
     async def parent() -> list[int]:
         await items.send(Item(key=0, number=0))
@@ -140,7 +140,9 @@ def forks() -> None:
             if not child:
                 status = 1
                 try:
-                    assert not app._producers._made  # None that the parent uses.
+                    assert (
+                        not app._producers._made
+                    )  # The child must not use the producers of its parent.
                     threading.Thread(target=views).run()
                     status = 0
                 finally:
@@ -153,7 +155,7 @@ def forks() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-WAYS: dict[str, Callable[[], None]] = {
+PROGRAMS: dict[str, Callable[[], None]] = {
     each.__name__: each
     for each in (
         views,
@@ -170,9 +172,9 @@ WAYS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    WAYS[HOW]()  # Which may open what stays open for ever.
+    PROGRAMS[PROGRAM]()  # The first run may open files that stay open.
     before = files()
-    WAYS[HOW]()
+    PROGRAMS[PROGRAM]()
     after = files()
     gc.collect()
     print(before, after)

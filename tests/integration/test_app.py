@@ -1,4 +1,4 @@
-"""What users write, on whatever server is given: handlers, middleware, dead letters, sending."""
+"""Handlers, middleware, dead letters and sending, as users write them, on the shared server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Middleware, Record, Stream
 from runnel.errors import ConfigError, Mismatch, PartitionKeyError, RecordTooLarge
 from runnel.keys import log
-from runnel.scripts import sha
+from runnel.protocol.scripts import sha
 from runnel.worker.worker import Worker
 from tests.primaries import every_key
 from tests.proxy import Proxy
@@ -25,7 +25,7 @@ class Item(Record):
 
 
 def declare(name: str, url: str, **options: Any) -> tuple[App, Stream[Item]]:
-    app = App(name, redis_url=url, collect=0.0, backoff=0.001, **options)
+    app = App(name, redis_url=url, rebalance_delay=0.0, backoff=0.001, **options)
     return app, app.stream("items", record=Item, partition_by="key", partition_count=2)
 
 
@@ -38,7 +38,7 @@ def keyed(*numbers: int) -> list[Item]:
 
 
 async def burst(app: App) -> None:
-    """A worker until all is done."""
+    """Run a worker until everything is processed."""
     await Worker(app).run(burst=True)
 
 
@@ -119,9 +119,9 @@ async def test_another_processor_reads_the_dead_letters(
 
     @app.processor(dead)
     async def rescue(events: Events[Any]) -> None:
-        async for letter in events.records():
-            assert letter.error_type == "ValueError"
-            rescued.append(stream.spec.codec.decode(letter.fields).number)
+        async for dead_letter in events.records():
+            assert dead_letter.error_type == "ValueError"
+            rescued.append(stream.spec.codec.decode(dead_letter.fields).number)
 
     await stream.send(*items(*range(6)))
     await burst(app)
@@ -141,23 +141,23 @@ async def test_a_send_whose_reply_was_lost_is_sent_once(
         app, stream = declare(app_name, proxy.url)
         await stream.send(*items(1))
         proxy.lose_reply_to(sha("append").encode())
-        places = await stream.send(*items(2, 3))
+        sent = await stream.send(*items(2, 3))
         await app.close()
         assert (proxy.lost, proxy.requests) == (1, 2)
-    entries = await redis.xrange(log(stream.spec.prefix(places[0].partition)))
+    entries = await redis.xrange(log(stream.spec.prefix(sent[0].partition)))
     assert entries is not None
     assert len(entries) == 3
-    assert [id_.decode() for id_, _ in entries[1:]] == [each.id for each in places]  # type: ignore[union-attr]
+    assert [id_.decode() for id_, _ in entries[1:]] == [each.id for each in sent]  # type: ignore[union-attr]
 
 
 @pytest.mark.only_on("server", "sentinel")  # A cluster has one connection to each master.
-async def test_what_one_send_has_for_many_partitions_goes_over_one_connection(
+async def test_a_send_to_many_partitions_uses_one_connection(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     app, stream = declare(app_name, redis_url)
     partitions = {each.partition for each in await stream.send(*keyed(*range(100)))}
     assert len(partitions) == stream.spec.partition_count > 1
-    assert app.producer()._scripts.deployment.client.made == 1
+    assert app.producer()._scripts.deployment.client.connections_made == 1
     await app.close()
 
 
@@ -187,7 +187,7 @@ async def test_a_cancelled_send_does_not_swallow_the_next_one(
     assert [number for number in found if number >= 0] == list(range(30))
 
 
-async def test_what_cannot_be_sent_is_refused_before_anything_is(
+async def test_a_record_that_cannot_be_sent_is_refused_before_anything_is_written(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     app, stream = declare(app_name, redis_url, max_record_bytes=200)
@@ -218,29 +218,32 @@ async def test_a_grown_partition_count_is_refused_before_the_first_append(
 
 
 @pytest.mark.parametrize(
-    ("keywords", "says"),
+    ("keywords", "message"),
     [
         ({"name": "a b"}, "name 'a b' is not usable"),
         ({"name": "{a}"}, "is not usable"),
         ({"name": "a", "redis_url": "rdis://h"}, "did you mean redis://"),
-        ({"name": "a", "session": 0.1}, "setting session must be a number of seconds from 0.5"),
-        ({"name": "a", "sesion": 5}, "no setting 'sesion'"),
+        (
+            {"name": "a", "session_timeout": 0.1},
+            "setting session_timeout must be a number of seconds from 0.5",
+        ),
+        ({"name": "a", "session_timeot": 5}, "no setting 'session_timeot'"),
     ],
 )
 def test_a_wrong_declaration_names_the_field_and_the_fix(
-    keywords: dict[str, Any], says: str
+    keywords: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         App(**keywords)
 
 
 def test_a_setting_comes_from_keyword_then_environment_then_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert App("a").settings.session == 10
-    monkeypatch.setenv("RUNNEL_SESSION", "7")
-    assert App("a").settings.session == 7
-    assert App("a", session=5).settings.session == 5
-    monkeypatch.setenv("RUNNEL_SESSION", "soon")
-    with pytest.raises(ConfigError, match="RUNNEL_SESSION"):
+    assert App("a").settings.session_timeout == 10
+    monkeypatch.setenv("RUNNEL_SESSION_TIMEOUT", "7")
+    assert App("a").settings.session_timeout == 7
+    assert App("a", session_timeout=5).settings.session_timeout == 5
+    monkeypatch.setenv("RUNNEL_SESSION_TIMEOUT", "soon")
+    with pytest.raises(ConfigError, match="RUNNEL_SESSION_TIMEOUT"):
         App("a")

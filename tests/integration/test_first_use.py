@@ -1,4 +1,4 @@
-"""The first sends to a stream are like all others: in order, repeated, over few connections."""
+"""First sends to a stream keep order, are repeated after lost replies, and share connections."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from redis.exceptions import AuthenticationError, ConnectionError
 from runnel import App, Record, Stream
 from runnel.errors import Mismatch
 from runnel.keys import log
-from runnel.once import Once
-from runnel.scripts import Scripts, sha
+from runnel.producer.single_flight import SingleFlight
+from runnel.protocol.scripts import Scripts, sha
 from runnel.stream import Sent
 from tests.proxy import Proxy
 from tests.servers import Server
@@ -33,7 +33,7 @@ def declare(name: str, url: str, count: int = 4, **settings: Any) -> tuple[App, 
 
 
 async def stored(redis: Redis, stream: Stream[Item]) -> dict[int, list[int]]:
-    """Key -> numbers, as they lie in the partitions."""
+    """Key -> numbers, in the order of the log."""
     found = defaultdict(list)
     for partition in range(stream.spec.partition_count):
         entries: Any = await redis.xrange(log(stream.spec.prefix(partition)))
@@ -51,7 +51,7 @@ async def proxy(redis: Redis, redis_url: str) -> AsyncIterator[Proxy]:
 
 @pytest.mark.parametrize("at_a_time", [1, 3, 1000], ids=lambda each: f"{each} at a time")
 @pytest.mark.parametrize("records", [1, 2], ids=["alone", "among others"])
-async def test_tasks_that_begin_in_order_arrive_in_order(
+async def test_sends_of_tasks_that_start_in_order_arrive_in_order(
     redis: Redis, redis_url: str, app_name: str, at_a_time: int, records: int
 ) -> None:
     app, stream = declare(app_name, redis_url)
@@ -66,7 +66,7 @@ async def test_tasks_that_begin_in_order_arrive_in_order(
     assert await stored(redis, stream) == {0: list(range(300))}
 
 
-async def test_those_behind_an_agreement_keep_their_order_though_others_come_when_it_is_made(
+async def test_sends_that_wait_for_the_contract_keep_their_order_when_others_arrive(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     app, stream = declare(app_name, redis_url, 1)
@@ -91,22 +91,22 @@ async def test_those_behind_an_agreement_keep_their_order_though_others_come_whe
 
 
 @pytest.mark.fault(18)
-@pytest.mark.only_on("server")  # For the sake of the proxy.
+@pytest.mark.only_on("server")  # Because of the proxy.
 async def test_three_thousand_first_sends_take_one_agreement_and_few_connections(
     redis: Redis, proxy: Proxy, app_name: str
 ) -> None:
     await Scripts(redis).load()
     app, stream = declare(app_name, proxy.url, 16)
-    proxy.lose_reply_to(sha("agree").encode())
+    proxy.lose_reply_to(sha("declare").encode())
     async with app:
         await asyncio.gather(*(stream.send(Item(key=i, number=i)) for i in range(3000)))
-        assert app.producer()._scripts.client.made <= 17
+        assert app.producer()._scripts.client.connections_made <= 17
     assert proxy.requests == 2  # The one whose answer was lost, and its repeat.
     assert sum(map(len, (await stored(redis, stream)).values())) == 3000
 
 
 @pytest.mark.parametrize("records", [1, 50], ids=["one", "many"])
-async def test_a_server_that_comes_back_in_time_has_kept_nobody_from_sending(
+async def test_sends_succeed_when_the_server_comes_back_in_time(
     server: Server, app_name: str, records: int
 ) -> None:
     server.kill()
@@ -121,7 +121,7 @@ async def test_a_server_that_comes_back_in_time_has_kept_nobody_from_sending(
 
 
 @pytest.mark.only_on("server")
-async def test_the_look_whether_the_disk_can_be_waited_for_is_repeated_too(
+async def test_the_check_that_fsync_is_available_is_repeated_after_a_lost_reply(
     redis: Redis, server: Server, app_name: str
 ) -> None:
     async with Proxy(server.url) as proxy:
@@ -132,11 +132,11 @@ async def test_the_look_whether_the_disk_can_be_waited_for_is_repeated_too(
         assert proxy.lost == 1
 
 
-async def test_a_server_that_stays_away_is_told_to_all_when_their_time_is_over(
+async def test_when_the_server_stays_away_every_send_fails_after_its_timeout(
     server: Server, app_name: str
 ) -> None:
     server.kill()
-    app, stream = declare(app_name, server.url, resend=0.3)
+    app, stream = declare(app_name, server.url, delivery_timeout=0.3)
 
     async def failed(number: int) -> list[Sent | None]:
         with pytest.raises(ConnectionError) as raised:
@@ -151,7 +151,7 @@ async def test_a_server_that_stays_away_is_told_to_all_when_their_time_is_over(
 
 
 @pytest.mark.fault(52)
-@pytest.mark.only_on("server")  # For the sake of the proxy.
+@pytest.mark.only_on("server")  # Because of the proxy.
 async def test_a_first_send_that_is_cancelled_spoils_nothing_for_the_others(
     redis: Redis, proxy: Proxy, app_name: str
 ) -> None:
@@ -178,7 +178,7 @@ async def test_a_first_send_that_is_cancelled_spoils_nothing_for_the_others(
 
 
 @pytest.mark.fault(52)
-@pytest.mark.only_on("server")  # For the sake of the proxy.
+@pytest.mark.only_on("server")  # Because of the proxy.
 @pytest.mark.parametrize("records", [1, 2], ids=["alone", "among others"])
 async def test_nothing_is_sent_while_a_cancelled_one_is_under_way(
     redis: Redis, proxy: Proxy, app_name: str, records: int
@@ -197,7 +197,7 @@ async def test_nothing_is_sent_while_a_cancelled_one_is_under_way(
         for some in numbers:
             items = [Item(key=0, number=number) for number in some]
             sends.append(asyncio.create_task(stream.send(*items)))
-        await until(arrived, "the first is not under way")
+        await until(arrived, "the first send has not reached the server")
         sends[0].cancel()
         await asyncio.sleep(0.05)
         assert (await stored(redis, stream))[0] == expected[: 1 + records]
@@ -206,8 +206,8 @@ async def test_nothing_is_sent_while_a_cancelled_one_is_under_way(
     assert (await stored(redis, stream))[0] == expected
 
 
-@pytest.mark.only_on("server")  # For the sake of the proxy.
-async def test_all_are_told_of_a_mismatch_and_it_is_asked_again_when_it_may_be_mended(
+@pytest.mark.only_on("server")  # Because of the proxy.
+async def test_a_mismatch_fails_every_send_and_is_checked_again_by_the_next_one(
     redis: Redis, proxy: Proxy, app_name: str
 ) -> None:
     app, stream = declare(app_name, proxy.url)
@@ -220,7 +220,7 @@ async def test_all_are_told_of_a_mismatch_and_it_is_asked_again_when_it_may_be_m
             await work
 
     async with grown:
-        proxy.lose_reply_to(sha("agree").encode())
+        proxy.lose_reply_to(sha("declare").encode())
         sends = [other.send(Item(key=i % 3, number=i)) for i in range(50)]
         sends.append(other.send(*(Item(key=i, number=i) for i in range(20))))
         await asyncio.gather(*map(refused, sends))
@@ -230,11 +230,11 @@ async def test_all_are_told_of_a_mismatch_and_it_is_asked_again_when_it_may_be_m
 
 
 @pytest.mark.only_on("server")
-async def test_a_wrong_password_is_told_at_once_to_all(
+async def test_a_wrong_password_fails_every_send_at_once(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     url = redis_url.replace("redis://", "redis://nobody:wrong@")
-    app, stream = declare(app_name, url, resend=3600.0)
+    app, stream = declare(app_name, url, delivery_timeout=3600.0)
 
     async def refused(*records: Item) -> None:
         with pytest.raises(AuthenticationError):
@@ -245,19 +245,19 @@ async def test_a_wrong_password_is_told_at_once_to_all(
         await refused(*(Item(key=i, number=i) for i in range(20)))
 
 
-async def test_who_comes_after_a_run_that_nobody_waited_for_begins_anew() -> None:
-    once, begun = Once(), []
+async def test_a_caller_after_an_abandoned_run_starts_a_new_one() -> None:
+    single_flight, started = SingleFlight(), []
 
     async def work() -> None:
-        begun.append(asyncio.current_task())
-        await asyncio.sleep(3600 if len(begun) == 1 else 0)
+        started.append(asyncio.current_task())
+        await asyncio.sleep(3600 if len(started) == 1 else 0)
 
-    waiting = [asyncio.create_task(once.run("name", work)) for _ in range(3)]
+    waiting = [asyncio.create_task(single_flight.run("name", work)) for _ in range(3)]
     await asyncio.sleep(0)
     for each in waiting:
         each.cancel()
     await asyncio.wait(waiting)
-    await asyncio.gather(*(once.run("name", work) for _ in range(3)))
-    assert len(begun) == 2
-    assert begun[0] is not None
-    assert begun[0].cancelled()
+    await asyncio.gather(*(single_flight.run("name", work) for _ in range(3)))
+    assert len(started) == 2
+    assert started[0] is not None
+    assert started[0].cancelled()

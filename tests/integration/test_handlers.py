@@ -1,4 +1,4 @@
-"""Handlers of every form run: whatever awaitable a call gives is awaited before the next event."""
+"""Handlers of every form run: an awaitable that one returns is awaited before the next event."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Handler:
 
 
 class Later:
-    """Awaitable, and no coroutine."""
+    """Awaitable, but not a coroutine."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -96,12 +96,12 @@ FORMS: dict[str, Any] = {
 
 
 def declare(name: str, url: str) -> tuple[App, Stream[Item]]:
-    app = App(name, redis_url=url, collect=0.0, backoff=0.001, retries=1, prefetch=2)
+    app = App(name, redis_url=url, rebalance_delay=0.0, backoff=0.001, retries=1, prefetch=2)
     return app, app.stream("items", record=Item, partition_by="number", partition_count=1)
 
 
 @pytest.mark.parametrize("form", sorted(FORMS))
-async def test_a_handler_of_one_record_is_awaited_whatever_its_form(
+async def test_a_handler_of_one_record_is_awaited_in_every_form(
     redis: Redis, redis_url: str, app_name: str, form: str
 ) -> None:
     app, items = declare(app_name, redis_url)
@@ -118,7 +118,7 @@ async def test_a_handler_of_one_record_is_awaited_whatever_its_form(
     "function",
     [over, passing(over), anonymous(over), lambda events: over(events), functools.partial(over)],
 )
-async def test_a_handler_of_events_is_awaited_whatever_its_form(
+async def test_a_handler_of_events_is_awaited_in_every_form(
     redis: Redis, redis_url: str, app_name: str, function: Any
 ) -> None:
     app, items = declare(app_name, redis_url)
@@ -146,7 +146,7 @@ def stops(item: Item) -> None:
         (stops, "RuntimeError"),
     ],
 )
-async def test_what_did_not_run_or_cannot_be_told_fails_the_event_instead_of_passing_it(
+async def test_a_handler_that_did_not_run_fails_the_event_instead_of_committing_it(
     redis: Redis, redis_url: str, app_name: str, function: Any, error: str
 ) -> None:
     app, items = declare(app_name, redis_url)
@@ -154,7 +154,7 @@ async def test_what_did_not_run_or_cannot_be_told_fails_the_event_instead_of_pas
     await items.send(Item(number=1))
     with pytest.raises(BurstBlocked):
         await Worker(app).run(burst=True)
-    place = app.processors["work"].place(0)
-    state: Any = await redis.hgetall(place.keys()[2])
+    partition_keys = app.processors["work"].keys(0)
+    state: Any = await redis.hgetall(partition_keys.of_script()[2])
     assert state[b"error_type"].decode() == error
     assert done == []

@@ -1,4 +1,4 @@
-"""Servers that lack commands, and proxies that do not pass all of them on: named at the start."""
+"""A missing command, on a server or behind a proxy, is named when a worker or a sender starts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from runnel import App, Events, Record
-from runnel.check import check_server
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from runnel.errors import ServerError, ServerUnreachable
-from runnel.preflight import check_sender
-from runnel.scripts import Scripts
+from runnel.preflight.checks import check_sender
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.servers import Server
 
-#: On these tests' own servers.
+#: These tests start their own servers.
 pytestmark = pytest.mark.only_on("server")
 
 
@@ -30,7 +30,7 @@ class Item(Record):
 
 def declare(url: str) -> App:
     """An app with one stream and one processor."""
-    app = App("restricted", redis_url=url, collect=0.0)
+    app = App("restricted", redis_url=url, rebalance_delay=0.0)
     stream = app.stream("items", record=Item, partition_by="key", partition_count=2)
 
     @app.processor(stream)
@@ -43,20 +43,20 @@ def declare(url: str) -> App:
 
 @contextmanager
 def server_without(command: str) -> Iterator[Server]:
-    """A server on which this command has no name any more."""
+    """A server on which this command was renamed away."""
     with Server(rename_command=f"{command} ") as server:
         yield server
 
 
 async def refusal_of_worker(url: str) -> str:
-    """What a worker says that does not start."""
+    """The error of a worker that does not start."""
     with pytest.raises(ServerError) as caught:
         await Worker(declare(url)).run(burst=True)
     return str(caught.value)
 
 
 async def refusal_of_sender(url: str) -> str:
-    """What the look ahead of a sender says."""
+    """The error of the preflight check of a sender."""
     spec = declare(url).streams["items"].spec
     async with connect(url) as client:
         with pytest.raises(ServerError) as caught:
@@ -73,31 +73,35 @@ async def refusal_of_sender(url: str) -> str:
         ("XREAD", "XREAD"),
     ],
 )
-async def test_a_worker_names_what_it_cannot_work_without_and_sending_goes_on(
+async def test_a_worker_names_the_missing_command_and_sending_still_works(
     command: str, named: str
 ) -> None:
     with server_without(command) as server:
-        said = await refusal_of_worker(server.url)
-        assert f"Redis at {server.url} has no {named}, without which a worker cannot work" in said
+        message = await refusal_of_worker(server.url)
+        assert (
+            f"Redis at {server.url} has no {named}, without which a worker cannot work" in message
+        )
         app = declare(server.url)
         await app.streams["items"].send(Item(key="a"))
         await app.close()
 
 
 @pytest.mark.parametrize("command", ["SCRIPT", "EVALSHA", "XGROUP", "HSET", "XINFO"])
-async def test_what_nothing_works_without_is_named_to_workers_and_senders(command: str) -> None:
+async def test_a_command_that_both_need_is_named_to_workers_and_senders(command: str) -> None:
     with server_without(command) as server:
-        for said in (await refusal_of_worker(server.url), await refusal_of_sender(server.url)):
-            assert f"Redis at {server.url} has no " in said
-            assert command in said.partition(", without which ")[0]
-            assert "renamed or switched off there, or not passed on by a proxy" in said
-            assert len(said) < 500  # Nothing of a script that the server repeats.
+        for message in (await refusal_of_worker(server.url), await refusal_of_sender(server.url)):
+            assert f"Redis at {server.url} has no " in message
+            assert command in message.partition(", without which ")[0]
+            assert "renamed or disabled there, or a proxy in between does not pass it on" in message
+            assert (
+                len(message) < 500
+            )  # The source of the script, which the server repeats, is left out.
         with server.client() as client:
             assert client.dbsize() == 0
 
 
 @pytest.mark.parametrize("command", ["INFO", "SUBSCRIBE"])
-async def test_what_is_only_missed_is_a_warning(
+async def test_a_missing_command_that_is_optional_is_a_warning(
     command: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with server_without(command) as server:
@@ -105,14 +109,16 @@ async def test_what_is_only_missed_is_a_warning(
         await app.streams["items"].send(Item(key="a"))
         with caplog.at_level(logging.WARNING, "runnel"):
             await Worker(app).run(burst=True)
-        (said,) = [each.getMessage() for each in caplog.records if " has no " in each.getMessage()]
-        assert said.startswith(f"Redis at {server.url} has no {command}")
+        (message,) = [
+            each.getMessage() for each in caplog.records if " has no " in each.getMessage()
+        ]
+        assert message.startswith(f"Redis at {server.url} has no {command}")
         with server.client() as client:
             assert client.exists("runnel:apps")
 
 
 @pytest.mark.parametrize("command", ["CONFIG", "KEYS", "ACL", "EVAL", "FLUSHALL", "MONITOR"])
-async def test_what_managed_servers_lack_is_not_missed(
+async def test_commands_that_managed_servers_lack_are_not_needed(
     command: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with server_without(command) as server:
@@ -123,7 +129,7 @@ async def test_what_managed_servers_lack_is_not_missed(
         assert " has no " not in caplog.text
 
 
-async def test_of_a_server_without_info_nothing_is_made_up() -> None:
+async def test_without_info_the_version_of_a_server_is_unknown() -> None:
     with server_without("INFO") as server:
         async with connect(server.url) as client:
             info = await check_server(client, server.url)
@@ -134,7 +140,7 @@ async def test_of_a_server_without_info_nothing_is_made_up() -> None:
 
 @asynccontextmanager
 async def proxy(url: str, refused: dict[bytes, bytes | None]) -> AsyncIterator[str]:
-    """A proxy before a server that answers some commands itself, or hangs up on them (None)."""
+    """A proxy that answers some commands itself, or closes the connection on them (None)."""
     target = urlsplit(url)
     serving: set[asyncio.Task[Any]] = set()
 
@@ -160,17 +166,17 @@ async def proxy(url: str, refused: dict[bytes, bytes | None]) -> AsyncIterator[s
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        if serving:  # Whoever was connected has hung up.
+        if serving:  # All clients have closed their connections.
             await asyncio.wait(serving)
 
 
 async def test_a_proxy_that_hangs_up_on_info_is_named(server: Server) -> None:
     async with proxy(server.url, {b"INFO": None}) as url:
-        said = await refusal_of_worker(url)
-    assert f"Redis at {url} answers PING and hangs up on INFO, as a proxy such as" in said
+        message = await refusal_of_worker(url)
+    assert f"Redis at {url} answers PING and hangs up on INFO, as a proxy such as" in message
 
 
-async def test_what_hangs_up_on_everything_is_no_proxy(server: Server) -> None:
+async def test_an_address_that_hangs_up_on_everything_counts_as_unreachable(server: Server) -> None:
     async with proxy(server.url, {b"INFO": None, b"PING": None}) as url, connect(url) as client:
         with pytest.raises(ServerUnreachable):
             await check_server(client, url)
@@ -183,8 +189,8 @@ async def test_what_hangs_up_on_everything_is_no_proxy(server: Server) -> None:
 async def test_a_proxy_that_knows_no_scripts_is_named(server: Server, answer: bytes) -> None:
     refused: dict[bytes, bytes | None] = dict.fromkeys((b"INFO", b"EVALSHA", b"SCRIPT"), answer)
     async with proxy(server.url, refused) as url:
-        for said in (await refusal_of_worker(url), await refusal_of_sender(url)):
-            assert f"Redis at {url} has no EVALSHA, SCRIPT LOAD, without which " in said
+        for message in (await refusal_of_worker(url), await refusal_of_sender(url)):
+            assert f"Redis at {url} has no EVALSHA, SCRIPT LOAD, without which " in message
 
 
 async def loading_server(keys: int) -> Server:
@@ -194,22 +200,22 @@ async def loading_server(keys: int) -> Server:
         client.mset({f"key{number}": "value" for number in range(keys)})
         client.save()
     server.kill()
-    # It looks at its clients after every 1,024 bytes of the file.
+    # It serves its clients after every 1,024 bytes of the file.
     server.options.update(key_load_delay="1000", loading_process_events_interval_bytes="1024")
     server.start(wait=False)
     await asyncio.to_thread(server.wait_until_it_listens)
     return server
 
 
-async def test_a_worker_waits_for_a_server_that_loads_and_says_so(
+async def test_a_worker_waits_for_a_server_that_loads_its_data_and_logs_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with await loading_server(1000) as server, caplog.at_level(logging.WARNING, "runnel"):
         await Worker(declare(server.url)).run(burst=True)
-    said = [each.getMessage() for each in caplog.records if "load" in each.getMessage()]
-    assert said[0].startswith(f"Redis at {server.url} is loading its data, waiting: ")
-    assert said[-1].startswith(f"Redis at {server.url} has loaded its data, after ")
-    assert len(said) == 2
+    message = [each.getMessage() for each in caplog.records if "load" in each.getMessage()]
+    assert message[0].startswith(f"Redis at {server.url} is loading its data, waiting: ")
+    assert message[-1].startswith(f"Redis at {server.url} has loaded its data, after ")
+    assert len(message) == 2
 
 
 async def test_a_worker_that_waits_for_a_server_can_be_stopped(

@@ -1,4 +1,4 @@
-"""Full partitions: who is told, who waits, who goes first, and what was sent all the same."""
+"""Full partitions: which sends are refused, which wait, in what order, and what was sent before."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Events, Record, Stream, admin
+from runnel import App, Events, Record, Stream
 from runnel.errors import ConfigError, EncodeError, Full
 from runnel.keys import log
-from runnel.scripts import Scripts
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts
 from runnel.stream import Sent
 from runnel.worker.worker import Worker
 from tests.worker.workers import until
@@ -31,14 +32,14 @@ class Blob(Record):
 
 
 class Shop:
-    """A stream of two small partitions, which one processor holds back until it works."""
+    """A stream of two small partitions, which stay full until its one processor works."""
 
     def __init__(self, redis: Redis, url: str, name: str) -> None:
         self.redis = redis
         self.app, self.stream = self._declare(name, url)
-        #: A worker closes the producer of its app: it has another one, as in another process.
+        #: The worker has an app of its own, as in another process, since it closes the producer.
         self.worker, stream = self._declare(name, url)
-        #: Keys that belong to each of the partitions.
+        #: One key for each partition.
         self.keys = [
             next(key for key in range(100) if self.partition_of(key) == partition)
             for partition in (0, 1)
@@ -51,7 +52,7 @@ class Shop:
                 self.processed.append(item.number)
 
     def _declare(self, name: str, url: str) -> tuple[App, Stream[Item]]:
-        app = App(name, redis_url=url, collect=0.0, backoff=0.001)
+        app = App(name, redis_url=url, rebalance_delay=0.0, backoff=0.001)
         stream = app.stream(
             "items",
             record=Item,
@@ -70,11 +71,11 @@ class Shop:
         await self.stream.send(*(Item(partition=partition, number=-1) for _ in range(SIZE)))
 
     async def work(self) -> None:
-        """Process what is there."""
+        """Process everything that was sent."""
         await Worker(self.worker).run(burst=True)
 
     async def numbers(self, partition: int = 0) -> list[int]:
-        """What lies in a partition."""
+        """The numbers in the log of a partition."""
         found: Any = await self.redis.xrange(log(self.stream.spec.prefix(partition)))
         return [
             self.stream.spec.codec.decode([each for pair in fields.items() for each in pair]).number
@@ -93,22 +94,22 @@ def item(number: int, partition: int = 0) -> Item:
     return Item(partition=partition, number=number)
 
 
-async def test_an_error_says_what_was_sent_all_the_same(shop: Shop) -> None:
+async def test_an_error_lists_what_was_sent_before_it(shop: Shop) -> None:
     await shop.fill()
     records = [item(number, number % 2) for number in range(4)]
     with pytest.raises(Full, match="partition 0 is full") as raised:
         await shop.stream.send(*records)
     assert [each is not None for each in raised.value.sent] == [False, True, False, True]
     assert await shop.numbers(1) == [1, 3]
-    place = raised.value.sent[3]
-    assert isinstance(place, Sent)
-    assert place.partition == 1
+    last = raised.value.sent[3]
+    assert isinstance(last, Sent)
+    assert last.partition == 1
     with pytest.raises(Full) as alone:
         await shop.stream.send(item(5))
     assert alone.value.sent == [None]
 
 
-async def test_of_what_has_many_batches_for_one_partition_the_first_may_be_sent(
+async def test_of_many_batches_for_one_partition_the_first_may_be_sent(
     shop: Shop,
 ) -> None:
     await admin.add(Scripts(shop.redis), shop.worker.processors["work"])
@@ -121,14 +122,14 @@ async def test_of_what_has_many_batches_for_one_partition_the_first_may_be_sent(
     ]
 
 
-async def test_what_is_refused_before_anything_was_sent_says_so(shop: Shop) -> None:
+async def test_an_encode_error_says_that_nothing_was_sent(shop: Shop) -> None:
     with pytest.raises(EncodeError) as raised:
         await shop.stream.send(item(1), item(2, 1), "no item")  # type: ignore[arg-type]
     assert raised.value.sent == [None, None, None]
 
 
 @pytest.mark.parametrize("wait", [-1, float("nan"), "5", [1], None, "", []])
-async def test_a_wait_that_is_none_is_refused(shop: Shop, wait: Any) -> None:
+async def test_an_invalid_wait_is_refused(shop: Shop, wait: Any) -> None:
     for records in ([item(1)], [item(1), item(2)]):
         with pytest.raises(ConfigError, match="wait"):
             await shop.stream.send(*records, wait=wait)
@@ -136,7 +137,7 @@ async def test_a_wait_that_is_none_is_refused(shop: Shop, wait: Any) -> None:
 
 
 @pytest.mark.parametrize("drop_oldest", ["no", 1, None])
-async def test_drop_oldest_is_true_or_false(shop: Shop, drop_oldest: Any) -> None:
+async def test_drop_oldest_must_be_true_or_false(shop: Shop, drop_oldest: Any) -> None:
     for records in ([item(1)], [item(1), item(2)]):
         with pytest.raises(ConfigError, match="drop_oldest"):
             await shop.stream.send(*records, drop_oldest=drop_oldest)
@@ -151,12 +152,12 @@ async def test_ten_thousand_records_and_large_ones_go_in_one_call(
     many = app.stream("many", record=Item, partition_by="partition", partition_count=4)
     large = app.stream("large", record=Blob, partition_by="key", partition_count=2)
     async with app:
-        places = await many.send(*(item(number, number % 50) for number in range(10_000)))
-        assert len(set(places)) == 10_000
+        sent = await many.send(*(item(number, number % 50) for number in range(10_000)))
+        assert len(set(sent)) == 10_000
         for partition in range(4):
-            mine = [place.id for place in places if place.partition == partition]
+            sent_ids = [each.id for each in sent if each.partition == partition]
             stored: Any = await redis.xrange(log(many.spec.prefix(partition)))
-            assert [id_.decode() for id_, _ in stored] == mine
+            assert [id_.decode() for id_, _ in stored] == sent_ids
         blobs = [Blob(key=number % 3, payload=bytes(1_000_000)) for number in range(40)]
         await large.send(*blobs)
         await asyncio.gather(*(large.send(each) for each in blobs))
@@ -164,7 +165,7 @@ async def test_ten_thousand_records_and_large_ones_go_in_one_call(
         assert sum(lengths) == 80
 
 
-async def test_a_call_that_is_cut_short_says_what_was_sent(shop: Shop) -> None:
+async def test_a_cancelled_send_says_what_was_sent(shop: Shop) -> None:
     await shop.fill()
     with pytest.raises(TimeoutError) as raised:
         async with asyncio.timeout(0.2):
@@ -173,7 +174,7 @@ async def test_a_call_that_is_cut_short_says_what_was_sent(shop: Shop) -> None:
     assert [each is not None for each in sent] == [False, True]
 
 
-async def test_who_waits_for_room_holds_up_nobody_who_does_not(shop: Shop) -> None:
+async def test_a_send_that_waits_for_room_does_not_block_those_that_do_not_wait(shop: Shop) -> None:
     await shop.fill()
     waiting = asyncio.create_task(shop.stream.send(item(1), wait=True))
     await asyncio.sleep(0.05)
@@ -194,7 +195,7 @@ async def test_who_waits_for_room_holds_up_nobody_who_does_not(shop: Shop) -> No
     assert await shop.numbers() == [*(SIZE - 1) * [-1], 5]
 
 
-async def test_who_waits_for_room_is_not_taken_for_one_who_made_some_meanwhile(
+async def test_a_waiting_send_does_not_get_the_result_of_one_that_drops_the_oldest(
     shop: Shop,
 ) -> None:
     await shop.fill()
@@ -203,12 +204,12 @@ async def test_who_waits_for_room_is_not_taken_for_one_who_made_some_meanwhile(
     dropped = [(await shop.stream.send(item(number), drop_oldest=True))[0] for number in (2, 3)]
     await shop.work()
     await shop.stream.send(item(4), wait=True)
-    (place,) = await waiting
-    assert place not in dropped
+    (sent,) = await waiting
+    assert sent not in dropped
     assert [number for number in await shop.numbers() if number >= 0] == [2, 3, 1, 4]
 
 
-async def test_waiting_counts_from_the_call(shop: Shop) -> None:
+async def test_the_wait_is_measured_from_the_call(shop: Shop) -> None:
     await shop.fill()
     now = asyncio.get_running_loop().time
     first = asyncio.create_task(shop.stream.send(item(1), wait=True))
@@ -229,7 +230,7 @@ async def test_waiting_counts_from_the_call(shop: Shop) -> None:
     await asyncio.wait([first])
 
 
-async def test_those_who_wait_get_room_in_the_order_of_their_calls(shop: Shop) -> None:
+async def test_waiting_sends_get_room_in_the_order_of_their_calls(shop: Shop) -> None:
     await shop.fill()
     waiting = []
     for number in range(4):
@@ -243,29 +244,29 @@ async def test_those_who_wait_get_room_in_the_order_of_their_calls(shop: Shop) -
     assert [number for number in await shop.numbers() if number >= 0] == [0, 2, 3]
 
 
-async def test_who_waits_for_room_with_many_batches_sends_them_in_order(shop: Shop) -> None:
+async def test_a_waiting_send_of_many_batches_sends_them_in_order(shop: Shop) -> None:
     await shop.fill()
     numbers = list(range(5 * SIZE))
     sending = asyncio.create_task(shop.stream.send(*map(item, numbers), wait=True))
     dropping = [asyncio.create_task(shop.stream.send(item(-2), drop_oldest=True))]
 
-    async def sent() -> bool:
+    async def is_sent() -> bool:
         await shop.work()
         return sending.done()
 
-    await until(sent, "it does not get room")
-    places = await sending
+    await until(is_sent, "the send does not finish")
+    sent = await sending
     await asyncio.gather(*dropping)
     await shop.work()
     assert [each for each in shop.processed if each >= 0] == numbers
-    assert [each.partition for each in places] == len(numbers) * [0]
+    assert [each.partition for each in sent] == len(numbers) * [0]
 
 
-async def feeding(
-    redis: Redis, redis_url: str, app_name: str, how: str, wait: bool | float
+async def run_self_feeding(
+    redis: Redis, redis_url: str, app_name: str, form: str, wait: bool | float
 ) -> tuple[list[str], list[int]]:
-    """What becomes of a processor that sends two for each one to its own full partition."""
-    app = App(app_name, redis_url=redis_url, collect=0.0, backoff=0.001)
+    """Run a processor that sends two records to its own full partition for each one it handles."""
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0, backoff=0.001)
     stream = app.stream(
         "pages", record=Item, partition_by=lambda _: 0, partition_count=1, partition_size=SIZE
     )
@@ -286,12 +287,12 @@ async def feeding(
     async def crawl_in_a_thread(page: Item) -> None:
         await asyncio.to_thread(crawl_plainly, page)
 
-    ways: dict[str, Callable[[Item], Any]] = {
+    handlers: dict[str, Callable[[Item], Any]] = {
         "coroutine": crawl,
         "plain function": crawl_plainly,
         "thread": crawl_in_a_thread,
     }
-    app.on(stream, name="crawl")(ways[how])
+    app.on(stream, name="crawl")(handlers[form])
     await stream.send(item(0))
     async with asyncio.timeout(20):
         await Worker(app).run(burst=True)
@@ -304,24 +305,24 @@ async def feeding(
     return refused, seen
 
 
-@pytest.mark.parametrize("how", ["coroutine", "plain function", "thread"])
+@pytest.mark.parametrize("form", ["coroutine", "plain function", "thread"])
 @pytest.mark.parametrize("wait", [True, 3600.0], ids=["for ever", "for an hour"])
 @pytest.mark.only_on("server", "sentinel")
-async def test_a_handler_that_waits_for_itself_is_refused(
-    redis: Redis, redis_url: str, app_name: str, how: str, wait: bool | float
+async def test_a_handler_that_waits_for_room_in_its_own_partition_is_refused(
+    redis: Redis, redis_url: str, app_name: str, form: str, wait: bool | float
 ) -> None:
-    refused, seen = await feeding(redis, redis_url, app_name, how, wait)
+    refused, seen = await run_self_feeding(redis, redis_url, app_name, form, wait)
     assert refused
     assert all("processor crawl sends to the partition that it reads" in each for each in refused)
     assert seen == sorted(seen)
-    assert len(seen) > SIZE  # What was finished and not committed yet was waited for.
+    assert len(seen) > SIZE  # It waited until finished events were committed.
 
 
 @pytest.mark.only_on("server", "sentinel")
-async def test_a_handler_may_wait_for_a_partition_that_another_one_holds_back(
+async def test_a_handler_may_wait_for_room_in_a_partition_of_another_processor(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    app = App(app_name, redis_url=redis_url, collect=0.0)
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0)
     stream = app.stream(
         "pages", record=Item, partition_by="partition", partition_count=1, partition_size=SIZE
     )
@@ -346,7 +347,7 @@ async def test_a_handler_may_wait_for_a_partition_that_another_one_holds_back(
     async def all_seen() -> bool:
         return len(seen) == 40
 
-    await until(all_seen, "it waits for itself")
+    await until(all_seen, "not all events were processed")
     worker.stop.set()
     await running
     assert seen == list(range(40))

@@ -1,4 +1,4 @@
-"""One event from append to checkpoint with nothing but the scripts, on whatever server is given."""
+"""One event goes from append to checkpoint with the scripts alone, on the shared server."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import keys, protocol
-from runnel.address import parse
-from runnel.connection import check_server
+from runnel.connection.url import parse
 from runnel.errors import Fenced
-from runnel.protocol import Agreement, Place, Step, Token
-from runnel.scripts import Scripts
+from runnel.preflight.server import check_server
+from runnel.protocol import CheckpointMove, PartitionKeys, StreamContract, Token
+from runnel.protocol.scripts import Scripts
 
-AGREEMENT = Agreement(partitions=1, hash="xxh64")
+CONTRACT = StreamContract(partitions=1, hash="xxh64")
 
 
-async def _claim(scripts: Scripts, place: Place, grant: int) -> Token:
+async def _claim(scripts: Scripts, partition_keys: PartitionKeys, grant: int) -> Token:
     nonce = secrets.token_hex(16)
-    call = protocol.claim(place, AGREEMENT, "member", grant, nonce)
+    call = protocol.claim(partition_keys, CONTRACT, "member", grant, nonce)
     return Token(protocol.read_claim(await scripts.call(call)).epoch, nonce)
 
 
-async def _lag(redis: Redis, place: Place) -> Any:
-    (group,) = await redis.xinfo_groups(keys.log(place.prefix))
+async def _lag(redis: Redis, partition_keys: PartitionKeys) -> Any:
+    (group,) = await redis.xinfo_groups(partition_keys.log)
     return group["lag"]
 
 
@@ -38,32 +38,34 @@ async def test_the_server_is_one_that_runnel_can_use(redis: Redis, redis_url: st
 async def test_an_event_goes_from_append_to_checkpoint(redis: Redis, app_name: str) -> None:
     scripts = Scripts(redis)
     await scripts.load()
-    place = Place(keys.partition(app_name, "orders", 0, "orders"), "printer")
-    await scripts.call(protocol.register(place, AGREEMENT, "0"))
+    partition_keys = PartitionKeys(keys.partition(app_name, "orders", 0, "orders"), "printer")
+    await scripts.call(protocol.register(partition_keys, CONTRACT, "0"))
 
     append = protocol.append(
-        place.prefix, AGREEMENT, 100, "refuse", "producer", 1, [[b"field", b"value"]]
+        partition_keys.prefix, CONTRACT, 100, "refuse", "producer", 1, [[b"field", b"value"]]
     )
     sent = protocol.read_append(await scripts.call(append))
-    again = protocol.read_append(await scripts.call(append))
-    assert (sent.applied, again.applied) == (True, False)
-    assert sent.ids == again.ids
-    assert await _lag(redis, place) == 1
+    repeated = protocol.read_append(await scripts.call(append))
+    assert (sent.applied, repeated.applied) == (True, False)
+    assert sent.ids == repeated.ids
+    assert await _lag(redis, partition_keys) == 1
 
-    token = await _claim(scripts, place, grant=1)
-    step = Step("0-0", sent.ids[0], 1)
-    committed = await scripts.call(protocol.commit(place, token, step))
+    token = await _claim(scripts, partition_keys, grant=1)
+    move = CheckpointMove("0-0", sent.ids[0], 1)
+    committed = await scripts.call(protocol.commit(partition_keys, token, move))
     assert protocol.read_commit(committed).applied
-    assert await _lag(redis, place) == 0
+    assert await _lag(redis, partition_keys) == 0
 
 
-async def test_a_holder_whose_partition_was_claimed_meanwhile_is_fenced(
+async def test_an_owner_is_fenced_after_another_member_claimed_its_partition(
     redis: Redis, app_name: str
 ) -> None:
     scripts = Scripts(redis)
-    place = Place(keys.partition(app_name, "orders", 0, "orders"), "printer")
-    await scripts.call(protocol.register(place, AGREEMENT, "0"))
-    sleeper = await _claim(scripts, place, grant=1)
-    await _claim(scripts, place, grant=2)
+    partition_keys = PartitionKeys(keys.partition(app_name, "orders", 0, "orders"), "printer")
+    await scripts.call(protocol.register(partition_keys, CONTRACT, "0"))
+    stale = await _claim(scripts, partition_keys, grant=1)
+    await _claim(scripts, partition_keys, grant=2)
     with pytest.raises(Fenced):
-        await scripts.call(protocol.commit(place, sleeper, Step("0-0", "0-0", 0, release=True)))
+        await scripts.call(
+            protocol.commit(partition_keys, stale, CheckpointMove("0-0", "0-0", 0, release=True))
+        )

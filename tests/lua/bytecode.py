@@ -1,4 +1,4 @@
-"""Which globals a compiled Lua script reads and writes: the compiler knows, a pattern guesses."""
+"""Lists the globals that a Lua script uses, from its bytecode: text patterns would only guess."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def globals_of(source: str) -> Globals:
     found = Globals()
     reader = _Reader(dumped.encode("latin-1"))
     reader.function(found)
-    assert reader.at == len(reader.chunk), "the chunk is not laid out as Lua 5.1 does"
+    assert reader.at == len(reader.chunk), "this is not the bytecode of Lua 5.1"
     return found
 
 
 class _Reader:
-    """Walks the binary form of a chunk; layout: ``ldump.c`` of Lua 5.1, on this machine's sizes."""
+    """Reads the bytecode of a chunk: see ``ldump.c`` of Lua 5.1. Sizes are this machine's."""
 
     def __init__(self, chunk: bytes) -> None:
         self.chunk = chunk

@@ -1,4 +1,4 @@
-"""Raw calls of the scripts, on a plain server and on a single-node cluster."""
+"""Direct calls of the scripts, on one server and on a cluster of one node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from tests.primaries import every_key
 
 FOLDER = Path(__file__).parent.parent.parent / "lua"
@@ -26,7 +26,7 @@ NONCE, OTHER = "0" * 32, "1" * 32
 
 
 class Raw:
-    """EVALSHA and nothing else: no client of Runnel's stands between."""
+    """Calls scripts with EVALSHA, without Runnel's own client."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
@@ -42,8 +42,8 @@ class Raw:
     async def dump(self) -> dict[bytes, object]:
         """Every key with its contents, to compare before and after.
 
-        Hashes and sorted sets by what they hold: in Valkey the mere reading of a larger one can
-        change the order of its fields, and with it the bytes that DUMP gives.
+        Hashes and sorted sets are read and not dumped: in Valkey reading a large one can change the
+        order of its fields, and so the bytes of DUMP.
         """
         found: dict[bytes, object] = {}
         for key in await every_key(self.redis):
@@ -79,7 +79,7 @@ class Raw:
         )
         names = (
             "epoch checkpoint processed attempts event tenures paused quarantined lost exact "
-            "anchored following deaths after"
+            "checkpoint_exists next_id deaths previous_owner"
         )
         return dict(zip(names.split(), reply, strict=True))
 
@@ -87,13 +87,13 @@ class Raw:
         self,
         epoch: int,
         prev: str,
-        following: str,
+        next_id: str,
         count: int,
         release: int = 0,
         nonce: str = NONCE,
     ) -> Any:
         return await self.call(
-            "commit", [LOG, META, STATE], "printer", epoch, nonce, prev, following, count, release
+            "commit", [LOG, META, STATE], "printer", epoch, nonce, prev, next_id, count, release
         )
 
     async def ids(self) -> list[str]:
@@ -111,19 +111,19 @@ class Raw:
         call: int,
         incarnation: str = "",
         held: list[tuple[int, int]] | None = None,
-        let_go: list[tuple[int, int, int]] | None = None,
+        released: list[tuple[int, int, int]] | None = None,
         **options: Any,
     ) -> tuple[list[int], dict[int, tuple[int, int]]]:
-        """The head of the reply, and partition -> grant and whether to hold it."""
+        """The first four integers of the reply; partition -> grant, and 1 to hold, 0 to release."""
         pairs = [each for pair in held or [] for each in pair]
-        rest = [each for triple in let_go or [] for each in triple]
+        rest = [each for triple in released or [] for each in triple]
         reply = await self.call(
             "sync",
             [PLAN, MEMBERS, SESSIONS],
             options.get("partitions", 8),
-            options.get("session", 10_000),
-            options.get("drain", 5_000),
-            options.get("collect", 0),
+            options.get("session_timeout", 10_000),
+            options.get("rebalance_timeout", 5_000),
+            options.get("rebalance_delay", 0),
             member,
             incarnation or f"{member}1",
             call,
@@ -145,7 +145,7 @@ def _decoded(reply: Any) -> Any:
 
 @pytest.fixture(params=["plain", pytest.param("cluster", marks=pytest.mark.cluster)])
 async def raw(request: pytest.FixtureRequest) -> AsyncIterator[Raw]:
-    """A server that is empty when the test begins."""
+    """A server that is empty at the start of the test."""
     url = request.getfixturevalue("redis_url" if request.param == "plain" else "cluster_url")
     async with connect(url) as client:
         await client.flushall()

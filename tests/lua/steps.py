@@ -1,4 +1,4 @@
-"""What several tests of the scripts begin with or end with."""
+"""Steps that several tests of the scripts share."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from tests.lua.conftest import Raw
+from tests.lua.conftest import LOG, META, NONCE, STATE, Raw
+
+SINK_LOG, SINK_META = (
+    LOG.replace(":orders:log", ":dead:log"),
+    META.replace(":orders:meta", ":dead:meta"),
+)
 
 
 async def refused(raw: Raw, word: str, call: Awaitable[Any]) -> str:
-    """The call is refused with this word and has written nothing; what the refusal says."""
+    """The call is refused with this word and has written nothing. Returns the whole refusal."""
     before = await raw.dump()
     with pytest.raises(ResponseError, match=f"^{word}( |$)") as caught:
         await call
@@ -34,3 +39,31 @@ async def ready(raw: Raw, events: int = 5) -> tuple[int, list[str]]:
     await raw.register()
     await raw.append(1, events)
     return (await raw.claim(10))["epoch"], await raw.ids()
+
+
+async def emit(raw: Raw, epoch: int, prev: str, next_id: str, **kw: Any) -> Any:
+    """One event is finished and, by default, one dead letter written."""
+    return await raw.call(
+        "emit", [LOG, META, STATE, SINK_LOG, SINK_META],
+        "printer", epoch, kw.get("nonce", NONCE), prev, next_id, 1,
+        kw.get("release", 0), kw.get("size", 100), kw.get("policy", "refuse"),
+        *kw.get("entries", (2, "msgpack", "dead")),
+    )  # fmt: skip
+
+
+async def described(raw: Raw, processor: str = "printer") -> dict[str, str]:
+    """The reply of `describe`, by name."""
+    flat = await raw.call("describe", [LOG, META, STATE], processor)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+async def lag_of(raw: Raw, processor: str) -> int:
+    """The lag of a processor's consumer group, as Redis counts it."""
+    groups: Any = await raw.redis.xinfo_groups(LOG)
+    (lag,) = [each["lag"] for each in groups if each["name"] == processor.encode()]
+    return int(lag)
+
+
+def held(grants: dict[int, tuple[int, int]]) -> list[tuple[int, int]]:
+    """What a member holds that has claimed all it was granted and released what it must."""
+    return [(partition, grant) for partition, (grant, keep) in grants.items() if keep]

@@ -1,4 +1,4 @@
-"""emit: a checkpoint and the dead letters behind it land together or not at all."""
+"""emit: a checkpoint moves and dead letters are written together, or neither is."""
 
 from __future__ import annotations
 
@@ -7,25 +7,12 @@ from typing import Any
 import pytest
 
 from tests.lua.conftest import LOG, META, NONCE, OTHER, STATE, Raw
-from tests.lua.steps import ready, refused
+from tests.lua.steps import SINK_LOG, SINK_META, emit, ready, refused
 
-SINK_LOG, SINK_META = (
-    LOG.replace(":orders:log", ":dead:log"),
-    META.replace(":orders:meta", ":dead:meta"),
-)
 KEYS = [LOG, META, STATE, SINK_LOG, SINK_META]
 
 
-async def emit(raw: Raw, epoch: int, prev: str, following: str, **kw: Any) -> Any:
-    """One event is finished, and one dead letter written unless told otherwise."""
-    return await raw.call(
-        "emit", KEYS, "printer", epoch, kw.get("nonce", NONCE), prev, following, 1,
-        kw.get("release", 0), kw.get("size", 100), kw.get("policy", "refuse"),
-        *kw.get("entries", (2, "msgpack", "dead")),
-    )  # fmt: skip
-
-
-async def test_s5_a_dead_letter_and_its_checkpoint_land_together(raw: Raw) -> None:
+async def test_s5_a_dead_letter_and_its_checkpoint_are_written_together(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.call("attempt", [STATE], epoch, NONCE, "failure", ids[0], 3, "Boom", "x")
     letters = (2, "msgpack", "one", 4, "msgpack", "two", "@why", "Boom")
@@ -37,22 +24,22 @@ async def test_s5_a_dead_letter_and_its_checkpoint_land_together(raw: Raw) -> No
     ]
     stored = await raw.redis.hmget(STATE, ["checkpoint", "processed", "attempts", "error_type"])
     assert stored == [ids[0].encode(), b"1", b"0", None]
-    assert await raw.redis.hget(META, "passed:printer") == ids[0].encode()
+    assert await raw.redis.hget(META, "checkpoint:printer") == ids[0].encode()
     assert await raw.lag() == 4
 
 
 async def test_s6_a_repeated_emit_writes_no_second_dead_letter(raw: Raw) -> None:
     epoch, ids = await ready(raw)
-    for release, (prev, following) in enumerate((("0-0", ids[0]), (ids[0], ids[1]))):
-        assert await emit(raw, epoch, prev, following, release=release) == [1, 0]
+    for release, (prev, next_id) in enumerate((("0-0", ids[0]), (ids[0], ids[1]))):
+        assert await emit(raw, epoch, prev, next_id, release=release) == [1, 0]
         before = await raw.dump()
-        assert await emit(raw, epoch, prev, following, release=release) == [0, 0]
+        assert await emit(raw, epoch, prev, next_id, release=release) == [0, 0]
         assert await raw.dump() == before
     assert await raw.redis.xlen(SINK_LOG) == 2
     await refused(raw, "FENCED", emit(raw, epoch, ids[1], ids[2]))
 
 
-async def test_s5_a_full_sink_leaves_the_checkpoint_where_it_was(raw: Raw) -> None:
+async def test_s5_a_full_sink_leaves_the_checkpoint_unchanged(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await emit(raw, epoch, "0-0", ids[0], size=2)
     await emit(raw, epoch, ids[0], ids[1], size=2)
@@ -61,7 +48,7 @@ async def test_s5_a_full_sink_leaves_the_checkpoint_where_it_was(raw: Raw) -> No
     assert await emit(raw, epoch, ids[1], ids[2], size=3) == [1, 0]
 
 
-async def test_s4_a_sink_is_full_by_the_name_of_its_own_reader(raw: Raw) -> None:
+async def test_s4_the_refusal_of_a_full_sink_names_the_processor_that_reads_it(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     state = f"{SINK_LOG.removesuffix(':log')}:processor:undertaker"
     await raw.call("register", [SINK_LOG, SINK_META, state], 1, 8, "xxh64", "undertaker", "0")
@@ -74,7 +61,7 @@ async def test_s4_a_sink_is_full_by_the_name_of_its_own_reader(raw: Raw) -> None
     assert await raw.redis.hget(SINK_META, "dropped:undertaker") == b"1"
 
 
-async def test_s1_an_emit_with_a_spent_token_is_fenced_and_writes_nothing(raw: Raw) -> None:
+async def test_s1_an_emit_with_an_old_token_is_fenced_and_writes_nothing(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     newer = (await raw.claim(11, OTHER))["epoch"]
     await refused(raw, "FENCED", emit(raw, epoch, "0-0", ids[0]))
@@ -83,17 +70,21 @@ async def test_s1_an_emit_with_a_spent_token_is_fenced_and_writes_nothing(raw: R
     assert await emit(raw, newer, "0-0", ids[0], nonce=OTHER) == [1, 0]
 
 
-async def test_an_emit_from_elsewhere_is_a_conflict_that_names_the_checkpoint(raw: Raw) -> None:
+async def test_an_emit_from_another_checkpoint_is_a_conflict_that_names_the_stored_one(
+    raw: Raw,
+) -> None:
     epoch, ids = await ready(raw)
     await raw.commit(epoch, "0-0", ids[1], 2)
     said = await refused(raw, "CONFLICT", emit(raw, epoch, ids[0], ids[2]))
     assert f"checkpoint={ids[1]}" in said
 
 
-async def test_s5_an_emit_without_its_group_is_gone_and_writes_no_dead_letter(raw: Raw) -> None:
+async def test_s5_an_emit_without_its_consumer_group_is_refused_and_writes_no_dead_letter(
+    raw: Raw,
+) -> None:
     epoch, ids = await ready(raw)
     await raw.redis.xgroup_destroy(LOG, "printer")
-    await refused(raw, "GONE", emit(raw, epoch, "0-0", ids[0]))
+    await refused(raw, "MISSING", emit(raw, epoch, "0-0", ids[0]))
 
 
 @pytest.mark.parametrize(
@@ -112,16 +103,16 @@ async def test_a_malformed_emit_is_refused_and_writes_nothing(
     await refused(raw, "BADARG", emit(raw, epoch, "0-0", ids[0], **wrong))
 
 
-async def test_an_emit_leads_forward_and_needs_all_its_keys(raw: Raw) -> None:
+async def test_an_emit_moves_the_checkpoint_forward_and_needs_all_its_keys(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.commit(epoch, "0-0", ids[1], 2)
-    for following in (ids[1], ids[0], "one"):
-        await refused(raw, "BADARG", emit(raw, epoch, ids[1], following))
+    for next_id in (ids[1], ids[0], "one"):
+        await refused(raw, "BADARG", emit(raw, epoch, ids[1], next_id))
     step = ("printer", epoch, NONCE, ids[1], ids[2], 1, 0, 100, "refuse", 2, "f", "v")
     await refused(raw, "BADARG", raw.call("emit", KEYS[:4], *step))
 
 
-async def test_nothing_is_moved_where_the_sink_has_no_id_left(raw: Raw) -> None:
+async def test_s5_an_emit_to_a_sink_with_no_id_left_moves_nothing(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     top = 2**64 - 1
     await raw.redis.xadd(SINK_LOG, {"a": "b"}, id=f"{top}-{top}")

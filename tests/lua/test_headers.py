@@ -1,4 +1,4 @@
-"""Every script keeps to its header, and the check itself finds faults."""
+"""Every script does what its header says, and the check of that finds planted faults."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 
 from runnel import keys
 from runnel.errors import BY_WORD
-from runnel.scripts import folder, sources
-from tests.lua.contract import problems
+from runnel.protocol.scripts import folder, sources
+from tests.lua.headers import problems
 
 PREFIX = keys.partition("APP", "SOURCE", "N", "STREAM")  # type: ignore[arg-type]
 GROUP = keys.group("APP", "STREAM", "PROCESSOR")
@@ -40,7 +40,7 @@ def check(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_keeps_to_its_header(name: str) -> None:
+def test_a_script_does_what_its_header_says(name: str) -> None:
     assert check(SCRIPTS[name]) == []
 
 
@@ -49,12 +49,12 @@ def test_a_script_keeps_to_its_header(name: str) -> None:
     [
         ("commit", "local log, meta, state = KEYS", "local log, state, meta = KEYS"),
         ("commit", "'FENCED epoch=", "'FENCE epoch="),
-        ("commit", "-- ERROR    CONFLICT", "-- ERROR    STALE"),
+        ("commit", "-- ERROR    CONFLICT", "-- ERROR    STALE_GRANT"),
         ("commit", "-- KEYS[3]", "-- KEYS[4]"),
         ("commit", "local paused = ", "paused = "),
         ("commit", "if release == '1' then", "if release == '1' then leaked = 1"),
         ("append", "local name = string", "name = string"),
-        ("append", "for _, group in ipairs", "for _, group in iparis"),
+        ("append", "for _, reply in ipairs", "for _, reply in iparis"),
         ("tick", "return {1, 0}", "return {1, tonumbr(0)}"),
         ("tick", "return {1, 0}", "return {1, 0"),
         ("claim", "local member, grant,", "local grant, member,"),
@@ -66,12 +66,12 @@ def test_a_script_keeps_to_its_header(name: str) -> None:
         ("commit", "release = unpack(ARGV, 1, 7)", "release = ARGV[1], ARGV[9]"),
         ("append", "KEYS[1], KEYS[2], KEYS[3]", "KEYS[1], KEYS[2], KEYS[4]"),
         ("append", ":STREAM:producers", ":STREAM:senders"),
-        ("roster", "flags=no-writes,", "flags="),
+        ("describe_group", "flags=no-writes,", "flags="),
         ("tick", "return redis.error_reply('BADARG field=instant')", "error('BADARG instant')"),
         ("sync", "-- BOUND ", "-- BOUNDS"),
         ("sync", ":wake\n", ":wakes\n"),
         ("sync", "-- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake\n", ""),
-        ("regrant", "redis.pcall('PUBLISH'", "redis.pcall('SPUBLISH'"),
+        ("revoke", "redis.pcall('PUBLISH'", "redis.pcall('SPUBLISH'"),
     ],
 )
 def test_a_planted_fault_is_found(name: str, old: str, new: str) -> None:
@@ -82,7 +82,7 @@ def test_a_planted_fault_is_found(name: str, old: str, new: str) -> None:
 BLOCKS = Path(__file__).parents[2] / "scripts" / "lua-blocks"
 
 
-def test_what_scripts_share_is_written_from_one_place(tmp_path: Path) -> None:
+def test_shared_blocks_are_copied_into_the_scripts_that_have_them(tmp_path: Path) -> None:
     shutil.copytree(folder(), tmp_path / "lua")
     (tmp_path / "scripts").mkdir()
     shutil.copy(BLOCKS, tmp_path / "scripts")
@@ -108,20 +108,25 @@ def test_what_scripts_share_is_written_from_one_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-async def test_redis_names_a_script_by_the_digest_of_its_file(redis: Redis, name: str) -> None:
+async def test_redis_names_a_script_by_the_sha1_of_its_file(redis: Redis, name: str) -> None:
     source = sources()[name]
     loaded = await redis.script_load(source.decode())
     digest = hashlib.sha1(source, usedforsecurity=False).hexdigest()
     assert (loaded.decode() if isinstance(loaded, bytes) else loaded) == digest
 
 
-def test_an_error_of_the_protocol_has_its_exception_and_the_other_way_round() -> None:
+def test_every_error_word_has_an_exception_and_every_exception_is_raised_by_a_script() -> None:
     raised = {word for source in SCRIPTS.values() for word in BY_WORD if f"'{word}" in source}
     assert raised == set(BY_WORD)
 
 
 def test_the_protocol_page_lists_every_error_and_every_script() -> None:
     page = (folder() / "README.md").read_text()
-    words = set(re.findall(r"^\| ([A-Z]{4,}) \|", page, re.M))
+    words = set(re.findall(r"^\| ([A-Z_]{4,}) \|", page, re.M))
     assert words == set(BY_WORD)
     assert {name for name in SCRIPTS if f"`{name}`" not in page} == set()
+
+
+def test_every_script_has_a_file_of_tests() -> None:
+    folder_of_tests = Path(__file__).parent
+    assert [name for name in SCRIPTS if not (folder_of_tests / f"test_{name}.py").exists()] == []

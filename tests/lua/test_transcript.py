@@ -1,4 +1,4 @@
-"""The lease by hand in the README of the scripts: run as it stands, it prints what is written."""
+"""The example in lua/README.md, one lease by hand: running it prints what the page shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from runnel.scripts import folder
+from runnel.protocol.scripts import folder
 from tests.servers import Server
 
 #: Ids, grants and epochs: they begin with the server's time.
@@ -16,7 +16,7 @@ _TIME = re.compile(r"\b\d{13}\b")
 
 
 @pytest.mark.skipif(not shutil.which("redis-cli"), reason="there is no redis-cli here")
-def test_the_lease_by_hand_prints_what_is_written(server: Server) -> None:
+def test_the_example_in_the_readme_prints_what_it_shows(server: Server) -> None:
     page = (folder() / "README.md").read_text()
     script, _, rest = page.partition("```bash\n")[2].partition("```")
     written = rest.partition("```text\n")[2].partition("```")[0]

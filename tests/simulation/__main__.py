@@ -1,4 +1,4 @@
-"""``scripts/simulate``: runs seeds, replays and shrinks one, counts the planted bugs it finds."""
+"""``scripts/simulate``: runs seeds, replays and shrinks one, counts the planted bugs found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import fields
 from tests.simulation.bugs import BUGS, BY_NAME
 from tests.simulation.planted import Planted
 
-#: A planted bug must be found within so many seeds.
+#: Number of seeds within which a planted bug must be found.
 SEEDS_FOR_A_BUG = 200
 
 
@@ -30,47 +30,53 @@ def _parser() -> argparse.ArgumentParser:
         prog="scripts/simulate",
         description="Runs the shipped workers and producers on a virtual network in virtual time, "
         "against the shipped scripts on a real server, with faults drawn from a seed; and checks "
-        "at every call that what the design promises holds.",
+        "the promises of the design at every call.",
     )
-    parser.add_argument("--seeds", type=int, default=100, help="how many to run (100)")
-    parser.add_argument("--start", type=int, default=0, help="the first of them (0)")
+    parser.add_argument("--seeds", type=int, default=100, help="how many seeds to run (100)")
+    parser.add_argument("--start", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--server", default="", help="such as redis or 'valkey 9.1.2' (the first)")
     parser.add_argument("--hashes", action="store_true", help="print the trace hash of each seed")
-    parser.add_argument("--replay", type=int, metavar="SEED", help="show all that happens in one")
-    parser.add_argument("--shrink", action="store_true", help="leave out faults it can do without")
-    parser.add_argument("--planted", action="store_true", help="count the planted bugs it finds")
-    parser.add_argument("--only", nargs="+", metavar="BUG", help="with --planted: these alone")
+    parser.add_argument(
+        "--replay", type=int, metavar="SEED", help="print everything that happens in one seed"
+    )
+    parser.add_argument(
+        "--shrink", action="store_true", help="with --replay: leave out faults that are not needed"
+    )
+    parser.add_argument(
+        "--planted", action="store_true", help="count the planted bugs that are found"
+    )
+    parser.add_argument("--only", nargs="+", metavar="BUG", help="with --planted: only these")
     parser.add_argument("--plant", metavar="BUG", choices=BY_NAME, help="run with a planted bug")
     parser.add_argument("--first", action="store_true", help="stop at the first violation")
     return parser
 
 
 def _simulate(args: argparse.Namespace, bug: Planted | None) -> int:
-    # Not earlier: a module with a planted bug must not be imported yet.
+    # Imported here, because a module with a planted bug must not be imported before `install`.
     from tests.servers import Server
-    from tests.simulation.backend import Backend
-    from tests.simulation.scenario import draw
+    from tests.simulation.drawing import draw
     from tests.simulation.servers import choose
+    from tests.simulation.store import Store
 
     with Server(choose(args.server), appendonly="no") as server:
-        backend = Backend(server, bug.edit_script if bug else None)
+        store = Store(server, bug.edit_script if bug else None)
         try:
             if args.replay is not None:
-                return _replay(draw(args.replay), backend, args)
-            return _run(range(args.start, args.start + args.seeds), backend, server, args)
+                return _replay(draw(args.replay), store, args)
+            return _run(range(args.start, args.start + args.seeds), store, server, args)
         finally:
-            backend.close()
+            store.close()
 
 
-def _run(seeds: range, backend: object, server: object, args: argparse.Namespace) -> int:
-    from tests.simulation.backend import Backend
+def _run(seeds: range, store: object, server: object, args: argparse.Namespace) -> int:
+    from tests.simulation.drawing import draw
     from tests.simulation.run import run
-    from tests.simulation.scenario import draw
+    from tests.simulation.store import Store
 
-    assert isinstance(backend, Backend)
+    assert isinstance(store, Store)
     began, results, failed = time.perf_counter(), [], 0
     for seed in seeds:
-        result = run(draw(seed), backend)
+        result = run(draw(seed), store)
         results.append(result)
         if args.hashes:
             print(f"seed {seed}  {result.digest}", flush=True)
@@ -96,20 +102,20 @@ def _options(args: argparse.Namespace) -> str:
     return server + (f" --plant '{args.plant}'" if args.plant else "")
 
 
-def _replay(scenario: object, backend: object, args: argparse.Namespace) -> int:
-    from tests.simulation.backend import Backend
+def _replay(scenario: object, store: object, args: argparse.Namespace) -> int:
     from tests.simulation.run import run
     from tests.simulation.scenario import Scenario
     from tests.simulation.shrink import shrink
+    from tests.simulation.store import Store
     from tests.simulation.trace import Trace
 
     assert isinstance(scenario, Scenario)
-    assert isinstance(backend, Backend)
+    assert isinstance(store, Store)
     all_faults = len(scenario.faults)
     if args.shrink:
-        scenario = shrink(scenario, backend)
+        scenario = shrink(scenario, store)
     trace = Trace(keep=None)
-    result = run(scenario, backend, trace)
+    result = run(scenario, store, trace)
     print("\n".join(trace.lines))
     print(f"\nseed {scenario.seed}  {result.digest}")
     for each in fields(scenario):

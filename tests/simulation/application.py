@@ -1,4 +1,4 @@
-"""The application that is simulated: a stream, and processors whose handlers tell all."""
+"""The simulated application: a stream, and processors whose handlers record what they do."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from runnel import App, ExceptionPolicy, Record
 from runnel.middleware import DeadLetterMiddleware, Middleware
-from runnel.producer import Stream
 from runnel.protocol import Token
+from runnel.stream import Stream
 from tests.simulation import user_code
 from tests.simulation.history import History, Spot, number_of
 from tests.simulation.host import Host
 from tests.simulation.model import Partition, parts
-from tests.simulation.scenario import LATE, Shape
+from tests.simulation.scenario import OVERRUNS, Shape
 from tests.simulation.trace import Violation
 from tests.simulation.world import RESTART, World
 
 URL = "redis://simulated"
-#: How each mode that takes lists waits for them.
+#: The arguments of `take` for each mode that takes lists.
 _WAITS: dict[str, dict[str, Any]] = {
     "batch": {},
     "within": {"within": 0.05},
@@ -29,8 +29,8 @@ _WAITS: dict[str, dict[str, Any]] = {
 
 
 class Item(Record):
-    """What is sent. `fails` is how often handling it fails, -1 for until it is mended; `kills` how
-    often it ends the worker that handles it."""
+    """The record of the stream. `fails` is how often its handler fails, -1 for until the handlers
+    are fixed; `kills` is how often it kills the worker that handles it."""
 
     number: int
     key: str
@@ -41,20 +41,20 @@ class Item(Record):
 
 
 class Application:
-    """What a scenario says about the application, declared."""
+    """The application that a scenario describes."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        #: Handlers are mended: no event fails or kills any more.
-        self.mended = False
+        #: True once no event fails or kills its worker any more.
+        self.handlers_fixed = False
         s = world.scenario
         self.app = App(
             "sim",
             redis_url=URL,
-            session=s.session,
-            drain=s.drain,
-            collect=s.collect,
-            grace=s.grace,
+            session_timeout=s.session_timeout,
+            rebalance_timeout=s.rebalance_timeout,
+            rebalance_delay=s.rebalance_delay,
+            shutdown_timeout=s.shutdown_timeout,
             max_block=s.max_block,
             prefetch=s.prefetch,
             prefetch_bytes=s.prefetch_bytes,
@@ -66,16 +66,18 @@ class Application:
         )
         self.stream: Stream[Item] = self.app.stream("items", record=Item, partition_by="key")
         world.history.retries = s.retries
-        world.history.unsteady = s.loses_keys or s.repeats_calls
+        world.history.conflicts_allowed = s.loses_keys or s.repeats_calls
         for i, shape in enumerate(s.shapes):
             self._declare(f"p{i}", shape)
 
     def _declare(self, name: str, shape: Shape) -> None:
         history = self.world.history
         ignored = shape.policy == "IGNORE"
-        around: list[Middleware] = [user_code.Around(self, name, each) for each in shape.middleware]
+        around: list[Middleware] = [
+            user_code.UserMiddleware(self, name, each) for each in shape.middleware
+        ]
         if around:
-            around.insert(0, user_code.Listens(self, name))
+            around.insert(0, user_code.RequestRecorder(self, name))
         self.app.processor(
             self.stream,
             name=name,
@@ -87,12 +89,12 @@ class Application:
             else around,
         )(self._handler(name, shape))
         if ignored:
-            history.sets_aside.add(name)
+            history.ignores_failures.add(name)
         if shape.commit == "each":
             history.commits_each.add(name)
 
     def spots(self) -> list[Spot]:
-        """Every partition, with every processor."""
+        """Every combination of a partition and a processor."""
         every = range(self.world.scenario.partitions)
         return [(self.stream.spec.prefix(p), name) for p in every for name in self.app.processors]
 
@@ -101,40 +103,43 @@ class Application:
         return self.stream.spec.prefix(partition), name
 
     def committed(self, spot: Spot, id_: str) -> bool:
-        """Has the checkpoint passed an event?"""
+        """Whether the event is committed."""
         state = self.world.judge.model.at(spot[0]).states.get(spot[1], {})
         return parts(state.get("checkpoint", "0-0")) >= parts(id_)
 
     def history(self) -> History:
-        """What handlers did."""
+        """The record of what handlers did."""
         return self.world.history
 
     def token(self, name: str, partition: int) -> Token:
-        """The token under which the running handler of a processor has a partition."""
-        return self.world.host().groups[name].leases[partition].lane.token
+        """The token under which the current host owns a partition for a processor."""
+        return self.world.host().members[name].queues[partition].state.token
 
     def _handler(self, name: str, shape: Shape) -> Callable[[Any], Any]:
-        more = user_code.PATIENCE if "awaits" in shape.middleware else 0.0
+        step = user_code.PATIENCE_STEP if "awaits" in shape.middleware else 0.0
 
         async def handle(events: Any) -> None:
             token, spot = self.token(name, events.partition), self.spot(name, events.partition)
-            given = events.take(5, **_WAITS[shape.mode]) if shape.most > 1 else events
+            given = events.take(5, **_WAITS[shape.mode]) if shape.batch_size > 1 else events
             iterator = aiter(given)
             while True:
                 with self._waiting(spot, shape):
-                    each = await user_code.patient_next(iterator, shape.patience, more)
+                    each = await user_code.patient_next(iterator, shape.patience, step)
                 if each is None:
                     return
-                batch = each if shape.most > 1 else [each]
+                batch = each if shape.batch_size > 1 else [each]
                 if batch:
                     await self._handle(spot, token, batch, shape)
                 if shape.mode == "explicit" and batch[-1].record.number % 3 == 0:
                     await events.commit()
-                    with self._noticed():
-                        self.world.history.asked(spot, token)
-                        self.world.history.told_committed(spot, token, batch[-1].id, self._at(spot))
+                    with self._end_run_on_violation():
+                        self.world.history.asked_for_more(spot, token)
+                        self.world.history.commit_returned(
+                            spot, token, batch[-1].id, self._at(spot)
+                        )
                 elif not shape.middleware:
-                    self.world.history.asked(spot, token)  # At once.
+                    # Without middleware, events count as finished at once.
+                    self.world.history.asked_for_more(spot, token)
 
         return handle
 
@@ -144,30 +149,30 @@ class Application:
     async def _handle(self, spot: Spot, token: Token, events: list[Any], shape: Shape) -> None:
         world, host, name = self.world, self.world.host(), spot[1]
         ids = [each.id for each in events]
-        group = host.groups[name]
-        session = (group.processor.group, *group.membership.member[:2])
+        member = host.members[name]
+        session = (member.processor.group, *member.membership.member[:2])
         world.trace.say(host.process, world.trace.named(spot[0], f"{name} starts {ids}"))
-        with self._noticed():
+        with self._end_run_on_violation():
             world.history.start(spot, token, ids, world.judge.model.at(spot[0]), session)
         began = world.loop.time()
         try:
             await asyncio.sleep(sum(each.record.work for each in events))
             for event in events:
-                await self._trouble(host, spot, event, shape)
+                await self._misbehave(host, spot, event, shape)
         except BaseException as error:
             took = world.loop.time() - began + 1e-9
             if shape.timeout and took >= shape.timeout and len(ids) == 1:
                 world.history.failures[spot, ids[0]] += 1
             world.history.fail(spot, token, ids)
-            if not isinstance(error, user_code.Late):
+            if not isinstance(error, user_code.ContinuesAfterCancel):
                 raise
         else:
             world.history.finish(spot, token, ids)
 
-    async def _trouble(self, host: Host, spot: Spot, event: Any, shape: Shape) -> None:
-        """What an event does to its handler, if anything."""
+    async def _misbehave(self, host: Host, spot: Spot, event: Any, shape: Shape) -> None:
+        """Fail, hang or kill the worker, if the event says so."""
         history, item, at = self.world.history, event.record, (spot, event.id)
-        if self.mended:
+        if self.handlers_fixed:
             return
         if history.kills[at] < item.kills:
             self.world.kill(host)
@@ -175,29 +180,29 @@ class Application:
             await asyncio.Event().wait()
         if history.failures[at] < item.fails or item.fails < 0:
             kind = shape.errors[item.number % len(shape.errors)]
-            if kind in LATE:  # Counts as a failure once somebody has ended it.
+            if kind in OVERRUNS:  # Counts as a failure once it has been cancelled.
                 await user_code.hang(kind)
-                with self._noticed():
-                    raise Violation("L5", f"{spot} {event.id} is in hand for ever: {shape.timeout}")
+                with self._end_run_on_violation():
+                    raise Violation("L5", f"{spot} {event.id} exceeds its limit: {shape.timeout}")
             history.failures[at] += 1
             await user_code.fail(kind, item.number)
 
     @contextmanager
     def _waiting(self, spot: Spot, shape: Shape) -> Iterator[None]:
-        """A time limit is about what is in hand: nobody cuts off who waits for an event."""
+        """A time limit is for handling events: waiting for an event must not be cancelled."""
         host, network = self.world.host(), self.world.network
-        lane = host.groups[spot[1]].leases[number_of(spot)].lane
+        state = host.members[spot[1]].queues[number_of(spot)].state
         try:
             yield
         except asyncio.CancelledError:
-            if shape.timeout and lane.open and host.state == "running" and not network.closed:
-                with self._noticed():
-                    raise Violation("L5", f"{spot} was cut off while it waited") from None
+            if shape.timeout and state.open and host.state == "running" and not network.closed:
+                with self._end_run_on_violation():
+                    raise Violation("L5", f"{spot} was cancelled while it waited") from None
             raise
 
     @contextmanager
-    def _noticed(self) -> Iterator[None]:
-        """A violation in code that user code may catch ends the run all the same."""
+    def _end_run_on_violation(self) -> Iterator[None]:
+        """End the run on a violation, even if user code catches the exception."""
         try:
             yield
         except Violation as violation:

@@ -1,8 +1,8 @@
-"""What a group may do with its partitions: grants, sessions and balance, checked at each `sync`.
+"""Checks the group at each `sync` and `revoke`: grants, sessions and balance.
 
-Nothing here repeats how the script decides. It says what every decision must be like: a partition
-is taken from a member only for a cause, a grant is never given twice, members differ by at most one
-partition, and no more partitions move than that takes.
+Nothing here repeats how the script decides. It checks the properties of every decision: a partition
+is taken from a member only for a cause, a grant is never issued twice, members differ by at most
+one partition, and no more partitions move than that needs.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runnel import keys
-from runnel.scripts import Call
-from tests.simulation.backend import Command
+from runnel.protocol.scripts import Call
+from tests.simulation.store import Command
 from tests.simulation.trace import Violation
 
-NOBODY = "-"
+UNASSIGNED = "-"
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """What the plan says of one partition."""
+    """The plan for one partition."""
 
-    holder: str = NOBODY
-    target: str = NOBODY
+    owner: str = UNASSIGNED
+    target: str = UNASSIGNED
     grant: int = 0
-    asked: int = 0
+    asked_at: int = 0
 
 
 @dataclass(frozen=True)
-class Record:
-    """What the group knows of one member."""
+class MemberRecord:
+    """The stored record of one member."""
 
     incarnation: str
     previous: str
@@ -42,25 +42,25 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """The keys of a group at one instant."""
+class GroupKeys:
+    """The keys of a group at one moment."""
 
     fields: dict[str, str] = field(default_factory=dict)
     members: dict[str, str] = field(default_factory=dict)
     sessions: dict[str, int] = field(default_factory=dict)
 
     def partition(self, number: int) -> Assigned:
-        holder, target, grant, asked = self.fields.get(f"p:{number}", "- - 0 0").split()
-        return Assigned(holder, target, int(grant), int(asked))
+        owner, target, grant, asked_at = self.fields.get(f"p:{number}", "- - 0 0").split()
+        return Assigned(owner, target, int(grant), int(asked_at))
 
-    def member(self, name: str) -> Record | None:
+    def member(self, name: str) -> MemberRecord | None:
         if name not in self.members:
             return None
         incarnation, previous, call, _, action = self.members[name].split()[:5]
-        return Record(incarnation, previous, int(call), action)
+        return MemberRecord(incarnation, previous, int(call), action)
 
-    def stays(self) -> set[str]:
-        """Members that may be given partitions."""
+    def staying(self) -> set[str]:
+        """Members that may be assigned partitions."""
         records = {name: self.member(name) for name in self.sessions}
         return {name for name, each in records.items() if each is None or each.action == "stay"}
 
@@ -70,25 +70,25 @@ class Picture:
 
 @dataclass(frozen=True)
 class _Sync:
-    """The arguments of a call, by name."""
+    """The arguments of a `sync`, by name."""
 
     partitions: int
-    session: int
-    drain: int
-    collect: int
+    session_timeout: int
+    rebalance_timeout: int
+    rebalance_delay: int
     member: str
     incarnation: str
     call: int
     action: str
     held: dict[int, int]
-    let_go: set[tuple[int, int]]
+    released: set[tuple[int, int]]
 
     @staticmethod
     def of(args: Sequence[Any]) -> _Sync:
         numbers = [int(each) for each in args[10:]]
         split = 2 * int(args[9])
         held = dict(zip(numbers[:split:2], numbers[1:split:2], strict=True))
-        let_go = set(zip(numbers[split::3], numbers[split + 1 :: 3], strict=True))
+        released = set(zip(numbers[split::3], numbers[split + 1 :: 3], strict=True))
         first = [int(each) for each in args[:4]]
         return _Sync(
             first[0],
@@ -100,23 +100,23 @@ class _Sync:
             int(args[6]),
             str(args[7]),
             held,
-            let_go,
+            released,
         )
 
 
 class Assignments:
-    """One group. Its keys as they were after the last call, and what they have been."""
+    """Checks one group. Holds its keys as they were after the last call."""
 
     def __init__(self, group: str) -> None:
         self.group = group
-        self.now = Picture()
-        #: The largest grant that was ever given in this history.
-        self.highest = 0
-        #: Keys were lost: members come back one by one, and until then the plan is what it can be.
-        self.vague = False
+        self.now = GroupKeys()
+        #: The largest grant that was ever issued in this history.
+        self.highest_grant = 0
+        #: Keys were lost: members rejoin one by one, so the balance is not checked any more.
+        self.keys_lost = False
 
     def probes(self) -> list[Command]:
-        """Commands that show the keys of the group."""
+        """Commands that read the keys of the group."""
         return [
             ("HGETALL", keys.plan(self.group)),
             ("HGETALL", keys.members(self.group)),
@@ -124,53 +124,58 @@ class Assignments:
         ]
 
     def judge(self, call: Call, reply: Any, probed: list[Any], now: int) -> bool:
-        """Check a call. Returns whether members were told that something changed."""
-        before, after = self.now, picture(probed)
+        """Check a call. Returns whether it published a change to the members."""
+        before, after = self.now, read_group(probed)
         self.now = after
-        if call.script == "regrant":
+        if call.script == "revoke":
             for number in map(int, call.args):
-                was = before.partition(number)
-                cut = was.holder != was.target and after.partition(number) != was
-                self._check(not cut, "S2", f"a hand-over of {number} was cut short: {was}")
+                old = before.partition(number)
+                cut = old.owner != old.target and after.partition(number) != old
+                self._check(not cut, "S2", f"the move of partition {number} was interrupted: {old}")
             return True
-        asked = _Sync.of(call.args)
-        record, changed = before.member(asked.member), after != before
+        request = _Sync.of(call.args)
+        record, changed = before.member(request.member), after != before
         if isinstance(reply, ResponseError):
             self._check(not changed, "S5", f"a refused sync changed the group: {reply}")
             replaced = record is not None and (
-                record.incarnation != asked.incarnation
-                and (record.previous == asked.incarnation or asked.call > 1)
+                record.incarnation != request.incarnation
+                and (record.previous == request.incarnation or request.call > 1)
             )
             self._check(replaced and str(reply).startswith("REPLACED"), "S5", f"sync: {reply}")
             return False
-        same = record is not None and record.incarnation == asked.incarnation
-        known = same and "session" in before.fields and asked.member in before.sessions
-        leaving = asked.action == "leave"
-        left = before.members.get(f"left:{asked.member}", "").split()[:1] == [asked.incarnation]
-        older = record is not None and same and asked.call <= record.call
+        same = record is not None and record.incarnation == request.incarnation
+        known = same and "session_timeout" in before.fields and request.member in before.sessions
+        leaving = request.action == "leave"
+        left = before.members.get(f"left:{request.member}", "").split()[:1] == [request.incarnation]
+        older = record is not None and same and request.call <= record.call
         if record and older:
-            self._check(not leaving, "S6", "a later call has overtaken the one that leaves")
-            self._check(not changed, "S6", "an older call was obeyed")
-            self._check(reply[0] == record.call, "S6", "an older call was not told so")
+            self._check(not leaving, "S6", "a later call was executed before the one that leaves")
+            self._check(not changed, "S6", "an older call was applied")
+            self._check(
+                reply[0] == record.call,
+                "S6",
+                "the reply to an older call does not show the newest call",
+            )
         elif record is None and left:
             self._check(not changed, "S6", "a member that has left came back")
         else:
             replaced = record is not None and not same
-            replaced &= asked.call > 1 or (
-                record is not None and record.previous == asked.incarnation
+            replaced &= request.call > 1 or (
+                record is not None and record.previous == request.incarnation
             )
-            self._check(not replaced, "S6", "a replaced incarnation was obeyed")
-            self._sessions(before, after, asked, known, now)
-            self._holders(after, asked)
-            for number in range(asked.partitions):
-                self._transition(number, before, after, asked, known, now)
-            if not self.vague:
-                self._rebalance(before, after, asked)
-            self._due(after, asked, now)
-        self._head(after, reply, now)
-        # What an operator has taken back is told with the next call, which is due at once.
+            self._check(not replaced, "S6", "a call of a replaced incarnation was applied")
+            self._sessions(before, after, request, known, now)
+            self._owners(after, request)
+            for number in range(request.partitions):
+                self._transition(number, before, after, request, known, now)
+            if not self.keys_lost:
+                self._rebalance(before, after, request)
+            self._due(after, request, now)
+        self._reply_head(after, reply, now)
+        # The reply to an older call that is due at once may lack the grants after a `revoke`: the
+        # next call has them.
         if not (older and reply[3] == 0):
-            self._grants(after, asked, reply, leaving)
+            self._grants(after, request, reply, leaving)
         return after.number("generation") != before.number("generation")
 
     def _check(self, holds: bool, invariant: str, text: str) -> None:
@@ -178,114 +183,132 @@ class Assignments:
             raise Violation(invariant, f"group {self.group}: {text}")
 
     def _sessions(
-        self, before: Picture, after: Picture, asked: _Sync, known: bool, now: int
+        self, before: GroupKeys, after: GroupKeys, request: _Sync, known: bool, now: int
     ) -> None:
-        """Who is alive stays so, and nobody for longer than a session."""
-        session = before.number("session") if known else asked.session
-        longest = max(before.number("longest"), asked.session)
+        """Live members keep their sessions, and no session is longer than a session timeout."""
+        session = before.number("session_timeout") if known else request.session_timeout
+        longest = max(before.number("longest_session"), request.session_timeout)
         expected = {
             name: min(end, now + longest)
             for name, end in before.sessions.items()
-            if end > now and name != asked.member
+            if end > now and name != request.member
         }
-        if asked.action != "leave":
-            expected[asked.member] = now + (session or asked.session)
+        if request.action != "leave":
+            expected[request.member] = now + (session or request.session_timeout)
         self._check(
             after.sessions == expected, "L1", f"sessions must be {expected}, are {after.sessions}"
         )
 
-    def _holders(self, after: Picture, asked: _Sync) -> None:
-        """Who holds a partition has a session that can end."""
-        holders = {after.partition(number).holder for number in range(asked.partitions)}
-        timeless = sorted(holders - {NOBODY} - set(after.sessions))
-        self._check(not timeless, "L1", f"{timeless} hold partitions and have no session to end")
+    def _owners(self, after: GroupKeys, request: _Sync) -> None:
+        """Every owner of a partition has a session that can end."""
+        owners = {after.partition(number).owner for number in range(request.partitions)}
+        sessionless = sorted(owners - {UNASSIGNED} - set(after.sessions))
+        self._check(not sessionless, "L1", f"{sessionless} own partitions and have no session")
 
     def _transition(
-        self, number: int, before: Picture, after: Picture, asked: _Sync, known: bool, now: int
+        self,
+        number: int,
+        before: GroupKeys,
+        after: GroupKeys,
+        request: _Sync,
+        known: bool,
+        now: int,
     ) -> None:
-        """One partition changes hands only for a cause, and under a grant of its own."""
+        """A partition changes its owner only for a cause, and under a grant of its own."""
         old, new = before.partition(number), after.partition(number)
-        if (old.holder, old.grant) == (new.holder, new.grant):
+        if (old.owner, old.grant) == (new.owner, new.grant):
             return
-        mine = old.holder == asked.member
-        excuse = (
-            old.holder == NOBODY
-            or (mine and (number, old.grant) in asked.let_go)
-            or (mine and not known and asked.call == 1)
-            or old.holder not in after.sessions
-            or now >= (old.asked or now) + asked.drain
+        own = old.owner == request.member
+        cause = (
+            old.owner == UNASSIGNED
+            or (own and (number, old.grant) in request.released)
+            or (own and not known and request.call == 1)
+            or old.owner not in after.sessions
+            or now >= (old.asked_at or now) + request.rebalance_timeout
         )
-        self._check(excuse, "S2", f"partition {number} was taken from {old.holder}: {old} {new}")
-        if new.holder == NOBODY:
+        self._check(cause, "S2", f"partition {number} was taken from {old.owner}: {old} {new}")
+        if new.owner == UNASSIGNED:
             return
-        learned = not known and asked.call > 1 and asked.held.get(number) == new.grant
-        if learned and new.holder == asked.member and new.grant > old.grant:
-            self.highest = max(self.highest, new.grant)
+        adopted = not known and request.call > 1 and request.held.get(number) == new.grant
+        if adopted and new.owner == request.member and new.grant > old.grant:
+            self.highest_grant = max(self.highest_grant, new.grant)
             return
-        self._check(new.grant > self.highest, "S2", f"grant {new.grant} was given before")
-        self._check(new.holder in after.stays(), "L1", f"{new.holder} is no member and got {new}")
-        given = [after.partition(each).grant for each in range(asked.partitions)]
-        self._check(given.count(new.grant) == 1, "S2", f"grant {new.grant} was given twice")
-        if number == max(range(asked.partitions), key=given.__getitem__):
-            self.highest = max(given)
+        self._check(new.grant > self.highest_grant, "S2", f"grant {new.grant} was issued before")
+        self._check(new.owner in after.staying(), "L1", f"{new.owner} is no member and got {new}")
+        given = [after.partition(each).grant for each in range(request.partitions)]
+        self._check(given.count(new.grant) == 1, "S2", f"grant {new.grant} was issued twice")
+        if number == max(range(request.partitions), key=given.__getitem__):
+            self.highest_grant = max(given)
 
-    def _rebalance(self, before: Picture, after: Picture, asked: _Sync) -> None:
+    def _rebalance(self, before: GroupKeys, after: GroupKeys, request: _Sync) -> None:
         """L2: members differ by at most one partition, and the fewest move."""
-        stays = after.stays()
-        targets = [after.partition(p).target for p in range(asked.partitions)]
-        if not stays:
+        staying = after.staying()
+        targets = [after.partition(p).target for p in range(request.partitions)]
+        if not staying:
             return
-        was = []
-        for p in range(asked.partitions):
+        old_targets = []
+        for p in range(request.partitions):
             old = before.partition(p)
-            kept = [each for each in (old.target, old.holder) if each in stays]
-            was.append(kept[0] if kept else NOBODY)
-        if after.number("collecting"):
-            moved = [p for p in range(asked.partitions) if was[p] != targets[p]]
-            self._check(not moved, "L2", f"{moved} moved while joiners were collected")
+            kept = [each for each in (old.target, old.owner) if each in staying]
+            old_targets.append(kept[0] if kept else UNASSIGNED)
+        if after.number("rebalance_at"):
+            moved = [p for p in range(request.partitions) if old_targets[p] != targets[p]]
+            self._check(not moved, "L2", f"{moved} moved during the rebalance delay")
             return
-        counts = {each: targets.count(each) for each in sorted(stays)}
+        counts = {each: targets.count(each) for each in sorted(staying)}
         self._check(sum(counts.values()) == len(targets), "L2", f"not all assigned: {targets}")
         self._check(max(counts.values()) - min(counts.values()) <= 1, "L2", f"unequal: {counts}")
-        base, extra = divmod(asked.partitions, len(stays))
-        held = sorted((was.count(each) for each in stays), reverse=True)
+        base, extra = divmod(request.partitions, len(staying))
+        held = sorted((old_targets.count(each) for each in staying), reverse=True)
         fewest = sum(max(0, n - base - (i < extra)) for i, n in enumerate(held))
-        moved = [p for p in range(asked.partitions) if was[p] not in (NOBODY, targets[p])]
-        if not set(was) & {NOBODY} and stays == before.stays() and not before.number("collecting"):
+        moved = [
+            p for p in range(request.partitions) if old_targets[p] not in (UNASSIGNED, targets[p])
+        ]
+        if (
+            not set(old_targets) & {UNASSIGNED}
+            and staying == before.staying()
+            and not before.number("rebalance_at")
+        ):
             fewest = 0
         self._check(len(moved) <= fewest, "L2", f"{moved} moved where {fewest} were enough")
 
-    def _due(self, after: Picture, asked: _Sync, now: int) -> None:
-        """Members call again when there is something to do then, and not at once for ever."""
-        plan = [after.partition(p) for p in range(asked.partitions)]
-        times = [p.asked + asked.drain for p in plan if p.asked and p.target != NOBODY]
-        if collecting := after.number("collecting"):
-            times.append(collecting)
+    def _due(self, after: GroupKeys, request: _Sync, now: int) -> None:
+        """`due` is when something is to be done, and never past: members would call in a loop."""
+        plan = [after.partition(p) for p in range(request.partitions)]
+        times = [
+            p.asked_at + request.rebalance_timeout
+            for p in plan
+            if p.asked_at and p.target != UNASSIGNED
+        ]
+        if rebalance_at := after.number("rebalance_at"):
+            times.append(rebalance_at)
         expected = min(times, default=0)
         self._check(after.number("due") == expected, "L1", f"due {expected}: {after.fields}")
         self._check(not 0 < expected <= now, "L1", f"due {now - expected} ms ago: {after.fields}")
 
-    def _head(self, after: Picture, reply: list[int], now: int) -> None:
-        """A member is told of the plan's state."""
+    def _reply_head(self, after: GroupKeys, reply: list[int], now: int) -> None:
+        """The reply has the generation and the due time of the plan."""
         due = after.number("due")
         head = [after.number("generation"), max(due - now, 0) if due else -1]
-        self._check([reply[1], reply[3]] == head, "L1", f"told {reply[:4]}, the plan says {head}")
+        self._check(
+            [reply[1], reply[3]] == head, "L1", f"replied {reply[:4]}, the plan says {head}"
+        )
 
-    def _grants(self, after: Picture, asked: _Sync, reply: list[int], leaving: bool) -> None:
-        """A member is told what the plan says that it holds."""
+    def _grants(self, after: GroupKeys, request: _Sync, reply: list[int], leaving: bool) -> None:
+        """The reply lists the partitions that the plan assigns to the member."""
         grants = []
-        if not leaving and asked.member in after.sessions:
-            for p in range(asked.partitions):
+        if not leaving and request.member in after.sessions:
+            for p in range(request.partitions):
                 each = after.partition(p)
-                if each.holder == asked.member:
-                    grants += [p, each.grant, int(each.target == asked.member)]
-        self._check(reply[4:] == grants, "L1", f"told {reply[4:]}, the plan says {grants}")
+                if each.owner == request.member:
+                    grants += [p, each.grant, int(each.target == request.member)]
+        self._check(reply[4:] == grants, "L1", f"replied {reply[4:]}, the plan says {grants}")
 
 
-def picture(probed: list[Any]) -> Picture:
-    """The picture that `Assignments.probes` found."""
+def read_group(probed: list[Any]) -> GroupKeys:
+    """The keys of a group from the replies to `Assignments.probes`."""
     plan, members, sessions = ([each.decode() for each in flat] for flat in probed)
-    return Picture(
+    return GroupKeys(
         dict(zip(plan[::2], plan[1::2], strict=True)),
         dict(zip(members[::2], members[1::2], strict=True)),
         {name: round(float(end)) for name, end in zip(sessions[::2], sessions[1::2], strict=True)},

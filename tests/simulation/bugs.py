@@ -12,14 +12,14 @@ BUGS = (
     Planted(
         "no fence",
         "lua/commit.lua",
-        "if is[1] ~= epoch or is[2] ~= nonce then",
+        "if stored_epoch ~= epoch or stored_nonce ~= nonce then",
         "if false then",
     ),
     Planted(
         "no nonce in the fence",
         "lua/commit.lua",
-        "if is[1] ~= epoch or is[2] ~= nonce then",
-        "if is[1] ~= epoch then",
+        "if stored_epoch ~= epoch or stored_nonce ~= nonce then",
+        "if stored_epoch ~= epoch then",
     ),
     Planted(
         "an epoch that need not rise",
@@ -30,7 +30,7 @@ BUGS = (
     Planted(
         "attempts are not fenced",
         "lua/attempt.lua",
-        "if is[1] ~= epoch or is[2] ~= nonce or is[3] == '1' then",
+        "if stored_epoch ~= epoch or stored_nonce ~= nonce or released == '1' then",
         "if false then",
     ),
     Planted(
@@ -42,8 +42,8 @@ BUGS = (
     Planted(
         "a repeated claim is told by its grant alone",
         "lua/claim.lua",
-        "local repeated = seen == tonumber(grant) and is[4] == nonce and is[5] ~= '1'",
-        "local repeated = seen == tonumber(grant) and is[5] ~= '1'",
+        "local repeated = seen == tonumber(grant) and stored_nonce == nonce and released ~= '1'",
+        "local repeated = seen == tonumber(grant) and released ~= '1'",
     ),
     Planted(
         "a release keeps the token",
@@ -53,31 +53,34 @@ BUGS = (
     ),
     Planted(
         "one nonce for each process",
-        "runnel/worker/group.py",
+        "runnel/worker/held_partitions.py",
         "nonce = secrets.token_hex(16)",
-        "nonce = self.membership.member[1] * 2",
+        "nonce = self._membership.member[1] * 2",
     ),
     # Commits
     Planted(
-        "no compare-and-set", "lua/commit.lua", "elseif is[4] ~= prev then", "elseif false then"
+        "no compare-and-set",
+        "lua/commit.lua",
+        "elseif checkpoint ~= prev then",
+        "elseif false then",
     ),
     Planted(
         "write before check",
         "lua/commit.lua",
-        "local paused = is[7] == '1' and 1 or 0",
-        "local paused = is[7] == '1' and 1 or 0\n"
-        "redis.call('HSET', meta, 'passed:' .. processor, next_id)",
+        "local paused = is_paused == '1' and 1 or 0",
+        "local paused = is_paused == '1' and 1 or 0\n"
+        "redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)",
     ),
     Planted(
         "a repeat after release refused",
         "lua/commit.lua",
-        "if release == '1' and is[4] == next_id then return {0, paused} end",
+        "if release == '1' and checkpoint == next_id then return {0, paused} end",
         "",
     ),
     Planted(
         "a repeat refused",
         "lua/commit.lua",
-        "if release == '0' and is[4] == next_id then return {0, paused} end",
+        "if release == '0' and checkpoint == next_id then return {0, paused} end",
         "",
     ),
     Planted(
@@ -89,31 +92,31 @@ BUGS = (
     Planted(
         "retention is not told of a dead letter",
         "lua/emit.lua",
-        "redis.call('HSET', meta, 'passed:' .. processor, next_id)\n",
+        "redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)\n",
         "",
     ),
     Planted(
         "a lost reply taken for an answer",
-        "runnel/worker/committing.py",
+        "runnel/worker/committer.py",
         "elif isinstance(reply, Exception):\n            return False\n",
-        "elif isinstance(reply, Exception):\n            lane.committed(step)\n",
+        "elif isinstance(reply, Exception):\n            state.committed(move)\n",
     ),
     Planted(
         "another commit in place of one in flight",
-        "runnel/core/lane.py",
+        "runnel/core/partition.py",
         "if self._in_flight is None:\n            release",
         "if True:\n            release",
     ),
     Planted(
         "released with an event in hand",
-        "runnel/core/lane.py",
+        "runnel/core/partition.py",
         "release = self.draining and self.idle",
         "release = self.draining",
     ),
     Planted(
         "a failed event is not handed out again",
-        "runnel/core/lane.py",
-        "self.buffer.extendleft(reversed(self.in_hand[keep:]))",
+        "runnel/core/partition.py",
+        "self.buffer.extendleft(reversed(self.current[keep:]))",
         "pass",
     ),
     Planted(
@@ -125,57 +128,57 @@ BUGS = (
     # What leaves user code, and what was given to it
     Planted(
         "a cancellation that nobody asked for taken for the end",
-        "runnel/worker/handling.py",
+        "runnel/worker/handler_run.py",
         "if self._stopping:\n            return None",
         "if self._stopping or type(raised).__name__ == 'CancelledError':\n            return None",
     ),
     Planted(
         "what middleware took and did not pass on counts as given",
-        "runnel/chain.py",
-        "self._lane.rewind(keep=self._given)\n                self._taken.clear()",
+        "runnel/delivery/middleware_chain.py",
+        "self._state.rewind(keep=self._given)\n                self._taken.clear()",
         "self._taken.clear()",
     ),
     Planted(
         "a middleware that swallows has its failure passed over",
-        "runnel/chain.py",
-        "if self._given:\n            self._lane",
-        "if self._given:\n            self._lane.finish(self._given)\n            self._lane",
+        "runnel/delivery/middleware_chain.py",
+        "if self._given:\n            self._state",
+        "if self._given:\n            self._state.finish(self._given)\n            self._state",
     ),
     Planted(
         "the next event while the one before is not committed",
-        "runnel/lease.py",
+        "runnel/delivery/partition_queue.py",
         "if self._commit_each or unsure:",
         "if unsure:",
     ),
     Planted(
         "a commit that is not waited for",
-        "runnel/lease.py",
-        "            await self.flush()\n        self.give_turn()\n\n    def give_turn",
-        "        self.give_turn()\n\n    def give_turn",
+        "runnel/delivery/partition_queue.py",
+        "            await self.flush()\n        self.release_start_lock()\n\n    def release",
+        "        self.release_start_lock()\n\n    def release",
     ),
     Planted(
         "a list begins anew with each wait for it",
-        "runnel/lease.py",
-        "if lane.open and self._filling[0] != lane.buffer[0][0]:",
-        "if lane.open:",
+        "runnel/delivery/partition_queue.py",
+        "if state.open and self._filling[0] != state.buffer[0][0]:",
+        "if state.open:",
     ),
     Planted(
         "a start recorded anew with each wait for that",
-        "runnel/lease.py",
+        "runnel/delivery/partition_queue.py",
         "if self._starting is None or self._starting[0] != event:",
         "if self._starting is None or self._starting[1].done():",
     ),
     Planted(
         "a cancelled wait gives its turn away",
-        "runnel/lease.py",
-        "if tried or not self._suspicion.on_trial:",
+        "runnel/delivery/partition_queue.py",
+        "if tried or not self._suspicion.alone:",
         "if True:",
     ),
     Planted(
         "who asks once its events have ended has not finished the last",
-        "runnel/handing.py",
+        "runnel/delivery/handout.py",
         "if self.closed:\n            await",
-        "if self.closed or not self.lease.lane.open:\n            await",
+        "if self.closed or not self.queue.state.open:\n            await",
     ),
     Planted(
         "one death is proof enough",
@@ -186,65 +189,65 @@ BUGS = (
     # Time limits, and what waits in memory
     Planted(
         "a time limit that ends nobody",
-        "runnel/worker/handling.py",
-        "if not handing.late and not handing.restless:",
-        "if not handing.restless:",
+        "runnel/worker/handler_run.py",
+        "if not handout.late and not handout.ignores_end:",
+        "if not handout.ignores_end:",
     ),
     Planted(
         "a handler that goes on after its time limit has finished its event",
-        "runnel/handing.py",
+        "runnel/delivery/handout.py",
         "if self.closed:\n            await",
         "if False:\n            await",
     ),
     Planted(
         "a time limit that waiting counts for, too",
-        "runnel/watch.py",
+        "runnel/delivery/stopwatch.py",
         "since, self._since = self._since, None",
         "since = self._since",
     ),
     Planted(
         "what waits in memory has no bound in bytes",
-        "runnel/worker/reading.py",
-        "lane.enough = prefetch if size * prefetch <= share else int(share / size)",
-        "lane.enough = prefetch",
+        "runnel/worker/log_reader.py",
+        "state.buffer_limit = prefetch if size * prefetch <= share else int(share / size)",
+        "state.buffer_limit = prefetch",
     ),
     # Operators
     Planted(
         "a paused partition is processed",
-        "runnel/core/lane.py",
+        "runnel/core/partition.py",
         "if claimed.quarantined or claimed.paused:",
         "if claimed.quarantined:",
     ),
     Planted(
         "a seek keeps the token",
         "lua/seek.lua",
-        "math.max((tonumber(is[2]) or 0) + 1, now)",
-        "math.max(tonumber(is[2]) or 0, 0)",
+        "math.max((tonumber(stored_epoch) or 0) + 1, now)",
+        "math.max(tonumber(stored_epoch) or 0, 0)",
     ),
     Planted(
         "a removed processor holds retention back",
         "lua/remove.lua",
-        "redis.call('HDEL', meta, 'passed:' .. processor, 'dropped:' .. processor)",
+        "redis.call('HDEL', meta, 'checkpoint:' .. processor, 'dropped:' .. processor)",
         "redis.call('HDEL', meta, 'dropped:' .. processor)",
     ),
     Planted(
         "what a resume has changed is not claimed anew",
-        "runnel/admin.py",
-        "await regrant(scripts, processor, changed)\n    return len(changed)",
+        "runnel/operations/admin.py",
+        "await revoke(scripts, processor, changed)\n    return len(changed)",
         "return len(changed)",
     ),
     # A loop that is blocked
     Planted(
         "a heartbeat from the side vouches for what others hold",
-        "runnel/worker/group.py",
-        "if certain:",
+        "runnel/worker/heartbeat.py",
+        "if confirmed:",
         "if True:",
     ),
     # Losses
     Planted(
         "a loss masked",
         "lua/claim.lua",
-        "if position_read > read then lost = position_read - read end",
+        "if new_read > read then lost = new_read - read end",
         "",
     ),
     Planted(
@@ -255,27 +258,27 @@ BUGS = (
     ),
     Planted(
         "a cursor kept after a rollback",
-        "runnel/core/lane.py",
-        "if not anchor:",
+        "runnel/core/partition.py",
+        "if not cursor_exists:",
         "if False:",
     ),
     Planted(
         "what was read without a look is not doubted",
-        "runnel/core/lane.py",
-        "self.doubt = asked.cursor",
+        "runnel/core/partition.py",
+        "self.unverified_from = request.cursor",
         "pass",
     ),
     Planted(
         "a loss counted while what was read ahead is processed",
         "runnel/worker/claims.py",
-        "await lease.rest()",
+        "await queue.wait_settled()",
         "pass",
     ),
     # Retention and sending
     Planted(
         "retention before registration",
         "lua/append.lua",
-        "if known == 0 and policy ~= 'drop_oldest' then",
+        "if registered == 0 and policy ~= 'drop_oldest' then",
         "if false then",
     ),
     Planted(
@@ -292,15 +295,15 @@ BUGS = (
     ),
     Planted(
         "a sequence that does not rise",
-        "runnel/outlet.py",
-        "self._number += 1\n            self._unsure, ",
-        "self._number += 0\n            self._unsure, ",
+        "runnel/producer/partition_producer.py",
+        "self._sequence += 1\n            self._unsure, ",
+        "self._sequence += 0\n            self._unsure, ",
     ),
     Planted(
         "a processor registered anew starts anew",
         "lua/register.lua",
-        "local checkpoint, read, created = stored[1] or passed or shown, stored[2], 2",
-        "local checkpoint, read, created = nil, nil, 2",
+        "read, created = stored_checkpoint or meta_checkpoint or group_id, stored_read, 2",
+        "read, created = nil, nil, 2",
     ),
     Planted(
         "what was dropped stays lag",
@@ -311,7 +314,7 @@ BUGS = (
     Planted(
         "a commit of what was dropped meanwhile brings its lag back",
         "lua/commit.lua",
-        "if at.name == processor and at['entries-read'] and newer",
+        "if group.name == processor and group['entries-read'] and newer",
         "if false and newer",
     ),
     Planted(
@@ -323,7 +326,7 @@ BUGS = (
     Planted(
         "a log that vanished begins below its old ids",
         "lua/register.lua",
-        "if not there and checkpoint ~= '0-0' then",
+        "if not log_exists and checkpoint ~= '0-0' then",
         "if false then",
     ),
     # The group
@@ -336,7 +339,7 @@ BUGS = (
     Planted(
         "grant without release",
         "lua/sync.lua",
-        "if holder[p] == '-' or now >= asked[p] + drain then",
+        "if owner[p] == '-' or now >= asked_at[p] + rebalance_timeout then",
         "if true then",
     ),
     Planted(
@@ -372,31 +375,31 @@ BUGS = (
     Planted(
         "a partition asked back is not given back",
         "runnel/core/membership.py",
-        "orders.drain.append(partition)",
+        "actions.drain.append(partition)",
         "pass",
     ),
     Planted(
         "handed out when the session may have ended",
-        "runnel/session.py",
+        "runnel/delivery/session.py",
         "return self.clock() < self.ends",
         "return True",
     ),
     Planted(
         "a session counted from its answer",
-        "runnel/worker/group.py",
-        "self._session.renew(before + synced.session_ms / 1000)",
-        "self._session.renew(self._link.clock() + synced.session_ms / 1000)",
+        "runnel/worker/heartbeat.py",
+        "self._membership.session.renew(before + reply.session_ms / 1000)",
+        "self._membership.session.renew(self._backend.clock() + reply.session_ms / 1000)",
     ),
     Planted(
         "a heartbeat too few",
-        "runnel/worker/group.py",
-        "wait = synced.session_ms / 3000",
-        "wait = synced.session_ms / 900",
+        "runnel/worker/heartbeat.py",
+        "wait = reply.session_ms / 3000",
+        "wait = reply.session_ms / 900",
     ),
     Planted(
         "a clock that went back stretches a wait",
         "lua/sync.lua",
-        "if due > now + math.max(drain, collect) then due = now end",
+        "if due > now + math.max(rebalance_timeout, rebalance_delay) then due = now end",
         "",
     ),
     Planted(
@@ -407,39 +410,39 @@ BUGS = (
     ),
     Planted(
         "a hand-over cut short by an operator",
-        "lua/regrant.lua",
-        "if holder and holder ~= '-' and holder == target then",
-        "if holder and holder ~= '-' then",
+        "lua/revoke.lua",
+        "if owner and owner ~= '-' and owner == target then",
+        "if owner and owner ~= '-' then",
     ),
     Planted(
         "a heartbeat that overtakes the leave",
-        "runnel/worker/group.py",
-        "await end(tasks)\n                self._moves.tell()",
-        "self._moves.tell()",
+        "runnel/worker/member.py",
+        "await cancel_and_wait(tasks)\n                self._partitions.log_pending()",
+        "self._partitions.log_pending()",
     ),
     # The worker
     Planted(
         "reads cut short for ever",
-        "runnel/worker/reading.py",
+        "runnel/worker/log_reader.py",
         "while self._waiting and self._changed.is_set():",
         "while self._waiting:",
     ),
     Planted(
         "a start recorded in every partition",
-        "runnel/turn.py",
-        "return next(iter(self._queue)) is lease",
+        "runnel/delivery/recorded_start_lock.py",
+        "return next(iter(self._queue)) is partition",
         "return True",
     ),
     Planted(
         "a doubt that nobody settles",
         "runnel/worker/claims.py",
-        "if lane.over or not (lane.open or lane.resting or lane.doubt):",
-        "if not lane.open:",
+        "if state.ended or not (state.open or state.held_paused or state.unverified_from):",
+        "if not state.open:",
     ),
     Planted(
         "partitions at rest are never claimed again",
         "runnel/worker/claims.py",
-        "if moved or i == self._turn % len(resting):",
+        "if moved or i == self._turn % len(settled):",
         "if moved:",
     ),
 )

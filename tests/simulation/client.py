@@ -1,4 +1,4 @@
-"""What the shipped code takes for its client of Redis, over a virtual wire."""
+"""The Redis client that the shipped code gets, over the virtual network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from redis.exceptions import ConnectionError
 
-from runnel.wire import Arg, Client
+from runnel.connection.redis_client import Arg, Client
 from tests.simulation.loop import current_process
 from tests.simulation.network import Network
 
 
 class SimClient(Client):
-    """One client of one process, with one connection that counts as its own."""
+    """One client of one process, with one connection at a time."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -32,8 +32,8 @@ class SimClient(Client):
             self._number = self._network.new_connection()
             raise
 
-    async def settled(self) -> None:
-        """What was asked by somebody who was cancelled may arrive at any time."""
+    async def wait_for_orphans(self) -> None:
+        """The request of a cancelled caller may arrive at any time."""
 
     async def _one(self, *command: Any) -> Any:
         (reply,) = await self.roundtrip([command])
@@ -67,14 +67,14 @@ class SimClient(Client):
 
 
 class SimPubSub:
-    """Subscriptions: told at each message, cut off when the connection breaks."""
+    """A subscription: gets each message, and an error when the connection breaks."""
 
     def __init__(self, network: Network) -> None:
         self.channel = ""
         self._network = network
         self._wire = network.wire(current_process())
         #: Kinds of messages, empty once the connection is broken.
-        self._heard: asyncio.Queue[str] = asyncio.Queue()
+        self._messages: asyncio.Queue[str] = asyncio.Queue()
 
     async def __aenter__(self) -> SimPubSub:
         return self
@@ -91,7 +91,7 @@ class SimPubSub:
     async def get_message(self, timeout: float) -> dict[str, str] | None:
         try:
             async with asyncio.timeout(timeout):
-                kind = await self._heard.get()
+                kind = await self._messages.get()
         except TimeoutError:
             return None
         if not kind:
@@ -100,10 +100,10 @@ class SimPubSub:
 
     async def ping(self) -> None:
         await self._network.request([("PING",)])
-        self._heard.put_nowait("pong")
+        self._messages.put_nowait("pong")
 
-    def hear(self) -> None:
-        self._heard.put_nowait("message")
+    def on_message(self) -> None:
+        self._messages.put_nowait("message")
 
-    def cut_off(self) -> None:
-        self._heard.put_nowait("")
+    def on_disconnect(self) -> None:
+        self._messages.put_nowait("")

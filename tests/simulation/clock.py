@@ -1,12 +1,12 @@
-"""Scripts whose time is a key: what they decide can be tested in hours that pass at once.
+"""Makes scripts read the time from a key, so that tests can set it.
 
 The shared clock block of a script reads the server's TIME in one line. `with_virtual_clock`
-exchanges that line, and nothing else, for a read of a hash with seconds and microseconds.
+replaces only that line by a read of a hash with seconds and microseconds.
 """
 
 from __future__ import annotations
 
-#: A hash, on the server under test, that is the time: whole seconds, and microseconds within them.
+#: A hash on the server under test that holds the time: whole seconds and microseconds.
 CLOCK_KEY = "runnel-virtual-clock"
 SECONDS, MICROSECONDS = "s", "us"
 
@@ -16,10 +16,10 @@ VIRTUAL = REAL.replace(b"'TIME'", f"'HMGET', '{CLOCK_KEY}', '{SECONDS}', '{MICRO
 
 
 def with_virtual_clock(source: bytes) -> bytes:
-    """The script with its time read from CLOCK_KEY; as it is if it reads no time.
+    """The script with its time read from CLOCK_KEY; unchanged if it reads no time.
 
     Raises ValueError if the script reads the time elsewhere than in one clock block, or if its
-    block has not exactly one line to exchange.
+    block has not exactly one such line.
     """
     before, begin, rest = source.partition(_BEGIN)
     block, end, after = rest.partition(_END)
@@ -33,5 +33,5 @@ def with_virtual_clock(source: bytes) -> bytes:
 
 
 def clock_fields(ms: int) -> dict[str, str]:
-    """What CLOCK_KEY must hold for the scripts to read `ms`, milliseconds since 1970."""
+    """The fields of CLOCK_KEY with which scripts read `ms`, milliseconds since 1970."""
     return {SECONDS: str(ms // 1000), MICROSECONDS: str(ms % 1000 * 1000)}

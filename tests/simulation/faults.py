@@ -1,4 +1,4 @@
-"""What can go wrong, and how it is done to a running world."""
+"""Injects the faults of a scenario into a running world."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 from runnel import keys, protocol
 from tests.simulation.application import Application
-from tests.simulation.assignments import Assignments, picture
-from tests.simulation.backend import tag
+from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import Spot
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
@@ -21,27 +20,28 @@ from tests.simulation.operators import Operators
 from tests.simulation.producers import Producers
 from tests.simulation.scenario import MISHAPS, WIRE, Fault
 from tests.simulation.stalls import Stalls
+from tests.simulation.store import tag
 from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
 
-#: Workers there may be at the most.
-MOST_HOSTS = 8
+#: The largest number of workers.
+MAX_HOSTS = 8
 HOUR_MS = 3_600_000
 
 
 @dataclass
 class Snapshot:
-    """What a replica had when the connection to its primary stopped."""
+    """The data of a replica when the connection to its primary broke."""
 
     keys: dict[bytes, bytes]
     partitions: dict[str, Partition]
     groups: dict[str, Assignments]
-    #: What handlers had finished, which an operator's seek or removal may have made undone since.
+    #: Events that handlers had finished; a later seek or removal may have cleared them since.
     finished: dict[Spot, set[str]]
 
 
 class Faults:
-    """Does faults to a world."""
+    """Injects faults into a world."""
 
     def __init__(self, application: Application, producers: Producers) -> None:
         self.application = application
@@ -51,20 +51,20 @@ class Faults:
         self._snapshots: dict[Fault, Snapshot] = {}
         self._trims = Trims(application.world, producers)
         self._operators = Operators(application)
-        self._further: dict[str, Callable[[Fault], None]] = {
+        self._extra: dict[str, Callable[[Fault], None]] = {
             **self._operators.faults(),
             **Stalls(application.world, self._host).faults(),
         }
 
     def schedule(self, faults: Sequence[Fault]) -> None:
-        """Have each happen at its time."""
+        """Schedule each fault for its time."""
         for fault in faults:
             self.world.later(fault.at, self.apply, fault)
             if fault.kind == "rollback":
                 self.world.later(max(0.0, fault.at - fault.amount), self._snapshot, fault)
 
     def apply(self, fault: Fault) -> None:
-        """Do it now."""
+        """Inject a fault now."""
         world = self.world
         world.trace.say("!", str(fault))
         world.disturb()
@@ -72,13 +72,13 @@ class Faults:
             self._mishap(fault)
         elif fault.kind in WIRE:
             self._wire(fault)
-        elif fault.kind in self._further:
-            self._further[fault.kind](fault)
+        elif fault.kind in self._extra:
+            self._extra[fault.kind](fault)
         else:
             getattr(self, f"_{fault.kind}")(fault, random.Random(f"{world.scenario.seed} {fault}"))
 
     def end(self) -> None:
-        """All faults are over, and there is somebody to work."""
+        """End all faults, and make sure that a worker runs."""
         world = self.world
         for process in world.processes:
             world.loop.resume(process)
@@ -88,10 +88,10 @@ class Faults:
         world.network.busy_until = 0.0
         self._make_room()
         world.disturb()
-        self._have_one_running()
+        self._ensure_one_runs()
 
-    def _have_one_running(self) -> None:
-        """One who is leaving will soon be gone."""
+    def _ensure_one_runs(self) -> None:
+        """Start a worker if none runs; one that is leaving does not count."""
         world = self.world
         if any(host.state == "running" for host in world.hosts):
             return
@@ -99,11 +99,11 @@ class Faults:
         if down:
             world.start(down[0])
         else:
-            world.later(0.1, self._have_one_running)
+            world.later(0.1, self._ensure_one_runs)
 
     def clear_up(self) -> None:
-        """What an operator does once handlers are mended: resumes, takes dead letters away, and
-        restarts workers whose processor was removed."""
+        """Do what an operator does once handlers are fixed: resume, delete dead letters, restart
+        workers whose processor was removed."""
         self._operators.clear_up()
         for processor in self.application.app.processors.values():
             for p in range(self.world.scenario.partitions if processor.sink else 0):
@@ -111,29 +111,29 @@ class Faults:
                 sink = self.world.judge.model.at(prefix)
                 if sink.log:
                     self._run("XTRIM", keys.log(prefix), "MAXLEN", "=", 0)
-                    sink.gone(list(sink.log.entries))
+                    sink.remove_entries(list(sink.log.entries))
             for p in range(self.world.scenario.partitions):
-                place = processor.place(p)
-                state = self.world.judge.model.at(place.prefix).states.get(processor.name, {})
+                partition = processor.keys(p)
+                state = self.world.judge.model.at(partition.prefix).states.get(processor.name, {})
                 if "1" in (state.get("quarantined"), state.get("paused")):
-                    self.world.operate(self.operator, protocol.resume(place))
-                    self.world.operate(self.operator, protocol.regrant(processor.group, [p]))
+                    self.world.operate(self.operator, protocol.resume(partition))
+                    self.world.operate(self.operator, protocol.revoke(processor.group, [p]))
 
     def _host(self, fault: Fault) -> Host:
         return self.world.hosts[fault.target % len(self.world.hosts)]
 
     def _process(self, fault: Fault) -> Process:
-        """A worker's more often than a producer's."""
+        """The target process: a worker more often than a producer."""
         world = self.world
         choice = [*(host.process for host in world.hosts * 3), *self.producers.processes]
         return choice[fault.target % len(choice)]
 
-    def _place(self, fault: Fault) -> tuple[str, Partition]:
+    def _partition(self, fault: Fault) -> tuple[str, Partition]:
         prefix = self.application.stream.spec.prefix(fault.target % self.world.scenario.partitions)
         return prefix, self.world.judge.model.at(prefix)
 
     def _run(self, *command: Any) -> Any:
-        (reply,) = self.world.backend.run([command])
+        (reply,) = self.world.store.run([command])
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -144,19 +144,19 @@ class Faults:
         host = self._host(fault)
         self.world.crash(host)
         if fault.amount < 0.8:
-            delay = RESTART + fault.amount * 2 * self.world.scenario.session
+            delay = RESTART + fault.amount * 2 * self.world.scenario.session_timeout
             self.world.later(delay, self.world.start, host)
 
     def _leave(self, fault: Fault, rng: random.Random) -> None:
         host = self._host(fault)
         self.world.leave(host)
         if fault.amount < 0.8:
-            delay = fault.amount * self.world.scenario.session
+            delay = fault.amount * self.world.scenario.session_timeout
             self.world.later(delay, self.world.start, host)
 
     def _join(self, fault: Fault, rng: random.Random) -> None:
         world = self.world
-        if len(world.hosts) < MOST_HOSTS:
+        if len(world.hosts) < MAX_HOSTS:
             world.hosts.append(Host(f"w{len(world.hosts)}"))
             world.start(world.hosts[-1])
         else:
@@ -165,9 +165,9 @@ class Faults:
     def _pause(self, fault: Fault, rng: random.Random) -> None:
         process = self._process(fault)
         self.world.loop.pause(process)
-        self.world.later(fault.amount, self._go_on, process)
+        self.world.later(fault.amount, self._resume, process)
 
-    def _go_on(self, process: Process) -> None:
+    def _resume(self, process: Process) -> None:
         if process.paused:
             self.world.trace.say(process, "goes on")
             self.world.loop.resume(process)
@@ -200,17 +200,17 @@ class Faults:
         if fault.kind == "cut":
             world.network.break_connections(wire)
 
-        def mend() -> None:
+        def restore() -> None:
             if wire.state != "up":
                 wire.state = "up"
                 world.disturb()
 
-        world.later(fault.amount, mend)
+        world.later(fault.amount, restore)
 
     # The server
 
     def _flush(self, fault: Fault, rng: random.Random) -> None:
-        self.world.backend.flush_scripts()
+        self.world.store.flush_scripts()
 
     def _skew(self, fault: Fault, rng: random.Random) -> None:
         self.world.judge.skew_ms += round(fault.amount * 1000)
@@ -236,84 +236,85 @@ class Faults:
     def _snapshot(self, fault: Fault) -> None:
         self._snapshots[fault] = self._replica()
         if fault.target % 3 == 0:
-            self._advance_ids()  # This server's clock is ahead: who takes over gives smaller ids.
+            # The clock of this server is ahead: the one that takes over issues smaller ids.
+            self._advance_ids()
 
     def _replica(self) -> Snapshot:
-        """What a replica has whose primary is gone from here on."""
+        """The data of a replica that loses its primary now."""
         judge, finished = self.world.judge, copy.deepcopy(self.world.history.finished)
-        keys_ = self.world.backend.dump()
+        keys_ = self.world.store.dump()
         return Snapshot(keys_, judge.model.copy(), copy.deepcopy(judge.groups), finished)
 
     def _advance_ids(self, hours: int = 1) -> None:
-        """The ids of new entries jump ahead."""
-        for prefix, place in self.world.judge.model.partitions.items():
-            if place.log is not None and not self.world.judge.full:
-                place.log.last = f"{parts(place.log.last)[0] + hours * HOUR_MS}-0"
-                self._run("XSETID", keys.log(prefix), place.log.last)
+        """Move the ids of new entries `hours` ahead."""
+        for prefix, partition in self.world.judge.model.partitions.items():
+            if partition.log is not None and not self.world.judge.full:
+                partition.log.last = f"{parts(partition.log.last)[0] + hours * HOUR_MS}-0"
+                self._run("XSETID", keys.log(prefix), partition.log.last)
 
     def _rollback(self, fault: Fault, rng: random.Random) -> None:
-        """Another server takes over that missed the last writes; of all partitions, or of some."""
-        judge, old = self.world.judge, self._snapshots.pop(fault, None)
-        if old is None:
-            return  # Taken from a past that another server does not share.
+        """Another server without the last writes takes over, for all partitions or for some."""
+        judge, snapshot = self.world.judge, self._snapshots.pop(fault, None)
+        if snapshot is None:
+            return  # Another server took over since, and it does not share this history.
         prefixes, names = sorted(judge.model.partitions), sorted(judge.groups)
         if fault.target % 2:
             prefixes = rng.sample(prefixes, rng.randint(0, len(prefixes)))
             names = rng.sample(names, rng.randint(0, len(names)))
-        self._take_over(old, prefixes, names)
+        self._take_over(snapshot, prefixes, names)
         if fault.target % 3 == 0:
-            # Its clock comes to where the other one was, and past what that one had given.
+            # Its clock reaches that of the old server, beyond the ids that the old one issued.
             self.world.later(5 * rng.random(), self._advance_ids, 2)
 
     def _lost_claim(self, fault: Fault, rng: random.Random) -> None:
-        """A failover takes back the last claims, by a clock so far behind that the next ones get
-        the same epochs; and those who hold the lost ones are away while one claims all."""
+        """A failover loses the last claims. The clock is so far behind that the next claims get the
+        same epochs, and the owners by the lost claims are paused while one worker claims all."""
         world, judge = self.world, self.world.judge
         judge.skew_ms -= HOUR_MS
-        old = self._replica()
+        snapshot = self._replica()
         for name in sorted(judge.groups):
             every = range(world.scenario.partitions)
-            world.operate(self.operator, protocol.regrant(name, every))
-        survivor, beginnings = self._host(fault), world.history.beginnings
+            world.operate(self.operator, protocol.revoke(name, every))
+        survivor, rollbacks = self._host(fault), world.history.rollbacks
 
         def strike() -> None:
-            if world.history.beginnings != beginnings:
-                return  # Another replica took over, and this one has what that has.
-            self._take_over(old, sorted(judge.model.partitions), sorted(judge.groups))
+            if world.history.rollbacks != rollbacks:
+                return  # Another replica took over since, with its own data.
+            self._take_over(snapshot, sorted(judge.model.partitions), sorted(judge.groups))
             for host in world.hosts:
                 if host is not survivor:
                     world.loop.pause(host.process)
-                    world.later(1.5 * world.scenario.session, self._go_on, host.process)
+                    world.later(1.5 * world.scenario.session_timeout, self._resume, host.process)
             world.disturb()
 
-        world.later(0.5 * world.scenario.session, strike)
+        world.later(0.5 * world.scenario.session_timeout, strike)
 
-    def _take_over(self, old: Snapshot, prefixes: Sequence[str], names: Sequence[str]) -> None:
-        """The replica serves these partitions and groups from now on."""
+    def _take_over(self, snapshot: Snapshot, prefixes: Sequence[str], names: Sequence[str]) -> None:
+        """Serve these partitions and groups from the replica from now on."""
         world = self.world
         model, groups = world.judge.model, world.judge.groups
         self._snapshots.clear()
         self._make_room()
         tags = {tag(each) for each in (*prefixes, *names)}
-        world.backend.restore(
-            {key: value for key, value in old.keys.items() if tag(key.decode()) in tags}, tags
+        world.store.restore(
+            {key: value for key, value in snapshot.keys.items() if tag(key.decode()) in tags}, tags
         )
         for prefix in list(model.partitions):
             if tag(prefix) in tags:
-                model.partitions[prefix] = old.partitions.get(prefix, Partition())
-        for spot, ids in old.finished.items():
+                model.partitions[prefix] = snapshot.partitions.get(prefix, Partition())
+        for spot, ids in snapshot.finished.items():
             if tag(spot[0]) in tags:
                 world.history.finished.setdefault(spot, set()).update(ids)
         for name in names:
-            groups[name] = old.groups.get(name, Assignments(name))
-        world.history.begin_anew()
-        world.backend.flush_scripts()
+            groups[name] = snapshot.groups.get(name, Assignments(name))
+        world.history.rolled_back()
+        world.store.flush_scripts()
         world.network.break_all()
 
     # Keys
 
     def _trim(self, fault: Fault, rng: random.Random) -> None:
-        self._trims.trim(self._place(fault)[0], fault.amount)
+        self._trims.trim(self._partition(fault)[0], fault.amount)
 
     def _trim_unread(self, fault: Fault, rng: random.Random) -> None:
         self._trims.trim_unread(self._host(fault), rng)
@@ -322,54 +323,54 @@ class Faults:
         self._trims.trim_ahead()
 
     def _delete(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        if place.log is None or not place.log.entries:
+        prefix, partition = self._partition(fault)
+        if partition.log is None or not partition.log.entries:
             return
-        ids = list(place.log.entries)[-5:]
+        ids = list(partition.log.entries)[-5:]
         chosen = rng.sample(ids, rng.randint(1, len(ids)))
         self._run("XDEL", keys.log(prefix), *chosen)
-        place.gone(chosen)
-        place.deleted.update(chosen)
+        partition.remove_entries(chosen)
+        partition.deleted.update(chosen)
 
     def _lose_log(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        if place.log is not None:
-            place.gone(list(place.log.entries))
-        place.log, place.vague = None, True
+        prefix, partition = self._partition(fault)
+        if partition.log is not None:
+            partition.remove_entries(list(partition.log.entries))
+        partition.log, partition.keys_lost = None, True
         self._run("DEL", keys.log(prefix))
-        self.world.backend.let_a_millisecond_pass()
+        self.world.store.let_a_millisecond_pass()
 
     def _lose_group(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        if place.log is not None and place.log.groups:
-            name = rng.choice(sorted(place.log.groups))
+        prefix, partition = self._partition(fault)
+        if partition.log is not None and partition.log.groups:
+            name = rng.choice(sorted(partition.log.groups))
             self._run("XGROUP", "DESTROY", keys.log(prefix), name)
-            del place.log.groups[name]
+            del partition.log.groups[name]
 
     def _lose_state(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
-        for name in sorted(place.states)[:1]:
+        prefix, partition = self._partition(fault)
+        for name in sorted(partition.states)[:1]:
             self._run("DEL", keys.state(prefix, name))
-            del place.states[name]
-            place.vague = True
+            del partition.states[name]
+            partition.keys_lost = True
 
     def _lose_meta(self, fault: Fault, rng: random.Random) -> None:
-        prefix, place = self._place(fault)
+        prefix, partition = self._partition(fault)
         self._run("DEL", keys.meta(prefix))
-        place.meta = {}
+        partition.meta = {}
 
     def _lose_plan(self, fault: Fault, rng: random.Random) -> None:
         world = self.world
         for name, group in sorted(world.judge.groups.items()):
             names = [keys.plan(name), keys.members(name), keys.sessions(name)]
             self._run("DEL", *rng.sample(names, rng.choice((1, 1, 2, 3))))
-            group.now = picture(world.backend.run(group.probes()))
-            group.highest, group.vague = 0, True
+            group.now = read_group(world.store.run(group.probes()))
+            group.highest_grant, group.keys_lost = 0, True
 
     # Operators
 
-    def _regrant(self, fault: Fault, rng: random.Random) -> None:
+    def _revoke(self, fault: Fault, rng: random.Random) -> None:
         count = self.world.scenario.partitions
         for name in sorted(self.world.judge.groups):
             chosen = rng.sample(range(count), rng.randint(1, count))
-            self.world.operate(self.operator, protocol.regrant(name, chosen))
+            self.world.operate(self.operator, protocol.revoke(name, chosen))

@@ -1,89 +1,70 @@
-"""What handlers did, held against what was committed.
+"""Checks what handlers did against what was committed.
 
-The models say what a call must do to the keys. This says what the calls must mean: events are
-handled in order and by one handler at a time, a checkpoint passes an event only when it is finished
-or set aside, no event that a clean release has passed is handled again, and what was lost is said.
+The model says what a call must do to the keys. This checks what the calls mean: events are handled
+in order and by one handler at a time, an event is committed only once it is finished or skipped by
+the policy, no event that a clean release has committed is handled again, losses are reported.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from runnel.protocol import Token
-from runnel.scripts import Call
+from runnel.protocol.scripts import Call
 from tests.simulation.model import Partition, parts, split
+from tests.simulation.tenure import Tenure
 from tests.simulation.trace import Trace, Violation
 
 #: A partition's prefix and a processor.
 Spot = tuple[str, str]
 
 
-@dataclass
-class Tenure:
-    """What was done under one token."""
-
-    in_hand: list[str] = field(default_factory=list)
-    #: What the handler has finished and has not asked for more since: middleware may still fail.
-    unasked: list[str] = field(default_factory=list)
-    started: set[str] = field(default_factory=set)
-    #: Finished events and when.
-    finished: dict[str, float] = field(default_factory=dict)
-    #: The same, though the server may have gone back in time since.
-    done: set[str] = field(default_factory=set)
-    last: str = "0-0"
-    #: When it was claimed.
-    claimed: float = 0.0
-    #: The claim said that nothing is to be processed.
-    rests: bool = False
-
-
 class History:
-    """All that handlers did. `sets_aside` names the processors whose policy lets events go."""
+    """Everything that handlers did. `ignores_failures`: processors whose policy skips events."""
 
     def __init__(self, trace: Trace, clock: Callable[[], float]) -> None:
         self._trace = trace
         self._clock = clock
-        self.sets_aside: set[str] = set()
+        self.ignores_failures: set[str] = set()
         self.retries = 0
-        #: Keys are lost or calls arrive late: a worker may be wrong about a checkpoint.
-        self.unsteady = False
+        #: Keys are lost or calls arrive late, so a commit may be refused with CONFLICT.
+        self.conflicts_allowed = False
         self.commits_each: set[str] = set()
         self.tenures: dict[tuple[Spot, Token], Tenure] = {}
         self.finished: dict[Spot, set[str]] = {}
         self.failures: Counter[tuple[Spot, str]] = Counter()
-        #: Deaths that the server holds against an event; how often one was in hand at a death.
+        #: Deaths that the server counts for an event; how often it was in hand when a worker died.
         self.deaths: Counter[tuple[Spot, str]] = Counter()
         self.kills: Counter[tuple[Spot, str]] = Counter()
         #: Nonce -> the claim that it was made for.
         self.nonces: dict[str, tuple[Spot, str]] = {}
-        #: Group, member, incarnation -> until when its session may last at the most.
+        #: Group, member, incarnation -> the latest time at which its session ends.
         self.sessions: dict[tuple[str, str, str], float] = {}
-        #: The same -> when it was last a member again whose session had ended, and the partitions
-        #: that it was still to hold then.
+        #: The same -> when it last rejoined after its session had ended, and the partitions that
+        #: it still owned then.
         self.rejoined: dict[tuple[str, str, str], tuple[float, set[int]]] = {}
-        #: How often the server went back in time.
-        self.beginnings = 0
+        #: How often the server lost its last writes.
+        self.rollbacks = 0
         #: When a processor was last removed from a partition.
         self.removed: dict[Spot, float] = {}
         self.starts = 0
         self.repeats = 0
 
-    # What handlers do
+    # Handlers
 
     def start(
         self,
         spot: Spot,
         token: Token,
         ids: Sequence[str],
-        place: Partition,
+        partition: Partition,
         session: tuple[str, str, str],
     ) -> None:
-        """A handler was given events."""
+        """A handler got events."""
         tenure = self.tenures.setdefault((spot, token), Tenure())
         self._check(not tenure.in_hand, "S3", spot, f"{ids} start while {tenure.in_hand} run")
         for id_ in ids:
@@ -91,64 +72,64 @@ class History:
             self._check(id_ not in tenure.started, "S3", spot, f"{id_} starts twice in a tenure")
             tenure.last = id_
             tenure.started.add(id_)
-        tenure.in_hand, tenure.unasked = list(ids), []
+        tenure.in_hand, tenure.unconfirmed = list(ids), []
         ends = self.sessions.get(session, 0.0)
         self._check(
             self._clock() <= ends + 1e-9,
             "L4",
             spot,
-            f"{session[1]} was given {ids} though its session ended at {ends:.4f}",
+            f"{session[1]} got {ids} though its session ended at {ends:.4f}",
         )
-        self._check(not tenure.rests, "S8", spot, f"{ids} start in a partition that rests")
-        state = place.states.get(spot[1], {})
+        self._check(not tenure.paused, "S8", spot, f"{ids} start in a paused partition")
+        state = partition.states.get(spot[1], {})
         since, granted = self.rejoined.get(session, (0.0, set()))
         self._check(
-            self._holds(state, token) or tenure.claimed >= since or number_of(spot) in granted,
+            self._owns(state, token) or tenure.claimed >= since or number_of(spot) in granted,
             "L4",
             spot,
-            f"{session[1]} goes on with {ids}, which it held before its session ended",
+            f"{session[1]} continues with {ids}, which it had before its session ended",
         )
-        if self._holds(state, token):
+        if self._owns(state, token):
             checkpoint = state["checkpoint"]
             self._check(
-                parts(ids[0]) > parts(checkpoint), "S3", spot, f"{ids[0]} is behind {checkpoint}"
+                parts(ids[0]) > parts(checkpoint), "S3", spot, f"{ids[0]} is not after {checkpoint}"
             )
             if spot[1] in self.commits_each:
-                there = place.log.entries if place.log else {}
-                finished = [i for i in tenure.finished if i in there]
+                existing = partition.log.entries if partition.log else {}
+                finished = [i for i in tenure.finished if i in existing]
                 waiting = [i for i in finished if parts(i) > parts(checkpoint)]
                 self._check(not waiting, "S4", spot, f"{ids} start before {waiting} is committed")
         self.starts += len(ids)
         self.repeats += sum(id_ in self.finished.get(spot, ()) for id_ in ids)
 
     def finish(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
-        """The handler is done with them."""
+        """The handler has finished events."""
         tenure = self.tenures[spot, token]
-        tenure.in_hand, tenure.unasked = [], list(ids)
+        tenure.in_hand, tenure.unconfirmed = [], list(ids)
         tenure.finished.update(dict.fromkeys(ids, self._clock()))
         tenure.done.update(ids)
         self.finished.setdefault(spot, set()).update(ids)
 
-    def asked(self, spot: Spot, token: Token) -> None:
-        """More was asked for: what was finished is so for good."""
-        self.tenures.setdefault((spot, token), Tenure()).unasked = []
+    def asked_for_more(self, spot: Spot, token: Token) -> None:
+        """The handler asked for more: finished events can no longer fail."""
+        self.tenures.setdefault((spot, token), Tenure()).unconfirmed = []
 
-    def told_committed(self, spot: Spot, token: Token, id_: str, place: Partition) -> None:
-        """A handler has waited until what it was given is committed."""
-        state = place.states.get(spot[1], {})
-        if self._holds(state, token) and not self.unsteady:
+    def commit_returned(self, spot: Spot, token: Token, id_: str, partition: Partition) -> None:
+        """`events.commit()` returned: the events must be committed."""
+        state = partition.states.get(spot[1], {})
+        if self._owns(state, token) and not self.conflicts_allowed:
             done = parts(state["checkpoint"]) >= parts(id_)
-            self._check(done, "S6", spot, f"{id_} is not committed, as was said")
+            self._check(done, "S6", spot, f"{id_} is not committed, though commit() returned")
 
     def fail(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
-        """The handler raised, or was cancelled."""
+        """The handler raised or was cancelled."""
         tenure = self.tenures[spot, token]
         tenure.in_hand = []
         tenure.started.difference_update(ids)
         tenure.last = max(tenure.started, key=parts, default="0-0")
 
     def undo(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
-        """What was finished is a failure after all: what stands around the handler says so."""
+        """Middleware made finished events fail."""
         tenure = self.tenures[spot, token]
         tenure.done.difference_update(ids)
         for id_ in ids:
@@ -156,80 +137,87 @@ class History:
         self.finished.get(spot, set()).difference_update(ids)
         self.fail(spot, token, ids)
 
-    def died(self, spot: Spot, token: Token, place: Partition) -> bool:
-        """The worker was killed: the policy may hold that against the event in hand. Returns
-        whether it will, because its start was recorded and it was on trial: it had been in hand
-        when a worker died before."""
-        tenure, state = self.tenures.get((spot, token)), place.states.get(spot[1], {})
+    def worker_killed(self, spot: Spot, token: Token, partition: Partition) -> bool:
+        """The worker was killed: the policy may count that as a death of the event in hand. Returns
+        True if it will: the start was recorded, and a worker died with the event before."""
+        tenure, state = self.tenures.get((spot, token)), partition.states.get(spot[1], {})
         if tenure is None or not tenure.in_hand:
             return False
         self.kills.update((spot, id_) for id_ in tenure.in_hand)
         started, tried = state.get("started"), state.get("deaths", "0") != "0"
-        return self._holds(state, token) and tried and started in tenure.in_hand
+        return self._owns(state, token) and tried and started in tenure.in_hand
 
-    def begin_anew(self) -> None:
-        """The server went back in time: what was done may be done again, under the same token."""
-        self.beginnings += 1
+    def rolled_back(self) -> None:
+        """The server lost its last writes: events may be handled again under the same token."""
+        self.rollbacks += 1
         for tenure in self.tenures.values():
             tenure.started.clear()
             tenure.finished.clear()
             tenure.last = "0-0"
 
-    # What the server did
+    # Calls
 
-    def before(self, call: Call, place: Partition) -> dict[str, str]:
-        """What must be known of the state before a call."""
+    def state_before(self, call: Call, partition: Partition) -> dict[str, str]:
+        """A copy of the processor's state, for scripts whose effect on it is checked."""
         if call.script not in ("claim", "commit", "emit", "seek"):
             return {}
-        return dict(place.states.get(str(call.args[3 if call.script == "claim" else 0]), {}))
+        return dict(partition.states.get(str(call.args[3 if call.script == "claim" else 0]), {}))
 
     def applied(
-        self, call: Call, said: Sequence[Any], place: Partition, before: dict[str, str]
+        self, call: Call, reply: Sequence[Any], partition: Partition, before: dict[str, str]
     ) -> None:
-        """The server did what the model says it must."""
+        """The server applied a call, with the reply that the model expects."""
         prefix = split(call.keys[0])[0]
         if call.script == "claim":
-            self._claimed((prefix, str(call.args[3])), call, said, place, before)
-        elif call.script in ("commit", "emit") and said[0] == 1:
-            self._committed((prefix, str(call.args[0])), call, place)
-        elif call.script == "register" and said[0] == 1:
-            # What is gone by now was never this processor's.
-            there = place.log.entries if place.log else {}
-            gone = {id_ for id_ in place.known if id_ not in there}
-            place.counted.setdefault(str(call.args[3]), set()).update(gone)
-        elif call.script == "seek" and before.get("sought") != self._sought(call, place):
-            self._moved_by_hand((prefix, str(call.args[0])), place)
+            self._claimed((prefix, str(call.args[3])), call, reply, partition, before)
+        elif call.script in ("commit", "emit") and reply[0] == 1:
+            self._committed((prefix, str(call.args[0])), call, partition)
+        elif call.script == "register" and reply[0] == 1:
+            # Entries deleted before the registration do not count as lost for this processor.
+            existing = partition.log.entries if partition.log else {}
+            removed_ids = {id_ for id_ in partition.known if id_ not in existing}
+            partition.counted.setdefault(str(call.args[3]), set()).update(removed_ids)
+        elif call.script == "seek" and before.get("last_seek") != self._last_seek(call, partition):
+            self._sought((prefix, str(call.args[0])), partition)
         elif call.script == "remove":
-            self._removed((prefix, str(call.args[0])), place)
+            self._removed((prefix, str(call.args[0])), partition)
 
-    def _sought(self, call: Call, place: Partition) -> str | None:
-        return place.states[str(call.args[0])].get("sought")
+    def _last_seek(self, call: Call, partition: Partition) -> str | None:
+        return partition.states[str(call.args[0])].get("last_seek")
 
-    def _moved_by_hand(self, spot: Spot, place: Partition) -> None:
-        """An operator has set the checkpoint: what is behind it is to be processed, again or not;
-        what is before it is not. What is gone by now is nobody's."""
-        at, there = place.states[spot[1]]["checkpoint"], place.log.entries if place.log else {}
-        place.passed_over[spot[1]] = {i for i in place.known if parts(i) <= parts(at)}
-        place.counted.setdefault(spot[1], set()).update(i for i in place.known if i not in there)
-        place.uncounted.pop(spot[1], None)
+    def _sought(self, spot: Spot, partition: Partition) -> None:
+        """An operator has set the checkpoint: events after it must be processed, even again; events
+        up to it need not. Entries that are already deleted do not count as lost."""
+        at = partition.states[spot[1]]["checkpoint"]
+        existing = partition.log.entries if partition.log else {}
+        partition.skipped_by_seek[spot[1]] = {i for i in partition.known if parts(i) <= parts(at)}
+        partition.counted.setdefault(spot[1], set()).update(
+            i for i in partition.known if i not in existing
+        )
+        partition.uncounted.pop(spot[1], None)
         finished = self.finished.get(spot, set())
         finished.difference_update([i for i in finished if parts(i) > parts(at)])
 
-    def _removed(self, spot: Spot, place: Partition) -> None:
-        """What it has processed counts no more: a processor of this name starts anew."""
-        for kept in (place.passed_over, place.counted, place.uncounted, place.processors):
+    def _removed(self, spot: Spot, partition: Partition) -> None:
+        """Forget what it has processed: a processor of this name starts from the beginning."""
+        for kept in (
+            partition.skipped_by_seek,
+            partition.counted,
+            partition.uncounted,
+            partition.processors,
+        ):
             kept.pop(spot[1], None)
         self.finished.pop(spot, None)
         self.removed[spot] = self._clock()
 
     def refused(self, call: Call, word: str) -> None:
-        """The server refused a call, as the model says it must."""
-        if word == "CONFLICT" and not self.unsteady:
+        """The server refused a call, as the model expects."""
+        if word == "CONFLICT" and not self.conflicts_allowed:
             spot = (split(call.keys[0])[0], str(call.args[0]))
-            self._check(False, "S6", spot, f"a worker was wrong about the checkpoint: {call.args}")
+            self._check(False, "S6", spot, f"a commit had a wrong checkpoint: {call.args}")
 
     def synced(self, call: Call, reply: Any) -> None:
-        """A member's session was renewed."""
+        """A `sync` may have renewed a member's session."""
         if call.script == "sync" and not isinstance(reply, ResponseError):
             group = call.keys[0].removesuffix(":plan")
             member = (group, str(call.args[4]), str(call.args[5]))
@@ -239,108 +227,122 @@ class History:
             self.sessions[member] = self._clock() + int(reply[2]) / 1000
 
     def _claimed(
-        self, spot: Spot, call: Call, said: Sequence[Any], place: Partition, before: dict[str, str]
+        self,
+        spot: Spot,
+        call: Call,
+        reply: Sequence[Any],
+        partition: Partition,
+        before: dict[str, str],
     ) -> None:
-        if before.get("epoch") != str(said[0]):
+        if before.get("epoch") != str(reply[0]):
             claim = (spot, str(call.args[5]))
             first = self.nonces.setdefault(str(call.args[6]), claim)
             self._check(first == claim, "S2", spot, f"one nonce for two claims: {first}, {claim}")
             if before.get("released") == "0" and before.get("started"):
                 self.deaths[spot, before["started"]] += 1
-            tenure = self.tenures.setdefault((spot, _token(call, said)), Tenure())
-            tenure.claimed, tenure.rests = self._clock(), True
-        if not (said[6] or said[7]):  # Perhaps not before the claim that accepts a loss.
-            self.tenures.setdefault((spot, _token(call, said)), Tenure()).rests = False
-        uncounted = place.uncounted.get(spot[1], set())
-        counted = int(place.states[spot[1]].get("lost", 0)) - int(before.get("lost", 0))
-        if before.get("read") != place.states[spot[1]]["read"]:
+            tenure = self.tenures.setdefault((spot, _token_of(call, reply)), Tenure())
+            tenure.claimed, tenure.paused = self._clock(), True
+        if not (reply[6] or reply[7]):  # Possibly only with the claim that accepts a loss.
+            self.tenures.setdefault((spot, _token_of(call, reply)), Tenure()).paused = False
+        uncounted = partition.uncounted.get(spot[1], set())
+        counted = int(partition.states[spot[1]].get("lost", 0)) - int(before.get("lost", 0))
+        if before.get("read") != partition.states[spot[1]]["read"]:
             self._check(
-                place.vague or counted == len(uncounted),
+                partition.keys_lost or counted == len(uncounted),
                 "S7",
                 spot,
-                f"{counted} said lost, {uncounted} are",
+                f"{counted} reported lost, {uncounted} are",
             )
-            place.counted.setdefault(spot[1], set()).update(uncounted)
+            partition.counted.setdefault(spot[1], set()).update(uncounted)
             uncounted.clear()
 
-    def _committed(self, spot: Spot, call: Call, place: Partition) -> None:
-        processor, epoch, nonce, prev, next_, count, release = map(str, call.args[:7])
+    def _committed(self, spot: Spot, call: Call, partition: Partition) -> None:
+        processor, epoch, nonce, prev, next_id, count, release = map(str, call.args[:7])
         tenure = self.tenures.get((spot, Token(int(epoch), nonce)), Tenure())
-        passed = [i for i in place.known if parts(prev) < parts(i) <= parts(next_)]
+        committed = [i for i in partition.known if parts(prev) < parts(i) <= parts(next_id)]
         uncounted, counted = (
-            each.get(processor, set()) for each in (place.uncounted, place.counted)
+            each.get(processor, set()) for each in (partition.uncounted, partition.counted)
         )
         done = 0
-        for id_ in passed:
+        for id_ in committed:
             if id_ in counted:
-                continue  # As lost, even if its handler had it in hand by then.
-            if id_ in tenure.done or (id_ == next_ and self._set_aside(spot, id_)):
+                continue  # Counted as lost, even if its handler had it in hand.
+            if id_ in tenure.done or (id_ == next_id and self._may_skip(spot, id_)):
                 uncounted.discard(id_)
-            elif place.vague and not (place.log and id_ in place.log.entries):
+            elif partition.keys_lost and not (partition.log and id_ in partition.log.entries):
                 continue
             elif id_ in uncounted:
-                # Found missing by the counts, once there is nothing left to process.
-                told = place.vague or id_ in place.deleted
-                self._check(told, "S7", spot, f"{id_} was trimmed, and passed without a word")
+                # The counts show this loss once there is nothing left to process.
+                allowed = partition.keys_lost or id_ in partition.deleted
+                self._check(
+                    allowed, "S7", spot, f"{id_} was trimmed, and committed without a report"
+                )
                 continue
             else:
-                self._check(False, "S4", spot, f"{id_} was passed and never finished")
+                self._check(False, "S4", spot, f"{id_} was committed and never finished")
             done += 1
         self._check(
-            place.vague or done == int(count), "S4", spot, f"{count} counted, {done} done: {passed}"
+            partition.keys_lost or done == int(count),
+            "S4",
+            spot,
+            f"{count} counted, {done} done: {committed}",
         )
         if release == "1":
-            there = place.log.entries if place.log else {}
-            asked = [i for i in tenure.finished if i in there and i not in tenure.unasked]
-            late = [i for i in asked if parts(i) > parts(next_)]
-            self._check(not late, "S9", spot, f"released at {next_} with {late} finished")
+            existing = partition.log.entries if partition.log else {}
+            confirmed = [
+                i for i in tenure.finished if i in existing and i not in tenure.unconfirmed
+            ]
+            late = [i for i in confirmed if parts(i) > parts(next_id)]
+            self._check(not late, "S9", spot, f"released at {next_id} with {late} finished")
             hand = tenure.in_hand
-            self._check(not hand, "S9", spot, f"released at {next_} with {hand} in hand")
+            self._check(not hand, "S9", spot, f"released at {next_id} with {hand} in hand")
 
-    def _set_aside(self, spot: Spot, id_: str) -> bool:
-        """May the policy let it go? One death alone is no proof."""
+    def _may_skip(self, spot: Spot, id_: str) -> bool:
+        """Whether the policy may skip an event. One death alone is not enough."""
         failures, deaths = self.failures[spot, id_], self.deaths[spot, id_]
         proved = failures + deaths > self.retries and (failures > 0 or deaths > 1)
-        return spot[1] in self.sets_aside and proved
+        return spot[1] in self.ignores_failures and proved
 
-    def crashed(self, spot: Spot, token: Token, place: Partition, since: float) -> None:
-        """A worker died that had no trouble: only what was under way at `since` may be redone."""
-        state, tenure = place.states.get(spot[1], {}), self.tenures.get((spot, token))
-        if tenure is None or not self._holds(state, token):
+    def worker_crashed(self, spot: Spot, token: Token, partition: Partition, since: float) -> None:
+        """A healthy worker died: every event it finished before `since` must be committed."""
+        state, tenure = partition.states.get(spot[1], {}), self.tenures.get((spot, token))
+        if tenure is None or not self._owns(state, token):
             return
         for id_, at in tenure.finished.items():
             late = parts(id_) > parts(state["checkpoint"]) and at < since
             self._check(not late, "S9", spot, f"{id_}, finished at {at:.4f}, was not committed")
 
-    def complete(self, spot: Spot, place: Partition) -> None:
-        """All is quiet: everything is done, and what was lost has been counted."""
-        state, log = place.states[spot[1]], place.log
+    def complete(self, spot: Spot, partition: Partition) -> None:
+        """At the end: every event is processed, and every loss was counted."""
+        state, log = partition.states[spot[1]], partition.log
         checkpoint, finished = state["checkpoint"], self.finished.get(spot, set())
-        behind = log.behind(checkpoint) if log else []
+        behind = log.after(checkpoint) if log else []
         self._check(not behind, "L6", spot, f"{behind} were never processed, at {checkpoint}")
         for id_ in log.entries if log else ():
-            over = id_ in place.passed_over.get(spot[1], ())
-            done = id_ in finished or over or self._set_aside(spot, id_)
+            over = id_ in partition.skipped_by_seek.get(spot[1], ())
+            done = id_ in finished or over or self._may_skip(spot, id_)
             self._check(done, "S4", spot, f"{id_} was never finished")
-        uncounted = place.uncounted.get(spot[1], set())
-        self._check(place.vague or not uncounted, "S7", spot, f"{uncounted} lost, never said")
-        if log and not place.vague:
+        uncounted = partition.uncounted.get(spot[1], set())
+        self._check(
+            partition.keys_lost or not uncounted, "S7", spot, f"{uncounted} lost, never reported"
+        )
+        if log and not partition.keys_lost:
             read = (checkpoint, log.added)
             self._check(log.groups[spot[1]] == read, "S7", spot, f"{log.groups} should be {read}")
 
-    def _holds(self, state: dict[str, str], token: Token) -> bool:
+    def _owns(self, state: dict[str, str], token: Token) -> bool:
         stored = (state.get("epoch"), state.get("nonce"), state.get("released"))
         return stored == (str(token.epoch), token.nonce, "0")
 
-    def _check(self, holds: bool, invariant: str, spot: Spot, text: str) -> None:
-        if not holds:
+    def _check(self, condition: bool, invariant: str, spot: Spot, text: str) -> None:
+        if not condition:
             shown = self._trace.named(spot[0], text)
             raise Violation(invariant, f"{spot[0]} {spot[1]}: {shown}")
 
 
-def _token(call: Call, said: Sequence[Any]) -> Token:
-    """The token that a claim has made."""
-    return Token(int(said[0]), str(call.args[6]))
+def _token_of(call: Call, reply: Sequence[Any]) -> Token:
+    """The token that a claim has issued."""
+    return Token(int(reply[0]), str(call.args[6]))
 
 
 def number_of(spot: Spot) -> int:

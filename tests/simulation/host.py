@@ -1,16 +1,16 @@
-"""A machine that runs one worker after the other."""
+"""A virtual machine that runs one worker after the other."""
 
 from __future__ import annotations
 
-from runnel.lease import Lease
-from runnel.worker.group import Group
+from runnel.delivery.partition_queue import PartitionQueue
+from runnel.worker.member import Member
 from runnel.worker.worker import Worker
 from tests.simulation.history import Spot
 from tests.simulation.loop import Process
 
 
 class Host:
-    """Its workers have one name, as members with a stable id do."""
+    """All its workers have the same name, so the member id stays the same across restarts."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -19,17 +19,17 @@ class Host:
         self.since = 0.0
         self.process = Process(f"{name}.0")
         self.worker: Worker | None = None
-        #: Processor -> the group of the worker that runs, or ran last.
-        self.groups: dict[str, Group] = {}
+        #: Processor -> the group member of the worker that runs, or ran last.
+        self.members: dict[str, Member] = {}
         #: running, leaving or down.
         self.state = "down"
         #: A handler of its worker blocks the event loop.
         self.blocked = False
 
-    def leases(self) -> list[tuple[Spot, Lease]]:
-        """What its worker holds, as far as it knows."""
+    def queues(self) -> list[tuple[Spot, PartitionQueue]]:
+        """The partitions that its worker believes it owns."""
         return [
-            ((group.processor.stream.prefix(partition), name), lease)
-            for name, group in self.groups.items()
-            for partition, lease in group.leases.items()
+            ((member.processor.stream.prefix(partition), name), queue)
+            for name, member in self.members.items()
+            for partition, queue in member.queues.items()
         ]

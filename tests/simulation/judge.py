@@ -1,4 +1,4 @@
-"""Executes commands on the server, and compares what it answers and keeps with the models."""
+"""Executes commands on the server, and compares its replies and keys with the models."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from typing import Any
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from runnel import keys
-from runnel.scripts import Call, sources
-from tests.simulation.assignments import Assignments, picture
-from tests.simulation.backend import EPOCH_MS, Backend, Command
+from runnel.protocol.scripts import Call, sources
+from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.model import Model, Refused, split
+from tests.simulation.store import EPOCH_MS, Command, Store
 from tests.simulation.trace import Trace, Violation
 
-#: Scripts of partition scope, of group scope.
+#: Scripts of partition scope, and of group scope.
 PARTITION = {
-    *("agree", "register", "claim", "commit", "emit", "append", "attempt"),
+    *("declare", "register", "claim", "commit", "emit", "append", "attempt"),
     *("pause", "resume", "seek", "remove"),
 }
-GROUP = {"sync", "regrant"}
-#: How often the start of an event may be recorded under one token: a few times for each try, if
-#: answers are lost, or if its handler gives up waiting while middleware has it (20 or so in all). A
-#: worker that begins for ever is soon beyond that.
+GROUP = {"sync", "revoke"}
+#: How often the start of an event may be recorded under one token: a few times for each attempt, if
+#: replies are lost, or if its handler stops waiting while middleware has it (about 20 in all). A
+#: worker that starts it in an endless loop soon exceeds that.
 MOST_STARTS = 200
 
 
 class Judge:
-    """What stands between the wire and the server."""
+    """Sits between the virtual network and the server."""
 
-    def __init__(self, loop: SimLoop, backend: Backend, trace: Trace, history: History) -> None:
+    def __init__(self, loop: SimLoop, store: Store, trace: Trace, history: History) -> None:
         self.loop = loop
-        self.backend = backend
+        self.store = store
         self.trace = trace
         self.history = history
         self.model = Model()
         self.groups: dict[str, Assignments] = {}
-        #: How far the server's clock is from virtual time, in ms.
+        #: The difference of the server's clock to virtual time, in ms.
         self.skew_ms = 0
         #: The server's memory is full.
         self.full = False
-        #: Channels that something was published to.
+        #: Channels to which a message was published.
         self.published: list[str] = []
         #: State, token, event -> how often its start was recorded.
         self.starts: Counter[tuple[Any, ...]] = Counter()
-        #: Reads so far.
+        #: Number of reads so far.
         self.reads = 0
-        #: Logs that something was added to.
+        #: Logs to which entries were added.
         self.grown: list[str] = []
         self._refused_when_full = {
             name for name, text in sources().items() if b"allow-oom" not in text.split(b"\n")[0]
-        } - {"describe", "roster"}
+        } - {"describe", "describe_group"}
 
     @property
     def now_ms(self) -> int:
@@ -63,16 +63,16 @@ class Judge:
     def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]:
         """The replies to commands that arrive now from this process."""
         batch: list[Command] = []
-        places: list[int] = []
+        offsets: list[int] = []
         for command in commands:
-            places.append(len(batch))
+            offsets.append(len(batch))
             batch.append(_without_block(command))
             batch += self._probes(command)
-        found = self.backend.at(self.now_ms, batch)
-        places.append(len(batch))
+        found = self.store.at(self.now_ms, batch)
+        offsets.append(len(batch))
         replies = []
         for i, command in enumerate(commands):
-            reply, *probed = found[places[i] : places[i + 1]]
+            reply, *probed = found[offsets[i] : offsets[i + 1]]
             self._judge(process, command, reply, probed)
             replies.append(reply)
         return replies
@@ -82,9 +82,9 @@ class Judge:
         processors = sorted(self.model.at(prefix).states)
         for processor in processors or [""]:
             probes = _partition_probes(prefix, processor, "")
-            self._compare(prefix, processor, "", self.backend.at(self.now_ms, probes))
+            self._compare(prefix, processor, "", self.store.at(self.now_ms, probes))
 
-    # What is looked at beside a command
+    # Probes: commands that read keys right after a command
 
     def _probes(self, command: Command) -> list[Command]:
         call = self._call(command)
@@ -101,7 +101,7 @@ class Judge:
         return probes
 
     def _call(self, command: Command) -> Call | None:
-        name = self.backend.script(command)
+        name = self.store.script(command)
         if name is None:
             return None
         count = command[2]
@@ -111,7 +111,7 @@ class Judge:
         name = call.keys[0].removesuffix(":plan")
         return self.groups.setdefault(name, Assignments(name))
 
-    # Judging
+    # Checks
 
     def _judge(self, process: Process, command: Command, reply: Any, probed: list[Any]) -> None:
         call = self._call(command)
@@ -145,43 +145,43 @@ class Judge:
 
     def _judge_group(self, call: Call, reply: Any, probed: list[Any]) -> None:
         if self._group(call).judge(call, reply, probed, self.now_ms):
-            self.published += self.backend.published()
+            self.published += self.store.published()
         self.history.synced(call, reply)
 
-    def _forget_groups(self, gone: Sequence[Any]) -> None:
-        """An operator has taken the keys of a group away, which begins anew."""
+    def _forget_groups(self, deleted: Sequence[Any]) -> None:
+        """An operator has deleted the keys of a group, which starts from nothing."""
         for name, group in self.groups.items():
-            if keys.plan(name) in gone:
-                group.now = picture(self.backend.run(group.probes()))
-                group.highest, group.vague = 0, True
+            if keys.plan(name) in deleted:
+                group.now = read_group(self.store.run(group.probes()))
+                group.highest_grant, group.keys_lost = 0, True
 
     def _judge_partition(self, call: Call, reply: Any, probed: list[Any]) -> None:
         error = reply if isinstance(reply, ResponseError) else None
-        place = self.model.at(split(call.keys[0])[0])
-        before = self.history.before(call, place)
+        partition = self.model.at(split(call.keys[0])[0])
+        before = self.history.state_before(call, partition)
         added = [] if error else _added(call, reply, probed)
         try:
             expected = self.model.expect(call.script, call.keys, call.args, self.now_ms, added)
         except Refused as refusal:
             if error is None or str(error).split()[0] != str(refusal):
-                text = f"{call.script} must say {refusal}, said {reply}"
+                text = f"{call.script} must refuse with {refusal}, replied {reply}"
                 raise self._violation(call, text) from None
             self.history.refused(call, str(refusal))
             return
-        except (AssertionError, ValueError, IndexError, KeyError) as wrong:
-            text = f"{call.script} said {reply}, which cannot be: {wrong!r}"
-            raise self._violation(call, text) from wrong
-        said = [_plain(each) for each in (reply if isinstance(reply, list) else [reply])]
-        if said != expected:
-            raise self._violation(call, f"{call.script} must answer {expected}, said {said}")
-        if call.script in ("append", "emit") and said[0]:
+        except (AssertionError, ValueError, IndexError, KeyError) as failure:
+            text = f"{call.script} replied {reply}, which is impossible: {failure!r}"
+            raise self._violation(call, text) from failure
+        answer = [_plain(each) for each in (reply if isinstance(reply, list) else [reply])]
+        if answer != expected:
+            raise self._violation(call, f"{call.script} must reply {expected}, replied {answer}")
+        if call.script in ("append", "emit") and answer[0]:
             self.grown.append(call.keys[3 if call.script == "emit" else 0])
-        self.history.applied(call, said, place, before)
+        self.history.applied(call, answer, partition, before)
         if call.script == "attempt" and call.args[2] == "start":
-            self._recorded(call)
+            self._check_starts(call)
 
-    def _recorded(self, call: Call) -> None:
-        """The start of an event: who records it is to hand the event out."""
+    def _check_starts(self, call: Call) -> None:
+        """The start of an event was recorded; that must not happen endlessly."""
         epoch, nonce, _, event = map(str, call.args[:4])
         start = (call.keys[0], epoch, nonce, event)
         self.starts[start] += 1
@@ -197,20 +197,26 @@ class Judge:
         )
 
     def _compare(self, prefix: str, processor: str, producer: str, probed: list[Any]) -> None:
-        place = self.model.at(prefix)
+        partition = self.model.at(prefix)
         state, meta, sent, stream, groups = probed
-        self._same(prefix, "meta", place.meta, _pairs(meta))
+        self._require_equal(prefix, "meta", partition.meta, _pairs(meta))
         if processor:
-            self._same(prefix, processor, place.states.get(processor, {}), _pairs(state))
+            self._require_equal(
+                prefix, processor, partition.states.get(processor, {}), _pairs(state)
+            )
         if producer:
-            self._same(prefix, "producer", place.producers.get(producer), sent and sent.decode())
-        log = place.log
+            self._require_equal(
+                prefix, "producer", partition.producers.get(producer), sent and sent.decode()
+            )
+        log = partition.log
         if log is None or isinstance(stream, ResponseError):
-            self._same(prefix, "log", log, None if isinstance(stream, ResponseError) else stream)
+            self._require_equal(
+                prefix, "log", log, None if isinstance(stream, ResponseError) else stream
+            )
             return
         info = dict(zip(stream[::2], stream[1::2], strict=True))
         entry = info[b"first-entry"]
-        self._same(
+        self._require_equal(
             prefix,
             "log",
             (log.first(), log.last, log.added, len(log.entries)),
@@ -221,18 +227,18 @@ class Judge:
                 info[b"length"],
             ),
         )
-        shown = {}
+        found_groups = {}
         for group in groups:
             each = dict(zip(group[::2], group[1::2], strict=True))
             name, read = each[b"name"].decode(), each[b"entries-read"]
             _, known = log.groups.get(name, ("", 0))
             if read <= log.added < known:
-                # The log has lost its end. Redis 8 then says that all was read that was there.
+                # The log has lost its end. Redis 8 then caps entries-read at entries-added.
                 read = known
-            shown[name] = (each[b"last-delivered-id"].decode(), read)
-        self._same(prefix, "groups", log.groups, shown)
+            found_groups[name] = (each[b"last-delivered-id"].decode(), read)
+        self._require_equal(prefix, "groups", log.groups, found_groups)
 
-    def _same(self, prefix: str, what: str, expected: object, found: object) -> None:
+    def _require_equal(self, prefix: str, what: str, expected: object, found: object) -> None:
         if expected != found:
             text = f"{prefix} {what}: must be {expected}, is {found}"
             raise Violation("S5", self.trace.named(prefix, text))

@@ -1,9 +1,9 @@
-"""An event loop whose time is a number, and virtual processes that run on it.
+"""An event loop with virtual time, and virtual processes that run on it.
 
-Nothing here depends on real time, on threads, on where objects lie in memory or on the order of a
-set: the same program does the same each time. Every callback belongs to the process that asked for
-it, through a context variable that asyncio copies into tasks and callbacks, so that a process can
-be stopped in its tracks (`pause`, as SIGSTOP does) or end at any instant (`kill`, as SIGKILL does).
+Nothing here depends on real time, threads, memory addresses or the order of a set: the same program
+does the same each time. Every callback belongs to the process that scheduled it, through a context
+variable that asyncio copies into tasks and callbacks. So a process can be stopped (`pause`, as
+SIGSTOP does) or ended (`kill`, as SIGKILL does) at any moment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Callbacks run without time passing after which the program is taken to go round in circles.
+#: After this many callbacks at the same virtual time the program counts as livelocked.
 _STUCK = 200_000
 
 
@@ -29,7 +29,7 @@ class Process:
         self.name = name
         self.paused = False
         self.dead = False
-        #: What became due while the process was paused, or since it is dead.
+        #: Callbacks that became due while the process was paused or dead.
         self.waiting: list[_Call] = []
         self.tasks: list[asyncio.Task[Any]] = []
 
@@ -48,11 +48,11 @@ def current_process() -> Process:
 
 
 class Livelock(Exception):
-    """Callbacks follow one another for ever while no time passes."""
+    """Callbacks run endlessly while no virtual time passes."""
 
 
 class _Call(asyncio.TimerHandle):
-    """A callback that is due at a time, and whose it is."""
+    """A callback with its due time and its process."""
 
     __slots__ = ("process",)
 
@@ -69,7 +69,7 @@ class _Call(asyncio.TimerHandle):
 
 
 class _Task(asyncio.Task[T]):
-    """A task whose place in a set does not depend on its address."""
+    """A task whose order in a set does not depend on its address."""
 
     number = 0
 
@@ -88,13 +88,13 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._tasks = itertools.count(1)
         self._closed = False
         self._running = False
-        #: Exceptions that nobody took, with what asyncio says about them.
+        #: Exceptions that were never retrieved, each with the message of asyncio.
         self.unhandled: list[tuple[str, BaseException | None]] = []
         #: Set to end `run` at once.
         self.failure: BaseException | None = None
         self.steps = 0
 
-    # What asyncio asks of a loop
+    # The interface that asyncio needs
 
     def time(self) -> float:
         return self._now
@@ -128,7 +128,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return call
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A cancelled timer is left where it is and passed over."""
+        """Nothing: `run` skips cancelled timers."""
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -148,11 +148,11 @@ class SimLoop(asyncio.AbstractEventLoop):
             return
         handle = context.get("handle")
         if isinstance(handle, _Call) and handle.process is None:
-            self.failure = error  # The simulation's own.
+            self.failure = error  # An error of the simulation itself.
         else:
             self.unhandled.append((message, error))
 
-    # What the simulation asks of it
+    # The interface of the simulation
 
     def spawn(self, process: Process, main: Callable[[], Coroutine[Any, Any, T]]) -> None:
         """Start a program in a process."""
@@ -164,11 +164,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         Context().run(start)
 
     def pause(self, process: Process) -> None:
-        """Stop the process in its tracks."""
+        """Stop running callbacks of the process."""
         process.paused = True
 
     def resume(self, process: Process) -> None:
-        """Let it run again; what became due meanwhile is done now."""
+        """Let it run again; callbacks that became due in the meantime run now."""
         process.paused = False
         if process.dead:
             return
@@ -176,11 +176,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         process.waiting = []
 
     def kill(self, process: Process) -> None:
-        """End the process: nothing of it ever runs again."""
+        """End the process: none of its callbacks runs again."""
         process.dead = True
 
     def run(self, until: float) -> None:
-        """Let time pass up to `until`. Raises what `failure` was set to meanwhile, Livelock."""
+        """Run until the virtual time `until`. Raises `failure` once it is set, and Livelock."""
         asyncio._set_running_loop(self)
         self._running = True
         still = self.steps
@@ -211,7 +211,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def dispose(self, processes: list[Process]) -> None:
-        """Cancel what is left of all processes, dead ones too, and let it end."""
+        """Cancel the tasks of all processes, dead ones too, and let them end."""
         self.failure = None
         self._timers = [each for each in self._timers if each[2].process is not None]
         heapq.heapify(self._timers)
@@ -226,5 +226,5 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.abandon()
 
     def abandon(self) -> None:
-        """Nothing runs any more, and nobody is told of what did not end."""
+        """Close the loop; tasks that did not end are not reported."""
         self._closed = True

@@ -1,8 +1,8 @@
-"""What the keys of partition scope must hold: the scripts once more, in plain Python.
+"""A model of the keys of partition scope: the scripts, implemented again in plain Python.
 
-`Model.expect` takes a call as it was executed and says what it must have answered; afterwards the
-model holds what the keys must hold. Ids of entries are the server's to give, so they are taken
-from what it answered.
+`Model.expect` takes an executed call and returns the reply that it must have; afterwards the model
+holds what the keys must hold. The server chooses the ids of entries, so the model takes them from
+the reply.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from runnel.core import ids
+from runnel.protocol import ids
 
-#: An id as two numbers.
+#: An id as a pair of integers.
 parts = lru_cache(100_000)(ids.parts)
 
 Fields = tuple[bytes, ...]
@@ -23,7 +23,7 @@ Fields = tuple[bytes, ...]
 
 @dataclass
 class Log:
-    """A stream: its entries by id, and what XINFO says of it."""
+    """A Redis stream: its entries by id, and what XINFO reports."""
 
     entries: dict[str, Fields] = field(default_factory=dict)
     added: int = 0
@@ -34,8 +34,8 @@ class Log:
     def first(self) -> str:
         return next(iter(self.entries), "0-0")
 
-    def behind(self, id_: str) -> list[str]:
-        """Ids behind this one."""
+    def after(self, id_: str) -> list[str]:
+        """The ids of the entries after this id."""
         return [each for each in self.entries if parts(each) > parts(id_)]
 
 
@@ -47,38 +47,38 @@ class Partition:
     meta: dict[str, str] = field(default_factory=dict)
     producers: dict[str, str] = field(default_factory=dict)
     states: dict[str, dict[str, str]] = field(default_factory=dict)
-    #: All entries ever added, though they may be gone.
+    #: All entries ever added, including removed ones.
     known: dict[str, Fields] = field(default_factory=dict)
-    #: Processor -> ids that went before it had passed them and that it has not counted as lost,
-    #: and those that it has.
+    #: Processor -> ids that were removed before it had committed them: those that it has not yet
+    #: counted as lost, and those that it has.
     uncounted: dict[str, set[str]] = field(default_factory=dict)
     counted: dict[str, set[str]] = field(default_factory=dict)
-    #: Ids that were deleted one by one: no read can show that, only the counts can.
+    #: Ids that were deleted one by one. Only the counts show that, no read does.
     deleted: set[str] = field(default_factory=set)
-    #: Processor -> ids that an operator has passed by a seek.
-    passed_over: dict[str, set[str]] = field(default_factory=dict)
-    #: Those that are or were registered here and have not been removed, in order.
+    #: Processor -> ids that an operator has skipped by a seek.
+    skipped_by_seek: dict[str, set[str]] = field(default_factory=dict)
+    #: Processors that were registered here and not removed, in order.
     processors: dict[str, None] = field(default_factory=dict)
-    #: Keys were lost: counts need not agree from here on.
-    vague: bool = False
+    #: Keys were lost: the counts need not be exact any more.
+    keys_lost: bool = False
 
-    def gone(self, gone: Iterable[str]) -> None:
-        """Others have removed these entries."""
-        for id_ in gone:
+    def remove_entries(self, ids: Iterable[str]) -> None:
+        """Remove entries that retention, an operator or a fault removed."""
+        for id_ in ids:
             del self.log.entries[id_]  # type: ignore[union-attr]
             for processor in self.processors:
-                passed = self.meta.get(f"passed:{processor}", "0-0")
-                at = self.states.get(processor, {}).get("checkpoint", passed)
-                if parts(id_) > parts(at):
+                meta_checkpoint = self.meta.get(f"checkpoint:{processor}", "0-0")
+                checkpoint = self.states.get(processor, {}).get("checkpoint", meta_checkpoint)
+                if parts(id_) > parts(checkpoint):
                     self.uncounted.setdefault(processor, set()).add(id_)
 
 
 class Refused(Exception):
-    """The script must refuse the call with this error word."""
+    """The script must refuse the call with this error code."""
 
 
 def split(key: str) -> tuple[str, str, str]:
-    """The parts of a key: what all keys of its partition start with, its kind, its processor."""
+    """The parts of a key: the prefix of its partition, its kind, and its processor."""
     prefix, _, rest = key.partition("}:")
     stream, _, kind = rest.partition(":")
     kind, _, processor = kind.partition(":")
@@ -92,89 +92,89 @@ class Model:
         self.partitions: dict[str, Partition] = {}
 
     def at(self, prefix: str) -> Partition:
-        """The partition whose keys start with this."""
+        """The partition whose keys have this prefix."""
         return self.partitions.setdefault(prefix, Partition())
 
     def copy(self) -> dict[str, Partition]:
-        """What a replica would hold now."""
+        """A copy of the current state, as a replica has it."""
         return copy.deepcopy(self.partitions)
 
     def expect(
         self, script: str, keys: Sequence[str], args: Sequence[Any], now: int, added: Sequence[str]
     ) -> list[Any]:
-        """The reply that the script must give. `added` are the ids that it gave to new entries.
+        """The reply that the script must return. `added` are the ids of its new entries.
 
-        Raises Refused, and then nothing has changed.
+        Raises Refused, and then changes nothing.
         """
-        place = self.at(split(keys[0])[0])
+        partition = self.at(split(keys[0])[0])
         text = [each if isinstance(each, bytes) else str(each) for each in args]
         call = getattr(self, f"_{script}")
         if script in ("attempt", "pause", "resume"):
-            reply = call(place.states.get(split(keys[0])[2], {}), text, now)
+            reply = call(partition.states.get(split(keys[0])[2], {}), text, now)
         elif script == "emit":
-            reply = call(place, self.at(split(keys[3])[0]), text, now, added)
+            reply = call(partition, self.at(split(keys[3])[0]), text, now, added)
         elif script == "append":
-            reply = call(place, text, added)
+            reply = call(partition, text, added)
         else:
-            reply = call(place, text, now)
+            reply = call(partition, text, now)
         return list(reply) if isinstance(reply, tuple) else [reply]
 
     # One function for each script
 
-    def _agree(self, place: Partition, args: list[Any], now: int) -> int:
-        _check_agreement(place, args)
-        return _agree(place, args)
+    def _declare(self, partition: Partition, args: list[Any], now: int) -> int:
+        _check_contract(partition, args)
+        return _declare(partition, args)
 
-    def _register(self, place: Partition, args: list[Any], now: int) -> tuple[int, str]:
-        _check_agreement(place, args)
+    def _register(self, partition: Partition, args: list[Any], now: int) -> tuple[int, str]:
+        _check_contract(partition, args)
         processor, start = args[3:5]
-        state, log = place.states.get(processor, {}), place.log
-        passed = place.meta.get(f"passed:{processor}")
-        grouped = log is not None and processor in log.groups
-        if "checkpoint" in state and passed and grouped:
+        state, log = partition.states.get(processor, {}), partition.log
+        meta_checkpoint = partition.meta.get(f"checkpoint:{processor}")
+        group_exists = log is not None and processor in log.groups
+        if "checkpoint" in state and meta_checkpoint and group_exists:
             return 0, state["checkpoint"]
         added, length, last = (log.added, len(log.entries), log.last) if log else (0, 0, "0-0")
-        at, shown = log.groups[processor] if log and grouped else (None, None)
-        checkpoint, created = state.get("checkpoint") or passed or at, 2
-        if checkpoint and shown is None:
-            shown = added - len(log.behind(checkpoint)) if log else added
-        read = int(state.get("read", min(shown or 0, added)))
+        group_id, group_read = log.groups[processor] if log and group_exists else (None, None)
+        checkpoint, created = state.get("checkpoint") or meta_checkpoint or group_id, 2
+        if checkpoint and group_read is None:
+            group_read = added - len(log.after(checkpoint)) if log else added
+        read = int(state.get("read", min(group_read or 0, added)))
         if not checkpoint:
             created = 1
             checkpoint, read = (last, added) if start == "$" else ("0-0", added - length)
-        _agree(place, args)
-        place.processors[processor] = None
-        if not grouped:
+        _declare(partition, args)
+        partition.processors[processor] = None
+        if not group_exists:
             if log is None:
-                log = place.log = Log()
+                log = partition.log = Log()
                 if checkpoint != "0-0":
                     log.last, log.added = checkpoint, read
             log.groups[processor] = (checkpoint, read)
-        place.states.setdefault(processor, {}).update(checkpoint=checkpoint, read=str(read))
-        place.meta[f"passed:{processor}"] = checkpoint
-        place.meta.pop(f"removed:{processor}", None)
+        partition.states.setdefault(processor, {}).update(checkpoint=checkpoint, read=str(read))
+        partition.meta[f"checkpoint:{processor}"] = checkpoint
+        partition.meta.pop(f"removed:{processor}", None)
         return created, checkpoint
 
-    def _claim(self, place: Partition, args: list[Any], now: int) -> tuple[Any, ...]:
-        _check_agreement(place, args)
+    def _claim(self, partition: Partition, args: list[Any], now: int) -> tuple[Any, ...]:
+        _check_contract(partition, args)
         processor, member, grant, nonce, accept = args[3:8]
-        state, log = place.states.get(processor, {}), place.log
-        if "checkpoint" not in state or f"passed:{processor}" not in place.meta:
+        state, log = partition.states.get(processor, {}), partition.log
+        if "checkpoint" not in state or f"checkpoint:{processor}" not in partition.meta:
             raise Refused("UNREGISTERED")
-        again = state.get("grant") == grant and state.get("nonce") == nonce
-        again = again and state.get("released") != "1"
-        if int(grant) <= int(state.get("grant", 0)) and not again:
-            raise Refused("STALE")
+        repeated = state.get("grant") == grant and state.get("nonce") == nonce
+        repeated = repeated and state.get("released") != "1"
+        if int(grant) <= int(state.get("grant", 0)) and not repeated:
+            raise Refused("STALE_GRANT")
         if log is None or processor not in log.groups:
-            raise Refused("GONE")
-        lost, exact, position, position_read = _loss(log, state["checkpoint"], int(state["read"]))
-        if not again:
+            raise Refused("MISSING")
+        lost, exact, position, new_read = _loss(log, state["checkpoint"], int(state["read"]))
+        if not repeated:
             attempts, event = int(state.get("attempts", 0)), state.get("event", "")
             tenures, started = int(state.get("tenures", 0)), state.get("started", "")
             deaths, after = int(state.get("deaths", 0)), ""
             if "epoch" in state and state.get("released") != "1":
                 after = state.get("owner", "")
-                tenures += bool(log.behind(state["checkpoint"]))
+                tenures += bool(log.after(state["checkpoint"]))
                 if started:
                     attempts = attempts + 1 if event == started else 1
                     deaths = deaths + 1 if event == started else 1
@@ -190,16 +190,16 @@ class Model:
                 event=event,
                 tenures=str(tenures),
                 started="",
-                after=after,
-                moved=str(now),
+                previous_owner=after,
+                moved_at=str(now),
             )
         if lost >= 0 and accept == str(lost):
             total = int(state.get("lost", 0)) + lost
-            state.update(checkpoint=position, read=str(position_read), lost=str(total))
-            place.meta[f"passed:{processor}"] = position
+            state.update(checkpoint=position, read=str(new_read), lost=str(total))
+            partition.meta[f"checkpoint:{processor}"] = position
             lost, exact = -1, 1
         checkpoint = state["checkpoint"]
-        if lost < 0:  # Else it stays where retention may have moved it.
+        if lost < 0:  # Else the group stays where retention may have moved it.
             log.groups[processor] = (checkpoint, int(state["read"]))
         return (
             int(state["epoch"]),
@@ -213,47 +213,47 @@ class Model:
             lost,
             exact,
             int(checkpoint in log.entries),
-            next(iter(log.behind(checkpoint)), ""),
+            next(iter(log.after(checkpoint)), ""),
             int(state.get("deaths", 0)),
-            state.get("after", ""),
+            state.get("previous_owner", ""),
         )
 
-    def _commit(self, place: Partition, args: list[Any], now: int) -> tuple[int, int]:
-        processor, epoch, nonce, prev, next_, count, release = args[:7]
-        state = place.states.get(processor, {})
+    def _commit(self, partition: Partition, args: list[Any], now: int) -> tuple[int, int]:
+        processor, epoch, nonce, prev, next_id, count, release = args[:7]
+        state = partition.states.get(processor, {})
         paused = int(state.get("paused", 0))
-        if not _may_commit(state, epoch, nonce, prev, next_, release):
+        if not _may_commit(state, epoch, nonce, prev, next_id, release):
             return 0, paused
-        _check_there(place.log, prev, next_)
-        if prev != next_:
-            _move(place, processor, next_, int(count), now, always=False)
+        _check_entry_exists(partition.log, prev, next_id)
+        if prev != next_id:
+            _advance(partition, processor, next_id, int(count), now, always=False)
         if release == "1":
             state["released"] = "1"
         return 1, paused
 
     def _emit(
-        self, place: Partition, sink: Partition, args: list[Any], now: int, added: Sequence[str]
+        self, partition: Partition, sink: Partition, args: list[Any], now: int, added: Sequence[str]
     ) -> tuple[int, int]:
-        processor, epoch, nonce, prev, next_, count, release, size, policy = args[:9]
-        state = place.states.get(processor, {})
+        processor, epoch, nonce, prev, next_id, count, release, size, policy = args[:9]
+        state = partition.states.get(processor, {})
         paused = int(state.get("paused", 0))
-        if not _may_commit(state, epoch, nonce, prev, next_, release):
+        if not _may_commit(state, epoch, nonce, prev, next_id, release):
             return 0, paused
-        _check_there(place.log, prev, next_)
+        _check_entry_exists(partition.log, prev, next_id)
         entries = _entries(args[9:])
-        bound = _room(sink, int(size), len(entries), policy)
-        _move(place, processor, next_, int(count), now, always=True)
+        excess = _plan_trim(sink, int(size), len(entries), policy)
+        _advance(partition, processor, next_id, int(count), now, always=True)
         state["released"] = release
-        _add(sink, entries, added, bound)
+        _add(sink, entries, added, excess)
         return 1, paused
 
     def _append(
-        self, place: Partition, args: list[Any], added: Sequence[str]
+        self, partition: Partition, args: list[Any], added: Sequence[str]
     ) -> tuple[int, str, int]:
-        _check_agreement(place, args)
+        _check_contract(partition, args)
         size, policy, producer, sequence = args[3:7]
         entries = _entries(args[7:])
-        before = place.producers.get(producer)
+        before = partition.producers.get(producer)
         if before:
             last, first, number = before.split()
             if last == sequence:
@@ -261,11 +261,11 @@ class Model:
             if int(sequence) != int(last) + 1:
                 raise Refused("OUTOFORDER")
         elif sequence != "1":
-            raise Refused("UNKNOWN")
-        bound = _room(place, int(size), len(entries), policy)
-        _agree(place, args)
-        _add(place, entries, added, bound)
-        place.producers[producer] = f"{sequence} {added[0]} {len(entries)}"
+            raise Refused("UNKNOWN_PRODUCER")
+        excess = _plan_trim(partition, int(size), len(entries), policy)
+        _declare(partition, args)
+        _add(partition, entries, added, excess)
+        partition.producers[producer] = f"{sequence} {added[0]} {len(entries)}"
         return 1, added[0], len(entries)
 
     def _attempt(self, state: dict[str, str], args: list[Any], now: int) -> int:
@@ -294,16 +294,16 @@ class Model:
         state["paused"] = "1"
         return int(ran)
 
-    def _seek(self, place: Partition, args: list[Any], now: int) -> tuple[str, int]:
+    def _seek(self, partition: Partition, args: list[Any], now: int) -> tuple[str, int]:
         processor, start, _, nonce = args
-        state, log = place.states.get(processor, {}), place.log
-        if "checkpoint" not in state or f"passed:{processor}" not in place.meta:
+        state, log = partition.states.get(processor, {}), partition.log
+        if "checkpoint" not in state or f"checkpoint:{processor}" not in partition.meta:
             raise Refused("UNREGISTERED")
-        found, read, by = (state.get("sought") or "- 0 -").split()
+        found, read, by = (state.get("last_seek") or "- 0 -").split()
         if by == nonce:
             return found, int(read)
         if log is None or processor not in log.groups:
-            raise Refused("GONE")
+            raise Refused("MISSING")
         first = {"0": "0-0", "$": f"{parts(log.last)[0] + 1}-0"}.get(start, start)
         before = [each for each in log.entries if parts(each) < parts(first)]
         if len(before) == len(log.entries) and (before or start == "$"):
@@ -312,7 +312,7 @@ class Model:
             checkpoint = before[-1] if before else "0-0"
             position = log.added - len(log.entries) + len(before)
         log.groups[processor] = (checkpoint, position)
-        place.meta[f"passed:{processor}"] = checkpoint
+        partition.meta[f"checkpoint:{processor}"] = checkpoint
         _forget_failures(state)
         state.update(
             checkpoint=checkpoint,
@@ -321,20 +321,20 @@ class Model:
             nonce=nonce,
             released="1",
             quarantined="0",
-            sought=f"{checkpoint} {position} {nonce}",
+            last_seek=f"{checkpoint} {position} {nonce}",
         )
         return checkpoint, position
 
-    def _remove(self, place: Partition, args: list[Any], now: int) -> int:
+    def _remove(self, partition: Partition, args: list[Any], now: int) -> int:
         (processor,) = args
-        removed = f"passed:{processor}" in place.meta
-        if place.log is not None:
-            place.log.groups.pop(processor, None)
-        place.states.pop(processor, None)
-        for name in ("passed", "dropped"):
-            place.meta.pop(f"{name}:{processor}", None)
+        removed = f"checkpoint:{processor}" in partition.meta
+        if partition.log is not None:
+            partition.log.groups.pop(processor, None)
+        partition.states.pop(processor, None)
+        for name in ("checkpoint", "dropped"):
+            partition.meta.pop(f"{name}:{processor}", None)
         if removed:
-            place.meta[f"removed:{processor}"] = str(now)
+            partition.meta[f"removed:{processor}"] = str(now)
         return int(removed)
 
     def _resume(self, state: dict[str, str], args: list[Any], now: int) -> int:
@@ -347,27 +347,27 @@ class Model:
         return 1
 
 
-def _check_agreement(place: Partition, args: Sequence[str]) -> None:
-    stored = (place.meta.get("partitions", args[1]), place.meta.get("hash", args[2]))
-    if int(place.meta.get("protocol", 0)) > int(args[0]) or stored != tuple(args[1:3]):
+def _check_contract(partition: Partition, args: Sequence[str]) -> None:
+    stored = (partition.meta.get("partitions", args[1]), partition.meta.get("hash", args[2]))
+    if int(partition.meta.get("protocol", 0)) > int(args[0]) or stored != tuple(args[1:3]):
         raise Refused("MISMATCH")
 
 
-def _agree(place: Partition, args: Sequence[str]) -> int:
-    first = "protocol" not in place.meta
+def _declare(partition: Partition, args: Sequence[str]) -> int:
+    first = "protocol" not in partition.meta
     for name, value in zip(("protocol", "partitions", "hash"), args, strict=False):
-        place.meta.setdefault(name, value)
+        partition.meta.setdefault(name, value)
     return int(first)
 
 
 def _loss(log: Log, checkpoint: str, read: int) -> tuple[int, int, str, int]:
-    """How many unfinished events are gone (-1 for none), if that is exact, and where to go on."""
-    behind_all = log.added - len(log.entries)
+    """Lost events (-1 for none), whether that is exact, and the new checkpoint and read count."""
+    before_all = log.added - len(log.entries)
     if parts(checkpoint) > parts(log.last):
-        return 0, 0, "0-0", behind_all
+        return 0, 0, "0-0", before_all
     if not log.entries or parts(log.first()) > parts(checkpoint):
-        return (*_gap(behind_all - read), checkpoint, behind_all)
-    if not log.behind(checkpoint):
+        return (*_gap(before_all - read), checkpoint, before_all)
+    if not log.after(checkpoint):
         return (*_gap(log.added - read), checkpoint, log.added)
     return -1, 1, checkpoint, read
 
@@ -384,52 +384,54 @@ def _check_token(state: dict[str, str], epoch: str, nonce: str) -> None:
 
 
 def _may_commit(
-    state: dict[str, str], epoch: str, nonce: str, prev: str, next_: str, release: str
+    state: dict[str, str], epoch: str, nonce: str, prev: str, next_id: str, release: str
 ) -> bool:
-    """False for the repeat of a commit that was applied."""
+    """True for a new commit, False for the repeat of an applied one. Raises Refused."""
     _check_token(state, epoch, nonce)
     released = state.get("released") == "1"
     if (
-        state["checkpoint"] == next_
+        state["checkpoint"] == next_id
         and release == str(int(released))
-        and (released or prev != next_)
+        and (released or prev != next_id)
     ):
         return False
     if released:
         raise Refused("FENCED")
     if state["checkpoint"] != prev:
         raise Refused("CONFLICT")
-    if prev != next_ and parts(next_) < parts(prev):
+    if prev != next_id and parts(next_id) < parts(prev):
         raise Refused("BADARG")
     return True
 
 
-def _check_there(log: Log | None, prev: str, next_: str) -> None:
-    """A checkpoint may only stand on an event that the log has, or had before it was trimmed."""
-    if log is None or prev == next_ or next_ in log.entries:
+def _check_entry_exists(log: Log | None, prev: str, next_id: str) -> None:
+    """A checkpoint must be an entry that the log has, or had before it was trimmed."""
+    if log is None or prev == next_id or next_id in log.entries:
         return
-    if parts(next_) > parts(log.first() if log.entries else log.last):
+    if parts(next_id) > parts(log.first() if log.entries else log.last):
         raise Refused("CONFLICT")
 
 
-def _move(
-    place: Partition, processor: str, next_: str, count: int, now: int, *, always: bool
+def _advance(
+    partition: Partition, processor: str, next_id: str, count: int, now: int, *, always: bool
 ) -> None:
-    registered = f"passed:{processor}" in place.meta
-    if not registered or place.log is None or processor not in place.log.groups:
-        raise Refused("GONE")
-    state = place.states[processor]
+    registered = f"checkpoint:{processor}" in partition.meta
+    if not registered or partition.log is None or processor not in partition.log.groups:
+        raise Refused("MISSING")
+    state = partition.states[processor]
     read = int(state["read"]) + count
-    if next_ in place.log.entries or parts(place.log.groups[processor][0]) <= parts(next_):
-        place.log.groups[processor] = (next_, read)
-    place.meta[f"passed:{processor}"] = next_
+    if next_id in partition.log.entries or parts(partition.log.groups[processor][0]) <= parts(
+        next_id
+    ):
+        partition.log.groups[processor] = (next_id, read)
+    partition.meta[f"checkpoint:{processor}"] = next_id
     processed = int(state.get("processed", 0)) + count
-    state.update(checkpoint=next_, read=str(read), processed=str(processed), moved=str(now))
+    state.update(checkpoint=next_id, read=str(read), processed=str(processed), moved_at=str(now))
     event = state.get("event", "")
     if always:
         _forget_failures(state)
     elif event or state.get("tenures", "0") != "0":
-        ahead = event != "" and parts(event) > parts(next_)
+        ahead = event != "" and parts(event) > parts(next_id)
         if not ahead:
             _forget_failures(state)
         state["tenures"] = "0"
@@ -454,40 +456,41 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def _room(place: Partition, size: int, more: int, policy: str) -> int:
-    """How many entries must go. Raises Refused if they may not."""
-    log = place.log or Log()
-    over = min(len(log.entries) + more - size, 1000)
-    if over <= 0:
+def _plan_trim(partition: Partition, size: int, more: int, policy: str) -> int:
+    """How many entries must be dropped. Raises Refused if that is not allowed."""
+    log = partition.log or Log()
+    excess = min(len(log.entries) + more - size, 1000)
+    if excess <= 0:
         return 0
     ids = list(log.entries)
-    passed = {n[7:]: at for n, at in place.meta.items() if n.startswith("passed:")}
-    if len(ids) <= over or (policy == "refuse" and not passed):
+    checkpoints = {n[11:]: at for n, at in partition.meta.items() if n.startswith("checkpoint:")}
+    if len(ids) <= excess or (policy == "refuse" and not checkpoints):
         raise Refused("FULL")
-    for processor, at in passed.items():
-        unread = sum(parts(id_) > parts(at) for id_ in ids[:over])
-        if policy == "refuse" and (processor not in log.groups or parts(ids[over]) > parts(at)):
+    for processor, checkpoint in checkpoints.items():
+        unread = sum(parts(id_) > parts(checkpoint) for id_ in ids[:excess])
+        behind = processor not in log.groups or parts(ids[excess]) > parts(checkpoint)
+        if policy == "refuse" and behind:
             raise Refused("FULL")
         if unread:
-            dropped = int(place.meta.get(f"dropped:{processor}", 0)) + unread
-            place.meta[f"dropped:{processor}"] = str(dropped)
-            _pass(log, processor, ids[:over])
-    return over
+            dropped = int(partition.meta.get(f"dropped:{processor}", 0)) + unread
+            partition.meta[f"dropped:{processor}"] = str(dropped)
+            _count_as_read(log, processor, ids[:excess])
+    return excess
 
 
-def _pass(log: Log, processor: str, ids: Sequence[str]) -> None:
-    """What retention drops is no lag of the native group."""
-    at, read = log.groups.get(processor, (ids[-1], 0))
-    if ahead := sum(parts(id_) > parts(at) for id_ in ids):
-        log.groups[processor] = (ids[-1], read + ahead)
+def _count_as_read(log: Log, processor: str, ids: Sequence[str]) -> None:
+    """Entries that retention drops do not count as lag of the consumer group."""
+    group_id, read = log.groups.get(processor, (ids[-1], 0))
+    if unread := sum(parts(id_) > parts(group_id) for id_ in ids):
+        log.groups[processor] = (ids[-1], read + unread)
 
 
-def _add(place: Partition, entries: Iterable[Fields], ids: Sequence[str], over: int) -> None:
-    log = place.log = place.log or Log()
+def _add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], excess: int) -> None:
+    log = partition.log = partition.log or Log()
     for id_, entry in zip(ids, entries, strict=True):
-        assert parts(id_) > parts(log.last), f"{id_} was given behind {log.last}"
+        assert parts(id_) > parts(log.last), f"{id_} is not larger than {log.last}"
         log.entries[id_] = entry
         log.last = id_
         log.added += 1
-        place.known[id_] = entry
-    place.gone(list(log.entries)[:over])
+        partition.known[id_] = entry
+    partition.remove_entries(list(log.entries)[:excess])

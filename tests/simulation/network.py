@@ -1,8 +1,8 @@
-"""The wire between virtual processes and the server: time passes on it, and things go wrong.
+"""The virtual network between processes and the server, with delays and faults.
 
-A request arrives after a delay and is executed at that instant; the order of arrival is the order
-in which the server does things. What the wire does to a request is drawn from the seed, the process
-and the number of its request, so that one fault more or less leaves all others as they were.
+A request arrives after a delay and is executed at that moment, so the order of arrival is the order
+of execution. The delays are drawn from the seed, the process and the number of its request, so that
+adding or removing a fault leaves all others as they were.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import Any, Protocol
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from tests.simulation.backend import Command
 from tests.simulation.loop import Process, SimLoop, current_process
+from tests.simulation.store import Command
 
-#: Seconds a client waits for an answer, and on top of the wait of a blocking read.
+#: Seconds that a client waits for a reply; for a blocking read, in addition to its block time.
 TIMEOUT = 5.0
 
 
 class Executor(Protocol):
-    """Does commands on the server, now."""
+    """Executes commands on the server at once."""
 
     def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]: ...
 
     def kind(self, command: Command) -> str:
-        """What a mishap can be aimed at: the script that it calls, or its name."""
+        """What a mishap can be aimed at: the script that the command calls, or its name."""
         ...
 
 
@@ -40,23 +40,23 @@ class Listener(Protocol):
 
     channel: str
 
-    def hear(self) -> None:
-        """Something was published."""
+    def on_message(self) -> None:
+        """A message was published."""
         ...
 
-    def cut_off(self) -> None:
-        """The connection broke."""
+    def on_disconnect(self) -> None:
+        """The connection was lost."""
         ...
 
 
 @dataclass(slots=True)
 class Mishap:
-    """What happens to the next request of a link that calls `script`, or to the next one at all;
-    ``release`` is a commit that gives its partition back, ``leave`` a sync that says goodbye.
+    """A fault of the next request that calls `script`, or of the next request if that is empty;
+    ``release`` is a commit that releases its partition, ``leave`` a sync that leaves the group.
 
-    `kind` is lose_request, lose_reply, duplicate, late or stop, which calls `heard` once the server
-    has done it. A part of a pipeline may get through: `part` of it, from 0 to 1. If `silent` the
-    caller is not told and times out.
+    `kind` is lose_request, lose_reply, duplicate, late or stop. `on_executed` is called once the
+    server has executed the request. Of a lost pipeline the first `part`, from 0 to 1, is executed.
+    If `silent`, the caller gets no error and times out.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Mishap:
     delay: float = 0.0
     part: float = 0.0
     silent: bool = False
-    heard: Callable[[], None] = lambda: None
+    on_executed: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -74,9 +74,9 @@ class Wire:
     process: Process
     random: random.Random
     mishaps: deque[Mishap] = field(default_factory=deque)
-    #: reset: connections break and new ones are refused. deaf: no reply comes. hole: nothing does.
+    #: reset: connections break, new ones are refused. deaf: no reply arrives. hole: nothing does.
     state: str = "up"
-    #: Rises when connections break: what is on its way on older ones is lost.
+    #: Rises when connections break: requests and replies on older ones are lost.
     generation: int = 0
     open: list[Exchange] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
@@ -90,18 +90,18 @@ class Exchange:
     generation: int
     commands: Sequence[Command]
     future: asyncio.Future[list[Any]]
-    #: The connection it was sent on, for CLIENT UNBLOCK.
+    #: The id of its connection, for CLIENT UNBLOCK.
     connection: int
     mishap: Mishap | None
     replies: list[Any] = field(default_factory=list)
-    #: The wait of a blocking read that is under way.
+    #: The timer of a blocking read that waits.
     deadline: asyncio.TimerHandle | None = None
 
 
 class Network:
-    """All wires, and the server's end of them.
+    """The connections of all processes, and the server's end of them.
 
-    `delay` is the least and the greatest time of one way, in seconds.
+    `delay` is the shortest and the longest delay in one direction, in seconds.
     """
 
     def __init__(
@@ -114,12 +114,12 @@ class Network:
         self._wires: dict[Process, Wire] = {}
         self._blocked: list[Exchange] = []
         self._connections = 0
-        self.nobody = Context()
-        #: The server does nothing before this time.
+        self.no_process = Context()
+        #: The server executes nothing before this time.
         self.busy_until = 0.0
         self.closed = False
-        #: Told when a mishap strikes.
-        self.disturb: Callable[[], None] = lambda: None
+        #: Called when a mishap happens.
+        self.on_mishap: Callable[[], None] = lambda: None
 
     def wire(self, process: Process) -> Wire:
         """The connections of a process."""
@@ -128,7 +128,7 @@ class Network:
         return self._wires[process]
 
     def new_connection(self) -> int:
-        """What CLIENT ID answers on a connection that is opened now."""
+        """Open a connection; returns its CLIENT ID."""
         self._connections += 1
         return self._connections
 
@@ -137,7 +137,7 @@ class Network:
     async def request(
         self, commands: Sequence[Command], connection: int = 0, wait: float = 0.0
     ) -> list[Any]:
-        """The replies to commands, errors among them; `wait` is how long they may block.
+        """The replies to commands, errors included; `wait` is how long they may block.
 
         Raises redis-py's ConnectionError and TimeoutError.
         """
@@ -154,16 +154,17 @@ class Network:
         wire.open.append(exchange)
         late = mishap.delay if mishap and mishap.kind == "late" else 0.0
         self._later(first + late, self._arrive, exchange)
-        if mishap and mishap.kind == "duplicate":
-            twin = Exchange(
+        # A late second read has no effect, but would count as one of an idle worker.
+        if mishap and mishap.kind == "duplicate" and block_of(commands[0]) is None:
+            second = Exchange(
                 wire, wire.generation, commands, self.loop.create_future(), connection, None
             )
-            self._later(first + mishap.delay, self._arrive, twin)
+            self._later(first + mishap.delay, self._arrive, second)
         try:
             async with asyncio.timeout(TIMEOUT + wait):
                 return await future
         except builtins.TimeoutError:
-            raise TimeoutError("no answer") from None
+            raise TimeoutError("no reply") from None
         finally:
             wire.open.remove(exchange)
 
@@ -172,7 +173,7 @@ class Network:
             kinds = map(self._executor.kind, commands)
             if not mishap.script or any(mishap.script in each for each in kinds):
                 wire.mishaps.remove(mishap)
-                self.disturb()
+                self.on_mishap()
                 return mishap
         return None
 
@@ -181,7 +182,7 @@ class Network:
         return least + (most - least) * wire.random.random() ** 3
 
     def _later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
-        self.loop.call_later(delay, callback, *args, context=self.nobody)
+        self.loop.call_later(delay, callback, *args, context=self.no_process)
 
     # The server's end
 
@@ -199,7 +200,7 @@ class Network:
         self._execute(exchange, len(exchange.commands))
 
     def _execute(self, exchange: Exchange, until: int) -> None:
-        """Do the commands that are not done, up to the first that blocks."""
+        """Execute the remaining commands, up to the first that blocks."""
         while (at := len(exchange.replies)) < until:
             wait = block_of(exchange.commands[at])
             if wait is None:
@@ -212,7 +213,7 @@ class Network:
             if reply is None and exchange.mishap is None:
                 self._blocked.append(exchange)
                 exchange.deadline = self.loop.call_later(
-                    wait, self._unblock, exchange, context=self.nobody
+                    wait, self._unblock, exchange, context=self.no_process
                 )
                 return
             exchange.replies.append(reply)
@@ -230,21 +231,21 @@ class Network:
                         self._unblock(blocked)
         return replies
 
-    def entries_came(self, log: str) -> None:
-        """Something was added to a log: reads that wait for it go on."""
+    def entries_added(self, log: str) -> None:
+        """Entries were added to a log: wake the reads that wait for it."""
         for exchange in list(self._blocked):
             at = len(exchange.replies)
             if log not in exchange.commands[at]:
                 continue
             (reply,) = self._do(exchange, at, at + 1)
             if reply is not None:
-                self._go_on(exchange, reply)
+                self._finish_block(exchange, reply)
 
     def _unblock(self, exchange: Exchange) -> None:
         if exchange in self._blocked:
-            self._go_on(exchange, None)
+            self._finish_block(exchange, None)
 
-    def _go_on(self, exchange: Exchange, reply: Any) -> None:
+    def _finish_block(self, exchange: Exchange, reply: Any) -> None:
         self._blocked.remove(exchange)
         if exchange.deadline:
             exchange.deadline.cancel()
@@ -255,7 +256,7 @@ class Network:
     def _answer(self, exchange: Exchange) -> None:
         mishap = exchange.mishap
         if mishap:
-            mishap.heard()
+            mishap.on_executed()
         if mishap and mishap.kind in ("lose_reply", "lose_request"):
             if not mishap.silent:
                 self._fail(exchange, "connection reset")
@@ -275,36 +276,36 @@ class Network:
     # Faults
 
     def break_connections(self, wire: Wire) -> None:
-        """All connections are reset: what is on its way is lost."""
+        """Reset all connections: requests and replies on their way are lost."""
         wire.generation += 1
         for exchange in list(wire.open):
             self._later(self._one_way(wire), self._fail, exchange, "connection reset")
         self._blocked = [each for each in self._blocked if each.wire is not wire]
         for listener in wire.listeners:
-            self._later(self._one_way(wire), listener.cut_off)
+            self._later(self._one_way(wire), listener.on_disconnect)
         wire.listeners.clear()
 
     def break_all(self) -> None:
-        """The server went away, and another answers in its place."""
+        """Reset the connections of all processes: another server took over."""
         for wire in self._wires.values():
             self.break_connections(wire)
 
-    # Wake-ups
+    # Notifications
 
     def publish(self, channel: str) -> None:
-        """Tell those who listen. A hint that may get lost."""
+        """Notify the subscribers of a channel. A notification may get lost."""
         for wire in self._wires.values():
             for listener in wire.listeners:
                 if listener.channel == channel and wire.state == "up":
-                    self._later(self._one_way(wire), self._hear, wire, listener)
+                    self._later(self._one_way(wire), self._deliver, wire, listener)
 
-    def _hear(self, wire: Wire, listener: Listener) -> None:
+    def _deliver(self, wire: Wire, listener: Listener) -> None:
         if listener in wire.listeners and wire.state == "up":
-            listener.hear()
+            listener.on_message()
 
 
 def block_of(command: Command) -> float | None:
-    """Seconds that a command may block, or None if it never does."""
+    """Seconds for which a command may block, or None if it does not block."""
     if command[0] == "XREAD" and "BLOCK" in command:
         return int(command[list(command).index("BLOCK") + 1]) / 1000
     return None

@@ -1,4 +1,4 @@
-"""What operators do with commands while workers run: the shipped administration, over the wire."""
+"""Operators run admin commands while workers run: the shipped code, over the virtual network."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from redis.exceptions import RedisError
 
-from runnel import admin, removing
 from runnel.errors import ProtocolError
+from runnel.operations import admin, removing
 from runnel.processor import Processor
-from runnel.scripts import Scripts
+from runnel.protocol.scripts import Scripts
 from tests.simulation.application import Application
 from tests.simulation.client import SimClient
 from tests.simulation.history import Spot
@@ -19,22 +19,22 @@ from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.scenario import Fault
 
-#: What a command does with one processor.
+#: An admin command for one processor.
 Command = Callable[[Scripts, Processor], Awaitable[object]]
 
-#: Times that an operator tries a command, and seconds between two of them.
+#: How often an operator tries a command, and the seconds between two attempts.
 _TRIES, _PAUSE = 10, 0.5
 
 
 class Operators:
-    """Each fault is an operator of its own, at a terminal of their own."""
+    """Runs the faults that operators cause, each in a process of its own."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
         self.world = application.world
 
     def faults(self) -> dict[str, Callable[[Fault], None]]:
-        """Kind of fault -> what does it."""
+        """Kind of fault -> the method that injects it."""
         return {
             "pause_processor": self.pause,
             "seek": self.seek,
@@ -55,11 +55,12 @@ class Operators:
         self.world.later(fault.amount, self._operate, fault, resume)
 
     def seek(self, fault: Fault) -> None:
-        """Set the position of a processor: to the start, the end, or an event."""
+        """Set the checkpoint of a processor: to the start, the end, or an event."""
         rng = random.Random(f"{self.world.scenario.seed} {fault}")
 
         async def reset(scripts: Scripts, processor: Processor) -> None:
-            # The ids of different partitions come from the real clock: an event is one of its own.
+            # Ids come from the real clock, so those of other partitions depend on real time. An
+            # event's id is used for its own partition only.
             partition = rng.randrange(processor.stream.partition_count)
             known = list(self.world.judge.model.at(processor.stream.prefix(partition)).known)
             if known and rng.random() < 0.5:
@@ -70,7 +71,7 @@ class Operators:
         self._operate(fault, reset)
 
     def remove(self, fault: Fault) -> None:
-        """Remove a processor; then the workers are restarted, one after the other."""
+        """Remove a processor, then restart all workers."""
 
         async def remove(scripts: Scripts, processor: Processor) -> None:
             await removing.remove(scripts, processor)
@@ -79,14 +80,16 @@ class Operators:
         self._operate(fault, remove)
 
     def clear_up(self) -> None:
-        """A call that nobody waited for any more may have removed a processor once its workers were
-        restarted: those that are older than that are, once more."""
+        """A late call may have removed a processor after the workers were restarted: restart those
+        that are older than the removal once more."""
         removed = self.world.history.removed
-        late = [removed.get(spot, 0.0) for spot in self.application.spots() if self._gone(spot)]
+        late = [
+            removed.get(spot, 0.0) for spot in self.application.spots() if self._is_missing(spot)
+        ]
         if late and not self.world.operators:
             self._restart(host for host in self.world.hosts if host.since < max(late))
 
-    def _gone(self, spot: Spot) -> bool:
+    def _is_missing(self, spot: Spot) -> bool:
         return spot[1] not in self.world.judge.model.at(spot[0]).states
 
     def _restart(self, hosts: Iterable[Host]) -> None:
@@ -95,7 +98,7 @@ class Operators:
             self.world.restart(host)
 
     def _operate(self, fault: Fault, command: Command) -> None:
-        """Run a command, again if it is not answered."""
+        """Run a command, and repeat it if it fails."""
         processors = list(self.application.app.processors.values())
         processor = processors[fault.target % len(processors)]
         process = Process(f"operator at {fault.at:.3f} {self.world.loop.time():.3f}")
@@ -112,6 +115,6 @@ class Operators:
             self.world.operators -= 1
             self.world.disturb()
 
-        if not (self.world.network.closed or self.application.mended):
+        if not (self.world.network.closed or self.application.handlers_fixed):
             self.world.operators += 1
             self.world.spawn(process, run)

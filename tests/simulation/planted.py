@@ -1,10 +1,10 @@
-"""Bugs to be planted, one at a time, to see whether the simulator finds them.
+"""Plants one bug at a time, to check that the simulator finds it.
 
-Each is a piece of a shipped file and what stands in its place. A Lua file is changed as it is
-loaded into the server, a Python module as it is imported: nothing on disk changes. A piece that is
-not there exactly once is an error, so that the list keeps up with the code.
+A bug replaces a piece of a shipped file. A Lua file is changed as it is loaded into the server, a
+Python module as it is imported: nothing on disk changes. It is an error unless the file contains
+the piece exactly once, so that the list of bugs keeps up with the code.
 
-This module imports nothing of Runnel, for it must come before.
+This module imports nothing of Runnel, because a bug must be installed before that.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ class Planted:
     new: str
 
     def edit(self, source: str) -> str:
-        """The source with the bug. Raises ValueError if the piece is not there exactly once."""
+        """The source with the bug. Raises ValueError unless it contains the piece exactly once."""
         if source.count(self.old) != 1:
             found = source.count(self.old)
             raise ValueError(f"{self.name}: {self.file} has {self.old!r} {found} times, not once")
         return source.replace(self.old, self.new)
 
     def edit_script(self, name: str, source: bytes) -> bytes:
-        """What the server is given in place of a script."""
+        """The source of a script, with the bug if it is in this script."""
         if self.file != f"lua/{name}.lua":
             return source
         return self.edit(source.decode()).encode()
 
     def install(self) -> None:
-        """Have the Python module imported with the bug. It must not be imported yet."""
+        """Make the import of the Python module add the bug. It must not be imported yet."""
         if self.file.endswith(".py"):
             module = self.file.removesuffix(".py").replace("/", ".")
             assert module not in sys.modules, f"{module} is imported already"
@@ -50,7 +50,7 @@ class Planted:
 
 
 class _Finder:
-    """Finds one module, with a loader of our own."""
+    """Finds one module, and gives it a loader that adds the bug."""
 
     def __init__(self, module: str, planted: Planted) -> None:
         self._module = module
@@ -69,7 +69,7 @@ class _Finder:
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Compiles a module with its bug, past the cache of compiled modules."""
+    """Compiles a module with its bug, without the cache of compiled modules."""
 
     def __init__(self, name: str, path: str, planted: Planted) -> None:
         super().__init__(name, path)

@@ -1,4 +1,4 @@
-"""Processes that send, each with the shipped producer, and hold its answers against the log."""
+"""Processes that send with the shipped producer, and check its results against the log."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ import random
 from redis.exceptions import RedisError
 
 from runnel.errors import Full, OutOfOrder
-from runnel.producer import Producer
-from runnel.scripts import Scripts
+from runnel.producer.producer import Producer
+from runnel.protocol.scripts import Scripts
 from tests.simulation.application import Application, Item
 from tests.simulation.client import SimClient
 from tests.simulation.loop import Process
 from tests.simulation.trace import Violation
 
-#: Seconds for which a producer asks for a lost answer again.
-RESEND = 10.0
-#: Records sent in all, so that no run takes long.
-MOST_ITEMS = 400
+#: Seconds for which a producer repeats a send without a reply.
+DELIVERY_TIMEOUT = 10.0
+#: The most records of one run, so that no run takes long.
+MAX_ITEMS = 400
 
 
 class Producers:
-    """All that send in one run."""
+    """All producers of one run."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
         self.world = application.world
         self.processes: list[Process] = []
         self.sending = True
-        #: Partitions that the last round of sending has not reached yet.
+        #: Partitions to which the last round of sends has not sent yet.
         self.unsent: set[int] = set()
         self._numbers = 0
 
     def start(self, name: str) -> None:
-        """Start a process that sends now and then."""
+        """Start a process that sends from time to time."""
         process = Process(name)
         self.processes.append(process)
-        self.world.spawn(process, lambda: self._send_now_and_then(process))
+        self.world.spawn(process, lambda: self._send_periodically(process))
 
-    async def _send_now_and_then(self, process: Process) -> None:
+    async def _send_periodically(self, process: Process) -> None:
         s = self.world.scenario
         rng = random.Random(f"{s.seed} {process}")
-        producer = Producer(Scripts(SimClient(self.world.network)), RESEND)
+        producer = Producer(Scripts(SimClient(self.world.network)), DELIVERY_TIMEOUT)
         while self.sending:
             await asyncio.sleep(rng.expovariate(1 / s.send_every))
-            if self.sending and self._numbers < MOST_ITEMS:
-                keys = (rng.randrange(3 * s.partitions) for _ in range(rng.randint(1, s.send_most)))
+            if self.sending and self._numbers < MAX_ITEMS:
+                keys = (rng.randrange(3 * s.partitions) for _ in range(rng.randint(1, s.max_send)))
                 await self._send(producer, [self._item(rng, f"k{key}") for key in keys])
 
     def _item(self, rng: random.Random, key: str) -> Item:
@@ -63,9 +63,9 @@ class Producers:
         )
 
     async def _send(self, producer: Producer, items: list[Item]) -> bool:
-        """Send them; an answer must be true. Returns False if there was none."""
+        """Send items and check the returned ids. Returns False if the send failed."""
         s, spec, history = self.world.scenario, self.application.stream.spec, self.world.history
-        beginnings = history.beginnings
+        rollbacks = history.rollbacks
         try:
             sent = await producer.send(
                 spec,
@@ -78,13 +78,13 @@ class Producers:
             return False
         for item, where in zip(items, sent, strict=True):
             entry = self.world.judge.model.at(spec.prefix(where.partition)).known.get(where.id)
-            if entry != tuple(spec.encode(item)) and beginnings == history.beginnings:
-                text = f"{item!r} is not at {where}, as was said"
+            if entry != tuple(spec.encode(item)) and rollbacks == history.rollbacks:
+                text = f"{item!r} is not at {where}, which the send returned"
                 self.world.loop.failure = Violation("S6", text)
         return True
 
     def send_some(self, prefix: str, count: int) -> None:
-        """Send so many events to one partition, in one call that may fail."""
+        """Send `count` events to one partition, in one call that may fail."""
         spec, number = self.application.stream.spec, 0
         while spec.prefix(spec.partition(Item(number=0, key=f"some{number}"))) != prefix:
             number += 1
@@ -93,12 +93,14 @@ class Producers:
         process = Process(f"some{self._numbers}")
 
         async def send() -> None:
-            await self._send(Producer(Scripts(SimClient(self.world.network)), RESEND), items)
+            await self._send(
+                Producer(Scripts(SimClient(self.world.network)), DELIVERY_TIMEOUT), items
+            )
 
         self.world.spawn(process, send)
 
     def send_to_all(self, name: str) -> None:
-        """Send one event to each partition, trying until each is taken."""
+        """Send one event to each partition, and repeat each send until it succeeds."""
         process, keys, number = Process(name), dict[int, str](), 0
         while len(keys) < self.world.scenario.partitions:
             item = Item(number=0, key=f"last{number}")
@@ -107,7 +109,7 @@ class Producers:
         self.unsent = set(keys)
 
         async def send() -> None:
-            producer = Producer(Scripts(SimClient(self.world.network)), RESEND)
+            producer = Producer(Scripts(SimClient(self.world.network)), DELIVERY_TIMEOUT)
             for partition, key in sorted(keys.items()):
                 self._numbers += 1
                 item = Item(number=self._numbers, key=key)

@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from runnel.connection import ServerInfo
-from runnel.durability import Durability
+from runnel.connection.durability import Durability
+from runnel.delivery.recorded_start_lock import RecordedStartLock
+from runnel.preflight.server import ServerInfo
 from runnel.processor import Processor
-from runnel.scripts import Call, Scripts
+from runnel.protocol.scripts import Call, Scripts
 from runnel.settings import Settings
-from runnel.turn import Turn
+from runnel.worker import backend as backend_module
 from runnel.worker import feeds as feeds_module
-from runnel.worker import link as link_module
 from runnel.worker import worker as worker_module
-from runnel.worker.group import Group
-from runnel.worker.link import Link, RedisLink
+from runnel.worker.backend import Backend, RedisBackend
+from runnel.worker.member import Member
 from tests.simulation.application import Application
-from tests.simulation.backend import Backend
 from tests.simulation.client import SimClient
 from tests.simulation.faults import Faults
 from tests.simulation.host import Host
@@ -31,6 +30,7 @@ from tests.simulation.loop import Livelock, current_process
 from tests.simulation.producers import Producers
 from tests.simulation.scenario import Scenario
 from tests.simulation.settling import Settling
+from tests.simulation.store import Store
 from tests.simulation.trace import Trace, Violation
 from tests.simulation.world import World
 
@@ -51,11 +51,11 @@ class Result:
     violation: Violation | None
 
 
-def run(scenario: Scenario, backend: Backend, trace: Trace | None = None) -> Result:
+def run(scenario: Scenario, store: Store, trace: Trace | None = None) -> Result:
     """Run it on an emptied server."""
     trace = trace or Trace()
-    backend.reset()
-    world = World(scenario, backend, trace)
+    store.reset()
+    world = World(scenario, store, trace)
     application = Application(world)
     world.app = application.app
     violation = None
@@ -95,7 +95,7 @@ def _live(application: Application) -> None:
     world.loop.run(scenario.calm_from)
 
     world.trace.say("!", "calm")
-    producers.sending, application.mended = False, True
+    producers.sending, application.handlers_fixed = False, True
     faults.end()
     _until_finished(settling, producers, faults)
     producers.send_to_all("last")
@@ -111,7 +111,7 @@ def _live(application: Application) -> None:
 
 def _keep_calm(application: Application) -> None:
     """Nothing happens for more than a session, and nobody is busy with it."""
-    world, seconds = application.world, application.world.scenario.session * 4 / 3
+    world, seconds = application.world, application.world.scenario.session_timeout * 4 / 3
     for _ in range(_LATE):
         before, starts = world.judge.reads, world.history.starts
         world.loop.run(world.loop.time() + seconds)
@@ -157,7 +157,7 @@ def _machine(world: World) -> Iterator[None]:
     async def check_worker(*_: object) -> list[str]:
         return []
 
-    class SimLink(RedisLink):
+    class SimBackend(RedisBackend):
         def __init__(
             self, scripts: Scripts, url: str, durability: Durability, prefetch_bytes: int
         ) -> None:
@@ -165,20 +165,20 @@ def _machine(world: World) -> Iterator[None]:
             self.clock = world.loop.time
             self._process = current_process()
 
-        def vouch(self, call: Call) -> Any:
-            return world.vouch(self._process, call)
+        def beat(self, call: Call) -> Any:
+            return world.beat(self._process, call)
 
-    class SimGroup(Group):
+    class SimMember(Member):
         def __init__(
             self,
             processor: Processor,
             settings: Settings,
-            link: Link,
+            backend: Backend,
             member: tuple[str, str],
-            turn: Turn,
+            start_lock: RecordedStartLock,
         ) -> None:
-            super().__init__(processor, settings, link, member, turn)
-            world.host().groups[processor.name] = self
+            super().__init__(processor, settings, backend, member, start_lock)
+            world.host().members[processor.name] = self
 
     class NoThread:
         def __init__(self, *_: object) -> None: ...
@@ -193,13 +193,13 @@ def _machine(world: World) -> Iterator[None]:
         stack.callback(logging.disable, logging.NOTSET)
         for module, name, value in (
             (worker_module, "connect", client),
-            (link_module, "connect", client),
+            (backend_module, "connect", client),
             (feeds_module, "connect", client),
             (worker_module, "check_server", check_server),
             (worker_module, "check_worker", check_worker),
-            (worker_module, "RedisLink", SimLink),
-            (worker_module, "Group", SimGroup),
-            (worker_module, "Voucher", NoThread),
+            (worker_module, "RedisBackend", SimBackend),
+            (worker_module, "Member", SimMember),
+            (worker_module, "HeartbeatThread", NoThread),
             (secrets, "token_hex", token_hex),
         ):
             stack.enter_context(patch.object(module, name, value))

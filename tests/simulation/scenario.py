@@ -1,15 +1,14 @@
-"""What one seed stands for: a set-up, a load, and a list of faults with their times."""
+"""A scenario: a set-up, a load, and a list of faults with their times; and the kinds of faults."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, replace
 
 #: Seconds before the first fault.
 WARM_UP = 4.0
 
 MEMBERSHIP = ("kill", "leave", "join", "pause")
-#: What happens to a single request.
+#: Faults of a single request.
 MISHAPS = ("lose_request", "lose_reply", "duplicate", "late")
 WIRE = (*MISHAPS, "cut", "deaf", "hole")
 SERVER = ("flush", "rollback", "lost_claim", "full", "skew", "busy")
@@ -24,33 +23,33 @@ KEYS = (
     "lose_meta",
     "lose_plan",
 )
-OPERATOR = ("regrant", "halt_all")
+OPERATOR = ("revoke", "halt_all")
 KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
-#: Drawn apart from the others: what operators do with commands, and a handler that blocks its loop.
+#: Drawn separately from the others: admin commands, and a handler that blocks its loop.
 COMMANDS = ("pause_processor", "seek", "remove_processor")
-FURTHER = (*COMMANDS, "block", "block_cut_off")
-#: A worker stands still while the answer to its heartbeat is on its way.
+EXTRA = (*COMMANDS, "block", "block_cut_off")
+#: A worker is stopped while the reply to its heartbeat is on its way.
 STOP = "stop_at_sync"
 
-#: Faults after which a request may be out for as long as its time limit.
-SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *FURTHER)
+#: Faults after which a request may take as long as its timeout.
+SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *EXTRA)
 
-#: What a handler may raise: an error of its own, and those that Runnel and asyncio know, too.
+#: What a handler may raise: an error of its own, and errors that Runnel and asyncio raise too.
 ERRORS = ("own", "refusal", "fenced", "cancelled", "exit", "group", "connection", "timeout")
-#: What a handler with a time limit may do, too: wait for ever; and go on though it is cancelled.
-LATE = ("hangs", "goes_on")
-#: What stands between the events and the handler.
+#: How a handler may exceed its time limit: it waits endlessly, or continues though cancelled.
+OVERRUNS = ("hangs", "goes_on")
+#: Kinds of middleware around the handler.
 MIDDLEWARE = ("observes", "awaits", "swallows", "converts", "fails")
 
-#: What a mishap of the wire is aimed at; "" for the next request, whatever it is, and release for a
-#: commit that gives its partition back.
+#: What a mishap is aimed at: "" is the next request of any kind, and release a commit that releases
+#: its partition.
 AIMS = ("claim", "commit", "release", "sync", "append", "attempt", "emit", "register", "XREAD", "")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong. `target` picks a process or a partition, `amount` is seconds or
-    a share, `aim` a script."""
+    """One fault. `target` selects a process or a partition, `amount` is seconds or a share, `aim`
+    a script."""
 
     at: float
     kind: str
@@ -65,29 +64,29 @@ class Fault:
 
 @dataclass(frozen=True)
 class Shape:
-    """How one processor takes its events, and what follows when it fails."""
+    """How one processor takes its events, and what happens when it fails."""
 
     #: one, batch, within, empty or explicit: how the handler takes its events.
     mode: str
     commit: str
     policy: str
     dead_letters: bool
-    #: Of ERRORS and of MIDDLEWARE.
+    #: Elements of ERRORS and of MIDDLEWARE.
     errors: tuple[str, ...] = ("own",)
     middleware: tuple[str, ...] = ()
-    #: The handler gives up waiting for an event after this long, and asks again.
+    #: Seconds after which the handler stops waiting for an event, and asks again.
     patience: float | None = None
-    #: Seconds that what is in hand may take.
+    #: The time limit of the handler, in seconds.
     timeout: float | None = None
 
     @property
-    def most(self) -> int:
-        """Events that it has in hand at the most."""
+    def batch_size(self) -> int:
+        """The most events that it has in hand."""
         return 5 if self.mode in ("batch", "within", "empty") else 1
 
     def longest(self, work: float) -> float:
-        """Seconds that it has something in hand at the most, where an event takes `work`."""
-        return max(work * self.most, self.timeout or 0.0)
+        """The most seconds that it has an event in hand, if an event takes `work`."""
+        return max(work * self.batch_size, self.timeout or 0.0)
 
 
 @dataclass(frozen=True)
@@ -100,252 +99,44 @@ class Scenario:
     producers: int
     #: One for each processor.
     shapes: tuple[Shape, ...]
-    session: float
-    drain: float
-    collect: float
-    grace: float
+    session_timeout: float
+    rebalance_timeout: float
+    rebalance_delay: float
+    shutdown_timeout: float
     max_block: float
     prefetch: int
     prefetch_bytes: int
-    #: Bytes that a record is larger than it need be.
+    #: Bytes of padding in each record.
     filling: int
     retries: int
-    #: Least and greatest seconds a handler takes for an event.
+    #: The shortest and the longest time that a handler takes for an event.
     work: tuple[float, float]
-    #: Shares of events that fail a few times, that fail until they are mended, that kill.
+    #: Shares of events that fail a few times, fail until handlers are fixed, or kill the worker.
     failing: float
     poisonous: float
     deadly: float
     partition_size: int
     wait_for_room: bool
     drop_oldest: bool
-    #: Seconds between two sends of one producer, and how many records one has at the most.
+    #: Mean seconds between two sends of one producer, and the most records in one send.
     send_every: float
-    send_most: int
+    max_send: int
     delay: tuple[float, float]
     faults: tuple[Fault, ...]
-    #: When the last fault is over and the sending ends.
+    #: When faults and sends end.
     calm_from: float
 
     @property
     def loses_keys(self) -> bool:
-        """Are keys lost or set back in it?"""
+        """Whether a fault loses keys or resets them to an older state."""
         return any(each.kind in ("rollback", "lost_claim", *KEYS) for each in self.faults)
 
     @property
     def repeats_calls(self) -> bool:
-        """May calls arrive long after they were sent?"""
+        """Whether calls may arrive twice or long after they were sent."""
         return any(each.kind in ("late", "duplicate", "busy") for each in self.faults)
 
     def without(self, indexes: set[int]) -> Scenario:
-        """The same with some of its faults left out."""
+        """The scenario without some of its faults."""
         kept = (each for i, each in enumerate(self.faults) if i not in indexes)
         return replace(self, faults=tuple(kept))
-
-
-def draw(seed: int) -> Scenario:
-    """The scenario of a seed."""
-    rng = random.Random(f"scenario {seed}")
-    partitions = rng.choice((1, 1, 2, 3, 4, 4, 6, 8, 8, 16, 32))
-    session = rng.choice((1.0, 2.0, 3.0, 5.0, 10.0))
-    work = rng.choice(((0.0, 0.0), (0.0, 0.002), (0.005, 0.02), (0.01, 0.2), (0.1, 1.0)))
-    troubled = rng.random() < 0.5
-    delay = rng.choice(((0.0002, 0.001), (0.0002, 0.001), (0.001, 0.02), (0.02, 0.1)))
-    faults = _faults(random.Random(f"faults {seed}"), session)
-    workers, producers = rng.randint(1, 6), rng.randint(1, 3)
-    processors = rng.choice((1, 1, 1, 2))
-    drain = rng.choice((0.0, 0.3, 2.0, 10.0, 30.0))
-    collect = rng.choice((0.0, 0.2, 0.2, 1.0))
-    grace = rng.choice((0.0, 1.0, 10.0))
-    prefetch = rng.choice((1, 2, 10, 100))
-    mode = rng.choice(("one", "one", "batch", "within", "explicit"))
-    commit = rng.choice(("auto", "auto", "auto", "each"))
-    policy = rng.choice(("HALT", "QUARANTINE", "IGNORE", "IGNORE"))
-    retries = rng.choice((0, 1, 3))
-    shapes = (Shape(mode, commit, policy, rng.random() < 0.7),) * processors
-    max_block = 60.0
-    if seed % 2:
-        further = random.Random(f"further {seed}")
-        shapes = _further_shapes(further, shapes)
-        faults = tuple(sorted((*faults, *_further_faults(further, session)), key=_moment))
-        max_block = further.choice((60.0, 1.5 * session))
-    scenario = Scenario(
-        seed=seed,
-        partitions=partitions,
-        workers=workers,
-        producers=producers,
-        shapes=shapes,
-        session=session,
-        drain=drain,
-        collect=collect,
-        grace=grace,
-        max_block=max_block,
-        prefetch=prefetch,
-        prefetch_bytes=64_000_000,
-        filling=0,
-        retries=retries,
-        work=work,
-        failing=rng.choice((0.0, 0.02, 0.1)) if troubled else 0.0,
-        poisonous=rng.choice((0.0, 0.01, 0.03)) if troubled else 0.0,
-        deadly=rng.choice((0.0, 0.0, 0.01)) if troubled else 0.0,
-        partition_size=rng.choice((8, 30, 200, 10_000)),
-        wait_for_room=rng.random() < 0.6,
-        drop_oldest=rng.random() < 0.1,
-        send_every=rng.choice((0.1, 0.3, 1.0, 3.0)),
-        send_most=rng.choice((1, 3, 10)),
-        delay=delay,
-        faults=faults,
-        calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
-    )
-    return _with_limits(random.Random(f"limits {seed}"), scenario) if seed % 4 == 3 else scenario
-
-
-def _moment(fault: Fault) -> float:
-    return fault.at
-
-
-def _further_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-    """The same with what users do around their events; a second processor is of another kind."""
-    found = list(shapes)
-    if rng.random() < 0.4:
-        found = [shapes[0], _shape(rng)]
-    for i, shape in enumerate(found):
-        middleware = tuple(rng.sample(MIDDLEWARE, rng.choice((0, 0, 1, 2))))
-        # Who gives middleware less time than it takes never gets anything.
-        waits = (None, 0.05, 0.004) if "awaits" in middleware else (None, None, 0.0, 0.001, 0.05)
-        found[i] = replace(
-            shape,
-            mode=rng.choice((shape.mode, shape.mode, "empty")),
-            errors=tuple(rng.sample(ERRORS, rng.choice((1, 2, len(ERRORS))))),
-            middleware=middleware,
-            patience=rng.choice(waits),
-        )
-    return tuple(found)
-
-
-def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
-    """The same with limits of time, or of memory that large records soon reach."""
-    if filling := rng.choice((0, 20_000, 60_000)):
-        scenario = replace(
-            scenario,
-            prefetch=100,
-            prefetch_bytes=1_000_000,
-            filling=filling,
-            work=(0.1, 1.0),
-            send_every=0.1,
-            send_most=10,
-        )
-    shapes = tuple(_limited(rng, each, scenario.work[1]) for each in scenario.shapes)
-    late = any(each.timeout for each in shapes)
-    times = [WARM_UP + rng.random() * 10 for _ in range(rng.choice((0, 1, 3)))]
-    amount = scenario.session * rng.choice((0.7, 1.2, 2.0))
-    stops = [Fault(at, STOP, rng.randrange(1000), amount) for at in times]
-    # Who has much to do goes on with it when its loop is free again, though it was cut off.
-    stops += [
-        Fault(each.at + 4.0, "block_cut_off", each.target + 1, 3 * scenario.session)
-        for each in stops
-    ]
-    longest = max((each.at + each.amount for each in stops), default=0.0)
-    return replace(
-        scenario,
-        shapes=shapes,
-        failing=max(0.1, scenario.failing) if late else scenario.failing,
-        faults=tuple(sorted((*scenario.faults, *stops), key=_moment)),
-        calm_from=max(scenario.calm_from, longest + 1.0),
-    )
-
-
-def _limited(rng: random.Random, shape: Shape, work: float) -> Shape:
-    """The same with a time limit, perhaps, or with less patience than its middleware takes."""
-    if "awaits" in shape.middleware:
-        return replace(shape, patience=rng.choice((shape.patience, 0.0, 0.001)))
-    if rng.random() < 0.3:
-        return shape
-    # Above what its events take when nothing is wrong with them.
-    limit = 1.5 * work * shape.most + rng.choice((0.1, 1.0))
-    return replace(shape, timeout=limit, errors=(*shape.errors[:1], *LATE))
-
-
-def _shape(rng: random.Random) -> Shape:
-    return Shape(
-        mode=rng.choice(("one", "batch", "within", "explicit")),
-        commit=rng.choice(("auto", "each")),
-        policy=rng.choice(("HALT", "QUARANTINE", "IGNORE")),
-        dead_letters=rng.random() < 0.7,
-    )
-
-
-def _further_faults(rng: random.Random, session: float) -> list[Fault]:
-    kinds = rng.sample(FURTHER, rng.choice((0, 1, 1, 2, 3)))
-    return [
-        Fault(
-            at=WARM_UP + rng.random() * 15,
-            kind=rng.choice(kinds),
-            target=rng.randrange(1000),
-            amount=session * rng.choice((0.3, 0.7, 1.2, 2.0, 3.0)),
-        )
-        for _ in range(rng.choice((1, 3, 6)) if kinds else 0)
-    ]
-
-
-def _faults(rng: random.Random, session: float) -> tuple[Fault, ...]:
-    """A random subset of the kinds of faults, and when each strikes."""
-    kinds = rng.sample(KINDS, rng.choice((0, 1, 1, 2, 2, 3, 5, len(KINDS))))
-    if not kinds:
-        return ()
-    count = rng.choice((1, 2, 4, 8, 16))
-    length = rng.choice((2.0, 10.0, 30.0))
-    drawn = []
-    for _ in range(count):
-        kind = rng.choice(kinds)
-        drawn.append(
-            Fault(
-                at=WARM_UP + rng.random() * length,
-                kind=kind,
-                target=rng.randrange(1000),
-                amount=_amount(rng, kind, session),
-                aim=rng.choice(AIMS) if kind in MISHAPS else "",
-            )
-        )
-        drawn += _company(rng, drawn[-1], length)
-        if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
-            drawn += [replace(drawn[-1], at=drawn[-1].at + i * session / 3) for i in (1, 2, 3)]
-    for leave in [each for each in drawn if each.kind == "leave"]:  # Few are overtaken.
-        for _ in range(4):
-            late = Fault(leave.at, "late", rng.randrange(1000), rng.choice((0.2, 2.0)), "leave")
-            drawn.append(late)
-    return tuple(sorted(drawn, key=_moment))
-
-
-def _company(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
-    """Faults beside one that would seldom strike at a moment that matters by itself."""
-
-    def another(at: float, kind: str, amount: float, aim: str = "") -> Fault:
-        return Fault(max(WARM_UP, at), kind, rng.randrange(1000), amount, aim)
-
-    if fault.kind in MISHAPS:  # Over at once.
-        count = rng.choice((0, 3, 10))
-        kind, amount = fault.kind, fault.amount
-        return [
-            another(WARM_UP + rng.random() * length, kind, amount, rng.choice(AIMS))
-            for _ in range(count)
-        ]
-    if fault.kind in ("trim_unread", "lose_plan"):  # Of use only beside something else.
-        return [
-            another(WARM_UP + rng.random() * length, fault.kind, rng.random()) for _ in range(3)
-        ]
-    if fault.kind == "skew" and rng.random() < 0.5:  # While partitions move.
-        return [another(fault.at - rng.random() / 5, rng.choice(("join", "leave")), rng.random())]
-    return []
-
-
-def _amount(rng: random.Random, kind: str, session: float) -> float:
-    if kind in ("pause", "cut", "deaf", "hole", "busy", "full"):
-        return session * rng.choice((0.1, 0.5, 1.2, 2.0, 3.0))
-    if kind == "skew":
-        return rng.choice((-3600.0, -session, -1.0, 1.0, session, 3600.0))
-    if kind == "late":
-        return rng.choice((0.5, 6.0, 10.0, 20.0))
-    if kind == "rollback":
-        return rng.choice((0.02, 0.5, 2.0, session))
-    return rng.random()

@@ -1,14 +1,14 @@
-"""Which of the servers on this machine a simulation runs on."""
+"""Chooses the server program on which a simulation runs."""
 
 from __future__ import annotations
 
+from runnel.embedded.binary import Binary
 from runnel.errors import ConfigError
-from runnel.server_program import Binary
 from tests.servers import available_servers
 
 
 def choose(name: str) -> Binary:
-    """The first server whose kind and version start with `name`, which may be empty.
+    """The first server program whose kind and version start with `name`, which may be empty.
 
     Raises ConfigError if there is none.
     """

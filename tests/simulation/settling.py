@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runnel.core.appetite import OVERHEAD
+from runnel.core.read_limits import OVERHEAD
 from tests.simulation.application import Application
 from tests.simulation.host import Host
 from tests.simulation.network import TIMEOUT
@@ -34,7 +34,7 @@ class Settling:
         """L4: what waits in the memory of a worker has a bound in bytes: twice what is set, since a
         partition has its share though others that were alone have taken more than theirs; and an
         event of each partition that comes unasked, and one that was given back."""
-        buffers = [lease.lane.buffer for _, lease in host.leases()]
+        buffers = [queue.state.buffer for _, queue in host.queues()]
         waiting = sum(sum(map(len, raw[1])) + OVERHEAD for each in buffers for raw in each)
         s = self.world.scenario
         most = 2 * s.prefetch_bytes + len(buffers) * 2 * (s.filling + _SMALL)
@@ -46,9 +46,9 @@ class Settling:
         """L1: seconds after which members must have settled."""
         s = self.world.scenario
         in_hand = max(each.longest(s.work[1]) for each in s.shapes)
-        bound = s.session * 5 / 3 + s.collect + in_hand + 24 * s.delay[1] + 0.3
+        bound = s.session_timeout * 5 / 3 + s.rebalance_delay + in_hand + 24 * s.delay[1] + 0.3
         if any(each.kind in WIRE or each.kind in SLOW for each in s.faults):
-            bound += TIMEOUT + 2.0 + s.session / 3
+            bound += TIMEOUT + 2.0 + s.session_timeout / 3
         return bound
 
     def settled(self, must: bool) -> bool:
@@ -56,7 +56,7 @@ class Settling:
         if any(host.blocked for host in self.world.hosts):
             return False
         running = [host for host in self.world.hosts if host.state == "running"]
-        if any(group._leaving for host in running for group in host.groups.values()):
+        if any(group.membership.leaving for host in running for group in host.members.values()):
             return False  # It ends by HALT.
         wires = [self.world.network.wire(host.process) for host in self.world.hosts]
         if any(wire.state == "deaf" for wire in wires) or self.world.judge.full:
@@ -84,22 +84,22 @@ class Settling:
                 state = self.world.judge.model.at(
                     self.application.stream.spec.prefix(p)
                 ).states.get(processor.name)
-                lease = state and (state.get("owner"), state.get("grant"), state.get("released"))
-                if plan.holder not in live or plan.holder != plan.target:
+                queue = state and (state.get("owner"), state.get("grant"), state.get("released"))
+                if plan.owner not in live or plan.owner != plan.target:
                     return f"{processor.name} {p}: {plan}"
                 spot = (self.application.stream.spec.prefix(p), processor.name)
                 for host in self.world.hosts:
-                    if host.name in live - {plan.holder} and spot in dict(host.leases()):
+                    if host.name in live - {plan.owner} and spot in dict(host.queues()):
                         return f"{host.name} keeps {processor.name} {p} too: {plan}"
                 # What a partition lost is found by whoever writes there next, or in turn.
                 if (
-                    lease != (plan.holder, str(plan.grant), "0")
+                    queue != (plan.owner, str(plan.grant), "0")
                     and not self.world.scenario.loses_keys
                 ):
                     return f"{processor.name} {p}: {plan}, {state}"
             counts = [0] * len(live)
             for p in range(self.world.scenario.partitions):
-                counts[sorted(live).index(group.now.partition(p).holder)] += 1
+                counts[sorted(live).index(group.now.partition(p).owner)] += 1
             if max(counts) - min(counts) > 1:
                 return f"{processor.name} is unequal: {group.now.fields}"
             generation = group.now.number("generation")
@@ -115,8 +115,10 @@ class Settling:
             place = self.world.judge.model.at(self.application.stream.spec.prefix(p))
             for name in self.application.app.processors:
                 state, log = place.states.get(name), place.log
-                behind = log.behind(state["checkpoint"]) if log and state else []
-                unsaid = bool(log and state and state["read"] != str(log.added) and not place.vague)
+                behind = log.after(state["checkpoint"]) if log and state else []
+                unsaid = bool(
+                    log and state and state["read"] != str(log.added) and not place.keys_lost
+                )
                 if state is None or behind or unsaid:
                     found.append(f"{name} {p}: {len(behind)} behind {state}")
         return found
@@ -128,5 +130,5 @@ class Settling:
             place = self.world.judge.model.at(self.application.stream.spec.prefix(p))
             for name in self.application.app.processors:
                 at = place.states.get(name, {}).get("checkpoint", "0-0")
-                entries += len(place.log.behind(at)) if place.log else 0
+                entries += len(place.log.after(at)) if place.log else 0
         return entries * (self.world.scenario.work[1] + 4 * self.world.scenario.delay[1])

@@ -1,18 +1,18 @@
-"""Finds a few faults that are enough for a violation."""
+"""Finds a small set of faults that still causes a violation."""
 
 from __future__ import annotations
 
-from tests.simulation.backend import Backend
 from tests.simulation.run import run
 from tests.simulation.scenario import Scenario
+from tests.simulation.store import Store
 
 
-def shrink(scenario: Scenario, backend: Backend) -> Scenario:
-    """The scenario with as many of its faults left out as the same violation allows.
+def shrink(scenario: Scenario, store: Store) -> Scenario:
+    """The scenario without the faults that the same violation does not need.
 
-    Larger and smaller pieces are left out in turn, until no single fault can be spared.
+    Leaves out large groups of faults first, then smaller ones, until every single fault is needed.
     """
-    violation = run(scenario, backend).violation
+    violation = run(scenario, store).violation
     if violation is None:
         return scenario
     size = max(1, len(scenario.faults) // 2)
@@ -20,7 +20,7 @@ def shrink(scenario: Scenario, backend: Backend) -> Scenario:
         spared = False
         for start in range(0, len(scenario.faults), size):
             smaller = scenario.without(set(range(start, start + size)))
-            found = run(smaller, backend).violation
+            found = run(smaller, store).violation
             if found is not None and found.invariant == violation.invariant:
                 scenario, spared = smaller, True
                 break

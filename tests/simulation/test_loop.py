@@ -1,4 +1,4 @@
-"""The event loop of the simulation: time, order, and what becomes of a process."""
+"""The event loop of the simulation: time, order, and the life of a process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def loop() -> SimLoop:
 
 
 def ticking(loop: SimLoop, process: Process) -> list[float]:
-    """Times at which a program that ticks every second was seen."""
+    """Runs a program that ticks every second; returns the list of the times of its ticks."""
     seen: list[float] = []
 
     async def main() -> None:
@@ -28,7 +28,7 @@ def ticking(loop: SimLoop, process: Process) -> list[float]:
     return seen
 
 
-def test_hours_pass_at_once_and_timeouts_come_true(loop: SimLoop) -> None:
+def test_virtual_hours_take_no_real_time_and_timeouts_expire(loop: SimLoop) -> None:
     seen = []
 
     async def main() -> None:
@@ -44,7 +44,7 @@ def test_hours_pass_at_once_and_timeouts_come_true(loop: SimLoop) -> None:
     assert loop.time() == 4000
 
 
-def test_a_paused_process_does_what_became_due_once_it_goes_on(loop: SimLoop) -> None:
+def test_a_paused_process_runs_due_callbacks_after_it_resumes(loop: SimLoop) -> None:
     it, other = Process("it"), Process("other")
     seen, others = ticking(loop, it), ticking(loop, other)
     loop.run(2.5)
@@ -86,7 +86,7 @@ def test_a_killed_process_that_waits_for_a_finished_future_can_still_be_disposed
     assert it.tasks[0].done()
 
 
-def test_tasks_lie_in_sets_by_their_number_and_not_by_their_address(loop: SimLoop) -> None:
+def test_tasks_hash_by_their_number_and_not_by_their_address(loop: SimLoop) -> None:
     async def nothing() -> None: ...
 
     process = Process("it")
@@ -96,7 +96,7 @@ def test_tasks_lie_in_sets_by_their_number_and_not_by_their_address(loop: SimLoo
     loop.run(1.0)
 
 
-def test_a_program_that_goes_round_while_no_time_passes_is_found(loop: SimLoop) -> None:
+def test_a_program_that_loops_without_time_passing_raises_livelock(loop: SimLoop) -> None:
     async def main() -> None:
         for _ in itertools.count():
             await asyncio.sleep(0)

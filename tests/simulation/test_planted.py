@@ -1,4 +1,4 @@
-"""The simulator finds what was planted: all of it with `scripts/simulate --planted`, some here."""
+"""The simulator finds planted bugs: some here, all with `scripts/simulate --planted`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from tests.servers import Server
-from tests.simulation.backend import Backend
 from tests.simulation.bugs import BUGS, BY_NAME
+from tests.simulation.drawing import draw
 from tests.simulation.planted import ROOT
 from tests.simulation.run import run
-from tests.simulation.scenario import draw
+from tests.simulation.store import Store
 
-#: How many there are at the least. `scripts/simulate --planted` fails unless it finds each.
+#: The least number of bugs. `scripts/simulate --planted` fails unless it finds each.
 AT_LEAST = 71
 #: Bugs in scripts that the first few seeds find.
 QUICK = (
@@ -28,7 +28,7 @@ QUICK = (
 )
 
 
-def test_there_are_enough_of_them_and_each_still_has_its_place() -> None:
+def test_there_are_enough_bugs_and_each_still_applies_to_its_file() -> None:
     assert len(BY_NAME) == len(BUGS) >= AT_LEAST
     for bug in BUGS:
         source = (ROOT / bug.file).read_text()
@@ -38,9 +38,9 @@ def test_there_are_enough_of_them_and_each_still_has_its_place() -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_a_bug_in_a_script_is_found_quickly(name: str) -> None:
     with Server(appendonly="no") as server:
-        backend = Backend(server, BY_NAME[name].edit_script)
-        found = any(run(draw(seed), backend).violation for seed in range(20))
-        backend.close()
+        store = Store(server, BY_NAME[name].edit_script)
+        found = any(run(draw(seed), store).violation for seed in range(20))
+        store.close()
     assert found
 
 

@@ -1,4 +1,4 @@
-"""The simulator on a few seeds; `scripts/simulate` runs as many as you like."""
+"""Runs the simulator on a few seeds; `scripts/simulate` runs any number."""
 
 from __future__ import annotations
 
@@ -7,49 +7,50 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers import Server, available_servers
-from tests.simulation.backend import Backend
+from tests.simulation.drawing import draw
 from tests.simulation.run import run
-from tests.simulation.scenario import Fault, draw
+from tests.simulation.scenario import Fault
 from tests.simulation.shrink import shrink
+from tests.simulation.store import Store
 from tests.simulation.trace import Trace
 
-#: Seeds of which each takes little time, and all kinds of faults together; and one in which a
-#: removal comes late.
+#: Seeds that take little time each and together have all kinds of faults; and one in which a
+#: removal arrives late.
 SEEDS = (*range(24), 929)
-#: Those whose trace must be the same on every server.
+#: Seeds whose trace must be the same on every server.
 SAME = (0, 3, 5, 8)
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
+def store() -> Iterator[Store]:
     with Server(appendonly="no") as server:
-        backend = Backend(server)
-        yield backend
-        backend.close()
+        store = Store(server)
+        yield store
+        store.close()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_that_was_promised_is_broken(backend: Backend, seed: int) -> None:
+def test_no_invariant_is_violated(store: Store, seed: int) -> None:
     trace = Trace()
-    result = run(draw(seed), backend, trace)
+    result = run(draw(seed), store, trace)
     assert result.violation is None, "\n".join(
         [*trace.lines, str(result.violation), f"scripts/simulate --replay {seed} --shrink"]
     )
 
 
-def test_the_seeds_see_work_and_repeats(backend: Backend) -> None:
-    results = [run(draw(seed), backend) for seed in (0, 3, 5)]
+def test_the_seeds_handle_events_over_much_virtual_time(store: Store) -> None:
+    results = [run(draw(seed), store) for seed in (0, 3, 5)]
     assert all(each.events for each in results)
     assert sum(each.virtual for each in results) > 100
 
 
-def test_the_same_seed_does_the_same_on_every_server(backend: Backend) -> None:
-    first = [run(draw(seed), backend).digest for seed in SAME]
+def test_the_same_seed_has_the_same_trace_on_every_server(store: Store) -> None:
+    first = [run(draw(seed), store).digest for seed in SAME]
     assert len(set(first)) == len(SAME)
-    assert [run(draw(seed), backend).digest for seed in SAME] == first
+    assert [run(draw(seed), store).digest for seed in SAME] == first
     for binary in available_servers()[1:]:
         with Server(binary, appendonly="no") as server:
-            other = Backend(server)
+            other = Store(server)
             assert [run(draw(seed), other).digest for seed in SAME] == first, str(binary)
             other.close()
 
@@ -62,11 +63,11 @@ def test_a_failing_scenario_is_shrunk_to_the_faults_it_needs() -> None:
     scenario = type(scenario)(**{**vars(scenario), "faults": (*calm, kill), "calm_from": 8.0})
 
     def edit(name: str, source: bytes) -> bytes:
-        # A dead member is never missed.
+        # Sessions of dead members never end.
         return source.replace(b"sessions, '-inf', string.format('%.0f', now), 'LIMIT'",
                               b"sessions, '-inf', '0', 'LIMIT'")  # fmt: skip
 
     with Server(appendonly="no") as server:
-        backend = Backend(server, edit)
-        assert shrink(scenario, backend).faults == (kill,)
-        backend.close()
+        store = Store(server, edit)
+        assert shrink(scenario, store).faults == (kill,)
+        store.close()

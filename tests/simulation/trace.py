@@ -1,6 +1,6 @@
-"""What happened, line by line, and one hash of it all.
+"""Records what happens as lines, and computes a hash of all lines.
 
-Ids of entries come from the server's real clock. Here the n-th id of a partition is called ``#n``,
+Ids of entries come from the server's real clock. The trace calls the n-th id of a partition ``#n``,
 so that the same seed gives the same lines on every server.
 """
 
@@ -15,16 +15,16 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runnel.errors import BY_WORD
-from runnel.scripts import Call
+from runnel.protocol.scripts import Call
 from tests.simulation.model import split
 
 _ID = re.compile(r"\b\d{13}-\d+\b")
-#: Arguments that are worth a line, from the first on: all, but for scripts that carry entries.
+#: How many arguments of a script are recorded; all of scripts that are not listed here.
 _ARGS = {"append": 7, "emit": 9}
 
 
 class Violation(Exception):
-    """Something that must hold does not. `invariant` is its name in the design, such as S4."""
+    """An invariant is violated. `invariant` is its name in the design, such as S4."""
 
     def __init__(self, invariant: str, text: str) -> None:
         super().__init__(f"{invariant}: {text}")
@@ -35,7 +35,7 @@ class Trace:
     """Collects lines; keeps the last `keep` of them."""
 
     def __init__(self, keep: int | None = 60) -> None:
-        #: What time it is, in virtual seconds.
+        #: Returns the virtual time in seconds.
         self.clock: Callable[[], float] = lambda: 0.0
         self.lines: deque[str] = deque(maxlen=keep)
         self.count = 0
@@ -43,32 +43,32 @@ class Trace:
         self._names: dict[str, dict[str, str]] = {}
 
     def say(self, who: object, what: str) -> None:
-        """One line."""
+        """Add a line."""
         self.count += 1
         line = f"{self.clock():10.4f} {who} {what}"
         self._hash.update(line.encode() + b"\n")
         self.lines.append(line)
 
     def called(self, who: object, call: Call, reply: object) -> None:
-        """One call of a script and its reply."""
+        """Add a line for a call of a script and its reply."""
         if isinstance(reply, ResponseError) and str(reply).split()[0] not in BY_WORD:
-            reply = type(reply).__name__  # Each server has words of its own.
-        shown = call.args[: _ARGS.get(call.script, len(call.args))]
-        if call.script == "sync":  # But not the description, which names this process.
-            shown = (*shown[:8], *shown[9:])
-        place = call.keys[0].split("}")[0].split(":")[-1]
+            reply = type(reply).__name__  # Its text differs between servers.
+        args = call.args[: _ARGS.get(call.script, len(call.args))]
+        if call.script == "sync":  # The description names this process, so it is left out.
+            args = (*args[:8], *args[9:])
+        scope = call.keys[0].split("}")[0].split(":")[-1]
         prefix = split(call.keys[0])[0]
-        text = f"{call.script} {place} {' '.join(map(_text, shown))} -> {_text(reply)}"
+        text = f"{call.script} {scope} {' '.join(map(_text, args))} -> {_text(reply)}"
         self.say(who, self.named(prefix, text))
 
     def know(self, prefix: str, ids: Sequence[str]) -> None:
-        """These ids were given, in this order."""
+        """Number these new ids, in this order."""
         names = self._names.setdefault(prefix, {})
         for id_ in ids:
             names.setdefault(id_, f"#{len(names) + 1}")
 
     def named(self, prefix: str, text: str) -> str:
-        """The text, with the ids of this partition by their names."""
+        """The text, with the ids of this partition replaced by their numbers."""
         names = self._names.setdefault(prefix, {})
         return _ID.sub(lambda found: names.setdefault(found[0], f"#{len(names) + 1}"), text)
 

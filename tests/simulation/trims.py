@@ -35,8 +35,8 @@ class Trims:
         ids = list(place.log.entries) if place.log else []
         if ids:
             bound = ids[int(share * len(ids))]
-            self.world.backend.run([("XTRIM", keys.log(prefix), "MINID", "=", bound)])
-            place.gone(id_ for id_ in ids if parts(id_) < parts(bound))
+            self.world.store.run([("XTRIM", keys.log(prefix), "MINID", "=", bound)])
+            place.remove_entries(id_ for id_ in ids if parts(id_) < parts(bound))
 
     def trim_unread(self, host: Host, rng: random.Random) -> None:
         """While a read is on its way that does not look at the cursor of a partition at rest,
@@ -71,9 +71,9 @@ class Trims:
 
     def _unwatched(self, host: Host) -> list[tuple[str, int]]:
         """The first partition at rest that is being read without a look at its cursor."""
-        for (prefix, _), lease in host.leases():
-            lane, log = lease.lane, self.world.judge.model.at(prefix).log
-            if log and lane.awaited and lane.at_rest and not lane.look_next:
+        for (prefix, _), queue in host.queues():
+            state, log = queue.state, self.world.judge.model.at(prefix).log
+            if log and state.reading and state.settled and not state.verify_next:
                 return [(prefix, log.added)]
         return []
 
@@ -84,7 +84,7 @@ class Trims:
         def strike() -> bool:
             for (prefix, _), in_hand in self._in_hand():
                 log = self.world.judge.model.at(prefix).log
-                if log and len(log.behind(in_hand[-1])) > prefetch + 1:
+                if log and len(log.after(in_hand[-1])) > prefetch + 1:
                     self.trim(prefix, 0.999)
                     return True
             return False
@@ -92,10 +92,10 @@ class Trims:
         self._when(strike)
 
     def _leave_at_work(self, host: Host, prefix: str) -> bool:
-        held = {spot for spot, _ in host.leases()}
+        held = {spot for spot, _ in host.queues()}
         if any(spot[0] == prefix and spot in held for spot, _ in self._in_hand()):
             self.world.leave(host)
-            self.world.later(2 * self.world.scenario.session, self.world.start, host)
+            self.world.later(2 * self.world.scenario.session_timeout, self.world.start, host)
             return True
         return False
 

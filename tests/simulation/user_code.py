@@ -1,4 +1,4 @@
-"""What users write around their events, of which nothing may be taken for what it is not."""
+"""Handlers and middleware of users, with errors that Runnel must not mistake for its own."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from runnel.middleware import Middleware
 from runnel.protocol import Token
 from tests.simulation.history import History, Spot
 
-#: Seconds until somebody who gave up waiting for an event asks again.
+#: Seconds until a handler that stopped waiting for an event asks again.
 _PAUSE = 0.01
-#: By how much more patience somebody has after each wait that was in vain.
-PATIENCE = 0.001
-#: Seconds in which any handler is ended that has to be.
+#: Seconds by which the patience grows after each wait without an event.
+PATIENCE_STEP = 0.001
+#: Seconds after which a handler that should have been cancelled counts as never cancelled.
 _FOR_EVER = 1000.0
 
 
 class Broken(Exception):
-    """What a handler raises of its own."""
+    """An error of the handler itself."""
 
 
-class Late(Exception):
-    """Not seen by Runnel: a handler was cancelled and goes on, with nothing done."""
+class ContinuesAfterCancel(Exception):
+    """Never reaches Runnel: the handler was cancelled, and continues with its work undone."""
 
 
-class Told(Protocol):
-    """What middleware must know of the application."""
+class ApplicationView(Protocol):
+    """The part of the application that middleware uses."""
 
-    mended: bool
+    handlers_fixed: bool
 
     def spot(self, name: str, partition: int) -> Spot: ...
 
@@ -44,7 +44,7 @@ class Told(Protocol):
 
 
 async def fail(kind: str, number: int) -> None:
-    """Raise what a failing handler may raise, by the name that the scenario has for it."""
+    """Raise the error that `kind` names in the scenario."""
     errors: dict[str, BaseException] = {
         "own": Broken(f"{number} fails"),
         "refusal": Full(f"FULL processor=another number={number}"),
@@ -59,20 +59,20 @@ async def fail(kind: str, number: int) -> None:
 
 
 async def hang(kind: str) -> None:
-    """Be at work for longer than anybody may, and then for as long as nobody cancels this."""
+    """Sleep longer than any time limit. When cancelled, end or continue, as `kind` says."""
     try:
         await asyncio.sleep(_FOR_EVER)
     except asyncio.CancelledError:
         if kind == "goes_on":
-            raise Late from None
+            raise ContinuesAfterCancel from None
         raise
 
 
 async def patient_next(
-    iterator: AsyncIterator[Any], patience: float | None, more: float = 0.0
+    iterator: AsyncIterator[Any], patience: float | None, step: float = 0.0
 ) -> Any:
-    """The next item, or None at the end. With `patience` each wait is given up after so many
-    seconds, and begun again, each time with so much `more` of it."""
+    """The next item, or None at the end. With `patience`, each wait stops after that many seconds
+    and starts again, each time with `step` more seconds."""
     while True:
         try:
             async with asyncio.timeout(patience):
@@ -81,13 +81,14 @@ async def patient_next(
             return None
         except TimeoutError:
             await asyncio.sleep(_PAUSE)
-            patience = None if patience is None else patience + more
+            patience = None if patience is None else patience + step
 
 
-class Listens(Middleware):
-    """The innermost middleware of a processor that has others: notes when more is asked for."""
+class RequestRecorder(Middleware):
+    """The innermost middleware of a processor with other middleware: records when the handler
+    asks for more."""
 
-    def __init__(self, app: Told, name: str) -> None:
+    def __init__(self, app: ApplicationView, name: str) -> None:
         self._app = app
         self._name = name
 
@@ -101,17 +102,17 @@ class Listens(Middleware):
             spot = self._app.spot(self._name, events[0].partition)
             token = self._app.token(self._name, events[0].partition)
             yield item
-            self._app.history().asked(spot, token)
+            self._app.history().asked_for_more(spot, token)
 
 
-class Around(Middleware):
-    """Middleware of one kind around the events of one processor."""
+class UserMiddleware(Middleware):
+    """Middleware of one kind for one processor."""
 
-    def __init__(self, app: Told, name: str, kind: str) -> None:
+    def __init__(self, app: ApplicationView, name: str, kind: str) -> None:
         self._app = app
         self._name = name
         self._kind = kind
-        #: Events after which it has failed once.
+        #: First events of the lists after which it has failed.
         self._failed: set[tuple[Spot, str]] = set()
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -133,15 +134,17 @@ class Around(Middleware):
                 self._fail(item if isinstance(item, list) else [item])
 
     def _fail(self, events: Sequence[Any]) -> None:
-        """Fail once after some of the events that their handler has finished."""
-        if self._app.mended or not events or events[0].record.number % 7 != 3:
+        """Fail once after some of the events that the handler has finished."""
+        if self._app.handlers_fixed or not events or events[0].record.number % 7 != 3:
             return
         spot = self._app.spot(self._name, events[0].partition)
         if (spot, events[0].id) in self._failed:
             return
         self._failed.add((spot, events[0].id))
         token, history = self._app.token(self._name, events[0].partition), self._app.history()
-        if not self._app.committed(spot, events[-1].id):  # By its handler, which then may not fail.
+        if not self._app.committed(
+            spot, events[-1].id
+        ):  # Unless the handler committed them: then they cannot fail any more.
             history.undo(spot, token, [each.id for each in events])
             if len(events) == 1:
                 history.failures[spot, events[0].id] += 1

@@ -1,8 +1,8 @@
-"""Where a scenario takes place: the loop, the wire, the server, and hosts with workers.
+"""The virtual machine of a scenario: the loop, the network, the server, and hosts with workers.
 
-The programs that run are the shipped ones: `runnel.worker.worker.Worker` with all that is in it,
-and `runnel.producer.Producer`. What they are given in place of the machine is a clock, a client of
-Redis, random numbers, and no thread.
+The programs that run are the shipped ones: `runnel.worker.worker.Worker` and
+`runnel.producer.producer.Producer`. Only their clock, Redis client and random numbers are replaced,
+and they get no thread.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from redis.exceptions import ConnectionError, RedisError
 
 from runnel import App
 from runnel.errors import Halted, Removed, Replaced, ServerError
-from runnel.scripts import Call, error_from, sources
+from runnel.protocol.scripts import Call, error_from, sources
 from runnel.worker.worker import Worker
-from tests.simulation.backend import Backend, Command
 from tests.simulation.history import History
 from tests.simulation.host import Host
 from tests.simulation.judge import Judge
 from tests.simulation.loop import Process, SimLoop, current_process
 from tests.simulation.network import Network
 from tests.simulation.scenario import Scenario
+from tests.simulation.store import Command, Store
 from tests.simulation.trace import Trace, Violation
 
-#: Seconds after which a worker that ended is started again.
+#: Seconds after which a worker that failed is started again.
 RESTART = 1.0
 
 
 class World:
-    """All that one seed has. `app` is what its workers run."""
+    """Everything that one run uses. `app` is the app of its workers."""
 
     app: App
 
-    def __init__(self, scenario: Scenario, backend: Backend, trace: Trace) -> None:
+    def __init__(self, scenario: Scenario, store: Store, trace: Trace) -> None:
         self.scenario = scenario
-        self.backend = backend
+        self.store = store
         self.trace = trace
         self.loop = SimLoop()  # type: ignore[abstract]
         trace.clock = self.loop.time
         self.history = History(trace, self.loop.time)
-        self.judge = Judge(self.loop, backend, trace, self.history)
+        self.judge = Judge(self.loop, store, trace, self.history)
         self.network = Network(self.loop, self, scenario.seed, scenario.delay)
-        self.network.disturb = self.disturb
+        self.network.on_mishap = self.disturb
         self.nonces = random.Random(f"nonces {scenario.seed}")
         self.hosts: list[Host] = []
         self.processes: list[Process] = []
-        #: How many operators are at work.
+        #: How many operators are running a command.
         self.operators = 0
-        #: When something last happened that members must react to.
+        #: When the last event happened to which members must react.
         self.disturbed = 0.0
-        #: What each group's generation is, once it is calm.
+        #: Processor -> the generation of its group, while nothing disturbs it.
         self.calm: dict[str, int] = {}
 
     def host(self) -> Host:
-        """The host that the running code runs on."""
+        """The host on which the current code runs."""
         process = current_process()
         return next(each for each in self.hosts if each.process is process)
 
@@ -73,7 +73,7 @@ class World:
         self.spawn(host.process, lambda: self._run_worker(host))
 
     def spawn(self, process: Process, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a program in a process. It may end, but not by an exception."""
+        """Run a program in a process. It must not raise."""
 
         async def guarded() -> None:
             try:
@@ -87,7 +87,7 @@ class World:
 
     async def _run_worker(self, host: Host) -> None:
         process = host.process
-        host.groups = {}
+        host.members = {}
         host.worker = Worker(self.app, name=host.name)
         ended: object = "in good order"
         try:
@@ -106,32 +106,34 @@ class World:
                 self.later(RESTART, self.start, host)
 
     def kill(self, host: Host) -> None:
-        """End the worker of a host at this instant."""
+        """End the worker of a host at once."""
         if host.state == "down":
             return
         self.trace.say(host.process, "is killed")
         blamed = [
             spot
-            for spot, lease in host.leases()
-            if self.history.died(spot, lease.lane.token, self.judge.model.at(spot[0]))
+            for spot, queue in host.queues()
+            if self.history.worker_killed(spot, queue.state.token, self.judge.model.at(spot[0]))
         ]
         if len(blamed) > 1:
-            self.loop.failure = Violation("S4", f"{host.process} leaves more to blame: {blamed}")
+            self.loop.failure = Violation(
+                "S4", f"{host.process} died with more than one event to blame: {blamed}"
+            )
         self.loop.kill(host.process)
         host.state, host.blocked = "down", False
         self.disturb()
 
     def crash(self, host: Host) -> None:
-        """Kill a worker, and look at what it leaves behind."""
+        """Kill a worker, and check that it had committed what it finished earlier."""
         settled = self.loop.time() - 10 * self.scenario.delay[1] - 0.1
         if host.state == "running" and not host.process.paused and self.disturbed < settled - 2:
-            for spot, lease in host.leases():
-                place = self.judge.model.at(spot[0])
-                self.history.crashed(spot, lease.lane.token, place, settled)
+            for spot, queue in host.queues():
+                partition = self.judge.model.at(spot[0])
+                self.history.worker_crashed(spot, queue.state.token, partition, settled)
         self.kill(host)
 
     def leave(self, host: Host) -> None:
-        """Have the worker end in good order."""
+        """Stop the worker cleanly."""
         if host.state == "running" and host.worker is not None:
             self.trace.say(host.process, "is told to stop")
             host.state = "leaving"
@@ -146,20 +148,20 @@ class World:
             self.later(0.1, self.restart, host)
 
     def disturb(self) -> None:
-        """Something happened that members must react to."""
+        """Record that something happened to which members must react."""
         self.disturbed = self.loop.time()
         self.calm = {}
 
     def later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
-        """Do something that no process does."""
-        self.loop.call_later(delay, callback, *args, context=self.network.nobody)
+        """Schedule a callback of the simulation itself, which belongs to no process."""
+        self.loop.call_later(delay, callback, *args, context=self.network.no_process)
 
     # The server's end
 
     def kind(self, command: Command) -> str:
-        """The script that a command calls, or its name. A commit that gives its partition back says
-        so, and a sync that leaves."""
-        script = self.backend.script(command) or str(command[0])
+        """The script that a command calls, or its name. Marks a commit that releases its partition,
+        and a sync that leaves."""
+        script = self.store.script(command) or str(command[0])
         arguments = command[3 + int(command[2]) :] if script in ("commit", "sync") else ()
         if script == "commit" and str(arguments[6]) == "1":
             return "commit, release"
@@ -168,20 +170,20 @@ class World:
         return script
 
     def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]:
-        """Do commands on the server, and tell those who wait for what they bring."""
+        """Execute commands on the server, then notify subscribers and blocked reads."""
         replies = self.judge.execute(process, commands)
         published, self.judge.published = self.judge.published, []
         for channel in published:
             self.network.publish(channel)
         grown, self.judge.grown = self.judge.grown, []
         for log in grown:
-            self.network.entries_came(log)
+            self.network.entries_added(log)
         return replies
 
-    def vouch(self, process: Process, call: Call) -> Any:
+    def beat(self, process: Process, call: Call) -> Any:
         """A call from a thread of the process, over a connection of its own, at once."""
         if self.network.wire(process).state != "up" or self.loop.time() < self.network.busy_until:
-            raise ConnectionError("no answer")
+            raise ConnectionError("no reply")
         load = ("SCRIPT", "LOAD", sources()[call.script])
         _, reply = self.execute(process, [load, call.command()])
         if isinstance(reply, Exception):
@@ -189,7 +191,7 @@ class World:
         return reply
 
     def operate(self, process: Process, call: Call) -> None:
-        """What an operator does, at once."""
-        self.backend.run([("SCRIPT", "LOAD", sources()[call.script])])
+        """Execute a call of an operator at once."""
+        self.store.run([("SCRIPT", "LOAD", sources()[call.script])])
         self.execute(process, [call.command()])
         self.disturb()

@@ -11,7 +11,7 @@ from random import SystemRandom
 
 import click
 
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 from tests.servers import available_servers
 from tests.soak.converge import converge, spread
 from tests.soak.run import Outcome, Plan, perform
@@ -19,8 +19,8 @@ from tests.soak.stage import STAGES
 
 
 @click.command()
-@click.option("--minutes", type=float, help="How long there are faults.  [default: 1]")
-@click.option("--events", type=int, help="Faults go on until so many events were sent.")
+@click.option("--minutes", type=float, help="How long faults are injected.  [default: 1]")
+@click.option("--events", type=int, help="Inject faults until this many events were sent.")
 @click.option(
     "--mode",
     type=click.Choice(list(STAGES)),
@@ -31,14 +31,14 @@ from tests.soak.stage import STAGES
 @click.option(
     "--server", "name", help="Part of the name of a server program, such as redis or 8.1."
 )
-@click.option("--seed", type=int, help="Of the schedule of faults.")
+@click.option("--seed", type=int, help="The seed of the fault schedule.")
 @click.option("--only", help="Only these faults, separated by commas.")
 @click.option("--rate", type=float, default=300, show_default=True, help="Events a second.")
 @click.option(
     "--converge",
     "times",
     type=int,
-    help="No faults but this many kills and this many clean leaves, each timed against its bound.",
+    help="Only this many kills and this many clean leaves, each timed against its bound.",
 )
 def main(
     minutes: float | None,
@@ -52,13 +52,13 @@ def main(
 ) -> None:
     """Workers and producers as processes, against real servers, under faults by a seeded schedule.
 
-    Every effect is noted outside; at the end a checker replays what happened. Exits 1 if anything
-    did not hold, and then keeps the folder with all notes and logs.
+    Every effect is written to a file; at the end a checker replays them. Exits 1 if a check
+    fails, and then keeps the folder with all files and logs.
     """
     seed = SystemRandom().randrange(1_000_000) if seed is None else seed
     binary = choose(name)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    click.echo(f"seed {seed} · {mode} on {binary} · notes in {folder}")
+    click.echo(f"seed {seed} · {mode} on {binary} · files in {folder}")
     with STAGES[mode](binary) as stage:
         if times is not None:
             ok = asyncio.run(converge(times, stage, folder, rate, click.echo))
@@ -80,15 +80,16 @@ def main(
         click.echo("all checks hold")
         return
     click.echo(
-        f"\nNOT ALL HOLDS. What was noted is kept in {folder}: NAME.effects and NAME.sent say what "
-        f"each worker did and what each producer was told, NAME.log what it said. The same faults "
-        f"in the same order: scripts/soak --mode {mode} --server '{binary}' --seed {seed}"
+        f"\nA CHECK FAILED. All files are kept in {folder}: NAME.effects lists what each worker "
+        f"did, NAME.sent which events were acknowledged to each producer, NAME.log the output of "
+        f"each. The same faults in the same order: "
+        f"scripts/soak --mode {mode} --server '{binary}' --seed {seed}"
     )
     sys.exit(1)
 
 
 def choose(name: str | None) -> Binary:
-    """The first server program whose name has that in it."""
+    """The first server program whose name contains `name`."""
     programs = available_servers()
     for each in programs:
         if name is None or name.lower() in str(each).lower():
@@ -112,10 +113,10 @@ def summary(outcome: Outcome) -> str:
         f"time         {outcome.seconds:.0f} s",
     ]
     lines += [spread(f"after a {how}", times) for how, times in outcome.converged.items()]
-    shown = verdict.violations[:50]
-    lines += [f"VIOLATION    {each}" for each in shown]
-    if len(verdict.violations) > len(shown):
-        lines.append(f"             and {len(verdict.violations) - len(shown)} more")
+    listed = verdict.violations[:50]
+    lines += [f"VIOLATION    {each}" for each in listed]
+    if len(verdict.violations) > len(listed):
+        lines.append(f"             and {len(verdict.violations) - len(listed)} more")
     return "\n".join(lines)
 
 

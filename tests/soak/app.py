@@ -1,4 +1,4 @@
-"""The app of the workers under fire: writes each effect as a line to a file of the worker's own.
+"""The app that the workers of a soak run: it writes each effect as a line to the worker's own file.
 
 A line is ``processor partition key number id epoch start end``, times in seconds of the machine's
 monotonic clock. Each line is one write at the end of the file, so a killed worker leaves whole
@@ -18,17 +18,17 @@ from runnel import App, Event, Events, Record
 SESSION = float(os.environ.get("SOAK_SESSION", "1"))
 PARTITIONS = 12
 PREFETCH = 20
-DRAIN = 5.0
+REBALANCE_TIMEOUT = 5.0
 MAX_BLOCK = 2.5 * SESSION
 
 app = App(
     "soak",
-    session=SESSION,
-    drain=DRAIN,
-    collect=0.1,
+    session_timeout=SESSION,
+    rebalance_timeout=REBALANCE_TIMEOUT,
+    rebalance_delay=0.1,
     max_block=MAX_BLOCK,
-    grace=5.0,
-    resend=60.0,
+    shutdown_timeout=5.0,
+    delivery_timeout=60.0,
     prefetch=PREFETCH,
 )
 
@@ -48,19 +48,19 @@ _block = [0.0]
 
 
 def obey_signals() -> None:
-    """Let two signals make a handler block."""
+    """Make the next handler block when SIGUSR1 or SIGUSR2 arrives."""
     for number, seconds in ((signal.SIGUSR1, 1.5 * SESSION), (signal.SIGUSR2, MAX_BLOCK * 1.6)):
         signal.signal(number, lambda *_, seconds=seconds: _block.__setitem__(0, seconds))
 
 
 async def apply(processor: str, events: Events[Entry], event: Event[Entry]) -> None:
-    """The effect of one event."""
+    """Write the effect of one event."""
     start = time.monotonic()
     if _block[0]:
         seconds, _block[0] = _block[0], 0.0
         time.sleep(seconds)  # noqa: ASYNC251
     await asyncio.sleep(_delay)
-    entry, epoch = event.record, events._lease.lane.token.epoch
+    entry, epoch = event.record, events._queue.state.token.epoch
     line = (
         f"{processor} {event.partition} {entry.key} {entry.number} {event.id} {epoch} "
         f"{start:.6f} {time.monotonic():.6f}\n"

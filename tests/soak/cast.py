@@ -82,7 +82,7 @@ class Cast:
         self.workers.append(actor)
         deadline = time.monotonic() + READY_WITHIN
         while actor.alive and time.monotonic() < deadline:
-            if b" claimed)" in actor.log.read_bytes():
+            if b": now holds " in actor.log.read_bytes():
                 break
             await asyncio.sleep(0.02)
         actor.busy = False

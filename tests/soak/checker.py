@@ -1,8 +1,8 @@
-"""Replays a history and says what did not hold. Each check names the promise it is about.
+"""Replays a history and reports violations. Each check names the promise that it checks.
 
-A processor that an operator has reset may see events again under an old token, so only `strict`
-processors are held to what concerns tokens and repeats. A failover may take back what was not
-acknowledged, so with `lossy` only acknowledged events are held to their order.
+A processor that an operator has reset may see events again under an old token, so the checks of
+tokens and repeats apply to `strict` processors only. A failover may lose events that were not
+acknowledged, so with `lossy` the checks of order apply to acknowledged events only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Verdict:
     """What the checks found."""
 
     violations: list[str] = field(default_factory=list)
-    #: Acknowledged events that some processor has not seen, or that are gone from the log.
+    #: Acknowledged events that some processor has not seen, or that are missing from the log.
     lost: set[Event] = field(default_factory=set)
     #: Effects beyond the first of an event, in strict processors.
     duplicates: int = 0
@@ -34,29 +34,29 @@ class Verdict:
 
 
 def check(history: History, *, strict: Iterable[str], budget: int, lossy: bool = False) -> Verdict:
-    """All checks. `budget` is how many events a new tenure may repeat."""
+    """Run all checks. `budget` is how many events a new tenure may repeat."""
     verdict = Verdict()
     say = verdict.violations.append
     strict = set(strict)
     acknowledged = {(each.partition, each.id): each for each in history.sent}
     _sends(history.sent, say)
-    _kept(history, verdict)
+    _log_is_complete(history, verdict)
     for processor in history.processors:
         effects = [each for each in history.effects if each.processor == processor]
-        done: dict[Event, list[Effect]] = defaultdict(list)
+        processed_by_event: dict[Event, list[Effect]] = defaultdict(list)
         for each in effects:
-            done[each.partition, each.id].append(each)
-        _nothing_missing(processor, acknowledged, done, verdict)
-        _same_event(processor, acknowledged, done, say, lossy)
-        counted = [event for event in done if event in acknowledged or not lossy]
-        _order(processor, counted, done, say)
+            processed_by_event[each.partition, each.id].append(each)
+        _all_processed(processor, acknowledged, processed_by_event, verdict)
+        _sent_once(processor, acknowledged, processed_by_event, say, lossy)
+        counted = [event for event in processed_by_event if event in acknowledged or not lossy]
+        _order(processor, counted, processed_by_event, say)
         if processor in strict:
             _tenures(processor, effects, budget, verdict, lossy)
             if not lossy:
-                _one_chain(processor, history.looks, say)
+                _progress_is_monotonic(processor, history.looks, say)
     final = {(each.processor, each.partition): each for each in history.looks}
-    for look in final.values():
-        _at_the_end(look, look.processor in strict, lossy, say)
+    for observation in final.values():
+        _final_state(observation, observation.processor in strict, lossy, say)
     return verdict
 
 
@@ -65,48 +65,48 @@ def _sends(sent: list[Sent], say: Callable[[str], None]) -> None:
     ordered = sorted(sent, key=lambda each: (each.key, each.number))
     for before, after in pairwise(ordered):
         if before.key == after.key and not before.id < after.id:
-            say(f"S3: event {after.number} of key {after.key} stands before event {before.number}")
+            say(f"S3: event {after.number} of key {after.key} is before event {before.number}")
 
 
-def _kept(history: History, verdict: Verdict) -> None:
-    """S4: what was acknowledged is in the log, unless it stood before the oldest event there and
+def _log_is_complete(history: History, verdict: Verdict) -> None:
+    """S4: an acknowledged event is in the log, unless it is older than the oldest entry there and
     so was trimmed."""
     for partition, ids in history.logs.items():
-        there = set(ids)
+        present = set(ids)
         for sent in history.sent:
-            if sent.partition == partition and ids and sent.id >= ids[0] and sent.id not in there:
+            if sent.partition == partition and ids and sent.id >= ids[0] and sent.id not in present:
                 verdict.lost.add((partition, sent.id))
                 verdict.violations.append(f"S4: {sent} was acknowledged and is not in the log")
 
 
-def _nothing_missing(
+def _all_processed(
     processor: str,
     acknowledged: dict[Event, Sent],
-    done: dict[Event, list[Effect]],
+    processed_by_event: dict[Event, list[Effect]],
     verdict: Verdict,
 ) -> None:
-    """S4: what was acknowledged is processed."""
+    """S4: every acknowledged event is processed."""
     for event, sent in acknowledged.items():
-        if event not in done:
+        if event not in processed_by_event:
             verdict.lost.add(event)
             verdict.violations.append(f"S4: {processor} never processed {sent}")
 
 
-def _same_event(
+def _sent_once(
     processor: str,
     acknowledged: dict[Event, Sent],
-    done: dict[Event, list[Effect]],
+    processed_by_event: dict[Event, list[Effect]],
     say: Callable[[str], None],
     lossy: bool,
 ) -> None:
-    """S6: an event is sent once, and what is processed is what was sent."""
-    places: dict[tuple[str, int], Event] = {}
-    for event, effects in done.items():
+    """S6: an event is sent once, and the processed record is the one that was sent."""
+    first_seen: dict[tuple[str, int], Event] = {}
+    for event, effects in processed_by_event.items():
         for effect in effects:
             sent = acknowledged.get(event)
             if sent and (sent.key, sent.number) != (effect.key, effect.number):
                 say(f"S6: {processor} saw {effect} in place of {sent}")
-            other = places.setdefault((effect.key, effect.number), event)
+            other = first_seen.setdefault((effect.key, effect.number), event)
             if other != event and not lossy:
                 say(f"S6: event {effect.number} of {effect.key} was sent twice: {other}, {event}")
 
@@ -114,32 +114,32 @@ def _same_event(
 def _order(
     processor: str,
     events: list[Event],
-    done: dict[Event, list[Effect]],
+    processed_by_event: dict[Event, list[Effect]],
     say: Callable[[str], None],
 ) -> None:
-    """S3: an event is begun only after every earlier one of its partition was through once."""
+    """S3: an event starts only after every earlier one of its partition has finished once."""
     for partition, group in groupby(sorted(events), key=lambda event: event[0]):
-        reached, by = 0.0, (0, 0)
+        finished_at, by = 0.0, (0, 0)
         for event in group:
-            begun = min(effect.start for effect in done[event])
-            if begun < reached:
+            started = min(effect.start for effect in processed_by_event[event])
+            if started < finished_at:
                 say(
-                    f"S3: {processor} began {event[1]} of partition {partition} "
-                    f"{reached - begun:.6f} s before {by} was through"
+                    f"S3: {processor} started {event[1]} of partition {partition} "
+                    f"{finished_at - started:.6f} s before {by} had finished"
                 )
-            first_end = min(effect.end for effect in done[event])
-            if first_end > reached:
-                reached, by = first_end, event[1]
+            first_end = min(effect.end for effect in processed_by_event[event])
+            if first_end > finished_at:
+                finished_at, by = first_end, event[1]
 
 
 def _tenures(
     processor: str, effects: list[Effect], budget: int, verdict: Verdict, lossy: bool
 ) -> None:
-    """S2, S3, L4: within a tenure each event once and in order; what a tenure repeats is bounded;
-    once a newer token has been used, only what was in hand under an older one is finished."""
+    """S2, S3, L4: a tenure handles each event once and in order, and repeats a bounded number;
+    once a newer token was used, an older tenure only finishes the event that it had started."""
     say = verdict.violations.append
-    for partition, group in _by(effects, lambda each: each.partition):
-        tenures = [list(each) for _, each in _by(group, lambda each: each.epoch)]
+    for partition, group in _grouped(effects, lambda each: each.partition):
+        tenures = [list(each) for _, each in _grouped(group, lambda each: each.epoch)]
         verdict.takeovers += len(tenures) - 1
         seen: set[Id] = set()
         for tenure, newer in zip(tenures, _next_starts(tenures), strict=True):
@@ -156,13 +156,16 @@ def _tenures(
             if len(repeated) > budget:
                 say(f"S9: {where} repeated {len(repeated)} events, {budget} are allowed")
             seen.update(each.id for each in tenure)
-            late = [each for each in tenure if each.end > newer]
-            if len(late) > 1 and not lossy:
-                say(f"L4: {where}: {len(late)} events ended after a newer token was used: {late}")
+            ended_later = [each for each in tenure if each.end > newer]
+            if len(ended_later) > 1 and not lossy:
+                count = len(ended_later)
+                say(
+                    f"L4: {where}: {count} events ended after a newer token was used: {ended_later}"
+                )
 
 
 def _next_starts(tenures: list[list[Effect]]) -> list[float]:
-    """For each tenure, when the first event of any later one was begun."""
+    """For each tenure, when the first event of any later one started."""
     starts, first = [], float("inf")
     for tenure in reversed(tenures):
         starts.append(first)
@@ -170,34 +173,41 @@ def _next_starts(tenures: list[list[Effect]]) -> list[float]:
     return starts[::-1]
 
 
-def _by(
+def _grouped(
     effects: Iterable[Effect], key: Callable[[Effect], int]
 ) -> Iterator[tuple[int, Iterator[Effect]]]:
     return groupby(sorted(effects, key=key), key=key)
 
 
-def _one_chain(processor: str, looks: list[Look], say: Callable[[str], None]) -> None:
-    """S1, S4: seen from outside, tokens rise, and a checkpoint moves forward together with the
-    count of what it passed."""
+def _progress_is_monotonic(processor: str, looks: list[Look], say: Callable[[str], None]) -> None:
+    """S1, S4: between two observations the epoch never falls, and the checkpoint moves forward
+    exactly when the count of processed events rises."""
     latest: dict[int, Look] = {}
-    for look in looks:
-        if look.processor != processor:
+    for observation in looks:
+        if observation.processor != processor:
             continue
-        before = latest.get(look.partition, look)
-        latest[look.partition] = look
-        moved = look.checkpoint > before.checkpoint
-        counted = look.processed > before.processed
-        if look.epoch < before.epoch or look.checkpoint < before.checkpoint or moved != counted:
-            say(f"S4: {before} was followed by {look}")
+        before = latest.get(observation.partition, observation)
+        latest[observation.partition] = observation
+        moved = observation.checkpoint > before.checkpoint
+        counted = observation.processed > before.processed
+        if (
+            observation.epoch < before.epoch
+            or observation.checkpoint < before.checkpoint
+            or moved != counted
+        ):
+            say(f"S4: {before} was followed by {observation}")
 
 
-def _at_the_end(look: Look, strict: bool, lossy: bool, say: Callable[[str], None]) -> None:
-    """L1, S4, S7: everything is passed, counted once, and the consumer group shows it."""
-    where = f"{look.processor}, partition {look.partition}"
-    if look.lost:
-        say(f"S7: {where} has lost {look.lost} events")
-    if look.lag != 0:
-        say(f"L1: {where} has a lag of {look.lag} at the end")
-    # What was processed before a failover took it back is counted too.
-    if strict and (look.processed < look.added or (look.processed > look.added and not lossy)):
-        say(f"S4: {where} committed {look.processed} events, {look.added} were added")
+def _final_state(observation: Look, strict: bool, lossy: bool, say: Callable[[str], None]) -> None:
+    """L1, S4, S7: every event is committed and counted once, and the consumer group has no lag."""
+    where = f"{observation.processor}, partition {observation.partition}"
+    if observation.lost:
+        say(f"S7: {where} has lost {observation.lost} events")
+    if observation.lag != 0:
+        say(f"L1: {where} has a lag of {observation.lag} at the end")
+    # Events that were processed and then lost by a failover are counted too.
+    if strict and (
+        observation.processed < observation.added
+        or (observation.processed > observation.added and not lossy)
+    ):
+        say(f"S4: {where} committed {observation.processed} events, {observation.added} were added")

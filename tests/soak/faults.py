@@ -1,8 +1,8 @@
-"""The faults. Each does its harm, waits, and makes it good; what workers then do is not its job.
+"""The faults of a soak. Each injects one failure, waits, and repairs it; it checks no worker.
 
-A fault is declared with what it is done to, and the modes that it is for. Those done to a worker
-or a producer get one that no other fault is at; those done to servers, and those done by
-operators, happen one at a time.
+A fault is declared with its target and the modes in which it applies. A fault on a worker or a
+producer gets one that no other fault uses; faults on servers, and those of operators, run one at
+a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from runnel.connection import connect_sync
+from runnel.connection.connect import connect_sync
 from tests.servers import Server
 from tests.soak.app import MAX_BLOCK, SESSION
 from tests.soak.cast import Actor, Cast
@@ -23,7 +23,7 @@ from tests.soak.watch import Watch
 
 Target = Literal["worker", "actor", "servers", "operator"]
 EVERYWHERE = ("server", "sentinel", "cluster")
-MOST_WORKERS = 5
+MAX_WORKERS = 5
 HEARTBEAT = SESSION / 3
 
 
@@ -34,17 +34,18 @@ class Scene:
     stage: Stage
     cast: Cast
     watch: Watch
-    chance: Random
-    #: Held by whatever changes servers, and by a worker's start, which needs them.
+    rng: Random
+    #: Held by a fault that changes servers, and while a worker starts, which needs them.
     servers: asyncio.Lock
-    #: Told of a take-over: how it began, and the seconds that it took, or None if too many.
+    #: Called after a worker ended: how it ended, and the seconds until all its partitions had an
+    #: owner again, or None if that took too long.
     converged: Callable[[str, float | None], None]
-    #: Is nothing else going on?
+    #: True while no other fault runs.
     quiet: Callable[[], bool]
 
     async def wait(self, least: float, most: float) -> None:
-        """Some seconds between the two."""
-        await asyncio.sleep(self.chance.uniform(least, most))
+        """Sleep a random time between `least` and `most` seconds."""
+        await asyncio.sleep(self.rng.uniform(least, most))
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,18 @@ def fault(
 
 @fault("worker")
 async def kill(scene: Scene, worker: Actor) -> None:
-    """Fault 1: whatever it has in hand."""
-    await take_over(scene, worker, "kill")
+    """Fault 1: SIGKILL at any moment."""
+    await end_worker(scene, worker, "kill")
 
 
 @fault("worker")
 async def leave(scene: Scene, worker: Actor) -> None:
-    """Fault 7: it finishes what it has in hand."""
-    await take_over(scene, worker, "leave")
+    """Fault 7: SIGTERM; the worker finishes its current events."""
+    await end_worker(scene, worker, "leave")
 
 
-async def take_over(scene: Scene, worker: Actor, how: str) -> None:
-    """End a worker; if nothing else goes on, note how long its partitions are nobody's."""
+async def end_worker(scene: Scene, worker: Actor, how: str) -> None:
+    """End a worker; if no other fault runs, measure how long its partitions are unassigned."""
     quiet = scene.quiet()
     worker.signal(signal.SIGKILL if how == "kill" else signal.SIGTERM)
     seconds = await scene.watch.until(
@@ -98,39 +99,39 @@ async def take_over(scene: Scene, worker: Actor, how: str) -> None:
     if quiet and scene.quiet():
         scene.converged(how, seconds)
     if await worker.ended(30.0) is None:
-        raise AssertionError(f"{worker.name} does not end")
+        raise AssertionError(f"{worker.name} did not end within 30 s")
 
 
 @fault("operator")
 async def join(scene: Scene) -> None:
-    if len(scene.cast.living) < MOST_WORKERS:
+    if len(scene.cast.living) < MAX_WORKERS:
         async with scene.servers:
             await scene.cast.worker()
 
 
 @fault("operator")
 async def flap(scene: Scene) -> None:
-    """Fault 43: it comes and goes, half of the time without a word."""
+    """Fault 43: a worker joins and ends twice, each time by SIGTERM or SIGKILL."""
     async with scene.servers:
         for _ in range(2):
             worker = await scene.cast.worker()
-            worker.signal(scene.chance.choice((signal.SIGTERM, signal.SIGKILL)))
+            worker.signal(scene.rng.choice((signal.SIGTERM, signal.SIGKILL)))
             await worker.ended(30.0)
 
 
 @fault("worker")
 async def long_stop(scene: Scene, worker: Actor) -> None:
-    """Fault 4: it sleeps longer than its session, and wakes."""
-    await _stop(scene, worker, 1.5 * SESSION, 3 * SESSION)
+    """Fault 4: SIGSTOP for longer than a session, then SIGCONT."""
+    await _suspend(scene, worker, 1.5 * SESSION, 3 * SESSION)
 
 
 @fault("worker")
 async def short_stop(scene: Scene, worker: Actor) -> None:
-    """Fault 5: it sleeps, but not for a session."""
-    await _stop(scene, worker, 0.2 * SESSION, 0.6 * SESSION)
+    """Fault 5: SIGSTOP for less than a session, then SIGCONT."""
+    await _suspend(scene, worker, 0.2 * SESSION, 0.6 * SESSION)
 
 
-async def _stop(scene: Scene, worker: Actor, least: float, most: float) -> None:
+async def _suspend(scene: Scene, worker: Actor, least: float, most: float) -> None:
     worker.signal(signal.SIGSTOP)
     try:
         await scene.wait(least, most)
@@ -140,36 +141,39 @@ async def _stop(scene: Scene, worker: Actor, least: float, most: float) -> None:
 
 @fault("worker")
 async def busy_handler(scene: Scene, worker: Actor) -> None:
-    """Fault 6: a handler that blocks the event loop, but not for ever; it stays a member."""
+    """Fault 6: a handler blocks the event loop for less than `max_block`.
+
+    The worker stays a member.
+    """
     worker.signal(signal.SIGUSR1)
     await asyncio.sleep(2 * SESSION)
 
 
 @fault("worker")
 async def stuck_handler(scene: Scene, worker: Actor) -> None:
-    """Fault 6: a handler that blocks the event loop for longer than a worker vouches for it."""
+    """Fault 6: a handler blocks the event loop for longer than `max_block`."""
     worker.signal(signal.SIGUSR2)
     await asyncio.sleep(MAX_BLOCK * 1.6)
 
 
-# The way to the server
+# The connection to the server
 
 
 @fault("actor", "server")
 async def slow_link(scene: Scene, actor: Actor) -> None:
-    """Fault 24: everything takes a while, each way."""
+    """Fault 24: requests and replies are delayed."""
     assert actor.proxy is not None
-    actor.proxy.delay = scene.chance.uniform(0.01, 0.15 * SESSION)
+    actor.proxy.delay = scene.rng.uniform(0.01, 0.15 * SESSION)
     await scene.wait(SESSION, 3 * SESSION)
     actor.proxy.heal()
 
 
 @fault("actor", "server")
 async def lost_replies(scene: Scene, actor: Actor) -> None:
-    """Faults 3 and 18: calls are carried out, and their connections are cut in place of a reply."""
+    """Faults 3 and 18: calls are executed, and their connections are cut instead of a reply."""
     assert actor.proxy is not None
     for _ in range(3):
-        actor.proxy.losing = scene.chance.randint(1, 3)
+        actor.proxy.losing = scene.rng.randint(1, 3)
         await scene.wait(0.05, 0.5)
     actor.proxy.heal()
 
@@ -188,23 +192,23 @@ async def lost_requests(scene: Scene, actor: Actor) -> None:
 
 @fault("actor", "server")
 async def late_requests(scene: Scene, actor: Actor) -> None:
-    """Faults 21 and 22: what it says arrives only when others have taken over; it hears all."""
-    await _cut_off(scene, actor, "requests")
+    """Faults 21 and 22: requests arrive only after other members took over; replies arrive."""
+    await _hold(scene, actor, "requests")
 
 
 @fault("actor", "server")
 async def late_replies(scene: Scene, actor: Actor) -> None:
-    """Fault 22: what it says arrives, and it hears nothing for a while."""
-    await _cut_off(scene, actor, "replies")
+    """Fault 22: requests arrive, and replies are held for a while."""
+    await _hold(scene, actor, "replies")
 
 
 @fault("actor", "server")
 async def black_hole(scene: Scene, actor: Actor) -> None:
-    """Faults 22 and 23: nothing gets through either way, and no connection closes."""
-    await _cut_off(scene, actor, "requests", "replies")
+    """Faults 22 and 23: nothing arrives in either direction, and no connection closes."""
+    await _hold(scene, actor, "requests", "replies")
 
 
-async def _cut_off(scene: Scene, actor: Actor, *ways: Any) -> None:
+async def _hold(scene: Scene, actor: Actor, *ways: Any) -> None:
     assert actor.proxy is not None
     actor.proxy.hold(*ways)
     await scene.wait(0.5 * SESSION, 3 * SESSION)
@@ -224,7 +228,7 @@ async def closed_connections(scene: Scene, actor: Actor) -> None:
 
 @fault("servers")
 async def script_flush(scene: Scene) -> None:
-    """Fault 27: the scripts are gone, more than once."""
+    """Fault 27: the server forgets its scripts several times."""
     for _ in range(5):
         await asyncio.to_thread(_on_all, scene.stage, "SCRIPT FLUSH")
         await scene.wait(0.01, 0.2)
@@ -232,7 +236,7 @@ async def script_flush(scene: Scene) -> None:
 
 @fault("servers")
 async def killed_clients(scene: Scene) -> None:
-    """The server closes every connection, those that wait for events or news included."""
+    """The server closes every connection, including blocking reads and subscriptions."""
     for kind in ("normal", "pubsub"):
         await asyncio.to_thread(_on_all, scene.stage, "CLIENT KILL", "TYPE", kind)
         await scene.wait(0.01, 0.2)
@@ -240,8 +244,8 @@ async def killed_clients(scene: Scene) -> None:
 
 @fault("servers", "server")
 async def server_killed(scene: Scene) -> None:
-    """Fault 11: it comes back with its append-only file."""
-    server = _only(scene)
+    """Fault 11: SIGKILL of the server, which comes back with its append-only file."""
+    server = _single_server(scene)
     await asyncio.to_thread(server.kill)
     await scene.wait(0.0, 1.5 * SESSION)
     await asyncio.to_thread(server.start)
@@ -249,8 +253,8 @@ async def server_killed(scene: Scene) -> None:
 
 @fault("servers", "server")
 async def server_stopped(scene: Scene) -> None:
-    """Connections stay open, and nothing answers."""
-    server = _only(scene)
+    """SIGSTOP of the server: connections stay open, and nothing answers."""
+    server = _single_server(scene)
     server.pause()
     await scene.wait(0.2 * SESSION, 2.5 * SESSION)
     server.resume()
@@ -258,86 +262,86 @@ async def server_stopped(scene: Scene) -> None:
 
 @fault("servers", "server")
 async def slow_script(scene: Scene) -> None:
-    """Faults 25 and 26: somebody's script holds the server up; half of the time it says BUSY."""
-    server = _only(scene)
-    patience = scene.chance.choice((100, 5000))
-    await asyncio.to_thread(_do, server, "CONFIG SET", "busy-reply-threshold", patience)
+    """Faults 25 and 26: a slow script of another client blocks the server; it may answer BUSY."""
+    server = _single_server(scene)
+    threshold = scene.rng.choice((100, 5000))
+    await asyncio.to_thread(_execute, server, "CONFIG SET", "busy-reply-threshold", threshold)
     loop = "for i = 1, tonumber(ARGV[1]) do string.rep('x', 1000) end"
-    await asyncio.to_thread(_do, server, "EVAL", loop, 0, scene.chance.randint(1, 4) * 100_000)
+    await asyncio.to_thread(_execute, server, "EVAL", loop, 0, scene.rng.randint(1, 4) * 100_000)
 
 
 @fault("servers", "server")
 async def full_memory(scene: Scene) -> None:
-    """Fault 28: workers go on, producers are refused."""
-    server = _only(scene)
-    await asyncio.to_thread(_do, server, "CONFIG SET", "maxmemory", 1)
+    """Fault 28: the memory is full; workers continue, and producers are refused."""
+    server = _single_server(scene)
+    await asyncio.to_thread(_execute, server, "CONFIG SET", "maxmemory", 1)
     await scene.wait(0.5 * SESSION, 2 * SESSION)
-    await asyncio.to_thread(_do, server, "CONFIG SET", "maxmemory", 0)
+    await asyncio.to_thread(_execute, server, "CONFIG SET", "maxmemory", 0)
 
 
 @fault("servers", "server")
 async def no_replicas(scene: Scene) -> None:
     """Fault 30: every write is refused for a while."""
-    server = _only(scene)
-    await asyncio.to_thread(_do, server, "CONFIG SET", "min-replicas-to-write", 1)
+    server = _single_server(scene)
+    await asyncio.to_thread(_execute, server, "CONFIG SET", "min-replicas-to-write", 1)
     await scene.wait(0.5 * SESSION, 2 * SESSION)
-    await asyncio.to_thread(_do, server, "CONFIG SET", "min-replicas-to-write", 0)
+    await asyncio.to_thread(_execute, server, "CONFIG SET", "min-replicas-to-write", 0)
 
 
 @fault("servers", "server")
-async def rights_taken(scene: Scene) -> None:
-    """Fault 31: nobody may call scripts or read logs for a while."""
-    server = _only(scene)
-    await asyncio.to_thread(_do, server, "ACL SETUSER", "default", "-evalsha", "-xread")
+async def permissions_revoked(scene: Scene) -> None:
+    """Fault 31: no client may call scripts or read logs for a while."""
+    server = _single_server(scene)
+    await asyncio.to_thread(_execute, server, "ACL SETUSER", "default", "-evalsha", "-xread")
     await scene.wait(0.5 * SESSION, 2 * SESSION)
-    await asyncio.to_thread(_do, server, "ACL SETUSER", "default", "+@all")
+    await asyncio.to_thread(_execute, server, "ACL SETUSER", "default", "+@all")
 
 
 @fault("servers", "sentinel")
 async def planned_failover(scene: Scene) -> None:
-    """Fault 17."""
+    """Fault 17: a failover that an operator asks for."""
     await asyncio.to_thread(_sentinel(scene).failover)
 
 
 @fault("servers", "sentinel")
 async def primary_killed(scene: Scene) -> None:
-    """Faults 13 and 14: what was not replicated is gone."""
+    """Faults 13 and 14: SIGKILL of the primary; writes that were not replicated are lost."""
     await asyncio.to_thread(_sentinel(scene).kill)
 
 
 @fault("servers", "sentinel")
 async def primary_frozen(scene: Scene) -> None:
-    """Fault 16, as far as one machine has it: a primary that was replaced wakes up."""
+    """Fault 16, as far as one machine allows: a replaced primary runs again after SIGSTOP."""
     await asyncio.to_thread(_sentinel(scene).freeze)
 
 
 @fault("servers", "cluster")
 async def slot_moved(scene: Scene) -> None:
-    """Fault 38: key by key, under load."""
+    """Fault 38: a slot moves key by key, under load."""
     stage = _cluster(scene)
-    slot = scene.chance.choice(stage.partitions + stage.groups)
-    await asyncio.to_thread(stage.migrate, slot, scene.chance.randrange(2))
+    slot = scene.rng.choice(stage.partitions + stage.groups)
+    await asyncio.to_thread(stage.migrate, slot, scene.rng.randrange(2))
 
 
 @fault("servers", "cluster")
 async def cluster_failover(scene: Scene) -> None:
-    """Fault 17."""
+    """Fault 17: a failover that an operator asks for."""
     stage = _cluster(scene)
-    await asyncio.to_thread(stage.failover, scene.chance.choice(stage.partitions))
+    await asyncio.to_thread(stage.failover, scene.rng.choice(stage.partitions))
 
 
 @fault("servers", "cluster")
 async def master_killed(scene: Scene) -> None:
-    """Fault 39: its partitions wait for its replica, the others go on."""
+    """Fault 39: SIGKILL of a master; its partitions wait for its replica, the others continue."""
     stage = _cluster(scene)
-    await asyncio.to_thread(stage.kill, scene.chance.choice(stage.partitions))
+    await asyncio.to_thread(stage.kill, scene.rng.choice(stage.partitions))
 
 
 @fault("servers", "cluster")
 async def group_lost(scene: Scene) -> None:
     """Fault 40: the master with the keys of a group is killed."""
     stage = _cluster(scene)
-    await asyncio.to_thread(stage.kill, scene.chance.choice(stage.groups))
+    await asyncio.to_thread(stage.kill, scene.rng.choice(stage.groups))
 
 
 # Operators
@@ -354,7 +358,7 @@ async def pause_and_resume(scene: Scene) -> None:
 
 @fault("operator")
 async def reset(scene: Scene) -> None:
-    """The position of a processor is set back under its workers."""
+    """An operator sets the checkpoint of a processor back while its workers run."""
     async with scene.servers:
         await _operate(scene, "reset", "--start", "0")
 
@@ -369,7 +373,7 @@ async def _operate(scene: Scene, *arguments: str) -> None:
 # Helpers
 
 
-def _only(scene: Scene) -> Server:
+def _single_server(scene: Scene) -> Server:
     assert isinstance(scene.stage, ServerStage)
     return scene.stage.server
 
@@ -386,10 +390,10 @@ def _cluster(scene: Scene) -> ClusterStage:
 
 def _on_all(stage: Stage, *command: object) -> None:
     for server in stage.servers:
-        _do(server, *command)
+        _execute(server, *command)
 
 
-def _do(server: Server, *command: object) -> None:
-    """A command over a connection that waits as long as it takes."""
+def _execute(server: Server, *command: object) -> None:
+    """Execute a command over a connection with a timeout of 30 s."""
     with connect_sync(server.url, 30.0) as client:
         client.execute_command(*command)

@@ -1,4 +1,4 @@
-"""What happened, as the workers and producers noted it."""
+"""The history of a run, read from the files of its workers and producers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Id = tuple[int, int]
 
 
 class Effect(NamedTuple):
-    """One event that a handler has been through. Times are seconds of the monotonic clock."""
+    """One event that a handler has finished. Times are seconds of the monotonic clock."""
 
     processor: str
     partition: int
@@ -26,7 +26,7 @@ class Effect(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """One event that was acknowledged to its producer."""
+    """One event whose append the producer saw acknowledged."""
 
     key: str
     number: int
@@ -45,18 +45,18 @@ class Look(NamedTuple):
     lost: int
     #: Entries ever added to the log.
     added: int
-    #: Entries behind the consumer group as XINFO GROUPS has it; -1 if it does not know.
+    #: The lag of the consumer group in XINFO GROUPS; -1 if the server does not know it.
     lag: int
 
 
 @dataclass
 class History:
-    """All of a run."""
+    """Everything that is known of a run."""
 
     processors: tuple[str, ...]
     effects: list[Effect] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
-    #: Events of which nobody knows whether they arrived.
+    #: Number of events whose send failed, so that they may or may not have arrived.
     unknown: int = 0
     looks: list[Look] = field(default_factory=list)
     #: Partition -> the ids in its log at the end.
@@ -69,7 +69,7 @@ def parse_id(text: str) -> Id:
 
 
 def read_effects(path: Path) -> Iterable[Effect]:
-    """The effects of one worker; a line that a kill cut short is none."""
+    """The effects of one worker; skips a line that a kill cut short."""
     for line in path.read_text().splitlines(keepends=True):
         words = line.split()
         if line.endswith("\n") and len(words) == 8:
@@ -87,7 +87,7 @@ def read_effects(path: Path) -> Iterable[Effect]:
 
 
 def read_history(folder: Path, processors: tuple[str, ...], looks: list[Look]) -> History:
-    """Put together what the files in `folder` say: ``*.effects`` and ``*.sent``."""
+    """Read the files in `folder`: ``*.effects`` of workers and ``*.sent`` of producers."""
     history = History(processors, looks=looks)
     for path in sorted(folder.glob("*.effects")):
         history.effects.extend(read_effects(path))

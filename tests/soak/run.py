@@ -1,4 +1,4 @@
-"""One run: load and faults by a seeded schedule, then quiet, then the checks."""
+"""Runs one soak: load and faults by a seeded schedule, then a quiet phase, then the checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from runnel.core.lane import UNCOMMITTED
+from runnel.core.partition import UNCOMMITTED
 from tests.soak.app import PREFETCH, SESSION
 from tests.soak.cast import Actor, Cast
 from tests.soak.checker import Verdict, check
@@ -21,22 +21,22 @@ from tests.soak.history import Id, read_history
 from tests.soak.stage import Stage
 from tests.soak.watch import PROCESSORS, Watch
 
-#: The processor that operators leave alone, so that all that is promised holds of it.
+#: The processor that operators do not touch, so that every promise holds for it.
 STRICT = ("book",)
-#: Events that a new tenure may repeat: what may wait for its commit, and what was read ahead then.
+#: Events that a new tenure may repeat: those that may wait for their commit, and those read ahead.
 BUDGET = (UNCOMMITTED + 2) * PREFETCH
-#: Faults that go on at the same time.
-AT_ONCE = 3
-FEWEST_WORKERS = 2
+#: Faults that run at the same time.
+MAX_CONCURRENT = 3
+MIN_WORKERS = 2
 PRODUCERS = 2
-#: Seconds for everything to be processed once there is no fault any more.
+#: Seconds in which everything must be processed after the last fault.
 QUIET_WITHIN = 120.0
 
 
 @dataclass
 class Plan:
-    """What to do until so many seconds have passed, or so many events were sent. Each kind of fault
-    is injected once at least."""
+    """How to run: for this many seconds, or until this many events were sent. Each kind of fault is
+    injected at least once."""
 
     seed: int
     seconds: float
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of a run."""
+    """The result of a run."""
 
     verdict: Verdict
     events: int = 0
@@ -60,13 +60,13 @@ class Outcome:
 
 
 class Run:
-    """A run on a stage, with all its files in `folder`. `say` prints a line."""
+    """A run on a stage; all its files are in `folder`. `say` prints a line."""
 
     def __init__(self, plan: Plan, stage: Stage, folder: Path, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._stage = stage
         self._folder = folder
-        self._chance = Random(plan.seed)
+        self._rng = Random(plan.seed)
         self._started = time.monotonic()
         self._say = say
         self.outcome = Outcome(Verdict())
@@ -78,27 +78,27 @@ class Run:
         }
         self.cast = Cast(folder, environment, None if stage.lossy else stage.url)
         self.watch = Watch(stage.url)
-        self._under_way: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
         self._begun = 0
         self.scene = Scene(
             stage,
             self.cast,
             self.watch,
-            self._chance,
+            self._rng,
             asyncio.Lock(),
             self._converged,
-            lambda: sum(self._under_way.values()) == 1,
+            lambda: sum(self._running.values()) == 1,
         )
         self._operators = asyncio.Lock()
-        self._troubles: list[str] = []
+        self._violations: list[str] = []
         self._logs: dict[int, list[Id]] = {}
 
     def say(self, text: str) -> None:
-        """A line with the seconds since the start."""
+        """Print a line with the seconds since the start."""
         self._say(f"{time.monotonic() - self._started:7.1f} s  {text}")
 
     async def run(self) -> Outcome:
-        """Do it all. Raises nothing for what the checks find: see the verdict."""
+        """Run everything. What the checks find is in the verdict, not raised."""
         watching = asyncio.create_task(self.watch.run())
         try:
             await self._perform()
@@ -119,118 +119,118 @@ class Run:
         for _ in range(PRODUCERS):
             await self.cast.producer(plan.rate / PRODUCERS, plan.events // PRODUCERS)
         self.say(f"{plan.workers} workers and {PRODUCERS} producers run")
-        await self._faults()
+        await self._inject_faults()
         self.say("no more faults; waiting until everything is processed")
         for producer in self.cast.producers:
             producer.signal(signal.SIGTERM)
             if await producer.ended(QUIET_WITHIN) != 0:
-                self._trouble(f"producer {producer.name} did not end well")
+                self._violation(f"producer {producer.name} did not exit with 0")
         if not self.cast.living:
             await self.cast.worker()
         members = len(self.cast.living)
         if await self.watch.until(self.watch.caught_up, QUIET_WITHIN, 0.2) is None:
-            self._trouble(f"not everything was processed within {QUIET_WITHIN} s")
+            self._violation(f"not everything was processed within {QUIET_WITHIN} s")
         elif await self.watch.until(lambda: self.watch.balanced(members), 10 + SESSION) is None:
-            self._trouble(f"the partitions are not shared evenly by {members}: L2")
+            self._violation(f"the partitions are not shared evenly by {members}: L2")
         self._logs = await self.watch.logs()
         for worker in self.cast.living:
             worker.signal(signal.SIGTERM)
         for worker in self.cast.workers:
             await worker.ended(30.0)
-        self._exits()
+        self._check_exit_codes()
 
     # Faults
 
-    async def _faults(self) -> None:
-        """Each kind once, in a random order, then whichever comes, until it is time to end."""
+    async def _inject_faults(self) -> None:
+        """Inject each kind once, in random order, then random kinds until the run ends."""
         only, mode = self._plan.only, self._stage.mode
         kinds = [each for each in FAULTS if mode in each.modes and (not only or each.name in only)]
-        queue = self._chance.sample(kinds, len(kinds))
-        slots = asyncio.Semaphore(AT_ONCE)
+        queue = self._rng.sample(kinds, len(kinds))
+        slots = asyncio.Semaphore(MAX_CONCURRENT)
         ends = time.monotonic() + self._plan.seconds
         async with asyncio.TaskGroup() as group:
             while queue or (time.monotonic() < ends and self._sending()):
                 await slots.acquire()
                 await self.scene.wait(0.0, 0.5)
                 await self._enough_workers()
-                chosen = queue.pop() if queue else self._chance.choice(kinds)
-                task = group.create_task(self._one(chosen))
+                chosen = queue.pop() if queue else self._rng.choice(kinds)
+                task = group.create_task(self._inject(chosen))
                 task.add_done_callback(lambda _: slots.release())
-                if not self._chance.randrange(4):
-                    # Now and then one at a time, so that what it does alone is seen.
+                if not self._rng.randrange(4):
+                    # Sometimes one runs alone, so that its own effect can be measured.
                     await asyncio.wait([task])
 
     def _sending(self) -> bool:
         return any(each.alive for each in self.cast.producers)
 
     async def _enough_workers(self) -> None:
-        while len(self.cast.living) < FEWEST_WORKERS:
+        while len(self.cast.living) < MIN_WORKERS:
             await join(self.scene)
 
-    async def _one(self, chosen: Fault) -> None:
+    async def _inject(self, chosen: Fault) -> None:
         actor = self._actor(chosen)
         if actor is not None:
             actor.busy = True
-        self._under_way[chosen.name] += 1
+        self._running[chosen.name] += 1
         try:
             if actor is not None:
-                self._tell(chosen, actor.name)
+                self._announce(chosen, actor.name)
                 await chosen.act(self.scene, actor)
             elif chosen.target == "servers":
                 async with self.scene.servers:
-                    self._tell(chosen)
+                    self._announce(chosen)
                     await chosen.act(self.scene)
             elif chosen.target == "operator":
                 async with self._operators:
-                    self._tell(chosen)
+                    self._announce(chosen)
                     await chosen.act(self.scene)
         except AssertionError as error:
-            self._trouble(f"{chosen.name}: {error}")
+            self._violation(f"{chosen.name}: {error}")
         finally:
-            self._under_way[chosen.name] -= 1
+            self._running[chosen.name] -= 1
             if actor is not None:
                 actor.busy = False
-        self._exits()
+        self._check_exit_codes()
 
-    def _tell(self, chosen: Fault, of: str = "") -> None:
+    def _announce(self, chosen: Fault, of: str = "") -> None:
         self.outcome.faults[chosen.name] += 1
         self.say(f"{chosen.name} {of}".rstrip())
 
     def _actor(self, chosen: Fault) -> Actor | None:
-        """Somebody for the fault to be done to, whom no other is done to."""
+        """A worker or producer that no other fault uses; None if none is free or needed."""
         if chosen.target not in ("worker", "actor"):
             return None
         actors = list(self.cast.living)
         if chosen.target == "actor":
             actors += [each for each in self.cast.producers if each.alive]
         idle = [each for each in actors if not each.busy]
-        return self._chance.choice(idle) if idle else None
+        return self._rng.choice(idle) if idle else None
 
     def _converged(self, how: str, seconds: float | None) -> None:
         self.outcome.converged[how].append(seconds)
-        told = "never" if seconds is None else f"{seconds:.3f} s"
-        self.say(f"all partitions are held again after a {how}: {told}")
+        duration = "never" if seconds is None else f"{seconds:.3f} s"
+        self.say(f"all partitions have an owner again after a {how}: {duration}")
 
     # Checks
 
-    def _trouble(self, text: str) -> None:
-        self._troubles.append(text)
+    def _violation(self, text: str) -> None:
+        self._violations.append(text)
         self.say(f"VIOLATION: {text}")
 
-    def _exits(self) -> None:
-        """A worker ends when it is told to, and well; else never."""
+    def _check_exit_codes(self) -> None:
+        """A worker ends only after a signal, and then with exit code 0 or by SIGKILL."""
         for worker in self.cast.workers:
             code = worker.process.poll()
-            wanted = (0, -signal.SIGKILL) if worker.dismissed else (None,)
+            expected = (0, -signal.SIGKILL) if worker.dismissed else (None,)
             text = f"{worker.name} ended with exit code {code}: see {worker.log}"
-            if code not in wanted and code is not None and text not in self._troubles:
-                self._trouble(text)
+            if code not in expected and code is not None and text not in self._violations:
+                self._violation(text)
 
     def _check(self) -> None:
         history = read_history(self._folder, PROCESSORS, self.watch.looks)
         history.logs = self._logs
         verdict = check(history, strict=STRICT, budget=BUDGET, lossy=self._stage.lossy)
-        verdict.violations += self._troubles
+        verdict.violations += self._violations
         self.outcome.verdict = verdict
         self.outcome.events, self.outcome.unknown = len(history.sent), history.unknown
 

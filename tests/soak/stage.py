@@ -1,4 +1,4 @@
-"""Where a run takes place: one server, a primary under sentinels, or a cluster."""
+"""The servers of a run: one server, a primary under sentinels, or a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from runnel import keys
-from runnel.server_program import Binary
+from runnel.embedded.binary import Binary
 from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask, catches_up, is_linked, until
 from tests.servers import Server
 from tests.soak.app import app, entries
@@ -19,21 +19,21 @@ class Stage:
     """The servers of a run. Its methods block: call them in a thread."""
 
     mode: str
-    #: May a failover take back what was not acknowledged?
+    #: True if a failover may lose writes that were not acknowledged.
     lossy = True
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         raise NotImplementedError
 
     @property
     def servers(self) -> list[Server]:
-        """Those that hold data and can be written to."""
+        """The servers that accept writes."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """End it and remove its data."""
+        """End all servers and remove their data."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -49,8 +49,8 @@ class Stage:
 
 
 class ServerStage(Stage):
-    """One server with an append-only file, synced each time: with everysec one that is killed while
-    its disk is busy loses up to two seconds. Processes reach it through proxies."""
+    """One server that syncs its append-only file after every write: with `everysec`, a server that
+    is killed while its disk is busy loses up to two seconds. Clients reach it through proxies."""
 
     mode = "server"
     lossy = False
@@ -73,14 +73,15 @@ class ServerStage(Stage):
 class SentinelStage(Stage):
     """A primary and one replica under three sentinels.
 
-    One, since WAIT tells that some replica has a write, and sentinels may promote another one.
+    Only one replica, since WAIT says that some replica has a write, and with more the sentinels
+    might promote another one.
     """
 
     mode = "sentinel"
 
     def __init__(self, binary: Binary) -> None:
-        # With a file, so that one that comes back and is promoted before it has followed the other
-        # has what it acknowledged.
+        # With an append-only file, a server that is promoted right after its restart, before it
+        # has followed the other one, still has the writes that it acknowledged.
         self.fleet = SentinelFleet(binary, {"appendonly": "yes"}, replicas=1).__enter__()
 
     @property
@@ -92,14 +93,14 @@ class SentinelStage(Stage):
         return [self.fleet.current()]
 
     def failover(self) -> None:
-        """As an operator asks for it."""
+        """Fail over as an operator does."""
         primary = self.fleet.current()
-        until(self.fleet.sentinels[0], self._begins)
+        until(self.fleet.sentinels[0], self._failover_accepted)
         self.fleet.wait_until_replaced(primary)
-        self._whole()
+        self._wait_until_healthy()
 
-    def _begins(self, sentinel: Server) -> bool:
-        """Ask for a failover; a sentinel that does not trust the replica yet is asked again."""
+    def _failover_accepted(self, sentinel: Server) -> bool:
+        """Ask for a failover. False if the sentinel does not accept the replica yet."""
         try:
             ask(sentinel, "SENTINEL FAILOVER", self.fleet.NAME)
         except ResponseError as error:
@@ -114,20 +115,20 @@ class SentinelStage(Stage):
         primary.kill()
         self.fleet.wait_until_replaced(primary)
         primary.start()
-        self._whole()
+        self._wait_until_healthy()
 
     def freeze(self) -> None:
-        """Stop the primary in its tracks until it has been replaced: then it wakes, and believes
-        for a moment that it is still the one."""
+        """SIGSTOP the primary until it has been replaced: when it runs again, it believes for a
+        moment that it is still the primary."""
         primary = self.fleet.current()
         primary.pause()
         self.fleet.wait_until_replaced(primary)
         primary.resume()
-        self._whole()
+        self._wait_until_healthy()
 
-    def _whole(self) -> None:
-        """Wait until one follows the other and all sentinels know which. It is not always the one
-        that took over first: they may have found it lost in turn."""
+    def _wait_until_healthy(self) -> None:
+        """Wait until one server follows the other and all sentinels agree on the primary. That may
+        not be the one that took over first: the sentinels may have failed over once more."""
         until(self.fleet.sentinels[0], self._is_followed)
         for sentinel in self.fleet.sentinels:
             until(sentinel, self.fleet.knows_all)
@@ -180,17 +181,17 @@ class ClusterStage(Stage):
         migration.begin()
         for name in ask(owner, "CLUSTER GETKEYSINSLOT", slot, 1000):
             migration.move(name.decode())
-        migration.move()  # What came meanwhile.
+        migration.move()  # Keys that were added in the meantime.
         migration.end()
-        self._settled(target)
+        self._wait_until_replicated(target)
 
     def failover(self, slot: int) -> None:
-        """Let the replica of the master that has a slot take over, as an operator asks for it."""
+        """Let the replica of the master that has a slot take over, as an operator does."""
         master = self.fleet.owner(slot)
         replica = self._replica(master)
         until(replica, is_linked)
         ask(replica, "CLUSTER FAILOVER")
-        self._replaced(slot, master)
+        self._wait_until_replaced(slot, master)
 
     def kill(self, slot: int) -> None:
         """Kill the master that has a slot; start it again once its replica has taken over."""
@@ -200,17 +201,18 @@ class ClusterStage(Stage):
         master.kill()
         until(replica, lambda each: self.fleet.owner(slot, each) is replica)
         master.start()
-        self._replaced(slot, master)
+        self._wait_until_replaced(slot, master)
 
-    def _replaced(self, slot: int, former: Server) -> None:
+    def _wait_until_replaced(self, slot: int, former: Server) -> None:
         for server in self.fleet.servers:
             until(server, lambda each: self.fleet.owner(slot, each) is not former)
             until(server, lambda each: "cluster_state:ok" in ask(each, "CLUSTER INFO"))
         until(former, is_linked)
-        self._settled(self.fleet.owner(slot))
+        self._wait_until_replicated(self.fleet.owner(slot))
 
-    def _settled(self, master: Server) -> None:
-        """What MIGRATE and a new master wrote is on the replica, before the next one is lost."""
+    def _wait_until_replicated(self, master: Server) -> None:
+        """Wait until the replica has the writes of MIGRATE and of a new master, before the next
+        fault kills one."""
         catches_up(self._replica(master), master)
 
     def _replica(self, master: Server) -> Server:

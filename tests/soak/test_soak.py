@@ -1,4 +1,4 @@
-"""The soak in its short form: each of its faults once."""
+"""Short soaks: each fault once, in each mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look from outside, straight at Redis: who holds what, and how far it is."""
+"""Reads from Redis, from outside, who owns each partition and how far it has got."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from runnel import keys, protocol
-from runnel.connection import connect
+from runnel.connection.connect import connect
 from runnel.errors import RunnelError
-from runnel.protocol import Roster
-from runnel.scripts import Scripts
+from runnel.protocol import GroupDescription, PartitionDescription
+from runnel.protocol.scripts import Scripts
 from tests.soak.app import PARTITIONS, app, entries
 from tests.soak.history import Id, Look, parse_id
 
 PROCESSORS = tuple(app.processors)
-_PLACES = [
-    (name, partition, app.processors[name].place(partition))
+_PARTITIONS = [
+    (name, partition, app.processors[name].keys(partition))
     for name in PROCESSORS
     for partition in range(PARTITIONS)
 ]
@@ -47,19 +47,20 @@ class Watch:
 
     async def look(self) -> list[Look]:
         """Every processor on every partition, each in one instant."""
-        pictures = await self._describe()
         looks = [
             Look(
                 processor,
                 partition,
-                int(picture.get("epoch", "0")),
-                parse_id(picture.get("checkpoint", "0-0")),
-                int(picture.get("processed", "0")),
-                int(picture.get("lost", "0")),
-                int(picture.get("added", "0")),
-                _lag(picture),
+                described.epoch or 0,
+                parse_id(described.checkpoint or "0-0"),
+                described.processed or 0,
+                described.lost or 0,
+                described.added or 0,
+                _lag(described),
             )
-            for (processor, partition, _), picture in zip(_PLACES, pictures, strict=True)
+            for (processor, partition, _), described in zip(
+                _PARTITIONS, await self._describe(), strict=True
+            )
         ]
         self.looks += looks
         return looks
@@ -67,16 +68,14 @@ class Watch:
     async def owners(self) -> dict[str, list[str | None]]:
         """For each processor, who holds each partition: members that live under a token that is
         not released, or nobody."""
-        pictures = iter(await self._describe())
+        descriptions = iter(await self._describe())
         found: dict[str, list[str | None]] = {}
         for name in PROCESSORS:
-            roster = await self._roster(name)
-            living = {each.id for each in roster.members if each.left_ms > 0}
-            rows = [next(pictures) for _ in range(PARTITIONS)]
-            found[name] = [
-                row["owner"] if row.get("released") == "0" and row.get("owner") in living else None
-                for row in rows
-            ]
+            group_description = await self._describe_group(name)
+            living = {each.id for each in group_description.members if each.left_ms > 0}
+            rows = [next(descriptions) for _ in range(PARTITIONS)]
+            owners = [row.lease_owner for row in rows]
+            found[name] = [owner if owner in living else None for owner in owners]
         return found
 
     async def owned(self, but: str = "") -> bool:
@@ -117,22 +116,21 @@ class Watch:
             await asyncio.sleep(poll)
         return None
 
-    async def _describe(self) -> list[dict[str, str]]:
-        replies = await self._scripts.call_all(
-            [protocol.describe(place) for _, _, place in _PLACES]
-        )
+    async def _describe(self) -> list[PartitionDescription]:
+        calls = [protocol.describe(partition_keys) for _, _, partition_keys in _PARTITIONS]
+        replies = await self._scripts.call_all(calls)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
         return [protocol.read_describe(reply) for reply in replies]
 
-    async def _roster(self, processor: str) -> Roster:
-        call = protocol.roster(app.processors[processor].group)
-        return protocol.read_roster(await self._scripts.call(call))
+    async def _describe_group(self, processor: str) -> GroupDescription:
+        call = protocol.describe_group(app.processors[processor].group)
+        return protocol.read_describe_group(await self._scripts.call(call))
 
 
-def _lag(picture: dict[str, str]) -> int:
-    """The consumer group's own count, if it stands at the checkpoint."""
-    if "lag" in picture and picture.get("shown") == picture.get("checkpoint"):
-        return int(picture["lag"])
+def _lag(described: PartitionDescription) -> int:
+    """The consumer group's own count, if it is at the checkpoint, else -1."""
+    if described.lag is not None and described.last_delivered == described.checkpoint:
+        return described.lag
     return -1

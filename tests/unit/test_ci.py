@@ -42,5 +42,5 @@ def _run(folder: Path, code: str, *, ci: str) -> str:
         ("def test_a(): pass\n@pytest.mark.docker\ndef test_b(): pass", "true", "1 deselected"),
     ],
 )
-def test_what_a_skip_comes_to(code: str, ci: str, closing: str, tmp_path: Path) -> None:
+def test_which_skips_fail(code: str, ci: str, closing: str, tmp_path: Path) -> None:
     assert closing in _run(tmp_path, code, ci=ci)

@@ -10,7 +10,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnel.compressors import LZ4, Compressor, Gzip
+from runnel.codec.compressors import LZ4, Compressor, Gzip
 from runnel.errors import DecodeError
 
 BOTH = [LZ4(), Gzip()]
@@ -42,7 +42,7 @@ def test_a_payload_that_grows_over_the_limit_is_refused(kind: type[LZ4 | Gzip]) 
 
 
 @both
-def test_the_limit_is_there_without_asking(compressor: Compressor) -> None:
+def test_the_default_has_a_limit(compressor: Compressor) -> None:
     bomb = compressor.compress(bytes(64 * 1024 * 1024 + 1))
     with pytest.raises(DecodeError, match="larger than 67108864 bytes"):
         compressor.decompress(bomb)
@@ -64,10 +64,10 @@ def test_noise_raises_nothing_but_decode_errors(compressor: Compressor, data: by
         compressor.decompress(data)
 
 
-@pytest.mark.parametrize("told", [1, 98, 100, 10**12])
-def test_an_lz4_frame_that_lies_about_its_size_is_refused(told: int) -> None:
+@pytest.mark.parametrize("size", [1, 98, 100, 10**12])
+def test_an_lz4_frame_with_a_wrong_size_in_its_header_is_refused(size: int) -> None:
     data = lz4.frame.compress(b"x" * 99)
-    header = data[4:6] + told.to_bytes(8, "little")
+    header = data[4:6] + size.to_bytes(8, "little")
     checksum = bytes([xxhash.xxh32_intdigest(header) >> 8 & 0xFF])
     with pytest.raises(DecodeError, match="lz4"):
         LZ4().decompress(data[:4] + header + checksum + data[15:])

@@ -1,4 +1,4 @@
-"""The documentation says what is so."""
+"""The documentation is true: its code runs, its links and lists are right."""
 
 from __future__ import annotations
 

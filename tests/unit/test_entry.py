@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from runnel import LZ4, Compressor, Gzip, JSONSerializer, MsgpackSerializer, Record, Serializer
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
 from runnel.errors import ConfigError, DecodeError, EncodeError, RecordError
 from runnel.record import adapt
 
@@ -154,7 +154,7 @@ def test_a_wrong_value_is_refused_when_the_record_is_made_with_the_fields_name()
         ([b"json", b'{"order_id": "x"}'], "Order.order_id"),
     ],
 )
-def test_what_cannot_be_read_is_said_and_nothing_else_raised(entry: list[bytes], says: str) -> None:
+def test_an_unreadable_entry_raises_nothing_but_decode_error(entry: list[bytes], says: str) -> None:
     with pytest.raises(DecodeError, match=says):
         codec(Order).decode(entry)
 
@@ -172,7 +172,7 @@ def test_any_bytes_are_read_or_refused(entry: list[bytes], reader: EntryCodec[An
 def test_json_is_the_same_bytes_with_and_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"a": 'ż"\n/', "b": [1, None, True, {"c": -(2**62)}], "e": ""}
     fast = JSONSerializer().dumps(values)
-    monkeypatch.setattr("runnel.serializers._orjson", lambda: None)
+    monkeypatch.setattr("runnel.codec.serializers._orjson", lambda: None)
     assert JSONSerializer().dumps(values) == fast
 
 

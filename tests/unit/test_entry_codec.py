@@ -1,4 +1,4 @@
-"""Codec tags, compression, headers; what is no record is refused with the reason."""
+"""Codec tags, compression and headers; an entry that is not a record is refused with the reason."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnel.compressors import LZ4, Compressor, Gzip
-from runnel.entry import EntryCodec
+from runnel.codec.compressors import LZ4, Compressor, Gzip
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.errors import ConfigError, DecodeError, EncodeError
 from runnel.record import Record, adapt
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 
 class Size(enum.Enum):
@@ -156,7 +156,7 @@ def test_a_serializer_whose_name_cannot_be_a_tag_is_refused(name: str) -> None:
         plain_codec(serializer)
 
 
-def test_headers_stand_behind_the_payload() -> None:
+def test_headers_come_after_the_payload() -> None:
     entry = READER.encode(Plain(text="a"), {"traceparent": "00-ä"})
     assert entry[2:] == [b"@traceparent", "00-ä".encode()]
     assert READER.headers(entry) == {"traceparent": "00-ä"}

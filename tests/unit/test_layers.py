@@ -9,97 +9,38 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent.parent / "runnel"
 
-#: Bottom to top. A module may import from its own row only what stands left of it.
-LAYERS = [
-    ["cancelling", "errors", "in_hand", "line", "log", "loops", "url"],
-    ["once", "told", "wire"],
-    [
-        "keys",
-        "serializers",
-        "compressors",
-        "partitioning",
-        "address",
-        "sentinels",
-        "session",
-        "turn",
-        "gate",
-        "watch",
-        "core.ids",
-        "ranges",
-        "threads",
-    ],
-    ["durability"],
-    ["deployment"],
-    ["cluster", "scripts"],
-    ["together"],
-    ["trouble"],
-    ["check"],
-    ["connection"],
-    ["record.plain", "record.problems", "record.schema", "record.members"],
-    ["record.same", "record.native", "record.unknown"],
-    ["record.certain", "record.checks", "record.culprit", "record.face"],
-    ["record.models", "record.structs"],
-    ["protocol", "record", "settings", "server_program", "tasks"],
-    ["figures"],
-    ["core", "core.suspicion", "core.membership", "embedded", "entry"],
-    ["core.appetite", "core.lane"],
-    ["dead_letter", "stream", "lease", "chain", "event"],
-    ["handing"],
-    ["iterators"],
-    ["events"],
-    ["outlet"],
-    ["handlers", "middleware", "producer", "report", "rights"],
-    ["processor", "signatures"],
-    ["declaring"],
-    ["removing", "skipping"],
-    ["app", "admin", "recall", "registry"],
+#: Bottom to top: packages, and modules that stand by themselves. Each imports only from rows below.
+ROOMS = [
+    ["errors", "log", "middleware"],
+    ["keys", "record", "tasks"],
+    ["codec", "connection", "dead_letter"],
+    ["embedded", "protocol", "settings"],
+    ["core", "stream"],
+    ["delivery", "event"],
+    ["events", "producer"],
+    ["handlers"],
+    ["processor"],
+    ["declaration"],
+    ["app"],
     ["preflight"],
-    ["worker.unanswered"],
-    [
-        "worker",
-        "worker.ending",
-        "worker.voucher",
-        "worker.feeds",
-        "worker.gathering",
-        "worker.stuck",
-        "worker.forks",
-        "worker.moves",
-        "worker.losses",
-        "worker.reminder",
-        "worker.signals",
-    ],
-    ["worker.link"],
-    ["worker.leadership", "worker.leaving", "worker.shutdown"],
-    ["worker.committing", "worker.reading"],
-    ["worker.calendar", "worker.claims", "worker.pump", "worker.handling"],
-    ["worker.runner"],
-    ["worker.group"],
-    ["worker.worker"],
-    ["cli.exits"],
-    [
-        "cli.letters",
-        "cli.logs",
-        "cli.lines",
-        "cli.numbers",
-        "cli.output",
-        "cli.screen",
-        "cli.tables",
-    ],
-    ["cli.view"],
-    ["cli.running", "cli.target", "cli.urls"],
-    [
-        "cli.demo",
-        "cli.inspect",
-        "cli.processor",
-        "cli.send",
-        "cli.server",
-        "cli.stream",
-        "cli.worker",
-    ],
+    ["operations"],
+    ["worker"],
     ["cli"],
     ["__main__"],
 ]
-RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+#: Packages in which each module has a file of tests that bears its name.
+TESTED_BY_NAME = ("core", "delivery", "worker")
+#: Modules of these that the tests of another module use throughout.
+TESTED_WITH = {
+    "delivery.current_event": "test_room",
+    "delivery.iterators": "test_handout",
+    "worker.callbacks": "test_committer",
+    "worker.forks": "test_shutdown",
+    "worker.shared_membership": "test_membership",
+}
+MOST_LINES = 350
+MOST_LINES_OF_A_FUNCTION = 60
 
 
 def modules() -> dict[str, Path]:
@@ -112,57 +53,75 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of the package that a file imports, functions' own imports included."""
+MODULES = modules()
+
+
+def imports(name: str) -> set[str]:
+    """Modules of the package that a module imports, in its functions too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            package = node.module.removeprefix("runnel").removeprefix(".")
-            if node.module.split(".")[0] != "runnel":
-                continue
-            for alias in node.names:
-                inner = f"{package}.{alias.name}".removeprefix(".")
-                found.add(inner if inner in RANK else package)
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "runnel":
+            continue
+        assert node.module
+        package = node.module.removeprefix("runnel").removeprefix(".")
+        for alias in node.names:
+            inner = f"{package}.{alias.name}".removeprefix(".")
+            found.add(inner if inner in MODULES else package)
     return found
 
 
-def test_every_module_has_its_layer() -> None:
-    assert set(modules()) == set(RANK)
+def room(name: str) -> str:
+    """The package of a module, or the module itself."""
+    return name.split(".")[0]
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_a_module_imports_only_from_layers_below(name: str) -> None:
-    upward = {each for each in imports(modules()[name]) if RANK[each] >= RANK[name]}
-    assert not upward
+def test_every_package_has_its_row() -> None:
+    assert {room(name) for name in MODULES} == set(FLOOR)
 
 
-#: Modules that are longer than 350 lines, and are to be split.
-LONG = {"protocol", "worker.group"}
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_only_from_rows_below(name: str) -> None:
+    others = {each for each in imports(name) if room(each) != room(name)}
+    assert not {each for each in others if FLOOR[room(each)] >= FLOOR[room(name)]}
 
 
-def test_a_module_and_a_function_can_be_read_at_one_sitting() -> None:
-    texts = {name: path.read_text() for name, path in modules().items()}
-    assert {name for name, text in texts.items() if text.count("\n") > 350} == LONG
-    for name, text in texts.items():
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = (node.end_lineno or 0) - node.lineno + 1
-                assert lines <= 60, f"{name}.{node.name}"
+def test_no_package_has_an_import_cycle() -> None:
+    graph = {name: {each for each in imports(name) if room(each) == room(name)} for name in MODULES}
+    while ends := {name for name, targets in graph.items() if not targets}:
+        graph = {name: targets - ends for name, targets in graph.items() if name not in ends}
+    assert not graph
 
 
-def test_nobody_hides_an_import_from_the_type_checker() -> None:
-    assert not [n for n, path in modules().items() if "TYPE_CHECKING" in path.read_text()]
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_modules_and_functions_have_limited_length(name: str) -> None:
+    text = MODULES[name].read_text()
+    assert text.count("\n") <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= MOST_LINES_OF_A_FUNCTION, node.name
+
+
+def test_no_import_is_hidden_from_the_type_checker() -> None:
+    assert not [n for n, path in MODULES.items() if "TYPE_CHECKING" in path.read_text()]
 
 
 def test_only_one_module_sends_scripts_and_one_builds_keys() -> None:
-    evalsha = {name for name, path in modules().items() if '"EVALSHA"' in path.read_text()}
-    keys = {name for name, path in modules().items() if '"runnel:' in path.read_text()}
-    assert evalsha == {"scripts"}
+    evalsha = {name for name, path in MODULES.items() if '"EVALSHA"' in path.read_text()}
+    keys = {name for name, path in MODULES.items() if '"runnel:' in path.read_text()}
+    assert evalsha == {"protocol.scripts"}
     assert keys == {"keys"}
 
 
 def test_the_core_does_no_io_and_reads_no_clock() -> None:
-    for name, path in modules().items():
-        if name.startswith("core"):
+    for name, path in MODULES.items():
+        if room(name) == "core":
             source = path.read_text()
             assert not any(f"import {each}" in source for each in ("asyncio", "time", "redis"))
+
+
+def test_the_tests_of_a_module_are_found_by_its_name() -> None:
+    files = {path.stem for path in PACKAGE.parent.glob("tests/*/test_*.py")}
+    for name, path in MODULES.items():
+        if room(name) in TESTED_BY_NAME and path.name != "__init__.py":
+            assert TESTED_WITH.get(name, f"test_{path.stem}") in files, name

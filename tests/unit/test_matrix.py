@@ -1,4 +1,4 @@
-"""The table of servers is made of what pytest reports, and the one in the docs is whole."""
+"""The table of servers is made from reports of pytest, and the one in the docs is complete."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.matrix import BEGIN, END, PAGE, ROOT, ROWS, Cell, read, table
+from tests.matrix import BEGIN, CONNECTION, END, PAGE, ROOT, ROWS, Cell, read, table
 
 INNER = """
 import pytest
@@ -44,7 +44,7 @@ def test_the_table_names_what_was_skipped_and_why() -> None:
 def test_the_table_in_the_docs_has_every_row_and_no_failure() -> None:
     said = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
     rows = [line.split(" | ")[0].removeprefix("| ") for line in said.splitlines() if "| `" in line]
-    assert rows == list(ROWS), "run it anew: scripts/matrix --write"
+    assert rows == list(ROWS), "run it again: scripts/matrix --write"
     assert "failed" not in said
 
 
@@ -52,3 +52,5 @@ def test_a_row_runs_what_is_there() -> None:
     for chosen in ROWS.values():
         for word in chosen:
             assert not word.startswith("tests/") or (ROOT / word).is_dir()
+    for file in CONNECTION:
+        assert (ROOT / file).is_file()

@@ -1,4 +1,4 @@
-"""Primitive records: each field natively in the stream entry."""
+"""Primitive records: each field is stored as a field of the stream entry."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import MsgpackSerializer
 from runnel.errors import DecodeError, EncodeError
 from runnel.record import Record, adapt
-from runnel.serializers import MsgpackSerializer
 
 
 class Size(enum.Enum):
@@ -85,7 +85,7 @@ def test_a_primitive_record_is_stored_field_by_field() -> None:
     }
 
 
-natives = st.builds(
+flat_records = st.builds(
     Native,
     at=st.datetimes() | st.datetimes(timezones=st.just(UTC)),
     price=st.decimals(allow_nan=False, allow_infinity=False),
@@ -94,7 +94,7 @@ natives = st.builds(
 )
 
 
-@given(natives)
+@given(flat_records)
 @example(NATIVE)
 def test_a_primitive_record_comes_back_as_it_was(record: Native) -> None:
     back = NATIVE_CODEC.decode(NATIVE_CODEC.encode(record))
@@ -107,7 +107,7 @@ def test_a_primitive_record_keeps_nan() -> None:
     assert math.isnan(NATIVE_CODEC.decode(entry).real)
 
 
-def test_a_stream_can_change_between_native_fields_and_payloads() -> None:
+def test_a_stream_can_change_between_primitive_entries_and_payloads() -> None:
     class Before(Record):
         a: int
         raw: bytes
@@ -138,7 +138,7 @@ def test_an_optional_field_can_be_added_to_a_primitive_record() -> None:
     assert old.decode(new.encode(New(a=1, b=Size.SMALL))) == Old(a=1)
 
 
-def test_headers_stand_behind_the_fields() -> None:
+def test_headers_come_after_the_fields() -> None:
     entry = NATIVE_CODEC.encode(NATIVE, {"a": "b"})
     assert NATIVE_CODEC.headers(entry) == {"a": "b"}
     assert NATIVE_CODEC.decode(entry) == NATIVE

@@ -124,8 +124,8 @@ def test_a_record_becomes_plain_values() -> None:
     )
 )
 def test_a_record_comes_back_as_it_was(record: Order) -> None:
-    face = adapt(Order)
-    back = face.load(face.dump(record))
+    record_type = adapt(Order)
+    back = record_type.load(record_type.dump(record))
     assert back == record
     assert back.at.utcoffset() == record.at.utcoffset()
     assert str(back.price) == str(record.price)
@@ -133,19 +133,23 @@ def test_a_record_comes_back_as_it_was(record: Order) -> None:
 
 @kinds
 def test_every_kind_of_class_has_the_same_plain_values(kind: type[Any]) -> None:
-    face = adapt(kind)
+    record_type = adapt(kind)
     record = kind(order_id=1, at=NOW, price=Decimal("1.10"), raw=b"\xff")
-    dumped = face.dump(record)
+    dumped = record_type.dump(record)
     assert dumped == {
         "order_id": 1,
         "at": "2024-01-02T03:04:05.000600Z",
         "price": "1.10",
         "raw": b"\xff",
     }
-    assert face.load(dumped) == record
-    assert face.without_field("order_id") == []
-    assert face.without_field("other") == [kind]
-    assert (face.classes, face.name, face.primitive) == ((kind,), kind.__name__, False)
+    assert record_type.load(dumped) == record
+    assert record_type.without_field("order_id") == []
+    assert record_type.without_field("other") == [kind]
+    assert (record_type.classes, record_type.name, record_type.primitive) == (
+        (kind,),
+        kind.__name__,
+        False,
+    )
 
 
 def test_a_wrong_value_is_refused_when_the_record_is_made() -> None:
@@ -175,11 +179,11 @@ def test_a_record_of_a_class_of_the_same_name_is_refused_with_what_may_have_happ
         return type("Item", (Record,), {"__module__": module, "__qualname__": "Item"})
 
     for declared in (item("shop"), item("shop") | Item):
-        face = adapt(declared)
+        record_type = adapt(declared)
         with pytest.raises(EncodeError, match="class Item was defined again after the stream"):
-            face.dump(item("shop")())
+            record_type.dump(item("shop")())
         with pytest.raises(EncodeError, match=r"carries shop\.Item records, not __main__\.Item: "):
-            face.dump(item("__main__")())
+            record_type.dump(item("__main__")())
 
 
 def test_a_record_of_a_subclass_is_refused_as_it_would_come_back_as_another() -> None:
@@ -201,10 +205,10 @@ def test_a_value_without_any_plain_form_is_refused() -> None:
 
 
 def test_aliases_come_back_and_computed_fields_stay_away() -> None:
-    face = adapt(Renamed)
+    record_type = adapt(Renamed)
     record = Renamed(orderId=4)
-    assert face.dump(record) == {"orderId": 4}
-    assert face.load({"orderId": 4}) == record
+    assert record_type.dump(record) == {"orderId": 4}
+    assert record_type.load({"orderId": 4}) == record
 
 
 def test_a_strict_class_reads_what_it_wrote() -> None:
@@ -280,17 +284,17 @@ def test_json_that_is_no_object_is_refused(kind: type[Any], text: str) -> None:
 def test_a_refusal_names_the_field_and_what_was_expected(
     field: str, value: Any, sentence: str
 ) -> None:
-    face = adapt(Order)
+    record_type = adapt(Order)
     with pytest.raises(DecodeError) as caught:
-        face.load({**face.dump(order()), field: value})
+        record_type.load({**record_type.dump(order()), field: value})
     assert str(caught.value).startswith(sentence)
     assert len(str(caught.value)) < 200
 
 
 def test_a_long_list_of_wrong_items_makes_a_short_message() -> None:
-    face = adapt(Order)
+    record_type = adapt(Order)
     with pytest.raises(DecodeError, match=r"and 980 more$"):
-        face.load({**face.dump(order()), "items": [1] * 1000})
+        record_type.load({**record_type.dump(order()), "items": [1] * 1000})
 
 
 def test_whatever_a_validator_raises_is_a_decode_error() -> None:
@@ -369,10 +373,10 @@ class Flat(Record, primitive=True):
 
 
 def test_a_primitive_record_describes_its_fields() -> None:
-    face = adapt(Flat)
-    assert face.primitive
-    assert face.native.optional == {"b", "f"}
-    assert face.native.enums == {"d": Size, "f": Level}
+    record_type = adapt(Flat)
+    assert record_type.primitive
+    assert record_type.primitive_form.optional == {"b", "f"}
+    assert record_type.primitive_form.enums == {"d": Size, "f": Level}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""A record class with a field that could never be read again is refused when it is declared; values
-that could not, when they are sent."""
+"""A record class with a field that could never be read back is refused when it is declared; a value
+that could not, when it is sent."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from pydantic.alias_generators import to_camel, to_pascal
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer
 from runnel.errors import ConfigError, EncodeError
 from runnel.record import Record, adapt, checks
-from runnel.serializers import JSONSerializer, MsgpackSerializer
 
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ class TestKeys:
             (list[dict[Access, int]], [{Access.READ: 1}]),
         ],
     )
-    def test_keys_that_cannot_be_told_from_their_text_are_refused_when_they_are_sent(
+    def test_keys_that_cannot_be_distinguished_from_their_text_are_refused_when_they_are_sent(
         self, annotation: Any, value: Any
     ) -> None:
         with pytest.raises(EncodeError, match=r"Made\.it"):
@@ -270,7 +270,7 @@ class TestUnions:
             (Annotated[Bird | Fish, Field(discriminator="kind")], [Bird(name="a"), Fish(name="a")]),
         ],
     )
-    def test_parts_that_can_be_told_apart_come_back(self, annotation: Any, values: Any) -> None:
+    def test_parts_that_can_be_distinguished_come_back(self, annotation: Any, values: Any) -> None:
         for value in values:
             back = there_and_back(with_field(annotation)(it=value)).it
             assert (back, type(back)) == (value, type(value))
@@ -347,7 +347,7 @@ class TestDefaults:
     def test_one_that_is_checked_later_or_not_written_is_left_alone(self, field: Any) -> None:
         adapt(with_field((str, field)))
 
-    def test_dataclasses_and_structs_are_looked_into(self) -> None:
+    def test_dataclasses_and_structs_are_checked(self) -> None:
         @dataclasses.dataclass
         class Data:
             it: str = None  # type: ignore[assignment]
@@ -465,14 +465,14 @@ class TestNames:
         made = with_field((int, field), primitive, **config)
         assert there_and_back(made.model_construct(it=4)).it == 4
 
-    def test_a_nested_class_is_looked_into(self) -> None:
+    def test_a_nested_class_is_checked(self) -> None:
         class Inner(BaseModel):
             a: int = Field(validation_alias="b")
 
         with pytest.raises(ConfigError, match=r"^Inner\.a: it is written as 'a'"):
             adapt(with_field(dict[str, Inner | None]))
 
-    def test_dataclasses_and_typed_dicts_are_looked_into(self) -> None:
+    def test_dataclasses_and_typed_dicts_are_checked(self) -> None:
         @dataclasses.dataclass
         class Data:
             a: Annotated[int, Field(validation_alias="b")]
@@ -575,7 +575,7 @@ def test_no_validator_of_the_users_runs_when_a_class_is_declared() -> None:
 
         @model_validator(mode="before")
         @classmethod
-        def look(cls, values: Any) -> Any:
+        def validate_it(cls, values: Any) -> Any:
             return watch(values)
 
     adapt(Watched)
@@ -583,7 +583,7 @@ def test_no_validator_of_the_users_runs_when_a_class_is_declared() -> None:
     assert calls == []
 
 
-def test_classes_inside_themselves_are_looked_into_once() -> None:
+def test_classes_inside_themselves_are_checked_once() -> None:
     class Tree(Record):
         value: int
         children: list[Tree] = []
@@ -610,7 +610,7 @@ def test_a_generic_class_is_checked_with_its_types() -> None:
         adapt(Box[type])
 
 
-def test_a_large_class_is_declared_by_looking_at_each_field_once(
+def test_a_large_class_is_declared_with_one_check_of_each_field(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def family(count: int) -> type[Any]:
@@ -623,20 +623,20 @@ def test_a_large_class_is_declared_by_looking_at_each_field_once(
         many: Any = Annotated[functools.reduce(operator.or_, made), Field(discriminator="kind")]
         return create_model("Whole", __base__=Record, parts=(list[many], ...), one=(many, ...))
 
-    looked: list[str] = []
-    look = checks._check_form
+    visited: list[str] = []
+    check_form = checks._check_form
 
-    def watch(place: str, field: Any) -> None:
-        looked.append(place)
-        look(place, field)
+    def watch(path: str, field: Any) -> None:
+        visited.append(path)
+        check_form(path, field)
 
     monkeypatch.setattr(checks, "_check_form", watch)
     counts = []
     for count in (20, 40):
-        looked.clear()
+        visited.clear()
         adapt(family(count))
-        counts.append(len(looked))
-        assert len(set(looked)) == len(looked)
+        counts.append(len(visited))
+        assert len(set(visited)) == len(visited)
     assert counts == [42, 82]
 
 
@@ -654,7 +654,7 @@ def test_json_and_bytes_are_refused_together() -> None:
     class Inner(Record):
         raw: bytes | None = None
 
-    with pytest.raises(ConfigError, match=r"^Inner\.raw is of bytes, which JSON cannot hold"):
+    with pytest.raises(ConfigError, match=r"^Inner\.raw has bytes, which JSON cannot hold"):
         EntryCodec(adapt(with_field(list[Inner])), JSONSerializer())
     EntryCodec(adapt(with_field(list[Inner])), MsgpackSerializer())
     EntryCodec(adapt(with_field(bytes, primitive=True)), JSONSerializer())

@@ -1,4 +1,4 @@
-"""Records of every kind come back as they were, on every way that they can take."""
+"""Records of every kind are read back unchanged, through every serializer and class."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from runnel import LZ4, Compressor, Gzip, JSONSerializer, MsgpackSerializer, Serializer
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
 from runnel.errors import EncodeError
 from runnel.record import Record, adapt
+from runnel.record.difference import difference
 from runnel.record.plain import plain
-from runnel.record.same import difference
 
 T = TypeVar("T")
 

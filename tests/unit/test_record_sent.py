@@ -1,4 +1,5 @@
-"""A record that would not come back as it is, is refused when it is sent, with the field's name."""
+"""A record that would be read back differently is refused when it is sent, with the name of the
+field."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ from pydantic import (
     model_serializer,
 )
 
-from runnel.compressors import LZ4
-from runnel.entry import EntryCodec
+from runnel.codec.compressors import LZ4
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.errors import EncodeError
 from runnel.record import Record, adapt
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 BERLIN = ZoneInfo("Europe/Berlin")
 #: Under a name that no field has.
@@ -36,7 +37,7 @@ Clock = time
 
 
 def sent(record: Any, serializer: Serializer | None = None, **options: Any) -> Any:
-    """What a reader gets."""
+    """The record that a reader gets."""
     codec = EntryCodec(adapt(type(record)), serializer or MsgpackSerializer(), **options)
     return EntryCodec(adapt(type(record)), MsgpackSerializer()).decode(codec.encode(record))
 
@@ -80,7 +81,7 @@ def order(**changes: Any) -> Order:
 
 
 def changed(record: Any, **values: Any) -> Any:
-    """Pydantic does not look at what is assigned later."""
+    """pydantic does not check what is assigned later."""
     for name, value in values.items():
         setattr(record, name, value)
     return record
@@ -216,7 +217,7 @@ class NativeTimed(Record, primitive=True):
 
 class TestTimesOfDay:
     @pytest.mark.parametrize(
-        ("record", "place"),
+        ("record", "path"),
         [
             (Timed(time=CLOCK), "Timed.time"),
             (Timed(many=[time(1), CLOCK]), "Timed.many[1]"),
@@ -234,8 +235,8 @@ class TestTimesOfDay:
             (StructTimed(data=DataTimed(CLOCK)), "StructTimed.data.at"),
         ],
     )
-    def test_one_that_would_lose_its_zone_is_refused(self, record: Any, place: str) -> None:
-        with pytest.raises(EncodeError, match=rf"{re.escape(place)}: .*would come back as"):
+    def test_one_that_would_lose_its_zone_is_refused(self, record: Any, path: str) -> None:
+        with pytest.raises(EncodeError, match=rf"{re.escape(path)}: .*would come back as"):
             sent(record)
 
     @pytest.mark.parametrize("at", [time(1), time(1, tzinfo=UTC), time(1, tzinfo=timezone.min)])
@@ -365,7 +366,7 @@ class TestFunctionsOfTheUsers:
         with pytest.raises(EncodeError, match=r"Holder\.value: .*cannot be compared.*do not touch"):
             sent(Holder(value=Prickly()))
 
-    def test_a_number_that_cannot_be_compared_is_named_with_its_place(self) -> None:
+    def test_a_number_that_cannot_be_compared_is_named_with_its_path(self) -> None:
         class Bill(Record):
             prices: dict[str, list[Annotated[Decimal, Field(allow_inf_nan=True)]]]
 

@@ -13,11 +13,11 @@ from pydantic import BaseModel, Discriminator, Field, RootModel, Tag, create_mod
 from typing_extensions import TypeAliasType
 
 from runnel import App
-from runnel.compressors import LZ4
-from runnel.entry import EntryCodec
+from runnel.codec.compressors import LZ4
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer
 from runnel.errors import ConfigError, DecodeError, EncodeError, RecordError
 from runnel.record import Record, adapt
-from runnel.serializers import JSONSerializer, MsgpackSerializer
 
 
 class Created(Record):
@@ -39,7 +39,7 @@ class Charged:
     kind: Literal["charged"] = "charged"
 
 
-class Gone(Record):
+class Missing(Record):
     kind: Literal["gone"] = "gone"
 
 
@@ -210,10 +210,10 @@ def test_a_part_of_a_union_inside_a_record_is_named() -> None:
 
 
 def test_from_json_makes_the_right_one() -> None:
-    face = adapt(Tagged)
-    assert face.from_json('{"kind": "renamed", "user": 1, "name": "a"}') == RENAMED
+    record_type = adapt(Tagged)
+    assert record_type.from_json('{"kind": "renamed", "user": 1, "name": "a"}') == RENAMED
     with pytest.raises(RecordError, match=r"^renamed\.nmae: no such field"):
-        face.from_json('{"kind": "renamed", "user": 1, "name": "a", "nmae": "b"}')
+        record_type.from_json('{"kind": "renamed", "user": 1, "name": "a", "nmae": "b"}')
     assert adapt(Opened | Closed).from_json('{"type": "closed", "user": 1}') == Closed(1)
 
 
@@ -236,7 +236,9 @@ class Flat(Record, primitive=True):
         (Deposit | create_model("Bad", call=(type, ...)), r"^Bad\.call: its values"),
     ],
 )
-def test_what_cannot_be_told_apart_or_stored_is_refused_when_declared(form: Any, says: str) -> None:
+def test_classes_that_cannot_be_distinguished_or_stored_are_refused_when_declared(
+    form: Any, says: str
+) -> None:
     with pytest.raises(ConfigError, match=says):
         adapt(form)
 
@@ -253,8 +255,10 @@ def test_the_key_is_a_field_of_every_one() -> None:
     app = App("union")
     stream = app.stream("users", record=Tagged, partition_by="user", partition_count=4)
     assert len({stream.spec.partition(each) for each in (CREATED, RENAMED, CHARGED)}) == 1
-    with pytest.raises(ConfigError, match=r"partition_by names 'user', which is no field of Gone;"):
-        app.stream("bad", record=Created | Gone, partition_by="user")
+    with pytest.raises(
+        ConfigError, match=r"partition_by names 'user', which is no field of Missing;"
+    ):
+        app.stream("bad", record=Created | Missing, partition_by="user")
     with pytest.raises(ConfigError, match=r"'user', .* no field of Wrapped; .* function of the"):
         app.stream("bad", record=Wrapped, partition_by="user")
     app.stream("wrapped", record=Wrapped, partition_by=lambda each: each.root.user)

@@ -1,4 +1,4 @@
-"""With `exclude_unset` a record says which of its fields were set; unknown fields are told."""
+"""With `exclude_unset` a record says which of its fields were set; unknown fields are reported."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from runnel import App
-from runnel.entry import EntryCodec
+from runnel.codec.entry import EntryCodec
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.errors import ConfigError, EncodeError, RecordError
 from runnel.record import Record, adapt
-from runnel.serializers import JSONSerializer, MsgpackSerializer, Serializer
 
 
 class Address(BaseModel):
@@ -90,7 +90,7 @@ class TestExcludeUnset:
         with pytest.raises(EncodeError, match="discriminator"):
             sent(Patch(user=1), Annotated[Patch | Removal, Field(discriminator="kind")])
 
-    def test_a_default_that_is_made_anew_is_refused_when_it_is_sent(self) -> None:
+    def test_a_default_that_is_made_again_is_refused_when_it_is_sent(self) -> None:
         class Made(Record):
             id: UUID = Field(default_factory=uuid4)
 
@@ -144,7 +144,7 @@ class TestExcludeUnset:
         for cls, says in (
             (Data, "needs pydantic models"),
             (Struct, "in a Struct a field that is msgspec.UNSET"),
-            (Flat, "a primitive record leaves out what is None"),
+            (Flat, "a primitive record leaves out fields that are None"),
         ):
             with pytest.raises(ConfigError, match=says):
                 adapt(cls, exclude_unset=True)
@@ -238,12 +238,12 @@ class TestUnknownFields:
         back = adapt(Order).load({"loose": {"inner": {"sku": "a", "new": 1}, "kept": 2}, "new": 3})
         assert back == Order(loose=Loose(inner=Item(sku="a"), kept=2))  # type: ignore[call-arg]
 
-    def test_another_fault_is_still_told(self) -> None:
+    def test_another_fault_is_still_reported(self) -> None:
         with pytest.raises(RecordError, match=r"^Loose\.inner\.sku: missing$"):
             adapt(Loose).load({"inner": {"new": 1}})
 
     @pytest.mark.parametrize(
-        ("cls", "text", "places"),
+        ("cls", "text", "paths"),
         [
             (Item, '{"sku": "a", "notte": "b"}', ["Item.notte"]),
             (Order, '{"items": [{"sku": "a", "x": 1}], "y": 1}', ["Order.items[0].x", "Order.y"]),
@@ -259,12 +259,12 @@ class TestUnknownFields:
         ],
     )  # fmt: skip
     def test_json_that_has_them_is_refused_by_name(
-        self, cls: Any, text: str, places: list[str]
+        self, cls: Any, text: str, paths: list[str]
     ) -> None:
         with pytest.raises(RecordError) as caught:
             adapt(cls).from_json(text)
-        told = str(caught.value).split("; ")
-        assert sorted(told) == sorted(f"{place}: no such field" for place in places)
+        reported = str(caught.value).split("; ")
+        assert sorted(reported) == sorted(f"{path}: no such field" for path in paths)
         adapt(cls).from_json(text, ignore_unknown=True)
 
     @pytest.mark.parametrize(
@@ -310,9 +310,9 @@ class StructRow(msgspec.Struct):
     needs: list[Needy] = []
 
 
-class TestPlaces:
+class TestPaths:
     @pytest.mark.parametrize(
-        ("record", "place"),
+        ("record", "path"),
         [
             (Row(items=[1, 2, {"price": object()}]), "Row.items[2].price"),
             (Row(items=[1, 2, {"a b": [2**70]}]), "Row.items[2]['a b'][0]"),
@@ -326,10 +326,10 @@ class TestPlaces:
             (StructRow(by={"a": "x"}), "StructRow.by.a"),  # type: ignore[dict-item]
         ],
     )
-    def test_what_cannot_be_sent_is_named_with_its_place(self, record: Any, place: str) -> None:
+    def test_what_cannot_be_sent_is_named_with_its_path(self, record: Any, path: str) -> None:
         with pytest.raises(EncodeError) as caught:
             EntryCodec(adapt(type(record)), MsgpackSerializer()).encode(record)
-        assert f"{place}: " in str(caught.value)
+        assert f"{path}: " in str(caught.value)
 
     def test_a_value_that_is_inside_itself_is_refused(self) -> None:
         endless: list[Any] = []
@@ -339,7 +339,7 @@ class TestPlaces:
                 EntryCodec(adapt(type(record)), MsgpackSerializer()).encode(record)
 
     @pytest.mark.parametrize(
-        ("cls", "values", "place"),
+        ("cls", "values", "path"),
         [
             (Order, {"items": [{"sku": "a"}, {"sku": 1}]}, "Order.items[1].sku: expected a string"),
             (Loose, {"by": {"a b": {"sku": 1}}}, "Loose.by['a b'].sku: expected a string, got 1"),
@@ -359,9 +359,9 @@ class TestPlaces:
             (StructRow, {"needs": [{"a": 1}, {}]}, "StructRow.needs[1].a: missing"),
         ],
     )
-    def test_what_cannot_be_read_is_named_with_its_place(
-        self, cls: Any, values: Any, place: str
+    def test_what_cannot_be_read_is_named_with_its_path(
+        self, cls: Any, values: Any, path: str
     ) -> None:
         with pytest.raises(RecordError) as caught:
             adapt(cls).load(values)
-        assert str(caught.value).startswith(place)
+        assert str(caught.value).startswith(path)

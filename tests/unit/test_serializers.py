@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runnel import serializers
+from runnel.codec import serializers
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer
 from runnel.errors import EncodeError
-from runnel.serializers import JSONSerializer, MsgpackSerializer
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -135,7 +135,7 @@ def test_serializers_read_memory_views(json_serializer: JSONSerializer) -> None:
 
 
 def with_and_without_orjson(method: str, given: Any) -> list[str]:
-    """What comes of it on each path: a value, as Python shows it, or a refusal."""
+    """The outcome on each path: the `repr` of a value, or a refusal."""
     outcomes = []
     for writer in (serializers._orjson, lambda: None):
         with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Settings and keywords: what may be said, and what is told about what may not."""
+"""Settings and keywords: which values are accepted, and how others are refused."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 
 from runnel import App, Events, Record
 from runnel import settings as settings_module
-from runnel.compressors import LZ4
+from runnel.codec.compressors import LZ4
+from runnel.codec.serializers import JSONSerializer
+from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
 from runnel.processor import Processor
-from runnel.serializers import JSONSerializer
 from runnel.settings import Settings, wanted
-from runnel.url import Url
 
 INF, NAN = float("inf"), float("nan")
 
-#: Values that are no number at all, or none that a machine can count with.
+#: Values that are no number at all, or not finite.
 NO_NUMBER = (INF, -INF, NAN, True, "3", "", None, b"3", [3], 10**30, -(10**30))
 
 
@@ -29,8 +29,8 @@ class Item(Record):
 
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this process was told of before does not count."""
-    monkeypatch.setattr(settings_module, "_strays", set())
+    """Forget which variables this process has reported."""
+    monkeypatch.setattr(settings_module, "_reported", set())
 
 
 class Size(IntEnum):
@@ -94,12 +94,12 @@ def test_a_wrong_keyword_is_refused_where_it_is_declared(
 @pytest.mark.parametrize("value", ["yes", 1, None, 0])
 def test_on_leader_is_true_or_false(value: Any) -> None:
     app = App("a")
-    told = "on_leader must be True or False"
-    with pytest.raises(ConfigError, match=told):
+    problem = "on_leader must be True or False"
+    with pytest.raises(ConfigError, match=problem):
         app.task(on_leader=value)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=problem):
         app.timer(interval=1, on_leader=value)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=problem):
         app.crontab("* * * * *", on_leader=value)
 
 
@@ -110,8 +110,19 @@ def test_exclude_unset_is_true_or_false(value: Any) -> None:
 
 
 def test_the_ends_of_a_range_are_in_it() -> None:
-    app = App("a", session=0.5, grace=0, drain=86_400, max_block=31_536_000, prefetch=1)
-    assert (app.settings.session, app.settings.grace, app.settings.prefetch) == (0.5, 0.0, 1)
+    app = App(
+        "a",
+        session_timeout=0.5,
+        shutdown_timeout=0,
+        rebalance_timeout=86_400,
+        max_block=31_536_000,
+        prefetch=1,
+    )
+    assert (app.settings.session_timeout, app.settings.shutdown_timeout, app.settings.prefetch) == (
+        0.5,
+        0.0,
+        1,
+    )
     made = declare(
         app,
         partition_count=Size.FOUR,
@@ -126,14 +137,14 @@ def test_the_ends_of_a_range_are_in_it() -> None:
     assert (made.retries, made.backoff, made.prefetch) == (0, 0.0, 10_000)
 
 
-@pytest.mark.parametrize("name", ["session", "drain", "collect"])
-def test_a_group_is_told_no_more_than_its_script_takes(name: str) -> None:
+@pytest.mark.parametrize("name", ["session_timeout", "rebalance_timeout", "rebalance_delay"])
+def test_times_of_a_group_are_limited_as_in_its_script(name: str) -> None:
     assert getattr(App("a", **{name: 86_400}).settings, name) == 86_400
     with pytest.raises(ConfigError, match=f"{name} must be a number of seconds from .* to 86400"):
         App("a", **{name: 86_401})
 
 
-def test_what_is_not_said_is_as_the_settings_say() -> None:
+def test_a_missing_keyword_has_the_value_of_its_setting() -> None:
     made = declare(App("a", retries=7, backoff=1, partition_count=3), prefetch=None)
     assert (made.retries, made.backoff, made.prefetch, made.stream.partition_count) == (
         7,
@@ -154,25 +165,25 @@ def test_a_wrong_setting_is_named_with_what_it_may_be(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(Settings.model_fields))
-@pytest.mark.parametrize(("text", "told"), [("", "empty"), ("  ", "blank"), ("\t\n", "blank")])
+@pytest.mark.parametrize(("text", "problem"), [("", "empty"), ("  ", "blank"), ("\t\n", "blank")])
 def test_an_empty_variable_is_named(
-    name: str, text: str, told: str, monkeypatch: pytest.MonkeyPatch
+    name: str, text: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variable = f"RUNNEL_{name.upper()}"
     monkeypatch.setenv(variable, text)
     with pytest.raises(ConfigError) as caught:
         App("a")
     assert str(caught.value) == (
-        f"the environment variable {variable} is {told}: unset it, or give it {wanted(name)}"
+        f"the environment variable {variable} is {problem}: unset it, or give it {wanted(name)}"
     )
 
 
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        ("RUNNEL_SESSION", "nan"),
-        ("RUNNEL_SESSION", "10s"),
-        ("RUNNEL_GRACE", "inf"),
+        ("RUNNEL_SESSION_TIMEOUT", "nan"),
+        ("RUNNEL_SESSION_TIMEOUT", "10s"),
+        ("RUNNEL_SHUTDOWN_TIMEOUT", "inf"),
         ("RUNNEL_PREFETCH", "0"),
         ("RUNNEL_PREFETCH", "true"),
         ("RUNNEL_PARTITION_COUNT", "1e1"),
@@ -193,22 +204,26 @@ def test_a_wrong_variable_is_named(
 
 
 def test_variables_are_read_as_text_and_keywords_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNNEL_SESSION", " 7 ")
+    monkeypatch.setenv("RUNNEL_SESSION_TIMEOUT", " 7 ")
     monkeypatch.setenv("RUNNEL_PREFETCH", "16")
     monkeypatch.setenv("RUNNEL_DURABILITY", "fsync")
-    monkeypatch.setenv("RUNNEL_GRACE", "")  # Nobody asks it.
+    monkeypatch.setenv("RUNNEL_SHUTDOWN_TIMEOUT", "")  # Nobody asks it.
     monkeypatch.setenv("RUNNEL_PORT", "tcp://10.0.0.1:6379")  # As Kubernetes makes them.
-    settings = App("a", grace=4).settings
-    assert (settings.session, settings.prefetch, settings.grace) == (7.0, 16, 4.0)
+    settings = App("a", shutdown_timeout=4).settings
+    assert (settings.session_timeout, settings.prefetch, settings.shutdown_timeout) == (
+        7.0,
+        16,
+        4.0,
+    )
     assert settings.durability == "fsync"
 
 
-def test_a_variable_that_names_no_setting_is_told_once(
+def test_an_unknown_variable_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, value in {
         "RUNNEL_SESION": "5",
-        "RUNNEL_grace": "1",
+        "RUNNEL_retries": "1",
         "RUNNEL_LOG_LEVEL": "debug",
         "RUNNEL_QUX": "x%s",
         # What others set, or commands take for their options.
@@ -228,8 +243,8 @@ def test_a_variable_that_names_no_setting_is_told_once(
         f"the environment variable RUNNEL_LOG_LEVEL {no_effect}; did you mean "
         "RUNNEL_WORKER_LOG_LEVEL?",
         f"the environment variable RUNNEL_QUX {no_effect}",
-        f"the environment variable RUNNEL_SESION {no_effect}; did you mean RUNNEL_SESSION?",
-        f"the environment variable RUNNEL_grace {no_effect}; did you mean RUNNEL_GRACE?",
+        f"the environment variable RUNNEL_SESION {no_effect}; did you mean RUNNEL_SESSION_TIMEOUT?",
+        f"the environment variable RUNNEL_retries {no_effect}; did you mean RUNNEL_RETRIES?",
     ]
 
 
@@ -241,20 +256,20 @@ def test_what_is_no_url_is_refused_without_showing_it(url: Any) -> None:
 
 
 def origin(app: App) -> str:
-    """Who said where the app's Redis is."""
+    """The origin of the app's URL."""
     url = app.settings.redis_url
     assert isinstance(url, Url)
     return url.origin
 
 
-def test_a_url_knows_who_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_knows_where_it_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RUNNEL_REDIS_URL", raising=False)
     assert origin(App("a")) == ""
     assert origin(App("a", redis_url="redis://j")) == "App(redis_url=…) in the code"
     monkeypatch.setenv("RUNNEL_REDIS_URL", "redis://h")
     app = App("a")
     assert origin(app) == "RUNNEL_REDIS_URL in the environment"
-    app.configure(grace=1)
+    app.configure(shutdown_timeout=1)
     assert origin(app) == "RUNNEL_REDIS_URL in the environment"
     app.configure(redis_url="redis://i")
     assert origin(app) == "App.configure(redis_url=…)"
@@ -262,19 +277,21 @@ def test_a_url_knows_who_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert origin(app) == "App(redis_url=…) in the code, which goes before RUNNEL_REDIS_URL,"
 
 
-def test_an_unknown_setting_is_told_with_the_one_that_was_meant() -> None:
-    with pytest.raises(ConfigError, match="no setting 'sesion'; did you mean session; settings"):
-        App("a", sesion=3)
+def test_an_unknown_setting_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(
+        ConfigError, match="no setting 'session_timeot'; did you mean session_timeout; settings"
+    ):
+        App("a", session_timeot=3)
 
 
 class Halves:
-    """Has a name, and nothing of a serializer or compressor."""
+    """Has a name, but no method of a serializer or compressor."""
 
     name = "halves"
 
 
 @pytest.mark.parametrize(
-    ("keyword", "value", "told"),
+    ("keyword", "value", "problem"),
     [
         ("partition_by", 5, "partition_by must be the name of a field or a function"),
         ("partition_by", None, "partition_by must be the name of a field or a function"),
@@ -290,11 +307,13 @@ class Halves:
         ("codecs", [LZ4], "must be serializers and compressors, and the class LZ4"),
     ],
 )
-def test_an_object_that_a_stream_cannot_use_is_refused(keyword: str, value: Any, told: str) -> None:
+def test_an_object_that_a_stream_cannot_use_is_refused(
+    keyword: str, value: Any, problem: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         App("a").stream("items", record=Item, **{"partition_by": "key", keyword: value})
     assert str(caught.value).startswith("stream items: ")
-    assert told in str(caught.value)
+    assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize("middleware", [5, True, "x", object()])

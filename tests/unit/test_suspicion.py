@@ -1,4 +1,4 @@
-"""What is held against events, and until when."""
+"""Which events are suspected after failures and deaths of workers, and until when."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from dataclasses import replace
 import pytest
 
 from runnel.core.suspicion import RECORD_AFTER, SUSPECTS, Suspicion
-from runnel.worker.runner import Decision, decide
-from tests.unit.test_lane import CLAIMED, lane
+from tests.unit.test_partition import CLAIMED, state
 
 
 def suspicion(**claimed: object) -> Suspicion:
     return Suspicion(replace(CLAIMED, **claimed))  # type: ignore[arg-type]
 
 
-def test_nothing_is_held_against_a_partition_that_was_handed_over_in_order() -> None:
+def test_nothing_is_suspected_after_a_clean_release() -> None:
     it = suspicion()
     assert not it.careful
     assert not it.recorded
 
 
-def test_failures_alone_record_no_starts() -> None:
+def test_failures_without_deaths_record_no_starts() -> None:
     it = suspicion(attempts=3, event="5-0", tenures=RECORD_AFTER - 1)
     assert it.careful
     assert not it.recorded
     assert not it.one_by_one
-    assert not it.on_trial
+    assert not it.alone
 
 
-def test_starts_are_recorded_after_deaths_and_until_the_suspects_are_passed() -> None:
+def test_starts_are_recorded_after_deaths_until_the_suspects_are_finished() -> None:
     it = suspicion(tenures=RECORD_AFTER)
     assert it.recorded
-    assert not it.on_trial, "nobody knows which event it was"
+    assert not it.alone, "it is unknown which event it was"
     for number in range(SUSPECTS):
         assert it.recorded
         it.survived(b"%d-0" % (number + 1), 1)
@@ -50,12 +49,12 @@ def test_after_one_death_each_event_is_committed_before_the_next() -> None:
     assert not it.careful
 
 
-def test_the_event_in_which_a_worker_died_is_tried_and_what_follows_is_free() -> None:
+def test_once_the_event_that_may_have_killed_a_worker_is_done_nothing_is_suspected() -> None:
     it = suspicion(tenures=1, deaths=1, attempts=1, event="5-0")
     assert it.recorded
-    assert it.on_trial
+    assert it.alone
     it.survived(b"4-0", 1)
-    assert it.on_trial
+    assert it.alone
     it.survived(b"5-0", 1)
     assert not it.careful
     assert (it.attempts, it.deaths, it.event) == (0, 0, b"")
@@ -64,12 +63,12 @@ def test_the_event_in_which_a_worker_died_is_tried_and_what_follows_is_free() ->
 @pytest.mark.parametrize(
     ("attempts", "deaths", "retries", "condemned"),
     [
-        (1, 1, 0, False),  # It may have been another partition's.
+        (1, 1, 0, False),  # The event of another partition may have been the reason.
         (2, 2, 0, True),
         (2, 2, 1, True),
         (3, 2, 3, False),
         (4, 4, 3, True),
-        (9, 0, 3, False),  # They were failures: another one decides.
+        (9, 0, 3, False),  # These were failures, which `decide` counts.
         (9, 1, 3, False),
     ],
 )
@@ -81,10 +80,10 @@ def test_an_event_is_condemned_for_deaths_and_not_for_failures(
     assert not it.condemns(b"6-0", retries)
 
 
-def test_a_failure_that_its_worker_survived_ends_the_row_of_deaths() -> None:
+def test_a_failure_that_its_worker_survived_resets_the_deaths_in_a_row() -> None:
     it = suspicion(attempts=2, deaths=2, tenures=2, event="5-0")
     assert it.failed(b"5-0") == 3
-    assert not it.on_trial
+    assert not it.alone
     assert it.recorded
     assert not it.condemns(b"5-0", 1)
 
@@ -98,45 +97,28 @@ def test_failures_elsewhere_are_forgiven_and_deaths_are_not() -> None:
     assert it.condemns(b"5-0", 3)
 
 
-def test_failures_of_an_event_further_on_are_kept_until_it_is_done() -> None:
+def test_failures_of_a_later_event_are_kept_until_it_is_done() -> None:
     it = suspicion(attempts=2, event="5-0")
     it.survived(b"4-0", 1)
     assert it.failed(b"5-0") == 3
 
 
 def test_only_one_event_at_a_time_is_handed_out_while_starts_are_recorded() -> None:
-    it = lane(1, 2, 3, tenures=RECORD_AFTER)
+    it = state(1, 2, 3, tenures=RECORD_AFTER)
     assert len(it.hand_out(5)) == 1
 
 
-def test_a_lane_may_finish_the_first_of_what_is_in_hand_and_take_back_the_rest() -> None:
-    it = lane(1, 2, 3, 4)
+def test_the_first_current_events_may_be_finished_and_the_others_rewound() -> None:
+    it = state(1, 2, 3, 4)
     it.hand_out(2)
     it.hand_out(1)
-    assert [each[0] for each in it.in_hand] == [b"1-0", b"2-0", b"3-0"]
+    assert [each[0] for each in it.current] == [b"1-0", b"2-0", b"3-0"]
     it.finish(1)
-    assert [each[0] for each in it.in_hand] == [b"2-0", b"3-0"]
+    assert [each[0] for each in it.current] == [b"2-0", b"3-0"]
     it.rewind(keep=1)
-    assert [each[0] for each in it.in_hand] == [b"2-0"]
+    assert [each[0] for each in it.current] == [b"2-0"]
     it.finish()
     step = it.next_commit()
     assert step
     assert (step.next, step.count) == ("2-0", 2)
     assert [each[0] for each in it.hand_out(5)] == [b"3-0", b"4-0"]
-
-
-@pytest.mark.parametrize(
-    ("hopeless", "whole", "attempts", "decision"),
-    [
-        (False, True, 3, Decision.RETRY),
-        (False, True, 4, Decision.GIVE_UP),
-        (False, False, 3, Decision.RETRY),
-        (False, False, 4, Decision.ISOLATE),
-        (True, True, 1, Decision.GIVE_UP),
-        (True, False, 1, Decision.ISOLATE),
-    ],
-)
-def test_what_follows_a_failure(
-    hopeless: bool, whole: bool, attempts: int, decision: Decision
-) -> None:
-    assert decide(hopeless, whole, attempts, retries=3) is decision

@@ -1,4 +1,4 @@
-"""When cron tasks are due: by the calendar of their zone, and never at what is over."""
+"""When cron tasks are due: by the clock of their zone, and never for a time that has passed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runnel import App
+from runnel.errors import ConfigError
 from runnel.tasks import Crontab, check_cron
 
 
@@ -86,3 +88,29 @@ def test_the_latest_instant_is_found_however_far_it_lies_back(
             break
         every.append(instant)
     assert task.latest(moment, seconds) == (every[-1] if every else None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "timezone", "says"),
+    [
+        ("61 * * * *", "UTC", "61"),
+        ("* *", "UTC", "five fields"),
+        ("@daily", "Mars", "Mars"),
+        ("0 0 30 2 *", "UTC", "day"),
+    ],
+)
+def test_a_wrong_schedule_is_refused_when_it_is_declared(
+    spec: str, timezone: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        check_cron(spec, timezone)
+
+
+def test_a_schedule_that_redis_would_not_take_is_refused_when_it_is_declared(
+    app_name: str,
+) -> None:
+    spec = f"{','.join(map(str, range(60)))} {','.join(map(str, range(24)))} * * *"
+    app = App(app_name)
+    app.crontab(spec)(nothing)  # Without a leader, the schedule is not stored.
+    with pytest.raises(ConfigError, match="on_leader has at most 200 bytes"):
+        app.crontab(spec, on_leader=True)

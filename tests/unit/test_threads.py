@@ -1,4 +1,4 @@
-"""Threads for plain functions: one each, and none that holds anybody up."""
+"""Threads for plain functions: each call gets one, and none holds up another caller."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from runnel import threads
-from runnel.threads import IDLE, Threads
+from runnel.handlers import threads
+from runnel.handlers.threads import IDLE, Threads
 
 WHO = contextvars.ContextVar("WHO", default="nobody")
 
@@ -28,7 +28,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_all_that_wait_for_each_other_have_a_thread() -> None:
+async def test_calls_that_wait_for_each_other_all_have_a_thread() -> None:
     pool, together = Threads(), threading.Barrier(40)
     calls = [pool.run(lambda _: together.wait(10), None) for _ in range(40)]
     assert sorted(await asyncio.gather(*calls)) == list(range(40))
@@ -67,16 +67,16 @@ async def test_a_thread_is_named_like_the_task_and_has_its_context() -> None:
     WHO.set("me")
     pool = Threads()
 
-    def look(_: object) -> tuple[str, str]:
+    def name_and_value(_: object) -> tuple[str, str]:
         return threading.current_thread().name, WHO.get()
 
-    task = asyncio.create_task(pool.run(look, None), name="mail/3")
+    task = asyncio.create_task(pool.run(name_and_value, None), name="mail/3")
     assert await task == ("mail/3", "me")
     await until(lambda: IDLE in living())
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), GeneratorExit()])
-async def test_what_a_call_raises_comes_out_and_its_thread_goes_on(error: BaseException) -> None:
+async def test_a_call_raises_in_the_caller_and_its_thread_continues(error: BaseException) -> None:
     pool = Threads(1)
 
     def fail(_: object) -> None:
@@ -88,7 +88,7 @@ async def test_what_a_call_raises_comes_out_and_its_thread_goes_on(error: BaseEx
     assert await pool.run(str, 1) == "1"
 
 
-async def test_a_cancelled_call_is_not_begun_and_one_that_runs_holds_nobody_up() -> None:
+async def test_a_cancelled_call_is_not_begun_and_one_that_runs_holds_up_no_caller() -> None:
     pool, go, began = Threads(1), threading.Event(), []
 
     def work(number: int) -> None:
@@ -117,7 +117,7 @@ async def test_unused_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await pool.run(str, 1) == "1"
 
 
-async def test_where_the_system_gives_no_thread_the_caller_hears(
+async def test_the_caller_gets_an_error_if_the_system_has_no_thread_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool = Threads()
@@ -135,7 +135,7 @@ async def test_where_the_system_gives_no_thread_the_caller_hears(
 def test_a_call_that_never_returns_keeps_no_process() -> None:
     program = (
         "import asyncio, threading\n"
-        "from runnel.threads import Threads\n"
+        "from runnel.handlers.threads import Threads\n"
         "async def main():\n"
         "    began = threading.Event()\n"
         "    task = asyncio.create_task(Threads().run(\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from runnel.core.lane import Lane
-from runnel.worker.pump import Pump
+from runnel.core.partition import PartitionState
+from runnel.worker.fetcher import Fetcher
 from tests.worker.inside import Ledger
 from tests.worker.workers import Workers
 
@@ -29,14 +29,14 @@ def ledger(redis: Redis, redis_url: str, app_name: str) -> Ledger:
 
 
 @pytest.fixture
-def lanes(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
-    """The lanes of the workers in this process."""
-    found: list[Lane] = []
-    add = Pump.add
+def states(monkeypatch: pytest.MonkeyPatch) -> list[PartitionState]:
+    """The partitions of the workers in this process."""
+    found: list[PartitionState] = []
+    add = Fetcher.add
 
-    def noting(pump: Pump, lane: Lane) -> None:
-        found.append(lane)
-        add(pump, lane)
+    def noting(fetcher: Fetcher, state: PartitionState) -> None:
+        found.append(state)
+        add(fetcher, state)
 
-    monkeypatch.setattr(Pump, "add", noting)
+    monkeypatch.setattr(Fetcher, "add", noting)
     return found

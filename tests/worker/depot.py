@@ -22,7 +22,12 @@ class Depot:
     """An app whose events may be large, and what its handler has seen of each partition."""
 
     def __init__(self, name: str, url: str, partitions: int, **settings: Any) -> None:
-        options = {"session": 3.0, "collect": 0.05, "grace": 2.0, **settings}
+        options = {
+            "session_timeout": 3.0,
+            "rebalance_delay": 0.05,
+            "shutdown_timeout": 2.0,
+            **settings,
+        }
         self.app = App(name, redis_url=url, **options)
         self.blobs: Stream[Blob] = self.app.stream(
             "blobs", record=Blob, partition_by="key", partition_count=partitions
@@ -48,7 +53,7 @@ class Depot:
                 self.seen[events.partition].append(blob.number)
 
     async def fill(self, url: str, sizes: dict[int, list[int]]) -> None:
-        """Send events of these sizes to these partitions, by a line of their own."""
+        """Send events of these sizes to these partitions, over another connection."""
         other = Depot(self.app.name, url, len(self.keys))
         for partition, each in sizes.items():
             key = self.keys[partition]

@@ -1,4 +1,4 @@
-"""An app with one partition and a worker in this process, for tests that need a look inside."""
+"""An app with one partition and a worker in this process, for tests that inspect its state."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream
-from runnel.connection import check_server
-from runnel.protocol import Place
-from runnel.report import inspect
+from runnel.operations.inspection import inspect
+from runnel.preflight.server import check_server
+from runnel.protocol import PartitionKeys
 from runnel.worker.worker import Worker
 
 
@@ -27,7 +27,13 @@ class Ledger:
     """An app with one partition and what its handler has seen."""
 
     def __init__(self, name: str, url: str, **settings: Any) -> None:
-        options = {"session": 1.0, "collect": 0.05, "backoff": 0.01, "grace": 2.0, **settings}
+        options = {
+            "session_timeout": 1.0,
+            "rebalance_delay": 0.05,
+            "backoff": 0.01,
+            "shutdown_timeout": 2.0,
+            **settings,
+        }
         size = options.pop("partition_size", 1000)
         self.url = url
         self.app = App(name, redis_url=url, **options)
@@ -35,8 +41,8 @@ class Ledger:
             "items", record=Item, partition_by="number", partition_count=1, partition_size=size
         )
         self.seen: list[int] = []
-        self.place = Place(self.items.spec.prefix(0), "work")
-        self.log, self.meta, self.state = self.place.keys()
+        self.partition_keys = PartitionKeys(self.items.spec.prefix(0), "work")
+        self.log, self.meta, self.state = self.partition_keys.of_script()
 
     def processor(self, handler: Handler | None = None, **options: Any) -> None:
         """Declare the processor; the default handler notes what it sees."""
@@ -61,7 +67,7 @@ class Ledger:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Worker]:
-        """A worker in this process, stopped in the end."""
+        """A worker in this process, which is stopped at the end."""
         worker = Worker(self.app)
         run = asyncio.create_task(worker.run())
         try:

@@ -1,7 +1,7 @@
 """An app for worker processes under test: writes each effect as a line to the file `$EFFECTS`.
 
-A line is ``key number worker-pid``. `$DELAY` is what an event takes, in seconds. The log says when
-the one with the fault "long" has been taken, which then takes for ever.
+A line is ``key number worker-pid``. `$DELAY` is what an event takes, in seconds. An event with the
+fault "long" is logged when it is taken, and then takes for ever.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import os
 
 from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record
 
-app = App("ledger", session=1.5, drain=5, collect=0.1, backoff=0.01, retries=1)
+app = App(
+    "ledger", session_timeout=1.5, rebalance_timeout=5, rebalance_delay=0.1, backoff=0.01, retries=1
+)
 
 
 class Entry(Record):

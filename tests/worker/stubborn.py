@@ -1,4 +1,5 @@
-"""An app whose worker has a reason not to end, which `$KIND` says. Then it says "begun"."""
+"""An app whose worker does not end, for the reason in `$KIND`. It prints "begun" when that
+begins."""
 
 from __future__ import annotations
 
@@ -19,7 +20,14 @@ from runnel import App, Events, Record
 
 LONG = 300.0
 KIND = os.environ.get("KIND", "")
-app = App("stubborn", session=1.0, collect=0.0, grace=0.5, retries=0, partition_count=1)
+app = App(
+    "stubborn",
+    session_timeout=1.0,
+    rebalance_delay=0.0,
+    shutdown_timeout=0.5,
+    retries=0,
+    partition_count=1,
+)
 
 
 class Item(Record):
@@ -44,7 +52,7 @@ def patient() -> None:
 
 
 def greedy() -> None:
-    """Sleeps in C without letting go of the interpreter."""
+    """Sleep in C and keep the lock of the interpreter."""
     ctypes.PyDLL(None).sleep(int(LONG))
 
 
@@ -157,7 +165,7 @@ async def holding() -> None:
 
     logging.getLogger("runnel.worker").addFilter(hear)
     begun()
-    heard.wait()  # The signal: whoever holds the interpreter hears none.
+    heard.wait()  # Until the signal: it is not handled while the lock is held.
     greedy()
 
 

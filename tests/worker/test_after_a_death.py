@@ -1,4 +1,4 @@
-"""A partition whose last worker died: who claims it makes sure that headway is kept."""
+"""After the death of a worker, the next one commits each event before the one that follows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
-from runnel import Events, admin
-from runnel.connection import connect
-from runnel.scripts import Scripts
+from runnel import Events
+from runnel.connection.connect import connect
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
 
@@ -17,11 +18,12 @@ from tests.worker.workers import until
 async def test_after_a_death_what_is_finished_is_committed_before_the_next_event(
     redis: Redis, redis_url: str, ledger: Ledger
 ) -> None:
-    """Else one event that kills its worker has those before it repeated with every death."""
+    """Otherwise the events before one that kills its worker are repeated after every death."""
     committed: list[int] = []
 
     async def work(events: Events[Item]) -> None:
-        with BlockingRedis.from_url(redis_url) as blocking:  # So that nothing goes out meanwhile.
+        # It blocks the event loop, so that no commit is sent.
+        with BlockingRedis.from_url(redis_url) as blocking:
             async for item in events.records():
                 found: Any = blocking.hget(ledger.state, "processed")
                 committed.append(int(found or 0))
@@ -33,5 +35,5 @@ async def test_after_a_death_what_is_finished_is_committed_before_the_next_event
         await admin.add(Scripts(client), ledger.app.processors["work"])
     await redis.hset(ledger.state, mapping={"tenures": 1, "epoch": 1, "nonce": "x", "released": 1})
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
     assert committed == ledger.seen == [*range(10)]

@@ -1,4 +1,4 @@
-"""Workers that die, sleep and come back: no event is lost, and order holds."""
+"""Workers die, or are suspended and continue: no event is lost, and the order is kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def owners(row: dict[str, Any]) -> dict[str, list[int]]:
 
 
 def balanced(row: dict[str, Any], members: int) -> bool:
-    """Are all partitions owned by that many members, with at most one partition's difference?"""
+    """Are all partitions owned by so many members, and equally, up to one partition?"""
     counts = [len(each) for each in owners(row).values()]
     return sum(counts) == 8 and len(counts) == members and max(counts) - min(counts) <= 1
 
@@ -64,7 +64,7 @@ async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
     await until(lambda: _balanced(redis, redis_url, 1), "the one that lives holds all")
     sleeper.send_signal(signal.SIGCONT)
     await until(lambda: _lag(redis, redis_url), "all is finished")
-    await until(lambda: _balanced(redis, redis_url, 2), "the sleeper has come back")
+    await until(lambda: _balanced(redis, redis_url, 2), "the suspended worker has continued")
 
     effects = workers.effects()
     assert sorted(effects) == list(range(KEYS))
@@ -77,7 +77,7 @@ async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
         assert process.wait(10) == 0
 
 
-async def test_a_member_that_was_lost_is_told_though_it_had_nothing_to_do(
+async def test_a_lost_member_is_logged_though_it_had_nothing_to_do(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     workers.start("--processors", "book", "--name", "alive")
@@ -86,7 +86,7 @@ async def test_a_member_that_was_lost_is_told_though_it_had_nothing_to_do(
     assert "which was lost" not in workers.log
     killed.kill()
     await until(lambda: _balanced(redis, redis_url, 1), "the one that lives holds all")
-    await until(lambda: "of them from killed, which was lost" in workers.log, "it says so")
+    await until(lambda: "of them from killed, which was lost" in workers.log, "it logs that")
 
 
 @pytest.mark.fault(7)
@@ -106,7 +106,7 @@ async def test_l1_a_clean_leave_repeats_nothing(
 
 
 @pytest.mark.fault(7)
-async def test_l1_a_leaver_hands_over_what_is_free_while_a_handler_is_still_busy(
+async def test_l1_a_worker_that_leaves_releases_idle_partitions_while_a_handler_is_busy(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     busy = workers.start("--processors", "book", "--name", "busy")
@@ -114,7 +114,7 @@ async def test_l1_a_leaver_hands_over_what_is_free_while_a_handler_is_still_busy
     entry = Entry(key=1, number=0, fault="long")
     await send(redis_url, entry)
     stuck = app.streams["entries"].spec.partition(entry)
-    await until(lambda: "key 1 is taken" in workers.log, "it has work in hand")
+    await until(lambda: "key 1 is taken" in workers.log, "it has a current event")
     busy.terminate()
     workers.start("--processors", "book", "--name", "next")
     await until(lambda: _owns(redis, redis_url, "next", 7), "all but one have moved")
@@ -124,7 +124,7 @@ async def test_l1_a_leaver_hands_over_what_is_free_while_a_handler_is_still_busy
     await until(lambda: _owns(redis, redis_url, "next", 8), "the drain limit ends it")
 
 
-async def test_a_worker_whose_processor_is_removed_ends_with_a_sentence(
+async def test_a_worker_whose_processor_is_removed_ends_and_says_why(
     redis: Redis, redis_url: str, workers: Workers
 ) -> None:
     process = workers.start("--processors", "book")
@@ -136,8 +136,8 @@ async def test_a_worker_whose_processor_is_removed_ends_with_a_sentence(
     await until(lambda: process.poll() is not None, "it ends")
     assert process.returncode == 1
     assert "error: processor book was removed while this worker ran it" in workers.log
-    await until(lambda: workers.log.count("book was removed") >= 2, "the other one says so too")
-    assert both.poll() is None, "which still runs the other processor"
+    await until(lambda: workers.log.count("book was removed") >= 2, "the other one logs that, too")
+    assert both.poll() is None, "it still runs the other processor"
     assert not await processor(redis, redis_url, "book")
 
 

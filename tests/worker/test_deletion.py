@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Events, Record, Stream, admin, keys
+from runnel import App, Events, Record, Stream, keys
 from runnel.errors import Mismatch, Removed
-from runnel.scripts import Scripts
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.worker.workers import until
 
@@ -22,7 +23,7 @@ class Item(Record):
 
 def declared(url: str, partitions: int) -> tuple[App, Stream[Item], Counter[int]]:
     """An app with a processor of a stream with so many partitions, and what it has seen."""
-    app = App("gone", redis_url=url, session=1.0, collect=0.05)
+    app = App("gone", redis_url=url, session_timeout=1.0, rebalance_delay=0.05)
     stream = app.stream("items", record=Item, partition_by="number", partition_count=partitions)
     seen: Counter[int] = Counter()
 
@@ -35,14 +36,14 @@ def declared(url: str, partitions: int) -> tuple[App, Stream[Item], Counter[int]
 
 
 async def lose(redis: Redis) -> None:
-    """A foreign hand deletes all keys of the stream and its group."""
+    """Delete all keys of the stream and its group, as another program might."""
     found: Any = await redis.keys("runnel:{gone:*")
     await redis.delete(*found, keys.streams("gone"), keys.processors("gone"))
 
 
 @pytest.mark.parametrize("by", ["runnel", "foreign hand"])
 @pytest.mark.parametrize("sent_before", [0, 1, 60])
-async def test_an_old_producer_makes_no_partition_that_the_new_stream_has_not(
+async def test_an_old_producer_creates_no_partition_that_the_new_stream_lacks(
     redis: Redis, redis_url: str, by: str, sent_before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, stream, _ = declared(redis_url, 8)
@@ -53,7 +54,7 @@ async def test_an_old_producer_makes_no_partition_that_the_new_stream_has_not(
         await admin.delete_stream(Scripts(redis), stream.spec)
     else:
         await lose(redis)
-        monkeypatch.setattr("runnel.producer._AGREED_FOR", 0.0)
+        monkeypatch.setattr("runnel.producer.producer._DECLARED_FOR", 0.0)
     new, _, _ = declared(redis_url, 2)
     await admin.add(Scripts(redis), new.processors["work"])
     for number in range(100):
@@ -68,7 +69,7 @@ async def test_an_old_producer_makes_no_partition_that_the_new_stream_has_not(
 
 
 @pytest.mark.parametrize("by", ["runnel", "foreign hand"])
-async def test_a_producer_goes_on_where_the_stream_is_there_again_as_it_was(
+async def test_a_producer_continues_if_the_stream_exists_again_with_the_same_contract(
     redis: Redis, redis_url: str, by: str
 ) -> None:
     app, stream, seen = declared(redis_url, 4)
@@ -104,7 +105,7 @@ async def test_a_worker_ends_a_processor_whose_stream_was_deleted_and_leaves_not
     assert await redis.hgetall(keys.streams("gone")) == {}
 
 
-async def test_a_worker_makes_no_partition_that_the_new_stream_has_not(
+async def test_a_worker_creates_no_partition_that_the_new_stream_lacks(
     redis: Redis, redis_url: str
 ) -> None:
     old, stream, _ = declared(redis_url, 8)

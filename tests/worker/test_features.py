@@ -1,4 +1,4 @@
-"""What users declare, at work in a real worker."""
+"""What users declare, in a real worker."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from runnel import (
     Middleware,
     Record,
 )
-from runnel.connection import check_server
 from runnel.errors import ConfigError, Mismatch, Replaced
-from runnel.report import inspect
+from runnel.operations.inspection import inspect
+from runnel.preflight.server import check_server
 from runnel.worker.worker import Worker
 from tests.primaries import every_key
 from tests.worker.inside import Item, Ledger, caught_up, owned
@@ -35,7 +35,7 @@ from tests.worker.workers import until
 async def test_a_processor_that_starts_at_the_end_sees_only_what_comes_then(
     redis: Redis, ledger: Ledger
 ) -> None:
-    ledger.processor(start="$")
+    ledger.processor(start="latest")
     await ledger.send(1, 2, 3)
     async with ledger.running():
         await until(lambda: redis.exists(ledger.state), "the processor is registered")
@@ -56,12 +56,12 @@ async def test_processors_of_one_stream_do_not_disturb_each_other(
     ledger.app.processor(ledger.items, name="double")(double)
     await ledger.send(1, 2)
     async with ledger.running():
-        await until(lambda: len(ledger.seen) == 2 and len(doubled) == 2, "both see both")
+        await until(lambda: len(ledger.seen) == 2 and len(doubled) == 2, "both process both")
     groups: Any = await redis.xinfo_groups(ledger.log)
     assert {group["name"] for group in groups} == {b"work", b"double"}
 
 
-async def test_apps_in_one_redis_keep_to_themselves(redis: Redis, redis_url: str) -> None:
+async def test_apps_in_one_redis_do_not_disturb_each_other(redis: Redis, redis_url: str) -> None:
     one, two = Ledger("one", redis_url), Ledger("two", redis_url)
     one.processor()
     two.processor()
@@ -101,7 +101,7 @@ async def test_a_policy_may_be_named_and_a_wrong_one_is_refused(ledger: Ledger) 
         ({"middleware": [DeadLetterMiddleware]}, "the class DeadLetterMiddleware"),
         (
             {"middleware": [DeadLetterMiddleware()], "exception_policy": "halt"},
-            "the policy HALT sets no event aside",
+            "the policy HALT skips no event",
         ),
     ]
     for options, said in wrong:
@@ -117,9 +117,9 @@ async def _nothing(events: Events[Item]) -> None:
         pass
 
 
-async def test_a_dead_letter_gives_its_record_back(redis: Redis, ledger: Ledger) -> None:
+async def test_the_record_of_a_dead_letter_can_be_decoded(redis: Redis, ledger: Ledger) -> None:
     broken = True
-    letters = ledger.items.dead_letters("work")
+    dead_letters = ledger.items.dead_letters("work")
 
     async def work(events: Events[Item]) -> None:
         async for item in events.records():
@@ -134,11 +134,11 @@ async def test_a_dead_letter_gives_its_record_back(redis: Redis, ledger: Ledger)
     ledger.processor(
         work, retries=0, exception_policy="ignore", middleware=[DeadLetterMiddleware()]
     )
-    ledger.app.processor(letters, name="revive")(revive)
-    assert ledger.items.dead_letters("work") is letters
+    ledger.app.processor(dead_letters, name="revive")(revive)
+    assert ledger.items.dead_letters("work") is dead_letters
     await ledger.send(1, 2)
     async with ledger.running():
-        await until(lambda: ledger.seen == [1, 2], "the letters are read")
+        await until(lambda: ledger.seen == [1, 2], "the dead letters are read")
 
 
 class Unspeakable(Exception):
@@ -147,7 +147,7 @@ class Unspeakable(Exception):
 
 
 @pytest.mark.parametrize("error", [ValueError("half a character: \ud800"), Unspeakable()])
-async def test_an_error_whose_message_is_no_text_is_set_aside_all_the_same(
+async def test_an_event_whose_error_has_no_valid_text_is_dead_lettered(
     redis: Redis, ledger: Ledger, error: Exception
 ) -> None:
     async def work(events: Events[Item]) -> None:
@@ -161,7 +161,7 @@ async def test_an_error_whose_message_is_no_text_is_set_aside_all_the_same(
     )
     await ledger.send(0, 1, 2)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
     assert ledger.seen == [0, 2]
 
 
@@ -201,16 +201,16 @@ async def test_modules_are_discovered_by_a_glob(
 async def test_middleware_wraps_whole_batches_and_may_change_them(
     redis: Redis, ledger: Ledger
 ) -> None:
-    told: list[str] = []
+    noted: list[str] = []
 
     class Evens(Middleware):
         async def handler(
             self, parent: AsyncIterator[list[Event[Item]]]
         ) -> AsyncIterator[list[Event[Item]]]:
             async for batch in parent:
-                told.append(f"before {len(batch)}")
+                noted.append(f"before {len(batch)}")
                 yield [event for event in batch if event.record.number % 2 == 0]
-                told.append("after")
+                noted.append("after")
 
     async def work(events: Events[Item]) -> None:
         async for items in events.take(4, within=5).records():
@@ -221,7 +221,7 @@ async def test_middleware_wraps_whole_batches_and_may_change_them(
     async with ledger.running():
         await until(lambda: caught_up(redis, ledger), "all is committed")
     assert ledger.seen == [0, 2, 4, 6]
-    assert told == ["before 4", "after", "before 4", "after"]
+    assert noted == ["before 4", "after", "before 4", "after"]
 
 
 async def test_a_compressed_json_stream_is_read_without_configuration(
@@ -240,7 +240,7 @@ async def test_a_compressed_json_stream_is_read_without_configuration(
         serializer=JSONSerializer(),
         compressor=LZ4(),
     )
-    reader = App("pages", redis_url=redis_url, session=1.0)
+    reader = App("pages", redis_url=redis_url, session_timeout=1.0)
     pages = reader.stream("pages", record=Page, partition_by="number", partition_count=1)
     seen: list[Page] = []
 
@@ -282,7 +282,9 @@ async def test_a_second_worker_under_the_same_name_replaces_the_first(
 async def test_a_key_of_the_wrong_type_stops_its_own_partition_only(
     redis: Redis, redis_url: str, app_name: str, what: str
 ) -> None:
-    app = App(app_name, redis_url=redis_url, session=1.0, collect=0.05, backoff=0.01)
+    app = App(
+        app_name, redis_url=redis_url, session_timeout=1.0, rebalance_delay=0.05, backoff=0.01
+    )
     items = app.stream("items", record=Item, partition_by="number", partition_count=4)
     seen: list[int] = []
 
@@ -290,20 +292,20 @@ async def test_a_key_of_the_wrong_type_stops_its_own_partition_only(
     async def note(item: Item) -> None:
         seen.append(item.number)
 
-    place = app.processors["work"].place(items.spec.partition(Item(number=1)))
+    partition_keys = app.processors["work"].keys(items.spec.partition(Item(number=1)))
     worker = Worker(app)
     run = asyncio.create_task(worker.run())
     await items.send(*(Item(number=number) for number in range(10)))
     await until(lambda: len(seen) == 10, "it runs")
-    broken = place.keys()[0 if what == "log" else 2]
+    broken = partition_keys.of_script()[0 if what == "log" else 2]
     await redis.set(broken, "junk")
     others = [
         Item(number=number)
         for number in range(10, 30)
-        if app.processors["work"].place(items.spec.partition(Item(number=number))) != place
+        if app.processors["work"].keys(items.spec.partition(Item(number=number))) != partition_keys
     ]
     await items.send(*others)
-    await until(lambda: len(seen) >= 10 + len(others), "the others go on")
+    await until(lambda: len(seen) >= 10 + len(others), "the others continue")
     await redis.delete(broken)
     await items.send(Item(number=1))
     await until(lambda: 1 in seen[10 + len(others) :], "it comes back when the key is gone")

@@ -1,5 +1,5 @@
-"""Middleware that drops events, or holds one back until it has another: what failed is never taken
-for dropped, and no neighbour is blamed for it."""
+"""Middleware that drops events, or holds one back until it has another: a failed event never counts
+as dropped, and no other event is blamed for it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Event, Events, Middleware
+from tests.worker.dead_letters import dead_letters
 from tests.worker.inside import Item, Ledger, caught_up
-from tests.worker.letters import letters
 from tests.worker.workers import until
 
 NUMBERS = [*range(8)]
@@ -67,7 +67,7 @@ class Merges(Middleware):
 @pytest.mark.parametrize(
     ("kind", "bad"), [(Pairs, 2), (Pairs, 3), (OneBehind, 2), (OneBehind, 3), (Drops, 3)]
 )
-async def test_the_event_that_failed_is_set_aside_and_no_other(
+async def test_the_event_that_failed_is_dead_lettered_and_no_other(
     redis: Redis, ledger: Ledger, kind: type[Middleware], bad: int, commit: Any
 ) -> None:
     tried: Counter[int] = Counter()
@@ -88,11 +88,11 @@ async def test_the_event_that_failed_is_set_aside_and_no_other(
     )
     await ledger.send(*NUMBERS)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
-    ((number, letter),) = await letters(redis, ledger)
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    ((number, letter),) = await dead_letters(redis, ledger)
     assert (number, letter.error_type, letter.attempts) == (bad, "KeyError", 3)
     assert tried[bad] == 3
-    # The last one may have no other to wait for.
+    # No event may follow the last one.
     left_out = {bad, NUMBERS[-1], *([2, 6] if kind is Drops else [])}
     seen = [each for each in dict.fromkeys(ledger.seen) if each != NUMBERS[-1]]
     assert seen == [each for each in NUMBERS if each not in left_out]
@@ -102,7 +102,7 @@ async def test_the_event_that_failed_is_set_aside_and_no_other(
 async def test_a_list_that_middleware_made_and_that_fails_loses_nothing(
     redis: Redis, ledger: Ledger, commit: Any
 ) -> None:
-    """Nobody can tell which of its events it is."""
+    """It is unknown which of its events fails."""
 
     async def work(events: Events[Item]) -> None:
         async for made in events:
@@ -121,7 +121,7 @@ async def test_a_list_that_middleware_made_and_that_fails_loses_nothing(
     )
     await ledger.send(*NUMBERS)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
-    aside = [number for number, _ in await letters(redis, ledger)]
-    assert 3 in aside
-    assert sorted({*ledger.seen, *aside, 7}) == NUMBERS, "but for the last, which has no other"
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    dead = [number for number, _ in await dead_letters(redis, ledger)]
+    assert 3 in dead
+    assert sorted({*ledger.seen, *dead, 7}) == NUMBERS, "but for the last, which has no other"

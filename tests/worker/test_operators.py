@@ -1,4 +1,4 @@
-"""What operators do about events that failed for good, with workers running or gone."""
+"""What operators can do about events that failed for good, with workers or without."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import msgpack
 import pytest
 from redis.asyncio import Redis
 
-from runnel import DeadLetterMiddleware, Events, Full, admin, keys, protocol
+from runnel import DeadLetterMiddleware, Events, Full, keys, protocol
 from runnel.errors import Halted
+from runnel.operations import admin
+from runnel.operations.removing import remove
+from runnel.operations.skipping import skip
 from runnel.processor import Processor
-from runnel.removing import remove
-from runnel.scripts import Scripts
-from runnel.skipping import skip
-from runnel.worker import reminder
+from runnel.protocol.scripts import Scripts
+from runnel.worker import quarantine_reminder
 from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up, owned
 from tests.worker.ledger import Entry
@@ -49,11 +50,11 @@ async def test_halt_names_the_next_command_and_that_command_works(
     assert "skipped" in skipped.stdout
     assert "resumed" not in skipped.stdout
     workers.start("--processors", "book")
-    await until(lambda: workers.effects() == {1: [0, 1, 3, 4]}, "what is behind it is processed")
+    await until(lambda: workers.effects() == {1: [0, 1, 3, 4]}, "the events after it are processed")
 
 
 @pytest.mark.parametrize("lives", [False, True])
-async def test_skip_leaves_what_workers_still_try_to_them_unless_its_partition_is_named(
+async def test_skip_leaves_an_event_that_workers_retry_unless_its_partition_is_named(
     redis: Redis, redis_url: str, ledger: Ledger, lives: bool
 ) -> None:
     ledger.processor(failing(ledger, 1), retries=5, backoff=30.0, backoff_max=30.0)
@@ -66,10 +67,10 @@ async def test_skip_leaves_what_workers_still_try_to_them_unless_its_partition_i
     if not lives:
         event, reason = await skip(scripts, work, 0)
     assert event is None
-    assert "has failed 1 times and is tried again" in reason
-    assert (await skip(scripts, work, 0, asked_for=True)).event
+    assert "has failed 1 times; it is not skipped" in reason
+    assert (await skip(scripts, work, 0, named=True)).event
     async with ledger.running():
-        await until(lambda: ledger.seen == [0, 2], "it goes on")
+        await until(lambda: ledger.seen == [0, 2], "it continues")
 
 
 async def failed(redis: Redis, ledger: Ledger) -> bool:
@@ -86,9 +87,9 @@ async def test_skip_ends_a_halt_where_another_worker_holds_the_partition(
     scripts, work = Scripts(redis), ledger.app.processors["work"]
     assert (await skip(scripts, work, 0)).event
     assert await skip(scripts, work, 0) == (None, "")
-    assert (await skip(scripts, work, 0, asked_for=True)).reason == "no event of it has failed"
+    assert (await skip(scripts, work, 0, named=True)).reason == "no event of it has failed"
     async with ledger.running():
-        await until(lambda: ledger.seen == [0, 2], "it goes on")
+        await until(lambda: ledger.seen == [0, 2], "it continues")
 
 
 async def test_a_handler_that_failed_before_any_event_has_none_to_skip(
@@ -125,7 +126,7 @@ async def test_a_dead_letter_by_hand_has_every_field_as_it_was(
         ((_, fields),) = entries
         assert msgpack.unpackb(fields[b"msgpack"])["fields"] == sent
         await admin.resume(Scripts(redis), work)
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
 
 
 def with_room_for_two_letters(redis_url: str, app_name: str) -> Ledger:
@@ -135,7 +136,7 @@ def with_room_for_two_letters(redis_url: str, app_name: str) -> Ledger:
     return ledger
 
 
-async def test_an_event_whose_dead_letter_has_no_room_stays_and_its_partition_is_claimed_anew(
+async def test_an_event_whose_dead_letter_has_no_room_stays_and_its_partition_is_claimed_again(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
     ledger = with_room_for_two_letters(redis_url, app_name)
@@ -146,7 +147,7 @@ async def test_an_event_whose_dead_letter_has_no_room_stays_and_its_partition_is
             await until(lambda: quarantined(redis, ledger), "it is quarantined")
             assert (await skip(scripts, work, 0)).event
             await admin.resume(scripts, work)
-            await until(lambda: caught_up(redis, ledger), "it goes on")
+            await until(lambda: caught_up(redis, ledger), "it continues")
         await ledger.send(3)
         await until(lambda: quarantined(redis, ledger), "it is quarantined")
         with pytest.raises(Full) as caught:
@@ -178,22 +179,22 @@ async def test_a_skip_that_is_refused_counts_as_no_death_of_a_worker(
     for _ in range(2):
         with pytest.raises(Full):
             await skip(scripts, work, 0)
-    state = work.place(0).keys()[2]
+    state = work.keys(0).state
     async with ledger.running():
         await until(lambda: held(redis, ledger), "a worker holds it")
         assert await redis.hget(state, "tenures") == b"0"
     await ledger.app.close()
 
 
-async def test_who_holds_a_quarantined_partition_says_so_again_in_one_line(
+async def test_a_worker_with_quarantined_partitions_logs_them_again_in_one_line(
     redis: Redis,
     redis_url: str,
     app_name: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reminder, "FIRST", 0.05)
-    monkeypatch.setattr(reminder, "EVERY", 0.05)
+    monkeypatch.setattr(quarantine_reminder, "FIRST", 0.05)
+    monkeypatch.setattr(quarantine_reminder, "EVERY", 0.05)
     ledger = Ledger(app_name, redis_url)
     many = ledger.app.stream("many", record=Item, partition_by="number", partition_count=6)
 
@@ -207,18 +208,20 @@ async def test_who_holds_a_quarantined_partition_says_so_again_in_one_line(
     await many.send(*(Item(number=n) for n in range(40)))
     caplog.set_level(logging.WARNING, "runnel.worker")
     async with ledger.running():
-        await until(lambda: reminders(caplog, "partitions 0-5 are"), "it is said")
+        await until(lambda: reminders(caplog, "partitions 0-5 are"), "it is logged")
         caplog.clear()
-        await until(lambda: len(reminders(caplog, "partitions 0-5 are")) > 1, "and said again")
+        await until(lambda: len(reminders(caplog, "partitions 0-5 are")) > 1, "and logged again")
         assert "resume tests.worker.test_operators:picky --partition 0-5`" in caplog.text
         broken = False
         await admin.resume(Scripts(redis), ledger.app.processors["picky"], [1, 2, 3, 4, 5])
-        await until(lambda: reminders(caplog, "partition 0 is quarantined"), "what is left is said")
+        await until(
+            lambda: reminders(caplog, "partition 0 is quarantined"), "the remaining one is logged"
+        )
 
 
 def reminders(caplog: pytest.LogCaptureFixture, said: str) -> list[str]:
     found = [each.getMessage() for each in caplog.records]
-    return [each for each in found if said in each and "nothing behind" in each]
+    return [each for each in found if said in each and "nothing after" in each]
 
 
 async def group_keys(redis: Redis, processor: Processor) -> int:
@@ -244,7 +247,7 @@ async def test_remove_waits_until_running_workers_have_left_and_forgets_the_grou
         assert await remove(Scripts(redis), work) == (1, 0)
         assert not await group_keys(redis, work)
         await ledger.send(2)
-        await until(lambda: other == [1, 2], "the other processor goes on")
+        await until(lambda: other == [1, 2], "the other processor continues")
     assert not await group_keys(redis, work)
     assert ledger.seen in ([], [1])
 
@@ -252,7 +255,7 @@ async def test_remove_waits_until_running_workers_have_left_and_forgets_the_grou
 async def test_remove_says_how_many_members_have_not_left(
     redis: Redis, redis_url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runnel.removing._TO_FIND_OUT", 0.0)
+    monkeypatch.setattr("runnel.operations.removing._TIME_TO_NOTICE", 0.0)
     ledger.processor()
     work = ledger.app.processors["work"]
     scripts = Scripts(redis)
@@ -280,11 +283,13 @@ async def _beat(scripts: Scripts, work: Processor, member: tuple[str, str, str])
 
 
 async def gone(scripts: Scripts, work: Processor) -> bool:
-    roster = protocol.read_roster(await scripts.call(protocol.roster(work.group)))
-    return all(member.left_ms <= 0 for member in roster.members)
+    group_description = protocol.read_describe_group(
+        await scripts.call(protocol.describe_group(work.group))
+    )
+    return all(member.left_ms <= 0 for member in group_description.members)
 
 
-async def test_a_handler_that_fails_with_no_event_in_hand_shows_in_inspect(
+async def test_a_handler_that_fails_without_a_current_event_shows_in_inspect(
     redis: Redis, redis_url: str, ledger: Ledger
 ) -> None:
     broken = True
@@ -302,7 +307,7 @@ async def test_a_handler_that_fails_with_no_event_in_hand_shows_in_inspect(
         assert row["attempts"] == 0
         await ledger.send(1)
         broken = False
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
         assert (await ledger.row(redis))["failing"] is False
 
 

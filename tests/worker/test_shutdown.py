@@ -1,4 +1,4 @@
-"""Whatever runs in a worker, its process ends, with a line that names what was stuck."""
+"""The process of a worker ends whatever runs in it, and logs what was stuck."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.servers import Server
 from tests.worker.stubborn import Item, app, items
 from tests.worker.workers import ROOT, until
 
-#: The grace is half a second. A machine may be busy; what is stuck is so for 300 s.
+#: The timeout is half a second. The machine may be busy; what is stuck is stuck for 300 s.
 ENDS = 20.0
 
 
 class Stubborn:
-    """A worker of `tests.worker.stubborn`, and what it says."""
+    """A worker of `tests.worker.stubborn`, and what it logs."""
 
     def __init__(self, url: str, kind: str, folder: Path, *arguments: str, path: str = "") -> None:
         self.url = url
@@ -85,27 +85,27 @@ def plain_loop(tmp_path: Path) -> str:
     return str(folder)
 
 
-#: How the lines begin that name what was stuck.
-TOLD = re.compile("ended by force with exit code|cut off, since the grace")
-IN_HAND = "processor work, partition 0, event"
+#: The beginnings of the lines that name what is stuck.
+NAMED = re.compile("ended by force with exit code|cut off, because shutdown_timeout")
+CURRENT_EVENT = "processor work, partition 0, event"
 
 
 @pytest.mark.fault(7)
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("function", (IN_HAND, "thread work/0 in patient (stubborn.py:")),
-        ("to_thread", (IN_HAND, "in patient (stubborn.py:")),
+        ("function", (CURRENT_EVENT, "thread work/0 in patient (stubborn.py:")),
+        ("to_thread", (CURRENT_EVENT, "in patient (stubborn.py:")),
         ("own thread", ("thread my-own in patient (stubborn.py:",)),
         ("own task", ("asyncio task swallow (stubborn.py:",)),
         ("executor", ("thread my-pool_0 in patient (stubborn.py:",)),
         ("executor of c", ("thread my-pool_0 in run (thread.py:",)),
         ("at exit", ("the main thread in patient (stubborn.py:",)),
-        ("swallow", (IN_HAND, "asyncio task work (stubborn.py:")),
+        ("swallow", (CURRENT_EVENT, "asyncio task work (stubborn.py:")),
         ("late", ("asyncio task work_too_long (stubborn.py:",)),
-        ("block", (IN_HAND, "the event loop, blocked in patient (stubborn.py:")),
+        ("block", (CURRENT_EVENT, "the event loop, blocked in patient (stubborn.py:")),
         ("timer", ("task endless",)),
-        ("task", ("cut off, since the grace is over: task endless",)),
+        ("task", ("cut off, because shutdown_timeout is over: task endless",)),
     ],
 )
 async def test_the_process_ends_and_names_what_was_stuck(
@@ -116,9 +116,9 @@ async def test_the_process_ends_and_names_what_was_stuck(
     await worker.begun()
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 0, worker.said
-    # The last one that tells it: what the process says at its end may follow.
-    told = [line for line in worker.said.splitlines() if TOLD.search(line)]
-    assert all(each in told[-1] for each in names), worker.said
+    # The last such line: the process may print more at its end.
+    lines = [line for line in worker.said.splitlines() if NAMED.search(line)]
+    assert all(each in lines[-1] for each in names), worker.said
 
 
 @pytest.mark.parametrize("kind", ["to_thread", "swallow", "block"])
@@ -130,7 +130,7 @@ async def test_the_process_ends_on_the_loop_of_asyncio_too(
     await worker.begun()
     worker.process.send_signal(signal.SIGINT)
     assert worker.ended() == 0
-    assert IN_HAND in worker.said.splitlines()[-1]
+    assert CURRENT_EVENT in worker.said.splitlines()[-1]
 
 
 async def test_a_c_call_that_holds_the_interpreter_does_not_keep_the_process(start: Start) -> None:
@@ -155,7 +155,7 @@ async def test_halt_ends_with_1_though_a_thread_is_stuck(start: Start) -> None:
 async def test_a_second_signal_ends_a_blocked_loop_at_once(
     start: Start, plain_loop: str, plain: bool, first: signal.Signals
 ) -> None:
-    worker = start("block", "--grace", "300", path=plain_loop if plain else "")
+    worker = start("block", "--shutdown-timeout", "300", path=plain_loop if plain else "")
     await worker.send()
     await worker.begun()
     worker.process.send_signal(first)
@@ -168,12 +168,12 @@ def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import asyncio, signal\n"
-        "from runnel.worker import shutdown as ending\n"
-        f"ending.TOGETHER = {ENDS}\n"
+        "from runnel.worker import shutdown\n"
+        f"shutdown.SAME_SIGNAL = {ENDS}\n"
         "async def main():\n"
         "    stop = asyncio.Event()\n"
-        "    shutdown = ending.Shutdown(300.0, lambda: [])\n"
-        "    shutdown.on_signals(stop.set)\n"
+        "    watcher = shutdown.Shutdown(300.0, lambda: [])\n"
+        "    watcher.on_signals(stop.set)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    await stop.wait()\n"
@@ -188,12 +188,12 @@ def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-async def test_a_child_of_user_code_ends_on_a_signal_as_ever(start: Start) -> None:
+async def test_a_child_process_of_user_code_ends_on_a_signal(start: Start) -> None:
     worker = start("fork")
     await worker.send()
     await worker.begun()
     assert f"the child ended with {-signal.SIGTERM}" in worker.said
-    assert "stopping" not in worker.said, "which was not meant for the worker"
+    assert "stopping" not in worker.said, "the signal was not meant for the worker"
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 0
 
@@ -203,7 +203,7 @@ async def test_an_idle_worker_does_not_wait_for_a_redis_that_is_away(
     tmp_path: Path, away: Callable[[Server], None]
 ) -> None:
     with Server(appendonly="no") as server:
-        worker = Stubborn(server.url, "tidy", tmp_path, "--grace", "300")
+        worker = Stubborn(server.url, "tidy", tmp_path, "--shutdown-timeout", "300")
         try:
             await until(lambda: "claimed" in worker.said, "it holds its partition")
             away(server)
@@ -217,7 +217,7 @@ async def test_an_idle_worker_does_not_wait_for_a_redis_that_is_away(
     assert "cut off" not in worker.said
 
 
-async def test_what_is_in_hand_while_redis_is_away_has_the_grace(tmp_path: Path) -> None:
+async def test_a_current_event_has_the_whole_timeout_while_redis_is_away(tmp_path: Path) -> None:
     with Server(appendonly="no") as server:
         worker = Stubborn(server.url, "swallow", tmp_path)
         try:
@@ -228,13 +228,13 @@ async def test_what_is_in_hand_while_redis_is_away_has_the_grace(tmp_path: Path)
             assert worker.ended() == 0
         finally:
             worker.process.kill()
-    assert IN_HAND in worker.said.splitlines()[-1]
+    assert CURRENT_EVENT in worker.said.splitlines()[-1]
 
 
 async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
     with Server(appendonly="no") as server:
         server.pause()
-        worker = Stubborn(server.url, "tidy", tmp_path, "--grace", "300")
+        worker = Stubborn(server.url, "tidy", tmp_path, "--shutdown-timeout", "300")
         try:
             await until(lambda: is_connected(server.port), "it waits for an answer")
             worker.process.send_signal(signal.SIGTERM)
@@ -245,7 +245,7 @@ async def test_a_worker_ends_that_has_not_reached_redis(tmp_path: Path) -> None:
 
 
 def is_connected(port: int) -> bool:
-    """Is there an established connection to this port? The server need not have noticed."""
+    """Is there an established connection to this port? The server may not have noticed it."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(each[2].endswith(f":{port:04X}") and each[3] == "01" for each in lines)
 
@@ -266,7 +266,7 @@ async def test_user_code_may_end_the_process_with_its_code(
 
 
 @pytest.mark.parametrize(("kind", "released"), [("slow", b"1"), ("swallow", b"0")])
-async def test_what_the_grace_cuts_off_is_given_back_if_its_handler_has_ended(
+async def test_what_is_cut_off_is_released_if_its_handler_has_ended(
     redis: Redis, start: Start, kind: str, released: bytes
 ) -> None:
     worker = start(kind)
@@ -275,11 +275,11 @@ async def test_what_the_grace_cuts_off_is_given_back_if_its_handler_has_ended(
     worker.process.send_signal(signal.SIGTERM)
     assert worker.ended() == 0
     state = keys.state(items.spec.prefix(0), "work")
-    assert await redis.hget(state, "released") == released, "who claims it next counts no death"
+    assert await redis.hget(state, "released") == released, "the next claim counts no death"
     assert await redis.hget(state, "checkpoint") == b"0-0", "the event is still to be processed"
 
 
-async def test_a_handler_that_asks_again_for_ever_keeps_nobody(start: Start) -> None:
+async def test_a_handler_that_asks_for_ever_does_not_keep_the_process_alive(start: Start) -> None:
     worker = start("again")
     await worker.send()
     await worker.begun()
@@ -289,7 +289,7 @@ async def test_a_handler_that_asks_again_for_ever_keeps_nobody(start: Start) -> 
 
 
 @pytest.mark.parametrize("burst", [True, False])
-async def test_an_end_without_trouble_is_left_alone(start: Start, burst: bool) -> None:
+async def test_a_normal_end_is_left_alone(start: Start, burst: bool) -> None:
     worker = start("tidy", *(["--burst"] if burst else []))
     if not burst:
         await worker.send()

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Events, Middleware
 from runnel.errors import ConfigError
-from runnel.worker import handling
+from runnel.worker import handler_run
+from tests.worker.dead_letters import dead_letters
 from tests.worker.inside import Item, Ledger, caught_up
-from tests.worker.letters import letters
 from tests.worker.workers import until
 
 Hang = Callable[[asyncio.Event], Awaitable[None]]
@@ -63,7 +63,7 @@ async def test_an_event_that_takes_too_long_fails(
     size: int,
     wrapped: bool,
 ) -> None:
-    monkeypatch.setattr(handling, "END_AFTER_TIMEOUT", 0.2)
+    monkeypatch.setattr(handler_run, "END_AFTER_TIMEOUT", 0.2)
     over, tried = asyncio.Event(), []
 
     async def one(item: Item) -> None:
@@ -86,9 +86,9 @@ async def test_an_event_that_takes_too_long_fails(
     ledger.processor(work, exception_policy="ignore", retries=1, timeout=0.1, middleware=letter_box)
     await ledger.send(0, 1, 2)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
         if wrapped:
-            ((number, letter),) = await letters(redis, ledger)
+            ((number, letter),) = await dead_letters(redis, ledger)
             assert (number, letter.error_type, letter.attempts) == (1, "HandlerTimeout", 2)
             assert "longer than timeout=0.1 s" in letter.error_message
         assert tried.count(1) == (4 if size else 2), "a list is tried, then taken apart"
@@ -100,7 +100,7 @@ async def test_an_event_that_takes_too_long_fails(
 
 
 class Stuck(Middleware):
-    """Waits for ever before it passes event 1 on."""
+    """Waits for ever before it yields event 1."""
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for event in parent:
@@ -120,8 +120,8 @@ async def test_an_event_that_a_middleware_holds_for_too_long_fails(
     )
     await ledger.send(0, 1, 2)
     async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "it goes on")
-    ((number, letter),) = await letters(redis, ledger)
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    ((number, letter),) = await dead_letters(redis, ledger)
     assert (number, letter.error_type, letter.attempts) == (1, "HandlerTimeout", 2)
     assert ledger.seen == [0, 2]
 
@@ -157,15 +157,15 @@ async def test_a_plain_function_that_takes_too_long_is_reported_and_counts_once_
         assert "partition 0 has had event" in caplog.text
         assert ledger.seen == [0]
         release.set()
-        await until(lambda: caught_up(redis, ledger), "it goes on")
+        await until(lambda: caught_up(redis, ledger), "it continues")
     assert ledger.seen == [0, 1, 2]
-    assert "what was in hand until now took" in caplog.text
+    assert "the last event or batch took" in caplog.text
 
 
 async def test_a_worker_ends_in_time_though_a_handler_is_being_cancelled_for_its_timeout(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    ledger = Ledger(app_name, redis_url, grace=0.1)
+    ledger = Ledger(app_name, redis_url, shutdown_timeout=0.1)
     over, cancelled = asyncio.Event(), asyncio.Event()
 
     async def work(events: Events[Item]) -> None:
@@ -183,9 +183,9 @@ async def test_a_worker_ends_in_time_though_a_handler_is_being_cancelled_for_its
         async with ledger.running():
             await cancelled.wait()
             began = loop.time()
-    assert loop.time() - began < handling.END_AFTER_TIMEOUT
+    assert loop.time() - began < handler_run.END_AFTER_TIMEOUT
     over.set()
-    # What was left to itself ends now.
+    # The abandoned handler ends now.
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     if rest:
         await asyncio.wait(rest, timeout=20)

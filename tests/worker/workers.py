@@ -1,4 +1,4 @@
-"""Worker processes for tests, and a look at what they did."""
+"""Worker processes for tests, and what they did."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from runnel import protocol
-from runnel.connection import check_server
-from runnel.report import inspect
-from runnel.scripts import Scripts
+from runnel.operations.inspection import inspect
+from runnel.preflight.server import check_server
 from tests.worker.ledger import Entry, app
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 class Workers:
-    """Starts workers of the ledger app and stops them all in the end."""
+    """Starts workers of the ledger app and stops them all at the end."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
@@ -71,7 +69,7 @@ class Workers:
 
     @property
     def log(self) -> str:
-        """What the workers have said."""
+        """What the workers have logged."""
         return self.log_file.read_text()
 
     def effects(self) -> dict[int, list[int]]:
@@ -84,7 +82,7 @@ class Workers:
 
 
 def first_times(numbers: list[int]) -> list[int]:
-    """Each number where it stands first: repeats after a crash left out."""
+    """The numbers without repeats after a crash."""
     return list(dict.fromkeys(numbers))
 
 
@@ -101,14 +99,14 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) 
     raise AssertionError(what)
 
 
-async def picture(redis: Redis, url: str) -> dict[str, Any]:
-    """What `runnel inspect --json` would say."""
+async def report(redis: Redis, url: str) -> dict[str, Any]:
+    """The report that `runnel inspect --json` would print."""
     return await inspect(redis, await check_server(redis, url), "ledger")
 
 
 async def processor(redis: Redis, url: str, name: str) -> dict[str, Any]:
-    """One processor of the picture."""
-    found = (await picture(redis, url))["processors"]
+    """One processor of the report."""
+    found = (await report(redis, url))["processors"]
     row: dict[str, Any] = next((each for each in found if each["name"] == name), {})
     return row
 
@@ -121,12 +119,6 @@ async def send(url: str, *records: Entry) -> None:
         await stream.send(*records)
     finally:
         await app.close()
-
-
-async def state(redis: Redis, partition: int, name: str) -> dict[str, str]:
-    """One partition of a processor, as `describe` tells it."""
-    place = app.processors[name].place(partition)
-    return protocol.read_describe(await Scripts(redis).call(protocol.describe(place)))
 
 
 def dumped(value: Any) -> str:

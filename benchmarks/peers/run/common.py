@@ -1,16 +1,17 @@
-"""What the peers' processes have in common. Standard library only, and fit for Python 3.8: each
-runs in an environment of its own, where this project's packages are not.
+"""What the processes of all peers have in common.
 
-    python with_PEER.py preload|work|listen|paced|send|send-many COUNT VARIANT
+Standard library only, and fit for Python 3.8: each process runs in an environment of its own, which
+does not have this project's packages.
 
-The server's URL is in PEER_REDIS_URL. What there is to say goes to stdout as lines of JSON, with
-times of the system's monotonic clock.
+    python with_PEER.py preload|one|batch|listen|paced|send|send-many COUNT
+
+The URL of the server is in PEER_REDIS_URL. Reports go to stdout as lines of JSON, with times of the
+system's monotonic clock.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import sys
@@ -43,40 +44,32 @@ def order(number: int) -> Values:
 
 
 class Counter:
-    """Counts handled events: the first tenth is warm-up. Handlers may be threads."""
+    """Counts handled events, and reports their rate. The clock starts after the first tenth."""
 
     def __init__(self, events: int) -> None:
         self._warmup = events // 10
         self._events = events
-        self._count = 0
-        self._numbers = itertools.count(1)
+        self._count = self._first = 0
+        self._started = 0.0
 
-    def hit(self, count: int = 1) -> None:
-        """So many were handled, in an event loop."""
+    def hit(self, sent: Any = None, count: int = 1) -> None:
+        """Count so many more."""
         before, self._count = self._count, self._count + count
-        self._passed(before, self._count)
-
-    def hit_in_thread(self) -> None:
-        """One was handled in some thread."""
-        number = next(self._numbers)
-        self._passed(number - 1, number)
-
-    def _passed(self, before: int, now: int) -> None:
-        if before < self._warmup <= now:
-            say(started=time.monotonic(), events=self._events - now)
-        if before < self._events <= now:
-            say(handled=time.monotonic())
+        if before < self._warmup <= self._count:
+            self._started, self._first = time.monotonic(), self._count
+        if before < self._events <= self._count:
+            seconds = time.monotonic() - self._started
+            say(rate=(self._events - self._first) / seconds)
 
 
 class Peer(ABC):
-    """One library. `work` runs its worker until killed, and calls back for each event, with the
-    time that its record says it was sent, or with a number of events at once."""
+    """One library."""
 
     async def connect(self) -> None:  # noqa: B027 - most have nothing to do.
-        """Be ready to send."""
+        """Get ready to send."""
 
     def make(self, values: Values) -> Any:
-        """What `send` takes; not part of any time."""
+        """The record to send; making it is not timed."""
         return values
 
     @abstractmethod
@@ -88,8 +81,10 @@ class Peer(ABC):
         """Send a thousand, in the way that the library has for it."""
 
     @abstractmethod
-    def work(self, variant: str, handled: Callable[..., None]) -> None:
-        """Run the worker."""
+    def work(self, action: str, handled: Callable[..., None]) -> None:
+        """Run its worker until killed, with a handler of one event, or of up to a hundred for the
+        action ``batch``. The handler calls `handled` with the time at which its event was sent, or
+        with the `count` of its events."""
 
     def run(self, work: Any) -> None:
         """Run a coroutine that sends."""
@@ -98,15 +93,11 @@ class Peer(ABC):
 
 def main(peer: Peer) -> None:
     """Do what the command line says."""
-    action, count, variant = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    if action == "work":
-        counter = Counter(count)
-        if variant.endswith("threads"):
-            peer.work(variant, lambda sent=None: counter.hit_in_thread())
-        else:
-            peer.work(variant, lambda sent=None, count=1: counter.hit(count))
+    action, count = sys.argv[1], int(sys.argv[2])
+    if action in ("one", "batch"):
+        peer.work(action, Counter(count).hit)
     elif action == "listen":
-        _listen(peer, variant)
+        _listen(peer)
     elif action == "preload":
         peer.run(_preload(peer, count))
     elif action == "paced":
@@ -115,7 +106,7 @@ def main(peer: Peer) -> None:
         peer.run(_timed(peer, count, 1 if action == "send" else BULK))
 
 
-def _listen(peer: Peer, variant: str) -> None:
+def _listen(peer: Peer) -> None:
     latencies: list[float] = []
     warm = threading.Event()
 
@@ -133,7 +124,7 @@ def _listen(peer: Peer, variant: str) -> None:
                 say(latencies=latencies)
 
     threading.Thread(target=report, daemon=True).start()
-    peer.work(variant, handled)
+    peer.work("listen", handled)
 
 
 async def _preload(peer: Peer, count: int) -> None:
@@ -145,7 +136,7 @@ async def _preload(peer: Peer, count: int) -> None:
 
 
 async def _paced(peer: Peer, count: int) -> None:
-    """Those of the warm-up say that they were sent at 0."""
+    """The records of the warm-up have `sent` 0."""
     await peer.connect()
     for number in range(100):
         await peer.send(peer.make({**order(number), "sent": 0.0}))

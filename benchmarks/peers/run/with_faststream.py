@@ -1,4 +1,4 @@
-"""FastStream: a subscriber of a Redis stream with a consumer group; its logging is off."""
+"""FastStream: a subscriber of a Redis stream with a consumer group; logging is off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ broker = RedisBroker(URL, logger=None)
 
 
 class Order(BaseModel):
-    """Validated like Runnel's."""
+    """Validated as Runnel's is."""
 
     order_id: int
     created_at: datetime
@@ -24,8 +24,6 @@ class Order(BaseModel):
 
 
 class FastStream(Peer):
-    """`one`: a call of the handler for each event. `batch`: up to a hundred in a call."""
-
     async def connect(self) -> None:
         await broker.connect()
 
@@ -38,18 +36,18 @@ class FastStream(Peer):
             await broker.publish(record, stream="orders", pipeline=pipeline)
         await pipeline.execute()
 
-    def work(self, variant: str, handled: Callable[..., None]) -> None:
+    def work(self, action: str, handled: Callable[..., None]) -> None:
         options = {"group": "g", "consumer": "c", "last_id": "0", "max_records": 100}
-        if variant == "one":
-
-            @broker.subscriber(stream=StreamSub("orders", **options))
-            async def one(order: Order) -> None:
-                handled(order.sent)
-        else:
+        if action == "batch":
 
             @broker.subscriber(stream=StreamSub("orders", batch=True, **options))
             async def batch(orders: list[Order]) -> None:
                 handled(count=len(orders))
+        else:
+
+            @broker.subscriber(stream=StreamSub("orders", **options))
+            async def one(order: Order) -> None:
+                handled(order.sent)
 
         uvloop.run(self._forever())
 

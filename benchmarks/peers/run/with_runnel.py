@@ -1,65 +1,23 @@
-"""Runnel itself, measured in the same way as its peers. Its worker is started by the command."""
+"""Runnel itself, measured in the same way as its peers. `runnel worker` starts its worker."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import uvloop
-from common import URL, Peer, Values, main
+from common import URL, main
+from orders import Orders
 
-from runnel import App, Events, Record
+from runnel import App
 from runnel.cli import main as command
 
 app = App("bench", redis_url=URL)
 
 
-class Order(Record):
-    order_id: int
-    created_at: datetime
-    amount: int
-
-
-class TimedOrder(Record):
-    order_id: int
-    created_at: datetime
-    amount: int
-    sent: float
-
-
-orders = app.stream("orders", record=Order, partition_by="order_id", partition_size=1_000_000)
-timed = app.stream("timed", record=TimedOrder, partition_by="order_id", partition_size=1_000_000)
-
-
-class Runnel(Peer):
-    """`one` and `listen`: a record at a time. `batch`: `take(100)`."""
-
-    def make(self, values: Values) -> Any:
-        return (TimedOrder if "sent" in values else Order)(**values)
-
-    async def send(self, record: Any) -> None:
-        await (orders if isinstance(record, Order) else timed).send(record)
-
-    async def send_many(self, records: list[Any]) -> None:
-        await orders.send(*records)
-
-    def work(self, variant: str, handled: Callable[..., None]) -> None:
-        async def one(events: Events[Order]) -> None:
-            async for _ in events.records():
-                handled()
-
-        async def listen(events: Events[TimedOrder]) -> None:
-            async for record in events.records():
-                handled(record.sent)
-
-        async def batch(events: Events[Order]) -> None:
-            async for records in events.take(100).records():
-                handled(count=len(records))
-
-        handler = {"one": one, "listen": listen, "batch": batch}[variant]
-        app.processor(timed if variant == "listen" else orders, name="p")(handler)
+class Runnel(Orders):
+    def run_worker(self, stream: Any, handler: Any) -> None:
+        app.processor(stream, name="p")(handler)
         sys.modules["with_runnel"] = sys.modules["__main__"]
         command(["worker", "with_runnel:app", "--log-level", "warning"])
 
@@ -68,4 +26,4 @@ class Runnel(Peer):
 
 
 if __name__ == "__main__":
-    main(Runnel())
+    main(Runnel(app))

@@ -1,0 +1,1 @@
+"""The connection to Redis: one server, sentinels or a cluster."""

@@ -1,0 +1,1 @@
+"""Checks declarations when they are made, and builds processors from them."""

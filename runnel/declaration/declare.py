@@ -1,0 +1,201 @@
+"""Builds a `Processor` from a decorator's arguments, and refuses those that cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runnel import keys
+from runnel.dead_letter import DeadLetter
+from runnel.declaration.signatures import check_handler
+from runnel.errors import ConfigError
+from runnel.handlers import callables
+from runnel.handlers.callables import named
+from runnel.middleware import DeadLetterMiddleware, Middleware
+from runnel.processor import CommitMode, ExceptionPolicy, Processor
+from runnel.protocol.ids import ENDS
+from runnel.settings import Settings, check
+from runnel.stream import Stream, StreamSpec
+
+_HANDLERS = {"processor": callables.of_events, "on": callables.of_records}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The keywords of `App.processor` and `App.on`."""
+
+    name: str | None = None
+    exception_policy: ExceptionPolicy | str = ExceptionPolicy.QUARANTINE
+    retries: int | None = None
+    backoff: float | None = None
+    backoff_max: float | None = None
+    commit: CommitMode = "auto"
+    prefetch: int | None = None
+    middleware: Sequence[Middleware] = ()
+    start: str = "earliest"
+    timeout: float | None = None
+
+
+def check_stream(stream: Any, decorator: str) -> None:
+    """Raise ConfigError unless a decorator got a stream."""
+    if not isinstance(stream, Stream):
+        raise ConfigError(
+            f"@app.{decorator} takes the stream that it reads, as in @app.{decorator}(orders), "
+            f"not {named(stream)}"
+        )
+
+
+#: Keyword of `App.stream` -> the attributes that its object must have.
+_PARTS = {
+    "serializer": ("name", "dumps", "loads"),
+    "compressor": ("name", "compress", "decompress"),
+    "hasher": ("name", "__call__"),
+}
+
+
+def check_parts(where: str, partition_by: Any, **parts: Any) -> None:
+    """Raise ConfigError unless the keywords of a stream have objects that can be used. The class of
+    such an object cannot."""
+    if not (isinstance(partition_by, str) or callable(partition_by)):
+        raise ConfigError(
+            f"{where}: partition_by must be the name of a field or a function of a record, not "
+            f"{named(partition_by)}"
+        )
+    for keyword, value in parts.items():
+        if value is not None and not _is_a(keyword, value):
+            raise ConfigError(
+                f"{where}: {keyword} must be an object with {', '.join(_PARTS[keyword])}, not "
+                f"{named(value)}"
+            )
+
+
+def checked_codecs(where: str, codecs: Any) -> tuple[Any, ...]:
+    """Check serializers and compressors from any iterable. Raises ConfigError."""
+    if not isinstance(codecs, Iterable) or isinstance(codecs, (str, bytes)):
+        raise ConfigError(f"{where}: codecs must be a list, not {named(codecs)}")
+    found = tuple(codecs)
+    for each in found:
+        if not (_is_a("serializer", each) or _is_a("compressor", each)):
+            raise ConfigError(
+                f"{where}: codecs must be serializers and compressors, and {named(each)} is none"
+            )
+    return found
+
+
+def _is_a(keyword: str, value: Any) -> bool:
+    return not isinstance(value, type) and all(hasattr(value, each) for each in _PARTS[keyword])
+
+
+def declare(
+    taken: Container[str],
+    settings: Settings,
+    stream: Stream[Any],
+    function: Callable[..., Any],
+    decorator: str,
+    options: Options,
+) -> Processor:
+    """The processor for a function with a `decorator` ("processor" or "on").
+
+    `taken` are the names of the app's other processors. Raises ConfigError.
+    """
+    spec = stream.spec
+    name = callables.name_of(function, options.name, decorator)
+    keys.check_name("processor", name)
+    check_handler(function, decorator, stream.name, spec.codec.record_type.form)
+    if name in taken:
+        raise ConfigError(
+            f"app {spec.app} has two processors named {name!r}: give one of them another name with "
+            "name=…"
+        )
+    where, chosen = f"processor {name}", settings.chosen
+    chosen_start = check(where, "start", options.start)
+    policy = _policy(name, options.exception_policy)
+    middleware = _middleware(name, options.middleware)
+    return Processor(
+        app=spec.app,
+        name=name,
+        stream=spec,
+        handler=_HANDLERS[decorator](function),
+        function=function,
+        module=callables.module_of(function),
+        policy=policy,
+        retries=chosen(where, "retries", options.retries),
+        backoff=chosen(where, "backoff", options.backoff),
+        backoff_max=chosen(where, "backoff_max", options.backoff_max),
+        commit=check(where, "commit", options.commit),
+        prefetch=chosen(where, "prefetch", options.prefetch),
+        middleware=middleware,
+        sink=_sink(name, stream, policy, middleware),
+        start=ENDS.get(chosen_start, chosen_start),
+        timeout=None if options.timeout is None else check(where, "timeout", options.timeout),
+    )
+
+
+def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:
+    try:
+        return ExceptionPolicy(policy.lower() if isinstance(policy, str) else policy)
+    except ValueError:
+        raise ConfigError(
+            f"processor {name}: exception_policy must be HALT, QUARANTINE or IGNORE, not {policy!r}"
+        ) from None
+
+
+def _middleware(name: str, middleware: Any) -> tuple[Middleware, ...]:
+    if isinstance(middleware, Middleware):
+        raise ConfigError(f"processor {name}: middleware must be a list, as in middleware=[…]")
+    if not isinstance(middleware, Iterable):
+        raise ConfigError(
+            f"processor {name}: middleware must be a list of Middleware objects, not "
+            f"{named(middleware)}"
+        )
+    found = tuple(middleware)  # It may come from an iterator.
+    for each in found:
+        if not isinstance(each, Middleware):
+            raise ConfigError(
+                f"processor {name}: middleware must be a list of Middleware objects, and "
+                f"{named(each)} is none"
+            )
+    return found
+
+
+def _sink(
+    name: str, stream: Stream[Any], policy: ExceptionPolicy, middleware: Sequence[Middleware]
+) -> StreamSpec[DeadLetter] | None:
+    """The stream for the processor's dead letters: the given one, or its own."""
+    asked = [each for each in middleware if isinstance(each, DeadLetterMiddleware)]
+    if not asked:
+        return None
+    if policy is ExceptionPolicy.HALT:
+        raise ConfigError(
+            f"processor {name}: the policy HALT skips no event, so nothing would become a dead "
+            "letter: use QUARANTINE (with `resume --skip`) or IGNORE"
+        )
+    if len(asked) > 1:
+        raise ConfigError(f"processor {name}: one DeadLetterMiddleware is enough, not {len(asked)}")
+    sink = asked[0].sink
+    if sink is None:
+        return stream.dead_letters(name).spec
+    fix = (
+        f"leave `sink` out, or declare it with {stream.name}.dead_letters(…) or "
+        f"{stream.name}.derive(…, DeadLetter)"
+    )
+    if not isinstance(sink, Stream):
+        raise ConfigError(f"processor {name}: the sink is {named(sink)}, which is no stream: {fix}")
+    spec: StreamSpec[Any] = sink.spec
+    if spec.app != stream.spec.app or spec.source != stream.spec.source or spec.name == spec.source:
+        raise ConfigError(
+            f"processor {name}: the sink {spec.name} is not derived from {stream.spec.source}, so "
+            f"a dead letter and the checkpoint could not be written in one commit: {fix}"
+        )
+    if spec.name == stream.name:
+        raise ConfigError(
+            f"processor {name}: the sink {spec.name} is the stream that it reads, so it would get "
+            f"its own dead letters: {fix}"
+        )
+    if spec.codec.record_type.form is not DeadLetter:
+        raise ConfigError(
+            f"processor {name}: the sink {spec.name} holds {spec.codec.record_type.name}, and must "
+            f"hold DeadLetter: {fix}"
+        )
+    return spec

@@ -1,0 +1,262 @@
+"""Hands out the events of one held partition.
+
+`PartitionState` is pure; the waiting is done here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from runnel.core.partition import PartitionState, Raw
+from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
+from runnel.delivery.session import Session
+from runnel.errors import WorkerDied
+
+#: Seconds for which a middleware may hold an event back while no other event follows.
+HELD_BACK = 1.0
+
+
+class PartitionQueue:
+    """A partition, and the means to wait for its events and commits.
+
+    Nothing is handed out while `session` may have ended. `start_lock` is held while an event is
+    processed that may have killed a worker. `schedule_commit` is called with a state that has
+    something to commit, `wake` with one whose buffer has room. `record_start` stores in Redis which
+    event is about to be processed; it does not raise if Redis refuses that.
+    """
+
+    def __init__(
+        self,
+        state: PartitionState,
+        *,
+        commit_each: bool,
+        prefetch: int,
+        retries: int,
+        session: Session,
+        start_lock: RecordedStartLock,
+        schedule_commit: Callable[[PartitionState], None],
+        wake: Callable[[PartitionState], None],
+        record_start: Callable[[PartitionState, str], Awaitable[None]],
+    ) -> None:
+        self.state = state
+        self.partition = state.partition
+        self.changed = asyncio.Event()
+        self._suspicion = state.suspicion
+        self._commit_each = commit_each
+        self._prefetch = prefetch
+        state.buffer_limit = min(state.buffer_limit, prefetch)
+        self._retries = retries
+        self._session = session
+        self._start_lock = start_lock
+        self._schedule_commit = schedule_commit
+        self._wake = wake
+        self._record_start = record_start
+        #: The first event of the list that is being filled, and when to hand the list out; and when
+        #: to hand out an empty list. They survive a wait that is cancelled: a handler that waits
+        #: for less time than that, again and again, gets its events all the same.
+        self._filling: tuple[bytes, float] = (b"", 0.0)
+        self._empty_at: float | None = None
+        #: The last event that a middleware holds back, and until when it may do so.
+        self._held_back: tuple[bytes, float] = (b"", 0.0)
+        #: The event whose start is recorded, and the call that records it.
+        self._starting: tuple[bytes, asyncio.Future[None]] | None = None
+
+    def next(self) -> Raw | None:
+        """The next event if no wait is needed, else None. The event before is finished."""
+        state = self.state
+        if self._commit_each or self._suspicion.careful:
+            return None
+        if state.current:
+            state.finish()
+            if not state.commit_scheduled:
+                self._schedule_commit(state)
+        buffer = state.buffer
+        if not buffer or not state.open or not self._session.alive():
+            return None
+        raw = buffer.popleft()
+        state.current = (raw,)
+        if len(buffer) == state.buffer_limit:
+            self._wake(state)
+        return raw
+
+    async def take(
+        self,
+        limit: int,
+        within: float | None = None,
+        *,
+        empty: bool = False,
+        finish: int | None = None,
+    ) -> Sequence[Raw] | None:
+        """Up to `limit` more events, or None once no more will be handed out.
+
+        The current events are finished, or only the first `finish` of them; then the others are,
+        too, if no event follows soon. With `within`, wait that many seconds for the list to fill
+        up; with `empty`, return an empty list if nothing came in that time. A wait that is
+        cancelled changes nothing.
+
+        Raises WorkerDied if the next event is condemned; that event is then the current one.
+        """
+        state = self.state
+        unsure, tried = self._suspicion.unsure, bool(state.current)
+        if state.finish(finish):
+            self._schedule_commit(state)
+            if self._commit_each or unsure:
+                await self.flush()
+        if tried or not self._suspicion.alone:  # Otherwise a cancelled wait would lose its turn.
+            self.release_start_lock()
+        if state.current and not await self._may_be_held_back():
+            return await self.take(limit, within, empty=empty)
+        at_once = state.buffer and state.open and self._session.alive()
+        if not at_once and not await self._wait_for_events(within if empty else None):
+            self._empty_at = None
+            return []
+        self._empty_at = None
+        if within is not None and not self._suspicion.one_by_one:
+            await self._fill(limit, within)
+        if self._suspicion.alone:
+            await self._acquire_start_lock()
+        await self._wait_for_session()
+        if self._suspicion.recorded and state.open:
+            await self._record(state.buffer[0][0])
+            await self._wait_for_session()
+        if not state.open:
+            self.release_start_lock()
+            return None
+        raws = state.hand_out(limit)
+        self._starting = None
+        if state.next_read(self._prefetch):
+            self._wake(state)
+        if self._suspicion.condemns(raws[0][0], self._retries):
+            raise WorkerDied(
+                f"event {raws[0][0].decode()} failed or ended its worker "
+                f"{self._suspicion.attempts} times"
+            )
+        return raws
+
+    def finish(self, count: int) -> None:
+        """The first `count` current events are finished."""
+        if count and self.state.finish(count):
+            self._schedule_commit(self.state)
+
+    async def commit(self, count: int | None = None) -> None:
+        """Finish the current events, or the first `count` of them, and wait for the commit."""
+        if self.state.finish(count):
+            self._schedule_commit(self.state)
+            await self.flush()
+        self.release_start_lock()
+
+    def release_start_lock(self) -> None:
+        """Let another partition of this worker process an event that may have killed a worker."""
+        self._start_lock.release(self)
+
+    async def flush(self) -> None:
+        """Wait until the cursor is verified and everything that is finished is committed, or the
+        lease has ended."""
+        state = self.state
+        if state.unverified_from is not None:
+            self._schedule_commit(state)
+        while not ((state.all_committed and state.unverified_from is None) or state.ended):
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def wait_settled(self) -> None:
+        """Wait until everything that was read is finished and committed, or the partition
+        closes."""
+        while self.state.open and not self.state.settled:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait that long, or until the partition closes."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self.state.open and await self._wait_for_change(deadline):
+            pass
+
+    async def _wait_for_change(self, deadline: float) -> bool:
+        """Wait for a change. Returns False at the deadline, which is a time of the loop's clock."""
+        if deadline <= asyncio.get_running_loop().time():
+            return False
+        self.changed.clear()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _may_be_held_back(self) -> bool:
+        """May a middleware hold back the events that it took and did not yield, because another
+        one comes soon? Otherwise they count as dropped. It may not where starts are recorded: there
+        the last event would be blamed for the others."""
+        state = self.state
+        if self._suspicion.recorded or len(state.current) > self._prefetch:
+            return False
+        last: bytes = state.current[-1][0]
+        if last != self._held_back[0]:
+            self._held_back = last, asyncio.get_running_loop().time() + HELD_BACK
+        while state.open and not state.buffer:
+            self._wake(state)
+            if not await self._wait_for_change(self._held_back[1]):
+                return False
+        return True
+
+    async def _wait_for_events(self, within: float | None) -> bool:
+        """Wait for an event, or until the partition closes. Returns False if neither happened
+        `within` seconds."""
+        state = self.state
+        if within is not None and self._empty_at is None:
+            self._empty_at = asyncio.get_running_loop().time() + within
+        try:
+            async with asyncio.timeout_at(self._empty_at):
+                while state.open and not (state.buffer and self._session.alive()):
+                    await self._wait_for_event()
+        except TimeoutError:
+            await self._wait_for_session()
+            return bool(state.buffer) or not state.open
+        return True
+
+    async def _wait_for_event(self) -> None:
+        if self.state.buffer:
+            await self._session.renewed()
+        else:
+            self._wake(self.state)
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def _wait_for_session(self) -> None:
+        """Wait until the session is certain to be alive, or the partition closes."""
+        while self.state.open and not self._session.alive():
+            await self._session.renewed()
+
+    async def _fill(self, limit: int, within: float) -> None:
+        """Wait for `limit` events, or until no more are read before some are handed out."""
+        state = self.state
+        if state.open and self._filling[0] != state.buffer[0][0]:
+            self._filling = state.buffer[0][0], asyncio.get_running_loop().time() + within
+        deadline = self._filling[1]
+        while state.open and len(state.buffer) < limit:
+            if not state.reading and state.full(self._prefetch):
+                return
+            self._wake(state)
+            if not await self._wait_for_change(deadline):
+                return
+
+    async def _acquire_start_lock(self) -> None:
+        deadline = asyncio.get_running_loop().time() + LONGEST_WAIT
+        while self.state.open and not self._start_lock.acquire(self, self.changed):
+            if not await self._wait_for_change(deadline):
+                return
+
+    async def _record(self, event: bytes) -> None:
+        """Record the start of an event, once. If this wait is cancelled, the call continues."""
+        if self._starting is None or self._starting[0] != event:
+            call = self._record_start(self.state, event.decode())
+            self._starting = event, asyncio.ensure_future(call)
+        starting = self._starting[1]
+        try:
+            await asyncio.shield(starting)
+        except BaseException:
+            if starting.done():  # The call itself has failed, and not only this wait.
+                self._starting = None
+            raise

@@ -1,0 +1,163 @@
+"""Makes handlers of the functions of users: async or plain, of events or of one record."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from runnel.errors import ConfigError, NothingRan
+from runnel.events import Events
+from runnel.handlers.threads import Threads
+
+Handler = Callable[[Any], Awaitable[None]]
+Function = Callable[[Any], Any]
+
+
+def of_events(function: Function) -> Handler:
+    """The handler for a function of the events of a partition (`@app.processor`)."""
+    if inspect.iscoroutinefunction(function):
+        return function  # Without a wrapper around each of its awaits.
+
+    async def handler(events: Events[Any]) -> None:
+        result = function(events)
+        if not inspect.isawaitable(result):
+            raise NothingRan(
+                f"{named(function)} returned {type(result).__name__} instead of an awaitable: it "
+                "must be an `async def`; for a plain function of one record use @app.on"
+            )
+        await settled(result, function)
+
+    return handler
+
+
+def of_nothing(function: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
+    """The async function that a worker awaits for a task."""
+
+    async def task() -> None:
+        result = function()
+        if not inspect.isawaitable(result):
+            raise NothingRan(
+                f"{named(function)} returned {type(result).__name__} instead of an awaitable: it "
+                "must be an `async def`"
+            )
+        await settled(result, function)
+
+    return task
+
+
+def of_records(function: Function) -> Handler:
+    """The handler for a function of one record (`@app.on`)."""
+    is_plain = not is_async(function)
+    call = in_threads(function) if is_plain else function
+
+    async def handler(events: Events[Any]) -> None:
+        async for record in events.records():
+            if is_plain:
+                with events.uncancellable():
+                    result = await call(record)
+            else:
+                result = await call(record)
+            if result is not None:
+                await settled(result, function)
+
+    return handler
+
+
+def in_threads(function: Function) -> Function:
+    """An async function that calls a plain function in a thread. Its result may be an awaitable."""
+    return functools.partial(Threads().run, functools.partial(_called, function))
+
+
+def _called(function: Function, record: Any) -> Any:
+    try:
+        return function(record)
+    except StopIteration as stop:  # A future cannot hold it, and would never be done.
+        raise RuntimeError("the handler raised StopIteration") from stop
+
+
+async def settled(result: Any, function: Callable[..., Any]) -> None:
+    """Await what a handler returned, and the result of that, until it is not an awaitable.
+
+    Raises NothingRan for a generator, or a list of awaitables: their code has not run.
+    """
+    while result is not None:
+        if isinstance(result, concurrent.futures.Future):
+            result = asyncio.wrap_future(result)
+        if inspect.isawaitable(result):
+            result = await result
+            continue
+        if isinstance(result, (list, tuple, set)) and any(map(inspect.isawaitable, result)):
+            raise NothingRan(
+                f"{named(function)} returned a {type(result).__name__} of awaitables, which nobody "
+                "awaits: await them in an `async def`"
+            )
+        if inspect.isasyncgen(result) or inspect.isgenerator(result) or isinstance(result, map):
+            kind = "map" if isinstance(result, map) else "generator"
+            raise NothingRan(
+                f"{named(function)} returned a {kind}, which nobody iterates over: return an "
+                "awaitable or nothing"
+            )
+        return
+
+
+def is_async(function: Any) -> bool:
+    """Does a call only create a coroutine, so that it needs no thread?"""
+    return any(inspect.iscoroutinefunction(each) for each in _bodies(function))
+
+
+def is_generator(function: Any) -> bool:
+    """Does a call only create a generator, so that no code of the function runs?"""
+    return any(
+        inspect.isasyncgenfunction(each) or inspect.isgeneratorfunction(each)
+        for each in _bodies(function)
+    )
+
+
+def _bodies(function: Any) -> tuple[Any, ...]:
+    """The functions with the code of a callable: itself, or the `__call__` of its class."""
+    while isinstance(function, functools.partial | staticmethod):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    return function, getattr(type(function), "__call__", None)  # noqa: B004
+
+
+def name_of(function: Any, given: str | None, decorator: str) -> str:
+    """The processor's name: `given`, or the name of the function.
+
+    Raises ConfigError for a lambda, a partial or an object, which have no name.
+    """
+    if given is not None:
+        return given
+    name = getattr(function, "__name__", None)
+    if isinstance(name, str) and name.isidentifier():
+        return name
+    raise ConfigError(
+        f"{named(function)} has no name of its own to call the processor by: say one, as in "
+        f'@app.{decorator}(orders, name="mail")'
+    )
+
+
+def module_of(function: Any) -> str:
+    """The name of the module that defines a function."""
+    body = _bodies(function)[0]
+    home = body if inspect.isroutine(body) else type(body)
+    return str(getattr(home, "__module__", None) or "MODULE")
+
+
+def named(thing: object) -> str:
+    """An argument of a user, in words for a message."""
+    name = getattr(thing, "__name__", None)
+    if isinstance(thing, type):
+        return f"the class {name} (call it: {name}())"
+    if name == "<lambda>":
+        return "a lambda"
+    if isinstance(thing, classmethod):
+        return f"the classmethod {name}, which only its class can call"
+    if isinstance(thing, functools.partial):
+        return f"a functools.partial of {named(thing.func)}"
+    if isinstance(name, str):
+        return f"the function {name}"
+    return repr(thing)

@@ -1,0 +1,1 @@
+"""The operations of operators: inspect, pause, resume, reset, skip, remove, delete."""

@@ -1,0 +1,184 @@
+"""Computes the rows and states of `inspect` from the replies of Redis. No I/O.
+
+A value that is unknown is None, never 0, and makes its total None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from runnel.protocol import GroupDescription, PartitionDescription
+from runnel.protocol.ids import parts, reached
+
+Json = dict[str, Any]
+
+#: Milliseconds for which a failure without an event counts if it does not happen again: longer than
+#: the pause between two tries.
+_RECENT = 90_000
+#: Milliseconds by which an id may be ahead of the server's clock and still show when it was added.
+_SKEW = 1_000
+#: Unclean tenures in a row on one partition that count as failing: one may have any reason.
+_TENURES = 2
+
+
+def failed_before_first(event: str | None, checkpoint: str | None) -> bool:
+    """Did the handler fail before its first event? Then the failure is stored with the checkpoint
+    in place of an event."""
+    return event is not None and event == checkpoint
+
+
+def partitions(
+    descriptions: list[PartitionDescription], group_description: GroupDescription
+) -> list[Json]:
+    """A row for each partition of a processor."""
+    assigned = {each.partition: each for each in group_description.assignments}
+    left = {each.id: each.left_ms for each in group_description.members}
+    rows = []
+    for number, description in enumerate(descriptions):
+        assignment = assigned.get(number)
+        owner = description.lease_owner
+        owner_lives = owner is not None and left.get(owner, 0) > 0
+        moving = owner_lives and assignment is not None and assignment.target not in (owner, None)
+        if description.quarantined:
+            state = "quarantined"
+        elif description.paused:
+            state = "paused"
+        elif not owner_lives:
+            state = "unassigned"
+        else:
+            state = "moving" if moving else "owned"
+        works = state in ("owned", "moving")
+        rows.append(
+            {
+                "id": number,
+                "state": state,
+                "owner": owner if owner_lives else None,
+                "epoch": description.epoch,
+                "session_left_ms": left[owner] if owner_lives and owner else None,
+                "checkpoint": description.checkpoint,
+                "last": description.last,
+                "lag_events": _lag(description),
+                "lag_ms": _lag_ms(description),
+                "processed": description.processed or 0,
+                "lost": description.lost or 0,
+                "attempts": description.attempts or 0,
+                "tenures": description.tenures or 0,
+                "failing": _failing(description),
+                "current_event_ms": _current_event_ms(description) if works else None,
+                "error": _error(description),
+            }
+        )
+    return rows
+
+
+def _lag(d: PartitionDescription) -> int | None:
+    """Events after the checkpoint.
+
+    If the log has no event after the checkpoint, the lag is 0 if everything was read, whatever the
+    consumer group counts; else it is unknown until a claim counts what other programs deleted. If
+    the log begins after the checkpoint, as it does after `drop_oldest`, the lag is the length of
+    the log. Else the consumer group counts the events, if it is at the checkpoint.
+    """
+    if d.checkpoint is None:
+        return None
+    if d.next_id is None:
+        read_all = d.read is not None and d.read == d.added
+        return 0 if read_all or reached(d.checkpoint, d.last) else None
+    if d.last_delivered is not None and d.first is not None and not reached(d.checkpoint, d.first):
+        return d.length
+    if d.lag is not None and d.last_delivered == d.checkpoint:
+        return d.lag
+    return None
+
+
+def _lag_ms(d: PartitionDescription) -> int | None:
+    """The age of the first unfinished event, from its id. It is unknown if the id is ahead of the
+    server's clock: other programs may choose ids, and a clock can be set back."""
+    if d.checkpoint is None:
+        return None
+    if d.next_id is None:
+        return 0
+    added = _added(d, d.next_id)
+    return None if added is None or d.now is None else max(0, d.now - added)
+
+
+def _added(d: PartitionDescription, event: str) -> int | None:
+    """When an event was added, in ms, or None if its id does not show it."""
+    ms = parts(event)[0]
+    return None if d.now is None or ms > d.now + _SKEW else ms
+
+
+def _current_event_ms(d: PartitionDescription) -> int | None:
+    """For how long the owner has had the first unfinished event.
+
+    It has had it since the latest of: the last move of the checkpoint, the last claim, the arrival
+    of the event. If the arrival is unknown, the result is an upper limit. 0 if there is no
+    unfinished event, None if that is unknown.
+    """
+    if d.checkpoint is not None and d.next_id is None:
+        return 0
+    if d.moved_at is None or d.next_id is None or d.now is None:
+        return None
+    arrived = 0 if _unfinished_removed(d) else _added(d, d.next_id) or 0
+    return max(0, d.now - max(d.moved_at, arrived))
+
+
+def _unfinished_removed(d: PartitionDescription) -> bool:
+    """Were unfinished events dropped or trimmed? The current event may be one of them; then the
+    first event that is left arrived later."""
+    if d.first is None or reached(d.checkpoint or "0-0", d.first):
+        return False
+    return (d.added or 0) - (d.read or 0) > (d.length or 0)
+
+
+def _failing(d: PartitionDescription) -> bool:
+    """Does its event keep failing, or its handler without an event, or do its workers keep
+    dying?"""
+    if d.next_id is not None and (d.tenures or 0) >= _TENURES:
+        return True
+    if d.error_type is None:
+        return False
+    if d.next_id is not None or d.error_at is None or d.now is None:
+        return True
+    return d.now - d.error_at < _RECENT
+
+
+def _error(d: PartitionDescription) -> Json | None:
+    if d.error_type is None:
+        return None
+    return {
+        "type": d.error_type,
+        "message": d.error_message or "",
+        "event": d.error_event,
+        "at_ms": d.error_at,
+    }
+
+
+def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
+    """The state of a processor. It is ok only if each partition is processed, none fails, and no
+    dead letter is unread."""
+    rows, dead_letters = processor["partitions"], processor["dead_letters"]
+    if not any(each.left_ms > 0 for each in group_description.members):
+        return "down"
+    if any((row["current_event_ms"] or 0) > stalled_after_ms for row in rows):
+        return "stalled"
+    if any(
+        row["failing"] or row["state"] in ("unassigned", "quarantined", "paused") for row in rows
+    ):
+        return "degraded"
+    return "degraded" if dead_letters and dead_letters["waiting"] != 0 else "ok"
+
+
+def total(values: Iterable[int | None]) -> int | None:
+    """The sum, or None if one of the values is unknown."""
+    known = list(values)
+    return None if None in known else sum(each for each in known if each is not None)
+
+
+def largest(values: Iterable[int | None]) -> int | None:
+    """The largest value, 0 if there is none, or None if one is unknown."""
+    known = list(values)
+    if None in known:
+        return None
+    return max((each for each in known if each is not None), default=0)

@@ -1,0 +1,237 @@
+"""Reads from Redis what `runnel inspect` shows. Needs no user code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+
+from runnel import keys, protocol
+from runnel.errors import Mismatch
+from runnel.operations.figures import Json, largest, partitions, state_of, total
+from runnel.preflight.server import ServerInfo
+from runnel.protocol import GroupDescription, PartitionDescription, PartitionKeys
+from runnel.protocol.scripts import PROTOCOL, Scripts
+
+SCHEMA = "runnel.inspect/1"
+
+#: Partitions that one round trip describes.
+PAGE = 256
+#: Milliseconds that the owner of a partition may need for one event before it counts as stalled.
+STALLED_AFTER = 60_000
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the code of an app declares. It is shown even if no worker has started yet.
+
+    `streams` is name -> (partition count, source). `processors` are pairs of stream and processor.
+    `sinks` has the stream of dead letters of such a pair; for a pair that it lacks, the stream with
+    the default name is used.
+    """
+
+    streams: dict[str, tuple[int, str]] = field(default_factory=dict)
+    processors: Sequence[tuple[str, str]] = ()
+    sinks: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+async def apps(client: Redis) -> list[str]:
+    """The names of the apps in the registry, sorted."""
+    found: set[Any] = await client.smembers(keys.apps())
+    return sorted(protocol.text(each) for each in found)
+
+
+async def inspect(
+    client: Redis,
+    server: ServerInfo,
+    app: str | None = None,
+    declared: Declared | None = None,
+    stalled_after_ms: int = STALLED_AFTER,
+) -> Json:
+    """A report of one app, or of all apps in the registry, as one JSON object.
+
+    A value that is unknown is None, never 0, and makes its total None. Raises Mismatch if a newer
+    version of the protocol wrote the keys.
+    """
+    scripts = Scripts(client)
+    names = [app] if app else await apps(client)
+    code = declared or Declared()
+    processors: list[Json] = []
+    members: list[Json] = []
+    streams: list[Json] = []
+    for name in names:
+        found = await _inspect_app(scripts, name, code, stalled_after_ms)
+        processors += found[0]
+        members += found[1]
+        streams += found[2]
+    seconds, micros = await client.time()
+    rows = [row for each in processors for row in each["partitions"]]
+    states = [row["state"] for row in rows]
+    return {
+        "schema": SCHEMA,
+        "at_ms": int(seconds) * 1000 + int(micros) // 1000,
+        "server": {"kind": server.kind, "version": server.version, "mode": server.mode},
+        "totals": {
+            "lag_events": total(each["lag_events"] for each in processors),
+            "lag_ms": largest(each["lag_ms"] for each in processors),
+            "unassigned": states.count("unassigned"),
+            "quarantined": states.count("quarantined"),
+            "failing": sum(1 for row in rows if row["failing"]),
+            "dead_letters": total(_waiting(processors).values()),
+            "members": len({(each["app"], each["id"]) for each in members}),
+        },
+        "processors": processors,
+        "members": members,
+        "streams": streams,
+    }
+
+
+async def _inspect_app(
+    scripts: Scripts, name: str, code: Declared, stalled_after_ms: int
+) -> tuple[list[Json], list[Json], list[Json]]:
+    """The processors, memberships and streams of one app."""
+    client = scripts.client
+    sources = {
+        stream: (int(text.split()[0]), text.split()[1])
+        for stream, text in (await strings_at(client, keys.streams(name))).items()
+    } | code.streams
+    registered = await strings_at(client, keys.processors(name))
+    counts = {_pair(each): int(count) for each, count in registered.items()}
+    counts |= {(stream, each): sources[stream][0] for stream, each in code.processors}
+    streams = []
+    for stream, (count, source) in sorted(sources.items()):
+        prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
+        streams.append(_stream(name, stream, await _describe(scripts, prefixes, "")))
+    processors, members, groups = [], [], []
+    for (stream, processor), count in sorted(counts.items()):
+        source = sources[stream][1] if stream in sources else stream
+        call = protocol.describe_group(keys.group(name, stream, processor))
+        group_description = protocol.read_describe_group(await scripts.call(call))
+        prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
+        rows = partitions(await _describe(scripts, prefixes, processor), group_description)
+        processors.append(_processor(name, processor, stream, rows))
+        members += _memberships(name, processor, rows, group_description)
+        groups.append(group_description)
+    for each, group_description in zip(processors, groups, strict=True):
+        pair = each["stream"], each["name"]
+        sink = code.sinks.get(pair, ".".join((*pair, "dead")))
+        each["dead_letters"] = _dead_letters(sink, processors, streams)
+        each["state"] = state_of(each, group_description, stalled_after_ms)
+    return processors, members, streams
+
+
+def _dead_letters(sink: str, processors: list[Json], streams: list[Json]) -> Json | None:
+    """How many dead letters of a stream wait for the slowest of the processors that read it. All
+    wait if no processor reads it. None if there is no such stream."""
+    length = next((each["length"] for each in streams if each["name"] == sink), 0)
+    if all(each["name"] != sink for each in streams):
+        return None
+    readers = [
+        each
+        for each in processors
+        if each["stream"] == sink
+        and any(row["checkpoint"] is not None for row in each["partitions"])
+    ]
+    waiting = largest(each["lag_events"] for each in readers) if readers else length
+    return {"stream": sink, "waiting": waiting, "readers": [each["name"] for each in readers]}
+
+
+def _waiting(processors: list[Json]) -> dict[tuple[str, str], int | None]:
+    """Dead letters that wait, by app and stream: several processors may share a stream."""
+    return {
+        (each["app"], found["stream"]): found["waiting"]
+        for each in processors
+        if (found := each["dead_letters"])
+    }
+
+
+def _pair(field: str) -> tuple[str, str]:
+    stream, _, processor = field.partition("@")
+    return stream, processor
+
+
+async def strings_at(client: Redis, key: str) -> dict[str, str]:
+    """The fields of a hash, such as one of the registry."""
+    raw: dict[Any, Any] = await client.hgetall(key)
+    return {protocol.text(name): protocol.text(value) for name, value in raw.items()}
+
+
+async def _describe(
+    scripts: Scripts, prefixes: list[str], processor: str
+) -> list[PartitionDescription]:
+    descriptions: list[PartitionDescription] = []
+    for at in range(0, len(prefixes), PAGE):
+        calls = [
+            protocol.describe(PartitionKeys(prefix, processor))
+            for prefix in prefixes[at : at + PAGE]
+        ]
+        for reply in await scripts.call_all(calls):
+            if isinstance(reply, Exception):
+                if "WRONGTYPE" not in str(reply):
+                    raise reply
+                # Another program has a key of this name. Report the other partitions all the same.
+                descriptions.append(
+                    PartitionDescription(error_type="WRONGTYPE", error_message=str(reply))
+                )
+                continue
+            description = protocol.read_describe(reply)
+            stored = description.protocol or 0
+            if stored > PROTOCOL:
+                details = {"field": "protocol", "stored": str(stored), "given": str(PROTOCOL)}
+                raise Mismatch(f"MISMATCH field=protocol stored={stored}", details)
+            descriptions.append(description)
+    return descriptions
+
+
+def _processor(app: str, name: str, stream: str, rows: list[Json]) -> Json:
+    """A processor. Its state and dead letters are filled in when all processors are known."""
+    return {
+        "app": app,
+        "name": name,
+        "stream": stream,
+        "state": None,
+        "lag_events": total(row["lag_events"] for row in rows),
+        "lag_ms": largest(row["lag_ms"] for row in rows),
+        "dead_letters": None,
+        "partitions": rows,
+    }
+
+
+def _memberships(
+    app: str, processor: str, rows: list[Json], group_description: GroupDescription
+) -> list[Json]:
+    found = []
+    for member in group_description.members:
+        if member.left_ms <= 0:
+            continue
+        words = [*member.description.split(), "", "", "", ""]
+        found.append(
+            {
+                "id": member.id,
+                "app": app,
+                "processor": processor,
+                "host": words[0] or None,
+                "pid": int(words[1]) if words[1].isdigit() else None,
+                "lang": words[2] or None,
+                "version": words[3] or None,
+                "partitions": [row["id"] for row in rows if row["owner"] == member.id],
+                "last_heartbeat_ms": max(0, group_description.session_ms - member.left_ms),
+            }
+        )
+    return found
+
+
+def _stream(app: str, name: str, descriptions: list[PartitionDescription]) -> Json:
+    rows: list[Json] = [
+        {"id": number, "length": each.length, "first": each.first, "last": each.last}
+        for number, each in enumerate(descriptions)
+    ]
+    return {
+        "app": app,
+        "name": name,
+        "partition_count": len(rows),
+        "length": total(row["length"] for row in rows),
+        "partitions": rows,
+    }

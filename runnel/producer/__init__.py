@@ -1,0 +1,1 @@
+"""Sends records: in order per partition, each at most once."""

@@ -1,0 +1,100 @@
+"""The reply of `describe`: one partition, and one processor on it, at one instant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runnel.protocol.common import text
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDescription:
+    """Reply of `describe`; the fields are explained in ``lua/README.md``.
+
+    A value that Redis does not have is None, never 0. Times are in ms since 1970.
+    """
+
+    #: The instant of the reply, by the server's clock.
+    now: int | None = None
+    length: int | None = None
+    #: Id of the oldest event that is still in the log.
+    first: str | None = None
+    #: Id of the newest event that was ever added; 0-0 if there is no log.
+    last: str = "0-0"
+    #: How many events were ever added.
+    added: int | None = None
+    #: The contract: the version of the protocol, the partition count, the name of the hash.
+    protocol: int | None = None
+    partition_count: int | None = None
+    hash: str | None = None
+    #: Of the consumer group.
+    lag: int | None = None
+    last_delivered: str | None = None
+    #: Id of the first event after the checkpoint.
+    next_id: str | None = None
+    #: The rest is the state of the processor. Without a checkpoint it is not registered.
+    checkpoint: str | None = None
+    read: int | None = None
+    processed: int | None = None
+    lost: int | None = None
+    moved_at: int | None = None
+    epoch: int | None = None
+    grant: int | None = None
+    #: The member that claimed last; `released` is whether its lease has ended.
+    owner: str | None = None
+    released: bool = False
+    attempts: int | None = None
+    tenures: int | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    error_event: str | None = None
+    error_at: int | None = None
+    paused: bool = False
+    quarantined: bool = False
+
+    @property
+    def lease_owner(self) -> str | None:
+        """The member that holds the lease, dead or alive."""
+        return None if self.released else self.owner
+
+
+def read_describe(reply: Sequence[Any]) -> PartitionDescription:
+    values = [text(each) for each in reply]
+    found = dict(zip(values[::2], values[1::2], strict=True))
+    return PartitionDescription(
+        now=_integer(found, "now"),
+        length=_integer(found, "length"),
+        first=found.get("first"),
+        last=found.get("last", "0-0"),
+        added=_integer(found, "added"),
+        protocol=_integer(found, "meta.protocol"),
+        partition_count=_integer(found, "meta.partitions"),
+        hash=found.get("meta.hash"),
+        lag=_integer(found, "lag"),
+        last_delivered=found.get("last_delivered"),
+        next_id=found.get("next_id"),
+        checkpoint=found.get("checkpoint"),
+        read=_integer(found, "read"),
+        processed=_integer(found, "processed"),
+        lost=_integer(found, "lost"),
+        moved_at=_integer(found, "moved_at"),
+        epoch=_integer(found, "epoch"),
+        grant=_integer(found, "grant"),
+        owner=found.get("owner"),
+        released=found.get("released") == "1",
+        attempts=_integer(found, "attempts"),
+        tenures=_integer(found, "tenures"),
+        error_type=found.get("error_type"),
+        error_message=found.get("error_message"),
+        error_event=found.get("error_event"),
+        error_at=_integer(found, "error_at"),
+        paused=found.get("paused") == "1",
+        quarantined=found.get("quarantined") == "1",
+    )
+
+
+def _integer(found: Mapping[str, str], name: str) -> int | None:
+    value = found.get(name, "")
+    return int(value) if value.lstrip("-").isdigit() else None

@@ -1,0 +1,17 @@
+"""The callbacks that readers and committers call for a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runnel.core.partition import PartitionState
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """`on_change` is called for a partition that got events, was committed or has ended,
+    `on_suspected_loss` for one whose log may have lost events."""
+
+    on_change: Callable[[PartitionState], None]
+    on_suspected_loss: Callable[[PartitionState], None]

@@ -1,0 +1,312 @@
+"""The partitions that one member holds: claims them, runs their handlers, releases them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from runnel import protocol
+from runnel.core.membership import Actions
+from runnel.core.partition import PartitionState
+from runnel.delivery.partition_queue import PartitionQueue
+from runnel.delivery.recorded_start_lock import RecordedStartLock
+from runnel.errors import (
+    Halted,
+    HandlerExit,
+    Mismatch,
+    ProtocolError,
+    Removed,
+    StaleGrant,
+    Unregistered,
+)
+from runnel.log import about, logger_of
+from runnel.processor import ExceptionPolicy, Processor
+from runnel.protocol import CheckpointMove, Grant, PartitionKeys, Token
+from runnel.worker import outage_log, rebalance_log
+from runnel.worker.backend import Backend
+from runnel.worker.callbacks import Callbacks
+from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
+from runnel.worker.claims import Claims
+from runnel.worker.fetcher import Fetcher
+from runnel.worker.rebalance_log import Moves
+from runnel.worker.runner import Runner
+from runnel.worker.shared_membership import SharedMembership
+
+logger = logger_of("runnel.worker")
+
+#: Why a member ends by itself.
+EndReason = Halted | HandlerExit | Removed | Mismatch
+
+_REMOVED = (
+    "processor {} was removed while this worker ran it: its checkpoints are gone, and a worker "
+    "that starts with it registers it again, from its start"
+)
+
+
+class HeldPartitions:
+    """Each partition held has a queue, and a task that runs the handler on it.
+
+    `start_lock` is shared by all members of a worker. `fail` is called with the reason if the
+    member must end.
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        backend: Backend,
+        membership: SharedMembership,
+        start_lock: RecordedStartLock,
+        fail: Callable[[EndReason], None],
+    ) -> None:
+        self._processor = processor
+        self._backend = backend
+        self._membership = membership
+        self._start_lock = start_lock
+        self._fail = fail
+        self.queues: dict[int, PartitionQueue] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._claiming: dict[asyncio.Task[None], None] = {}
+        #: One claim of a partition at a time: the reply to an older one must not arrive last.
+        self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        callbacks = Callbacks(self._on_change, self._on_suspected_loss)
+        self.fetcher = Fetcher(processor, backend, callbacks)
+        self._claims = Claims(processor, backend, membership.member[0])
+        self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
+
+    # State
+
+    def states(self) -> list[PartitionState]:
+        """The state of each partition held. Another thread may ask."""
+        return [queue.state for queue in list(self.queues.values())]
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The tasks that claim a partition or run its handler."""
+        return [*self._claiming, *self._tasks.values()]
+
+    def current_events(self) -> list[str]:
+        """The event in each handler, for people."""
+        return [
+            f"partition {partition}, event {event}"
+            for partition, queue in sorted(self.queues.items())
+            if (event := queue.state.current_event)
+        ]
+
+    def log_pending(self) -> None:
+        """Log the changes and the losses that wait to be logged."""
+        self.moves.log()
+        self._claims.losses.log()
+
+    # Decisions of the group and the worker
+
+    def carry_out(self, actions: Actions) -> None:
+        """Drain and claim partitions as the group has decided."""
+        for partition in actions.drain:
+            if queue := self.queues.get(partition):
+                self._drain(queue)
+            else:
+                self._membership.released(partition, self._membership.held[partition])
+        for grant in actions.claim:
+            if self._membership.leaving:
+                self._membership.released(grant.partition, grant.number)
+            else:
+                self._spawn(self._claim(grant))
+
+    def claim_those_due(self) -> None:
+        """Claim those partitions again that are due for it (see `Claims.due`)."""
+        for state in self._claims.due(self.states()):
+            self._on_suspected_loss(state)
+
+    def drain_all(self) -> None:
+        """Hand out no further event; release each partition when its handler is done."""
+        for queue in list(self.queues.values()):
+            self._drain(queue)
+
+    async def close(self) -> None:
+        """End what still runs. A task that swallows its cancellation is left running."""
+        await cancel_and_wait((*self._tasks.values(), *self._claiming), CLEAN_UP)
+
+    # Claim
+
+    async def _claim(self, grant: Grant) -> None:
+        async with self._one_claim[grant.partition]:
+            if self._membership.claiming(grant.partition, grant.number):
+                await self._claim_now(grant)
+
+    async def _claim_now(self, grant: Grant) -> None:
+        if task := self._tasks.get(grant.partition):
+            # In the previous tenure, the handler still has a current event.
+            await asyncio.wait([task])
+        nonce = secrets.token_hex(16)
+        try:
+            claimed = await self._claims.claim(grant.partition, grant.number, nonce)
+        except StaleGrant as error:
+            seen = int(error.details.get("seen", "0"))
+            self._membership.released(grant.partition, grant.number, seen)
+            return
+        except (RedisError, OSError, ProtocolError) as error:
+            if isinstance(error, Unregistered):
+                self._fail(Removed(_REMOVED.format(self._processor.name)))
+            elif isinstance(error, Mismatch):
+                self._fail(error)
+            else:
+                outage_log.failed("claim", error)
+            self._membership.claim_again(grant.partition, grant.number)
+            return
+        outage_log.answered("claim")
+        token, partition_keys = Token(claimed.epoch, nonce), self._processor.keys(grant.partition)
+        if not self._membership.claimed(grant.partition, grant.number):
+            await self._release_unwanted(partition_keys, token, claimed.checkpoint)
+            return
+        state = PartitionState(grant.partition, partition_keys, grant.number, token, claimed)
+        if self._processor.policy is ExceptionPolicy.HALT:
+            state.suspicion.forgive()  # A restart after a halt asks for a retry.
+        self._hold(state)
+        member = self._membership.member[0]
+        previous = claimed.previous_owner
+        self.moves.claimed(lost_owner=previous if previous != member else "")
+        logger.debug(
+            "claimed partition=%d epoch=%d checkpoint=%s processor=%s",
+            state.partition,
+            state.token.epoch,
+            state.checkpoint,
+            self._processor.name,
+            extra={"partition": state.partition},
+        )
+
+    def _hold(self, state: PartitionState) -> None:
+        queue = PartitionQueue(
+            state,
+            commit_each=self._processor.commit == "each",
+            prefetch=self._processor.prefetch,
+            retries=self._processor.retries,
+            session=self._membership.session,
+            start_lock=self._start_lock,
+            schedule_commit=self.fetcher.schedule_commit,
+            wake=self.fetcher.wake,
+            record_start=self._record_start,
+        )
+        if self._membership.leaving:
+            state.drain()
+        self.queues[state.partition] = queue
+        self._tasks[state.partition] = asyncio.create_task(self._run(queue))
+        self.fetcher.add(state)
+
+    def _on_suspected_loss(self, state: PartitionState) -> None:
+        """The log may have lost events: claim again under the same token, to learn how many."""
+        queue = self._queue_of(state)
+        if queue and not state.claiming:
+            state.claiming = True
+            self._spawn(self._reclaim(queue))
+
+    async def _reclaim(self, queue: PartitionQueue) -> None:
+        try:
+            if await self._claims.reclaim(queue):
+                self.fetcher.schedule_commit(queue.state)
+        finally:
+            queue.state.claiming = False
+        queue.changed.set()
+        self.fetcher.wake(queue.state)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._claiming[task] = None
+        task.add_done_callback(self._claiming.pop)
+
+    # Run
+
+    async def _run(self, queue: PartitionQueue) -> None:
+        """Run the handler; then wait until the lease is released."""
+        state = queue.state
+        about(partition=state.partition)
+        try:
+            try:
+                await Runner(queue, self._processor, self._backend).run()
+            except (Halted, HandlerExit) as ending:
+                self._fail(ending)
+                state.drain()  # Release the lease, so that this does not count as a death.
+            while not state.ended:
+                if state.draining:
+                    self.fetcher.schedule_commit(state)
+                queue.changed.clear()
+                await queue.changed.wait()
+        except asyncio.CancelledError:
+            await self._release_cut_off(state)
+            raise
+        finally:
+            state.end()
+            if self.queues.get(state.partition) is queue:
+                del self.queues[state.partition]
+                del self._tasks[state.partition]
+                self.fetcher.remove(state)
+                self.moves.released()
+            self._membership.released(state.partition, state.grant)
+
+    async def _record_start(self, state: PartitionState, event: str) -> None:
+        """Store that the handler begins with an event, so that a death can be traced to it.
+
+        Repeats the call until a reply arrives or the partition closes.
+        """
+        suspicion = state.suspicion
+        attempts = suspicion.attempts if suspicion.event == event.encode() else 0
+        call = protocol.attempt(state.keys, state.token, "start", event, attempts)
+        while state.open:
+            try:
+                await self._backend.call(call)
+                outage_log.answered("start record")
+                return
+            except ProtocolError as refusal:
+                rebalance_log.lost(state.partition, refusal)
+                state.end()
+                return
+            except (RedisError, OSError) as error:
+                outage_log.failed("start record", error)
+            if queue := self._queue_of(state):
+                await queue.pause(0.2)
+
+    def _on_change(self, state: PartitionState) -> None:
+        if queue := self._queue_of(state):
+            queue.changed.set()
+
+    def _queue_of(self, state: PartitionState) -> PartitionQueue | None:
+        queue = self.queues.get(state.partition)
+        return queue if queue is not None and queue.state is state else None
+
+    # Release
+
+    def _drain(self, queue: PartitionQueue) -> None:
+        queue.state.drain()
+        queue.changed.set()
+        self._membership.session.wake_waiters()
+
+    async def _release_unwanted(
+        self, partition_keys: PartitionKeys, token: Token, checkpoint: str
+    ) -> None:
+        """Release a lease if its grant was not the current one any more when the reply arrived."""
+        move = CheckpointMove(checkpoint, checkpoint, 0, release=True)
+        await self._commit(partition_keys, token, move)
+
+    async def _release_cut_off(self, state: PartitionState) -> None:
+        """Release a partition that the shutdown has cut off, if user code has ended. So this does
+        not count as a death."""
+        if not (state.draining and state.idle) or state.left_running or state.giving_up:
+            return
+        while move := state.next_commit():
+            if not await self._commit(state.keys, state.token, move):
+                return
+            state.committed(move)
+
+    async def _commit(
+        self, partition_keys: PartitionKeys, token: Token, move: CheckpointMove
+    ) -> bool:
+        """Returns False if the commit failed."""
+        try:
+            await self._backend.call(protocol.commit(partition_keys, token, move))
+        except (RedisError, OSError, ProtocolError) as error:
+            logger.debug("could not release %s: %s", partition_keys.prefix, error)
+            return False
+        return True

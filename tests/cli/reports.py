@@ -1,0 +1,88 @@
+"""Reports as `inspect` makes them, for tests of code that reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AT = "1795435471123-0"
+ERROR = {"type": "ValueError", "message": "no price", "event": "1795435471200-0", "at_ms": 1}
+
+
+def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """One partition in a report, without problems by default."""
+    return {
+        "id": number,
+        "state": "owned",
+        "owner": "billing-worker-5d9c7b9f4-abcde",
+        "epoch": 1795435471123,
+        "session_left_ms": 9000,
+        "checkpoint": "1795435471123-0",
+        "last": "1795435471999-12",
+        "lag_events": 1204,
+        "lag_ms": 61_000,
+        "processed": 40213,
+        "lost": 0,
+        "attempts": 0,
+        "tenures": 0,
+        "failing": False,
+        "current_event_ms": 900,
+        "error": None,
+        **fields,
+    }
+
+
+def report(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
+    """A report on one processor."""
+    partitions = list(rows) or [partition()]
+    owners = {row["owner"] for row in partitions} - {None}
+    lag = sum(row["lag_events"] or 0 for row in partitions)
+    return {
+        "schema": "runnel.inspect/1",
+        "at_ms": 1795435499000,
+        "server": {"kind": "valkey", "version": "9.1.2", "mode": "standalone"},
+        "totals": {
+            "lag_events": lag,
+            "lag_ms": 61_000,
+            "unassigned": 0,
+            "quarantined": 0,
+            "failing": 0,
+            "dead_letters": 0,
+            "members": len(owners),
+        },
+        "processors": [
+            {
+                "app": "shop",
+                "name": "billing",
+                "stream": "orders",
+                "state": state,
+                "lag_events": lag,
+                "lag_ms": 61_000,
+                "dead_letters": None,
+                "partitions": partitions,
+            }
+        ],
+        "members": [
+            {
+                "id": owner,
+                "app": "shop",
+                "processor": "billing",
+                "host": "node-7",
+                "pid": 41,
+                "lang": "python",
+                "version": "1.0.0",
+                "partitions": [row["id"] for row in partitions if row["owner"] == owner],
+                "last_heartbeat_ms": 1200,
+            }
+            for owner in sorted(owners)
+        ],
+        "streams": [],
+    }
+
+
+def with_dead_letters(waiting: int | None, readers: list[str]) -> dict[str, Any]:
+    """A processor whose dead letters wait."""
+    seen = report("degraded")
+    found = {"stream": "orders.billing.dead", "waiting": waiting, "readers": readers}
+    seen["processors"][0]["dead_letters"] = found
+    seen["totals"]["dead_letters"] = waiting
+    return seen

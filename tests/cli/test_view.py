@@ -1,0 +1,292 @@
+"""Reports of `inspect` for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import pytest
+
+from runnel.cli import tables, view
+from runnel.cli.dead_letters import as_text
+from tests.cli.reports import AT, ERROR, partition, report, with_dead_letters
+
+
+def lines(seen: dict[str, Any], **options: Any) -> list[str]:
+    """The report for people, without colours."""
+    names = view.Names("example", "example:app")
+    output = view.lines(seen, "redis://h:6379", names, **options)
+    return [click.unstyle(line) for line in output]
+
+
+def test_the_first_line_is_a_summary() -> None:
+    assert lines(report())[0] == (
+        "OK · lag 1204, 1m1s behind · 1 worker · valkey 9.1.2 at redis://h:6379 · 12:04:59Z"
+    )
+    quiet = report("ok", partition(lag_events=0))
+    quiet["totals"]["lag_ms"] = 0
+    assert lines(quiet)[0].startswith("OK · lag 0 · 1 worker · ")
+    assert lines(report("stalled"))[0].startswith("STALLED: 1 of 1 processors · lag 1204")
+    nothing = {**report(), "processors": [], "members": []}
+    assert lines(nothing)[0].startswith("EMPTY: nothing is registered yet · valkey")
+    unknown = report()
+    waiting = lines(with_dead_letters(3, []))[0]
+    assert " · lag 1204, 1m1s behind · dead letters 3 · 1 worker" in waiting
+    unknown["totals"]["lag_events"] = unknown["totals"]["lag_ms"] = None
+    assert lines(unknown)[0].startswith("OK · lag ? · ")
+
+
+def test_a_processor_without_problems_is_only_in_the_tables() -> None:
+    assert lines(report())[1:3] == [
+        "",
+        "PROCESSOR     STREAM  STATE  PARTITIONS  OWNED  MEMBERS  LAG   BEHIND  DEAD",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (
+            report(
+                "degraded", partition(3, state="quarantined", error=ERROR, current_event_ms=None)
+            ),
+            [
+                "shop/billing is degraded",
+                "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
+                "    runnel processor resume example:billing --partition 3"
+                "   (--skip skips the failed event)",
+            ],
+        ),
+        (
+            report("stalled", partition(1), partition(2, current_event_ms=75_000)),
+            [
+                "shop/billing is stalled",
+                "  partition 2 has not moved for 1m15s: billing-worker-5d9c7b9f4-abcde (node-7:41) "
+                "is still processing the event after 1795435471123-0",
+                "    see what its handler waits for; if you stop that worker, the others take over",
+            ],
+        ),
+        (
+            report("down", partition(owner=None, state="unassigned", lag_events=7)),
+            [
+                "shop/billing is down",
+                "  no live member; lag: 7 events",
+                "    runnel worker example:app",
+            ],
+        ),
+        (
+            report(
+                "down", partition(owner=None, state="unassigned", checkpoint=None, lag_events=None)
+            ),
+            [
+                "shop/billing is down",
+                "  it is not registered: no events are kept for it",
+                "    runnel worker example:app   (or runnel processor add example:billing)",
+            ],
+        ),
+        (
+            report("degraded", *(partition(n, state="paused") for n in (0, 1, 2, 5))),
+            [
+                "shop/billing is degraded",
+                "  partitions 0-2,5 paused by an operator",
+                "    runnel processor resume example:billing",
+            ],
+        ),
+        (
+            report("degraded", partition(0), partition(1, state="unassigned", owner=None)),
+            [
+                "shop/billing is degraded",
+                "  partition 1 unassigned: a worker claims them within a heartbeat; if none does, "
+                "see the workers' logs",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                *(
+                    partition(n, state="quarantined", error={**ERROR, "event": f"{n}-0"})
+                    for n in (1, 2, 5)
+                ),
+                partition(9),
+            ),
+            [
+                "shop/billing is degraded",
+                *(
+                    f"  partition {n} is quarantined: ValueError at {n}-0: no price"
+                    for n in (1, 2, 5)
+                ),
+                "    runnel processor resume example:billing --partition 1-2,5"
+                "   (--skip skips the failed events)",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                partition(0, state="quarantined", error=ERROR),
+                *(
+                    partition(n, state="quarantined", error={**ERROR, "event": AT})
+                    for n in (1, 2, 5)
+                ),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partition 0 is quarantined: ValueError at 1795435471200-0: no price",
+                "  partitions 1-2,5 quarantined: the handler fails before its first event: "
+                "ValueError: no price",
+                "    runnel processor resume example:billing   (--skip skips the failed event)",
+            ],
+        ),
+        (
+            report("degraded", partition(0, state="quarantined", error={**ERROR, "event": AT})),
+            [
+                "shop/billing is degraded",
+                "  partition 0 quarantined: the handler fails before its first event: "
+                "ValueError: no price",
+                "    runnel processor resume example:billing --partition 0",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                *(partition(n, failing=True, error={**ERROR, "event": AT}) for n in range(3)),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partitions 0-2: the handler fails before its first event: ValueError: no price",
+            ],
+        ),
+        (
+            report("degraded", partition(0, failing=True, error={**ERROR, "event": AT})),
+            [
+                "shop/billing is degraded",
+                "  partition 0: the handler fails before its first event: ValueError: no price",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                partition(0, state="unassigned", owner=None, failing=True, attempts=4, error=ERROR),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partition 0 has failed 4 times: ValueError at 1795435471200-0: no price",
+                "    runnel processor resume example:billing --partition 0 --skip   (skips the "
+                "failed event; a worker that starts retries it)",
+                "  partition 0 unassigned: a worker claims them within a heartbeat; if none does, "
+                "see the workers' logs",
+            ],
+        ),
+        (
+            report("degraded", partition(0, failing=True, tenures=2)),
+            [
+                "shop/billing is degraded",
+                "  partition 0: workers died one after the other while they processed the next "
+                "event: see the end of their logs, and their memory",
+            ],
+        ),
+        (
+            with_dead_letters(3, []),
+            [
+                "shop/billing is degraded",
+                "  3 dead letters wait in orders.billing.dead, and no processor reads the stream",
+                "    runnel processor dead-letters example:billing",
+            ],
+        ),
+        (
+            with_dead_letters(1, ["complaints"]),
+            [
+                "shop/billing is degraded",
+                "  1 dead letter waits in orders.billing.dead, for complaints",
+                "    runnel processor dead-letters example:billing",
+            ],
+        ),
+        (
+            report("ok", partition(0, lost=3), partition(1, lost=4)),
+            [
+                "shop/billing is ok",
+                "  partitions 0-1: 7 events were LOST before they were processed",
+            ],
+        ),
+        (
+            report("ok", partition(0, attempts=2, error=ERROR)),
+            [
+                "shop/billing is ok",
+                "  partition 0 has failed 2 times: ValueError at 1795435471200-0: no price",
+            ],
+        ),
+    ],
+    ids=[
+        "quarantined",
+        "stalled",
+        "down",
+        "unregistered",
+        "paused",
+        "unassigned",
+        "several quarantined",
+        "quarantined, some before the first event",
+        "quarantined before the first event",
+        "several failing before the first event",
+        "failing before the first event",
+        "halted",
+        "deaths",
+        "dead letters",
+        "a dead letter that somebody reads",
+        "lost",
+        "failing",
+    ],
+)
+def test_a_problem_is_shown_with_the_command_that_helps(
+    seen: dict[str, Any], says: list[str]
+) -> None:
+    output = lines(seen)
+    assert output[1] == ""
+    assert output[2 : 2 + len(says)] == says
+    assert output[2 + len(says)] == ""
+
+
+def test_problems_of_an_undeclared_processor_that_workers_run_are_shown_too() -> None:
+    quarantined = partition(3, state="quarantined", error=ERROR, current_event_ms=None)
+    names = view.Names("example", "example:app", frozenset({("orders", "printer")}))
+    output = view.lines(report("degraded", quarantined), "redis://h:6379", names)
+    assert [click.unstyle(line) for line in output[2:6]] == [
+        "shop/billing is degraded",
+        "  example:app does not declare it, but workers run it: they run other code",
+        "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_no_id_is_ever_shortened(wide: bool) -> None:
+    output = "\n".join(lines(report("degraded", partition(12345, error=ERROR)), wide=wide))
+    for whole in ("billing-worker-5d9c7b9f4-abcde", "1795435471123-0", "1795435471200-0"):
+        assert whole in output
+    assert "…" not in output
+    assert ("1795435471999-12" in output) is wide
+
+
+def test_common_tables_fit_into_80_columns() -> None:
+    rows = [partition(n, owner="w-359b9b", lag_events=12345) for n in range(100)]
+    seen = report("ok", *rows)
+    assert max(map(len, lines(seen)[1:])) <= 80
+
+
+def test_durations_are_short() -> None:
+    expected = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
+    assert {ms: tables.duration(ms) for ms in expected} == expected
+    assert tables.duration(90_061_000) == "1d1h"
+
+
+def test_control_characters_in_errors_do_not_reach_the_terminal() -> None:
+    error = {**ERROR, "type": "Błąd", "message": "no\n  price \x1b[31m\x07 ż"}
+    seen = report("degraded", partition(0, state="quarantined", error=error))
+    expected = "Błąd at 1795435471200-0: no price \\x1b[31m\\x07 ż"
+    assert f"  partition 0 is quarantined: {expected}" in lines(seen)
+    dead_letter = {
+        **dict.fromkeys(("at", "partition", "event"), ""),
+        "attempts": 1,
+        "record": {},
+        "error_type": error["type"],
+        "error_message": error["message"],
+    }
+    assert "Błąd: no price \\x1b[31m\\x07 ż\n" in as_text(dead_letter)

@@ -1,0 +1,32 @@
+"""delete: a partition with all its events."""
+
+from __future__ import annotations
+
+from tests.lua.conftest import LOG, META, OTHER, PRODUCERS, STATE, Raw
+from tests.lua.steps import ready, refused, repeated
+
+KEYS = [LOG, META, STATE]
+
+
+async def test_producers_and_workers_that_still_run_learn_for_a_day_that_their_stream_was_deleted(
+    raw: Raw,
+) -> None:
+    epoch, ids = await ready(raw)
+    other = [LOG, META, STATE.replace("printer", "mailer")]
+    await raw.call("register", other, 1, 8, "xxh64", "mailer", "0")
+    await raw.call("remove", KEYS, "printer")
+    assert await repeated(raw, "delete", [LOG, META, PRODUCERS]) == (5, 0)
+    assert 0 < await raw.redis.ttl(META) <= 86_400
+    assert await raw.redis.exists(LOG, PRODUCERS) == 0
+    assert "deleted=" in await refused(raw, "MISSING", raw.append(1, producer="new"))
+    assert "deleted=" in await refused(raw, "MISSING", raw.append(2))
+    await refused(raw, "FENCED", raw.commit(epoch, "0-0", ids[0], 1))
+    for name in ("printer", "mailer"):
+        keys, seen = [LOG, META, STATE.replace("printer", name)], (1, 8, "xxh64")
+        call = raw.call("claim", keys, *seen, name, "me", 11, OTHER, "")
+        assert "removed=1" in await refused(raw, "UNREGISTERED", call)
+
+
+async def test_deleting_a_partition_that_does_not_exist_writes_nothing(raw: Raw) -> None:
+    assert await raw.call("delete", [LOG, META, PRODUCERS]) == 0
+    assert await raw.dump() == {}

@@ -1,0 +1,51 @@
+"""describe: one partition at one instant."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from runnel.protocol.scripts import folder
+from tests.lua.conftest import LOG, META, NONCE, OTHER, STATE, Raw
+from tests.lua.steps import described, ready
+
+
+async def test_describe_writes_nothing_and_leaves_out_the_nonce(raw: Raw) -> None:
+    epoch, ids = await ready(raw)
+    before = await raw.dump()
+    flat = await raw.call("describe", [LOG, META, STATE], "printer")
+    description = dict(zip(flat[::2], flat[1::2], strict=True))
+    assert await raw.dump() == before
+    assert "nonce" not in description
+    assert (description["lag"], description["next_id"], description["epoch"]) == (
+        "5",
+        ids[0],
+        str(epoch),
+    )
+
+
+async def test_describe_leaves_out_what_is_unknown(raw: Raw) -> None:
+    assert set(await described(raw)) == {"now", "length"}
+    await raw.append(1, 2)
+    ids = await raw.ids()
+    seen = await described(raw, "")
+    assert (seen["length"], seen["added"]) == ("2", "2")
+    assert (seen["first"], seen["last"]) == (ids[0], ids[1])
+    assert (seen["meta.partitions"], seen["meta.hash"]) == ("8", "xxh64")
+    assert not {"lag", "next_id", "checkpoint"} & set(seen)
+
+
+async def test_the_protocol_page_lists_every_field_of_a_state(raw: Raw) -> None:
+    epoch, ids = await ready(raw)
+    await raw.commit(epoch, "0-0", ids[0], 1)
+    await raw.call("seek", [LOG, META, STATE], "printer", ids[1], "", OTHER)
+    await raw.redis.xtrim(LOG, maxlen=2, approximate=False)
+    epoch = (await raw.claim(11, accept="2"))["epoch"]
+    await raw.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[3], 1, "Boom", "x")
+    await raw.call("pause", [STATE])
+    fields: Any = await raw.redis.hkeys(STATE)
+    stored = {each.decode() for each in fields}
+    page = (folder() / "README.md").read_text()
+    table = page.partition("| field | holds |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\|([^|]*)\|", table, re.M)
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == stored

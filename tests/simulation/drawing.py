@@ -1,0 +1,233 @@
+"""Draws the scenario of a seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from tests.simulation.scenario import (
+    AIMS,
+    ERRORS,
+    EXTRA,
+    KINDS,
+    MIDDLEWARE,
+    MISHAPS,
+    OVERRUNS,
+    STOP,
+    WARM_UP,
+    Fault,
+    Scenario,
+    Shape,
+)
+
+
+def draw(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    rng = random.Random(f"scenario {seed}")
+    partitions = rng.choice((1, 1, 2, 3, 4, 4, 6, 8, 8, 16, 32))
+    session_timeout = rng.choice((1.0, 2.0, 3.0, 5.0, 10.0))
+    work = rng.choice(((0.0, 0.0), (0.0, 0.002), (0.005, 0.02), (0.01, 0.2), (0.1, 1.0)))
+    troubled = rng.random() < 0.5
+    delay = rng.choice(((0.0002, 0.001), (0.0002, 0.001), (0.001, 0.02), (0.02, 0.1)))
+    faults = _faults(random.Random(f"faults {seed}"), session_timeout)
+    workers, producers = rng.randint(1, 6), rng.randint(1, 3)
+    processors = rng.choice((1, 1, 1, 2))
+    rebalance_timeout = rng.choice((0.0, 0.3, 2.0, 10.0, 30.0))
+    rebalance_delay = rng.choice((0.0, 0.2, 0.2, 1.0))
+    shutdown_timeout = rng.choice((0.0, 1.0, 10.0))
+    prefetch = rng.choice((1, 2, 10, 100))
+    mode = rng.choice(("one", "one", "batch", "within", "explicit"))
+    commit = rng.choice(("auto", "auto", "auto", "each"))
+    policy = rng.choice(("HALT", "QUARANTINE", "IGNORE", "IGNORE"))
+    retries = rng.choice((0, 1, 3))
+    shapes = (Shape(mode, commit, policy, rng.random() < 0.7),) * processors
+    max_block = 60.0
+    if seed % 2:
+        extra = random.Random(f"further {seed}")
+        shapes = _extra_shapes(extra, shapes)
+        faults = tuple(sorted((*faults, *_extra_faults(extra, session_timeout)), key=_time_of))
+        max_block = extra.choice((60.0, 1.5 * session_timeout))
+    scenario = Scenario(
+        seed=seed,
+        partitions=partitions,
+        workers=workers,
+        producers=producers,
+        shapes=shapes,
+        session_timeout=session_timeout,
+        rebalance_timeout=rebalance_timeout,
+        rebalance_delay=rebalance_delay,
+        shutdown_timeout=shutdown_timeout,
+        max_block=max_block,
+        prefetch=prefetch,
+        prefetch_bytes=64_000_000,
+        filling=0,
+        retries=retries,
+        work=work,
+        failing=rng.choice((0.0, 0.02, 0.1)) if troubled else 0.0,
+        poisonous=rng.choice((0.0, 0.01, 0.03)) if troubled else 0.0,
+        deadly=rng.choice((0.0, 0.0, 0.01)) if troubled else 0.0,
+        partition_size=rng.choice((8, 30, 200, 10_000)),
+        wait_for_room=rng.random() < 0.6,
+        drop_oldest=rng.random() < 0.1,
+        send_every=rng.choice((0.1, 0.3, 1.0, 3.0)),
+        max_send=rng.choice((1, 3, 10)),
+        delay=delay,
+        faults=faults,
+        calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
+    )
+    return _with_limits(random.Random(f"limits {seed}"), scenario) if seed % 4 == 3 else scenario
+
+
+def _time_of(fault: Fault) -> float:
+    return fault.at
+
+
+def _extra_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    """The shapes with errors, middleware and patience; a second processor gets another shape."""
+    found = list(shapes)
+    if rng.random() < 0.4:
+        found = [shapes[0], _shape(rng)]
+    for i, shape in enumerate(found):
+        middleware = tuple(rng.sample(MIDDLEWARE, rng.choice((0, 0, 1, 2))))
+        # A handler that waits less than its middleware takes would never get an event.
+        waits = (None, 0.05, 0.004) if "awaits" in middleware else (None, None, 0.0, 0.001, 0.05)
+        found[i] = replace(
+            shape,
+            mode=rng.choice((shape.mode, shape.mode, "empty")),
+            errors=tuple(rng.sample(ERRORS, rng.choice((1, 2, len(ERRORS))))),
+            middleware=middleware,
+            patience=rng.choice(waits),
+        )
+    return tuple(found)
+
+
+def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario with time limits, or with large records that soon reach the memory limit."""
+    if filling := rng.choice((0, 20_000, 60_000)):
+        scenario = replace(
+            scenario,
+            prefetch=100,
+            prefetch_bytes=1_000_000,
+            filling=filling,
+            work=(0.1, 1.0),
+            send_every=0.1,
+            max_send=10,
+        )
+    shapes = tuple(_limited(rng, each, scenario.work[1]) for each in scenario.shapes)
+    late = any(each.timeout for each in shapes)
+    times = [WARM_UP + rng.random() * 10 for _ in range(rng.choice((0, 1, 3)))]
+    amount = scenario.session_timeout * rng.choice((0.7, 1.2, 2.0))
+    stops = [Fault(at, STOP, rng.randrange(1000), amount) for at in times]
+    # A worker with many events continues with them once its loop is free, even if it was cut off.
+    stops += [
+        Fault(each.at + 4.0, "block_cut_off", each.target + 1, 3 * scenario.session_timeout)
+        for each in stops
+    ]
+    longest = max((each.at + each.amount for each in stops), default=0.0)
+    return replace(
+        scenario,
+        shapes=shapes,
+        failing=max(0.1, scenario.failing) if late else scenario.failing,
+        faults=tuple(sorted((*scenario.faults, *stops), key=_time_of)),
+        calm_from=max(scenario.calm_from, longest + 1.0),
+    )
+
+
+def _limited(rng: random.Random, shape: Shape, work: float) -> Shape:
+    """The shape with a time limit, or with less patience than its middleware takes."""
+    if "awaits" in shape.middleware:
+        return replace(shape, patience=rng.choice((shape.patience, 0.0, 0.001)))
+    if rng.random() < 0.3:
+        return shape
+    # Longer than its events take when they do not fail.
+    limit = 1.5 * work * shape.batch_size + rng.choice((0.1, 1.0))
+    return replace(shape, timeout=limit, errors=(*shape.errors[:1], *OVERRUNS))
+
+
+def _shape(rng: random.Random) -> Shape:
+    return Shape(
+        mode=rng.choice(("one", "batch", "within", "explicit")),
+        commit=rng.choice(("auto", "each")),
+        policy=rng.choice(("HALT", "QUARANTINE", "IGNORE")),
+        dead_letters=rng.random() < 0.7,
+    )
+
+
+def _extra_faults(rng: random.Random, session_timeout: float) -> list[Fault]:
+    kinds = rng.sample(EXTRA, rng.choice((0, 1, 1, 2, 3)))
+    return [
+        Fault(
+            at=WARM_UP + rng.random() * 15,
+            kind=rng.choice(kinds),
+            target=rng.randrange(1000),
+            amount=session_timeout * rng.choice((0.3, 0.7, 1.2, 2.0, 3.0)),
+        )
+        for _ in range(rng.choice((1, 3, 6)) if kinds else 0)
+    ]
+
+
+def _faults(rng: random.Random, session_timeout: float) -> tuple[Fault, ...]:
+    """Faults of a random subset of the kinds, each at a random time."""
+    kinds = rng.sample(KINDS, rng.choice((0, 1, 1, 2, 2, 3, 5, len(KINDS))))
+    if not kinds:
+        return ()
+    count = rng.choice((1, 2, 4, 8, 16))
+    length = rng.choice((2.0, 10.0, 30.0))
+    drawn = []
+    for _ in range(count):
+        kind = rng.choice(kinds)
+        drawn.append(
+            Fault(
+                at=WARM_UP + rng.random() * length,
+                kind=kind,
+                target=rng.randrange(1000),
+                amount=_amount(rng, kind, session_timeout),
+                aim=rng.choice(AIMS) if kind in MISHAPS else "",
+            )
+        )
+        drawn += _companions(rng, drawn[-1], length)
+        if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
+            drawn += [
+                replace(drawn[-1], at=drawn[-1].at + i * session_timeout / 3) for i in (1, 2, 3)
+            ]
+    for leave in [
+        each for each in drawn if each.kind == "leave"
+    ]:  # Only few of these overtake the leave.
+        for _ in range(4):
+            late = Fault(leave.at, "late", rng.randrange(1000), rng.choice((0.2, 2.0)), "leave")
+            drawn.append(late)
+    return tuple(sorted(drawn, key=_time_of))
+
+
+def _companions(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
+    """More faults beside one that alone would seldom happen at a moment that matters."""
+
+    def another(at: float, kind: str, amount: float, aim: str = "") -> Fault:
+        return Fault(max(WARM_UP, at), kind, rng.randrange(1000), amount, aim)
+
+    if fault.kind in MISHAPS:  # They affect one request each.
+        count = rng.choice((0, 3, 10))
+        kind, amount = fault.kind, fault.amount
+        return [
+            another(WARM_UP + rng.random() * length, kind, amount, rng.choice(AIMS))
+            for _ in range(count)
+        ]
+    if fault.kind in ("trim_unread", "lose_plan"):  # They matter only together with others.
+        return [
+            another(WARM_UP + rng.random() * length, fault.kind, rng.random()) for _ in range(3)
+        ]
+    if fault.kind == "skew" and rng.random() < 0.5:  # While partitions move.
+        return [another(fault.at - rng.random() / 5, rng.choice(("join", "leave")), rng.random())]
+    return []
+
+
+def _amount(rng: random.Random, kind: str, session_timeout: float) -> float:
+    if kind in ("pause", "cut", "deaf", "hole", "busy", "full"):
+        return session_timeout * rng.choice((0.1, 0.5, 1.2, 2.0, 3.0))
+    if kind == "skew":
+        return rng.choice((-3600.0, -session_timeout, -1.0, 1.0, session_timeout, 3600.0))
+    if kind == "late":
+        return rng.choice((0.5, 6.0, 10.0, 20.0))
+    if kind == "rollback":
+        return rng.choice((0.02, 0.5, 2.0, session_timeout))
+    return rng.random()

@@ -1,0 +1,62 @@
+"""Workers that shut down while Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from runnel import Events
+from runnel.connection.connect import connect
+from runnel.worker.worker import Worker
+from tests.servers import Server
+from tests.worker.inside import Item, Ledger
+from tests.worker.workers import until
+
+
+async def test_a_handler_that_waits_for_the_session_does_not_delay_the_shutdown(
+    server: Server, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, runs = Ledger(app_name, server.url, shutdown_timeout=300.0), []
+
+    async def work(events: Events[Item]) -> None:
+        runs.append(1)
+        async for _ in events:
+            raise ValueError("a fault on purpose")
+
+    ledger.processor(work, retries=100, backoff=2.0, backoff_max=2.0)
+    await ledger.send(1)
+    worker = Worker(ledger.app)
+    run = asyncio.create_task(worker.run())
+    async with connect(server.url) as client:
+        await until(lambda: client.hget(ledger.state, "error_type"), "it has failed")
+    server.kill()
+    await until(lambda: len(runs) > 1, "it is tried again, after the session")
+    worker.stop.set()
+    await asyncio.wait_for(run, 60)
+    assert "nothing was unfinished" in caplog.text
+    assert "cut off" not in caplog.text
+
+
+async def test_a_quarantine_that_is_not_stored_is_not_logged(
+    server: Server, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, may_fail = Ledger(app_name, server.url), asyncio.Event()
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            ledger.seen.append(item.number)
+            await may_fail.wait()
+            raise ValueError("a fault on purpose")
+
+    ledger.processor(work, retries=0)
+    await ledger.send(1)
+    worker = Worker(ledger.app)
+    run = asyncio.create_task(worker.run())
+    await until(lambda: ledger.seen, "it works")
+    server.kill()
+    may_fail.set()
+    await until(lambda: "failure report" in caplog.text, "the failure cannot be stored")
+    worker.stop.set()
+    await asyncio.wait_for(run, 60)
+    assert "quarantined" not in caplog.text

@@ -1,0 +1,28 @@
+"""A worker registers its processors before it joins their groups."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel.errors import ConfigError
+from runnel.operations import admin
+from runnel.protocol.scripts import Scripts
+from runnel.worker.worker import Worker
+from tests.worker.inside import Ledger
+
+
+async def test_one_processor_too_many_is_refused_with_an_explanation(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor()
+    scripts, work = Scripts(redis), ledger.app.processors["work"]
+    fields = {f"checkpoint:p{number}": "0-0" for number in range(100)}
+    await redis.hset(ledger.meta, mapping=fields)  # type: ignore[arg-type]
+    said = "stream items has 100 registered processors, and 100 are the most there may be"
+    with pytest.raises(ConfigError, match=said):
+        await admin.add(scripts, work)
+    with pytest.raises(ConfigError, match=said):
+        await Worker(ledger.app).run()
+    await redis.hdel(ledger.meta, "checkpoint:p7")
+    await admin.add(scripts, work)
