@@ -54,6 +54,8 @@ class Shutdown:
         self._signal: int | None = None
         self._acknowledged = False
         self._closed = threading.Event()
+        #: A signal was received, and its line is in the log.
+        self._logged = threading.Event()
         self._force = force
         self._before: dict[signal.Signals, Any] = {}
         self._log = LogThread()
@@ -85,8 +87,11 @@ class Shutdown:
         forks.watch()
 
     def close(self) -> None:
-        """Restore the signal handlers if the process belongs to another program."""
+        """Log the signal that was received, if that is still to be done: an idle worker ends fast.
+        Restore the signal handlers if the process belongs to another program."""
         self._closed.set()
+        if self._signal is not None:
+            self._logged.wait(LOG_TIMEOUT)
         for number, before in self._before.items():
             if not self._force:
                 signal.signal(number, before)
@@ -124,6 +129,8 @@ class Shutdown:
         if self._signal is not None and not self._acknowledged:
             self._closed.wait(SAME_SIGNAL)
         self._log.log(logging.INFO, text, self._acknowledge)
+        if self._acknowledged:
+            self._logged.set()
 
     def _acknowledge(self) -> None:
         """Called before the line can be seen: a program that sees it may signal again at once."""

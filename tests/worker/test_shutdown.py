@@ -164,6 +164,14 @@ async def test_a_second_signal_ends_a_blocked_loop_at_once(
     assert worker.ended() == 130
 
 
+async def test_an_idle_worker_logs_its_signal_before_it_ends(start: Start) -> None:
+    worker = start("tidy")
+    await until(lambda: "claimed" in worker.said, "it owns its partition")
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.ended() == 0
+    assert "stopping: finishing what is running" in worker.said
+
+
 def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
