@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- tick -- may this scheduled instant of a cron task fire? At most one caller is told yes.
+-- tick -- may this instant of a cron task run now? At most one caller gets yes.
 -- KEYS[1]  ticks    hash  runnel:{APP}:ticks
 -- ARGV[1]  task     str   name of the task
--- ARGV[2]  instant  int   the scheduled instant, ms since the epoch; 0 fires nothing and only records the schedule
--- ARGV[3]  nonce    str   random, one for each start of a worker: a caller whose reply was lost repeats the call and is told yes
--- ARGV[4]  schedule str   cron expression and zone, at most 200 bytes; no instant before it was recorded ever fires
+-- ARGV[2]  instant  int   the scheduled instant, ms since the epoch; 0 runs nothing and only records the schedule
+-- ARGV[3]  nonce    str   random, one for each start of a worker: a caller whose reply was lost repeats the call and gets yes again
+-- ARGV[4]  schedule str   cron expression and zone, at most 200 bytes; no instant before it was recorded may run
 -- REPLY    fire     int   1 yes, 0 no: fired already, or a later instant was, 2 not due yet by the server's clock
 -- REPLY    wait     int   ms until it is due, 0 if it is
 -- ERROR    BADARG   an argument is malformed or over a limit

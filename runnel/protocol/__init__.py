@@ -1,6 +1,7 @@
 """The protocol: a function builds the call of each script, another one reads its reply.
 
-This package alone knows the order of KEYS, of ARGV and of replies. It does no I/O.
+This package alone knows the order of KEYS, of ARGV and of replies. Only `scripts`, which sends the
+calls, does I/O.
 """
 
 from runnel.protocol.apps import (

@@ -11,7 +11,7 @@ from runnel.protocol.common import text
 
 @dataclass(frozen=True, slots=True)
 class PartitionDescription:
-    """Reply of `describe`; the fields are explained in ``lua/README.md``.
+    """Reply of `describe`. ``lua/README.md`` explains the fields of a processor's state.
 
     A value that Redis does not have is None, never 0. Times are in ms since 1970.
     """

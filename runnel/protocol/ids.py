@@ -13,5 +13,5 @@ def parts(id_: str) -> tuple[int, int]:
 
 
 def reached(id_: str, target: str) -> bool:
-    """Is `id_` at or behind `target` in the log's order?"""
+    """Is `id_` equal to `target`, or after it in the log?"""
     return parts(id_) >= parts(target)

@@ -70,7 +70,8 @@ class Committer:
         moves = [(state, move) for state in states if (move := state.next_commit())]
         calls = [protocol.commit(state.keys, state.token, move) for state, move in moves]
         for state in states:
-            if state.all_committed:  # All that it finished was counted as lost: no commit follows.
+            # Its finished events were trimmed, and a claim counted them as lost.
+            if state.all_committed:
                 self._callbacks.on_change(state)
         if calls:
             try:

@@ -149,7 +149,7 @@ class HeldPartitions:
             self._membership.released(grant.partition, grant.number, seen)
             return
         except (RedisError, OSError, ProtocolError) as error:
-            if isinstance(error, Unregistered):
+            if isinstance(error, Unregistered):  # By an operator: `Claims` registers what was lost.
                 self._fail(Removed(_REMOVED.format(self._processor.name)))
             elif isinstance(error, Mismatch):
                 self._fail(error)
@@ -164,7 +164,7 @@ class HeldPartitions:
             return
         state = PartitionState(grant.partition, partition_keys, grant.number, token, claimed)
         if self._processor.policy is ExceptionPolicy.HALT:
-            state.suspicion.forgive()  # A restart after a halt asks for a retry.
+            state.suspicion.forgive()  # A restart after a halt is a retry. Deaths still count.
         self._hold(state)
         member = self._membership.member[0]
         previous = claimed.previous_owner
@@ -228,7 +228,7 @@ class HeldPartitions:
                 await Runner(queue, self._processor, self._backend).run()
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
-                state.drain()  # Release the lease, so that this does not count as a death.
+                state.drain()  # The release comes with it, so that this tenure is not unclean.
             while not state.ended:
                 if state.draining:
                     self.fetcher.schedule_commit(state)
@@ -291,8 +291,8 @@ class HeldPartitions:
         await self._commit(partition_keys, token, move)
 
     async def _release_cut_off(self, state: PartitionState) -> None:
-        """Release a partition that the shutdown has cut off, if user code has ended. So this does
-        not count as a death."""
+        """Release a partition that the shutdown has cut off, if user code has ended. So the tenure
+        is not unclean."""
         if not (state.draining and state.idle) or state.left_running or state.giving_up:
             return
         while move := state.next_commit():

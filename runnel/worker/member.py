@@ -158,6 +158,6 @@ class Member:
 
     def _fail(self, failure: EndReason) -> None:
         self._failure = self._failure or failure
-        if not isinstance(failure, Removed):  # Then the worker's other processors continue.
+        if not isinstance(failure, Removed):  # Its other processors continue.
             self._on_failure(failure)
         self._failed.set()

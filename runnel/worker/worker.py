@@ -39,7 +39,8 @@ logger = logger_of("runnel.worker")
 
 
 class Worker:
-    """Runs processors. `name` is a stable member id; by default it is new for every start."""
+    """Runs processors. `name` is the member id, to keep over restarts; by default each start has a
+    new one."""
 
     def __init__(self, app: App, processors: Iterable[str] = (), name: str | None = None) -> None:
         self.app = app
@@ -63,7 +64,7 @@ class Worker:
         Then current events and running tasks have the setting `shutdown_timeout` to finish. User
         code that swallows its cancellation, and threads, may continue after that.
 
-        Raises ServerError, Mismatch, Replaced, Halted, HandlerExit, BurstBlocked.
+        Raises ServerError, Mismatch, Replaced, Removed, Halted, HandlerExit, BurstBlocked.
         """
         settings = self.app.settings
         self.app.stopping = self.stop
@@ -221,15 +222,15 @@ class Worker:
         while not self.stop.is_set():
             if (described := await _describe(scripts, partition_keys)) is not None:
                 starts = starts or described
-                behind = [
+                unfinished = [
                     (*each, now)
                     for each, now, start in zip(all_, described, starts, strict=True)
                     if each[0].name not in self._removed and not _all_committed(now, start)
                 ]
-                if not behind:
+                if not unfinished:
                     return
-                if all(each.quarantined or each.paused for *_, each in behind):
-                    raise BurstBlocked(blocking(behind))
+                if all(each.quarantined or each.paused for *_, each in unfinished):
+                    raise BurstBlocked(blocking(unfinished))
             try:
                 async with asyncio.timeout(0.1):
                     await self.stop.wait()

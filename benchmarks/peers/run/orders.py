@@ -61,4 +61,4 @@ class Orders(Peer):
 
     def run_worker(self, stream: Any, handler: Any) -> None:
         """Run a worker with this handler."""
-        raise NotImplementedError
+        raise NotImplementedError("each library has its own")
