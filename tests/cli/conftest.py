@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from runnel.cli import main
@@ -82,3 +83,10 @@ def spawn(redis: Redis, redis_url: str) -> Run:
         return Done(done.returncode, done.stdout, done.stderr)
 
     return command
+
+
+@pytest.fixture
+def admin(redis_url: str) -> Iterator[SyncRedis]:
+    """The server's owner, between commands."""
+    with SyncRedis.from_url(redis_url) as client:
+        yield client

@@ -1,0 +1,40 @@
+"""Commands for the tests of the command line, and how their errors must look."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import GOOD
+
+ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
+
+
+#: Not a number of seconds, although Python reads it as a number.
+NO_SECONDS = ["nan", "inf", "1e308"]
+
+
+#: One of each kind of command that talks to Redis.
+TALKERS = [
+    ["send", ORDERS, GOOD],
+    ["send", ORDERS, GOOD, "--json"],
+    ["sendmany", ORDERS, "-"],
+    ["sendmany", ORDERS, "-", "--json"],
+    ["worker", APP],
+    ["inspect", APP],
+    ["inspect", APP, "--json"],
+    ["inspect", APP, "--watch"],
+    ["processor", "add", PRINTER],
+    ["processor", "reset", PRINTER, "--start", "0"],
+    ["processor", "pause", PRINTER],
+    ["processor", "resume", PRINTER],
+    ["processor", "remove", PRINTER, "--yes"],
+    ["stream", "delete", ORDERS, "--yes"],
+]
+
+
+WRITERS = [each for each in TALKERS if each[0] != "inspect"]
+
+
+def one_sentence(said: str) -> str:
+    """The text of stderr. Fails unless it is one line, an error without a traceback."""
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
