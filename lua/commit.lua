@@ -14,7 +14,7 @@
 -- REPLY    paused     int     1 if an operator has paused the processor
 -- ERROR    BADARG     an argument is malformed
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
--- ERROR    CONFLICT   the stored checkpoint is not prev, and the call is no repeat; checkpoint=STORED; or next is missing and was not trimmed; missing=NEXT
+-- ERROR    CONFLICT   the stored checkpoint is not prev, and this is no repeat; checkpoint=STORED; or next was lost; missing=NEXT
 -- ERROR    MISSING    the log, the consumer group or the registration is missing: register again
 -- WRITES   yes
 -- BOUND    constant

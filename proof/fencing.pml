@@ -129,7 +129,7 @@ end:
        :: else ->
             printf("worker %d's commit of nonce %d passes the fence; the lease is nonce %d's\n",
                    me, sent[me].nonce, primary.nonce);
-            /* S1: whoever passes the fence holds the lease that is stored. */
+            /* S1: only the holder of the stored lease passes the fence. */
             assert(sent[me].nonce == primary.nonce);
             if
 #ifdef NO_CAS
@@ -140,7 +140,7 @@ end:
                  primary.checkpoint = sent[me].prev + 1;
                  primary.processed++;
                  primary.mover = sent[me].nonce;
-                 /* S4: nothing is passed that nobody has finished. */
+                 /* S4: the checkpoint moves past finished events only. */
                  assert(finished & (1 << sent[me].prev));
                  lease[me].at = (lease[me].nonce == sent[me].nonce -> sent[me].prev + 1 : lease[me].at)
 #ifndef NO_CAS

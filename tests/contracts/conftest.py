@@ -14,7 +14,7 @@ from tests.servers import Server
 
 @pytest.fixture(scope="session")
 def contracts_url() -> Iterator[str]:
-    """A server of the contracts' own, or the one that all tests are told to use."""
+    """A server for these tests alone, or the one that all tests must use."""
     given = os.environ.get("RUNNEL_TEST_REDIS_URL")
     if given:
         yield given

@@ -125,7 +125,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule(partitions=st.sets(st.integers(0, 6), min_size=1), again=st.booleans())
     def revoke(self, partitions: set[int], again: bool) -> None:
-        """Whoever is to hold these on claims them anew; what is handed over goes its way."""
+        """The owners of these partitions get new grants; those that are moving keep moving."""
         before = plan_of(self.wire)
         args: list[Arg] = sorted(partitions)
         reply = self.wire.call("revoke", [PLAN], *args)
@@ -155,7 +155,7 @@ class GroupMachine(RuleBasedStateMachine):
         args[6], before = member.call - back, self.wire.seen
         reply = self.wire.call("sync", GROUP, *args)
         assert self.wire.seen == before, "a stale call was obeyed"
-        assert reply[0] == member.call, "its caller is told that it is stale"
+        assert reply[0] == member.call, "the reply says that the call is stale"
 
     @rule(call=st.integers(1, 3))
     def the_replaced_and_the_left_speak(self, call: int) -> None:
@@ -316,11 +316,11 @@ class GroupMachine(RuleBasedStateMachine):
         for p in range(self.partitions):
             was, is_ = old.get(p, FREE), new[p]
             if stay:
-                assert is_.owner in live, f"L1: {p} is held by nobody who lives"
+                assert is_.owner in live, f"L1: {p} has no live owner"
                 assert is_.target in stay
             else:
                 assert is_.owner in {NOBODY, *live}
-                assert is_.target == NOBODY, "there is nobody to take it"
+                assert is_.target == NOBODY, "no member can take it"
             if is_.owner != is_.target and stay:
                 assert now - REBALANCE_TIMEOUT < is_.asked_at <= now, (
                     "its owner has the timeout, no more"

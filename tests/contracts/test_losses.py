@@ -34,9 +34,9 @@ class LossMachine(PartitionMachine):
         self.held = self.nonce()
         self.epoch = 0
         self.checkpoint = ZERO
-        #: What became of the events: those there, and those not there that nobody was told of.
+        #: The events that exist, and those that disappeared and are not accepted yet.
         self.alive: list[str] = []
-        self.gone: set[str] = set()
+        self.missing: set[str] = set()
         self.counted = 0
         #: The log was replaced: numbers are lower bounds until a loss has been accepted.
         self.replaced = False
@@ -98,7 +98,7 @@ class LossMachine(PartitionMachine):
         self.wire.snapshot()
         there = set(self.ids())
         lost = {each for each in self.alive if order(each) > order(self.checkpoint)} - there
-        self.gone |= lost
+        self.missing |= lost
         self.alive = [each for each in self.alive if each in there]
 
     @rule(count=st.integers(0, 3), ms=st.sampled_from([-1_000_000, 1_000]))
@@ -127,13 +127,13 @@ class LossMachine(PartitionMachine):
             self.replaced = True
 
     def begin_again(self) -> None:
-        """Of what was there before nobody can know any more."""
-        self.alive, self.gone = self.ids(), set()
+        """The log is another one: its earlier events are unknown."""
+        self.alive, self.missing = self.ids(), set()
 
-    @rule(anew=st.booleans(), accept=st.booleans())
-    def claim(self, anew: bool, accept: bool) -> None:
-        """Find the loss, and if told so accept it: then it is never said again."""
-        if anew:
+    @rule(new_claim=st.booleans(), accept=st.booleans())
+    def claim(self, new_claim: bool, accept: bool) -> None:
+        """Find the loss, and accept it if `accept`: then it is not reported again."""
+        if new_claim:
             self.grant, self.held = self.grant + 1, self.nonce()
         found = self.ask("")
         lost, exact = found[8:10]
@@ -146,7 +146,7 @@ class LossMachine(PartitionMachine):
         assert accepted[8] == -1
         self.counted += lost
         self.checkpoint, self.replaced = accepted[1], False
-        self.gone.clear()
+        self.missing.clear()
         self.alive = self.ids()
         assert self.wire.seen[KEYS[2]].get("lost", "0") == str(self.counted)
         log = self.wire.seen[LOG]
@@ -163,8 +163,8 @@ class LossMachine(PartitionMachine):
         return reply
 
     def check_loss(self, lost: int, exact: int) -> None:
-        """Exact after trimming; at once if the next event is gone, at the latest when none is
-        left; a lower bound if the log is another one."""
+        """The number is exact after trimming. It is reported at once if the next event disappeared,
+        otherwise at the latest when no event is left. In another log it is a lower bound."""
         log = self.wire.seen[LOG]
         if order(self.checkpoint) > order(log.last):
             assert (lost, exact) == (0, 0), "the log went back in time"
@@ -173,7 +173,7 @@ class LossMachine(PartitionMachine):
             return
         at_head = not self.alive or order(self.alive[0]) > order(self.checkpoint)
         if at_head or not log.behind(self.checkpoint):
-            assert (lost, exact) == (len(self.gone) or -1, 1)
+            assert (lost, exact) == (len(self.missing) or -1, 1)
         else:
             assert lost == -1, "there is more to be read before that can be known"
 

@@ -1,7 +1,7 @@
-"""S3, S4, S6: what is sent, what is refused, what may be trimmed, and who is told why.
+"""S3, S4, S6: what `append` adds, refuses and trims, and which processor a refusal names.
 
-Three producers count right and wrong, two processors come, move, lag behind and go, in a partition
-that holds a handful of entries.
+Three producers number their appends, sometimes wrongly; two processors register, commit, lag and
+are removed, in a partition with few entries.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RetentionMachine(OperatorMachine):
         group_lost=st.sampled_from([False, False, False, True]),
     )
     def move_and_send(self, which: int, producer: str, count: int, group_lost: bool) -> None:
-        """All who are registered pass the first few; then somebody sends into a full log."""
+        """All registered processors commit the first few; then a producer sends to a full log."""
         for name in sorted(self.log.checkpoints):
             if name in self.slots and name in self.log.groups:
                 self.seek(name, "id", which, 0)

@@ -64,7 +64,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         ),
         "claim": (PARTITION, [*CONTRACT, "printer", "me", 11, NEW, ""]),
         "commit": (PARTITION, step),
-        # The derived stream has just no room, so that its meta hash is looked at too.
+        # The derived stream has just no room, so that its meta hash is read, too.
         "emit": ([*PARTITION, SINK_LOG, SINK_META], [*step, 3, "drop_oldest", *letter]),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),

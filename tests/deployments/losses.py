@@ -11,7 +11,7 @@ HEADS = ("server", "durability", "fault", "sends", "missing", "commits", "missin
 
 @dataclass
 class Losses:
-    """Rows of counts: how many sends and commits were acknowledged, how many of these are gone."""
+    """Rows of counts: how many sends and commits were acknowledged, how many of these are lost."""
 
     rows: list[tuple[str | int, ...]] = field(default_factory=list)
 

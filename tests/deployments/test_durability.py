@@ -247,7 +247,7 @@ async def test_behind_sentinels_no_other_primary_confirms_what_an_old_one_was_to
             new = fleet.replicas[0]
             await asyncio.to_thread(until_server, fleet.sentinels[0], _fails_over)
             await asyncio.to_thread(until_server, new, _is_primary)
-            # The old primary still takes it, though nobody will ever have it from there.
+            # The old primary still accepts it, but no worker will ever get it from there.
             outcome: object = TimeoutError()
             while isinstance(outcome, Exception):
                 (outcome,) = await scripts.call_all([append(partition, 2)], replica)

@@ -125,8 +125,8 @@ async def test_workers_share_a_cluster_and_hand_over_in_order(
     fleet: ClusterFleet, app_name: str
 ) -> None:
     shop = Shop(app_name, fleet.url)
-    places = [shop.app.processors["work"].keys(p) for p in range(12)]
-    assert {slot(place) * 3 // 16384 for place in places} == {0, 1, 2}, "on every master"
+    partition_keys = [shop.app.processors["work"].keys(p) for p in range(12)]
+    assert {slot(each) * 3 // 16384 for each in partition_keys} == {0, 1, 2}, "on every master"
     async with shop.workers(2):
         await shop.send(range(5))
         async with shop.joined():

@@ -43,7 +43,7 @@ class Container:
 
     @contextmanager
     def cut_off(self) -> Iterator[None]:
-        """Take it off the network of the servers for a while; it runs on and is not told."""
+        """Disconnect it from the network of the servers for a while. It keeps running."""
         network, container = _find("network ls", self.project, "network=servers"), self._id()
         _must("network", "disconnect", network, container)
         try:
@@ -73,9 +73,9 @@ class SentinelContainers:
 
     @property
     def url(self) -> str:
-        """Names all sentinels."""
-        places = ",".join(f"{each.address}:{each.port}" for each in self.sentinels)
-        return f"redis+sentinel://{places}/{SentinelFleet.NAME}"
+        """The URL that names all sentinels."""
+        addresses = ",".join(f"{each.address}:{each.port}" for each in self.sentinels)
+        return f"redis+sentinel://{addresses}/{SentinelFleet.NAME}"
 
     def await_failover(self) -> None:
         """Wait until the sentinels name the replica as primary."""
@@ -121,7 +121,7 @@ def _owner_of_slot_0(node: Container) -> str:
 @contextmanager
 def started(compose: str, file: str, project: str, image: Image, folder: Path) -> Iterator[None]:
     """The services of a Compose file, as containers of `image`. Into `folder` goes what they read:
-    IMAGE, PROGRAM and FOLDER for Compose, and what the sentinels are told."""
+    IMAGE, PROGRAM and FOLDER for Compose, and the configuration of the sentinels."""
     lines = (f"IMAGE={image.name}", f"PROGRAM={image.program}", f"FOLDER={folder}")
     (folder / "environment").write_text("\n".join(lines) + "\n")
     for number in (1, 2, 3):

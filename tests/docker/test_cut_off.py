@@ -63,8 +63,8 @@ async def test_a_primary_cut_off_from_its_sentinels_takes_nothing_acknowledged_w
         await load.goes_on()
         with sentinels.primary.cut_off():
             await asyncio.to_thread(sentinels.await_failover)
-            # Beyond the cut it is still a primary to whoever is there, and what they send there
-            # will be gone. Only who waits for a replica is told so.
+            # Clients on its side of the cut still see a primary, and what they send there will be
+            # lost. Only a client that waits for a replica gets an error.
             assert "role:master" in ask(sentinels.beyond, "INFO", "replication")
             await send_beyond(app_name, sentinels.beyond.url, "primary")
             with pytest.raises(TimeoutError, match="no replica has it"):

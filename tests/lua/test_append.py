@@ -39,10 +39,10 @@ async def test_s5_an_append_continues_in_the_next_millisecond_where_sequence_num
     applied, first, count = await raw.append(2, 3)
     assert (applied, count) == (1, 3)
     assert await raw.append(2, 3) == [0, first, 3]
-    places = [(ms, HIGHEST - left + 1 + i) for i in range(left)] + [(ms + 1, i) for i in range(3)]
+    ids = [(ms, HIGHEST - left + 1 + i) for i in range(left)] + [(ms + 1, i) for i in range(3)]
     if left == 0:
-        places = [(ms + 1, i) for i in range(3)]
-    assert (await raw.ids())[1:] == [f"{a}-{b}" for a, b in places[:3]]
+        ids = [(ms + 1, i) for i in range(3)]
+    assert (await raw.ids())[1:] == [f"{a}-{b}" for a, b in ids[:3]]
     assert appended_ids([1, first, 3]) == (await raw.ids())[1:]
 
 

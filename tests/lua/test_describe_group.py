@@ -24,7 +24,7 @@ async def test_members_and_assignments_are_listed_and_nothing_is_written(raw: Ra
     assert all(0 < int(each[1]) <= 10_000 for each in members)
     records = {rest[i]: rest[i + 1 : i + 3] for i in range(12, len(rest), 4)}
     assert set(records) == {"0", "1"}
-    assert [holder for holder, _ in records.values()] == ["a", "a"]
+    assert [owner for owner, _ in records.values()] == ["a", "a"]
     assert sorted(target for _, target in records.values()) == ["a", "b"]
 
 

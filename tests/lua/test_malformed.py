@@ -95,7 +95,7 @@ async def test_a_malformed_call_is_refused_and_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("index", "value"),
     [
         (0, 0), (0, 10001), (0, "x"), (1, 50), (1, "x"), (2, -1), (2, "nan"), (2, "inf"),
         (2, "9" * 20), (3, "x"), (3, "1.5"), (3, "nan"), (4, ""), (4, "-"), (4, "a b"), (5, "-"),
@@ -104,12 +104,12 @@ async def test_a_malformed_call_is_refused_and_writes_nothing(
     ],
 )  # fmt: skip
 async def test_a_malformed_sync_is_refused_and_writes_nothing(
-    raw: Raw, place: int, value: str | int
+    raw: Raw, index: int, value: str | int
 ) -> None:
     args: list[str | int] = [8, 10_000, 5_000, 0, "a", "a1", 1, "stay", "host", 0, 1, 1, 0]
     assert len((await raw.call("sync", [PLAN, MEMBERS, SESSIONS], *args))[4:]) == 24
     await raw.redis.flushall()
-    args[place] = value
+    args[index] = value
     await refused(raw, "BADARG", raw.call("sync", [PLAN, MEMBERS, SESSIONS], *args))
 
 

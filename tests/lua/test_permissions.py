@@ -16,7 +16,7 @@ NO_PERMISSION = "(ACL failure in script|The user executing the script can.t run 
 
 
 class Restricted(Raw):
-    """Scripts called by a user whose permissions are taken while others look after the server."""
+    """Calls of a user whose permissions another user revokes."""
 
     def __init__(self, owner: Raw, redis: Any) -> None:
         super().__init__(redis)

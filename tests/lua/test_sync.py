@@ -67,9 +67,9 @@ async def test_a_message_is_published_when_the_grants_of_others_change(
             await raw.sync("a", 2, action="leave")
         else:
             await raw.call("revoke", [PLAN], *range(8))
-        told = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
-    assert told is not None
-    assert told["channel"] == WAKE.encode()
+        message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+    assert message is not None
+    assert message["channel"] == WAKE.encode()
 
 
 async def test_the_latest_joiner_sets_the_session_timeout_of_the_group(raw: Raw) -> None:
