@@ -172,12 +172,18 @@ async def test_calls_wait_for_a_connection_in_the_order_of_asking(
     redis: Redis, redis_url: str
 ) -> None:
     async with connect(redis_url) as client:
-        replies = await asyncio.gather(*(client.roundtrip([("INCR", "n")]) for _ in range(1000)))
+        stuck = [
+            asyncio.create_task(client.roundtrip([("BLPOP", "key", 0)], 60.0))
+            for _ in range(MAX_CONNECTIONS)
+        ]
+        await wait_until_blocked(redis, MAX_CONNECTIONS)
+        waiting = [asyncio.create_task(client.roundtrip([("INCR", "n")])) for _ in range(1000)]
+        # One connection becomes free, and serves all of them.
+        await redis.rpush("key", "first")
+        assert await asyncio.gather(*waiting) == [[number] for number in range(1, 1001)]
         assert client.connections_made == MAX_CONNECTIONS
-        # Up to MAX_CONNECTIONS calls run at a time, so their order may differ by that much.
-        assert all(
-            abs(number - reply[0]) <= 2 * MAX_CONNECTIONS for number, reply in enumerate(replies)
-        )
+        await redis.rpush("key", *range(MAX_CONNECTIONS - 1))
+        await asyncio.gather(*stuck)
 
 
 async def test_a_waiting_call_gets_a_connection_even_if_those_in_use_fail(
