@@ -9,7 +9,16 @@ from typing import Annotated, Any, Generic, Protocol, TypedDict, TypeVar
 
 import pytest
 
-from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Middleware, Record
+from runnel import (
+    App,
+    DeadLetter,
+    DeadLetterMiddleware,
+    Event,
+    Events,
+    ExceptionPolicy,
+    Middleware,
+    Record,
+)
 from runnel.errors import ConfigError, NothingRan
 from runnel.handlers.callables import of_nothing
 
@@ -393,6 +402,25 @@ def test_a_shared_dead_letter_middleware_gives_each_processor_a_sink_of_its_own(
 def test_dead_letters_are_of_a_processor(name: Any) -> None:
     with pytest.raises(ConfigError, match="processor name"):
         orders.dead_letters(name)
+
+
+def test_a_policy_may_be_named_and_a_wrong_one_is_refused() -> None:
+    app.processor(orders, name="lenient", exception_policy="ignore")(iterates)
+    assert app.processors["lenient"].policy is ExceptionPolicy.IGNORE
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"exception_policy": "nonsense"}, "must be HALT, QUARANTINE or IGNORE, not 'nonsense'"),
+        ({"middleware": [DeadLetterMiddleware]}, "the class DeadLetterMiddleware"),
+        (
+            {"middleware": [DeadLetterMiddleware()], "exception_policy": "halt"},
+            "the policy HALT skips no event",
+        ),
+    ]
+    for options, said in wrong:
+        with pytest.raises(ConfigError, match=said):
+            app.processor(orders, name="other", **options)(iterates)
+    for decorator in (app.processor, app.on):
+        with pytest.raises(ConfigError, match="not the function iterates"):
+            decorator(iterates)  # type: ignore[arg-type]
 
 
 def test_middleware_may_come_from_an_iterator() -> None:

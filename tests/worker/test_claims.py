@@ -1,4 +1,5 @@
-"""Claims find what a log has lost, count it once, and restore lost keys."""
+"""Claims find what a log has lost, count it once, and restore lost keys. A key of the wrong type
+stops its own partition only."""
 
 from __future__ import annotations
 
@@ -7,7 +8,11 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Events, ExceptionPolicy
+from runnel import (
+    App,
+    Events,
+    ExceptionPolicy,
+)
 from runnel.protocol.scripts import sha
 from runnel.worker import feeds, log_reader
 from runnel.worker.worker import Worker
@@ -222,3 +227,39 @@ async def test_a_worker_that_finds_keys_lost_at_its_start_logs_it(
     async with ledger.running():
         await until(lambda: owned(redis, ledger), "it runs again")
     assert caplog.text.count("processor work, partition 0: keys were lost and were restored") == 1
+
+
+@pytest.mark.fault(33)
+@pytest.mark.parametrize("what", ["log", "state"])
+async def test_a_key_of_the_wrong_type_stops_its_own_partition_only(
+    redis: Redis, redis_url: str, app_name: str, what: str
+) -> None:
+    app = App(
+        app_name, redis_url=redis_url, session_timeout=1.0, rebalance_delay=0.05, backoff=0.01
+    )
+    items = app.stream("items", record=Item, partition_by="number", partition_count=4)
+    seen: list[int] = []
+
+    @app.on(items, name="work", exception_policy=ExceptionPolicy.IGNORE)
+    async def note(item: Item) -> None:
+        seen.append(item.number)
+
+    partition_keys = app.processors["work"].keys(items.spec.partition(Item(number=1)))
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run())
+    await items.send(*(Item(number=number) for number in range(10)))
+    await until(lambda: len(seen) == 10, "it runs")
+    broken = partition_keys.of_script()[0 if what == "log" else 2]
+    await redis.set(broken, "junk")
+    others = [
+        Item(number=number)
+        for number in range(10, 30)
+        if app.processors["work"].keys(items.spec.partition(Item(number=number))) != partition_keys
+    ]
+    await items.send(*others)
+    await until(lambda: len(seen) >= 10 + len(others), "the others continue")
+    await redis.delete(broken)
+    await items.send(Item(number=1))
+    await until(lambda: 1 in seen[10 + len(others) :], "it comes back when the key is gone")
+    worker.stop.set()
+    await run

@@ -14,37 +14,6 @@ from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
 
 
-async def test_the_lag_of_the_consumer_group_is_that_of_inspect_at_every_sample(
-    redis: Redis, ledger: Ledger
-) -> None:
-    async def slowly(events: Events[Item]) -> None:
-        async for item in events.records():
-            await asyncio.sleep(0.01)
-            ledger.seen.append(item.number)
-
-    ledger.processor(slowly)
-    await ledger.send(*range(150))
-    async with ledger.running():
-        await until(lambda: ledger.seen, "it has begun")
-        samples, refilled = 0, False
-        while len(ledger.seen) < 300:
-            if not refilled and samples >= 3:
-                refilled = True
-                await ledger.send(*range(150, 300))
-            (before,) = await redis.xinfo_groups(ledger.log)
-            row = await ledger.row(redis)
-            (after,) = await redis.xinfo_groups(ledger.log)
-            # Three reads, one after the other: if the first and the last are equal, nothing moved.
-            assert after["lag"] is not None
-            if before == after:
-                assert row["lag_events"] == after["lag"]
-                samples += 1
-        await until(lambda: caught_up(redis, ledger), "all is committed")
-    (group,) = await redis.xinfo_groups(ledger.log)
-    assert (group["lag"], group["pending"], group["entries-read"]) == (0, 0, 300)
-    assert samples > 5, "too few moments at which nothing moved"
-
-
 async def test_s4_a_full_partition_refuses_by_name_and_trims_nothing_unprocessed(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:
@@ -166,23 +135,3 @@ async def test_batches_are_committed_whole_and_a_failed_one_is_isolated(
     async with ledger.running():
         await until(lambda: caught_up(redis, ledger), "all is committed")
     assert ledger.seen == [each for each in range(25) if each != 7]
-
-
-@pytest.mark.parametrize("mode", ["each", "explicit"])
-async def test_an_event_is_committed_before_the_next_when_asked_for(
-    redis: Redis, ledger: Ledger, mode: str
-) -> None:
-    behind: list[int] = []
-
-    async def careful(events: Events[Item]) -> None:
-        async for item in events.records():
-            (group,) = await redis.xinfo_groups(ledger.log)
-            behind.append(group["entries-read"] - item.number)
-            if mode == "explicit":
-                await events.commit()
-
-    ledger.processor(careful, commit="each" if mode == "each" else "auto")
-    await ledger.send(*range(20))
-    async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "all is committed")
-    assert behind == [0] * 20

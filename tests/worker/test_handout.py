@@ -406,34 +406,6 @@ async def test_a_failure_with_an_empty_list_blames_no_event(redis: Redis, ledger
         assert (await ledger.row(redis))["processed"] >= 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ({"n": 0}, "n must be at least 1"),
-        ({"n": 5, "empty": True}, "needs within"),
-        ({"n": 5, "within": -1.0}, "0 seconds or more"),
-        ({"n": 5, "within": float("nan")}, "0 seconds or more"),
-    ],
-)
-async def test_numbers_that_make_no_sense_are_refused(
-    redis: Redis, ledger: Ledger, arguments: dict[str, Any], said: str
-) -> None:
-    refused: list[str] = []
-
-    async def work(events: Events[Item]) -> None:
-        try:
-            events.take(**arguments)
-        except ValueError as error:
-            refused.append(str(error))
-        async for _ in events:
-            pass
-
-    ledger.processor(work)
-    async with ledger.running():
-        await until(lambda: refused, "it is refused")
-    assert said in refused[0]
-
-
 async def test_a_handler_that_asks_for_ever_does_not_keep_its_worker_from_ending(
     redis: Redis, ledger: Ledger
 ) -> None:

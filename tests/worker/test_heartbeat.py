@@ -1,4 +1,5 @@
-"""Heartbeats while user code blocks the event loop, or the process is suspended."""
+"""Heartbeats while user code blocks the event loop or the process is suspended, and those of a
+second worker of the same name."""
 
 from __future__ import annotations
 
@@ -8,7 +9,11 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from runnel import Events
+from runnel import (
+    Events,
+)
+from runnel.errors import Replaced
+from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up, owned
 from tests.worker.workers import until
 
@@ -56,3 +61,22 @@ async def test_l5_a_blocked_event_loop_keeps_its_partition_within_max_block(
         row = await ledger.row(redis)
     assert ledger.seen == [1, 2]
     assert row["epoch"] == epoch, "no other member claimed the partition"
+
+
+@pytest.mark.fault(49)
+async def test_a_second_worker_under_the_same_name_replaces_the_first(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor()
+    first = asyncio.create_task(Worker(ledger.app, name="same").run())
+    await until(lambda: owned(redis, ledger), "the first holds it")
+    second = Worker(ledger.app, name="same")
+    run = asyncio.create_task(second.run())
+    try:
+        with pytest.raises(Replaced, match="another worker has started under the name 'same'"):
+            await asyncio.wait_for(first, 20)
+        await ledger.send(1)
+        await until(lambda: ledger.seen == [1], "the second works")
+    finally:
+        second.stop.set()
+        await run

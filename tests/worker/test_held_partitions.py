@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream, keys
-from runnel.errors import Replaced, Unregistered
+from runnel.errors import Replaced
 from runnel.operations import admin
 from runnel.protocol.scripts import Call, Scripts
 from runnel.worker.backend import RedisBackend
@@ -168,22 +168,6 @@ async def test_an_operator_does_not_interrupt_a_move(
             await until(shared, "each has one")
     moved = [n for n in numbers if second.begun[n]]
     assert not moved, "the previous owner finished its current event"
-
-
-@pytest.mark.parametrize("what", ["reset", "pause"])
-async def test_partitions_that_an_operator_changed_before_an_error_are_claimed_again(
-    redis: Redis, redis_url: str, what: str
-) -> None:
-    shop, scripts = Shop(redis_url), Scripts(redis)
-    plan, spec = keys.plan(shop.work.group), shop.items.spec
-    await admin.add(scripts, shop.work)
-    await redis.hset(plan, mapping={"p:0": "a a 7 0", "p:1": "a a 8 0"})
-    await redis.delete(keys.log(spec.prefix(1)), keys.state(spec.prefix(1), "work"))
-    reset = what == "reset"
-    work = admin.reset(scripts, shop.work, "0") if reset else admin.pause(scripts, shop.work)
-    with pytest.raises(Unregistered):
-        await work
-    assert await redis.hmget(plan, ["p:0", "p:1"]) == [b"- a 7 0", b"a a 8 0"]
 
 
 @pytest.mark.parametrize("lost", [1, 2])

@@ -10,6 +10,7 @@ from runnel.operations import admin
 from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.worker.inside import Ledger
+from tests.worker.workers import until
 
 
 async def test_one_processor_too_many_is_refused_with_an_explanation(
@@ -26,3 +27,14 @@ async def test_one_processor_too_many_is_refused_with_an_explanation(
         await Worker(ledger.app).run()
     await redis.hdel(ledger.meta, "checkpoint:p7")
     await admin.add(scripts, work)
+
+
+async def test_a_processor_that_starts_at_the_end_sees_only_what_comes_then(
+    redis: Redis, ledger: Ledger
+) -> None:
+    ledger.processor(start="latest")
+    await ledger.send(1, 2, 3)
+    async with ledger.running():
+        await until(lambda: redis.exists(ledger.state), "the processor is registered")
+        await ledger.send(4, 5)
+        await until(lambda: ledger.seen == [4, 5], "only the new ones come")

@@ -116,43 +116,6 @@ async def test_a_corrupt_and_a_foreign_entry_are_dead_lettered_and_kill_no_worke
     assert workers.log.count("failed (attempt 1 of 1): DecodeError") == 3
 
 
-async def test_a_paused_processor_does_nothing_until_it_is_resumed(
-    redis: Redis, redis_url: str, workers: Workers
-) -> None:
-    workers.start("--processors", "careful")
-    await send(redis_url, Entry(key=1, number=0))
-    await until(lambda: workers.effects() == {1: [0]}, "it runs")
-    paused = workers.run("processor", "pause", "tests.worker.ledger:careful")
-    assert paused.stdout.startswith("paused 8 partitions"), paused.stderr
-
-    async def state(wanted: str) -> bool:
-        row = await processor(redis, redis_url, "careful")
-        return {each["state"] for each in row["partitions"]} == {wanted}
-
-    await until(lambda: state("paused"), "all partitions are paused")
-    await send(redis_url, Entry(key=1, number=1))
-    assert (await processor(redis, redis_url, "careful"))["lag_events"] == 1
-    assert workers.effects() == {1: [0]}
-    workers.run("processor", "resume", "tests.worker.ledger:careful")
-    await until(lambda: workers.effects() == {1: [0, 1]}, "it continues")
-
-
-async def test_reset_with_workers_running_reads_everything_again(
-    redis: Redis, redis_url: str, workers: Workers
-) -> None:
-    workers.start("--processors", "careful")
-    await send(redis_url, *(Entry(key=1, number=n) for n in range(3)))
-    await until(lambda: workers.effects() == {1: [0, 1, 2]}, "it runs")
-    reset = workers.run("processor", "reset", "tests.worker.ledger:careful", "--start", "0")
-    assert reset.returncode == 0, reset.stderr
-    await until(lambda: workers.effects() == {1: [0, 1, 2] * 2}, "all comes again")
-    await until(lambda: _lag_is_zero(redis, redis_url), "the group.s lag is exact again")
-
-
-async def _lag_is_zero(redis: Redis, url: str) -> bool:
-    return bool((await processor(redis, url, "careful"))["lag_events"] == 0)
-
-
 async def test_a_wait_for_room_for_a_dead_letter_is_logged_in_few_lines(
     redis: Redis,
     redis_url: str,

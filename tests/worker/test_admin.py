@@ -1,4 +1,4 @@
-"""A stream is deleted, or lost, while workers and producers use it."""
+"""Operators pause, reset and delete, or keys are lost, while workers and producers use a stream."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Events, Record, Stream, keys
-from runnel.errors import Mismatch, Removed
+from runnel import App, Events, Stream, keys
+from runnel.errors import Mismatch, Removed, Unregistered
 from runnel.operations import admin
 from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
-from tests.worker.workers import until
-
-
-class Item(Record):
-    number: int
+from tests.worker.inside import Item
+from tests.worker.ledger import Entry
+from tests.worker.workers import Workers, processor, send, until
 
 
 def declared(url: str, partitions: int) -> tuple[App, Stream[Item], Counter[int]]:
@@ -119,3 +117,57 @@ async def test_a_worker_creates_no_partition_that_the_new_stream_lacks(
         await asyncio.wait_for(running, 30)
     for partition in range(2, 8):
         assert await redis.exists(keys.log(stream.spec.prefix(partition))) == 0
+
+
+async def test_a_paused_processor_does_nothing_until_it_is_resumed(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    workers.start("--processors", "careful")
+    await send(redis_url, Entry(key=1, number=0))
+    await until(lambda: workers.effects() == {1: [0]}, "it runs")
+    paused = workers.run("processor", "pause", "tests.worker.ledger:careful")
+    assert paused.stdout.startswith("paused 8 partitions"), paused.stderr
+
+    async def state(wanted: str) -> bool:
+        row = await processor(redis, redis_url, "careful")
+        return {each["state"] for each in row["partitions"]} == {wanted}
+
+    await until(lambda: state("paused"), "all partitions are paused")
+    await send(redis_url, Entry(key=1, number=1))
+    assert (await processor(redis, redis_url, "careful"))["lag_events"] == 1
+    assert workers.effects() == {1: [0]}
+    workers.run("processor", "resume", "tests.worker.ledger:careful")
+    await until(lambda: workers.effects() == {1: [0, 1]}, "it continues")
+
+
+async def test_reset_with_workers_running_reads_everything_again(
+    redis: Redis, redis_url: str, workers: Workers
+) -> None:
+    workers.start("--processors", "careful")
+    await send(redis_url, *(Entry(key=1, number=n) for n in range(3)))
+    await until(lambda: workers.effects() == {1: [0, 1, 2]}, "it runs")
+    reset = workers.run("processor", "reset", "tests.worker.ledger:careful", "--start", "0")
+    assert reset.returncode == 0, reset.stderr
+    await until(lambda: workers.effects() == {1: [0, 1, 2] * 2}, "all comes again")
+    await until(lambda: _lag_is_zero(redis, redis_url), "the group.s lag is exact again")
+
+
+async def _lag_is_zero(redis: Redis, url: str) -> bool:
+    return bool((await processor(redis, url, "careful"))["lag_events"] == 0)
+
+
+@pytest.mark.parametrize("what", ["reset", "pause"])
+async def test_partitions_that_an_operator_changed_before_an_error_are_claimed_again(
+    redis: Redis, redis_url: str, what: str
+) -> None:
+    app, stream, _ = declared(redis_url, 2)
+    scripts, spec, work = Scripts(redis), stream.spec, app.processors["work"]
+    plan = keys.plan(work.group)
+    await admin.add(scripts, work)
+    await redis.hset(plan, mapping={"p:0": "a a 7 0", "p:1": "a a 8 0"})
+    await redis.delete(keys.log(spec.prefix(1)), keys.state(spec.prefix(1), "work"))
+    reset = what == "reset"
+    changing = admin.reset(scripts, work, "0") if reset else admin.pause(scripts, work)
+    with pytest.raises(Unregistered):
+        await changing
+    assert await redis.hmget(plan, ["p:0", "p:1"]) == [b"- a 7 0", b"a a 8 0"]
