@@ -48,28 +48,6 @@ def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
     assert (bad.code, "'3-1' goes down: write 1-3" in bad.stderr) == (2, True)
 
 
-def test_removing_from_the_wrong_stream_names_the_right_one(run: Run, redis_url: str) -> None:
-    run("processor", "add", PRINTER)
-    run("processor", "add", "tests.cli.shop:tightly")
-    here = ("--app", "shop", "--redis-url", redis_url, "--yes")
-    wrong = run("processor", "remove", "orders@tightly", *here)
-    assert wrong.stdout == "tightly was not registered; the registry has tight@tightly\n"
-    assert run("processor", "remove", "tight@tightly", *here).stdout.endswith("1 partition\n")
-
-
-def test_removing_a_misspelt_name_names_the_existing_ones(run: Run, redis_url: str) -> None:
-    run("processor", "add", "tests.cli.shop:picky")
-    run("processor", "add", "tests.cli.shop:strict")
-    run("processor", "add", PRINTER)
-    here = ("--app", "shop", "--redis-url", redis_url, "--yes")
-    for typed, meant in (("orders@printr", "orders@printer"), ("orders@strct", "vessel@strict")):
-        wrong = run("processor", "remove", typed, *here)
-        said, _, names = wrong.stdout.strip().partition("; the registry has ")
-        assert said == f"{typed.partition('@')[2]} was not registered"
-        assert names.split(", ")[0] == meant
-        assert set(names.split(", ")) == {"orders@printer", "tight@picky", "vessel@strict"}
-
-
 def test_skip_continues_after_a_partition_without_room_for_its_dead_letter(
     run: Run, spawn: Run
 ) -> None:
@@ -104,52 +82,3 @@ def test_skip_continues_after_a_partition_without_room_for_its_dead_letter(
     rows = next(each["partitions"] for each in states if each["name"] == "strict")
     assert rows[int(full)]["state"] == "quarantined"
     assert rows[int(empty)]["state"] == "unassigned"
-
-
-def test_showing_dead_letters_registers_nothing(run: Run, spawn: Run, admin: SyncRedis) -> None:
-    app, picky = "tests.cli.shop:app", "tests.cli.shop:picky"
-    for amount in (1, 2):
-        assert run("send", "tests.cli.shop:tight", GOOD.replace("99", str(amount))).code == 0
-    assert spawn("worker", app, "--processors", "picky", "--burst").code == 0
-    before = sorted(admin.keys())
-    listed = run("processor", "dead-letters", picky)
-    (first, record, second, _) = listed.stdout.splitlines()
-    assert "failed 1 time: ValueError: 1 is too much" in first
-    assert json.loads(record)["amount"] == 1
-    assert "2 is too much" in second
-    as_json = run("processor", "dead-letters", picky, "--limit", "1", "--json")
-    (letter,) = map(json.loads, as_json.stdout.splitlines())
-    assert (letter["partition"], letter["record"]["amount"]) == (0, 2)
-    assert (letter["error_type"], letter["attempts"], letter["processor"]) == (
-        "ValueError",
-        1,
-        "picky",
-    )
-    without = run("processor", "dead-letters", PRINTER)
-    assert without.code == 2
-    assert "printer keeps no dead letters" in one_sentence(without.stderr)
-    assert sorted(admin.keys()) == before
-    inspected = run("inspect", app)
-    said = "2 dead letters wait in tight.picky.dead, and no processor reads the stream"
-    assert said in inspected.stdout
-    assert f"runnel processor dead-letters {picky}" in inspected.stdout
-    assert run("inspect", app, "--max-dead", "2").code == 0
-    passed = run("inspect", app, "--max-dead", "1")
-    assert (passed.code, "shop/picky: 2 dead letters wait, allowed 1" in passed.stderr) == (
-        10,
-        True,
-    )
-
-
-def test_a_processor_without_code_is_removed_by_its_name(run: Run, redis_url: str) -> None:
-    run("processor", "add", PRINTER)
-    here = ("--app", "shop", "--redis-url", redis_url)
-    wrong = run("processor", "remove", "order@printer", *here, "--yes")
-    assert wrong.code == 2
-    assert "app 'shop' has no stream 'order'; its streams are orders" in one_sentence(wrong.stderr)
-    assert run("processor", "remove", "printer", *here, "--yes").code == 2
-    removed = run("processor", "remove", "orders@printer", *here, "--yes")
-    assert removed.stdout == "removed printer from 4 partitions\n"
-    again = run("processor", "remove", "orders@printer", *here, "--yes")
-    assert again.stdout == "printer was not registered\n"
-    assert run("processor", "remove", PRINTER, "--yes").stdout == "printer was not registered\n"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from runnel.cli import tables, view
+from runnel.cli import view
 from runnel.cli.dead_letters import as_text
 from tests.cli.reports import AT, ERROR, partition, report, with_dead_letters
 
@@ -254,27 +254,6 @@ def test_problems_of_an_undeclared_processor_that_workers_run_are_shown_too() ->
         "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
         "",
     ]
-
-
-@pytest.mark.parametrize("wide", [False, True])
-def test_no_id_is_ever_shortened(wide: bool) -> None:
-    output = "\n".join(lines(report("degraded", partition(12345, error=ERROR)), wide=wide))
-    for whole in ("billing-worker-5d9c7b9f4-abcde", "1795435471123-0", "1795435471200-0"):
-        assert whole in output
-    assert "…" not in output
-    assert ("1795435471999-12" in output) is wide
-
-
-def test_common_tables_fit_into_80_columns() -> None:
-    rows = [partition(n, owner="w-359b9b", lag_events=12345) for n in range(100)]
-    seen = report("ok", *rows)
-    assert max(map(len, lines(seen)[1:])) <= 80
-
-
-def test_durations_are_short() -> None:
-    expected = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
-    assert {ms: tables.duration(ms) for ms in expected} == expected
-    assert tables.duration(90_061_000) == "1d1h"
 
 
 def test_control_characters_in_errors_do_not_reach_the_terminal() -> None:

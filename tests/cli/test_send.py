@@ -1,4 +1,4 @@
-"""`runnel sendmany` on every kind of file."""
+"""`runnel send` and `runnel sendmany`: good records are sent, and bad ones are reported."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis as SyncRedis
 
+from tests.cli.commands import ORDERS, one_sentence
 from tests.cli.conftest import GOOD, ROOT, Run
 
-ORDERS = "tests.cli.shop:orders"
 LINE = GOOD.encode() + b"\n"
 MANY = b"".join(LINE.replace(b"1,", b"%d," % (10_000 + i * 7919), 1) for i in range(3000))
 PACKED = gzip.compress(MANY)
@@ -32,10 +31,29 @@ def stored(client: SyncRedis) -> int:
     return sum(int(client.xlen(name)) for name in names)
 
 
-@pytest.fixture
-def admin(redis_url: str) -> Iterator[SyncRedis]:
-    with SyncRedis.from_url(redis_url) as client:
-        yield client
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([ORDERS, "{"], "Invalid JSON"),
+        ([ORDERS, ""], "Invalid JSON"),
+        ([ORDERS, "[]"], "expected an object"),
+        ([ORDERS, GOOD.replace("1,", '"x",')], "Order.order_id"),
+        ([ORDERS, GOOD.replace("2026", "soon")], "Order.created_at"),
+        ([ORDERS, GOOD[:-1] + ', "amont": 1}'], "Order.amont: no such field (--ignore"),
+        ([ORDERS, "{}"], "Order.amount: missing"),
+        (["tests.cli.shop:named", '{"name": null}'], "None cannot be a partition key"),
+        (["tests.cli.shop:small", '{"name": "' + "x" * 2000 + '"}'], "max_record_bytes"),
+        ([ORDERS, "\udcff"], "the RECORD is not UTF-8"),
+        ([ORDERS, '{"a":'], "Invalid JSON: EOF while parsing a value at column 5"),
+    ],
+)
+def test_a_record_that_cannot_be_sent_is_one_sentence(
+    run: Run, arguments: list[str], says: str
+) -> None:
+    done = run("send", *arguments)
+    assert done.code == 5, done.stderr
+    assert says in one_sentence(done.stderr)
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -204,3 +222,10 @@ def test_a_slow_pipe_is_sent_as_it_comes_and_ctrl_c_says_how_many(
     assert process.returncode == 130
     assert stdout.startswith((b"sent 2, rejected 0", b"sent at least "))
     assert stderr == b""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["send", "--help"]])
+def test_the_example_of_send_is_an_event_that_the_readme_stream_takes(
+    run: Run, arguments: list[str]
+) -> None:
+    assert f"runnel send example:orders '{GOOD}'" in run(*arguments).stdout

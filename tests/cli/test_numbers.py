@@ -1,0 +1,33 @@
+"""An option of seconds takes every finite number in its range, and nothing else."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from runnel.cli.numbers import Seconds
+from runnel.settings import YEAR
+
+
+@pytest.mark.parametrize("text", ["0.1", "1", "2.5e3", str(YEAR)])
+def test_a_number_of_seconds_is_accepted(text: str) -> None:
+    assert Seconds(0.1).convert(text, None, None) == float(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nan", "'nan' is not a number of seconds"),
+        ("inf", "is not in the range"),
+        ("1e308", "is not in the range"),
+        ("0.09", "is not in the range"),
+        ("-1", "is not in the range"),
+        (str(2 * YEAR), "is not in the range"),
+        ("soon", "'soon' is not a valid float"),
+        ("", "'' is not a valid float"),
+    ],
+)
+def test_what_is_no_number_of_seconds_is_refused(text: str, says: str) -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        Seconds(0.1).convert(text, None, None)
+    assert says in caught.value.message
