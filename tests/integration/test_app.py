@@ -1,8 +1,7 @@
-"""Handlers, middleware, dead letters and sending, as users write them, on the shared server."""
+"""Handlers, middleware and dead letters as users write them, and the settings of an app."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,12 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Middleware, Record, Stream
-from runnel.errors import ConfigError, Mismatch, PartitionKeyError, RecordTooLarge
-from runnel.keys import log
-from runnel.protocol.scripts import sha
+from runnel.errors import ConfigError
 from runnel.worker.worker import Worker
-from tests.primaries import every_key
-from tests.proxy import Proxy
 
 
 class Item(Record):
@@ -31,10 +26,6 @@ def declare(name: str, url: str, **options: Any) -> tuple[App, Stream[Item]]:
 
 def items(*numbers: int) -> list[Item]:
     return [Item(key="k", number=number) for number in numbers]
-
-
-def keyed(*numbers: int) -> list[Item]:
-    return [Item(key=str(number), number=number) for number in numbers]
 
 
 async def burst(app: App) -> None:
@@ -130,91 +121,6 @@ async def test_another_processor_reads_the_dead_letters(
     with pytest.raises(ConfigError, match="derived"):
         await dead.send(None)
     await app.close()
-
-
-@pytest.mark.fault(18)
-@pytest.mark.only_on("server")
-async def test_a_send_whose_reply_was_lost_is_sent_once(
-    redis: Redis, redis_url: str, app_name: str
-) -> None:
-    async with Proxy(redis_url) as proxy:
-        app, stream = declare(app_name, proxy.url)
-        await stream.send(*items(1))
-        proxy.lose_reply_to(sha("append").encode())
-        sent = await stream.send(*items(2, 3))
-        await app.close()
-        assert (proxy.lost, proxy.requests) == (1, 2)
-    entries = await redis.xrange(log(stream.spec.prefix(sent[0].partition)))
-    assert entries is not None
-    assert len(entries) == 3
-    assert [id_.decode() for id_, _ in entries[1:]] == [each.id for each in sent]  # type: ignore[union-attr]
-
-
-@pytest.mark.only_on("server", "sentinel")  # A cluster has one connection to each master.
-async def test_a_send_to_many_partitions_uses_one_connection(
-    redis: Redis, redis_url: str, app_name: str
-) -> None:
-    app, stream = declare(app_name, redis_url)
-    partitions = {each.partition for each in await stream.send(*keyed(*range(100)))}
-    assert len(partitions) == stream.spec.partition_count > 1
-    assert app.producer()._scripts.deployment.client.connections_made == 1
-    await app.close()
-
-
-@pytest.mark.fault(52)
-@pytest.mark.parametrize("spread", [False, True])
-async def test_a_cancelled_send_does_not_swallow_the_next_one(
-    redis: Redis, redis_url: str, app_name: str, spread: bool
-) -> None:
-    app, stream = declare(app_name, redis_url)
-    await stream.send(*items(0))
-    for number in range(1, 30):
-        cancelled = keyed(*range(-20, 0)) if spread else items(-number)
-        task = asyncio.create_task(stream.send(*cancelled))
-        await asyncio.sleep(0)
-        for _ in range(number % 5):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await stream.send(*items(number))
-    found: list[int] = []
-
-    @app.on(stream)
-    async def work(item: Item) -> None:
-        found.append(item.number)
-
-    await burst(app)
-    assert [number for number in found if number >= 0] == list(range(30))
-
-
-async def test_a_record_that_cannot_be_sent_is_refused_before_anything_is_written(
-    redis: Redis, redis_url: str, app_name: str
-) -> None:
-    app, stream = declare(app_name, redis_url, max_record_bytes=200)
-    with pytest.raises(RecordTooLarge, match="max_record_bytes"):
-        await stream.send(*items(1), Item(key="x" * 300, number=2))
-    floats = app.stream("floats", record=Item, partition_by=lambda item: item.number / 2)
-    with pytest.raises(PartitionKeyError, match="float"):
-        await floats.send(*items(1))
-    raising = app.stream("raising", record=Item, partition_by=lambda item: item.key[7])
-    for number in (1, 2):
-        with pytest.raises(PartitionKeyError, match=r"raising, Item.*IndexError: .*out of range"):
-            await raising.send(*items(number))
-    assert [key for key in await every_key(redis) if key.endswith(b":log")] == []
-    await app.close()
-
-
-async def test_a_grown_partition_count_is_refused_before_the_first_append(
-    redis: Redis, redis_url: str, app_name: str
-) -> None:
-    app, stream = declare(app_name, redis_url)
-    await stream.send(*items(1))
-    await app.close()
-    grown = App(app_name, redis_url=redis_url)
-    other = grown.stream("items", record=Item, partition_by="key", partition_count=64)
-    with pytest.raises(Mismatch, match=r"partition_count=2, the code says 64.*stored=2"):
-        await other.send(*(Item(key=str(i), number=i) for i in range(50)))
-    await grown.close()
 
 
 @pytest.mark.parametrize(

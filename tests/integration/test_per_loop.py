@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Record, Stream, keys
+from runnel import App, Record, Stream
 from runnel.producer.per_loop import PerLoop
-from tests.proxy import Proxy
 from tests.worker.workers import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -120,34 +119,6 @@ async def test_close_reaches_the_loops_of_other_threads(
         await until(closed, "connections stay open")
     finally:
         other.end()
-
-
-@pytest.mark.only_on("server")
-async def test_close_finishes_the_sends_that_run_beside_a_cancelled_one(
-    redis: Redis, redis_url: str, app_name: str
-) -> None:
-    async with Proxy(redis_url) as proxy:
-        app = App(app_name, redis_url=proxy.url)
-        items = app.stream("items", record=Item, partition_by="number", partition_count=8)
-        of_each = {items.spec.partition(Item(number=n)): Item(number=n) for n in range(200)}
-        pairs = [(of_each[p], of_each[p + 4]) for p in range(4)]
-        for pair in pairs:
-            await items.send(*pair)
-        logs = [keys.log(items.spec.prefix(p)) for p in range(8)]
-
-        async def arrived() -> bool:
-            return sum([await redis.xlen(log) for log in logs]) == 4 * len(pairs)
-
-        proxy.hold("replies")
-        sends = [asyncio.create_task(items.send(*pair)) for pair in pairs]
-        await until(arrived, "the sends have not reached the server")
-        sends[0].cancel()
-        await asyncio.wait(sends[:1])
-        await app.close()
-        proxy.heal()
-        _, waiting = await asyncio.wait(sends, timeout=20)
-        assert not waiting
-        assert [len(each.result()) for each in sends[1:]] == [2, 2, 2]
 
 
 async def test_a_loop_that_hangs_does_not_block_close(

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Events, Record, Stream
-from runnel.errors import ConfigError, EncodeError, Full
+from runnel.errors import Full
 from runnel.keys import log
 from runnel.operations import admin
 from runnel.protocol.scripts import Scripts
@@ -24,11 +24,6 @@ SIZE = 6
 class Item(Record):
     partition: int
     number: int
-
-
-class Blob(Record):
-    key: int
-    payload: bytes
 
 
 class Shop:
@@ -120,49 +115,6 @@ async def test_of_many_batches_for_one_partition_the_first_may_be_sent(
     assert [each is not None for each in raised.value.sent] == [
         number < count for number in range(2 * SIZE)
     ]
-
-
-async def test_an_encode_error_says_that_nothing_was_sent(shop: Shop) -> None:
-    with pytest.raises(EncodeError) as raised:
-        await shop.stream.send(item(1), item(2, 1), "no item")  # type: ignore[arg-type]
-    assert raised.value.sent == [None, None, None]
-
-
-@pytest.mark.parametrize("wait", [-1, float("nan"), "5", [1], None, "", []])
-async def test_an_invalid_wait_is_refused(shop: Shop, wait: Any) -> None:
-    for records in ([item(1)], [item(1), item(2)]):
-        with pytest.raises(ConfigError, match="wait"):
-            await shop.stream.send(*records, wait=wait)
-    assert await shop.numbers() == []
-
-
-@pytest.mark.parametrize("drop_oldest", ["no", 1, None])
-async def test_drop_oldest_must_be_true_or_false(shop: Shop, drop_oldest: Any) -> None:
-    for records in ([item(1)], [item(1), item(2)]):
-        with pytest.raises(ConfigError, match="drop_oldest"):
-            await shop.stream.send(*records, drop_oldest=drop_oldest)
-    assert await shop.numbers() == []
-
-
-@pytest.mark.only_on("server", "sentinel")
-async def test_ten_thousand_records_and_large_ones_go_in_one_call(
-    redis: Redis, redis_url: str, app_name: str
-) -> None:
-    app = App(app_name, redis_url=redis_url)
-    many = app.stream("many", record=Item, partition_by="partition", partition_count=4)
-    large = app.stream("large", record=Blob, partition_by="key", partition_count=2)
-    async with app:
-        sent = await many.send(*(item(number, number % 50) for number in range(10_000)))
-        assert len(set(sent)) == 10_000
-        for partition in range(4):
-            sent_ids = [each.id for each in sent if each.partition == partition]
-            stored: Any = await redis.xrange(log(many.spec.prefix(partition)))
-            assert [id_.decode() for id_, _ in stored] == sent_ids
-        blobs = [Blob(key=number % 3, payload=bytes(1_000_000)) for number in range(40)]
-        await large.send(*blobs)
-        await asyncio.gather(*(large.send(each) for each in blobs))
-        lengths = [await redis.xlen(log(large.spec.prefix(partition))) for partition in (0, 1)]
-        assert sum(lengths) == 80
 
 
 async def test_a_cancelled_send_says_what_was_sent(shop: Shop) -> None:
