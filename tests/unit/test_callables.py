@@ -1,0 +1,166 @@
+"""What a function is named, what a call of it does, and that what it returns is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from runnel import App, Record
+from runnel.errors import ConfigError, NothingRan
+from runnel.handlers.callables import is_async, is_generator, module_of, of_nothing, settled
+
+app = App("called")
+
+
+class Order(Record):
+    id: int
+
+
+orders = app.stream("orders", record=Order, partition_by="id", partition_count=4)
+
+
+def passing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An ordinary decorator, which makes a plain function of an async one."""
+    return functools.wraps(function)(lambda *args: function(*args))
+
+
+async def one(order: Order) -> None:
+    pass
+
+
+async def beats(order: Order) -> AsyncIterator[int]:
+    yield order.id
+
+
+def counts(order: Order) -> Iterator[int]:
+    yield order.id
+
+
+class Handler:
+    async def __call__(self, order: Order) -> None:
+        pass
+
+    async def handle(self, order: Order) -> None:
+        pass
+
+    def plain(self, order: Order) -> None:
+        pass
+
+
+class Counting:
+    def __call__(self, order: Order) -> Iterator[int]:
+        yield order.id
+
+
+@pytest.mark.parametrize("decorator", ["on", "processor"])
+@pytest.mark.parametrize(
+    ("function", "called"),
+    [
+        (lambda record: one(record), "a lambda has no name of its own"),
+        (functools.partial(one), "a functools.partial of the function one has no name"),
+        (functools.partial(lambda x: one(x)), "a functools.partial of a lambda has no name"),
+        (Handler(), r"Handler object at .* has no name"),
+    ],
+)
+def test_what_has_no_name_of_its_own_must_be_given_one(
+    decorator: str, function: Any, called: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf'{called}.*@app\.{decorator}\(orders, name="mail"\)'):
+        getattr(app, decorator)(orders)(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "does"),
+    [
+        (one, "coroutine"),
+        (functools.partial(functools.partial(one)), "coroutine"),
+        (staticmethod(one), "coroutine"),
+        (Handler(), "coroutine"),
+        (Handler().handle, "coroutine"),
+        (beats, "generator"),
+        (counts, "generator"),
+        (functools.partial(counts), "generator"),
+        (Counting(), "generator"),
+        (Handler().plain, "runs"),
+        (lambda order: one(order), "runs"),
+        (passing(one), "runs"),
+        (print, "runs"),
+    ],
+)
+def test_what_a_call_does_is_known_before_it_is_made(function: Any, does: str) -> None:
+    assert (is_async(function), is_generator(function)) == (
+        does == "coroutine",
+        does == "generator",
+    )
+
+
+def test_the_module_of_a_function_is_the_one_that_defines_it() -> None:
+    for function in (one, functools.partial(one), passing(one), Handler(), Handler().handle):
+        assert module_of(function) == __name__
+    assert module_of(functools.partial(asyncio.sleep, 1)) == "asyncio.tasks"
+
+
+async def test_whatever_a_task_gives_is_awaited() -> None:
+    clock, ran = App("ticks"), []
+
+    async def body() -> None:
+        ran.append(1)
+
+    async def twice() -> Any:
+        return body()
+
+    def plain() -> Any:
+        return body()
+
+    def neither() -> Any:
+        return 5
+
+    for function in (body, passing(body), twice, plain):
+        await of_nothing(function)()
+    assert len(ran) == 4
+    with pytest.raises(NothingRan, match="returned int instead of an awaitable"):
+        await of_nothing(neither)()
+    clock.task()(plain)
+    await clock.tasks["plain"].function()
+    assert len(ran) == 5
+
+
+async def test_what_a_handler_returns_is_awaited_until_it_is_no_awaitable() -> None:
+    ran: list[str] = []
+
+    async def innermost() -> Any:
+        ran.append("innermost")
+        return 5, "no awaitable is in here"
+
+    of_thread: Future[Any] = Future()
+    of_loop: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    of_loop.set_result(of_thread)
+    settling = asyncio.create_task(settled(of_loop, one))
+    await asyncio.sleep(0)
+    assert not settling.done()
+    of_thread.set_result(innermost())
+    await settling
+    assert ran == ["innermost"]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: counts(Order(id=1)), "returned a generator, which nobody iterates over"),
+        (lambda: beats(Order(id=1)), "returned a generator, which nobody iterates over"),
+        (lambda: map(str, [1]), "returned a map, which nobody iterates over"),
+        (lambda: [Future(), asyncio.Future()], "returned a list of awaitables"),
+        (lambda: (asyncio.Future(),), "returned a tuple of awaitables"),
+        (lambda: {asyncio.Future()}, "returned a set of awaitables"),
+    ],
+)
+async def test_what_a_handler_returns_and_nobody_runs_is_an_error(
+    make: Callable[[], Any], said: str
+) -> None:
+    with pytest.raises(NothingRan, match=f"the function one {said}"):
+        await settled(make(), one)
