@@ -1,4 +1,4 @@
-"""Scripts, plain commands, inspection and administration over the masters of a Redis Cluster."""
+"""Scripts run on the masters of a Redis Cluster, also while slots move and masters are lost."""
 
 from __future__ import annotations
 
@@ -7,43 +7,28 @@ import itertools
 
 import pytest
 from redis.crc import key_slot
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, TimeoutError
 from redis.exceptions import ResponseError as Refused
 
-from runnel import App, Events, Record, keys, protocol
+from runnel import keys, protocol
 from runnel.connection.cluster import Cluster
 from runnel.connection.connect import connect
 from runnel.connection.deployment import of
-from runnel.connection.explain import explain_redis_error
-from runnel.connection.redis_client import Client
 from runnel.embedded.binary import Binary
-from runnel.errors import Fenced, ServerError
-from runnel.operations import admin, inspection
-from runnel.operations.registry import announce_processor
-from runnel.operations.removing import remove
+from runnel.errors import Fenced
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
 from tests.deployments.steps import (
     append,
-    cancelled_close,
     claimed,
     commit,
-    nobody_named,
     numbers,
     ready,
     slot,
     spread,
     until_answered,
 )
-from tests.fleet import ClusterFleet, Migration, ask, until
-from tests.servers import Server, free_port
-
-
-async def test_a_good_cluster_says_what_it_is(fleet: ClusterFleet, binary: Binary) -> None:
-    async with connect(fleet.url) as client:
-        info = await check_server(client, fleet.url)
-    assert (info.kind, info.mode, info.warnings) == (binary.kind, "cluster", ())
-    assert info.version == ".".join(map(str, binary.version))
+from tests.fleet import ClusterFleet, Migration, ask, catches_up
 
 
 async def test_an_event_goes_from_append_to_checkpoint_on_each_master(
@@ -89,100 +74,6 @@ async def test_outcomes_keep_their_order_and_a_refusal_is_that_of_its_call_alone
     assert protocol.read_append(third).applied
 
 
-@pytest.mark.fault(27)
-async def test_a_script_that_one_master_lacks_is_loaded_there(
-    fleet: ClusterFleet, clustered: Scripts, app_name: str
-) -> None:
-    await clustered.load()
-    ask(fleet.masters[1], "SCRIPT FLUSH")
-    ask(fleet.masters[1], "CONFIG RESETSTAT")
-    partitions = spread(app_name)
-    replies = await clustered.call_all([append(each, 1) for each in partitions])
-    assert all(protocol.read_append(each).applied for each in replies)
-    stats = ask(fleet.masters[1], "INFO", "commandstats")
-    assert "cmdstat_script|load:calls=1," in stats
-    assert "cmdstat_evalsha:calls=2," in stats
-
-
-class Item(Record):
-    key: str
-
-
-def declare(name: str, url: str) -> App:
-    app = App(name, redis_url=url)
-    items = app.stream("items", record=Item, partition_by="key", partition_count=6)
-
-    @app.processor(items)
-    async def worker(events: Events[Item]) -> None:
-        async for _ in events:
-            pass
-
-    return app
-
-
-async def test_records_are_sent_inspected_and_administered_on_all_masters(
-    fleet: ClusterFleet, clustered: Scripts, app_name: str
-) -> None:
-    app = declare(app_name, fleet.url)
-    stream, processor = app.streams["items"], app.processors["worker"]
-    await announce_processor(clustered, processor)
-    await admin.add(clustered, processor)
-    sent = await stream.send(*(Item(key=str(number)) for number in range(60)))
-    await app.close()
-    assert {each.partition for each in sent} == set(range(6))
-    masters = {clustered.deployment.node_of(stream.spec.prefix(p)) for p in range(6)}
-    assert len(masters) == 3
-
-    async def figures() -> dict[str, int]:
-        server = await check_server(clustered.client, fleet.url)
-        seen = await inspection.inspect(clustered.client, server, app_name)
-        assert seen["server"]["mode"] == "cluster"
-        (one,), (only,) = seen["processors"], seen["streams"]
-        states = [row["state"] for row in one["partitions"]]
-        return {
-            "lag": one["lag_events"],
-            "length": only["length"],
-            "paused": states.count("paused"),
-        }
-
-    assert await figures() == {"lag": 60, "length": 60, "paused": 0}
-    assert await admin.pause(clustered, processor) == 6
-    assert (await figures())["paused"] == 6
-    assert await admin.resume(clustered, processor, list(range(6))) == 6
-    last = sent[-1]
-    await admin.reset(clustered, processor, "$")
-    assert await figures() == {"lag": 0, "length": 60, "paused": 0}
-    checkpoints = await admin.reset(clustered, processor, last.id)
-    assert len(checkpoints) == 6
-    await remove(clustered, processor)
-    assert await admin.delete_stream(clustered, stream.spec) == 60
-    assert await clustered.client.hgetall(keys.streams(app_name)) == {}
-
-
-async def test_the_wake_up_of_a_script_is_heard_at_every_node(
-    fleet: ClusterFleet, clustered: Scripts, app_name: str
-) -> None:
-    group = keys.group(app_name, "s", "p")
-    members = itertools.count()
-
-    async def somebody_joins() -> None:
-        times, member = (60_000, 60_000, 0), (f"m{next(members)}", "incarnation", "")
-        await clustered.call(protocol.sync(group, 64, times, member, 1, "stay", (), ()))
-
-    async def is_heard(client: Client) -> None:
-        async with client.pubsub() as pubsub:
-            await pubsub.subscribe(keys.wake(group))
-            assert (await pubsub.get_message(timeout=5) or {})["type"] == "subscribe"
-            await somebody_joins()
-            assert (await pubsub.get_message(timeout=5) or {})["type"] == "message"
-
-    await somebody_joins()
-    for server in fleet.servers:
-        async with connect(server.url) as client:
-            await is_heard(client)
-    await is_heard(clustered.client)
-
-
 async def test_one_read_can_name_keys_of_one_slot_only(clustered: Scripts, app_name: str) -> None:
     deployment = clustered.deployment
     await deployment.refresh()
@@ -194,18 +85,6 @@ async def test_one_read_can_name_keys_of_one_slot_only(clustered: Scripts, app_n
     )
     assert isinstance(refusal, Refused)
     assert "same slot" in str(refusal)
-
-
-async def test_plain_commands_go_to_one_node_or_are_refused(clustered: Scripts) -> None:
-    client = clustered.client
-    assert await client.ping()
-    assert len(await client.time()) == 2
-    with pytest.raises(TypeError, match="FLUSHALL concerns no one node"):
-        await client.flushall()
-    with pytest.raises(TypeError, match="XREAD concerns no one node"):
-        await client.xread({"a": "0"})
-    with pytest.raises(TypeError, match="no pipeline"):
-        client.pipeline()
 
 
 @pytest.mark.fault(38)
@@ -343,53 +222,32 @@ async def test_a_cluster_of_one_node_can_be_used_by_either_url(cluster_url: str)
         assert await client.sadd("one", "two") == 1
 
 
-async def test_one_node_of_several_is_refused_with_the_fix(fleet: ClusterFleet) -> None:
-    url = fleet.masters[0].url
-    async with connect(url) as client:
-        with pytest.raises(ServerError, match=r"use redis\+cluster://"):
-            await check_server(client, url)
-        elsewhere = next(f"key{n}" for n in range(50) if key_slot(f"key{n}".encode()) > 10_000)
-        with pytest.raises(RedisError) as moved:
-            await client.get(elsewhere)
-    assert "use redis+cluster://" in str(explain_redis_error(moved.value, url))
-
-
-async def test_what_is_no_cluster_is_refused_with_the_fix(redis_url: str) -> None:
-    url = redis_url.replace("redis://", "redis+cluster://").removesuffix("/0")
-    async with connect(url) as client:
-        with pytest.raises(ServerError, match="is no cluster: use redis://"):
-            await check_server(client, url)
-
-
-async def test_a_cluster_with_free_slots_is_refused_with_the_fix() -> None:
-    options = {"cluster_enabled": "yes", "cluster_port": str(free_port())}
-    with Server(None, appendonly="no", **options) as server:
-        ask(server, "CLUSTER ADDSLOTSRANGE", 1, 16383)
-        url = server.url.replace("redis://", "redis+cluster://").removesuffix("/0")
-        async with connect(url) as client:
-            with pytest.raises(ServerError, match="only 16383 of its 16384 slots"):
-                await check_server(client, url)
-
-
-@pytest.mark.fault(29)
-async def test_a_policy_that_evicts_is_found_on_any_master(fleet: ClusterFleet) -> None:
-    ask(fleet.masters[2], "CONFIG SET", "maxmemory-policy", "allkeys-lru")
-    try:
-        async with connect(fleet.url) as client:
-            (warning,) = (await check_server(client, fleet.url)).warnings
-    finally:
-        ask(fleet.masters[2], "CONFIG SET", "maxmemory-policy", "noeviction")
-    assert "Set it to noeviction" in warning
-
-
-@pytest.mark.parametrize("steps", range(1, 6))
-async def test_a_client_that_is_cancelled_while_it_closes_leaves_no_node_connected(
-    fleet: ClusterFleet, steps: int
+@pytest.mark.fault(39)
+async def test_calls_to_a_lost_master_fail_alone_until_its_replica_has_taken_over(
+    binary: Binary, app_name: str
 ) -> None:
-    client = connect(fleet.url, client_name="closing")
-    await client.ping()
-    for node in await of(client).primaries():
-        await node.ping()
-    await cancelled_close(client, steps)
-    for each in fleet.masters:
-        await asyncio.to_thread(until, each, nobody_named("closing"))
+    with ClusterFleet(binary) as fleet:
+        async with connect(fleet.url, 0.3) as client:
+            scripts = Scripts(client)
+            partitions = spread(app_name)
+            for partition in partitions:
+                await ready(scripts, partition)
+            replies = await scripts.call_all([append(each, 1) for each in partitions])
+            sent = protocol.read_append(replies[0])
+            token = await claimed(scripts, partitions[0])
+            for number, lose in enumerate(("kill", "pause")):
+                lost, replica = fleet.masters[number], fleet.replicas[number]
+                assert fleet.owner(slot(partitions[number])) is lost
+                catches_up(replica, lost)
+                getattr(lost, lose)()
+                outcomes = await scripts.call_all([append(each, 2 + number) for each in partitions])
+                for at, outcome in enumerate(outcomes):
+                    assert isinstance(outcome, (ConnectionError, TimeoutError)) == (at == number)
+                again = await until_answered(scripts, append(partitions[number], 2 + number))
+                assert again.applied
+                assert fleet.owner(slot(partitions[number]), replica) is replica
+            fleet.masters[1].resume()
+            committed = await scripts.call(commit(partitions[0], token, "0-0", sent.ids[0]))
+            assert protocol.read_commit(committed).applied
+            for partition in partitions:
+                assert await numbers(scripts, partition) == [1, 2, 3]

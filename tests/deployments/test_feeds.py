@@ -1,4 +1,4 @@
-"""How the logs of a cluster are read."""
+"""A read of logs in a cluster can be cut short and cancelled."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import pytest
 
 from runnel.connection import deployment
 from runnel.connection.connect import connect
-from runnel.protocol.scripts import Scripts
-from runnel.worker import backend as backend_module
-from runnel.worker.backend import RedisBackend
 from runnel.worker.feeds import LogFeed, ReadBatch
 
 
@@ -37,17 +34,3 @@ async def test_whoever_reads_can_be_cancelled_though_the_read_is_cut_short(url: 
         assert reading.cancelled()
         await feed.close()
         assert closed.is_set()
-
-
-async def test_a_feed_that_closes_late_leaves_the_connection_of_its_successor_counted(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(backend_module, "OWN_CONNECTIONS", 1)
-    log, other = "runnel:{a:s:0}:s:log", "runnel:{a:s:1}:s:log"
-    async with connect(url) as client:
-        backend = RedisBackend(Scripts(client), url)
-        first, second = backend.feed(log), backend.feed(log)
-        await first.close()
-        assert backend.feed_of(other, 1).startswith("node")
-        await second.close()
-        assert backend.feed_of(other, 1) == other

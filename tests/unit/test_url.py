@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runnel.connection.connect import connect, connect_sync
+from runnel.connection.connect import connect
 from runnel.connection.url import ParsedUrl, check_url, parse
 from runnel.connection.url_text import redacted
 from runnel.errors import ConfigError
@@ -173,9 +173,3 @@ def test_every_url_in_the_docs_can_be_used(tmp_path: Path) -> None:
 
 def test_names_of_sentinels_and_nodes_are_shown() -> None:
     assert redacted("redis+sentinel://u:p@h:1,i:2/m?x=y") == "redis+sentinel://***@h:1,i:2/m"
-
-
-@pytest.mark.parametrize("url", ["redis+cluster://h", "redis+sentinel://h/m"])
-def test_a_client_for_threads_is_for_one_server(url: str) -> None:
-    with pytest.raises(ConfigError, match="more than one server"):
-        connect_sync(url)

@@ -44,3 +44,18 @@ async def test_a_dead_connection_to_a_channel_is_opened_again(
         await asyncio.wait_for(heard.wait(), 10)
         listening.cancel()
         await asyncio.wait([listening])
+
+
+async def test_a_feed_that_closes_late_leaves_the_connection_of_its_successor_counted(
+    cluster_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = cluster_url.replace("redis://", "redis+cluster://").removesuffix("/0")
+    monkeypatch.setattr(backend_module, "OWN_CONNECTIONS", 1)
+    log, other = "runnel:{a:s:0}:s:log", "runnel:{a:s:1}:s:log"
+    async with connect(url) as client:
+        backend = RedisBackend(Scripts(client), url)
+        first, second = backend.feed(log), backend.feed(log)
+        await first.close()
+        assert backend.feed_of(other, 1).startswith("node")
+        await second.close()
+        assert backend.feed_of(other, 1) == other

@@ -1,0 +1,55 @@
+"""Commands of one server get an outcome each, and a script that it lacks is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError, NoScriptError, ResponseError
+
+from runnel.connection import deployment
+from runnel.connection.connect import connect
+from runnel.connection.deployment import Deployment
+from runnel.connection.redis_client import Arg
+from tests.proxy import Proxy
+
+SOURCE = b"return {KEYS[1], ARGV[1]}"
+SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
+
+
+def script(key: str, value: str) -> tuple[str, list[Arg]]:
+    """A call of the script."""
+    return key, ["EVALSHA", SHA, 1, key, value]
+
+
+async def test_a_script_that_is_not_loaded_is_loaded_once_and_every_outcome_keeps_its_place(
+    redis: Redis,
+) -> None:
+    here = deployment.of(redis)
+    commands: list[Any] = [("a", ("SET", "a", "1")), script("a", "x"), ("a", ("LPOP", "a"))]
+    for node in await here.primaries():
+        await node.script_flush()
+    *_, unknown = await here.send([*commands, script("a", "y")])
+    assert isinstance(unknown, NoScriptError)
+    first, second, third, fourth = await here.send([*commands, script("a", "y")], {SHA: SOURCE})
+    assert (first, second, fourth) == (b"OK", [b"a", b"x"], [b"a", b"y"])
+    assert isinstance(third, ResponseError)
+    assert "WRONGTYPE" in str(third)
+    assert (await here.send([script("a", "z")])) == [[b"a", b"z"]]
+
+
+@pytest.mark.only_on("server")  # Because of the proxy.
+async def test_a_lost_connection_is_the_outcome_of_every_command(
+    redis: Redis, redis_url: str
+) -> None:
+    async with Proxy(redis_url) as proxy, connect(proxy.url) as client:
+        here = deployment.of(client)
+        assert type(here) is Deployment
+        assert here.node_of("a") == here.node_of("b")
+        assert here.client_for("a") is client
+        proxy.lose_reply_to(b"INCR")
+        outcomes = await here.send([("a", ("INCR", "a")), ("b", ("INCR", "b"))])
+    assert [type(each) for each in outcomes] == [ConnectionError] * 2
+    assert await redis.mget("a", "b") == [b"1", b"1"], "both were carried out, once"
