@@ -1,95 +1,34 @@
-"""A Redis user without a permission that Runnel needs is refused before anything is written."""
+"""A user without a permission, or a server without a command, is refused before any write."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from urllib.parse import urlsplit
+import logging
+from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, keys, protocol
 from runnel.connection.connect import connect
 from runnel.errors import ServerError
-from runnel.operations import admin
-from runnel.operations.registry import announce_processor
-from runnel.operations.removing import remove
-from runnel.operations.skipping import skip
-from runnel.preflight.acl import Required, check, commands_of
+from runnel.preflight.acl import commands_of
 from runnel.preflight.checks import (
-    check_deletion,
-    check_operator,
     check_sender,
     check_worker,
-    required_by_deletion,
-    required_by_operator,
-    required_by_registration,
-    required_by_sender,
-    required_by_worker,
 )
-from runnel.protocol import text
 from runnel.protocol.scripts import Scripts, sources
 from runnel.worker.worker import Worker
+from tests.integration.clerk import PICKY, SENDER, WORKER, Grant, Numbered, app, items, seen
+from tests.integration.restricted import (
+    Item,
+    declare,
+    refusal_of_worker,
+    restricting_proxy,
+    server_without,
+)
+from tests.servers import Server
 
 #: On a cluster, users exist per node; tests/deployments covers that.
 pytestmark = pytest.mark.only_on("server", "sentinel")
-Grant = Callable[[Sequence[str]], Awaitable[str]]
-
-
-class Item(Record):
-    key: str
-    number: int
-
-
-app = App("acl", rebalance_delay=0.0, backoff=0.001, retries=1)
-items = app.stream("items", record=Item, partition_by="key", partition_count=2)
-seen: list[int] = []
-
-
-@app.processor(items, exception_policy=ExceptionPolicy.IGNORE, middleware=[DeadLetterMiddleware()])
-async def picky(events: Events[Item]) -> None:
-    async for item in events.records():
-        if item.number == 2:
-            raise ValueError("2 is not wanted")
-        seen.append(item.number)
-
-
-@app.timer(interval=3600, on_leader=True)
-async def sweep() -> None: ...
-
-
-def minimal_rules(required: Required) -> list[str]:
-    """The ACL rules that allow exactly what `required` lists."""
-    named = [command for command, _ in (*required.uses(), *required.channels)]
-    commands = {"evalsha", "script|load", *(each.lower().replace(" ", "|") for each in named)}
-    patterns = [f"~{each}" for each in keys.patterns(required.app)]
-    used = [
-        each for each in patterns if any(key.startswith(each[1:-1]) for key in required.keys_used())
-    ]
-    names = [name for _, name in required.channels]
-    channels = [
-        f"&{each[1:]}" for each in patterns if any(name.startswith(each[1:-1]) for name in names)
-    ]
-    return [*sorted(f"+{each}" for each in commands), *used, *channels]
-
-
-PICKY = app.processors["picky"]
-WORKER = minimal_rules(required_by_worker(app, [PICKY]))
-SENDER = minimal_rules(required_by_sender(items.spec))
-
-
-@pytest.fixture
-async def grant(redis: Redis, redis_url: str) -> AsyncIterator[Grant]:
-    """Sets the ACL rules of the user `clerk`; returns a URL that logs in as clerk."""
-    address = urlsplit(redis_url)
-
-    async def rules(rules: Sequence[str]) -> str:
-        start = ("reset", "on", ">secret", "resetchannels")
-        await redis.execute_command("ACL", "SETUSER", "clerk", *start, *rules)  # type: ignore[no-untyped-call]
-        return address._replace(netloc=f"clerk:secret@{address.netloc.rpartition('@')[2]}").geturl()
-
-    yield rules
-    await redis.acl_deluser("clerk")
 
 
 async def refusal(url: str, work: Callable[[Scripts, str], Awaitable[object]]) -> str:
@@ -106,20 +45,13 @@ def fix(message: str) -> list[str]:
     return [rule for command in commands for rule in command.split()]
 
 
-async def test_the_required_rules_are_enough_to_send_and_to_work(
-    redis: Redis, grant: Grant
-) -> None:
-    app.configure(redis_url=await grant([*WORKER, *SENDER]))
-    seen.clear()
-    try:
-        await items.send(*(Item(key="k", number=number) for number in (1, 2, 3)))
-        await Worker(app).run(burst=True)
-    finally:
-        await app.close()
-    assert seen == [1, 3]
-    assert PICKY.sink is not None
-    dead = [await redis.xlen(f"{PICKY.sink.prefix(p)}:log") for p in (0, 1)]
-    assert sum(dead) == 1
+async def refusal_of_sender(url: str) -> str:
+    """The error of the preflight check of a sender."""
+    spec = declare(url).streams["items"].spec
+    async with connect(url) as client:
+        with pytest.raises(ServerError) as caught:
+            await check_sender(Scripts(client), spec, "primary", url)
+    return str(caught.value)
 
 
 async def test_a_worker_without_subscribe_warns_and_still_works(
@@ -130,7 +62,7 @@ async def test_a_worker_without_subscribe_warns_and_still_works(
     )
     seen.clear()
     try:
-        await items.send(Item(key="k", number=3))
+        await items.send(Numbered(key="k", number=3))
         await Worker(app).run(burst=True)
     finally:
         await app.close()
@@ -215,60 +147,6 @@ async def test_granting_what_the_errors_say_leads_to_a_worker_that_starts(
     pytest.fail(f"still not enough: {granted}")
 
 
-async def test_the_required_rules_are_enough_to_register(redis: Redis, grant: Grant) -> None:
-    registration = required_by_registration(PICKY)
-    async with connect(await grant(minimal_rules(registration))) as client:
-        scripts = Scripts(client)
-        await check(scripts, registration, "redis://clerk:secret@h")
-        await admin.add(scripts, PICKY)
-        await announce_processor(scripts, PICKY)
-
-
-@pytest.mark.parametrize("action", ["reset", "pause", "resume", "skip", "remove"])
-async def test_the_required_rules_are_enough_for_an_operator(
-    redis: Redis, grant: Grant, action: str
-) -> None:
-    scripts = Scripts(redis)
-    await admin.add(scripts, PICKY)
-    if action == "skip":
-        app.configure(redis_url=await grant([*WORKER, *SENDER]))
-        try:
-            (sent,) = await items.send(Item(key="k", number=2))
-        finally:
-            await app.close()
-        partition_keys = PICKY.keys(sent.partition)
-        await scripts.call(protocol.claim(partition_keys, PICKY.stream.contract, "m", 1, "n" * 16))
-        for field, value in (("quarantined", "1"), ("error_event", sent.id)):
-            await redis.hset(partition_keys.of_script()[2], field, value)
-    url = await grant(minimal_rules(required_by_operator(PICKY, action)))
-    async with connect(url) as client:
-        clerk = Scripts(client)
-        await check_operator(clerk, PICKY, action, url)
-        if action == "reset":
-            assert await admin.reset(clerk, PICKY, "9999999999999-0") == ["0-0", "0-0"]
-        elif action == "pause":
-            assert await admin.pause(clerk, PICKY) == 2
-        elif action == "resume":
-            assert await admin.resume(clerk, PICKY, [0, 1]) == 0
-        elif action == "skip":
-            assert (await skip(clerk, PICKY, sent.partition)).event == sent.id
-            await admin.resume(clerk, PICKY, [sent.partition])
-        else:
-            assert await remove(clerk, PICKY) == (2, 0)
-
-
-async def test_the_required_rules_are_enough_to_delete_a_stream(redis: Redis, grant: Grant) -> None:
-    await admin.add(Scripts(redis), PICKY)
-    url = await grant(minimal_rules(required_by_deletion(items.spec)))
-    async with connect(url) as client:
-        await check_deletion(Scripts(client), items.spec, url)
-        assert await admin.delete_stream(Scripts(client), items.spec) == 0
-    metas = [keys.meta(items.spec.prefix(p)) for p in range(items.spec.partition_count)]
-    assert sorted(map(text, await redis.keys())) == metas
-    for meta in metas:
-        assert 0 < await redis.ttl(meta) <= 86_400, "the tombstone for running clients expires"
-
-
 async def test_checking_permissions_writes_no_key_and_no_acl_log_entry(
     redis: Redis, grant: Grant
 ) -> None:
@@ -296,3 +174,83 @@ def test_every_command_that_a_script_calls_is_found_in_its_source(script: str) -
     assert bool(commands_of(script)) == bool(calls)
     for container in ("XGROUP", "XINFO", "CLIENT", "SCRIPT", "OBJECT", "MEMORY"):
         assert container not in commands_of(script)
+
+
+@pytest.mark.only_on("server")  # It starts its own.
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("CLIENT", "CLIENT ID, CLIENT UNBLOCK"),
+        ("PUBLISH", "PUBLISH"),
+        ("TIME", "TIME"),
+        ("XREAD", "XREAD"),
+    ],
+)
+async def test_a_worker_names_the_missing_command_and_sending_still_works(
+    command: str, named: str
+) -> None:
+    with server_without(command) as server:
+        message = await refusal_of_worker(server.url)
+        assert (
+            f"Redis at {server.url} has no {named}, without which a worker cannot work" in message
+        )
+        app = declare(server.url)
+        await app.streams["items"].send(Item(key="a"))
+        await app.close()
+
+
+@pytest.mark.only_on("server")  # It starts its own.
+@pytest.mark.parametrize("command", ["SCRIPT", "EVALSHA", "XGROUP", "HSET", "XINFO"])
+async def test_a_command_that_both_need_is_named_to_workers_and_senders(command: str) -> None:
+    with server_without(command) as server:
+        for message in (await refusal_of_worker(server.url), await refusal_of_sender(server.url)):
+            assert f"Redis at {server.url} has no " in message
+            assert command in message.partition(", without which ")[0]
+            assert "renamed or disabled there, or a proxy in between does not pass it on" in message
+            # The source of the script, which the server repeats, is left out.
+            assert len(message) < 500
+        with server.client() as client:
+            assert client.dbsize() == 0
+
+
+@pytest.mark.only_on("server")  # It starts its own.
+@pytest.mark.parametrize("command", ["INFO", "SUBSCRIBE"])
+async def test_a_missing_command_that_is_optional_is_a_warning(
+    command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server_without(command) as server:
+        app = declare(server.url)
+        await app.streams["items"].send(Item(key="a"))
+        with caplog.at_level(logging.WARNING, "runnel"):
+            await Worker(app).run(burst=True)
+        (message,) = [
+            each.getMessage() for each in caplog.records if " has no " in each.getMessage()
+        ]
+        assert message.startswith(f"Redis at {server.url} has no {command}")
+        with server.client() as client:
+            assert client.exists("runnel:apps")
+
+
+@pytest.mark.only_on("server")  # It starts its own.
+@pytest.mark.parametrize("command", ["CONFIG", "KEYS", "ACL", "EVAL", "FLUSHALL", "MONITOR"])
+async def test_commands_that_managed_servers_lack_are_not_needed(
+    command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server_without(command) as server:
+        app = declare(server.url)
+        await app.streams["items"].send(Item(key="a"))
+        with caplog.at_level(logging.WARNING, "runnel"):
+            await Worker(app).run(burst=True)
+        assert " has no " not in caplog.text
+
+
+@pytest.mark.only_on("server")  # It starts its own.
+@pytest.mark.parametrize(
+    "answer",
+    [b"-ERR unsupported command\r\n", b"-invalid request\r\n", b"-ERR unknown command\r\n"],
+)
+async def test_a_proxy_that_knows_no_scripts_is_named(server: Server, answer: bytes) -> None:
+    refused: dict[bytes, bytes | None] = dict.fromkeys((b"INFO", b"EVALSHA", b"SCRIPT"), answer)
+    async with restricting_proxy(server.url, refused) as url:
+        for message in (await refusal_of_worker(url), await refusal_of_sender(url)):
+            assert f"Redis at {url} has no EVALSHA, SCRIPT LOAD, without which " in message

@@ -1,4 +1,4 @@
-"""The checks that a worker makes before it writes anything."""
+"""The checks that a worker, a sender or an operator makes before it writes anything."""
 
 from __future__ import annotations
 
@@ -9,13 +9,42 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
-from runnel import App, Events, Record, keys
+from runnel import App, Events, Record, keys, protocol
 from runnel.codec.partitioning import XXH64
+from runnel.connection.connect import connect
 from runnel.errors import Mismatch, ServerError
+from runnel.operations import admin
+from runnel.operations.registry import announce_processor
+from runnel.operations.removing import remove
+from runnel.operations.skipping import skip
+from runnel.preflight.acl import check
+from runnel.preflight.checks import (
+    check_deletion,
+    check_operator,
+    required_by_deletion,
+    required_by_operator,
+    required_by_registration,
+)
+from runnel.protocol import text
+from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
+from tests.integration.clerk import (
+    PICKY,
+    SENDER,
+    WORKER,
+    Grant,
+    Numbered,
+    app,
+    items,
+    minimal_rules,
+    seen,
+)
 from tests.lua.conftest import Raw
 from tests.primaries import every_key
 from tests.servers import Server
+
+#: On a cluster, users exist per node; tests/deployments covers that.
+on_one_primary = pytest.mark.only_on("server", "sentinel")
 
 
 class Item(Record):
@@ -128,3 +157,77 @@ async def test_a_worker_starts_on_a_full_server_and_works_it_off(
             client.hget(partition_keys.of_script()[2], "processed") for partition_keys in all_keys
         ]
     assert sum(int(each or 0) for each in done) == 10
+
+
+@on_one_primary
+async def test_the_required_rules_are_enough_to_send_and_to_work(
+    redis: Redis, grant: Grant
+) -> None:
+    app.configure(redis_url=await grant([*WORKER, *SENDER]))
+    seen.clear()
+    try:
+        await items.send(*(Numbered(key="k", number=number) for number in (1, 2, 3)))
+        await Worker(app).run(burst=True)
+    finally:
+        await app.close()
+    assert seen == [1, 3]
+    assert PICKY.sink is not None
+    dead = [await redis.xlen(f"{PICKY.sink.prefix(p)}:log") for p in (0, 1)]
+    assert sum(dead) == 1
+
+
+@on_one_primary
+async def test_the_required_rules_are_enough_to_register(redis: Redis, grant: Grant) -> None:
+    registration = required_by_registration(PICKY)
+    async with connect(await grant(minimal_rules(registration))) as client:
+        scripts = Scripts(client)
+        await check(scripts, registration, "redis://clerk:secret@h")
+        await admin.add(scripts, PICKY)
+        await announce_processor(scripts, PICKY)
+
+
+@on_one_primary
+@pytest.mark.parametrize("action", ["reset", "pause", "resume", "skip", "remove"])
+async def test_the_required_rules_are_enough_for_an_operator(
+    redis: Redis, grant: Grant, action: str
+) -> None:
+    scripts = Scripts(redis)
+    await admin.add(scripts, PICKY)
+    if action == "skip":
+        app.configure(redis_url=await grant([*WORKER, *SENDER]))
+        try:
+            (sent,) = await items.send(Numbered(key="k", number=2))
+        finally:
+            await app.close()
+        partition_keys = PICKY.keys(sent.partition)
+        await scripts.call(protocol.claim(partition_keys, PICKY.stream.contract, "m", 1, "n" * 16))
+        for field, value in (("quarantined", "1"), ("error_event", sent.id)):
+            await redis.hset(partition_keys.of_script()[2], field, value)
+    url = await grant(minimal_rules(required_by_operator(PICKY, action)))
+    async with connect(url) as client:
+        clerk = Scripts(client)
+        await check_operator(clerk, PICKY, action, url)
+        if action == "reset":
+            assert await admin.reset(clerk, PICKY, "9999999999999-0") == ["0-0", "0-0"]
+        elif action == "pause":
+            assert await admin.pause(clerk, PICKY) == 2
+        elif action == "resume":
+            assert await admin.resume(clerk, PICKY, [0, 1]) == 0
+        elif action == "skip":
+            assert (await skip(clerk, PICKY, sent.partition)).event == sent.id
+            await admin.resume(clerk, PICKY, [sent.partition])
+        else:
+            assert await remove(clerk, PICKY) == (2, 0)
+
+
+@on_one_primary
+async def test_the_required_rules_are_enough_to_delete_a_stream(redis: Redis, grant: Grant) -> None:
+    await admin.add(Scripts(redis), PICKY)
+    url = await grant(minimal_rules(required_by_deletion(items.spec)))
+    async with connect(url) as client:
+        await check_deletion(Scripts(client), items.spec, url)
+        assert await admin.delete_stream(Scripts(client), items.spec) == 0
+    metas = [keys.meta(items.spec.prefix(p)) for p in range(items.spec.partition_count)]
+    assert sorted(map(text, await redis.keys())) == metas
+    for meta in metas:
+        assert 0 < await redis.ttl(meta) <= 86_400, "the tombstone for running clients expires"

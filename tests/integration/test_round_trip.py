@@ -5,13 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-import pytest
 from redis.asyncio import Redis
 
 from runnel import keys, protocol
-from runnel.connection.url import parse
-from runnel.errors import Fenced
-from runnel.preflight.server import check_server
 from runnel.protocol import CheckpointMove, PartitionKeys, StreamContract, Token
 from runnel.protocol.scripts import Scripts
 
@@ -27,12 +23,6 @@ async def _claim(scripts: Scripts, partition_keys: PartitionKeys, grant: int) ->
 async def _lag(redis: Redis, partition_keys: PartitionKeys) -> Any:
     (group,) = await redis.xinfo_groups(partition_keys.log)
     return group["lag"]
-
-
-async def test_the_server_is_one_that_runnel_can_use(redis: Redis, redis_url: str) -> None:
-    info = await check_server(redis, redis_url)
-    kind = parse(redis_url).kind
-    assert info.mode == ("standalone" if kind == "server" else kind)
 
 
 async def test_an_event_goes_from_append_to_checkpoint(redis: Redis, app_name: str) -> None:
@@ -55,17 +45,3 @@ async def test_an_event_goes_from_append_to_checkpoint(redis: Redis, app_name: s
     committed = await scripts.call(protocol.commit(partition_keys, token, move))
     assert protocol.read_commit(committed).applied
     assert await _lag(redis, partition_keys) == 0
-
-
-async def test_an_owner_is_fenced_after_another_member_claimed_its_partition(
-    redis: Redis, app_name: str
-) -> None:
-    scripts = Scripts(redis)
-    partition_keys = PartitionKeys(keys.partition(app_name, "orders", 0, "orders"), "printer")
-    await scripts.call(protocol.register(partition_keys, CONTRACT, "0"))
-    stale = await _claim(scripts, partition_keys, grant=1)
-    await _claim(scripts, partition_keys, grant=2)
-    with pytest.raises(Fenced):
-        await scripts.call(
-            protocol.commit(partition_keys, stale, CheckpointMove("0-0", "0-0", 0, release=True))
-        )

@@ -1,8 +1,9 @@
-"""A server is checked before use; an error is one sentence with the fix, and without secrets."""
+"""A server is checked before use; what cannot be used is refused in one sentence with the fix."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 from redis.asyncio import Redis
@@ -10,58 +11,17 @@ from redis.exceptions import RedisError
 
 from runnel.connection.connect import connect
 from runnel.connection.explain import explain_redis_error
-from runnel.connection.url_text import Url, redacted
-from runnel.errors import ConfigError, ServerError, ServerUnreachable
+from runnel.connection.url import parse
+from runnel.errors import ServerError, ServerUnreachable
 from runnel.preflight.server import check_server
+from runnel.worker.worker import Worker
+from tests.integration.restricted import (
+    declare,
+    refusal_of_worker,
+    restricting_proxy,
+    server_without,
+)
 from tests.servers import Server, free_port
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://user:secret@localhost:1",
-        "redis://:secret@localhost:1",
-        "reddis://user:secret@localhost",
-        "redis://user:se#secret@localhost",
-        "redis://user:se/secret@localhost",
-        "redis://user:p@secret@localhost:port",
-        "redis://localhost:1?password=secret",
-        "redis://localhost:1?password=p@secret",
-        "redis://user:se?secret@localhost",
-        "redis://user:secret://secret@localhost",
-        "user:secret@localhost",
-    ],
-)
-async def test_a_password_is_never_shown(url: str) -> None:
-    assert "secret" not in redacted(url)
-    with pytest.raises((ConfigError, ServerError)) as refused:
-        async with connect(url) as client:
-            await check_server(client, url)
-    assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("origin", "origin_text", "fix"),
-    [
-        (None, "", "set RUNNEL_REDIS_URL"),
-        ("", ", the default", "set RUNNEL_REDIS_URL"),
-        ("--redis-url", ", as --redis-url says", "correct that"),
-        ("RUNNEL_REDIS_URL in the environment", None, "correct that"),
-    ],
-)
-async def test_a_missing_server_is_named_with_the_origin_of_its_url_and_the_fix(
-    origin: str | None, origin_text: str | None, fix: str
-) -> None:
-    address = f"redis://127.0.0.1:{free_port()}"
-    url = address if origin is None else Url(address, origin)
-    async with connect(url) as client:
-        with pytest.raises(ServerUnreachable) as error:
-            await check_server(client, url)
-    origin_text = f", as {origin} says" if origin_text is None else origin_text
-    assert str(error.value).startswith(
-        f"No Redis at {address}{origin_text}. "
-        f"Start one with `runnel server --redis-url {address}`, or {fix}. "
-    )
 
 
 async def test_the_check_reports_kind_version_and_mode(server: Server) -> None:
@@ -138,34 +98,80 @@ async def test_a_policy_that_evicts_is_a_warning(
     assert all(warning in each for each in info.warnings if warning)
 
 
-async def test_the_error_of_a_full_server_names_the_fix(server: Server) -> None:
-    async with connect(server.url) as client:
-        await client.config_set("maxmemory", 1)
-        with pytest.raises(RedisError) as refused:
-            await client.xadd("log", {"a": "b"})
-    assert "raise it" in str(explain_redis_error(refused.value, server.url))
-
-
-async def test_the_error_of_a_server_without_free_connections_names_the_fix(server: Server) -> None:
-    async with connect(server.url) as client, connect(server.url) as second:
-        await client.config_set("maxclients", 1)
-        with pytest.raises(ServerError, match="maxclients"):
-            await check_server(second, server.url)
+async def loading_server(keys: int) -> Server:
+    """A server that has begun to load its data, 1 ms a key."""
+    server = Server(appendonly="no").start()
+    with server.client() as client:
+        client.mset({f"key{number}": "value" for number in range(keys)})
+        client.save()
+    server.kill()
+    # It serves its clients after every 1,024 bytes of the file.
+    server.options.update(key_load_delay="1000", loading_process_events_interval_bytes="1024")
+    server.start(wait=False)
+    await asyncio.to_thread(server.wait_until_it_listens)
+    return server
 
 
 async def test_a_server_that_loads_its_data_is_waited_for() -> None:
-    with Server(appendonly="no") as server:
-        with server.client() as client:
-            client.mset({f"key{number}": "value" for number in range(1000)})
-            client.save()
-        server.kill()
-        # 1 ms a key; it serves its clients after every 1,024 bytes of the file.
-        slow = {"key_load_delay": "1000", "loading_process_events_interval_bytes": "1024"}
-        server.options.update(slow)
-        server.start(wait=False)
-        await asyncio.to_thread(server.wait_until_it_listens)
+    with await loading_server(1000) as server:
         async with connect(server.url) as redis:
             with pytest.raises(ServerError, match="still loading"):
                 await check_server(redis, server.url, loading_timeout=0)
             assert (await check_server(redis, server.url)).mode == "standalone"
             assert await redis.dbsize() == 1000
+
+
+async def test_without_info_the_version_of_a_server_is_unknown() -> None:
+    with server_without("INFO") as server:
+        async with connect(server.url) as client:
+            info = await check_server(client, server.url)
+            assert (info.kind, info.version, info.mode) == ("redis", None, "standalone")
+            (warning,) = info.warnings
+    assert "has no INFO" in warning
+
+
+async def test_a_proxy_that_hangs_up_on_info_is_named(server: Server) -> None:
+    async with restricting_proxy(server.url, {b"INFO": None}) as url:
+        message = await refusal_of_worker(url)
+    assert f"Redis at {url} answers PING and hangs up on INFO, as a proxy such as" in message
+
+
+async def test_an_address_that_hangs_up_on_everything_counts_as_unreachable(server: Server) -> None:
+    async with (
+        restricting_proxy(server.url, {b"INFO": None, b"PING": None}) as url,
+        connect(url) as client,
+    ):
+        with pytest.raises(ServerUnreachable):
+            await check_server(client, url)
+
+
+async def test_a_worker_waits_for_a_server_that_loads_its_data_and_logs_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with await loading_server(1000) as server, caplog.at_level(logging.WARNING, "runnel"):
+        await Worker(declare(server.url)).run(burst=True)
+    message = [each.getMessage() for each in caplog.records if "load" in each.getMessage()]
+    assert message[0].startswith(f"Redis at {server.url} is loading its data, waiting: ")
+    assert message[-1].startswith(f"Redis at {server.url} has loaded its data, after ")
+    assert len(message) == 2
+
+
+async def test_a_worker_that_waits_for_a_server_can_be_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with await loading_server(100_000) as server:
+        worker = Worker(declare(server.url))
+        running = asyncio.create_task(worker.run())
+        for _ in range(2000):
+            if "is loading its data" in caplog.text:
+                break
+            await asyncio.sleep(0.01)
+        worker.stop.set()
+        async with asyncio.timeout(20):
+            await running
+
+
+async def test_the_server_is_one_that_runnel_can_use(redis: Redis, redis_url: str) -> None:
+    info = await check_server(redis, redis_url)
+    kind = parse(redis_url).kind
+    assert info.mode == ("standalone" if kind == "server" else kind)

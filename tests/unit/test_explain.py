@@ -1,11 +1,16 @@
-"""Errors of Redis become one sentence with the fix; other errors are left alone."""
+"""Errors of Redis become one sentence with the fix, without secrets; others are left alone."""
 
 from __future__ import annotations
 
 import pytest
 from redis.exceptions import ResponseError
 
+from runnel.connection.connect import connect
 from runnel.connection.explain import explain_redis_error
+from runnel.connection.url_text import Url, redacted
+from runnel.errors import ConfigError, ServerError, ServerUnreachable
+from runnel.preflight.server import check_server
+from tests.servers import free_port
 
 
 @pytest.mark.parametrize(
@@ -39,3 +44,51 @@ def test_other_errors_are_explained_in_a_sentence(error: Exception, problem: str
 
 def test_what_is_no_error_of_redis_is_left_alone() -> None:
     assert explain_redis_error(ValueError("mine"), "redis://localhost") is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:secret@localhost:1",
+        "redis://:secret@localhost:1",
+        "reddis://user:secret@localhost",
+        "redis://user:se#secret@localhost",
+        "redis://user:se/secret@localhost",
+        "redis://user:p@secret@localhost:port",
+        "redis://localhost:1?password=secret",
+        "redis://localhost:1?password=p@secret",
+        "redis://user:se?secret@localhost",
+        "redis://user:secret://secret@localhost",
+        "user:secret@localhost",
+    ],
+)
+async def test_a_password_is_never_shown(url: str) -> None:
+    assert "secret" not in redacted(url)
+    with pytest.raises((ConfigError, ServerError)) as refused:
+        async with connect(url) as client:
+            await check_server(client, url)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "origin_text", "fix"),
+    [
+        (None, "", "set RUNNEL_REDIS_URL"),
+        ("", ", the default", "set RUNNEL_REDIS_URL"),
+        ("--redis-url", ", as --redis-url says", "correct that"),
+        ("RUNNEL_REDIS_URL in the environment", None, "correct that"),
+    ],
+)
+async def test_a_missing_server_is_named_with_the_origin_of_its_url_and_the_fix(
+    origin: str | None, origin_text: str | None, fix: str
+) -> None:
+    address = f"redis://127.0.0.1:{free_port()}"
+    url = address if origin is None else Url(address, origin)
+    async with connect(url) as client:
+        with pytest.raises(ServerUnreachable) as error:
+            await check_server(client, url)
+    origin_text = f", as {origin} says" if origin_text is None else origin_text
+    assert str(error.value).startswith(
+        f"No Redis at {address}{origin_text}. "
+        f"Start one with `runnel server --redis-url {address}`, or {fix}. "
+    )
