@@ -40,13 +40,6 @@ async def iterates(events: Events[Order]) -> None:
         pass
 
 
-def test_an_option_that_is_none_is_refused_by_both_decorators() -> None:
-    with pytest.raises(ConfigError, match=r"no option 'retry'; it has backoff"):
-        app.on(orders, retry=1)
-    with pytest.raises(TypeError, match="retry"):
-        app.processor(orders, retry=1)  # type: ignore[call-arg]
-
-
 def test_a_shared_dead_letter_middleware_gives_each_processor_a_sink_of_its_own() -> None:
     shop = App("shared")
     first = shop.stream("first", record=Order, partition_by="id", partition_count=2)
@@ -62,12 +55,6 @@ def test_a_shared_dead_letter_middleware_gives_each_processor_a_sink_of_its_own(
     }
     assert [sinks[each].partition_count for each in "abc" if sinks[each]] == [2, 8, 8]  # type: ignore[union-attr]
     assert shared[0].sink is None
-
-
-@pytest.mark.parametrize("name", [None, "", 5, True, b"reader", "a b", object()])
-def test_dead_letters_are_of_a_processor(name: Any) -> None:
-    with pytest.raises(ConfigError, match="processor name"):
-        orders.dead_letters(name)
 
 
 def test_a_policy_may_be_named_and_a_wrong_one_is_refused() -> None:

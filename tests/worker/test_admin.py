@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -14,6 +13,7 @@ from runnel.errors import Mismatch, Removed, Unregistered
 from runnel.operations import admin
 from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
+from tests.primaries import every_key
 from tests.worker.inside import Item
 from tests.worker.ledger import Entry
 from tests.worker.workers import Workers, processor, send, until
@@ -35,8 +35,14 @@ def declared(url: str, partitions: int) -> tuple[App, Stream[Item], Counter[int]
 
 async def lose(redis: Redis) -> None:
     """Delete all keys of the stream and its group, as another program might."""
-    found: Any = await redis.keys("runnel:{gone:*")
-    await redis.delete(*found, keys.streams("gone"), keys.processors("gone"))
+    for key in await stored(redis):
+        await redis.delete(key)
+    await redis.delete(keys.streams("gone"), keys.processors("gone"))
+
+
+async def stored(redis: Redis) -> list[bytes]:
+    """The keys of the app's partitions and groups."""
+    return sorted(key for key in await every_key(redis) if key.startswith(b"runnel:{gone:"))
 
 
 @pytest.mark.parametrize("by", ["runnel", "foreign hand"])
@@ -96,9 +102,8 @@ async def test_a_worker_ends_a_processor_whose_stream_was_deleted_and_leaves_not
     assert await asyncio.wait_for(deleting, 20) <= 40
     with pytest.raises(Removed):
         await asyncio.wait_for(running, 20)
-    left: Any = await redis.keys("runnel:{gone:*")
     metas = [keys.meta(stream.spec.prefix(p)).encode() for p in range(4)]
-    assert sorted(left) == metas
+    assert await stored(redis) == metas
     assert all([0 < await redis.ttl(each) <= 86_400 for each in metas])
     assert await redis.hgetall(keys.streams("gone")) == {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -158,3 +159,25 @@ async def test_a_handler_that_did_not_run_fails_the_event_instead_of_committing_
     state: Any = await redis.hgetall(partition_keys.of_script()[2])
     assert state[b"error_type"].decode() == error
     assert done == []
+
+
+async def test_the_short_form_runs_async_functions_and_plain_ones_in_threads(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app, stream = declare(app_name, redis_url)
+    seen: dict[str, list[int]] = {"plain": [], "coroutine": []}
+    threads = set()
+
+    @app.on(stream)
+    def plain(item: Item) -> None:
+        threads.add(threading.current_thread())
+        seen["plain"].append(item.number)
+
+    @app.on(stream)
+    async def coroutine(item: Item) -> None:
+        seen["coroutine"].append(item.number)
+
+    await stream.send(*(Item(number=number) for number in (1, 2, 3)))
+    await Worker(app).run(burst=True)
+    assert seen == {"plain": [1, 2, 3], "coroutine": [1, 2, 3]}
+    assert threading.main_thread() not in threads

@@ -10,6 +10,7 @@ from runnel import (
     DeadLetterMiddleware,
     Events,
 )
+from runnel.worker.worker import Worker
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
 
@@ -60,3 +61,26 @@ async def test_an_event_whose_error_has_no_valid_text_is_dead_lettered(
     async with ledger.running():
         await until(lambda: caught_up(redis, ledger), "it continues")
     assert ledger.seen == [0, 2]
+
+
+async def test_another_processor_reads_the_dead_letters(redis: Redis, ledger: Ledger) -> None:
+    rescued: list[int] = []
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            if item.number % 2:
+                raise ValueError("odd")
+
+    async def rescue(events: Events[DeadLetter]) -> None:
+        async for dead_letter in events.records():
+            assert dead_letter.error_type == "ValueError"
+            rescued.append(ledger.items.original(dead_letter).number)
+
+    ledger.processor(
+        work, middleware=[DeadLetterMiddleware()], retries=0, exception_policy="ignore"
+    )
+    ledger.app.processor(ledger.app.streams["items.work.dead"])(rescue)
+    await ledger.send(*range(6))
+    for _ in range(2):
+        await Worker(ledger.app).run(burst=True)
+    assert rescued == [1, 3, 5]
