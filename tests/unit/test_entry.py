@@ -1,8 +1,7 @@
-"""Records and their wire form."""
+"""A record becomes an entry that names its serializer and compressor, and carries its headers."""
 
 from __future__ import annotations
 
-import contextlib
 import enum
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,14 +11,39 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from runnel import LZ4, Compressor, Gzip, JSONSerializer, MsgpackSerializer, Record, Serializer
+from runnel.codec.compressors import LZ4, Compressor, Gzip
 from runnel.codec.entry import EntryCodec
-from runnel.errors import ConfigError, DecodeError, EncodeError, RecordError
-from runnel.record import adapt
+from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
+from runnel.errors import ConfigError, DecodeError, EncodeError
+from runnel.record import Record, adapt
+from tests.unit.one_field import with_field
+
+
+class Text(Record):
+    text: str
+
+
+class Reversed:
+    """A serializer of the user's own."""
+
+    name = "reversed"
+
+    def dumps(self, value: dict[str, Any]) -> bytes:
+        return MsgpackSerializer().dumps(value)[::-1]
+
+    def loads(self, data: bytes | memoryview) -> Any:
+        return MsgpackSerializer().loads(bytes(data)[::-1])
+
+
+def plain_codec(
+    serializer: Serializer | None = None, compressor: Compressor | None = None, **options: Any
+) -> EntryCodec[Text]:
+    return EntryCodec(adapt(Text), serializer or MsgpackSerializer(), compressor, **options)
+
+
+READER = plain_codec()
+LONG = Text(text="long " * 200)
 
 
 class Colour(enum.Enum):
@@ -74,6 +98,27 @@ def codec(cls: type[Any], serializer: Serializer | None = None, **options: Any) 
     return EntryCodec(adapt(cls), serializer or MsgpackSerializer(), **options)
 
 
+def test_an_entry_is_its_codec_and_its_payload() -> None:
+    assert READER.encode(Text(text="a")) == [b"msgpack", b"\x81\xa4text\xa1a"]
+    assert plain_codec(JSONSerializer()).encode(Text(text="a")) == [b"json", b'{"text":"a"}']
+
+
+def test_an_entry_says_by_itself_how_to_read_it() -> None:
+    long = ORDER.model_copy(update={"note": "x" * 1000})
+    assert codec(Order).encode(ORDER)[0] == b"msgpack"
+    assert codec(Order, JSONSerializer(), compressor=Gzip()).encode(long)[0] == b"json+gzip"
+    assert codec(Order, compressor=LZ4(), compress_over=5000).encode(long)[0] == b"msgpack"
+    flat = codec(Flat).encode(Flat(name="n", count=1, share=0.5, yes=False, at=AT))
+    assert dict(zip(flat[::2], flat[1::2], strict=True)) == {
+        b"fields": b"1",
+        b"name": b"n",
+        b"count": b"1",
+        b"share": b"0.5",
+        b"yes": b"false",
+        b"at": b"2026-11-24T03:00:00.123456Z",
+    }
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -93,20 +138,56 @@ def test_a_record_comes_back_as_it_was(
     assert reader.decode(writer.encode(record)) == record
 
 
-def test_an_entry_says_by_itself_how_to_read_it() -> None:
-    long = ORDER.model_copy(update={"note": "x" * 1000})
-    assert codec(Order).encode(ORDER)[0] == b"msgpack"
-    assert codec(Order, JSONSerializer(), compressor=Gzip()).encode(long)[0] == b"json+gzip"
-    assert codec(Order, compressor=LZ4(), compress_over=5000).encode(long)[0] == b"msgpack"
-    flat = codec(Flat).encode(Flat(name="n", count=1, share=0.5, yes=False, at=AT))
-    assert dict(zip(flat[::2], flat[1::2], strict=True)) == {
-        b"fields": b"1",
-        b"name": b"n",
-        b"count": b"1",
-        b"share": b"0.5",
-        b"yes": b"false",
-        b"at": b"2026-11-24T03:00:00.123456Z",
-    }
+@pytest.mark.parametrize("serializer", [MsgpackSerializer(), JSONSerializer()])
+@pytest.mark.parametrize("compressor", [None, LZ4(), Gzip()])
+def test_a_reader_needs_no_configuration(
+    serializer: Serializer, compressor: Compressor | None
+) -> None:
+    entry = plain_codec(serializer, compressor).encode(LONG)
+    expected = serializer.name + (f"+{compressor.name}" if compressor else "")
+    assert entry[0] == expected.encode()
+    assert READER.decode(entry) == READER.decode(entry) == LONG
+
+
+def test_only_payloads_over_the_threshold_are_compressed() -> None:
+    codec = plain_codec(compressor=LZ4(), compress_over=100)
+    assert codec.encode(Text(text="x" * 90))[0] == b"msgpack"
+    assert codec.encode(Text(text="x" * 900))[0] == b"msgpack+lz4"
+
+
+def test_a_payload_that_does_not_shrink_is_stored_as_it_is() -> None:
+    unruly = "".join(chr(33 + i * i % 89) for i in range(20))
+    assert plain_codec(compressor=Gzip(), compress_over=0).encode(Text(text=unruly))[0] == (
+        b"msgpack"
+    )
+
+
+def test_a_custom_serializer_is_read_where_it_is_known() -> None:
+    entry = plain_codec(Reversed()).encode(LONG)
+    assert plain_codec(known=[Reversed()]).decode(entry) == LONG
+    with pytest.raises(DecodeError, match=r"'reversed'.*another program.*custom serializer"):
+        READER.decode(entry)
+
+
+@pytest.mark.parametrize("name", ["", "fields", "a+b", "@a", "Upper", "9a", "a b", "é"])
+def test_a_serializer_whose_name_cannot_be_a_tag_is_refused(name: str) -> None:
+    serializer = Reversed()
+    serializer.name = name
+    with pytest.raises(ConfigError, match="start it with a lower-case letter"):
+        plain_codec(serializer)
+
+
+def test_headers_come_after_the_payload() -> None:
+    entry = READER.encode(Text(text="a"), {"traceparent": "00-ä"})
+    assert entry[2:] == [b"@traceparent", "00-ä".encode()]
+    assert READER.headers(entry) == {"traceparent": "00-ä"}
+    assert READER.decode(entry) == Text(text="a")
+
+
+def test_a_header_that_is_no_text_is_refused() -> None:
+    for value in (1, b"x", "\ud800"):
+        with pytest.raises(EncodeError, match="header 'n'"):
+            READER.encode(LONG, {"n": value})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("headers", ["x", [("a", "b")], {"a": 1}, {1: "a"}, {"a": None}])
@@ -134,72 +215,16 @@ def test_a_schema_may_gain_and_lose_an_optional_field() -> None:
     assert codec(Old).decode(codec(New).encode(New(name="n", age=3))) == Old(name="n")
 
 
-def test_a_wrong_value_is_refused_when_the_record_is_made_with_the_fields_name() -> None:
-    with pytest.raises(ValidationError, match="order_id"):
-        Order(order_id="x", at=AT, key=UUID(int=7), colour=Colour.RED, lines=[])  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("entry", "says"),
-    [
-        ([], "empty"),
-        ([b"msgpack"], "empty"),
-        ([b"msgpack", b"\xc1"], "not valid msgpack"),
-        ([b"json", b"{"], "not valid json"),
-        ([b"json", b"[1]"], "list, not a map"),
-        ([b"msgpack+lz4", b"junk"], "not valid lz4"),
-        ([b"msgpack+gzip", b"junk"], "not valid msgpack"),
-        ([b"msgpack+rar", b"x"], "another program"),
-        ([b"hello", b"world"], "another program"),
-        ([b"json", b'{"order_id": "x"}'], "Order.order_id"),
-    ],
-)
-def test_an_unreadable_entry_raises_nothing_but_decode_error(entry: list[bytes], says: str) -> None:
-    with pytest.raises(DecodeError, match=says):
-        codec(Order).decode(entry)
-
-
-READERS = [codec(cls) for cls in (Order, Flat, Plain, Struct)]
-
-
-@given(st.lists(st.binary(max_size=40), max_size=8), st.sampled_from(READERS))
-def test_any_bytes_are_read_or_refused(entry: list[bytes], reader: EntryCodec[Any]) -> None:
-    for tags in ([], [b"msgpack"], [b"json+lz4"], [b"fields"]):
-        with contextlib.suppress(DecodeError):
-            reader.decode([*tags, *entry])
-
-
-def test_json_is_the_same_bytes_with_and_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"a": 'ż"\n/', "b": [1, None, True, {"c": -(2**62)}], "e": ""}
-    fast = JSONSerializer().dumps(values)
-    monkeypatch.setattr("runnel.codec.serializers._orjson", lambda: None)
-    assert JSONSerializer().dumps(values) == fast
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), b"bytes"])
-def test_json_refuses_what_it_cannot_hold(value: Any) -> None:
-    with pytest.raises(EncodeError):
-        JSONSerializer().dumps({"a": value})
-
-
-def test_msgpack_refuses_an_integer_over_64_bits() -> None:
-    with pytest.raises(EncodeError):
-        MsgpackSerializer().dumps({"a": 2**64})
-
-
 def test_another_class_is_refused_by_name() -> None:
     with pytest.raises(EncodeError, match="Order records, not Flat"):
         codec(Order).encode(Flat(name="n", count=1, share=0.5, yes=False, at=AT))
 
 
-def test_json_for_the_command_line_names_every_bad_field() -> None:
-    with pytest.raises(RecordError, match=r"Line\.sku: .*; Line\.price: "):
-        adapt(Line).from_json('{"price": "x"}')
-    with pytest.raises(RecordError, match="Invalid JSON"):
-        adapt(Line).from_json("{")
+def test_json_and_bytes_are_refused_together() -> None:
+    class Inner(Record):
+        raw: bytes | None = None
 
-
-@pytest.mark.parametrize("cls", [int, dict, "Order"])
-def test_what_is_no_record_class_is_refused(cls: Any) -> None:
-    with pytest.raises(ConfigError, match=r"runnel\.Record"):
-        adapt(cls)
+    with pytest.raises(ConfigError, match=r"^Inner\.raw has bytes, which JSON cannot hold"):
+        EntryCodec(adapt(with_field(list[Inner])), JSONSerializer())
+    EntryCodec(adapt(with_field(list[Inner])), MsgpackSerializer())
+    EntryCodec(adapt(with_field(bytes, primitive=True)), JSONSerializer())

@@ -315,3 +315,21 @@ def test_threads_pack_side_by_side() -> None:
     with ThreadPoolExecutor(8) as threads:
         packed = threads.map(lambda _: MsgpackSerializer().dumps(value), range(400))
         assert all(each == expected for each in packed)
+
+
+def test_json_is_the_same_bytes_with_and_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"a": 'ż"\n/', "b": [1, None, True, {"c": -(2**62)}], "e": ""}
+    fast = JSONSerializer().dumps(values)
+    monkeypatch.setattr("runnel.codec.serializers._orjson", lambda: None)
+    assert JSONSerializer().dumps(values) == fast
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), b"bytes"])
+def test_json_refuses_bytes_and_numbers_that_it_has_no_form_for(value: Any) -> None:
+    with pytest.raises(EncodeError):
+        JSONSerializer().dumps({"a": value})
+
+
+def test_msgpack_refuses_an_integer_over_64_bits() -> None:
+    with pytest.raises(EncodeError):
+        MsgpackSerializer().dumps({"a": 2**64})

@@ -1,8 +1,7 @@
-"""Records of every kind are read back unchanged, through every serializer and class."""
+"""Record classes of every kind, and strategies that draw records of them."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,6 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
-import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import (
     BaseModel,
@@ -22,7 +19,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     RootModel,
-    TypeAdapter,
     computed_field,
     field_validator,
 )
@@ -30,12 +26,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
-from runnel import LZ4, Compressor, Gzip, JSONSerializer, MsgpackSerializer, Serializer
-from runnel.codec.entry import EntryCodec
-from runnel.errors import EncodeError
-from runnel.record import Record, adapt
-from runnel.record.difference import difference
-from runnel.record.plain import plain
+from runnel.record import Record
 
 T = TypeVar("T")
 
@@ -331,87 +322,3 @@ WILD = st.one_of(
     st.dictionaries(st.integers(0, 2) | st.sampled_from("012"), st.none(), max_size=2),
     some(ITEM),
 )
-WAYS: list[tuple[Serializer, Compressor | None]] = [
-    (MsgpackSerializer(), None),
-    (MsgpackSerializer(), LZ4()),
-    (MsgpackSerializer(), Gzip()),
-    (JSONSerializer(), None),
-    (JSONSerializer(), LZ4()),
-]
-#: For each of many kinds.
-few = settings(max_examples=25)
-CODECS = {
-    kind: [
-        EntryCodec(adapt(kind), serializer, compressor, compress_over=0)
-        for serializer, compressor in WAYS
-        if kind is not Raw or serializer.name != "json"
-    ]
-    for kind in RECORDS
-}
-
-
-@few
-@given(data=st.data())
-@pytest.mark.parametrize("kind", RECORDS, ids=lambda each: each.__name__)
-def test_a_record_comes_back_as_it_was(kind: type[Any], data: st.DataObject) -> None:
-    record = data.draw(RECORDS[kind])
-    for codec in CODECS[kind]:
-        back = CODECS[kind][0].decode(codec.encode(record))
-        assert (type(back), difference(record, back, "")) == (kind, None)
-
-
-@few
-@given(data=st.data())
-@pytest.mark.parametrize("kind", [Scalars, Nested, Data, Struct, Native, Raw])
-def test_whatever_a_field_holds_it_comes_back_or_is_refused(
-    kind: type[Any], data: st.DataObject
-) -> None:
-    record = data.draw(RECORDS[kind])
-    name = data.draw(st.sampled_from(sorted(record_fields(record))))
-    setattr(record, name, data.draw(WILD))
-    for codec in CODECS[kind]:
-        with contextlib.suppress(EncodeError):
-            entry = codec.encode(record)
-            assert difference(record, CODECS[kind][0].decode(entry), "") is None
-
-
-@given(value=WILD | st.lists(WILD, max_size=2), serializer=st.sampled_from(WAYS))
-def test_whatever_is_sent_without_a_type_comes_back_or_is_refused(
-    value: Any, serializer: Any
-) -> None:
-    class Loose(Record, extra="allow"):
-        anything: Any
-
-    codec = EntryCodec(adapt(Loose), *serializer)
-    record = Loose(anything=value, more=value)  # type: ignore[call-arg]
-    with contextlib.suppress(EncodeError):
-        back = codec.decode(codec.encode(record))
-        assert difference(record, back, "") is None
-        assert type(back.anything) is type(value) or back.anything == value
-
-
-@few
-@given(data=st.data())
-@pytest.mark.parametrize("kind", [Scalars, Nested, Unions, Camel, Tree, Data, Native])
-def test_the_fast_way_to_plain_values_is_the_slow_way(kind: type[Any], data: st.DataObject) -> None:
-    record = data.draw(RECORDS[kind])
-    adapter = TypeAdapter(kind)
-    slow = plain(adapter.dump_python(record, by_alias=True, round_trip=True, warnings=False))
-    assert without_order(adapt(kind).dump(record)) == without_order(slow)
-
-
-def without_order(value: Any) -> Any:
-    """A set is dumped in whatever order it has at the time."""
-    if isinstance(value, dict):
-        return {key: without_order(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return sorted(map(without_order, value), key=repr)
-    return value
-
-
-def record_fields(record: Any) -> set[str]:
-    if isinstance(record, BaseModel):
-        return set(type(record).model_fields)
-    if isinstance(record, msgspec.Struct):
-        return set(record.__struct_fields__)
-    return {field.name for field in dataclasses.fields(record)}
