@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -212,94 +211,3 @@ async def test_a_waiting_send_of_many_batches_sends_them_in_order(shop: Shop) ->
     await shop.work()
     assert [each for each in shop.processed if each >= 0] == numbers
     assert [each.partition for each in sent] == len(numbers) * [0]
-
-
-async def run_self_feeding(
-    redis: Redis, redis_url: str, app_name: str, form: str, wait: bool | float
-) -> tuple[list[str], list[int]]:
-    """Run a processor that sends two records to its own full partition for each one it handles."""
-    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0, backoff=0.001)
-    stream = app.stream(
-        "pages", record=Item, partition_by=lambda _: 0, partition_count=1, partition_size=SIZE
-    )
-    refused, seen = list[str](), list[int]()
-
-    async def crawl(page: Item) -> None:
-        seen.append(page.number)
-        if page.number >= 4:
-            return
-        try:
-            await stream.send(*2 * [item(page.number + 1)], wait=wait)
-        except Full as error:
-            refused.append(str(error))
-
-    def crawl_plainly(page: Item) -> None:
-        asyncio.run(crawl(page))
-
-    async def crawl_in_a_thread(page: Item) -> None:
-        await asyncio.to_thread(crawl_plainly, page)
-
-    handlers: dict[str, Callable[[Item], Any]] = {
-        "coroutine": crawl,
-        "plain function": crawl_plainly,
-        "thread": crawl_in_a_thread,
-    }
-    app.on(stream, name="crawl")(handlers[form])
-    await stream.send(item(0))
-    async with asyncio.timeout(20):
-        await Worker(app).run(burst=True)
-        while len(await redis.keys(f"runnel:*{app_name}*:log")) and len(seen) < 31:
-            before = len(seen)
-            await Worker(app).run(burst=True)
-            if before == len(seen):
-                break
-    await app.close()
-    return refused, seen
-
-
-@pytest.mark.parametrize("form", ["coroutine", "plain function", "thread"])
-@pytest.mark.parametrize("wait", [True, 3600.0], ids=["for ever", "for an hour"])
-@pytest.mark.only_on("server", "sentinel")
-async def test_a_handler_that_waits_for_room_in_its_own_partition_is_refused(
-    redis: Redis, redis_url: str, app_name: str, form: str, wait: bool | float
-) -> None:
-    refused, seen = await run_self_feeding(redis, redis_url, app_name, form, wait)
-    assert refused
-    assert all("processor crawl sends to the partition that it reads" in each for each in refused)
-    assert seen == sorted(seen)
-    assert len(seen) > SIZE  # It waited until finished events were committed.
-
-
-@pytest.mark.only_on("server", "sentinel")
-async def test_a_handler_may_wait_for_room_in_a_partition_of_another_processor(
-    redis: Redis, redis_url: str, app_name: str
-) -> None:
-    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0)
-    stream = app.stream(
-        "pages", record=Item, partition_by="partition", partition_count=1, partition_size=SIZE
-    )
-    other = app.stream(
-        "others", record=Item, partition_by="partition", partition_count=1, partition_size=SIZE
-    )
-    seen: list[int] = []
-
-    @app.on(stream)
-    async def forward(page: Item) -> None:
-        await other.send(page, wait=True)
-
-    @app.on(other)
-    async def work(page: Item) -> None:
-        seen.append(page.number)
-
-    worker = Worker(app)
-    running = asyncio.create_task(worker.run())
-    for number in range(40):
-        await stream.send(item(number), wait=True)
-
-    async def all_seen() -> bool:
-        return len(seen) == 40
-
-    await until(all_seen, "not all events were processed")
-    worker.stop.set()
-    await running
-    assert seen == list(range(40))
