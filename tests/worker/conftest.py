@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from runnel.core.partition import PartitionState
 from runnel.worker.fetcher import Fetcher
 from tests.worker.inside import Ledger
+from tests.worker.stubborn_worker import Stubborn
 from tests.worker.workers import Workers
 
 
@@ -20,6 +21,21 @@ def workers(redis: Redis, redis_url: str, tmp_path: Path) -> Iterator[Workers]:
     found = Workers(redis_url, tmp_path)
     yield found
     found.close()
+
+
+@pytest.fixture
+def start(redis: Redis, redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Stubborn]]:
+    """Starts stubborn workers on the shared server."""
+    started: list[Stubborn] = []
+
+    def make(kind: str, *arguments: str, path: str = "") -> Stubborn:
+        started.append(Stubborn(redis_url, kind, tmp_path, *arguments, path=path))
+        return started[-1]
+
+    yield make
+    for each in started:
+        each.process.kill()
+        each.process.wait()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,65 +15,15 @@ from redis.asyncio import Redis
 
 from runnel import keys
 from tests.servers import Server
-from tests.worker.stubborn import Item, app, items
+from tests.worker.stubborn import items
+from tests.worker.stubborn_worker import ENDS, Stubborn
 from tests.worker.workers import ROOT, until
-
-#: The timeout is half a second. The machine may be busy; what is stuck is stuck for 300 s.
-ENDS = 20.0
-
-
-class Stubborn:
-    """A worker of `tests.worker.stubborn`, and what it logs."""
-
-    def __init__(self, url: str, kind: str, folder: Path, *arguments: str, path: str = "") -> None:
-        self.url = url
-        self.environment = {
-            **os.environ,
-            "RUNNEL_REDIS_URL": url,
-            "KIND": kind,
-            "PYTHONPATH": f"{path}:{ROOT}",
-        }
-        self.file = folder / "said"
-        command = ["worker", "tests.worker.stubborn:app", *arguments]
-        with self.file.open("ab") as said:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "runnel", *command],
-                cwd=ROOT,
-                env=self.environment,
-                stderr=said,
-            )
-
-    @property
-    def said(self) -> str:
-        return self.file.read_text()
-
-    async def begun(self) -> None:
-        await until(lambda: "begun" in self.said, "it has begun")
-
-    async def send(self) -> None:
-        app.configure(redis_url=self.url)
-        async with app:
-            await items.send(Item())
-
-    def ended(self) -> int:
-        return self.process.wait(ENDS)
-
 
 Start = Callable[..., Stubborn]
 
-
-@pytest.fixture
-def start(redis: Redis, redis_url: str, tmp_path: Path) -> Iterator[Start]:
-    started: list[Stubborn] = []
-
-    def make(kind: str, *arguments: str, path: str = "") -> Stubborn:
-        started.append(Stubborn(redis_url, kind, tmp_path, *arguments, path=path))
-        return started[-1]
-
-    yield make
-    for each in started:
-        each.process.kill()
-        each.process.wait()
+#: The beginnings of the lines that name what is stuck.
+NAMED = re.compile("ended by force with exit code|cut off, because shutdown_timeout")
+CURRENT_EVENT = "processor work, partition 0, event"
 
 
 @pytest.fixture
@@ -83,11 +33,6 @@ def plain_loop(tmp_path: Path) -> str:
     folder.mkdir()
     (folder / "uvloop.py").write_text("raise ImportError\n")
     return str(folder)
-
-
-#: The beginnings of the lines that name what is stuck.
-NAMED = re.compile("ended by force with exit code|cut off, because shutdown_timeout")
-CURRENT_EVENT = "processor work, partition 0, event"
 
 
 @pytest.mark.fault(7)
@@ -194,16 +139,6 @@ def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
         timeout=ENDS,
     )
     assert done.returncode == 0
-
-
-async def test_a_child_process_of_user_code_ends_on_a_signal(start: Start) -> None:
-    worker = start("fork")
-    await worker.send()
-    await worker.begun()
-    assert f"the child ended with {-signal.SIGTERM}" in worker.said
-    assert "stopping" not in worker.said, "the signal was not meant for the worker"
-    worker.process.send_signal(signal.SIGTERM)
-    assert worker.ended() == 0
 
 
 @pytest.mark.parametrize("away", [Server.kill, Server.pause])
