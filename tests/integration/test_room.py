@@ -15,6 +15,7 @@ from runnel.operations import admin
 from runnel.protocol.scripts import Scripts
 from runnel.stream import Sent
 from runnel.worker.worker import Worker
+from tests.worker import inside
 from tests.worker.workers import until
 
 SIZE = 6
@@ -211,3 +212,29 @@ async def test_a_waiting_send_of_many_batches_sends_them_in_order(shop: Shop) ->
     await shop.work()
     assert [each for each in shop.processed if each >= 0] == numbers
     assert [each.partition for each in sent] == len(numbers) * [0]
+
+
+async def test_s4_a_full_partition_refuses_by_name_and_trims_nothing_unprocessed(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = inside.Ledger(app_name, redis_url, partition_size=50)
+    gate = asyncio.Event()
+
+    async def gated(events: Events[inside.Item]) -> None:
+        async for item in events.records():
+            await gate.wait()
+            ledger.seen.append(item.number)
+
+    ledger.processor(gated)
+    async with ledger.running():
+        await until(lambda: redis.exists(ledger.state), "the processor is registered")
+        await ledger.send(*range(50))
+        with pytest.raises(Full, match="because the registered processor work has not committed"):
+            await ledger.send(50)
+        assert await redis.xlen(ledger.log) == 50
+        waiting = asyncio.create_task(ledger.send(*range(50, 120), wait=True))
+        gate.set()
+        await waiting
+        await until(lambda: len(ledger.seen) >= 120, "all arrive")
+    assert ledger.seen == list(range(120))
+    assert await redis.xlen(ledger.log) <= 50

@@ -263,3 +263,20 @@ async def test_a_key_of_the_wrong_type_stops_its_own_partition_only(
     await until(lambda: 1 in seen[10 + len(others) :], "it comes back when the key is gone")
     worker.stop.set()
     await run
+
+
+async def test_drop_oldest_counts_what_the_processor_lost(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = Ledger(app_name, redis_url, partition_size=50)
+    ledger.processor()
+    async with ledger.running():
+        await until(lambda: redis.exists(ledger.state), "the processor is registered")
+    await ledger.send(*range(50))
+    await ledger.send(*range(50, 60), drop_oldest=True)
+    assert await redis.hget(ledger.meta, "dropped:work") == b"10"
+    async with ledger.running():
+        await until(lambda: len(ledger.seen) == 50, "the rest arrives")
+        row = await ledger.row(redis)
+    assert ledger.seen == list(range(10, 60))
+    assert row["lost"] == 10

@@ -1,4 +1,4 @@
-"""Many partitions need few calls and connections, and one that fails holds up no other."""
+"""Many partitions need few calls and connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel.connection.transport import Arg, RawConnection
-from runnel.core.partition import PartitionState
 from runnel.protocol.scripts import sha
 from tests.worker.depot import Blob, Depot
 from tests.worker.workers import until
@@ -75,37 +74,3 @@ async def test_many_partitions_take_a_few_calls_each_and_a_few_connections(
     opened = then["total_connections_received"] - made["total_connections_received"]
     assert opened < 100
     await depot.app.close()
-
-
-@pytest.mark.parametrize("commit", ["auto", "each"])
-@pytest.mark.parametrize("broken", ["state", "meta"])
-async def test_a_partition_whose_commits_fail_holds_up_no_other(
-    redis: Redis,
-    redis_url: str,
-    app_name: str,
-    states: list[PartitionState],
-    commit: str,
-    broken: str,
-) -> None:
-    depot = Depot(app_name, redis_url, 4, shutdown_timeout=0.5)
-    depot.processor(commit=commit)
-    partition_keys = depot.app.processors["work"].keys(0)
-    key = partition_keys.state if broken == "state" else partition_keys.meta
-    depot.held = {0, 1, 2, 3}
-    await depot.fill(redis_url, dict.fromkeys(depot.keys, [10] * 400))
-    async with depot.running():
-        await until(
-            lambda: sum(bool(each.current) for each in states) == 4, "each has a current event"
-        )
-        kept = await redis.dump(key) or b""
-        await redis.delete(key)
-        await redis.set(key, "the value of another program")
-        depot.released.set()
-        # A second for each of their commits would be far too much.
-        await until(
-            lambda: all(len(depot.seen[p]) == 400 for p in (1, 2, 3)), "the others continue", 20
-        )
-        await redis.delete(key)
-        await redis.restore(key, 0, kept)
-        await until(lambda: len(depot.seen[0]) >= 400, "so does this one once it is fixed")
-    assert all(depot.seen[p] == list(range(400)) for p in (1, 2, 3))

@@ -1,10 +1,11 @@
-"""Workers that shut down while Redis is away."""
+"""Workers that shut down while Redis is away, or while a handler does not end."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
 
 from runnel import Events
 from runnel.connection.connect import connect
@@ -38,25 +39,19 @@ async def test_a_handler_that_waits_for_the_session_does_not_delay_the_shutdown(
     assert "cut off" not in caplog.text
 
 
-async def test_a_quarantine_that_is_not_stored_is_not_logged(
-    server: Server, app_name: str, caplog: pytest.LogCaptureFixture
+async def test_a_handler_that_never_ends_is_cut_off_after_shutdown_timeout(
+    redis: Redis, redis_url: str, app_name: str
 ) -> None:
-    ledger, may_fail = Ledger(app_name, server.url), asyncio.Event()
+    ledger = Ledger(app_name, redis_url, shutdown_timeout=0.2)
+    begun = asyncio.Event()
 
-    async def work(events: Events[Item]) -> None:
-        async for item in events.records():
-            ledger.seen.append(item.number)
-            await may_fail.wait()
-            raise ValueError("a fault on purpose")
+    async def endless(events: Events[Item]) -> None:
+        async for _ in events.records():
+            begun.set()
+            await asyncio.Event().wait()
 
-    ledger.processor(work, retries=0)
-    await ledger.send(1)
-    worker = Worker(ledger.app)
-    run = asyncio.create_task(worker.run())
-    await until(lambda: ledger.seen, "it works")
-    server.kill()
-    may_fail.set()
-    await until(lambda: "failure report" in caplog.text, "the failure cannot be stored")
-    worker.stop.set()
-    await asyncio.wait_for(run, 60)
-    assert "quarantined" not in caplog.text
+    ledger.processor(endless)
+    async with ledger.running():
+        await ledger.send(1)
+        await asyncio.wait_for(begun.wait(), 10)
+    assert (await ledger.row(redis))["lag_events"] == 1

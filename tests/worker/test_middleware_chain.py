@@ -1,5 +1,5 @@
-"""Middleware may swallow or replace an error, raise one itself, end, drop an event or keep it for
-later: the policy decides about the event that failed, and about no other."""
+"""Middleware may swallow or replace an error, raise one itself, or end: the policy decides about
+the event that failed, and about no other."""
 
 from __future__ import annotations
 
@@ -279,70 +279,3 @@ async def test_a_middleware_that_is_left_early_is_ended_before_it_starts_again(
         await until(lambda: caught_up(redis, ledger), "it continues")
     assert ledger.seen == [1, 1, 2]
     assert noted == ["handler", "open", "close"] * 2
-
-
-class Evens(Middleware):
-    """Drops odd numbers."""
-
-    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for item in parent:
-            if item.record.number % 2 == 0:
-                yield item
-
-
-class Ahead(Middleware):
-    """Takes one event more than it has yielded."""
-
-    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        held = None
-        async for item in parent:
-            if held is not None:
-                yield held
-            held = item
-        if held is not None:
-            yield held
-
-
-async def test_what_a_middleware_drops_is_finished_even_if_nothing_follows(
-    redis: Redis, ledger: Ledger
-) -> None:
-    async def work(events: Events[Item]) -> None:
-        async for item in events.records():
-            ledger.seen.append(item.number)
-
-    ledger.processor(work, middleware=[Evens()])
-    await ledger.send(1, 2, 3, 5, 7)
-    async with ledger.running():
-        await until(lambda: caught_up(redis, ledger), "what was dropped is committed")
-    assert ledger.seen == [2]
-
-
-async def test_an_event_that_a_middleware_took_ahead_is_not_finished_with_the_one_before(
-    redis: Redis, ledger: Ledger
-) -> None:
-    stop = asyncio.Event()
-
-    async def work(events: Events[Item]) -> None:
-        async for item in events.records():
-            ledger.seen.append(item.number)
-            if item.number == 2:
-                await stop.wait()
-                raise ValueError("two is bad")
-
-    ledger.processor(work, middleware=[Ahead()], exception_policy="quarantine", retries=0)
-    await ledger.send(1, 2, 3, 4)
-    async with ledger.running():
-        await until(lambda: ledger.seen == [1, 2], "event two is current")
-        await until(lambda: _processed(redis, ledger, b"1"), "one is committed, and no more")
-        stop.set()
-
-        async def quarantined() -> bool:
-            return bool((await ledger.row(redis)).get("state") == "quarantined")
-
-        await until(quarantined, "the policy decides")
-        row = await ledger.row(redis)
-    assert (row["processed"], row["lag_events"]) == (1, 3)
-
-
-async def _processed(redis: Redis, ledger: Ledger, number: bytes) -> bool:
-    return bool(await redis.hget(ledger.state, "processed") == number)

@@ -11,7 +11,9 @@ from redis.asyncio import Redis
 from runnel import DeadLetterMiddleware, Events, ExceptionPolicy
 from runnel.dead_letter import DeadLetter
 from runnel.delivery.partition_queue import PartitionQueue
+from runnel.errors import Halted
 from runnel.worker.worker import Worker
+from tests.servers import Server
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.ledger import Entry, app
 from tests.worker.workers import Workers, processor, send, until
@@ -195,3 +197,89 @@ async def test_a_full_sink_is_logged_now_and_then_with_what_to_do_until_it_has_r
     said = [each.message for each in caplog.records if "no room for a dead" in each.message]
     assert len(said) < len(pauses)
     assert "processor dead-letters " in said[0]
+
+
+async def test_a_handler_that_returns_early_or_fails_at_once_is_retried(
+    redis: Redis, ledger: Ledger
+) -> None:
+    calls = 0
+
+    async def moody(events: Events[Item]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ConnectionError("no database yet")
+        if calls == 2:
+            return
+        async for item in events.records():
+            if calls == 3:
+                break
+            ledger.seen.append(item.number)
+
+    ledger.processor(moody, exception_policy=ExceptionPolicy.IGNORE)
+    async with ledger.running():
+        await ledger.send(1, 2, 3)
+        await until(lambda: ledger.seen == [1, 2, 3], "it is retried")
+
+
+async def test_a_halted_processor_continues_once_its_handler_is_fixed(
+    redis: Redis, ledger: Ledger
+) -> None:
+    broken = True
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            if broken and item.number == 2:
+                raise ValueError("not yet")
+            ledger.seen.append(item.number)
+
+    ledger.processor(work, retries=1, exception_policy="halt")
+    await ledger.send(1, 2, 3)
+    for _ in range(2):
+        with pytest.raises(Halted, match="failed 2 times: ValueError: not yet"):
+            await Worker(ledger.app).run()
+    broken = False
+    async with ledger.running():
+        await until(lambda: ledger.seen == [1, 2, 3], "it continues")
+        await until(lambda: caught_up(redis, ledger), "all is committed")
+        assert (await ledger.row(redis))["attempts"] == 0
+
+
+async def test_batches_are_committed_whole_and_a_failed_one_is_isolated(
+    redis: Redis, ledger: Ledger
+) -> None:
+    async def batched(events: Events[Item]) -> None:
+        async for items in events.take(10, within=0.05).records():
+            if any(item.number == 7 for item in items):
+                raise ValueError("seven")
+            ledger.seen.extend(item.number for item in items)
+
+    ledger.processor(batched, exception_policy=ExceptionPolicy.IGNORE, retries=1)
+    await ledger.send(*range(25))
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "all is committed")
+    assert ledger.seen == [each for each in range(25) if each != 7]
+
+
+async def test_a_quarantine_that_is_not_stored_is_not_logged(
+    server: Server, app_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, may_fail = Ledger(app_name, server.url), asyncio.Event()
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            ledger.seen.append(item.number)
+            await may_fail.wait()
+            raise ValueError("a fault on purpose")
+
+    ledger.processor(work, retries=0)
+    await ledger.send(1)
+    worker = Worker(ledger.app)
+    run = asyncio.create_task(worker.run())
+    await until(lambda: ledger.seen, "it works")
+    server.kill()
+    may_fail.set()
+    await until(lambda: "failure report" in caplog.text, "the failure cannot be stored")
+    worker.stop.set()
+    await asyncio.wait_for(run, 60)
+    assert "quarantined" not in caplog.text

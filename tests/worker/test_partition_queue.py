@@ -1,4 +1,4 @@
-"""After the death of a worker, the next one commits each event before the one that follows."""
+"""What a queue waits for before it hands out the next event, in a running worker."""
 
 from __future__ import annotations
 
