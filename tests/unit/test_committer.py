@@ -15,7 +15,7 @@ from runnel.errors import Fenced
 from runnel.protocol.scripts import Call
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import cancel_and_wait
-from runnel.worker.committer import Committer
+from runnel.worker.committer import ROUND, Committer
 from tests.unit.test_partition import state, unverified
 
 
@@ -24,7 +24,8 @@ class Stage:
 
     def __init__(self) -> None:
         self.replies: list[Any] = []
-        self.commits = 0
+        #: The number of commits in each round.
+        self.rounds: list[int] = []
         self.exists: Any = True
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
@@ -32,7 +33,7 @@ class Stage:
         self.committer = Committer(cast("Any", self), callbacks)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
-        self.commits += len(calls)
+        self.rounds.append(len(calls))
         await asyncio.sleep(0)
         reply = self.replies.pop(0) if self.replies else [1, 0]
         if isinstance(reply, OSError | ConnectionError):
@@ -41,6 +42,10 @@ class Stage:
 
     async def verify_cursors(self, cursors: Sequence[Any]) -> list[Any]:
         return [self.exists] * len(cursors)
+
+    @property
+    def commits(self) -> int:
+        return sum(self.rounds)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -69,6 +74,17 @@ async def test_what_is_finished_is_committed() -> None:
         stage.committer.schedule(it)
         await stage.until_changed()
     assert (it.checkpoint, it.processed, stage.commits) == ("2-0", 2, 1)
+
+
+async def test_a_round_has_a_limited_number_of_partitions() -> None:
+    stage, states = Stage(), [finished(1) for _ in range(ROUND + 1)]
+    for it in states:
+        stage.committer.schedule(it)
+    async with stage.running():
+        while not states[-1].all_committed:
+            await stage.until_changed()
+    assert stage.rounds == [ROUND, 1]
+    assert {it.checkpoint for it in states} == {"1-0"}
 
 
 async def test_a_commit_without_a_reply_is_repeated() -> None:
