@@ -1,4 +1,4 @@
-"""A Redis user whose permissions a test chooses."""
+"""Calls of scripts on the shared server, and a Redis user whose permissions a test chooses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
+from runnel.protocol.scripts import Scripts
 from tests.integration.clerk import Grant
+
+
+@pytest.fixture
+def scripts(redis: Redis) -> Scripts:
+    """Calls scripts on the shared server, which is empty when the test starts."""
+    return Scripts(redis)
 
 
 @pytest.fixture
