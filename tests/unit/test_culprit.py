@@ -13,6 +13,7 @@ from runnel.codec.entry import EntryCodec
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.errors import EncodeError
 from runnel.record import Record, adapt
+from runnel.record.culprit import culprit, raises
 
 
 class Struct(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -79,3 +80,65 @@ def test_a_value_that_is_inside_itself_is_refused() -> None:
     for record in (Row(items=endless), StructRow(endless)):
         with pytest.raises(EncodeError, match=r"Row\.items\[0\]"):
             EntryCodec(adapt(type(record)), MsgpackSerializer()).encode(record)
+
+
+def bad_inside(*bad: Any) -> tuple[Any, list[dict[Any, Any]]]:
+    """A test of parts that fails if one of them is, or has, a bad value; and what it was given."""
+    asked: list[dict[Any, Any]] = []
+
+    def fails(_: list[Any], inner: dict[Any, Any]) -> bool:
+        asked.append(inner)
+        return any(each in repr(list(inner.values())) for each in bad)
+
+    return fails, asked
+
+
+@pytest.mark.parametrize(
+    ("value", "steps"),
+    [
+        ([1, "bad", 2], [1]),
+        ({"a": [{"b": 1}, {"c": ["bad"]}]}, ["a", 1, "c", 0]),
+        ({"a": "bad", "b": "bad"}, ["a"]),
+        ([1, 2], []),
+        ([], []),
+        ("bad", []),
+    ],
+)
+def test_the_keys_lead_to_the_first_part_that_fails(value: Any, steps: list[Any]) -> None:
+    fails, _ = bad_inside("bad")
+    assert culprit(value, fails) == steps
+
+
+def test_parts_that_fail_only_together_are_not_told_apart() -> None:
+    def too_many(_: list[Any], inner: dict[Any, Any]) -> bool:
+        return len(inner) > 1
+
+    assert culprit({"a": [1, 2], "b": [3, 4]}, too_many) == []
+
+
+def test_a_part_among_many_is_found_by_halves() -> None:
+    fails, asked = bad_inside("bad")
+    assert culprit([*range(900), "bad", *range(100)], fails) == [900]
+    assert len(asked) < 15
+
+
+def test_the_part_is_tried_under_the_keys_that_lead_to_it() -> None:
+    seen: list[list[Any]] = []
+
+    def fails(steps: list[Any], inner: dict[Any, Any]) -> bool:
+        seen.append(list(steps))
+        return True
+
+    assert culprit({"a": {"b": 1}}, fails) == ["a", "b"]
+    assert [each for at, each in enumerate(seen) if each not in seen[:at]] == [[], ["a"]]
+
+
+def test_a_value_inside_itself_ends_the_search() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert culprit(endless, lambda *_: True) == [0] * 50
+
+
+def test_only_work_that_raises_raises() -> None:
+    assert raises(lambda: [][0])
+    assert not raises(lambda: None)

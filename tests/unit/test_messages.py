@@ -8,12 +8,24 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, create_model
 
 from runnel.codec.entry import EntryCodec
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.errors import DecodeError, RecordError
 from runnel.record import Record, adapt
+from runnel.record.messages import (
+    as_json,
+    exactly,
+    explain,
+    has_key,
+    one_line,
+    path,
+    path_of,
+    reason,
+    step,
+    struct_problem,
+)
 from tests.unit.orders import Order, order
 
 
@@ -155,3 +167,96 @@ def test_a_part_of_a_union_inside_a_record_is_named() -> None:
         )
     with pytest.raises(DecodeError, match=r"^Holder\.plain\(int\): expected an integer, got \"x\""):
         adapt(holder).load({"events": [], "plain": "x"})
+
+
+class Shy:
+    def __repr__(self) -> str:
+        raise RuntimeError("not shown")
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [("items", "Order.items"), (3, "Order[3]"), ("a b", "Order['a b']"), ("1", "Order['1']")],
+)
+def test_a_step_is_an_attribute_if_it_is_a_name_and_else_a_key(key: object, shown: str) -> None:
+    assert step("Order", key) == shown
+
+
+def test_a_long_path_is_shortened() -> None:
+    assert path("Order", ["a", 1, "b"]) == "Order.a[1].b"
+    assert path("Order", ["a"] * 10) == "Order" + ".a" * 10
+    assert path("Order", ["a"] * 11) == "Order" + ".a" * 10 + "..."
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "has"),
+    [
+        ({"a": 1}, "a", True),
+        ({"a": 1}, "b", False),
+        ([1], 0, True),
+        ([1], 1, False),
+        ([1], "0", False),
+        ("text", 0, False),
+        (None, "a", False),
+    ],
+)
+def test_keys_and_indexes_are_looked_up_in_plain_values(
+    values: object, key: str | int, has: bool
+) -> None:
+    assert has_key(values, key) is has
+
+
+@pytest.mark.parametrize(
+    ("name", "loc", "values", "shown"),
+    [
+        ("Order", ("items", 1, "sku"), {"items": [{}, {"sku": 1}]}, "Order.items[1].sku"),
+        ("Order", ("by", "a b", "[key]"), {"by": {"a b": 1}}, "Order.by['a b']"),
+        ("Order", ("by", "a", "[key]"), {"by": {"a": {}}}, "Order.by.a"),
+        ("Order", ("it", "int"), {"it": "x"}, "Order.it(int)"),
+        ("Order", ("it", "function-after[check(), int]"), {"it": "x"}, "Order.it"),
+        ("Order", ("sku",), {}, "Order.sku"),
+        ("Created | Renamed", ("renamed", "user"), {"user": 1}, "renamed.user"),
+    ],
+)
+def test_a_location_of_pydantic_becomes_a_path_of_keys(
+    name: str, loc: tuple[str | int, ...], values: object, shown: str
+) -> None:
+    assert path_of(name, loc, values) == shown
+
+
+@pytest.mark.parametrize(
+    ("message", "value", "says"),
+    [
+        ("Object missing required field `a b` - at `$.c`", None, "It['a b']: missing"),
+        ("Expected `int`, got `str` - at `$.a`", "x", 'It: expected int, got "x"'),
+        ("Expected `int` >= 1 - at `$.a`", 0, "It: expected int >= 1"),
+    ],
+)
+def test_a_message_of_msgspec_gets_our_path_and_the_value(
+    message: str, value: Any, says: str
+) -> None:
+    assert struct_problem("It", message, value) == says
+
+
+@pytest.mark.parametrize(
+    ("value", "json", "python"),
+    [
+        ("ż", '"ż"', "'ż'"),
+        (None, "null", "None"),
+        ((1,), "[1]", "(1,)"),
+        ({1}, "{1}", "{1}"),
+        (Shy(), "a Shy", "a Shy"),
+        ("x" * 100, '"' + "x" * 76 + "...", "'" + "x" * 76 + "..."),
+    ],
+)
+def test_a_value_is_shown_as_json_or_as_python_and_never_at_length(
+    value: object, json: str, python: str
+) -> None:
+    assert (as_json(value), exactly(value)) == (json, python)
+
+
+def test_what_another_library_says_becomes_one_line_without_its_advice() -> None:
+    assert one_line("a\n  b\tc ") == "a b c"
+    assert explain("Order", ValueError("not\nso")) == "Order: not so"
+    error = PydanticUserError("No form.\nSet `arbitrary_types_allowed=True`", code=None)
+    assert reason(error) == "No form."

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pytest
 from pydantic import Field
 
-from runnel.errors import ConfigError
+from runnel.errors import ConfigError, EncodeError
 from runnel.record import Record, adapt
+from runnel.record.primitive import PrimitiveForm, primitive_bytes
 from tests.unit.one_field import there_and_back, with_field
 
 
@@ -170,3 +171,49 @@ def test_a_field_with_another_name_has_its_members_too(member: Size) -> None:
 @pytest.mark.parametrize("flag", [*Access, Access(0), Access(3), *Rights, Rights(0), Rights(3)])
 def test_flags_come_back_alone_and_together(flag: enum.Flag, primitive: bool) -> None:
     assert there_and_back(with_field(type(flag), primitive)(it=flag)).it is flag
+
+
+FORM = PrimitiveForm(frozenset(("note",)), {"size": Size, "access": Access})
+
+
+def test_fields_are_written_in_turn_and_none_is_left_out() -> None:
+    assert FORM.write({"a": "ż", "note": None, "b": 1}) == [b"a", "ż".encode(), b"b", b"1"]
+
+
+def test_fields_are_read_as_text_where_they_are_text_and_headers_are_left_out() -> None:
+    fields = [b"a", b"1", b"raw", b"\xff", b"@trace", b"x", b"size", b"2", b"access", b"3"]
+    assert FORM.read(fields) == {"note": None, "a": "1", "raw": b"\xff", "size": 2, "access": 3}
+    assert FORM.read([b"size", b"9", b"access", b"x", b"note", b"n"]) == {
+        "size": "9",
+        "access": "x",
+        "note": "n",
+    }
+
+
+@pytest.mark.parametrize("fields", [[b"a"], ["a", "b"], [b"\xff", b"a"], [b"a", None]])
+def test_fields_that_are_not_bytes_in_pairs_are_not_read(fields: Any) -> None:
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        FORM.read(fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        (True, b"true"),
+        (False, b"false"),
+        (-7, b"-7"),
+        (Level.LOW, b"1"),
+        (0.1, b"0.1"),
+        (1e300, b"1e+300"),
+        ("a", b"a"),
+        (b"\x00", b"\x00"),
+    ],
+)
+def test_a_plain_value_has_these_bytes(value: Any, data: bytes) -> None:
+    assert primitive_bytes("a", value) == data
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, None])
+def test_a_value_that_is_not_flat_has_none(value: Any) -> None:
+    with pytest.raises(EncodeError, match=rf"^a: a {type(value).__name__} cannot be a field"):
+        primitive_bytes("a", value)

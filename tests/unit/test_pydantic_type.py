@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, computed_field, field_validator
+from pydantic import Field, RootModel, computed_field, field_validator
 
-from runnel.errors import DecodeError
+from runnel.errors import DecodeError, EncodeError
 from runnel.record import Record, adapt
-from tests.unit.orders import NOW, Item, Order, Size, order
+from tests.unit.orders import NOW, Item, Model, Order, Size, order
 
 
 class Renamed(Record):
@@ -94,3 +97,36 @@ def test_whatever_a_validator_raises_is_a_decode_error() -> None:
 
     with pytest.raises(DecodeError, match="Fragile: 'no such thing'"):
         adapt(Fragile).load({"a": 1})
+
+
+def test_only_a_root_model_is_no_map_of_fields() -> None:
+    words: Any = RootModel[list[str]]
+    assert not adapt(words).is_map
+    dumped: Any = adapt(words).dump(words(["a"]))
+    assert dumped == ["a"]
+    assert adapt(Model).is_map
+
+
+def test_no_record_is_known_to_round_trip_where_unset_fields_are_left_out() -> None:
+    class Small(Record):
+        number: int = 1
+
+    written = adapt(Small).dump_exact
+    assert written is not None
+    assert written(Small()) == {"number": 1}
+    assert adapt(Small, exclude_unset=True).dump_exact is None
+
+
+def test_a_value_that_cannot_be_compared_is_named() -> None:
+    class Bill(Record):
+        price: Annotated[Decimal, Field(allow_inf_nan=True)]
+
+    with pytest.raises(EncodeError, match=r"Bill\.price: it cannot be compared with what comes"):
+        adapt(Bill).check(Bill(price=Decimal("sNaN")), Bill(price=Decimal("sNaN")))
+
+
+def test_a_record_with_slots_is_compared_by_its_fields() -> None:
+    kind = dataclasses.make_dataclass("Slotted", [("a", Any)], slots=True)
+    adapt(kind).check(kind(1), kind(1))
+    with pytest.raises(EncodeError, match=r"Slotted\.a: \(1,\) would come back as \[1\]"):
+        adapt(kind).check(kind((1,)), kind([1]))

@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import field_validator
 
-from runnel.errors import EncodeError, RecordError
+from runnel.errors import DecodeError, EncodeError, RecordError
 from runnel.record import Record, adapt
 from tests.unit.orders import NOW, Item, Order, kinds
 
@@ -91,3 +92,58 @@ def test_json_for_the_command_line_names_every_bad_field() -> None:
         adapt(Line).from_json('{"price": "x"}')
     with pytest.raises(RecordError, match="Invalid JSON"):
         adapt(Line).from_json("{")
+
+
+class Endless(Record):
+    items: list[Any]
+
+
+def test_the_part_without_a_plain_form_is_named() -> None:
+    for items, where in (
+        ([1, object()], r"Endless\.items\[1\]"),
+        ([{"a": {object}}], r"Endless\.items\[0\]\.a"),
+    ):
+        with pytest.raises(EncodeError, match=rf"^Endless cannot be written: {where}: "):
+            adapt(Endless).dump(Endless(items=items))
+
+
+def test_what_comes_back_must_equal_what_was_sent() -> None:
+    record_type = adapt(Item)
+    record_type.check(Item(sku="a"), Item(sku="a"))
+    with pytest.raises(
+        EncodeError, match=r"^Item cannot be written: Item\.sku: 'a' would come back as 'b'$"
+    ):
+        record_type.check(Item(sku="a"), Item(sku="b"))
+
+
+def test_values_too_deep_to_be_compared_are_refused() -> None:
+    def endless() -> Endless:
+        items: list[Any] = []
+        items.append(items)
+        return Endless.model_construct(items=items)
+
+    with pytest.raises(EncodeError, match=r"it cannot be compared with what comes back: .*depth"):
+        adapt(Endless).check(endless(), endless())
+
+
+def test_whatever_a_validator_raises_is_an_error_of_the_record() -> None:
+    class Fragile(Record):
+        a: int
+
+        @field_validator("a")
+        @classmethod
+        def check(cls, value: int) -> int:
+            raise KeyError("no such thing")
+
+    record_type = adapt(Fragile)
+    with pytest.raises(RecordError, match=r"^Fragile: 'no such thing'$"):
+        record_type.from_json('{"a": 1}')
+    with pytest.raises(DecodeError, match=r"^Fragile: 'no such thing'$"):
+        record_type.load({"a": 1})
+
+
+def test_the_classes_of_a_union_that_lack_a_field_are_told() -> None:
+    record_type = adapt(Item | Line | Order)
+    assert record_type.without_field("price") == [Item]
+    assert record_type.without_field("sku") == [Order]
+    assert record_type.name == "Item | Line | Order"

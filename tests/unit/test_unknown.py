@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from runnel.errors import RecordError
 from runnel.record import Record, adapt
+from runnel.record.unknown import is_kept, without_unknown
 
 
 class Address(BaseModel):
@@ -111,3 +112,58 @@ def test_json_that_has_them_is_refused_by_name(cls: Any, text: str, paths: list[
 )
 def test_json_without_them_is_taken(cls: Any, text: str) -> None:
     adapt(cls).from_json(text)
+
+
+class Several(RootModel[list[Loose]]):
+    pass
+
+
+def test_undeclared_fields_are_taken_out_of_a_copy() -> None:
+    values = {"items": [{"sku": 4, "new": 1}], "loose": {"kept": 2}, "new": {"sku": 3}}
+    with pytest.raises(ValidationError) as caught:
+        Order.model_validate(values)
+    assert without_unknown(values, caught.value) == {
+        "items": [{"sku": 4}],
+        "loose": {"kept": 2},
+    }
+    assert values["items"] == [{"sku": 4, "new": 1}]
+    assert "new" in values
+
+
+def test_an_undeclared_field_is_taken_out_of_the_part_of_a_tagged_union() -> None:
+    class Plane(Record):
+        kind: Literal["plane"] = "plane"
+
+    class Ship(Record):
+        kind: Literal["ship"] = "ship"
+
+    class Trip(Record, extra="allow"):
+        by: Annotated[Plane | Ship, Field(discriminator="kind")]
+
+    back = adapt(Trip).load({"by": {"kind": "ship", "new": 1}, "kept": 2})
+    assert back == Trip(by=Ship(), kept=2)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("loc", "kept"),
+    [
+        (("loose", "more"), True),
+        (("loose", "other"), False),
+        (("more",), False),
+        (("loose", "inner", "more"), False),
+        (("items", 0, "more"), False),
+        (("loose", "Loose", "more"), True),
+    ],
+)
+def test_only_a_field_that_its_class_keeps_is_kept(loc: tuple[str | int, ...], kept: bool) -> None:
+    loose = Loose(inner=Item(sku="a"), more=1)  # type: ignore[call-arg]
+    assert is_kept(Order(items=[Item(sku="b")], loose=loose), loc) is kept
+
+
+def test_a_kept_field_is_found_in_lists_maps_and_below_aliases() -> None:
+    class Holder(BaseModel):
+        by: dict[str, Several] = Field(alias="By")
+
+    record = Holder(By={"a": Several([Loose(), Loose(more=1)])})  # type: ignore[call-arg]
+    assert is_kept(record, ("By", "a", 1, "more"))
+    assert not is_kept(record, ("By", "a", 0, "more"))
