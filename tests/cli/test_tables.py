@@ -1,4 +1,4 @@
-"""The tables of `runnel inspect` shorten nothing, and common ones fit into 80 columns."""
+"""The tables of `runnel inspect` shorten nothing, and say what is unknown."""
 
 from __future__ import annotations
 
@@ -37,3 +37,70 @@ def test_durations_are_short() -> None:
     expected = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
     assert {ms: tables.duration(ms) for ms in expected} == expected
     assert tables.duration(90_061_000) == "1d1h"
+
+
+def rows(table: list[str]) -> list[list[str]]:
+    """The cells of a table, without its heads."""
+    return [click.unstyle(line).split() for line in table[1:]]
+
+
+def test_a_processor_has_its_own_members_and_partitions() -> None:
+    seen = report("ok", partition(0), partition(1, state="unassigned", owner=None))
+    other = {**seen["processors"][0], "name": "shipping", "lag_events": None, "lag_ms": None}
+    other["dead_letters"] = {"stream": "dead", "waiting": 0, "readers": []}
+    seen["processors"].append(other)
+    billing, shipping = rows(tables.processors(seen))
+    assert billing == ["shop/billing", "orders", "ok", "2", "1", "1", "2408", "1m1s", "-"]
+    assert shipping == ["shop/shipping", "orders", "ok", "2", "1", "0", "?", "?", "0"]
+
+
+def test_a_partition_that_nobody_processes_has_no_owner_and_no_current_event() -> None:
+    error = {**ERROR, "event": None}
+    quarantined = partition(
+        7, state="quarantined", owner=None, epoch=None, attempts=3, lag_ms=None, error=error
+    )
+    processor = report("degraded", partition(6), quarantined)["processors"][0]
+    owned, other = rows(tables.partitions(processor, wide=True))
+    ids = ["1795435471123-0", "1795435471999-12"]
+    owner = ["billing-worker-5d9c7b9f4-abcde", "1204", "1m1s", "900ms", "0"]
+    assert owned == ["6", "owned", *owner, *ids, "1795435471123", "9s", "40213", "0"]
+    assert other == [
+        *("7", "quarantined", "-", "1204", "?", "-", "0"),
+        *(*ids, "-", "-", "40213", "3", "ValueError:", "no", "price"),
+    ]
+    assert len(rows(tables.partitions(processor, wide=False))[1]) == 8
+
+
+def test_a_member_without_partitions_or_a_known_process_is_shown() -> None:
+    seen = report()
+    idle: dict[str, Any] = {
+        "id": "w2",
+        "partitions": [],
+        "pid": None,
+        "lang": None,
+        "version": None,
+    }
+    seen["members"].append({**seen["members"][0], **idle})
+    working, waiting = rows(tables.members(seen, wide=True))
+    assert working[1:] == ["shop/billing", "node-7:41", "1s", "ago", "0", "python", "1.0.0"]
+    assert waiting == ["w2", "shop/billing", "node-7:?", "1s", "ago", "-", "?", "?"]
+
+
+def test_a_stream_has_its_length_if_it_is_known() -> None:
+    streams = [
+        {"app": "shop", "name": name, "partition_count": 4, "length": length}
+        for name, length in (("orders", 3), ("parcels", None))
+    ]
+    assert rows(tables.streams({"streams": streams})) == [
+        ["shop/orders", "4", "3"],
+        ["shop/parcels", "4", "?"],
+    ]
+
+
+def test_a_state_is_coloured_and_no_line_ends_with_spaces() -> None:
+    table = tables.table("A B", [("paused", ""), ("x", "other")])
+    assert table == [
+        click.style("A", bold=True) + "       " + click.style("B", bold=True),
+        click.style("paused", fg="yellow"),
+        "x       other",
+    ]

@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 
 from runnel import keys, protocol
 from runnel.errors import Mismatch
+from runnel.operations import inspection
 from runnel.operations.inspection import Declared, inspect
 from runnel.protocol import CheckpointMove
-from tests.integration.inspected import SERVER, Shop, dead, skip
+from tests.integration.inspected import COUNT, SERVER, Shop, dead, skip
 from tests.primaries import every_key
 
 
@@ -203,3 +204,16 @@ async def test_several_apps_are_distinguished(redis: Redis) -> None:
     assert [each["app"] for each in seen["processors"]] == ["one", "two"]
     assert (seen["totals"]["members"], seen["totals"]["lag_events"]) == (2, 1)
     assert [each["app"] for each in (await one.seen())["streams"]] == ["one"]
+
+
+@pytest.mark.parametrize("page", [1, 3, 4])
+async def test_all_partitions_are_shown_however_many_one_call_describes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(inspection, "PAGE", page)
+    await shop.open()
+    ids = [(await shop.send(p))[0] for p in range(COUNT)]
+    await shop.work()
+    (processor,) = (await shop.seen())["processors"]
+    found = [(row["id"], row["owner"], row["last"]) for row in processor["partitions"]]
+    assert found == [(p, "w1", ids[p]) for p in range(COUNT)]

@@ -74,3 +74,30 @@ async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_
     declared = Declared(streams, [pair], {pair: "lost"})
     (processor,) = (await shop.seen(declared=declared))["processors"]
     assert processor["dead_letters"] == {"stream": "lost", "waiting": 1, "readers": []}
+
+
+async def test_a_reader_that_was_never_registered_reads_nothing(shop: Shop) -> None:
+    await shop.open()
+    await dead(shop, "reader")
+    (event,) = await shop.send(1)
+    await shop.work()
+    await skip(shop, 1, "0-0", event)
+    declared = Declared(processors=[("orders.printer.dead", "idle")])
+    seen = await shop.seen(declared=declared)
+    printer = next(each for each in seen["processors"] if each["name"] == "printer")
+    assert {each["name"] for each in seen["processors"]} == {"printer", "reader", "idle"}
+    assert printer["dead_letters"]["readers"] == ["reader"]
+    assert printer["dead_letters"]["waiting"] == 1
+
+
+async def test_dead_letters_of_processors_that_share_a_stream_count_once(shop: Shop) -> None:
+    await shop.open()
+    await dead(shop)
+    (event,) = await shop.send(1)
+    await shop.work()
+    await skip(shop, 1, "0-0", event)
+    sink, pairs = "orders.printer.dead", [("orders", "printer"), ("orders", "other")]
+    declared = Declared(processors=pairs, sinks=dict.fromkeys(pairs, sink))
+    seen = await shop.seen(declared=declared)
+    assert [each["dead_letters"]["waiting"] for each in seen["processors"]] == [1, 1]
+    assert seen["totals"]["dead_letters"] == 1
