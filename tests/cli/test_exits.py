@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis as SyncRedis
@@ -177,17 +176,3 @@ def test_a_newer_protocol_is_exit_4_and_says_upgrade(
     assert done.code == 4, done.stderr
     assert "protocol version 9, this Runnel speaks 1: upgrade Runnel" in one_sentence(done.stderr)
     assert done.stdout == "" or done.stdout.startswith("sent 0")
-
-
-def test_an_embedded_server_that_cannot_start_is_reported(
-    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)  # The server's data goes where the command is run.
-    monkeypatch.setenv("RUNNEL_SERVER_BIN", "/bin/true")
-    url = f"unix://{tmp_path}/s.sock"
-    done = run("worker", APP, "--embedded", "--redis-url", url)
-    assert done.code == 2
-    assert "RUNNEL_SERVER_BIN=/bin/true is not a redis-server" in one_sentence(done.stderr)
-    done = run("server", "--redis-url", server.url, "--data", str(tmp_path))
-    assert done.code == 2
-    assert "a server already listens at" in one_sentence(done.stderr)
