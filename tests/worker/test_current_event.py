@@ -150,7 +150,8 @@ async def test_a_wait_is_endless_only_for_the_event_that_keeps_the_partition_ful
         log = keys.log(stream.spec.prefix(partition))
         current = CurrentEvent(log, processor, lambda checkpoint: stuck and checkpoint == "0-0")
         token = CURRENT_EVENT.set(current)
-        with pytest.raises(Full) as raised:
-            await stream.send(page, wait=0.05)
+        async with asyncio.timeout(10):
+            with pytest.raises(Full) as raised:
+                await stream.send(page, wait=True if endless else 0.05)
         CURRENT_EVENT.reset(token)
     assert ("would never end" in str(raised.value)) == endless
