@@ -30,8 +30,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         callspec = getattr(item, "callspec", None)
         values = callspec.params if callspec else {}
-        server = values.get("binary")
-        if values.get("durability") == "fsync" and not can_fsync(server):
+        needs_disk = "binary" in values and values.get("durability") == "fsync"
+        if needs_disk and not can_fsync(values["binary"]):
             beyond.append(item)
     if beyond:
         config.hook.pytest_deselected(items=beyond)

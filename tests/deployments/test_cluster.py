@@ -74,6 +74,22 @@ async def test_outcomes_keep_their_order_and_a_refusal_is_that_of_its_call_alone
     assert protocol.read_append(third).applied
 
 
+async def test_a_client_of_ones_own_leads_to_the_same_node_by_another_connection(
+    clustered: Scripts, app_name: str
+) -> None:
+    cluster = clustered.deployment
+    await cluster.refresh()
+    for partition in spread(app_name):
+        shared = cluster.client_for(partition.log)
+        assert cluster.client_for(partition.log) is shared
+        async with cluster.own_client_for(partition.log) as own:
+            numbers = [await each.roundtrip([("CLIENT", "ID")]) for each in (own, shared)]
+            ports = [(await each.info("server"))["tcp_port"] for each in (own, shared)]
+        assert numbers[0] != numbers[1]
+        assert ports[0] == ports[1]
+    assert len({cluster.node_of(each.log) for each in spread(app_name)}) == 3
+
+
 async def test_one_read_can_name_keys_of_one_slot_only(clustered: Scripts, app_name: str) -> None:
     deployment = clustered.deployment
     await deployment.refresh()

@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError
 from runnel import App, Events, Record, keys, protocol
 from runnel.codec.partitioning import XXH64
 from runnel.connection.connect import connect
-from runnel.errors import Mismatch, ServerError
+from runnel.errors import Mismatch, ServerError, Unregistered
 from runnel.operations import admin
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import remove
@@ -21,6 +21,7 @@ from runnel.preflight.acl import check
 from runnel.preflight.checks import (
     check_deletion,
     check_operator,
+    check_registration,
     required_by_deletion,
     required_by_operator,
     required_by_registration,
@@ -157,6 +158,34 @@ async def test_a_worker_starts_on_a_full_server_and_works_it_off(
             client.hget(partition_keys.of_script()[2], "processed") for partition_keys in all_keys
         ]
     assert sum(int(each or 0) for each in done) == 10
+
+
+async def test_an_operator_is_told_that_a_processor_is_not_registered_unless_it_is_removed(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    processor = declare(app_name, redis_url).processors["reader"]
+    scripts = Scripts(redis)
+    for action in ("reset", "pause", "resume", "skip"):
+        with pytest.raises(Unregistered, match="reader is not registered on stream items"):
+            await check_operator(scripts, processor, action, redis_url)
+    await check_operator(scripts, processor, "remove", redis_url)
+    await admin.add(scripts, processor)
+    await check_operator(scripts, processor, "pause", redis_url)
+
+
+async def test_a_stream_with_another_contract_is_neither_registered_on_nor_changed(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    scripts = Scripts(redis)
+    await admin.add(scripts, declare(app_name, redis_url).processors["reader"])
+    other = declare(app_name, redis_url, partition_count=3).processors["reader"]
+    for checked in (
+        check_registration(scripts, other, redis_url),
+        check_operator(scripts, other, "pause", redis_url),
+        check_deletion(scripts, other.stream, redis_url),
+    ):
+        with pytest.raises(Mismatch, match="field=partitions stored=2 given=3"):
+            await checked
 
 
 @on_one_primary

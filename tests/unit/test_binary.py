@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runnel.embedded.binary import find_binary, inspect_binary
+from runnel.embedded.binary import Binary, binaries, find_binary, inspect_binary
 from runnel.errors import ConfigError
 from tests.servers import available_servers
 
@@ -58,3 +58,17 @@ def test_a_chosen_program_that_is_missing_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RUNNEL_SERVER_BIN", "/nowhere/redis-server")
     with pytest.raises(ConfigError, match="RUNNEL_SERVER_BIN=/nowhere/redis-server"):
         find_binary()
+
+
+def test_a_program_on_the_path_is_used_unless_it_is_too_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNNEL_SERVER_BIN", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program = _program(tmp_path, "Redis server v=6.2.14 sha=00000000:0")
+    assert [each.usable for each in binaries()] == [False]
+    with pytest.raises(ConfigError, match="no server program to start was found"):
+        find_binary()
+    _program(tmp_path, "Redis server v=7.0.0 sha=00000000:0")
+    assert find_binary() == Binary(program, "redis", (7, 0, 0))

@@ -169,7 +169,3 @@ def test_every_url_in_the_docs_can_be_used(tmp_path: Path) -> None:
     assert len(found) == 7
     for url in found:
         check_url(re.sub(r"/etc/[^&]+", str(file), url))
-
-
-def test_names_of_sentinels_and_nodes_are_shown() -> None:
-    assert redacted("redis+sentinel://u:p@h:1,i:2/m?x=y") == "redis+sentinel://***@h:1,i:2/m"

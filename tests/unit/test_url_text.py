@@ -152,3 +152,7 @@ def test_a_message_suggests_the_right_url(url: str, suggestion: str) -> None:
 def test_the_address_of_a_server_is_shown(url: str, seen: str) -> None:
     assert redacted(url) == seen
     check_url(url)
+
+
+def test_names_of_sentinels_and_nodes_are_shown() -> None:
+    assert redacted("redis+sentinel://u:p@h:1,i:2/m?x=y") == "redis+sentinel://***@h:1,i:2/m"
