@@ -15,9 +15,11 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pytest
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     PlainSerializer,
+    RootModel,
     Secret,
     SecretBytes,
     SecretStr,
@@ -281,3 +283,40 @@ def test_a_large_class_is_declared_with_one_check_of_each_field(
         counts.append(len(visited))
         assert len(set(visited)) == len(visited)
     assert counts == [42, 82]
+
+
+@pytest.mark.parametrize("inner", [type[int], SecretStr])
+def test_a_root_model_whose_values_cannot_be_written_is_refused(inner: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^RootModel\[.*: (its values|a secret)"):
+        adapt(RootModel[inner])
+
+
+class Chain(BaseModel):
+    link: Ring | None = None
+    other: Ring | None = None
+
+
+class Ring(BaseModel):
+    chains: list[Chain] = []
+
+
+class TestDefaultsThatAreLeftAlone:
+    def test_one_of_a_class_that_checks_its_defaults(self) -> None:
+        adapt(with_field((str, None), validate_default=True))
+
+    def test_one_of_a_field_that_is_made_after_init(self) -> None:
+        @dataclasses.dataclass
+        class Data:
+            a: int
+            b: str = dataclasses.field(init=False, default=None)  # type: ignore[assignment]
+
+        adapt(Data)
+
+    def test_one_of_a_type_with_a_function_of_the_users_which_is_not_called(self) -> None:
+        calls: list[Any] = []
+        adapt(with_field((Annotated[str, AfterValidator(calls.append)], None)))
+        assert calls == []
+
+    def test_one_whose_class_refers_to_others_that_refer_to_it(self) -> None:
+        default = Chain(link=Ring(chains=[Chain()]))
+        assert there_and_back(with_field((Chain, default))()).it == default

@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from pydantic import BaseModel
 
 from runnel.record import Record
-from runnel.record.difference import difference
+from runnel.record.difference import difference, parts, unset_difference
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SUMMER = timezone(timedelta(hours=2))
@@ -138,3 +139,83 @@ def test_a_difference_is_reported_with_its_path(sent: Any, back: Any, says: str)
     assert found is not None
     assert found.startswith(says)
     assert len(found) < 250
+
+
+class Patch(BaseModel):
+    a: int = 0
+    inner: list[Patch] = []
+
+
+def test_a_fix_is_named_where_the_values_show_it() -> None:
+    found = difference([time(1, tzinfo=BERLIN)], [time(1)], "Order")
+    assert found is not None
+    assert found.endswith("; the offset of this zone depends on the day: send a datetime")
+    found = difference(Data(1), Item(a=1), "Order")
+    assert found is not None
+    assert found.endswith("; give the union of their classes a discriminator")
+    found = difference(Special(), Item(), "Order")
+    assert found is not None
+    assert found.endswith("would come back as Item(a=None)")
+
+
+def test_values_that_look_the_same_are_told_to_be_others() -> None:
+    class One:
+        def __repr__(self) -> str:
+            return "one"
+
+    class Other(One):
+        pass
+
+    assert difference(One(), Other(), "Order") == "Order: one would come back as another value"
+
+
+def test_values_too_deep_to_be_compared_are_left_to_the_caller() -> None:
+    sent: list[Any] = []
+    back: list[Any] = [sent]
+    sent.append(back)
+    other: list[Any] = []
+    other.append([other])
+    with pytest.raises(RecursionError):
+        difference(sent, other, "Order")
+
+
+@pytest.mark.parametrize(
+    ("sent", "back", "says"),
+    [
+        (Patch(), Patch(), None),
+        (Patch(a=0), Patch(a=1), None),
+        (Patch(a=0), Patch(), "Order.a: it is set and would come back unset"),
+        (Patch(), Patch(a=0), "Order.a: it is unset and would come back set"),
+        (
+            Patch(inner=[Patch(), Patch(a=0)]),
+            Patch(inner=[Patch(), Patch()]),
+            "Order.inner[1].a: it is set and would come back unset",
+        ),
+        ({"b": Patch(a=0)}, {"b": Patch()}, "Order.b.a: it is set and would come back unset"),
+    ],
+)
+def test_a_field_that_does_not_stay_set_or_unset_is_named(
+    sent: Any, back: Any, says: str | None
+) -> None:
+    assert unset_difference(sent, back, "Order") == says
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ([5], {0: 5}),
+        ((5,), {0: 5}),
+        (deque([5]), {0: 5}),
+        ({"a": 5}, {"a": 5}),
+        (Item(a=5, b=6), {"a": 5, "b": 6}),  # type: ignore[call-arg]
+        (Data(5), {"a": 5}),
+        (Struct(5), {"a": 5}),
+        (Bare(5), {"a": 5}),
+        (Size.SMALL, None),
+        (Item, None),
+        ("text", None),
+        (object(), None),
+    ],
+)
+def test_a_value_has_these_parts(value: Any, found: Any) -> None:
+    assert parts(value) == found

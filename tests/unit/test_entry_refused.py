@@ -213,3 +213,8 @@ def test_any_bytes_are_read_or_refused(entry: list[bytes], reader: EntryCodec[An
     for tags in ([], [b"msgpack"], [b"json+lz4"], [b"fields"]):
         with contextlib.suppress(DecodeError):
             reader.decode([*tags, *entry])
+
+
+def test_a_long_tag_is_shown_in_part() -> None:
+    with pytest.raises(DecodeError, match=r"field 'x{80}', which names no serializer"):
+        READER.decode([b"x" * 999, b""])

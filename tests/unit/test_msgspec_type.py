@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
 from runnel.codec.entry import EntryCodec
-from runnel.codec.serializers import MsgpackSerializer, Serializer
+from runnel.codec.serializers import MsgpackSerializer
 from runnel.errors import ConfigError, DecodeError, EncodeError, RecordError
 from runnel.record import adapt
 from tests.unit.one_field import there_and_back
@@ -26,12 +27,6 @@ class ArrayLike(msgspec.Struct, array_like=True):
 
 class StructOfTwoTexts(msgspec.Struct):
     a: datetime | str
-
-
-def sent(record: Any, serializer: Serializer | None = None, **options: Any) -> Any:
-    """The record that a reader gets."""
-    codec = EntryCodec(adapt(type(record)), serializer or MsgpackSerializer(), **options)
-    return EntryCodec(adapt(type(record)), MsgpackSerializer()).decode(codec.encode(record))
 
 
 class Struct(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -122,9 +117,9 @@ def test_a_struct_with_its_own_equality_is_compared_by_its_fields() -> None:
         def __eq__(self, other: object) -> bool:
             return True
 
-    assert sent(Same(1)).a == 1
+    assert there_and_back(Same(1)).a == 1
     with pytest.raises(EncodeError, match=r"Same\.a: \(1,\) would come back as \[1\]"):
-        sent(Same((1,)))
+        there_and_back(Same((1,)))
 
 
 @pytest.mark.parametrize(
@@ -177,3 +172,68 @@ def test_json_with_fields_that_a_struct_does_not_declare_is_refused_by_name(
 
 def test_json_with_the_names_of_a_struct_is_taken() -> None:
     adapt(Struct).from_json('{"orderId": 0, "inner": [], "by": {"k": {}}, "data": {"anything": 1}}')
+
+
+class Strict(msgspec.Struct, rename="camel"):
+    line_no: int
+    unit_price: float
+    raw_data: bytes = b""
+    anything: Any = None
+    at: time | None = None
+
+
+def test_a_struct_is_read_with_every_wrong_field_named() -> None:
+    with pytest.raises(
+        DecodeError,
+        match=r'^Strict\.lineNo: expected int, got "x"; Strict\.unitPrice: missing$',
+    ):
+        adapt(Strict).load({"lineNo": "x"})
+
+
+def test_json_that_is_none_is_refused() -> None:
+    for text in ("{", '{"lineNo": 1, "unitPrice": NaN}'):
+        with pytest.raises(RecordError, match=r"^Strict: Invalid JSON: "):
+            adapt(Strict).from_json(text)
+
+
+def test_json_may_have_the_tag_of_a_struct_and_no_other_undeclared_field() -> None:
+    record_type = adapt(Opened)
+    assert record_type.from_json('{"type": "opened", "user": 1}') == Opened(1)
+    with pytest.raises(RecordError, match=r"^Opened\.kind: no such field$"):
+        record_type.from_json('{"type": "opened", "user": 1, "kind": "opened"}')
+
+
+def test_the_part_that_cannot_be_written_is_named() -> None:
+    record = Strict(1, 1.5, anything=[1, {"a": object()}])
+    with pytest.raises(EncodeError, match=r"^Strict cannot be written: Strict\.anything\[1\]\.a: "):
+        adapt(Strict).dump(record)
+
+
+def test_a_time_that_would_lose_its_zone_does_not_come_back_as_it_was() -> None:
+    at = time(1, tzinfo=ZoneInfo("Europe/Berlin"))
+    record_type = adapt(Strict)
+    record_type.check(Strict(1, 1.5, at=time(1)), Strict(1, 1.5, at=time(1)))
+    with pytest.raises(EncodeError, match=r"^Strict cannot be written: Strict\.at: "):
+        record_type.check(Strict(1, 1.5, at=at), Strict(1, 1.5, at=at.replace(tzinfo=None)))
+
+
+def test_a_struct_tells_its_fields_and_the_one_that_holds_bytes() -> None:
+    assert adapt(Strict).bytes_field == "Strict.rawData"
+    assert adapt(Needy).bytes_field is None
+    assert adapt(Opened | Closed).without_field("why") == [Opened]
+
+
+def test_a_default_that_would_come_back_as_another_value_is_refused() -> None:
+    class Loose(msgspec.Struct):
+        it: Any = datetime(2024, 1, 2)
+
+    with pytest.raises(
+        ConfigError,
+        match=r"^Loose\.it: its default .* would not come back: .* back as '2024-01-02T",
+    ):
+        adapt(Loose)
+
+
+def test_unset_fields_of_a_struct_are_not_an_option_of_the_stream() -> None:
+    with pytest.raises(ConfigError, match=r"^Needy: .*in a Struct a field that is msgspec\.UNSET"):
+        adapt(Needy, exclude_unset=True)

@@ -1,4 +1,4 @@
-"""Which classes have a primitive form, and what the form says of their fields."""
+"""Which classes have a primitive form, and how it writes and reads their fields."""
 
 from __future__ import annotations
 

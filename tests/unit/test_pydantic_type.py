@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
@@ -130,3 +131,18 @@ def test_a_record_with_slots_is_compared_by_its_fields() -> None:
     adapt(kind).check(kind(1), kind(1))
     with pytest.raises(EncodeError, match=r"Slotted\.a: \(1,\) would come back as \[1\]"):
         adapt(kind).check(kind((1,)), kind([1]))
+
+
+def test_a_value_of_another_type_is_written_without_a_warning() -> None:
+    record = Item.model_construct(sku=5, amount="many")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert adapt(Item).dump(record) == {"sku": 5, "amount": "many"}
+
+
+def test_a_field_that_is_kept_must_come_back_too() -> None:
+    class Open(Record, extra="allow"):
+        a: int = 1
+
+    with pytest.raises(EncodeError, match=r"Open\.b: 2 would come back as nothing"):
+        adapt(Open).check(Open(b=2), Open())  # type: ignore[call-arg]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from runnel.errors import ConfigError
 from runnel.record import Record, adapt
 from tests.unit.orders import NOW, Item, kinds, order
 
@@ -71,3 +73,24 @@ def test_a_class_may_leave_undeclared_fields_out_or_keep_them() -> None:
 
     assert Lax(b=2) == Lax()  # type: ignore[call-arg]
     assert Open(b=2).model_extra == {"b": 2}  # type: ignore[call-arg]
+
+
+class Late(Record, primitive=True):
+    colour: Shade
+    more: list[Shade] | None = None
+
+
+class Later(Record, primitive=True):
+    colour: Shade
+
+
+class Shade(StrEnum):
+    RED = "red"
+
+
+def test_a_class_whose_types_are_defined_later_is_checked_when_a_stream_is_declared() -> None:
+    record_type = adapt(Later)
+    assert record_type.primitive_form.enums == {"colour": Shade}
+    assert record_type.dump(Later(colour=Shade.RED)) == {"colour": "red"}
+    with pytest.raises(ConfigError, match=r"primitive record Late, field more: .* is not flat"):
+        adapt(Late)
