@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import signal
@@ -12,9 +13,13 @@ from typing import Any
 
 import pytest
 from redis import Redis as SyncRedis
+from redis.asyncio import Redis
 
+from runnel import App, Record
+from runnel.cli import send
 from tests.cli.commands import ORDERS, one_sentence
 from tests.cli.conftest import GOOD, ROOT, Run
+from tests.worker.workers import until
 
 LINE = GOOD.encode() + b"\n"
 MANY = b"".join(LINE.replace(b"1,", b"%d," % (10_000 + i * 7919), 1) for i in range(3000))
@@ -23,6 +28,10 @@ IDS = (
     "empty blank plain no-newline crlf bom gzip bad-json wrong-type latin-1 utf-16 nul long "
     "long-record array scalars many many-gzip"
 )
+
+
+class Item(Record):
+    id: int
 
 
 def stored(client: SyncRedis) -> int:
@@ -144,6 +153,15 @@ def test_an_unknown_field_is_refused_without_ignore_unknown(run: Run, admin: Syn
     assert (left_out.code, left_out.stdout.split(",")[0], stored(admin)) == (0, "sent 3", 5)
 
 
+def test_only_a_file_that_begins_with_an_array_is_answered_with_the_command_for_arrays(
+    run: Run,
+) -> None:
+    done = run("sendmany", ORDERS, "-", stdin=LINE + b"[" + LINE.rstrip() + b"]\n")
+    assert (done.code, done.stdout.split(",")[0]) == (5, "sent 1")
+    assert done.stderr.startswith("line 2: Order: expected an object")
+    assert "jq" not in done.stderr
+
+
 def test_strict_sends_nothing_if_a_line_is_bad(run: Run, admin: SyncRedis) -> None:
     bad = run("sendmany", ORDERS, "-", "--strict", stdin=LINE * 3 + b"{\n")
     assert (bad.code, bad.stdout, stored(admin)) == (5, "", 0)
@@ -229,3 +247,33 @@ def test_the_example_of_send_is_an_event_that_the_readme_stream_takes(
     run: Run, arguments: list[str]
 ) -> None:
     assert f"runnel send example:orders '{GOOD}'" in run(*arguments).stdout
+
+
+async def test_a_wait_for_room_is_reported_once(
+    redis: Redis,
+    redis_url: str,
+    app_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(send, "_PATIENCE", 0.05)
+    app = App(app_name, redis_url=redis_url)
+    items = app.stream("items", record=Item, partition_by="id", partition_count=1, partition_size=2)
+    said = ""
+
+    def warned() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return "no progress for 0 s: is a partition full, and do workers run?" in said
+
+    async with app:
+        sending = send.Sending(items, wait=True, ignore_unknown=False)
+        await sending.send([(1, b'{"id": 1}'), (2, b'{"id": 2}')])
+        assert not warned()
+        waiting = asyncio.create_task(sending.send([(3, b'{"id": 3}')]))
+        await until(warned, "it is reported")
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert sending.sent == 2
+    sending.summary(as_json=False)
+    assert capsys.readouterr().out.startswith("sent at least 2, rejected 0")

@@ -55,6 +55,25 @@ def test_modules_are_discovered_by_a_glob(tmp_path: Path, monkeypatch: pytest.Mo
             del sys.modules[name]
 
 
+def test_a_package_is_discovered_by_its_name_and_other_files_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "found_package"
+    folder.mkdir()
+    for name in ("__init__.py", "orders.py"):
+        (folder / name).write_text("")
+    (folder / "orders.txt").write_text("no code")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        found = App("shop").autodiscover("found_package/*")
+        assert found == ["found_package", "found_package.orders"]
+        assert set(found) <= set(sys.modules)
+    finally:
+        for name in ("found_package", "found_package.orders"):
+            sys.modules.pop(name, None)
+
+
 def test_an_option_that_is_none_is_refused_by_both_decorators() -> None:
     app = App("shop")
     orders = app.stream("orders", record=Order, partition_by="number")
