@@ -298,6 +298,7 @@ class Chain(BaseModel):
 
 class Ring(BaseModel):
     chains: list[Chain] = []
+    first: Chain | None = None
 
 
 class TestDefaultsThatAreLeftAlone:

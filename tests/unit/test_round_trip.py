@@ -284,6 +284,16 @@ def test_a_record_with_a_missing_or_unknown_field_is_decoded_as_a_check() -> Non
     assert not known_to_round_trip(record)
 
 
+def test_a_record_of_another_class_with_the_same_fields_is_not_known_to() -> None:
+    class Special(Plain):
+        pass
+
+    dump_exact = adapt(Plain).dump_exact
+    assert dump_exact is not None
+    assert dump_exact(Plain()) is not None
+    assert dump_exact(Special()) is None
+
+
 def test_other_records_are_decoded_as_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = EntryCodec(adapt(Plain), MsgpackSerializer())
     looked: list[Any] = []

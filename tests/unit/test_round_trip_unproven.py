@@ -101,6 +101,10 @@ class Clock(Record):
     clock: time = time(1)
 
 
+class Hidden(Record):
+    number: int = Field(default=1, exclude=True)
+
+
 class Keyed(Record):
     by: dict[int, str] = {}
 
@@ -120,6 +124,20 @@ class Mixed(enum.Enum):
 
 class Mixing(Record):
     mixed: Mixed = Mixed.ONE
+
+
+class Renamed(enum.Enum):
+    """Its members are read by another value than the one they show."""
+
+    ONE = "1"
+
+    @property
+    def value(self) -> str:
+        return "one"
+
+
+class Renaming(Record):
+    renamed: Renamed = Renamed.ONE
 
 
 class Tree(Record):
@@ -170,8 +188,20 @@ class Within(Record):
 @pytest.mark.parametrize(
     "kind",
     [
-        *(Limited, Short, Open, Validated, Serialized, Reshaped, Hooked, Initialised),
-        *(Choice, Anything, Clock, Keyed, Flagged, Mixing, Tree, Either, Swapped, Numbered),
+        *(Hidden, Limited, Short, Open, Validated, Serialized, Reshaped, Hooked, Initialised),
+        *(
+            Choice,
+            Anything,
+            Clock,
+            Keyed,
+            Flagged,
+            Mixing,
+            Renaming,
+            Tree,
+            Either,
+            Swapped,
+            Numbered,
+        ),
         *(Words, Derived, Busy, Slotted, Within),
     ],
 )
