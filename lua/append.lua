@@ -7,7 +7,7 @@
 -- ARGV[2]  partitions  int     partition count of the stream
 -- ARGV[3]  hash        str     name of the hash function from key bytes to partition
 -- ARGV[4]  size        int     entries that the partition may hold
--- ARGV[5]  policy      str     refuse, or drop_oldest to drop entries that no processor has committed
+-- ARGV[5]  when_full   str     refuse, or drop_oldest to drop entries that no processor has committed
 -- ARGV[6]  producer    str     id of the producer; one append in flight per producer and partition
 -- ARGV[7]  sequence    int     1, 2, 3 ... per producer and partition
 -- ARGV[8+] entries     str     1 to 1000 entries, each: the number of values, then fields and values in turn
@@ -26,7 +26,7 @@
 -- VERSION  1
 local log, meta, producers = KEYS[1], KEYS[2], KEYS[3]
 local protocol, partitions, hash, size = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local policy, producer, sequence = ARGV[5], ARGV[6], ARGV[7]
+local when_full, producer, sequence = ARGV[5], ARGV[6], ARGV[7]
 
 -- >>> contract
 -- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored.
@@ -75,7 +75,7 @@ end
 -- >>> trim
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
--- policy is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
+-- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
 -- checkpoint stays.
 local function plan_trim(log_key, meta_key, limit, more)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
@@ -99,7 +99,7 @@ local function plan_trim(log_key, meta_key, limit, more)
     local name = string.match(stored[i], '^checkpoint:(.+)$')
     if name then
       registered = registered + 1
-      if policy == 'drop_oldest' then
+      if when_full == 'drop_oldest' then
         local lost, group, read = count_after(stored[i + 1]), groups[name], nil
         local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
         if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
@@ -111,7 +111,7 @@ local function plan_trim(log_key, meta_key, limit, more)
       end
     end
   end
-  if registered == 0 and policy ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
+  if registered == 0 and when_full ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
   check_allowed('XTRIM', log_key, 'MINID', '=', bound)
   if next(losses) then
     check_allowed('HINCRBY', meta_key, 'dropped:', '1')
@@ -141,8 +141,8 @@ elseif hash == '' or producer == '' then
   return redis.error_reply('BADARG field=' .. (hash == '' and 'hash' or 'producer'))
 elseif not string.find(ARGV[4], '^%d+$') or #ARGV[4] > 15 or size < 2 then
   return redis.error_reply('BADARG field=size')
-elseif policy ~= 'refuse' and policy ~= 'drop_oldest' then
-  return redis.error_reply('BADARG field=policy')
+elseif when_full ~= 'refuse' and when_full ~= 'drop_oldest' then
+  return redis.error_reply('BADARG field=when_full')
 elseif not string.find(sequence, '^[1-9]%d*$') or #sequence > 15 then
   return redis.error_reply('BADARG field=sequence')
 end

@@ -16,7 +16,7 @@
 -- REPLY    processed    int     events committed on this partition so far
 -- REPLY    attempts     int     failures of the event below, deaths included
 -- REPLY    event        id      the event that failed, or empty
--- REPLY    tenures      int     unclean tenures in a row without progress, while there were events to process
+-- REPLY    unclean_tenures int   unclean tenures in a row without progress, while there were events to process
 -- REPLY    paused       int     1 if an operator has paused the processor
 -- REPLY    quarantined  int     1 if the partition is quarantined
 -- REPLY    lost         int     events that disappeared before they were processed and are not accepted yet, -1 for none
@@ -104,8 +104,8 @@ if refusal then
   return redis.error_reply(refusal)
 end
 local stored_checkpoint, stored_read, epoch, stored_nonce, released, stored_grant, processed, lost_before, attempts, event,
-  tenures, paused, quarantined, started, deaths, owner, previous_owner = unpack(redis.call('HMGET', state, 'checkpoint',
-  'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost', 'attempts', 'event', 'tenures', 'paused',
+  unclean, paused, quarantined, started, deaths, owner, previous_owner = unpack(redis.call('HMGET', state, 'checkpoint',
+  'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost', 'attempts', 'event', 'unclean_tenures', 'paused',
   'quarantined', 'started', 'deaths', 'owner', 'previous_owner'))
 local checkpoint, read = stored_checkpoint, tonumber(string.match(stored_read or '', '^%d+$'))
 if not stored_checkpoint or redis.call('HEXISTS', meta, 'checkpoint:' .. processor) == 0 then
@@ -154,15 +154,15 @@ if (group['last-delivered-id'] ~= checkpoint or group['entries-read'] ~= read) a
   -- when it dropped entries.
   redis.call('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', read)
 end
-attempts, event, tenures = tonumber(attempts) or 0, event or '', tonumber(tenures) or 0
+attempts, event, unclean = tonumber(attempts) or 0, event or '', tonumber(unclean) or 0
 deaths, previous_owner = tonumber(deaths) or 0, previous_owner or ''
 if not repeated then
   previous_owner = ''
   if epoch and released ~= '1' then
-    -- The owner before neither released its lease nor lost it to a seek: it died or was cut off. If there was no event
-    -- left to process, no event can be the cause.
+    -- The owner before neither released its lease nor lost it to a seek: it died or lost its connection. If there was no
+    -- event left to process, no event can be the cause.
     previous_owner = owner or ''
-    if #redis.call('XRANGE', log, '(' .. stored_checkpoint, '+', 'COUNT', 1) > 0 then tenures = tenures + 1 end
+    if #redis.call('XRANGE', log, '(' .. stored_checkpoint, '+', 'COUNT', 1) > 0 then unclean = unclean + 1 end
     if started and started ~= '' then
       if event ~= started then attempts, deaths = 0, 0 end
       event, attempts, deaths = started, attempts + 1, deaths + 1
@@ -170,7 +170,7 @@ if not repeated then
   end
   epoch = string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now))
   redis.call('HSET', state, 'owner', member, 'epoch', epoch, 'nonce', nonce, 'grant', grant, 'released', '0',
-    'attempts', attempts, 'event', event, 'deaths', deaths, 'tenures', tenures, 'started', '',
+    'attempts', attempts, 'event', event, 'deaths', deaths, 'unclean_tenures', unclean, 'started', '',
     'previous_owner', previous_owner, 'moved_at', string.format('%.0f', now))
 end
 if accepted then
@@ -180,5 +180,5 @@ if accepted then
 end
 local checkpoint_exists = #redis.call('XRANGE', log, checkpoint, checkpoint, 'COUNT', 1)
 local next_entry = redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]
-return {tonumber(epoch), checkpoint, tonumber(processed) or 0, attempts, event, tenures, tonumber(paused) or 0,
+return {tonumber(epoch), checkpoint, tonumber(processed) or 0, attempts, event, unclean, tonumber(paused) or 0,
   tonumber(quarantined) or 0, lost, exact, checkpoint_exists, next_entry and next_entry[1] or '', deaths, previous_owner}

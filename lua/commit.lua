@@ -69,7 +69,7 @@ elseif release ~= '0' and release ~= '1' then
   return redis.error_reply('BADARG field=release')
 end
 local stored = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
-  'event', 'tenures')
+  'event', 'unclean_tenures')
 local stored_epoch, stored_nonce, released, checkpoint, read, processed, is_paused = unpack(stored, 1, 7)
 local paused = is_paused == '1' and 1 or 0
 if stored_epoch ~= epoch or stored_nonce ~= nonce then
@@ -110,7 +110,7 @@ if prev ~= next_id then
   if redis.call('HEXISTS', meta, 'checkpoint:' .. processor) == 0 then
     return redis.error_reply('MISSING processor=' .. processor)
   end
-  local event, tenures = stored[8], stored[9]
+  local event, unclean_tenures = stored[8], stored[9]
   local has_event, event_is_ahead = event and event ~= '', false
   if has_event then
     -- Failures of an event after the new checkpoint stay recorded: it is not finished yet.
@@ -126,8 +126,8 @@ if prev ~= next_id then
   redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)
   redis.call('HSET', state, 'checkpoint', next_id, 'read', new_read, 'processed', new_processed,
     'moved_at', string.format('%.0f', now))
-  if has_event or (tenures or '0') ~= '0' then
-    redis.call('HSET', state, 'tenures', '0')
+  if has_event or (unclean_tenures or '0') ~= '0' then
+    redis.call('HSET', state, 'unclean_tenures', '0')
     if not event_is_ahead then
       redis.call('HSET', state, 'attempts', '0', 'deaths', '0', 'event', '', 'started', '')
       redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')

@@ -13,7 +13,7 @@
 -- ARGV[6]  count      int     events finished after prev, up to next
 -- ARGV[7]  release    int     1 to release the lease, else 0
 -- ARGV[8]  size       int     entries that the derived partition may hold
--- ARGV[9]  policy     str     refuse, or drop_oldest to drop entries that no processor has committed
+-- ARGV[9]  when_full  str     refuse, or drop_oldest to drop entries that no processor has committed
 -- ARGV[10+] entries   str     1 to 200 entries, each: the number of values, then fields and values in turn
 -- REPLY    applied    int     1, or 0 if the call repeats one that was applied
 -- REPLY    paused     int     1 if an operator has paused the processor
@@ -26,7 +26,7 @@
 -- BOUND    200 entries added, 1000 removed
 -- VERSION  1
 local log, meta, state, sink_log, sink_meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local processor, epoch, nonce, prev, next_id, count, release, size, policy = unpack(ARGV, 1, 9)
+local processor, epoch, nonce, prev, next_id, count, release, size, when_full = unpack(ARGV, 1, 9)
 
 -- >>> clock
 local time = redis.call('TIME')
@@ -65,7 +65,7 @@ end
 -- >>> trim
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
--- policy is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
+-- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
 -- checkpoint stays.
 local function plan_trim(log_key, meta_key, limit, more)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
@@ -89,7 +89,7 @@ local function plan_trim(log_key, meta_key, limit, more)
     local name = string.match(stored[i], '^checkpoint:(.+)$')
     if name then
       registered = registered + 1
-      if policy == 'drop_oldest' then
+      if when_full == 'drop_oldest' then
         local lost, group, read = count_after(stored[i + 1]), groups[name], nil
         local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
         if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
@@ -101,7 +101,7 @@ local function plan_trim(log_key, meta_key, limit, more)
       end
     end
   end
-  if registered == 0 and policy ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
+  if registered == 0 and when_full ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
   check_allowed('XTRIM', log_key, 'MINID', '=', bound)
   if next(losses) then
     check_allowed('HINCRBY', meta_key, 'dropped:', '1')
@@ -133,7 +133,7 @@ elseif release ~= '0' and release ~= '1' then
   return redis.error_reply('BADARG field=release')
 end
 local stored = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
-  'event', 'tenures')
+  'event', 'unclean_tenures')
 local stored_epoch, stored_nonce, released, checkpoint, read, processed, is_paused = unpack(stored, 1, 7)
 local paused = is_paused == '1' and 1 or 0
 if stored_epoch ~= epoch or stored_nonce ~= nonce then
@@ -171,8 +171,8 @@ end
 
 if not string.match(size, '^%d+$') or #size > 15 or tonumber(size) < 2 then
   return redis.error_reply('BADARG field=size')
-elseif policy ~= 'refuse' and policy ~= 'drop_oldest' then
-  return redis.error_reply('BADARG field=policy')
+elseif when_full ~= 'refuse' and when_full ~= 'drop_oldest' then
+  return redis.error_reply('BADARG field=when_full')
 elseif prev == next_id then
   return redis.error_reply('BADARG field=next')
 end
@@ -211,7 +211,7 @@ if moved.err then
 end
 redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)
 redis.call('HSET', state, 'checkpoint', next_id, 'read', new_read, 'processed', new_processed,
-  'attempts', '0', 'deaths', '0', 'event', '', 'tenures', '0', 'started', '', 'released', release,
+  'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'released', release,
   'moved_at', string.format('%.0f', now))
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
 at = 10

@@ -29,6 +29,6 @@ end
 
 check_allowed('HDEL', state, 'error_type')
 redis.call('HSET', state, 'paused', '0', 'quarantined', '0', 'attempts', '0', 'deaths', '0', 'event', '',
-  'tenures', '0', 'started', '')
+  'unclean_tenures', '0', 'started', '')
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
 return 1

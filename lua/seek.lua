@@ -100,7 +100,7 @@ end
 local epoch = string.format('%.0f', math.max((tonumber(stored_epoch) or 0) + 1, now))
 redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
 redis.call('HSET', state, 'checkpoint', checkpoint, 'read', new_read, 'epoch', epoch, 'nonce', nonce, 'released', '1',
-  'attempts', '0', 'deaths', '0', 'event', '', 'tenures', '0', 'started', '', 'quarantined', '0',
+  'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'quarantined', '0',
   'last_seek', checkpoint .. ' ' .. new_read .. ' ' .. nonce)
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
 return {checkpoint, new_read}

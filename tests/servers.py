@@ -45,6 +45,11 @@ def available_servers() -> tuple[Binary, ...]:
     return tuple(found.values())
 
 
+def can_fsync(binary: Binary) -> bool:
+    """Is it a server program that has WAITAOF?"""
+    return binary.kind == "valkey" or binary.version >= (7, 2)
+
+
 def _packaged() -> Iterator[Binary]:
     for package, relative_path in _PACKAGES.items():
         spec = importlib.util.find_spec(package)

@@ -6,7 +6,7 @@ elseif release ~= '0' and release ~= '1' then
   return redis.error_reply('BADARG field=release')
 end
 local stored = redis.call('HMGET', state, 'epoch', 'nonce', 'released', 'checkpoint', 'read', 'processed', 'paused',
-  'event', 'tenures')
+  'event', 'unclean_tenures')
 local stored_epoch, stored_nonce, released, checkpoint, read, processed, is_paused = unpack(stored, 1, 7)
 local paused = is_paused == '1' and 1 or 0
 if stored_epoch ~= epoch or stored_nonce ~= nonce then

@@ -1,6 +1,6 @@
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
--- policy is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
+-- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
 -- checkpoint stays.
 local function plan_trim(log_key, meta_key, limit, more)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
@@ -24,7 +24,7 @@ local function plan_trim(log_key, meta_key, limit, more)
     local name = string.match(stored[i], '^checkpoint:(.+)$')
     if name then
       registered = registered + 1
-      if policy == 'drop_oldest' then
+      if when_full == 'drop_oldest' then
         local lost, group, read = count_after(stored[i + 1]), groups[name], nil
         local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
         if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
@@ -36,7 +36,7 @@ local function plan_trim(log_key, meta_key, limit, more)
       end
     end
   end
-  if registered == 0 and policy ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
+  if registered == 0 and when_full ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
   check_allowed('XTRIM', log_key, 'MINID', '=', bound)
   if next(losses) then
     check_allowed('HINCRBY', meta_key, 'dropped:', '1')

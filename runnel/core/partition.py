@@ -63,7 +63,7 @@ class PartitionState:
     #: The handler is not running and will not start again under this token.
     idle = False
     #: The current event is being given up, and it is not known yet whether Redis applied that.
-    giving_up = False
+    skip_in_flight = False
     #: User code was cancelled but may still be running.
     left_running = False
     #: A commit of this partition is scheduled.
@@ -331,19 +331,19 @@ class PartitionState:
         if move.release:
             self.end()
 
-    def give_up(self) -> CheckpointMove:
+    def next_skip(self) -> CheckpointMove:
         """The move of the checkpoint past the current event, which is given up.
 
         Call this only if `all_committed`: the move is sent alone, together with its dead letter.
         """
-        self.giving_up = True
+        self.skip_in_flight = True
         return CheckpointMove(
             self.checkpoint, self.current[0][0].decode(), int(not self._lost_ahead)
         )
 
-    def given_up(self, move: CheckpointMove) -> None:
+    def skipped(self, move: CheckpointMove) -> None:
         """Redis has moved the checkpoint past the current event."""
-        self.giving_up = False
+        self.skip_in_flight = False
         self.finish()
         self._done_count -= move.count
         self.checkpoint = move.next

@@ -45,56 +45,73 @@ def bytes_per_entry(entries: Sequence[Any], plenty: float) -> float:
 
 
 class MemoryBudget:
-    """The bytes of events that may wait in the memory of a worker, for all its processors."""
+    """The bytes of events that may wait in the memory of a worker, for all its processors and all
+    its readers: on one server one a processor, in a cluster one or more a node."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         #: How many partitions are held.
         self.partitions = 0
-        self._used: dict[object, float] = {}
+        #: Reader -> the bytes that wait in memory, and how many of its partitions have events.
+        self._used: dict[object, tuple[float, int]] = {}
 
-    def set_used(self, reader: object, used: float) -> None:
-        """The partitions of this reader have so many bytes of events in memory."""
-        self._used[reader] = used
+    def set_used(self, reader: object, used: float, active: int) -> None:
+        """The partitions of this reader have so many bytes of events in memory. `active` of its
+        partitions have events, or probably will."""
+        self._used[reader] = used, active
 
     def forget(self, reader: object) -> None:
         """They have none in memory any more."""
         self._used.pop(reader, None)
 
-    def share(self, active: int) -> float:
+    def share(self) -> float:
         """The bytes that may wait for one partition: the free bytes, divided by the number of
-        `active` partitions; never less than all bytes, divided by the number of all partitions."""
-        free = self.limit - sum(self._used.values())
+        active partitions; never less than all bytes, divided by the number of all partitions."""
+        used = self._used.values()
+        free = self.limit - sum(size for size, _ in used)
+        active = sum(active for _, active in used)
         return max(self.limit / max(1, self.partitions), free / max(1, active))
+
+    def read_bytes(self) -> int:
+        """The bytes that one read may bring at most: several readers may read at the same time."""
+        reading = sum(active > 0 for _, active in self._used.values())
+        return max(LEAST_BYTES, min(READ_BYTES, self.limit // (2 * max(1, reading))))
 
 
 class ReadLimits:
     """What one read may ask for. The limits shrink when reads fail or are slow, and grow again."""
 
-    def __init__(self, prefetch: int, limit: int) -> None:
-        self._most = (MOST_LOGS, prefetch, max(LEAST_BYTES, min(READ_BYTES, limit // 2)))
-        self.logs, self.entries, self.bytes = self._most
+    def __init__(self, prefetch: int, memory: MemoryBudget) -> None:
+        self._prefetch = prefetch
+        self._memory = memory
+        self.logs, self.entries = MOST_LOGS, prefetch
+        self._bytes = memory.read_bytes()
+
+    @property
+    def bytes(self) -> int:
+        """The bytes that a read may ask for."""
+        return min(self._bytes, self._memory.read_bytes())
 
     @property
     def max_reply_bytes(self) -> int | None:
         """The size at which a reply is aborted, because the estimate was wrong. None if the read
         asks for a single entry, which is never too large."""
-        return None if self.logs == self.entries == 1 else 2 * self._most[2]
+        return None if self.logs == self.entries == 1 else 2 * self._memory.read_bytes()
 
     def failed(self, logs: int, entries: int) -> None:
         """A read of up to `entries` entries of each of `logs` logs failed."""
         self.logs = max(1, min(self.logs, logs) // 2)
         self.entries = max(1, min(self.entries, entries) // 2)
-        self.bytes = max(LEAST_BYTES, self.bytes // 2)
+        self._bytes = max(LEAST_BYTES, self.bytes // 2)
 
     def succeeded(self, size: float, seconds: float) -> None:
         """A read brought `size` bytes and took so many seconds."""
-        logs, entries, most = self._most
-        self.logs, self.entries = min(logs, self.logs * 2), min(entries, self.entries * 2)
+        self.logs = min(MOST_LOGS, self.logs * 2)
+        self.entries = min(self._prefetch, self.entries * 2)
         if size > LEAST_BYTES and seconds > READ_SECONDS:
-            self.bytes = max(LEAST_BYTES, self.bytes // 2)
+            self._bytes = max(LEAST_BYTES, self.bytes // 2)
         elif seconds < READ_SECONDS / 4:
-            self.bytes = min(most, self.bytes * 2)
+            self._bytes = min(READ_BYTES, self._bytes * 2)
 
     def count(self, size: float, share: float, active: int) -> int:
         """How many entries to ask for of one log.

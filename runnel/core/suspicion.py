@@ -16,8 +16,9 @@ SUSPECTS = 500
 class Suspicion:
     """Starts from what the claim replied, and ends when the suspected events are finished.
 
-    After workers have died, events are handed out one by one; the start of each is recorded, and
-    it is committed before the next. So no innocent event is blamed.
+    After one unclean tenure, each event is committed before the next one is handed out. After
+    `RECORD_AFTER` of them, or one while a start was recorded, the start of each event is recorded
+    in Redis before the handler gets it. So no innocent event is blamed.
     """
 
     def __init__(self, claimed: ClaimReply) -> None:
@@ -26,16 +27,16 @@ class Suspicion:
         self.event = claimed.event.encode()
         #: How often it killed its worker, in a row.
         self.deaths = claimed.deaths
-        died = claimed.tenures >= RECORD_AFTER or claimed.deaths > 0
+        died = claimed.unclean_tenures >= RECORD_AFTER or claimed.deaths > 0
         #: How many of the next events may be the reason why workers died.
         self._left = SUSPECTS if died else 0
         #: How many of them may be the reason why the last one died. Each is committed before the
         #: next, so that after another death those before it are not repeated once more.
-        self._unsure = SUSPECTS if claimed.tenures else 0
+        self._commit_first = SUSPECTS if claimed.unclean_tenures else 0
         #: Events up to this id are handed out one at a time, to find the one that fails.
         self._isolate_until: bytes | None = None
         #: Must the next event be handed out with one of the precautions below?
-        self.careful = died or claimed.attempts > 0 or self.unsure
+        self.careful = died or claimed.attempts > 0 or self.commit_first
 
     @property
     def recorded(self) -> bool:
@@ -43,9 +44,9 @@ class Suspicion:
         return self._left > 0
 
     @property
-    def unsure(self) -> bool:
+    def commit_first(self) -> bool:
         """Must the finished events be committed before more are handed out?"""
-        return self._unsure > 0 or self.recorded
+        return self._commit_first > 0 or self.recorded
 
     @property
     def alone(self) -> bool:
@@ -63,7 +64,7 @@ class Suspicion:
         """Must events be handed out one at a time?"""
         return self.recorded or self.isolating
 
-    def condemns(self, event: bytes, retries: int) -> bool:
+    def kills_workers(self, event: bytes, retries: int) -> bool:
         """Has `event` killed workers more often than it may? One death proves nothing."""
         return event == self.event and self.deaths > 1 and self.attempts > retries
 
@@ -79,7 +80,7 @@ class Suspicion:
         self._isolate_until, self.attempts, self.deaths = until, 0, 0
         self.careful = True
 
-    def forgive(self) -> None:
+    def forget_failures(self) -> None:
         """Forget failures in other workers, but not the deaths of workers."""
         if not self.deaths:
             self.attempts = 0
@@ -90,12 +91,15 @@ class Suspicion:
         until = done.decode()
         if self._isolate_until is not None and reached(until, self._isolate_until.decode()):
             self._isolate_until = None
-        self._left, self._unsure = max(0, self._left - count), max(0, self._unsure - count)
+        self._left, self._commit_first = (
+            max(0, self._left - count),
+            max(0, self._commit_first - count),
+        )
         if self.event and reached(until, self.event.decode()):
             if self.deaths:
-                self._left = self._unsure = 0  # This event was the reason, or none was.
+                self._left = self._commit_first = 0  # This event was the reason, or none was.
             self.attempts, self.deaths, self.event = 0, 0, b""
         self._update()
 
     def _update(self) -> None:
-        self.careful = self.one_by_one or self.attempts > 0 or self.unsure
+        self.careful = self.one_by_one or self.attempts > 0 or self.commit_first

@@ -95,13 +95,13 @@ class PartitionQueue:
         up; with `empty`, return an empty list if nothing came in that time. A wait that is
         cancelled changes nothing.
 
-        Raises WorkerDied if the next event is condemned; that event is then the current one.
+        Raises WorkerDied if the next event has killed workers too often. It is current then.
         """
         state = self.state
-        unsure, tried = self._suspicion.unsure, bool(state.current)
+        commit_first, tried = self._suspicion.commit_first, bool(state.current)
         if state.finish(finish):
             self._schedule_commit(state)
-            if self._commit_each or unsure:
+            if self._commit_each or commit_first:
                 await self.flush()
         if tried or not self._suspicion.alone:  # Otherwise a cancelled wait would lose its turn.
             self.release_start_lock()
@@ -127,7 +127,7 @@ class PartitionQueue:
         self._starting = None
         if state.next_read(self._prefetch):
             self._wake(state)
-        if self._suspicion.condemns(raws[0][0], self._retries):
+        if self._suspicion.kills_workers(raws[0][0], self._retries):
             raise WorkerDied(
                 f"event {raws[0][0].decode()} failed or ended its worker "
                 f"{self._suspicion.attempts} times"

@@ -63,7 +63,7 @@ def partitions(
                 "processed": description.processed or 0,
                 "lost": description.lost or 0,
                 "attempts": description.attempts or 0,
-                "tenures": description.tenures or 0,
+                "unclean_tenures": description.unclean_tenures or 0,
                 "failing": _failing(description),
                 "current_event_ms": _current_event_ms(description) if works else None,
                 "error": _error(description),
@@ -135,7 +135,7 @@ def _unfinished_removed(d: PartitionDescription) -> bool:
 def _failing(d: PartitionDescription) -> bool:
     """Does its event keep failing, or its handler without an event, or do its workers keep
     dying?"""
-    if d.next_id is not None and (d.tenures or 0) >= _TENURES:
+    if d.next_id is not None and (d.unclean_tenures or 0) >= _TENURES:
         return True
     if d.error_type is None:
         return False

@@ -216,8 +216,8 @@ class PartitionProducer:
 
     async def _handle(self, append: Append, problem: Exception) -> None:
         """Do what the problem needs before the next try. Raises it if there must be none."""
-        hopeless = append.call is None and isinstance(problem, _WRONG_URL)
-        if isinstance(problem, (*_UNANSWERED, *_NOT_NOW)) and not hopeless:
+        no_retry = append.call is None and isinstance(problem, _WRONG_URL)
+        if isinstance(problem, (*_UNANSWERED, *_NOT_NOW)) and not no_retry:
             append.unanswered |= append.call is not None and isinstance(problem, _UNANSWERED)
             await self._pause(append, problem)
             return

@@ -46,7 +46,7 @@ class PartitionDescription:
     owner: str | None = None
     released: bool = False
     attempts: int | None = None
-    tenures: int | None = None
+    unclean_tenures: int | None = None
     error_type: str | None = None
     error_message: str | None = None
     error_event: str | None = None
@@ -85,7 +85,7 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         owner=found.get("owner"),
         released=found.get("released") == "1",
         attempts=_integer(found, "attempts"),
-        tenures=_integer(found, "tenures"),
+        unclean_tenures=_integer(found, "unclean_tenures"),
         error_type=found.get("error_type"),
         error_message=found.get("error_message"),
         error_event=found.get("error_event"),

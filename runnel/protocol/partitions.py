@@ -50,7 +50,7 @@ class ClaimReply:
     processed: int
     attempts: int
     event: str
-    tenures: int
+    unclean_tenures: int
     paused: bool
     quarantined: bool
     lost: int | None
@@ -68,7 +68,7 @@ def read_claim(reply: Sequence[Any]) -> ClaimReply:
         processed=int(reply[2]),
         attempts=int(reply[3]),
         event=text(reply[4]),
-        tenures=int(reply[5]),
+        unclean_tenures=int(reply[5]),
         paused=bool(reply[6]),
         quarantined=bool(reply[7]),
         lost=None if int(reply[8]) < 0 else int(reply[8]),
@@ -105,12 +105,12 @@ def emit(
     move: CheckpointMove,
     sink: str,
     size: int,
-    policy: str,
+    when_full: str,
     entries: Iterable[Entry],
 ) -> Call:
     """Commit, and add `entries` to the derived stream with the key prefix `sink`."""
     names = (*partition_keys.of_script(), keys.log(sink), keys.meta(sink))
-    args = (*_commit_args(partition_keys, token, move), size, policy, *flat(entries))
+    args = (*_commit_args(partition_keys, token, move), size, when_full, *flat(entries))
     return Call("emit", names, args)
 
 

@@ -22,7 +22,7 @@ from runnel.connection.redis_client import Arg
 from runnel.errors import BY_WORD, RunnelError
 
 #: Calls in one round trip at most, so that Redis serves other clients in between.
-ROUND = 500
+CALLS_PER_ROUND_TRIP = 500
 #: Version of the protocol that these scripts speak.
 PROTOCOL = 1
 
@@ -128,12 +128,15 @@ class Scripts:
         return outcome
 
     async def call_all(self, calls: Sequence[Call], ack: AckRequirement | None = None) -> list[Any]:
-        """Make several calls, up to `ROUND` in one round trip to each node. Each outcome is a reply
-        or an exception: for instance a ConnectionError for the calls to a node that was lost, or a
-        TimeoutError for calls that were carried out but do not meet `ack`."""
+        """Make several calls, up to `CALLS_PER_ROUND_TRIP` in one round trip to each node. Each
+        outcome is a reply or an exception: for instance a ConnectionError for the calls to a node
+        that was lost, or a TimeoutError for calls that were carried out but do not meet `ack`."""
         outcomes: list[Any] = []
-        for at in range(0, len(calls), ROUND):
-            commands = [(_routing_key(call), call.command()) for call in calls[at : at + ROUND]]
+        for at in range(0, len(calls), CALLS_PER_ROUND_TRIP):
+            commands = [
+                (_routing_key(call), call.command())
+                for call in calls[at : at + CALLS_PER_ROUND_TRIP]
+            ]
             outcomes += await self.deployment.send(commands, by_sha(), ack)
         return [error_from(each) if isinstance(each, Exception) else each for each in outcomes]
 

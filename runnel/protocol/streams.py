@@ -35,27 +35,29 @@ class Appends:
         self._args: tuple[Arg, ...] = (*contract.args(), size)
         self._head = Call("append", self._keys, self._args).command()
 
-    def call(self, policy: str, producer: str, sequence: int, entries: Iterable[Entry]) -> Call:
+    def call(self, when_full: str, producer: str, sequence: int, entries: Iterable[Entry]) -> Call:
         """Add events to the partition, at most once per producer and sequence number."""
-        args = (*self._args, policy, producer, sequence, *flat(entries))
+        args = (*self._args, when_full, producer, sequence, *flat(entries))
         return Call("append", self._keys, args)
 
-    def command(self, policy: str, producer: str, sequence: int, entry: Entry) -> tuple[Arg, ...]:
+    def command(
+        self, when_full: str, producer: str, sequence: int, entry: Entry
+    ) -> tuple[Arg, ...]:
         """The Redis command of a call with one entry, built faster."""
-        return (*self._head, policy, producer, sequence, len(entry), *entry)
+        return (*self._head, when_full, producer, sequence, len(entry), *entry)
 
 
 def append(
     prefix: str,
     contract: StreamContract,
     size: int,
-    policy: str,
+    when_full: str,
     producer: str,
     sequence: int,
     entries: Iterable[Entry],
 ) -> Call:
     """Add events to a partition, at most once per producer and sequence number."""
-    return Appends(prefix, contract, size).call(policy, producer, sequence, entries)
+    return Appends(prefix, contract, size).call(when_full, producer, sequence, entries)
 
 
 class Appended(NamedTuple):

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from runnel.protocol.scripts import Call
 
 #: The most calls of one round trip, so that Redis serves other clients in between.
-ROUND = 100
+CALLS_PER_ROUND = 100
 
 _Waiting = tuple[Call, asyncio.Future[Any]]
 
@@ -46,8 +46,8 @@ class CallBatching:
     async def _run(self, node: Hashable) -> None:
         try:
             while waiting := self._waiting.pop(node, None):
-                for at in range(0, len(waiting), ROUND):
-                    await self._round(waiting[at : at + ROUND])
+                for at in range(0, len(waiting), CALLS_PER_ROUND):
+                    await self._round(waiting[at : at + CALLS_PER_ROUND])
         finally:
             del self._rounds[node]
 

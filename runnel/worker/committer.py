@@ -19,7 +19,7 @@ from runnel.worker.callbacks import Callbacks
 from runnel.worker.feeds import LogCursor
 
 #: The most partitions of one round: the others wait no longer than these take.
-ROUND = 500
+PARTITIONS_PER_ROUND = 500
 #: Seconds before the commit of a partition is sent again, at first and at most.
 PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
@@ -53,7 +53,10 @@ class Committer:
         """Commit until cancelled."""
         while True:
             await self._wake.wait()
-            states, self._scheduled = self._scheduled[:ROUND], self._scheduled[ROUND:]
+            states, self._scheduled = (
+                self._scheduled[:PARTITIONS_PER_ROUND],
+                self._scheduled[PARTITIONS_PER_ROUND:],
+            )
             if not self._scheduled:
                 self._wake.clear()
             for state in states:

@@ -30,12 +30,12 @@ _abandoned: set[asyncio.Task[BaseException | None]] = set()
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a handler raised, and what its middleware raised instead. `condemned` if the event was
-    not given to the handler, because it has killed workers."""
+    """What a handler raised, and what its middleware raised instead. With `killed_workers`, the
+    event was not given to the handler, because workers died while they processed it."""
 
     error: BaseException
     instead: tuple[BaseException, ...] = ()
-    condemned: bool = False
+    killed_workers: bool = False
 
 
 class HandlerRun:
@@ -78,8 +78,8 @@ class HandlerRun:
         error = handler.result()
         if error is None:
             return None
-        condemned = error is handout.error and isinstance(error, WorkerDied)
-        return Failure(error, tuple(self._instead), condemned)
+        killed_workers = error is handout.error and isinstance(error, WorkerDied)
+        return Failure(error, tuple(self._instead), killed_workers)
 
     async def _handle(self) -> BaseException | None:
         processor, handout = self._processor, self._handout

@@ -32,7 +32,7 @@ from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
 from runnel.worker.claims import Claims
-from runnel.worker.fetcher import Fetcher
+from runnel.worker.partition_io import PartitionIO
 from runnel.worker.rebalance_log import Moves
 from runnel.worker.runner import Runner
 from runnel.worker.shared_membership import SharedMembership
@@ -73,8 +73,8 @@ class HeldPartitions:
         self._claiming: dict[asyncio.Task[None], None] = {}
         #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        callbacks = Callbacks(self._on_change, self._on_suspected_loss)
-        self.fetcher = Fetcher(processor, backend, callbacks)
+        callbacks = Callbacks(self._on_change, self._claim_again)
+        self.partition_io = PartitionIO(processor, backend, callbacks)
         self._claims = Claims(processor, backend, membership.member[0])
         self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
 
@@ -119,7 +119,7 @@ class HeldPartitions:
     def claim_those_due(self) -> None:
         """Claim those partitions again that are due for it (see `Claims.due`)."""
         for state in self._claims.due(self.states()):
-            self._on_suspected_loss(state)
+            self._claim_again(state)
 
     def drain_all(self) -> None:
         """Hand out no further event; release each partition when its handler is done."""
@@ -164,7 +164,8 @@ class HeldPartitions:
             return
         state = PartitionState(grant.partition, partition_keys, grant.number, token, claimed)
         if self._processor.policy is ExceptionPolicy.HALT:
-            state.suspicion.forgive()  # A restart after a halt is a retry. Deaths still count.
+            # A restart after a halt is a retry. Deaths still count.
+            state.suspicion.forget_failures()
         self._hold(state)
         member = self._membership.member[0]
         previous = claimed.previous_owner
@@ -186,17 +187,17 @@ class HeldPartitions:
             retries=self._processor.retries,
             session=self._membership.session,
             start_lock=self._start_lock,
-            schedule_commit=self.fetcher.schedule_commit,
-            wake=self.fetcher.wake,
+            schedule_commit=self.partition_io.schedule_commit,
+            wake=self.partition_io.wake,
             record_start=self._record_start,
         )
         if self._membership.leaving:
             state.drain()
         self.queues[state.partition] = queue
         self._tasks[state.partition] = asyncio.create_task(self._run(queue))
-        self.fetcher.add(state)
+        self.partition_io.add(state)
 
-    def _on_suspected_loss(self, state: PartitionState) -> None:
+    def _claim_again(self, state: PartitionState) -> None:
         """The log may have lost events: claim again under the same token, to learn how many."""
         queue = self._queue_of(state)
         if queue and not state.claiming:
@@ -206,11 +207,11 @@ class HeldPartitions:
     async def _reclaim(self, queue: PartitionQueue) -> None:
         try:
             if await self._claims.reclaim(queue):
-                self.fetcher.schedule_commit(queue.state)
+                self.partition_io.schedule_commit(queue.state)
         finally:
             queue.state.claiming = False
         queue.changed.set()
-        self.fetcher.wake(queue.state)
+        self.partition_io.wake(queue.state)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -231,7 +232,7 @@ class HeldPartitions:
                 state.drain()  # The release comes with it, so that this tenure is not unclean.
             while not state.ended:
                 if state.draining:
-                    self.fetcher.schedule_commit(state)
+                    self.partition_io.schedule_commit(state)
                 queue.changed.clear()
                 await queue.changed.wait()
         except asyncio.CancelledError:
@@ -242,7 +243,7 @@ class HeldPartitions:
             if self.queues.get(state.partition) is queue:
                 del self.queues[state.partition]
                 del self._tasks[state.partition]
-                self.fetcher.remove(state)
+                self.partition_io.remove(state)
                 self.moves.released()
             self._membership.released(state.partition, state.grant)
 
@@ -293,7 +294,7 @@ class HeldPartitions:
     async def _release_cut_off(self, state: PartitionState) -> None:
         """Release a partition that the shutdown has cut off, if user code has ended. So the tenure
         is not unclean."""
-        if not (state.draining and state.idle) or state.left_running or state.giving_up:
+        if not (state.draining and state.idle) or state.left_running or state.skip_in_flight:
             return
         while move := state.next_commit():
             if not await self._commit(state.keys, state.token, move):

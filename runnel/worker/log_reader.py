@@ -62,7 +62,7 @@ class LogReader:
         #: A read is waiting for events.
         self._waiting = False
         self._cutting: asyncio.Task[None] | None = None
-        self._limits = ReadLimits(prefetch, memory.limit)
+        self._limits = ReadLimits(prefetch, memory)
         #: The usual bytes of an event in these logs; 0 while unknown.
         self._usual_bytes = 0.0
         #: The bytes that the buffer of one partition may have: half of its share of the memory. The
@@ -156,8 +156,8 @@ class LogReader:
                 active += 1
             elif state.active:
                 active += 1
-        self._memory.set_used(self, waiting)
-        self._share = share = self._memory.share(active) / 2
+        self._memory.set_used(self, waiting, active)
+        self._share = share = self._memory.share() / 2
         prefetch, count = self._prefetch, self._limits.count
         wanted = []
         for log, state in self._states.items():

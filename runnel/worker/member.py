@@ -93,7 +93,7 @@ class Member:
         outage_log.watch(f"processor {name}")
         rebalance_log.watch(self._partitions.moves)
         services = (
-            self._partitions.fetcher.run,
+            self._partitions.partition_io.run,
             self._heartbeat.listen,
             self._heartbeat.run,
             self._remind,

@@ -34,10 +34,10 @@ class Decision(Enum):
     GIVE_UP = "give up"
 
 
-def decide(hopeless: bool, whole: bool, attempts: int, retries: int) -> Decision:
+def decide(no_retry: bool, whole: bool, attempts: int, retries: int) -> Decision:
     """What to do about events that have failed `attempts` times. `whole` if they are one event, or
-    must stay together; `hopeless` if another try would change nothing."""
-    if not hopeless and attempts <= retries:
+    must stay together; `no_retry` if another try would change nothing."""
+    if not no_retry and attempts <= retries:
         return Decision.RETRY
     return Decision.GIVE_UP if whole else Decision.ISOLATE
 
@@ -87,13 +87,15 @@ class Runner:
             return
         batch, event, suspicion = list(state.current), state.current[0][0], state.suspicion
         event_id = event.decode()
-        # The deaths of a condemned event were counted when its workers died.
-        attempts = suspicion.attempts if failure.condemned else suspicion.failed(event)
-        hopeless = failure.condemned or (isinstance(error, DecodeError) and self._unreadable(batch))
+        # The deaths of an event that killed workers were counted when its workers died.
+        attempts = suspicion.attempts if failure.killed_workers else suspicion.failed(event)
+        no_retry = failure.killed_workers or (
+            isinstance(error, DecodeError) and self._unreadable(batch)
+        )
         # While events are tried one by one, several current events are one item that a middleware
         # has made: then the first is given up for all.
         whole = len(batch) == 1 or suspicion.isolating
-        decision = decide(hopeless, whole, attempts, processor.retries)
+        decision = decide(no_retry, whole, attempts, processor.retries)
         # Log the traceback once, when the retries are used up; until then one line is enough.
         last = decision is Decision.GIVE_UP
         logger.log(
@@ -109,13 +111,13 @@ class Runner:
             exc_info=error if last else None,
             extra={"event": event_id, "attempt": attempts},
         )
-        # A failed batch condemns none of its events: a worker that claims the partition before they
-        # are tried one by one must not give up the first of them for it.
+        # A failed batch is no failure of its first event: a worker that claims the partition before
+        # they are tried one by one must not give up the first of them for it.
         counted = attempts if len(batch) == 1 else 0
         await self._record("failure", event_id, counted, failure)
         if decision is Decision.GIVE_UP:
             state.rewind(keep=1)
-            await self._give_up(batch[0], attempts, failure)
+            await self._apply_policy(batch[0], attempts, failure)
             self._queue.release_start_lock()
             return
         state.rewind()
@@ -164,7 +166,7 @@ class Runner:
                 f"current event: {text}. Fix the handler and start the worker again"
             ) from error
 
-    async def _give_up(self, raw: Raw, attempts: int, failure: Failure) -> None:
+    async def _apply_policy(self, raw: Raw, attempts: int, failure: Failure) -> None:
         policy = self._processor.policy
         if policy is ExceptionPolicy.HALT:
             text = ": ".join(describe_error(failure.error, failure.instead))
@@ -178,7 +180,7 @@ class Runner:
             self._state.rewind()
             await self._quarantine(raw[0].decode(), attempts, failure)
         else:
-            await self._dead_letter(raw, attempts, failure)
+            await self._skip(raw, attempts, failure)
 
     async def _quarantine(self, event: str, attempts: int, failure: Failure) -> None:
         if not await self._record("quarantine", event, attempts, failure):
@@ -193,14 +195,14 @@ class Runner:
             way_out(self._processor, [state.partition], no_event),
         )
 
-    async def _dead_letter(self, raw: Raw, attempts: int, failure: Failure) -> None:
+    async def _skip(self, raw: Raw, attempts: int, failure: Failure) -> None:
         """Move the checkpoint past the event. Its dead letter, if there is a sink, is part of the
         same commit."""
         state, processor = self._state, self._processor
         await self._queue.flush()
         if state.ended:
             return
-        move = state.give_up()
+        move = state.next_skip()
         sink = processor.sink
         if sink is None:
             call = protocol.commit(state.keys, state.token, move)
@@ -223,7 +225,7 @@ class Runner:
                 [sink.encode(letter)],
             )
         if await self._retry_until_answered(call):
-            state.given_up(move)
+            state.skipped(move)
             self._queue.changed.set()  # A repeated claim may wait until the partition is settled.
             logger.warning(
                 "processor %s, partition %d: event %s was %s",

@@ -23,7 +23,7 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
         "processed": 40213,
         "lost": 0,
         "attempts": 0,
-        "tenures": 0,
+        "unclean_tenures": 0,
         "failing": False,
         "current_event_ms": 900,
         "error": None,

@@ -177,7 +177,7 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
             ],
         ),
         (
-            report("degraded", partition(0, failing=True, tenures=2)),
+            report("degraded", partition(0, failing=True, unclean_tenures=2)),
             [
                 "shop/billing is degraded",
                 "  partition 0: workers died one after the other while they processed the next "

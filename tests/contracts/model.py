@@ -30,7 +30,7 @@ class Slot:
     attempts: int = 0
     event: str = ""
     deaths: int = 0
-    tenures: int = 0
+    unclean_tenures: int = 0
     started: str = ""
     paused: bool = False
     quarantined: bool = False
@@ -38,7 +38,7 @@ class Slot:
     def progress(self, next_id: str | None = None) -> None:
         """The checkpoint has moved: failures and deaths are forgotten, except those of an event
         after `next_id`, which is still unfinished."""
-        self.tenures = 0
+        self.unclean_tenures = 0
         if next_id is None or not self.event or order(self.event) <= order(next_id):
             self.attempts, self.deaths, self.event, self.started = 0, 0, "", ""
 
@@ -76,7 +76,7 @@ class Log:
         """The ids that come after this one."""
         return [each for each in self.ids if order(each) > order(event)]
 
-    def room(self, size: int, more: int, policy: str) -> int | Refused:
+    def room(self, size: int, more: int, when_full: str) -> int | Refused:
         """S4: how many of the oldest entries must be trimmed, or the refusal.
 
         They may be trimmed if every registered processor has committed even the first entry that
@@ -90,7 +90,7 @@ class Log:
             name in self.groups and order(checkpoint) >= order(stays)
             for name, checkpoint in self.checkpoints.items()
         )
-        return over if free or policy == "drop_oldest" else Refused("FULL")
+        return over if free or when_full == "drop_oldest" else Refused("FULL")
 
     def drop(self, count: int, slots: dict[str, Slot]) -> None:
         """Trim the oldest entries. A processor that had not committed one has lost it, and its
@@ -104,6 +104,10 @@ class Log:
                 at, read = self.group_position(name, slots)
                 if ahead := sum(order(event) > order(at) for event in gone):
                     self.advanced[name] = (gone[-1], read + ahead)
+                    if name in self.group_read:
+                        # Nothing else stores how many events its checkpoint is after, so these do
+                        # not count as lost when it is registered again; `dropped` has them.
+                        self.group_read[name] = read + ahead
         del self.entries[:count]
 
     def group_position(self, name: str, slots: dict[str, Slot]) -> tuple[str, int]:

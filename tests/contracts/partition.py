@@ -92,13 +92,19 @@ class PartitionMachine(RuleBasedStateMachine):
         assert reply == [created, self.slots[name].checkpoint]
 
     def do_append(
-        self, producer: str, sequence: int, bodies: list[Fields], size: int, policy: str, again: int
+        self,
+        producer: str,
+        sequence: int,
+        bodies: list[Fields],
+        size: int,
+        when_full: str,
+        again: int,
     ) -> None:
         """Append in order, once for each number of a producer, and only if there is room."""
         flat: list[Arg] = []
         for fields in bodies:
             flat += [len(fields), *fields]
-        args: list[Arg] = [*CONTRACT, size, policy, producer, sequence, *flat]
+        args: list[Arg] = [*CONTRACT, size, when_full, producer, sequence, *flat]
         reply = self.call("append", [LOG, META, PRODUCERS], args, again)
         log, before = self.log, self.log.producers.get(producer)
         if before and sequence == before[0]:
@@ -108,7 +114,7 @@ class PartitionMachine(RuleBasedStateMachine):
             assert reply.details["last"] == str(before[0])
         elif not before and sequence != 1:
             assert reply == Refused("UNKNOWN_PRODUCER")
-        elif isinstance(room := log.room(size, len(bodies), policy), Refused):
+        elif isinstance(room := log.room(size, len(bodies), when_full), Refused):
             assert reply == room
             self.check_full_because(reply.details["processor"], size, len(bodies))
         else:

@@ -60,7 +60,7 @@ class LeaseMachine(OperatorMachine):
             owner = slot.owner if slot.token and not slot.released else ""
             slot.owner, slot.previous_owner = member, owner
             if slot.token and not slot.released:
-                slot.tenures += bool(self.log.behind(slot.checkpoint))
+                slot.unclean_tenures += bool(self.log.behind(slot.checkpoint))
                 if slot.started:
                     same = slot.event == slot.started
                     slot.attempts, slot.deaths = (
@@ -89,7 +89,7 @@ class LeaseMachine(OperatorMachine):
         behind = self.log.behind(slot.checkpoint)
         return [
             *(slot.token[0], slot.checkpoint, slot.processed, slot.attempts, slot.event),
-            *(slot.tenures, int(slot.paused), int(slot.quarantined)),
+            *(slot.unclean_tenures, int(slot.paused), int(slot.quarantined)),
             *(-1, 1, int(slot.checkpoint in self.log.ids), behind[0] if behind else ""),
             slot.deaths,
             slot.previous_owner,
@@ -143,7 +143,7 @@ class LeaseMachine(OperatorMachine):
         where=st.sampled_from(["there"] * 12 + ["before", "after"]),
         steps=STEPS,
         release=st.sampled_from([0, 0, 0, 0, 0, 1]),
-        policy=st.sampled_from(["refuse", "drop_oldest"]),
+        when_full=st.sampled_from(["refuse", "drop_oldest"]),
         letters=st.integers(1, 2),
         again=AGAIN,
     )
@@ -155,7 +155,7 @@ class LeaseMachine(OperatorMachine):
         where: str,
         steps: int,
         release: int,
-        policy: str,
+        when_full: str,
         letters: int,
         again: int,
     ) -> None:
@@ -168,9 +168,9 @@ class LeaseMachine(OperatorMachine):
         for body in bodies:
             entries += [2, *body]
         keys = [*self.keys(name), SINK_LOG, SINK_META]
-        reply = self.remembered("emit", keys, [*step, SINK_SIZE, policy, *entries], again)
+        reply = self.remembered("emit", keys, [*step, SINK_SIZE, when_full, *entries], again)
         expected = self.outcome_of_commit(name, step, emits=True)
-        room = self.sink.room(SINK_SIZE, letters, policy)
+        room = self.sink.room(SINK_SIZE, letters, when_full)
         if expected is None and isinstance(room, Refused):
             expected = room
         elif expected is None and not isinstance(room, Refused):

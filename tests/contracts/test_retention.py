@@ -27,18 +27,18 @@ class RetentionMachine(OperatorMachine):
         ahead=st.sampled_from([1, 1, 1, 1, 1, 0, 2, -1]),
         count=st.integers(1, 3),
         size=st.sampled_from([6, 6, 6, 4, 9]),
-        policy=st.sampled_from(["refuse", "refuse", "refuse", "drop_oldest"]),
+        when_full=st.sampled_from(["refuse", "refuse", "refuse", "drop_oldest"]),
         again=AGAIN,
     )
     def send(
-        self, producer: str, ahead: int, count: int, size: int, policy: str, again: int
+        self, producer: str, ahead: int, count: int, size: int, when_full: str, again: int
     ) -> None:
         last = self.log.producers.get(producer, (0, "", 0))[0]
         sequence = max(last + ahead, 1)
         bodies: list[Fields] = [
             ("json", f"{producer}{sequence}.{i}", "@from", producer) for i in range(count)
         ]
-        self.do_append(producer, sequence, bodies, size, policy, again)
+        self.do_append(producer, sequence, bodies, size, when_full, again)
 
     def append(self, count: int) -> None:
         bodies: list[Fields] = [("msgpack", str(i)) for i in range(count)]

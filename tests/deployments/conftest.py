@@ -13,7 +13,7 @@ from runnel.protocol.scripts import Scripts
 from tests.certificates import Certificates
 from tests.deployments.losses import Losses
 from tests.fleet import ClusterFleet, SentinelFleet
-from tests.servers import Server, available_servers, free_port
+from tests.servers import Server, available_servers, can_fsync, free_port
 
 _losses = Losses()
 
@@ -36,12 +36,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if beyond:
         config.hook.pytest_deselected(items=beyond)
         items[:] = [item for item in items if item not in beyond]
-
-
-def can_fsync(binary: object) -> bool:
-    """Is it a server program that has WAITAOF?"""
-    assert isinstance(binary, Binary)
-    return binary.kind == "valkey" or binary.version >= (7, 2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

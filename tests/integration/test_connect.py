@@ -16,6 +16,7 @@ from tests.servers import Server
 ADD = "return redis.call('XADD', KEYS[1], '*', 'a', 'b')"
 
 
+@pytest.mark.only_on("server")
 async def test_a_script_whose_reply_is_lost_runs_once(redis: Redis, redis_url: str) -> None:
     async with Proxy(redis_url) as proxy, connect(proxy.url) as client:
         await client.ping()
@@ -26,6 +27,7 @@ async def test_a_script_whose_reply_is_lost_runs_once(redis: Redis, redis_url: s
     assert await redis.xlen("log") == 1
 
 
+@pytest.mark.only_on("server")
 async def test_a_script_whose_reply_is_lost_runs_once_from_a_thread_too(
     redis: Redis, redis_url: str
 ) -> None:
@@ -38,6 +40,7 @@ async def test_a_script_whose_reply_is_lost_runs_once_from_a_thread_too(
     assert await redis.xlen("log") == 1
 
 
+@pytest.mark.only_on("server")
 async def test_a_pipeline_whose_reply_is_lost_runs_once(redis: Redis, redis_url: str) -> None:
     async with Proxy(redis_url) as proxy, connect(proxy.url) as client:
         proxy.lose_reply_to(b"XADD")
@@ -58,6 +61,7 @@ async def test_a_client_works_again_after_its_server_came_back(server: Server) -
         assert await client.get("key") == b"value"
 
 
+@pytest.mark.only_on("server")
 async def test_a_client_has_the_name_it_was_given(redis_url: str) -> None:
     async with connect(redis_url, client_name="worker-1") as client:
         assert await client.client_getname() in (b"worker-1", "worker-1")
@@ -65,6 +69,7 @@ async def test_a_client_has_the_name_it_was_given(redis_url: str) -> None:
         assert sync.client_getname() in (b"worker-2", "worker-2")
 
 
+@pytest.mark.only_on("server", "sentinel")
 async def test_a_client_sends_nothing_on_its_own(redis: Redis, redis_url: str) -> None:
     await redis.config_resetstat()
     async with connect(redis_url) as client:

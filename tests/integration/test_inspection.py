@@ -69,7 +69,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "processed": 1,
         "lost": 0,
         "attempts": 0,
-        "tenures": 0,
+        "unclean_tenures": 0,
         "failing": False,
         "error": None,
     }

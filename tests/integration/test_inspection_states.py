@@ -72,12 +72,12 @@ async def test_a_processor_that_keeps_failing_is_not_ok(shop: Shop) -> None:
 async def test_workers_that_die_one_after_the_other_degrade(shop: Shop) -> None:
     await shop.open()
     await shop.work()
-    await shop.set(3, tenures=5)
+    await shop.set(3, unclean_tenures=5)
     assert (await shop.seen())["processors"][0]["state"] == "ok"
     await shop.send(3)
-    await shop.set(3, tenures=1)
+    await shop.set(3, unclean_tenures=1)
     assert (await shop.seen())["processors"][0]["state"] == "ok"
-    await shop.set(3, tenures=2)
+    await shop.set(3, unclean_tenures=2)
     assert (await shop.seen())["processors"][0]["state"] == "degraded"
 
 

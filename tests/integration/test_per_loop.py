@@ -35,7 +35,10 @@ def test_programs_that_start_their_own_loops_leave_no_file_open(
     if program == "uvloops" and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop is not installed")
     # Python warns about forks, and about the loops that the program itself leaves open.
-    strict = ["-W", "error"] if program not in ("forks", "dropped") else []
+    lenient = program in ("forks", "dropped")
+    # redis-py warns of connections to sentinels that only the garbage collector closes.
+    lenient |= program == "forgotten" and "sentinel" in redis_url
+    strict = [] if lenient else ["-W", "error"]
     done = subprocess.run(
         [sys.executable, *strict, "-m", "tests.integration.loops", program, redis_url],
         cwd=ROOT,

@@ -16,6 +16,9 @@ from runnel.connection.redis_client import KEEP_IDLE, MAX_CONNECTIONS, Client
 from tests.servers import Server
 from tests.worker.workers import until
 
+#: A client of a cluster sends such calls by its deployment.
+pytestmark = pytest.mark.only_on("server", "sentinel")
+
 
 async def connection_of(client: Client) -> int:
     (number,) = await client.roundtrip([("CLIENT", "ID")])

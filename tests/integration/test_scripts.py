@@ -85,7 +85,7 @@ async def test_the_error_word_of_a_script_becomes_an_exception_with_its_details(
 async def test_many_calls_take_several_rounds_and_keep_their_order(
     scripts: Scripts, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROUND", 2)
+    monkeypatch.setattr(module, "CALLS_PER_ROUND_TRIP", 2)
     wanted = [declare(app_name, number) for number in (0, 1, 0, 2, 1)]
     sent: list[int] = []
     send = scripts.deployment.send

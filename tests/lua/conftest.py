@@ -66,11 +66,11 @@ class Raw:
         entries: list[str | int] = []
         for i in range(number):
             entries += [2, "msgpack", f"{sequence}.{i}"]
-        policy = kw.get("policy", "refuse")
+        when_full = kw.get("when_full", "refuse")
         return await self.call(
             "append",
             [LOG, META, PRODUCERS],
-            1, 8, "xxh64", size, policy, producer, sequence, *entries,
+            1, 8, "xxh64", size, when_full, producer, sequence, *entries,
         )  # fmt: skip
 
     async def claim(self, grant: int, nonce: str = NONCE, accept: str = "") -> dict[str, Any]:
@@ -78,8 +78,8 @@ class Raw:
             "claim", [LOG, META, STATE], 1, 8, "xxh64", "printer", "me", grant, nonce, accept
         )
         names = (
-            "epoch checkpoint processed attempts event tenures paused quarantined lost exact "
-            "checkpoint_exists next_id deaths previous_owner"
+            "epoch checkpoint processed attempts event unclean_tenures paused quarantined lost "
+            "exact checkpoint_exists next_id deaths previous_owner"
         )
         return dict(zip(names.split(), reply, strict=True))
 

@@ -46,7 +46,7 @@ async def emit(raw: Raw, epoch: int, prev: str, next_id: str, **kw: Any) -> Any:
     return await raw.call(
         "emit", [LOG, META, STATE, SINK_LOG, SINK_META],
         "printer", epoch, kw.get("nonce", NONCE), prev, next_id, 1,
-        kw.get("release", 0), kw.get("size", 100), kw.get("policy", "refuse"),
+        kw.get("release", 0), kw.get("size", 100), kw.get("when_full", "refuse"),
         *kw.get("entries", (2, "msgpack", "dead")),
     )  # fmt: skip
 

@@ -127,7 +127,7 @@ async def test_s4_a_full_partition_names_the_slowest_processor(raw: Raw) -> None
 
 async def test_drop_oldest_drops_nothing_while_there_is_room(raw: Raw) -> None:
     _, ids = await ready(raw, 5)
-    await raw.append(2, 5, size=10, policy="drop_oldest")
+    await raw.append(2, 5, size=10, when_full="drop_oldest")
     assert (await raw.ids())[:5] == ids
     assert await raw.redis.hget(META, "dropped:printer") is None
 
@@ -136,9 +136,9 @@ async def test_drop_oldest_counts_for_each_processor_what_it_had_not_committed(r
     epoch, ids = await ready(raw, 9)
     await raw.call("register", [LOG, META, SECOND], 1, 8, "xxh64", "mailer", "$")
     await raw.commit(epoch, "0-0", ids[1], 2)
-    first = await raw.append(2, 5, size=10, policy="drop_oldest")
+    first = await raw.append(2, 5, size=10, when_full="drop_oldest")
     before = await raw.dump()
-    assert await raw.append(2, 5, size=10, policy="drop_oldest") == [0, *first[1:]]
+    assert await raw.append(2, 5, size=10, when_full="drop_oldest") == [0, *first[1:]]
     assert await raw.dump() == before, "a repeat drops and counts nothing"
     assert await raw.redis.hget(META, "dropped:printer") == b"2"
     assert await raw.redis.hget(META, "dropped:mailer") is None
@@ -149,8 +149,8 @@ async def test_dropped_events_are_no_lag(raw: Raw) -> None:
     epoch, ids = await ready(raw, 9)
     await raw.call("register", [LOG, META, SECOND], 1, 8, "xxh64", "mailer", "0")
     await raw.commit(epoch, "0-0", ids[6], 7)
-    await raw.append(2, 5, size=10, policy="drop_oldest")
-    await raw.append(3, 4, size=10, policy="drop_oldest")
+    await raw.append(2, 5, size=10, when_full="drop_oldest")
+    await raw.append(3, 4, size=10, when_full="drop_oldest")
     groups: Any = await raw.redis.xinfo_groups(LOG)
     assert {each["name"]: each["lag"] for each in groups} == {b"printer": 10, b"mailer": 10}
     found = await raw.claim(11, OTHER)

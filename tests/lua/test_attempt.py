@@ -21,7 +21,7 @@ async def test_s6_a_failure_is_recorded_once_and_removed_by_the_next_commit(raw:
     assert int(seen["error_at"]) <= int(seen["now"])
     await raw.commit(epoch, "0-0", ids[0], 1)
     seen = await described(raw)
-    assert (seen["attempts"], seen["event"], seen["tenures"]) == ("0", "", "0")
+    assert (seen["attempts"], seen["event"], seen["unclean_tenures"]) == ("0", "", "0")
     assert not any(name.startswith("error_") for name in seen)
 
 

@@ -34,14 +34,14 @@ async def test_an_unclean_tenure_is_counted_and_only_an_event_whose_start_was_re
 ) -> None:
     _, ids = await ready(raw)
     again = await raw.claim(11, OTHER)
-    assert (again["tenures"], again["attempts"]) == (1, 0)
+    assert (again["unclean_tenures"], again["attempts"]) == (1, 0)
     await raw.call("attempt", [STATE], again["epoch"], OTHER, "start", ids[0], 0, "", "")
     third = await raw.claim(12)
-    assert (third["tenures"], third["attempts"], third["event"]) == (2, 1, ids[0])
+    assert (third["unclean_tenures"], third["attempts"], third["event"]) == (2, 1, ids[0])
     assert third["deaths"] == 1
     await raw.commit(third["epoch"], "0-0", ids[0], 1)
     fourth = await raw.claim(13, OTHER)
-    assert fourth["tenures"] == 1, "a commit resets the count"
+    assert fourth["unclean_tenures"] == 1, "a commit resets the count"
     assert (fourth["attempts"], fourth["deaths"], fourth["event"]) == (0, 0, "")
 
 
@@ -51,9 +51,9 @@ async def test_an_owner_that_dies_with_no_events_left_counts_as_no_unclean_tenur
     epoch, ids = await ready(raw)
     await raw.commit(epoch, "0-0", ids[-1], len(ids))
     for grant in range(11, 15):
-        assert (await raw.claim(grant, f"{grant}" * 16))["tenures"] == 0
+        assert (await raw.claim(grant, f"{grant}" * 16))["unclean_tenures"] == 0
     await raw.append(1, producer="late")
-    assert (await raw.claim(15, OTHER))["tenures"] == 1
+    assert (await raw.claim(15, OTHER))["unclean_tenures"] == 1
 
 
 async def test_a_claim_without_its_log_or_consumer_group_is_refused(raw: Raw) -> None:

@@ -45,7 +45,9 @@ async def test_s6_a_release_can_be_repeated_and_ends_the_token(raw: Raw) -> None
     assert await raw.commit(epoch, "0-0", ids[0], 1, release=1) == [0, 0]
     await refused(raw, "FENCED", raw.commit(epoch, ids[0], ids[1], 1))
     await refused(raw, "STALE_GRANT", raw.claim(10))
-    assert (await raw.claim(11, OTHER))["tenures"] == 0, "a released lease is no unclean tenure"
+    assert (await raw.claim(11, OTHER))["unclean_tenures"] == 0, (
+        "a released lease is no unclean tenure"
+    )
 
 
 async def test_a_commit_removes_the_failures_of_committed_events_and_keeps_those_of_later_ones(
@@ -132,7 +134,7 @@ async def test_s4_a_commit_to_an_event_that_was_trimmed_meanwhile_is_applied(
 
 async def test_a_commit_of_events_that_were_dropped_meanwhile_adds_no_lag(raw: Raw) -> None:
     epoch, ids = await ready(raw, 9)
-    await raw.append(2, 6, size=10, policy="drop_oldest")
+    await raw.append(2, 6, size=10, when_full="drop_oldest")
     assert await lag_of(raw, "printer") == 10
     await raw.commit(epoch, "0-0", ids[2], 3)
     assert await lag_of(raw, "printer") == 10, "they were read before they were dropped"

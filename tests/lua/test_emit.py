@@ -56,7 +56,7 @@ async def test_s4_the_refusal_of_a_full_sink_names_the_processor_that_reads_it(r
     await emit(raw, epoch, ids[0], ids[1], size=2)
     said = await refused(raw, "FULL", emit(raw, epoch, ids[1], ids[2], size=2))
     assert "processor=undertaker" in said
-    assert await emit(raw, epoch, ids[1], ids[2], size=2, policy="drop_oldest") == [1, 0]
+    assert await emit(raw, epoch, ids[1], ids[2], size=2, when_full="drop_oldest") == [1, 0]
     assert await raw.redis.xlen(SINK_LOG) == 2
     assert await raw.redis.hget(SINK_META, "dropped:undertaker") == b"1"
 
@@ -90,7 +90,7 @@ async def test_s5_an_emit_without_its_consumer_group_is_refused_and_writes_no_de
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"size": 1}, {"size": "x"}, {"policy": "shed"}, {"release": 2}, {"entries": ()},
+        {"size": 1}, {"size": "x"}, {"when_full": "shed"}, {"release": 2}, {"entries": ()},
         {"entries": (3, "f", "v", "g")}, {"entries": (4, "f", "v")}, {"entries": (0,)},
         {"entries": ("x", "f", "v")}, {"entries": (2, "f", "v") * 201, "size": 1000},
         {"entries": (2, "f", "v") * 2, "size": 2},

@@ -70,9 +70,9 @@ async def test_an_emit_that_trims_needs_every_permission_for_that(
     await emit(user, epoch, ids[0], ids[1], size=2)
     await user.rule(f"-{permission}")
     step = (ids[1], ids[2])
-    await refused(user, NO_PERMISSION, emit(user, epoch, *step, size=2, policy="drop_oldest"))
+    await refused(user, NO_PERMISSION, emit(user, epoch, *step, size=2, when_full="drop_oldest"))
     await user.rule(f"+{permission}")
-    assert await emit(user, epoch, *step, size=2, policy="drop_oldest") == [1, 0]
+    assert await emit(user, epoch, *step, size=2, when_full="drop_oldest") == [1, 0]
 
 
 @pytest.mark.parametrize("permission", ["xadd", "hset", "xtrim", "hincrby", "xgroup|setid"])
@@ -81,7 +81,7 @@ async def test_an_append_is_applied_once_after_its_permission_was_taken_and_give
 ) -> None:
     await ready(user, 9)
     await user.rule(f"-{permission}")
-    send: dict[str, Any] = {"size": 10, "policy": "drop_oldest"}
+    send: dict[str, Any] = {"size": 10, "when_full": "drop_oldest"}
     await refused(user, NO_PERMISSION, user.append(2, 3, **send))
     await user.rule(f"+{permission}")
     assert (await user.append(2, 3, **send))[0] == 1

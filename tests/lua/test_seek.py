@@ -76,7 +76,7 @@ async def test_s1_after_a_seek_only_a_new_grant_can_claim_and_no_event_is_blamed
     found = await raw.claim(11, THIRD)
     assert found["epoch"] > epoch
     assert (found["checkpoint"], found["next_id"]) == (ids[1], ids[2])
-    assert (found["tenures"], found["attempts"], found["quarantined"]) == (0, 0, 0)
+    assert (found["unclean_tenures"], found["attempts"], found["quarantined"]) == (0, 0, 0)
 
 
 async def test_s6_a_repeated_seek_does_not_move_a_checkpoint_that_was_claimed_meanwhile(

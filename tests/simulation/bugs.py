@@ -122,8 +122,8 @@ BUGS = (
     Planted(
         "given up one failure too early",
         "runnel/worker/runner.py",
-        "if not hopeless and attempts <= retries:",
-        "if not hopeless and attempts < retries:",
+        "if not no_retry and attempts <= retries:",
+        "if not no_retry and attempts < retries:",
     ),
     # What leaves user code, and what was given to it
     Planted(
@@ -147,8 +147,8 @@ BUGS = (
     Planted(
         "the next event while the one before is not committed",
         "runnel/delivery/partition_queue.py",
-        "if self._commit_each or unsure:",
-        "if unsure:",
+        "if self._commit_each or commit_first:",
+        "if commit_first:",
     ),
     Planted(
         "a commit that is not waited for",
@@ -278,7 +278,7 @@ BUGS = (
     Planted(
         "retention before registration",
         "lua/append.lua",
-        "if registered == 0 and policy ~= 'drop_oldest' then",
+        "if registered == 0 and when_full ~= 'drop_oldest' then",
         "if false then",
     ),
     Planted(

@@ -170,11 +170,14 @@ class Model:
         lost, exact, position, new_read = _loss(log, state["checkpoint"], int(state["read"]))
         if not repeated:
             attempts, event = int(state.get("attempts", 0)), state.get("event", "")
-            tenures, started = int(state.get("tenures", 0)), state.get("started", "")
+            unclean_tenures, started = (
+                int(state.get("unclean_tenures", 0)),
+                state.get("started", ""),
+            )
             deaths, after = int(state.get("deaths", 0)), ""
             if "epoch" in state and state.get("released") != "1":
                 after = state.get("owner", "")
-                tenures += bool(log.after(state["checkpoint"]))
+                unclean_tenures += bool(log.after(state["checkpoint"]))
                 if started:
                     attempts = attempts + 1 if event == started else 1
                     deaths = deaths + 1 if event == started else 1
@@ -188,7 +191,7 @@ class Model:
                 attempts=str(attempts),
                 deaths=str(deaths),
                 event=event,
-                tenures=str(tenures),
+                unclean_tenures=str(unclean_tenures),
                 started="",
                 previous_owner=after,
                 moved_at=str(now),
@@ -207,7 +210,7 @@ class Model:
             int(state.get("processed", 0)),
             int(state["attempts"]),
             state["event"],
-            int(state["tenures"]),
+            int(state["unclean_tenures"]),
             int(state.get("paused", 0)),
             int(state.get("quarantined", 0)),
             lost,
@@ -430,15 +433,15 @@ def _advance(
     event = state.get("event", "")
     if always:
         _forget_failures(state)
-    elif event or state.get("tenures", "0") != "0":
+    elif event or state.get("unclean_tenures", "0") != "0":
         ahead = event != "" and parts(event) > parts(next_id)
         if not ahead:
             _forget_failures(state)
-        state["tenures"] = "0"
+        state["unclean_tenures"] = "0"
 
 
 def _forget_failures(state: dict[str, str]) -> None:
-    state.update(attempts="0", deaths="0", event="", tenures="0", started="")
+    state.update(attempts="0", deaths="0", event="", unclean_tenures="0", started="")
     for name in ("error_type", "error_message", "error_event", "error_at"):
         state.pop(name, None)
 

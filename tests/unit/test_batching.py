@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError
 
 from runnel.errors import StaleGrant
 from runnel.protocol.scripts import Call
-from runnel.worker.batching import ROUND, CallBatching
+from runnel.worker.batching import CALLS_PER_ROUND, CallBatching
 
 
 class Nodes:
@@ -46,9 +46,9 @@ def gathering(nodes: Nodes) -> CallBatching:
 
 
 async def test_many_take_few_round_trips(nodes: Nodes, gathering: CallBatching) -> None:
-    keys = [f"a{number}" for number in range(3 * ROUND)]
+    keys = [f"a{number}" for number in range(3 * CALLS_PER_ROUND)]
     assert await asyncio.gather(*(gathering.call(call(key)) for key in keys)) == keys
-    assert [len(each) for each in nodes.rounds] == [ROUND] * 3
+    assert [len(each) for each in nodes.rounds] == [CALLS_PER_ROUND] * 3
 
 
 async def test_calls_during_a_round_trip_go_into_the_next_one(

@@ -15,7 +15,7 @@ from runnel.errors import Fenced
 from runnel.protocol.scripts import Call
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import cancel_and_wait
-from runnel.worker.committer import ROUND, Committer
+from runnel.worker.committer import PARTITIONS_PER_ROUND, Committer
 from tests.unit.test_partition import state, unverified
 
 
@@ -77,13 +77,13 @@ async def test_what_is_finished_is_committed() -> None:
 
 
 async def test_a_round_has_a_limited_number_of_partitions() -> None:
-    stage, states = Stage(), [finished(1) for _ in range(ROUND + 1)]
+    stage, states = Stage(), [finished(1) for _ in range(PARTITIONS_PER_ROUND + 1)]
     for it in states:
         stage.committer.schedule(it)
     async with stage.running():
         while not states[-1].all_committed:
             await stage.until_changed()
-    assert stage.rounds == [ROUND, 1]
+    assert stage.rounds == [PARTITIONS_PER_ROUND, 1]
     assert {it.checkpoint for it in states} == {"1-0"}
 
 

@@ -13,7 +13,7 @@ CLAIMED = ClaimReply(
     processed=0,
     attempts=0,
     event="",
-    tenures=0,
+    unclean_tenures=0,
     paused=False,
     quarantined=False,
     lost=None,
@@ -275,10 +275,10 @@ def test_nothing_is_read_while_a_claim_counts_what_is_there() -> None:
 def test_it_is_unknown_whether_an_event_is_given_up_until_redis_replies() -> None:
     it = state(1)
     it.hand_out(1)
-    move = it.give_up()
-    assert it.giving_up
-    it.given_up(move)
-    assert not it.giving_up
+    move = it.next_skip()
+    assert it.skip_in_flight
+    it.skipped(move)
+    assert not it.skip_in_flight
 
 
 def test_a_closed_partition_takes_in_nothing() -> None:

@@ -27,11 +27,23 @@ class Stage:
         self.said: list[str] = []
         self.process = Process("it")
 
-    def queue(self, *ids: bytes, tenures: int = 0, deaths: int = 0) -> PartitionQueue:
+    def queue(self, *ids: bytes, unclean_tenures: int = 0, deaths: int = 0) -> PartitionQueue:
         first = ids[0].decode() if ids else ""
         event = first if deaths else ""
         claimed = ClaimReply(
-            7, "0-0", 0, deaths, event, tenures, False, False, None, True, False, first, deaths
+            7,
+            "0-0",
+            0,
+            deaths,
+            event,
+            unclean_tenures,
+            False,
+            False,
+            None,
+            True,
+            False,
+            first,
+            deaths,
         )
         state = PartitionState(
             len(self.said), PartitionKeys("p", "work"), 1, Token(7, "n"), claimed
@@ -110,7 +122,7 @@ def test_l4_an_event_whose_start_took_long_to_record_waits_for_the_renewal(
     stage: Stage,
 ) -> None:
     stage.session.renew(0.5)
-    stage.take("it", stage.queue(b"1-0", tenures=3))
+    stage.take("it", stage.queue(b"1-0", unclean_tenures=3))
     stage.loop.run(10.0)
     assert stage.said == ["started 1-0"]
     stage.session.renew(20.0)
@@ -120,8 +132,8 @@ def test_l4_an_event_whose_start_took_long_to_record_waits_for_the_renewal(
 
 def test_starts_are_recorded_in_many_partitions_at_once(stage: Stage) -> None:
     stage.session.renew(100.0)
-    stage.take("first", stage.queue(b"1-0", b"2-0", tenures=3))
-    stage.take("second", stage.queue(b"5-0", tenures=3))
+    stage.take("first", stage.queue(b"1-0", b"2-0", unclean_tenures=3))
+    stage.take("second", stage.queue(b"5-0", unclean_tenures=3))
     stage.loop.run(10.0)
     assert sorted(stage.said[-2:]) == ["first has ['1-0'] at 1", "second has ['5-0'] at 1"]
 
@@ -212,7 +224,7 @@ def test_an_empty_list_comes_in_time_though_each_wait_for_it_is_shorter(stage: S
 
 def test_a_start_is_recorded_once_though_each_wait_for_it_is_cancelled(stage: Stage) -> None:
     stage.session.renew(100.0)
-    queue = stage.queue(b"1-0", tenures=3)
+    queue = stage.queue(b"1-0", unclean_tenures=3)
 
     async def main() -> None:
         raws = None
@@ -248,7 +260,7 @@ def test_a_wait_that_is_cancelled_while_a_start_is_recorded_loses_no_event(
     stage: Stage,
 ) -> None:
     stage.session.renew(100.0)
-    queue = stage.queue(b"1-0", b"2-0", tenures=3)
+    queue = stage.queue(b"1-0", b"2-0", unclean_tenures=3)
     stage.take("it", queue, patience=0.3)
     stage.loop.run(10.0)
     assert stage.said == ["started 1-0", *["it has waited"] * 3, "it has ['1-0'] at 1"]
@@ -257,7 +269,7 @@ def test_a_wait_that_is_cancelled_while_a_start_is_recorded_loses_no_event(
     assert stage.said[5:] == ["started 2-0", "it has ['2-0'] at 11"]
 
 
-@pytest.mark.parametrize("options", [{"tenures": 3}, {"deaths": 1}])
+@pytest.mark.parametrize("options", [{"unclean_tenures": 3}, {"deaths": 1}])
 def test_a_list_that_cannot_become_full_is_not_waited_for_while_starts_are_recorded(
     stage: Stage, options: dict[str, int]
 ) -> None:
@@ -294,7 +306,7 @@ def test_a_list_that_cannot_become_full_is_not_waited_for_when_memory_is_used_up
     assert stage.said == ["12 at 0"]
 
 
-def test_a_condemned_event_is_not_handed_to_the_handler(stage: Stage) -> None:
+def test_an_event_that_killed_workers_is_not_handed_to_the_handler(stage: Stage) -> None:
     stage.session.renew(100.0)
     queue = stage.queue(b"1-0", b"2-0", deaths=4)
 

@@ -8,7 +8,7 @@ from runnel.worker.runner import Decision, decide
 
 
 @pytest.mark.parametrize(
-    ("hopeless", "whole", "attempts", "decision"),
+    ("no_retry", "whole", "attempts", "decision"),
     [
         (False, True, 1, Decision.RETRY),
         (False, True, 3, Decision.RETRY),
@@ -20,9 +20,9 @@ from runnel.worker.runner import Decision, decide
     ],
 )
 def test_retries_come_first_then_a_batch_is_isolated_and_an_event_given_up(
-    hopeless: bool, whole: bool, attempts: int, decision: Decision
+    no_retry: bool, whole: bool, attempts: int, decision: Decision
 ) -> None:
-    assert decide(hopeless, whole, attempts, retries=3) is decision
+    assert decide(no_retry, whole, attempts, retries=3) is decision
 
 
 @pytest.mark.parametrize(("whole", "decision"), [(True, "GIVE_UP"), (False, "ISOLATE")])

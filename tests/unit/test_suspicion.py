@@ -21,7 +21,7 @@ def test_nothing_is_suspected_after_a_clean_release() -> None:
 
 
 def test_failures_without_deaths_record_no_starts() -> None:
-    it = suspicion(attempts=3, event="5-0", tenures=RECORD_AFTER - 1)
+    it = suspicion(attempts=3, event="5-0", unclean_tenures=RECORD_AFTER - 1)
     assert it.careful
     assert not it.recorded
     assert not it.one_by_one
@@ -29,7 +29,7 @@ def test_failures_without_deaths_record_no_starts() -> None:
 
 
 def test_starts_are_recorded_after_deaths_until_the_suspects_are_finished() -> None:
-    it = suspicion(tenures=RECORD_AFTER)
+    it = suspicion(unclean_tenures=RECORD_AFTER)
     assert it.recorded
     assert not it.alone, "it is unknown which event it was"
     for number in range(SUSPECTS):
@@ -39,18 +39,18 @@ def test_starts_are_recorded_after_deaths_until_the_suspects_are_finished() -> N
 
 
 def test_after_one_death_each_event_is_committed_before_the_next() -> None:
-    it = suspicion(tenures=1)
+    it = suspicion(unclean_tenures=1)
     assert not it.one_by_one
     for number in range(SUSPECTS):
-        assert it.unsure
+        assert it.commit_first
         assert it.careful
         it.survived(b"%d-0" % (number + 1), 1)
-    assert not it.unsure
+    assert not it.commit_first
     assert not it.careful
 
 
 def test_once_the_event_that_may_have_killed_a_worker_is_done_nothing_is_suspected() -> None:
-    it = suspicion(tenures=1, deaths=1, attempts=1, event="5-0")
+    it = suspicion(unclean_tenures=1, deaths=1, attempts=1, event="5-0")
     assert it.recorded
     assert it.alone
     it.survived(b"4-0", 1)
@@ -61,7 +61,7 @@ def test_once_the_event_that_may_have_killed_a_worker_is_done_nothing_is_suspect
 
 
 @pytest.mark.parametrize(
-    ("attempts", "deaths", "retries", "condemned"),
+    ("attempts", "deaths", "retries", "killed_workers"),
     [
         (1, 1, 0, False),  # The event of another partition may have been the reason.
         (2, 2, 0, True),
@@ -72,29 +72,29 @@ def test_once_the_event_that_may_have_killed_a_worker_is_done_nothing_is_suspect
         (9, 1, 3, False),
     ],
 )
-def test_an_event_is_condemned_for_deaths_and_not_for_failures(
-    attempts: int, deaths: int, retries: int, condemned: bool
+def test_an_event_is_blamed_for_deaths_and_not_for_failures(
+    attempts: int, deaths: int, retries: int, killed_workers: bool
 ) -> None:
     it = suspicion(attempts=attempts, deaths=deaths, event="5-0")
-    assert it.condemns(b"5-0", retries) is condemned
-    assert not it.condemns(b"6-0", retries)
+    assert it.kills_workers(b"5-0", retries) is killed_workers
+    assert not it.kills_workers(b"6-0", retries)
 
 
 def test_a_failure_that_its_worker_survived_resets_the_deaths_in_a_row() -> None:
-    it = suspicion(attempts=2, deaths=2, tenures=2, event="5-0")
+    it = suspicion(attempts=2, deaths=2, unclean_tenures=2, event="5-0")
     assert it.failed(b"5-0") == 3
     assert not it.alone
     assert it.recorded
-    assert not it.condemns(b"5-0", 1)
+    assert not it.kills_workers(b"5-0", 1)
 
 
 def test_failures_elsewhere_are_forgiven_and_deaths_are_not() -> None:
     it = suspicion(attempts=4, event="5-0")
-    it.forgive()
+    it.forget_failures()
     assert it.failed(b"5-0") == 1
     it = suspicion(attempts=4, deaths=4, event="5-0")
-    it.forgive()
-    assert it.condemns(b"5-0", 3)
+    it.forget_failures()
+    assert it.kills_workers(b"5-0", 3)
 
 
 def test_failures_of_a_later_event_are_kept_until_it_is_done() -> None:
@@ -104,7 +104,7 @@ def test_failures_of_a_later_event_are_kept_until_it_is_done() -> None:
 
 
 def test_only_one_event_at_a_time_is_handed_out_while_starts_are_recorded() -> None:
-    it = state(1, 2, 3, tenures=RECORD_AFTER)
+    it = state(1, 2, 3, unclean_tenures=RECORD_AFTER)
     assert len(it.hand_out(5)) == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel.core.partition import PartitionState
-from runnel.worker.fetcher import Fetcher
+from runnel.worker.partition_io import PartitionIO
 from tests.worker.inside import Ledger
 from tests.worker.stubborn_worker import Stubborn
 from tests.worker.workers import Workers
@@ -48,11 +48,11 @@ def ledger(redis: Redis, redis_url: str, app_name: str) -> Ledger:
 def states(monkeypatch: pytest.MonkeyPatch) -> list[PartitionState]:
     """The partitions of the workers in this process."""
     found: list[PartitionState] = []
-    add = Fetcher.add
+    add = PartitionIO.add
 
-    def noting(fetcher: Fetcher, state: PartitionState) -> None:
+    def noting(partition_io: PartitionIO, state: PartitionState) -> None:
         found.append(state)
-        add(fetcher, state)
+        add(partition_io, state)
 
-    monkeypatch.setattr(Fetcher, "add", noting)
+    monkeypatch.setattr(PartitionIO, "add", noting)
     return found

@@ -16,6 +16,7 @@ from tests.proxy import Proxy
 from tests.worker.workers import until
 
 
+@pytest.mark.only_on("server")
 async def test_a_dead_connection_to_a_channel_is_opened_again(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,7 +131,7 @@ async def test_an_exception_fails_the_current_event_with_retries_and_its_real_ca
     await ledger.send(0, 1, 2)
     async with ledger.running():
         await until(lambda: caught_up(redis, ledger), "it continues")
-        assert await redis.hget(ledger.state, "tenures") == b"0"
+        assert await redis.hget(ledger.state, "unclean_tenures") == b"0"
     ((number, letter),) = await dead_letters(redis, ledger)
     assert tried == [0, 1, 1, 1, 2]
     assert ledger.seen == [0, 2]
@@ -192,7 +192,11 @@ async def test_what_ends_the_process_ends_the_worker_in_order(
     assert exit_.value.code == code
     assert ledger.seen == [0]
     state = await redis.hgetall(ledger.state)
-    assert (state[b"released"], state[b"processed"], state[b"tenures"]) == (b"1", b"1", b"0")
+    assert (state[b"released"], state[b"processed"], state[b"unclean_tenures"]) == (
+        b"1",
+        b"1",
+        b"0",
+    )
 
 
 async def test_halt_releases_its_lease_so_that_it_does_not_count_as_a_death(
@@ -208,7 +212,7 @@ async def test_halt_releases_its_lease_so_that_it_does_not_count_as_a_death(
         with pytest.raises(Exception, match="failed 1 times: ValueError: bad"):
             await asyncio.wait_for(Worker(ledger.app).run(), 20)
         state = await redis.hgetall(ledger.state)
-        assert (state[b"released"], state[b"tenures"]) == (b"1", b"0")
+        assert (state[b"released"], state[b"unclean_tenures"]) == (b"1", b"0")
 
 
 async def test_a_worker_ends_though_its_handler_swallows_the_cancellation(

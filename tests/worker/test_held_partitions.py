@@ -76,13 +76,13 @@ async def test_a_claim_whose_reply_arrives_late_under_an_older_grant_is_released
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered, late = asyncio.Event(), asyncio.Event()
-    tenures: list[int] = []
+    unclean_tenures: list[int] = []
 
     class SlowBackend(RedisBackend):
         async def call_batched(self, call: Call) -> Any:
             reply = await super().call_batched(call)
             if call.script == "claim":
-                tenures.append(reply[5])
+                unclean_tenures.append(reply[5])
             if call.script == "claim" and not answered.is_set():
                 answered.set()
                 await late.wait()
@@ -107,7 +107,7 @@ async def test_a_claim_whose_reply_arrives_late_under_an_older_grant_is_released
         await until(lambda: len(shop.done) == 30, "all is processed")
         await asyncio.sleep(0.1)
     assert set(shop.begun.values()) == {1}, "by one handler at a time, each under a valid token"
-    assert set(tenures) == {0}, "no worker died"
+    assert set(unclean_tenures) == {0}, "no worker died"
 
 
 async def test_a_repeated_claim_of_a_partition_that_is_released_meanwhile_logs_nothing(

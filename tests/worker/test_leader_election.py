@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from redis.asyncio import Redis
 
 from runnel import keys
@@ -14,6 +15,7 @@ from runnel.worker.leader_election import LeaderElection
 from tests.worker.workers import until
 
 
+@pytest.mark.only_on("server", "sentinel")
 async def test_another_worker_leads_at_once_when_the_leader_leaves(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:

@@ -91,6 +91,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("size", "each"), [(200_000, 4), (20_000, 40), (1_000_000, 1)], ids=["200k", "20k", "1M"]
 )
+@pytest.mark.only_on("server")
 async def test_a_slow_reply_that_keeps_arriving_does_not_time_out(
     redis: Redis, redis_url: str, app_name: str, size: int, each: int
 ) -> None:
@@ -106,6 +107,7 @@ async def test_a_slow_reply_that_keeps_arriving_does_not_time_out(
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.only_on("server")
 async def test_large_events_that_were_sent_during_an_outage_are_read_in_small_parts(
     redis: Redis, redis_url: str, app_name: str
 ) -> None:

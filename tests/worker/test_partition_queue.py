@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
@@ -15,6 +16,7 @@ from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
 
 
+@pytest.mark.only_on("server")
 async def test_after_a_death_what_is_finished_is_committed_before_the_next_event(
     redis: Redis, redis_url: str, ledger: Ledger
 ) -> None:
@@ -33,7 +35,9 @@ async def test_after_a_death_what_is_finished_is_committed_before_the_next_event
     await ledger.send(*range(10))
     async with connect(redis_url) as client:
         await admin.add(Scripts(client), ledger.app.processors["work"])
-    await redis.hset(ledger.state, mapping={"tenures": 1, "epoch": 1, "nonce": "x", "released": 1})
+    await redis.hset(
+        ledger.state, mapping={"unclean_tenures": 1, "epoch": 1, "nonce": "x", "released": 1}
+    )
     async with ledger.running():
         await until(lambda: caught_up(redis, ledger), "it continues")
     assert committed == ledger.seen == [*range(10)]

@@ -75,7 +75,7 @@ async def test_quarantine_stops_one_partition_and_resume_with_skip_ends_it(
     assert not await quarantined()
 
 
-async def test_a_batch_that_failed_condemns_none_of_its_events_after_a_release(
+async def test_a_batch_that_failed_counts_as_a_failure_of_none_of_its_events_after_a_release(
     redis: Redis, redis_url: str, ledger: Ledger
 ) -> None:
     tried_alone, hold = asyncio.Event(), True

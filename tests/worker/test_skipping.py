@@ -177,5 +177,5 @@ async def test_a_skip_that_is_refused_counts_as_no_death_of_a_worker(
     state = work.keys(0).state
     async with ledger.running():
         await until(lambda: held(redis, ledger), "a worker holds it")
-        assert await redis.hget(state, "tenures") == b"0"
+        assert await redis.hget(state, "unclean_tenures") == b"0"
     await ledger.app.close()

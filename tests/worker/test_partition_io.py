@@ -40,6 +40,7 @@ def claiming(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.only_on("server", "sentinel")
 async def test_many_partitions_take_a_few_calls_each_and_a_few_connections(
     redis: Redis, redis_url: str, app_name: str, claiming: list[int]
 ) -> None:

@@ -20,7 +20,7 @@ from runnel.worker.committer import Committer
 from runnel.worker.log_reader import LogReader
 
 
-class Fetcher:
+class PartitionIO:
     """Runs the readers and committers that the held partitions need."""
 
     def __init__(self, processor: Processor, backend: Backend, callbacks: Callbacks) -> None:
