@@ -149,7 +149,7 @@ class EntryCodec(Generic[R]):
         except Exception as error:  # A serializer, perhaps the user's, cannot read the bytes.
             raise DecodeError(f"the payload is not valid {tag.decode()}: {error}") from error
         if type(values) is not dict and self.record_type.is_map:
-            raise DecodeError(f"the payload is a {type(values).__name__}, not a map of fields")
+            raise DecodeError(f"the payload is {type(values).__name__}, not a map of fields")
         return self._load(values)
 
     @staticmethod

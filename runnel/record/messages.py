@@ -120,7 +120,7 @@ def struct_problem(where: str, message: str, value: Any = None) -> str:
     missing = re.fullmatch(r"Object missing required field (.+)", text)
     if missing:
         return f"{step(where, missing[1])}: missing"
-    expected, got, _ = text.partition(", got ")
+    expected, _, got = text.partition(", got ")
     expected = f"{expected[:1].lower()}{expected[1:]}"
     if steps.startswith("key in"):
         return f"{where}: {expected} as key, got {got or as_json(value)}"

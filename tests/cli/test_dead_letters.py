@@ -91,10 +91,10 @@ def test_what_cannot_be_read_is_shown_with_the_reason(run: Run, admin: SyncRedis
     first, second, record = run(*command).stdout.splitlines()
     assert first.startswith("1-0 is not a dead letter: ")
     assert "event 5-0 failed 2 times: ValueError: why" in second
-    assert record == "  (the payload is a list, not a map of fields)"
+    assert record == "  (the payload is list, not a map of fields)"
     one, other = map(json.loads, run(*command, "--json").stdout.splitlines())
     assert set(one) == {"id", "unreadable"}
-    assert other["unreadable"] == "the payload is a list, not a map of fields"
+    assert other["unreadable"] == "the payload is list, not a map of fields"
     assert "record" not in other
 
 

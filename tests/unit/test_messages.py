@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_named_with_its_path(cls: Any, values: Any, path:
         ({"kind": "renamed", "user": 1}, r"^renamed\.name: missing"),
         ({"kind": "charged", "user": 1, "amount": "x"}, r"^charged\.amount: expected a decimal"),
         ({}, "discriminator"),
-        ([1], "the payload is a list, not a map of fields"),
+        ([1], "the payload is list, not a map of fields"),
     ],
 )
 def test_an_entry_of_no_class_of_a_union_names_the_field(values: Any, says: str) -> None:
@@ -230,6 +230,8 @@ def test_a_location_of_pydantic_becomes_a_path_of_keys(
         ("Object missing required field `a b` - at `$.c`", None, "It['a b']: missing"),
         ("Expected `int`, got `str` - at `$.a`", "x", 'It: expected int, got "x"'),
         ("Expected `int` >= 1 - at `$.a`", 0, "It: expected int >= 1"),
+        ("Expected `int`, got `str`", None, "It: expected int, got str"),
+        ("Expected `int`, got `str` - at `key in $.a`", {}, "It: expected int as key, got str"),
     ],
 )
 def test_a_message_of_msgspec_gets_our_path_and_the_value(

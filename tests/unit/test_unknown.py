@@ -167,3 +167,16 @@ def test_a_kept_field_is_found_in_lists_maps_and_below_aliases() -> None:
     record = Holder(By={"a": Several([Loose(), Loose(more=1)])})  # type: ignore[call-arg]
     assert is_kept(record, ("By", "a", 1, "more"))
     assert not is_kept(record, ("By", "a", 0, "more"))
+
+
+def test_an_unknown_field_of_one_part_of_a_union_stays_if_another_part_needs_it() -> None:
+    class Note(Record):
+        note: str = ""
+
+    class Keeps(Record, extra="allow"):
+        it: Item | Note
+
+    stored = {"it": {"sku": "a", "new": 1}}
+    assert adapt(Keeps).load(stored) == Keeps(it=Item(sku="a"))
+    text = '{"it": {"sku": "a", "new": 1}}'
+    assert adapt(Keeps).from_json(text, ignore_unknown=True) == Keeps(it=Item(sku="a"))
