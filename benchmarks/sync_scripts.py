@@ -47,7 +47,7 @@ class Group:
         for grant in actions.claim:
             member.claimed(grant.partition, grant.number)
         for partition in actions.drain:
-            member.released(partition, member.held[partition])
+            member.not_held(partition, member.held[partition])
         if synced.generation != self.generation:
             self.generation = synced.generation
             self.changes.append(spent)

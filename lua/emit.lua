@@ -20,7 +20,7 @@
 -- ERROR    BADARG     an argument is malformed or over a limit
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next does not exist; missing=NEXT
--- ERROR    MISSING    the log, the consumer group or the registration is missing: register again
+-- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT
 -- ERROR    FULL       the derived stream has no room; processor=NAME has not committed its oldest entries; sink=KEY
 -- WRITES   yes
 -- BOUND    200 entries added, 1000 removed
@@ -151,14 +151,14 @@ local group_id, group_read = next_id, nil
 if prev ~= next_id then
   local found = redis.pcall('XRANGE', log, next_id, next_id, 'COUNT', 1)
   if not found.err and #found == 0 and redis.call('EXISTS', log) == 1 then
-    -- There is no such entry. If the log now begins after it, it was trimmed since it was read: the commit is right. Else a
-    -- server that lost the last writes has taken over: a checkpoint there would skip events that are still to come.
+    -- There is no such entry. If the log now begins after it, it was trimmed since it was read: the commit is right. Else it
+    -- was deleted, or a server that lost the last writes has taken over: then a checkpoint there would skip later events.
     local first, last = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1], nil
     if not first then last = to_table(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
     if newer(next_id, first and first[1] or last) then
       return redis.error_reply('CONFLICT checkpoint=' .. checkpoint .. ' missing=' .. next_id)
     end
-    -- If retention dropped it, it has moved the consumer group past it. The group does not move back.
+    -- If `drop_oldest` removed it, the consumer group was moved past it. The group does not move back.
     for _, reply in ipairs(redis.call('XINFO', 'GROUPS', log)) do
       local group = to_table(reply)
       if group.name == processor and group['entries-read'] and newer(group['last-delivered-id'], next_id) then

@@ -5,19 +5,26 @@ a simulator can do so as well.
 
 A partition that is held is in one of four states, and returns to none of them::
 
-    open ------> draining ---> ended
-      |             ^            ^
-      +-> paused ---+------------+
+    open ----+-----------------> draining ---> ended
+             |                      ^            ^
+             +---> stopped ---------+            |
+             |        |                          |
+             +--------+--------------------------+
 
 open
     Its events are handed out.
-paused
-    Nothing is handed out: an operator has paused it, or an event has failed for good (then it is
-    quarantined). The lease is kept, so that no other worker tries. An operator who resumes it has
-    its grant withdrawn; it is drained, and claimed again under a new grant.
+stopped
+    Nothing is handed out. It is quarantined, because an event or the handler has failed for good,
+    or an operator has paused it. The lease is kept, so that no other worker tries. An operator who
+    resumes it withdraws its grant: then it is drained, and claimed under a new grant.
 draining
-    The group wants it for another member, or the worker shuts down. Nothing more is handed out.
-    Once the handler is done with the current event, the last commit releases the lease.
+    Nothing more is handed out, because the group does not grant it any more, the worker shuts down,
+    or the policy HALT ends the worker. Once the handler has ended, the last commit releases the
+    lease.
 ended
-    The lease was released, or a call under its token was refused. Nothing more can be written.
+    The lease was released, or a call under its token was refused, which may happen in any of the
+    states before. Nothing more can be written.
+
+A worker may do most with a partition in the state that is furthest to the right: one that was
+stopped and is to be drained is draining.
 """

@@ -10,7 +10,7 @@ from runnel.protocol.scripts import Call
 
 
 @dataclass(slots=True)
-class Actions:
+class Changes:
     """What follows from a reply: partitions to claim, and held ones to drain and release."""
 
     claim: list[Grant] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Membership:
         )
         return self._call, call
 
-    def replied(self, number: int, reported: set[tuple[int, int]], reply: SyncReply) -> Actions:
+    def replied(self, number: int, reported: set[tuple[int, int]], reply: SyncReply) -> Changes:
         """Take in the reply to call `number`, which reported that `reported` were released."""
         self._call = max(self._call, reply.call)
         self._joined = True
@@ -82,7 +82,7 @@ class Membership:
                 self._released.pop(each, None)
         self.session_ms = reply.session_ms
         self.generation = reply.generation
-        actions = Actions()
+        actions = Changes()
         granted = {grant.partition: grant for grant in reply.grants}
         for partition, number_held in self._held.items():
             grant = granted.get(partition)
@@ -96,14 +96,14 @@ class Membership:
             if grant.partition in self._held or (grant.partition, grant.number) in self._released:
                 continue
             if not grant.hold:
-                self.released(grant.partition, grant.number)
+                self.not_held(grant.partition, grant.number)
             elif self._claiming.get(grant.partition) != grant.number:
                 self._claiming[grant.partition] = grant.number
                 actions.claim.append(grant)
         actions.report = self.must_report
         return actions
 
-    def all_granted(self, reply: SyncReply) -> bool:
+    def all_listed(self, reply: SyncReply) -> bool:
         """Does this reply still grant everything that this member holds?"""
         granted = {(grant.partition, grant.number) for grant in reply.grants}
         return all(each in granted for each in self._held.items())
@@ -121,7 +121,7 @@ class Membership:
         self._claiming.pop(partition, None)
         self._held[partition] = grant
 
-    def released(self, partition: int, grant: int, seen: int = 0) -> None:
+    def not_held(self, partition: int, grant: int, seen: int = 0) -> None:
         """The partition is not held under this grant, and the next call reports that. `seen` is the
         grant that a refused claim met there instead."""
         if self._held.get(partition) == grant:
@@ -130,7 +130,7 @@ class Membership:
             del self._claiming[partition]
         self._released[partition, grant] = Released(partition, grant, seen)
 
-    def claim_again(self, partition: int, grant: int) -> None:
+    def claim_failed(self, partition: int, grant: int) -> None:
         """A claim failed: repeat it after the next reply."""
         if self._claiming.get(partition) == grant:
             del self._claiming[partition]

@@ -51,8 +51,8 @@ class PartitionState:
     """The state of one partition under one token."""
 
     #: Quarantined or paused: held, but nothing is handed out until it is claimed again.
-    paused = False
-    #: Paused because of an event, and not by an operator.
+    stopped = False
+    #: Stopped because an event or the handler has failed for good, and not by an operator.
     quarantined = False
     #: Nothing more is handed out; then the lease is released.
     draining = False
@@ -61,7 +61,7 @@ class PartitionState:
     #: May events be handed out? Once this is False, it stays False.
     open = True
     #: The handler is not running and will not start again under this token.
-    idle = False
+    handler_ended = False
     #: The current event is being given up, and it is not known yet whether Redis applied that.
     skip_in_flight = False
     #: User code was cancelled but may still be running.
@@ -69,7 +69,7 @@ class PartitionState:
     #: A commit of this partition is scheduled.
     commit_scheduled = False
     #: The partition is being claimed again.
-    claiming = False
+    reclaiming = False
     #: That claim counts what is there: an event read meanwhile could be both lost and processed.
     counting = False
     #: A read of this partition is in flight.
@@ -104,7 +104,7 @@ class PartitionState:
         self._next_id = claimed.next_id
         #: Events after the cursor may have been lost: the partition must be claimed again.
         self.loss_suspected = False
-        self._done, self._done_count = claimed.checkpoint.encode(), 0
+        self._finished, self._finished_count = claimed.checkpoint.encode(), 0
         self._snapshot = ClaimSnapshot(self.checkpoint, None, ())
         #: Ids of what was read after `unverified_from`, in order.
         self._unverified: list[bytes] = []
@@ -112,20 +112,20 @@ class PartitionState:
         self._lost_ahead = 0
         self._in_flight: CheckpointMove | None = None
         if claimed.quarantined or claimed.paused:
-            self.pause(quarantined=bool(claimed.quarantined))
-            self.idle = True
+            self.stop(quarantined=bool(claimed.quarantined))
+            self.handler_ended = True
 
     # Closing
 
-    def pause(self, *, quarantined: bool = False) -> None:
+    def stop(self, *, quarantined: bool = False) -> None:
         """Hand out nothing more: the partition is quarantined or paused."""
-        self.paused, self.open = True, False
+        self.stopped, self.open = True, False
         self.quarantined = quarantined
 
     @property
-    def held_paused(self) -> bool:
+    def held_stopped(self) -> bool:
         """Is it held, but nothing is processed until an operator resumes it?"""
-        return self.paused and not self.draining and not self.ended
+        return self.stopped and not self.draining and not self.ended
 
     def drain(self) -> None:
         """Hand out nothing more, and release the lease once all is committed."""
@@ -150,12 +150,12 @@ class PartitionState:
         """
         if not self.open or self.loss_suspected or self.counting or self.full(prefetch):
             return None
-        if self._done_count > UNCOMMITTED * prefetch:
+        if self._finished_count > UNCOMMITTED * prefetch:
             return None
         verify = self._checkpoint_exists and (self.verify_next or not self.settled)
         return ReadRequest(self._cursor, verify)
 
-    def read(
+    def take_in(
         self, request: ReadRequest, entries: Sequence[Raw], cursor_exists: bool, more: bool = False
     ) -> bool:
         """Take in what a read brought. `cursor_exists` says if the entry at the cursor was found,
@@ -221,7 +221,7 @@ class PartitionState:
             self.unverified_from, self._unverified = None, []
         if self.settled and self.checkpoint == before.checkpoint:
             self.checkpoint = self._cursor = claimed.checkpoint
-            self._done = claimed.checkpoint.encode()
+            self._finished = claimed.checkpoint.encode()
             self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
         else:
             self._checkpoint_exists, self._next_id, self.verify_next = True, "", True
@@ -229,8 +229,8 @@ class PartitionState:
     def _exclude_lost(self, next_id: str) -> None:
         """The claim already counted these events as lost; do not count them in a commit, too.
 
-        If the log has a next entry, all events before it were gone. Otherwise everything was gone
-        that had been read when the claim was sent.
+        If the log has a next entry, the events before it are lost. Otherwise all are lost that had
+        been read when the claim was sent.
         """
         if next_id:
             unverified = [each.decode() for each in self._unverified]
@@ -238,8 +238,8 @@ class PartitionState:
         else:
             gone = list(self._snapshot.unverified)
         gone = [each for each in gone if not reached(self.checkpoint, each)]
-        self._lost_ahead = max(0, len(gone) - self._done_count)
-        self._done_count = max(0, self._done_count - len(gone))
+        self._lost_ahead = max(0, len(gone) - self._finished_count)
+        self._finished_count = max(0, self._finished_count - len(gone))
 
     @property
     def settled(self) -> bool:
@@ -263,20 +263,20 @@ class PartitionState:
         Returns True if a commit must be scheduled: there may be something to commit, or a task that
         waits until all is committed.
         """
-        hand, rest = self.current, self.current[:0]
+        finished, rest = self.current, self.current[:0]
         if count is not None:
-            hand, rest = hand[:count], hand[count:]
-        if hand:
-            self._done = hand[-1][0]
-            self._done_count += len(hand)
+            finished, rest = finished[:count], finished[count:]
+        if finished:
+            self._finished = finished[-1][0]
+            self._finished_count += len(finished)
             if self._lost_ahead:
-                lost = min(self._lost_ahead, len(hand))
+                lost = min(self._lost_ahead, len(finished))
                 self._lost_ahead -= lost
-                self._done_count -= lost
+                self._finished_count -= lost
             self.current = rest
             if self.suspicion.careful:
-                self.suspicion.survived(self._done, len(hand))
-        return bool(hand) or not self.all_committed
+                self.suspicion.survived(self._finished, len(finished))
+        return bool(finished) or not self.all_committed
 
     def rewind(self, keep: int = 0) -> None:
         """The current events, except the first `keep`, were not finished: hand them out again."""
@@ -284,19 +284,19 @@ class PartitionState:
         self.current = self.current[:keep]
 
     @property
-    def current_event(self) -> str:
+    def working_on(self) -> str:
         """The id of the first current event, else of the last uncommitted one, else empty."""
         if self.current:
             text: str = self.current[0][0].decode()
             return text
-        return "" if self.all_committed else self._done.decode()
+        return "" if self.all_committed else self._finished.decode()
 
     # Committing
 
     @property
     def all_committed(self) -> bool:
         """Is everything that is finished also committed?"""
-        return self._in_flight is None and not self._done_count
+        return self._in_flight is None and not self._finished_count
 
     def stuck_at(self, checkpoint: str) -> bool:
         """Does the checkpoint stay at this id until the current events are finished?"""
@@ -305,18 +305,18 @@ class PartitionState:
     @property
     def uncommitted(self) -> int:
         """How many events are finished and not committed."""
-        return self._done_count
+        return self._finished_count
 
     def next_commit(self) -> CheckpointMove | None:
         """The commit to send now, if any; the same one again until `committed` is called."""
         if self.ended:
             return None
         if self._in_flight is None:
-            release = self.draining and self.idle
-            if self.unverified_from is not None or not (self._done_count or release):
+            release = self.draining and self.handler_ended
+            if self.unverified_from is not None or not (self._finished_count or release):
                 return None
             self._in_flight = CheckpointMove(
-                self.checkpoint, self._done.decode(), self._done_count, release=release
+                self.checkpoint, self._finished.decode(), self._finished_count, release=release
             )
         return self._in_flight
 
@@ -326,7 +326,7 @@ class PartitionState:
             return
         self.checkpoint = move.next
         self.processed += move.count
-        self._done_count -= move.count
+        self._finished_count -= move.count
         self._in_flight = None
         if move.release:
             self.end()
@@ -345,6 +345,6 @@ class PartitionState:
         """Redis has moved the checkpoint past the current event."""
         self.skip_in_flight = False
         self.finish()
-        self._done_count -= move.count
+        self._finished_count -= move.count
         self.checkpoint = move.next
         self.processed += move.count

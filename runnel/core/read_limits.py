@@ -1,8 +1,8 @@
 """Limits how much one read asks for, and how many bytes of events wait in memory.
 
 Redis can limit the number of entries in a reply, but not its bytes. So sizes are estimated from
-earlier entries, and a read asks for little where the estimate may be wrong: for one entry of a log
-of which no entry has been seen, and after a failure for fewer entries of fewer logs.
+earlier entries, and a read asks for little where the estimate may be wrong: for one entry while the
+size of none is known, and after a failure for fewer entries of fewer logs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ READ_SECONDS = 2.0
 OVERHEAD = 300
 #: The fewest bytes that a read asks for, however slow the connection is.
 LEAST_BYTES = 250_000
-#: The fewest entries that a read asks for of a log, however large they are, if memory has room for
-#: them: to verify the cursor, which is part of a read, brings one more entry. Rather than fewer
-#: entries, a read asks for fewer logs.
+#: A read asks for at least so many entries of a log if memory has room for them and no read has
+#: failed: to verify the cursor brings one more entry, which would be half of a read of one. Instead
+#: of fewer entries, a read asks for fewer logs.
 LEAST_ENTRIES = 4
 #: The fewest bytes that a read asks for of a log, however many other logs have events: events that
 #: are read together are committed together, so a few events of each of a thousand logs would cost a

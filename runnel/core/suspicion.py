@@ -8,8 +8,8 @@ from runnel.protocol.ids import reached
 #: Unclean tenures in a row after which the start of each event is recorded before it is handed out.
 RECORD_AFTER = 3
 
-#: The number of events that a worker may have handed out and not committed when it died, roughly.
-#: So many are handed out with their starts recorded before the partition returns to normal.
+#: So many events are handed out with their starts recorded before the partition returns to normal:
+#: roughly as many as a worker may have handed out and not committed when it died.
 SUSPECTS = 500
 
 
@@ -50,8 +50,8 @@ class Suspicion:
 
     @property
     def alone(self) -> bool:
-        """Did a worker die while it processed the next event? The event of another partition may
-        have been the reason, so no two such events of one worker are processed at a time."""
+        """Did a worker die while it processed the next event? Then this worker processes no other
+        such event at the same time: after another death it is known which one was the reason."""
         return self.deaths > 0
 
     @property

@@ -63,7 +63,8 @@ class PartitionQueue:
         self._starting: tuple[bytes, asyncio.Future[None]] | None = None
 
     def next(self) -> Raw | None:
-        """The next event if no wait is needed, else None. The event before is finished."""
+        """The next event if no wait is needed; the event before is finished then. Otherwise None:
+        call `take`."""
         state = self.state
         if self._commit_each or self._suspicion.careful:
             return None
@@ -90,10 +91,10 @@ class PartitionQueue:
     ) -> Sequence[Raw] | None:
         """Up to `limit` more events, or None once no more will be handed out.
 
-        The current events are finished, or only the first `finish` of them; then the others are,
-        too, if no event follows soon. With `within`, wait that many seconds for the list to fill
-        up; with `empty`, return an empty list if nothing came in that time. A wait that is
-        cancelled changes nothing.
+        The current events are finished. With `finish`, only so many of them are, and the others if
+        no event follows within `HELD_BACK` seconds. With `within`, wait that many seconds for the
+        list to fill up; with `empty`, return an empty list if nothing came in that time. A wait
+        that is cancelled changes nothing.
 
         Raises WorkerDied if the next event has killed workers too often. It is current then.
         """
@@ -168,7 +169,7 @@ class PartitionQueue:
             await self.changed.wait()
 
     async def pause(self, seconds: float) -> None:
-        """Wait that long, or until the partition closes."""
+        """Wait that long, or until the partition is not open any more."""
         deadline = asyncio.get_running_loop().time() + seconds
         while self.state.open and await self._wait_for_change(deadline):
             pass
@@ -202,8 +203,8 @@ class PartitionQueue:
         return True
 
     async def _wait_for_events(self, within: float | None) -> bool:
-        """Wait for an event, or until the partition closes. Returns False if neither happened
-        `within` seconds."""
+        """Wait for an event, or until the partition is not open any more. Returns False if neither
+        happened `within` seconds."""
         state = self.state
         if within is not None and self._empty_at is None:
             self._empty_at = asyncio.get_running_loop().time() + within
@@ -225,7 +226,7 @@ class PartitionQueue:
             await self.changed.wait()
 
     async def _wait_for_session(self) -> None:
-        """Wait until the session is certain to be alive, or the partition closes."""
+        """Wait until the session is certain to be alive, or the partition is not open any more."""
         while self.state.open and not self._session.alive():
             await self._session.renewed()
 

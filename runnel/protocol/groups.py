@@ -34,8 +34,9 @@ def sync(
     held: Iterable[tuple[int, int]],
     released: Iterable[Released],
 ) -> Call:
-    """Send a heartbeat. `times` are session timeout, rebalance timeout and rebalance delay in ms;
-    `member` is id, incarnation and description; `held` are pairs of partition and grant."""
+    """Join, send a heartbeat, report or leave. `times` are session timeout, rebalance timeout and
+    rebalance delay in ms; `member` is id, incarnation and description; `held` are pairs of
+    partition and grant."""
     pairs = [value for pair in held for value in pair]
     rest = [value for each in released for value in (each.partition, each.grant, each.seen)]
     names = (keys.plan(group), keys.members(group), keys.sessions(group))
@@ -56,7 +57,8 @@ def sync(
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a member should do with a partition: hold it under the grant `number`, or release it."""
+    """A grant in a reply of `sync`: the member should hold the partition under this number, or, if
+    `hold` is false, release it."""
 
     partition: int
     number: int

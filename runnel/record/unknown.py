@@ -10,7 +10,6 @@ from pydantic import RootModel, ValidationError
 
 from runnel.record.messages import UNDECLARED, has_key
 
-
 #: Where a problem is, and whether it is an unknown field.
 Problem = tuple[tuple[str | int, ...], bool]
 

@@ -37,8 +37,8 @@ rewind
     To put the current events back into the buffer, because the handler did not finish them.
 settled
     A partition is settled if everything that was read is committed.
-open, paused, draining, ended
-    What a partition held may still do: see `runnel.core`.
+open, stopped, draining, ended
+    The states of a partition that is held: see `runnel.core`.
 suspicion
     What is known of deaths of workers and failures, and therefore how the next events are handed
     out: with their start recorded in Redis (`recorded`), each committed before the next
@@ -48,14 +48,19 @@ isolate
 give up
     To retry an event no more. The policy of the processor decides what follows.
 skip
-    To move the checkpoint past an event that was given up, with or without a dead letter.
+    To move the checkpoint past an event that was given up, with or without a dead letter. If it is
+    only said that an event was skipped, there is no dead letter.
 verify a cursor
     To check that the entry exists after which events were read. If it does not, events after it may
     have been lost. Until it is verified, the cursor and the events read after it are unverified.
-claim again, reclaim
-    To repeat `claim` with the same grant and nonce: the reply says what the log has lost.
+reclaim, repeat a claim
+    To call `claim` once more with the same grant and nonce, which keeps the lease: the reply says
+    what the log has lost. After a lease has ended, the partition is claimed under a new grant.
+prefetch
+    How many events of a partition are read ahead of its handler: a setting of the processor.
 feed
-    What one XREAD can read: all logs of a server, or one log in a Redis Cluster.
+    What one reader reads: up to a thousand logs of one server, in one XREAD; one log, or several in
+    turn, in a Redis Cluster.
 outage
     A time in which Redis gives no reply. It is logged when it begins and when it ends.
 """

@@ -10,8 +10,8 @@ from runnel.core.partition import PartitionState
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """`on_change` is called for a partition that got events, was committed or has ended,
-    `on_suspected_loss` for one whose log may have lost events."""
+    """`on_change` is called for a partition when events or a reply about it have arrived,
+    `on_suspected_loss` if its log may have lost events."""
 
     on_change: Callable[[PartitionState], None]
     on_suspected_loss: Callable[[PartitionState], None]

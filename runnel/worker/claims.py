@@ -76,12 +76,12 @@ class Claims:
         state = queue.state
         if state.unverified_from is None:
             await queue.wait_settled()
-        if state.ended or not (state.open or state.held_paused or state.unverified_from):
+        if state.ended or not (state.open or state.held_stopped or state.unverified_from):
             return False
         try:
             claimed = await self.claim(state.partition, state.grant, state.token.nonce, state)
             paused = claimed.paused or claimed.quarantined
-            if claimed.epoch != state.token.epoch or (state.held_paused and not paused):
+            if claimed.epoch != state.token.epoch or (state.held_stopped and not paused):
                 # The partition had lost this lease, and the claim made a new one; or it had lost
                 # its pause or quarantine. End it: it is claimed again under the next grant.
                 state.end()
@@ -108,11 +108,11 @@ class Claims:
         that the counts agree. So it finds entries that others deleted one by one ahead of the
         checkpoint, which no read shows.
 
-        One more settled partition is due each time, in turn, although it has processed nothing. It
-        may have lost something, such as the key that registers its reader, and otherwise nobody
-        would notice until its next event, which a producer may be unable to send.
+        One more settled partition is due each time, in turn, although it has processed nothing: its
+        keys may be lost. Otherwise nobody would notice that until its next event, and to send that
+        may fail because they are lost.
         """
-        settled = [each for each in states if (each.open and each.settled) or each.held_paused]
+        settled = [each for each in states if (each.open and each.settled) or each.held_stopped]
         self._turn += 1
         for i, state in enumerate(settled):
             moved = state.processed != self._counted.get(state.partition)

@@ -103,7 +103,7 @@ class Committer:
             committed = protocol.read_commit(reply)  # type: ignore[arg-type]
             state.committed(move)
             if committed.paused:
-                state.pause()
+                state.stop()
             if state.next_commit() or (
                 state.unverified_from is not None and not state.all_committed
             ):

@@ -1,8 +1,9 @@
 """Runs a handler once, in a task of its own, and reports how it failed.
 
 An exception that leaves user code is judged by where it was raised, not by its type: whatever a
-handler raises is a failure of the current event. So is a cancellation that the worker did not ask
-for.
+handler raises is a failure of the current event, or of the handler if there is no current event. So
+is a cancellation that the worker did not ask for. Only SystemExit and KeyboardInterrupt are more:
+they end the worker.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class HandlerRun:
         self._stopping = False
 
     async def run(self) -> Failure | None:
-        """Run the handler. Returns None if it ended because its events did; otherwise its failure;
-        the events that it is about are current then.
+        """Run the handler. Returns None if it ended because its events did, otherwise its failure.
+        The events that failed, if there are any, are still current.
 
         SystemExit and KeyboardInterrupt are returned like any other error, because raised in a task
         they would end the event loop at once.

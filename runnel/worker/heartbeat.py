@@ -51,13 +51,13 @@ class Heartbeat:
             membership.sync_now.clear()
             self._alive_at = self._backend.clock()
             try:
-                reply = await self._sync("retire" if membership.leaving else "stay")
+                reply = await self._sync("retire" if membership.retiring else "stay")
                 wait = reply.session_ms / 3000
                 if reply.next_call_ms is not None:
                     wait = min(wait, reply.next_call_ms / 1000 + 0.005)
                 if membership.must_report:
                     wait = 0.0
-                if membership.leaving:  # `Leaver` wants to know whether Redis answers.
+                if membership.retiring:  # `Leaver` wants to know whether Redis answers.
                     wait = min(wait, 2 * POLL)
                 pause = 0.1
                 outage_log.answered("heartbeat")
@@ -96,7 +96,7 @@ class Heartbeat:
                 reason(error),
             )
 
-    def idle_for(self) -> float:
+    def blocked_for(self) -> float:
         """Seconds for which the event loop has not run the heartbeat."""
         return self._backend.clock() - self._alive_at
 
@@ -107,7 +107,7 @@ class Heartbeat:
         A worker that slept for longer than its session must not continue with partitions that
         others may own. So this renews the session only if everything that is held is still granted.
         """
-        sent = self._membership.next_call("retire" if self._membership.leaving else "stay")
+        sent = self._membership.next_call("retire" if self._membership.retiring else "stay")
         before = self._backend.clock()
         reply = protocol.read_sync(self._backend.beat(sent.call))
         confirmed = self._membership.confirms_all(reply)

@@ -20,11 +20,11 @@ class HeartbeatMember(Protocol):
     """A member, as another thread may use it."""
 
     @property
-    def session(self) -> float:
+    def session_seconds(self) -> float:
         """Seconds that a session of the group lasts."""
         ...
 
-    def idle_for(self) -> float:
+    def blocked_for(self) -> float:
         """Seconds for which the event loop has not run."""
         ...
 
@@ -69,13 +69,13 @@ class HeartbeatThread(threading.Thread):
         self._context.run(self._run)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._member.session / 6):
+        while not self._stopped.wait(self._member.session_seconds / 6):
             self.check()
 
     def check(self) -> None:
         """Send a heartbeat if the event loop is blocked."""
-        idle, stuck = self._member.idle_for(), self._stuck
-        if idle < self._member.session / 2:
+        idle, stuck = self._member.blocked_for(), self._stuck
+        if idle < self._member.session_seconds / 2:
             if stuck:
                 logger.warning("the event loop runs again, after more than %.0f s", stuck)
             self._stuck = 0.0
@@ -106,4 +106,4 @@ class HeartbeatThread(threading.Thread):
             self._loop.call_soon_threadsafe(called.set)
         except RuntimeError:  # It is closed.
             return False
-        return called.wait(self._member.session / 6)
+        return called.wait(self._member.session_seconds / 6)

@@ -11,7 +11,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from runnel import protocol
-from runnel.core.membership import Actions
+from runnel.core.membership import Changes
 from runnel.core.partition import PartitionState
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.recorded_start_lock import RecordedStartLock
@@ -71,9 +71,11 @@ class HeldPartitions:
         self.queues: dict[int, PartitionQueue] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._claiming: dict[asyncio.Task[None], None] = {}
+        #: Partition -> grant and nonce of a claim that got no reply: it is repeated unchanged.
+        self._unanswered: dict[int, tuple[int, str]] = {}
         #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        callbacks = Callbacks(self._on_change, self._claim_again)
+        callbacks = Callbacks(self._on_change, self._repeat_claim)
         self.partition_io = PartitionIO(processor, backend, callbacks)
         self._claims = Claims(processor, backend, membership.member[0])
         self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
@@ -93,7 +95,7 @@ class HeldPartitions:
         return [
             f"partition {partition}, event {event}"
             for partition, queue in sorted(self.queues.items())
-            if (event := queue.state.current_event)
+            if (event := queue.state.working_on)
         ]
 
     def log_pending(self) -> None:
@@ -103,23 +105,23 @@ class HeldPartitions:
 
     # Decisions of the group and the worker
 
-    def carry_out(self, actions: Actions) -> None:
+    def carry_out(self, actions: Changes) -> None:
         """Drain and claim partitions as the group has decided."""
         for partition in actions.drain:
             if queue := self.queues.get(partition):
                 self._drain(queue)
             else:
-                self._membership.released(partition, self._membership.held[partition])
+                self._membership.not_held(partition, self._membership.held[partition])
         for grant in actions.claim:
-            if self._membership.leaving:
-                self._membership.released(grant.partition, grant.number)
+            if self._membership.retiring:
+                self._membership.not_held(grant.partition, grant.number)
             else:
                 self._spawn(self._claim(grant))
 
     def claim_those_due(self) -> None:
         """Claim those partitions again that are due for it (see `Claims.due`)."""
         for state in self._claims.due(self.states()):
-            self._claim_again(state)
+            self._repeat_claim(state)
 
     def drain_all(self) -> None:
         """Hand out no further event; release each partition when its handler is done."""
@@ -141,12 +143,13 @@ class HeldPartitions:
         if task := self._tasks.get(grant.partition):
             # In the previous tenure, the handler still has a current event.
             await asyncio.wait([task])
-        nonce = secrets.token_hex(16)
+        nonce = self._nonce(grant)
         try:
             claimed = await self._claims.claim(grant.partition, grant.number, nonce)
         except StaleGrant as error:
+            del self._unanswered[grant.partition]
             seen = int(error.details.get("seen", "0"))
-            self._membership.released(grant.partition, grant.number, seen)
+            self._membership.not_held(grant.partition, grant.number, seen)
             return
         except (RedisError, OSError, ProtocolError) as error:
             if isinstance(error, Unregistered):  # By an operator: `Claims` registers what was lost.
@@ -155,9 +158,10 @@ class HeldPartitions:
                 self._fail(error)
             else:
                 outage_log.failed("claim", error)
-            self._membership.claim_again(grant.partition, grant.number)
+            self._membership.claim_failed(grant.partition, grant.number)
             return
         outage_log.answered("claim")
+        del self._unanswered[grant.partition]
         token, partition_keys = Token(claimed.epoch, nonce), self._processor.keys(grant.partition)
         if not self._membership.claimed(grant.partition, grant.number):
             await self._release_unwanted(partition_keys, token, claimed.checkpoint)
@@ -179,6 +183,15 @@ class HeldPartitions:
             extra={"partition": state.partition},
         )
 
+    def _nonce(self, grant: Grant) -> str:
+        """A new nonce for each grant. If it was used and no reply came, the same one again: with
+        another, the claim could be refused as stale, and would count as a death of this worker."""
+        number, nonce = self._unanswered.get(grant.partition, (0, ""))
+        if number != grant.number:
+            nonce = secrets.token_hex(16)
+            self._unanswered[grant.partition] = grant.number, nonce
+        return nonce
+
     def _hold(self, state: PartitionState) -> None:
         queue = PartitionQueue(
             state,
@@ -191,17 +204,17 @@ class HeldPartitions:
             wake=self.partition_io.wake,
             record_start=self._record_start,
         )
-        if self._membership.leaving:
+        if self._membership.retiring:
             state.drain()
         self.queues[state.partition] = queue
         self._tasks[state.partition] = asyncio.create_task(self._run(queue))
         self.partition_io.add(state)
 
-    def _claim_again(self, state: PartitionState) -> None:
+    def _repeat_claim(self, state: PartitionState) -> None:
         """The log may have lost events: claim again under the same token, to learn how many."""
         queue = self._queue_of(state)
-        if queue and not state.claiming:
-            state.claiming = True
+        if queue and not state.reclaiming:
+            state.reclaiming = True
             self._spawn(self._reclaim(queue))
 
     async def _reclaim(self, queue: PartitionQueue) -> None:
@@ -209,7 +222,7 @@ class HeldPartitions:
             if await self._claims.reclaim(queue):
                 self.partition_io.schedule_commit(queue.state)
         finally:
-            queue.state.claiming = False
+            queue.state.reclaiming = False
         queue.changed.set()
         self.partition_io.wake(queue.state)
 
@@ -245,12 +258,12 @@ class HeldPartitions:
                 del self._tasks[state.partition]
                 self.partition_io.remove(state)
                 self.moves.released()
-            self._membership.released(state.partition, state.grant)
+            self._membership.not_held(state.partition, state.grant)
 
     async def _record_start(self, state: PartitionState, event: str) -> None:
         """Store that the handler begins with an event, so that a death can be traced to it.
 
-        Repeats the call until a reply arrives or the partition closes.
+        Repeats the call until a reply arrives, while the partition is open.
         """
         suspicion = state.suspicion
         attempts = suspicion.attempts if suspicion.event == event.encode() else 0
@@ -294,7 +307,11 @@ class HeldPartitions:
     async def _release_cut_off(self, state: PartitionState) -> None:
         """Release a partition that the shutdown has cut off, if user code has ended. So the tenure
         is not unclean."""
-        if not (state.draining and state.idle) or state.left_running or state.skip_in_flight:
+        if (
+            not (state.draining and state.handler_ended)
+            or state.left_running
+            or state.skip_in_flight
+        ):
             return
         while move := state.next_commit():
             if not await self._commit(state.keys, state.token, move):

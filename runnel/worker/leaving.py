@@ -34,7 +34,9 @@ class Leaver:
 
     def busy(self) -> list[PartitionState]:
         """Partitions whose handler is running, or has finished events that are not committed."""
-        return [state for state in self.states() if not state.idle or state.uncommitted > 0]
+        return [
+            state for state in self.states() if not state.handler_ended or state.uncommitted > 0
+        ]
 
     def unfinished(self) -> list[str]:
         """What each of these is working on, for people."""
@@ -93,7 +95,7 @@ class Leaver:
 def _work_of(state: PartitionState) -> str:
     if state.current:
         return f"event {state.current[0][0].decode()}"
-    if not state.idle:
+    if not state.handler_ended:
         return "whose handler has not returned"
     return f"{state.uncommitted} finished and not committed"
 

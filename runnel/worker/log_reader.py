@@ -231,7 +231,7 @@ class LogReader:
 
     def _take_in(self, each: LogRequest, entries: Sequence[Raw], cursor_exists: bool) -> None:
         more = len(entries) >= each.limit
-        if not each.state.read(each.request, entries, cursor_exists, more):
+        if not each.state.take_in(each.request, entries, cursor_exists, more):
             self._callbacks.on_suspected_loss(each.state)
         if entries:
             self._callbacks.on_change(each.state)

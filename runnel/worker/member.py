@@ -69,7 +69,7 @@ class Member:
         return self._partitions.queues
 
     @property
-    def session(self) -> float:
+    def session_seconds(self) -> float:
         """Seconds that a session of the group lasts."""
         return self.membership.session_seconds
 
@@ -115,9 +115,9 @@ class Member:
         if self._failure is not None:
             raise self._failure
 
-    def idle_for(self) -> float:
+    def blocked_for(self) -> float:
         """Seconds for which the event loop has not run the heartbeat."""
-        return self._heartbeat.idle_for()
+        return self._heartbeat.blocked_for()
 
     def beat(self) -> None:
         """Send one heartbeat from another thread. Raises redis-py's errors, ProtocolError or
@@ -138,7 +138,7 @@ class Member:
         The heartbeat continues, so that each partition moves to another member as soon as it is
         released.
         """
-        self.membership.leaving = True
+        self.membership.retiring = True
         self.membership.sync_now.set()
         self._partitions.drain_all()
         answers, self.cut_off = await self._leaver().finish(timeout)

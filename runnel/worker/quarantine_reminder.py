@@ -27,7 +27,7 @@ async def remind(processor: Processor, states: Callable[[], Iterable[PartitionSt
         await asyncio.sleep(pause)
         pause = EVERY
         quarantined = sorted(
-            state.partition for state in states() if state.quarantined and state.held_paused
+            state.partition for state in states() if state.quarantined and state.held_stopped
         )
         if quarantined:
             logger.warning(

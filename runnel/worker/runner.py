@@ -50,7 +50,7 @@ def _next(decision: Decision, attempts: int, retries: int) -> str:
 
 
 class Runner:
-    """Keeps the handler of one partition running until the partition closes."""
+    """Keeps the handler of one partition running while the partition is open."""
 
     def __init__(self, queue: PartitionQueue, processor: Processor, backend: Backend) -> None:
         self._queue = queue
@@ -61,7 +61,7 @@ class Runner:
         self._failures_before_first, self._failed_at = 0, ""
 
     async def run(self) -> None:
-        """Run until the partition closes. Raises Halted if the policy is HALT, and HandlerExit."""
+        """Run while the partition is open. Raises Halted if the policy is HALT, and HandlerExit."""
         CURRENT_EVENT.set(
             CurrentEvent(self._state.keys.log, self._state.keys.processor, self._state.stuck_at)
         )
@@ -75,7 +75,7 @@ class Runner:
             self._state.end()
         finally:
             self._state.rewind()
-            self._state.idle = True
+            self._state.handler_ended = True
             self._queue.release_start_lock()
 
     async def _failed(self, failure: Failure) -> None:
@@ -184,9 +184,9 @@ class Runner:
 
     async def _quarantine(self, event: str, attempts: int, failure: Failure) -> None:
         if not await self._record("quarantine", event, attempts, failure):
-            return  # The partition has closed, and the quarantine is not stored.
+            return  # The partition is not open any more, and the quarantine is not stored.
         state = self._state
-        state.pause(quarantined=True)
+        state.stop(quarantined=True)
         no_event = failed_before_first(event, state.checkpoint)
         logger.error(
             "processor %s: partition %d is quarantined: %s",
@@ -242,8 +242,8 @@ class Runner:
         return await self._retry_until_answered(call)
 
     async def _retry_until_answered(self, call: Call) -> bool:
-        """Make a call that is safe to repeat. Returns True once it got a reply, False once the
-        partition closes.
+        """Make a call that is safe to repeat. Returns True once it got a reply, False if the
+        partition is not open any more.
 
         While the sink is full, this waits, and the partition with it. Raises any other refusal.
         """

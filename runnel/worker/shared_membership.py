@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runnel.core.membership import Actions, Membership
+from runnel.core.membership import Changes, Membership
 from runnel.delivery.session import Session
 from runnel.protocol import Action, SyncReply
 from runnel.protocol.scripts import Call
@@ -36,7 +36,7 @@ class SharedMembership:
         #: learn.
         self.sync_now = asyncio.Event()
         #: The worker shuts down: it takes no partition any more.
-        self.leaving = False
+        self.retiring = False
 
     @property
     def member(self) -> tuple[str, str, str]:
@@ -65,7 +65,7 @@ class SharedMembership:
             number, call = self._membership.next_call(action)
         return SyncCall(number, reported, call)
 
-    def replied(self, sent: SyncCall, reply: SyncReply) -> Actions:
+    def replied(self, sent: SyncCall, reply: SyncReply) -> Changes:
         """Take in the reply to a call; returns what follows from it."""
         with self._lock:
             return self._membership.replied(sent.number, sent.reported, reply)
@@ -74,7 +74,7 @@ class SharedMembership:
         """Take in a reply that the heartbeat thread got. Does it grant all that is held?"""
         with self._lock:
             self._membership.session_ms = reply.session_ms
-            return self._membership.all_granted(reply)
+            return self._membership.all_listed(reply)
 
     def claiming(self, partition: int, grant: int) -> bool:
         """Is the partition still to be claimed, and under this grant?"""
@@ -89,14 +89,14 @@ class SharedMembership:
                 self._membership.claimed(partition, grant)
         return current
 
-    def claim_again(self, partition: int, grant: int) -> None:
+    def claim_failed(self, partition: int, grant: int) -> None:
         """The claim failed: repeat it after the next reply."""
         with self._lock:
-            self._membership.claim_again(partition, grant)
+            self._membership.claim_failed(partition, grant)
 
-    def released(self, partition: int, grant: int, seen: int = 0) -> None:
+    def not_held(self, partition: int, grant: int, seen: int = 0) -> None:
         """The partition is not held under this grant. Report that at once; `seen` is the grant
         that was found there instead."""
         with self._lock:
-            self._membership.released(partition, grant, seen)
+            self._membership.not_held(partition, grant, seen)
         self.sync_now.set()

@@ -110,7 +110,7 @@ BUGS = (
     Planted(
         "released with an event in hand",
         "runnel/core/partition.py",
-        "release = self.draining and self.idle",
+        "release = self.draining and self.handler_ended",
         "release = self.draining",
     ),
     Planted(
@@ -436,7 +436,7 @@ BUGS = (
     Planted(
         "a doubt that nobody settles",
         "runnel/worker/claims.py",
-        "if state.ended or not (state.open or state.held_paused or state.unverified_from):",
+        "if state.ended or not (state.open or state.held_stopped or state.unverified_from):",
         "if not state.open:",
     ),
     Planted(

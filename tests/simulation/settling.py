@@ -56,7 +56,7 @@ class Settling:
         if any(host.blocked for host in self.world.hosts):
             return False
         running = [host for host in self.world.hosts if host.state == "running"]
-        if any(group.membership.leaving for host in running for group in host.members.values()):
+        if any(group.membership.retiring for host in running for group in host.members.values()):
             return False  # It ends by HALT.
         wires = [self.world.network.wire(host.process) for host in self.world.hosts]
         if any(wire.state == "deaf" for wire in wires) or self.world.judge.full:

@@ -43,7 +43,7 @@ def test_a_partition_with_an_event_is_not_due() -> None:
     it, busy = claims(), partition(0)
     request = busy.next_read(10)
     assert request
-    busy.read(request, events(1), cursor_exists=True)
+    busy.take_in(request, events(1), cursor_exists=True)
     assert due(it, [busy]) == [0], "no entry is at its cursor, so only a claim tells what is lost"
     busy.loss_suspected = False
     assert due(it, [busy]) == []

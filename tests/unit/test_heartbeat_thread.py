@@ -15,7 +15,7 @@ from runnel.worker.heartbeat_thread import HeartbeatThread
 class Blocked:
     """A group whose event loop is blocked, and whose heartbeats fail in this way."""
 
-    session = 0.06
+    session_seconds = 0.06
     silent = 1.0
 
     def __init__(self, error: Exception) -> None:
@@ -23,7 +23,7 @@ class Blocked:
         self.calls = 0
         self.again = threading.Event()
 
-    def idle_for(self) -> float:
+    def blocked_for(self) -> float:
         return self.silent
 
     def beat(self) -> None:
@@ -48,10 +48,10 @@ async def test_a_loop_that_runs_and_waits_for_redis_is_not_called_blocked(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     group = Blocked(ConnectionError("lost"))
-    group.session, group.silent = 60.0, 100.0
+    group.session_seconds, group.silent = 60.0, 100.0
     heartbeat_thread = HeartbeatThread(group, 60.0, asyncio.get_running_loop())
     await asyncio.to_thread(heartbeat_thread.check)
     assert not caplog.records
-    group.session = 0.06
+    group.session_seconds = 0.06
     heartbeat_thread.check()  # In the loop's own thread: now nothing else runs there.
     assert "the event loop has been blocked for 100 s" in caplog.text

@@ -53,7 +53,7 @@ def busy() -> PartitionState:
 
 def idle() -> PartitionState:
     it = state(1)
-    it.idle = True
+    it.handler_ended = True
     return it
 
 

@@ -41,7 +41,7 @@ def test_what_is_no_longer_granted_or_has_a_new_grant_is_drained() -> None:
 def test_a_release_is_reported_until_a_reply_confirms_it() -> None:
     it = member()
     it.claimed(0, 10)
-    it.released(0, 10)
+    it.not_held(0, 10)
     reported = it.reported()
     number, call = it.next_call()
     assert call.args[-3:] == (0, 10, 0)
@@ -56,7 +56,7 @@ def test_a_refused_claim_reports_the_grant_that_it_met() -> None:
     it = member()
     number, _ = it.next_call()
     it.replied(number, set(), reply(number, Grant(3, 10, True)))
-    it.released(3, 10, seen=55)
+    it.not_held(3, 10, seen=55)
     assert it.next_call()[1].args[-3:] == (3, 10, 55)
 
 
@@ -71,9 +71,9 @@ def test_l4_after_a_sleep_a_reply_tells_whether_others_hold_what_this_member_hel
     it.claimed(0, 10)
     it.claimed(1, 11)
     to_release = reply(1, Grant(0, 10, True), Grant(1, 11, False))
-    assert it.all_granted(to_release), "it still holds what it must release"
-    assert not it.all_granted(reply(1, Grant(0, 10, True)))
-    assert not it.all_granted(reply(1, Grant(0, 10, True), Grant(1, 99, True)))
+    assert it.all_listed(to_release), "it still holds what it must release"
+    assert not it.all_listed(reply(1, Grant(0, 10, True)))
+    assert not it.all_listed(reply(1, Grant(0, 10, True), Grant(1, 99, True)))
 
 
 def test_the_first_call_is_repeated_until_one_is_answered() -> None:

@@ -36,7 +36,7 @@ def state(*numbers: int, **claimed: object) -> PartitionState:
     if numbers:
         request = found.next_read(100)
         assert request
-        assert found.read(request, events(*numbers), cursor_exists=True)
+        assert found.take_in(request, events(*numbers), cursor_exists=True)
     return found
 
 
@@ -60,7 +60,7 @@ def test_no_more_is_read_while_too_much_is_uncommitted() -> None:
     it.finish()
     request = it.next_read(1)
     assert request
-    it.read(request, events(UNCOMMITTED + 1), cursor_exists=True)
+    it.take_in(request, events(UNCOMMITTED + 1), cursor_exists=True)
     it.verified("0-0", exists=True)
     it.hand_out(1)
     it.finish()
@@ -89,7 +89,7 @@ def test_a_draining_partition_hands_out_no_more_and_releases_when_idle() -> None
     assert it.next_commit() == CheckpointMove("0-0", "1-0", 1, release=False)
     it.committed(CheckpointMove("0-0", "1-0", 1))
     assert it.next_commit() is None
-    it.idle = True
+    it.handler_ended = True
     release = it.next_commit()
     assert release == CheckpointMove("1-0", "1-0", 0, release=True)
     it.committed(release)
@@ -118,7 +118,7 @@ def test_s7_a_read_after_a_vanished_entry_suspects_a_loss() -> None:
     request = it.next_read(100)
     assert request
     assert request.verify, "what was read is not committed yet"
-    assert not it.read(request, events(9), cursor_exists=False)
+    assert not it.take_in(request, events(9), cursor_exists=False)
     assert [each[0] for each in it.buffer] == [b"1-0", b"2-0"]
 
 
@@ -133,7 +133,7 @@ def test_s7_events_after_an_unverified_cursor_are_handed_out_but_not_committed()
     request = it.next_read(100)
     assert request
     assert not request.verify
-    assert it.read(request, events(2), cursor_exists=False)
+    assert it.take_in(request, events(2), cursor_exists=False)
     assert it.hand_out(1) == events(2)
     it.finish()
     assert it.next_commit() is None
@@ -147,8 +147,8 @@ def test_s7_a_read_that_skips_the_entry_known_to_follow_suspects_a_loss() -> Non
     request = it.next_read(100)
     assert request
     assert not request.verify
-    assert not it.read(request, events(6), cursor_exists=False)
-    assert it.read(request, events(5, 6), cursor_exists=False)
+    assert not it.take_in(request, events(6), cursor_exists=False)
+    assert it.take_in(request, events(5, 6), cursor_exists=False)
 
 
 def test_a_failed_batch_is_handed_out_one_by_one_until_it_is_finished() -> None:
@@ -193,7 +193,7 @@ def unverified(*numbers: int) -> PartitionState:
     request = it.next_read(100)
     assert request
     assert not request.verify
-    assert it.read(request, events(*numbers), cursor_exists=False)
+    assert it.take_in(request, events(*numbers), cursor_exists=False)
     assert it.unverified_from == "1-0"
     return it
 
@@ -230,7 +230,7 @@ def test_s7_an_event_read_during_a_claim_and_gone_at_its_reply_is_counted_once()
     request = it.next_read(100)
     assert request
     it.before_reclaim()
-    assert it.read(request, events(3), cursor_exists=True)
+    assert it.take_in(request, events(3), cursor_exists=True)
     it.hand_out(2)
     it.finish()
     it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="5-0"))
@@ -242,7 +242,7 @@ def test_s7_without_an_entry_at_the_cursor_only_a_claim_tells_what_is_missing() 
     request = it.next_read(100)
     assert request
     assert not request.verify
-    assert not it.read(request, events(3), cursor_exists=False)
+    assert not it.take_in(request, events(3), cursor_exists=False)
     it.hand_out(1)
     it.finish()
     assert it.next_commit() is None
@@ -262,13 +262,13 @@ def test_nothing_is_read_while_a_claim_counts_what_is_there() -> None:
     assert request
     it.before_reclaim()
     assert it.next_read(100) is None
-    assert it.read(request, events(2), cursor_exists=True), "it was in flight, and is read again"
+    assert it.take_in(request, events(2), cursor_exists=True), "it was in flight, and is read again"
     assert not it.buffer, "the claim may count it as lost"
     it.counting = False
     it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="3-0"))
     request = it.next_read(100)
     assert request
-    assert it.read(request, events(3), cursor_exists=False)
+    assert it.take_in(request, events(3), cursor_exists=False)
     assert it.hand_out(1)[0][0] == b"3-0"
 
 
@@ -286,14 +286,14 @@ def test_a_closed_partition_takes_in_nothing() -> None:
     request = it.next_read(100)
     it.drain()
     assert request
-    assert it.read(request, events(2), cursor_exists=True)
+    assert it.take_in(request, events(2), cursor_exists=True)
     assert [each[0] for each in it.buffer] == [b"1-0"]
 
 
-def test_a_partition_is_held_paused_until_it_drains() -> None:
+def test_a_partition_is_held_stopped_until_it_drains() -> None:
     it = state(1)
-    assert not it.held_paused
-    it.pause()
-    assert it.held_paused
+    assert not it.held_stopped
+    it.stop()
+    assert it.held_stopped
     it.drain()
-    assert not it.held_paused
+    assert not it.held_stopped

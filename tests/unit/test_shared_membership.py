@@ -36,9 +36,9 @@ def holding(membership: Membership | None = None) -> SharedMembership:
 
 def test_a_release_during_a_call_is_reported_by_the_next_one() -> None:
     shared = holding()
-    shared.released(0, 10)
+    shared.not_held(0, 10)
     first = shared.next_call("stay")
-    shared.released(1, 11, seen=99)
+    shared.not_held(1, 11, seen=99)
     assert shared.replied(first, reply(first.number)).report
     second = shared.next_call("stay")
     assert (first.reported, second.reported) == ({(0, 10)}, {(1, 11)})
@@ -66,7 +66,7 @@ def test_a_release_in_another_thread_waits_for_the_call_that_is_being_made() -> 
     calling = threading.Thread(target=lambda: sent.append(shared.next_call("stay")))
     calling.start()
     assert inside.wait(10)
-    releasing = threading.Thread(target=shared.released, args=(0, 10))
+    releasing = threading.Thread(target=shared.not_held, args=(0, 10))
     releasing.start()
     releasing.join(0.05)
     go_on.set()
@@ -90,7 +90,7 @@ def test_a_claim_counts_only_under_the_current_grant() -> None:
 
 def test_a_failed_claim_is_repeated_after_the_next_reply() -> None:
     shared = granted()
-    shared.claim_again(1, 11)
+    shared.claim_failed(1, 11)
     sent = shared.next_call("stay")
     assert shared.replied(sent, reply(sent.number, *BOTH)).claim == [BOTH[1]]
 
@@ -98,7 +98,7 @@ def test_a_failed_claim_is_repeated_after_the_next_reply() -> None:
 def test_a_release_is_to_be_reported_at_once() -> None:
     shared = holding()
     assert not shared.sync_now.is_set()
-    shared.released(0, 10)
+    shared.not_held(0, 10)
     assert shared.sync_now.is_set()
     assert shared.must_report
 

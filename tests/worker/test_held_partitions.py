@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
 
 from runnel import App, Events, Record, Stream, keys
 from runnel.errors import Replaced
@@ -108,6 +109,31 @@ async def test_a_claim_whose_reply_arrives_late_under_an_older_grant_is_released
         await asyncio.sleep(0.1)
     assert set(shop.begun.values()) == {1}, "by one handler at a time, each under a valid token"
     assert set(unclean_tenures) == {0}, "no worker died"
+
+
+async def test_a_claim_whose_reply_was_lost_is_repeated_and_keeps_its_lease(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies: dict[str, list[tuple[int, int]]] = {}
+
+    class LosingBackend(RedisBackend):
+        async def call_batched(self, call: Call) -> Any:
+            reply = await super().call_batched(call)
+            if call.script == "claim":
+                partition = replies.setdefault(call.keys[0], [])
+                partition.append((reply[0], reply[5]))
+                if len(partition) == 1:
+                    raise ConnectionError("lost")
+            return reply
+
+    monkeypatch.setattr("runnel.worker.worker.RedisBackend", LosingBackend)
+    shop = Shop(redis_url)
+    await shop.items.send(*(Item(number=n) for n in range(30)))
+    async with shop.running():
+        await until(lambda: len(shop.done) == 30, "all is processed")
+    assert len(replies) == 2
+    for first, second, *_ in replies.values():
+        assert first == second, "the same epoch, and no death was counted"
 
 
 async def test_a_repeated_claim_of_a_partition_that_is_released_meanwhile_logs_nothing(
