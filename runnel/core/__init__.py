@@ -22,9 +22,10 @@ draining
     or the policy HALT ends the worker. Once the handler has ended, the last commit releases the
     lease.
 ended
-    The lease was released, or a call under its token was refused, which may happen in any of the
-    states before. Nothing more can be written.
+    This worker writes nothing more under the token: the lease was released, or a call was refused,
+    or the worker gives the lease up because its keys are wrong or it must shut down. This may
+    happen in any of the states before.
 
-A worker may do most with a partition in the state that is furthest to the right: one that was
-stopped and is to be drained is draining.
+If several apply, the one furthest to the right counts: a partition that was stopped and is to be
+drained is draining.
 """

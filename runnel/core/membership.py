@@ -104,7 +104,7 @@ class Membership:
         return actions
 
     def all_listed(self, reply: SyncReply) -> bool:
-        """Does this reply still grant everything that this member holds?"""
+        """Does this reply still list everything that this member holds, under the same grants?"""
         granted = {(grant.partition, grant.number) for grant in reply.grants}
         return all(each in granted for each in self._held.items())
 

@@ -39,7 +39,7 @@ class ReadRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClaimSnapshot:
-    """What was known before the partition was claimed again, to interpret the reply: the
+    """What was known before the partition was reclaimed, to interpret the reply: the
     checkpoint, the unverified cursor, and the ids that were read after it."""
 
     checkpoint: str
@@ -50,13 +50,13 @@ class ClaimSnapshot:
 class PartitionState:
     """The state of one partition under one token."""
 
-    #: Quarantined or paused: held, but nothing is handed out until it is claimed again.
+    #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
     stopped = False
     #: Stopped because an event or the handler has failed for good, and not by an operator.
     quarantined = False
     #: Nothing more is handed out; then the lease is released.
     draining = False
-    #: The lease has ended: it was released, or another one has fenced it.
+    #: Nothing more is written under the token.
     ended = False
     #: May events be handed out? Once this is False, it stays False.
     open = True
@@ -68,9 +68,9 @@ class PartitionState:
     left_running = False
     #: A commit of this partition is scheduled.
     commit_scheduled = False
-    #: The partition is being claimed again.
+    #: The partition is being reclaimed: see `runnel.worker`.
     reclaiming = False
-    #: That claim counts what is there: an event read meanwhile could be both lost and processed.
+    #: That claim counts entries: nothing is read until its reply, or an event could count twice.
     counting = False
     #: A read of this partition is in flight.
     reading = False
@@ -102,7 +102,7 @@ class PartitionState:
         self._cursor = claimed.checkpoint
         self._checkpoint_exists = claimed.checkpoint_exists
         self._next_id = claimed.next_id
-        #: Events after the cursor may have been lost: the partition must be claimed again.
+        #: Events after the cursor may have been lost: the partition must be reclaimed.
         self.loss_suspected = False
         self._finished, self._finished_count = claimed.checkpoint.encode(), 0
         self._snapshot = ClaimSnapshot(self.checkpoint, None, ())
@@ -132,7 +132,7 @@ class PartitionState:
         self.draining, self.open = True, False
 
     def end(self) -> None:
-        """The lease has ended: nothing more can be written under its token."""
+        """Write nothing more under the token."""
         self.ended, self.open = True, False
 
     # Reading
@@ -162,10 +162,10 @@ class PartitionState:
         `more` that the log may have more entries.
 
         Returns False if entries after the cursor may have been lost. Then nothing more is read, and
-        the partition must be claimed again, which counts the loss.
+        the partition must be reclaimed, which counts the loss.
         """
         if request.cursor != self._cursor or self.counting or not self.open:
-            return True  # The partition was rewound, claimed or closed meanwhile: drop this read.
+            return True  # It was rewound, reclaimed or stopped meanwhile: drop this read.
         if request.verify:
             if not cursor_exists:
                 self.loss_suspected = True
@@ -202,7 +202,7 @@ class PartitionState:
         return exists
 
     def before_reclaim(self) -> None:
-        """Take the snapshot that `reclaimed` needs: the partition is about to be claimed again."""
+        """Take the snapshot that `reclaimed` needs: the partition is about to be reclaimed."""
         unverified = tuple(each.decode() for each in self._unverified)
         self._snapshot = ClaimSnapshot(self.checkpoint, self.unverified_from, unverified)
         self.counting = self.unverified_from is None

@@ -46,7 +46,7 @@ def bytes_per_entry(entries: Sequence[Any], plenty: float) -> float:
 
 class MemoryBudget:
     """The bytes of events that may wait in the memory of a worker, for all its processors and all
-    its readers: on one server one a processor, in a cluster one or more a node."""
+    its readers: each reads up to a thousand logs of one server, or some of a cluster."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

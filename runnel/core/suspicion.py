@@ -51,7 +51,8 @@ class Suspicion:
     @property
     def alone(self) -> bool:
         """Did a worker die while it processed the next event? Then this worker processes no other
-        such event at the same time: after another death it is known which one was the reason."""
+        such event at the same time, if none takes long: after another death it is known which one
+        was the reason."""
         return self.deaths > 0
 
     @property

@@ -162,8 +162,8 @@ class PartitionQueue:
             await self.changed.wait()
 
     async def wait_settled(self) -> None:
-        """Wait until everything that was read is finished and committed, or the partition
-        closes."""
+        """Wait until everything that was read is finished and committed, or the partition is not
+        open any more."""
         while self.state.open and not self.state.settled:
             self.changed.clear()
             await self.changed.wait()

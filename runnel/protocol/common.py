@@ -43,7 +43,7 @@ class PartitionKeys:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """The fence of a lease. Two tokens are the same only if both parts are equal."""
+    """The proof of a lease. Two tokens are the same only if both parts are equal."""
 
     epoch: int
     nonce: str

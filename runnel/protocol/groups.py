@@ -57,8 +57,8 @@ def sync(
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant in a reply of `sync`: the member should hold the partition under this number, or, if
-    `hold` is false, release it."""
+    """A line in a reply of `sync`: the partition was granted to the member under this number. It
+    should hold the partition, or, if `hold` is false, release it."""
 
     partition: int
     number: int
@@ -86,7 +86,7 @@ def read_sync(reply: Sequence[Any]) -> SyncReply:
 
 
 def revoke(group: str, partitions: Iterable[int]) -> Call:
-    """Make the owners of the partitions claim them again."""
+    """Withdraw the grants of the partitions, so that their owners claim them under new ones."""
     return Call("revoke", (keys.plan(group),), tuple(partitions))
 
 

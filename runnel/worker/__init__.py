@@ -8,8 +8,9 @@ Who has whom::
       Member                   one for each processor: joins its group, works, leaves
         SharedMembership       what this member knows of its group: grants, leases, its session
         Heartbeat              calls `sync` in the event loop, and carries out what the reply says
-        HeartbeatThread        calls `sync` from a thread while user code blocks the event loop, so
-                               that the session goes on; it carries nothing out
+        HeartbeatThread        calls `sync` from a thread while user code blocks the event loop, for
+                               at most the setting `max_block`, so that the session goes on; it
+                               carries nothing out
         HeldPartitions         claims what is granted, releases what is not granted any more
           Claims               calls `claim`, restores lost keys, counts and logs lost events
           PartitionIO          the tasks that read and commit for all partitions held
@@ -48,8 +49,7 @@ isolate
 give up
     To retry an event no more. The policy of the processor decides what follows.
 skip
-    To move the checkpoint past an event that was given up, with or without a dead letter. If it is
-    only said that an event was skipped, there is no dead letter.
+    To move the checkpoint past an event that was given up, with or without a dead letter.
 verify a cursor
     To check that the entry exists after which events were read. If it does not, events after it may
     have been lost. Until it is verified, the cursor and the events read after it are unverified.
@@ -57,9 +57,10 @@ reclaim, repeat a claim
     To call `claim` once more with the same grant and nonce, which keeps the lease: the reply says
     what the log has lost. After a lease has ended, the partition is claimed under a new grant.
 prefetch
-    How many events of a partition are read ahead of its handler: a setting of the processor.
+    A setting of the processor: how many events of a partition one read brings at most. Up to twice
+    as many wait for the handler.
 feed
-    What one reader reads: up to a thousand logs of one server, in one XREAD; one log, or several in
+    What one reader reads: up to a thousand logs of one server together; one log, or several in
     turn, in a Redis Cluster.
 outage
     A time in which Redis gives no reply. It is logged when it begins and when it ends.

@@ -1,5 +1,5 @@
-"""Claims partitions. Claims a held partition again if its log may have lost events: the reply
-tells how many."""
+"""Claims partitions. Reclaims one that is held if its log may have lost events: the reply tells
+how many."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Claims:
         self.losses = Losses(processor.name)
         #: Partition -> events processed when it was last claimed or due.
         self._counted: dict[int, int] = {}
-        #: Which of the settled partitions is claimed again next.
+        #: Which of the settled partitions is reclaimed next.
         self._turn = 0
 
     async def claim(
         self, partition: int, grant: int, nonce: str, state: PartitionState | None = None
     ) -> ClaimReply:
-        """Claim a partition, or claim it again. Restore keys that were lost, and accept a loss of
+        """Claim or reclaim a partition. Restore keys that were lost, and accept a loss of
         events once it is logged.
 
         Raises ProtocolError, redis-py's errors or OSError.
@@ -83,7 +83,7 @@ class Claims:
             paused = claimed.paused or claimed.quarantined
             if claimed.epoch != state.token.epoch or (state.held_stopped and not paused):
                 # The partition had lost this lease, and the claim made a new one; or it had lost
-                # its pause or quarantine. End it: it is claimed again under the next grant.
+                # its pause or quarantine. End it: it is claimed under the next grant.
                 state.end()
             state.reclaimed(claimed)
             outage_log.answered("claim again")
@@ -102,7 +102,7 @@ class Claims:
         return False
 
     def due(self, states: Sequence[PartitionState]) -> Iterator[PartitionState]:
-        """Those of the held partitions that must be claimed again now.
+        """Those of the held partitions that must be reclaimed now.
 
         A settled partition that has processed events since its last claim is due: the claim checks
         that the counts agree. So it finds entries that others deleted one by one ahead of the

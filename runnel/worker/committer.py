@@ -73,7 +73,8 @@ class Committer:
         moves = [(state, move) for state in states if (move := state.next_commit())]
         calls = [protocol.commit(state.keys, state.token, move) for state, move in moves]
         for state in states:
-            # Its finished events were trimmed, and a claim counted them as lost.
+            # There may be nothing left to commit, because a claim has counted the finished events
+            # as lost. Wake those who wait for the commit.
             if state.all_committed:
                 self._callbacks.on_change(state)
         if calls:

@@ -184,8 +184,11 @@ class HeldPartitions:
         )
 
     def _nonce(self, grant: Grant) -> str:
-        """A new nonce for each grant. If it was used and no reply came, the same one again: with
-        another, the claim could be refused as stale, and would count as a death of this worker."""
+        """A new nonce for each grant; the same one again if a claim with it got no reply.
+
+        That claim may have been applied. Then one with another nonce would be refused as stale, and
+        the lease would end without a release, which counts as an unclean tenure.
+        """
         number, nonce = self._unanswered.get(grant.partition, (0, ""))
         if number != grant.number:
             nonce = secrets.token_hex(16)

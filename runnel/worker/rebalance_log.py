@@ -61,7 +61,7 @@ class Moves:
         self._changed()
 
     def lost(self, partition: int, refusal: ProtocolError) -> None:
-        """A call under the lease of this partition was refused, so it must be claimed again."""
+        """A call under the lease of this partition was refused: the lease has ended."""
         self._lost.setdefault(_WHY.get(type(refusal)) or str(refusal), []).append(partition)
         self._changed()
 
