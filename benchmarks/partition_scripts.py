@@ -110,15 +110,15 @@ def commit(timer: Timer, repeats: int) -> Iterator[float]:
         yield timer.timed(protocol.commit(partition.keys, partition.token, move))
 
 
-@case("emit", "emit, 200 entries into a full stream", 4_000)
-def emit(timer: Timer, repeats: int) -> Iterator[float]:
+@case("transact", "transact, 200 entries into a full stream", 4_000)
+def transact(timer: Timer, repeats: int) -> Iterator[float]:
     """200 dead letters, which remove 200 entries."""
-    partition = Partition(timer, "emit", repeats)
-    sink = Partition(timer, "emit-sink", 1000, 1000)
-    to = (sink.prefix, 1000, "refuse", [ENTRY] * 200)
+    partition = Partition(timer, "transact", repeats)
+    sink = Partition(timer, "transact-sink", 1000, 1000)
+    letters = protocol.Entries(sink.prefix, 1000, "refuse", [ENTRY] * 200)
     for move in islice(partition.moves(), repeats):
         sink.commit_all()
-        yield timer.timed(protocol.emit(partition.keys, partition.token, move, *to))
+        yield timer.timed(protocol.transact(partition.keys, partition.token, move, [letters]))
 
 
 repeated("claim", "claim, 100 processors", 600, 1000, Partition.claim)

@@ -234,6 +234,12 @@ class Conflict(ProtocolError):
     word = "CONFLICT"
 
 
+class NotWriter(ProtocolError):
+    """Another processor writes the table. `details` names the `table` and its `writer`."""
+
+    word = "NOT_WRITER"
+
+
 class Missing(ProtocolError):
     """The log or the processor's consumer group no longer exists."""
 
@@ -297,6 +303,7 @@ BY_WORD: dict[str, type[ProtocolError]] = {
         Unregistered,
         Fenced,
         Conflict,
+        NotWriter,
         Missing,
         StaleGrant,
         Replaced,

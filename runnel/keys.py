@@ -63,6 +63,11 @@ def state(prefix: str, processor: str) -> str:
     return f"{prefix}:processor:{processor}"
 
 
+def table(prefix: str, name: str) -> str:
+    """Hash: a table, which the commits of one processor write."""
+    return f"{prefix}:table:{name}"
+
+
 # Group scope.
 
 

@@ -115,6 +115,5 @@ async def _commit(
         (described.error_type or "", described.error_message or ""),
     )
     encoded = [sink.encode(dead_letter)]
-    size = sink.partition_size
-    prefix = sink.prefix(partition)
-    return protocol.emit(partition_keys, token, move, prefix, size, "refuse", encoded)
+    letters = protocol.Entries(sink.prefix(partition), sink.partition_size, "refuse", encoded)
+    return protocol.transact(partition_keys, token, move, [letters])

@@ -190,7 +190,8 @@ def _finish(processor: Processor) -> Call:
     partition_keys = processor.keys(0)
     if processor.sink is None:
         return protocol.commit(partition_keys, _TOKEN, _MOVE)
-    return protocol.emit(partition_keys, _TOKEN, _MOVE, processor.sink.prefix(0), 2, "refuse", [])
+    letters = protocol.Entries(processor.sink.prefix(0), 2, "refuse", [])
+    return protocol.transact(partition_keys, _TOKEN, _MOVE, [letters])
 
 
 async def check_contract(

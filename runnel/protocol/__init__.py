@@ -16,6 +16,7 @@ from runnel.protocol.apps import (
 )
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
 from runnel.protocol.description import PartitionDescription, read_describe
+from runnel.protocol.effects import Effect, Entries, TableWrites, transact
 from runnel.protocol.groups import (
     Action,
     Assignment,
@@ -38,7 +39,6 @@ from runnel.protocol.partitions import (
     claim,
     commit,
     describe,
-    emit,
     pause,
     read_claim,
     read_commit,
@@ -69,7 +69,9 @@ __all__ = [
     "CheckpointMove",
     "ClaimReply",
     "CommitReply",
+    "Effect",
     "Election",
+    "Entries",
     "Entry",
     "Grant",
     "GroupDescription",
@@ -80,6 +82,7 @@ __all__ = [
     "SeekReply",
     "StreamContract",
     "SyncReply",
+    "TableWrites",
     "Tick",
     "Token",
     "append",
@@ -94,7 +97,6 @@ __all__ = [
     "describe",
     "describe_group",
     "elect",
-    "emit",
     "pause",
     "read_append",
     "read_check_acl",
@@ -115,4 +117,5 @@ __all__ = [
     "sync",
     "text",
     "tick",
+    "transact",
 ]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runnel import keys
 from runnel.connection.redis_client import Arg
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
 from runnel.protocol.scripts import Call
-from runnel.protocol.streams import Entry, flat
 
 
 def register(partition_keys: PartitionKeys, contract: StreamContract, start: str) -> Call:
@@ -80,9 +78,10 @@ def read_claim(reply: Sequence[Any]) -> ClaimReply:
     )
 
 
-def _commit_args(
+def commit_args(
     partition_keys: PartitionKeys, token: Token, move: CheckpointMove
 ) -> tuple[Arg, ...]:
+    """The arguments that `commit` and `transact` share."""
     return (
         partition_keys.processor,
         token.epoch,
@@ -96,27 +95,12 @@ def _commit_args(
 
 def commit(partition_keys: PartitionKeys, token: Token, move: CheckpointMove) -> Call:
     """Move the checkpoint, and release the lease if the move says so."""
-    return Call("commit", partition_keys.of_script(), _commit_args(partition_keys, token, move))
-
-
-def emit(
-    partition_keys: PartitionKeys,
-    token: Token,
-    move: CheckpointMove,
-    sink: str,
-    size: int,
-    when_full: str,
-    entries: Iterable[Entry],
-) -> Call:
-    """Commit, and add `entries` to the derived stream with the key prefix `sink`."""
-    names = (*partition_keys.of_script(), keys.log(sink), keys.meta(sink))
-    args = (*_commit_args(partition_keys, token, move), size, when_full, *flat(entries))
-    return Call("emit", names, args)
+    return Call("commit", partition_keys.of_script(), commit_args(partition_keys, token, move))
 
 
 @dataclass(frozen=True, slots=True)
 class CommitReply:
-    """Reply of `commit` and `emit`."""
+    """Reply of `commit` and `transact`."""
 
     applied: bool
     paused: bool

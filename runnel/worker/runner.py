@@ -215,15 +215,10 @@ class Runner:
                 attempts,
                 describe_error(failure.error, failure.instead),
             )
-            call = protocol.emit(
-                state.keys,
-                state.token,
-                move,
-                sink.prefix(state.partition),
-                sink.partition_size,
-                "refuse",
-                [sink.encode(letter)],
+            letters = protocol.Entries(
+                sink.prefix(state.partition), sink.partition_size, "refuse", [sink.encode(letter)]
             )
+            call = protocol.transact(state.keys, state.token, move, [letters])
         if await self._retry_until_answered(call):
             state.skipped(move)
             self._queue.changed.set()  # A repeated claim may wait until the partition is settled.

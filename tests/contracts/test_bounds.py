@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contracts.wire import HEADERS, Arg, Refused, Wire
-from tests.contracts.world import CONTRACT, GROUP, PARTITION, SINK_LOG, valid_calls
+from tests.contracts.world import CONTRACT, GROUP, PARTITION, SINK_LOG, SINK_META, valid_calls
 from tests.lua.conftest import LOG, META, PLAN, PRODUCERS
 
 ENTRY: list[Arg] = [2, "f", "v"]
@@ -97,14 +97,16 @@ def test_l4_more_than_a_call_may_carry_is_refused(
     assert refused.details["field"] == field
 
 
-def test_l4_no_more_is_emitted_or_trimmed_at_once_than_the_header_says(wire: Wire) -> None:
-    call = valid_calls(wire)["emit"]
+def test_l4_no_more_is_added_or_trimmed_at_once_than_the_header_says(wire: Wire) -> None:
+    call = valid_calls(wire)["transact"]
+    keys = [*PARTITION, SINK_LOG, SINK_META]
     fill(wire)
     wire.snapshot()
-    many = [*call.args[:7], 5_000, "refuse", *ENTRY * 201]
-    assert wire.call("emit", call.keys, *many) == Refused("BADARG")
+    many = [*call.args[:7], "stream", 5_000, "refuse", 201, *ENTRY * 201]
+    assert wire.call("transact", keys, *many) == Refused("BADARG")
     before = len(wire.seen[SINK_LOG].entries)
-    reply = wire.call("emit", call.keys, *[*call.args[:7], 300, "drop_oldest", *ENTRY * 200])
+    most = [*call.args[:7], "stream", 300, "drop_oldest", 200, *ENTRY * 200]
+    reply = wire.call("transact", keys, *most)
     assert reply[0] == 1
     assert len(wire.seen[SINK_LOG].entries) == before + 200 - 1_000
     before = len(wire.seen[LOG].entries)

@@ -19,6 +19,7 @@ from tests.contracts.partition import NAME, NAMES, refusal, state_key
 from tests.contracts.profile import TIMEOUT, search
 from tests.contracts.wire import Arg, Refused, Wire, order
 from tests.contracts.world import CONTRACT, SINK_LOG, SINK_META
+from tests.lua.conftest import META
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 SINK_SIZE = 3
@@ -30,12 +31,19 @@ WHERE = st.sampled_from(["there"] * 6 + ["before", "after"])
 STEPS = st.sampled_from([1, 1, 1, 2, 3, 0, -1, -1])
 
 
+def table_key(name: str) -> str:
+    """The key of a table."""
+    return META.replace(":meta", f":table:{name}")
+
+
 class LeaseMachine(OperatorMachine):
     """Holders of leases, honest and late."""
 
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire)
         self.sink = Log()
+        self.tables: dict[str, dict[str, str]] = {"balances": {}, "limits": {}}
+        self.writers: dict[str, str] = {}
         self.tokens: dict[str, list[tuple[int, str]]] = {name: [] for name in NAMES}
 
     @rule(name=NAME, ahead=st.sampled_from([1, 1, 1, 2, 0, -1]), fresh=st.booleans(), again=AGAIN)
@@ -144,10 +152,13 @@ class LeaseMachine(OperatorMachine):
         steps=STEPS,
         release=st.sampled_from([0, 0, 0, 0, 0, 1]),
         when_full=st.sampled_from(["refuse", "drop_oldest"]),
-        letters=st.integers(1, 2),
+        letters=st.sampled_from([0, 0, 1, 2]),
+        table=st.sampled_from(["balances", "balances", "limits"]),
+        sets=st.dictionaries(st.sampled_from("abc"), st.sampled_from("123"), max_size=2),
+        deletes=st.lists(st.sampled_from("abcd"), max_size=1),
         again=AGAIN,
     )
-    def emit(
+    def transact(
         self,
         name: str,
         ready: bool,
@@ -157,31 +168,57 @@ class LeaseMachine(OperatorMachine):
         release: int,
         when_full: str,
         letters: int,
+        table: str,
+        sets: dict[str, str],
+        deletes: list[str],
         again: int,
     ) -> None:
         if ready:
             self.hold(name)
+        letters = letters if letters or sets or deletes else 1
         prev, next_id, count = self.step(name, where, steps)
         step: list[Arg] = [name, *self.token(name, token), prev, next_id, count, release]
+        keys, effects = self.keys(name), list[Arg]()
+        if sets or deletes:
+            keys.append(table_key(table))
+            pairs = [each for pair in sets.items() for each in pair]
+            effects += ["table", len(sets), len(deletes), *pairs, *deletes]
         bodies: list[Fields] = [("msgpack", f"dead {self.nonces}.{i}") for i in range(letters)]
-        entries: list[Arg] = []
+        if letters:
+            keys += [SINK_LOG, SINK_META]
+            effects += ["stream", SINK_SIZE, when_full, letters]
         for body in bodies:
-            entries += [2, *body]
-        keys = [*self.keys(name), SINK_LOG, SINK_META]
-        reply = self.remembered("emit", keys, [*step, SINK_SIZE, when_full, *entries], again)
+            effects += [2, *body]
+        reply = self.remembered("transact", keys, [*step, *effects], again)
         expected = self.outcome_of_commit(name, step, emits=True)
-        room = self.sink.room(SINK_SIZE, letters, when_full)
-        if expected is None and isinstance(room, Refused):
-            expected = room
+        room = self.sink.room(SINK_SIZE, letters, when_full) if letters else 0
+        written = self.writers.get(table, name) if sets or deletes else name
+        impossible = [Refused("NOT_WRITER")] if written != name else []
+        impossible += [room] if isinstance(room, Refused) else []
+        if expected is None and impossible:
+            expected = impossible[0]
         elif expected is None and not isinstance(room, Refused):
-            self.apply(name, next_id, count, release, emits=True)
+            self.apply(name, next_id, count, release)
             self.sink.drop(room, {})
-            new = self.wire.seen[SINK_LOG].entries[-letters:]
-            self.sink.add(new[0][0], bodies)
+            if letters:
+                new = self.wire.seen[SINK_LOG].entries[-letters:]
+                self.sink.add(new[0][0], bodies)
+            if sets or deletes:
+                self.writers[table] = name
+                self.tables[table].update(sets)
+                for each in deletes:
+                    self.tables[table].pop(each, None)
             expected = [1, int(self.slots[name].paused)]
-        elif expected == Refused("MISSING") and isinstance(room, Refused):
-            expected = reply if reply in (expected, room) else expected
+        elif expected == Refused("MISSING") and reply in impossible:
+            expected = reply
         self.agrees(reply, expected)
+
+    @invariant()
+    def the_tables_are_what_was_committed(self) -> None:
+        meta = hash_of(self.wire.seen, META)
+        for table, content in self.tables.items():
+            assert hash_of(self.wire.seen, table_key(table)) == content
+            assert meta.get(f"table:{table}") == self.writers.get(table)
 
     def outcome_of_commit(
         self, name: str, args: list[Arg], emits: bool = False
@@ -204,14 +241,14 @@ class LeaseMachine(OperatorMachine):
         whole = name in self.log.groups and name in self.log.checkpoints
         return None if whole else refusal("MISSING")
 
-    def apply(self, name: str, next_id: str, count: int, release: int, emits: bool = False) -> None:
+    def apply(self, name: str, next_id: str, count: int, release: int) -> None:
         """S3: the checkpoint moves forward, past so many events."""
         slot = self.slots[name]
         if next_id != slot.checkpoint:
             slot.checkpoint = self.log.checkpoints[name] = next_id
             slot.read += count
             slot.processed += count
-            slot.progress(None if emits else next_id)
+            slot.progress(next_id)
         slot.released = bool(release)
 
     @rule(

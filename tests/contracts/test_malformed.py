@@ -32,7 +32,7 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
     **{(script, "hash"): [""] for script in ("declare", "append", "claim", "register")},
     **{(script, "processor"): [""] for script in ("claim", "register", "remove", "seek")},
     **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "seek")},
-    **{(script, "when_full"): ["", "shed", "REFUSE", b"\xff"] for script in ("append", "emit")},
+    ("append", "when_full"): ["", "shed", "REFUSE", b"\xff"],
     **{(script, "action"): ["", "go", b"\xff"] for script in ("elect", "sync")},
     ("append", "producer"): [""],
     ("attempt", "kind"): ["", "explode", "START"],

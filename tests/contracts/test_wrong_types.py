@@ -11,13 +11,20 @@ import re
 import pytest
 
 from tests.contracts.wire import HEADERS, Refused, Wire
-from tests.contracts.world import valid_calls
+from tests.contracts.world import MORE_KEYS, valid_calls
+
+
+def keys_of(script: str) -> list[tuple[str, str]]:
+    """Name and type of each key of the call."""
+    header = HEADERS[script]
+    names = [name for name, _ in header.keys]
+    return [*zip(names, header.key_types, strict=True), *MORE_KEYS.get(script, [])]
+
 
 KEYS = [
-    pytest.param(script, index, id=f"{script}-{header.keys[index][0]}")
-    for script, header in HEADERS.items()
-    for index in range(len(header.keys))
-    if header.key_types[index] != "channel"
+    pytest.param(script, index, id=f"{script}-{name}")
+    for script in HEADERS
+    for index, (name, _) in enumerate(keys_of(script))
 ]
 #: What is deleted is, whatever stands there.
 DELETED = {("remove", "state"), ("delete", "log"), ("delete", "meta"), ("delete", "producers")}
@@ -29,25 +36,25 @@ DELETED = {("remove", "state"), ("delete", "log"), ("delete", "meta"), ("delete"
 def test_s5_a_key_of_the_wrong_type_fails_the_call_before_it_writes(
     wire: Wire, script: str, index: int, kind: str
 ) -> None:
-    call, header = valid_calls(wire)[script], HEADERS[script]
+    call, (name, usual) = valid_calls(wire)[script], keys_of(script)[index]
     key, redis = call.keys[index], wire.redis
     redis.delete(key)
     if kind == "string":
         redis.set(key, "junk")
     elif kind == "list":
         redis.rpush(key, "junk")
-    elif header.key_types[index] == "hash":
+    elif usual == "hash":
         redis.xadd(key, {"junk": "junk"})
     else:
         redis.hset(key, "junk", "junk")
     before = wire.snapshot()
     outcome = wire.send(script, call.keys, *call.args)
-    if (script, header.keys[index][0]) in DELETED:
+    if (script, name) in DELETED:
         assert not isinstance(outcome, Refused)
-        assert key not in wire.snapshot() or header.key_types[index] == "hash"
+        assert key not in wire.snapshot() or usual == "hash"
         return
     assert isinstance(outcome, Refused), outcome
-    assert outcome.word in {"WRONGTYPE", *header.errors}, outcome.text
+    assert outcome.word in {"WRONGTYPE", *HEADERS[script].errors}, outcome.text
     assert wire.snapshot() == before
 
 
@@ -63,7 +70,7 @@ def test_s5_a_field_with_junk_never_leaves_a_call_half_done(wire: Wire, script: 
     call = valid_calls(wire)[script]
     fields = [
         (key, field)
-        for key, kind in zip(call.keys, HEADERS[script].key_types, strict=True)
+        for key, (_, kind) in zip(call.keys, keys_of(script), strict=True)
         if kind == "hash"
         for field in wire.seen.get(key, {})
         if not MANY.fullmatch(field)

@@ -26,7 +26,7 @@ REPLY_COUNTS_CHANGES = {
         "declare",
         "append",
         "commit",
-        "emit",
+        "transact",
         "pause",
         "register",
         "revoke",

@@ -12,7 +12,10 @@ SINK_LOG, SINK_META = (
     LOG.replace("}:orders:", "}:dead:"),
     META.replace("}:orders:", "}:dead:"),
 )
+TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
+#: Script -> name and type of the keys whose number depends on the arguments.
+MORE_KEYS = {"transact": [("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")]}
 GROUP = [PLAN, MEMBERS, SESSIONS]
 CONTRACT: list[Arg] = [1, 8, "xxh64"]
 NEW = "2" * 32
@@ -54,6 +57,10 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     done("tick", [TICKS], "report", 1_000, "n1", "0 * * * * UTC")
     wire.snapshot()
     letter: list[Arg] = [2, "msgpack", "dead"]
+    writes: list[Arg] = ["table", 2, 1, "alice", "5", "bob", "7", "carol"]
+    wire.redis.hset(TABLE, "carol", "1")
+    wire.redis.hset(META, "table:balances", "printer")
+    wire.snapshot()
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
         "declare": ([META], CONTRACT),
@@ -65,7 +72,10 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "claim": (PARTITION, [*CONTRACT, "printer", "me", 11, NEW, ""]),
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
-        "emit": ([*PARTITION, SINK_LOG, SINK_META], [*step, 3, "drop_oldest", *letter]),
+        "transact": (
+            [*PARTITION, TABLE, SINK_LOG, SINK_META],
+            [*step, *writes, "stream", 3, "drop_oldest", 1, *letter],
+        ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),
         "pause": ([STATE], []),

@@ -205,29 +205,30 @@ async def test_a_commit_that_releases_ends_the_lease(
         await commit(scripts, partition, token, ids[0], ids[1])
 
 
-async def test_emit_commits_and_adds_to_the_derived_stream_or_does_neither(
+async def test_transact_commits_and_adds_to_the_derived_stream_or_does_neither(
     redis: Redis, scripts: Scripts, partition: PartitionKeys, ids: list[str], app_name: str
 ) -> None:
     token = await owned(scripts, partition)
     sink = keys.partition(app_name, "orders", 2, "dead")
     entry = [b"a", b"1", b"b", b"2"]
 
-    async def emit(move: CheckpointMove, size: int, policy: str) -> CommitReply:
-        call = protocol.emit(partition, token, move, sink, size, policy, [entry])
+    async def transact(move: CheckpointMove, size: int, policy: str) -> CommitReply:
+        letters = protocol.Entries(sink, size, policy, [entry])
+        call = protocol.transact(partition, token, move, [letters])
         return protocol.read_commit(await scripts.call(call))
 
     first, second, third = (
         CheckpointMove(before, after, 1)
         for before, after in zip(["0-0", *ids[:2]], ids, strict=True)
     )
-    assert await emit(first, 2, "refuse") == CommitReply(True, False)
-    assert await emit(first, 2, "refuse") == CommitReply(False, False)
-    assert await emit(second, 2, "refuse") == CommitReply(True, False)
+    assert await transact(first, 2, "refuse") == CommitReply(True, False)
+    assert await transact(first, 2, "refuse") == CommitReply(False, False)
+    assert await transact(second, 2, "refuse") == CommitReply(True, False)
     with pytest.raises(Full) as full:
-        await emit(third, 2, "refuse")
+        await transact(third, 2, "refuse")
     assert full.value.details["sink"] == keys.log(sink)
     assert (await described(scripts, partition)).checkpoint == ids[1]
-    assert await emit(third, 2, "drop_oldest") == CommitReply(True, False)
+    assert await transact(third, 2, "drop_oldest") == CommitReply(True, False)
     found: Any = await redis.xrange(keys.log(sink))
     assert [fields for _, fields in found] == 2 * [{b"a": b"1", b"b": b"2"}]
 

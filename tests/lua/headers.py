@@ -16,6 +16,8 @@ KNOWN_GLOBALS = {
 #: Arguments whose name is a global in Lua, and their names in the scripts.
 LOCAL_NAMES = {"next": "next_id"}
 _KEY = re.compile(r"-- KEYS\[(\d+)\] +(\w+) +(hash|stream|zset) +(\S+)$")
+#: Keys whose number depends on the arguments; the text has one pattern or more.
+_MORE_KEYS = re.compile(r"-- KEYS\[(\d+)\+\] +\w+ +mixed +(.+)$")
 _ARG = re.compile(r"-- ARGV\[(\d+)(\+?)\] +(\w+) +(int|str|id) +(.+)$")
 _REPLY = re.compile(r"-- REPLY +(\w+) +(int|str|id) +.+$")
 _ERROR = re.compile(rf"-- ERROR +({WORDS}) +.+$")
@@ -31,6 +33,7 @@ class Header:
     flags: set[str] = field(default_factory=set)
     keys: list[tuple[str, str]] = field(default_factory=list)
     key_types: list[str] = field(default_factory=list)
+    more_keys: list[str] = field(default_factory=list)
     args: list[str] = field(default_factory=list)
     arg_types: list[str] = field(default_factory=list)
     open_ended: bool = False
@@ -56,6 +59,10 @@ def parse(source: str) -> tuple[Header, str]:
                 raise ValueError(f"KEYS are not numbered in order: {line}")
             header.keys.append((found[2], found[4]))
             header.key_types.append(found[3])
+        elif found := _MORE_KEYS.match(line):
+            if int(found[1]) != len(header.keys) + 1:
+                raise ValueError(f"KEYS are not numbered in order: {line}")
+            header.more_keys = re.findall(r"runnel:[^\s;,]+", found[2])
         elif found := _ARG.match(line):
             if int(found[1]) != len(header.args) + 1 or header.open_ended:
                 raise ValueError(f"ARGV are not numbered in order: {line}")
@@ -95,6 +102,8 @@ def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
     for name, pattern in header.keys:
         if pattern not in patterns:
             found.append(f"key {name}: {pattern} is not in runnel/keys.py")
+    if not patterns.issuperset(header.more_keys):
+        found.append(f"keys {header.more_keys} are not all in runnel/keys.py")
     if not patterns.issuperset(header.channels):
         found.append(f"channels {header.channels} are not all in runnel/keys.py")
     if bool(header.channels) != ("'PUBLISH'" in code):

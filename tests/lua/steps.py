@@ -43,12 +43,26 @@ async def ready(raw: Raw, events: int = 5) -> tuple[int, list[str]]:
 
 async def emit(raw: Raw, epoch: int, prev: str, next_id: str, **kw: Any) -> Any:
     """One event is finished and, by default, one dead letter written."""
-    return await raw.call(
-        "emit", [LOG, META, STATE, SINK_LOG, SINK_META],
-        "printer", epoch, kw.get("nonce", NONCE), prev, next_id, 1,
-        kw.get("release", 0), kw.get("size", 100), kw.get("when_full", "refuse"),
-        *kw.get("entries", (2, "msgpack", "dead")),
-    )  # fmt: skip
+    letters = ("stream", kw.get("size", 100), kw.get("when_full", "refuse"), kw.get("number", 1))
+    entries = kw.get("entries", (2, "msgpack", "dead"))
+    step = (epoch, prev, next_id, kw.get("release", 0), kw.get("nonce", NONCE))
+    return await transact(raw, *step, keys=(SINK_LOG, SINK_META), effects=(*letters, *entries))
+
+
+async def transact(
+    raw: Raw,
+    epoch: int,
+    prev: str,
+    next_id: str,
+    release: int = 0,
+    nonce: str = NONCE,
+    *,
+    keys: tuple[str, ...],
+    effects: tuple[str | int, ...],
+) -> Any:
+    """One event is finished and has these effects."""
+    step = ("printer", epoch, nonce, prev, next_id, 1, release)
+    return await raw.call("transact", [LOG, META, STATE, *keys], *step, *effects)
 
 
 async def described(raw: Raw, processor: str = "printer") -> dict[str, str]:

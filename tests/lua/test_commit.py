@@ -108,7 +108,9 @@ async def test_a_commit_with_a_wrong_number_of_keys_is_refused(raw: Raw, keys: l
     step = ("printer", epoch, NONCE, "0-0", ids[0], 1, 0)
     await refused(raw, "BADARG", raw.call("commit", keys, *step))
     await refused(raw, "BADARG", raw.call("commit", KEYS, *step, "x"))
-    await refused(raw, "BADARG", raw.call("emit", keys, *step, 9, "refuse", 2, "f", "v"))
+    await refused(
+        raw, "BADARG", raw.call("transact", keys, *step, "stream", 9, "refuse", 1, 2, "f", "v")
+    )
     assert await raw.call("commit", KEYS, *step) == [1, 0]
 
 

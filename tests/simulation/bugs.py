@@ -91,7 +91,7 @@ BUGS = (
     ),
     Planted(
         "retention is not told of a dead letter",
-        "lua/emit.lua",
+        "lua/transact.lua",
         "redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)\n",
         "",
     ),

@@ -159,7 +159,7 @@ class History:
 
     def state_before(self, call: Call, partition: Partition) -> dict[str, str]:
         """A copy of the processor's state, for scripts whose effect on it is checked."""
-        if call.script not in ("claim", "commit", "emit", "seek"):
+        if call.script not in ("claim", "commit", "transact", "seek"):
             return {}
         return dict(partition.states.get(str(call.args[3 if call.script == "claim" else 0]), {}))
 
@@ -170,7 +170,7 @@ class History:
         prefix = split(call.keys[0])[0]
         if call.script == "claim":
             self._claimed((prefix, str(call.args[3])), call, reply, partition, before)
-        elif call.script in ("commit", "emit") and reply[0] == 1:
+        elif call.script in ("commit", "transact") and reply[0] == 1:
             self._committed((prefix, str(call.args[0])), call, partition)
         elif call.script == "register" and reply[0] == 1:
             # Entries deleted before the registration do not count as lost for this processor.

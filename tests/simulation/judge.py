@@ -19,7 +19,7 @@ from tests.simulation.trace import Trace, Violation
 
 #: Scripts of partition scope, and of group scope.
 PARTITION = {
-    *("declare", "register", "claim", "commit", "emit", "append", "attempt"),
+    *("declare", "register", "claim", "commit", "transact", "append", "attempt"),
     *("pause", "resume", "seek", "remove"),
 }
 GROUP = {"sync", "revoke"}
@@ -96,7 +96,7 @@ class Judge:
             return []
         prefix, processor, producer = _touched(call)
         probes = _partition_probes(prefix, processor, producer)
-        if call.script == "emit":
+        if call.script == "transact":
             probes += _partition_probes(split(call.keys[3])[0], "", "")
         return probes
 
@@ -123,8 +123,8 @@ class Judge:
             elif command[0] == "UNLINK":
                 self._forget_groups(command[1:])
             return
-        if call.script in ("append", "emit") and not isinstance(reply, ResponseError):
-            sink = split(call.keys[3 if call.script == "emit" else 0])[0]
+        if call.script in ("append", "transact") and not isinstance(reply, ResponseError):
+            sink = split(call.keys[3 if call.script == "transact" else 0])[0]
             self.trace.know(sink, _added(call, reply, probed))
         self.trace.called(process, call, reply)
         if isinstance(reply, NoScriptError):
@@ -140,7 +140,7 @@ class Judge:
         if call.script in PARTITION:
             prefix, processor, producer = _touched(call)
             self._compare(prefix, processor, producer, probed[:5])
-            if call.script == "emit":
+            if call.script == "transact":
                 self._compare(split(call.keys[3])[0], "", "", probed[5:])
 
     def _judge_group(self, call: Call, reply: Any, probed: list[Any]) -> None:
@@ -174,8 +174,8 @@ class Judge:
         answer = [_plain(each) for each in (reply if isinstance(reply, list) else [reply])]
         if answer != expected:
             raise self._violation(call, f"{call.script} must reply {expected}, replied {answer}")
-        if call.script in ("append", "emit") and answer[0]:
-            self.grown.append(call.keys[3 if call.script == "emit" else 0])
+        if call.script in ("append", "transact") and answer[0]:
+            self.grown.append(call.keys[3 if call.script == "transact" else 0])
         self.history.applied(call, answer, partition, before)
         if call.script == "attempt" and call.args[2] == "start":
             self._check_starts(call)
@@ -191,7 +191,7 @@ class Judge:
             raise Violation("L6", self.trace.named(prefix, f"{prefix}: {text}"))
 
     def _violation(self, call: Call, text: str) -> Violation:
-        names = {"claim": "S2", "commit": "S6", "emit": "S6", "append": "S6"}
+        names = {"claim": "S2", "commit": "S6", "transact": "S6", "append": "S6"}
         return Violation(
             names.get(call.script, "S5"), self.trace.named(split(call.keys[0])[0], text)
         )
@@ -249,7 +249,7 @@ def _touched(call: Call) -> tuple[str, str, str]:
     prefix, _, processor = split(call.keys[0])
     if call.script in ("claim", "register"):
         processor = str(call.args[3])
-    elif call.script in ("commit", "emit", "seek", "remove"):
+    elif call.script in ("commit", "transact", "seek", "remove"):
         processor = str(call.args[0])
     return prefix, processor, str(call.args[5]) if call.script == "append" else ""
 
@@ -269,7 +269,7 @@ def _added(call: Call, reply: Any, probed: list[Any]) -> list[str]:
     if call.script == "append" and isinstance(reply, list) and reply[0] == 1:
         ms, _, sequence = reply[1].decode().partition("-")
         return [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
-    if call.script == "emit" and isinstance(probed[8], list):
+    if call.script == "transact" and isinstance(probed[8], list):
         info = dict(zip(probed[8][::2], probed[8][1::2], strict=True))
         return [info[b"last-generated-id"].decode()]
     return []

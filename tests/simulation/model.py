@@ -111,7 +111,7 @@ class Model:
         call = getattr(self, f"_{script}")
         if script in ("attempt", "pause", "resume"):
             reply = call(partition.states.get(split(keys[0])[2], {}), text, now)
-        elif script == "emit":
+        elif script == "transact":
             reply = call(partition, self.at(split(keys[3])[0]), text, now, added)
         elif script == "append":
             reply = call(partition, text, added)
@@ -234,18 +234,19 @@ class Model:
             state["released"] = "1"
         return 1, paused
 
-    def _emit(
+    def _transact(
         self, partition: Partition, sink: Partition, args: list[Any], now: int, added: Sequence[str]
     ) -> tuple[int, int]:
-        processor, epoch, nonce, prev, next_id, count, release, size, policy = args[:9]
+        processor, epoch, nonce, prev, next_id, count, release = args[:7]
+        _, size, policy, _ = args[7:11]
         state = partition.states.get(processor, {})
         paused = int(state.get("paused", 0))
         if not _may_commit(state, epoch, nonce, prev, next_id, release):
             return 0, paused
         _check_entry_exists(partition.log, prev, next_id)
-        entries = _entries(args[9:])
+        entries = _entries(args[11:])
         excess = _plan_trim(sink, int(size), len(entries), policy)
-        _advance(partition, processor, next_id, int(count), now, always=True)
+        _advance(partition, processor, next_id, int(count), now, always=False)
         state["released"] = release
         _add(sink, entries, added, excess)
         return 1, paused

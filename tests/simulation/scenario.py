@@ -43,7 +43,18 @@ MIDDLEWARE = ("observes", "awaits", "swallows", "converts", "fails")
 
 #: What a mishap is aimed at: "" is the next request of any kind, and release a commit that releases
 #: its partition.
-AIMS = ("claim", "commit", "release", "sync", "append", "attempt", "emit", "register", "XREAD", "")
+AIMS = (
+    "claim",
+    "commit",
+    "release",
+    "sync",
+    "append",
+    "attempt",
+    "transact",
+    "register",
+    "XREAD",
+    "",
+)
 
 
 @dataclass(frozen=True)

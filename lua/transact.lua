@@ -1,10 +1,9 @@
 #!lua
--- emit -- a commit that also adds entries to one derived stream of the partition, all or nothing: dead letters.
+-- transact -- a commit with effects, all or nothing: writes of tables, entries of derived streams such as dead letters.
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
--- KEYS[4]  sink_log   stream  runnel:{APP:SOURCE:N}:STREAM:log
--- KEYS[5]  sink_meta  hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME; or the log and the meta of a stream
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
 -- ARGV[2]  epoch      int     of the token
 -- ARGV[3]  nonce      str     of the token
@@ -12,21 +11,22 @@
 -- ARGV[5]  next       id      the checkpoint after it
 -- ARGV[6]  count      int     events finished after prev, up to next
 -- ARGV[7]  release    int     1 to release the lease, else 0
--- ARGV[8]  size       int     entries that the derived partition may hold
--- ARGV[9]  when_full  str     refuse, or drop_oldest to drop entries that no processor has committed
--- ARGV[10+] entries   str     1 to 200 entries, each: the number of values, then fields and values in turn
+-- ARGV[8+] effects    str     1 to 20, in the order of their keys, each of one of these forms:
+--                             table SETS DELETES, then a field and its value for each set, a field for each delete
+--                             stream SIZE WHEN_FULL COUNT, then for each entry: the number of values, fields and values in turn
 -- REPLY    applied    int     1, or 0 if the call repeats one that was applied
 -- REPLY    paused     int     1 if an operator has paused the processor
 -- ERROR    BADARG     an argument is malformed or over a limit
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next does not exist; missing=NEXT
 -- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT
--- ERROR    FULL       the derived stream has no room; processor=NAME has not committed its oldest entries; sink=KEY
+-- ERROR    FULL       a derived stream has no room; processor=NAME has not committed its oldest entries; sink=KEY
+-- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    200 entries added, 1000 removed
+-- BOUND    200 entries added, 1000 removed in each stream; 1000 fields of tables written
 -- VERSION  1
-local log, meta, state, sink_log, sink_meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local processor, epoch, nonce, prev, next_id, count, release, size, when_full = unpack(ARGV, 1, 9)
+local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
+local processor, epoch, nonce, prev, next_id, count, release = unpack(ARGV, 1, 7)
 
 -- >>> clock
 local time = redis.call('TIME')
@@ -61,6 +61,8 @@ local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
+
+local when_full -- Of the effect that is checked.
 
 -- >>> trim
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
@@ -120,7 +122,7 @@ local function trim(log_key, meta_key, bound, losses)
 end
 -- <<< trim
 
-if #KEYS ~= 5 or #ARGV < 12 then
+if #KEYS < 4 or #ARGV < 10 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
 
@@ -169,56 +171,112 @@ if prev ~= next_id then
 end
 -- <<< commit
 
-if not string.match(size, '^%d+$') or #size > 15 or tonumber(size) < 2 then
-  return redis.error_reply('BADARG field=size')
-elseif when_full ~= 'refuse' and when_full ~= 'drop_oldest' then
-  return redis.error_reply('BADARG field=when_full')
-elseif prev == next_id then
+if prev == next_id then
   return redis.error_reply('BADARG field=next')
 end
-size = tonumber(size)
-local entries, at = 0, 10
+
+-- Read the effects, and check each. Nothing is written before all are known to be possible.
+local effects, at, key, entries, fields = {}, 8, 4, 0, 0
+local function number(i)
+  return string.match(ARGV[i] or '', '^%d+$') and #ARGV[i] <= 15 and tonumber(ARGV[i])
+end
 while at <= #ARGV do
-  local width = tonumber(ARGV[at])
-  if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV then
-    return redis.error_reply('BADARG field=entries at=' .. at)
+  local kind, effect = ARGV[at], {first = at, key = KEYS[key]}
+  if kind == 'table' then
+    effect.sets, effect.deletes = number(at + 1), number(at + 2)
+    effect.name = string.match(effect.key or '', ':table:([^:]+)$')
+    if not effect.name or not effect.sets or not effect.deletes or effect.sets + effect.deletes == 0 then
+      return redis.error_reply('BADARG field=effects at=' .. at)
+    end
+    fields, key = fields + effect.sets + effect.deletes, key + 1
+    at = at + 3 + 2 * effect.sets + effect.deletes
+  elseif kind == 'stream' then
+    effect.size, effect.when_full, effect.count, effect.meta = number(at + 1), ARGV[at + 2], number(at + 3), KEYS[key + 1]
+    if not effect.size or effect.size < 2 or not effect.count or effect.count == 0 or not effect.meta
+        or (effect.when_full ~= 'refuse' and effect.when_full ~= 'drop_oldest') then
+      return redis.error_reply('BADARG field=effects at=' .. at)
+    elseif effect.count >= effect.size then
+      return redis.error_reply('BADARG field=entries limit=' .. effect.size - 1)
+    end
+    entries, key, at = entries + effect.count, key + 2, at + 4
+    for _ = 1, math.min(effect.count, 201) do
+      local width = number(at)
+      if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV then
+        return redis.error_reply('BADARG field=entries at=' .. at)
+      end
+      at = at + width + 1
+    end
+  else
+    return redis.error_reply('BADARG field=effects at=' .. at)
   end
-  entries, at = entries + 1, at + width + 1
+  effects[#effects + 1] = effect
+  if #effects > 20 or entries > 200 or fields > 1000 then
+    return redis.error_reply('BADARG field=effects effects=20 entries=200 fields=1000')
+  end
 end
-if entries == 0 or entries > 200 or entries >= size then
-  return redis.error_reply('BADARG field=entries limit=200')
+if at ~= #ARGV + 1 or key ~= #KEYS + 1 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
-local bound, full, losses = plan_trim(sink_log, sink_meta, size, entries)
-if full then
-  return redis.error_reply(full .. ' sink=' .. sink_log)
+for _, effect in ipairs(effects) do
+  if effect.name then
+    local writer = redis.call('HGET', meta, 'table:' .. effect.name)
+    if writer and writer ~= processor then
+      return redis.error_reply('NOT_WRITER table=' .. effect.name .. ' writer=' .. writer)
+    end
+    redis.call('HLEN', effect.key) -- If this is no hash, the error of Redis is the reply.
+    check_allowed('HSET', effect.key, 'f', 'v')
+    check_allowed('HDEL', effect.key, 'f')
+  else
+    when_full = effect.when_full
+    local full
+    effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, effect.size, effect.count)
+    if full then return redis.error_reply(full .. ' sink=' .. effect.key) end
+    check_allowed('XADD', effect.key, '*', 'f', 'v')
+    local sink = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key)) or {}
+    if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
+      redis.call('XADD', effect.key, '*', 'f', 'v') -- No id is left: Redis refuses this, and its error is the reply.
+    end
+  end
 end
 
 local new_read, new_processed = string.format('%.0f', read + count), string.format('%.0f', (processed or 0) + count)
 if redis.call('HEXISTS', meta, 'checkpoint:' .. processor) == 0 then
   return redis.error_reply('MISSING processor=' .. processor)
 end
+local has_event, tenures = stored[8] and stored[8] ~= '', stored[9]
+local event_is_ahead = has_event and string.match(stored[8], '^%d+%-%d+$') and newer(stored[8], next_id)
 check_allowed('XGROUP', 'SETID', log, processor, next_id)
 check_allowed('HSET', state, 'checkpoint', next_id)
 check_allowed('HDEL', state, 'error_type')
-check_allowed('XADD', sink_log, '*', 'f', 'v')
-local sink = redis.call('EXISTS', sink_log) == 1 and to_table(redis.call('XINFO', 'STREAM', sink_log)) or {}
-if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
-  redis.call('XADD', sink_log, '*', 'f', 'v') -- No id is left: Redis refuses this, and its error is the reply.
-end
 local moved = redis.pcall('XGROUP', 'SETID', log, processor, group_id, 'ENTRIESREAD', group_read or new_read)
 if moved.err then
   return redis.error_reply('MISSING processor=' .. processor)
 end
 redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)
-redis.call('HSET', state, 'checkpoint', next_id, 'read', new_read, 'processed', new_processed,
-  'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'released', release,
+redis.call('HSET', state, 'checkpoint', next_id, 'read', new_read, 'processed', new_processed, 'released', release,
   'moved_at', string.format('%.0f', now))
-redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
-at = 10
-while at <= #ARGV do
-  local width = tonumber(ARGV[at])
-  redis.call('XADD', sink_log, '*', unpack(ARGV, at + 1, at + width))
-  at = at + width + 1
+if has_event or (tenures or '0') ~= '0' then
+  redis.call('HSET', state, 'unclean_tenures', '0')
+  -- Failures of an event after the new checkpoint stay recorded: it is not finished yet.
+  if not event_is_ahead then
+    redis.call('HSET', state, 'attempts', '0', 'deaths', '0', 'event', '', 'started', '')
+    redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+  end
 end
-if bound then trim(sink_log, sink_meta, bound, losses) end
+for _, effect in ipairs(effects) do
+  if effect.name then
+    local first_delete = effect.first + 3 + 2 * effect.sets
+    redis.call('HSET', meta, 'table:' .. effect.name, processor)
+    if effect.sets > 0 then redis.call('HSET', effect.key, unpack(ARGV, effect.first + 3, first_delete - 1)) end
+    if effect.deletes > 0 then redis.call('HDEL', effect.key, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
+  else
+    at = effect.first + 4
+    for _ = 1, effect.count do
+      local width = tonumber(ARGV[at])
+      redis.call('XADD', effect.key, '*', unpack(ARGV, at + 1, at + width))
+      at = at + width + 1
+    end
+    if effect.bound then trim(effect.key, effect.meta, effect.bound, effect.losses) end
+  end
+end
 return {1, paused}
