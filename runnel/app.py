@@ -30,9 +30,11 @@ from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
 from runnel.settings import Settings, check
 from runnel.stream import Stream, StreamSpec
+from runnel.table import NOTHING, Table
 from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
 
 R = TypeVar("R")
+V = TypeVar("V")
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T", bound=Callable[[], Any])
 
@@ -50,6 +52,7 @@ class App:
         check_url(self.settings.redis_url)
         self.streams: dict[str, Stream[Any]] = {}
         self.processors: dict[str, Processor] = {}
+        self.tables: dict[str, Table[Any]] = {}
         #: The app's module on the command line, for the commands in messages.
         self.module: str | None = None
         self.tasks: dict[str, Task] = {}
@@ -119,6 +122,31 @@ class App:
             hasher or XXH64(),
         )
         return self.add(Stream(self, spec))
+
+    def table(
+        self,
+        name: str,
+        stream: Stream[Any],
+        *,
+        value: TypeForm[V],
+        default: V | Callable[[], V] = NOTHING,
+        processor: str | None = None,
+    ) -> Table[V]:
+        """Declare a table: what a processor of `stream` remembers for each key.
+
+        `value` is the type of its values: a plain type, a record class, or a type of these that
+        pydantic knows. `default` is the value of a key that has none, or a function that makes one.
+        `processor` is the name of the only processor that may write it; without it, the first one
+        that does is. Raises ConfigError for a wrong name, type or default.
+        """
+        check_stream(stream, "table")
+        if stream.app is not self:
+            raise ConfigError(f"table {name}: the stream {stream.name} belongs to another app")
+        if name in self.tables:
+            raise ConfigError(f"app {self.name} has two tables named {name!r}")
+        made: Table[V] = Table(name, stream.spec, value, default, processor)
+        self.tables[name] = made
+        return made
 
     def processor(
         self,
@@ -245,7 +273,17 @@ class App:
                     f"{', '.join(self.processors) or 'none'}"
                 )
         chosen = [self.processors[name] for name in wanted or self.processors]
-        return [replace(each, module=self.module or each.module) for each in chosen]
+        return [
+            replace(each, module=self.module or each.module, tables=self._tables_of(each))
+            for each in chosen
+        ]
+
+    def _tables_of(self, processor: Processor) -> tuple[str, ...]:
+        return tuple(
+            each.name
+            for each in self.tables.values()
+            if each.stream is processor.stream and each.processor in (None, processor.name)
+        )
 
     def autodiscover(self, pattern: str) -> list[str]:
         """Import every module whose file matches a glob relative to the current directory, such as

@@ -13,8 +13,11 @@
     │   ├── HandlerReturned       it returned before the end of its events
     │   ├── HandlerTimeout        it took longer than its `timeout`
     │   ├── IterationError        it iterates over its events twice at a time, or after their end
+    │   ├── NotLoaded             it used a key of a table that was not read from Redis
+    │   ├── TooManyWrites         it wrote more for one event than a commit may hold
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
+    ├── NotInHandler              a table was used outside a handler of its stream
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
     ├── Removed                   an operator has removed a processor while a worker ran it
@@ -29,6 +32,7 @@
         ├── Unregistered          UNREGISTERED
         ├── Fenced                FENCED
         ├── Conflict              CONFLICT
+        ├── NotWriter             NOT_WRITER
         ├── Missing               MISSING
         ├── StaleGrant            STALE_GRANT
         ├── Replaced              REPLACED
@@ -98,6 +102,14 @@ class IterationError(HandlerError):
     are finished; or it iterates on after its events have ended."""
 
 
+class NotLoaded(HandlerError):
+    """A handler used a key of a table that was not read from Redis. The message names the key."""
+
+
+class TooManyWrites(HandlerError):
+    """A handler wrote more to tables for one event, or one batch, than one commit may hold."""
+
+
 class NothingRan(HandlerError):
     """A handler or task returned an object that nothing runs, such as a generator, or one that
     cannot be awaited."""
@@ -106,6 +118,10 @@ class NothingRan(HandlerError):
 class WorkerDied(HandlerError):
     """Workers died, or sent no heartbeat until their session ended, while they processed this
     event, more often than its retries allow."""
+
+
+class NotInHandler(RunnelError):
+    """A table was used where no handler of one of its events runs."""
 
 
 class Halted(RunnelError):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
-from runnel.core.partition import Raw
+from runnel.core.reading import Raw
 
 R = TypeVar("R")
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
-from runnel.core.partition import Raw
+from runnel.core.reading import Raw
 from runnel.delivery.handout import Handout
 from runnel.delivery.iterators import (
     EventIterator,

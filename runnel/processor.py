@@ -55,6 +55,8 @@ class Processor:
     start: str
     #: Seconds that one event, or one batch, may take; None is no limit.
     timeout: float | None = None
+    #: The names of the tables that it may write.
+    tables: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:

@@ -70,6 +70,10 @@ class StreamSpec(Generic[R]):
         """The prefix of the keys of one partition."""
         return keys.partition(self.app, self.source, partition, self.name)
 
+    def key(self, record: R) -> bytes:
+        """The key of a record. Raises PartitionKeyError, or what `partition_by` raises."""
+        return key_bytes(self._key(record))
+
     def partition(self, record: R) -> int:
         """The partition of a record. Raises PartitionKeyError if it has no usable key."""
         try:

@@ -7,47 +7,17 @@ a commit is in flight, further events are finished; the next commit covers them 
 
 from __future__ import annotations
 
-import sys
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
+from runnel.core.reading import Raw, Reading
 from runnel.core.suspicion import Suspicion
-from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token
+from runnel.core.table_state import TableState
+from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token, commit, transact
 from runnel.protocol.ids import reached
-
-#: How many finished events may wait for their commit, in multiples of `prefetch`. Beyond that
-#: nothing more is read: while commits get no answer, ever more would be repeated after a crash.
-UNCOMMITTED = 10
-
-#: A raw event as it was received: its id, and a list of its fields and values in turn.
-Raw = Sequence[Any]
+from runnel.protocol.scripts import Call
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """What to read next: the entries after `cursor`.
-
-    If `verify` is set, also fetch the entry at `cursor`, to prove that it still exists. Otherwise
-    this may happen later, but before anything that was read is committed.
-    """
-
-    cursor: str
-    verify: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimSnapshot:
-    """What was known before the partition was reclaimed, to interpret the reply: the
-    checkpoint, the unverified cursor, and the ids that were read after it."""
-
-    checkpoint: str
-    unverified_from: str | None
-    unverified: tuple[str, ...]
-
-
-class PartitionState:
+class PartitionState(Reading):
     """The state of one partition under one token."""
 
     #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
@@ -58,8 +28,6 @@ class PartitionState:
     draining = False
     #: Nothing more is written under the token.
     ended = False
-    #: May events be handed out? Once this is False, it stays False.
-    open = True
     #: The handler is not running and will not start again under this token.
     handler_ended = False
     #: The current event is being given up, and it is not known yet whether Redis applied that.
@@ -68,48 +36,30 @@ class PartitionState:
     left_running = False
     #: A commit of this partition is scheduled.
     commit_scheduled = False
-    #: The partition is being reclaimed: see `runnel.worker`.
-    reclaiming = False
-    #: That claim counts entries: nothing is read until its reply, or an event could count twice.
-    counting = False
-    #: A read of this partition is in flight.
-    reading = False
-    #: No more is read while the buffer has more events than this, so that memory is bounded.
-    buffer_limit = sys.maxsize
-    #: The memory that one of its events takes, and whether that estimate may be used.
-    entry_bytes, size_known = 0.0, False
-    #: The last read brought events.
-    active = False
 
     def __init__(
-        self, partition: int, keys: PartitionKeys, grant: int, token: Token, claimed: ClaimReply
+        self,
+        partition: int,
+        keys: PartitionKeys,
+        grant: int,
+        token: Token,
+        claimed: ClaimReply,
+        tables: Sequence[str] = (),
     ) -> None:
         self.partition = partition
         self.keys = keys
         self.grant = grant
         self.token = token
-        self.checkpoint = claimed.checkpoint
+        super().__init__(claimed)
         self.processed = claimed.processed
         self.suspicion = Suspicion(claimed)
-        self.buffer: deque[Raw] = deque()
         #: Events that were handed out and are not finished.
         self.current: Sequence[Raw] = ()
-        #: A cursor after which events were read before it was verified that its entry exists.
-        #: Nothing is committed until then.
-        self.unverified_from: str | None = None
-        #: The next read must verify the cursor: much is left to read, or a loss is possible.
-        self.verify_next = True
-        self._cursor = claimed.checkpoint
-        self._checkpoint_exists = claimed.checkpoint_exists
-        self._next_id = claimed.next_id
-        #: Events after the cursor may have been lost: the partition must be reclaimed.
-        self.loss_suspected = False
         self._finished, self._finished_count = claimed.checkpoint.encode(), 0
-        self._snapshot = ClaimSnapshot(self.checkpoint, None, ())
-        #: Ids of what was read after `unverified_from`, in order.
-        self._unverified: list[bytes] = []
         #: How many of the current events and of those in the buffer are already counted as lost.
         self._lost_ahead = 0
+        #: The tables that the handler reads and writes, if there are any.
+        self.tables = TableState(keys.prefix, tables) if tables else None
         self._in_flight: CheckpointMove | None = None
         if claimed.quarantined or claimed.paused:
             self.stop(quarantined=bool(claimed.quarantined))
@@ -135,77 +85,7 @@ class PartitionState:
         """Write nothing more under the token."""
         self.ended, self.open = True, False
 
-    # Reading
-
-    def full(self, prefetch: int) -> bool:
-        """Does the buffer have so many events that some must be handed out before the next read?"""
-        return len(self.buffer) > min(prefetch, self.buffer_limit)
-
-    def next_read(self, prefetch: int) -> ReadRequest | None:
-        """What to read, or None while the buffer has enough, too much is uncommitted, or nothing is
-        handed out.
-
-        Enough is more than one read brings: handlers process those events while Redis carries out
-        the next read.
-        """
-        if not self.open or self.loss_suspected or self.counting or self.full(prefetch):
-            return None
-        if self._finished_count > UNCOMMITTED * prefetch:
-            return None
-        verify = self._checkpoint_exists and (self.verify_next or not self.settled)
-        return ReadRequest(self._cursor, verify)
-
-    def take_in(
-        self, request: ReadRequest, entries: Sequence[Raw], cursor_exists: bool, more: bool = False
-    ) -> bool:
-        """Take in what a read brought. `cursor_exists` says if the entry at the cursor was found,
-        `more` that the log may have more entries.
-
-        Returns False if entries after the cursor may have been lost. Then nothing more is read, and
-        the partition must be reclaimed, which counts the loss.
-        """
-        if request.cursor != self._cursor or self.counting or not self.open:
-            return True  # It was rewound, reclaimed or stopped meanwhile: drop this read.
-        if request.verify:
-            if not cursor_exists:
-                self.loss_suspected = True
-                return False
-            self.verify_next = False
-        if not entries:
-            return True
-        nothing_lost = True
-        if self._next_id:
-            if entries[0][0].decode() != self._next_id:
-                self.loss_suspected = True
-                return False
-        elif not request.verify:
-            # All events before these were committed when this read was sent.
-            self.unverified_from = request.cursor
-            if not self._checkpoint_exists:
-                # The log has no entry at the cursor that could be verified: only a claim can tell.
-                self.loss_suspected, nothing_lost = True, False
-        if self.unverified_from is not None:
-            self._unverified += [entry[0] for entry in entries]
-        self.buffer.extend(entries)
-        self._cursor = entries[-1][0].decode()
-        self._checkpoint_exists = True
-        self._next_id = ""
-        self.verify_next = more
-        return nothing_lost
-
-    def verified(self, unverified_from: str, exists: bool) -> bool:
-        """Take in whether the entry at `unverified_from` exists. Returns False if it does not."""
-        if not exists:
-            self.loss_suspected = True
-        elif unverified_from == self.unverified_from:
-            self.unverified_from, self._unverified = None, []
-        return exists
-
-    def before_reclaim(self) -> None:
-        """Take the snapshot that `reclaimed` needs: the partition is about to be reclaimed."""
-        unverified = tuple(each.decode() for each in self._unverified)
-        self._snapshot = ClaimSnapshot(self.checkpoint, self.unverified_from, unverified)
-        self.counting = self.unverified_from is None
+    # Reading: see `Reading`
 
     def reclaimed(self, claimed: ClaimReply) -> None:
         """Continue after a repeated claim, which found no loss, or a loss that was accepted.
@@ -264,8 +144,11 @@ class PartitionState:
         waits until all is committed.
         """
         finished, rest = self.current, self.current[:0]
-        if count is not None:
+        if count is not None and not (self.tables and self.tables.has_open_writes):
+            # What was written belongs to all current events together: they are finished together.
             finished, rest = finished[:count], finished[count:]
+        elif count is not None and count < len(finished):
+            finished, rest = rest, finished
         if finished:
             self._finished = finished[-1][0]
             self._finished_count += len(finished)
@@ -274,12 +157,16 @@ class PartitionState:
                 self._lost_ahead -= lost
                 self._finished_count -= lost
             self.current = rest
+            if self.tables is not None:
+                self.tables.finished(self._finished, len(finished))
             if self.suspicion.careful:
                 self.suspicion.survived(self._finished, len(finished))
         return bool(finished) or not self.all_committed
 
     def rewind(self, keep: int = 0) -> None:
         """The current events, except the first `keep`, were not finished: hand them out again."""
+        if self.tables is not None:
+            self.tables.undo()
         self.buffer.extendleft(reversed(self.current[keep:]))
         self.current = self.current[:keep]
 
@@ -318,7 +205,17 @@ class PartitionState:
             self._in_flight = CheckpointMove(
                 self.checkpoint, self._finished.decode(), self._finished_count, release=release
             )
+            if self.tables is not None and (part := self.tables.begin_commit()):
+                end, later = part
+                count = max(0, self._finished_count - later)
+                self._in_flight = CheckpointMove(self.checkpoint, end.decode(), count)
         return self._in_flight
+
+    def commit_call(self, move: CheckpointMove) -> Call:
+        """The call for what `next_commit` returned."""
+        if self.tables is not None and (writes := self.tables.in_flight):
+            return transact(self.keys, self.token, move, writes)
+        return commit(self.keys, self.token, move)
 
     def committed(self, move: CheckpointMove) -> None:
         """Redis has applied `move`. If it was sent twice, only the first reply counts."""
@@ -328,6 +225,8 @@ class PartitionState:
         self.processed += move.count
         self._finished_count -= move.count
         self._in_flight = None
+        if self.tables is not None:
+            self.tables.committed()
         if move.release:
             self.end()
 

@@ -5,9 +5,11 @@ A handler that waits for room in a partition that it holds back itself would wai
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import NamedTuple
+
+from runnel.core.table_state import Field, TableState
 
 
 class CurrentEvent(NamedTuple):
@@ -17,6 +19,10 @@ class CurrentEvent(NamedTuple):
     processor: str
     #: Does the processor's checkpoint stay at this id until the handler has finished its event?
     stuck_at: Callable[[str], bool]
+    #: The tables of the partition, if there are any.
+    tables: TableState | None = None
+    #: Reads fields of these tables from Redis.
+    load: Callable[[list[Field]], Awaitable[None]] | None = None
 
 
 #: That of the handler that runs here; also in threads that it started.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from runnel.core.partition import Raw
+from runnel.core.reading import Raw
 from runnel.delivery.middleware_chain import MiddlewareChain
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.stopwatch import Stopwatch

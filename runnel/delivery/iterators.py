@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from runnel.core.partition import Raw
+from runnel.core.reading import Raw
 from runnel.delivery.cancellation import cancelled
 from runnel.delivery.handout import Handout
 from runnel.delivery.middleware_chain import MiddlewareChain

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from runnel.core.partition import PartitionState, Raw
+from runnel.core.partition import PartitionState
+from runnel.core.reading import Raw
 from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied

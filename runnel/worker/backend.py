@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, TimeoutError
 
 from runnel.connection.connect import connect
 from runnel.connection.durability import AckRequirement, Durability
+from runnel.connection.redis_client import Arg
 from runnel.core.read_limits import MOST_LOGS, MemoryBudget
 from runnel.log import logger_of
 from runnel.operations.registry import announce_processor
@@ -62,6 +63,10 @@ class Backend(Protocol):
 
     async def verify_cursors(self, cursors: Sequence[LogCursor]) -> list[Any]:
         """For each log and id, whether the entry exists, or an exception."""
+        ...
+
+    async def read_fields(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Any]:
+        """For each key of a hash and its fields, their values, or an exception."""
         ...
 
     async def announce(self, processor: Processor) -> None:
@@ -125,6 +130,12 @@ class RedisBackend:
         commands = list(zip(logs, verify_commands(cursors), strict=True))
         outcomes = await self._scripts.deployment.send(commands)
         return [each if isinstance(each, Exception) else bool(each) for each in outcomes]
+
+    async def read_fields(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Any]:
+        commands: list[tuple[str, Sequence[Arg]]] = [
+            (key, ("HMGET", key, *fields)) for key, fields in wanted
+        ]
+        return await self._scripts.deployment.send(commands)
 
     async def announce(self, processor: Processor) -> None:
         await announce_processor(self._scripts, processor)

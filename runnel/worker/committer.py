@@ -71,7 +71,7 @@ class Committer:
             if (cursor := state.unverified_from) and not state.ended
         ]
         moves = [(state, move) for state in states if (move := state.next_commit())]
-        calls = [protocol.commit(state.keys, state.token, move) for state, move in moves]
+        calls = [state.commit_call(move) for state, move in moves]
         for state in states:
             # There may be nothing left to commit, because a claim has counted the finished events
             # as lost. Wake those who wait for the commit.

@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError, MovedError, RedisError
 from runnel.connection.connect import connect
 from runnel.connection.deployment import Deployment
 from runnel.connection.redis_client import Arg, Client
-from runnel.core.partition import Raw
+from runnel.core.reading import Raw
 from runnel.delivery.cancellation import cancelled
 from runnel.errors import ReplyTooLarge
 from runnel.log import logger_of

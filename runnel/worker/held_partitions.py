@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -27,6 +27,7 @@ from runnel.errors import (
 from runnel.log import about, logger_of
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol import CheckpointMove, Grant, PartitionKeys, Token
+from runnel.protocol.scripts import Call
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
@@ -62,7 +63,9 @@ class HeldPartitions:
         membership: SharedMembership,
         start_lock: RecordedStartLock,
         fail: Callable[[EndReason], None],
+        tables: Sequence[str] = (),
     ) -> None:
+        self._tables = tables
         self._processor = processor
         self._backend = backend
         self._membership = membership
@@ -166,7 +169,9 @@ class HeldPartitions:
         if not self._membership.claimed(grant.partition, grant.number):
             await self._release_unwanted(partition_keys, token, claimed.checkpoint)
             return
-        state = PartitionState(grant.partition, partition_keys, grant.number, token, claimed)
+        state = PartitionState(
+            grant.partition, partition_keys, grant.number, token, claimed, self._tables
+        )
         if self._processor.policy is ExceptionPolicy.HALT:
             # A restart after a halt is a retry. Deaths still count.
             state.suspicion.forget_failures()
@@ -305,7 +310,7 @@ class HeldPartitions:
     ) -> None:
         """Release a lease if its grant was not the current one any more when the reply arrived."""
         move = CheckpointMove(checkpoint, checkpoint, 0, release=True)
-        await self._commit(partition_keys, token, move)
+        await self._release(protocol.commit(partition_keys, token, move), partition_keys.prefix)
 
     async def _release_cut_off(self, state: PartitionState) -> None:
         """Release a partition that the shutdown has cut off, if user code has ended. So the tenure
@@ -317,17 +322,15 @@ class HeldPartitions:
         ):
             return
         while move := state.next_commit():
-            if not await self._commit(state.keys, state.token, move):
+            if not await self._release(state.commit_call(move), state.keys.prefix):
                 return
             state.committed(move)
 
-    async def _commit(
-        self, partition_keys: PartitionKeys, token: Token, move: CheckpointMove
-    ) -> bool:
-        """Returns False if the commit failed."""
+    async def _release(self, call: Call, prefix: str) -> bool:
+        """Make a commit that releases. Returns False if it failed."""
         try:
-            await self._backend.call(protocol.commit(partition_keys, token, move))
+            await self._backend.call(call)
         except (RedisError, OSError, ProtocolError) as error:
-            logger.debug("could not release %s: %s", partition_keys.prefix, error)
+            logger.debug("could not release %s: %s", prefix, error)
             return False
         return True

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
-from runnel.core.partition import PartitionState, Raw, ReadRequest
+from runnel.core.partition import PartitionState
 from runnel.core.read_limits import MemoryBudget, ReadLimits, bytes_per_entry
+from runnel.core.reading import Raw, ReadRequest
 from runnel.errors import ReplyTooLarge
 from runnel.log import logger_of
 from runnel.worker import outage_log
@@ -31,6 +32,10 @@ logger = logger_of("runnel.worker")
 #: log can be deleted too. Not more often, because these commands, one for each partition, are most
 #: of what an idle worker sends. If an event arrives or a connection breaks, the next read verifies.
 VERIFY_AFTER = 6
+
+
+#: Reads what tables have for the keys of events, before a handler gets these.
+ReadTables = Callable[[Sequence[tuple[PartitionState, Sequence[Raw]]]], Awaitable[None]]
 
 
 class LogRequest(NamedTuple):
@@ -51,8 +56,14 @@ class LogReader:
     """Reads the partitions of one feed."""
 
     def __init__(
-        self, prefetch: int, memory: MemoryBudget, feed: Feed, callbacks: Callbacks
+        self,
+        prefetch: int,
+        memory: MemoryBudget,
+        feed: Feed,
+        callbacks: Callbacks,
+        read_tables: ReadTables | None = None,
     ) -> None:
+        self._read_tables = read_tables
         self._prefetch = prefetch
         self._memory = memory
         self._feed = feed
@@ -212,6 +223,10 @@ class LogReader:
         if result is None:
             return
         found, exist = result
+        if self._read_tables is not None and found:
+            await self._read_tables(
+                [(each.state, found[each.log]) for each in requests if each.log in found]
+            )
         verified = {log: exists for (log, _), exists in zip(verify, exist, strict=True)}
         size, more = 0.0, False
         for each in requests:

@@ -9,15 +9,17 @@ round of one, handlers process the events of the other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from runnel.core.partition import PartitionState
 from runnel.core.read_limits import MemoryBudget
+from runnel.core.reading import Raw
 from runnel.processor import Processor
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.committer import Committer
 from runnel.worker.log_reader import LogReader
+from runnel.worker.table_reads import read_for
 
 
 class PartitionIO:
@@ -46,9 +48,14 @@ class PartitionIO:
         self._memory.partitions += 1
         if name not in self._readers:
             feed = self._backend.feed(name)
-            reader = LogReader(self._processor.prefetch, self._memory, feed, self._callbacks)
+            reader = LogReader(
+                self._processor.prefetch, self._memory, feed, self._callbacks, self._read_tables
+            )
             self._readers[name] = reader, self._tasks.create_task(reader.run())
         self._readers[name][0].add(log, state)
+
+    async def _read_tables(self, read: Sequence[tuple[PartitionState, Sequence[Raw]]]) -> None:
+        await read_for(self._backend, self._processor, read)
 
     def remove(self, state: PartitionState) -> None:
         """The partition is not held any more. A connection for it alone is closed."""

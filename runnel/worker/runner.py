@@ -8,7 +8,8 @@ from enum import Enum
 from redis.exceptions import RedisError
 
 from runnel import protocol
-from runnel.core.partition import Raw
+from runnel.core.reading import Raw
+from runnel.core.table_state import Field
 from runnel.dead_letter import DeadLetter
 from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.delivery.error_text import describe_error
@@ -22,6 +23,7 @@ from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.handler_run import Failure, HandlerRun
 from runnel.worker.quarantine_reminder import way_out
+from runnel.worker.table_reads import read_fields
 
 logger = logger_of("runnel.worker")
 
@@ -62,8 +64,14 @@ class Runner:
 
     async def run(self) -> None:
         """Run while the partition is open. Raises Halted if the policy is HALT, and HandlerExit."""
+        state, backend = self._state, self._backend
+
+        async def load(fields: list[Field]) -> None:
+            assert state.tables is not None
+            await read_fields(backend, [(state.tables, fields)])
+
         CURRENT_EVENT.set(
-            CurrentEvent(self._state.keys.log, self._state.keys.processor, self._state.stuck_at)
+            CurrentEvent(state.keys.log, state.keys.processor, state.stuck_at, state.tables, load)
         )
         try:
             while self._state.open:

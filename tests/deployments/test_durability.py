@@ -12,7 +12,8 @@ from redis.exceptions import ResponseError, TimeoutError
 from runnel import App, Events, Record
 from runnel.connection.connect import connect
 from runnel.connection.durability import AckRequirement
-from runnel.core.partition import UNCOMMITTED, PartitionState
+from runnel.core.partition import PartitionState
+from runnel.core.reading import UNCOMMITTED
 from runnel.embedded.binary import Binary
 from runnel.errors import ServerError
 from runnel.protocol.scripts import Scripts

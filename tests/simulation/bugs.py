@@ -258,13 +258,13 @@ BUGS = (
     ),
     Planted(
         "a cursor kept after a rollback",
-        "runnel/core/partition.py",
+        "runnel/core/reading.py",
         "if not cursor_exists:",
         "if False:",
     ),
     Planted(
         "what was read without a look is not doubted",
-        "runnel/core/partition.py",
+        "runnel/core/reading.py",
         "self.unverified_from = request.cursor",
         "pass",
     ),

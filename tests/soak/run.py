@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from runnel.core.partition import UNCOMMITTED
+from runnel.core.reading import UNCOMMITTED
 from tests.soak.app import PREFETCH, SESSION
 from tests.soak.cast import Actor, Cast
 from tests.soak.checker import Verdict, check

@@ -18,7 +18,7 @@ ROOMS = [
     ["embedded", "protocol", "settings"],
     ["core", "stream"],
     ["delivery", "event"],
-    ["events", "producer"],
+    ["events", "producer", "table"],
     ["handlers"],
     ["processor"],
     ["declaration"],

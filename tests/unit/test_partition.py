@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runnel.core.partition import UNCOMMITTED, PartitionState, Raw
+from runnel.core.partition import PartitionState
+from runnel.core.reading import UNCOMMITTED, Raw
 from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token
 
 CLAIMED = ClaimReply(
