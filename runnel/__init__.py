@@ -25,6 +25,8 @@ _MODULES = {
     "Middleware": "middleware",
     "Mismatch": "errors",
     "MsgpackSerializer": "codec.serializers",
+    "NotInHandler": "errors",
+    "NotLoaded": "errors",
     "PartitionKeyError": "errors",
     "ProtocolError": "errors",
     "Record": "record",
@@ -36,6 +38,8 @@ _MODULES = {
     "ServerError": "errors",
     "ServerUnreachable": "errors",
     "Stream": "stream",
+    "Table": "table",
+    "TooManyWrites": "errors",
     "UnknownProducer": "errors",
     "Unregistered": "errors",
 }

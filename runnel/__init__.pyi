@@ -8,6 +8,8 @@ from runnel.errors import (
     EncodeError,
     Full,
     Mismatch,
+    NotInHandler,
+    NotLoaded,
     PartitionKeyError,
     ProtocolError,
     RecordError,
@@ -15,6 +17,7 @@ from runnel.errors import (
     RunnelError,
     ServerError,
     ServerUnreachable,
+    TooManyWrites,
     UnknownProducer,
     Unregistered,
 )
@@ -23,6 +26,7 @@ from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.processor import ExceptionPolicy
 from runnel.record import Record
 from runnel.stream import Sent, Stream
+from runnel.table import Table
 
 __all__ = [
     "LZ4",
@@ -42,6 +46,8 @@ __all__ = [
     "Middleware",
     "Mismatch",
     "MsgpackSerializer",
+    "NotInHandler",
+    "NotLoaded",
     "PartitionKeyError",
     "ProtocolError",
     "Record",
@@ -53,6 +59,8 @@ __all__ = [
     "ServerError",
     "ServerUnreachable",
     "Stream",
+    "Table",
+    "TooManyWrites",
     "UnknownProducer",
     "Unregistered",
 ]

@@ -48,8 +48,9 @@ class PartitionIO:
         self._memory.partitions += 1
         if name not in self._readers:
             feed = self._backend.feed(name)
+            read_tables = self._read_tables if self._processor.tables else None
             reader = LogReader(
-                self._processor.prefetch, self._memory, feed, self._callbacks, self._read_tables
+                self._processor.prefetch, self._memory, feed, self._callbacks, read_tables
             )
             self._readers[name] = reader, self._tasks.create_task(reader.run())
         self._readers[name][0].add(log, state)

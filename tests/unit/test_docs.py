@@ -26,8 +26,9 @@ def test_the_guide_runs_from_top_to_bottom() -> None:
         exec(compile(block, "guide.md", "exec", dont_inherit=True), names)
     app = names["app"]
     assert isinstance(app, App)
-    processors = {"totals", "mail", "billing", "complaints", "timed", "ledger"}
-    assert set(app.processors) == processors
+    own = {"archive", "mail", "add_up", "compare"}
+    assert set(app.processors) == own | {"billing", "complaints", "timed", "ledger"}
+    assert set(app.tables) == {"totals", "limits"}
     assert set(app.tasks) == {"refresh", "close_books", "warm_up"}
 
 
