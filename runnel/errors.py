@@ -107,7 +107,7 @@ class NotLoaded(HandlerError):
 
 
 class TooManyWrites(HandlerError):
-    """A handler wrote more to tables for one event, or one batch, than one commit may hold."""
+    """A handler wrote more to tables for one event or batch than a commit may hold."""
 
 
 class NothingRan(HandlerError):
@@ -254,6 +254,11 @@ class NotWriter(ProtocolError):
     """Another processor writes the table. `details` names the `table` and its `writer`."""
 
     word = "NOT_WRITER"
+
+    def __str__(self) -> str:
+        table, writer = self.details.get("table"), self.details.get("writer")
+        own = f"declare it with processor={writer!r}, and another table for this one"
+        return f"the table {table} is written by the processor {writer}, and has one writer: {own}"
 
 
 class Missing(ProtocolError):

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from runnel import protocol
 from runnel.core.partition import PartitionState
-from runnel.errors import ProtocolError
+from runnel.errors import NotWriter, ProtocolError
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
@@ -96,7 +96,10 @@ class Committer:
     ) -> bool:
         """Take in the reply to a commit. Returns False if the commit must be repeated."""
         if isinstance(reply, ProtocolError):
-            rebalance_log.lost(state.partition, reply)
+            if isinstance(reply, NotWriter):  # It would be refused again and again.
+                self._callbacks.fail(reply)
+            else:
+                rebalance_log.lost(state.partition, reply)
             state.end()
         elif isinstance(reply, Exception):
             return False

@@ -19,6 +19,7 @@ from runnel.errors import (
     Halted,
     HandlerExit,
     Mismatch,
+    NotWriter,
     ProtocolError,
     Removed,
     StaleGrant,
@@ -41,7 +42,7 @@ from runnel.worker.shared_membership import SharedMembership
 logger = logger_of("runnel.worker")
 
 #: Why a member ends by itself.
-EndReason = Halted | HandlerExit | Removed | Mismatch
+EndReason = Halted | HandlerExit | Removed | Mismatch | NotWriter
 
 _REMOVED = (
     "processor {} was removed while this worker ran it: its checkpoints are gone, and a worker "
@@ -78,7 +79,7 @@ class HeldPartitions:
         self._unanswered: dict[int, tuple[int, str]] = {}
         #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        callbacks = Callbacks(self._on_change, self._repeat_claim)
+        callbacks = Callbacks(self._on_change, self._repeat_claim, self._fail)
         self.partition_io = PartitionIO(processor, backend, callbacks)
         self._claims = Claims(processor, backend, membership.member[0])
         self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
