@@ -123,14 +123,19 @@ class Table(Generic[V]):
             ) from None
 
     def _state(self) -> TableState:
-        state = self._here().tables
-        assert state is not None
-        return state
+        tables = self._here().tables
+        assert tables is not None
+        return tables.state
 
     def _here(self) -> CurrentEvent:
         here = CURRENT_EVENT.get()
         tables = here.tables if here else None
-        if here is None or tables is None or self.name not in tables.tables:
+        if tables is not None and tables.closed:
+            raise NotInHandler(
+                f"table {self.name}: this handler was ended, and what it writes has no effect any "
+                "more"
+            )
+        if here is None or tables is None or self.name not in tables.state.tables:
             raise NotInHandler(
                 f"table {self.name} belongs to the stream {self.stream.name}: it can be used while "
                 "a worker runs a handler of one of its events"

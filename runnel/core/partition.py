@@ -205,7 +205,8 @@ class PartitionState(Reading):
             self._in_flight = CheckpointMove(
                 self.checkpoint, self._finished.decode(), self._finished_count, release=release
             )
-            if self.tables is not None and (part := self.tables.begin_commit()):
+            moves = self._finished.decode() != self.checkpoint
+            if self.tables is not None and moves and (part := self.tables.begin_commit()):
                 end, later = part
                 count = max(0, self._finished_count - later)
                 self._in_flight = CheckpointMove(self.checkpoint, end.decode(), count)

@@ -36,6 +36,15 @@ class Step:
     size: int
 
 
+class TableView:
+    """The tables as one run of a handler uses them. A handler that goes on after its run has ended,
+    because it swallows its cancellation or runs in a thread, must not write any more."""
+
+    def __init__(self, state: TableState) -> None:
+        self.state = state
+        self.closed = False
+
+
 class TableState:
     """The tables with these names, of the partition whose keys start with `prefix`."""
 

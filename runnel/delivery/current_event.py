@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from runnel.core.table_state import Field, TableState
+from runnel.core.table_state import Field, TableView
 
 
 class CurrentEvent(NamedTuple):
@@ -20,7 +20,7 @@ class CurrentEvent(NamedTuple):
     #: Does the processor's checkpoint stay at this id until the handler has finished its event?
     stuck_at: Callable[[str], bool]
     #: The tables of the partition, if there are any.
-    tables: TableState | None = None
+    tables: TableView | None = None
     #: Reads fields of these tables from Redis.
     load: Callable[[list[Field]], Awaitable[None]] | None = None
 

@@ -71,7 +71,7 @@ class Runner:
             await read_fields(backend, [(state.tables, fields)])
 
         CURRENT_EVENT.set(
-            CurrentEvent(state.keys.log, state.keys.processor, state.stuck_at, state.tables, load)
+            CurrentEvent(state.keys.log, state.keys.processor, state.stuck_at, None, load)
         )
         try:
             while self._state.open:
