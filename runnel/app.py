@@ -144,7 +144,7 @@ class App:
             raise ConfigError(f"table {name}: the stream {stream.name} belongs to another app")
         if name in self.tables:
             raise ConfigError(f"app {self.name} has two tables named {name!r}")
-        made: Table[V] = Table(name, stream.spec, value, default, processor)
+        made: Table[V] = Table(self, name, stream.spec, value, default, processor)
         self.tables[name] = made
         return made
 

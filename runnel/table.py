@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from runnel import keys
 from runnel.codec.partitioning import key_bytes
 from runnel.codec.values import ValueCodec
+from runnel.connection.deployment import Deployment
 from runnel.core.table_state import Field, TableState
 from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
-from runnel.errors import NotInHandler, NotLoaded
+from runnel.errors import HandlerError, NotInHandler, NotLoaded
+from runnel.settings import Settings
 from runnel.stream import StreamSpec
+from runnel.table_reader import partition_of, read_committed
 
 V = TypeVar("V")
 D = TypeVar("D")
 #: No default.
 NOTHING: Any = object()
+
+
+class Connected(Protocol):
+    """What a table needs of the app's producer."""
+
+    @property
+    def deployment(self) -> Deployment:
+        """Where the keys live."""
+        ...
+
+
+class TableOwner(Protocol):
+    """What a table needs of the app that declared it."""
+
+    settings: Settings
+
+    def producer(self) -> Connected:
+        """The app's producer in the running event loop."""
+        ...
 
 
 class Table(Generic[V]):
@@ -27,17 +49,20 @@ class Table(Generic[V]):
     that a partition key may be: text, integers, UUIDs, bytes. Each partition has a part of its own,
     so use the key of the event, or one that comes only with events of the same partition.
 
-    Only one processor may write the table: `processor`, else the first that does.
+    Only one processor may write the table: `processor`, else the first that does. Everybody may
+    `read` what it has committed.
     """
 
     def __init__(
         self,
+        app: TableOwner,
         name: str,
         stream: StreamSpec[Any],
         value: Any,
         default: V | Callable[[], V] = NOTHING,
         processor: str | None = None,
     ) -> None:
+        self.app = app
         self.name = keys.check_name("table", name)
         self.stream = stream
         self.processor = processor
@@ -51,7 +76,7 @@ class Table(Generic[V]):
     def __getitem__(self, key: Any) -> V:
         stored = self._stored(key)
         if stored is not None:
-            return self._codec.loads(stored)
+            return self.decode(stored)
         if self._default is NOTHING:
             raise KeyError(key)
         return self._made()
@@ -72,13 +97,13 @@ class Table(Generic[V]):
     def get(self, key: Any, default: D | None = None) -> V | D | None:
         """The stored value, else `default`. The default of the table plays no part."""
         stored = self._stored(key)
-        return default if stored is None else self._codec.loads(stored)
+        return default if stored is None else self.decode(stored)
 
     def setdefault(self, key: Any, default: V) -> V:
         """The stored value; if there is none, `default`, which is stored."""
         stored = self._stored(key)
         if stored is not None:
-            return self._codec.loads(stored)
+            return self.decode(stored)
         self[key] = default
         return default
 
@@ -87,7 +112,7 @@ class Table(Generic[V]):
         stored = self._stored(key)
         if stored is not None:
             self._state().put(self._field(key), None)
-            return self._codec.loads(stored)
+            return self.decode(stored)
         if default is NOTHING:
             raise KeyError(key)
         return default
@@ -101,6 +126,55 @@ class Table(Generic[V]):
         here = self._here()
         assert here.load is not None
         await here.load(list({self._field(key) for key in keys}))
+
+    # From anywhere
+
+    async def read(self, key: Any) -> V:
+        """The value that was last committed, else the default. Raises KeyError without one.
+
+        Works in every event loop, and needs no worker. The key is looked for in the partition of
+        the events that have it as their partition key. The handler that writes the table may have
+        newer values, which are not committed yet. Raises DecodeError; Mismatch; redis-py's errors.
+        """
+        found = await self.read_many([key])
+        return found[key]
+
+    async def read_many(self, keys: Iterable[Any]) -> dict[Any, V]:
+        """What was last committed for several keys, in one round trip to each server.
+
+        Keys without a value have the default. Without a default they are missing. Keys of several
+        partitions are not read at the same moment.
+        """
+        names = {key: key_bytes(key) for key in keys}
+        for key, name in names.items():
+            self._refuse_own(key, name)
+        stored = await read_committed(
+            self.app.producer().deployment, self.stream, self.name, names.values()
+        )
+        return {
+            key: self._made() if value is None else self.decode(value)
+            for key, name in names.items()
+            if (value := stored[name]) is not None or self._default is not NOTHING
+        }
+
+    def decode(self, stored: bytes) -> V:
+        """The value in these bytes. Raises DecodeError."""
+        return self._codec.loads(stored)
+
+    def _refuse_own(self, key: Any, name: bytes) -> None:
+        """A handler that may have written the key since the last commit must not `read` it."""
+        here = CURRENT_EVENT.get()
+        tables = here.tables if here else None
+        if (
+            tables is not None
+            and self.name in tables.tables
+            and tables.prefix == self.stream.prefix(partition_of(self.stream, name))
+        ):
+            raise HandlerError(
+                f"table {self.name}: `read` shows what was last committed, and this handler may "
+                f"have written {key!r} since: use `{self.name}[{key!r}]`, after `await "
+                f"{self.name}.load({key!r})` if it is not the key of the current event"
+            )
 
     def _made(self) -> V:
         made: V = self._default() if callable(self._default) else self._default

@@ -43,6 +43,7 @@ class Producer:
         self, scripts: Scripts, delivery_timeout: float, durability: Durability = "primary"
     ) -> None:
         self.delivery_timeout = delivery_timeout
+        self.deployment = scripts.deployment
         self._scripts = scripts
         self._durability = durability
         ack = AckRequirement.of(durability)
@@ -143,7 +144,7 @@ class Producer:
         if self._declared.get(stream.name, -inf) < now - _DECLARED_FOR:
             await self._declaring.run(stream.name, partial(self._declare, stream))
         await self._batcher.wait_for_orphans()
-        await self._scripts.deployment.wait_for_orphans()
+        await self.deployment.wait_for_orphans()
 
     async def declare_partition(self, stream: StreamSpec[Any], partition: int) -> None:
         """Declare a stream again, and one of its partitions. Raises Mismatch if the stream has
@@ -153,7 +154,7 @@ class Producer:
 
     async def count_producers(self, key: str) -> int:
         """How many producers a partition remembers. `key` is that of their hash."""
-        (reply,) = await self._scripts.deployment.send([(key, ("HLEN", key))])
+        (reply,) = await self.deployment.send([(key, ("HLEN", key))])
         if isinstance(reply, Exception):
             raise reply
         return int(reply)
@@ -171,7 +172,7 @@ class Producer:
             )
 
     async def _declare(self, stream: StreamSpec[Any]) -> None:
-        await check_possible(await self._scripts.deployment.primaries(), self._durability)
+        await check_possible(await self.deployment.primaries(), self._durability)
         await self._scripts.call(protocol.declare(stream.prefix(0), stream.contract))
         self._declared[stream.name] = asyncio.get_running_loop().time()
 

@@ -17,7 +17,7 @@ ROOMS = [
     ["codec", "connection", "dead_letter"],
     ["embedded", "protocol", "settings"],
     ["core", "stream"],
-    ["delivery", "event"],
+    ["delivery", "event", "table_reader"],
     ["events", "producer", "table"],
     ["handlers"],
     ["processor"],
