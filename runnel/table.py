@@ -167,8 +167,8 @@ class Table(Generic[V]):
         tables = here.tables if here else None
         if (
             tables is not None
-            and self.name in tables.tables
-            and tables.prefix == self.stream.prefix(partition_of(self.stream, name))
+            and self.name in tables.state.tables
+            and tables.state.prefix == self.stream.prefix(partition_of(self.stream, name))
         ):
             raise HandlerError(
                 f"table {self.name}: `read` shows what was last committed, and this handler may "

@@ -1,0 +1,177 @@
+"""What a table holds, read from outside the handlers that write it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from runnel import App, Events, Mismatch, Record, keys
+from runnel.errors import DecodeError, HandlerError
+from runnel.table import NOTHING, Table
+from runnel.worker.worker import Worker
+from tests.servers import Server
+
+
+class Payment(Record):
+    account: str
+    amount: int
+
+
+class Bank:
+    """An app whose processor `book` keeps balances; payments of `stop` wait for `go_on`."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.app = App(name, redis_url=url, rebalance_delay=0.0, backoff=0.01, retries=0)
+        self.payments = self.app.stream(
+            "payments", record=Payment, partition_by="account", partition_count=4
+        )
+        self.balances: Table[int] = self.app.table("balances", self.payments, value=int, default=0)
+        self.waits, self.go_on = asyncio.Event(), asyncio.Event()
+
+        @self.app.processor(self.payments, exception_policy="ignore")
+        async def book(events: Events[Payment]) -> None:
+            async for each in events.records():
+                self.balances[each.account] += each.amount
+                if each.account == "stop":
+                    self.waits.set()
+                    await self.go_on.wait()
+
+    def same_table(self, **options: Any) -> tuple[App, Table[int]]:
+        """The table as another program declares it, and its app."""
+        other = App(self.app.name, redis_url=self.app.settings.redis_url)
+        count = options.pop("partition_count", 4)
+        payments = other.stream(
+            "payments", record=Payment, partition_by="account", partition_count=count
+        )
+        return other, other.table("balances", payments, value=int, **options)
+
+    async def book(self, **amounts: int) -> None:
+        await self.payments.send(*(Payment(account=a, amount=n) for a, n in amounts.items()))
+        await Worker(self.app).run(burst=True)
+
+
+@pytest.fixture
+async def bank(redis: Redis, redis_url: str, app_name: str) -> AsyncIterator[Bank]:
+    made = Bank(app_name, redis_url)
+    async with made.app:
+        yield made
+
+
+async def test_what_was_committed_is_read_from_anywhere(bank: Bank) -> None:
+    assert await bank.balances.read("alice") == 0
+    await bank.book(alice=5, bob=7, carol=9)
+    assert await bank.balances.read("alice") == 5
+    found = await bank.balances.read_many(["carol", "nobody", "alice", "alice"])
+    assert found == {"carol": 9, "nobody": 0, "alice": 5}
+    assert await bank.balances.read_many([]) == {}
+
+
+async def test_every_event_loop_may_read(bank: Bank) -> None:
+    await bank.book(alice=5)
+    found: list[int] = []
+
+    def read() -> None:
+        found.extend(asyncio.run(bank.balances.read("alice")) for _ in range(2))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    await asyncio.to_thread(thread.join)
+    assert found == [5, 5]
+
+
+async def test_a_key_without_value_and_default_is_missing(bank: Bank) -> None:
+    app, table = bank.same_table(default=NOTHING)
+    async with app:
+        with pytest.raises(KeyError, match="nobody"):
+            await table.read("nobody")
+        await bank.book(alice=5)
+        assert await table.read_many(["nobody", "alice"]) == {"alice": 5}
+
+
+async def test_many_keys_of_a_partition_are_read_in_bounded_commands(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runnel.table_reader.FIELDS", 2)
+    amounts = {f"a{number}": number for number in range(1, 30)}
+    await bank.book(**amounts)
+    assert await bank.balances.read_many(amounts) == amounts
+
+
+async def test_a_handler_of_the_table_is_told_to_use_it_like_a_dict(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0)
+    payments = app.stream("payments", record=Payment, partition_by="account", partition_count=64)
+    balances = app.table("balances", payments, value=int, default=0, processor="book")
+    raised: list[HandlerError] = []
+    read: list[int] = []
+
+    @app.processor(payments)
+    async def book(events: Events[Payment]) -> None:
+        async for each in events.records():
+            balances[each.account] += each.amount
+            try:
+                await balances.read(each.account)
+            except HandlerError as error:
+                raised.append(error)
+            read.append(await balances.read("bob"))
+
+    @app.processor(payments)
+    async def audit(events: Events[Payment]) -> None:
+        async for each in events.records():
+            read.append(await balances.read("bob"))
+            await balances.read(each.account)
+
+    async with app:
+        await payments.send(Payment(account="alice", amount=5))
+        await Worker(app).run(burst=True)
+    (error,) = raised
+    assert "use `balances['alice']`" in str(error)
+    assert read == [0, 0], "another partition, and another processor"
+
+
+async def test_writes_that_are_not_committed_yet_are_not_seen(bank: Bank) -> None:
+    await bank.book(alice=5)
+    await bank.payments.send(Payment(account="stop", amount=1))
+    run = asyncio.create_task(Worker(bank.app).run(burst=True))
+    await bank.waits.wait()
+    assert await bank.balances.read("stop") == 0
+    bank.go_on.set()
+    await run
+    assert await bank.balances.read("stop") == 1
+
+
+async def test_another_partition_count_is_a_mismatch_and_not_a_missing_key(bank: Bank) -> None:
+    await bank.book(alice=5)
+    app, table = bank.same_table(default=0, partition_count=64)
+    async with app:
+        with pytest.raises(Mismatch, match="partition_count=4, the code says 64"):
+            await table.read("alice")
+
+
+async def test_what_cannot_be_read_raises(bank: Bank, redis: Redis) -> None:
+    prefix = bank.payments.spec.prefix(bank.payments.spec.partition(Payment(account="a", amount=1)))
+    await redis.hset(keys.table(prefix, "balances"), "a", "many")
+    with pytest.raises(DecodeError, match="table balances: a stored value cannot be read"):
+        await bank.balances.read("a")
+    await redis.set(keys.table(prefix, "balances"), "no hash")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await bank.balances.read("a")
+
+
+async def test_a_server_that_was_restarted_since_the_last_read_is_read(
+    server: Server, app_name: str
+) -> None:
+    bank = Bank(app_name, server.url)
+    async with bank.app:
+        await bank.book(alice=5)
+        assert await bank.balances.read("alice") == 5
+        server.stop()
+        server.start()
+        assert await bank.balances.read("alice") == 5
