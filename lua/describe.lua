@@ -44,7 +44,8 @@ local checkpoint
 fields = redis.call('HGETALL', state)
 for i = 1, #fields, 2 do
   if fields[i] == 'checkpoint' then checkpoint = fields[i + 1] end
-  if fields[i] ~= 'nonce' and fields[i] ~= 'last_seek' then report(fields[i], fields[i + 1]) end
+  local secret = fields[i] == 'nonce' or fields[i] == 'last_seek' or fields[i] == 'last_clear'
+  if not secret then report(fields[i], fields[i + 1]) end
 end
 if redis.call('EXISTS', log) == 1 then
   local info = to_table(redis.call('XINFO', 'STREAM', log))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runnel import keys
 from runnel.connection.redis_client import Arg
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
 from runnel.protocol.scripts import Call
@@ -140,6 +141,14 @@ class SeekReply:
 
 def read_seek(reply: Sequence[Any]) -> SeekReply:
     return SeekReply(text(reply[0]), int(reply[1]))
+
+
+def clear_table(partition_keys: PartitionKeys, name: str, nonce: str) -> Call:
+    """Delete the table `name` of the partition, which the processor writes, and forget its writer.
+    Ends the processor's lease."""
+    table = keys.table(partition_keys.prefix, name)
+    names = (partition_keys.meta, partition_keys.state, table)
+    return Call("clear_table", names, (partition_keys.processor, nonce))
 
 
 def pause(partition_keys: PartitionKeys) -> Call:

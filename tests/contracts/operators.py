@@ -139,7 +139,7 @@ class OperatorMachine(PartitionMachine):
         assert description["length"] == str(len(self.log.entries))
         slot = self.slots.get(name)
         assert description.get("checkpoint") == (slot.checkpoint if slot else None)
-        assert not {"nonce", "last_seek"} & set(description)
+        assert not {"nonce", "last_seek", "last_clear"} & set(description)
         if slot and name in self.log.groups:
             behind = self.log.behind(slot.checkpoint)
             assert description.get("next_id") == (behind[0] if behind else None)

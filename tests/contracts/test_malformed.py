@@ -31,7 +31,8 @@ SHORT, LONG = "n" * 15, "n" * 65
 NO_FORM: dict[tuple[str, str], list[Arg]] = {
     **{(script, "hash"): [""] for script in ("declare", "append", "claim", "register")},
     **{(script, "processor"): [""] for script in ("claim", "register", "remove", "seek")},
-    **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "seek")},
+    **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "clear_table", "seek")},
+    ("clear_table", "processor"): [""],
     ("append", "when_full"): ["", "shed", "REFUSE", b"\xff"],
     **{(script, "action"): ["", "go", b"\xff"] for script in ("elect", "sync")},
     ("append", "producer"): [""],

@@ -78,6 +78,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),
+        "clear_table": ([META, STATE, TABLE], ["printer", NEW]),
         "pause": ([STATE], []),
         "resume": ([STATE], []),
         "remove": (PARTITION, ["printer"]),

@@ -39,6 +39,9 @@ async def test_the_protocol_page_lists_every_field_of_a_state(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     await raw.commit(epoch, "0-0", ids[0], 1)
     await raw.call("seek", [LOG, META, STATE], "printer", ids[1], "", OTHER)
+    await raw.redis.hset(f"{META.removesuffix(':meta')}:table:t", "f", "v")
+    clear_keys = [META, STATE, f"{META.removesuffix(':meta')}:table:t"]
+    await raw.call("clear_table", clear_keys, "printer", OTHER)
     await raw.redis.xtrim(LOG, maxlen=2, approximate=False)
     epoch = (await raw.claim(11, accept="2"))["epoch"]
     await raw.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[3], 1, "Boom", "x")

@@ -11,6 +11,8 @@ from runnel.connection.connect import connect
 from tests.lua.conftest import GROUP, LOG, META, NONCE, OTHER, PLAN, SESSIONS, STATE, Raw
 from tests.lua.steps import SINK_LOG, SINK_META, emit, ready, refused
 
+TABLE = META.replace(":meta", ":table:balances")
+
 #: The beginning of the refusal: Redis 7.0 words it in its own way. The client takes off NOPERM.
 NO_PERMISSION = "(ACL failure in script|The user executing the script can.t run this .*script):"
 
@@ -124,6 +126,10 @@ def _resume(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     return user.call("resume", [STATE])
 
 
+def _clear_table(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
+    return user.call("clear_table", [META, STATE, TABLE], "printer", OTHER)
+
+
 def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     return user.call("remove", [LOG, META, STATE], "printer")
 
@@ -135,6 +141,7 @@ def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
         (_commit, ["hset", "hdel", "xgroup|setid"]),
         (_seek, ["hset", "hdel", "xgroup|setid"]),
         (_resume, ["hset", "hdel"]),
+        (_clear_table, ["hset", "hdel", "unlink"]),
         (_remove, ["hset", "hdel", "del", "xgroup|destroy"]),
     ],
 )
@@ -146,6 +153,7 @@ async def test_a_call_without_a_permission_has_written_nothing(
     epoch, ids = await ready(user)
     await user.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 3, "Boom", "x")
     await user.owner.redis.xgroup_setid(LOG, "printer", ids[0], entries_read=1)
+    await user.owner.redis.hset(TABLE, "alice", "5")
     for permission in permissions:
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, make(user, epoch, ids))

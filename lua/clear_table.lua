@@ -1,0 +1,56 @@
+#!lua flags=allow-oom
+-- clear_table -- delete a table on one partition and forget its writer; end the writer's lease, whose owner remembers values.
+-- KEYS[1]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- KEYS[2]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- KEYS[3]  values     hash    runnel:{APP:SOURCE:N}:STREAM:table:NAME
+-- ARGV[1]  processor  str     the processor that writes the table here
+-- ARGV[2]  nonce      str     16 to 64 characters, cryptographically random; the last call, repeated, is recognised by it
+-- REPLY    deleted    int     number of fields of the table; 0 if the call repeats one that was applied
+-- ERROR    BADARG     an argument is malformed
+-- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
+-- WRITES   yes
+-- BOUND    constant; the fields are freed in the background
+-- VERSION  1
+local meta, state, values = KEYS[1], KEYS[2], KEYS[3]
+local processor, nonce = ARGV[1], ARGV[2]
+
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+
+-- >>> allowed
+-- Redis does not undo a script's writes when the ACL refuses a later command, so each command is checked before the first
+-- write. A command that is refused is then called: nothing has been written yet, and Redis words the refusal.
+local function check_allowed(...)
+  if not redis.acl_check_cmd(...) then redis.call(...) end
+end
+-- <<< allowed
+
+local name = string.match(values or '', ':table:([^:]+)$')
+if #KEYS ~= 3 or #ARGV ~= 2 or not name then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+elseif processor == '' or #nonce < 16 or #nonce > 64 then
+  return redis.error_reply('BADARG field=' .. (processor == '' and 'processor' or 'nonce'))
+end
+local writer, fields = redis.call('HGET', meta, 'table:' .. name), redis.call('HLEN', values)
+local epoch, last_clear = unpack(redis.call('HMGET', state, 'epoch', 'last_clear'))
+if last_clear == nonce then
+  return 0
+elseif writer and writer ~= processor then
+  return redis.error_reply('NOT_WRITER table=' .. name .. ' writer=' .. writer)
+elseif not writer and fields == 0 then
+  return 0
+end
+
+check_allowed('UNLINK', values)
+check_allowed('HDEL', meta, 'table:')
+check_allowed('HSET', state, 'released', '1')
+redis.call('UNLINK', values)
+redis.call('HDEL', meta, 'table:' .. name)
+if epoch then
+  -- The owner of the lease has read values that are gone now, and would add to them. So it must claim again.
+  redis.call('HSET', state, 'epoch', string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now)), 'nonce', nonce,
+    'released', '1', 'last_clear', nonce)
+end
+return fields
