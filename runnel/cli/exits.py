@@ -27,6 +27,7 @@ USAGE = 2
 UNREACHABLE = 3
 MISMATCH = 4
 REJECTED = 5
+NO_VALUE = 6
 LAG = 10
 NOT_PROCESSING = 11
 NO_MEMBER = 12
@@ -40,6 +41,7 @@ Exit codes:
   3   Redis cannot be reached or used
   4   stream or protocol differ from what Redis holds
   5   input was rejected
+  6   a table has no value for the key
   10  limit for lag or dead letters exceeded
   11  a partition is unassigned, quarantined, paused, stalled or failing
   12  too few live members

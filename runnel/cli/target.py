@@ -17,6 +17,7 @@ from runnel.errors import ConfigError
 from runnel.processor import Processor
 from runnel.settings import warn_of_unknown
 from runnel.stream import Stream
+from runnel.table import Table
 
 
 def load_app(target: str) -> App:
@@ -38,6 +39,15 @@ def load_stream(target: str) -> Stream[Any]:
     if isinstance(found, Stream):
         return found
     refuse(target, found, "a stream", module, Stream)
+
+
+def load_table(target: str) -> Table[Any]:
+    """A table. Exits with code 2 and a hint for another target."""
+    module, attribute = load_module(target)
+    found = find(module, attribute, Table)
+    if isinstance(found, Table):
+        return found
+    refuse(target, found, "a table", module, Table)
 
 
 def load_processor(target: str) -> tuple[App, Processor]:
@@ -136,6 +146,8 @@ def describe(found: Any) -> str:
         return "an App"
     if isinstance(found, Stream):
         return "a stream"
+    if isinstance(found, Table):
+        return "a table"
     name = type(found).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 

@@ -15,12 +15,13 @@ from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection.durability import Durability
 from runnel.connection.url_text import redacted
-from runnel.errors import Mismatch, ServerError, Unregistered
+from runnel.errors import ConfigError, Mismatch, ServerError, Unregistered
 from runnel.preflight.acl import Required, check, may
 from runnel.processor import Processor
 from runnel.protocol import CheckpointMove, PartitionDescription, PartitionKeys, Token
 from runnel.protocol.scripts import PROTOCOL, Call, Scripts
 from runnel.stream import StreamSpec
+from runnel.table import Table
 
 _TOKEN = Token(0, "")
 _MOVE = CheckpointMove("0-0", "0-0", 0)
@@ -33,14 +34,41 @@ async def check_worker(
 ) -> list[str]:
     """Check before a worker registers anything. Returns warnings.
 
-    Raises ServerError for a missing permission or command, or a key of another program, and
-    Mismatch if a stream in Redis has another contract.
+    Raises ServerError for a missing permission or command, or a key of another program, Mismatch if
+    a stream in Redis has another contract, and ConfigError if another processor writes a table.
     """
-    specs = [stream.spec for stream in app.streams.values()]
+    processors, specs = list(processors), [stream.spec for stream in app.streams.values()]
     warnings = await check(scripts, required_by_worker(app, processors), url)
     for spec in specs:
         await check_contract(scripts, spec, url)
+    for each in processors:
+        await check_writers(scripts, app, each)
     return [*warnings, *await leftovers(scripts, specs)]
+
+
+async def check_writers(scripts: Scripts, app: App, processor: Processor) -> None:
+    """Raise ConfigError if the processor is to write a table that another one writes in Redis.
+
+    A table that is declared without a writer may be one that this processor never writes. So that
+    of another processor of the app is no error.
+    """
+    of_stream = {each.name for each in app.processors.values() if each.stream is processor.stream}
+    metas = [keys.meta(processor.stream.prefix(n)) for n in range(processor.stream.partition_count)]
+    for name in processor.tables:
+        field = f"table:{name}"
+        replies = await scripts.deployment.send([(meta, ("HGET", meta, field)) for meta in metas])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        declared = app.tables[name].processor
+        for writer in sorted({protocol.text(each) for each in replies if each}):
+            if writer == processor.name or (declared is None and writer in of_stream):
+                continue
+            other = "" if declared else f"declare it with processor={writer!r}, "
+            raise ConfigError(
+                f"table {name}: the processor {writer} writes it, so {processor.name} cannot: "
+                f"{other}use another name, or empty it with `runnel table clear`"
+            )
 
 
 async def check_sender(
@@ -78,6 +106,13 @@ async def check_deletion(scripts: Scripts, spec: StreamSpec[Any], url: str) -> N
     await check_contract(scripts, spec, url)
 
 
+async def check_table(scripts: Scripts, table: Table[Any], action: str, url: str) -> None:
+    """Check before a table is listed, read, exported or cleared. Raises ServerError for a missing
+    permission; Mismatch."""
+    await check(scripts, required_by_table(table, action), url)
+    await check_contract(scripts, table.stream, url)
+
+
 def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
     """What a worker of these processors may run."""
     calls: list[Call] = []
@@ -96,8 +131,10 @@ def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
             protocol.commit(partition_keys, _TOKEN, _MOVE),
             protocol.attempt(partition_keys, _TOKEN, "start", "0-0", 0),
         ]
-        if each.sink is not None:
-            calls.append(_finish(each))
+        calls.append(_finish(each))
+        tables = [keys.table(partition_keys.prefix, name) for name in each.tables]
+        direct += [("HMGET", table) for table in tables]
+        direct += [("HGET", partition_keys.meta)] * bool(tables)
         direct += [(command, partition_keys.log) for command in ("XREAD", "XRANGE")]
         direct += [("HSET", keys.processors(app.name))]
         direct += _ack_commands(app.settings.durability, partition_keys.prefix)
@@ -185,13 +222,40 @@ def required_by_deletion(spec: StreamSpec[Any]) -> Required:
     return Required(app, calls, direct, (("PUBLISH", keys.wake(group)),))
 
 
+def required_by_table(table: Table[Any], action: str) -> Required:
+    """What an action on a table may run: list, get, export or clear."""
+    spec = table.stream
+    partition_keys = PartitionKeys(spec.prefix(0), "p")
+    name, group = (
+        keys.table(partition_keys.prefix, table.name),
+        keys.group(spec.app, spec.name, "p"),
+    )
+    calls = [protocol.describe(partition_keys)]
+    read = {"get": "HMGET", "export": "HSCAN"}.get(action, "HLEN")
+    direct = [(read, name), ("HGET", partition_keys.meta), ("HMGET", partition_keys.meta)]
+    channels = []
+    if action == "export":
+        direct.append(("INFO", ""))  # Says if the server was replaced meanwhile.
+    if action == "clear":
+        calls += [
+            protocol.describe_group(group),
+            protocol.clear_table(partition_keys, table.name, ""),
+            protocol.revoke(group, [0]),
+        ]
+        channels.append(("PUBLISH", keys.wake(group)))
+    return Required(spec.app, tuple(calls), tuple(direct), tuple(channels))
+
+
 def _finish(processor: Processor) -> Call:
-    """The commit of an event that is skipped, or dead-lettered."""
+    """The commit of an event, with all effects that it may have."""
     partition_keys = processor.keys(0)
-    if processor.sink is None:
+    prefix, effects = partition_keys.prefix, list[protocol.Effect]()
+    if processor.sink is not None:
+        effects.append(protocol.Entries(processor.sink.prefix(0), 2, "refuse", []))
+    effects += [protocol.TableWrites(prefix, name) for name in processor.tables]
+    if not effects:
         return protocol.commit(partition_keys, _TOKEN, _MOVE)
-    letters = protocol.Entries(processor.sink.prefix(0), 2, "refuse", [])
-    return protocol.transact(partition_keys, _TOKEN, _MOVE, [letters])
+    return protocol.transact(partition_keys, _TOKEN, _MOVE, effects)
 
 
 async def check_contract(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.cli.conftest import GOOD
 
 ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
+TOTALS = "tests.cli.shop_tables:totals"
 
 
 #: Not a number of seconds, although Python reads it as a number.
@@ -27,6 +28,10 @@ TALKERS = [
     ["processor", "resume", PRINTER],
     ["processor", "remove", PRINTER, "--yes"],
     ["stream", "delete", ORDERS, "--yes"],
+    ["table", "list", "tests.cli.shop_tables:app"],
+    ["table", "get", TOTALS, "alice"],
+    ["table", "export", TOTALS],
+    ["table", "clear", TOTALS, "--execute"],
 ]
 
 

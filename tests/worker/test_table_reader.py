@@ -5,55 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from runnel import App, Events, Mismatch, Record, keys
+from runnel import App, Events, Mismatch, keys
 from runnel.errors import DecodeError, HandlerError
-from runnel.table import NOTHING, Table
+from runnel.table import NOTHING
 from runnel.worker.worker import Worker
 from tests.servers import Server
-
-
-class Payment(Record):
-    account: str
-    amount: int
-
-
-class Bank:
-    """An app whose processor `book` keeps balances; payments of `stop` wait for `go_on`."""
-
-    def __init__(self, name: str, url: str) -> None:
-        self.app = App(name, redis_url=url, rebalance_delay=0.0, backoff=0.01, retries=0)
-        self.payments = self.app.stream(
-            "payments", record=Payment, partition_by="account", partition_count=4
-        )
-        self.balances: Table[int] = self.app.table("balances", self.payments, value=int, default=0)
-        self.waits, self.go_on = asyncio.Event(), asyncio.Event()
-
-        @self.app.processor(self.payments, exception_policy="ignore")
-        async def book(events: Events[Payment]) -> None:
-            async for each in events.records():
-                self.balances[each.account] += each.amount
-                if each.account == "stop":
-                    self.waits.set()
-                    await self.go_on.wait()
-
-    def same_table(self, **options: Any) -> tuple[App, Table[int]]:
-        """The table as another program declares it, and its app."""
-        other = App(self.app.name, redis_url=self.app.settings.redis_url)
-        count = options.pop("partition_count", 4)
-        payments = other.stream(
-            "payments", record=Payment, partition_by="account", partition_count=count
-        )
-        return other, other.table("balances", payments, value=int, **options)
-
-    async def book(self, **amounts: int) -> None:
-        await self.payments.send(*(Payment(account=a, amount=n) for a, n in amounts.items()))
-        await Worker(self.app).run(burst=True)
+from tests.worker.bank import Bank, Payment
 
 
 @pytest.fixture

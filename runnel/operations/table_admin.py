@@ -1,0 +1,129 @@
+"""Administers tables: what they hold, how to empty them. All of it is safe while workers run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import ResponseError
+
+from runnel import keys, protocol
+from runnel.connection.deployment import Command
+from runnel.errors import RunnelError
+from runnel.protocol import PartitionKeys
+from runnel.protocol.scripts import Scripts
+from runnel.table import Table
+
+#: Fields of one HSCAN, so that Redis serves other clients in between.
+PAGE = 500
+
+
+class Part(NamedTuple):
+    """The part of a table on one partition: the processor that writes it, None if there is none
+    yet, its keys, and the bytes that it takes, None if the server does not tell."""
+
+    writer: str | None
+    keys: int
+    bytes: int | None
+
+
+async def parts_of(scripts: Scripts, table: Table[Any]) -> list[Part]:
+    """The parts of a table by partition. The cost does not depend on the number of keys: the bytes
+    are what Redis estimates from a few of them."""
+    spec, commands = table.stream, list[Command]()
+    for number in range(spec.partition_count):
+        meta, name = keys.meta(spec.prefix(number)), keys.table(spec.prefix(number), table.name)
+        commands += [
+            (meta, ("HGET", meta, f"table:{table.name}")),
+            (name, ("HLEN", name)),
+            (name, ("MEMORY", "USAGE", name)),
+        ]
+    replies = await scripts.deployment.send(commands)
+    found = []
+    for writer, count, size in zip(replies[::3], replies[1::3], replies[2::3], strict=True):
+        for each in (writer, count):
+            if isinstance(each, Exception):
+                raise each
+        # Many servers have no MEMORY, or do not permit it.
+        if isinstance(size, Exception) and not isinstance(size, ResponseError):
+            raise size
+        known = None if isinstance(size, ResponseError) else int(size or 0)
+        found.append(Part(protocol.text(writer) if writer else None, int(count), known))
+    return found
+
+
+def writers_of(parts: Sequence[Part]) -> list[str]:
+    """The processors that write a table: one, unless several began on different partitions."""
+    return sorted({each.writer for each in parts if each.writer})
+
+
+async def export(
+    scripts: Scripts, table: Table[Any]
+) -> AsyncIterator[tuple[int, list[tuple[bytes, bytes]]]]:
+    """All keys with their values, in pages with their partition.
+
+    A key that is there all the time is in a page. Keys that are written meanwhile may be missing,
+    or come twice: the later value is the newer one. Raises RunnelError if the server was replaced
+    meanwhile, since it would go on at another place, and redis-py's errors.
+    """
+    deployment = scripts.deployment
+    await deployment.refresh()
+    for number in range(table.stream.partition_count):
+        name = keys.table(table.stream.prefix(number), table.name)
+        client, cursor, run_id = deployment.client_for(name), b"0", None
+        while True:
+            info, reply = await client.roundtrip(
+                [("INFO", "server"), ("HSCAN", name, cursor, "COUNT", PAGE)]
+            )
+            for each in (info, reply):
+                if isinstance(each, Exception):
+                    raise each
+            (seen,) = [each for each in info.splitlines() if each.startswith(b"run_id:")]
+            if run_id not in (None, seen):
+                raise RunnelError(
+                    f"table {table.name}: the server of partition {number} was restarted or "
+                    "replaced during the export, which is not complete: run it again"
+                )
+            run_id, (cursor, flat) = seen, reply
+            yield number, list(zip(flat[::2], flat[1::2], strict=True))
+            if cursor == b"0":
+                break
+
+
+async def living_members(scripts: Scripts, table: Table[Any], writers: Sequence[str]) -> int:
+    """How many workers run processors that write the table."""
+    living = 0
+    for name in writers:
+        group = keys.group(table.stream.app, table.stream.name, name)
+        reply = await scripts.call(protocol.describe_group(group))
+        found = protocol.read_describe_group(reply).members
+        living += sum(1 for each in found if each.left_ms > 0)
+    return living
+
+
+async def clear(scripts: Scripts, table: Table[Any], parts: Sequence[Part]) -> int:
+    """Delete these parts of a table, and forget who writes them. Returns the number of keys.
+
+    A worker that writes them meanwhile is fenced, claims the partition again and continues with the
+    empty table.
+    """
+    spec, deleted = table.stream, 0
+    cleared: dict[str, list[int]] = {}
+    try:
+        for number, part in enumerate(parts):
+            if not part.writer and not part.keys:
+                continue
+            # Without a writer, nobody has a lease that must end: any name will do.
+            writer = part.writer or table.processor or table.name
+            call = protocol.clear_table(
+                PartitionKeys(spec.prefix(number), writer), table.name, secrets.token_hex(16)
+            )
+            deleted += int(await scripts.call(call))
+            cleared.setdefault(writer, []).append(number)
+    finally:  # Also after an error: their owners were fenced, and must claim them again.
+        for writer, numbers in cleared.items():
+            group = keys.group(spec.app, spec.name, writer)
+            for at in range(0, len(numbers), 1000):
+                await scripts.call(protocol.revoke(group, numbers[at : at + 1000]))
+    return deleted
