@@ -6,11 +6,10 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
-from redis.exceptions import ResponseError
-
 from runnel import keys, protocol
 from runnel.connection.deployment import Command
 from runnel.errors import RunnelError
+from runnel.preflight.acl import may
 from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
 from runnel.table import Table
@@ -31,26 +30,26 @@ class Part(NamedTuple):
 async def parts_of(scripts: Scripts, table: Table[Any]) -> list[Part]:
     """The parts of a table by partition. The cost does not depend on the number of keys: the bytes
     are what Redis estimates from a few of them."""
-    spec, commands = table.stream, list[Command]()
-    for number in range(spec.partition_count):
-        meta, name = keys.meta(spec.prefix(number)), keys.table(spec.prefix(number), table.name)
-        commands += [
-            (meta, ("HGET", meta, f"table:{table.name}")),
-            (name, ("HLEN", name)),
-            (name, ("MEMORY", "USAGE", name)),
-        ]
+    prefixes = [table.stream.prefix(number) for number in range(table.stream.partition_count)]
+    metas = [keys.meta(each) for each in prefixes]
+    names = [keys.table(each, table.name) for each in prefixes]
+    usage = ("MEMORY", "USAGE")
+    commands: list[Command] = [(each, ("HGET", each, f"table:{table.name}")) for each in metas]
+    commands += [(each, ("HLEN", each)) for each in names]
+    # Many servers have no MEMORY, or do not permit it.
+    tells_bytes = (await may(scripts, [(*usage, names[0])]))[(*usage, names[0])]
+    if tells_bytes:
+        commands += [(each, (*usage, each)) for each in names]
     replies = await scripts.deployment.send(commands)
-    found = []
-    for writer, count, size in zip(replies[::3], replies[1::3], replies[2::3], strict=True):
-        for each in (writer, count):
-            if isinstance(each, Exception):
-                raise each
-        # Many servers have no MEMORY, or do not permit it.
-        if isinstance(size, Exception) and not isinstance(size, ResponseError):
-            raise size
-        known = None if isinstance(size, ResponseError) else int(size or 0)
-        found.append(Part(protocol.text(writer) if writer else None, int(count), known))
-    return found
+    for each in replies:
+        if isinstance(each, Exception):
+            raise each
+    count = len(prefixes)
+    sizes = [int(each or 0) for each in replies[2 * count :]] if tells_bytes else [None] * count
+    return [
+        Part(protocol.text(writer) if writer else None, int(number), size)
+        for writer, number, size in zip(replies[:count], replies[count:], sizes, strict=False)
+    ]
 
 
 def writers_of(parts: Sequence[Part]) -> list[str]:

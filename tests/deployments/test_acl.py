@@ -19,6 +19,7 @@ from runnel.operations import admin, inspection
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import remove
 from runnel.operations.skipping import skip
+from runnel.operations.table_admin import clear, export, parts_of
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts, sources
 from runnel.worker.worker import Worker
@@ -75,6 +76,7 @@ def declare(name: str, url: str, **settings: Any) -> App:
     }
     app = App(name, redis_url=url, partition_count=1, **settings)
     items = app.stream("items", record=Item, partition_by="key")
+    last = app.table("last", items, value=int, processor="pause")
 
     @app.processor(
         items, exception_policy=ExceptionPolicy.IGNORE, middleware=[DeadLetterMiddleware()]
@@ -86,6 +88,7 @@ def declare(name: str, url: str, **settings: Any) -> App:
     @app.processor(items, exception_policy=ExceptionPolicy.QUARANTINE)
     async def pause(events: Events[Item]) -> None:
         async for item in events.records():
+            last[item.key] = item.number
             assert item.number != 2
 
     @app.timer(interval=3600, on_leader=True)
@@ -115,6 +118,12 @@ async def test_a_user_with_the_permissions_in_the_docs_can_do_all_and_needs_each
         info = await check_server(client, app.settings.redis_url)
         seen = await inspection.inspect(client, info)
         assert {each["name"] for each in seen["processors"]} == {"ignore", "pause"}
+        last = app.tables["last"]
+        assert await last.read("k") == 4
+        parts = await parts_of(scripts, last)
+        assert (parts[0].keys, bool(parts[0].bytes)) == (1, True)
+        assert [page async for page in export(scripts, last)] == [(0, [(b"k", b"4")])]
+        assert await clear(scripts, last, parts) == 1
         for processor in app.processors.values():
             await remove(scripts, processor)
         assert await admin.delete_stream(scripts, stream.spec) == 5

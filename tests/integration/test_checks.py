@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,17 +18,23 @@ from runnel.operations import admin
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import remove
 from runnel.operations.skipping import skip
+from runnel.operations.table_admin import clear, export, living_members, parts_of
 from runnel.preflight.acl import check
 from runnel.preflight.checks import (
     check_deletion,
     check_operator,
     check_registration,
+    check_table,
     required_by_deletion,
     required_by_operator,
     required_by_registration,
+    required_by_table,
+    required_by_worker,
 )
 from runnel.protocol import text
 from runnel.protocol.scripts import Scripts
+from runnel.table import Table
+from runnel.table_reader import read_committed
 from runnel.worker.worker import Worker
 from tests.integration.clerk import (
     PICKY,
@@ -260,3 +267,49 @@ async def test_the_required_rules_are_enough_to_delete_a_stream(redis: Redis, gr
     assert sorted(map(text, await redis.keys())) == metas
     for meta in metas:
         assert 0 < await redis.ttl(meta) <= 86_400, "the tombstone for running clients expires"
+
+
+#: Not declared in the app, whose worker has no tables.
+LAST: Table[int] = Table(app, "last", items.spec, int)
+
+
+@on_one_primary
+@pytest.mark.parametrize("action", ["list", "get", "export", "clear"])
+async def test_the_required_rules_are_enough_for_a_table(
+    redis: Redis, grant: Grant, action: str
+) -> None:
+    await redis.hset(keys.table(items.spec.prefix(1), "last"), "k", "1")
+    rules = minimal_rules(required_by_table(LAST, action))
+    await redis.execute_command("ACL", "LOG", "RESET")  # type: ignore[no-untyped-call]
+    url = await grant(rules)
+    async with connect(url) as client:
+        clerk = Scripts(client)
+        await check_table(clerk, LAST, action, url)
+        if action == "get":
+            await read_committed(clerk.deployment, items.spec, "last", [b"k"])
+        elif action == "export":
+            pages = [page async for page in export(clerk, LAST)]
+            assert pages == [(0, []), (1, [(b"k", b"1")])]
+        else:
+            parts = await parts_of(clerk, LAST)
+            assert parts == [(None, 0, None), (None, 1, None)]
+            if action == "clear":
+                assert await living_members(clerk, LAST, ["p"]) == 0
+                assert await clear(clerk, LAST, parts) == 1
+    assert await redis.execute_command("ACL", "LOG") == []  # type: ignore[no-untyped-call]
+    for rule in rules:
+        url = await grant([each for each in rules if each != rule])
+        async with connect(url) as client:
+            with pytest.raises(ServerError):
+                await check_table(Scripts(client), LAST, action, url)
+
+
+@on_one_primary
+async def test_a_worker_needs_the_permissions_of_the_tables_that_it_writes(
+    redis: Redis, grant: Grant
+) -> None:
+    plain = required_by_worker(app, [PICKY])
+    writing = required_by_worker(app, [replace(PICKY, tables=("last",))])
+    table = keys.table(items.spec.prefix(0), "last")
+    more = {use for use in writing.uses() if use not in set(plain.uses())}
+    assert {("HSET", table), ("HDEL", table), ("HLEN", table), ("HMGET", table)} <= more
