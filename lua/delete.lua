@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
--- delete -- delete one partition of a stream with all its events; remove its processors first, then revoke their partitions.
+-- delete -- delete one partition of a stream, its events and tables; remove its processors first, then revoke their partitions.
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  producers  hash    runnel:{APP:SOURCE:N}:STREAM:producers
+-- KEYS[4+] tables     mixed   every table that meta names: runnel:{APP:SOURCE:N}:STREAM:table:NAME
 -- REPLY    deleted    int     number of events
--- ERROR    BADARG     an argument is malformed
+-- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names
 -- WRITES   yes
--- BOUND    constant, plus the fields of meta; the events are freed in the background
+-- BOUND    constant, plus the fields of meta; events and tables are freed in the background
 -- VERSION  1
 local log, meta, producers = KEYS[1], KEYS[2], KEYS[3]
 
@@ -23,15 +24,28 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
-if #KEYS ~= 3 or #ARGV ~= 0 then
+if #KEYS < 3 or #ARGV ~= 0 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+end
+local tables, named = {}, 0
+for i = 4, #KEYS do
+  local name = string.match(KEYS[i], ':table:([^:]+)$')
+  if not name or tables[name] then
+    return redis.error_reply('BADARG field=tables')
+  end
+  tables[name] = true
 end
 -- A key of another type under one of these names is deleted, too.
 local length, stored = redis.pcall('XLEN', log), redis.pcall('HGETALL', meta)
-if stored.err then stored = {} end
-local deleted, removed = false, {}
+local broken, deleted, removed = stored.err, false, {}
+if broken then stored = {} end
 for i = 1, #stored, 2 do
   deleted = deleted or stored[i] == 'deleted'
+  local table_name = string.match(stored[i], '^table:(.+)$')
+  if table_name then
+    named = named + 1
+    if not tables[table_name] then return redis.error_reply('BADARG field=tables missing=' .. table_name) end
+  end
   local name = string.match(stored[i], '^checkpoint:(.+)$') or string.match(stored[i], '^removed:(.+)$')
   if name then
     removed[#removed + 1] = 'removed:' .. name
@@ -40,12 +54,14 @@ for i = 1, #stored, 2 do
 end
 if redis.call('EXISTS', log, producers) == 0 and (deleted or redis.call('EXISTS', meta) == 0) then
   return 0
+elseif #KEYS - 3 ~= named and not broken then
+  return redis.error_reply('BADARG field=tables')
 end
 
 check_allowed('UNLINK', meta)
 check_allowed('HSET', meta, 'deleted', '1')
 check_allowed('PEXPIRE', meta, '86400000')
-redis.call('UNLINK', log, meta, producers)
+redis.call('UNLINK', unpack(KEYS))
 -- For a day meta says that the partition was deleted. So workers and producers that still run learn it, and do not create
 -- it again: if the stream was declared again with fewer partitions, it does not have this one.
 redis.call('HSET', meta, 'deleted', string.format('%.0f', now), unpack(removed))

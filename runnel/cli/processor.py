@@ -25,6 +25,7 @@ from runnel.operations.registry import announce_processor
 from runnel.operations.removing import Removed
 from runnel.operations.removing import remove as remove_processor
 from runnel.operations.skipping import skip as skip_event
+from runnel.operations.table_admin import tables_of
 from runnel.preflight.checks import check_contract, check_operator, check_registration
 from runnel.preflight.server import check_server
 from runnel.processor import Processor
@@ -274,6 +275,9 @@ def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | Non
 def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) -> None:
     """Remove a processor: its checkpoints and its consumer groups. No events are kept for it.
 
+    The tables that it wrote stay, and no other processor may write them: see `runnel table clear`.
+    If it is added again, it starts anew with the events, but with the tables as they are.
+
     With --app no code is needed: TARGET is then STREAM@PROCESSOR, and --redis-url or
     RUNNEL_REDIS_URL is the URL of Redis.
     """
@@ -289,16 +293,17 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
     if not yes:
         click.confirm(f"Remove the checkpoints of {name} on every partition?", abort=True, err=True)
 
-    async def work(scripts: Scripts, url: str) -> tuple[Removed, list[str]]:
+    async def work(scripts: Scripts, url: str) -> tuple[Removed, list[str], list[str]]:
         if app_name is None:
             named = found
         else:
             named = await processor_from_registry(scripts, app_name, stream, name)
         await check_operator(scripts, named, "remove", url)
         done = await remove_processor(scripts, named)
-        return done, [] if done.partitions else await registered_instead(scripts, named)
+        others = [] if done.partitions else await registered_instead(scripts, named)
+        return done, others, await tables_of(scripts, named)
 
-    removed, others = _with_scripts(app, url, work)
+    removed, others, tables = _with_scripts(app, url, work)
     if removed.members:
         click.echo(
             f"warning: {removed.members} workers still run {name}, and will register it again when "
@@ -307,6 +312,12 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
         )
     if removed.partitions:
         report(f"removed {name} from {many(removed.partitions)}")
+        if tables:
+            several = "s" if len(tables) > 1 else ""
+            report(
+                f"kept the table{several} {', '.join(tables)}: `runnel table clear` deletes the "
+                "keys, so that another processor may write"
+            )
     else:
         suggestion = f"; the registry has {', '.join(others)}" if others else ""
         report(f"{name} was not registered{suggestion}")

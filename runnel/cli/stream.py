@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from runnel.app import App
 from runnel.cli import exits, urls
 from runnel.cli.output import report
 from runnel.cli.running import run
@@ -14,6 +17,7 @@ from runnel.operations import admin
 from runnel.preflight.checks import check_deletion
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
+from runnel.stream import Stream
 
 
 @click.group(epilog=exits.epilog("runnel stream delete example:orders"))
@@ -29,11 +33,11 @@ def stream() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @urls.option
 def delete(target: str, yes: bool, redis_url: str | None) -> None:
-    """Delete a stream with all its events and the checkpoints of its processors."""
+    """Delete a stream with all its events, its tables, and the checkpoints of its processors."""
     found = load_stream(target)
     url = redis_url or found.app.settings.redis_url
     if not yes:
-        question = f"Delete all events of stream {found.name} at {redacted(url)}?"
+        question = f"Delete all events of stream {found.name} at {redacted(url)}{_tables(found)}?"
         click.confirm(question, abort=True, err=True)
 
     async def work() -> int:
@@ -48,3 +52,14 @@ def delete(target: str, yes: bool, redis_url: str | None) -> None:
 
     deleted = run(work(), url)
     report(f"deleted {found.name}: {deleted} event{'' if deleted == 1 else 's'}")
+
+
+def _tables(found: Stream[Any]) -> str:
+    """The tables that the app has for the stream, for a question."""
+    app = found.app
+    if not isinstance(app, App):
+        return ""
+    names = [each.name for each in app.tables.values() if each.stream is found.spec]
+    if not names:
+        return ""
+    return f", with the table{'s' if len(names) > 1 else ''} {', '.join(names)}"

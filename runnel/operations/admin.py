@@ -155,7 +155,7 @@ async def remove(scripts: Scripts, processor: Processor) -> int:
 
 
 async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
-    """Delete a stream with all its events, its processors' checkpoints and their groups.
+    """Delete a stream with all its events, its processors' checkpoints, tables and groups.
 
     Workers that still run one of its processors notice it, and end it as if it was removed. This
     waits for them for a session timeout and a little more. Returns the number of events.
@@ -170,7 +170,8 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
         processors.update(names)
         for name in names:
             await scripts.call(protocol.remove(PartitionKeys(prefix, name)))
-        deleted += int(await scripts.call(protocol.delete(prefix)))
+        tables = [each.removeprefix("table:") for each in fields if each.startswith("table:")]
+        deleted += int(await scripts.call(protocol.delete(prefix, tables)))
     await client.hdel(keys.streams(spec.app), spec.name)
     for name in processors:
         group = keys.group(spec.app, spec.name, name)

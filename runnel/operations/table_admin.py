@@ -10,6 +10,7 @@ from runnel import keys, protocol
 from runnel.connection.deployment import Command
 from runnel.errors import RunnelError
 from runnel.preflight.acl import may
+from runnel.processor import Processor
 from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
 from runnel.table import Table
@@ -55,6 +56,21 @@ async def parts_of(scripts: Scripts, table: Table[Any]) -> list[Part]:
 def writers_of(parts: Sequence[Part]) -> list[str]:
     """The processors that write a table: one, unless several began on different partitions."""
     return sorted({each.writer for each in parts if each.writer})
+
+
+async def tables_of(scripts: Scripts, processor: Processor) -> list[str]:
+    """The names of the tables that a processor writes, in Redis, on any partition."""
+    spec = processor.stream
+    metas = [keys.meta(spec.prefix(number)) for number in range(spec.partition_count)]
+    found = set()
+    for reply in await scripts.deployment.send([(each, ("HGETALL", each)) for each in metas]):
+        if isinstance(reply, Exception):
+            raise reply
+        flat = [protocol.text(each) for each in reply]
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            if name.startswith("table:") and value == processor.name:
+                found.add(name.removeprefix("table:"))
+    return sorted(found)
 
 
 async def export(

@@ -193,6 +193,7 @@ def required_by_operator(processor: Processor, action: str) -> Required:
     elif action == "remove":
         calls += [protocol.remove(partition_keys), protocol.describe_group(group)]
         direct += [("UNLINK", keys.plan(group)), ("HDEL", keys.processors(app))]
+        direct.append(("HGETALL", partition_keys.meta))  # Names its tables.
     else:
         calls.append(protocol.resume(partition_keys))
     if action == "skip":
@@ -215,7 +216,7 @@ def required_by_deletion(spec: StreamSpec[Any]) -> Required:
     calls = (
         protocol.describe(partition_keys),
         protocol.remove(partition_keys),
-        protocol.delete(prefix),
+        protocol.delete(prefix, ["t"]),
         protocol.describe_group(group),
         protocol.revoke(group, (0,)),
     )

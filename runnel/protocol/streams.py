@@ -88,6 +88,9 @@ def appended_id(reply: Sequence[Any]) -> str:
     return text(reply[1])
 
 
-def delete(prefix: str) -> Call:
-    """Delete the partition with this prefix, and all its events."""
-    return Call("delete", (keys.log(prefix), keys.meta(prefix), keys.producers(prefix)), ())
+def delete(prefix: str, tables: Iterable[str] = ()) -> Call:
+    """Delete the partition with this prefix, all its events, and its tables: all that meta names,
+    else BadArgument is raised."""
+    names = [keys.log(prefix), keys.meta(prefix), keys.producers(prefix)]
+    names += [keys.table(prefix, each) for each in tables]
+    return Call("delete", tuple(names), ())

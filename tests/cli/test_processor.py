@@ -6,7 +6,7 @@ import json
 
 from redis import Redis as SyncRedis
 
-from tests.cli.commands import APP, PRINTER, one_sentence
+from tests.cli.commands import APP, PRINTER, TOTALS, one_sentence
 from tests.cli.conftest import GOOD, Run
 
 
@@ -82,3 +82,18 @@ def test_skip_continues_after_a_partition_without_room_for_its_dead_letter(
     rows = next(each["partitions"] for each in states if each["name"] == "strict")
     assert rows[int(full)]["state"] == "quarantined"
     assert rows[int(empty)]["state"] == "unassigned"
+
+
+def test_a_removed_processor_leaves_its_tables_and_says_so(run: Run) -> None:
+    counter, visits = (TOTALS.replace(":totals", each) for each in (":counter", ":visits"))
+    run("send", visits, '{"name": "alice", "seconds": 5}')
+    assert run("worker", TOTALS.replace(":totals", ":app"), "--burst").code == 0
+    assert run("processor", "remove", counter, "--yes").stdout == (
+        "removed counter from 4 partitions\n"
+        "kept the table totals: `runnel table clear` deletes the keys, so that another processor "
+        "may write\n"
+    )
+    assert run("table", "get", TOTALS, "alice").stdout == "5\n"
+    assert run("table", "clear", TOTALS, "--execute").code == 0
+    run("processor", "add", counter)
+    assert run("processor", "remove", counter, "--yes").stdout.count("\n") == 1

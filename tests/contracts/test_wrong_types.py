@@ -27,7 +27,10 @@ KEYS = [
     for index, (name, _) in enumerate(keys_of(script))
 ]
 #: What is deleted is, whatever stands there.
-DELETED = {("remove", "state"), ("delete", "log"), ("delete", "meta"), ("delete", "producers")}
+DELETED = {
+    ("remove", "state"),
+    *(("delete", each) for each in ("log", "meta", "producers", "table")),
+}
 
 
 @pytest.mark.fault(33)

@@ -24,6 +24,7 @@ HEADERS: dict[str, Header] = {name: parse(text.decode())[0] for name, text in so
 REPLY_COUNTS_CHANGES = {
     *(
         "declare",
+        "clear_table",
         "append",
         "commit",
         "transact",

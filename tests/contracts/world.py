@@ -15,7 +15,10 @@ SINK_LOG, SINK_META = (
 TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
 #: Script -> name and type of the keys whose number depends on the arguments.
-MORE_KEYS = {"transact": [("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")]}
+MORE_KEYS = {
+    "transact": [("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")],
+    "delete": [("table", "hash")],
+}
 GROUP = [PLAN, MEMBERS, SESSIONS]
 CONTRACT: list[Arg] = [1, 8, "xxh64"]
 NEW = "2" * 32
@@ -82,7 +85,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "pause": ([STATE], []),
         "resume": ([STATE], []),
         "remove": (PARTITION, ["printer"]),
-        "delete": ([LOG, META, PRODUCERS], []),
+        "delete": ([LOG, META, PRODUCERS, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
         "revoke": ([PLAN], [0, 1]),

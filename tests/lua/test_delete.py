@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.lua.conftest import LOG, META, OTHER, PRODUCERS, STATE, Raw
-from tests.lua.steps import ready, refused, repeated
+from tests.lua.steps import ready, refused, repeated, transact
 
 KEYS = [LOG, META, STATE]
 
@@ -30,3 +30,25 @@ async def test_producers_and_workers_that_still_run_learn_for_a_day_that_their_s
 async def test_deleting_a_partition_that_does_not_exist_writes_nothing(raw: Raw) -> None:
     assert await raw.call("delete", [LOG, META, PRODUCERS]) == 0
     assert await raw.dump() == {}
+
+
+async def test_the_tables_that_meta_names_are_deleted_with_the_events(raw: Raw) -> None:
+    epoch, ids = await ready(raw)
+    tables = tuple(META.replace(":meta", f":table:{name}") for name in ("balances", "limits"))
+    writes = ("table", 1, 0, "alice", "5")
+    await transact(raw, epoch, "0-0", ids[0], keys=tables, effects=writes * 2)
+    await raw.call("remove", KEYS, "printer")
+    call, other = [LOG, META, PRODUCERS], META.replace(":meta", ":table:other")
+    # If a table is missing in the call, it would be left without anybody who knows of it.
+    for keys in (
+        call,
+        [*call, tables[0]],
+        [*call, tables[0], tables[0]],
+        [*call, tables[0], other],
+        [*call, *tables, other],
+        [*call, *tables, STATE],
+    ):
+        await refused(raw, "BADARG", raw.call("delete", keys))
+    assert await repeated(raw, "delete", [*call, *tables]) == (5, 0)
+    assert await raw.redis.exists(*tables) == 0
+    assert await raw.redis.hget(META, "table:limits") is None
