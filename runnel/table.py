@@ -129,27 +129,30 @@ class Table(Generic[V]):
 
     # From anywhere
 
-    async def read(self, key: Any) -> V:
+    async def read(self, key: Any, *, of: Any = None) -> V:
         """The value that was last committed, else the default. Raises KeyError without one.
 
-        Works in every event loop, and needs no worker. The key is looked for in the partition of
-        the events that have it as their partition key. The handler that writes the table may have
+        Works in every event loop, and needs no worker. `of` is the partition key of the events that
+        write the key, if that is not the key itself. The handler that writes the table may have
         newer values, which are not committed yet. Raises DecodeError; Mismatch; redis-py's errors.
         """
-        found = await self.read_many([key])
+        found = await self.read_many([key], of=of)
         return found[key]
 
-    async def read_many(self, keys: Iterable[Any]) -> dict[Any, V]:
+    async def read_many(self, keys: Iterable[Any], *, of: Any = None) -> dict[Any, V]:
         """What was last committed for several keys, in one round trip to each server.
 
         Keys without a value have the default. Without a default they are missing. Keys of several
-        partitions are not read at the same moment.
+        partitions are not read at the same moment. `of` is the partition key of the events that
+        write all of them, if these are not the keys themselves.
         """
         names = {key: key_bytes(key) for key in keys}
+        partition = None if of is None else partition_of(self.stream, key_bytes(of))
         for key, name in names.items():
-            self._refuse_own(key, name)
+            own = partition_of(self.stream, name) if partition is None else partition
+            self._refuse_own(key, own)
         stored = await read_committed(
-            self.app.producer().deployment, self.stream, self.name, names.values()
+            self.app.producer().deployment, self.stream, self.name, names.values(), partition
         )
         return {
             key: self._made() if value is None else self.decode(value)
@@ -161,14 +164,14 @@ class Table(Generic[V]):
         """The value in these bytes. Raises DecodeError."""
         return self._codec.loads(stored)
 
-    def _refuse_own(self, key: Any, name: bytes) -> None:
+    def _refuse_own(self, key: Any, partition: int) -> None:
         """A handler that may have written the key since the last commit must not `read` it."""
         here = CURRENT_EVENT.get()
         tables = here.tables if here else None
         if (
             tables is not None
             and self.name in tables.state.tables
-            and tables.state.prefix == self.stream.prefix(partition_of(self.stream, name))
+            and tables.state.prefix == self.stream.prefix(partition)
         ):
             raise HandlerError(
                 f"table {self.name}: `read` shows what was last committed, and this handler may "

@@ -19,17 +19,23 @@ FIELDS = 500
 
 
 async def read_committed(
-    deployment: Deployment, spec: StreamSpec[Any], table: str, wanted: Iterable[bytes]
+    deployment: Deployment,
+    spec: StreamSpec[Any],
+    table: str,
+    wanted: Iterable[bytes],
+    partition: int | None = None,
 ) -> dict[bytes, bytes | None]:
     """The stored value of each key, None if it has none. The keys of one partition are read
-    together, up to `FIELDS`; those of several partitions at different moments.
+    together, up to `FIELDS`; those of several partitions at different moments. `partition` has all
+    of them; without it, each is in the partition of the events that have this key.
 
     Raises Mismatch if the stream in Redis has other partitions than `spec`: the keys would be
     looked for in the wrong ones. Raises redis-py's errors.
     """
     by_partition: defaultdict[int, list[bytes]] = defaultdict(list)
     for key in dict.fromkeys(wanted):
-        by_partition[partition_of(spec, key)].append(key)
+        number = partition_of(spec, key) if partition is None else partition
+        by_partition[number].append(key)
     asked: list[tuple[str, list[bytes]]] = []
     for number, those in by_partition.items():
         name = keys.table(spec.prefix(number), table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -98,26 +99,34 @@ def _summary(found: Table[Any], parts: list[Part]) -> Json:
 
 @table.command(
     short_help="Print the value of a key.",
-    epilog=exits.epilog("runnel table get example:balances alice"),
+    epilog=exits.epilog(
+        "runnel table get example:balances alice",
+        "runnel table get example:limits 'limit of alice' --of alice",
+    ),
 )
 @click.argument("target")
 @click.argument("key")
+@click.option(
+    "--of",
+    metavar="PARTITION_KEY",
+    help="The partition key of the events that write KEY, if that is not KEY itself.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print key, value and partition, as JSON.")
 @urls.option
-def get(target: str, key: str, as_json: bool, redis_url: str | None) -> None:
+def get(target: str, key: str, of: str | None, as_json: bool, redis_url: str | None) -> None:
     """Print the value of a KEY as JSON, as it was last committed. Exits with 6 if it has none."""
     found = load_table(target)
-    url, name = redis_url or found.app.settings.redis_url, key.encode("utf-8", "surrogateescape")
+    url, name = redis_url or found.app.settings.redis_url, os.fsencode(key)
+    number = partition_of(found.stream, name if of is None else os.fsencode(of))
 
     async def work(scripts: Scripts) -> bytes | None:
         await check_table(scripts, found, "get", url)
-        values = await read_committed(scripts.deployment, found.stream, found.name, [name])
+        values = await read_committed(scripts.deployment, found.stream, found.name, [name], number)
         return values[name]
 
     value = _with_scripts(url, work)
     if value is None:
         exits.fail(f"table {found.name} has no value for {key!r}", exits.NO_VALUE)
-    number = partition_of(found.stream, name)
     report(line(number, name, value) if as_json else value_text(number, name, value))
 
 

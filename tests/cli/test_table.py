@@ -35,6 +35,15 @@ def test_the_value_of_a_key_is_printed(run: Run) -> None:
     assert (shown["key"], shown["value"], set(shown)) == ("bob", 7, {"key", "value", "partition"})
 
 
+def test_a_key_is_looked_for_beside_the_events_that_write_it(run: Run, admin: SyncRedis) -> None:
+    visit(run, alice=5)
+    number = json.loads(run("table", "get", TOTALS, "alice", "--json").stdout)["partition"]
+    admin.hset(KEY % number, "limit", "9")
+    admin.hset(KEY % ((number + 1) % 4), "limit", "8")
+    done = run("table", "get", TOTALS, "limit", "--of", "alice", "--json")
+    assert json.loads(done.stdout) == {"key": "limit", "value": 9, "partition": number}
+
+
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_a_key_without_a_value_is_exit_6(run: Run, more: list[str]) -> None:
     visit(run, alice=5)

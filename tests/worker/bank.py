@@ -30,6 +30,9 @@ class Bank:
         async def book(events: Events[Payment]) -> None:
             async for each in events.records():
                 self.balances[each.account] += each.amount
+                if each.account == "vip":
+                    await self.balances.load("limit of vip")
+                    self.balances["limit of vip"] = 1000
                 if each.account == "stop":
                     self.waits.set()
                     await self.go_on.wait()

@@ -34,6 +34,15 @@ async def test_what_was_committed_is_read_from_anywhere(bank: Bank) -> None:
     assert await bank.balances.read_many([]) == {}
 
 
+async def test_a_key_is_found_by_the_partition_key_of_the_events_that_write_it(bank: Bank) -> None:
+    await bank.book(vip=5)
+    assert bank.payments.spec.hasher(b"vip") % 4 != bank.payments.spec.hasher(b"limit of vip") % 4
+    assert await bank.balances.read("limit of vip") == 0
+    assert await bank.balances.read("limit of vip", of="vip") == 1000
+    found = await bank.balances.read_many(["limit of vip", "vip"], of="vip")
+    assert found == {"limit of vip": 1000, "vip": 5}
+
+
 async def test_every_event_loop_may_read(bank: Bank) -> None:
     await bank.book(alice=5)
     found: list[int] = []
