@@ -12,8 +12,10 @@ from runnel.errors import ConfigError, DecodeError, EncodeError
 
 V = TypeVar("V")
 
-#: Types of which every value comes back as it was.
-_PLAIN = (int, str, bool, type(None))
+#: Types of which every value comes back as it was, if the table is of this type.
+_PLAIN = (int, str, bool)
+#: Types of values that nobody can change in place.
+_IMMUTABLE = (int, str, bool, float, bytes, type(None))
 
 
 class ValueCodec(Generic[V]):
@@ -25,6 +27,7 @@ class ValueCodec(Generic[V]):
     def __init__(self, where: str, form: Any) -> None:
         self._where = where
         self._form = form
+        self._is_plain = form in _PLAIN
         self._is_struct = isinstance(form, type) and issubclass(form, msgspec.Struct)
         if self._is_struct:
             return
@@ -38,12 +41,8 @@ class ValueCodec(Generic[V]):
         """The bytes of a value. Raises EncodeError if it is not of the table's type, or would come
         back as another value."""
         try:
-            if self._is_struct:
-                data = msgspec.json.encode(value)
-            else:
-                checked = self._adapter.validate_python(value)
-                data = self._adapter.dump_json(checked, by_alias=True)
-            if type(value) in _PLAIN:
+            data = self._encode(value)
+            if self._is_plain and type(value) is self._form:
                 return data
             back: object = self.loads(data)
         except Exception as error:
@@ -53,6 +52,24 @@ class ValueCodec(Generic[V]):
                 f"{self._where}: {value!r} cannot be stored: it comes back as {back!r}"
             )
         return data
+
+    def _encode(self, value: V) -> bytes:
+        if self._is_struct:
+            return msgspec.json.encode(value)
+        checked = self._adapter.validate_python(value)
+        return self._adapter.dump_json(checked, by_alias=True)
+
+    def mutable(self, value: V) -> bool:
+        """Can the value be changed in place?"""
+        return type(value) not in _IMMUTABLE
+
+    def changed(self, value: V, since: bytes) -> bytes | None:
+        """The bytes of the value, if it is another one than `since` stands for. Raises EncodeError.
+
+        The same value may have other bytes, if another language has written them.
+        """
+        data = self.dumps(value)
+        return None if data == since or data == self.dumps(self.loads(since)) else data
 
     def loads(self, data: bytes) -> V:
         """The value. Raises DecodeError."""

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from runnel import protocol
 from runnel.core.partition import PartitionState
-from runnel.errors import ProtocolError
+from runnel.errors import NotWriter, ProtocolError
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
@@ -95,7 +95,9 @@ class Committer:
         self, state: PartitionState, move: protocol.CheckpointMove, reply: object
     ) -> bool:
         """Take in the reply to a commit. Returns False if the commit must be repeated."""
-        if isinstance(reply, ProtocolError):
+        if isinstance(reply, NotWriter):
+            state.refuse(reply)
+        elif isinstance(reply, ProtocolError):
             rebalance_log.lost(state.partition, reply)
             state.end()
         elif isinstance(reply, Exception):

@@ -248,6 +248,12 @@ class HeldPartitions:
         try:
             try:
                 await Runner(queue, self._processor, self._backend).run()
+                if state.refused is not None:
+                    raise Halted(
+                        f"processor {self._processor.name}, partition {state.partition}: "
+                        f"{state.refused}. One processor alone may write a table: name it with "
+                        "`processor=` where the table is declared, and give others their own"
+                    ) from state.refused
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
                 state.drain()  # The release comes with it, so that this tenure is not unclean.
