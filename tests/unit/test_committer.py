@@ -16,7 +16,7 @@ from runnel.protocol.scripts import Call
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import cancel_and_wait
 from runnel.worker.committer import PARTITIONS_PER_ROUND, Committer
-from tests.unit.test_partition import state, unverified
+from tests.unit.partition_states import state, unverified
 
 
 class Stage:
