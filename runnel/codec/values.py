@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.errors import PydanticUserError
 
 from runnel.errors import ConfigError, DecodeError, EncodeError
 
@@ -32,8 +32,9 @@ class ValueCodec(Generic[V]):
         if self._is_struct:
             return
         try:
-            self._adapter: TypeAdapter[V] = TypeAdapter(form)
-        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeError) as error:
+            self._adapter: TypeAdapter[V] = _adapter(form)
+            self._adapter.core_schema["type"]  # Raises if it has names that stand for nothing.
+        except (PydanticUserError, NameError, TypeError) as error:
             first = str(error).partition("\n")[0]
             raise ConfigError(f"{where}: value={form!r} cannot be stored: {first}") from error
 
@@ -80,3 +81,14 @@ class ValueCodec(Generic[V]):
             return self._adapter.validate_json(data)
         except Exception as error:
             raise DecodeError(f"{self._where}: a stored value cannot be read: {error}") from error
+
+
+def _adapter(form: Any) -> TypeAdapter[Any]:
+    try:
+        # JSON has no bytes: without this, only those that are UTF-8 could be stored.
+        config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+        return TypeAdapter(form, config=config)
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        return TypeAdapter(form)  # A model, dataclass or TypedDict has its own.
