@@ -10,11 +10,13 @@ from runnel.codec.partitioning import key_bytes
 from runnel.codec.values import ValueCodec
 from runnel.core.table_state import Field, TableState
 from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
-from runnel.errors import NotInHandler, NotLoaded
+from runnel.errors import ConfigError, EncodeError, NotInHandler, NotLoaded
 from runnel.stream import StreamSpec
 
 V = TypeVar("V")
 D = TypeVar("D")
+#: The most tables of a stream: one commit may write them all.
+MOST_TABLES = 19  # `transact` takes 20 effects; one may be a dead letter.
 #: No default.
 NOTHING: Any = object()
 
@@ -51,8 +53,14 @@ class Table(Generic[V]):
             self._make_default = default
         elif default is not NOTHING:
             # Each key gets one of its own. A wrong one is told where it is declared.
-            stored = self._codec.dumps(default)
+            try:
+                stored = self._codec.dumps(default)
+            except EncodeError as error:
+                raise ConfigError(f"{error}; default={default!r} must be a value of it") from error
             self._make_default = lambda: self._codec.loads(stored)
+
+    # Python would try the keys 0, 1, 2 and so on.
+    __iter__ = None
 
     # Inside a handler
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from runnel.errors import ConfigError, DecodeError, EncodeError
@@ -47,7 +47,9 @@ class ValueCodec(Generic[V]):
                 return data
             back: object = self.loads(data)
         except Exception as error:
-            raise EncodeError(f"{self._where}: {value!r} cannot be stored: {error}") from error
+            raise EncodeError(
+                f"{self._where}: {value!r} cannot be stored: {_reason(error)}"
+            ) from error
         if back != value:
             raise EncodeError(
                 f"{self._where}: {value!r} cannot be stored: it comes back as {back!r}"
@@ -58,7 +60,7 @@ class ValueCodec(Generic[V]):
         if self._is_struct:
             return msgspec.json.encode(value)
         checked = self._adapter.validate_python(value)
-        return self._adapter.dump_json(checked, by_alias=True)
+        return self._adapter.dump_json(checked, by_alias=True, warnings="error")
 
     def mutable(self, value: V) -> bool:
         """Can the value be changed in place?"""
@@ -80,7 +82,9 @@ class ValueCodec(Generic[V]):
                 return value
             return self._adapter.validate_json(data)
         except Exception as error:
-            raise DecodeError(f"{self._where}: a stored value cannot be read: {error}") from error
+            raise DecodeError(
+                f"{self._where}: a stored value cannot be read: {_reason(error)}"
+            ) from error
 
 
 def _adapter(form: Any) -> TypeAdapter[Any]:
@@ -92,3 +96,15 @@ def _adapter(form: Any) -> TypeAdapter[Any]:
         if error.code != "type-adapter-config-unused":
             raise
         return TypeAdapter(form)  # A model, dataclass or TypedDict has its own.
+
+
+def _reason(error: Exception) -> str:
+    """On one line; pydantic's own text has several, with links."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    places = [".".join(str(part) for part in each["loc"]) for each in found]
+    return "; ".join(
+        f"{place}: {each['msg']}" if place else each["msg"]
+        for place, each in zip(places, found, strict=True)
+    )

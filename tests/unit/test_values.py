@@ -124,6 +124,7 @@ def test_what_other_languages_read() -> None:
         (str, "\ud800", "."),
         (float, nan, "."),
         (float, inf, "."),
+        (list[int], ["x"], "0: Input should be a valid integer"),
         (list[int], ["5"], r"it comes back as \[5\]"),
         (list[int], (1,), r"it comes back as \[1\]"),
         (list[float], [nan], "."),
@@ -152,6 +153,7 @@ def test_a_value_that_would_come_back_as_another_is_refused(
         codec.dumps(value)
     assert str(caught.value).startswith("table t: ")
     assert "cannot be stored: " in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("form", [Plain, list[Plain], "NoSuchType", 5, list[Point]], ids=repr)
