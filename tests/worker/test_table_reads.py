@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -471,3 +473,85 @@ async def test_a_second_worker_continues_the_totals(
     assert tables.get(("totals", b"3")) == b"2"
     with pytest.raises(KeyError):
         tables.get(("totals", b"5"))
+
+
+class Blips:
+    """Raises at random, a few times for each number."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.raised: Counter[int] = Counter()
+
+    def __call__(self, event: int) -> None:
+        if self.raised[event] < 3 and self.random.random() < 1 / 4:
+            self.raised[event] += 1
+            raise ValueError("a blip")
+
+
+@pytest.mark.parametrize("commit", ["auto", "each"])
+@pytest.mark.parametrize("shape", ["one", "list", "pairs", "behind", "commits", "thread"])
+async def test_totals_are_right_whatever_fails(
+    redis: Redis,
+    ledger: Ledger,
+    totals: Table[int],
+    monkeypatch: pytest.MonkeyPatch,
+    shape: str,
+    commit: Any,
+) -> None:
+    """Failures before, between and after the writes of an event, small limits, much to forget."""
+    monkeypatch.setattr("runnel.core.table_state.MOST_FIELDS", 12)
+    monkeypatch.setattr("runnel.core.table_state.MOST_KNOWN", 12)
+    seen = ledger.app.table("seen", ledger.items, value=list[int], default=[])
+    blips = Blips(len(shape))
+    numbers = [blips.random.randrange(20) for _ in range(120)]
+
+    def add(number: int) -> None:
+        blips(number)
+        totals[number] += 1
+        seen[number].append(totals[number])
+        blips(number)
+        if number % 5 == 4 and len(seen[number]) > 2:
+            del seen[number]
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            add(item.number)
+            await totals.load("all")
+            totals["all"] += 1
+            blips(item.number)
+            if shape == "commits" and item.number % 3 == 0:
+                await events.commit()
+
+    async def lists(events: Events[Item]) -> None:
+        async for items in events.take(3, within=0.01).records():
+            await totals.load("all")
+            for item in items:
+                add(item.number)
+                totals["all"] += 1
+
+    def in_thread(item: Item) -> None:
+        add(item.number)
+
+    options: dict[str, Any] = {"retries": 20, "commit": commit, "prefetch": 10}
+    options |= {"backoff": 0.001, "backoff_max": 0.001}
+    if shape == "thread":
+        ledger.app.on(ledger.items, name="work", **options)(in_thread)
+    else:
+        middleware = {"pairs": [Pairs()], "behind": [OneBehind()]}.get(shape, [])
+        ledger.processor(lists if shape == "list" else work, middleware=middleware, **options)
+    await ledger.send(*numbers)
+    await run_to_end(redis, ledger)
+    done = numbers[:-1] if shape == "behind" else numbers
+    expected = once(*done)
+    found = await stored(redis, ledger)
+    if shape != "thread":
+        assert found.pop("all") == str(len(done))
+    assert found == expected
+    lists_expected: dict[str, list[int]] = {}
+    for number, total in ((each, done[: at + 1].count(each)) for at, each in enumerate(done)):
+        lists_expected.setdefault(str(number), []).append(total)
+        if number % 5 == 4 and len(lists_expected[str(number)]) > 2:
+            del lists_expected[str(number)]
+    assert {k: json.loads(v) for k, v in (await stored(redis, ledger, "seen")).items()} == (
+        lists_expected
+    )
