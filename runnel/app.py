@@ -21,7 +21,7 @@ from runnel.connection.url import check_url
 from runnel.declaration.declare import Options, check_parts, check_stream, checked_codecs, declare
 from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
-from runnel.handlers.callables import of_nothing
+from runnel.handlers.callables import named, of_nothing
 from runnel.middleware import Middleware
 from runnel.processor import CommitMode, ExceptionPolicy, Processor
 from runnel.producer.per_loop import PerLoop
@@ -30,7 +30,7 @@ from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
 from runnel.settings import Settings, check
 from runnel.stream import Stream, StreamSpec
-from runnel.table import NOTHING, Table
+from runnel.table import MOST_TABLES, NOTHING, Table
 from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
 
 R = TypeVar("R")
@@ -139,11 +139,20 @@ class App:
         `processor` is the name of the only processor that may write it; without it, the first one
         that does is. Raises ConfigError for a wrong name, type or default.
         """
-        check_stream(stream, "table")
+        if not isinstance(stream, Stream):
+            raise ConfigError(
+                f"table {name}: the second argument is the stream whose events it belongs to, as "
+                f'in app.table("balances", payments, value=int), not {named(stream)}'
+            )
         if stream.app is not self:
             raise ConfigError(f"table {name}: the stream {stream.name} belongs to another app")
         if name in self.tables:
             raise ConfigError(f"app {self.name} has two tables named {name!r}")
+        if sum(each.stream is stream.spec for each in self.tables.values()) >= MOST_TABLES:
+            raise ConfigError(
+                f"table {name}: the stream {stream.name} has {MOST_TABLES} tables already, and one "
+                "commit writes no more"
+            )
         made: Table[V] = Table(self, name, stream.spec, value, default, processor)
         self.tables[name] = made
         return made

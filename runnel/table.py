@@ -11,13 +11,15 @@ from runnel.codec.values import ValueCodec
 from runnel.connection.deployment import Deployment
 from runnel.core.table_state import Field, TableState
 from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
-from runnel.errors import HandlerError, NotInHandler, NotLoaded
+from runnel.errors import ConfigError, EncodeError, HandlerError, NotInHandler, NotLoaded
 from runnel.settings import Settings
 from runnel.stream import StreamSpec
 from runnel.table_reader import partition_of, read_committed
 
 V = TypeVar("V")
 D = TypeVar("D")
+#: The most tables of a stream: one commit may write them all.
+MOST_TABLES = 19  # `transact` takes 20 effects; one may be a dead letter.
 #: No default.
 NOTHING: Any = object()
 
@@ -49,6 +51,10 @@ class Table(Generic[V]):
     that a partition key may be: text, integers, UUIDs, bytes. Each partition has a part of its own,
     so use the key of the event, or one that comes only with events of the same partition.
 
+    A value that is changed in place, such as a list, is written when its event is finished: after
+    `table[key].append(1)` nothing must be assigned. A value belongs to the event for which it was
+    taken from the table: what is changed in it later is not written.
+
     Only one processor may write the table: `processor`, else the first that does. Everybody may
     `read` what it has committed.
     """
@@ -67,52 +73,72 @@ class Table(Generic[V]):
         self.stream = stream
         self.processor = processor
         self._codec: ValueCodec[V] = ValueCodec(f"table {name}", value)
-        self._default = default
-        if default is not NOTHING and not callable(default):
-            self._codec.dumps(default)  # So that a wrong one is told where it is declared.
+        self._make_default: Callable[[], V] | None = None
+        if callable(default):
+            self._make_default = default
+        elif default is not NOTHING:
+            # Each key gets one of its own. A wrong one is told where it is declared.
+            try:
+                stored = self._codec.dumps(default)
+            except EncodeError as error:
+                raise ConfigError(f"{error}; default={default!r} must be a value of it") from error
+            self._make_default = lambda: self._codec.loads(stored)
+
+    # Python would try the keys 0, 1, 2 and so on.
+    __iter__ = None
 
     # Inside a handler
 
     def __getitem__(self, key: Any) -> V:
-        stored = self._stored(key)
+        field, state = self._field(key), self._here_tables()
+        lent = state.lent(field, NOTHING)
+        if lent is not NOTHING:
+            return lent  # type: ignore[no-any-return]
+        stored = self._known(state, field, key)
         if stored is not None:
-            return self.decode(stored)
-        if self._default is NOTHING:
+            return self._lend(state, field, stored)
+        if self._make_default is None:
             raise KeyError(key)
-        return self._made()
+        made = self._make_default()
+        if self._codec.mutable(made) and self._here().has_event():
+            state.lend(field, made, self._codec, self._codec.dumps(made))
+        return made
 
     def __setitem__(self, key: Any, value: V) -> None:
-        field, state = self._field(key), self._state()
+        field, state = self._field(key), self._writable()
         self._known(state, field, key)
-        state.put(field, self._codec.dumps(value))
+        data = self._codec.dumps(value)
+        state.put(field, data)
+        if self._codec.mutable(value):
+            state.lend(field, value, self._codec, data)
 
     def __delitem__(self, key: Any) -> None:
+        state = self._writable()
         if self._stored(key) is None:
             raise KeyError(key)
-        self._state().put(self._field(key), None)
+        state.put(self._field(key), None)
 
     def __contains__(self, key: Any) -> bool:
         return self._stored(key) is not None
 
     def get(self, key: Any, default: D | None = None) -> V | D | None:
         """The stored value, else `default`. The default of the table plays no part."""
-        stored = self._stored(key)
-        return default if stored is None else self.decode(stored)
+        return default if self._stored(key) is None else self[key]
 
     def setdefault(self, key: Any, default: V) -> V:
         """The stored value; if there is none, `default`, which is stored."""
-        stored = self._stored(key)
-        if stored is not None:
-            return self.decode(stored)
+        if self._stored(key) is not None:
+            return self[key]
         self[key] = default
         return default
 
     def pop(self, key: Any, default: V = NOTHING) -> V:
         """Delete the key and return its value, else `default`. Raises KeyError without one."""
-        stored = self._stored(key)
-        if stored is not None:
-            self._state().put(self._field(key), None)
-            return self.decode(stored)
+        state = self._writable()
+        if self._stored(key) is not None:
+            value = self[key]
+            state.put(self._field(key), None)
+            return value
         if default is NOTHING:
             raise KeyError(key)
         return default
@@ -154,11 +180,14 @@ class Table(Generic[V]):
         stored = await read_committed(
             self.app.producer().deployment, self.stream, self.name, names.values(), partition
         )
-        return {
-            key: self._made() if value is None else self.decode(value)
-            for key, name in names.items()
-            if (value := stored[name]) is not None or self._default is not NOTHING
-        }
+        found: dict[Any, V] = {}
+        for key, name in names.items():
+            value = stored[name]
+            if value is not None:
+                found[key] = self.decode(value)
+            elif self._make_default is not None:
+                found[key] = self._make_default()
+        return found
 
     def decode(self, stored: bytes) -> V:
         """The value in these bytes. Raises DecodeError."""
@@ -170,8 +199,8 @@ class Table(Generic[V]):
         tables = here.tables if here else None
         if (
             tables is not None
-            and self.name in tables.state.tables
-            and tables.state.prefix == self.stream.prefix(partition)
+            and self.name in tables.tables
+            and tables.prefix == self.stream.prefix(partition)
         ):
             raise HandlerError(
                 f"table {self.name}: `read` shows what was last committed, and this handler may "
@@ -179,15 +208,19 @@ class Table(Generic[V]):
                 f"{self.name}.load({key!r})` if it is not the key of the current event"
             )
 
-    def _made(self) -> V:
-        made: V = self._default() if callable(self._default) else self._default
-        return made
+    def _lend(self, state: TableState, field: Field, stored: bytes) -> V:
+        value = self._codec.loads(stored)
+        if self._codec.mutable(value) and self._here().has_event():
+            state.lend(field, value, self._codec, stored)
+        return value
 
     def _field(self, key: Any) -> Field:
         return self.name, key_bytes(key)
 
     def _stored(self, key: Any) -> bytes | None:
-        field, state = self._field(key), self._state()
+        field, state = self._field(key), self._here_tables()
+        if state.lent(field, NOTHING) is not NOTHING:
+            state.write_back([field])
         return self._known(state, field, key)
 
     def _known(self, state: TableState, field: Field, key: Any) -> bytes | None:
@@ -199,23 +232,32 @@ class Table(Generic[V]):
                 f"read with it: call `await {self.name}.load({key!r})` first"
             ) from None
 
-    def _state(self) -> TableState:
-        tables = self._here().tables
-        assert tables is not None
-        return tables.state
+    def _here_tables(self) -> TableState:
+        state = self._here().tables
+        assert state is not None
+        return state
+
+    def _writable(self) -> TableState:
+        here = self._here()
+        if not here.has_event():
+            raise NotInHandler(
+                f"table {self.name}: the handler has no event here, so no commit would cover what "
+                "it writes: write before `await events.commit()`, or once the next event has come"
+            )
+        return self._here_tables()
 
     def _here(self) -> CurrentEvent:
         here = CURRENT_EVENT.get()
         tables = here.tables if here else None
-        if tables is not None and tables.closed:
-            raise NotInHandler(
-                f"table {self.name}: this handler was ended, and what it writes has no effect any "
-                "more"
-            )
-        if here is None or tables is None or self.name not in tables.state.tables:
+        if here is None or tables is None or self.name not in tables.tables:
             raise NotInHandler(
                 f"table {self.name} belongs to the stream {self.stream.name}: it can be used while "
                 "a worker runs a handler of one of its events"
                 + (f", of the processor {self.processor}" if self.processor else "")
+            )
+        if here.run != tables.run:
+            raise NotInHandler(
+                f"table {self.name}: this handler was given up, or has ended, and another run of "
+                "it may have its events: what it left running can use no table"
             )
         return here

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from runnel.errors import ConfigError, DecodeError, EncodeError
 
 V = TypeVar("V")
 
-#: Types of which every value comes back as it was.
-_PLAIN = (int, str, bool, type(None))
+#: Types of which every value comes back as it was, if the table is of this type.
+_PLAIN = (int, str, bool)
+#: Types of values that nobody can change in place.
+_IMMUTABLE = (int, str, bool, float, bytes, type(None))
 
 
 class ValueCodec(Generic[V]):
@@ -25,12 +27,14 @@ class ValueCodec(Generic[V]):
     def __init__(self, where: str, form: Any) -> None:
         self._where = where
         self._form = form
+        self._is_plain = form in _PLAIN
         self._is_struct = isinstance(form, type) and issubclass(form, msgspec.Struct)
         if self._is_struct:
             return
         try:
-            self._adapter: TypeAdapter[V] = TypeAdapter(form)
-        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeError) as error:
+            self._adapter: TypeAdapter[V] = _adapter(form)
+            self._adapter.core_schema["type"]  # Raises if it has names that stand for nothing.
+        except (PydanticUserError, NameError, TypeError) as error:
             first = str(error).partition("\n")[0]
             raise ConfigError(f"{where}: value={form!r} cannot be stored: {first}") from error
 
@@ -38,21 +42,37 @@ class ValueCodec(Generic[V]):
         """The bytes of a value. Raises EncodeError if it is not of the table's type, or would come
         back as another value."""
         try:
-            if self._is_struct:
-                data = msgspec.json.encode(value)
-            else:
-                checked = self._adapter.validate_python(value)
-                data = self._adapter.dump_json(checked, by_alias=True)
-            if type(value) in _PLAIN:
+            data = self._encode(value)
+            if self._is_plain and type(value) is self._form:
                 return data
             back: object = self.loads(data)
         except Exception as error:
-            raise EncodeError(f"{self._where}: {value!r} cannot be stored: {error}") from error
+            raise EncodeError(
+                f"{self._where}: {value!r} cannot be stored: {_reason(error)}"
+            ) from error
         if back != value:
             raise EncodeError(
                 f"{self._where}: {value!r} cannot be stored: it comes back as {back!r}"
             )
         return data
+
+    def _encode(self, value: V) -> bytes:
+        if self._is_struct:
+            return msgspec.json.encode(value)
+        checked = self._adapter.validate_python(value)
+        return self._adapter.dump_json(checked, by_alias=True, warnings="error")
+
+    def mutable(self, value: V) -> bool:
+        """Can the value be changed in place?"""
+        return type(value) not in _IMMUTABLE
+
+    def changed(self, value: V, since: bytes) -> bytes | None:
+        """The bytes of the value, if it is another one than `since` stands for. Raises EncodeError.
+
+        The same value may have other bytes, if another language has written them.
+        """
+        data = self.dumps(value)
+        return None if data == since or data == self.dumps(self.loads(since)) else data
 
     def loads(self, data: bytes) -> V:
         """The value. Raises DecodeError."""
@@ -62,4 +82,29 @@ class ValueCodec(Generic[V]):
                 return value
             return self._adapter.validate_json(data)
         except Exception as error:
-            raise DecodeError(f"{self._where}: a stored value cannot be read: {error}") from error
+            raise DecodeError(
+                f"{self._where}: a stored value cannot be read: {_reason(error)}"
+            ) from error
+
+
+def _adapter(form: Any) -> TypeAdapter[Any]:
+    try:
+        # JSON has no bytes: without this, only those that are UTF-8 could be stored.
+        config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+        return TypeAdapter(form, config=config)
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        return TypeAdapter(form)  # A model, dataclass or TypedDict has its own.
+
+
+def _reason(error: Exception) -> str:
+    """On one line; pydantic's own text has several, with links."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    places = [".".join(str(part) for part in each["loc"]) for each in found]
+    return "; ".join(
+        f"{place}: {each['msg']}" if place else each["msg"]
+        for place, each in zip(places, found, strict=True)
+    )

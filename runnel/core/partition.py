@@ -61,6 +61,8 @@ class PartitionState(Reading):
         #: The tables that the handler reads and writes, if there are any.
         self.tables = TableState(keys.prefix, tables) if tables else None
         self._in_flight: CheckpointMove | None = None
+        #: Why Redis refuses what the handler has written, and would refuse it again.
+        self.refused: Exception | None = None
         if claimed.quarantined or claimed.paused:
             self.stop(quarantined=bool(claimed.quarantined))
             self.handler_ended = True
@@ -85,6 +87,15 @@ class PartitionState(Reading):
         """Write nothing more under the token."""
         self.ended, self.open = True, False
 
+    def refuse(self, error: Exception) -> None:
+        """Redis refuses what the handler has written. Nothing of it is committed, nor anything
+        after it; then the lease is released."""
+        self.refused, self._in_flight = error, None
+        if self.tables is not None:
+            self.tables.drop_steps()
+        self._finished, self._finished_count = self.checkpoint.encode(), 0
+        self.drain()
+
     # Reading: see `Reading`
 
     def reclaimed(self, claimed: ClaimReply) -> None:
@@ -100,6 +111,9 @@ class PartitionState(Reading):
                 self._exclude_lost(claimed.next_id)
             self.unverified_from, self._unverified = None, []
         if self.settled and self.checkpoint == before.checkpoint:
+            if self.tables is not None and claimed.checkpoint != self.checkpoint:
+                # The server has lost commits, so what they wrote is lost, too.
+                self.tables.forget_all()
             self.checkpoint = self._cursor = claimed.checkpoint
             self._finished = claimed.checkpoint.encode()
             self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
@@ -144,12 +158,14 @@ class PartitionState(Reading):
         waits until all is committed.
         """
         finished, rest = self.current, self.current[:0]
-        if count is not None and not (self.tables and self.tables.has_open_writes):
-            # What was written belongs to all current events together: they are finished together.
+        if count is not None:
             finished, rest = finished[:count], finished[count:]
-        elif count is not None and count < len(finished):
-            finished, rest = rest, finished
+        if self.refused is not None:
+            self.current = rest
+            return False
         if finished:
+            if self.tables is not None:
+                self.tables.write_back()  # It may raise: then nothing is finished.
             self._finished = finished[-1][0]
             self._finished_count += len(finished)
             if self._lost_ahead:
@@ -164,11 +180,20 @@ class PartitionState(Reading):
         return bool(finished) or not self.all_committed
 
     def rewind(self, keep: int = 0) -> None:
-        """The current events, except the first `keep`, were not finished: hand them out again."""
-        if self.tables is not None:
-            self.tables.undo()
+        """The current events, except the first `keep`, were not finished: hand them out again.
+
+        If some are kept, what was written stays: it may be theirs.
+        """
+        if not keep:
+            self.undo()
         self.buffer.extendleft(reversed(self.current[keep:]))
         self.current = self.current[:keep]
+
+    def undo(self, *, sealed: bool = True) -> None:
+        """Undo what the handler has written to tables for its current events; without `sealed`, not
+        for those with which it is done."""
+        if self.tables is not None:
+            self.tables.undo(sealed=sealed)
 
     @property
     def working_on(self) -> str:
@@ -205,8 +230,9 @@ class PartitionState(Reading):
             self._in_flight = CheckpointMove(
                 self.checkpoint, self._finished.decode(), self._finished_count, release=release
             )
-            moves = self._finished.decode() != self.checkpoint
-            if self.tables is not None and moves and (part := self.tables.begin_commit()):
+            if self._in_flight.next == self.checkpoint or self.tables is None:
+                return self._in_flight  # To release moves nothing, and so it writes nothing.
+            if part := self.tables.begin_commit():
                 end, later = part
                 count = max(0, self._finished_count - later)
                 self._in_flight = CheckpointMove(self.checkpoint, end.decode(), count)

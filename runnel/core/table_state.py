@@ -5,6 +5,9 @@ commits. So what was read or written once is true until the lease ends, and need
 
 Writes belong to the events during which they were made. While an event is current they can be
 undone; once it is finished they wait for the commit that covers it.
+
+A value that can be changed in place, such as a list, is lent to the handler until its event is
+finished. Then it is compared with what was stored, and written if the handler has changed it.
 """
 
 from __future__ import annotations
@@ -12,16 +15,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from runnel.errors import TooManyWrites
 from runnel.protocol import TableWrites
+from runnel.protocol.ids import reached
 
 #: A table, and a key in it.
 Field = tuple[str, bytes]
 #: The most fields that one commit writes, and the most bytes: limits of `transact`, and so of what
 #: the handler may write while it has one event.
 MOST_FIELDS, MOST_BYTES = 1000, 4_000_000
-#: How many fields are remembered at most, not counting those that are still to be written.
+#: How many fields are remembered at most, not counting those that are still to be written and those
+#: of events that are not finished.
 MOST_KNOWN = 20_000
 
 
@@ -36,13 +42,12 @@ class Step:
     size: int
 
 
-class TableView:
-    """The tables as one run of a handler uses them. A handler that goes on after its run has ended,
-    because it swallows its cancellation or runs in a thread, must not write any more."""
+class Comparison(Protocol):
+    """Tells if a value was changed in place."""
 
-    def __init__(self, state: TableState) -> None:
-        self.state = state
-        self.closed = False
+    def changed(self, value: Any, since: bytes) -> bytes | None:
+        """The bytes of the value, if it is another one than `since` stands for."""
+        ...
 
 
 class TableState:
@@ -51,13 +56,23 @@ class TableState:
     def __init__(self, prefix: str, tables: Sequence[str]) -> None:
         self.prefix = prefix
         self.tables = tuple(tables)
-        #: Field -> its value, None if it has none. The one that was used last is at the end.
+        #: Counts the runs of the handler. One that was given up may go on, but writes nothing more.
+        self.run = 0
+        #: Field -> its value, None if it has none. The one that was read first comes first.
         self._known: dict[Field, bytes | None] = {}
         #: What the handler has written since its current events were handed out.
         self._open: dict[Field, bytes | None] = {}
         #: Field -> its value before that.
         self._before: dict[Field, bytes | None] = {}
+        #: The same for those of the current events with which the handler is done.
+        self._sealed: dict[Field, bytes | None] = {}
+        self._before_sealed: dict[Field, bytes | None] = {}
+        #: The bytes of both.
         self._size = 0
+        #: Field -> a value that the handler may change in place, and its bytes before that.
+        self._lent: dict[Field, tuple[Any, Comparison, bytes]] = {}
+        #: The last id of each read whose events are not all finished, and their keys.
+        self._reads: deque[tuple[str, Sequence[bytes]]] = deque()
         self._steps: deque[Step] = deque()
         self._number = 0
         #: The writes of the commit that is in flight, and how many steps they are.
@@ -65,17 +80,13 @@ class TableState:
 
     # Reading
 
-    def unknown(self, keys: Iterable[bytes]) -> list[Field]:
-        """The fields of these keys, in all tables, that must be read from Redis first."""
-        known, found = self._known, []
-        for key in keys:
-            for table in self.tables:
-                field = table, key
-                if field in known:
-                    known[field] = known.pop(field)  # So that it is not forgotten meanwhile.
-                else:
-                    found.append(field)
-        return found
+    def unknown(self, last: bytes, keys: Sequence[bytes]) -> list[Field]:
+        """The fields of these keys, in all tables, that must be read from Redis first. They are
+        those of events up to the one with the id `last`, and are not forgotten before it is
+        finished."""
+        self._reads.append((last.decode(), keys))
+        fields = [(table, key) for key in keys for table in self.tables]
+        return [each for each in fields if each not in self._known]
 
     def learn(self, field: Field, value: bytes | None) -> None:
         """Redis has this value. If the handler has written the field meanwhile, that counts."""
@@ -87,47 +98,92 @@ class TableState:
 
     # Writing
 
-    @property
-    def has_open_writes(self) -> bool:
-        """Has the handler written since its current events were handed out?"""
-        return bool(self._open)
-
     def put(self, field: Field, value: bytes | None) -> None:
         """Write a value, or delete the field. Raises KeyError if it must be read first, and
         TooManyWrites if no commit could hold what was written for the current events."""
-        before = self._known[field]
-        size = len(field[1]) + len(value or b"")
+        before, old = self._known[field], self._open.get(field)
+        size = self._size + len(value or b"") - len(old or b"")
+        fields = len(self._open) + len(self._sealed)
         if field not in self._open:
-            if len(self._open) >= MOST_FIELDS or self._size + size > MOST_BYTES:
-                raise TooManyWrites(
-                    f"table {field[0]}: the current events write more than {MOST_FIELDS} keys or "
-                    f"{MOST_BYTES} bytes, which is more than one commit may hold"
-                )
-            self._before[field] = before
-        self._size += size
-        self._open[field] = value
-        self._known[field] = value
+            size, fields = size + len(field[1]), fields + 1
+        if fields > MOST_FIELDS or size > MOST_BYTES:
+            raise TooManyWrites(
+                f"table {field[0]}: the current events write more than {MOST_FIELDS} keys or "
+                f"{MOST_BYTES} bytes, which is more than one commit may hold"
+            )
+        self._before.setdefault(field, before)
+        self._size = size
+        self._open[field] = self._known[field] = value
+        self._lent.pop(field, None)
 
-    def undo(self) -> None:
-        """The current events were not finished: forget what was written for them."""
+    def lend(self, field: Field, value: Any, comparison: Comparison, since: bytes) -> None:
+        """The handler has this value, whose bytes are `since`, and may change it in place."""
+        self._lent[field] = value, comparison, since
+
+    def lent(self, field: Field, default: Any) -> Any:
+        """The value that the handler has, else `default`."""
+        found = self._lent.get(field)
+        return default if found is None else found[0]
+
+    def write_back(self, fields: Iterable[Field] | None = None) -> None:
+        """Write what the handler has changed in place. Raises EncodeError and TooManyWrites."""
+        if not self._lent:
+            return
+        for field in list(self._lent) if fields is None else fields:
+            value, comparison, since = self._lent[field]
+            if (data := comparison.changed(value, since)) is not None:
+                self.put(field, data)
+                self._lent[field] = value, comparison, data
+
+    def seal(self) -> None:
+        """The handler is done with some of the current events: keep what it has written for them,
+        if another one fails. Raises as `write_back` does."""
+        self.write_back()
+        self._sealed |= self._open
+        self._before_sealed = self._before | self._before_sealed
+        self._open, self._before, self._lent = {}, {}, {}
+
+    def undo(self, *, sealed: bool = True) -> None:
+        """The current events were not finished: forget what was written for them. Without `sealed`,
+        keep what was."""
         self._known.update(self._before)
-        self._open, self._before, self._size = {}, {}, 0
+        self._open, self._before, self._lent = {}, {}, {}
+        if sealed:
+            self._known.update(self._before_sealed)
+            self._sealed, self._before_sealed = {}, {}
+        self._size = sum(len(key) + len(each or b"") for (_, key), each in self._sealed.items())
 
     def finished(self, end: bytes, count: int) -> None:
-        """The current events are finished, `count` of them, up to the one with the id `end`."""
+        """`count` of the current events are finished, up to the one with the id `end`, and what was
+        written belongs to them. Call `write_back` first."""
         self._number += count
-        if self._open:
-            self._steps.append(Step(end, self._number, self._open, self._size))
-            self._open, self._before, self._size = {}, {}, 0
+        if self._open or self._sealed:
+            self._steps.append(Step(end, self._number, self._sealed | self._open, self._size))
+        self._open, self._before, self._lent, self._size = {}, {}, {}, 0
+        self._sealed, self._before_sealed = {}, {}
+        while self._reads and reached(end.decode(), self._reads[0][0]):
+            self._reads.popleft()
         if len(self._known) > MOST_KNOWN:
             self._forget()
 
     def _forget(self) -> None:
-        """Forget fields that were not used for long, and that no step writes."""
+        """Forget the fields that were read first, but none that a step writes, and none of an event
+        that is not finished: it was read already, and its fields are not read again."""
         needed = {field for step in self._steps for field in step.writes}
+        needed |= {(table, key) for _, keys in self._reads for key in keys for table in self.tables}
         excess = len(self._known) - MOST_KNOWN * 3 // 4
         for field in [each for each in self._known if each not in needed][:excess]:
             del self._known[field]
+
+    def forget_all(self) -> None:
+        """What Redis has is unknown again."""
+        self._known.clear()
+        self.drop_steps()
+
+    def drop_steps(self) -> None:
+        """Nothing that waits for a commit is written."""
+        self._steps.clear()
+        self._in_flight = (), 0
 
     # Committing
 
@@ -140,10 +196,11 @@ class TableState:
         writes: dict[Field, bytes | None] = {}
         size, count = 0, 0
         for step in self._steps:
-            more = writes | step.writes
-            if count and (len(more) > MOST_FIELDS or size + step.size > MOST_BYTES):
+            fields = len(writes) + sum(field not in writes for field in step.writes)
+            if count and (fields > MOST_FIELDS or size + step.size > MOST_BYTES):
                 break
-            writes, size, count = more, size + step.size, count + 1
+            writes.update(step.writes)
+            size, count = size + step.size, count + 1
         self._in_flight = tuple(self._of_tables(writes)), count
         if count == len(self._steps):
             return None

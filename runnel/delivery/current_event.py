@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from runnel.core.table_state import Field, TableView
+from runnel.core.table_state import Field, TableState
 
 
 class CurrentEvent(NamedTuple):
@@ -19,10 +19,14 @@ class CurrentEvent(NamedTuple):
     processor: str
     #: Does the processor's checkpoint stay at this id until the handler has finished its event?
     stuck_at: Callable[[str], bool]
+    #: Has the handler an event, which it has not finished?
+    has_event: Callable[[], bool]
     #: The tables of the partition, if there are any.
-    tables: TableView | None = None
+    tables: TableState | None = None
     #: Reads fields of these tables from Redis.
     load: Callable[[list[Field]], Awaitable[None]] | None = None
+    #: `TableState.run` while that handler runs.
+    run: int = 0
 
 
 #: That of the handler that runs here; also in threads that it started.

@@ -68,13 +68,17 @@ class MiddlewareChain:
                 self._state.rewind(keep=self._given)
                 self._taken.clear()
             raise
-        self._over, self._given = self._count(item)
+        over, given = self._count(item)
+        if over and self._state.tables is not None:
+            self._state.tables.seal()
+        self._over, self._given = over, given
         return item
 
     def keep_blamed(self) -> int:
         """Keep the events that a failure is about current: the item that the handler was given, or
         if that is finished, what the middleware has taken since. Returns how many events before
         that must be finished."""
+        self._state.undo(sealed=False)
         if self._given:
             self._state.rewind(keep=self._given)
         over, self._over = self._over, 0

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runnel.core.partition import PartitionState
-from runnel.errors import NotWriter
 
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
     """`on_change` is called for a partition when events or a reply about it have arrived,
-    `on_suspected_loss` if its log may have lost events, `fail` if the member must end."""
+    `on_suspected_loss` if its log may have lost events."""
 
     on_change: Callable[[PartitionState], None]
     on_suspected_loss: Callable[[PartitionState], None]
-    fail: Callable[[NotWriter], None]

@@ -95,11 +95,10 @@ class Committer:
         self, state: PartitionState, move: protocol.CheckpointMove, reply: object
     ) -> bool:
         """Take in the reply to a commit. Returns False if the commit must be repeated."""
-        if isinstance(reply, ProtocolError):
-            if isinstance(reply, NotWriter):  # It would be refused again and again.
-                self._callbacks.fail(reply)
-            else:
-                rebalance_log.lost(state.partition, reply)
+        if isinstance(reply, NotWriter):
+            state.refuse(reply)
+        elif isinstance(reply, ProtocolError):
+            rebalance_log.lost(state.partition, reply)
             state.end()
         elif isinstance(reply, Exception):
             return False

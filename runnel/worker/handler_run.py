@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from runnel.core.table_state import TableView
-from runnel.delivery.current_event import CURRENT_EVENT
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.handout import Handout
 from runnel.delivery.partition_queue import PartitionQueue
@@ -60,9 +58,6 @@ class HandlerRun:
         they would end the event loop at once.
         """
         handout, name = self._handout, f"{self._processor.name}/{self._state.partition}"
-        tables = TableView(self._state.tables) if self._state.tables is not None else None
-        if tables is not None and (current := CURRENT_EVENT.get()) is not None:
-            CURRENT_EVENT.set(current._replace(tables=tables))
         handler = asyncio.create_task(self._handle(), name=name)
         try:
             while not handler.done():
@@ -81,9 +76,6 @@ class HandlerRun:
             if not await self._end(handler, END_WITH_WORKER):
                 self._abandon(handler)
             raise
-        finally:
-            if tables is not None:
-                tables.closed = True
         error = handler.result()
         if error is None:
             return None

@@ -19,7 +19,6 @@ from runnel.errors import (
     Halted,
     HandlerExit,
     Mismatch,
-    NotWriter,
     ProtocolError,
     Removed,
     StaleGrant,
@@ -42,7 +41,7 @@ from runnel.worker.shared_membership import SharedMembership
 logger = logger_of("runnel.worker")
 
 #: Why a member ends by itself.
-EndReason = Halted | HandlerExit | Removed | Mismatch | NotWriter
+EndReason = Halted | HandlerExit | Removed | Mismatch
 
 _REMOVED = (
     "processor {} was removed while this worker ran it: its checkpoints are gone, and a worker "
@@ -79,7 +78,7 @@ class HeldPartitions:
         self._unanswered: dict[int, tuple[int, str]] = {}
         #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        callbacks = Callbacks(self._on_change, self._repeat_claim, self._fail)
+        callbacks = Callbacks(self._on_change, self._repeat_claim)
         self.partition_io = PartitionIO(processor, backend, callbacks)
         self._claims = Claims(processor, backend, membership.member[0])
         self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
@@ -249,6 +248,12 @@ class HeldPartitions:
         try:
             try:
                 await Runner(queue, self._processor, self._backend).run()
+                if state.refused is not None:
+                    raise Halted(
+                        f"processor {self._processor.name}, partition {state.partition}: "
+                        f"{state.refused}. One processor alone may write a table: name it with "
+                        "`processor=` where the table is declared, and give others their own"
+                    ) from state.refused
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
                 state.drain()  # The release comes with it, so that this tenure is not unclean.

@@ -85,7 +85,7 @@ class Member:
         `timeout` is how many seconds the current events may take then. If the member fails,
         `failed` is called at once with the reason.
 
-        Raises Halted, HandlerExit, Removed, Mismatch, NotWriter, Replaced.
+        Raises Halted, HandlerExit, Removed, Mismatch, Replaced.
         """
         self._on_failure = failed
         name = self.processor.name

@@ -70,12 +70,17 @@ class Runner:
             assert state.tables is not None
             await read_fields(backend, [(state.tables, fields)])
 
-        CURRENT_EVENT.set(
-            CurrentEvent(state.keys.log, state.keys.processor, state.stuck_at, None, load)
+        here = CurrentEvent(
+            state.keys.log,
+            state.keys.processor,
+            state.stuck_at,
+            lambda: bool(state.current),
+            state.tables,
+            load,
         )
         try:
             while self._state.open:
-                failure = await HandlerRun(self._queue, self._processor).run()
+                failure = await self._run_handler(here)
                 if failure:
                     await self._failed(failure)
         except ProtocolError as refusal:  # Of a call here: `HandlerRun` returns those of handlers.
@@ -85,6 +90,17 @@ class Runner:
             self._state.rewind()
             self._state.handler_ended = True
             self._queue.release_start_lock()
+
+    async def _run_handler(self, here: CurrentEvent) -> Failure | None:
+        """Run the handler once. What it leaves running can write to no table afterwards."""
+        tables = self._state.tables
+        CURRENT_EVENT.set(here._replace(run=tables.run if tables else 0))
+        try:
+            return await HandlerRun(self._queue, self._processor).run()
+        finally:
+            if tables is not None:
+                tables.undo()
+                tables.run += 1
 
     async def _failed(self, failure: Failure) -> None:
         state, processor, error = self._state, self._processor, failure.error

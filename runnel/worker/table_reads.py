@@ -53,9 +53,9 @@ async def read_for(
     await read_fields(
         backend,
         [
-            (state.tables, state.tables.unknown(keys_of(processor, entries)))
+            (state.tables, state.tables.unknown(entries[-1][0], keys_of(processor, entries)))
             for state, entries in read
-            if state.tables is not None
+            if state.tables is not None and entries
         ],
     )
 

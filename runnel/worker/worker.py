@@ -64,8 +64,7 @@ class Worker:
         Then current events and running tasks have the setting `shutdown_timeout` to finish. User
         code that swallows its cancellation, and threads, may continue after that.
 
-        Raises ServerError, Mismatch, NotWriter, Replaced, Removed, Halted, HandlerExit and
-        BurstBlocked.
+        Raises ServerError, Mismatch, Replaced, Removed, Halted, HandlerExit, BurstBlocked.
         """
         settings = self.app.settings
         self.app.stopping = self.stop

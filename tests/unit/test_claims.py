@@ -8,7 +8,7 @@ from typing import Any, cast
 from runnel.core.partition import PartitionState
 from runnel.protocol import PartitionKeys, Token
 from runnel.worker.claims import Claims
-from tests.unit.test_partition import CLAIMED, events
+from tests.unit.partition_states import CLAIMED, events
 
 
 def partition(number: int) -> PartitionState:

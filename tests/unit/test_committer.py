@@ -11,12 +11,12 @@ from typing import Any, cast
 from redis.exceptions import ConnectionError
 
 from runnel.core.partition import PartitionState
-from runnel.errors import Fenced, NotWriter
+from runnel.errors import Fenced
 from runnel.protocol.scripts import Call
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import cancel_and_wait
 from runnel.worker.committer import PARTITIONS_PER_ROUND, Committer
-from tests.unit.test_partition import state, unverified
+from tests.unit.partition_states import state, unverified
 
 
 class Stage:
@@ -29,10 +29,7 @@ class Stage:
         self.exists: Any = True
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
-        self.failures: list[NotWriter] = []
-        callbacks = Callbacks(
-            lambda _: self.changed.set(), self.suspected.put_nowait, self.failures.append
-        )
+        callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
         self.committer = Committer(cast("Any", self), callbacks)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
@@ -140,15 +137,3 @@ async def test_all_is_committed_if_what_was_finished_was_counted_as_lost() -> No
         stage.committer.schedule(it)
         await stage.until_changed()
     assert stage.commits == 0
-
-
-async def test_a_member_ends_if_another_processor_writes_its_table() -> None:
-    stage, it = Stage(), finished(1)
-    refusal = NotWriter("NOT_WRITER", {"table": "balances", "writer": "audit"})
-    stage.replies = [refusal]
-    async with stage.running():
-        stage.committer.schedule(it)
-        await stage.until_changed()
-    assert it.ended
-    assert stage.failures == [refusal]
-    assert "written by the processor audit" in str(refusal)

@@ -10,7 +10,7 @@ import pytest
 from runnel.core.partition import PartitionState
 from runnel.worker.leaving import NO_REPLY, Leaver
 from tests.simulation.loop import Process, SimLoop
-from tests.unit.test_partition import state
+from tests.unit.partition_states import state
 
 
 class Shutdown:

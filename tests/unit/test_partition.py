@@ -1,44 +1,11 @@
-"""The state of one held partition: reading, handing out, committing, losses."""
+"""The state of one held partition: handing out, committing, losses."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from runnel.core.partition import PartitionState
-from runnel.core.reading import UNCOMMITTED, Raw
-from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token
-
-CLAIMED = ClaimReply(
-    epoch=7,
-    checkpoint="0-0",
-    processed=0,
-    attempts=0,
-    event="",
-    unclean_tenures=0,
-    paused=False,
-    quarantined=False,
-    lost=None,
-    exact=True,
-    checkpoint_exists=False,
-    next_id="",
-)
-
-
-def events(*numbers: int) -> list[Raw]:
-    return [(b"%d-0" % number, [b"f", b"v"]) for number in numbers]
-
-
-def state(*numbers: int, **claimed: object) -> PartitionState:
-    """A partition that has read events with these numbers; its claim named the first."""
-    if numbers:
-        claimed = {"next_id": f"{numbers[0]}-0", **claimed}
-    reply = replace(CLAIMED, **claimed)  # type: ignore[arg-type]
-    found = PartitionState(0, PartitionKeys("p", "work"), 1, Token(7, "n"), reply)
-    if numbers:
-        request = found.next_read(100)
-        assert request
-        assert found.take_in(request, events(*numbers), cursor_exists=True)
-    return found
+from runnel.protocol import CheckpointMove
+from tests.unit.partition_states import CLAIMED, events, state, unverified
 
 
 def test_events_are_handed_out_in_order_and_one_commit_covers_several() -> None:
@@ -53,24 +20,6 @@ def test_events_are_handed_out_in_order_and_one_commit_covers_several() -> None:
     assert it.next_commit() is first, "one is in flight: send the same again"
     it.committed(first)
     assert it.next_commit() == CheckpointMove("1-0", "3-0", 2)
-
-
-def test_no_more_is_read_while_too_much_is_uncommitted() -> None:
-    it = state(*range(1, UNCOMMITTED + 1))
-    it.hand_out(UNCOMMITTED)
-    it.finish()
-    request = it.next_read(1)
-    assert request
-    it.take_in(request, events(UNCOMMITTED + 1), cursor_exists=True)
-    it.verified("0-0", exists=True)
-    it.hand_out(1)
-    it.finish()
-    move = it.next_commit()
-    assert move
-    assert move.count > UNCOMMITTED
-    assert it.next_read(1) is None
-    it.committed(move)
-    assert it.next_read(1) is not None
 
 
 def test_current_events_are_never_committed() -> None:
@@ -114,15 +63,6 @@ def test_a_checkpoint_is_stuck_if_only_the_current_event_can_move_it() -> None:
     assert it.stuck_at("1-0")
 
 
-def test_s7_a_read_after_a_vanished_entry_suspects_a_loss() -> None:
-    it = state(1, 2)
-    request = it.next_read(100)
-    assert request
-    assert request.verify, "what was read is not committed yet"
-    assert not it.take_in(request, events(9), cursor_exists=False)
-    assert [each[0] for each in it.buffer] == [b"1-0", b"2-0"]
-
-
 def test_s7_events_after_an_unverified_cursor_are_handed_out_but_not_committed() -> None:
     it = state(1)
     it.hand_out(1)
@@ -141,15 +81,6 @@ def test_s7_events_after_an_unverified_cursor_are_handed_out_but_not_committed()
     assert not it.verified("1-0", exists=False), "then it is claimed again"
     assert it.verified("1-0", exists=True)
     assert it.next_commit() == CheckpointMove("1-0", "2-0", 1)
-
-
-def test_s7_a_read_that_skips_the_entry_known_to_follow_suspects_a_loss() -> None:
-    it = state(next_id="5-0")
-    request = it.next_read(100)
-    assert request
-    assert not request.verify
-    assert not it.take_in(request, events(6), cursor_exists=False)
-    assert it.take_in(request, events(5, 6), cursor_exists=False)
 
 
 def test_a_failed_batch_is_handed_out_one_by_one_until_it_is_finished() -> None:
@@ -172,31 +103,6 @@ def test_failures_are_counted_for_one_event_and_forgotten_when_it_is_done() -> N
     it.finish()
     it.hand_out(1)
     assert it.suspicion.failed(b"2-0") == 1
-
-
-def test_the_next_read_is_sent_when_one_read_is_in_the_buffer_and_not_before() -> None:
-    it = state(*range(1, 112))
-    assert it.next_read(100) is None
-    for _ in range(11):
-        it.hand_out(1)
-        it.finish()
-    assert it.next_read(100) is not None
-
-
-def unverified(*numbers: int) -> PartitionState:
-    """A partition that committed event 1 and has read these without verifying that it exists."""
-    it = state(1)
-    it.hand_out(1)
-    it.finish()
-    move = it.next_commit()
-    assert move
-    it.committed(move)
-    request = it.next_read(100)
-    assert request
-    assert not request.verify
-    assert it.take_in(request, events(*numbers), cursor_exists=False)
-    assert it.unverified_from == "1-0"
-    return it
 
 
 def test_s7_nothing_is_committed_until_the_cursor_is_verified() -> None:
@@ -238,41 +144,6 @@ def test_s7_an_event_read_during_a_claim_and_gone_at_its_reply_is_counted_once()
     assert it.next_commit() is None, "2 and 3 are finished, but are counted as lost"
 
 
-def test_s7_without_an_entry_at_the_cursor_only_a_claim_tells_what_is_missing() -> None:
-    it = state()
-    request = it.next_read(100)
-    assert request
-    assert not request.verify
-    assert not it.take_in(request, events(3), cursor_exists=False)
-    it.hand_out(1)
-    it.finish()
-    assert it.next_commit() is None
-    it.before_reclaim()
-    it.reclaimed(replace(CLAIMED, next_id="3-0"))
-    assert it.next_commit() == CheckpointMove("0-0", "3-0", 1)
-
-
-def test_nothing_is_read_while_a_claim_counts_what_is_there() -> None:
-    it = state(1)
-    it.hand_out(1)
-    it.finish()
-    move = it.next_commit()
-    assert move
-    it.committed(move)
-    request = it.next_read(100)
-    assert request
-    it.before_reclaim()
-    assert it.next_read(100) is None
-    assert it.take_in(request, events(2), cursor_exists=True), "it was in flight, and is read again"
-    assert not it.buffer, "the claim may count it as lost"
-    it.counting = False
-    it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="3-0"))
-    request = it.next_read(100)
-    assert request
-    assert it.take_in(request, events(3), cursor_exists=False)
-    assert it.hand_out(1)[0][0] == b"3-0"
-
-
 def test_it_is_unknown_whether_an_event_is_given_up_until_redis_replies() -> None:
     it = state(1)
     it.hand_out(1)
@@ -280,15 +151,6 @@ def test_it_is_unknown_whether_an_event_is_given_up_until_redis_replies() -> Non
     assert it.skip_in_flight
     it.skipped(move)
     assert not it.skip_in_flight
-
-
-def test_a_closed_partition_takes_in_nothing() -> None:
-    it = state(1)
-    request = it.next_read(100)
-    it.drain()
-    assert request
-    assert it.take_in(request, events(2), cursor_exists=True)
-    assert [each[0] for each in it.buffer] == [b"1-0"]
 
 
 def test_a_partition_is_held_stopped_until_it_drains() -> None:

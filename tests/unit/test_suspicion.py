@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from runnel.core.suspicion import RECORD_AFTER, SUSPECTS, Suspicion
-from tests.unit.test_partition import CLAIMED, state
+from tests.unit.partition_states import CLAIMED, state
 
 
 def suspicion(**claimed: object) -> Suspicion:

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel.core.partition import PartitionState
+from runnel.table import Table
 from runnel.worker.partition_io import PartitionIO
 from tests.worker.inside import Ledger
 from tests.worker.stubborn_worker import Stubborn
@@ -42,6 +43,12 @@ def start(redis: Redis, redis_url: str, tmp_path: Path) -> Iterator[Callable[...
 def ledger(redis: Redis, redis_url: str, app_name: str) -> Ledger:
     """An app of this test's own with one partition."""
     return Ledger(app_name, redis_url)
+
+
+@pytest.fixture
+def totals(ledger: Ledger) -> Table[int]:
+    """A table of the ledger."""
+    return ledger.app.table("totals", ledger.items, value=int, default=0)
 
 
 @pytest.fixture

@@ -148,7 +148,9 @@ async def test_a_wait_is_endless_only_for_the_event_that_keeps_the_partition_ful
     async with app:
         await stream.send(*SIZE * [page])
         log = keys.log(stream.spec.prefix(partition))
-        current = CurrentEvent(log, processor, lambda checkpoint: stuck and checkpoint == "0-0")
+        current = CurrentEvent(
+            log, processor, lambda checkpoint: stuck and checkpoint == "0-0", lambda: True
+        )
         token = CURRENT_EVENT.set(current)
         async with asyncio.timeout(10):
             with pytest.raises(Full) as raised:
