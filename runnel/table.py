@@ -136,4 +136,9 @@ class Table(Generic[V]):
                 "a worker runs a handler of one of its events"
                 + (f", of the processor {self.processor}" if self.processor else "")
             )
+        if here.over is not None and here.over():
+            raise NotInHandler(
+                f"table {self.name}: the worker has ended this run of the handler, so its events "
+                "are processed again: nothing that it still does has an effect on the table"
+            )
         return here

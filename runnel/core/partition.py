@@ -100,6 +100,8 @@ class PartitionState(Reading):
                 self._exclude_lost(claimed.next_id)
             self.unverified_from, self._unverified = None, []
         if self.settled and self.checkpoint == before.checkpoint:
+            if self.tables is not None and claimed.checkpoint != self.checkpoint:
+                self.tables.forget_all()  # The server has lost its last writes.
             self.checkpoint = self._cursor = claimed.checkpoint
             self._finished = claimed.checkpoint.encode()
             self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
@@ -138,17 +140,15 @@ class PartitionState(Reading):
         return raws
 
     def finish(self, count: int | None = None) -> bool:
-        """The current events are finished, or the first `count` of them.
+        """The current events are finished, or the first `count` of them, if the handler got only
+        these. What it has written belongs to them.
 
         Returns True if a commit must be scheduled: there may be something to commit, or a task that
         waits until all is committed.
         """
         finished, rest = self.current, self.current[:0]
-        if count is not None and not (self.tables and self.tables.has_open_writes):
-            # What was written belongs to all current events together: they are finished together.
+        if count is not None:
             finished, rest = finished[:count], finished[count:]
-        elif count is not None and count < len(finished):
-            finished, rest = rest, finished
         if finished:
             self._finished = finished[-1][0]
             self._finished_count += len(finished)
@@ -164,11 +164,24 @@ class PartitionState(Reading):
         return bool(finished) or not self.all_committed
 
     def rewind(self, keep: int = 0) -> None:
-        """The current events, except the first `keep`, were not finished: hand them out again."""
-        if self.tables is not None:
-            self.tables.undo()
+        """The current events, except the first `keep`, were not finished: hand them out again.
+
+        Those that are kept keep what was written for them: see `undo_writes`.
+        """
+        if not keep:
+            self.undo_writes()
         self.buffer.extendleft(reversed(self.current[keep:]))
         self.current = self.current[:keep]
+
+    def undo_writes(self) -> None:
+        """The handler has failed: forget what it has written for the current events."""
+        if self.tables is not None:
+            self.tables.undo()
+
+    @property
+    def has_open_writes(self) -> bool:
+        """Has the handler written for the current events?"""
+        return self.tables is not None and self.tables.has_open_writes
 
     @property
     def working_on(self) -> str:

@@ -72,6 +72,10 @@ class TableState:
         """Redis has this value. If the handler has written the field meanwhile, that counts."""
         self._known.setdefault(field, value)
 
+    def forget_all(self) -> None:
+        """What Redis has may be older than what is known. Nothing waits to be written."""
+        self._known.clear()
+
     def get(self, field: Field) -> bytes | None:
         """The value, None if there is none. Raises KeyError if it must be read first."""
         return self._known[field]
@@ -87,15 +91,15 @@ class TableState:
         """Write a value, or delete the field. Raises KeyError if it must be read first, and
         TooManyWrites if no commit could hold what was written for the current events."""
         before = self._known[field]
-        size = len(field[1]) + len(value or b"")
-        if field not in self._open:
-            if len(self._open) >= MOST_FIELDS or self._size + size > MOST_BYTES:
-                raise TooManyWrites(
-                    f"table {field[0]}: the current events write more than {MOST_FIELDS} keys or "
-                    f"{MOST_BYTES} bytes, which is more than one commit may hold"
-                )
-            self._before[field] = before
-        self._size += size
+        size, more = self._size + len(value or b""), field not in self._open
+        size += len(field[1]) if more else -len(self._open[field] or b"")
+        if len(self._open) + more > MOST_FIELDS or size > MOST_BYTES:
+            raise TooManyWrites(
+                f"table {field[0]}: the current events write more than {MOST_FIELDS} keys or "
+                f"{MOST_BYTES} bytes, which is more than one commit may hold"
+            )
+        self._before.setdefault(field, before)
+        self._size = size
         self._open[field] = value
         self._known[field] = value
 

@@ -23,6 +23,8 @@ class CurrentEvent(NamedTuple):
     tables: TableState | None = None
     #: Reads fields of these tables from Redis.
     load: Callable[[list[Field]], Awaitable[None]] | None = None
+    #: Has this run of the handler ended, as far as the worker is concerned? User code may go on.
+    over: Callable[[], bool] | None = None
 
 
 #: That of the handler that runs here; also in threads that it started.

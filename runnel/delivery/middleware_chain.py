@@ -74,10 +74,13 @@ class MiddlewareChain:
     def keep_blamed(self) -> int:
         """Keep the events that a failure is about current: the item that the handler was given, or
         if that is finished, what the middleware has taken since. Returns how many events before
-        that must be finished."""
+        that must be finished: none if the handler has written to tables, because nobody knows for
+        which of them."""
         if self._given:
             self._state.rewind(keep=self._given)
         over, self._over = self._over, 0
+        if self._state.has_open_writes:
+            return 0
         return over
 
     def finished(self) -> int:

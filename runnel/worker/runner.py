@@ -90,6 +90,7 @@ class Runner:
         state, processor, error = self._state, self._processor, failure.error
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise HandlerExit.of(error) from error
+        state.undo_writes()
         if not state.current:
             await self._failed_before_first(failure)
             return
