@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from runnel import App, ExceptionPolicy, Record
 from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.protocol import Token
 from runnel.stream import Stream
 from tests.simulation import user_code
+from tests.simulation.counting import Counting
 from tests.simulation.history import History, Spot, number_of
 from tests.simulation.host import Host
 from tests.simulation.model import Partition, parts
@@ -65,6 +68,8 @@ class Application:
             backoff_max=1.0,
         )
         self.stream: Stream[Item] = self.app.stream("items", record=Item, partition_by="key")
+        #: Processor -> its table, if it has one.
+        self._counting: dict[str, Counting] = {}
         world.history.retries = s.retries
         world.history.conflicts_allowed = s.loses_keys or s.repeats_calls
         for i, shape in enumerate(s.shapes):
@@ -88,10 +93,18 @@ class Application:
             if ignored and shape.dead_letters
             else around,
         )(self._handler(name, shape))
+        if shape.counts:
+            self._counting[name] = Counting(self.app, self.stream, name)
+            history.counts[name] = self._event
         if ignored:
             history.ignores_failures.add(name)
         if shape.commit == "each":
             history.commits_each.add(name)
+
+    def _event(self, fields: Sequence[bytes]) -> tuple[str, int]:
+        """The key and the number of an event."""
+        item = self.stream.spec.codec.decode(fields)
+        return item.key, item.number
 
     def spots(self) -> list[Spot]:
         """Every combination of a partition and a processor."""
@@ -156,6 +169,7 @@ class Application:
             world.history.start(spot, token, ids, world.judge.model.at(spot[0]), session)
         began = world.loop.time()
         try:
+            await self._count(spot, events)
             await asyncio.sleep(sum(each.record.work for each in events))
             for event in events:
                 await self._misbehave(host, spot, event, shape)
@@ -166,8 +180,23 @@ class Application:
             world.history.fail(spot, token, ids)
             if not isinstance(error, user_code.ContinuesAfterCancel):
                 raise
+            late = name in self._counting and self._counting[name].counts_too_late(events[0])
         else:
             world.history.finish(spot, token, ids)
+            late = False
+        if late:
+            with self._end_run_on_violation():
+                raise Violation("S10", f"{spot} {ids} counted after their handler has ended")
+
+    async def _count(self, spot: Spot, events: list[Any]) -> None:
+        """Count the events in the processor's table, if it has one."""
+        if spot[1] not in self._counting:
+            return
+        try:
+            await self._counting[spot[1]].count(events)
+        except (RedisError, OSError):  # This counts as a failure like any other.
+            self.world.history.failures.update((spot, each.id) for each in events)
+            raise
 
     async def _misbehave(self, host: Host, spot: Spot, event: Any, shape: Shape) -> None:
         """Fail, hang or kill the worker, if the event says so."""

@@ -125,6 +125,87 @@ BUGS = (
         "if not no_retry and attempts <= retries:",
         "if not no_retry and attempts < retries:",
     ),
+    # Tables
+    Planted(
+        "tables are not fenced",
+        "lua/transact.lua",
+        "if stored_epoch ~= epoch or stored_nonce ~= nonce then",
+        "if false then",
+    ),
+    Planted(
+        "a table written outside the commit",
+        "lua/transact.lua",
+        "if #KEYS < 4 or #ARGV < 10 then",
+        "local sets = ARGV[8] == 'table' and tonumber(ARGV[9]) or 0\n"
+        "if sets > 0 then redis.call('HSET', KEYS[4], unpack(ARGV, 11, 10 + 2 * sets)) end\n"
+        "if #KEYS < 4 or #ARGV < 10 then",
+    ),
+    Planted(
+        "what is known of tables kept across leases",
+        "runnel/core/table_state.py",
+        "self._known: dict[Field, bytes | None] = {}",
+        "self._known = TableState.undo.__dict__.setdefault(prefix, {})",
+    ),
+    Planted(
+        "an undo that forgets what was known before",
+        "runnel/core/table_state.py",
+        "self._known.update(self._before)",
+        "pass",
+    ),
+    Planted(
+        "an undo that keeps the writes",
+        "runnel/core/table_state.py",
+        "self._known.update(self._before)",
+        "pass",
+    ),
+    Planted(
+        "writes of an unfinished event in a commit",
+        "runnel/core/table_state.py",
+        "tuple(self._of_tables(writes)), count",
+        "tuple(self._of_tables(writes | self._open)), count",
+    ),
+    Planted(
+        "writes lost that were made while a commit was in flight",
+        "runnel/core/table_state.py",
+        "for _ in range(self._in_flight[1]):\n            self._steps.popleft()",
+        "self._steps.clear()",
+    ),
+    Planted(
+        "a step lost when a commit is split",
+        "runnel/core/table_state.py",
+        "return last.end, self._number - last.number",
+        "return None",
+    ),
+    Planted(
+        "what Redis had before in place of a newer write",
+        "runnel/core/table_state.py",
+        "self._known.setdefault(field, value)",
+        "self._known[field] = value",
+    ),
+    Planted(
+        "what is known of tables kept across a rollback",
+        "runnel/core/partition.py",
+        "self.tables.forget_all()",
+        "pass",
+    ),
+    Planted(
+        "a cancelled wait undoes writes",
+        "runnel/core/partition.py",
+        "if not keep:\n            self.undo()",
+        "self.undo()",
+    ),
+    Planted(
+        "writes of an event that is given up",
+        "runnel/worker/runner.py",
+        "tables.undo()\n                tables.run += 1",
+        "tables.run += 1",
+    ),
+    Planted(
+        "a handler that has ended writes",
+        "runnel/table.py",
+        "if here.run != tables.run:",
+        "if False:",
+    ),
     # What leaves user code, and what was given to it
     Planted(
         "a cancellation that nobody asked for taken for the end",

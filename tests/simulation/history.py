@@ -15,7 +15,8 @@ from redis.exceptions import ResponseError
 
 from runnel.protocol import Token
 from runnel.protocol.scripts import Call
-from tests.simulation.model import Partition, parts, split
+from tests.simulation.counting import Truth, name_of
+from tests.simulation.model import Fields, Partition, parts, split
 from tests.simulation.tenure import Tenure
 from tests.simulation.trace import Trace, Violation
 
@@ -34,6 +35,8 @@ class History:
         #: Keys are lost or calls arrive late, so a commit may be refused with CONFLICT.
         self.conflicts_allowed = False
         self.commits_each: set[str] = set()
+        #: Processor that counts its events in a table -> the key and the number of an event.
+        self.counts: dict[str, Callable[[Fields], tuple[str, int]]] = {}
         self.tenures: dict[tuple[Spot, Token], Tenure] = {}
         self.finished: dict[Spot, set[str]] = {}
         self.failures: Counter[tuple[Spot, str]] = Counter()
@@ -263,6 +266,7 @@ class History:
         uncounted, counted = (
             each.get(processor, set()) for each in (partition.uncounted, partition.counted)
         )
+        self._check_table(spot, [i for i in committed if i in tenure.done], partition)
         done = 0
         for id_ in committed:
             if id_ in counted:
@@ -296,6 +300,18 @@ class History:
             self._check(not late, "S9", spot, f"released at {next_id} with {late} finished")
             hand = tenure.in_hand
             self._check(not hand, "S9", spot, f"released at {next_id} with {hand} in hand")
+
+    def _check_table(self, spot: Spot, done: Sequence[str], partition: Partition) -> None:
+        """S10: after each commit, a table has counted the events that it and earlier commits
+        cover, each once, and no other events."""
+        event_of = self.counts.get(spot[1])
+        if event_of is None:
+            return
+        truth = partition.truths.setdefault(spot[1], Truth())
+        for id_ in done:
+            truth.commit(*event_of(partition.known[id_]))
+        table, must = partition.tables.get(name_of(spot[1]), {}), truth.stored()
+        self._check(table == must, "S10", spot, f"after {done}: the table has {table}, not {must}")
 
     def _may_skip(self, spot: Spot, id_: str) -> bool:
         """Whether the policy may skip an event. One death alone is not enough."""

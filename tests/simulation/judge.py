@@ -10,6 +10,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from runnel import keys
 from runnel.protocol.scripts import Call, sources
+from tests.simulation import counting
 from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
@@ -96,8 +97,8 @@ class Judge:
             return []
         prefix, processor, producer = _touched(call)
         probes = _partition_probes(prefix, processor, producer)
-        if call.script == "transact":
-            probes += _partition_probes(split(call.keys[3])[0], "", "")
+        if sink := _sink(call):
+            probes += _partition_probes(sink, "", "")
         return probes
 
     def _call(self, command: Command) -> Call | None:
@@ -123,9 +124,9 @@ class Judge:
             elif command[0] == "UNLINK":
                 self._forget_groups(command[1:])
             return
-        if call.script in ("append", "transact") and not isinstance(reply, ResponseError):
-            sink = split(call.keys[3 if call.script == "transact" else 0])[0]
-            self.trace.know(sink, _added(call, reply, probed))
+        grows = split(call.keys[0])[0] if call.script == "append" else _sink(call)
+        if grows and not isinstance(reply, ResponseError):
+            self.trace.know(grows, _added(call, reply, probed))
         self.trace.called(process, call, reply)
         if isinstance(reply, NoScriptError):
             return
@@ -139,9 +140,9 @@ class Judge:
             self._judge_partition(call, reply, probed)
         if call.script in PARTITION:
             prefix, processor, producer = _touched(call)
-            self._compare(prefix, processor, producer, probed[:5])
-            if call.script == "transact":
-                self._compare(split(call.keys[3])[0], "", "", probed[5:])
+            self._compare(prefix, processor, producer, probed[:6])
+            if sink := _sink(call):
+                self._compare(sink, "", "", probed[6:])
 
     def _judge_group(self, call: Call, reply: Any, probed: list[Any]) -> None:
         if self._group(call).judge(call, reply, probed, self.now_ms):
@@ -174,8 +175,8 @@ class Judge:
         answer = [_plain(each) for each in (reply if isinstance(reply, list) else [reply])]
         if answer != expected:
             raise self._violation(call, f"{call.script} must reply {expected}, replied {answer}")
-        if call.script in ("append", "transact") and answer[0]:
-            self.grown.append(call.keys[3 if call.script == "transact" else 0])
+        if answer[0] and (call.script == "append" or _sink(call)):
+            self.grown.append(keys.log(_sink(call) or split(call.keys[0])[0]))
         self.history.applied(call, answer, partition, before)
         if call.script == "attempt" and call.args[2] == "start":
             self._check_starts(call)
@@ -198,11 +199,17 @@ class Judge:
 
     def _compare(self, prefix: str, processor: str, producer: str, probed: list[Any]) -> None:
         partition = self.model.at(prefix)
-        state, meta, sent, stream, groups = probed
+        state, meta, sent, stream, groups, table = probed
         self._require_equal(prefix, "meta", partition.meta, _pairs(meta))
         if processor:
             self._require_equal(
                 prefix, processor, partition.states.get(processor, {}), _pairs(state)
+            )
+            self._require_equal(
+                prefix,
+                "table",
+                partition.tables.get(counting.name_of(processor), {}),
+                dict(zip(table[::2], table[1::2], strict=True)),
             )
         if producer:
             self._require_equal(
@@ -261,7 +268,15 @@ def _partition_probes(prefix: str, processor: str, producer: str) -> list[Comman
         ("HGET", keys.producers(prefix), producer),
         ("XINFO", "STREAM", keys.log(prefix)),
         ("XINFO", "GROUPS", keys.log(prefix)),
+        ("HGETALL", counting.key_of(prefix, processor or "0")),
     ]
+
+
+def _sink(call: Call) -> str | None:
+    """The prefix of the derived stream that a commit adds entries to, if it does."""
+    if call.script != "transact":
+        return None
+    return next((split(key)[0] for key in call.keys[3:] if split(key)[1] == "log"), None)
 
 
 def _added(call: Call, reply: Any, probed: list[Any]) -> list[str]:
@@ -269,8 +284,8 @@ def _added(call: Call, reply: Any, probed: list[Any]) -> list[str]:
     if call.script == "append" and isinstance(reply, list) and reply[0] == 1:
         ms, _, sequence = reply[1].decode().partition("-")
         return [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
-    if call.script == "transact" and isinstance(probed[8], list):
-        info = dict(zip(probed[8][::2], probed[8][1::2], strict=True))
+    if _sink(call) and isinstance(probed[9], list):
+        info = dict(zip(probed[9][::2], probed[9][1::2], strict=True))
         return [info[b"last-generated-id"].decode()]
     return []
 

@@ -8,12 +8,13 @@ the reply.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from runnel.protocol import ids
+from tests.simulation.counting import Truth
 
 #: An id as a pair of integers.
 parts = lru_cache(100_000)(ids.parts)
@@ -47,6 +48,10 @@ class Partition:
     meta: dict[str, str] = field(default_factory=dict)
     producers: dict[str, str] = field(default_factory=dict)
     states: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: Table -> its fields.
+    tables: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    #: Processor -> what its table must have, by the events that were committed.
+    truths: dict[str, Truth] = field(default_factory=dict)
     #: All entries ever added, including removed ones.
     known: dict[str, Fields] = field(default_factory=dict)
     #: Processor -> ids that were removed before it had committed them: those that it has not yet
@@ -112,7 +117,7 @@ class Model:
         if script in ("attempt", "pause", "resume"):
             reply = call(partition.states.get(split(keys[0])[2], {}), text, now)
         elif script == "transact":
-            reply = call(partition, self.at(split(keys[3])[0]), text, now, added)
+            reply = call(partition, keys, text, now, added)
         elif script == "append":
             reply = call(partition, text, added)
         else:
@@ -235,20 +240,37 @@ class Model:
         return 1, paused
 
     def _transact(
-        self, partition: Partition, sink: Partition, args: list[Any], now: int, added: Sequence[str]
+        self,
+        partition: Partition,
+        keys: Sequence[str],
+        args: list[Any],
+        now: int,
+        added: Sequence[str],
     ) -> tuple[int, int]:
         processor, epoch, nonce, prev, next_id, count, release = args[:7]
-        _, size, policy, _ = args[7:11]
         state = partition.states.get(processor, {})
         paused = int(state.get("paused", 0))
         if not _may_commit(state, epoch, nonce, prev, next_id, release):
             return 0, paused
         _check_entry_exists(partition.log, prev, next_id)
-        entries = _entries(args[11:])
-        excess = _plan_trim(sink, int(size), len(entries), policy)
+        writes: list[Callable[[], None]] = []
+        at, key = 7, 3
+        while at < len(args):
+            if args[at] == "table":
+                end = at + 3 + 2 * int(args[at + 1]) + int(args[at + 2])
+                writes.append(partial(_write, partition, processor, keys[key], args[at:end]))
+                key += 1
+            else:
+                sink, end = self.at(split(keys[key])[0]), _end_of_stream(args, at)
+                entries = _entries(args[at + 4 : end])
+                excess = _plan_trim(sink, int(args[at + 1]), len(entries), args[at + 2])
+                writes.append(partial(_add, sink, entries, added, excess))
+                key += 2
+            at = end
         _advance(partition, processor, next_id, int(count), now, always=False)
         state["released"] = release
-        _add(sink, entries, added, excess)
+        for write in writes:
+            write()
         return 1, paused
 
     def _append(
@@ -349,6 +371,26 @@ class Model:
         _forget_failures(state)
         state.update(paused="0", quarantined="0")
         return 1
+
+
+def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]) -> None:
+    """Write to a table; another processor must not have written it."""
+    name, table = split(key)[2], partition.tables.setdefault(split(key)[2], {})
+    if partition.meta.setdefault(f"table:{name}", processor) != processor:
+        raise Refused("NOT_WRITER")
+    values = [_bytes(each) for each in effect[3:]]
+    pairs = 2 * int(effect[1])
+    table.update(zip(values[:pairs:2], values[1:pairs:2], strict=True))
+    for deleted in values[pairs:]:
+        table.pop(deleted, None)
+
+
+def _end_of_stream(args: Sequence[Any], at: int) -> int:
+    """Where the entries of a derived stream end."""
+    count, at = int(args[at + 3]), at + 4
+    for _ in range(count):
+        at += int(args[at]) + 1
+    return at
 
 
 def _check_contract(partition: Partition, args: Sequence[str]) -> None:

@@ -89,6 +89,8 @@ class Shape:
     patience: float | None = None
     #: The time limit of the handler, in seconds.
     timeout: float | None = None
+    #: It counts its events in a table.
+    counts: bool = False
 
     @property
     def batch_size(self) -> int:
@@ -134,6 +136,8 @@ class Scenario:
     max_send: int
     delay: tuple[float, float]
     faults: tuple[Fault, ...]
+    #: The most fields of tables that one commit writes.
+    most_fields: int
     #: When faults and sends end.
     calm_from: float
 

@@ -162,9 +162,11 @@ class World:
         """The script that a command calls, or its name. Marks a commit that releases its partition,
         and a sync that leaves."""
         script = self.store.script(command) or str(command[0])
-        arguments = command[3 + int(command[2]) :] if script in ("commit", "sync") else ()
-        if script == "commit" and str(arguments[6]) == "1":
-            return "commit, release"
+        arguments = (
+            command[3 + int(command[2]) :] if script in ("commit", "transact", "sync") else ()
+        )
+        if script in ("commit", "transact") and str(arguments[6]) == "1":
+            return f"{script}, release"
         if script == "sync" and str(arguments[7]) == "leave":
             return "sync, leave"
         return script

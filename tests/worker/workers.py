@@ -23,10 +23,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Workers:
-    """Starts workers of the ledger app and stops them all at the end."""
+    """Starts workers of an app, by default the ledger, and stops them all at the end."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, target: str = "tests.worker.ledger:app") -> None:
         self.url = url
+        self.target = target
         self.effects_file = folder / "effects"
         self.effects_file.touch()
         self.log_file = folder / "log"
@@ -34,7 +35,7 @@ class Workers:
 
     def start(self, *arguments: str, delay: float = 0.0) -> subprocess.Popen[bytes]:
         """A worker process; `arguments` follow ``runnel worker TARGET``."""
-        command = [sys.executable, "-m", "runnel", "worker", "tests.worker.ledger:app"]
+        command = [sys.executable, "-m", "runnel", "worker", self.target]
         environment = {
             **os.environ,
             "RUNNEL_REDIS_URL": self.url,

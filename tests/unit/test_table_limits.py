@@ -1,0 +1,47 @@
+"""What a handler may write for its current events is bounded by what one commit may hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from runnel.core.table_state import MOST_BYTES, MOST_FIELDS, TableState
+from runnel.errors import TooManyWrites
+
+FIELD = "sums", b"key"
+
+
+def known(*keys: bytes) -> TableState:
+    """A table of which these keys are known: they have no value."""
+    state = TableState("prefix", ["sums"])
+    for key in keys:
+        state.learn(("sums", key), None)
+    return state
+
+
+def test_a_field_that_is_written_again_counts_once() -> None:
+    state = known(b"key", b"other")
+    for _ in range(10):
+        state.put(FIELD, b"x" * (MOST_BYTES // 2))
+    state.put(("sums", b"other"), b"y")
+    state.finished(b"1-0", 1)
+    assert state.begin_commit() is None
+    assert state.in_flight[0].sets == [(b"key", b"x" * (MOST_BYTES // 2)), (b"other", b"y")]
+
+
+def test_a_value_that_grows_beyond_the_bound_is_refused_and_changes_nothing() -> None:
+    state = known(b"key")
+    state.put(FIELD, b"small")
+    with pytest.raises(TooManyWrites):
+        state.put(FIELD, b"x" * MOST_BYTES)
+    assert state.get(FIELD) == b"small"
+    state.undo()
+    assert state.get(FIELD) is None
+
+
+def test_too_many_fields_are_refused() -> None:
+    names = [b"%d" % i for i in range(MOST_FIELDS + 1)]
+    state = known(*names)
+    for name in names[:-1]:
+        state.put(("sums", name), b"v")
+    with pytest.raises(TooManyWrites):
+        state.put(("sums", names[-1]), b"v")
