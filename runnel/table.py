@@ -239,6 +239,11 @@ class Table(Generic[V]):
 
     def _writable(self) -> TableState:
         here = self._here()
+        if here.over is not None and here.over():
+            raise NotInHandler(
+                f"table {self.name}: this handler has failed or was ended, and its events will be "
+                "processed again: nothing that it still writes would be stored"
+            )
         if not here.has_event():
             raise NotInHandler(
                 f"table {self.name}: the handler has no event here, so no commit would cover what "

@@ -27,6 +27,8 @@ class CurrentEvent(NamedTuple):
     load: Callable[[list[Field]], Awaitable[None]] | None = None
     #: `TableState.run` while that handler runs.
     run: int = 0
+    #: Has the handler failed or been ended? Its code may go on for a moment, to clean up.
+    over: Callable[[], bool] | None = None
 
 
 #: That of the handler that runs here; also in threads that it started.

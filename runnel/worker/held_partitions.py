@@ -251,8 +251,7 @@ class HeldPartitions:
                 if state.refused is not None:
                     raise Halted(
                         f"processor {self._processor.name}, partition {state.partition}: "
-                        f"{state.refused}. One processor alone may write a table: name it with "
-                        "`processor=` where the table is declared, and give others their own"
+                        f"{state.refused}"
                     ) from state.refused
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)

@@ -203,7 +203,7 @@ BUGS = (
     Planted(
         "a handler that has ended writes",
         "runnel/table.py",
-        "if here.run != tables.run:",
+        "if here.over is not None and here.over():",
         "if False:",
     ),
     # What leaves user code, and what was given to it
