@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-import msgspec
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
@@ -28,7 +27,7 @@ class ValueCodec(Generic[V]):
         self._where = where
         self._form = form
         self._is_plain = form in _PLAIN
-        self._is_struct = isinstance(form, type) and issubclass(form, msgspec.Struct)
+        self._is_struct = isinstance(form, type) and hasattr(form, "__struct_fields__")
         if self._is_struct:
             return
         try:
@@ -58,6 +57,8 @@ class ValueCodec(Generic[V]):
 
     def _encode(self, value: V) -> bytes:
         if self._is_struct:
+            import msgspec  # Only a user of Structs has it.
+
             return msgspec.json.encode(value)
         checked = self._adapter.validate_python(value)
         return self._adapter.dump_json(checked, by_alias=True, warnings="error")
@@ -78,6 +79,8 @@ class ValueCodec(Generic[V]):
         """The value. Raises DecodeError."""
         try:
             if self._is_struct:
+                import msgspec
+
                 value: V = msgspec.json.decode(data, type=self._form)
                 return value
             return self._adapter.validate_json(data)
