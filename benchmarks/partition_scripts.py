@@ -121,6 +121,27 @@ def transact(timer: Timer, repeats: int) -> Iterator[float]:
         yield timer.timed(protocol.transact(partition.keys, partition.token, move, [letters]))
 
 
+@case("transact: table", "transact, 1,000 keys of a table", 4_000)
+def transact_table(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "transact-table", repeats)
+    writes = protocol.TableWrites(
+        partition.prefix, "table", [(b"key%d" % number, b"1") for number in range(1000)]
+    )
+    for move in islice(partition.moves(), repeats):
+        yield timer.timed(protocol.transact(partition.keys, partition.token, move, [writes]))
+
+
+@case("clear_table", "clear_table, 1,000 keys", 200)
+def clear_table(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "clear", 1)
+    for _ in range(repeats):
+        fields = {f"key{number}": "1" for number in range(1000)}
+        timer.redis.hset(f"{partition.prefix}:table:table", mapping=fields)
+        timer.redis.hset(f"{partition.prefix}:meta", "table:table", partition.keys.processor)
+        nonce = secrets.token_hex(16)
+        yield timer.timed(protocol.clear_table(partition.keys, "table", nonce))
+
+
 repeated("claim", "claim, 100 processors", 600, 1000, Partition.claim)
 
 
