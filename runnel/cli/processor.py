@@ -11,9 +11,8 @@ from runnel.app import App
 from runnel.cli import dead_letters as reading
 from runnel.cli import exits, urls
 from runnel.cli.output import report
-from runnel.cli.running import run
+from runnel.cli.running import with_scripts
 from runnel.cli.target import load_processor
-from runnel.connection.connect import connect
 from runnel.errors import ConfigError, Full, RunnelError
 from runnel.operations import admin
 from runnel.operations.partition_ranges import many, read_ranges
@@ -27,7 +26,6 @@ from runnel.operations.removing import remove as remove_processor
 from runnel.operations.skipping import skip as skip_event
 from runnel.operations.table_admin import tables_of
 from runnel.preflight.checks import check_contract, check_operator, check_registration
-from runnel.preflight.server import check_server
 from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
 
@@ -72,16 +70,7 @@ def _chosen(found: Processor, partitions: Sequence[Sequence[int]]) -> list[int] 
 
 def _with_scripts(app: App, url: str | None, work: Callable[[Scripts, str], Awaitable[T]]) -> T:
     address = url or app.settings.redis_url
-
-    async def connected() -> T:
-        client = connect(address)
-        try:
-            await check_server(client, address)
-            return await work(Scripts(client), address)
-        finally:
-            await client.aclose()
-
-    return run(connected(), address)
+    return with_scripts(address, lambda scripts: work(scripts, address))
 
 
 @processor.command(

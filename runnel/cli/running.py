@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
 from runnel.cli import exits
+from runnel.connection.connect import connect
 from runnel.connection.explain import explain_redis_error
 from runnel.errors import (
     Full,
@@ -23,6 +24,8 @@ from runnel.errors import (
     Unregistered,
 )
 from runnel.log import logger_of
+from runnel.preflight.server import check_server
+from runnel.protocol.scripts import Scripts
 
 logger = logger_of("runnel.worker")
 T = TypeVar("T")
@@ -32,6 +35,20 @@ def run(work: Coroutine[Any, Any, T], url: str) -> T:
     """Run `work` to its end. Expected errors end the process."""
     with reporting_errors(url), runner() as loop:
         return loop.run(work)
+
+
+def with_scripts(url: str, work: Callable[[Scripts], Awaitable[T]]) -> T:
+    """Run `work` with a client of a server that can be used. Expected errors end the process."""
+
+    async def connected() -> T:
+        client = connect(url)
+        try:
+            await check_server(client, url)
+            return await work(Scripts(client))
+        finally:
+            await client.aclose()
+
+    return run(connected(), url)
 
 
 def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit], None]) -> T:

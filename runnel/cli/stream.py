@@ -9,13 +9,11 @@ import click
 from runnel.app import App
 from runnel.cli import exits, urls
 from runnel.cli.output import report
-from runnel.cli.running import run
+from runnel.cli.running import with_scripts
 from runnel.cli.target import load_stream
-from runnel.connection.connect import connect
 from runnel.connection.url_text import redacted
 from runnel.operations import admin
 from runnel.preflight.checks import check_deletion
-from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
 from runnel.stream import Stream
 
@@ -40,17 +38,11 @@ def delete(target: str, yes: bool, redis_url: str | None) -> None:
         question = f"Delete all events of stream {found.name} at {redacted(url)}{_tables(found)}?"
         click.confirm(question, abort=True, err=True)
 
-    async def work() -> int:
-        client = connect(url)
-        try:
-            await check_server(client, url)
-            scripts = Scripts(client)
-            await check_deletion(scripts, found.spec, url)
-            return await admin.delete_stream(scripts, found.spec)
-        finally:
-            await client.aclose()
+    async def work(scripts: Scripts) -> int:
+        await check_deletion(scripts, found.spec, url)
+        return await admin.delete_stream(scripts, found.spec)
 
-    deleted = run(work(), url)
+    deleted = with_scripts(url, work)
     report(f"deleted {found.name}: {deleted} event{'' if deleted == 1 else 's'}")
 
 

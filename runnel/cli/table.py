@@ -5,45 +5,29 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from runnel.cli import exits, urls
 from runnel.cli.output import report
-from runnel.cli.running import run
+from runnel.cli.running import with_scripts
 from runnel.cli.tables import table as columns
 from runnel.cli.target import load_app, load_table
-from runnel.connection.connect import connect
 from runnel.errors import ConfigError, RunnelError
 from runnel.operations import table_admin
 from runnel.operations.table_admin import Part, writers_of
 from runnel.preflight.checks import check_table
-from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
 from runnel.table import Table
 from runnel.table_reader import partition_of, read_committed
 
-T = TypeVar("T")
 Json = dict[str, Any]
 
 
 @click.group(epilog=exits.epilog("runnel table get example:balances alice"))
 def table() -> None:
     """Read and administer tables, such as example:balances. Safe while workers run."""
-
-
-def _with_scripts(url: str, work: Callable[[Scripts], Awaitable[T]]) -> T:
-    async def connected() -> T:
-        client = connect(url)
-        try:
-            await check_server(client, url)
-            return await work(Scripts(client))
-        finally:
-            await client.aclose()
-
-    return run(connected(), url)
 
 
 @table.command(
@@ -67,7 +51,7 @@ def list_(target: str, json_lines: bool, redis_url: str | None) -> None:
             found.append(_summary(each, await table_admin.parts_of(scripts, each)))
         return found
 
-    found = _with_scripts(url, work)
+    found = with_scripts(url, work)
     if json_lines:
         for each in found:
             report(json.dumps(each))
@@ -124,7 +108,7 @@ def get(target: str, key: str, of: str | None, as_json: bool, redis_url: str | N
         values = await read_committed(scripts.deployment, found.stream, found.name, [name], number)
         return values[name]
 
-    value = _with_scripts(url, work)
+    value = with_scripts(url, work)
     if value is None:
         exits.fail(f"table {found.name} has no value for {key!r}", exits.NO_VALUE)
     report(line(number, name, value) if as_json else value_text(number, name, value))
@@ -152,7 +136,7 @@ def export(target: str, _: bool, redis_url: str | None) -> None:
             if page:
                 report("\n".join(line(number, key, value) for key, value in page))
 
-    _with_scripts(url, work)
+    with_scripts(url, work)
 
 
 def line(partition: int, key: bytes, value: bytes) -> str:
@@ -222,7 +206,7 @@ def clear(target: str, execute: bool, force: bool, as_json: bool, redis_url: str
             "executed": execute,
         }
 
-    done = _with_scripts(url, work)
+    done = with_scripts(url, work)
     if as_json:
         report(json.dumps(done))
         return

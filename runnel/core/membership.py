@@ -82,12 +82,12 @@ class Membership:
                 self._released.pop(each, None)
         self.session_ms = reply.session_ms
         self.generation = reply.generation
-        actions = Changes()
+        changes = Changes()
         granted = {grant.partition: grant for grant in reply.grants}
         for partition, number_held in self._held.items():
             grant = granted.get(partition)
             if grant is None or grant.number != number_held or not grant.hold:
-                actions.drain.append(partition)
+                changes.drain.append(partition)
         for partition, number_claimed in list(self._claiming.items()):
             grant = granted.get(partition)
             if grant is None or grant.number != number_claimed or not grant.hold:
@@ -99,9 +99,9 @@ class Membership:
                 self.not_held(grant.partition, grant.number)
             elif self._claiming.get(grant.partition) != grant.number:
                 self._claiming[grant.partition] = grant.number
-                actions.claim.append(grant)
-        actions.report = self.must_report
-        return actions
+                changes.claim.append(grant)
+        changes.report = self.must_report
+        return changes
 
     def all_listed(self, reply: SyncReply) -> bool:
         """Does this reply still list everything that this member holds, under the same grants?"""

@@ -7,6 +7,7 @@ with the read, or later, but before anything that was read after it is committed
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class ClaimSnapshot:
     unverified: tuple[str, ...]
 
 
-class Reading:
+class Reading(ABC):
     """The reading side of a partition's state. `PartitionState` adds what was handed out, finished
     and committed."""
 
@@ -81,14 +82,14 @@ class Reading:
         self._unverified: list[bytes] = []
 
     @property
+    @abstractmethod
     def settled(self) -> bool:
         """Is everything that was read finished and committed?"""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def uncommitted(self) -> int:
         """How many events are finished and not committed."""
-        raise NotImplementedError
 
     def full(self, prefetch: int) -> bool:
         """Does the buffer have so many events that some must be handed out before the next read?"""

@@ -118,11 +118,11 @@ class Heartbeat:
         sent = self._membership.next_call(action)
         before = self._backend.clock()
         reply = protocol.read_sync(await self._backend.call(sent.call))
-        actions = self._membership.replied(sent, reply)
+        changes = self._membership.replied(sent, reply)
         self.replies += 1
         self._seconds = self._backend.clock() - before
         self._membership.session.renew(before + reply.session_ms / 1000)
-        self._partitions.carry_out(actions)
+        self._partitions.carry_out(changes)
         return reply
 
     async def _wait(self, seconds: float) -> None:

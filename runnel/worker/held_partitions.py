@@ -108,14 +108,14 @@ class HeldPartitions:
 
     # Decisions of the group and the worker
 
-    def carry_out(self, actions: Changes) -> None:
+    def carry_out(self, changes: Changes) -> None:
         """Drain and claim partitions as the group has decided."""
-        for partition in actions.drain:
+        for partition in changes.drain:
             if queue := self.queues.get(partition):
                 self._drain(queue)
             else:
                 self._membership.not_held(partition, self._membership.held[partition])
-        for grant in actions.claim:
+        for grant in changes.claim:
             if self._membership.retiring:
                 self._membership.not_held(grant.partition, grant.number)
             else:

@@ -456,7 +456,7 @@ BUGS = (
     Planted(
         "a partition asked back is not given back",
         "runnel/core/membership.py",
-        "actions.drain.append(partition)",
+        "changes.drain.append(partition)",
         "pass",
     ),
     Planted(

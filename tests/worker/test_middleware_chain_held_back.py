@@ -13,34 +13,11 @@ from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Event, Events, Middleware
 from tests.worker.dead_letters import dead_letters
+from tests.worker.holding_back import OneBehind, Pairs
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
 
 NUMBERS = [*range(8)]
-
-
-class Pairs(Middleware):
-    """Yields two events, one after the other, once it has them."""
-
-    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        kept: list[Any] = []
-        async for item in parent:
-            kept.append(item)
-            if len(kept) == 2:
-                for each in kept:
-                    yield each
-                kept = []
-
-
-class OneBehind(Middleware):
-    """Yields an event once it has the next."""
-
-    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        kept: list[Any] = []
-        async for item in parent:
-            kept.append(item)
-            if len(kept) == 2:
-                yield kept.pop(0)
 
 
 class Drops(Middleware):

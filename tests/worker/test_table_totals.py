@@ -14,34 +14,11 @@ from redis.asyncio import Redis
 
 from runnel import Events, Middleware
 from runnel.table import Table
+from tests.worker.holding_back import OneBehind, Pairs
 from tests.worker.inside import Item, Ledger
 from tests.worker.totals import adds, once, run_to_end, stored
 
 NUMBERS = [*range(8)]
-
-
-class Pairs(Middleware):
-    """Yields two events, one after the other, once it has them."""
-
-    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        kept: list[Any] = []
-        async for item in parent:
-            kept.append(item)
-            if len(kept) == 2:
-                for each in kept:
-                    yield each
-                kept = []
-
-
-class OneBehind(Middleware):
-    """Yields an event once it has the next."""
-
-    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        kept: list[Any] = []
-        async for item in parent:
-            kept.append(item)
-            if len(kept) == 2:
-                yield kept.pop(0)
 
 
 class Slow(Middleware):

@@ -16,36 +16,13 @@ from runnel.errors import NotInHandler
 from runnel.stream import Stream
 from runnel.table import Table
 from runnel.worker.worker import Worker
+from tests.worker.holding_back import OneBehind, Pairs
 
 NUMBERS = range(12)
 
 
 class Item(Record):
     number: int
-
-
-class Pairs(Middleware):
-    """Yields two events, one after the other, once it has them."""
-
-    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        kept: list[Any] = []
-        async for item in parent:
-            kept.append(item)
-            if len(kept) == 2:
-                for each in kept:
-                    yield each
-                kept = []
-
-
-class OneBehind(Middleware):
-    """Yields an event once it has the next."""
-
-    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        kept: list[Any] = []
-        async for item in parent:
-            kept.append(item)
-            if len(kept) == 2:
-                yield kept.pop(0)
 
 
 class Slow(Middleware):
