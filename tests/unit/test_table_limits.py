@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from runnel.core import table_state
 from runnel.core.table_state import MOST_BYTES, MOST_FIELDS, TableState
 from runnel.errors import TooManyWrites
+from tests.unit.known_tables import A, B, C
+from tests.unit.known_tables import known as read
 
 FIELD = "sums", b"key"
 
@@ -45,3 +48,34 @@ def test_too_many_fields_are_refused() -> None:
         state.put(("sums", name), b"v")
     with pytest.raises(TooManyWrites):
         state.put(("sums", names[-1]), b"v")
+
+
+def test_one_event_writes_no_more_than_one_commit_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_state, "MOST_FIELDS", 2)
+    monkeypatch.setattr(table_state, "MOST_BYTES", 100)
+    it = read(A, B, C)
+    it.put(A, b"1")
+    it.put(B, b"1")
+    with pytest.raises(TooManyWrites, match=r"table t: .* more than 2 keys or 100 bytes"):
+        it.put(C, b"1")
+    assert it.get(C) == b"0"
+    for _ in range(200):
+        it.put(A, b"x" * 50)  # Only the last value is written, so only that counts.
+    it.put(B, b"")
+    with pytest.raises(TooManyWrites):
+        it.put(A, b"x" * 100)
+    assert it.get(A) == b"x" * 50
+    it.finished(b"1-0", 1)
+    it.put(C, b"1")
+    it.undo()
+    it.put(C, b"y" * 90)
+
+
+def test_a_limit_counts_what_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_state, "MOST_FIELDS", 2)
+    it = read(A, B, C)
+    it.put(A, b"1")
+    it.seal()
+    it.put(B, b"1")
+    with pytest.raises(TooManyWrites):
+        it.put(C, b"1")

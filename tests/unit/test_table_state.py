@@ -1,38 +1,15 @@
-"""What is known of tables under one lease: undo, finished events, limits, what a commit writes."""
+"""What is known of tables under one lease: undo, finished events, what a commit writes."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from runnel.core import table_state
-from runnel.core.partition import PartitionState
-from runnel.core.table_state import Field, TableState
-from runnel.errors import EncodeError, TooManyWrites
-from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, TableWrites, Token
-
-PREFIX = "runnel:{shop:orders:3}:orders"
-A, B, C = ("t", b"a"), ("t", b"b"), ("t", b"c")
-
-
-def known(*fields: Field, value: bytes | None = b"0") -> TableState:
-    """Two tables of which these fields were read."""
-    it = TableState(PREFIX, ["t", "u"])
-    for field in fields:
-        it.learn(field, value)
-    return it
-
-
-def written(it: TableState) -> dict[Field, bytes | None]:
-    """What the commit in flight writes."""
-    found: dict[Field, bytes | None] = {}
-    for each in it.in_flight:
-        assert isinstance(each, TableWrites)
-        found |= {(each.name, key): value for key, value in each.sets}
-        found |= {(each.name, key): None for key in each.deletes}
-    return found
+from runnel.core.table_state import TableState
+from runnel.protocol import TableWrites
+from tests.unit.known_tables import PREFIX, A, B, C, Lists, known, written
 
 
 def test_a_field_must_be_read_before_it_is_used() -> None:
@@ -133,37 +110,6 @@ def test_commits_are_split_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> No
     assert written(it) == {B: b"12345"}
 
 
-def test_one_event_writes_no_more_than_one_commit_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_state, "MOST_FIELDS", 2)
-    monkeypatch.setattr(table_state, "MOST_BYTES", 100)
-    it = known(A, B, C)
-    it.put(A, b"1")
-    it.put(B, b"1")
-    with pytest.raises(TooManyWrites, match=r"table t: .* more than 2 keys or 100 bytes"):
-        it.put(C, b"1")
-    assert it.get(C) == b"0"
-    for _ in range(200):
-        it.put(A, b"x" * 50)  # Only the last value is written, so only that counts.
-    it.put(B, b"")
-    with pytest.raises(TooManyWrites):
-        it.put(A, b"x" * 100)
-    assert it.get(A) == b"x" * 50
-    it.finished(b"1-0", 1)
-    it.put(C, b"1")
-    it.undo()
-    it.put(C, b"y" * 90)
-
-
-def test_a_limit_counts_what_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_state, "MOST_FIELDS", 2)
-    it = known(A, B, C)
-    it.put(A, b"1")
-    it.seal()
-    it.put(B, b"1")
-    with pytest.raises(TooManyWrites):
-        it.put(C, b"1")
-
-
 def test_what_is_sealed_stays_unless_all_is_undone() -> None:
     it = known(A, B, C)
     it.put(A, b"1")
@@ -201,16 +147,6 @@ def test_fields_that_were_read_first_are_forgotten(monkeypatch: pytest.MonkeyPat
     it.finished(b"11-0", 1)
     with pytest.raises(KeyError):
         it.get(("t", keys[0]))
-
-
-class Lists:
-    """Compares lists by their JSON."""
-
-    def changed(self, value: Any, since: bytes) -> bytes | None:
-        data = json.dumps(value).encode()
-        if b"bad" in data:
-            raise EncodeError("bad")
-        return None if data == since else data
 
 
 def test_what_is_changed_in_place_is_written() -> None:
@@ -261,153 +197,3 @@ def test_after_a_server_has_lost_commits_all_is_read_again() -> None:
     it.committed()
     assert it.in_flight == ()
     assert A in it.unknown(b"2-0", [b"a"])
-
-
-# With the partition
-
-
-def partition(*numbers: int) -> PartitionState:
-    """A partition with tables, which has read these events."""
-    claimed = ClaimReply(
-        epoch=7,
-        checkpoint="0-0",
-        processed=0,
-        attempts=0,
-        event="",
-        unclean_tenures=0,
-        paused=False,
-        quarantined=False,
-        lost=None,
-        exact=True,
-        checkpoint_exists=False,
-        next_id=f"{numbers[0]}-0",
-    )
-    it = PartitionState(0, PartitionKeys(PREFIX, "work"), 1, Token(7, "n"), claimed, ["t", "u"])
-    request = it.next_read(100)
-    assert request
-    entries = [(b"%d-0" % number, [b"f", b"v"]) for number in numbers]
-    assert it.take_in(request, entries, cursor_exists=True)
-    for field in (A, B, C):
-        tables(it).learn(field, b"0")
-    return it
-
-
-def tables(it: PartitionState) -> TableState:
-    assert it.tables
-    return it.tables
-
-
-def commit(it: PartitionState) -> tuple[CheckpointMove, dict[Field, bytes | None]]:
-    """Make the next commit. Returns its move and what it writes."""
-    move = it.next_commit()
-    assert move
-    assert it.next_commit() is move
-    call = it.commit_call(move)
-    writes = written(tables(it))
-    assert call.script == ("transact" if writes else "commit")
-    it.committed(move)
-    it.committed(move)
-    return move, writes
-
-
-def test_a_commit_with_writes_is_a_transaction() -> None:
-    it = partition(1, 2)
-    it.hand_out(1)
-    tables(it).put(A, b"1")
-    it.finish()
-    assert commit(it) == (CheckpointMove("0-0", "1-0", 1), {A: b"1"})
-    it.hand_out(1)
-    it.finish()
-    assert commit(it) == (CheckpointMove("1-0", "2-0", 1), {})
-
-
-def test_what_was_written_goes_with_the_events_that_are_finished() -> None:
-    """A middleware has taken the second event ahead; the handler had the first."""
-    it = partition(1, 2, 3)
-    it.hand_out(2)
-    tables(it).put(A, b"1")
-    it.finish(0)
-    assert it.next_commit() is None
-    it.finish(1)
-    assert [each[0] for each in it.current] == [b"2-0"]
-    assert commit(it) == (CheckpointMove("0-0", "1-0", 1), {A: b"1"})
-    tables(it).put(A, b"2")
-    it.rewind()
-    assert tables(it).get(A) == b"1"
-
-
-def test_events_that_are_put_back_undo_nothing_of_those_that_stay() -> None:
-    it = partition(1, 2)
-    it.hand_out(1)
-    tables(it).put(A, b"1")
-    it.hand_out(1)
-    it.rewind(keep=1)
-    it.finish()
-    assert commit(it) == (CheckpointMove("0-0", "1-0", 1), {A: b"1"})
-
-
-def test_the_moves_of_split_commits_end_with_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_state, "MOST_FIELDS", 1)
-    it = partition(1, 2, 3, 4, 5)
-    for field in (None, A, B, None, None):
-        it.hand_out(1)
-        if field:
-            tables(it).put(field, b"1")
-        it.finish()
-    it.drain()
-    it.handler_ended = True
-    assert commit(it) == (CheckpointMove("0-0", "2-0", 2), {A: b"1"})
-    assert not it.ended
-    assert commit(it) == (CheckpointMove("2-0", "5-0", 3, release=True), {B: b"1"})
-    assert it.ended
-
-
-def test_an_event_that_is_given_up_writes_nothing() -> None:
-    it = partition(1, 2)
-    it.hand_out(1)
-    tables(it).put(A, b"1")
-    it.rewind()
-    it.hand_out(1)
-    it.skipped(it.next_skip())
-    it.hand_out(1)
-    tables(it).put(B, b"2")
-    it.finish()
-    assert commit(it) == (CheckpointMove("1-0", "2-0", 1), {B: b"2"})
-
-
-def test_a_change_in_place_that_cannot_be_written_leaves_its_event_current() -> None:
-    it = partition(1)
-    it.hand_out(1)
-    tables(it).lend(A, ["bad"], Lists(), b"[]")
-    with pytest.raises(EncodeError):
-        it.finish()
-    assert it.current
-    assert it.next_commit() is None
-
-
-def test_after_a_refusal_the_lease_is_released_where_it_was() -> None:
-    it = partition(1, 2)
-    it.hand_out(1)
-    tables(it).put(A, b"1")
-    it.finish()
-    move = it.next_commit()
-    assert move
-    it.hand_out(1)
-    it.refuse(ValueError("another processor writes it"))
-    assert not it.open
-    it.committed(move)
-    assert not it.finish()
-    assert it.next_commit() is None
-    it.handler_ended = True
-    assert commit(it) == (CheckpointMove("0-0", "0-0", 0, release=True), {})
-
-
-def test_what_was_counted_as_lost_is_not_written_when_the_lease_is_released() -> None:
-    it = partition(1)
-    it.hand_out(1)
-    tables(it).put(A, b"1")
-    it.finish()
-    it._finished_count, it._finished = 0, b"0-0"  # As `reclaimed` leaves it.
-    it.drain()
-    it.handler_ended = True
-    assert commit(it) == (CheckpointMove("0-0", "0-0", 0, release=True), {})
