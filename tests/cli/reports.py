@@ -26,6 +26,7 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
         "unclean_tenures": 0,
         "failing": False,
         "current_event_ms": 900,
+        "waits_for": None,
         "error": None,
         **fields,
     }

@@ -71,6 +71,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "attempts": 0,
         "unclean_tenures": 0,
         "failing": False,
+        "waits_for": None,
         "error": None,
     }
     assert (rows[0]["checkpoint"], rows[0]["last"]) == ("0-0", "0-0")
@@ -148,6 +149,10 @@ async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> No
     error = ("ValueError", "no price")
     attempt = protocol.attempt(shop.keys(1), shop.tokens[1], "quarantine", ids[0], 3, error)
     await shop.scripts.call(attempt)
+    (event,) = await shop.send(2)
+    wait = protocol.attempt(shop.keys(2), shop.tokens[2], "wait", "0-0", 0, ("alerts", "of mail"))
+    await shop.scripts.call(wait)
+    assert event
     page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
     rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
     listed = {key: set(types.split(" or ")) for key, types in rows}
