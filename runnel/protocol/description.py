@@ -53,8 +53,8 @@ class PartitionDescription:
     error_at: int | None = None
     paused: bool = False
     quarantined: bool = False
-    #: The stream in which a commit finds no room, and why; at which checkpoint, and since when. That
-    #: is over once the checkpoint is another one.
+    #: The stream in which a commit finds no room, and why; at which checkpoint, and since when.
+    #: That is over once the checkpoint is another one.
     wait_for: str | None = None
     wait_reason: str | None = None
     wait_at: str | None = None

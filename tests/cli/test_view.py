@@ -74,8 +74,8 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
             ),
             [
                 "shop/billing is degraded",
-                "  partitions 1-2: no room in alerts for 9s, because of mail: to run that processor "
-                "makes room, and so does a larger partition_size",
+                "  partitions 1-2: no room in alerts for 9s, because of mail: to run that "
+                "processor makes room, and so does a larger partition_size",
             ],
         ),
         (
