@@ -53,6 +53,11 @@ def producers(prefix: str) -> str:
     return f"{prefix}:producers"
 
 
+def numbers(prefix: str) -> str:
+    """Hash: sender -> the last number that it gave an event, and its last append."""
+    return f"{prefix}:numbers"
+
+
 def barrier(log: str) -> str:
     """String without meaning: written before a client asks whether its writes are replicated."""
     return f"{log.removesuffix(':log')}:barrier"

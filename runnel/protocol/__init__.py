@@ -52,19 +52,24 @@ from runnel.protocol.partitions import (
 )
 from runnel.protocol.streams import (
     Appended,
+    AppendedNumbered,
     Appends,
     Entry,
+    NumberedEntry,
     append,
+    append_numbered,
     appended_id,
     appended_ids,
     declare,
     delete,
     read_append,
+    read_append_numbered,
 )
 
 __all__ = [
     "Action",
     "Appended",
+    "AppendedNumbered",
     "Appends",
     "Assignment",
     "CheckpointMove",
@@ -77,6 +82,7 @@ __all__ = [
     "Grant",
     "GroupDescription",
     "Member",
+    "NumberedEntry",
     "PartitionDescription",
     "PartitionKeys",
     "Released",
@@ -87,6 +93,7 @@ __all__ = [
     "Tick",
     "Token",
     "append",
+    "append_numbered",
     "appended_id",
     "appended_ids",
     "attempt",
@@ -101,6 +108,7 @@ __all__ = [
     "elect",
     "pause",
     "read_append",
+    "read_append_numbered",
     "read_check_acl",
     "read_claim",
     "read_commit",

@@ -26,6 +26,7 @@ REPLY_COUNTS_CHANGES = {
         "declare",
         "clear_table",
         "append",
+        "append_numbered",
         "commit",
         "transact",
         "pause",

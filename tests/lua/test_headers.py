@@ -23,6 +23,7 @@ PATTERNS = {
     keys.log(PREFIX),
     keys.meta(PREFIX),
     keys.producers(PREFIX),
+    keys.numbers(PREFIX),
     keys.state(PREFIX, "PROCESSOR"),
     keys.table(PREFIX, "NAME"),
     keys.plan(GROUP),
