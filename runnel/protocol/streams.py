@@ -134,6 +134,22 @@ def read_append_numbered(reply: Sequence[Any]) -> AppendedNumbered:
     return AppendedNumbered(added, _ids_from(text(first), count), text(last))
 
 
+def append_once(
+    prefix: str,
+    contract: StreamContract,
+    size: int,
+    when_full: str,
+    key: str,
+    window: int,
+    entry: Entry,
+) -> Call:
+    """Add an event to a partition, unless one was added under this key less than `window` ms ago.
+    Its reply is that of `append`."""
+    names = (keys.log(prefix), keys.meta(prefix), keys.dedupe(prefix, key))
+    args = (*contract.args(), size, when_full, window, len(entry), *entry)
+    return Call("append_once", names, args)
+
+
 def delete(prefix: str, tables: Iterable[str] = ()) -> Call:
     """Delete the partition with this prefix, all its events, and its tables: all that meta names,
     else BadArgument is raised."""

@@ -26,7 +26,7 @@ NO_ID: list[Arg] = [
     *("", "x", "1", "-", "1-", "-1", "1-x", "x-0", "1-0-0", "1.5-0", " 1-0", "1-0\n", "+", "$"),
     *("9" * 400 + "-0", "0-" + "9" * 400, b"\xff-\xfe", b"1-0\x00"),
 ]
-APPENDS = ("append", "append_numbered")
+APPENDS = ("append", "append_numbered", "append_once")
 SHORT, LONG = "n" * 15, "n" * 65
 #: Arguments of type str that have a form: what does not have it is refused.
 NO_FORM: dict[tuple[str, str], list[Arg]] = {
@@ -41,6 +41,7 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
         *("", "p", "producer", "producer:", ":p", "x:p", " outbox:x", "producer:" + "p" * 392),
     ],
     ("append_numbered", "entries"): NO_ID,
+    ("append_once", "entry"): [*NO_INT, 0, 2, 3, 5, 6],
     ("attempt", "kind"): ["", "explode", "START"],
     ("attempt", "error_type"): ["T" * 4001],
     ("attempt", "error_message"): ["m" * 4001],

@@ -27,6 +27,7 @@ REPLY_COUNTS_CHANGES = {
         "clear_table",
         "append",
         "append_numbered",
+        "append_once",
         "commit",
         "transact",
         "pause",

@@ -12,6 +12,7 @@ SINK_LOG, SINK_META = (
     LOG.replace("}:orders:", "}:dead:"),
     META.replace("}:orders:", "}:dead:"),
 )
+DEDUPE = META.replace(":meta", ":dedupe:order-17")
 TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
 #: Script -> name and type of the keys whose number depends on the arguments.
@@ -78,6 +79,10 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "append_numbered": (
             [LOG, META, NUMBERS],
             [*sender, *numbered, "0-2", 2, "msgpack", "y"],
+        ),
+        "append_once": (
+            [LOG, META, DEDUPE],
+            [*CONTRACT, 100, "refuse", 60_000, 4, "msgpack", "x", "@trace", "z"],
         ),
         "claim": (PARTITION, [*CONTRACT, "printer", "me", 11, NEW, ""]),
         "commit": (PARTITION, step),

@@ -86,6 +86,15 @@ class Raw:
             1, 8, "xxh64", size, when_full, sender, *entries,
         )  # fmt: skip
 
+    async def append_once(
+        self, key: str, body: str = "x", size: int = 1000, window: int = 60_000, **kw: str
+    ) -> Any:
+        """One event, once under this key."""
+        names = [LOG, META, f"runnel:{TAG}:dedupe:{key}"]
+        when_full = kw.get("when_full", "refuse")
+        args = (1, 8, "xxh64", size, when_full, window, 2, "msgpack", body)
+        return await self.call("append_once", names, *args)
+
     async def claim(self, grant: int, nonce: str = NONCE, accept: str = "") -> dict[str, Any]:
         reply = await self.call(
             "claim", [LOG, META, STATE], 1, 8, "xxh64", "printer", "me", grant, nonce, accept

@@ -24,6 +24,7 @@ PATTERNS = {
     keys.meta(PREFIX),
     keys.producers(PREFIX),
     keys.numbers(PREFIX),
+    keys.dedupe(PREFIX, "KEY"),
     keys.state(PREFIX, "PROCESSOR"),
     keys.table(PREFIX, "NAME"),
     keys.plan(GROUP),

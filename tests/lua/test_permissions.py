@@ -136,6 +136,28 @@ async def test_a_numbered_append_is_applied_once_after_its_permission_was_given_
     assert len(await user.ids()) == 10
 
 
+@pytest.mark.parametrize("permission", ["xadd", "hset", "set", "xtrim", "hincrby", "xgroup|setid"])
+async def test_an_append_under_a_key_is_applied_once_after_its_permission_was_given_back(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user, 10)
+    await user.rule(f"-{permission}")
+    send: dict[str, Any] = {"size": 10, "when_full": "drop_oldest"}
+    await refused(user, NO_PERMISSION, user.append_once("order-17", **send))
+    await user.rule(f"+{permission}")
+    assert (await user.append_once("order-17", **send))[0] == 1
+    assert (await user.append_once("order-17", **send))[0] == 0
+    assert len(await user.ids()) == 10
+
+
+@pytest.mark.parametrize("permission", ["xadd", "set", "hset", "hsetnx"])
+async def test_a_first_append_under_a_key_without_permission_does_not_declare_the_stream(
+    user: Restricted, permission: str
+) -> None:
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.append_once("order-17"))
+
+
 async def test_a_first_numbered_append_without_permission_does_not_declare_the_stream(
     user: Restricted,
 ) -> None:

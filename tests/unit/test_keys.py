@@ -21,6 +21,7 @@ def of_partition(app: str, stream: str, number: int, source: str) -> list[str]:
     log = keys.log(prefix)
     states = [keys.state(prefix, processor) for processor in NAMES]
     senders = [keys.producers(prefix), keys.numbers(prefix)]
+    senders += [keys.dedupe(prefix, each) for each in (*NAMES, "a:log", "}:b:log")]
     return [log, keys.meta(prefix), *senders, keys.barrier(log), *states]
 
 
