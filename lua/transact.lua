@@ -1,9 +1,10 @@
 #!lua
--- transact -- a commit with effects, all or nothing: writes of tables, entries of derived streams such as dead letters.
+-- transact -- a commit with effects, all or nothing: writes of tables, entries of other streams, such as dead letters.
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
--- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME; or the log and the meta of a stream
+-- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME; the log and the meta of a stream; or
+--                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
 -- ARGV[2]  epoch      int     of the token
 -- ARGV[3]  nonce      str     of the token
@@ -11,16 +12,22 @@
 -- ARGV[5]  next       id      the checkpoint after it
 -- ARGV[6]  count      int     events finished after prev, up to next
 -- ARGV[7]  release    int     1 to release the lease, else 0
--- ARGV[8+] effects    str     1 to 20, in the order of their keys, each of one of these forms:
+-- ARGV[8+] effects    str     1 to 50, in the order of their keys, each of one of these forms. An entry is the number of its
+--                             values, then fields and values in turn
 --                             table SETS DELETES, then a field and its value for each set, a field for each delete
---                             stream SIZE WHEN_FULL COUNT, then for each entry: the number of values, fields and values in turn
+--                             derived SIZE WHEN_FULL COUNT, then the entries: for a stream derived from the same source
+--                             stream SIZE WHEN_FULL COUNT PROTOCOL PARTITIONS HASH, then the entries: for any other stream;
+--                             not in a Redis Cluster, where a script cannot write to another slot
+--                             outbox SIZE COUNT, then the entries: for streams in other slots; see lua/README.md
 -- REPLY    applied    int     1, or 0 if the call repeats one that was applied
 -- REPLY    paused     int     1 if an operator has paused the processor
 -- ERROR    BADARG     an argument is malformed or over a limit
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next does not exist; missing=NEXT
--- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT
--- ERROR    FULL       a derived stream has no room; processor=NAME has not committed its oldest entries; sink=KEY
+-- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT. With sink=KEY:
+--                     that stream is not declared, or was deleted; declare partition 0, then the partition of KEY
+-- ERROR    MISMATCH   the partition count, hash or protocol stored for a stream differs; sink=KEY
+-- ERROR    FULL       a stream has no room; processor=NAME has not committed its oldest entries; sink=KEY. Or the outbox has none
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
 -- BOUND    200 entries added, 1000 removed in each stream; 1000 fields of tables written
@@ -62,14 +69,29 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
-local when_full -- Of the effect that is checked.
+local when_full, protocol, partitions, hash -- Of the effect that is checked.
+
+-- >>> contract
+-- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored.
+local function contract_mismatch(key)
+  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
+  if stored[1] and stored[1] ~= protocol and tonumber(stored[1]) > tonumber(protocol) then
+    return 'MISMATCH field=protocol stored=' .. stored[1] .. ' given=' .. protocol
+  elseif stored[2] and stored[2] ~= partitions then
+    return 'MISMATCH field=partitions stored=' .. stored[2] .. ' given=' .. partitions
+  elseif stored[3] and stored[3] ~= hash then
+    return 'MISMATCH field=hash stored=' .. stored[3] .. ' given=' .. hash
+  end
+  return nil, stored[1] and stored[2] and stored[3]
+end
+-- <<< contract
 
 -- >>> trim
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
 -- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
--- checkpoint stays.
-local function plan_trim(log_key, meta_key, limit, more)
+-- checkpoint stays. `passed` has checkpoints that this call moves.
+local function plan_trim(log_key, meta_key, limit, more, passed)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
   if excess <= 0 then return nil end
   local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', excess + 1)
@@ -90,16 +112,17 @@ local function plan_trim(log_key, meta_key, limit, more)
   for i = 1, #stored, 2 do
     local name = string.match(stored[i], '^checkpoint:(.+)$')
     if name then
+      local checkpoint = passed and passed[name] or stored[i + 1]
       registered = registered + 1
       if when_full == 'drop_oldest' then
-        local lost, group, read = count_after(stored[i + 1]), groups[name], nil
+        local lost, group, read = count_after(checkpoint), groups[name], nil
         local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
         if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
         if lost > 0 then losses[name] = {number = lost, read = read, last = oldest[excess][1]} end
       elseif not groups[name] then
         return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
-      elseif newer(bound, stored[i + 1]) then
-        return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' checkpoint=' .. stored[i + 1]
+      elseif newer(bound, checkpoint) then
+        return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' checkpoint=' .. checkpoint
       end
     end
   end
@@ -175,30 +198,48 @@ if prev == next_id then
   return redis.error_reply('BADARG field=next')
 end
 
--- Read the effects, and check each. Nothing is written before all are known to be possible.
-local effects, at, key, entries, fields = {}, 8, 4, 0, 0
+-- Read the effects. Nothing is written before all are known to be possible.
+local effects, at, key, entries, fields, seen = {}, 8, 4, 0, 0, {}
 local function number(i)
   return string.match(ARGV[i] or '', '^%d+$') and #ARGV[i] <= 15 and tonumber(ARGV[i])
 end
+local function read_table(effect)
+  effect.sets, effect.deletes, effect.name = number(at + 1), number(at + 2), string.match(effect.key, ':table:([^:]+)$')
+  if not effect.name or not effect.sets or not effect.deletes or effect.sets + effect.deletes == 0 then return false end
+  fields, at = fields + effect.sets + effect.deletes, at + 3 + 2 * effect.sets + effect.deletes
+  return true
+end
+local function read_stream(effect)
+  effect.size, effect.when_full, effect.count, effect.meta = number(at + 1), ARGV[at + 2], number(at + 3), KEYS[key + 1]
+  if not effect.size or effect.size < 2 or not effect.meta
+      or (effect.when_full ~= 'refuse' and effect.when_full ~= 'drop_oldest') then return false end
+  at, key = at + 4, key + 1
+  if effect.kind == 'stream' then
+    if not number(at) or not number(at + 1) or not ARGV[at + 2] then return false end
+    at = at + 3
+  end
+  return true
+end
+local function read_outbox(effect)
+  effect.size, effect.count = number(at + 1), number(at + 2)
+  at = at + 3
+  return effect.size and effect.key == string.gsub(state, ':processor:([^:]+)$', ':outbox:%1')
+end
+local read_kind = {table = read_table, derived = read_stream, stream = read_stream, outbox = read_outbox}
 while at <= #ARGV do
-  local kind, effect = ARGV[at], {first = at, key = KEYS[key]}
-  if kind == 'table' then
-    effect.sets, effect.deletes = number(at + 1), number(at + 2)
-    effect.name = string.match(effect.key or '', ':table:([^:]+)$')
-    if not effect.name or not effect.sets or not effect.deletes or effect.sets + effect.deletes == 0 then
-      return redis.error_reply('BADARG field=effects at=' .. at)
-    end
-    fields, key = fields + effect.sets + effect.deletes, key + 1
-    at = at + 3 + 2 * effect.sets + effect.deletes
-  elseif kind == 'stream' then
-    effect.size, effect.when_full, effect.count, effect.meta = number(at + 1), ARGV[at + 2], number(at + 3), KEYS[key + 1]
-    if not effect.size or effect.size < 2 or not effect.count or effect.count == 0 or not effect.meta
-        or (effect.when_full ~= 'refuse' and effect.when_full ~= 'drop_oldest') then
-      return redis.error_reply('BADARG field=effects at=' .. at)
+  local effect = {kind = ARGV[at], first = at, key = KEYS[key]}
+  local read_it = read_kind[effect.kind]
+  if not read_it or not effect.key or seen[effect.key] or not read_it(effect) then
+    return redis.error_reply('BADARG field=effects at=' .. effect.first)
+  end
+  key, seen[effect.key] = key + 1, true
+  if effect.kind ~= 'table' then
+    if not effect.count or effect.count == 0 then
+      return redis.error_reply('BADARG field=effects at=' .. effect.first)
     elseif effect.count >= effect.size then
       return redis.error_reply('BADARG field=entries limit=' .. effect.size - 1)
     end
-    entries, key, at = entries + effect.count, key + 2, at + 4
+    entries, effect.entries = entries + effect.count, at
     for _ = 1, math.min(effect.count, 201) do
       local width = number(at)
       if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV then
@@ -206,37 +247,58 @@ while at <= #ARGV do
       end
       at = at + width + 1
     end
-  else
-    return redis.error_reply('BADARG field=effects at=' .. at)
   end
   effects[#effects + 1] = effect
-  if #effects > 20 or entries > 200 or fields > 1000 then
-    return redis.error_reply('BADARG field=effects effects=20 entries=200 fields=1000')
+  if #effects > 50 or entries > 200 or fields > 1000 then
+    return redis.error_reply('BADARG field=effects effects=50 entries=200 fields=1000')
   end
 end
 if at ~= #ARGV + 1 or key ~= #KEYS + 1 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
-for _, effect in ipairs(effects) do
-  if effect.name then
-    local writer = redis.call('HGET', meta, 'table:' .. effect.name)
-    if writer and writer ~= processor then
-      return redis.error_reply('NOT_WRITER table=' .. effect.name .. ' writer=' .. writer)
-    end
-    redis.call('HLEN', effect.key) -- If this is no hash, the error of Redis is the reply.
-    check_allowed('HSET', effect.key, 'f', 'v')
-    check_allowed('HDEL', effect.key, 'f')
-  else
-    when_full = effect.when_full
-    local full
-    effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, effect.size, effect.count)
-    if full then return redis.error_reply(full .. ' sink=' .. effect.key) end
-    check_allowed('XADD', effect.key, '*', 'f', 'v')
-    local sink = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key)) or {}
-    if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
-      redis.call('XADD', effect.key, '*', 'f', 'v') -- No id is left: Redis refuses this, and its error is the reply.
-    end
+
+-- Check the effects: each returns a refusal if it is not possible.
+local function check_table(effect)
+  local writer = redis.call('HGET', meta, 'table:' .. effect.name)
+  if writer and writer ~= processor then return 'NOT_WRITER table=' .. effect.name .. ' writer=' .. writer end
+  redis.call('HLEN', effect.key) -- If this is no hash, the error of Redis is the reply.
+  check_allowed('HSET', effect.key, 'f', 'v')
+  check_allowed('HDEL', effect.key, 'f')
+end
+local function check_stream(effect)
+  when_full = effect.when_full
+  if effect.kind == 'stream' then
+    protocol, partitions, hash = unpack(ARGV, effect.first + 4, effect.first + 6)
+    local refusal, declared = contract_mismatch(effect.meta)
+    if refusal or not declared then return (refusal or 'MISSING') .. ' sink=' .. effect.key end
   end
+  local full
+  -- A processor may write to the stream that it reads: this commit makes room there, too.
+  local passed = effect.key == log and {[processor] = next_id} or {}
+  effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, effect.size, effect.count, passed)
+  if full then return full .. ' sink=' .. effect.key end
+  check_allowed('XADD', effect.key, '*', 'f', 'v')
+  local sink = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key)) or {}
+  if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
+    redis.call('XADD', effect.key, '*', 'f', 'v') -- No id is left: Redis refuses this, and its error is the reply.
+  end
+end
+-- The entries of an outbox have the ids EPOCH-NUMBER. They rise, and no two leases use the same, even after a failover.
+local function check_outbox(effect)
+  effect.last = tonumber(redis.call('HGET', state, 'outbox_last') or '0')
+  if redis.call('XLEN', effect.key) + effect.count > effect.size then
+    return 'FULL processor= limit=' .. effect.size .. ' sink=' .. effect.key
+  end
+  check_allowed('XADD', effect.key, '*', 'f', 'v')
+  local outbox = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key))
+  if outbox and not newer(epoch .. '-' .. string.format('%.0f', effect.last + 1), outbox['last-generated-id']) then
+    return 'CONFLICT outbox=' .. outbox['last-generated-id']
+  end
+end
+local check_kind = {table = check_table, derived = check_stream, stream = check_stream, outbox = check_outbox}
+for _, effect in ipairs(effects) do
+  local refusal = check_kind[effect.kind](effect)
+  if refusal then return redis.error_reply(refusal) end
 end
 
 local new_read, new_processed = string.format('%.0f', read + count), string.format('%.0f', (processed or 0) + count)
@@ -263,20 +325,25 @@ if has_event or (tenures or '0') ~= '0' then
     redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
   end
 end
+local function add_entries(effect)
+  at = effect.entries
+  for i = 1, effect.count do
+    local width, id = tonumber(ARGV[at]), '*'
+    if effect.last then id = epoch .. '-' .. string.format('%.0f', effect.last + i) end
+    redis.call('XADD', effect.key, id, unpack(ARGV, at + 1, at + width))
+    at = at + width + 1
+  end
+end
 for _, effect in ipairs(effects) do
-  if effect.name then
+  if effect.kind == 'table' then
     local first_delete = effect.first + 3 + 2 * effect.sets
     redis.call('HSET', meta, 'table:' .. effect.name, processor)
     if effect.sets > 0 then redis.call('HSET', effect.key, unpack(ARGV, effect.first + 3, first_delete - 1)) end
     if effect.deletes > 0 then redis.call('HDEL', effect.key, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
   else
-    at = effect.first + 4
-    for _ = 1, effect.count do
-      local width = tonumber(ARGV[at])
-      redis.call('XADD', effect.key, '*', unpack(ARGV, at + 1, at + width))
-      at = at + width + 1
-    end
+    add_entries(effect)
     if effect.bound then trim(effect.key, effect.meta, effect.bound, effect.losses) end
+    if effect.last then redis.call('HSET', state, 'outbox_last', string.format('%.0f', effect.last + effect.count)) end
   end
 end
 return {1, paused}

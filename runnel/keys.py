@@ -38,6 +38,23 @@ def partition(app: str, source: str, number: int, stream: str) -> str:
     return f"runnel:{{{app}:{source}:{number}}}:{stream}"
 
 
+def scope(key: str) -> tuple[str, str, int]:
+    """App, source and number of the partition that a key belongs to."""
+    app, source, number = key.partition("{")[2].partition("}")[0].split(":")
+    return app, source, int(number)
+
+
+def first_partition(prefix: str) -> str:
+    """The start of the keys of partition 0, which stands for the stream, from that of another
+    one."""
+    return re.sub(r":\d+}", ":0}", prefix, count=1)
+
+
+def same_slot(prefix: str, other: str) -> bool:
+    """Are the keys of both partitions in one slot of a Redis Cluster?"""
+    return prefix.partition("}")[0] == other.partition("}")[0]
+
+
 def log(prefix: str) -> str:
     """Stream: the events of the partition."""
     return f"{prefix}:log"
@@ -61,6 +78,11 @@ def barrier(log: str) -> str:
 def state(prefix: str, processor: str) -> str:
     """Hash: one processor's token, checkpoint, counters and failures on the partition."""
     return f"{prefix}:processor:{processor}"
+
+
+def outbox(prefix: str, processor: str) -> str:
+    """Stream: entries that the processor's commits have written for streams in other slots."""
+    return f"{prefix}:outbox:{processor}"
 
 
 def table(prefix: str, name: str) -> str:

@@ -10,7 +10,7 @@ from runnel.codec.partitioning import key_bytes
 from runnel.codec.values import ValueCodec
 from runnel.connection.deployment import Deployment
 from runnel.core.table_state import Field, TableState
-from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.errors import ConfigError, EncodeError, HandlerError, NotInHandler, NotLoaded
 from runnel.settings import Settings
 from runnel.stream import StreamSpec

@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runnel.core.pending_effects import PendingEffects
 from runnel.core.reading import Raw, Reading
 from runnel.core.suspicion import Suspicion
 from runnel.core.table_state import TableState
-from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token, commit, transact
+from runnel.protocol import (
+    CheckpointMove,
+    ClaimReply,
+    Entries,
+    Entry,
+    PartitionKeys,
+    Sink,
+    Token,
+    commit,
+    transact,
+)
 from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Call
 
@@ -45,6 +56,8 @@ class PartitionState(Reading):
         token: Token,
         claimed: ClaimReply,
         tables: Sequence[str] = (),
+        *,
+        one_slot: bool = False,
     ) -> None:
         self.partition = partition
         self.keys = keys
@@ -58,8 +71,12 @@ class PartitionState(Reading):
         self._finished, self._finished_count = claimed.checkpoint.encode(), 0
         #: How many of the current events and of those in the buffer are already counted as lost.
         self._lost_ahead = 0
+        self._one_slot = one_slot
+        #: What the handler writes besides the checkpoint, once it may: a handler without tables
+        #: that emits nothing pays nothing for it.
+        self.effects = PendingEffects(keys, tables, one_slot) if tables else None
         #: The tables that the handler reads and writes, if there are any.
-        self.tables = TableState(keys.prefix, tables) if tables else None
+        self.tables: TableState | None = self.effects.tables if self.effects else None
         self._in_flight: CheckpointMove | None = None
         #: Why Redis refuses what the handler has written, and would refuse it again.
         self.refused: Exception | None = None
@@ -90,11 +107,16 @@ class PartitionState(Reading):
     def refuse(self, error: Exception) -> None:
         """Redis refuses what the handler has written. Nothing of it is committed, nor anything
         after it; then the lease is released."""
-        self.refused, self._in_flight = error, None
-        if self.tables is not None:
-            self.tables.drop_steps()
-        self._finished, self._finished_count = self.checkpoint.encode(), 0
+        self.refused = error
+        self.drop_finished()
         self.drain()
+
+    def drop_finished(self) -> None:
+        """Commit nothing more of what is finished: the next owner processes it again."""
+        self._in_flight = None
+        if self.effects is not None:
+            self.effects.drop_steps()
+        self._finished, self._finished_count = self.checkpoint.encode(), 0
 
     # Reading: see `Reading`
 
@@ -111,9 +133,9 @@ class PartitionState(Reading):
                 self._exclude_lost(claimed.next_id)
             self.unverified_from, self._unverified = None, []
         if self.settled and self.checkpoint == before.checkpoint:
-            if self.tables is not None and claimed.checkpoint != self.checkpoint:
+            if self.effects is not None and claimed.checkpoint != self.checkpoint:
                 # The server has lost commits, so what they wrote is lost, too.
-                self.tables.forget_all()
+                self.effects.forget_all()
             self.checkpoint = self._cursor = claimed.checkpoint
             self._finished = claimed.checkpoint.encode()
             self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
@@ -164,8 +186,8 @@ class PartitionState(Reading):
             self.current = rest
             return False
         if finished:
-            if self.tables is not None:
-                self.tables.write_back()  # It may raise: then nothing is finished.
+            if self.effects is not None:
+                self.effects.write_back()  # It may raise: then nothing is finished.
             self._finished = finished[-1][0]
             self._finished_count += len(finished)
             if self._lost_ahead:
@@ -173,8 +195,8 @@ class PartitionState(Reading):
                 self._lost_ahead -= lost
                 self._finished_count -= lost
             self.current = rest
-            if self.tables is not None:
-                self.tables.finished(self._finished, len(finished))
+            if self.effects is not None:
+                self.effects.finished(self._finished, len(finished))
             if self.suspicion.careful:
                 self.suspicion.survived(self._finished, len(finished))
         return bool(finished) or not self.all_committed
@@ -190,10 +212,16 @@ class PartitionState(Reading):
         self.current = self.current[:keep]
 
     def undo(self, *, sealed: bool = True) -> None:
-        """Undo what the handler has written to tables for its current events; without `sealed`, not
-        for those with which it is done."""
-        if self.tables is not None:
-            self.tables.undo(sealed=sealed)
+        """Undo what the handler has written for its current events; without `sealed`, not for those
+        with which it is done."""
+        if self.effects is not None:
+            self.effects.undo(sealed=sealed)
+
+    def emit(self, sink: Sink, entry: Entry) -> None:
+        """Add an entry to the sink, with the commit of the current events. Raises TooManyWrites."""
+        if self.effects is None:
+            self.effects = PendingEffects(self.keys, (), self._one_slot)
+        self.effects.emit(sink, entry)
 
     @property
     def working_on(self) -> str:
@@ -230,9 +258,9 @@ class PartitionState(Reading):
             self._in_flight = CheckpointMove(
                 self.checkpoint, self._finished.decode(), self._finished_count, release=release
             )
-            if self._in_flight.next == self.checkpoint or self.tables is None:
+            if self._in_flight.next == self.checkpoint or self.effects is None:
                 return self._in_flight  # To release moves nothing, and so it writes nothing.
-            if part := self.tables.begin_commit():
+            if part := self.effects.begin_commit():
                 end, later = part
                 count = max(0, self._finished_count - later)
                 self._in_flight = CheckpointMove(self.checkpoint, end.decode(), count)
@@ -240,9 +268,16 @@ class PartitionState(Reading):
 
     def commit_call(self, move: CheckpointMove) -> Call:
         """The call for what `next_commit` returned."""
-        if self.tables is not None and (writes := self.tables.in_flight):
-            return transact(self.keys, self.token, move, writes)
+        if self.effects is not None and (effects := self.effects.in_flight):
+            return transact(self.keys, self.token, move, effects)
         return commit(self.keys, self.token, move)
+
+    def declarations(self, sink: str) -> Sequence[Call]:
+        """The calls that declare the stream with this log, to which the commit in flight writes."""
+        for each in self.effects.in_flight if self.effects is not None else ():
+            if isinstance(each, Entries) and each.sink.log == sink:
+                return each.sink.declarations()
+        return ()
 
     def committed(self, move: CheckpointMove) -> None:
         """Redis has applied `move`. If it was sent twice, only the first reply counts."""
@@ -252,8 +287,8 @@ class PartitionState(Reading):
         self.processed += move.count
         self._finished_count -= move.count
         self._in_flight = None
-        if self.tables is not None:
-            self.tables.committed()
+        if self.effects is not None:
+            self.effects.committed()
         if move.release:
             self.end()
 

@@ -1,10 +1,11 @@
-"""What is known of the tables of one partition under one lease, and what is still to be written.
+"""What is known of the tables of one partition under one lease, and what a handler has written.
 
 The commits of one processor alone write a table, and under a lease no other worker makes such
 commits. So what was read or written once is true until the lease ends, and needs no second read.
 
 Writes belong to the events during which they were made. While an event is current they can be
-undone; once it is finished they wait for the commit that covers it.
+undone; once it is finished they wait for the commit that covers it, in
+`runnel.core.pending_effects`.
 
 A value that can be changed in place, such as a list, is lent to the handler until its event is
 finished. Then it is compared with what was stored, and written if the handler has changed it.
@@ -14,11 +15,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runnel.errors import TooManyWrites
-from runnel.protocol import TableWrites
 from runnel.protocol.ids import reached
 
 #: A table, and a key in it.
@@ -29,17 +28,6 @@ MOST_FIELDS, MOST_BYTES = 1000, 4_000_000
 #: How many fields are remembered at most, not counting those that are still to be written and those
 #: of events that are not finished.
 MOST_KNOWN = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What was written until the event with the id `end` was finished. It was the `number`-th event
-    to be finished under the lease."""
-
-    end: bytes
-    number: int
-    writes: dict[Field, bytes | None]
-    size: int
 
 
 class Comparison(Protocol):
@@ -73,10 +61,6 @@ class TableState:
         self._lent: dict[Field, tuple[Any, Comparison, bytes]] = {}
         #: The last id of each read whose events are not all finished, and their keys.
         self._reads: deque[tuple[str, Sequence[bytes]]] = deque()
-        self._steps: deque[Step] = deque()
-        self._number = 0
-        #: The writes of the commit that is in flight, and how many steps they are.
-        self._in_flight: tuple[tuple[TableWrites, ...], int] = (), 0
 
     # Reading
 
@@ -153,23 +137,24 @@ class TableState:
             self._sealed, self._before_sealed = {}, {}
         self._size = sum(len(key) + len(each or b"") for (_, key), each in self._sealed.items())
 
-    def finished(self, end: bytes, count: int) -> None:
-        """`count` of the current events are finished, up to the one with the id `end`, and what was
-        written belongs to them. Call `write_back` first."""
-        self._number += count
-        if self._open or self._sealed:
-            self._steps.append(Step(end, self._number, self._sealed | self._open, self._size))
+    def finished(self, end: bytes) -> tuple[dict[Field, bytes | None], int]:
+        """The events up to the one with the id `end` are finished. Returns what was written for
+        them, and its bytes. Call `write_back` first."""
+        writes, size = self._sealed | self._open, self._size
         self._open, self._before, self._lent, self._size = {}, {}, {}, 0
         self._sealed, self._before_sealed = {}, {}
         while self._reads and reached(end.decode(), self._reads[0][0]):
             self._reads.popleft()
-        if len(self._known) > MOST_KNOWN:
-            self._forget()
+        return writes, size
 
-    def _forget(self) -> None:
-        """Forget the fields that were read first, but none that a step writes, and none of an event
+    @property
+    def crowded(self) -> bool:
+        """Are more fields remembered than there should be?"""
+        return len(self._known) > MOST_KNOWN
+
+    def forget(self, needed: set[Field]) -> None:
+        """Forget the fields that were read first, but none that is needed, and none of an event
         that is not finished: it was read already, and its fields are not read again."""
-        needed = {field for step in self._steps for field in step.writes}
         needed |= {(table, key) for _, keys in self._reads for key in keys for table in self.tables}
         excess = len(self._known) - MOST_KNOWN * 3 // 4
         for field in [each for each in self._known if each not in needed][:excess]:
@@ -178,50 +163,3 @@ class TableState:
     def forget_all(self) -> None:
         """What Redis has is unknown again."""
         self._known.clear()
-        self.drop_steps()
-
-    def drop_steps(self) -> None:
-        """Nothing that waits for a commit is written."""
-        self._steps.clear()
-        self._in_flight = (), 0
-
-    # Committing
-
-    def begin_commit(self) -> tuple[bytes, int] | None:
-        """Choose what the next commit writes: all steps, or as many as it may hold.
-
-        Returns None for all; else the id of the last event that it may cover, and how many finished
-        events come after that one.
-        """
-        writes: dict[Field, bytes | None] = {}
-        size, count = 0, 0
-        for step in self._steps:
-            fields = len(writes) + sum(field not in writes for field in step.writes)
-            if count and (fields > MOST_FIELDS or size + step.size > MOST_BYTES):
-                break
-            writes.update(step.writes)
-            size, count = size + step.size, count + 1
-        self._in_flight = tuple(self._of_tables(writes)), count
-        if count == len(self._steps):
-            return None
-        last = self._steps[count - 1]
-        return last.end, self._number - last.number
-
-    def _of_tables(self, writes: dict[Field, bytes | None]) -> Iterable[TableWrites]:
-        for table in self.tables:
-            those = [(key, value) for (name, key), value in writes.items() if name == table]
-            sets = [(key, value) for key, value in those if value is not None]
-            deletes = [key for key, value in those if value is None]
-            if those:
-                yield TableWrites(self.prefix, table, sets, deletes)
-
-    @property
-    def in_flight(self) -> tuple[TableWrites, ...]:
-        """What the commit that is in flight writes."""
-        return self._in_flight[0]
-
-    def committed(self) -> None:
-        """Redis has applied the commit that was in flight."""
-        for _ in range(self._in_flight[1]):
-            self._steps.popleft()
-        self._in_flight = (), 0

@@ -114,6 +114,5 @@ async def _commit(
         described.attempts or 0,
         (described.error_type or "", described.error_message or ""),
     )
-    encoded = [sink.encode(dead_letter)]
-    letters = protocol.Entries(sink.prefix(partition), sink.partition_size, "refuse", encoded)
+    letters = protocol.Entries(sink.sink(partition), [sink.encode(dead_letter)])
     return protocol.transact(partition_keys, token, move, [letters])

@@ -252,7 +252,7 @@ def _finish(processor: Processor) -> Call:
     partition_keys = processor.keys(0)
     prefix, effects = partition_keys.prefix, list[protocol.Effect]()
     if processor.sink is not None:
-        effects.append(protocol.Entries(processor.sink.prefix(0), 2, "refuse", []))
+        effects.append(protocol.Entries(processor.sink.sink(0), []))
     effects += [protocol.TableWrites(prefix, name) for name in processor.tables]
     if not effects:
         return protocol.commit(partition_keys, _TOKEN, _MOVE)

@@ -22,7 +22,7 @@ from redis.exceptions import (
 
 from runnel import keys, protocol
 from runnel.connection.redis_client import Arg
-from runnel.delivery.current_event import CURRENT_EVENT
+from runnel.current_event import CURRENT_EVENT
 from runnel.errors import Full, Missing, OutOfOrder, UnknownProducer
 from runnel.producer.order import SendOrder
 from runnel.protocol.scripts import Call, error_from

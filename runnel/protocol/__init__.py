@@ -16,7 +16,7 @@ from runnel.protocol.apps import (
 )
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
 from runnel.protocol.description import PartitionDescription, read_describe
-from runnel.protocol.effects import Effect, Entries, TableWrites, transact
+from runnel.protocol.effects import Effect, Entries, OutboxEntries, Sink, TableWrites, transact
 from runnel.protocol.groups import (
     Action,
     Assignment,
@@ -77,10 +77,12 @@ __all__ = [
     "Grant",
     "GroupDescription",
     "Member",
+    "OutboxEntries",
     "PartitionDescription",
     "PartitionKeys",
     "Released",
     "SeekReply",
+    "Sink",
     "StreamContract",
     "SyncReply",
     "TableWrites",

@@ -58,6 +58,7 @@ class ClaimReply:
     next_id: str
     deaths: int = 0
     previous_owner: str = ""
+    outbox: int = 0
 
 
 def read_claim(reply: Sequence[Any]) -> ClaimReply:
@@ -76,6 +77,7 @@ def read_claim(reply: Sequence[Any]) -> ClaimReply:
         next_id=text(reply[11]),
         deaths=int(reply[12]),
         previous_owner=text(reply[13]),
+        outbox=int(reply[14]),
     )
 
 

@@ -65,6 +65,11 @@ class Backend(Protocol):
         """For each log and id, whether the entry exists, or an exception."""
         ...
 
+    @property
+    def one_slot(self) -> bool:
+        """Can a script only write to keys of one slot?"""
+        ...
+
     async def read_fields(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Any]:
         """For each key of a hash and its fields, their values, or an exception."""
         ...
@@ -130,6 +135,10 @@ class RedisBackend:
         commands = list(zip(logs, verify_commands(cursors), strict=True))
         outcomes = await self._scripts.deployment.send(commands)
         return [each if isinstance(each, Exception) else bool(each) for each in outcomes]
+
+    @property
+    def one_slot(self) -> bool:
+        return self._scripts.deployment.one_slot
 
     async def read_fields(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Any]:
         commands: list[tuple[str, Sequence[Arg]]] = [

@@ -26,8 +26,7 @@ from runnel.errors import (
 )
 from runnel.log import about, logger_of
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import CheckpointMove, Grant, PartitionKeys, Token
-from runnel.protocol.scripts import Call
+from runnel.protocol import Grant, Token
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
@@ -35,6 +34,8 @@ from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
 from runnel.worker.claims import Claims
 from runnel.worker.partition_io import PartitionIO
 from runnel.worker.rebalance_log import Moves
+from runnel.worker.releasing import release_cut_off, release_unwanted
+from runnel.worker.room_waits import RoomWaits
 from runnel.worker.runner import Runner
 from runnel.worker.shared_membership import SharedMembership
 
@@ -79,7 +80,8 @@ class HeldPartitions:
         #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         callbacks = Callbacks(self._on_change, self._repeat_claim)
-        self.partition_io = PartitionIO(processor, backend, callbacks)
+        self._waits = RoomWaits(processor, backend)
+        self.partition_io = PartitionIO(processor, backend, callbacks, self._waits)
         self._claims = Claims(processor, backend, membership.member[0])
         self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
 
@@ -167,14 +169,19 @@ class HeldPartitions:
         del self._unanswered[grant.partition]
         token, partition_keys = Token(claimed.epoch, nonce), self._processor.keys(grant.partition)
         if not self._membership.claimed(grant.partition, grant.number):
-            await self._release_unwanted(partition_keys, token, claimed.checkpoint)
+            await release_unwanted(self._backend, partition_keys, token, claimed.checkpoint)
             return
         state = PartitionState(
-            grant.partition, partition_keys, grant.number, token, claimed, self._tables
+            grant.partition,
+            partition_keys,
+            grant.number,
+            token,
+            claimed,
+            self._tables,
+            one_slot=self._backend.one_slot,
         )
         if self._processor.policy is ExceptionPolicy.HALT:
-            # A restart after a halt is a retry. Deaths still count.
-            state.suspicion.forget_failures()
+            state.suspicion.forget_failures()  # A restart is a retry. Deaths still count.
         self._hold(state)
         member = self._membership.member[0]
         previous = claimed.previous_owner
@@ -247,7 +254,7 @@ class HeldPartitions:
         about(partition=state.partition)
         try:
             try:
-                await Runner(queue, self._processor, self._backend).run()
+                await Runner(queue, self._processor, self._backend, self._waits).run()
                 if state.refused is not None:
                     raise Halted(
                         f"processor {self._processor.name}, partition {state.partition}: "
@@ -262,7 +269,7 @@ class HeldPartitions:
                 queue.changed.clear()
                 await queue.changed.wait()
         except asyncio.CancelledError:
-            await self._release_cut_off(state)
+            await release_cut_off(self._backend, state)
             raise
         finally:
             state.end()
@@ -309,33 +316,3 @@ class HeldPartitions:
         queue.state.drain()
         queue.changed.set()
         self._membership.session.wake_waiters()
-
-    async def _release_unwanted(
-        self, partition_keys: PartitionKeys, token: Token, checkpoint: str
-    ) -> None:
-        """Release a lease if its grant was not the current one any more when the reply arrived."""
-        move = CheckpointMove(checkpoint, checkpoint, 0, release=True)
-        await self._release(protocol.commit(partition_keys, token, move), partition_keys.prefix)
-
-    async def _release_cut_off(self, state: PartitionState) -> None:
-        """Release a partition that the shutdown has cut off, if user code has ended. So the tenure
-        is not unclean."""
-        if (
-            not (state.draining and state.handler_ended)
-            or state.left_running
-            or state.skip_in_flight
-        ):
-            return
-        while move := state.next_commit():
-            if not await self._release(state.commit_call(move), state.keys.prefix):
-                return
-            state.committed(move)
-
-    async def _release(self, call: Call, prefix: str) -> bool:
-        """Make a commit that releases. Returns False if it failed."""
-        try:
-            await self._backend.call(call)
-        except (RedisError, OSError, ProtocolError) as error:
-            logger.debug("could not release %s: %s", prefix, error)
-            return False
-        return True

@@ -19,13 +19,17 @@ from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.committer import Committer
 from runnel.worker.log_reader import LogReader
+from runnel.worker.room_waits import RoomWaits
 from runnel.worker.table_reads import read_for
 
 
 class PartitionIO:
     """Runs the readers and committers that the held partitions need."""
 
-    def __init__(self, processor: Processor, backend: Backend, callbacks: Callbacks) -> None:
+    def __init__(
+        self, processor: Processor, backend: Backend, callbacks: Callbacks, waits: RoomWaits
+    ) -> None:
+        self._waits = waits
         self._processor = processor
         self._backend = backend
         self._callbacks = callbacks
@@ -89,6 +93,7 @@ class PartitionIO:
         two commits in flight."""
         key = self._backend.node_of(log), partition % self._each
         if key not in self._committers:
-            committer = self._committers[key] = Committer(self._backend, self._callbacks)
-            self._tasks.create_task(committer.run())
+            made = Committer(self._backend, self._callbacks, self._waits)
+            self._committers[key] = made
+            self._tasks.create_task(made.run())
         return self._committers[key]

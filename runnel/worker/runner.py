@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 from runnel import protocol
 from runnel.core.reading import Raw
 from runnel.core.table_state import Field
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
-from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
@@ -23,6 +23,7 @@ from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.handler_run import Failure, HandlerRun
 from runnel.worker.quarantine_reminder import way_out
+from runnel.worker.room_waits import RoomWaits
 from runnel.worker.table_reads import read_fields
 
 logger = logger_of("runnel.worker")
@@ -54,7 +55,10 @@ def _next(decision: Decision, attempts: int, retries: int) -> str:
 class Runner:
     """Keeps the handler of one partition running while the partition is open."""
 
-    def __init__(self, queue: PartitionQueue, processor: Processor, backend: Backend) -> None:
+    def __init__(
+        self, queue: PartitionQueue, processor: Processor, backend: Backend, waits: RoomWaits
+    ) -> None:
+        self._waits = waits
         self._queue = queue
         self._state = queue.state
         self._processor = processor
@@ -77,6 +81,7 @@ class Runner:
             lambda: bool(state.current),
             state.tables,
             load,
+            emit=state.emit,
         )
         try:
             while self._state.open:
@@ -98,8 +103,8 @@ class Runner:
         try:
             return await HandlerRun(self._queue, self._processor).run()
         finally:
+            self._state.undo()
             if tables is not None:
-                tables.undo()
                 tables.run += 1
 
     async def _failed(self, failure: Failure) -> None:
@@ -239,9 +244,7 @@ class Runner:
                 attempts,
                 describe_error(failure.error, failure.instead),
             )
-            letters = protocol.Entries(
-                sink.prefix(state.partition), sink.partition_size, "refuse", [sink.encode(letter)]
-            )
+            letters = protocol.Entries(sink.sink(state.partition), [sink.encode(letter)])
             call = protocol.transact(state.keys, state.token, move, [letters])
         if await self._retry_until_answered(call):
             state.skipped(move)
@@ -266,28 +269,16 @@ class Runner:
 
         While the sink is full, this waits, and the partition with it. Raises any other refusal.
         """
-        full = 0
         for attempt in range(1, 1_000_000):
             try:
                 (reply,) = await self._backend.commit([call])
                 if isinstance(reply, Exception):
                     raise reply
                 outage_log.answered("failure report")
-                if full:
-                    logger.warning("%s: there is room for its dead letter again", self._name())
+                self._waits.over(self._state)
                 return True
             except Full as error:
-                full += 1
-                if full.bit_count() == 1:  # Less and less often.
-                    logger.error(
-                        "%s: no room for a dead letter in %s, because %s; waiting for room, which "
-                        "a processor that reads them makes. `runnel processor dead-letters %s` "
-                        "shows them",
-                        self._name(),
-                        error.sink,
-                        error.reason,
-                        self._processor.target,
-                    )
+                await self._waits.refused(self._state, error)
             except (RedisError, OSError) as error:
                 outage_log.failed("failure report", error)
             if not self._state.open:
@@ -295,6 +286,3 @@ class Runner:
                 return False
             await self._queue.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False
-
-    def _name(self) -> str:
-        return f"processor {self._processor.name}, partition {self._state.partition}"

@@ -77,7 +77,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         # The derived stream has just no room, so that its meta hash is read, too.
         "transact": (
             [*PARTITION, TABLE, SINK_LOG, SINK_META],
-            [*step, *writes, "stream", 3, "drop_oldest", 1, *letter],
+            [*step, *writes, "derived", 3, "drop_oldest", 1, *letter],
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),

@@ -79,7 +79,7 @@ class Raw:
         )
         names = (
             "epoch checkpoint processed attempts event unclean_tenures paused quarantined lost "
-            "exact checkpoint_exists next_id deaths previous_owner"
+            "exact checkpoint_exists next_id deaths previous_owner outbox"
         )
         return dict(zip(names.split(), reply, strict=True))
 

@@ -43,7 +43,7 @@ async def ready(raw: Raw, events: int = 5) -> tuple[int, list[str]]:
 
 async def emit(raw: Raw, epoch: int, prev: str, next_id: str, **kw: Any) -> Any:
     """One event is finished and, by default, one dead letter written."""
-    letters = ("stream", kw.get("size", 100), kw.get("when_full", "refuse"), kw.get("number", 1))
+    letters = ("derived", kw.get("size", 100), kw.get("when_full", "refuse"), kw.get("number", 1))
     entries = kw.get("entries", (2, "msgpack", "dead"))
     step = (epoch, prev, next_id, kw.get("release", 0), kw.get("nonce", NONCE))
     return await transact(raw, *step, keys=(SINK_LOG, SINK_META), effects=(*letters, *entries))

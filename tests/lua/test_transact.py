@@ -110,7 +110,7 @@ async def test_it_moves_the_checkpoint_forward_and_needs_the_keys_of_its_effects
     for next_id in (ids[1], ids[0], "one"):
         await refused(raw, "BADARG", emit(raw, epoch, ids[1], next_id))
     step = ("printer", epoch, NONCE, ids[1], ids[2], 1, 0)
-    letter = ("stream", 100, "refuse", 1, 2, "f", "v")
+    letter = ("derived", 100, "refuse", 1, 2, "f", "v")
     for keys in (KEYS[:4], [*KEYS, SINK_LOG]):
         await refused(raw, "BADARG", raw.call("transact", keys, *step, *letter))
     await refused(raw, "BADARG", raw.call("transact", KEYS, *step, *letter[:6]))
@@ -172,7 +172,7 @@ async def test_a_table_has_one_writer(raw: Raw) -> None:
 
 async def test_s5_tables_and_dead_letters_land_together_or_not_at_all(raw: Raw) -> None:
     epoch, ids = await ready(raw)
-    letter = ("stream", 2, "refuse", 1, 2, "f", "v")
+    letter = ("derived", 2, "refuse", 1, 2, "f", "v")
     effects = ("table", 1, 0, "alice", "5", *letter)
     keys = (TABLE, SINK_LOG, SINK_META)
     for prev, next_id in (("0-0", ids[0]), (ids[0], ids[1])):
@@ -196,7 +196,8 @@ async def test_s5_a_table_of_the_wrong_type_writes_nothing(raw: Raw) -> None:
         ("table",), ("table", 0, 0), ("table", 1, 0, "f"), ("table", 1, 0, "f", "v", "g"),
         ("table", "x", 0, "f", "v"), ("table", -1, 1, "f"), ("table", 0, "", "f"),
         ("table", 1001, 0, *("f", "v") * 1001), ("table", 10**14, 0, "f", "v"),
-        ("tables", 1, 0, "f", "v"), ("stream", 100, "refuse", 1, 2, "f", "v"), ("", 1, 0, "f", "v"),
+        ("tables", 1, 0, "f", "v"), ("derived", 100, "refuse", 1, 2, "f", "v"),
+        ("", 1, 0, "f", "v"),
         ("table", 1, 0, "f", "v", "table", 1, 0, "f", "v"),
     ],
 )  # fmt: skip
@@ -211,13 +212,16 @@ async def test_malformed_writes_of_tables_are_refused_and_nothing_is_written(
 async def test_l4_a_commit_has_a_limited_number_of_effects(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     one = ("table", 1, 0, "f", "v")
-    many = transact(raw, epoch, "0-0", ids[0], keys=(TABLE,) * 21, effects=one * 21)
+    tables = tuple(f"{TABLE}{number}" for number in range(51))
+    many = transact(raw, epoch, "0-0", ids[0], keys=tables, effects=one * 51)
     await refused(raw, "BADARG", many)
     fields = [each for number in range(999) for each in (f"f{number}", "v")]
     most: tuple[str | int, ...] = ("table", 999, 1, *fields, "gone")
     assert await transact(raw, epoch, "0-0", ids[0], keys=(TABLE,), effects=most) == [1, 0]
-    twenty = transact(raw, epoch, ids[0], ids[1], keys=(TABLE,) * 20, effects=one * 20)
-    assert await twenty == [1, 0]
+    fifty = transact(raw, epoch, ids[0], ids[1], keys=tables[:50], effects=one * 50)
+    assert await fifty == [1, 0]
+    twice = transact(raw, epoch, ids[1], ids[2], keys=(TABLE, TABLE), effects=one * 2)
+    await refused(raw, "BADARG", twice)
 
 
 async def test_the_key_of_a_table_has_the_form_of_one(raw: Raw) -> None:

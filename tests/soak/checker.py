@@ -25,7 +25,7 @@ class Verdict:
     violations: list[str] = field(default_factory=list)
     #: Acknowledged events that some processor has not seen, or that are missing from the log.
     lost: set[Event] = field(default_factory=set)
-    #: Effects beyond the first of an event, in strict processors.
+    #: PendingEffects beyond the first of an event, in strict processors.
     duplicates: int = 0
     #: The most events that one tenure repeated.
     most_repeated: int = 0

@@ -30,7 +30,7 @@ class Stage:
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
         callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
-        self.committer = Committer(cast("Any", self), callbacks)
+        self.committer = Committer(cast("Any", self), callbacks, cast("Any", self))
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
         self.rounds.append(len(calls))
@@ -39,6 +39,9 @@ class Stage:
         if isinstance(reply, OSError | ConnectionError):
             raise reply
         return [reply] * len(calls)
+
+    def over(self, state: PartitionState) -> None:
+        """A commit was applied: no wait for room is to be told."""
 
     async def verify_cursors(self, cursors: Sequence[Any]) -> list[Any]:
         return [self.exists] * len(cursors)

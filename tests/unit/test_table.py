@@ -12,7 +12,7 @@ import pytest
 
 from runnel import App, Record
 from runnel.core.table_state import Field, TableState
-from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.errors import ConfigError, DecodeError, EncodeError, NotInHandler, NotLoaded
 from runnel.table import MOST_TABLES, Table
 
@@ -47,7 +47,7 @@ class Handler:
 
     def finish(self) -> None:
         self.tables.write_back()
-        self.tables.finished(b"1-0", 1)
+        self.tables.finished(b"1-0")
 
     def get(self, table: Table[Any], key: bytes = b"alice") -> bytes | None:
         """What its commit writes."""

@@ -1,0 +1,59 @@
+"""Commits that wait for room in another stream: in the log less and less often, and in `inspect`.
+
+Nothing fails and nothing is lost meanwhile. The partition goes on once there is room, which a
+processor that reads the other stream makes.
+"""
+
+from __future__ import annotations
+
+from redis.exceptions import RedisError
+
+from runnel import protocol
+from runnel.core.partition import PartitionState
+from runnel.errors import Full, ProtocolError
+from runnel.log import logger_of
+from runnel.processor import Processor
+from runnel.worker.backend import Backend
+
+logger = logger_of("runnel.worker")
+
+
+class RoomWaits:
+    """The partitions of one processor whose commits wait for room."""
+
+    def __init__(self, processor: Processor, backend: Backend) -> None:
+        self._processor = processor
+        self._backend = backend
+        self._refusals: dict[PartitionState, int] = {}
+
+    async def refused(self, state: PartitionState, error: Full) -> None:
+        """The commit of this partition found no room."""
+        count = self._refusals[state] = self._refusals.get(state, 0) + 1
+        if count.bit_count() > 1:  # Less and less often.
+            return
+        logger.error(
+            "processor %s, partition %d: no room in %s, because %s; its commit waits, and goes on "
+            "once there is room",
+            self._processor.name,
+            state.partition,
+            error.sink,
+            error.reason,
+            extra={"partition": state.partition},
+        )
+        call = protocol.attempt(
+            state.keys, state.token, "wait", state.checkpoint, 0, (error.sink or "", error.reason)
+        )
+        try:
+            await self._backend.call(call)
+        except (RedisError, OSError, ProtocolError) as problem:  # It is for `inspect` only.
+            logger.debug("could not report that a commit waits: %s", problem)
+
+    def over(self, state: PartitionState) -> None:
+        """A commit of this partition was applied, or the partition is not held any more."""
+        if self._refusals and self._refusals.pop(state, 0) and not state.ended:
+            logger.warning(
+                "processor %s, partition %d: there is room again, its commit was applied",
+                self._processor.name,
+                state.partition,
+                extra={"partition": state.partition},
+            )
