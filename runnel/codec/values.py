@@ -31,6 +31,8 @@ class ValueCodec(Generic[V]):
         self._where = where
         self._form = form
         self._write_plain = _PLAIN.get(form) if isinstance(form, type) else None
+        #: No value of this type can be changed in place.
+        self.immutable = self._write_plain is not None
         self._is_struct = isinstance(form, type) and hasattr(form, "__struct_fields__")
         if self._is_struct:
             return

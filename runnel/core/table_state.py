@@ -100,7 +100,8 @@ class TableState:
         self._before.setdefault(field, old)
         self._size = size
         self._known[field] = value
-        self._lent.pop(field, None)
+        if self._lent:
+            self._lent.pop(field, None)
 
     def lend(self, field: Field, value: Any, comparison: Comparison, since: bytes) -> None:
         """The handler has this value, whose bytes are `since`, and may change it in place."""
