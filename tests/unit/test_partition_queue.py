@@ -50,7 +50,7 @@ class Stage:
         )
         wanted = state.next_read(10)
         assert wanted
-        state.take_in(wanted, [(each, [b"f", b"v"]) for each in ids], cursor_exists=False)
+        state.take_in(wanted, [[each, [b"f", b"v"]] for each in ids], cursor_exists=False)
 
         async def record_start(state: PartitionState, event: str) -> None:
             self.said.append(f"started {event}")
