@@ -155,25 +155,27 @@ BUGS = (
     Planted(
         "an undo that keeps the writes",
         "runnel/core/table_state.py",
-        "self._known.update(self._before)",
-        "pass",
+        "self._open, self._before, self._lent = {}, {}, {}\n        if sealed:",
+        "self._before, self._lent = {}, {}\n        if sealed:",
     ),
     Planted(
         "writes of an unfinished event in a commit",
-        "runnel/core/table_state.py",
-        "tuple(self._of_tables(writes)), count",
-        "tuple(self._of_tables(writes | self._open)), count",
+        "runnel/core/pending_effects.py",
+        "        for table, those in writes.items():",
+        "        for (table, key), value in self.tables._open.items():\n"
+        "            writes[table][key] = value\n"
+        "        for table, those in writes.items():",
     ),
     Planted(
         "writes lost that were made while a commit was in flight",
-        "runnel/core/table_state.py",
-        "for _ in range(self._in_flight[1]):\n            self._steps.popleft()",
+        "runnel/core/pending_effects.py",
+        "for _ in range(self._in_flight_steps):\n            self._steps.popleft()",
         "self._steps.clear()",
     ),
     Planted(
         "a step lost when a commit is split",
-        "runnel/core/table_state.py",
-        "return last.end, self._number - last.number",
+        "runnel/core/pending_effects.py",
+        "return chosen[-1].end, self._number - chosen[-1].number",
         "return None",
     ),
     Planted(
@@ -185,7 +187,7 @@ BUGS = (
     Planted(
         "what is known of tables kept across a rollback",
         "runnel/core/partition.py",
-        "self.tables.forget_all()",
+        "self.effects.forget_all()",
         "pass",
     ),
     Planted(
@@ -197,8 +199,8 @@ BUGS = (
     Planted(
         "writes of an event that is given up",
         "runnel/worker/runner.py",
-        "tables.undo()\n                tables.run += 1",
-        "tables.run += 1",
+        "self._state.undo()\n            if tables is not None:",
+        "if tables is not None:",
     ),
     Planted(
         "a handler that has ended writes",
@@ -365,7 +367,7 @@ BUGS = (
     Planted(
         "retention passes a checkpoint",
         "lua/append.lua",
-        "elseif newer(bound, stored[i + 1]) then",
+        "elseif newer(bound, checkpoint) then",
         "elseif false then",
     ),
     Planted(

@@ -14,7 +14,15 @@ from tests.simulation import counting
 from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
-from tests.simulation.model import Model, Refused, split
+from tests.simulation.model import (
+    Fields,
+    Model,
+    Refused,
+    effect_end,
+    entries_in,
+    entries_of,
+    split,
+)
 from tests.simulation.store import EPOCH_MS, Command, Store
 from tests.simulation.trace import Trace, Violation
 
@@ -24,6 +32,8 @@ PARTITION = {
     *("pause", "resume", "seek", "remove"),
 }
 GROUP = {"sync", "revoke"}
+#: How many commands `_partition_probes` returns.
+_PROBES = 6
 #: How often the start of an event may be recorded under one token: a few times for each attempt, if
 #: replies are lost, or if its handler stops waiting while middleware has it (about 20 in all). A
 #: worker that starts it in an endless loop soon exceeds that.
@@ -97,8 +107,9 @@ class Judge:
             return []
         prefix, processor, producer = _touched(call)
         probes = _partition_probes(prefix, processor, producer)
-        if sink := _sink(call):
+        for sink, entries in sinks_of(call):
             probes += _partition_probes(sink, "", "")
+            probes.append(("XREVRANGE", keys.log(sink), "+", "-", "COUNT", len(entries)))
         return probes
 
     def _call(self, command: Command) -> Call | None:
@@ -124,9 +135,9 @@ class Judge:
             elif command[0] == "UNLINK":
                 self._forget_groups(command[1:])
             return
-        grows = split(call.keys[0])[0] if call.script == "append" else _sink(call)
-        if grows and not isinstance(reply, ResponseError):
-            self.trace.know(grows, _added(call, reply, probed))
+        added = _added(call, reply, probed)
+        for prefix, ids in added.items():
+            self.trace.know(prefix, ids)
         self.trace.called(process, call, reply)
         if isinstance(reply, NoScriptError):
             return
@@ -137,12 +148,14 @@ class Judge:
             self._judge_group(call, reply, probed)
             return
         elif call.script in PARTITION:
-            self._judge_partition(call, reply, probed)
+            self._judge_partition(call, reply, added)
         if call.script in PARTITION:
             prefix, processor, producer = _touched(call)
-            self._compare(prefix, processor, producer, probed[:6])
-            if sink := _sink(call):
-                self._compare(sink, "", "", probed[6:])
+            self._compare(prefix, processor, producer, probed[:_PROBES])
+            for i, (sink, _) in enumerate(sinks_of(call)):
+                of_sink = probed[_PROBES + i * (_PROBES + 1) :]
+                self._compare(sink, "", "", of_sink[:_PROBES])
+                self._compare_entries(sink, added.get(sink, ()), of_sink[_PROBES])
 
     def _judge_group(self, call: Call, reply: Any, probed: list[Any]) -> None:
         if self._group(call).judge(call, reply, probed, self.now_ms):
@@ -156,11 +169,10 @@ class Judge:
                 group.now = read_group(self.store.run(group.probes()))
                 group.highest_grant, group.keys_lost = 0, True
 
-    def _judge_partition(self, call: Call, reply: Any, probed: list[Any]) -> None:
+    def _judge_partition(self, call: Call, reply: Any, added: dict[str, list[str]]) -> None:
         error = reply if isinstance(reply, ResponseError) else None
         partition = self.model.at(split(call.keys[0])[0])
         before = self.history.state_before(call, partition)
-        added = [] if error else _added(call, reply, probed)
         try:
             expected = self.model.expect(call.script, call.keys, call.args, self.now_ms, added)
         except Refused as refusal:
@@ -175,8 +187,7 @@ class Judge:
         answer = [_plain(each) for each in (reply if isinstance(reply, list) else [reply])]
         if answer != expected:
             raise self._violation(call, f"{call.script} must reply {expected}, replied {answer}")
-        if answer[0] and (call.script == "append" or _sink(call)):
-            self.grown.append(keys.log(_sink(call) or split(call.keys[0])[0]))
+        self.grown += map(keys.log, added)
         self.history.applied(call, answer, partition, before)
         if call.script == "attempt" and call.args[2] == "start":
             self._check_starts(call)
@@ -245,6 +256,13 @@ class Judge:
             found_groups[name] = (each[b"last-delivered-id"].decode(), read)
         self._require_equal(prefix, "groups", log.groups, found_groups)
 
+    def _compare_entries(self, prefix: str, added: Sequence[str], last: list[Any]) -> None:
+        """Compare the entries that a call has added with the model."""
+        known = self.model.at(prefix).known
+        found = {id_.decode(): tuple(fields) for id_, fields in reversed(last)}
+        for id_ in added:
+            self._require_equal(prefix, f"entry {id_}", known[id_], found.get(id_))
+
     def _require_equal(self, prefix: str, what: str, expected: object, found: object) -> None:
         if expected != found:
             text = f"{prefix} {what}: must be {expected}, is {found}"
@@ -272,22 +290,31 @@ def _partition_probes(prefix: str, processor: str, producer: str) -> list[Comman
     ]
 
 
-def _sink(call: Call) -> str | None:
-    """The prefix of the derived stream that a commit adds entries to, if it does."""
-    if call.script != "transact":
-        return None
-    return next((split(key)[0] for key in call.keys[3:] if split(key)[1] == "log"), None)
+def sinks_of(call: Call) -> list[tuple[str, list[Fields]]]:
+    """The prefixes of the partitions to which a commit adds entries, and these entries."""
+    found: list[tuple[str, list[Fields]]] = []
+    at, key = 7, 3
+    while call.script == "transact" and at < len(call.args):
+        end, first = effect_end(call.args, at), entries_of(call.args, at)
+        if first:
+            found.append((split(call.keys[key])[0], entries_in(call.args[first:end])))
+        key, at = key + (2 if first else 1), end
+    return found
 
 
-def _added(call: Call, reply: Any, probed: list[Any]) -> list[str]:
-    """Ids that the server gave to the entries of a call."""
-    if call.script == "append" and isinstance(reply, list) and reply[0] == 1:
+def _added(call: Call, reply: Any, probed: list[Any]) -> dict[str, list[str]]:
+    """Ids that the server gave to the entries of a call, by the prefix of their partition."""
+    if not isinstance(reply, list) or reply[0] != 1:
+        return {}
+    if call.script == "append":
         ms, _, sequence = reply[1].decode().partition("-")
-        return [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
-    if _sink(call) and isinstance(probed[9], list):
-        info = dict(zip(probed[9][::2], probed[9][1::2], strict=True))
-        return [info[b"last-generated-id"].decode()]
-    return []
+        ids = [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
+        return {split(call.keys[0])[0]: ids}
+    added = {}
+    for i, (sink, _) in enumerate(sinks_of(call)):
+        last = probed[_PROBES + i * (_PROBES + 1) + _PROBES]
+        added[sink] = [id_.decode() for id_, _ in reversed(last)]
+    return added
 
 
 def _pairs(flat: list[bytes]) -> dict[str, str]:

@@ -8,7 +8,7 @@ the reply.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -20,6 +20,8 @@ from tests.simulation.counting import Truth
 parts = lru_cache(100_000)(ids.parts)
 
 Fields = tuple[bytes, ...]
+#: The fields of meta that all clients must agree on.
+CONTRACT = ("protocol", "partitions", "hash")
 
 
 @dataclass
@@ -105,9 +107,15 @@ class Model:
         return copy.deepcopy(self.partitions)
 
     def expect(
-        self, script: str, keys: Sequence[str], args: Sequence[Any], now: int, added: Sequence[str]
+        self,
+        script: str,
+        keys: Sequence[str],
+        args: Sequence[Any],
+        now: int,
+        added: Mapping[str, Sequence[str]],
     ) -> list[Any]:
-        """The reply that the script must return. `added` are the ids of its new entries.
+        """The reply that the script must return. `added` has the ids of its new entries, by the
+        prefix of their partition.
 
         Raises Refused, and then changes nothing.
         """
@@ -119,7 +127,7 @@ class Model:
         elif script == "transact":
             reply = call(partition, keys, text, now, added)
         elif script == "append":
-            reply = call(partition, text, added)
+            reply = call(partition, text, added.get(split(keys[0])[0], ()))
         else:
             reply = call(partition, text, now)
         return list(reply) if isinstance(reply, tuple) else [reply]
@@ -246,7 +254,7 @@ class Model:
         keys: Sequence[str],
         args: list[Any],
         now: int,
-        added: Sequence[str],
+        added: Mapping[str, Sequence[str]],
     ) -> tuple[int, int]:
         processor, epoch, nonce, prev, next_id, count, release = args[:7]
         state = partition.states.get(processor, {})
@@ -257,17 +265,24 @@ class Model:
         writes: list[Callable[[], None]] = []
         at, key = 7, 3
         while at < len(args):
+            end, first = effect_end(args, at), entries_of(args, at)
+            new = entries_in(args[first:end]) if first else []
             if args[at] == "table":
-                end = at + 3 + 2 * int(args[at + 1]) + int(args[at + 2])
+                _check_writer(partition, processor, keys[key])
                 writes.append(partial(_write, partition, processor, keys[key], args[at:end]))
-                key += 1
             else:
-                sink, end = self.at(split(keys[key])[0]), _end_of_stream(args, at)
-                entries = _entries(args[at + 4 : end])
-                excess = _plan_trim(sink, int(args[at + 1]), len(entries), args[at + 2])
-                writes.append(partial(_add, sink, entries, added, excess))
-                key += 2
-            at = end
+                prefix = split(keys[key])[0]
+                sink = self.at(prefix)
+                if args[at] == "stream":
+                    _check_contract(sink, args[at + 4 : at + 7])
+                    if not all(each in sink.meta for each in CONTRACT):
+                        raise Refused("MISSING")
+                # A commit makes room in the log that it reads.
+                passed = {processor: next_id} if sink is partition else {}
+                size, policy = int(args[at + 1]), args[at + 2]
+                excess = _plan_trim(sink, size, len(new), policy, passed)
+                writes.append(partial(_add, sink, new, added.get(prefix, ()), excess))
+            key, at = key + (1 if args[at] == "table" else 2), end
         _advance(partition, processor, next_id, int(count), now, always=False)
         state["released"] = release
         for write in writes:
@@ -279,7 +294,7 @@ class Model:
     ) -> tuple[int, str, int]:
         _check_contract(partition, args)
         size, policy, producer, sequence = args[3:7]
-        entries = _entries(args[7:])
+        entries = entries_in(args[7:])
         before = partition.producers.get(producer)
         if before:
             last, first, number = before.split()
@@ -300,6 +315,11 @@ class Model:
         _check_token(state, epoch, nonce)
         if state.get("released") == "1":
             raise Refused("FENCED")
+        if kind == "wait":
+            if state.get("wait_at") != event:
+                state["wait_since"] = str(now)
+            state.update(wait_at=event, wait_for=error_type, wait_reason=error_message)
+            return int(state.get("paused", 0))
         if kind != "start" or state.get("event", "") != event:
             state["deaths"] = "0"
         state.update(started=event if kind == "start" else "", event=event, attempts=attempts)
@@ -374,11 +394,16 @@ class Model:
         return 1
 
 
-def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]) -> None:
-    """Write to a table; another processor must not have written it."""
-    name, table = split(key)[2], partition.tables.setdefault(split(key)[2], {})
-    if partition.meta.setdefault(f"table:{name}", processor) != processor:
+def _check_writer(partition: Partition, processor: str, key: str) -> None:
+    """Another processor must not have written a table."""
+    if partition.meta.get(f"table:{split(key)[2]}", processor) != processor:
         raise Refused("NOT_WRITER")
+
+
+def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]) -> None:
+    """Write to a table."""
+    name, table = split(key)[2], partition.tables.setdefault(split(key)[2], {})
+    partition.meta[f"table:{name}"] = processor
     values = [_bytes(each) for each in effect[3:]]
     pairs = 2 * int(effect[1])
     table.update(zip(values[:pairs:2], values[1:pairs:2], strict=True))
@@ -386,12 +411,18 @@ def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]
         table.pop(deleted, None)
 
 
-def _end_of_stream(args: Sequence[Any], at: int) -> int:
-    """Where the entries of a derived stream end."""
-    count, at = int(args[at + 3]), at + 4
-    for _ in range(count):
-        at += int(args[at]) + 1
-    return at
+def entries_of(args: Sequence[Any], at: int) -> int:
+    """Where the entries begin of the effect that begins at `at`; 0 if it has none."""
+    return {"table": 0, "derived": at + 4, "stream": at + 7}[str(args[at])]
+
+
+def effect_end(args: Sequence[Any], at: int) -> int:
+    """Where the effect ends that begins at `at`."""
+    if not (end := entries_of(args, at)):
+        return at + 3 + 2 * int(args[at + 1]) + int(args[at + 2])
+    for _ in range(int(args[at + 3])):
+        end += int(args[end]) + 1
+    return end
 
 
 def _check_contract(partition: Partition, args: Sequence[str]) -> None:
@@ -402,7 +433,7 @@ def _check_contract(partition: Partition, args: Sequence[str]) -> None:
 
 def _declare(partition: Partition, args: Sequence[str]) -> int:
     first = "protocol" not in partition.meta
-    for name, value in zip(("protocol", "partitions", "hash"), args, strict=False):
+    for name, value in zip(CONTRACT, args, strict=False):
         partition.meta.setdefault(name, value)
     return int(first)
 
@@ -490,7 +521,8 @@ def _forget_failures(state: dict[str, str]) -> None:
         state.pop(name, None)
 
 
-def _entries(flat: Sequence[Any]) -> list[Fields]:
+def entries_in(flat: Sequence[Any]) -> list[Fields]:
+    """The entries in arguments: for each the number of its fields and values, then these."""
     entries, at = [], 0
     while at < len(flat):
         width = int(flat[at])
@@ -503,14 +535,18 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def _plan_trim(partition: Partition, size: int, more: int, policy: str) -> int:
-    """How many entries must be dropped. Raises Refused if that is not allowed."""
+def _plan_trim(
+    partition: Partition, size: int, more: int, policy: str, passed: Mapping[str, str] | None = None
+) -> int:
+    """How many entries must be dropped. `passed` has checkpoints that the call moves. Raises
+    Refused if that is not allowed."""
     log = partition.log or Log()
     excess = min(len(log.entries) + more - size, 1000)
     if excess <= 0:
         return 0
     ids = list(log.entries)
     checkpoints = {n[11:]: at for n, at in partition.meta.items() if n.startswith("checkpoint:")}
+    checkpoints.update({n: at for n, at in (passed or {}).items() if n in checkpoints})
     if len(ids) <= excess or (policy == "refuse" and not checkpoints):
         raise Refused("FULL")
     for processor, checkpoint in checkpoints.items():

@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from runnel.connection.durability import Durability
-from runnel.core import table_state
+from runnel.core import pending_effects, table_state
 from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.preflight.server import ServerInfo
 from runnel.processor import Processor
@@ -203,6 +203,7 @@ def _machine(world: World) -> Iterator[None]:
             (worker_module, "HeartbeatThread", NoThread),
             (secrets, "token_hex", token_hex),
             (table_state, "MOST_FIELDS", world.scenario.most_fields),
+            (pending_effects, "MOST_FIELDS", world.scenario.most_fields),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield
