@@ -13,6 +13,7 @@ from runnel.preflight.acl import may
 from runnel.processor import Processor
 from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
+from runnel.stream import StreamSpec
 from runnel.table import Table
 
 #: Fields of one HSCAN, so that Redis serves other clients in between.
@@ -71,6 +72,21 @@ async def tables_of(scripts: Scripts, processor: Processor) -> list[str]:
             if name.startswith("table:") and value == processor.name:
                 found.add(name.removeprefix("table:"))
     return sorted(found)
+
+
+async def count_keys(
+    scripts: Scripts, spec: StreamSpec[Any], tables: Sequence[str], partitions: Sequence[int]
+) -> dict[str, int]:
+    """How many keys these tables have on these partitions."""
+    found = {}
+    for table in tables:
+        names = [keys.table(spec.prefix(number), table) for number in partitions]
+        replies = await scripts.deployment.send([(each, ("HLEN", each)) for each in names])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        found[table] = sum(int(each) for each in replies)
+    return found
 
 
 async def export(

@@ -25,6 +25,7 @@ PATTERNS = {
     keys.producers(PREFIX),
     keys.state(PREFIX, "PROCESSOR"),
     keys.table(PREFIX, "NAME"),
+    keys.expiry(PREFIX, "NAME"),
     keys.plan(GROUP),
     keys.members(GROUP),
     keys.sessions(GROUP),
