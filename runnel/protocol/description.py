@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runnel.protocol.common import text
+
+_TABLE = "meta.table:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class PartitionDescription:
     error_at: int | None = None
     paused: bool = False
     quarantined: bool = False
+    #: Table of the partition -> the processor that writes it.
+    writers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lease_owner(self) -> str | None:
@@ -92,6 +96,11 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         error_at=_integer(found, "error_at"),
         paused=found.get("paused") == "1",
         quarantined=found.get("quarantined") == "1",
+        writers={
+            name.removeprefix(_TABLE): value
+            for name, value in found.items()
+            if name.startswith(_TABLE)
+        },
     )
 
 
