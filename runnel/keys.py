@@ -100,6 +100,17 @@ def table(prefix: str, name: str) -> str:
     return f"{prefix}:table:{name}"
 
 
+def expiry(prefix: str, name: str) -> str:
+    """Sorted set: key of a table whose keys expire -> when a commit wrote it last, in ms of the
+    server's clock."""
+    return f"{prefix}:table:{name}:expiry"
+
+
+def all_of_table(prefix: str, name: str) -> tuple[str, str]:
+    """Both keys of a table."""
+    return table(prefix, name), expiry(prefix, name)
+
+
 # Group scope.
 
 

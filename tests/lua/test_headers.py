@@ -27,6 +27,7 @@ PATTERNS = {
     keys.dedupe(PREFIX, "KEY"),
     keys.state(PREFIX, "PROCESSOR"),
     keys.table(PREFIX, "NAME"),
+    keys.expiry(PREFIX, "NAME"),
     keys.plan(GROUP),
     keys.members(GROUP),
     keys.sessions(GROUP),

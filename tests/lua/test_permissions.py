@@ -186,7 +186,7 @@ def _commit(user: Restricted, epoch: int, ids: list[str]) -> Awaitable[Any]:
 
 
 def _seek(user: Restricted, _: int, ids: list[str]) -> Awaitable[Any]:
-    return user.call("seek", [LOG, META, STATE], "printer", ids[2], "", OTHER)
+    return user.call("seek", [LOG, META, STATE, TABLE], "printer", ids[2], "", OTHER)
 
 
 def _resume(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
@@ -206,7 +206,7 @@ def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     [
         (_claim, ["hset", "xgroup|setid", "xrange"]),
         (_commit, ["hset", "hdel", "xgroup|setid"]),
-        (_seek, ["hset", "hdel", "xgroup|setid"]),
+        (_seek, ["hset", "hdel", "xgroup|setid", "unlink"]),
         (_resume, ["hset", "hdel"]),
         (_clear_table, ["hset", "hdel", "unlink"]),
         (_remove, ["hset", "hdel", "del", "xgroup|destroy"]),
