@@ -16,7 +16,9 @@ from redis.exceptions import ResponseError
 from runnel.protocol import Token
 from runnel.protocol.scripts import Call
 from tests.simulation.counting import Truth, name_of
-from tests.simulation.model import Fields, Partition, parts, split
+from tests.simulation.emitting import MOVES
+from tests.simulation.items import Item
+from tests.simulation.model import Fields, Partition, parts, sinks_of, split
 from tests.simulation.tenure import Tenure
 from tests.simulation.trace import Trace, Violation
 
@@ -37,6 +39,9 @@ class History:
         self.commits_each: set[str] = set()
         #: Processor that counts its events in a table -> the key and the number of an event.
         self.counts: dict[str, Callable[[Fields], tuple[str, int]]] = {}
+        #: Processor that emits -> for a partition and an event of it, what that leads to: the
+        #: prefixes of partitions, the items and their entries.
+        self.emits: dict[str, Callable[[int, Fields], list[tuple[str, Item, Fields]]]] = {}
         self.tenures: dict[tuple[Spot, Token], Tenure] = {}
         self.finished: dict[Spot, set[str]] = {}
         self.failures: Counter[tuple[Spot, str]] = Counter()
@@ -266,7 +271,9 @@ class History:
         uncounted, counted = (
             each.get(processor, set()) for each in (partition.uncounted, partition.counted)
         )
-        self._check_table(spot, [i for i in committed if i in tenure.done], partition)
+        with_effects = [i for i in committed if i in tenure.done]
+        self._check_table(spot, with_effects, partition)
+        self._check_emitted(spot, with_effects, call, partition)
         done = 0
         for id_ in committed:
             if id_ in counted:
@@ -312,6 +319,24 @@ class History:
             truth.commit(*event_of(partition.known[id_]))
         table, must = partition.tables.get(name_of(spot[1]), {}), truth.stored()
         self._check(table == must, "S10", spot, f"after {done}: the table has {table}, not {must}")
+
+    def _check_emitted(
+        self, spot: Spot, done: Sequence[str], call: Call, partition: Partition
+    ) -> None:
+        """S11: a commit adds what the events that it covers have emitted to each partition, in
+        order, each once, and nothing else."""
+        must: dict[str, list[Fields]] = {}
+        emits = self.emits.get(spot[1])
+        for id_ in done if emits else ():
+            assert emits
+            for prefix, item, entry in emits(number_of(spot), partition.known[id_]):
+                must.setdefault(prefix, []).append(entry)
+                if prefix.endswith(f":{MOVES}"):
+                    partition.moved.setdefault(spot[1], Counter())[item.key] += 1
+        found = {
+            prefix: entries for prefix, entries in sinks_of(call) if not prefix.endswith(".dead")
+        }
+        self._check(found == must, "S11", spot, f"{done} have emitted {must}, {found} is committed")
 
     def _may_skip(self, spot: Spot, id_: str) -> bool:
         """Whether the policy may skip an event. One death alone is not enough."""

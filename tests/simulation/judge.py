@@ -14,15 +14,7 @@ from tests.simulation import counting
 from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
-from tests.simulation.model import (
-    Fields,
-    Model,
-    Refused,
-    effect_end,
-    entries_in,
-    entries_of,
-    split,
-)
+from tests.simulation.model import Model, Refused, sinks_of, split
 from tests.simulation.store import EPOCH_MS, Command, Store
 from tests.simulation.trace import Trace, Violation
 
@@ -288,18 +280,6 @@ def _partition_probes(prefix: str, processor: str, producer: str) -> list[Comman
         ("XINFO", "GROUPS", keys.log(prefix)),
         ("HGETALL", counting.key_of(prefix, processor or "0")),
     ]
-
-
-def sinks_of(call: Call) -> list[tuple[str, list[Fields]]]:
-    """The prefixes of the partitions to which a commit adds entries, and these entries."""
-    found: list[tuple[str, list[Fields]]] = []
-    at, key = 7, 3
-    while call.script == "transact" and at < len(call.args):
-        end, first = effect_end(call.args, at), entries_of(call.args, at)
-        if first:
-            found.append((split(call.keys[key])[0], entries_in(call.args[first:end])))
-        key, at = key + (2 if first else 1), end
-    return found
 
 
 def _added(call: Call, reply: Any, probed: list[Any]) -> dict[str, list[str]]:

@@ -8,12 +8,14 @@ the reply.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
 from runnel.protocol import ids
+from runnel.protocol.scripts import Call
 from tests.simulation.counting import Truth
 
 #: An id as a pair of integers.
@@ -54,6 +56,9 @@ class Partition:
     tables: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     #: Processor -> what its table must have, by the events that were committed.
     truths: dict[str, Truth] = field(default_factory=dict)
+    #: Processor -> how many items of each key its commits have emitted to the stream with other
+    #: keys.
+    moved: dict[str, Counter[str]] = field(default_factory=dict)
     #: All entries ever added, including removed ones.
     known: dict[str, Fields] = field(default_factory=dict)
     #: Processor -> ids that were removed before it had committed them: those that it has not yet
@@ -409,6 +414,18 @@ def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]
     table.update(zip(values[:pairs:2], values[1:pairs:2], strict=True))
     for deleted in values[pairs:]:
         table.pop(deleted, None)
+
+
+def sinks_of(call: Call) -> list[tuple[str, list[Fields]]]:
+    """The prefixes of the partitions to which a commit adds entries, and these entries."""
+    found: list[tuple[str, list[Fields]]] = []
+    at, key = 7, 3
+    while call.script == "transact" and at < len(call.args):
+        end, first = effect_end(call.args, at), entries_of(call.args, at)
+        if first:
+            found.append((split(call.keys[key])[0], entries_in(call.args[first:end])))
+        key, at = key + (2 if first else 1), end
+    return found
 
 
 def entries_of(args: Sequence[Any], at: int) -> int:
