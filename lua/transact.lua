@@ -273,9 +273,11 @@ local function check_stream(effect)
     if refusal or not declared then return (refusal or 'MISSING') .. ' sink=' .. effect.key end
   end
   local full
-  -- A processor may write to the stream that it reads: this commit makes room there, too.
-  local passed = effect.key == log and {[processor] = next_id} or {}
-  effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, effect.size, effect.count, passed)
+  -- A processor may write to the log that it reads: this commit makes room there. One entry more fits, since the one at its
+  -- checkpoint stays: otherwise a full log would wait for itself.
+  local own = effect.key == log
+  local passed, size = own and {[processor] = next_id} or {}, own and effect.size + 1 or effect.size
+  effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, size, effect.count, passed)
   if full then return full .. ' sink=' .. effect.key end
   check_allowed('XADD', effect.key, '*', 'f', 'v')
   local sink = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key)) or {}

@@ -39,6 +39,8 @@ def lines(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
         found += problems(processor, seen, names)
     if seen["processors"]:
         found += ["", *tables.processors(seen)]
+    if any(each["tables"] for each in seen["processors"]):
+        found += ["", *tables.kept(seen)]
     if seen["members"]:
         found += ["", *tables.members(seen, wide)]
     for each in seen["processors"]:
@@ -88,6 +90,7 @@ def problems(processor: Json, seen: Json, names: Names) -> list[str]:
         found.append(f"{_those(lost)}: {count} events were LOST before they were processed")
     found += _quarantined(rows, target)
     found += _failing(rows, target)
+    found += _waiting_for_room(rows)
     if state == "stalled":
         found += _stalled(rows, seen, processor)
     paused = [row for row in rows if row["state"] == "paused"]
@@ -188,6 +191,23 @@ def _failing(rows: list[Json], target: str) -> list[str]:
             "event: see the end of their logs, and their memory"
         )
     return found
+
+
+def _waiting_for_room(rows: list[Json]) -> list[str]:
+    """The partitions whose commits find no room in another stream, stream by stream."""
+    found: dict[tuple[str, str], list[Json]] = {}
+    for row in rows:
+        if waits := row["waits_for"]:
+            found.setdefault((waits["stream"], waits["reason"]), []).append(row)
+    return [
+        f"{_those(several)}: no room in {stream} for {duration(_longest(several))}, because "
+        f"{reason}: to run that processor makes room, and so does a larger partition_size"
+        for (stream, reason), several in found.items()
+    ]
+
+
+def _longest(rows: list[Json]) -> int:
+    return max(row["waits_for"]["since_ms"] or 0 for row in rows)
 
 
 def _dead_letters(found: Json | None, target: str) -> list[str]:

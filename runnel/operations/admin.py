@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -59,31 +59,37 @@ async def add(scripts: Scripts, processor: Processor) -> None:
 
 
 async def reset(
-    scripts: Scripts, processor: Processor, start: str, partitions: Iterable[int] | None = None
+    scripts: Scripts,
+    processor: Processor,
+    start: str,
+    partitions: Iterable[int] | None = None,
+    tables: Sequence[str] = (),
 ) -> list[str]:
-    """Set the checkpoints of these partitions, or of all. Running workers are fenced and claim them
-    again.
+    """Set the checkpoints of these partitions, or of all, and empty these tables there. Running
+    workers are fenced and claim them again.
 
-    Returns the new checkpoints.
+    The checkpoint of a partition and its tables change together. Returns the new checkpoints.
     """
     found: dict[int, str] = {}
     try:
         for p in _numbers(processor, partitions):
-            found[p] = await _seek(scripts, processor.keys(p), start)
+            found[p] = await _seek(scripts, processor.keys(p), start, tables)
     finally:  # Also after an error: partitions that were set before it must be claimed again.
         await revoke(scripts, processor, found)
     return list(found.values())
 
 
-async def _seek(scripts: Scripts, partition_keys: PartitionKeys, start: str) -> str:
+async def _seek(
+    scripts: Scripts, partition_keys: PartitionKeys, start: str, tables: Sequence[str]
+) -> str:
     nonce = secrets.token_hex(16)
     try:
-        reply = await scripts.call(protocol.seek(partition_keys, start, None, nonce))
+        reply = await scripts.call(protocol.seek(partition_keys, start, None, nonce, tables))
     except BadArgument as error:
         if error.details.get("field") != "read":
             raise
         read = await _ordinal(scripts, partition_keys, start)
-        reply = await scripts.call(protocol.seek(partition_keys, start, read, nonce))
+        reply = await scripts.call(protocol.seek(partition_keys, start, read, nonce, tables))
     return protocol.read_seek(reply).checkpoint
 
 

@@ -23,7 +23,7 @@ TALKERS = [
     ["inspect", APP, "--json"],
     ["inspect", APP, "--watch"],
     ["processor", "add", PRINTER],
-    ["processor", "reset", PRINTER, "--start", "0"],
+    ["processor", "reset", PRINTER, "--start", "0", "--execute"],
     ["processor", "pause", PRINTER],
     ["processor", "resume", PRINTER],
     ["processor", "remove", PRINTER, "--yes"],
