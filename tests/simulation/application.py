@@ -107,6 +107,8 @@ class Application:
             history.emits[name] = partial(emitting.entries, stream.spec.codec.decode)
         if ignored:
             history.ignores_failures.add(name)
+        if "holds" in shape.middleware:
+            history.holds_back.add(name)
         if shape.commit == "each":
             history.commits_each.add(name)
 

@@ -101,8 +101,9 @@ def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:
     """The scenario with processors that emit, and with a second stage for that."""
     shapes = []
     for shape in scenario.shapes:
-        # In a small log, what its own reader emits could find room only once that has read on.
-        own = (OWN,) if scenario.partition_size >= 200 and rng.random() < 0.3 else ()
+        # Partitions that are full would wait for each other for ever.
+        alone = scenario.partitions == 1 or scenario.partition_size >= 200
+        own = (OWN,) if alone and rng.random() < 0.4 else ()
         streams = rng.choice(((MOVES,), (MOVES,), (ECHOES,), (MOVES, ECHOES)))
         holds = shape.commit == "auto" and shape.mode != "explicit" and rng.random() < 0.4
         middleware = (*shape.middleware, "holds") if holds else shape.middleware

@@ -282,9 +282,9 @@ class Model:
                     _check_contract(sink, args[at + 4 : at + 7])
                     if not all(each in sink.meta for each in CONTRACT):
                         raise Refused("MISSING")
-                # A commit makes room in the log that it reads.
+                # A commit makes room in the log that it reads, where one entry more fits.
                 passed = {processor: next_id} if sink is partition else {}
-                size, policy = int(args[at + 1]), args[at + 2]
+                size, policy = int(args[at + 1]) + len(passed), args[at + 2]
                 excess = _plan_trim(sink, size, len(new), policy, passed)
                 writes.append(partial(_add, sink, new, added.get(prefix, ()), excess))
             key, at = key + (1 if args[at] == "table" else 2), end
