@@ -22,6 +22,7 @@ from tests.simulation.history import History, Spot, number_of
 from tests.simulation.host import Host
 from tests.simulation.items import Item
 from tests.simulation.model import Partition, parts
+from tests.simulation.outboxes import check_all_forwarded
 from tests.simulation.scenario import OVERRUNS, Shape
 from tests.simulation.trace import Violation
 from tests.simulation.world import RESTART, World
@@ -74,6 +75,7 @@ class Application:
         if ECHOES in emitted:
             self._targets[ECHOES] = self.stream.derive(ECHOES, Item)
         world.history.retries = s.retries
+        world.history.exact = not s.loses_keys and not s.removes
         world.history.conflicts_allowed = s.loses_keys or s.repeats_calls
         for i, shape in enumerate(s.shapes):
             self._declare(f"p{i}", shape, self.stream)
@@ -137,6 +139,8 @@ class Application:
         """S11: unless keys were lost or an operator has moved a checkpoint, the tables of the
         second stage have counted what was emitted, each once, by its key."""
         model, name = self.world.judge.model, f"of-{MOVES}"
+        if self.world.history.exact:
+            check_all_forwarded(model)
         if MOVES not in self._targets or not self.world.scenario.counts_exactly:
             return
         must, found = Counter[str](), Counter[str]()

@@ -10,6 +10,7 @@ from tests.simulation.scenario import (
     AIMS,
     ERRORS,
     EXTRA,
+    KILL,
     KINDS,
     MIDDLEWARE,
     MISHAPS,
@@ -20,6 +21,9 @@ from tests.simulation.scenario import (
     Scenario,
     Shape,
 )
+
+#: The share of scenarios with emits in which these are forwarded, as in a cluster.
+OUTBOXES = 0.0
 
 
 def draw(seed: int) -> Scenario:
@@ -86,6 +90,7 @@ def draw(seed: int) -> Scenario:
         most_entries=200,
         second_stage=Shape("one", "auto", "QUARANTINE", False, counts=True),
         move_partitions=1,
+        one_slot=False,
         calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
     )
     if seed % 4 == 3:
@@ -114,12 +119,29 @@ def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:
         mode=rng.choice(("one", "batch", "within")),
         commit=rng.choice(("auto", "auto", "each")),
     )
-    return replace(
+    scenario = replace(
         scenario,
         shapes=tuple(shapes),
         second_stage=second_stage,
         move_partitions=rng.choice((1, 2, 3, 5)),
         most_entries=rng.choice((at_once, 200)),
+    )
+    return _with_outbox(rng, scenario) if rng.random() < OUTBOXES else scenario
+
+
+def _with_outbox(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario in a cluster, with faults of what forwards."""
+    faults = []
+    for _ in range(rng.choice((0, 4, 12))):
+        at, target = WARM_UP + rng.random() * 10, rng.randrange(1000)
+        kind = rng.choice((*MISHAPS, KILL))
+        aim = rng.choice(("append_numbered", "trim_outbox")) if kind != KILL else ""
+        faults.append(Fault(at, kind, target, rng.choice((0.2, 2.0, 6.0)), aim))
+    return replace(
+        scenario,
+        one_slot=True,
+        faults=tuple(sorted((*scenario.faults, *faults), key=_time_of)),
+        calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
     )
 
 

@@ -266,7 +266,7 @@ class Faults:
         prefixes, names = sorted(judge.model.partitions), sorted(judge.groups)
         if fault.target % 2:
             # One script writes to several partitions only if they are on one server.
-            if not self.world.history.emits:
+            if not self.world.history.emits or self.world.scenario.one_slot:
                 prefixes = rng.sample(prefixes, rng.randint(0, len(prefixes)))
             names = rng.sample(names, rng.randint(0, len(names)))
         self._take_over(snapshot, prefixes, names)

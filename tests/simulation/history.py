@@ -18,7 +18,8 @@ from runnel.protocol.scripts import Call
 from tests.simulation.counting import Truth, name_of
 from tests.simulation.emitting import MOVES
 from tests.simulation.items import Item
-from tests.simulation.model import Fields, Partition, parts, sinks_of, split
+from tests.simulation.model import Fields, Partition, parts, split
+from tests.simulation.outboxes import Ever, emitted_by, sender_of, waits_in_outbox
 from tests.simulation.tenure import Tenure
 from tests.simulation.trace import Trace, Violation
 
@@ -34,6 +35,9 @@ class History:
         self._clock = clock
         self.ignores_failures: set[str] = set()
         self.retries = 0
+        #: Each entry comes once, because no keys are lost.
+        self.exact = True
+        self.ever_owed: Ever = {}
         #: Keys are lost or calls arrive late, so a commit may be refused with CONFLICT.
         self.conflicts_allowed = False
         self.commits_each: set[str] = set()
@@ -227,6 +231,10 @@ class History:
 
     def refused(self, call: Call, word: str) -> None:
         """The server refused a call, as the model expects."""
+        if word == "FULL" and call.script == "transact":
+            _, epoch, nonce = map(str, call.args[:3])
+            spot = (split(call.keys[0])[0], str(call.args[0]))
+            self.tenures.setdefault((spot, Token(int(epoch), nonce)), Tenure()).no_room = True
         if word == "CONFLICT" and not self.conflicts_allowed:
             spot = (split(call.keys[0])[0], str(call.args[0]))
             self._check(False, "S6", spot, f"a commit had a wrong checkpoint: {call.args}")
@@ -305,13 +313,16 @@ class History:
             spot,
             f"{count} counted, {done} done: {committed}",
         )
-        if release == "1":
+        # What finds no room when the partition must be given back is left to the next owner.
+        if release == "1" and not tenure.no_room:
             existing = partition.log.entries if partition.log else {}
             confirmed = [
                 i for i in tenure.finished if i in existing and i not in tenure.unconfirmed
             ]
             late = [i for i in confirmed if parts(i) > parts(next_id)]
             self._check(not late, "S9", spot, f"released at {next_id} with {late} finished")
+        tenure.no_room = False
+        if release == "1":
             hand = tenure.in_hand
             self._check(not hand, "S9", spot, f"released at {next_id} with {hand} in hand")
 
@@ -341,8 +352,15 @@ class History:
                 if prefix.endswith(f":{MOVES}"):
                     partition.moved.setdefault(spot[1], Counter())[item.key] += 1
         found = {
-            prefix: entries for prefix, entries in sinks_of(call) if not prefix.endswith(".dead")
+            prefix: entries
+            for prefix, entries in emitted_by(call).items()
+            if not prefix.endswith(".dead")
         }
+        for prefix in waits_in_outbox(call):
+            owed = partition.owed.setdefault(spot[1], {})
+            owed.setdefault(prefix, []).extend(found[prefix])
+            sender = sender_of(*spot)
+            self.ever_owed.setdefault((sender, prefix), set()).update(found[prefix])
         self._check(found == must, "S11", spot, f"{done} have emitted {must}, {found} is committed")
 
     def _may_skip(self, spot: Spot, id_: str) -> bool:
@@ -354,7 +372,7 @@ class History:
     def worker_crashed(self, spot: Spot, token: Token, partition: Partition, since: float) -> None:
         """A healthy worker died: every event it finished before `since` must be committed."""
         state, tenure = partition.states.get(spot[1], {}), self.tenures.get((spot, token))
-        if tenure is None or not self._owns(state, token):
+        if tenure is None or tenure.no_room or not self._owns(state, token):
             return
         for id_, at in tenure.finished.items():
             late = parts(id_) > parts(state["checkpoint"]) and at < since

@@ -167,6 +167,10 @@ def _machine(world: World) -> Iterator[None]:
             self.clock = world.loop.time
             self._process = current_process()
 
+        @property
+        def one_slot(self) -> bool:
+            return world.scenario.one_slot
+
         def beat(self, call: Call) -> Any:
             return world.beat(self._process, call)
 

@@ -30,6 +30,8 @@ COMMANDS = ("pause_processor", "seek", "remove_processor")
 EXTRA = (*COMMANDS, "block", "block_cut_off")
 #: A worker is stopped while the reply to its heartbeat is on its way.
 STOP = "stop_at_sync"
+#: A worker dies once it has forwarded something, before it has removed that.
+KILL = "kill_at_append"
 
 #: Faults after which a request may take as long as its timeout.
 SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *EXTRA)
@@ -146,6 +148,8 @@ class Scenario:
     #: The processors of what is emitted, and the partitions of the stream with other keys.
     second_stage: Shape
     move_partitions: int
+    #: Scripts write to one slot only, as in a cluster: what is emitted to others is forwarded.
+    one_slot: bool
     #: When faults and sends end.
     calm_from: float
 
@@ -157,9 +161,13 @@ class Scenario:
     @property
     def counts_exactly(self) -> bool:
         """Whether the second stage counts each event exactly once."""
-        return not self.loses_keys and not any(
-            each.kind in ("seek", "remove_processor") for each in self.faults
-        )
+        seeks = any(each.kind == "seek" for each in self.faults)
+        return not (self.loses_keys or self.removes or seeks)
+
+    @property
+    def removes(self) -> bool:
+        """Whether an operator removes a processor."""
+        return any(each.kind == "remove_processor" for each in self.faults)
 
     @property
     def repeats_calls(self) -> bool:

@@ -7,6 +7,7 @@ from tests.simulation.application import Application
 from tests.simulation.emitting import MOST
 from tests.simulation.host import Host
 from tests.simulation.network import TIMEOUT
+from tests.simulation.outboxes import unforwarded
 from tests.simulation.scenario import SLOW, WIRE
 from tests.simulation.trace import Violation
 
@@ -117,7 +118,7 @@ class Settling:
             unsaid = bool(log and state and state["read"] != str(log.added) and not place.keys_lost)
             if state is None or behind or unsaid:
                 found.append(f"{name} {prefix}: {len(behind)} behind {state}")
-        return found
+        return found + unforwarded(self.world.judge.model)
 
     def work_left(self) -> float:
         """Seconds that handlers need for all that is not processed, one after the other."""
