@@ -14,26 +14,19 @@ from tests.simulation import counting
 from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
-from tests.simulation.model import (
-    Fields,
-    Model,
-    Refused,
-    effect_end,
-    entries_in,
-    entries_of,
-    split,
-)
+from tests.simulation.model import Fields, Log, Refused, sinks_of, split
+from tests.simulation.outboxes import OutboxModel, check_forwarded
 from tests.simulation.store import EPOCH_MS, Command, Store
 from tests.simulation.trace import Trace, Violation
 
 #: Scripts of partition scope, and of group scope.
 PARTITION = {
     *("declare", "register", "claim", "commit", "transact", "append", "attempt"),
-    *("pause", "resume", "seek", "remove"),
+    *("append_numbered", "trim_outbox", "pause", "resume", "seek", "remove"),
 }
 GROUP = {"sync", "revoke"}
 #: How many commands `_partition_probes` returns.
-_PROBES = 6
+_PROBES = 8
 #: How often the start of an event may be recorded under one token: a few times for each attempt, if
 #: replies are lost, or if its handler stops waiting while middleware has it (about 20 in all). A
 #: worker that starts it in an endless loop soon exceeds that.
@@ -48,7 +41,7 @@ class Judge:
         self.store = store
         self.trace = trace
         self.history = history
-        self.model = Model()
+        self.model = OutboxModel()
         self.groups: dict[str, Assignments] = {}
         #: The difference of the server's clock to virtual time, in ms.
         self.skew_ms = 0
@@ -107,7 +100,7 @@ class Judge:
             return []
         prefix, processor, producer = _touched(call)
         probes = _partition_probes(prefix, processor, producer)
-        for sink, entries in sinks_of(call):
+        for sink, entries in _logs_of(call):
             probes += _partition_probes(sink, "", "")
             probes.append(("XREVRANGE", keys.log(sink), "+", "-", "COUNT", len(entries)))
         return probes
@@ -152,7 +145,7 @@ class Judge:
         if call.script in PARTITION:
             prefix, processor, producer = _touched(call)
             self._compare(prefix, processor, producer, probed[:_PROBES])
-            for i, (sink, _) in enumerate(sinks_of(call)):
+            for i, (sink, _) in enumerate(_logs_of(call)):
                 of_sink = probed[_PROBES + i * (_PROBES + 1) :]
                 self._compare(sink, "", "", of_sink[:_PROBES])
                 self._compare_entries(sink, added.get(sink, ()), of_sink[_PROBES])
@@ -189,6 +182,9 @@ class Judge:
             raise self._violation(call, f"{call.script} must reply {expected}, replied {answer}")
         self.grown += map(keys.log, added)
         self.history.applied(call, answer, partition, before)
+        if call.script == "append_numbered":
+            ever = None if self.history.exact else self.history.ever_owed
+            check_forwarded(self.model, call, answer[0], ever)
         if call.script == "attempt" and call.args[2] == "start":
             self._check_starts(call)
 
@@ -204,13 +200,14 @@ class Judge:
 
     def _violation(self, call: Call, text: str) -> Violation:
         names = {"claim": "S2", "commit": "S6", "transact": "S6", "append": "S6"}
+        names["append_numbered"] = "S6"
         return Violation(
             names.get(call.script, "S5"), self.trace.named(split(call.keys[0])[0], text)
         )
 
     def _compare(self, prefix: str, processor: str, producer: str, probed: list[Any]) -> None:
         partition = self.model.at(prefix)
-        state, meta, sent, stream, groups, table = probed
+        state, meta, sent, numbers, outbox, stream, groups, table = probed
         self._require_equal(prefix, "meta", partition.meta, _pairs(meta))
         if processor:
             self._require_equal(
@@ -222,6 +219,13 @@ class Judge:
                 partition.tables.get(counting.name_of(processor), {}),
                 dict(zip(table[::2], table[1::2], strict=True)),
             )
+            self._require_equal(
+                prefix,
+                "outbox",
+                partition.outboxes.get(processor, Log()).entries,
+                {id_.decode(): tuple(fields) for id_, fields in outbox},
+            )
+        self._require_equal(prefix, "numbers", partition.numbers, _pairs(numbers))
         if producer:
             self._require_equal(
                 prefix, "producer", partition.producers.get(producer), sent and sent.decode()
@@ -284,34 +288,29 @@ def _partition_probes(prefix: str, processor: str, producer: str) -> list[Comman
         ("HGETALL", keys.state(prefix, processor or "-")),
         ("HGETALL", keys.meta(prefix)),
         ("HGET", keys.producers(prefix), producer),
+        ("HGETALL", keys.numbers(prefix)),
+        ("XRANGE", keys.outbox(prefix, processor or "-"), "-", "+"),
         ("XINFO", "STREAM", keys.log(prefix)),
         ("XINFO", "GROUPS", keys.log(prefix)),
         ("HGETALL", counting.key_of(prefix, processor or "0")),
     ]
 
 
-def sinks_of(call: Call) -> list[tuple[str, list[Fields]]]:
+def _logs_of(call: Call) -> list[tuple[str, list[Fields]]]:
     """The prefixes of the partitions to which a commit adds entries, and these entries."""
-    found: list[tuple[str, list[Fields]]] = []
-    at, key = 7, 3
-    while call.script == "transact" and at < len(call.args):
-        end, first = effect_end(call.args, at), entries_of(call.args, at)
-        if first:
-            found.append((split(call.keys[key])[0], entries_in(call.args[first:end])))
-        key, at = key + (2 if first else 1), end
-    return found
+    return [(split(key)[0], new) for key, new in sinks_of(call) if split(key)[1] == "log"]
 
 
 def _added(call: Call, reply: Any, probed: list[Any]) -> dict[str, list[str]]:
     """Ids that the server gave to the entries of a call, by the prefix of their partition."""
-    if not isinstance(reply, list) or reply[0] != 1:
+    if not isinstance(reply, list) or reply[0] in (0, b""):
         return {}
-    if call.script == "append":
+    if call.script in ("append", "append_numbered"):
         ms, _, sequence = reply[1].decode().partition("-")
         ids = [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
         return {split(call.keys[0])[0]: ids}
     added = {}
-    for i, (sink, _) in enumerate(sinks_of(call)):
+    for i, (sink, _) in enumerate(_logs_of(call)):
         last = probed[_PROBES + i * (_PROBES + 1) + _PROBES]
         added[sink] = [id_.decode() for id_, _ in reversed(last)]
     return added

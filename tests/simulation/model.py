@@ -8,12 +8,14 @@ the reply.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
 from runnel.protocol import ids
+from runnel.protocol.scripts import Call
 from tests.simulation.counting import Truth
 
 #: An id as a pair of integers.
@@ -54,6 +56,16 @@ class Partition:
     tables: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     #: Processor -> what its table must have, by the events that were committed.
     truths: dict[str, Truth] = field(default_factory=dict)
+    #: Processor -> how many items of each key its commits have emitted to the stream with other
+    #: keys.
+    moved: dict[str, Counter[str]] = field(default_factory=dict)
+    #: Processor -> its outbox, and for each partition in another slot, by its prefix, what
+    #: commits have written there for it.
+    outboxes: dict[str, Log] = field(default_factory=dict)
+    owed: dict[str, dict[str, list[Fields]]] = field(default_factory=dict)
+    #: Sender -> what is remembered of it, and how many of its entries were added here.
+    numbers: dict[str, str] = field(default_factory=dict)
+    forwarded: Counter[str] = field(default_factory=Counter)
     #: All entries ever added, including removed ones.
     known: dict[str, Fields] = field(default_factory=dict)
     #: Processor -> ids that were removed before it had committed them: those that it has not yet
@@ -126,8 +138,12 @@ class Model:
             reply = call(partition.states.get(split(keys[0])[2], {}), text, now)
         elif script == "transact":
             reply = call(partition, keys, text, now, added)
-        elif script == "append":
+        elif script in ("append", "append_numbered"):
             reply = call(partition, text, added.get(split(keys[0])[0], ()))
+        elif script == "trim_outbox":
+            processor = split(keys[0])[2]
+            outbox = partition.outboxes.setdefault(processor, Log())
+            reply = call(partition.states.get(processor, {}), outbox, text, now)
         else:
             reply = call(partition, text, now)
         return list(reply) if isinstance(reply, tuple) else [reply]
@@ -135,11 +151,11 @@ class Model:
     # One function for each script
 
     def _declare(self, partition: Partition, args: list[Any], now: int) -> int:
-        _check_contract(partition, args)
-        return _declare(partition, args)
+        check_contract(partition, args)
+        return declare(partition, args)
 
     def _register(self, partition: Partition, args: list[Any], now: int) -> tuple[int, str]:
-        _check_contract(partition, args)
+        check_contract(partition, args)
         processor, start = args[3:5]
         state, log = partition.states.get(processor, {}), partition.log
         meta_checkpoint = partition.meta.get(f"checkpoint:{processor}")
@@ -155,7 +171,7 @@ class Model:
         if not checkpoint:
             created = 1
             checkpoint, read = (last, added) if start == "$" else ("0-0", added - length)
-        _declare(partition, args)
+        declare(partition, args)
         partition.processors[processor] = None
         if not group_exists:
             if log is None:
@@ -169,7 +185,7 @@ class Model:
         return created, checkpoint
 
     def _claim(self, partition: Partition, args: list[Any], now: int) -> tuple[Any, ...]:
-        _check_contract(partition, args)
+        check_contract(partition, args)
         processor, member, grant, nonce, accept = args[3:8]
         state, log = partition.states.get(processor, {}), partition.log
         if "checkpoint" not in state or f"checkpoint:{processor}" not in partition.meta:
@@ -270,19 +286,27 @@ class Model:
             if args[at] == "table":
                 _check_writer(partition, processor, keys[key])
                 writes.append(partial(_write, partition, processor, keys[key], args[at:end]))
+            elif args[at] == "outbox":
+                outbox = partition.outboxes.setdefault(processor, Log())
+                written = int(state.get("outbox_last", 0))
+                if len(outbox.entries) + len(new) > int(args[at + 1]):
+                    raise Refused("FULL")
+                if parts(f"{epoch}-{written + 1}") <= parts(outbox.last):
+                    raise Refused("CONFLICT")
+                writes.append(partial(_add_to_outbox, outbox, state, new))
             else:
                 prefix = split(keys[key])[0]
                 sink = self.at(prefix)
                 if args[at] == "stream":
-                    _check_contract(sink, args[at + 4 : at + 7])
+                    check_contract(sink, args[at + 4 : at + 7])
                     if not all(each in sink.meta for each in CONTRACT):
                         raise Refused("MISSING")
-                # A commit makes room in the log that it reads.
+                # A commit makes room in the log that it reads, where one entry more fits.
                 passed = {processor: next_id} if sink is partition else {}
-                size, policy = int(args[at + 1]), args[at + 2]
-                excess = _plan_trim(sink, size, len(new), policy, passed)
-                writes.append(partial(_add, sink, new, added.get(prefix, ()), excess))
-            key, at = key + (1 if args[at] == "table" else 2), end
+                size, policy = int(args[at + 1]) + len(passed), args[at + 2]
+                excess = plan_trim(sink, size, len(new), policy, passed)
+                writes.append(partial(add, sink, new, added.get(prefix, ()), excess))
+            key, at = key + (1 if args[at] in ("table", "outbox") else 2), end
         _advance(partition, processor, next_id, int(count), now, always=False)
         state["released"] = release
         for write in writes:
@@ -292,7 +316,7 @@ class Model:
     def _append(
         self, partition: Partition, args: list[Any], added: Sequence[str]
     ) -> tuple[int, str, int]:
-        _check_contract(partition, args)
+        check_contract(partition, args)
         size, policy, producer, sequence = args[3:7]
         entries = entries_in(args[7:])
         before = partition.producers.get(producer)
@@ -304,15 +328,15 @@ class Model:
                 raise Refused("OUTOFORDER")
         elif sequence != "1":
             raise Refused("UNKNOWN_PRODUCER")
-        excess = _plan_trim(partition, int(size), len(entries), policy)
-        _declare(partition, args)
-        _add(partition, entries, added, excess)
+        excess = plan_trim(partition, int(size), len(entries), policy)
+        declare(partition, args)
+        add(partition, entries, added, excess)
         partition.producers[producer] = f"{sequence} {added[0]} {len(entries)}"
         return 1, added[0], len(entries)
 
     def _attempt(self, state: dict[str, str], args: list[Any], now: int) -> int:
         epoch, nonce, kind, event, attempts, error_type, error_message = args[:7]
-        _check_token(state, epoch, nonce)
+        check_token(state, epoch, nonce)
         if state.get("released") == "1":
             raise Refused("FENCED")
         if kind == "wait":
@@ -374,6 +398,8 @@ class Model:
 
     def _remove(self, partition: Partition, args: list[Any], now: int) -> int:
         (processor,) = args
+        if processor in partition.outboxes and partition.outboxes.pop(processor).entries:
+            raise Refused("UNFORWARDED")
         removed = f"checkpoint:{processor}" in partition.meta
         if partition.log is not None:
             partition.log.groups.pop(processor, None)
@@ -411,27 +437,39 @@ def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]
         table.pop(deleted, None)
 
 
+def sinks_of(call: Call) -> list[tuple[str, list[Fields]]]:
+    """The keys of the logs, and of the outbox, to which a commit adds entries, and these."""
+    found: list[tuple[str, list[Fields]]] = []
+    at, key = 7, 3
+    while call.script == "transact" and at < len(call.args):
+        end, first = effect_end(call.args, at), entries_of(call.args, at)
+        if first:
+            found.append((call.keys[key], entries_in(call.args[first:end])))
+        key, at = key + (2 if call.args[at] in ("derived", "stream") else 1), end
+    return found
+
+
 def entries_of(args: Sequence[Any], at: int) -> int:
     """Where the entries begin of the effect that begins at `at`; 0 if it has none."""
-    return {"table": 0, "derived": at + 4, "stream": at + 7}[str(args[at])]
+    return {"table": 0, "derived": at + 4, "stream": at + 7, "outbox": at + 3}[str(args[at])]
 
 
 def effect_end(args: Sequence[Any], at: int) -> int:
     """Where the effect ends that begins at `at`."""
     if not (end := entries_of(args, at)):
         return at + 3 + 2 * int(args[at + 1]) + int(args[at + 2])
-    for _ in range(int(args[at + 3])):
+    for _ in range(int(args[at + (2 if args[at] == "outbox" else 3)])):
         end += int(args[end]) + 1
     return end
 
 
-def _check_contract(partition: Partition, args: Sequence[str]) -> None:
+def check_contract(partition: Partition, args: Sequence[str]) -> None:
     stored = (partition.meta.get("partitions", args[1]), partition.meta.get("hash", args[2]))
     if int(partition.meta.get("protocol", 0)) > int(args[0]) or stored != tuple(args[1:3]):
         raise Refused("MISMATCH")
 
 
-def _declare(partition: Partition, args: Sequence[str]) -> int:
+def declare(partition: Partition, args: Sequence[str]) -> int:
     first = "protocol" not in partition.meta
     for name, value in zip(CONTRACT, args, strict=False):
         partition.meta.setdefault(name, value)
@@ -456,7 +494,7 @@ def _gap(gap: int) -> tuple[int, int]:
     return (gap, 1) if gap > 0 else (0, 0)
 
 
-def _check_token(state: dict[str, str], epoch: str, nonce: str) -> None:
+def check_token(state: dict[str, str], epoch: str, nonce: str) -> None:
     if (state.get("epoch"), state.get("nonce")) != (epoch, nonce):
         raise Refused("FENCED")
 
@@ -465,7 +503,7 @@ def _may_commit(
     state: dict[str, str], epoch: str, nonce: str, prev: str, next_id: str, release: str
 ) -> bool:
     """True for a new commit, False for the repeat of an applied one. Raises Refused."""
-    _check_token(state, epoch, nonce)
+    check_token(state, epoch, nonce)
     released = state.get("released") == "1"
     if (
         state["checkpoint"] == next_id
@@ -535,7 +573,7 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def _plan_trim(
+def plan_trim(
     partition: Partition, size: int, more: int, policy: str, passed: Mapping[str, str] | None = None
 ) -> int:
     """How many entries must be dropped. `passed` has checkpoints that the call moves. Raises
@@ -568,7 +606,15 @@ def _count_as_read(log: Log, processor: str, ids: Sequence[str]) -> None:
         log.groups[processor] = (ids[-1], read + unread)
 
 
-def _add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], excess: int) -> None:
+def _add_to_outbox(outbox: Log, state: dict[str, str], new: Sequence[Fields]) -> None:
+    written = int(state.get("outbox_last", 0))
+    for i, entry in enumerate(new):
+        outbox.last = f"{state['epoch']}-{written + i + 1}"
+        outbox.entries[outbox.last] = entry
+    state["outbox_last"] = str(written + len(new))
+
+
+def add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], excess: int) -> None:
     log = partition.log = partition.log or Log()
     for id_, entry in zip(ids, entries, strict=True):
         assert parts(id_) > parts(log.last), f"{id_} is not larger than {log.last}"

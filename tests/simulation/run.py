@@ -106,6 +106,7 @@ def _live(application: Application) -> None:
     for spot in application.spots():
         world.history.complete(spot, world.judge.model.at(spot[0]))
         world.judge.check_now(spot[0])
+    application.check_second_stage()
     if world.loop.unhandled:
         raise Violation("worker", f"nobody took {world.loop.unhandled}")
 
@@ -166,6 +167,10 @@ def _machine(world: World) -> Iterator[None]:
             self.clock = world.loop.time
             self._process = current_process()
 
+        @property
+        def one_slot(self) -> bool:
+            return world.scenario.one_slot
+
         def beat(self, call: Call) -> Any:
             return world.beat(self._process, call)
 
@@ -204,6 +209,7 @@ def _machine(world: World) -> Iterator[None]:
             (secrets, "token_hex", token_hex),
             (table_state, "MOST_FIELDS", world.scenario.most_fields),
             (pending_effects, "MOST_FIELDS", world.scenario.most_fields),
+            (pending_effects, "MOST_ENTRIES", world.scenario.most_entries),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield
