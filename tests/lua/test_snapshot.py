@@ -21,7 +21,7 @@ from tests.lua.snapshots import (
 )
 from tests.lua.steps import refused, transact
 
-WRITES = ("table", 1, 0, "carol", "1")
+WRITES = ("table", 1, 0, "alice", "6")  # As many fields as before.
 
 
 async def test_a_whole_snapshot_says_what_it_has(raw: Raw) -> None:
