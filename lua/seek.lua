@@ -118,10 +118,15 @@ if moved.err then
   return redis.error_reply('MISSING processor=' .. processor)
 end
 if #KEYS > 3 then redis.call('UNLINK', unpack(KEYS, 4)) end
+
+-- >>> moved
+-- Sets the checkpoint and makes a new token that is released, so that the current owner is fenced. No event is blamed.
 local epoch = string.format('%.0f', math.max((tonumber(stored_epoch) or 0) + 1, now))
 redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
-redis.call('HSET', state, 'checkpoint', checkpoint, 'read', new_read, 'epoch', epoch, 'nonce', nonce, 'released', '1',
-  'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'quarantined', '0',
-  'last_seek', checkpoint .. ' ' .. new_read .. ' ' .. nonce)
+redis.call('HSET', state, 'checkpoint', checkpoint, 'read', string.format('%.0f', new_read), 'epoch', epoch, 'nonce', nonce,
+  'released', '1', 'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'quarantined', '0',
+  'last_seek', checkpoint .. ' ' .. string.format('%.0f', new_read) .. ' ' .. nonce)
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+-- <<< moved
+
 return {checkpoint, new_read}

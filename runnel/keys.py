@@ -111,6 +111,16 @@ def all_of_table(prefix: str, name: str) -> tuple[str, str]:
     return table(prefix, name), expiry(prefix, name)
 
 
+def snapshot(prefix: str, name: str, processor: str) -> str:
+    """Hash: what a snapshot of a processor's tables is, and the start of the keys of its copies."""
+    return f"{prefix}:snapshot:{name}:{processor}"
+
+
+def restoring(snapshot: str) -> str:
+    """The start of the keys of tables that are about to be put in place."""
+    return f"{snapshot}:restore"
+
+
 # Group scope.
 
 

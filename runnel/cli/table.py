@@ -1,4 +1,4 @@
-"""The commands ``runnel table``: list, get, export, clear."""
+"""The commands ``runnel table``: list, get, export, clear; and those of snapshots."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from runnel.cli import exits, urls
 from runnel.cli.output import report
 from runnel.cli.running import with_scripts
+from runnel.cli.snapshot import delete_snapshot, restore, snapshot, snapshots
 from runnel.cli.tables import table as columns
 from runnel.cli.target import load_app, load_table
 from runnel.errors import ConfigError, RunnelError
@@ -28,7 +29,14 @@ Json = dict[str, Any]
 
 @click.group(epilog=exits.epilog("runnel table get example:balances alice"))
 def table() -> None:
-    """Read and administer tables, such as example:balances. Safe while workers run."""
+    """Read and administer tables, such as example:balances. Safe while workers run.
+
+    Snapshots are of all tables of a processor, such as example:book.
+    """
+
+
+for _command in (snapshot, snapshots, restore, delete_snapshot):
+    table.add_command(_command)
 
 
 @table.command(

@@ -13,8 +13,9 @@ from runnel import keys, protocol
 from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
 from runnel.operations import removing, skipping
+from runnel.operations.snapshot_parts import forget, hashes, part_of
 from runnel.processor import Processor, refused
-from runnel.protocol import PartitionKeys
+from runnel.protocol import PartitionKeys, SnapshotKeys
 from runnel.protocol.ids import ENDS, parts
 from runnel.protocol.scripts import Call, Scripts
 from runnel.stream import StreamSpec
@@ -161,7 +162,8 @@ async def remove(scripts: Scripts, processor: Processor) -> int:
 
 
 async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
-    """Delete a stream with all its events, its processors' checkpoints, tables and groups.
+    """Delete a stream with all its events, its processors' checkpoints, tables with their
+    snapshots, and groups.
 
     Workers that still run one of its processors notice it, and end it as if it was removed. This
     waits for them for a session timeout and a little more. Returns the number of events.
@@ -176,6 +178,13 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
         processors.update(names)
         for name in names:
             await scripts.call(protocol.remove(PartitionKeys(prefix, name)))
+        for each in fields:
+            kind, _, snapshot = each.partition(":")
+            if kind == "snapshot":
+                name, _, of = snapshot.partition(":")
+                at = SnapshotKeys(PartitionKeys(prefix, of), name)
+                (record,) = await hashes(scripts, [at.record])
+                await forget(scripts, at, part_of(record).tables)
         tables = [each.removeprefix("table:") for each in fields if each.startswith("table:")]
         deleted += int(await scripts.call(protocol.delete(prefix, tables)))
     await client.hdel(keys.streams(spec.app), spec.name)

@@ -208,8 +208,12 @@ def required_by_deletion(spec: StreamSpec[Any]) -> Required:
     """What it takes to delete a stream."""
     prefix, app = spec.prefix(0), spec.app
     group = keys.group(app, spec.name, "p")
+    snapshot = keys.snapshot(prefix, "s", "p")
     direct = (
         ("HKEYS", keys.meta(prefix)),
+        ("HDEL", keys.meta(prefix)),
+        ("HGETALL", snapshot),
+        ("UNLINK", snapshot),
         ("UNLINK", keys.plan(group)),
         ("HDEL", keys.streams(app)),
     )

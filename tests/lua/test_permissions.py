@@ -21,6 +21,7 @@ from tests.lua.conftest import (
     STATE,
     Raw,
 )
+from tests.lua.snapshots import ID, OTHER_ID, RECORD, copied, copy, own, restore, step
 from tests.lua.steps import SINK_LOG, SINK_META, emit, ready, refused
 
 TABLE = META.replace(":meta", ":table:balances")
@@ -197,6 +198,14 @@ def _clear_table(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     return user.call("clear_table", [META, STATE, TABLE], "printer", OTHER)
 
 
+async def _snapshot(user: Restricted, _: int, __: list[str]) -> Any:
+    return await step(user, "begin", OTHER_ID, ("balances",))
+
+
+async def _restore(user: Restricted, _: int, __: list[str]) -> Any:
+    return await restore(user, OTHER, ("balances",))
+
+
 def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     return user.call("remove", [LOG, META, STATE], "printer")
 
@@ -209,6 +218,8 @@ def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
         (_seek, ["hset", "hdel", "xgroup|setid", "unlink"]),
         (_resume, ["hset", "hdel"]),
         (_clear_table, ["hset", "hdel", "unlink"]),
+        (_snapshot, ["hset", "unlink"]),
+        (_restore, ["hset", "hdel", "xgroup|setid", "unlink", "rename"]),
         (_remove, ["hset", "hdel", "del", "xgroup|destroy"]),
     ],
 )
@@ -221,11 +232,31 @@ async def test_a_call_without_a_permission_has_written_nothing(
     await user.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 3, "Boom", "x")
     await user.owner.redis.xgroup_setid(LOG, "printer", ids[0], entries_read=1)
     await user.owner.redis.hset(TABLE, "alice", "5")
+    if make is _restore:
+        await step(user.owner, "begin", ID, ("balances",))
+        await copied(user.owner, "balances")
+        await step(user.owner, "finish", ID, ("balances",))
+        await copied(user.owner, "balances", restoring=True)
     for permission in permissions:
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, make(user, epoch, ids))
         await user.rule(f"+{permission}")
     await make(user, epoch, ids)
+
+
+@pytest.mark.parametrize("permission", ["hset", "zadd", "zmscore", "unlink"])
+async def test_a_page_of_a_table_is_copied_only_with_all_permissions(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user)
+    await user.owner.redis.hset(TABLE, "alice", "5")
+    await user.owner.redis.zadd(f"{TABLE}:expiry", {"alice": 1})
+    await step(user.owner, "begin", ID, ("balances",))
+    keys = [RECORD, *own("balances"), *copy("balances")]
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.call("copy_table", keys, ID, 0, 9, 0))
+    await user.rule(f"+{permission}")
+    assert (await user.call("copy_table", keys, ID, 0, 9, 0))[:2] == ["0", 1]
 
 
 @pytest.mark.parametrize("permission", ["zadd", "zrem", "hdel", "hset", "hgetall", "zrange"])
