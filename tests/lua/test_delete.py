@@ -57,5 +57,5 @@ async def test_the_tables_that_meta_names_are_deleted_with_the_events(raw: Raw) 
 async def test_a_partition_whose_meta_names_a_snapshot_is_not_deleted(raw: Raw) -> None:
     await ready(raw)
     await raw.redis.hset(META, "snapshot:monday:printer", "1")
-    said = await refused(raw, "BADARG", raw.call("delete", [LOG, META, PRODUCERS]))
+    said = await refused(raw, "BADARG", raw.call("delete", [LOG, META, PRODUCERS, NUMBERS]))
     assert said == "BADARG field=snapshots snapshot=snapshot:monday:printer"
