@@ -70,6 +70,16 @@ def producers(prefix: str) -> str:
     return f"{prefix}:producers"
 
 
+def numbers(prefix: str) -> str:
+    """Hash: sender -> the last number that it gave an event, and its last append."""
+    return f"{prefix}:numbers"
+
+
+def dedupe(prefix: str, key: str) -> str:
+    """String: the event that was sent under this key. It expires."""
+    return f"{prefix}:dedupe:{key}"
+
+
 def barrier(log: str) -> str:
     """String without meaning: written before a client asks whether its writes are replicated."""
     return f"{log.removesuffix(':log')}:barrier"

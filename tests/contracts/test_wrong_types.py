@@ -29,7 +29,7 @@ KEYS = [
 #: What is deleted is, whatever stands there.
 DELETED = {
     ("remove", "state"),
-    *(("delete", each) for each in ("log", "meta", "producers", "table")),
+    *(("delete", each) for each in ("log", "meta", "producers", "numbers", "table")),
 }
 
 

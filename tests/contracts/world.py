@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PLAN, PRODUCERS, SESSIONS, STATE
+from tests.lua.conftest import LOG, MEMBERS, META, NONCE, NUMBERS, PLAN, PRODUCERS, SESSIONS, STATE
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
 SINK_LOG, SINK_META = (
     LOG.replace("}:orders:", "}:dead:"),
     META.replace("}:orders:", "}:dead:"),
 )
+DEDUPE = META.replace(":meta", ":dedupe:order-17")
 TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
 #: Script -> name and type of the keys whose number depends on the arguments.
@@ -51,6 +52,9 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     done("append", [LOG, META, PRODUCERS], *CONTRACT, 100, "refuse", "p", 1, *entries)
     done("append", [SINK_LOG, SINK_META, PRODUCERS], *CONTRACT, 100, "refuse", "q", 1, *entries[:9])
     (epoch, *_) = done("claim", PARTITION, *CONTRACT, "printer", "me", 10, NONCE, "")
+    numbered: list[Arg] = ["0-1", 2, "msgpack", "x"]
+    sender: list[Arg] = [*CONTRACT, 100, "refuse", "producer:till"]
+    done("append_numbered", [LOG, META, NUMBERS], *sender, *numbered)
     ids = [event for event, _ in wire.snapshot()[LOG].entries]
     done("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 1, "Boom", "it went off")
     member: list[Arg] = [8, 10_000, 5_000, 0, "a", "a1"]
@@ -72,6 +76,14 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
             [LOG, META, PRODUCERS],
             [*CONTRACT, 100, "refuse", "p", 2, 2, "msgpack", "x", 4, "msgpack", "y", "@trace", "z"],
         ),
+        "append_numbered": (
+            [LOG, META, NUMBERS],
+            [*sender, *numbered, "0-2", 2, "msgpack", "y"],
+        ),
+        "append_once": (
+            [LOG, META, DEDUPE],
+            [*CONTRACT, 100, "refuse", 60_000, 4, "msgpack", "x", "@trace", "z"],
+        ),
         "claim": (PARTITION, [*CONTRACT, "printer", "me", 11, NEW, ""]),
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
@@ -85,7 +97,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "pause": ([STATE], []),
         "resume": ([STATE], []),
         "remove": (PARTITION, ["printer"]),
-        "delete": ([LOG, META, PRODUCERS, TABLE], []),
+        "delete": ([LOG, META, PRODUCERS, NUMBERS, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
         "revoke": ([PLAN], [0, 1]),

@@ -23,6 +23,8 @@ PATTERNS = {
     keys.log(PREFIX),
     keys.meta(PREFIX),
     keys.producers(PREFIX),
+    keys.numbers(PREFIX),
+    keys.dedupe(PREFIX, "KEY"),
     keys.state(PREFIX, "PROCESSOR"),
     keys.table(PREFIX, "NAME"),
     keys.plan(GROUP),

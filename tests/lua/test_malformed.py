@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PLAN, PRODUCERS, SESSIONS, STATE, Raw
+from tests.lua.conftest import (
+    LOG,
+    MEMBERS,
+    META,
+    NONCE,
+    NUMBERS,
+    PLAN,
+    PRODUCERS,
+    SESSIONS,
+    STATE,
+    Raw,
+)
 from tests.lua.steps import emit, ready, refused
 
 PARTITION = [LOG, META, STATE]
 KEYS = {
     "append": [LOG, META, PRODUCERS],
+    "append_numbered": [LOG, META, NUMBERS],
+    "append_once": [LOG, META, f"{LOG.removesuffix(':log')}:dedupe:order-17"],
     "attempt": [STATE],
     "declare": [META],
     "elect": ["runnel:{shop}:leader"],
@@ -19,6 +32,8 @@ KEYS = {
 }
 #: More entries than one call may have.
 MANY: list[str | int] = [2, "f", "v"] * 1001
+#: As many numbered ones.
+NUMBERED: list[str | int] = [value for i in range(1001) for value in (f"0-{i}", 2, "f", "v")]
 MALFORMED: list[tuple[str, list[str | int]]] = [
     ("declare", [1, 0, "xxh64"]),
     ("declare", [1, 8, ""]),
@@ -60,6 +75,81 @@ MALFORMED: list[tuple[str, list[str | int]]] = [
     ("append", [1, 8, "xxh64", 100, "refuse", "p", 1, "x", "f", "v"]),
     ("append", [1, 8, "xxh64", 5000, "refuse", "p", 1, 1002, *["f"] * 1002]),
     ("append", [1, 8, "xxh64", 5000, "refuse", "p", 1, *MANY]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 2, "f"]),
+    ("append_numbered", [1, 8, "xxh64", 1, "refuse", "producer:p", "0-1", 2, "f", "v"]),
+    (
+        "append_numbered",
+        [1, 8, "xxh64", 2, "refuse", "producer:p", "0-1", 2, "f", "v", "0-2", 2, "f", "v"],
+    ),
+    ("append_numbered", [1, 8, "xxh64", "x", "refuse", "producer:p", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", "10.5", "refuse", "producer:p", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "shed", "producer:p", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "p", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "till:p", "0-1", 2, "f", "v"]),
+    (
+        "append_numbered",
+        [1, 8, "xxh64", 100, "refuse", "producer:" + "p" * 392, "0-1", 2, "f", "v"],
+    ),
+    ("append_numbered", ["x", 8, "xxh64", 100, "refuse", "producer:p", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, "x", "xxh64", 100, "refuse", "producer:p", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 10001, "xxh64", 100, "refuse", "producer:p", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "", 100, "refuse", "producer:p", "0-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", 1, 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "-1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-x", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1-2", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0--1", 2, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "9" * 40 + "-0", 2, "f", "v"]),
+    (
+        "append_numbered",
+        [1, 8, "xxh64", 100, "refuse", "producer:p", "0-2", 2, "f", "v", "0-1", 2, "f", "v"],
+    ),
+    (
+        "append_numbered",
+        [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 2, "f", "v", "0-1", 2, "f", "v"],
+    ),
+    (
+        "append_numbered",
+        [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 2, "f", "v", "00-01", 2, "f", "v"],
+    ),
+    (
+        "append_numbered",
+        [1, 8, "xxh64", 100, "refuse", "producer:p", "1-0", 2, "f", "v", "0-9", 2, "f", "v"],
+    ),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 0, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 1, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 3, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 4, "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", "x", "f", "v"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 2, "f", "v", "0-2"]),
+    ("append_numbered", [1, 8, "xxh64", 100, "refuse", "producer:p", "0-1", 2, "f", "v", "0-2", 2]),
+    ("append_numbered", [1, 8, "xxh64", 5000, "refuse", "producer:p", "0-1", 1002, *["f"] * 1002]),
+    ("append_numbered", [1, 8, "xxh64", 5000, "refuse", "producer:p", *NUMBERED]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, 2, "f"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, 2, "f", "v", 2]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, 2, "f", "v", 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 1, "refuse", 60_000, 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", "x", "refuse", 60_000, 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "shed", 60_000, 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 0, 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", -1, 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", "1.5", 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", "", 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 10**15, 2, "f", "v"]),
+    ("append_once", ["x", 8, "xxh64", 100, "refuse", 60_000, 2, "f", "v"]),
+    ("append_once", [1, 0, "xxh64", 100, "refuse", 60_000, 2, "f", "v"]),
+    ("append_once", [1, 8, "", 100, "refuse", 60_000, 2, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, 0, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, 1, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, 3, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, 4, "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, "x", "f", "v"]),
+    ("append_once", [1, 8, "xxh64", 100, "refuse", 60_000, 1002, *["f"] * 1002]),
     ("attempt", [1, NONCE, "explode", "1-0", 1, "", ""]),
     ("attempt", [1, NONCE, "start", "one", 1, "", ""]),
     ("attempt", [1, NONCE, "start", "1-0", "many", "", ""]),

@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from runnel.connection.connect import connect
-from tests.lua.conftest import GROUP, LOG, META, NONCE, OTHER, PLAN, SESSIONS, STATE, Raw
+from tests.lua.conftest import (
+    GROUP,
+    LOG,
+    META,
+    NONCE,
+    NUMBERS,
+    OTHER,
+    PLAN,
+    PRODUCERS,
+    SESSIONS,
+    STATE,
+    Raw,
+)
 from tests.lua.steps import SINK_LOG, SINK_META, emit, ready, refused
 
 TABLE = META.replace(":meta", ":table:balances")
@@ -103,11 +115,66 @@ async def test_an_append_that_forgets_producers_needs_the_permission_for_that(
 ) -> None:
     await user.append(1)
     producers = {f"p{i}": f"1 {1_700_000_000_000 + i}-0 1" for i in range(1100)}
-    await user.owner.redis.hset(f"{LOG.removesuffix(':log')}:producers", mapping=producers)  # type: ignore[arg-type]
+    await user.owner.redis.hset(PRODUCERS, mapping=producers)  # type: ignore[arg-type]
     await user.rule("-hdel")
     await refused(user, NO_PERMISSION, user.append(1, producer="new"))
     await user.rule("+hdel")
     assert (await user.append(1, producer="new"))[0] == 1
+
+
+@pytest.mark.parametrize("permission", ["xadd", "hset", "xtrim", "hincrby", "xgroup|setid"])
+async def test_a_numbered_append_is_applied_once_after_its_permission_was_given_back(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user, 9)
+    await user.rule(f"-{permission}")
+    send: dict[str, Any] = {"size": 10, "when_full": "drop_oldest"}
+    await refused(user, NO_PERMISSION, user.append_numbered([1, 2, 3], **send))
+    await user.rule(f"+{permission}")
+    assert (await user.append_numbered([1, 2, 3], **send))[0] == 3
+    assert (await user.append_numbered([1, 2, 3], **send))[0] == 0
+    assert len(await user.ids()) == 10
+
+
+@pytest.mark.parametrize("permission", ["xadd", "hset", "set", "xtrim", "hincrby", "xgroup|setid"])
+async def test_an_append_under_a_key_is_applied_once_after_its_permission_was_given_back(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user, 10)
+    await user.rule(f"-{permission}")
+    send: dict[str, Any] = {"size": 10, "when_full": "drop_oldest"}
+    await refused(user, NO_PERMISSION, user.append_once("order-17", **send))
+    await user.rule(f"+{permission}")
+    assert (await user.append_once("order-17", **send))[0] == 1
+    assert (await user.append_once("order-17", **send))[0] == 0
+    assert len(await user.ids()) == 10
+
+
+@pytest.mark.parametrize("permission", ["xadd", "set", "hset", "hsetnx"])
+async def test_a_first_append_under_a_key_without_permission_does_not_declare_the_stream(
+    user: Restricted, permission: str
+) -> None:
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.append_once("order-17"))
+
+
+async def test_a_first_numbered_append_without_permission_does_not_declare_the_stream(
+    user: Restricted,
+) -> None:
+    await user.rule("-xadd")
+    await refused(user, NO_PERMISSION, user.append_numbered([1, 2]))
+
+
+async def test_a_numbered_append_that_forgets_producers_needs_the_permission_for_that(
+    user: Restricted,
+) -> None:
+    await user.append_numbered([1])
+    known = {f"producer:{i}": f"0-7 {1_700_000_000_000 + i}-0 1 0-7" for i in range(1100)}
+    await user.owner.redis.hset(NUMBERS, mapping=known)  # type: ignore[arg-type]
+    await user.rule("-hdel")
+    await refused(user, NO_PERMISSION, user.append_numbered([1], sender="producer:new"))
+    await user.rule("+hdel")
+    assert (await user.append_numbered([1], sender="producer:new"))[0] == 1
 
 
 def _claim(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
@@ -209,7 +276,7 @@ async def test_a_deleted_stream_stays_deleted_until_declare_has_its_permissions(
 ) -> None:
     await ready(user)
     await user.call("remove", [LOG, META, STATE], "printer")
-    await user.call("delete", [LOG, META, f"{LOG.removesuffix(':log')}:producers"])
+    await user.call("delete", [LOG, META, PRODUCERS, NUMBERS])
     for permission in ("hdel", "hsetnx"):
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, user.call("declare", [META], 1, 8, "xxh64"))
