@@ -27,6 +27,7 @@ PATTERNS = {
     keys.dedupe(PREFIX, "KEY"),
     keys.state(PREFIX, "PROCESSOR"),
     keys.table(PREFIX, "NAME"),
+    keys.outbox(PREFIX, "PROCESSOR"),
     keys.plan(GROUP),
     keys.members(GROUP),
     keys.sessions(GROUP),
