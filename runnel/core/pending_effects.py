@@ -101,7 +101,7 @@ class PendingEffects:
     def __init__(self, names: PartitionKeys, tables: Sequence[str], one_slot: bool = False) -> None:
         self.tables = TableState(names.prefix, tables)
         self._prefix = names.prefix
-        self._outbox = keys.outbox(names.prefix, names.processor) if one_slot else None
+        self._outbox = names.outbox if one_slot else None
         #: What was emitted for the current events, and the part of it that `seal` keeps.
         self._open: list[Emitted] = []
         self._sealed: list[Emitted] = []

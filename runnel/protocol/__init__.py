@@ -16,7 +16,17 @@ from runnel.protocol.apps import (
 )
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
 from runnel.protocol.description import PartitionDescription, read_describe
-from runnel.protocol.effects import Effect, Entries, OutboxEntries, Sink, TableWrites, transact
+from runnel.protocol.effects import (
+    Effect,
+    Entries,
+    OutboxEntries,
+    OutboxTrim,
+    Sink,
+    TableWrites,
+    outbox_sender,
+    transact,
+    trim_outbox,
+)
 from runnel.protocol.groups import (
     Action,
     Assignment,
@@ -95,6 +105,7 @@ __all__ = [
     "Member",
     "NumberedEntry",
     "OutboxEntries",
+    "OutboxTrim",
     "Page",
     "PartitionDescription",
     "PartitionKeys",
@@ -124,6 +135,7 @@ __all__ = [
     "describe",
     "describe_group",
     "elect",
+    "outbox_sender",
     "pause",
     "read_append",
     "read_append_numbered",
@@ -150,4 +162,5 @@ __all__ = [
     "text",
     "tick",
     "transact",
+    "trim_outbox",
 ]

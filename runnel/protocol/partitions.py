@@ -170,7 +170,9 @@ def resume(partition_keys: PartitionKeys) -> Call:
 
 
 def remove(partition_keys: PartitionKeys) -> Call:
-    return Call("remove", partition_keys.of_script(), (partition_keys.processor,))
+    """End the registration. Raises Unforwarded while entries wait in the outbox."""
+    names = (*partition_keys.of_script(), partition_keys.outbox)
+    return Call("remove", names, (partition_keys.processor,))
 
 
 def describe(partition_keys: PartitionKeys) -> Call:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, NUMBERS, PLAN, PRODUCERS, SESSIONS, STATE
+from tests.lua.conftest import (
+    LOG,
+    MEMBERS,
+    META,
+    NONCE,
+    NUMBERS,
+    OUTBOX,
+    PLAN,
+    PRODUCERS,
+    SESSIONS,
+    STATE,
+)
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
 SINK_LOG, SINK_META = (
@@ -88,6 +99,10 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     restored = [COPY, f"{COPY}:expiry", STAGED, f"{STAGED}:expiry"]
     done("copy_table", [RECORD, *restored], SNAPSHOT_ID, 0, 100, 5)
     wire.redis.hdel(META, "snapshot:monday:printer")  # With it, the partition is not deleted.
+    # All but the last entry of the outbox were forwarded, and that one is lost.
+    wire.redis.hset(STATE, "outbox_last", "3")
+    wire.redis.xadd(OUTBOX, {"to": "alerts"}, id=f"{epoch}-1")
+    wire.redis.xtrim(OUTBOX, maxlen=0, approximate=False)
     wire.snapshot()
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
@@ -123,7 +138,11 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "clear_table": ([META, STATE, TABLE], ["printer", NEW]),
         "pause": ([STATE], []),
         "resume": ([STATE], []),
-        "remove": (PARTITION, ["printer"]),
+        "remove": ([*PARTITION, OUTBOX], ["printer"]),
+        "trim_outbox": (
+            [STATE, OUTBOX],
+            [epoch, NONCE, f"{epoch}-2", 3, 1, "alerts", "it is full"],
+        ),
         "delete": ([LOG, META, PRODUCERS, NUMBERS, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
