@@ -3,7 +3,8 @@
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
--- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME; or the log and the meta of a stream
+-- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME, and if its keys expire
+--                             runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry; or the log and the meta of a stream
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
 -- ARGV[2]  epoch      int     of the token
 -- ARGV[3]  nonce      str     of the token
@@ -13,6 +14,7 @@
 -- ARGV[7]  release    int     1 to release the lease, else 0
 -- ARGV[8+] effects    str     1 to 20, in the order of their keys, each of one of these forms:
 --                             table SETS DELETES, then a field and its value for each set, a field for each delete
+--                             expiring SECONDS SETS DELETES, then the same: fields not written for so long are removed
 --                             stream SIZE WHEN_FULL COUNT, then for each entry: the number of values, fields and values in turn
 -- REPLY    applied    int     1, or 0 if the call repeats one that was applied
 -- REPLY    paused     int     1 if an operator has paused the processor
@@ -23,7 +25,8 @@
 -- ERROR    FULL       a derived stream has no room; processor=NAME has not committed its oldest entries; sink=KEY
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    200 entries added, 1000 removed in each stream; 1000 fields of tables written
+-- BOUND    200 entries added, 1000 removed in each stream; 1000 fields of tables written; of a table whose keys
+--                     expire, twice as many as were written, and 10, removed
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local processor, epoch, nonce, prev, next_id, count, release = unpack(ARGV, 1, 7)
@@ -190,6 +193,15 @@ while at <= #ARGV do
     end
     fields, key = fields + effect.sets + effect.deletes, key + 1
     at = at + 3 + 2 * effect.sets + effect.deletes
+  elseif kind == 'expiring' then
+    effect.seconds, effect.sets, effect.deletes = number(at + 1), number(at + 2), number(at + 3)
+    effect.name, effect.expiry = string.match(effect.key or '', ':table:([^:]+)$'), KEYS[key + 1]
+    if not effect.name or effect.expiry ~= effect.key .. ':expiry' or not effect.seconds or effect.seconds == 0
+        or not effect.sets or not effect.deletes or effect.sets + effect.deletes == 0 then
+      return redis.error_reply('BADARG field=effects at=' .. at)
+    end
+    fields, key, effect.first = fields + effect.sets + effect.deletes, key + 2, at + 1
+    at = at + 4 + 2 * effect.sets + effect.deletes
   elseif kind == 'stream' then
     effect.size, effect.when_full, effect.count, effect.meta = number(at + 1), ARGV[at + 2], number(at + 3), KEYS[key + 1]
     if not effect.size or effect.size < 2 or not effect.count or effect.count == 0 or not effect.meta
@@ -217,15 +229,54 @@ end
 if at ~= #ARGV + 1 or key ~= #KEYS + 1 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
+
+-- Which fields of a table have not been written for so long that this commit removes them? None that it writes.
+local function plan_expiry(effect, times_kept)
+  redis.call('ZCARD', effect.expiry) -- If this is no sorted set, the error of Redis is the reply.
+  check_allowed('UNLINK', effect.expiry)
+  check_allowed('ZADD', effect.expiry, '1', 'f')
+  check_allowed('ZREM', effect.expiry, 'f')
+  effect.expired, effect.times_kept = {}, times_kept
+  if not times_kept then return end
+  local first, last = effect.first + 3, effect.first + 2 + 2 * effect.sets + effect.deletes
+  local written = {}
+  for i = first, first + 2 * effect.sets - 1, 2 do written[ARGV[i]] = true end
+  for i = first + 2 * effect.sets, last do written[ARGV[i]] = true end
+  local most, before = 2 * (effect.sets + effect.deletes) + 10, string.format('%.0f', now - effect.seconds * 1000)
+  for _, field in ipairs(redis.call('ZRANGE', effect.expiry, '-inf', before, 'BYSCORE', 'LIMIT', 0, most)) do
+    if not written[field] then effect.expired[#effect.expired + 1] = field end
+  end
+end
+
+-- Removes these fields, and notes when those were written that are written now.
+local function keep_times(effect)
+  local first, times = effect.first + 3, {}
+  local first_delete = first + 2 * effect.sets
+  if not effect.times_kept then redis.call('UNLINK', effect.expiry) end -- Commits in between did not keep them.
+  if #effect.expired > 0 then
+    redis.call('HDEL', effect.key, unpack(effect.expired))
+    redis.call('ZREM', effect.expiry, unpack(effect.expired))
+  end
+  for i = first, first_delete - 1, 2 do
+    times[#times + 1] = string.format('%.0f', now)
+    times[#times + 1] = ARGV[i]
+  end
+  if effect.sets > 0 then redis.call('ZADD', effect.expiry, unpack(times)) end
+  if effect.deletes > 0 then redis.call('ZREM', effect.expiry, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
+  redis.call('HSET', meta, 'expires:' .. effect.name, effect.seconds)
+end
+
 for _, effect in ipairs(effects) do
   if effect.name then
-    local writer = redis.call('HGET', meta, 'table:' .. effect.name)
+    local writer, expires = unpack(redis.call('HMGET', meta, 'table:' .. effect.name, 'expires:' .. effect.name))
     if writer and writer ~= processor then
       return redis.error_reply('NOT_WRITER table=' .. effect.name .. ' writer=' .. writer)
     end
     redis.call('HLEN', effect.key) -- If this is no hash, the error of Redis is the reply.
     check_allowed('HSET', effect.key, 'f', 'v')
     check_allowed('HDEL', effect.key, 'f')
+    effect.forgets_times = not effect.seconds and expires and expires ~= '0'
+    if effect.seconds then plan_expiry(effect, expires and expires ~= '0') end
   else
     when_full = effect.when_full
     local full
@@ -267,6 +318,8 @@ for _, effect in ipairs(effects) do
   if effect.name then
     local first_delete = effect.first + 3 + 2 * effect.sets
     redis.call('HSET', meta, 'table:' .. effect.name, processor)
+    if effect.forgets_times then redis.call('HSET', meta, 'expires:' .. effect.name, '0') end
+    if effect.seconds then keep_times(effect) end
     if effect.sets > 0 then redis.call('HSET', effect.key, unpack(ARGV, effect.first + 3, first_delete - 1)) end
     if effect.deletes > 0 then redis.call('HDEL', effect.key, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
   else

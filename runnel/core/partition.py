@@ -7,7 +7,7 @@ a commit is in flight, further events are finished; the next commit covers them 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from runnel.core.reading import Raw, Reading
 from runnel.core.suspicion import Suspicion
@@ -45,6 +45,7 @@ class PartitionState(Reading):
         token: Token,
         claimed: ClaimReply,
         tables: Sequence[str] = (),
+        expire: Mapping[str, int] | None = None,
     ) -> None:
         self.partition = partition
         self.keys = keys
@@ -59,7 +60,7 @@ class PartitionState(Reading):
         #: How many of the current events and of those in the buffer are already counted as lost.
         self._lost_ahead = 0
         #: The tables that the handler reads and writes, if there are any.
-        self.tables = TableState(keys.prefix, tables) if tables else None
+        self.tables = TableState(keys.prefix, tables, expire) if tables else None
         self._in_flight: CheckpointMove | None = None
         #: Why Redis refuses what the handler has written, and would refuse it again.
         self.refused: Exception | None = None

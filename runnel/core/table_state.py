@@ -13,7 +13,7 @@ finished. Then it is compared with what was stored, and written if the handler h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,9 +53,13 @@ class Comparison(Protocol):
 class TableState:
     """The tables with these names, of the partition whose keys start with `prefix`."""
 
-    def __init__(self, prefix: str, tables: Sequence[str]) -> None:
+    def __init__(
+        self, prefix: str, tables: Sequence[str], expire: Mapping[str, int] | None = None
+    ) -> None:
         self.prefix = prefix
         self.tables = tuple(tables)
+        #: Table -> the seconds after which a key that was not written is removed.
+        self._expire = expire or {}
         #: Counts the runs of the handler. One that was given up may go on, but writes nothing more.
         self.run = 0
         #: Field -> its value, None if it has none. The one that was read first comes first.
@@ -213,7 +217,7 @@ class TableState:
             sets = [(key, value) for key, value in those if value is not None]
             deletes = [key for key, value in those if value is None]
             if those:
-                yield TableWrites(self.prefix, table, sets, deletes)
+                yield TableWrites(self.prefix, table, sets, deletes, self._expire.get(table))
 
     @property
     def in_flight(self) -> tuple[TableWrites, ...]:

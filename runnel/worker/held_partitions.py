@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -63,9 +63,7 @@ class HeldPartitions:
         membership: SharedMembership,
         start_lock: RecordedStartLock,
         fail: Callable[[EndReason], None],
-        tables: Sequence[str] = (),
     ) -> None:
-        self._tables = tables
         self._processor = processor
         self._backend = backend
         self._membership = membership
@@ -170,7 +168,13 @@ class HeldPartitions:
             await self._release_unwanted(partition_keys, token, claimed.checkpoint)
             return
         state = PartitionState(
-            grant.partition, partition_keys, grant.number, token, claimed, self._tables
+            grant.partition,
+            partition_keys,
+            grant.number,
+            token,
+            claimed,
+            self._processor.tables,
+            self._processor.expire,
         )
         if self._processor.policy is ExceptionPolicy.HALT:
             # A restart after a halt is a retry. Deaths still count.

@@ -197,3 +197,13 @@ def test_after_a_server_has_lost_commits_all_is_read_again() -> None:
     it.committed()
     assert it.in_flight == ()
     assert A in it.unknown(b"2-0", [b"a"])
+
+
+def test_a_commit_says_after_how_many_seconds_the_keys_of_a_table_expire() -> None:
+    it = TableState(PREFIX, ["t", "u"], {"u": 60})
+    for table in ("t", "u"):
+        it.learn((table, b"a"), None)
+        it.put((table, b"a"), b"1")
+    it.finished(b"1-0", 1)
+    it.begin_commit()
+    assert {each.name: each.expire for each in it.in_flight} == {"t": None, "u": 60}
