@@ -6,7 +6,8 @@
 -- KEYS[4]  numbers    hash    runnel:{APP:SOURCE:N}:STREAM:numbers
 -- KEYS[5+] tables     mixed   every table that meta names: runnel:{APP:SOURCE:N}:STREAM:table:NAME
 -- REPLY    deleted    int     number of events
--- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names
+-- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names; field=snapshots
+--                     snapshot=FIELD if meta names a snapshot: delete it first
 -- WRITES   yes
 -- BOUND    constant, plus the fields of meta; events and tables are freed in the background
 -- VERSION  1
@@ -42,6 +43,9 @@ local broken, deleted, removed = stored.err, false, {}
 if broken then stored = {} end
 for i = 1, #stored, 2 do
   deleted = deleted or stored[i] == 'deleted'
+  if string.match(stored[i], '^snapshot:') then
+    return redis.error_reply('BADARG field=snapshots snapshot=' .. stored[i])
+  end
   local table_name = string.match(stored[i], '^table:(.+)$')
   if table_name then
     named = named + 1

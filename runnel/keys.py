@@ -100,6 +100,27 @@ def table(prefix: str, name: str) -> str:
     return f"{prefix}:table:{name}"
 
 
+def expiry(prefix: str, name: str) -> str:
+    """Sorted set: key of a table whose keys expire -> when a commit wrote it last, in ms of the
+    server's clock."""
+    return f"{prefix}:table:{name}:expiry"
+
+
+def all_of_table(prefix: str, name: str) -> tuple[str, str]:
+    """Both keys of a table."""
+    return table(prefix, name), expiry(prefix, name)
+
+
+def snapshot(prefix: str, name: str, processor: str) -> str:
+    """Hash: what a snapshot of a processor's tables is, and the start of the keys of its copies."""
+    return f"{prefix}:snapshot:{name}:{processor}"
+
+
+def restoring(snapshot: str) -> str:
+    """The start of the keys of tables that are about to be put in place."""
+    return f"{snapshot}:restore"
+
+
 # Group scope.
 
 

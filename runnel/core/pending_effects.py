@@ -20,6 +20,8 @@ from runnel.protocol import Effect, Entries, Entry, OutboxEntries, PartitionKeys
 #: partitions of other streams. They are those of `transact`, and so of what the handler may emit
 #: for its current events.
 MOST_ENTRIES, MOST_TARGETS = 200, 50
+#: How many steps may wait for their commits, so that memory is bounded.
+MOST_STEPS = 2
 #: How many entries may wait in an outbox.
 OUTBOX_SIZE = 10_000
 
@@ -99,7 +101,7 @@ class PendingEffects:
     def __init__(self, names: PartitionKeys, tables: Sequence[str], one_slot: bool = False) -> None:
         self.tables = TableState(names.prefix, tables)
         self._prefix = names.prefix
-        self._outbox = keys.outbox(names.prefix, names.processor) if one_slot else None
+        self._outbox = names.outbox if one_slot else None
         #: What was emitted for the current events, and the part of it that `seal` keeps.
         self._open: list[Emitted] = []
         self._sealed: list[Emitted] = []
@@ -170,6 +172,11 @@ class PendingEffects:
             step.end, step.number = end, self._number
         if self.tables.crowded:
             self.tables.forget({field for step in self._steps for field in step.writes})
+
+    @property
+    def full(self) -> bool:
+        """Does so much wait for commits that no further event may be handed out?"""
+        return len(self._steps) > MOST_STEPS
 
     # For commits
 

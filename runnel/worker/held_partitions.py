@@ -255,11 +255,6 @@ class HeldPartitions:
         try:
             try:
                 await Runner(queue, self._processor, self._backend, self._waits).run()
-                if state.refused is not None:
-                    raise Halted(
-                        f"processor {self._processor.name}, partition {state.partition}: "
-                        f"{state.refused}"
-                    ) from state.refused
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
                 state.drain()  # The release comes with it, so that this tenure is not unclean.
@@ -268,6 +263,9 @@ class HeldPartitions:
                     self.partition_io.schedule_commit(state)
                 queue.changed.clear()
                 await queue.changed.wait()
+            if state.refused is not None:
+                where = f"processor {self._processor.name}, partition {state.partition}"
+                self._fail(Halted(f"{where}: {state.refused}"))
         except asyncio.CancelledError:
             await release_cut_off(self._backend, state)
             raise

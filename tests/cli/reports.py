@@ -59,6 +59,7 @@ def report(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
                 "lag_events": lag,
                 "lag_ms": 61_000,
                 "dead_letters": None,
+                "tables": [],
                 "partitions": partitions,
             }
         ],

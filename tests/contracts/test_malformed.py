@@ -35,6 +35,10 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
     **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "clear_table", "seek")},
     ("clear_table", "processor"): [""],
     **{(script, "when_full"): ["", "shed", "REFUSE", b"\xff"] for script in APPENDS},
+    **{(script, "processor"): ["", "other"] for script in ("restore", "snapshot")},
+    **{(script, "id"): ["", SHORT, LONG] for script in ("copy_table", "restore", "snapshot")},
+    ("restore", "nonce"): ["", SHORT, LONG],
+    ("snapshot", "step"): ["", "start", "FINISH"],
     **{(script, "action"): ["", "go", b"\xff"] for script in ("elect", "sync")},
     ("append", "producer"): [""],
     ("append_numbered", "sender"): [

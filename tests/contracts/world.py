@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, NUMBERS, PLAN, PRODUCERS, SESSIONS, STATE
+from tests.lua.conftest import (
+    LOG,
+    MEMBERS,
+    META,
+    NONCE,
+    NUMBERS,
+    OUTBOX,
+    PLAN,
+    PRODUCERS,
+    SESSIONS,
+    STATE,
+)
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
 SINK_LOG, SINK_META = (
@@ -19,7 +30,20 @@ PARTITION = [LOG, META, STATE]
 MORE_KEYS = {
     "transact": [("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")],
     "delete": [("table", "hash")],
+    "copy_table": [
+        *(("values", "hash"), ("expiry", "zset"), ("to_values", "hash"), ("to_expiry", "zset"))
+    ],
+    "snapshot": [
+        *(("values", "hash"), ("expiry", "zset"), ("copy", "hash"), ("copy_expiry", "zset"))
+    ],
+    "restore": [
+        *(("values", "hash"), ("expiry", "zset"), ("staged", "hash"), ("staged_expiry", "zset"))
+    ],
 }
+EXPIRY = f"{TABLE}:expiry"
+RECORD = META.replace(":meta", ":snapshot:monday:printer")
+COPY, STAGED = f"{RECORD}:table:balances", f"{RECORD}:restore:table:balances"
+SNAPSHOT_ID = "3" * 32
 GROUP = [PLAN, MEMBERS, SESSIONS]
 CONTRACT: list[Arg] = [1, 8, "xxh64"]
 NEW = "2" * 32
@@ -67,6 +91,18 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     writes: list[Arg] = ["table", 2, 1, "alice", "5", "bob", "7", "carol"]
     wire.redis.hset(TABLE, "carol", "1")
     wire.redis.hset(META, "table:balances", "printer")
+    wire.redis.zadd(EXPIRY, {"carol": 1_700_000_000_000})
+    copied = [TABLE, EXPIRY, COPY, f"{COPY}:expiry"]
+    done("snapshot", [META, STATE, RECORD, *copied], "printer", "begin", SNAPSHOT_ID)
+    done("copy_table", [RECORD, *copied], SNAPSHOT_ID, 0, 100, 0)
+    done("snapshot", [META, STATE, RECORD, *copied], "printer", "finish", SNAPSHOT_ID)
+    restored = [COPY, f"{COPY}:expiry", STAGED, f"{STAGED}:expiry"]
+    done("copy_table", [RECORD, *restored], SNAPSHOT_ID, 0, 100, 5)
+    wire.redis.hdel(META, "snapshot:monday:printer")  # With it, the partition is not deleted.
+    # All but the last entry of the outbox were forwarded, and that one is lost.
+    wire.redis.hset(STATE, "outbox_last", "3")
+    wire.redis.xadd(OUTBOX, {"to": "alerts"}, id=f"{epoch}-1")
+    wire.redis.xtrim(OUTBOX, maxlen=0, approximate=False)
     wire.snapshot()
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
@@ -93,10 +129,20 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),
+        "snapshot": ([META, STATE, RECORD, *copied], ["printer", "begin", "4" * 32]),
+        "copy_table": ([RECORD, *restored], [SNAPSHOT_ID, 0, 100, 5]),
+        "restore": (
+            [*PARTITION, RECORD, TABLE, EXPIRY, *restored[2:]],
+            ["printer", SNAPSHOT_ID, 0, NEW],
+        ),
         "clear_table": ([META, STATE, TABLE], ["printer", NEW]),
         "pause": ([STATE], []),
         "resume": ([STATE], []),
-        "remove": (PARTITION, ["printer"]),
+        "remove": ([*PARTITION, OUTBOX], ["printer"]),
+        "trim_outbox": (
+            [STATE, OUTBOX],
+            [epoch, NONCE, f"{epoch}-2", 3, 1, "alerts", "it is full"],
+        ),
         "delete": ([LOG, META, PRODUCERS, NUMBERS, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
