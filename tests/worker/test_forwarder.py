@@ -11,11 +11,13 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
 from runnel import keys
+from runnel.core.partition import PartitionState
 from runnel.errors import Halted
 from runnel.operations import admin
 from runnel.protocol.scripts import Call, Scripts
 from runnel.worker import forwarder
 from runnel.worker.backend import RedisBackend
+from runnel.worker.committer import Committer
 from runnel.worker.worker import Worker
 from tests.worker.inside import owned
 from tests.worker.relay import Relay, use_outbox
@@ -48,6 +50,41 @@ async def test_a_release_waits_until_what_was_emitted_is_forwarded(
         await until(lambda: len(relay.seen) == 300, "all are handled")
     await relay.check(redis, *range(300))
     assert await relay.counts(redis) == [300, 300, 0]
+    assert await redis.hget(relay.state, "released") == b"1"
+
+
+async def test_a_release_that_waits_for_the_forwarder_keeps_nobody_busy(
+    redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, go_on, rounds = asyncio.Event(), asyncio.Event(), [0]
+
+    class Held(RedisBackend):
+        async def forward(self, call: Call) -> Any:
+            arrived.set()
+            await go_on.wait()
+            return await super().forward(call)
+
+    commit = Committer._commit
+
+    async def count(committer: Committer, states: list[PartitionState]) -> None:
+        rounds[0] += 1
+        await commit(committer, states)
+
+    monkeypatch.setattr(Committer, "_commit", count)
+    use_outbox(monkeypatch, Held)
+    relay = Relay(app_name, redis_url)
+    await relay.send(0)
+    async with relay.running() as worker:
+        await arrived.wait()
+        worker.stop.set()
+        state = worker._members[0].queues[0].state
+        await until(lambda: state.handler_ended, "only the release is left")
+        before = rounds[0]
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert rounds[0] - before < 5
+        go_on.set()
+    await relay.check(redis, 0)
     assert await redis.hget(relay.state, "released") == b"1"
 
 
