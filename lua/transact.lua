@@ -265,7 +265,7 @@ if at ~= #ARGV + 1 or key ~= #KEYS + 1 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
 
--- Which fields of a table have not been written for so long that this commit removes them? None that it writes.
+-- Which fields of a table have not been written for so long that this commit removes them?
 local function plan_expiry(effect, times_kept)
   redis.call('ZCARD', effect.expiry) -- If this is no sorted set, the error of Redis is the reply.
   check_allowed('UNLINK', effect.expiry)
@@ -273,17 +273,12 @@ local function plan_expiry(effect, times_kept)
   check_allowed('ZREM', effect.expiry, 'f')
   effect.expired, effect.times_kept = {}, times_kept
   if not times_kept then return end
-  local first, last = effect.first + 3, effect.first + 2 + 2 * effect.sets + effect.deletes
-  local written = {}
-  for i = first, first + 2 * effect.sets - 1, 2 do written[ARGV[i]] = true end
-  for i = first + 2 * effect.sets, last do written[ARGV[i]] = true end
   local most, before = 2 * (effect.sets + effect.deletes) + 10, string.format('%.0f', now - effect.seconds * 1000)
-  for _, field in ipairs(redis.call('ZRANGE', effect.expiry, '-inf', before, 'BYSCORE', 'LIMIT', 0, most)) do
-    if not written[field] then effect.expired[#effect.expired + 1] = field end
-  end
+  effect.expired = redis.call('ZRANGE', effect.expiry, '-inf', before, 'BYSCORE', 'LIMIT', 0, most)
 end
 
--- Removes these fields, and notes when those were written that are written now.
+-- Removes these fields, and notes when those were written that are written now. It comes before their write: one that was to
+-- be removed lives on.
 local function keep_times(effect)
   local first, times = effect.first + 3, {}
   local first_delete = first + 2 * effect.sets

@@ -18,7 +18,15 @@ from runnel.codec.partitioning import XXH64, Hasher
 from runnel.codec.serializers import MsgpackSerializer, Serializer
 from runnel.connection.connect import connect
 from runnel.connection.url import check_url
-from runnel.declaration.declare import Options, check_parts, check_stream, checked_codecs, declare
+from runnel.declaration.declare import (
+    Options,
+    check_parts,
+    check_stream,
+    check_tables,
+    checked_codecs,
+    declare,
+    with_tables,
+)
 from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
 from runnel.handlers.callables import named, of_nothing
@@ -275,7 +283,8 @@ class App:
         self.tasks[task.name] = task
 
     def choose(self, names: Iterable[str]) -> list[Processor]:
-        """The named processors, or all. Raises ConfigError for an unknown name."""
+        """The named processors, or all. Raises ConfigError for an unknown name, also in a table."""
+        check_tables(self.tables.values(), self.processors)
         wanted = list(names)
         for name in wanted:
             if name not in self.processors:
@@ -284,20 +293,10 @@ class App:
                     f"{', '.join(self.processors) or 'none'}"
                 )
         chosen = [self.processors[name] for name in wanted or self.processors]
-        return [self._with_tables(each) for each in chosen]
-
-    def _with_tables(self, processor: Processor) -> Processor:
-        tables = [
-            each
-            for each in self.tables.values()
-            if each.stream is processor.stream and each.processor in (None, processor.name)
+        tables = self.tables.values()
+        return [
+            replace(with_tables(each, tables), module=self.module or each.module) for each in chosen
         ]
-        return replace(
-            processor,
-            module=self.module or processor.module,
-            tables=tuple(each.name for each in tables),
-            expire={each.name: each.expire for each in tables if each.expire is not None},
-        )
 
     def autodiscover(self, pattern: str) -> list[str]:
         """Import every module whose file matches a glob relative to the current directory, such as
