@@ -81,22 +81,23 @@ async def count_keys(
 
 
 async def export(
-    scripts: Scripts, table: Table[Any]
+    scripts: Scripts, table: Table[Any], match: str | None = None
 ) -> AsyncIterator[tuple[int, list[tuple[bytes, bytes]]]]:
-    """All keys with their values, in pages with their partition.
+    """All keys with their values, in pages with their partition; only those that `match`, which is
+    a glob of Redis.
 
     A key that is there all the time is in a page. Keys that are written meanwhile may be missing,
     or come twice: the later value is the newer one. Raises RunnelError if the server was replaced
     meanwhile, since it would go on at another place, and redis-py's errors.
     """
-    deployment = scripts.deployment
+    deployment, matching = scripts.deployment, () if match is None else ("MATCH", match)
     await deployment.refresh()
     for number in range(table.stream.partition_count):
         name = keys.table(table.stream.prefix(number), table.name)
         client, cursor, run_id = deployment.client_for(name), b"0", None
         while True:
             info, reply = await client.roundtrip(
-                [("INFO", "server"), ("HSCAN", name, cursor, "COUNT", PAGE)]
+                [("INFO", "server"), ("HSCAN", name, cursor, *matching, "COUNT", PAGE)]
             )
             for each in (info, reply):
                 if isinstance(each, Exception):
