@@ -7,7 +7,7 @@ a commit is in flight, further events are finished; the next commit covers them 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runnel.core.pending_effects import PendingEffects
@@ -60,6 +60,7 @@ class PartitionState(Reading):
         token: Token,
         claimed: ClaimReply,
         tables: Sequence[str] = (),
+        expire: Mapping[str, int] | None = None,
         *,
         one_slot: bool = False,
     ) -> None:
@@ -83,7 +84,7 @@ class PartitionState(Reading):
         self._wrote_outbox = False
         #: What the handler writes besides the checkpoint, once it may: a handler without tables
         #: that emits nothing pays nothing for it.
-        self.effects = PendingEffects(keys, tables, self.to_outbox) if tables else None
+        self.effects = PendingEffects(keys, tables, self.to_outbox, expire) if tables else None
         #: The tables that the handler reads and writes, if there are any.
         self.tables: TableState | None = self.effects.tables if self.effects else None
         self._in_flight: CheckpointMove | None = None

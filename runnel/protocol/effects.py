@@ -117,19 +117,24 @@ def outbox_sender(partition_keys: PartitionKeys) -> str:
 @dataclass(frozen=True, slots=True)
 class TableWrites:
     """Writes of the table `name` of the partition with the key prefix `prefix`: fields and their
-    values, and fields to delete."""
+    values, and fields to delete. If `expire` is not None, the commit also removes some of the
+    fields that were not written for so many seconds."""
 
     prefix: str
     name: str
     sets: Sequence[tuple[bytes, bytes]] = ()
     deletes: Sequence[bytes] = ()
+    expire: int | None = None
 
     def names(self) -> tuple[str, ...]:
-        return (keys.table(self.prefix, self.name),)
+        if self.expire is None:
+            return (keys.table(self.prefix, self.name),)
+        return keys.all_of_table(self.prefix, self.name)
 
     def args(self) -> tuple[Arg, ...]:
         pairs = [each for pair in self.sets for each in pair]
-        return ("table", len(self.sets), len(self.deletes), *pairs, *self.deletes)
+        kind = ("table",) if self.expire is None else ("expiring", self.expire)
+        return (*kind, len(self.sets), len(self.deletes), *pairs, *self.deletes)
 
 
 Effect = Entries | OutboxEntries | TableWrites

@@ -156,8 +156,8 @@ def read_seek(reply: Sequence[Any]) -> SeekReply:
 def clear_table(partition_keys: PartitionKeys, name: str, nonce: str) -> Call:
     """Delete the table `name` of the partition, which the processor writes, and forget its writer.
     Ends the processor's lease."""
-    table = keys.table(partition_keys.prefix, name)
-    names = (partition_keys.meta, partition_keys.state, table)
+    table = keys.all_of_table(partition_keys.prefix, name)
+    names = (partition_keys.meta, partition_keys.state, *table)
     return Call("clear_table", names, (partition_keys.processor, nonce))
 
 

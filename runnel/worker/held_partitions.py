@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -64,9 +64,7 @@ class HeldPartitions:
         membership: SharedMembership,
         start_lock: RecordedStartLock,
         fail: Callable[[EndReason], None],
-        tables: Sequence[str] = (),
     ) -> None:
-        self._tables = tables
         self._processor = processor
         self._backend = backend
         self._membership = membership
@@ -177,7 +175,8 @@ class HeldPartitions:
             grant.number,
             token,
             claimed,
-            self._tables,
+            self._processor.tables,
+            self._processor.expire,
             one_slot=self._backend.one_slot,
         )
         if self._processor.policy is ExceptionPolicy.HALT:

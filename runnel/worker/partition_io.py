@@ -88,6 +88,8 @@ class PartitionIO:
         """The partition has something to commit."""
         if state.draining:
             self._forwarders.leave(state)
+            if state.forwarding and state.all_committed and state.unverified_from is None:
+                return  # Only the release is left, and the forwarder asks for that at its end.
         if committer := self._committing.get(state.partition):
             committer.schedule(state)
 

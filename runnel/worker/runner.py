@@ -14,7 +14,7 @@ from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.partition_queue import PartitionQueue
-from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
+from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError, TooManyWrites
 from runnel.log import logger_of
 from runnel.operations.figures import failed_before_first
 from runnel.processor import ExceptionPolicy, Processor
@@ -72,7 +72,7 @@ class Runner:
 
         async def load(fields: list[Field]) -> None:
             assert state.tables is not None
-            await read_fields(backend, [(state.tables, fields)])
+            await read_fields(backend, [(state.tables, state.tables.unknown_of(fields))])
 
         here = CurrentEvent(
             state.keys.log,
@@ -118,8 +118,10 @@ class Runner:
         event_id = event.decode()
         # The deaths of an event that killed workers were counted when its workers died.
         attempts = suspicion.attempts if failure.killed_workers else suspicion.failed(event)
-        no_retry = failure.killed_workers or (
-            isinstance(error, DecodeError) and self._unreadable(batch)
+        no_retry = (
+            failure.killed_workers
+            or isinstance(error, TooManyWrites)
+            or (isinstance(error, DecodeError) and self._unreadable(batch))
         )
         # While events are tried one by one, several current events are one item that a middleware
         # has made: then the first is given up for all.

@@ -28,7 +28,10 @@ TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
 #: Script -> name and type of the keys whose number depends on the arguments.
 MORE_KEYS = {
-    "transact": [("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")],
+    "transact": [
+        *(("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")),
+        *(("expiring", "hash"), ("times", "zset")),
+    ],
     "delete": [("table", "hash")],
     "copy_table": [
         *(("values", "hash"), ("expiry", "zset"), ("to_values", "hash"), ("to_expiry", "zset"))
@@ -41,6 +44,7 @@ MORE_KEYS = {
     ],
 }
 EXPIRY = f"{TABLE}:expiry"
+EXPIRING = META.replace(":meta", ":table:visits")
 RECORD = META.replace(":meta", ":snapshot:monday:printer")
 COPY, STAGED = f"{RECORD}:table:balances", f"{RECORD}:restore:table:balances"
 SNAPSHOT_ID = "3" * 32
@@ -88,9 +92,12 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     done("tick", [TICKS], "report", 1_000, "n1", "0 * * * * UTC")
     wire.snapshot()
     letter: list[Arg] = [2, "msgpack", "dead"]
+    expiring: list[Arg] = ["expiring", 60, 1, 1, "erin", "1", "carol"]
     writes: list[Arg] = ["table", 2, 1, "alice", "5", "bob", "7", "carol"]
     wire.redis.hset(TABLE, "carol", "1")
     wire.redis.hset(META, "table:balances", "printer")
+    wire.redis.hset(EXPIRING, "dave", "1")
+    wire.redis.zadd(f"{EXPIRING}:expiry", {"dave": 1_700_000_000_000})
     wire.redis.zadd(EXPIRY, {"carol": 1_700_000_000_000})
     copied = [TABLE, EXPIRY, COPY, f"{COPY}:expiry"]
     done("snapshot", [META, STATE, RECORD, *copied], "printer", "begin", SNAPSHOT_ID)
@@ -124,8 +131,8 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
         "transact": (
-            [*PARTITION, TABLE, SINK_LOG, SINK_META],
-            [*step, *writes, "derived", 3, "drop_oldest", 1, *letter],
+            [*PARTITION, TABLE, SINK_LOG, SINK_META, EXPIRING, f"{EXPIRING}:expiry"],
+            [*step, *writes, "derived", 3, "drop_oldest", 1, *letter, *expiring],
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),

@@ -295,7 +295,7 @@ async def test_s4_a_full_stream_is_named_and_holds_the_checkpoint(raw: Raw) -> N
 
 async def test_s4_a_commit_makes_room_in_the_stream_that_it_reads_and_writes(raw: Raw) -> None:
     epoch, ids = await ready(raw)
-    effects = to_stream(size=5)
+    effects = to_stream(2, "f", "v", 2, "f", "v", size=5, count=2)
     await refused(raw, "FULL", transact(raw, epoch, "0-0", ids[0], keys=OWN, effects=effects))
     assert await transact(raw, epoch, "0-0", ids[1], keys=OWN, effects=effects) == [1, 0]
     assert (await raw.ids())[0] == ids[1], "the entry at the lowest checkpoint stays"

@@ -23,7 +23,7 @@ from tests.simulation.scenario import (
 )
 
 #: The share of scenarios with emits in which these are forwarded, as in a cluster.
-OUTBOXES = 0.0
+OUTBOXES = 0.4
 
 
 def draw(seed: int) -> Scenario:

@@ -11,11 +11,13 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
 from runnel import Events, keys
+from runnel.core.partition import PartitionState
 from runnel.errors import Halted
 from runnel.operations import admin
 from runnel.protocol.scripts import Call, Scripts
 from runnel.worker import forwarder
 from runnel.worker.backend import RedisBackend
+from runnel.worker.committer import Committer
 from runnel.worker.worker import Worker
 from tests.worker.inside import Item, owned
 from tests.worker.relay import Copy, Relay, use_outbox
@@ -76,10 +78,45 @@ async def test_a_handler_can_finish_its_event_while_the_partition_drains_and_ent
         await relay.send(0, 1)
         await in_hand.wait()
         worker.stop.set()
-        # In its own task, which runs only if the worker leaves the event loop to others.
+        # They run only if the worker leaves the event loop to others.
         asyncio.get_running_loop().call_later(0.1, go_on.set)
         asyncio.get_running_loop().call_later(0.2, released.set)
     assert sorted((await relay.copied(redis))[0]) == [0, 0, 1]
+
+
+async def test_a_release_that_waits_for_the_forwarder_keeps_nobody_busy(
+    redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, go_on, rounds = asyncio.Event(), asyncio.Event(), [0]
+
+    class Held(RedisBackend):
+        async def forward(self, call: Call) -> Any:
+            arrived.set()
+            await go_on.wait()
+            return await super().forward(call)
+
+    commit = Committer._commit
+
+    async def count(committer: Committer, states: list[PartitionState]) -> None:
+        rounds[0] += 1
+        await commit(committer, states)
+
+    monkeypatch.setattr(Committer, "_commit", count)
+    use_outbox(monkeypatch, Held)
+    relay = Relay(app_name, redis_url)
+    await relay.send(0)
+    async with relay.running() as worker:
+        await arrived.wait()
+        worker.stop.set()
+        state = worker._members[0].queues[0].state
+        await until(lambda: state.handler_ended, "only the release is left")
+        before = rounds[0]
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert rounds[0] - before < 5
+        go_on.set()
+    await relay.check(redis, 0)
+    assert await redis.hget(relay.state, "released") == b"1"
 
 
 async def test_calls_whose_replies_are_lost_are_repeated_and_nothing_comes_twice(
