@@ -123,7 +123,9 @@ class Forwarder:
 
     def leave(self) -> None:
         """End soon, because the lease is to be released."""
-        if self._until is None and self._state.handler_ended:
+        if not self._state.handler_ended:
+            return
+        if self._until is None:
             loop = asyncio.get_running_loop()
             self._until = loop.time() + PATIENCE
             loop.call_later(PATIENCE, self.wake.set)
@@ -160,8 +162,8 @@ class Forwarder:
         if state.ended or state.refused is not None or outbox.empty:
             return True
         if self._until is None:
-            if not state.draining:
-                return False
+            if not (state.draining and state.handler_ended):
+                return False  # The handler may still emit.
             self.leave()
         late = self._until is not None and asyncio.get_running_loop().time() >= self._until
         return late or (self._until is not None and outbox.stuck and not outbox.wants_read)

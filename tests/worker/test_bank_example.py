@@ -72,7 +72,6 @@ def run(url: str, *arguments: str) -> str:
 
 
 @pytest.mark.fault(1, 2)
-@pytest.mark.only_on("server", "sentinel")
 @pytest.mark.timeout(120)
 async def test_the_report_is_right_though_workers_are_killed_at_any_moment(
     redis: Redis, redis_url: str, bankers: Workers

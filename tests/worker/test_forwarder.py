@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
-from runnel import keys
+from runnel import Events, keys
 from runnel.core.partition import PartitionState
 from runnel.errors import Halted
 from runnel.operations import admin
@@ -19,8 +19,8 @@ from runnel.worker import forwarder
 from runnel.worker.backend import RedisBackend
 from runnel.worker.committer import Committer
 from runnel.worker.worker import Worker
-from tests.worker.inside import owned
-from tests.worker.relay import Relay, use_outbox
+from tests.worker.inside import Item, owned
+from tests.worker.relay import Copy, Relay, use_outbox
 from tests.worker.workers import until
 
 
@@ -51,6 +51,37 @@ async def test_a_release_waits_until_what_was_emitted_is_forwarded(
     await relay.check(redis, *range(300))
     assert await relay.counts(redis) == [300, 300, 0]
     assert await redis.hget(relay.state, "released") == b"1"
+
+
+async def test_a_handler_can_finish_its_event_while_the_partition_drains_and_entries_wait(
+    redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, in_hand, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class SlowBackend(RedisBackend):
+        async def forward(self, call: Call) -> Any:
+            await released.wait()
+            return await super().forward(call)
+
+    use_outbox(monkeypatch, SlowBackend)
+    relay = Relay(app_name, redis_url)
+
+    @relay.app.processor(relay.items, name="slow", commit="each")
+    async def slow(events: Events[Item]) -> None:
+        async for item in events.records():
+            events.emit(relay.copies, Copy(key=0, number=item.number))
+            if item.number == 1:
+                in_hand.set()
+                await go_on.wait()
+
+    async with relay.running() as worker:
+        await relay.send(0, 1)
+        await in_hand.wait()
+        worker.stop.set()
+        # They run only if the worker leaves the event loop to others.
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        asyncio.get_running_loop().call_later(0.2, released.set)
+    assert sorted((await relay.copied(redis))[0]) == [0, 0, 1]
 
 
 async def test_a_release_that_waits_for_the_forwarder_keeps_nobody_busy(
@@ -154,6 +185,7 @@ async def test_the_next_owner_forwards_what_a_worker_has_left(
     assert not second.seen
 
 
+@pytest.mark.only_on("server", "sentinel")
 async def test_without_a_cluster_a_lease_that_finds_an_outbox_goes_on_with_it(
     redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,7 +196,6 @@ class Pipeline:
 
 
 @pytest.mark.fault(1, 2, 44)
-@pytest.mark.only_on("server", "sentinel")
 @pytest.mark.timeout(120)
 async def test_workers_killed_at_any_moment(redis: Redis, redis_url: str, crew: Workers) -> None:
     alive = [crew.start(delay=0.002) for _ in range(4)]
@@ -213,7 +212,6 @@ async def test_workers_killed_at_any_moment(redis: Redis, redis_url: str, crew: 
 
 
 @pytest.mark.fault(4)
-@pytest.mark.only_on("server", "sentinel")
 @pytest.mark.timeout(120)
 async def test_a_worker_that_sleeps_longer_than_its_session(
     redis: Redis, redis_url: str, crew: Workers
