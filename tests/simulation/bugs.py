@@ -284,6 +284,75 @@ BUGS = (
         "if here.over is not None and here.over():",
         "if False:",
     ),
+    # Outboxes
+    Planted(
+        "an outbox trimmed before the append",
+        "runnel/core/outbox.py",
+        "while self._waiting and self._waiting[0].forwarded:",
+        "while self._waiting:",
+    ),
+    Planted(
+        "a target that knows batches, and not entries",
+        "lua/append_numbered.lua",
+        "not newer(ARGV[starts[skipped + 1]], last)",
+        "not newer(previous, last)",
+    ),
+    Planted(
+        "an outbox that each lease numbers anew",
+        "lua/claim.lua",
+        "'previous_owner', previous_owner, 'moved_at'",
+        "'outbox_last', '0', 'previous_owner', previous_owner, 'moved_at'",
+    ),
+    Planted(
+        "a target that knows leases, and not processors",
+        "runnel/worker/forwarder.py",
+        "self._sender = protocol.outbox_sender(state.keys)",
+        "self._sender = f'{protocol.outbox_sender(state.keys)}:{state.token.epoch}'",
+    ),
+    Planted(
+        "an append without a reply taken for one that was done",
+        "runnel/worker/forwarder.py",
+        "except (RedisError, OSError) as error:\n"
+        "                    self.outbox.failed(target, error)",
+        "except (RedisError, OSError) as error:\n"
+        "                    self.outbox.forwarded(target, self.outbox.batch(target))",
+    ),
+    Planted(
+        "emits to an outbox in another order",
+        "runnel/core/pending_effects.py",
+        "outbox.append([b",
+        "outbox.insert(0, [b",
+    ),
+    Planted(
+        "forwarding that reorders what waits while a target is full",
+        "runnel/core/outbox.py",
+        "target.problem = problem",
+        "target.problem = problem\n        target.queue.rotate(1)",
+    ),
+    Planted(
+        "an outbox that the next owner leaves alone",
+        "runnel/worker/forwarder.py",
+        "if state.outbox_waits:",
+        "if False:",
+    ),
+    Planted(
+        "an outbox trimmed without its fence",
+        "lua/trim_outbox.lua",
+        "if stored_epoch ~= epoch or stored_nonce ~= nonce or released == '1' then",
+        "if false then",
+    ),
+    Planted(
+        "an outbox without a limit",
+        "lua/transact.lua",
+        "if redis.call('XLEN', effect.key) + effect.count > effect.size then",
+        "if false then",
+    ),
+    Planted(
+        "a processor removed with its outbox",
+        "lua/remove.lua",
+        "if waiting > 0 then",
+        "if false then",
+    ),
     # What leaves user code, and what was given to it
     Planted(
         "a cancellation that nobody asked for taken for the end",

@@ -91,6 +91,7 @@ def draw(seed: int) -> Scenario:
         second_stage=Shape("one", "auto", "QUARANTINE", False, counts=True),
         move_partitions=1,
         one_slot=False,
+        outbox_size=10_000,
         calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
     )
     if seed % 4 == 3:
@@ -140,6 +141,7 @@ def _with_outbox(rng: random.Random, scenario: Scenario) -> Scenario:
     return replace(
         scenario,
         one_slot=True,
+        outbox_size=rng.choice((scenario.most_entries + 1, 10_000)),
         faults=tuple(sorted((*scenario.faults, *faults), key=_time_of)),
         calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
     )

@@ -135,7 +135,7 @@ def check_forwarded(model: Model, call: Call, added: int, ever: Ever | None) -> 
     """S11: what is forwarded to a partition is what commits have emitted to it, each entry once, in
     their order. If keys were lost, it must be something that was `ever` emitted."""
     sender, prefix = str(call.args[5]), split(call.keys[0])[0]
-    _, stream, number, processor = sender.split(":")
+    _, stream, number, processor = sender.split(":")[:4]
     app = keys.scope(prefix)[0]
     source = model.at(keys.partition(app, stream, int(number), stream))
     owed = source.owed.get(processor, {}).get(prefix, [])

@@ -210,6 +210,7 @@ def _machine(world: World) -> Iterator[None]:
             (table_state, "MOST_FIELDS", world.scenario.most_fields),
             (pending_effects, "MOST_FIELDS", world.scenario.most_fields),
             (pending_effects, "MOST_ENTRIES", world.scenario.most_entries),
+            (pending_effects, "OUTBOX_SIZE", world.scenario.outbox_size),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield

@@ -150,6 +150,8 @@ class Scenario:
     move_partitions: int
     #: Scripts write to one slot only, as in a cluster: what is emitted to others is forwarded.
     one_slot: bool
+    #: How many entries may wait in an outbox.
+    outbox_size: int
     #: When faults and sends end.
     calm_from: float
 
