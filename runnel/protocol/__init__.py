@@ -16,7 +16,16 @@ from runnel.protocol.apps import (
 )
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
 from runnel.protocol.description import PartitionDescription, read_describe
-from runnel.protocol.effects import Effect, Entries, OutboxEntries, Sink, TableWrites, transact
+from runnel.protocol.effects import (
+    Effect,
+    Entries,
+    OutboxEntries,
+    ParkedEntries,
+    Replayed,
+    Sink,
+    TableWrites,
+    transact,
+)
 from runnel.protocol.groups import (
     Action,
     Assignment,
@@ -30,6 +39,18 @@ from runnel.protocol.groups import (
     read_sync,
     revoke,
     sync,
+)
+from runnel.protocol.parked import (
+    ParkedEvent,
+    ParkedKey,
+    drop_parked,
+    park_again,
+    parked_entry,
+    parked_names,
+    read_parked,
+    read_parked_key,
+    replay,
+    take_letters,
 )
 from runnel.protocol.partitions import (
     ClaimReply,
@@ -78,9 +99,13 @@ __all__ = [
     "GroupDescription",
     "Member",
     "OutboxEntries",
+    "ParkedEntries",
+    "ParkedEvent",
+    "ParkedKey",
     "PartitionDescription",
     "PartitionKeys",
     "Released",
+    "Replayed",
     "SeekReply",
     "Sink",
     "StreamContract",
@@ -100,7 +125,11 @@ __all__ = [
     "delete",
     "describe",
     "describe_group",
+    "drop_parked",
     "elect",
+    "park_again",
+    "parked_entry",
+    "parked_names",
     "pause",
     "read_append",
     "read_check_acl",
@@ -109,16 +138,20 @@ __all__ = [
     "read_describe",
     "read_describe_group",
     "read_elect",
+    "read_parked",
+    "read_parked_key",
     "read_register",
     "read_seek",
     "read_sync",
     "read_tick",
     "register",
     "remove",
+    "replay",
     "resume",
     "revoke",
     "seek",
     "sync",
+    "take_letters",
     "text",
     "tick",
     "transact",

@@ -34,6 +34,10 @@ REPLY_COUNTS_CHANGES = {
         "remove",
         "resume",
         "delete",
+        "park_again",
+        "replay",
+        "drop_parked",
+        "take_letters",
     )
 }
 #: Reads all keys with their contents, except the clock.

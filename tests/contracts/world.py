@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PLAN, PRODUCERS, SESSIONS, STATE
+from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PARKED, PLAN, PRODUCERS, SESSIONS, STATE
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
 SINK_LOG, SINK_META = (
@@ -16,7 +16,13 @@ TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
 #: Script -> name and type of the keys whose number depends on the arguments.
 MORE_KEYS = {
-    "transact": [("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")],
+    "transact": [
+        ("table", "hash"),
+        ("sink_log", "stream"),
+        ("sink_meta", "hash"),
+        ("parked", "stream"),
+        ("parked_keys", "hash"),
+    ],
     "delete": [("table", "hash")],
 }
 GROUP = [PLAN, MEMBERS, SESSIONS]
@@ -63,7 +69,14 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     writes: list[Arg] = ["table", 2, 1, "alice", "5", "bob", "7", "carol"]
     wire.redis.hset(TABLE, "carol", "1")
     wire.redis.hset(META, "table:balances", "printer")
+    wire.redis.hset(PARKED[1], mapping={"alice": 2, "bob": "1 5-0 3 Boom once more"})
+    wire.redis.hset(PARKED[2], "bob", "1")
+    parked: list[Arg] = ["key", "alice", "event", "5-0", "msgpack", "one"]
+    for event in ("6-0", "7-0"):
+        wire.redis.xadd(PARKED[0], {"key": "alice", "msgpack": "x"}, event)
+    wire.redis.xadd(PARKED[0], {"key": "bob", "msgpack": "x"}, "8-0")
     wire.snapshot()
+    letters = [event for event, _ in wire.snapshot()[SINK_LOG].entries]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
         "declare": ([META], CONTRACT),
@@ -76,15 +89,22 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
         "transact": (
-            [*PARTITION, TABLE, SINK_LOG, SINK_META],
-            [*step, *writes, "derived", 3, "drop_oldest", 1, *letter],
+            [*PARTITION, TABLE, SINK_LOG, SINK_META, *PARKED[:2]],
+            [*step, *writes, "derived", 3, "drop_oldest", 1, *letter, "park", 9, 1, 6, *parked],
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),
         "clear_table": ([META, STATE, TABLE], ["printer", NEW]),
+        "park_again": ([STATE, *PARKED[1:]], [epoch, NONCE, "bob", "5-0 3 Boom again"]),
+        "replay": ([STATE, *PARKED[1:]], [NEW, "alice", "bob"]),
+        "drop_parked": ([STATE, *PARKED], [NEW, "6-0", "8-0"]),
+        "take_letters": (
+            [SINK_LOG, SINK_META, STATE, *PARKED],
+            [NEW, 9, letters[0], 6, *parked, letters[1], 0],
+        ),
         "pause": ([STATE], []),
         "resume": ([STATE], []),
-        "remove": (PARTITION, ["printer"]),
+        "remove": ([*PARTITION, *PARKED], ["printer"]),
         "delete": ([LOG, META, PRODUCERS, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),

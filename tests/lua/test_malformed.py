@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PLAN, PRODUCERS, SESSIONS, STATE, Raw
+from tests.lua.conftest import (
+    LOG,
+    MEMBERS,
+    META,
+    NONCE,
+    PARKED,
+    PLAN,
+    PRODUCERS,
+    SESSIONS,
+    STATE,
+    Raw,
+)
 from tests.lua.steps import emit, ready, refused
 
 PARTITION = [LOG, META, STATE]
@@ -14,6 +25,7 @@ KEYS = {
     "declare": [META],
     "elect": ["runnel:{shop}:leader"],
     "pause": [STATE],
+    "remove": [*PARTITION, *PARKED],
     "resume": [STATE],
     "tick": ["runnel:{shop}:ticks"],
 }

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from runnel.connection.connect import connect
-from tests.lua.conftest import GROUP, LOG, META, NONCE, OTHER, PLAN, SESSIONS, STATE, Raw
+from tests.lua.conftest import GROUP, LOG, META, NONCE, OTHER, PARKED, PLAN, SESSIONS, STATE, Raw
+from tests.lua.parking import COUNTS, REPLAY, entry, park, parked, replayed
 from tests.lua.steps import SINK_LOG, SINK_META, emit, ready, refused
 
 TABLE = META.replace(":meta", ":table:balances")
@@ -130,8 +131,12 @@ def _clear_table(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     return user.call("clear_table", [META, STATE, TABLE], "printer", OTHER)
 
 
+def _park(user: Restricted, epoch: int, ids: list[str]) -> Awaitable[Any]:
+    return park(user, epoch, "0-0", ids[0], entry("alice", ids[0]))
+
+
 def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
-    return user.call("remove", [LOG, META, STATE], "printer")
+    return user.call("remove", [LOG, META, STATE, *PARKED], "printer")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,8 @@ def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
         (_seek, ["hset", "hdel", "xgroup|setid"]),
         (_resume, ["hset", "hdel"]),
         (_clear_table, ["hset", "hdel", "unlink"]),
-        (_remove, ["hset", "hdel", "del", "xgroup|destroy"]),
+        (_remove, ["hset", "hdel", "del", "unlink", "xgroup|destroy"]),
+        (_park, ["xadd", "hset", "hget", "hdel", "xgroup|setid"]),
     ],
 )
 async def test_a_call_without_a_permission_has_written_nothing(
@@ -208,10 +214,58 @@ async def test_a_deleted_stream_stays_deleted_until_declare_has_its_permissions(
     user: Restricted,
 ) -> None:
     await ready(user)
-    await user.call("remove", [LOG, META, STATE], "printer")
+    await user.call("remove", [LOG, META, STATE, *PARKED], "printer")
     await user.call("delete", [LOG, META, f"{LOG.removesuffix(':log')}:producers"])
     for permission in ("hdel", "hsetnx"):
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, user.call("declare", [META], 1, 8, "xxh64"))
         await user.rule(f"+{permission}")
     assert await user.call("declare", [META], 1, 8, "xxh64") == 1
+
+
+def _replayed(user: Restricted, epoch: int, ids: list[str], entries: list[str]) -> Awaitable[Any]:
+    return replayed(user, epoch, ids[2], entries[1])
+
+
+def _park_again(user: Restricted, epoch: int, _: list[str], __: list[str]) -> Awaitable[Any]:
+    keys = [STATE, COUNTS, REPLAY]
+    return user.call("park_again", keys, epoch, NONCE, "bob", "7-0 4 ValueError x")
+
+
+def _replay(user: Restricted, _: int, __: list[str], ___: list[str]) -> Awaitable[Any]:
+    return user.call("replay", [STATE, COUNTS, REPLAY], "3" * 32, "alice")
+
+
+def _drop_parked(user: Restricted, _: int, __: list[str], entries: list[str]) -> Awaitable[Any]:
+    return user.call("drop_parked", [STATE, *PARKED], "3" * 32, entries[1])
+
+
+def _take_letters(user: Restricted, _: int, ids: list[str], __: list[str]) -> Awaitable[Any]:
+    names = [SINK_LOG, SINK_META, STATE, *PARKED]
+    return user.call("take_letters", names, "3" * 32, 9, "1-0", *entry("bob", ids[0]))
+
+
+@pytest.mark.parametrize(
+    ("make", "permissions"),
+    [
+        (_replayed, ["xdel", "hset", "hdel", "xgroup|setid"]),
+        (_park_again, ["hset", "hdel"]),
+        (_replay, ["hset"]),
+        (_drop_parked, ["xdel", "hset", "hdel"]),
+        (_take_letters, ["xadd", "xdel", "hset"]),
+    ],
+)
+async def test_a_call_about_parked_events_without_a_permission_has_written_nothing(
+    user: Restricted,
+    make: Callable[[Restricted, int, list[str], list[str]], Awaitable[Any]],
+    permissions: list[str],
+) -> None:
+    _, ids, entries = await parked(user)
+    await user.owner.redis.xadd(SINK_LOG, {"msgpack": "dead"}, "1-0")
+    await user.call("replay", [STATE, COUNTS, REPLAY], OTHER, "bob")
+    epoch = (await user.claim(11))["epoch"]
+    for permission in permissions:
+        await user.rule(f"-{permission}")
+        await refused(user, NO_PERMISSION, make(user, epoch, ids, entries))
+        await user.rule(f"+{permission}")
+    assert await make(user, epoch, ids, entries) in ([1, 0], 1)
