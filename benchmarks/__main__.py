@@ -22,6 +22,7 @@ from benchmarks import (
     scaling,
     scripts,
     sending,
+    tables,
     targets,
     throughput,
 )
@@ -35,6 +36,7 @@ from runnel.embedded.binary import find_binary
 #: Group of rows -> the function that measures it, and the names of its rows.
 MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {
     "throughput": (throughput.measure, throughput.NAMES),
+    "tables": (tables.measure, tables.NAMES),
     "scaling": (scaling.measure, scaling.NAMES),
     "members": (members.measure, members.NAMES),
     "cluster": (cluster.measure, cluster.NAMES),

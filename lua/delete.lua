@@ -3,13 +3,15 @@
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  producers  hash    runnel:{APP:SOURCE:N}:STREAM:producers
--- KEYS[4+] tables     mixed   every table that meta names: runnel:{APP:SOURCE:N}:STREAM:table:NAME
+-- KEYS[4]  numbers    hash    runnel:{APP:SOURCE:N}:STREAM:numbers
+-- KEYS[5+] tables     mixed   every table that meta names: runnel:{APP:SOURCE:N}:STREAM:table:NAME
 -- REPLY    deleted    int     number of events
--- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names
+-- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names; field=snapshots
+--                     snapshot=FIELD if meta names a snapshot: delete it first
 -- WRITES   yes
 -- BOUND    constant, plus the fields of meta; events and tables are freed in the background
 -- VERSION  1
-local log, meta, producers = KEYS[1], KEYS[2], KEYS[3]
+local log, meta, producers, numbers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 -- >>> clock
 local time = redis.call('TIME')
@@ -24,11 +26,11 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
-if #KEYS < 3 or #ARGV ~= 0 then
+if #KEYS < 4 or #ARGV ~= 0 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
 local tables, named = {}, 0
-for i = 4, #KEYS do
+for i = 5, #KEYS do
   local name = string.match(KEYS[i], ':table:([^:]+)$')
   if not name or tables[name] then
     return redis.error_reply('BADARG field=tables')
@@ -41,6 +43,9 @@ local broken, deleted, removed = stored.err, false, {}
 if broken then stored = {} end
 for i = 1, #stored, 2 do
   deleted = deleted or stored[i] == 'deleted'
+  if string.match(stored[i], '^snapshot:') then
+    return redis.error_reply('BADARG field=snapshots snapshot=' .. stored[i])
+  end
   local table_name = string.match(stored[i], '^table:(.+)$')
   if table_name then
     named = named + 1
@@ -52,9 +57,9 @@ for i = 1, #stored, 2 do
     removed[#removed + 1] = string.format('%.0f', now)
   end
 end
-if redis.call('EXISTS', log, producers) == 0 and (deleted or redis.call('EXISTS', meta) == 0) then
+if redis.call('EXISTS', log, producers, numbers) == 0 and (deleted or redis.call('EXISTS', meta) == 0) then
   return 0
-elseif #KEYS - 3 ~= named and not broken then
+elseif #KEYS - 4 ~= named and not broken then
   return redis.error_reply('BADARG field=tables')
 end
 

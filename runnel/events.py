@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
-from runnel.core.reading import Raw
+from runnel.core.reading import Raw, record_of
 from runnel.current_event import CurrentEvent
 from runnel.delivery.handout import Handout
 from runnel.delivery.iterators import (
@@ -110,7 +110,7 @@ class Events(Generic[R]):
         return Event(raw, self._queue.partition, self._codec)
 
     def _record(self, raw: Raw) -> R:
-        return self._codec.decode(raw[1])
+        return record_of(raw, self._codec.decode)
 
 
 class Batches(Generic[R]):

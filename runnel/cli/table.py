@@ -1,4 +1,4 @@
-"""The commands ``runnel table``: list, get, export, clear."""
+"""The commands ``runnel table``: list, get, export, clear; and those of snapshots."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import click
 from runnel.cli import exits, urls
 from runnel.cli.output import report
 from runnel.cli.running import with_scripts
+from runnel.cli.snapshot import delete_snapshot, restore, snapshot, snapshots
 from runnel.cli.tables import table as columns
 from runnel.cli.target import load_app, load_table
 from runnel.errors import ConfigError, RunnelError
 from runnel.operations import table_admin
+from runnel.operations.figures import total
 from runnel.operations.table_admin import Part, writers_of
 from runnel.preflight.checks import check_table
 from runnel.protocol.scripts import Scripts
@@ -27,7 +29,14 @@ Json = dict[str, Any]
 
 @click.group(epilog=exits.epilog("runnel table get example:balances alice"))
 def table() -> None:
-    """Read and administer tables, such as example:balances. Safe while workers run."""
+    """Read and administer tables, such as example:balances. Safe while workers run.
+
+    Snapshots are of all tables of a processor, such as example:book.
+    """
+
+
+for _command in (snapshot, snapshots, restore, delete_snapshot):
+    table.add_command(_command)
 
 
 @table.command(
@@ -70,14 +79,13 @@ def list_(target: str, json_lines: bool, redis_url: str | None) -> None:
 
 
 def _summary(found: Table[Any], parts: list[Part]) -> Json:
-    sizes = [each.bytes for each in parts]
     return {
         "name": found.name,
         "stream": found.stream.name,
         "declared_writer": found.processor,
         "writers": writers_of(parts),
-        "keys": sum(each.keys for each in parts),
-        "bytes": None if None in sizes else sum(each or 0 for each in sizes),
+        "keys": total(each.keys for each in parts),
+        "bytes": total(each.bytes for each in parts),
     }
 
 
@@ -195,7 +203,7 @@ def clear(target: str, execute: bool, force: bool, as_json: bool, redis_url: str
                 f"table {found.name}: {_workers(living)} {', '.join(writers)}, which writes it: "
                 "stop them first, or give --force"
             )
-        number = sum(each.keys for each in parts)
+        number = sum(each.keys or 0 for each in parts)
         if execute:
             number = await table_admin.clear(scripts, found, parts)
         return {

@@ -39,6 +39,8 @@ def lines(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
         found += problems(processor, seen, names)
     if seen["processors"]:
         found += ["", *tables.processors(seen)]
+    if any(each["tables"] for each in seen["processors"]):
+        found += ["", *tables.kept(seen)]
     if seen["members"]:
         found += ["", *tables.members(seen, wide)]
     for each in seen["processors"]:

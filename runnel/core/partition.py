@@ -217,6 +217,11 @@ class PartitionState(Reading):
         if self.effects is not None:
             self.effects.undo(sealed=sealed)
 
+    @property
+    def overloaded(self) -> bool:
+        """Does so much wait for commits that no further event may be handed out?"""
+        return self.effects is not None and self.effects.full
+
     def emit(self, sink: Sink, entry: Entry) -> None:
         """Add an entry to the sink, with the commit of the current events. Raises TooManyWrites."""
         if self.effects is None:

@@ -1,15 +1,14 @@
 """What the events of one partition write besides its checkpoint, until a commit has written it.
 
 While events are current, what the handler writes to tables and emits to streams for them can be
-undone. Once they are finished it is a step, which waits for the commit that covers them. A commit
-may hold only so much: what was finished is split between events.
+undone. Once they are finished it waits for the commit that covers them. A commit may hold only so
+much: what is finished gathers in steps, each of which one commit writes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from runnel import keys
@@ -21,6 +20,8 @@ from runnel.protocol import Effect, Entries, Entry, OutboxEntries, PartitionKeys
 #: partitions of other streams. They are those of `transact`, and so of what the handler may emit
 #: for its current events.
 MOST_ENTRIES, MOST_TARGETS = 200, 50
+#: How many steps may wait for their commits, so that memory is bounded.
+MOST_STEPS = 2
 #: How many entries may wait in an outbox.
 OUTBOX_SIZE = 10_000
 
@@ -33,54 +34,61 @@ class Emitted(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What was written until the event with the id `end` was finished. It was the `number`-th event
-    to be finished since the first step."""
-
-    end: bytes
-    number: int
-    writes: dict[Field, bytes | None]
-    emitted: Sequence[Emitted]
-    size: int
-
-
 class Load:
-    """How much one commit holds."""
+    """How many entries one commit has for which sinks, and how many bytes it has. It may write so
+    many tables, too."""
 
-    def __init__(self) -> None:
-        self.tables: set[str] = set()
-        self.fields: set[Field] = set()
-        self.entries: defaultdict[Sink, int] = defaultdict(int)
+    def __init__(self, tables: int) -> None:
+        self._tables = tables
+        #: The prefix of each sink -> its entries.
+        self._entries: dict[str, int] = {}
+        self._number = 0
         self.size = 0
 
-    def add(self, step: Step) -> bool:
-        """Add a step. Returns False if that is too much for one commit."""
-        self.fields.update(step.writes)
-        self.tables.update(table for table, _ in step.writes)
-        for each in step.emitted:
-            self.entries[each.sink] += 1
-        self.size += step.size
-        return self.excess() is None
-
-    def emit(self, emitted: Emitted) -> bool:
-        """Add an entry. Returns False if that is too much for one commit."""
-        self.entries[emitted.sink] += 1
+    def add(self, emitted: Emitted) -> str | None:
+        """Add an entry. Returns the limit that is exceeded, for people, or None."""
+        sink = emitted.sink
+        of_sink = self._entries.get(sink.prefix, 0) + 1
+        self._entries[sink.prefix] = of_sink
+        self._number += 1
         self.size += emitted.size
-        return self.excess() is None
-
-    def excess(self) -> str | None:
-        """The limit that is exceeded, for people, or None."""
-        for sink, number in self.entries.items():
-            if number >= sink.size:
-                return f"{sink.size - 1} entries for one partition of a stream of that size"
-        if len(self.fields) > MOST_FIELDS:
-            return f"{MOST_FIELDS} keys"
-        if sum(self.entries.values()) > MOST_ENTRIES:
+        if of_sink >= sink.size:
+            return f"{sink.size - 1} entries for one partition of a stream of that size"
+        if self._number > MOST_ENTRIES:
             return f"{MOST_ENTRIES} entries"
-        if len(self.tables) + len(self.entries) > MOST_TARGETS:
+        if self._tables + len(self._entries) > MOST_TARGETS:
             return f"{MOST_TARGETS} tables and partitions of other streams"
         return f"{MOST_BYTES} bytes" if self.size > MOST_BYTES else None
+
+
+class Step:
+    """What one commit writes: all that was written for one event, or for several in a row.
+
+    The last one has the id `end`, and was the `number`-th event to be finished.
+    """
+
+    def __init__(self, tables: int) -> None:
+        self.end, self.number = b"", 0
+        self.writes: dict[Field, bytes | None] = {}
+        self.emitted: list[Emitted] = []
+        self._load = Load(tables)
+
+    def add(self, writes: dict[Field, bytes | None], emitted: Sequence[Emitted], size: int) -> bool:
+        """Add what was written for further events; `size` is the bytes of the writes. Returns False
+        if that is more than one commit may hold: then nothing more may be added."""
+        load, excess = self._load, False
+        for each in emitted:
+            excess |= load.add(each) is not None
+        load.size += size
+        if self.writes or self.emitted:
+            fields = len(self.writes) + len(writes)
+            if fields > MOST_FIELDS:
+                fields = len(self.writes.keys() | writes)
+            if excess or fields > MOST_FIELDS or load.size > MOST_BYTES:
+                return False
+        self.writes.update(writes)
+        self.emitted += emitted
+        return True
 
 
 class PendingEffects:
@@ -99,10 +107,10 @@ class PendingEffects:
         self._sealed: list[Emitted] = []
         self._load = self._load_of(())
         self._steps: deque[Step] = deque()
+        #: Counts the events that were finished.
         self._number = 0
-        #: What the commit that is in flight writes, and how many steps that is.
+        #: What the commit that is in flight writes: the first step, if there is one.
         self.in_flight: tuple[Effect, ...] = ()
-        self._in_flight_steps = 0
 
     # For the current events
 
@@ -110,8 +118,7 @@ class PendingEffects:
         """Add an entry to the sink with the commit that covers the current events. Raises
         TooManyWrites if no commit could hold what they emit."""
         made = Emitted(sink, entry, sum(map(len, entry)))
-        if not self._load.emit(made):
-            excess = self._load.excess()
+        if excess := self._load.add(made):
             self._load = self._load_of([*self._sealed, *self._open])
             raise TooManyWrites(
                 f"the current events emit more than {excess}, which is more than one commit may "
@@ -121,10 +128,9 @@ class PendingEffects:
 
     def _load_of(self, emitted: Iterable[Emitted]) -> Load:
         """That of the current events: they may write every table, too."""
-        load = Load()
-        load.tables.update(self.tables.tables)
+        load = Load(len(self.tables.tables))
         for each in emitted:
-            load.emit(each)
+            load.add(each)
         return load
 
     def write_back(self) -> None:
@@ -156,63 +162,68 @@ class PendingEffects:
         emitted: Sequence[Emitted] = ()
         if self._open or self._sealed:
             emitted = [*self._sealed, *self._open]
-            size += sum(each.size for each in emitted)
             self._open, self._sealed, self._load = [], [], self._load_of(())
         if writes or emitted:
-            self._steps.append(Step(end, self._number, writes, emitted, size))
+            step = self._steps[-1] if len(self._steps) > bool(self.in_flight) else None
+            if step is None or not step.add(writes, emitted, size):
+                step = Step(len(self.tables.tables))
+                step.add(writes, emitted, size)
+                self._steps.append(step)
+            step.end, step.number = end, self._number
         if self.tables.crowded:
             self.tables.forget({field for step in self._steps for field in step.writes})
+
+    @property
+    def full(self) -> bool:
+        """Does so much wait for commits that no further event may be handed out?"""
+        return len(self._steps) > MOST_STEPS
 
     # For commits
 
     def begin_commit(self) -> tuple[bytes, int] | None:
-        """Choose what the next commit writes: all steps, or as many as it may hold.
+        """Choose what the next commit writes: the first step.
 
-        Returns None for all; else the id of the last event that it may cover, and how many finished
-        events come after that one.
+        Returns None if it may cover all finished events; else the id of the last one that it may
+        cover, and how many come after that one.
         """
-        chosen: list[Step] = []
-        load = Load()
-        for step in self._steps:
-            if not load.add(step) and chosen:
-                break
-            chosen.append(step)
-        self.in_flight, self._in_flight_steps = tuple(self._merged(chosen)), len(chosen)
-        if len(chosen) == len(self._steps):
+        if not self._steps:
             return None
-        return chosen[-1].end, self._number - chosen[-1].number
+        first = self._steps[0]
+        self.in_flight = tuple(self._effects_of(first))
+        return None if len(self._steps) == 1 else (first.end, self._number - first.number)
 
-    def _merged(self, steps: Sequence[Step]) -> Iterable[Effect]:
-        writes: defaultdict[str, dict[bytes, bytes | None]] = defaultdict(dict)
-        entries: defaultdict[Sink | None, list[Entry]] = defaultdict(list)
-        for step in steps:
-            for (table, key), value in step.writes.items():
-                writes[table][key] = value
-            for sink, entry, _ in step.emitted:
-                if self._outbox is None or keys.same_slot(sink.prefix, self._prefix):
-                    entries[sink].append(entry)
-                else:
-                    entries[None].append([b"to", sink.address().encode(), *entry])
-        for table, those in writes.items():
-            sets = [(key, value) for key, value in those.items() if value is not None]
-            deletes = [key for key, value in those.items() if value is None]
-            yield TableWrites(self._prefix, table, sets, deletes)
-        for target, several in entries.items():
-            if target is not None:
-                yield Entries(target, several)
-            elif self._outbox is not None:
-                yield OutboxEntries(self._outbox, OUTBOX_SIZE, several)
+    def _effects_of(self, step: Step) -> Iterable[Effect]:
+        sets: defaultdict[str, list[tuple[bytes, bytes]]] = defaultdict(list)
+        deletes: defaultdict[str, list[bytes]] = defaultdict(list)
+        for (table, key), value in step.writes.items():
+            if value is None:
+                deletes[table].append(key)
+            else:
+                sets[table].append((key, value))
+        for table in sets | deletes:
+            yield TableWrites(self._prefix, table, sets[table], deletes[table])
+        sinks: dict[str, tuple[Sink, list[Entry]]] = {}
+        outbox: list[Entry] = []
+        for sink, entry, _ in step.emitted:
+            if self._outbox is None or keys.same_slot(sink.prefix, self._prefix):
+                sinks.setdefault(sink.prefix, (sink, []))[1].append(entry)
+            else:
+                outbox.append([b"to", sink.address().encode(), *entry])
+        for sink, entries in sinks.values():
+            yield Entries(sink, entries)
+        if self._outbox is not None and outbox:
+            yield OutboxEntries(self._outbox, OUTBOX_SIZE, outbox)
 
     def committed(self) -> None:
         """Redis has applied the commit that was in flight."""
-        for _ in range(self._in_flight_steps):
+        if self.in_flight:
             self._steps.popleft()
-        self.in_flight, self._in_flight_steps = (), 0
+            self.in_flight = ()
 
     def drop_steps(self) -> None:
         """Nothing that waits for a commit is written."""
         self._steps.clear()
-        self.in_flight, self._in_flight_steps = (), 0
+        self.in_flight = ()
 
     def forget_all(self) -> None:
         """The server has lost commits: what Redis has is unknown again."""

@@ -48,19 +48,19 @@ class TableState:
         self.run = 0
         #: Field -> its value, None if it has none. The one that was read first comes first.
         self._known: dict[Field, bytes | None] = {}
-        #: What the handler has written since its current events were handed out.
-        self._open: dict[Field, bytes | None] = {}
-        #: Field -> its value before that.
+        #: What the handler has written since its current events were handed out: field -> its value
+        #: before that. The new one is known.
         self._before: dict[Field, bytes | None] = {}
         #: The same for those of the current events with which the handler is done.
-        self._sealed: dict[Field, bytes | None] = {}
         self._before_sealed: dict[Field, bytes | None] = {}
-        #: The bytes of both.
+        #: The bytes that were written for both.
         self._size = 0
         #: Field -> a value that the handler may change in place, and its bytes before that.
         self._lent: dict[Field, tuple[Any, Comparison, bytes]] = {}
-        #: The last id of each read whose events are not all finished, and their keys.
+        #: The last id of each read, and the keys of its events; and the last event that is
+        #: finished. Reads whose events are all finished are dropped now and then.
         self._reads: deque[tuple[str, Sequence[bytes]]] = deque()
+        self._finished = b"0-0"
 
     # Reading
 
@@ -68,6 +68,7 @@ class TableState:
         """The fields of these keys, in all tables, that must be read from Redis first. They are
         those of events up to the one with the id `last`, and are not forgotten before it is
         finished."""
+        self._drop_reads()
         self._reads.append((last.decode(), keys))
         fields = [(table, key) for key in keys for table in self.tables]
         return [each for each in fields if each not in self._known]
@@ -85,20 +86,22 @@ class TableState:
     def put(self, field: Field, value: bytes | None) -> None:
         """Write a value, or delete the field. Raises KeyError if it must be read first, and
         TooManyWrites if no commit could hold what was written for the current events."""
-        before, old = self._known[field], self._open.get(field)
-        size = self._size + len(value or b"") - len(old or b"")
-        fields = len(self._open) + len(self._sealed)
-        if field not in self._open:
+        old = self._known[field]
+        size, fields = self._size + len(value or b""), len(self._before) + len(self._before_sealed)
+        if field in self._before:
+            size -= len(old or b"")
+        else:
             size, fields = size + len(field[1]), fields + 1
         if fields > MOST_FIELDS or size > MOST_BYTES:
             raise TooManyWrites(
                 f"table {field[0]}: the current events write more than {MOST_FIELDS} keys or "
                 f"{MOST_BYTES} bytes, which is more than one commit may hold"
             )
-        self._before.setdefault(field, before)
+        self._before.setdefault(field, old)
         self._size = size
-        self._open[field] = self._known[field] = value
-        self._lent.pop(field, None)
+        self._known[field] = value
+        if self._lent:
+            self._lent.pop(field, None)
 
     def lend(self, field: Field, value: Any, comparison: Comparison, since: bytes) -> None:
         """The handler has this value, whose bytes are `since`, and may change it in place."""
@@ -123,29 +126,34 @@ class TableState:
         """The handler is done with some of the current events: keep what it has written for them,
         if another one fails. Raises as `write_back` does."""
         self.write_back()
-        self._sealed |= self._open
         self._before_sealed = self._before | self._before_sealed
-        self._open, self._before, self._lent = {}, {}, {}
+        self._before, self._lent = {}, {}
 
     def undo(self, *, sealed: bool = True) -> None:
         """The current events were not finished: forget what was written for them. Without `sealed`,
         keep what was."""
         self._known.update(self._before)
-        self._open, self._before, self._lent = {}, {}, {}
+        self._before, self._lent = {}, {}
         if sealed:
             self._known.update(self._before_sealed)
-            self._sealed, self._before_sealed = {}, {}
-        self._size = sum(len(key) + len(each or b"") for (_, key), each in self._sealed.items())
+            self._before_sealed = {}
+        self._size = sum(
+            len(each[1]) + len(self._known[each] or b"") for each in self._before_sealed
+        )
 
     def finished(self, end: bytes) -> tuple[dict[Field, bytes | None], int]:
         """The events up to the one with the id `end` are finished. Returns what was written for
         them, and its bytes. Call `write_back` first."""
-        writes, size = self._sealed | self._open, self._size
-        self._open, self._before, self._lent, self._size = {}, {}, {}, 0
-        self._sealed, self._before_sealed = {}, {}
-        while self._reads and reached(end.decode(), self._reads[0][0]):
-            self._reads.popleft()
-        return writes, size
+        self._finished = end
+        if self._lent:
+            self._lent = {}
+        if not self._before and not self._before_sealed:
+            return {}, 0
+        written, size, known = self._before, self._size, self._known
+        if self._before_sealed:
+            written |= self._before_sealed
+        self._before, self._before_sealed, self._size = {}, {}, 0
+        return {field: known[field] for field in written}, size
 
     @property
     def crowded(self) -> bool:
@@ -155,10 +163,17 @@ class TableState:
     def forget(self, needed: set[Field]) -> None:
         """Forget the fields that were read first, but none that is needed, and none of an event
         that is not finished: it was read already, and its fields are not read again."""
+        self._drop_reads()
         needed |= {(table, key) for _, keys in self._reads for key in keys for table in self.tables}
         excess = len(self._known) - MOST_KNOWN * 3 // 4
         for field in [each for each in self._known if each not in needed][:excess]:
             del self._known[field]
+
+    def _drop_reads(self) -> None:
+        """Drop the reads whose events are all finished."""
+        finished = self._finished.decode()
+        while self._reads and reached(finished, self._reads[0][0]):
+            self._reads.popleft()
 
     def forget_all(self) -> None:
         """What Redis has is unknown again."""

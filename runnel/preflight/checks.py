@@ -186,8 +186,9 @@ def required_by_operator(processor: Processor, action: str) -> Required:
     calls = [protocol.describe(partition_keys), revoke]
     direct: list[tuple[str, str]] = []
     if action == "reset":
-        calls.append(protocol.seek(partition_keys, "0", None, ""))
-        direct += [("XINFO STREAM", log), ("XRANGE", log)]
+        calls.append(protocol.seek(partition_keys, "0", None, "", ["t"]))
+        direct += [("XINFO STREAM", log), ("XRANGE", log), ("HGETALL", partition_keys.meta)]
+        direct.append(("HLEN", keys.table(partition_keys.prefix, "t")))
     elif action == "pause":
         calls.append(protocol.pause(partition_keys))
     elif action == "remove":
@@ -207,8 +208,12 @@ def required_by_deletion(spec: StreamSpec[Any]) -> Required:
     """What it takes to delete a stream."""
     prefix, app = spec.prefix(0), spec.app
     group = keys.group(app, spec.name, "p")
+    snapshot = keys.snapshot(prefix, "s", "p")
     direct = (
         ("HKEYS", keys.meta(prefix)),
+        ("HDEL", keys.meta(prefix)),
+        ("HGETALL", snapshot),
+        ("UNLINK", snapshot),
         ("UNLINK", keys.plan(group)),
         ("HDEL", keys.streams(app)),
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runnel.protocol.common import text
+
+_TABLE = "meta.table:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,14 @@ class PartitionDescription:
     error_at: int | None = None
     paused: bool = False
     quarantined: bool = False
-    #: The stream in which a commit finds no room, and why; at which checkpoint, and since when. That
-    #: is over once the checkpoint is another one.
+    #: The stream in which a commit finds no room, and why; at which checkpoint, and since when.
+    #: That is over once the checkpoint is another one.
     wait_for: str | None = None
     wait_reason: str | None = None
     wait_at: str | None = None
     wait_since: int | None = None
+    #: Table of the partition -> the processor that writes it.
+    writers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lease_owner(self) -> str | None:
@@ -102,6 +106,11 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         wait_reason=found.get("wait_reason"),
         wait_at=found.get("wait_at"),
         wait_since=_integer(found, "wait_since"),
+        writers={
+            name.removeprefix(_TABLE): value
+            for name, value in found.items()
+            if name.startswith(_TABLE)
+        },
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -131,11 +131,19 @@ def attempt(
     return Call("attempt", partition_keys.of_script()[2:], args)
 
 
-def seek(partition_keys: PartitionKeys, start: str, read: int | None, nonce: str) -> Call:
-    """Set the checkpoint. `start` is the first event to be processed: ``0``, ``$`` or an id. `read`
-    is the number of entries ever added before it, None if the script can count them."""
+def seek(
+    partition_keys: PartitionKeys,
+    start: str,
+    read: int | None,
+    nonce: str,
+    tables: Iterable[str] = (),
+) -> Call:
+    """Set the checkpoint, and empty these tables. `start` is the first event to be processed:
+    ``0``, ``$`` or an id. `read` is the number of entries ever added before it, None if the script
+    can count them."""
     args = (partition_keys.processor, start, "" if read is None else read, nonce)
-    return Call("seek", partition_keys.of_script(), args)
+    emptied = [key for each in tables for key in keys.all_of_table(partition_keys.prefix, each)]
+    return Call("seek", (*partition_keys.of_script(), *emptied), args)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ class Committer:
         else:
             committed = protocol.read_commit(reply)  # type: ignore[arg-type]
             state.committed(move)
-            self._waits.over(state)
+            if state in self._waits.refusals:
+                self._waits.over(state)
             if committed.paused:
                 state.stop()
             if state.next_commit() or (
@@ -167,7 +168,8 @@ class Committer:
     def forget(self, state: PartitionState) -> None:
         """The partition is not held any more."""
         self._pauses.pop(state, None)
-        self._waits.over(state)
+        if state in self._waits.refusals:
+            self._waits.over(state)
 
     async def _verify_cursors(self, unverified: Sequence[tuple[PartitionState, str]]) -> None:
         """Check that the entries exist after which events were handed out."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from runnel import keys
+from runnel.codec.entry import COMPRESSED
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
 from runnel.core.table_state import Field, TableState
@@ -62,11 +63,20 @@ async def read_for(
 
 def keys_of(processor: Processor, entries: Sequence[Raw]) -> list[bytes]:
     """The partition keys of events. One that cannot be decoded has none: its handler never gets
-    it."""
+    it.
+
+    Each must be decoded for that, and its record stays with it, so that it need not be decoded
+    again for the handler. Not that of a compressed one: all together could take far more memory
+    than the events.
+    """
     found: dict[bytes, None] = {}
-    for _, fields in entries:
+    key, decode = processor.stream.key, processor.stream.codec.decode
+    for raw in entries:
         try:
-            found[processor.stream.key(processor.stream.codec.decode(fields))] = None
+            record = decode(raw[1])
+            found[key(record)] = None
         except Exception:  # Raised again, where it is the failure of the event.
             continue
+        if COMPRESSED not in raw[1][0]:
+            raw.append(record)
     return list(found)

@@ -180,7 +180,10 @@ def test_a_target_that_is_no_table_is_refused(run: Run, target: str, says: str) 
 
 
 def test_every_command_has_an_example(run: Run) -> None:
-    for command in ("list", "get", "export", "clear"):
+    for command in (
+        *("list", "get", "export", "clear"),
+        *("snapshot", "snapshots", "restore", "delete-snapshot"),
+    ):
         said = run("table", command, "--help").stdout
         assert f"$ runnel table {command} example:" in said
         assert "Exit codes:" in said

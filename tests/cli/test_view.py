@@ -67,6 +67,18 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
             ],
         ),
         (
+            report(
+                "degraded",
+                partition(1, waits_for={"stream": "alerts", "reason": "of mail", "since_ms": 9}),
+                partition(2, waits_for={"stream": "alerts", "reason": "of mail", "since_ms": 9000}),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partitions 1-2: no room in alerts for 9s, because of mail: to run that "
+                "processor makes room, and so does a larger partition_size",
+            ],
+        ),
+        (
             report("down", partition(owner=None, state="unassigned", lag_events=7)),
             [
                 "shop/billing is down",
@@ -218,6 +230,7 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
     ids=[
         "quarantined",
         "stalled",
+        "no room",
         "down",
         "unregistered",
         "paused",

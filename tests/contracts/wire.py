@@ -26,6 +26,8 @@ REPLY_COUNTS_CHANGES = {
         "declare",
         "clear_table",
         "append",
+        "append_numbered",
+        "append_once",
         "commit",
         "transact",
         "pause",

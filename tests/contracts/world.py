@@ -5,13 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, PARKED, PLAN, PRODUCERS, SESSIONS, STATE
+from tests.lua.conftest import (
+    LOG,
+    MEMBERS,
+    META,
+    NONCE,
+    NUMBERS,
+    PARKED,
+    PLAN,
+    PRODUCERS,
+    SESSIONS,
+    STATE,
+)
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
 SINK_LOG, SINK_META = (
     LOG.replace("}:orders:", "}:dead:"),
     META.replace("}:orders:", "}:dead:"),
 )
+DEDUPE = META.replace(":meta", ":dedupe:order-17")
 TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
 #: Script -> name and type of the keys whose number depends on the arguments.
@@ -24,7 +36,20 @@ MORE_KEYS = {
         ("parked_keys", "hash"),
     ],
     "delete": [("table", "hash")],
+    "copy_table": [
+        *(("values", "hash"), ("expiry", "zset"), ("to_values", "hash"), ("to_expiry", "zset"))
+    ],
+    "snapshot": [
+        *(("values", "hash"), ("expiry", "zset"), ("copy", "hash"), ("copy_expiry", "zset"))
+    ],
+    "restore": [
+        *(("values", "hash"), ("expiry", "zset"), ("staged", "hash"), ("staged_expiry", "zset"))
+    ],
 }
+EXPIRY = f"{TABLE}:expiry"
+RECORD = META.replace(":meta", ":snapshot:monday:printer")
+COPY, STAGED = f"{RECORD}:table:balances", f"{RECORD}:restore:table:balances"
+SNAPSHOT_ID = "3" * 32
 GROUP = [PLAN, MEMBERS, SESSIONS]
 CONTRACT: list[Arg] = [1, 8, "xxh64"]
 NEW = "2" * 32
@@ -57,6 +82,9 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     done("append", [LOG, META, PRODUCERS], *CONTRACT, 100, "refuse", "p", 1, *entries)
     done("append", [SINK_LOG, SINK_META, PRODUCERS], *CONTRACT, 100, "refuse", "q", 1, *entries[:9])
     (epoch, *_) = done("claim", PARTITION, *CONTRACT, "printer", "me", 10, NONCE, "")
+    numbered: list[Arg] = ["0-1", 2, "msgpack", "x"]
+    sender: list[Arg] = [*CONTRACT, 100, "refuse", "producer:till"]
+    done("append_numbered", [LOG, META, NUMBERS], *sender, *numbered)
     ids = [event for event, _ in wire.snapshot()[LOG].entries]
     done("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 1, "Boom", "it went off")
     member: list[Arg] = [8, 10_000, 5_000, 0, "a", "a1"]
@@ -75,6 +103,14 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     for event in ("6-0", "7-0"):
         wire.redis.xadd(PARKED[0], {"key": "alice", "msgpack": "x"}, event)
     wire.redis.xadd(PARKED[0], {"key": "bob", "msgpack": "x"}, "8-0")
+    wire.redis.zadd(EXPIRY, {"carol": 1_700_000_000_000})
+    copied = [TABLE, EXPIRY, COPY, f"{COPY}:expiry"]
+    done("snapshot", [META, STATE, RECORD, *copied], "printer", "begin", SNAPSHOT_ID)
+    done("copy_table", [RECORD, *copied], SNAPSHOT_ID, 0, 100, 0)
+    done("snapshot", [META, STATE, RECORD, *copied], "printer", "finish", SNAPSHOT_ID)
+    restored = [COPY, f"{COPY}:expiry", STAGED, f"{STAGED}:expiry"]
+    done("copy_table", [RECORD, *restored], SNAPSHOT_ID, 0, 100, 5)
+    wire.redis.hdel(META, "snapshot:monday:printer")  # With it, the partition is not deleted.
     wire.snapshot()
     letters = [event for event, _ in wire.snapshot()[SINK_LOG].entries]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
@@ -85,6 +121,14 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
             [LOG, META, PRODUCERS],
             [*CONTRACT, 100, "refuse", "p", 2, 2, "msgpack", "x", 4, "msgpack", "y", "@trace", "z"],
         ),
+        "append_numbered": (
+            [LOG, META, NUMBERS],
+            [*sender, *numbered, "0-2", 2, "msgpack", "y"],
+        ),
+        "append_once": (
+            [LOG, META, DEDUPE],
+            [*CONTRACT, 100, "refuse", 60_000, 4, "msgpack", "x", "@trace", "z"],
+        ),
         "claim": (PARTITION, [*CONTRACT, "printer", "me", 11, NEW, ""]),
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
@@ -94,6 +138,12 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),
+        "snapshot": ([META, STATE, RECORD, *copied], ["printer", "begin", "4" * 32]),
+        "copy_table": ([RECORD, *restored], [SNAPSHOT_ID, 0, 100, 5]),
+        "restore": (
+            [*PARTITION, RECORD, TABLE, EXPIRY, *restored[2:]],
+            ["printer", SNAPSHOT_ID, 0, NEW],
+        ),
         "clear_table": ([META, STATE, TABLE], ["printer", NEW]),
         "park_again": ([STATE, *PARKED[1:]], [epoch, NONCE, "bob", "5-0 3 Boom again"]),
         "replay": ([STATE, *PARKED[1:]], [NEW, "alice", "bob"]),
@@ -105,7 +155,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "pause": ([STATE], []),
         "resume": ([STATE], []),
         "remove": ([*PARTITION, *PARKED], ["printer"]),
-        "delete": ([LOG, META, PRODUCERS, TABLE], []),
+        "delete": ([LOG, META, PRODUCERS, NUMBERS, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
         "revoke": ([PLAN], [0, 1]),

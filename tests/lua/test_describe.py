@@ -8,7 +8,7 @@ from typing import Any
 from runnel.protocol.scripts import folder
 from tests.lua.conftest import LOG, META, NONCE, OTHER, PARKED, STATE, Raw
 from tests.lua.parking import entry, park
-from tests.lua.steps import described, ready
+from tests.lua.steps import described, ready, transact
 
 
 async def test_describe_writes_nothing_and_leaves_out_the_nonce(raw: Raw) -> None:
@@ -38,7 +38,11 @@ async def test_describe_leaves_out_what_is_unknown(raw: Raw) -> None:
 
 async def test_the_protocol_page_lists_every_field_of_a_state(raw: Raw) -> None:
     epoch, ids = await ready(raw)
-    await raw.commit(epoch, "0-0", ids[0], 1)
+    outbox = STATE.replace(":processor:", ":outbox:")
+    emitted = ("outbox", 10, 1, 4, "to", "alerts 0 1 xxh64 10", "f", "v")
+    await transact(raw, epoch, "0-0", ids[0], keys=(outbox,), effects=emitted)
+    await raw.redis.hset(STATE, "outbox_done", "1")
+    await raw.call("attempt", [STATE], epoch, NONCE, "wait", ids[0], 0, "alerts", "of mail")
     await raw.call("seek", [LOG, META, STATE], "printer", ids[1], "", OTHER)
     await raw.redis.hset(f"{META.removesuffix(':meta')}:table:t", "f", "v")
     clear_keys = [META, STATE, f"{META.removesuffix(':meta')}:table:t"]

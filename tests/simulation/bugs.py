@@ -155,25 +155,27 @@ BUGS = (
     Planted(
         "an undo that keeps the writes",
         "runnel/core/table_state.py",
-        "self._known.update(self._before)",
-        "pass",
+        "self._known.update(self._before)\n        self._before, self._lent = {}, {}",
+        "self._lent = {}",
     ),
     Planted(
         "writes of an unfinished event in a commit",
-        "runnel/core/table_state.py",
-        "tuple(self._of_tables(writes)), count",
-        "tuple(self._of_tables(writes | self._open)), count",
+        "runnel/core/pending_effects.py",
+        "for (table, key), value in step.writes.items():",
+        "known, before = self.tables._known, self.tables._before\n"
+        "        step.writes.update({each: known[each] for each in before})\n"
+        "        for (table, key), value in step.writes.items():",
     ),
     Planted(
         "writes lost that were made while a commit was in flight",
-        "runnel/core/table_state.py",
-        "for _ in range(self._in_flight[1]):\n            self._steps.popleft()",
+        "runnel/core/pending_effects.py",
+        "self._steps.popleft()",
         "self._steps.clear()",
     ),
     Planted(
         "a step lost when a commit is split",
-        "runnel/core/table_state.py",
-        "return last.end, self._number - last.number",
+        "runnel/core/pending_effects.py",
+        "return None if len(self._steps) == 1 else (first.end, self._number - first.number)",
         "return None",
     ),
     Planted(
@@ -185,7 +187,7 @@ BUGS = (
     Planted(
         "what is known of tables kept across a rollback",
         "runnel/core/partition.py",
-        "self.tables.forget_all()",
+        "self.effects.forget_all()",
         "pass",
     ),
     Planted(
@@ -197,12 +199,88 @@ BUGS = (
     Planted(
         "writes of an event that is given up",
         "runnel/worker/runner.py",
-        "tables.undo()\n                tables.run += 1",
-        "tables.run += 1",
+        "self._state.undo()\n            if tables is not None:",
+        "if tables is not None:",
     ),
     Planted(
         "a handler that has ended writes",
         "runnel/table.py",
+        "if here.over is not None and here.over():",
+        "if False:",
+    ),
+    # Emits
+    Planted(
+        "an emit outside the commit",
+        "lua/transact.lua",
+        "if #KEYS < 4 or #ARGV < 10 then",
+        "if ARGV[8] == 'stream' and ARGV[15] then\n"
+        "  redis.call('XADD', KEYS[4], '*', unpack(ARGV, 16, 15 + ARGV[15]))\n"
+        "end\n"
+        "if #KEYS < 4 or #ARGV < 10 then",
+    ),
+    Planted(
+        "a repeat that emits again",
+        "lua/transact.lua",
+        "elseif checkpoint ~= prev then",
+        "elseif checkpoint ~= prev and checkpoint ~= next_id then",
+    ),
+    Planted(
+        "an undo that forgets emits",
+        "runnel/core/pending_effects.py",
+        "self._open = []\n            if sealed:",
+        "if sealed:",
+    ),
+    Planted(
+        "emits of an event that is given up",
+        "runnel/worker/runner.py",
+        "self._state.undo()\n            if tables is not None:",
+        "if tables is not None:\n                tables.undo()",
+    ),
+    Planted(
+        "emits of a part lost that a middleware is done with",
+        "runnel/core/pending_effects.py",
+        "self._sealed += self._open",
+        "pass",
+    ),
+    Planted(
+        "emits of a part undone that a middleware is done with",
+        "runnel/core/pending_effects.py",
+        "if sealed:\n                self._sealed = []",
+        "self._sealed = []",
+    ),
+    Planted(
+        "emits of an event in two commits, if more follow",
+        "runnel/core/pending_effects.py",
+        "self._steps.popleft()",
+        "(self._steps.popleft() if len(self._steps) == 1 else None)",
+    ),
+    Planted(
+        "emits to one partition in another order",
+        "runnel/core/pending_effects.py",
+        "(sink, []))[1].append(entry)",
+        "(sink, []))[1].insert(0, entry)",
+    ),
+    Planted(
+        "emits that find no room are dropped",
+        "runnel/worker/committer.py",
+        "if state.draining and state.handler_ended:",
+        "if True:",
+    ),
+    Planted(
+        "what a commit emits passes a checkpoint in the target",
+        "lua/transact.lua",
+        "elseif newer(bound, checkpoint) then",
+        "elseif false then",
+    ),
+    Planted(
+        "a commit makes no room in the log that it reads",
+        "lua/transact.lua",
+        "local passed, size = own and {[processor] = next_id} or {}, own",
+        "local passed, size = {}, own",
+    ),
+    Planted(
+        "a handler that has ended emits",
+        "runnel/stream.py",
         "if here.over is not None and here.over():",
         "if False:",
     ),
@@ -365,7 +443,7 @@ BUGS = (
     Planted(
         "retention passes a checkpoint",
         "lua/append.lua",
-        "elseif newer(bound, stored[i + 1]) then",
+        "elseif newer(bound, checkpoint) then",
         "elseif false then",
     ),
     Planted(

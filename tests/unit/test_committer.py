@@ -27,6 +27,7 @@ class Stage:
         #: The number of commits in each round.
         self.rounds: list[int] = []
         self.exists: Any = True
+        self.refusals: dict[PartitionState, int] = {}
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
         callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
@@ -39,9 +40,6 @@ class Stage:
         if isinstance(reply, OSError | ConnectionError):
             raise reply
         return [reply] * len(calls)
-
-    def over(self, state: PartitionState) -> None:
-        """A commit was applied: no wait for room is to be told."""
 
     async def verify_cursors(self, cursors: Sequence[Any]) -> list[Any]:
         return [self.exists] * len(cursors)

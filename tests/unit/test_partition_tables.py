@@ -31,7 +31,7 @@ def partition(*numbers: int) -> PartitionState:
     it = PartitionState(0, PartitionKeys(PREFIX, "work"), 1, Token(7, "n"), claimed, ["t", "u"])
     request = it.next_read(100)
     assert request
-    entries = [(b"%d-0" % number, [b"f", b"v"]) for number in numbers]
+    entries = [[b"%d-0" % number, [b"f", b"v"]] for number in numbers]
     assert it.take_in(request, entries, cursor_exists=True)
     for field in (A, B, C):
         tables(it).learn(field, b"0")
