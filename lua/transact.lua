@@ -3,8 +3,10 @@
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
--- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME; the log and the meta of a stream; or
---                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR; or both runnel:{APP:SOURCE:N}:STREAM:parked:PROCESSOR
+-- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME, and if its keys expire
+--                             runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry; the log and the meta of a stream; or
+--                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR; or both
+--                             runnel:{APP:SOURCE:N}:STREAM:parked:PROCESSOR
 --                             and runnel:{APP:SOURCE:N}:STREAM:parked_keys:PROCESSOR; for replayed, these and
 --                             runnel:{APP:SOURCE:N}:STREAM:replay:PROCESSOR
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
@@ -17,6 +19,7 @@
 -- ARGV[8+] effects    str     1 to 50, in the order of their keys, each of one of these forms. An entry is the number of its
 --                             values, then fields and values in turn
 --                             table SETS DELETES, then a field and its value for each set, a field for each delete
+--                             expiring SECONDS SETS DELETES, then the same: fields not written for so long are removed
 --                             derived SIZE WHEN_FULL COUNT, then the entries: for a stream derived from the same source
 --                             stream SIZE WHEN_FULL COUNT PROTOCOL PARTITIONS HASH, then the entries: for any other stream;
 --                             not in a Redis Cluster, where a script cannot write to another slot
@@ -37,7 +40,8 @@
 --                     parked, has none
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    200 entries added or replayed, 1000 removed in each stream; 1000 fields of tables written
+-- BOUND    200 entries added or replayed, 1000 removed in each stream; 1000 fields of tables written; of a table whose keys
+--                     expire, twice as many as were written, and 10, removed
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local processor, epoch, nonce, prev, next_id, count, release = unpack(ARGV, 1, 7)
@@ -225,9 +229,13 @@ local function number(i)
   return string.match(ARGV[i] or '', '^%d+$') and #ARGV[i] <= 15 and tonumber(ARGV[i])
 end
 local function read_table(effect)
+  if effect.kind == 'expiring' then
+    effect.seconds, effect.expiry, key, at = number(at + 1), KEYS[key + 1], key + 1, at + 1
+    if not effect.seconds or effect.seconds == 0 or effect.expiry ~= effect.key .. ':expiry' then return false end
+  end
   effect.sets, effect.deletes, effect.name = number(at + 1), number(at + 2), string.match(effect.key, ':table:([^:]+)$')
   if not effect.name or not effect.sets or not effect.deletes or effect.sets + effect.deletes == 0 then return false end
-  fields, at = fields + effect.sets + effect.deletes, at + 3 + 2 * effect.sets + effect.deletes
+  fields, effect.first, at = fields + effect.sets + effect.deletes, at, at + 3 + 2 * effect.sets + effect.deletes
   return true
 end
 local function read_stream(effect)
@@ -261,7 +269,8 @@ local function read_replayed(effect)
   return effect.key == own_key('parked') and effect.counts == own_key('parked_keys') and effect.replay == own_key('replay')
 end
 local read_kind = {
-  table = read_table, derived = read_stream, stream = read_stream, outbox = read_outbox, park = read_park, replayed = read_replayed,
+  table = read_table, expiring = read_table, derived = read_stream, stream = read_stream, outbox = read_outbox,
+  park = read_park, replayed = read_replayed,
 }
 while at <= #ARGV do
   local effect = {kind = ARGV[at], first = at, key = KEYS[key]}
@@ -299,13 +308,51 @@ elseif prev == next_id and not replayed then
   return redis.error_reply('BADARG field=next')
 end
 
+-- Which fields of a table have not been written for so long that this commit removes them? None that it writes.
+local function plan_expiry(effect, times_kept)
+  redis.call('ZCARD', effect.expiry) -- If this is no sorted set, the error of Redis is the reply.
+  check_allowed('UNLINK', effect.expiry)
+  check_allowed('ZADD', effect.expiry, '1', 'f')
+  check_allowed('ZREM', effect.expiry, 'f')
+  effect.expired, effect.times_kept = {}, times_kept
+  if not times_kept then return end
+  local first, last = effect.first + 3, effect.first + 2 + 2 * effect.sets + effect.deletes
+  local written = {}
+  for i = first, first + 2 * effect.sets - 1, 2 do written[ARGV[i]] = true end
+  for i = first + 2 * effect.sets, last do written[ARGV[i]] = true end
+  local most, before = 2 * (effect.sets + effect.deletes) + 10, string.format('%.0f', now - effect.seconds * 1000)
+  for _, field in ipairs(redis.call('ZRANGE', effect.expiry, '-inf', before, 'BYSCORE', 'LIMIT', 0, most)) do
+    if not written[field] then effect.expired[#effect.expired + 1] = field end
+  end
+end
+
+-- Removes these fields, and notes when those were written that are written now.
+local function keep_times(effect)
+  local first, times = effect.first + 3, {}
+  local first_delete = first + 2 * effect.sets
+  if not effect.times_kept then redis.call('UNLINK', effect.expiry) end -- Commits in between did not keep them.
+  if #effect.expired > 0 then
+    redis.call('HDEL', effect.key, unpack(effect.expired))
+    redis.call('ZREM', effect.expiry, unpack(effect.expired))
+  end
+  for i = first, first_delete - 1, 2 do
+    times[#times + 1] = string.format('%.0f', now)
+    times[#times + 1] = ARGV[i]
+  end
+  if effect.sets > 0 then redis.call('ZADD', effect.expiry, unpack(times)) end
+  if effect.deletes > 0 then redis.call('ZREM', effect.expiry, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
+  redis.call('HSET', meta, 'expires:' .. effect.name, effect.seconds)
+end
+
 -- Check the effects: each returns a refusal if it is not possible.
 local function check_table(effect)
-  local writer = redis.call('HGET', meta, 'table:' .. effect.name)
+  local writer, expires = unpack(redis.call('HMGET', meta, 'table:' .. effect.name, 'expires:' .. effect.name))
   if writer and writer ~= processor then return 'NOT_WRITER table=' .. effect.name .. ' writer=' .. writer end
   redis.call('HLEN', effect.key) -- If this is no hash, the error of Redis is the reply.
   check_allowed('HSET', effect.key, 'f', 'v')
   check_allowed('HDEL', effect.key, 'f')
+  effect.forgets_times = not effect.seconds and expires and expires ~= '0'
+  if effect.seconds then plan_expiry(effect, expires and expires ~= '0') end
 end
 local function check_stream(effect)
   when_full = effect.when_full
@@ -367,7 +414,8 @@ local function check_replayed(effect)
   check_allowed('HDEL', effect.replay, 'f')
 end
 local check_kind = {
-  table = check_table, derived = check_stream, stream = check_stream, outbox = check_outbox, park = check_park,
+  table = check_table, expiring = check_table, derived = check_stream, stream = check_stream, outbox = check_outbox,
+  park = check_park,
 }
 if replayed then -- First: what a repeat has written may leave no room for it.
   local refusal = check_replayed(replayed)
@@ -414,9 +462,11 @@ local function add_entries(effect)
   end
 end
 for _, effect in ipairs(effects) do
-  if effect.kind == 'table' then
+  if effect.name then
     local first_delete = effect.first + 3 + 2 * effect.sets
     redis.call('HSET', meta, 'table:' .. effect.name, processor)
+    if effect.forgets_times then redis.call('HSET', meta, 'expires:' .. effect.name, '0') end
+    if effect.seconds then keep_times(effect) end
     if effect.sets > 0 then redis.call('HSET', effect.key, unpack(ARGV, effect.first + 3, first_delete - 1)) end
     if effect.deletes > 0 then redis.call('HDEL', effect.key, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
   elseif effect.kind == 'replayed' then

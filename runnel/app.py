@@ -131,13 +131,15 @@ class App:
         value: TypeForm[V],
         default: V | Callable[[], V] = NOTHING,
         processor: str | None = None,
+        expire: int | None = None,
     ) -> Table[V]:
         """Declare a table: what a processor of `stream` remembers for each key.
 
         `value` is the type of its values: a plain type, a record class, or a type of these that
         pydantic knows. `default` is the value of a key that has none, or a function that makes one.
         `processor` is the name of the only processor that may write it; without it, the first one
-        that does is. Raises ConfigError for a wrong name, type or default.
+        that does is. With `expire`, a key that no commit has written for so many seconds is removed
+        by a later commit: see `Table`. Raises ConfigError for a wrong name, type or default.
         """
         if not isinstance(stream, Stream):
             raise ConfigError(
@@ -153,7 +155,7 @@ class App:
                 f"table {name}: the stream {stream.name} has {MOST_TABLES} tables already, and one "
                 "commit writes no more"
             )
-        made: Table[V] = Table(self, name, stream.spec, value, default, processor)
+        made: Table[V] = Table(self, name, stream.spec, value, default, processor, expire)
         self.tables[name] = made
         return made
 
@@ -282,16 +284,19 @@ class App:
                     f"{', '.join(self.processors) or 'none'}"
                 )
         chosen = [self.processors[name] for name in wanted or self.processors]
-        return [
-            replace(each, module=self.module or each.module, tables=self._tables_of(each))
-            for each in chosen
-        ]
+        return [self._with_tables(each) for each in chosen]
 
-    def _tables_of(self, processor: Processor) -> tuple[str, ...]:
-        return tuple(
-            each.name
+    def _with_tables(self, processor: Processor) -> Processor:
+        tables = [
+            each
             for each in self.tables.values()
             if each.stream is processor.stream and each.processor in (None, processor.name)
+        ]
+        return replace(
+            processor,
+            module=self.module or processor.module,
+            tables=tuple(each.name for each in tables),
+            expire={each.name: each.expire for each in tables if each.expire is not None},
         )
 
     def autodiscover(self, pattern: str) -> list[str]:

@@ -38,6 +38,7 @@
         ├── Replaced              REPLACED
         ├── Full                  FULL
         ├── OutOfOrder            OUTOFORDER
+        ├── Unforwarded           UNFORWARDED
         └── UnknownProducer       UNKNOWN_PRODUCER
 
     Exception                     inside Runnel only
@@ -47,7 +48,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -308,6 +308,19 @@ class OutOfOrder(ProtocolError):
     word = "OUTOFORDER"
 
 
+class Unforwarded(ProtocolError):
+    """A processor cannot be removed while entries that it has emitted wait to be forwarded."""
+
+    word = "UNFORWARDED"
+
+    def __str__(self) -> str:
+        waiting, outbox = self.details.get("waiting", "?"), self.details.get("outbox", "?")
+        return (
+            f"{waiting} of its emitted entries wait in {outbox} for other streams, and would be "
+            "lost: start a worker, which forwards them; or delete that key if they may be lost"
+        )
+
+
 class UnknownProducer(ProtocolError):
     """The partition no longer remembers this producer, so it cannot distinguish a repeat from a new
     append. Start a new producer."""
@@ -330,20 +343,7 @@ BY_WORD: dict[str, type[ProtocolError]] = {
         Replaced,
         Full,
         OutOfOrder,
+        Unforwarded,
         UnknownProducer,
     )
 }
-
-
-def copy_of(error: Exception) -> Exception:
-    """A copy of an error, for one more caller: what a caller adds to it stays its own."""
-    try:
-        made = copy.copy(error)
-    except Exception:  # Its class takes other arguments than it stores.
-        return error
-    return made.with_traceback(error.__traceback__)
-
-
-def with_sent(error: BaseException, sent: Sequence[Any]) -> None:
-    """Store in an error of `send`, for each record, its `Sent` if it was sent, else None."""
-    vars(error)["sent"] = list(sent)

@@ -8,7 +8,7 @@ much: what is finished gathers in steps, each of which one commit writes.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from runnel import keys
@@ -98,10 +98,17 @@ class PendingEffects:
     slots go to the processor's outbox.
     """
 
-    def __init__(self, names: PartitionKeys, tables: Sequence[str], one_slot: bool = False) -> None:
+    def __init__(
+        self,
+        names: PartitionKeys,
+        tables: Sequence[str],
+        one_slot: bool = False,
+        expire: Mapping[str, int] | None = None,
+    ) -> None:
+        self._expire = expire or {}
         self.tables = TableState(names.prefix, tables)
         self._prefix = names.prefix
-        self._outbox = keys.outbox(names.prefix, names.processor) if one_slot else None
+        self._outbox = names.outbox if one_slot else None
         #: What was emitted for the current events, and the part of it that `seal` keeps.
         self._open: list[Emitted] = []
         self._sealed: list[Emitted] = []
@@ -201,7 +208,8 @@ class PendingEffects:
             else:
                 sets[table].append((key, value))
         for table in sets | deletes:
-            yield TableWrites(self._prefix, table, sets[table], deletes[table])
+            expire = self._expire.get(table)
+            yield TableWrites(self._prefix, table, sets[table], deletes[table], expire)
         sinks: dict[str, tuple[Sink, list[Entry]]] = {}
         outbox: list[Entry] = []
         for sink, entry, _ in step.emitted:

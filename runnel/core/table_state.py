@@ -44,6 +44,7 @@ class TableState:
     def __init__(self, prefix: str, tables: Sequence[str]) -> None:
         self.prefix = prefix
         self.tables = tuple(tables)
+        #: Table -> the seconds after which a key that was not written is removed.
         #: Counts the runs of the handler. One that was given up may go on, but writes nothing more.
         self.run = 0
         #: Field -> its value, None if it has none. The one that was read first comes first.

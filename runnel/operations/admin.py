@@ -167,25 +167,34 @@ async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
 
     Workers that still run one of its processors notice it, and end it as if it was removed. This
     waits for them for a session timeout and a little more. Returns the number of events.
+
+    Raises Unforwarded, and deletes nothing, while entries that one of its processors has emitted
+    wait in an outbox.
     """
-    client, deleted, processors = scripts.client, 0, set()
-    for p in range(spec.partition_count):
-        prefix = spec.prefix(p)
+    client, deleted, processors = scripts.client, 0, set[str]()
+    prefixes = [spec.prefix(p) for p in range(spec.partition_count)]
+
+    async def named(prefix: str, kind: str) -> list[str]:
+        """What meta names: the registered processors, or the tables."""
         fields = [protocol.text(each) for each in await client.hkeys(keys.meta(prefix))]
-        names = [
-            each.removeprefix("checkpoint:") for each in fields if each.startswith("checkpoint:")
-        ]
-        processors.update(names)
-        for name in names:
-            await scripts.call(protocol.remove(PartitionKeys(prefix, name)))
-        for each in fields:
-            kind, _, snapshot = each.partition(":")
-            if kind == "snapshot":
-                name, _, of = snapshot.partition(":")
-                at = SnapshotKeys(PartitionKeys(prefix, of), name)
-                (record,) = await hashes(scripts, [at.record])
-                await forget(scripts, at, part_of(record).tables)
-        tables = [each.removeprefix("table:") for each in fields if each.startswith("table:")]
+        return [each.removeprefix(kind) for each in fields if each.startswith(kind)]
+
+    async def registered(prefix: str) -> list[PartitionKeys]:
+        return [PartitionKeys(prefix, name) for name in await named(prefix, "checkpoint:")]
+
+    await removing.check_forwarded(
+        scripts, [found for prefix in prefixes for found in await registered(prefix)]
+    )
+    for prefix in prefixes:
+        found = await registered(prefix)
+        processors.update(each.processor for each in found)
+        await removing.remove_registrations(scripts, found)
+        for snapshot in await named(prefix, "snapshot:"):
+            name, _, of = snapshot.partition(":")
+            at = SnapshotKeys(PartitionKeys(prefix, of), name)
+            (record,) = await hashes(scripts, [at.record])
+            await forget(scripts, at, part_of(record).tables)
+        tables = await named(prefix, "table:")
         deleted += int(await scripts.call(protocol.delete(prefix, tables)))
     await client.hdel(keys.streams(spec.app), spec.name)
     for name in processors:

@@ -258,7 +258,10 @@ def _finish(processor: Processor) -> Call:
     prefix, effects = partition_keys.prefix, list[protocol.Effect]()
     if processor.sink is not None:
         effects.append(protocol.Entries(processor.sink.sink(0), []))
-    effects += [protocol.TableWrites(prefix, name) for name in processor.tables]
+    effects += [
+        protocol.TableWrites(prefix, name, expire=processor.expire.get(name))
+        for name in processor.tables
+    ]
     if not effects:
         return protocol.commit(partition_keys, _TOKEN, _MOVE)
     return protocol.transact(partition_keys, _TOKEN, _MOVE, effects)

@@ -20,11 +20,14 @@ from runnel.protocol.effects import (
     Effect,
     Entries,
     OutboxEntries,
+    OutboxTrim,
     ParkedEntries,
     Replayed,
     Sink,
     TableWrites,
+    outbox_sender,
     transact,
+    trim_outbox,
 )
 from runnel.protocol.groups import (
     Action,
@@ -116,6 +119,7 @@ __all__ = [
     "Member",
     "NumberedEntry",
     "OutboxEntries",
+    "OutboxTrim",
     "Page",
     "ParkedEntries",
     "ParkedEvent",
@@ -150,6 +154,7 @@ __all__ = [
     "describe_group",
     "drop_parked",
     "elect",
+    "outbox_sender",
     "park_again",
     "parked_entry",
     "parked_names",
@@ -183,4 +188,5 @@ __all__ = [
     "text",
     "tick",
     "transact",
+    "trim_outbox",
 ]

@@ -161,8 +161,8 @@ def read_seek(reply: Sequence[Any]) -> SeekReply:
 def clear_table(partition_keys: PartitionKeys, name: str, nonce: str) -> Call:
     """Delete the table `name` of the partition, which the processor writes, and forget its writer.
     Ends the processor's lease."""
-    table = keys.table(partition_keys.prefix, name)
-    names = (partition_keys.meta, partition_keys.state, table)
+    table = keys.all_of_table(partition_keys.prefix, name)
+    names = (partition_keys.meta, partition_keys.state, *table)
     return Call("clear_table", names, (partition_keys.processor, nonce))
 
 
@@ -175,8 +175,9 @@ def resume(partition_keys: PartitionKeys) -> Call:
 
 
 def remove(partition_keys: PartitionKeys) -> Call:
-    """End the registration, and delete what is parked."""
-    names = (*partition_keys.of_script(), *parked_names(partition_keys))
+    """End the registration, and delete what is parked. Raises Unforwarded while entries wait in the
+    outbox."""
+    names = (*partition_keys.of_script(), partition_keys.outbox, *parked_names(partition_keys))
     return Call("remove", names, (partition_keys.processor,))
 
 

@@ -17,6 +17,7 @@ from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.feeds import LogCursor
+from runnel.worker.forwarder import Forwarders
 from runnel.worker.room_waits import RoomWaits
 
 #: The most partitions of one round: the others wait no longer than these take.
@@ -32,10 +33,13 @@ class Committer:
     waits by itself before the repeat, and holds up no other partition.
     """
 
-    def __init__(self, backend: Backend, callbacks: Callbacks, waits: RoomWaits) -> None:
+    def __init__(
+        self, backend: Backend, callbacks: Callbacks, waits: RoomWaits, forwarders: Forwarders
+    ) -> None:
         self._backend = backend
         self._callbacks = callbacks
         self._waits = waits
+        self._forwarders = forwarders
         self._scheduled: list[PartitionState] = []
         self._wake = asyncio.Event()
         #: How long a partition waits if its commit fails again.
@@ -101,7 +105,8 @@ class Committer:
                 state.drop_finished()  # Only the release is left: others wait for the partition.
                 self.schedule(state)
             else:
-                await self._waits.refused(state, reply)
+                if refusal := self._forwarders.reason_of(state, reply):
+                    await self._waits.refused(state, refusal)
                 self._schedule_later(state)
         elif isinstance(reply, (Missing, Mismatch)) and "sink" in reply.details:
             try:
@@ -132,7 +137,10 @@ class Committer:
             return False
         else:
             committed = protocol.read_commit(reply)  # type: ignore[arg-type]
+            fills_outbox = state.fills_outbox
             state.committed(move)
+            if fills_outbox:
+                self._forwarders.wrote(state)
             if state in self._waits.refusals:
                 self._waits.over(state)
             if committed.paused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -64,9 +64,7 @@ class HeldPartitions:
         membership: SharedMembership,
         start_lock: RecordedStartLock,
         fail: Callable[[EndReason], None],
-        tables: Sequence[str] = (),
     ) -> None:
-        self._tables = tables
         self._processor = processor
         self._backend = backend
         self._membership = membership
@@ -177,7 +175,8 @@ class HeldPartitions:
             grant.number,
             token,
             claimed,
-            self._tables,
+            self._processor.tables,
+            self._processor.expire,
             one_slot=self._backend.one_slot,
         )
         if self._processor.policy is ExceptionPolicy.HALT:
@@ -255,11 +254,6 @@ class HeldPartitions:
         try:
             try:
                 await Runner(queue, self._processor, self._backend, self._waits).run()
-                if state.refused is not None:
-                    raise Halted(
-                        f"processor {self._processor.name}, partition {state.partition}: "
-                        f"{state.refused}"
-                    ) from state.refused
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
                 state.drain()  # The release comes with it, so that this tenure is not unclean.
@@ -268,6 +262,9 @@ class HeldPartitions:
                     self.partition_io.schedule_commit(state)
                 queue.changed.clear()
                 await queue.changed.wait()
+            if state.refused is not None:
+                where = f"processor {self._processor.name}, partition {state.partition}"
+                self._fail(Halted(f"{where}: {state.refused}"))
         except asyncio.CancelledError:
             await release_cut_off(self._backend, state)
             raise

@@ -34,6 +34,7 @@ REPLY_COUNTS_CHANGES = {
         "register",
         "revoke",
         "remove",
+        "trim_outbox",
         "resume",
         "delete",
         "park_again",

@@ -11,6 +11,7 @@ from tests.lua.conftest import (
     META,
     NONCE,
     NUMBERS,
+    OUTBOX,
     PARKED,
     PLAN,
     PRODUCERS,
@@ -29,11 +30,9 @@ PARTITION = [LOG, META, STATE]
 #: Script -> name and type of the keys whose number depends on the arguments.
 MORE_KEYS = {
     "transact": [
-        ("table", "hash"),
-        ("sink_log", "stream"),
-        ("sink_meta", "hash"),
-        ("parked", "stream"),
-        ("parked_keys", "hash"),
+        *(("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")),
+        *(("expiring", "hash"), ("times", "zset")),
+        *(("parked", "stream"), ("parked_keys", "hash")),
     ],
     "delete": [("table", "hash")],
     "copy_table": [
@@ -47,6 +46,7 @@ MORE_KEYS = {
     ],
 }
 EXPIRY = f"{TABLE}:expiry"
+EXPIRING = META.replace(":meta", ":table:visits")
 RECORD = META.replace(":meta", ":snapshot:monday:printer")
 COPY, STAGED = f"{RECORD}:table:balances", f"{RECORD}:restore:table:balances"
 SNAPSHOT_ID = "3" * 32
@@ -94,9 +94,12 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     done("tick", [TICKS], "report", 1_000, "n1", "0 * * * * UTC")
     wire.snapshot()
     letter: list[Arg] = [2, "msgpack", "dead"]
+    expiring: list[Arg] = ["expiring", 60, 1, 1, "erin", "1", "carol"]
     writes: list[Arg] = ["table", 2, 1, "alice", "5", "bob", "7", "carol"]
     wire.redis.hset(TABLE, "carol", "1")
     wire.redis.hset(META, "table:balances", "printer")
+    wire.redis.hset(EXPIRING, "dave", "1")
+    wire.redis.zadd(f"{EXPIRING}:expiry", {"dave": 1_700_000_000_000})
     wire.redis.hset(PARKED[1], mapping={"alice": 2, "bob": "1 5-0 3 Boom once more"})
     wire.redis.hset(PARKED[2], "bob", "1")
     parked: list[Arg] = ["key", "alice", "event", "5-0", "msgpack", "one"]
@@ -111,6 +114,10 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     restored = [COPY, f"{COPY}:expiry", STAGED, f"{STAGED}:expiry"]
     done("copy_table", [RECORD, *restored], SNAPSHOT_ID, 0, 100, 5)
     wire.redis.hdel(META, "snapshot:monday:printer")  # With it, the partition is not deleted.
+    # All but the last entry of the outbox were forwarded, and that one is lost.
+    wire.redis.hset(STATE, "outbox_last", "3")
+    wire.redis.xadd(OUTBOX, {"to": "alerts"}, id=f"{epoch}-1")
+    wire.redis.xtrim(OUTBOX, maxlen=0, approximate=False)
     wire.snapshot()
     letters = [event for event, _ in wire.snapshot()[SINK_LOG].entries]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
@@ -133,8 +140,11 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
         "transact": (
-            [*PARTITION, TABLE, SINK_LOG, SINK_META, *PARKED[:2]],
-            [*step, *writes, "derived", 3, "drop_oldest", 1, *letter, "park", 9, 1, 6, *parked],
+            [*PARTITION, TABLE, SINK_LOG, SINK_META, EXPIRING, f"{EXPIRING}:expiry", *PARKED[:2]],
+            [
+                *(*step, *writes, "derived", 3, "drop_oldest", 1, *letter, *expiring),
+                *("park", 9, 1, 6, *parked),
+            ],
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),
@@ -154,7 +164,11 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         ),
         "pause": ([STATE], []),
         "resume": ([STATE], []),
-        "remove": ([*PARTITION, *PARKED], ["printer"]),
+        "remove": ([*PARTITION, OUTBOX, *PARKED], ["printer"]),
+        "trim_outbox": (
+            [STATE, OUTBOX],
+            [epoch, NONCE, f"{epoch}-2", 3, 1, "alerts", "it is full"],
+        ),
         "delete": ([LOG, META, PRODUCERS, NUMBERS, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),

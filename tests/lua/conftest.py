@@ -16,8 +16,9 @@ from tests.primaries import every_key
 FOLDER = Path(__file__).parent.parent.parent / "lua"
 TAG = "{shop:orders:3}:orders"
 GROUP = "runnel:{shop:orders@printer}"
-LOG, META, STATE, PRODUCERS, NUMBERS = (
-    f"runnel:{TAG}:{name}" for name in ("log", "meta", "processor:printer", "producers", "numbers")
+LOG, META, STATE, PRODUCERS, NUMBERS, OUTBOX = (
+    f"runnel:{TAG}:{name}"
+    for name in ("log", "meta", "processor:printer", "producers", "numbers", "outbox:printer")
 )
 PARKED = [f"runnel:{TAG}:{name}:printer" for name in ("parked", "parked_keys", "replay")]
 PLAN, MEMBERS, SESSIONS, WAKE = (

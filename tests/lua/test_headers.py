@@ -36,6 +36,7 @@ PATTERNS = {
     SNAPSHOT,
     keys.table(SNAPSHOT, "NAME"),
     keys.table(keys.restoring(SNAPSHOT), "NAME"),
+    keys.outbox(PREFIX, "PROCESSOR"),
     keys.plan(GROUP),
     keys.members(GROUP),
     keys.sessions(GROUP),

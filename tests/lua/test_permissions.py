@@ -15,6 +15,7 @@ from tests.lua.conftest import (
     NONCE,
     NUMBERS,
     OTHER,
+    OUTBOX,
     PARKED,
     PLAN,
     PRODUCERS,
@@ -23,7 +24,7 @@ from tests.lua.conftest import (
     Raw,
 )
 from tests.lua.snapshots import ID, OTHER_ID, RECORD, copied, copy, own, restore, step
-from tests.lua.steps import SINK_LOG, SINK_META, emit, ready, refused
+from tests.lua.steps import SINK_LOG, SINK_META, emit, emitted, ready, refused
 
 TABLE = META.replace(":meta", ":table:balances")
 
@@ -73,6 +74,18 @@ async def test_an_emit_is_applied_as_a_whole_or_not_at_all(
     await user.rule(f"+{permission}")
     assert await emit(user, epoch, "0-0", ids[0]) == [1, 0]
     assert await user.owner.redis.xlen(SINK_LOG) == 1
+
+
+@pytest.mark.parametrize("permission", ["xadd", "hset", "xgroup|setid"])
+async def test_entries_reach_the_outbox_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    epoch, ids = await ready(user)
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, emitted(user, epoch, "0-0", ids[0], number=2))
+    await user.rule(f"+{permission}")
+    assert await emitted(user, epoch, "0-0", ids[0], number=2) == [1, 0]
+    assert await user.owner.redis.xlen(OUTBOX) == 2
 
 
 @pytest.mark.parametrize("permission", ["xtrim", "hincrby", "xgroup|setid"])
@@ -208,7 +221,12 @@ async def _restore(user: Restricted, _: int, __: list[str]) -> Any:
 
 
 def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
-    return user.call("remove", [LOG, META, STATE, *PARKED], "printer")
+    return user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
+
+
+def _trim_outbox(user: Restricted, epoch: int, _: list[str]) -> Awaitable[Any]:
+    call = (epoch, NONCE, f"{epoch}-2", 2, 1, "", "")
+    return user.call("trim_outbox", [STATE, OUTBOX], *call)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +239,8 @@ def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
         (_clear_table, ["hset", "hdel", "unlink"]),
         (_snapshot, ["hset", "unlink"]),
         (_restore, ["hset", "hdel", "xgroup|setid", "unlink", "rename"]),
-        (_remove, ["hset", "hdel", "del", "unlink", "xgroup|destroy"]),
+        (_remove, ["hset", "hdel", "del", "unlink", "xgroup|destroy", "xlen"]),
+        (_trim_outbox, ["hset", "hdel", "xtrim"]),
     ],
 )
 async def test_a_call_without_a_permission_has_written_nothing(
@@ -238,6 +257,8 @@ async def test_a_call_without_a_permission_has_written_nothing(
         await copied(user.owner, "balances")
         await step(user.owner, "finish", ID, ("balances",))
         await copied(user.owner, "balances", restoring=True)
+    waits = {"outbox_last": 2, "outbox_waits_for": "alerts"}
+    await user.owner.redis.hset(STATE, mapping=waits)  # type: ignore[arg-type]
     for permission in permissions:
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, make(user, epoch, ids))
@@ -307,7 +328,7 @@ async def test_a_deleted_stream_stays_deleted_until_declare_has_its_permissions(
     user: Restricted,
 ) -> None:
     await ready(user)
-    await user.call("remove", [LOG, META, STATE, *PARKED], "printer")
+    await user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
     await user.call("delete", [LOG, META, PRODUCERS, NUMBERS])
     for permission in ("hdel", "hsetnx"):
         await user.rule(f"-{permission}")

@@ -31,7 +31,8 @@ class Stage:
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
         callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
-        self.committer = Committer(cast("Any", self), callbacks, cast("Any", self))
+        me = cast("Any", self)
+        self.committer = Committer(me, callbacks, me, me)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
         self.rounds.append(len(calls))

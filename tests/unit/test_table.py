@@ -78,6 +78,10 @@ def handler() -> Iterator[Handler]:
         ("a:b", {"value": int}, "table"),
         ("balances", {"value": int}, "two tables named 'balances'"),
         ("more", {"value": object()}, "table more: value=.* cannot be stored"),
+        *(
+            ("more", {"value": int, "expire": each}, "table more: expire must be a whole number")
+            for each in (0, -1, 1.5, "60", True, 10**10)
+        ),
     ],
 )
 def test_a_wrong_declaration_is_refused(name: str, options: dict[str, Any], reason: str) -> None:
