@@ -5,7 +5,10 @@
 -- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
 -- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME, and if its keys expire
 --                             runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry; the log and the meta of a stream; or
---                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR
+--                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR; or both
+--                             runnel:{APP:SOURCE:N}:STREAM:parked:PROCESSOR
+--                             and runnel:{APP:SOURCE:N}:STREAM:parked_keys:PROCESSOR; for replayed, these and
+--                             runnel:{APP:SOURCE:N}:STREAM:replay:PROCESSOR
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
 -- ARGV[2]  epoch      int     of the token
 -- ARGV[3]  nonce      str     of the token
@@ -21,18 +24,23 @@
 --                             stream SIZE WHEN_FULL COUNT PROTOCOL PARTITIONS HASH, then the entries: for any other stream;
 --                             not in a Redis Cluster, where a script cannot write to another slot
 --                             outbox SIZE COUNT, then the entries: for streams in other slots; see lua/README.md
+--                             park SIZE COUNT, then the entries, whose first field is `key`: events that are set aside
+--                             replayed COUNT, then ids of entries of parked: events that are finished after all. With this
+--                             effect prev may be next, and count 0; see lua/README.md
 -- REPLY    applied    int     1, or 0 if the call repeats one that was applied
 -- REPLY    paused     int     1 if an operator has paused the processor
 -- ERROR    BADARG     an argument is malformed or over a limit
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
--- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next does not exist; missing=NEXT
+-- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next, or a replayed event, does not
+--                     exist; missing=ID
 -- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT. With sink=KEY:
 --                     that stream is not declared, or was deleted; declare partition 0, then the partition of KEY
 -- ERROR    MISMATCH   the partition count, hash or protocol stored for a stream differs; sink=KEY
--- ERROR    FULL       a stream has no room; processor=NAME has not committed its oldest entries; sink=KEY. Or the outbox has none
+-- ERROR    FULL       a stream has no room; processor=NAME has not committed its oldest entries; sink=KEY. Or the outbox, or
+--                     parked, has none
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    200 entries added, 1000 removed in each stream; 1000 fields of tables written; of a table whose keys
+-- BOUND    200 entries added or replayed, 1000 removed in each stream; 1000 fields of tables written; of a table whose keys
 --                     expire, twice as many as were written, and 10, removed
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
@@ -197,12 +205,26 @@ if prev ~= next_id then
 end
 -- <<< commit
 
-if prev == next_id then
-  return redis.error_reply('BADARG field=next')
+-- >>> parked
+-- Counts one parked event more, or with -1 one fewer, for its key. What stands behind the number stays: it is how the last
+-- replay of the key failed. A key without parked events is not parked, and is not replayed.
+local function count_parked(counts, marks, name, change)
+  local value = redis.call('HGET', counts, name) or '0'
+  local left = (tonumber(string.match(value, '^%d+')) or 0) + change
+  if left > 0 then
+    redis.call('HSET', counts, name, left .. (string.match(value, '^%d+(.*)$') or ''))
+  else
+    redis.call('HDEL', counts, name)
+    redis.call('HDEL', marks, name)
+  end
 end
+-- <<< parked
 
 -- Read the effects. Nothing is written before all are known to be possible.
-local effects, at, key, entries, fields, seen = {}, 8, 4, 0, 0, {}
+local effects, at, key, entries, fields, seen, replayed = {}, 8, 4, 0, 0, {}, nil
+local function own_key(name)
+  return (string.gsub(state, ':processor:([^:]+)$', ':' .. name .. ':%1'))
+end
 local function number(i)
   return string.match(ARGV[i] or '', '^%d+$') and #ARGV[i] <= 15 and tonumber(ARGV[i])
 end
@@ -230,10 +252,26 @@ end
 local function read_outbox(effect)
   effect.size, effect.count = number(at + 1), number(at + 2)
   at = at + 3
-  return effect.size and effect.key == string.gsub(state, ':processor:([^:]+)$', ':outbox:%1')
+  return effect.size and effect.key == own_key('outbox')
 end
-local read_kind = {table = read_table, expiring = read_table, derived = read_stream, stream = read_stream,
-  outbox = read_outbox}
+local function read_park(effect)
+  effect.size, effect.count, effect.counts = number(at + 1), number(at + 2), KEYS[key + 1]
+  at, key = at + 3, key + 1
+  return effect.size and effect.key == own_key('parked') and effect.counts == own_key('parked_keys')
+end
+local function read_replayed(effect)
+  effect.ids, effect.count, effect.counts, effect.replay = at + 2, number(at + 1), KEYS[key + 1], KEYS[key + 2]
+  if not effect.count or effect.count == 0 or effect.count > 200 then return false end
+  at, key, entries, replayed = at + 2 + effect.count, key + 2, entries + effect.count, effect
+  for i = effect.ids, at - 1 do
+    if not string.match(ARGV[i] or '', '^%d+%-%d+$') then return false end
+  end
+  return effect.key == own_key('parked') and effect.counts == own_key('parked_keys') and effect.replay == own_key('replay')
+end
+local read_kind = {
+  table = read_table, expiring = read_table, derived = read_stream, stream = read_stream, outbox = read_outbox,
+  park = read_park, replayed = read_replayed,
+}
 while at <= #ARGV do
   local effect = {kind = ARGV[at], first = at, key = KEYS[key]}
   local read_it = read_kind[effect.kind]
@@ -241,16 +279,19 @@ while at <= #ARGV do
     return redis.error_reply('BADARG field=effects at=' .. effect.first)
   end
   key, seen[effect.key] = key + 1, true
-  if not effect.name then
+  if effect.size then
+    -- A stream keeps the entry at the lowest checkpoint, so that it must have room for one more.
+    local most = effect.kind == 'park' and effect.size or effect.size - 1
     if not effect.count or effect.count == 0 then
       return redis.error_reply('BADARG field=effects at=' .. effect.first)
-    elseif effect.count >= effect.size then
-      return redis.error_reply('BADARG field=entries limit=' .. effect.size - 1)
+    elseif effect.count > most then
+      return redis.error_reply('BADARG field=entries limit=' .. most)
     end
     entries, effect.entries = entries + effect.count, at
     for _ = 1, math.min(effect.count, 201) do
       local width = number(at)
-      if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV then
+      if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV
+          or (effect.kind == 'park' and ARGV[at + 1] ~= 'key') then
         return redis.error_reply('BADARG field=entries at=' .. at)
       end
       at = at + width + 1
@@ -263,6 +304,8 @@ while at <= #ARGV do
 end
 if at ~= #ARGV + 1 or key ~= #KEYS + 1 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+elseif prev == next_id and not replayed then
+  return redis.error_reply('BADARG field=next')
 end
 
 -- Which fields of a table have not been written for so long that this commit removes them?
@@ -338,10 +381,44 @@ local function check_outbox(effect)
     return 'CONFLICT outbox=' .. outbox['last-generated-id']
   end
 end
-local check_kind = {table = check_table, expiring = check_table, derived = check_stream, stream = check_stream,
-  outbox = check_outbox}
+local function check_park(effect)
+  if redis.call('XLEN', effect.key) + effect.count > effect.size then
+    return 'FULL processor= limit=' .. effect.size .. ' sink=' .. effect.key
+  end
+  redis.call('HLEN', effect.counts)
+  redis.call('HGET', effect.counts, 'f')
+  check_allowed('XADD', effect.key, '*', 'f', 'v')
+  check_allowed('HSET', effect.counts, 'f', 'v')
+end
+local function check_replayed(effect)
+  effect.names = {}
+  for i = 1, effect.count do
+    local id = ARGV[effect.ids + i - 1]
+    local found = redis.call('XRANGE', effect.key, id, id)[1]
+    if found then effect.names[#effect.names + 1] = found[2][2] else effect.missing = id end
+  end
+  -- Under this token nobody else removes them. So if all are gone, this call was applied before.
+  effect.repeated = prev == next_id and #effect.names == 0 and redis.call('EXISTS', effect.key) == 1
+  if effect.missing and not effect.repeated then return 'CONFLICT checkpoint=' .. checkpoint .. ' missing=' .. effect.missing end
+  redis.call('HLEN', effect.replay)
+  redis.call('HLEN', effect.counts)
+  redis.call('HGET', effect.counts, 'f')
+  check_allowed('XDEL', effect.key, '0-0')
+  check_allowed('HSET', effect.counts, 'f', 'v')
+  check_allowed('HDEL', effect.counts, 'f')
+  check_allowed('HDEL', effect.replay, 'f')
+end
+local check_kind = {
+  table = check_table, expiring = check_table, derived = check_stream, stream = check_stream, outbox = check_outbox,
+  park = check_park,
+}
+if replayed then -- First: what a repeat has written may leave no room for it.
+  local refusal = check_replayed(replayed)
+  if refusal then return redis.error_reply(refusal) end
+  if replayed.repeated then return {0, paused} end
+end
 for _, effect in ipairs(effects) do
-  local refusal = check_kind[effect.kind](effect)
+  local refusal = effect ~= replayed and check_kind[effect.kind](effect)
   if refusal then return redis.error_reply(refusal) end
 end
 
@@ -375,6 +452,7 @@ local function add_entries(effect)
     local width, id = tonumber(ARGV[at]), '*'
     if effect.last then id = epoch .. '-' .. string.format('%.0f', effect.last + i) end
     redis.call('XADD', effect.key, id, unpack(ARGV, at + 1, at + width))
+    if effect.kind == 'park' then count_parked(effect.counts, nil, ARGV[at + 2], 1) end
     at = at + width + 1
   end
 end
@@ -386,10 +464,17 @@ for _, effect in ipairs(effects) do
     if effect.seconds then keep_times(effect) end
     if effect.sets > 0 then redis.call('HSET', effect.key, unpack(ARGV, effect.first + 3, first_delete - 1)) end
     if effect.deletes > 0 then redis.call('HDEL', effect.key, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
+  elseif effect.kind == 'replayed' then
+    redis.call('XDEL', effect.key, unpack(ARGV, effect.ids, effect.ids + effect.count - 1))
+    for _, name in ipairs(effect.names) do count_parked(effect.counts, effect.replay, name, -1) end
+    redis.call('HSET', state, 'replay', redis.call('HLEN', effect.replay))
   else
     add_entries(effect)
     if effect.bound then trim(effect.key, effect.meta, effect.bound, effect.losses) end
     if effect.last then redis.call('HSET', state, 'outbox_last', string.format('%.0f', effect.last + effect.count)) end
+  end
+  if effect.counts then
+    redis.call('HSET', state, 'parked', redis.call('XLEN', effect.key), 'parked_keys', redis.call('HLEN', effect.counts))
   end
 end
 return {1, paused}

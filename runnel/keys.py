@@ -95,6 +95,21 @@ def outbox(prefix: str, processor: str) -> str:
     return f"{prefix}:outbox:{processor}"
 
 
+def parked(prefix: str, processor: str) -> str:
+    """Stream: events of the processor that are set aside, in order."""
+    return f"{prefix}:parked:{processor}"
+
+
+def parked_keys(prefix: str, processor: str) -> str:
+    """Hash: key -> how many of its events are parked, and how its last replay failed."""
+    return f"{prefix}:parked_keys:{processor}"
+
+
+def replay(prefix: str, processor: str) -> str:
+    """Hash: the keys whose parked events are to be replayed."""
+    return f"{prefix}:replay:{processor}"
+
+
 def table(prefix: str, name: str) -> str:
     """Hash: a table, which the commits of one processor write."""
     return f"{prefix}:table:{name}"

@@ -9,6 +9,7 @@ from runnel import keys
 from runnel.connection.redis_client import Arg
 from runnel.errors import BadArgument
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token
+from runnel.protocol.parked import parked_names
 from runnel.protocol.partitions import commit_args
 from runnel.protocol.scripts import Call
 from runnel.protocol.streams import Entry, declare, flat
@@ -137,7 +138,36 @@ class TableWrites:
         return (*kind, len(self.sets), len(self.deletes), *pairs, *self.deletes)
 
 
-Effect = Entries | OutboxEntries | TableWrites
+@dataclass(frozen=True, slots=True)
+class ParkedEntries:
+    """Events of the processor that step aside: at most `size` may be parked. See `parked_entry`."""
+
+    of: PartitionKeys
+    size: int
+    entries: Sequence[Entry]
+
+    def names(self) -> tuple[str, ...]:
+        return parked_names(self.of)[:2]
+
+    def args(self) -> tuple[Arg, ...]:
+        return ("park", self.size, len(self.entries), *flat(self.entries))
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Parked events that are finished, by the ids of their entries."""
+
+    of: PartitionKeys
+    entries: Sequence[str]
+
+    def names(self) -> tuple[str, ...]:
+        return parked_names(self.of)
+
+    def args(self) -> tuple[Arg, ...]:
+        return ("replayed", len(self.entries), *self.entries)
+
+
+Effect = Entries | OutboxEntries | ParkedEntries | Replayed | TableWrites
 
 
 def transact(

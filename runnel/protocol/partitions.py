@@ -9,6 +9,7 @@ from typing import Any, Literal
 from runnel import keys
 from runnel.connection.redis_client import Arg
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
+from runnel.protocol.parked import parked_names
 from runnel.protocol.scripts import Call
 
 
@@ -59,6 +60,8 @@ class ClaimReply:
     deaths: int = 0
     previous_owner: str = ""
     outbox: int = 0
+    parked: int = 0
+    replay: int = 0
 
 
 def read_claim(reply: Sequence[Any]) -> ClaimReply:
@@ -78,6 +81,8 @@ def read_claim(reply: Sequence[Any]) -> ClaimReply:
         deaths=int(reply[12]),
         previous_owner=text(reply[13]),
         outbox=int(reply[14]),
+        parked=int(reply[15]),
+        replay=int(reply[16]),
     )
 
 
@@ -170,8 +175,9 @@ def resume(partition_keys: PartitionKeys) -> Call:
 
 
 def remove(partition_keys: PartitionKeys) -> Call:
-    """End the registration. Raises Unforwarded while entries wait in the outbox."""
-    names = (*partition_keys.of_script(), partition_keys.outbox)
+    """End the registration, and delete what is parked. Raises Unforwarded while entries wait in the
+    outbox."""
+    names = (*partition_keys.of_script(), partition_keys.outbox, *parked_names(partition_keys))
     return Call("remove", names, (partition_keys.processor,))
 
 

@@ -32,6 +32,13 @@ def outbox_key(name: str) -> str:
     return OUTBOX.replace("printer", name)
 
 
+def parked_keys(name: str) -> list[str]:
+    """The keys of what a processor has parked."""
+    return [
+        f"{LOG.removesuffix(':log')}:{each}:{name}" for each in ("parked", "parked_keys", "replay")
+    ]
+
+
 def state_key(name: str) -> str:
     """The key of a processor's state."""
     return f"{LOG.removesuffix(':log')}:processor:{name}"

@@ -28,7 +28,7 @@ KEYS = [
 ]
 #: What is deleted is, whatever stands there.
 DELETED = {
-    ("remove", "state"),
+    *(("remove", each) for each in ("state", "parked", "parked_keys", "replay")),
     *(("delete", each) for each in ("log", "meta", "producers", "numbers", "table")),
     *(("snapshot", each) for each in ("copy", "copy_expiry")),
     *(("restore", each) for each in ("values", "expiry")),

@@ -37,6 +37,10 @@ REPLY_COUNTS_CHANGES = {
         "trim_outbox",
         "resume",
         "delete",
+        "park_again",
+        "replay",
+        "drop_parked",
+        "take_letters",
     )
 }
 #: Reads all keys with their contents, except the clock.

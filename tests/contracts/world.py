@@ -12,6 +12,7 @@ from tests.lua.conftest import (
     NONCE,
     NUMBERS,
     OUTBOX,
+    PARKED,
     PLAN,
     PRODUCERS,
     SESSIONS,
@@ -31,6 +32,7 @@ MORE_KEYS = {
     "transact": [
         *(("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")),
         *(("expiring", "hash"), ("times", "zset")),
+        *(("parked", "stream"), ("parked_keys", "hash")),
     ],
     "delete": [("table", "hash")],
     "copy_table": [
@@ -98,6 +100,12 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     wire.redis.hset(META, "table:balances", "printer")
     wire.redis.hset(EXPIRING, "dave", "1")
     wire.redis.zadd(f"{EXPIRING}:expiry", {"dave": 1_700_000_000_000})
+    wire.redis.hset(PARKED[1], mapping={"alice": 2, "bob": "1 5-0 3 Boom once more"})
+    wire.redis.hset(PARKED[2], "bob", "1")
+    parked: list[Arg] = ["key", "alice", "event", "5-0", "msgpack", "one"]
+    for event in ("6-0", "7-0"):
+        wire.redis.xadd(PARKED[0], {"key": "alice", "msgpack": "x"}, event)
+    wire.redis.xadd(PARKED[0], {"key": "bob", "msgpack": "x"}, "8-0")
     wire.redis.zadd(EXPIRY, {"carol": 1_700_000_000_000})
     copied = [TABLE, EXPIRY, COPY, f"{COPY}:expiry"]
     done("snapshot", [META, STATE, RECORD, *copied], "printer", "begin", SNAPSHOT_ID)
@@ -111,6 +119,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     wire.redis.xadd(OUTBOX, {"to": "alerts"}, id=f"{epoch}-1")
     wire.redis.xtrim(OUTBOX, maxlen=0, approximate=False)
     wire.snapshot()
+    letters = [event for event, _ in wire.snapshot()[SINK_LOG].entries]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
         "declare": ([META], CONTRACT),
@@ -131,8 +140,11 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
         "transact": (
-            [*PARTITION, TABLE, SINK_LOG, SINK_META, EXPIRING, f"{EXPIRING}:expiry"],
-            [*step, *writes, "derived", 3, "drop_oldest", 1, *letter, *expiring],
+            [*PARTITION, TABLE, SINK_LOG, SINK_META, EXPIRING, f"{EXPIRING}:expiry", *PARKED[:2]],
+            [
+                *(*step, *writes, "derived", 3, "drop_oldest", 1, *letter, *expiring),
+                *("park", 9, 1, 6, *parked),
+            ],
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),
@@ -143,9 +155,16 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
             ["printer", SNAPSHOT_ID, 0, NEW],
         ),
         "clear_table": ([META, STATE, TABLE], ["printer", NEW]),
+        "park_again": ([STATE, *PARKED[1:]], [epoch, NONCE, "bob", "5-0 3 Boom again"]),
+        "replay": ([STATE, *PARKED[1:]], [NEW, "alice", "bob"]),
+        "drop_parked": ([STATE, *PARKED], [NEW, "6-0", "8-0"]),
+        "take_letters": (
+            [SINK_LOG, SINK_META, STATE, *PARKED],
+            [NEW, 9, letters[0], 6, *parked, letters[1], 0],
+        ),
         "pause": ([STATE], []),
         "resume": ([STATE], []),
-        "remove": ([*PARTITION, OUTBOX], ["printer"]),
+        "remove": ([*PARTITION, OUTBOX, *PARKED], ["printer"]),
         "trim_outbox": (
             [STATE, OUTBOX],
             [epoch, NONCE, f"{epoch}-2", 3, 1, "alerts", "it is full"],

@@ -20,6 +20,7 @@ LOG, META, STATE, PRODUCERS, NUMBERS, OUTBOX = (
     f"runnel:{TAG}:{name}"
     for name in ("log", "meta", "processor:printer", "producers", "numbers", "outbox:printer")
 )
+PARKED = [f"runnel:{TAG}:{name}:printer" for name in ("parked", "parked_keys", "replay")]
 PLAN, MEMBERS, SESSIONS, WAKE = (
     f"{GROUP}:{name}" for name in ("plan", "members", "sessions", "wake")
 )
@@ -102,7 +103,7 @@ class Raw:
         )
         names = (
             "epoch checkpoint processed attempts event unclean_tenures paused quarantined lost "
-            "exact checkpoint_exists next_id deaths previous_owner outbox"
+            "exact checkpoint_exists next_id deaths previous_owner outbox parked replay"
         )
         return dict(zip(names.split(), reply, strict=True))
 

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from runnel.protocol.scripts import folder
-from tests.lua.conftest import LOG, META, NONCE, OTHER, STATE, Raw
+from tests.lua.conftest import LOG, META, NONCE, OTHER, PARKED, STATE, Raw
+from tests.lua.parking import entry, park
 from tests.lua.steps import described, ready, transact
 
 
@@ -48,7 +49,13 @@ async def test_the_protocol_page_lists_every_field_of_a_state(raw: Raw) -> None:
     clear_keys = [META, STATE, f"{META.removesuffix(':meta')}:table:t"]
     await raw.call("clear_table", clear_keys, "printer", OTHER)
     await raw.redis.xtrim(LOG, maxlen=2, approximate=False)
-    epoch = (await raw.claim(11, accept="2"))["epoch"]
+    await raw.claim(11, accept="2")
+    await raw.redis.hset(PARKED[1], "alice", "1")
+    await raw.call("replay", [STATE, *PARKED[1:]], OTHER, "alice")
+    claimed = await raw.claim(12)
+    epoch = claimed["epoch"]
+    step = (epoch, claimed["checkpoint"], ids[3])
+    await park(raw, *step, entry("alice", ids[3]))
     await raw.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[3], 1, "Boom", "x")
     await raw.call("pause", [STATE])
     fields: Any = await raw.redis.hkeys(STATE)

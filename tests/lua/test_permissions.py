@@ -16,6 +16,7 @@ from tests.lua.conftest import (
     NUMBERS,
     OTHER,
     OUTBOX,
+    PARKED,
     PLAN,
     PRODUCERS,
     SESSIONS,
@@ -220,7 +221,7 @@ async def _restore(user: Restricted, _: int, __: list[str]) -> Any:
 
 
 def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
-    return user.call("remove", [LOG, META, STATE, OUTBOX], "printer")
+    return user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
 
 
 def _trim_outbox(user: Restricted, epoch: int, _: list[str]) -> Awaitable[Any]:
@@ -238,7 +239,7 @@ def _trim_outbox(user: Restricted, epoch: int, _: list[str]) -> Awaitable[Any]:
         (_clear_table, ["hset", "hdel", "unlink"]),
         (_snapshot, ["hset", "unlink"]),
         (_restore, ["hset", "hdel", "xgroup|setid", "unlink", "rename"]),
-        (_remove, ["hset", "hdel", "del", "xgroup|destroy", "xlen"]),
+        (_remove, ["hset", "hdel", "del", "unlink", "xgroup|destroy", "xlen"]),
         (_trim_outbox, ["hset", "hdel", "xtrim"]),
     ],
 )
@@ -327,7 +328,7 @@ async def test_a_deleted_stream_stays_deleted_until_declare_has_its_permissions(
     user: Restricted,
 ) -> None:
     await ready(user)
-    await user.call("remove", [LOG, META, STATE, OUTBOX], "printer")
+    await user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
     await user.call("delete", [LOG, META, PRODUCERS, NUMBERS])
     for permission in ("hdel", "hsetnx"):
         await user.rule(f"-{permission}")

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import LOG, META, NONCE, NUMBERS, OTHER, OUTBOX, PRODUCERS, STATE, Raw
+from tests.lua.conftest import (
+    LOG,
+    META,
+    NONCE,
+    NUMBERS,
+    OTHER,
+    OUTBOX,
+    PARKED,
+    PRODUCERS,
+    STATE,
+    Raw,
+)
 from tests.lua.steps import SINK_META, ready, refused, repeated, transact
 
 TABLE = META.replace(":meta", ":table:balances")
@@ -198,7 +209,7 @@ async def test_clear_table_and_delete_take_the_times_with_the_values(raw: Raw) -
     epoch = (await raw.claim(11, "2" * 32))["epoch"]
     step = (epoch, ids[0], ids[1], 0, "2" * 32)
     await transact(raw, *step, keys=KEYS, effects=writes("a"))
-    await raw.call("remove", [LOG, META, STATE, OUTBOX], "printer")
+    await raw.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
     call = [LOG, META, PRODUCERS, NUMBERS]
     for keys in ([TABLE], [EXPIRY], [TABLE, EXPIRY, EXPIRY], [TABLE, f"{TABLE}s:expiry"]):
         await refused(raw, "BADARG", raw.call("delete", [*call, *keys]))

@@ -249,6 +249,8 @@ class Model:
             int(state.get("deaths", 0)),
             state.get("previous_owner", ""),
             int(state.get("outbox_last", 0)) - int(state.get("outbox_done", 0)),
+            int(state.get("parked", 0)),
+            int(state.get("replay", 0)),
         )
 
     def _commit(self, partition: Partition, args: list[Any], now: int) -> tuple[int, int]:
