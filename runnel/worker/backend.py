@@ -15,6 +15,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError, TimeoutError
 
 from runnel.connection.connect import connect
+from runnel.connection.deployment import Command
 from runnel.connection.durability import AckRequirement, Durability
 from runnel.connection.redis_client import Arg
 from runnel.core.read_limits import MOST_LOGS, MemoryBudget
@@ -67,6 +68,10 @@ class Backend(Protocol):
 
     async def read_fields(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Any]:
         """For each key of a hash and its fields, their values, or an exception."""
+        ...
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """For each command that only reads, its reply or an exception."""
         ...
 
     async def announce(self, processor: Processor) -> None:
@@ -135,6 +140,9 @@ class RedisBackend:
         commands: list[tuple[str, Sequence[Arg]]] = [
             (key, ("HMGET", key, *fields)) for key, fields in wanted
         ]
+        return await self._scripts.deployment.send(commands)
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
         return await self._scripts.deployment.send(commands)
 
     async def announce(self, processor: Processor) -> None:

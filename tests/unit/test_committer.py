@@ -29,7 +29,10 @@ class Stage:
         self.exists: Any = True
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
-        callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
+        self.wrong: list[PartitionState] = []
+        callbacks = Callbacks(
+            lambda _: self.changed.set(), self.suspected.put_nowait, self.wrong.append
+        )
         self.committer = Committer(cast("Any", self), callbacks)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
