@@ -14,6 +14,7 @@ from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
 from runnel.core.table_state import Field, TableState
 from runnel.processor import Processor
+from runnel.protocol import text
 from runnel.worker.backend import Backend
 
 #: Fields of one command at most, so that Redis serves other clients in between.
@@ -105,7 +106,7 @@ async def wrong_key(backend: Backend, processor: Processor, partition: int) -> s
             commands.append((expiry, ("ZCARD", expiry)))
     for (key, _), reply in zip(commands, await backend.ask(commands), strict=True):
         if is_wrong_type(reply):
-            return key
+            return text(key)
         if isinstance(reply, Exception):
             raise reply
     return None

@@ -22,7 +22,7 @@ NUMBERS = [*range(40)]
 class Shop:
     """An app with four partitions, which counts events in a table."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, policy: str) -> None:
         self.app = App(
             name, redis_url=url, session_timeout=1.0, rebalance_delay=0.05, backoff=0.01, retries=0
         )
@@ -32,7 +32,7 @@ class Shop:
         )
         self.also_load = False
 
-        @self.app.processor(self.items, exception_policy="ignore")
+        @self.app.processor(self.items, exception_policy=policy)
         async def work(events: Events[Item]) -> None:
             async for item in events.records():
                 if self.also_load:
@@ -68,9 +68,11 @@ class Shop:
             await run
 
 
-@pytest.fixture
-async def shop(redis: Redis, redis_url: str, app_name: str) -> AsyncIterator[Shop]:
-    made = Shop(app_name, redis_url)
+@pytest.fixture(params=["ignore", "quarantine", "halt"])
+async def shop(
+    redis: Redis, redis_url: str, app_name: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Shop]:
+    made = Shop(app_name, redis_url, request.param)
     async with made.app:
         yield made
 
