@@ -258,13 +258,12 @@ class HeldPartitions:
                 self._fail(ending)
                 state.drain()  # The release comes with it, so that this tenure is not unclean.
             while not state.ended:
+                self._check_refused(state)
                 if state.draining:
                     self.partition_io.schedule_commit(state)
                 queue.changed.clear()
                 await queue.changed.wait()
-            if state.refused is not None:
-                where = f"processor {self._processor.name}, partition {state.partition}"
-                self._fail(Halted(f"{where}: {state.refused}"))
+            self._check_refused(state)
         except asyncio.CancelledError:
             await release_cut_off(self._backend, state)
             raise
@@ -276,6 +275,16 @@ class HeldPartitions:
                 self.partition_io.remove(state)
                 self.moves.released()
             self._membership.not_held(state.partition, state.grant)
+
+    def _check_refused(self, state: PartitionState) -> None:
+        """End the member if Redis refuses what the handler has written, whatever is tried."""
+        if state.refused is not None and not state.refusal_told:
+            state.refusal_told = True
+            halted = Halted(
+                f"processor {self._processor.name}, partition {state.partition}: {state.refused}"
+            )
+            halted.__cause__ = state.refused
+            self._fail(halted)
 
     async def _record_start(self, state: PartitionState, event: str) -> None:
         """Store that the handler begins with an event, so that a death can be traced to it.
