@@ -18,6 +18,8 @@
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
     ├── NotInHandler              a table was used outside a handler of its stream
+    ├── ProducerInUse             another process sends under the same producer id
+    ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
     ├── Removed                   an operator has removed a processor while a worker ran it
@@ -47,7 +49,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,6 +123,17 @@ class WorkerDied(HandlerError):
 
 class NotInHandler(RunnelError):
     """A table was used where no handler of one of its events runs."""
+
+
+class ProducerInUse(RunnelError):
+    """Another process sends under the id of this numbered producer: an event with this number was
+    added that this process has not sent. Both must not send at the same time."""
+
+
+class EarlierNotSent(RunnelError):
+    """An earlier number of this numbered producer failed, or was cancelled, and is not there yet.
+    This one was not sent, because the earlier one would count as there after it: send that one
+    again first."""
 
 
 class Halted(RunnelError):
@@ -333,17 +345,3 @@ BY_WORD: dict[str, type[ProtocolError]] = {
         UnknownProducer,
     )
 }
-
-
-def copy_of(error: Exception) -> Exception:
-    """A copy of an error, for one more caller: what a caller adds to it stays its own."""
-    try:
-        made = copy.copy(error)
-    except Exception:  # Its class takes other arguments than it stores.
-        return error
-    return made.with_traceback(error.__traceback__)
-
-
-def with_sent(error: BaseException, sent: Sequence[Any]) -> None:
-    """Store in an error of `send`, for each record, its `Sent` if it was sent, else None."""
-    vars(error)["sent"] = list(sent)

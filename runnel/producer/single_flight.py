@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
-from runnel.errors import copy_of
+from runnel.producer.error_copies import copy_of
 
 
 class SingleFlight:
