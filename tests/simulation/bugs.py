@@ -524,8 +524,8 @@ BUGS = (
     Planted(
         "a sequence that does not rise",
         "runnel/producer/partition_producer.py",
-        "self._sequence += 1\n            self._unsure, ",
-        "self._sequence += 0\n            self._unsure, ",
+        "self._sequence += append.once is None",
+        "self._sequence += 0",
     ),
     Planted(
         "a processor registered anew starts anew",
