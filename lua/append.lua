@@ -131,22 +131,50 @@ local function trim(log_key, meta_key, bound, losses)
 end
 -- <<< trim
 
+-- >>> forget
+-- Returns the 100 fields of a hash whose last append is oldest, among those that begin with `prefix`; none if there are fewer
+-- than 1100. A value is a number and the id of an event, separated by a space. Ids only rise, even if the clock goes back;
+-- padded with zeros they can be sorted as text.
+local function oldest_senders(key, prefix)
+  if redis.call('HLEN', key) < 1100 then return {} end
+  local all, ages, zeros, oldest = redis.call('HGETALL', key), {}, string.rep('0', 20), {}
+  for i = 1, #all, 2 do
+    if string.sub(all[i], 1, #prefix) == prefix then
+      local ms, seq = string.match(all[i + 1], ' (%d+)%-(%d+) ')
+      ages[#ages + 1] = {string.sub(zeros .. (ms or ''), -20) .. string.sub(zeros .. (seq or ''), -20), all[i]}
+    end
+  end
+  if #ages < 1100 then return {} end
+  table.sort(ages, function(a, b) return a[1] < b[1] end)
+  for i = 1, 100 do oldest[i] = ages[i][2] end
+  check_allowed('HDEL', key, 'f')
+  return oldest
+end
+-- <<< forget
+
 local values = #ARGV
 if #KEYS ~= 3 or values < 10 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. values)
-elseif not string.find(protocol, '^%d+$') or #protocol > 9 then
+elseif producer == '' then
+  return redis.error_reply('BADARG field=producer')
+elseif not string.find(sequence, '^[1-9]%d*$') or #sequence > 15 then
+  return redis.error_reply('BADARG field=sequence')
+end
+
+-- >>> send_args
+if not string.find(protocol, '^%d+$') or #protocol > 9 then
   return redis.error_reply('BADARG field=protocol')
 elseif not string.find(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
   return redis.error_reply('BADARG field=partitions limit=10000')
-elseif hash == '' or producer == '' then
-  return redis.error_reply('BADARG field=' .. (hash == '' and 'hash' or 'producer'))
+elseif hash == '' then
+  return redis.error_reply('BADARG field=hash')
 elseif not string.find(ARGV[4], '^%d+$') or #ARGV[4] > 15 or size < 2 then
   return redis.error_reply('BADARG field=size')
 elseif when_full ~= 'refuse' and when_full ~= 'drop_oldest' then
   return redis.error_reply('BADARG field=when_full')
-elseif not string.find(sequence, '^[1-9]%d*$') or #sequence > 15 then
-  return redis.error_reply('BADARG field=sequence')
 end
+-- <<< send_args
+
 local count, at = 0, 8
 while at <= values do
   local width = tonumber(ARGV[at])
@@ -158,6 +186,8 @@ end
 if count > 1000 or count >= size then
   return redis.error_reply('BADARG field=entries limit=' .. math.min(1000, size - 1))
 end
+
+-- >>> not_deleted
 local refusal, declared = contract_mismatch(meta)
 if refusal then
   return redis.error_reply(refusal)
@@ -166,6 +196,8 @@ local deleted = not declared and redis.call('HGET', meta, 'deleted')
 if deleted then
   return redis.error_reply('MISSING deleted=' .. deleted)
 end
+-- <<< not_deleted
+
 local before = redis.call('HGET', producers, producer)
 if before then
   local last = string.match(before, '^%d+')
@@ -182,22 +214,10 @@ local bound, full, losses = plan_trim(log, meta, size, count)
 if full then
   return redis.error_reply(full)
 end
-
-local forgotten = {}
-if not before and redis.call('HLEN', producers) >= 1100 then
-  -- Forget the 100 producers whose last append is oldest. Ids only rise, even if the clock goes back; padded with zeros
-  -- they can be sorted as text.
-  local all, ages, zeros = redis.call('HGETALL', producers), {}, string.rep('0', 20)
-  for i = 1, #all, 2 do
-    local ms, seq = string.match(all[i + 1], ' (%d+)%-(%d+) ')
-    ages[#ages + 1] = {string.sub(zeros .. (ms or ''), -20) .. string.sub(zeros .. (seq or ''), -20), all[i]}
-  end
-  table.sort(ages, function(a, b) return a[1] < b[1] end)
-  for i = 1, 100 do forgotten[i] = ages[i][2] end
-  check_allowed('HDEL', producers, producer)
-end
+local forgotten = before and {} or oldest_senders(producers, '')
 check_allowed('HSET', producers, producer, '')
 
+-- >>> add
 if not declared then
   check_allowed('XADD', log, '*', 'f', 'v')
   redis.call('HSETNX', meta, 'protocol', protocol)
@@ -205,20 +225,27 @@ if not declared then
   redis.call('HSETNX', meta, 'hash', hash)
 end
 local first, id = nil, '*'
-at = 8
-while at <= values do
-  local width = tonumber(ARGV[at])
-  local added = redis.call('XADD', log, id, unpack(ARGV, at + 1, at + width))
-  first, at = first or added, at + width + 1
+-- Adds the entry with the arguments from `from` to `to`. All entries of a call get ids of one millisecond, and of the next
+-- one where its sequence numbers end: only ids that others chose come near that end. Where the millisecond is too large for
+-- an exact number, Redis chooses the id: such an id is ahead of every clock anyway.
+local function add(from, to, is_last)
+  local added = redis.call('XADD', log, id, unpack(ARGV, from, to))
+  first = first or added
   local is_last_of_ms = #added > 20 and string.find(added, '-18446744073709551615', 1, true)
-  if at <= values and (id == '*' or is_last_of_ms) then
-    -- All entries get ids of one millisecond, and of the next one where its sequence numbers end: only ids that others
-    -- chose come near that end. Where the millisecond is too large for an exact number, Redis chooses the id: such an id is
-    -- ahead of every clock anyway.
+  if not is_last and (id == '*' or is_last_of_ms) then
     local ms = string.match(added, '^%d+')
     if is_last_of_ms then ms = tonumber(ms) < 2 ^ 53 and string.format('%.0f', ms + 1) end
     id = ms and ms .. '-*' or '*'
   end
+end
+-- <<< add
+
+at = 8
+while at <= values do
+  local width = tonumber(ARGV[at])
+  local next_at = at + width + 1
+  add(at + 1, at + width, next_at > values)
+  at = next_at
 end
 if bound then trim(log, meta, bound, losses) end
 if forgotten[1] then redis.call('HDEL', producers, unpack(forgotten)) end

@@ -3,8 +3,12 @@
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
--- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME; the log and the meta of a stream; or
---                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR
+-- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME, and if its keys expire
+--                             runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry; the log and the meta of a stream; or
+--                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR; or both
+--                             runnel:{APP:SOURCE:N}:STREAM:parked:PROCESSOR
+--                             and runnel:{APP:SOURCE:N}:STREAM:parked_keys:PROCESSOR; for replayed, these and
+--                             runnel:{APP:SOURCE:N}:STREAM:replay:PROCESSOR
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
 -- ARGV[2]  epoch      int     of the token
 -- ARGV[3]  nonce      str     of the token
@@ -15,22 +19,29 @@
 -- ARGV[8+] effects    str     1 to 50, in the order of their keys, each of one of these forms. An entry is the number of its
 --                             values, then fields and values in turn
 --                             table SETS DELETES, then a field and its value for each set, a field for each delete
+--                             expiring SECONDS SETS DELETES, then the same: fields not written for so long are removed
 --                             derived SIZE WHEN_FULL COUNT, then the entries: for a stream derived from the same source
 --                             stream SIZE WHEN_FULL COUNT PROTOCOL PARTITIONS HASH, then the entries: for any other stream;
 --                             not in a Redis Cluster, where a script cannot write to another slot
 --                             outbox SIZE COUNT, then the entries: for streams in other slots; see lua/README.md
+--                             park SIZE COUNT, then the entries, whose first field is `key`: events that are set aside
+--                             replayed COUNT, then ids of entries of parked: events that are finished after all. With this
+--                             effect prev may be next, and count 0; see lua/README.md
 -- REPLY    applied    int     1, or 0 if the call repeats one that was applied
 -- REPLY    paused     int     1 if an operator has paused the processor
 -- ERROR    BADARG     an argument is malformed or over a limit
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
--- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next does not exist; missing=NEXT
+-- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next, or a replayed event, does not
+--                     exist; missing=ID
 -- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT. With sink=KEY:
 --                     that stream is not declared, or was deleted; declare partition 0, then the partition of KEY
 -- ERROR    MISMATCH   the partition count, hash or protocol stored for a stream differs; sink=KEY
--- ERROR    FULL       a stream has no room; processor=NAME has not committed its oldest entries; sink=KEY. Or the outbox has none
+-- ERROR    FULL       a stream has no room; processor=NAME has not committed its oldest entries; sink=KEY. Or the outbox, or
+--                     parked, has none
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    200 entries added, 1000 removed in each stream; 1000 fields of tables written
+-- BOUND    200 entries added or replayed, 1000 removed in each stream; 1000 fields of tables written; of a table whose keys
+--                     expire, twice as many as were written, and 10, removed
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local processor, epoch, nonce, prev, next_id, count, release = unpack(ARGV, 1, 7)
@@ -194,19 +205,37 @@ if prev ~= next_id then
 end
 -- <<< commit
 
-if prev == next_id then
-  return redis.error_reply('BADARG field=next')
+-- >>> parked
+-- Counts one parked event more, or with -1 one fewer, for its key. What stands behind the number stays: it is how the last
+-- replay of the key failed. A key without parked events is not parked, and is not replayed.
+local function count_parked(counts, marks, name, change)
+  local value = redis.call('HGET', counts, name) or '0'
+  local left = (tonumber(string.match(value, '^%d+')) or 0) + change
+  if left > 0 then
+    redis.call('HSET', counts, name, left .. (string.match(value, '^%d+(.*)$') or ''))
+  else
+    redis.call('HDEL', counts, name)
+    redis.call('HDEL', marks, name)
+  end
 end
+-- <<< parked
 
 -- Read the effects. Nothing is written before all are known to be possible.
-local effects, at, key, entries, fields, seen = {}, 8, 4, 0, 0, {}
+local effects, at, key, entries, fields, seen, replayed = {}, 8, 4, 0, 0, {}, nil
+local function own_key(name)
+  return (string.gsub(state, ':processor:([^:]+)$', ':' .. name .. ':%1'))
+end
 local function number(i)
   return string.match(ARGV[i] or '', '^%d+$') and #ARGV[i] <= 15 and tonumber(ARGV[i])
 end
 local function read_table(effect)
+  if effect.kind == 'expiring' then
+    effect.seconds, effect.expiry, key, at = number(at + 1), KEYS[key + 1], key + 1, at + 1
+    if not effect.seconds or effect.seconds == 0 or effect.expiry ~= effect.key .. ':expiry' then return false end
+  end
   effect.sets, effect.deletes, effect.name = number(at + 1), number(at + 2), string.match(effect.key, ':table:([^:]+)$')
   if not effect.name or not effect.sets or not effect.deletes or effect.sets + effect.deletes == 0 then return false end
-  fields, at = fields + effect.sets + effect.deletes, at + 3 + 2 * effect.sets + effect.deletes
+  fields, effect.first, at = fields + effect.sets + effect.deletes, at, at + 3 + 2 * effect.sets + effect.deletes
   return true
 end
 local function read_stream(effect)
@@ -223,9 +252,26 @@ end
 local function read_outbox(effect)
   effect.size, effect.count = number(at + 1), number(at + 2)
   at = at + 3
-  return effect.size and effect.key == string.gsub(state, ':processor:([^:]+)$', ':outbox:%1')
+  return effect.size and effect.key == own_key('outbox')
 end
-local read_kind = {table = read_table, derived = read_stream, stream = read_stream, outbox = read_outbox}
+local function read_park(effect)
+  effect.size, effect.count, effect.counts = number(at + 1), number(at + 2), KEYS[key + 1]
+  at, key = at + 3, key + 1
+  return effect.size and effect.key == own_key('parked') and effect.counts == own_key('parked_keys')
+end
+local function read_replayed(effect)
+  effect.ids, effect.count, effect.counts, effect.replay = at + 2, number(at + 1), KEYS[key + 1], KEYS[key + 2]
+  if not effect.count or effect.count == 0 or effect.count > 200 then return false end
+  at, key, entries, replayed = at + 2 + effect.count, key + 2, entries + effect.count, effect
+  for i = effect.ids, at - 1 do
+    if not string.match(ARGV[i] or '', '^%d+%-%d+$') then return false end
+  end
+  return effect.key == own_key('parked') and effect.counts == own_key('parked_keys') and effect.replay == own_key('replay')
+end
+local read_kind = {
+  table = read_table, expiring = read_table, derived = read_stream, stream = read_stream, outbox = read_outbox,
+  park = read_park, replayed = read_replayed,
+}
 while at <= #ARGV do
   local effect = {kind = ARGV[at], first = at, key = KEYS[key]}
   local read_it = read_kind[effect.kind]
@@ -233,16 +279,19 @@ while at <= #ARGV do
     return redis.error_reply('BADARG field=effects at=' .. effect.first)
   end
   key, seen[effect.key] = key + 1, true
-  if effect.kind ~= 'table' then
+  if effect.size then
+    -- A stream keeps the entry at the lowest checkpoint, so that it must have room for one more.
+    local most = effect.kind == 'park' and effect.size or effect.size - 1
     if not effect.count or effect.count == 0 then
       return redis.error_reply('BADARG field=effects at=' .. effect.first)
-    elseif effect.count >= effect.size then
-      return redis.error_reply('BADARG field=entries limit=' .. effect.size - 1)
+    elseif effect.count > most then
+      return redis.error_reply('BADARG field=entries limit=' .. most)
     end
     entries, effect.entries = entries + effect.count, at
     for _ = 1, math.min(effect.count, 201) do
       local width = number(at)
-      if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV then
+      if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV
+          or (effect.kind == 'park' and ARGV[at + 1] ~= 'key') then
         return redis.error_reply('BADARG field=entries at=' .. at)
       end
       at = at + width + 1
@@ -255,15 +304,50 @@ while at <= #ARGV do
 end
 if at ~= #ARGV + 1 or key ~= #KEYS + 1 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+elseif prev == next_id and not replayed then
+  return redis.error_reply('BADARG field=next')
+end
+
+-- Which fields of a table have not been written for so long that this commit removes them?
+local function plan_expiry(effect, times_kept)
+  redis.call('ZCARD', effect.expiry) -- If this is no sorted set, the error of Redis is the reply.
+  check_allowed('UNLINK', effect.expiry)
+  check_allowed('ZADD', effect.expiry, '1', 'f')
+  check_allowed('ZREM', effect.expiry, 'f')
+  effect.expired, effect.times_kept = {}, times_kept
+  if not times_kept then return end
+  local most, before = 2 * (effect.sets + effect.deletes) + 10, string.format('%.0f', now - effect.seconds * 1000)
+  effect.expired = redis.call('ZRANGE', effect.expiry, '-inf', before, 'BYSCORE', 'LIMIT', 0, most)
+end
+
+-- Removes these fields, and notes when those were written that are written now. It comes before their write: one that was to
+-- be removed lives on.
+local function keep_times(effect)
+  local first, times = effect.first + 3, {}
+  local first_delete = first + 2 * effect.sets
+  if not effect.times_kept then redis.call('UNLINK', effect.expiry) end -- Commits in between did not keep them.
+  if #effect.expired > 0 then
+    redis.call('HDEL', effect.key, unpack(effect.expired))
+    redis.call('ZREM', effect.expiry, unpack(effect.expired))
+  end
+  for i = first, first_delete - 1, 2 do
+    times[#times + 1] = string.format('%.0f', now)
+    times[#times + 1] = ARGV[i]
+  end
+  if effect.sets > 0 then redis.call('ZADD', effect.expiry, unpack(times)) end
+  if effect.deletes > 0 then redis.call('ZREM', effect.expiry, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
+  redis.call('HSET', meta, 'expires:' .. effect.name, effect.seconds)
 end
 
 -- Check the effects: each returns a refusal if it is not possible.
 local function check_table(effect)
-  local writer = redis.call('HGET', meta, 'table:' .. effect.name)
+  local writer, expires = unpack(redis.call('HMGET', meta, 'table:' .. effect.name, 'expires:' .. effect.name))
   if writer and writer ~= processor then return 'NOT_WRITER table=' .. effect.name .. ' writer=' .. writer end
   redis.call('HLEN', effect.key) -- If this is no hash, the error of Redis is the reply.
   check_allowed('HSET', effect.key, 'f', 'v')
   check_allowed('HDEL', effect.key, 'f')
+  effect.forgets_times = not effect.seconds and expires and expires ~= '0'
+  if effect.seconds then plan_expiry(effect, expires and expires ~= '0') end
 end
 local function check_stream(effect)
   when_full = effect.when_full
@@ -273,9 +357,11 @@ local function check_stream(effect)
     if refusal or not declared then return (refusal or 'MISSING') .. ' sink=' .. effect.key end
   end
   local full
-  -- A processor may write to the stream that it reads: this commit makes room there, too.
-  local passed = effect.key == log and {[processor] = next_id} or {}
-  effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, effect.size, effect.count, passed)
+  -- A processor may write to the log that it reads: this commit makes room there. One entry more fits, since the one at its
+  -- checkpoint stays: otherwise a full log would wait for itself.
+  local own = effect.key == log
+  local passed, size = own and {[processor] = next_id} or {}, own and effect.size + 1 or effect.size
+  effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, size, effect.count, passed)
   if full then return full .. ' sink=' .. effect.key end
   check_allowed('XADD', effect.key, '*', 'f', 'v')
   local sink = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key)) or {}
@@ -295,9 +381,44 @@ local function check_outbox(effect)
     return 'CONFLICT outbox=' .. outbox['last-generated-id']
   end
 end
-local check_kind = {table = check_table, derived = check_stream, stream = check_stream, outbox = check_outbox}
+local function check_park(effect)
+  if redis.call('XLEN', effect.key) + effect.count > effect.size then
+    return 'FULL processor= limit=' .. effect.size .. ' sink=' .. effect.key
+  end
+  redis.call('HLEN', effect.counts)
+  redis.call('HGET', effect.counts, 'f')
+  check_allowed('XADD', effect.key, '*', 'f', 'v')
+  check_allowed('HSET', effect.counts, 'f', 'v')
+end
+local function check_replayed(effect)
+  effect.names = {}
+  for i = 1, effect.count do
+    local id = ARGV[effect.ids + i - 1]
+    local found = redis.call('XRANGE', effect.key, id, id)[1]
+    if found then effect.names[#effect.names + 1] = found[2][2] else effect.missing = id end
+  end
+  -- Under this token nobody else removes them. So if all are gone, this call was applied before.
+  effect.repeated = prev == next_id and #effect.names == 0 and redis.call('EXISTS', effect.key) == 1
+  if effect.missing and not effect.repeated then return 'CONFLICT checkpoint=' .. checkpoint .. ' missing=' .. effect.missing end
+  redis.call('HLEN', effect.replay)
+  redis.call('HLEN', effect.counts)
+  redis.call('HGET', effect.counts, 'f')
+  check_allowed('XDEL', effect.key, '0-0')
+  check_allowed('HSET', effect.counts, 'f', 'v')
+  check_allowed('HDEL', effect.counts, 'f')
+  check_allowed('HDEL', effect.replay, 'f')
+end
+local check_kind = {
+  table = check_table, expiring = check_table, derived = check_stream, stream = check_stream, outbox = check_outbox,
+  park = check_park,
+}
+if replayed then -- First: what a repeat has written may leave no room for it.
+  local refusal = check_replayed(replayed)
+  if refusal then return redis.error_reply(refusal) end
+  if replayed.repeated then return {0, paused} end
+end
 for _, effect in ipairs(effects) do
-  local refusal = check_kind[effect.kind](effect)
+  local refusal = effect ~= replayed and check_kind[effect.kind](effect)
   if refusal then return redis.error_reply(refusal) end
 end
 
@@ -331,19 +452,29 @@ local function add_entries(effect)
     local width, id = tonumber(ARGV[at]), '*'
     if effect.last then id = epoch .. '-' .. string.format('%.0f', effect.last + i) end
     redis.call('XADD', effect.key, id, unpack(ARGV, at + 1, at + width))
+    if effect.kind == 'park' then count_parked(effect.counts, nil, ARGV[at + 2], 1) end
     at = at + width + 1
   end
 end
 for _, effect in ipairs(effects) do
-  if effect.kind == 'table' then
+  if effect.name then
     local first_delete = effect.first + 3 + 2 * effect.sets
     redis.call('HSET', meta, 'table:' .. effect.name, processor)
+    if effect.forgets_times then redis.call('HSET', meta, 'expires:' .. effect.name, '0') end
+    if effect.seconds then keep_times(effect) end
     if effect.sets > 0 then redis.call('HSET', effect.key, unpack(ARGV, effect.first + 3, first_delete - 1)) end
     if effect.deletes > 0 then redis.call('HDEL', effect.key, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
+  elseif effect.kind == 'replayed' then
+    redis.call('XDEL', effect.key, unpack(ARGV, effect.ids, effect.ids + effect.count - 1))
+    for _, name in ipairs(effect.names) do count_parked(effect.counts, effect.replay, name, -1) end
+    redis.call('HSET', state, 'replay', redis.call('HLEN', effect.replay))
   else
     add_entries(effect)
     if effect.bound then trim(effect.key, effect.meta, effect.bound, effect.losses) end
     if effect.last then redis.call('HSET', state, 'outbox_last', string.format('%.0f', effect.last + effect.count)) end
+  end
+  if effect.counts then
+    redis.call('HSET', state, 'parked', redis.call('XLEN', effect.key), 'parked_keys', redis.call('HLEN', effect.counts))
   end
 end
 return {1, paused}

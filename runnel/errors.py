@@ -17,7 +17,7 @@
     │   ├── TooManyWrites         it wrote more for one event than a commit may hold
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
-    ├── NotInHandler              a table was used outside a handler of its stream
+    ├── NotInHandler              a table or `emit` was used outside a handler with an event
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
     ├── Removed                   an operator has removed a processor while a worker ran it
@@ -38,6 +38,7 @@
         ├── Replaced              REPLACED
         ├── Full                  FULL
         ├── OutOfOrder            OUTOFORDER
+        ├── Unforwarded           UNFORWARDED
         └── UnknownProducer       UNKNOWN_PRODUCER
 
     Exception                     inside Runnel only
@@ -47,7 +48,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,7 +107,7 @@ class NotLoaded(HandlerError):
 
 
 class TooManyWrites(HandlerError):
-    """A handler wrote more to tables for one event or batch than a commit may hold."""
+    """A handler wrote or emitted more for one event or batch than a commit may hold."""
 
 
 class NothingRan(HandlerError):
@@ -121,7 +121,8 @@ class WorkerDied(HandlerError):
 
 
 class NotInHandler(RunnelError):
-    """A table was used where no handler of one of its events runs."""
+    """A table was used where no handler of one of its events runs, or an event was emitted where no
+    handler has one."""
 
 
 class Halted(RunnelError):
@@ -308,6 +309,19 @@ class OutOfOrder(ProtocolError):
     word = "OUTOFORDER"
 
 
+class Unforwarded(ProtocolError):
+    """A processor cannot be removed while entries that it has emitted wait to be forwarded."""
+
+    word = "UNFORWARDED"
+
+    def __str__(self) -> str:
+        waiting, outbox = self.details.get("waiting", "?"), self.details.get("outbox", "?")
+        return (
+            f"{waiting} of its emitted entries wait in {outbox} for other streams, and would be "
+            "lost: start a worker, which forwards them; or delete that key if they may be lost"
+        )
+
+
 class UnknownProducer(ProtocolError):
     """The partition no longer remembers this producer, so it cannot distinguish a repeat from a new
     append. Start a new producer."""
@@ -330,20 +344,7 @@ BY_WORD: dict[str, type[ProtocolError]] = {
         Replaced,
         Full,
         OutOfOrder,
+        Unforwarded,
         UnknownProducer,
     )
 }
-
-
-def copy_of(error: Exception) -> Exception:
-    """A copy of an error, for one more caller: what a caller adds to it stays its own."""
-    try:
-        made = copy.copy(error)
-    except Exception:  # Its class takes other arguments than it stores.
-        return error
-    return made.with_traceback(error.__traceback__)
-
-
-def with_sent(error: BaseException, sent: Sequence[Any]) -> None:
-    """Store in an error of `send`, for each record, its `Sent` if it was sent, else None."""
-    vars(error)["sent"] = list(sent)

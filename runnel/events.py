@@ -87,7 +87,7 @@ class Events(Generic[R]):
         return Batches(self, (n, within, empty))
 
     def emit(
-        self, stream: Stream[Any], record: Any, *, headers: Mapping[str, str] | None = None
+        self, stream: Stream[T], record: T, *, headers: Mapping[str, str] | None = None
     ) -> None:
         """Send a record to another stream with the commit of the current event: see
         `Stream.emit`."""

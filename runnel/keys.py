@@ -70,6 +70,16 @@ def producers(prefix: str) -> str:
     return f"{prefix}:producers"
 
 
+def numbers(prefix: str) -> str:
+    """Hash: sender -> the last number that it gave an event, and its last append."""
+    return f"{prefix}:numbers"
+
+
+def dedupe(prefix: str, key: str) -> str:
+    """String: the event that was sent under this key. It expires."""
+    return f"{prefix}:dedupe:{key}"
+
+
 def barrier(log: str) -> str:
     """String without meaning: written before a client asks whether its writes are replicated."""
     return f"{log.removesuffix(':log')}:barrier"
@@ -85,9 +95,45 @@ def outbox(prefix: str, processor: str) -> str:
     return f"{prefix}:outbox:{processor}"
 
 
+def parked(prefix: str, processor: str) -> str:
+    """Stream: events of the processor that are set aside, in order."""
+    return f"{prefix}:parked:{processor}"
+
+
+def parked_keys(prefix: str, processor: str) -> str:
+    """Hash: key -> how many of its events are parked, and how its last replay failed."""
+    return f"{prefix}:parked_keys:{processor}"
+
+
+def replay(prefix: str, processor: str) -> str:
+    """Hash: the keys whose parked events are to be replayed."""
+    return f"{prefix}:replay:{processor}"
+
+
 def table(prefix: str, name: str) -> str:
     """Hash: a table, which the commits of one processor write."""
     return f"{prefix}:table:{name}"
+
+
+def expiry(prefix: str, name: str) -> str:
+    """Sorted set: key of a table whose keys expire -> when a commit wrote it last, in ms of the
+    server's clock."""
+    return f"{prefix}:table:{name}:expiry"
+
+
+def all_of_table(prefix: str, name: str) -> tuple[str, str]:
+    """Both keys of a table."""
+    return table(prefix, name), expiry(prefix, name)
+
+
+def snapshot(prefix: str, name: str, processor: str) -> str:
+    """Hash: what a snapshot of a processor's tables is, and the start of the keys of its copies."""
+    return f"{prefix}:snapshot:{name}:{processor}"
+
+
+def restoring(snapshot: str) -> str:
+    """The start of the keys of tables that are about to be put in place."""
+    return f"{snapshot}:restore"
 
 
 # Group scope.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ class Processor:
     timeout: float | None = None
     #: The names of the tables that it may write.
     tables: tuple[str, ...] = ()
+    #: Of these tables, the seconds after which a key that was not written is removed.
+    expire: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def group(self) -> str:

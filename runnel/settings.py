@@ -149,6 +149,9 @@ class Keywords(BaseModel):
     """Keywords of declarations that are not settings."""
 
     interval: Seconds = Field(gt=0, description="Seconds between two runs of a timer.")
+    expire: int = Field(
+        ge=1, le=10**9, description="Seconds after which a key of a table is removed."
+    )
     catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant can run later.")
     timeout: Seconds = Field(gt=0, description="Seconds that one event, or batch, may take.")
     compress_over: int = Field(

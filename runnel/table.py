@@ -12,7 +12,7 @@ from runnel.connection.deployment import Deployment
 from runnel.core.table_state import Field, TableState
 from runnel.current_event import CURRENT_EVENT
 from runnel.errors import ConfigError, EncodeError, HandlerError, NotInHandler, NotLoaded
-from runnel.settings import Settings
+from runnel.settings import Settings, check
 from runnel.stream import StreamSpec
 from runnel.table_reader import partition_of, read_committed
 
@@ -57,6 +57,11 @@ class Table(Generic[V]):
 
     Only one processor may write the table: `processor`, else the first that does. Everybody may
     `read` what it has committed.
+
+    With `expire`, a key that no commit has written for so many seconds is removed by a later commit
+    that writes to the same part of the table, some time after: never earlier. This bounds the
+    memory, and says nothing about what is seen: a handler may see the value a while longer, and if
+    it writes the key then, the key lives on.
     """
 
     def __init__(
@@ -67,11 +72,15 @@ class Table(Generic[V]):
         value: Any,
         default: V | Callable[[], V] = NOTHING,
         processor: str | None = None,
+        expire: int | None = None,
     ) -> None:
         self.app = app
         self.name = keys.check_name("table", name)
         self.stream = stream
         self.processor = processor
+        self.expire: int | None = None
+        if expire is not None:
+            self.expire = check(f"table {name}", "expire", expire)
         self._codec: ValueCodec[V] = ValueCodec(f"table {name}", value)
         #: A handler may change its values in place.
         self._lends = not self._codec.immutable
@@ -209,10 +218,11 @@ class Table(Generic[V]):
             and self.name in tables.tables
             and tables.prefix == self.stream.prefix(partition)
         ):
+            other = "" if self.processor else "; if another processor writes it, declare which"
             raise HandlerError(
                 f"table {self.name}: `read` shows what was last committed, and this handler may "
                 f"have written {key!r} since: use `{self.name}[{key!r}]`, after `await "
-                f"{self.name}.load({key!r})` if it is not the key of the current event"
+                f"{self.name}.load({key!r})` if it is not the key of the current event{other}"
             )
 
     def _lend(self, state: TableState, field: Field, value: V, stored: bytes | None = None) -> V:
@@ -264,6 +274,13 @@ class Table(Generic[V]):
         here = CURRENT_EVENT.get()
         tables = here.tables if here else None
         if here is None or tables is None or self.name not in tables.tables:
+            if here is not None:
+                name = self.name
+                raise NotInHandler(
+                    f"table {name}: the processor {here.processor} does not write it"
+                    f"{f', but {self.processor} does' if self.processor else ''}: it can only read "
+                    f"what was last committed, with `await {name}.read(key)`"
+                )
             raise NotInHandler(
                 f"table {self.name} belongs to the stream {self.stream.name}: it can be used while "
                 "a worker runs a handler of one of its events"

@@ -19,6 +19,7 @@ from runnel.errors import (
     RecordError,
     RunnelError,
     ServerError,
+    Unforwarded,
 )
 
 OK = 0
@@ -61,6 +62,7 @@ _CODES: list[tuple[type[RunnelError], int]] = [
     (BurstBlocked, NOT_PROCESSING),
     (Mismatch, MISMATCH),
     (NotWriter, MISMATCH),
+    (Unforwarded, REJECTED),
     (RecordError, REJECTED),
     (PartitionKeyError, REJECTED),
     (Full, REJECTED),

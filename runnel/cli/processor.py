@@ -10,6 +10,7 @@ import click
 from runnel.app import App
 from runnel.cli import dead_letters as reading
 from runnel.cli import exits, urls
+from runnel.cli import reset as resetting
 from runnel.cli.output import report
 from runnel.cli.running import with_scripts
 from runnel.cli.target import load_processor
@@ -96,7 +97,10 @@ def add(target: str, redis_url: str | None) -> None:
 
 @processor.command(
     short_help="Set the checkpoint of a processor.",
-    epilog=exits.epilog("runnel processor reset example:printer --start 2026-11-24T03:00:00Z"),
+    epilog=exits.epilog(
+        "runnel processor reset example:printer --start 2026-11-24T03:00:00Z",
+        "runnel processor reset example:book --start earliest --tables clear --execute",
+    ),
 )
 @click.argument("target")
 @click.option(
@@ -106,25 +110,39 @@ def add(target: str, redis_url: str | None) -> None:
     "or an ISO time (UTC if it has no zone).",
 )
 @_PARTITIONS
+@click.option(
+    "--tables",
+    type=click.Choice(["keep", "clear"]),
+    help="Keep or clear the tables of the processor. Required if it has tables.",
+)
+@click.option("--execute", is_flag=True, help="Reset. Without it, only say what would be changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @urls.option
 def reset(
-    target: str, start: str, partitions: Sequence[Sequence[int]], redis_url: str | None
+    target: str,
+    start: str,
+    partitions: Sequence[Sequence[int]],
+    tables: str | None,
+    execute: bool,
+    as_json: bool,
+    redis_url: str | None,
 ) -> None:
     """Set the checkpoint of a processor. Running workers are fenced and continue from there.
 
     Prints the new checkpoint of each partition: the event before the first to be processed.
+
+    A table that is kept already counts the events that are processed again. One that is cleared
+    counts only those: for right totals, start with the earliest event, or restore a snapshot (see
+    `runnel table restore`). Its checkpoint and its tables change together on each partition.
     """
     app, found = load_processor(target)
     first, numbers = admin.start_id(start), _chosen(found, partitions)
+    wanted = resetting.Wanted(start, first, numbers, tables, execute)
 
-    async def work(scripts: Scripts, url: str) -> list[str]:
-        await check_operator(scripts, found, "reset", url)
-        return await admin.reset(scripts, found, first, numbers)
+    async def work(scripts: Scripts, url: str) -> dict[str, Any]:
+        return await resetting.reset(scripts, app, found, wanted, url)
 
-    checkpoints = _with_scripts(app, redis_url, work)
-    chosen = range(len(checkpoints)) if numbers is None else numbers
-    for partition, checkpoint in zip(chosen, checkpoints, strict=True):
-        report(f"{partition} {checkpoint}")
+    resetting.show(_with_scripts(app, redis_url, work), as_json)
 
 
 @processor.command(

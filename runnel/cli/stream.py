@@ -31,7 +31,8 @@ def stream() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @urls.option
 def delete(target: str, yes: bool, redis_url: str | None) -> None:
-    """Delete a stream with all its events, its tables, and the checkpoints of its processors."""
+    """Delete a stream with all its events, its tables and their snapshots, and the checkpoints of
+    its processors."""
     found = load_stream(target)
     url = redis_url or found.app.settings.redis_url
     if not yes:

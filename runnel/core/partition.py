@@ -7,7 +7,8 @@ a commit is in flight, further events are finished; the next commit covers them 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from runnel.core.pending_effects import PendingEffects
 from runnel.core.reading import Raw, Reading
@@ -18,6 +19,7 @@ from runnel.protocol import (
     ClaimReply,
     Entries,
     Entry,
+    OutboxEntries,
     PartitionKeys,
     Sink,
     Token,
@@ -45,6 +47,8 @@ class PartitionState(Reading):
     skip_in_flight = False
     #: User code was cancelled but may still be running.
     left_running = False
+    #: Entries of the outbox are being forwarded: the lease is not released meanwhile.
+    forwarding = False
     #: A commit of this partition is scheduled.
     commit_scheduled = False
 
@@ -56,6 +60,7 @@ class PartitionState(Reading):
         token: Token,
         claimed: ClaimReply,
         tables: Sequence[str] = (),
+        expire: Mapping[str, int] | None = None,
         *,
         one_slot: bool = False,
     ) -> None:
@@ -71,15 +76,21 @@ class PartitionState(Reading):
         self._finished, self._finished_count = claimed.checkpoint.encode(), 0
         #: How many of the current events and of those in the buffer are already counted as lost.
         self._lost_ahead = 0
-        self._one_slot = one_slot
+        #: Do emitted entries for other slots go to the outbox? Also while older ones wait there:
+        #: else they would be overtaken.
+        self.to_outbox = one_slot or claimed.outbox > 0
+        self.outbox_waits = claimed.outbox > 0
+        #: Have commits under this token written to the outbox?
+        self._wrote_outbox = False
         #: What the handler writes besides the checkpoint, once it may: a handler without tables
         #: that emits nothing pays nothing for it.
-        self.effects = PendingEffects(keys, tables, one_slot) if tables else None
+        self.effects = PendingEffects(keys, tables, self.to_outbox, expire) if tables else None
         #: The tables that the handler reads and writes, if there are any.
         self.tables: TableState | None = self.effects.tables if self.effects else None
         self._in_flight: CheckpointMove | None = None
         #: Why Redis refuses what the handler has written, and would refuse it again.
         self.refused: Exception | None = None
+        self.refusal_told = False
         if claimed.quarantined or claimed.paused:
             self.stop(quarantined=bool(claimed.quarantined))
             self.handler_ended = True
@@ -133,12 +144,16 @@ class PartitionState(Reading):
                 self._exclude_lost(claimed.next_id)
             self.unverified_from, self._unverified = None, []
         if self.settled and self.checkpoint == before.checkpoint:
-            if self.effects is not None and claimed.checkpoint != self.checkpoint:
+            went_back = claimed.checkpoint != self.checkpoint
+            if self.effects is not None and went_back:
                 # The server has lost commits, so what they wrote is lost, too.
                 self.effects.forget_all()
             self.checkpoint = self._cursor = claimed.checkpoint
             self._finished = claimed.checkpoint.encode()
             self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
+            if went_back and self._wrote_outbox:
+                # Other entries would get the ids of entries that were lost, and that targets have.
+                self.drain()
         else:
             self._checkpoint_exists, self._next_id, self.verify_next = True, "", True
 
@@ -217,10 +232,15 @@ class PartitionState(Reading):
         if self.effects is not None:
             self.effects.undo(sealed=sealed)
 
+    @property
+    def overloaded(self) -> bool:
+        """Does so much wait for commits that no further event may be handed out?"""
+        return self.effects is not None and self.effects.full
+
     def emit(self, sink: Sink, entry: Entry) -> None:
         """Add an entry to the sink, with the commit of the current events. Raises TooManyWrites."""
         if self.effects is None:
-            self.effects = PendingEffects(self.keys, (), self._one_slot)
+            self.effects = PendingEffects(self.keys, (), self.to_outbox)
         self.effects.emit(sink, entry)
 
     @property
@@ -252,7 +272,7 @@ class PartitionState(Reading):
         if self.ended:
             return None
         if self._in_flight is None:
-            release = self.draining and self.handler_ended
+            release = self.draining and self.handler_ended and not self.forwarding
             if self.unverified_from is not None or not (self._finished_count or release):
                 return None
             self._in_flight = CheckpointMove(
@@ -264,7 +284,15 @@ class PartitionState(Reading):
                 end, later = part
                 count = max(0, self._finished_count - later)
                 self._in_flight = CheckpointMove(self.checkpoint, end.decode(), count)
+            if release and self.fills_outbox:  # It is forwarded before the release.
+                self._in_flight = replace(self._in_flight, release=False)
         return self._in_flight
+
+    @property
+    def fills_outbox(self) -> bool:
+        """Does the commit in flight write to the outbox?"""
+        writes = self.effects.in_flight if self.effects is not None else ()
+        return any(isinstance(each, OutboxEntries) for each in writes)
 
     def commit_call(self, move: CheckpointMove) -> Call:
         """The call for what `next_commit` returned."""
@@ -288,6 +316,7 @@ class PartitionState(Reading):
         self._finished_count -= move.count
         self._in_flight = None
         if self.effects is not None:
+            self._wrote_outbox |= self.fills_outbox
             self.effects.committed()
         if move.release:
             self.end()

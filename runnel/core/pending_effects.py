@@ -8,7 +8,7 @@ much: what is finished gathers in steps, each of which one commit writes.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from runnel import keys
@@ -20,6 +20,8 @@ from runnel.protocol import Effect, Entries, Entry, OutboxEntries, PartitionKeys
 #: partitions of other streams. They are those of `transact`, and so of what the handler may emit
 #: for its current events.
 MOST_ENTRIES, MOST_TARGETS = 200, 50
+#: How many steps may wait for their commits, so that memory is bounded.
+MOST_STEPS = 2
 #: How many entries may wait in an outbox.
 OUTBOX_SIZE = 10_000
 
@@ -96,10 +98,17 @@ class PendingEffects:
     slots go to the processor's outbox.
     """
 
-    def __init__(self, names: PartitionKeys, tables: Sequence[str], one_slot: bool = False) -> None:
+    def __init__(
+        self,
+        names: PartitionKeys,
+        tables: Sequence[str],
+        one_slot: bool = False,
+        expire: Mapping[str, int] | None = None,
+    ) -> None:
+        self._expire = expire or {}
         self.tables = TableState(names.prefix, tables)
         self._prefix = names.prefix
-        self._outbox = keys.outbox(names.prefix, names.processor) if one_slot else None
+        self._outbox = names.outbox if one_slot else None
         #: What was emitted for the current events, and the part of it that `seal` keeps.
         self._open: list[Emitted] = []
         self._sealed: list[Emitted] = []
@@ -171,6 +180,11 @@ class PendingEffects:
         if self.tables.crowded:
             self.tables.forget({field for step in self._steps for field in step.writes})
 
+    @property
+    def full(self) -> bool:
+        """Does so much wait for commits that no further event may be handed out?"""
+        return len(self._steps) > MOST_STEPS
+
     # For commits
 
     def begin_commit(self) -> tuple[bytes, int] | None:
@@ -194,7 +208,8 @@ class PendingEffects:
             else:
                 sets[table].append((key, value))
         for table in sets | deletes:
-            yield TableWrites(self._prefix, table, sets[table], deletes[table])
+            expire = self._expire.get(table)
+            yield TableWrites(self._prefix, table, sets[table], deletes[table], expire)
         sinks: dict[str, tuple[Sink, list[Entry]]] = {}
         outbox: list[Entry] = []
         for sink, entry, _ in step.emitted:

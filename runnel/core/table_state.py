@@ -70,7 +70,10 @@ class TableState:
         finished."""
         self._drop_reads()
         self._reads.append((last.decode(), keys))
-        fields = [(table, key) for key in keys for table in self.tables]
+        return self.unknown_of([(table, key) for key in keys for table in self.tables])
+
+    def unknown_of(self, fields: Iterable[Field]) -> list[Field]:
+        """Those of the fields that must be read from Redis before they can be used."""
         return [each for each in fields if each not in self._known]
 
     def learn(self, field: Field, value: bytes | None) -> None:

@@ -74,7 +74,7 @@ class PartitionQueue:
             if not state.commit_scheduled:
                 self._schedule_commit(state)
         buffer = state.buffer
-        if not buffer or not state.open or not self._session.alive():
+        if not buffer or not state.open or not self._session.alive() or state.overloaded:
             return None
         raw = buffer.popleft()
         state.current = (raw,)
@@ -105,6 +105,9 @@ class PartitionQueue:
             self._schedule_commit(state)
             if self._commit_each or commit_first:
                 await self.flush()
+        while state.overloaded and state.open:
+            self.changed.clear()
+            await self.changed.wait()
         if tried or not self._suspicion.alone:  # Otherwise a cancelled wait would lose its turn.
             self.release_start_lock()
         if state.current and not await self._may_be_held_back():

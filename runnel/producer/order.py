@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
-from runnel.errors import copy_of
+from runnel.producer.single_flight import copy_of
 
 
 class Waiter(NamedTuple):

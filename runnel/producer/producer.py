@@ -10,11 +10,11 @@ from typing import Any
 
 from runnel import protocol
 from runnel.connection.durability import AckRequirement, Durability, check_possible
-from runnel.errors import ConfigError, RecordTooLarge, copy_of, with_sent
+from runnel.errors import ConfigError, RecordTooLarge
 from runnel.log import logger_of
 from runnel.producer.call_batcher import CallBatcher
 from runnel.producer.partition_producer import PartitionProducer
-from runnel.producer.single_flight import SingleFlight
+from runnel.producer.single_flight import SingleFlight, copy_of
 from runnel.protocol.scripts import Scripts
 from runnel.stream import Sent, StreamSpec
 
@@ -95,7 +95,7 @@ class Producer:
                 until = 0.0 if wait is False else _deadline(wait)
                 id_ = await partition_producer.append_one(entry, policy, until, self._call)
             except Exception as error:
-                with_sent(error, [None])
+                _with_sent(error, [None])
                 raise
             return [Sent(partition, id_)]
         sent: list[Sent | None] = [None] * len(records)
@@ -104,7 +104,7 @@ class Producer:
             shares = _shares(stream, records, headers, max_bytes)
             return await self._send_shares(stream, shares, sent, policy, until)
         except BaseException as error:
-            with_sent(error, sent)
+            _with_sent(error, sent)
             raise
 
     async def _send_shares(
@@ -255,3 +255,8 @@ class _Share:
         batch.append(entry)
         self.positions.append(position)
         self._bytes += size
+
+
+def _with_sent(error: BaseException, sent: Sequence[Any]) -> None:
+    """Store in an error of `send`, for each record, its `Sent` if it was sent, else None."""
+    vars(error)["sent"] = list(sent)

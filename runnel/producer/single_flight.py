@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
-from runnel.errors import copy_of
+
+def copy_of(error: Exception) -> Exception:
+    """A copy of an error, for one more caller: what a caller adds to it stays its own."""
+    try:
+        made = copy.copy(error)
+    except Exception:  # Its class takes other arguments than it stores.
+        return error
+    return made.with_traceback(error.__traceback__)
 
 
 class SingleFlight:

@@ -8,7 +8,9 @@ from itertools import chain
 
 from runnel import keys
 from runnel.connection.redis_client import Arg
+from runnel.errors import BadArgument
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token
+from runnel.protocol.parked import parked_names
 from runnel.protocol.partitions import commit_args
 from runnel.protocol.scripts import Call
 from runnel.protocol.streams import Entry, declare, flat
@@ -37,6 +39,16 @@ class Sink:
         _, _, number = keys.scope(self.prefix)
         stream = self.prefix.rpartition(":")[2]
         return f"{stream} {number} {self.contract.partitions} {self.contract.hash} {self.size}"
+
+    @classmethod
+    def at(cls, app: str, address: str) -> Sink:
+        """The sink with this address in an app. Raises BadArgument if it is none."""
+        words = address.split(" ")
+        if len(words) != 5 or not all(words[at].isdecimal() for at in (1, 2, 4)):
+            raise BadArgument(f"BADARG {address!r} does not say where an entry of the outbox goes")
+        stream, number, partitions, hash_, size = words
+        prefix = keys.partition(app, stream, int(number), stream)
+        return cls(prefix, StreamContract(int(partitions), hash_), int(size), False)
 
     def declarations(self) -> tuple[Call, Call]:
         """The calls, in order, that declare its stream and the partition, or check both."""
@@ -78,24 +90,85 @@ class OutboxEntries:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxTrim:
+    """What leaves an outbox: the entries up to the id `last`, so that up to the number `done`
+    nothing is left to forward; so many were `lost`. `waits_for` is the stream that has no room for
+    the next one, for this `reason`, or empty."""
+
+    last: str
+    done: int
+    lost: int
+    waits_for: str = ""
+    reason: str = ""
+
+
+def trim_outbox(partition_keys: PartitionKeys, token: Token, trim: OutboxTrim) -> Call:
+    """Remove forwarded entries from the outbox of a processor."""
+    names = (partition_keys.state, partition_keys.outbox)
+    args = (token.epoch, token.nonce, trim.last, trim.done, trim.lost)
+    return Call("trim_outbox", names, (*args, trim.waits_for, trim.reason[:1000]))
+
+
+def outbox_sender(partition_keys: PartitionKeys) -> str:
+    """The name under which targets remember what a processor has forwarded."""
+    _, _, number = keys.scope(partition_keys.prefix)
+    stream = partition_keys.prefix.rpartition(":")[2]
+    return f"outbox:{stream}:{number}:{partition_keys.processor}"
+
+
+@dataclass(frozen=True, slots=True)
 class TableWrites:
     """Writes of the table `name` of the partition with the key prefix `prefix`: fields and their
-    values, and fields to delete."""
+    values, and fields to delete. If `expire` is not None, the commit also removes some of the
+    fields that were not written for so many seconds."""
 
     prefix: str
     name: str
     sets: Sequence[tuple[bytes, bytes]] = ()
     deletes: Sequence[bytes] = ()
+    expire: int | None = None
 
     def names(self) -> tuple[str, ...]:
-        return (keys.table(self.prefix, self.name),)
+        if self.expire is None:
+            return (keys.table(self.prefix, self.name),)
+        return keys.all_of_table(self.prefix, self.name)
 
     def args(self) -> tuple[Arg, ...]:
         pairs = chain.from_iterable(self.sets)
-        return ("table", len(self.sets), len(self.deletes), *pairs, *self.deletes)
+        kind = ("table",) if self.expire is None else ("expiring", self.expire)
+        return (*kind, len(self.sets), len(self.deletes), *pairs, *self.deletes)
 
 
-Effect = Entries | OutboxEntries | TableWrites
+@dataclass(frozen=True, slots=True)
+class ParkedEntries:
+    """Events of the processor that step aside: at most `size` may be parked. See `parked_entry`."""
+
+    of: PartitionKeys
+    size: int
+    entries: Sequence[Entry]
+
+    def names(self) -> tuple[str, ...]:
+        return parked_names(self.of)[:2]
+
+    def args(self) -> tuple[Arg, ...]:
+        return ("park", self.size, len(self.entries), *flat(self.entries))
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Parked events that are finished, by the ids of their entries."""
+
+    of: PartitionKeys
+    entries: Sequence[str]
+
+    def names(self) -> tuple[str, ...]:
+        return parked_names(self.of)
+
+    def args(self) -> tuple[Arg, ...]:
+        return ("replayed", len(self.entries), *self.entries)
+
+
+Effect = Entries | OutboxEntries | ParkedEntries | Replayed | TableWrites
 
 
 def transact(

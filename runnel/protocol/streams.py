@@ -74,9 +74,14 @@ def read_append(reply: Sequence[Any]) -> Appended:
 def appended_ids(reply: Sequence[Any]) -> list[str]:
     """The ids of the events."""
     _, first, count = reply
-    if count == 1:
-        return [text(first)]
-    ms, _, sequence = text(first).partition("-")
+    return _ids_from(text(first), count)
+
+
+def _ids_from(first: str, count: int) -> list[str]:
+    """The ids of so many events that were added in one call."""
+    if count < 2:
+        return [first] * count
+    ms, _, sequence = first.partition("-")
     start = int(sequence)
     over = max(0, start + count - 2**64)  # The others have the next millisecond.
     ids = [f"{ms}-{i}" for i in range(start, start + count - over)]
@@ -88,9 +93,66 @@ def appended_id(reply: Sequence[Any]) -> str:
     return text(reply[1])
 
 
+NumberedEntry = tuple[str, Entry]
+
+
+def append_numbered(
+    prefix: str,
+    contract: StreamContract,
+    size: int,
+    when_full: str,
+    sender: str,
+    entries: Iterable[NumberedEntry],
+) -> Call:
+    """Add events to a partition, each at most once per sender and number.
+
+    `sender` is ``producer:ID`` or ``outbox:NAME``. Each entry has its number before it: a text of
+    two integers, such as ``0-17``, larger than the one before.
+    """
+    names = (keys.log(prefix), keys.meta(prefix), keys.numbers(prefix))
+    values: list[Arg] = []
+    for number, entry in entries:
+        values += (number, len(entry), *entry)
+    return Call("append_numbered", names, (*contract.args(), size, when_full, sender, *values))
+
+
+class AppendedNumbered(NamedTuple):
+    """Reply of `append_numbered`.
+
+    `added` is how many events this call added. `ids` are those of the last events of the call: of
+    all that it added, or that the first of several repeats added; the events before them were
+    there. `last` is the last number of the sender that the partition remembers.
+    """
+
+    added: int
+    ids: list[str]
+    last: str
+
+
+def read_append_numbered(reply: Sequence[Any]) -> AppendedNumbered:
+    added, first, count, last = reply
+    return AppendedNumbered(added, _ids_from(text(first), count), text(last))
+
+
+def append_once(
+    prefix: str,
+    contract: StreamContract,
+    size: int,
+    when_full: str,
+    key: str,
+    window: int,
+    entry: Entry,
+) -> Call:
+    """Add an event to a partition, unless one was added under this key less than `window` ms ago.
+    Its reply is that of `append`."""
+    names = (keys.log(prefix), keys.meta(prefix), keys.dedupe(prefix, key))
+    args = (*contract.args(), size, when_full, window, len(entry), *entry)
+    return Call("append_once", names, args)
+
+
 def delete(prefix: str, tables: Iterable[str] = ()) -> Call:
     """Delete the partition with this prefix, all its events, and its tables: all that meta names,
     else BadArgument is raised."""
-    names = [keys.log(prefix), keys.meta(prefix), keys.producers(prefix)]
-    names += [keys.table(prefix, each) for each in tables]
+    names = [keys.log(prefix), keys.meta(prefix), keys.producers(prefix), keys.numbers(prefix)]
+    names += [key for each in tables for key in keys.all_of_table(prefix, each)]
     return Call("delete", tuple(names), ())

@@ -17,7 +17,9 @@ from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.feeds import LogCursor
+from runnel.worker.forwarder import Forwarders
 from runnel.worker.room_waits import RoomWaits
+from runnel.worker.table_reads import is_wrong_type
 
 #: The most partitions of one round: the others wait no longer than these take.
 PARTITIONS_PER_ROUND = 500
@@ -32,10 +34,13 @@ class Committer:
     waits by itself before the repeat, and holds up no other partition.
     """
 
-    def __init__(self, backend: Backend, callbacks: Callbacks, waits: RoomWaits) -> None:
+    def __init__(
+        self, backend: Backend, callbacks: Callbacks, waits: RoomWaits, forwarders: Forwarders
+    ) -> None:
         self._backend = backend
         self._callbacks = callbacks
         self._waits = waits
+        self._forwarders = forwarders
         self._scheduled: list[PartitionState] = []
         self._wake = asyncio.Event()
         #: How long a partition waits if its commit fails again.
@@ -101,7 +106,8 @@ class Committer:
                 state.drop_finished()  # Only the release is left: others wait for the partition.
                 self.schedule(state)
             else:
-                await self._waits.refused(state, reply)
+                if refusal := self._forwarders.reason_of(state, reply):
+                    await self._waits.refused(state, refusal)
                 self._schedule_later(state)
         elif isinstance(reply, (Missing, Mismatch)) and "sink" in reply.details:
             try:
@@ -129,11 +135,17 @@ class Committer:
             rebalance_log.lost(state.partition, reply)
             state.end()
         elif isinstance(reply, Exception):
+            if is_wrong_type(reply) and state.tables is not None:
+                self._callbacks.on_wrong_key(state)
             return False
         else:
             committed = protocol.read_commit(reply)  # type: ignore[arg-type]
+            fills_outbox = state.fills_outbox
             state.committed(move)
-            self._waits.over(state)
+            if fills_outbox:
+                self._forwarders.wrote(state)
+            if state in self._waits.refusals:
+                self._waits.over(state)
             if committed.paused:
                 state.stop()
             if state.next_commit() or (
@@ -167,7 +179,8 @@ class Committer:
     def forget(self, state: PartitionState) -> None:
         """The partition is not held any more."""
         self._pauses.pop(state, None)
-        self._waits.over(state)
+        if state in self._waits.refusals:
+            self._waits.over(state)
 
     async def _verify_cursors(self, unverified: Sequence[tuple[PartitionState, str]]) -> None:
         """Check that the entries exist after which events were handed out."""

@@ -27,6 +27,7 @@ async def release_cut_off(backend: Backend, state: PartitionState) -> None:
     """Release a partition that the shutdown has cut off, if user code has ended."""
     if not (state.draining and state.handler_ended) or state.left_running or state.skip_in_flight:
         return
+    state.forwarding = False  # There is no time for it: the next owner forwards the rest.
     while move := state.next_commit():
         error = await _release(backend, state.commit_call(move), state.keys.prefix)
         if isinstance(error, Full):

@@ -24,33 +24,45 @@ class RoomWaits:
     def __init__(self, processor: Processor, backend: Backend) -> None:
         self._processor = processor
         self._backend = backend
-        self._refusals: dict[PartitionState, int] = {}
+        #: Partition -> how often its commit was refused.
+        self.refusals: dict[PartitionState, int] = {}
 
     async def refused(self, state: PartitionState, error: Full) -> None:
         """The commit of this partition found no room."""
-        count = self._refusals[state] = self._refusals.get(state, 0) + 1
+        count = self.refusals[state] = self.refusals.get(state, 0) + 1
         if count.bit_count() > 1:  # Less and less often.
             return
+        reason, further = error.reason, "its commit waits, and goes on once there is room"
+        if error.details.get("sink") == state.keys.log and self._is_own(error):
+            reason = "it emits more to the partition that it reads than it finishes there"
+            further = "this ends only if you give the stream a larger partition_size"
+        sink = self._processor.sink
+        if sink is not None and sink.name == error.sink:
+            command = f"runnel processor dead-letters {self._processor.target}"
+            further += f"; `{command}` shows what is in it"
         logger.error(
-            "processor %s, partition %d: no room in %s, because %s; its commit waits, and goes on "
-            "once there is room",
+            "processor %s, partition %d: no room in %s, because %s; %s",
             self._processor.name,
             state.partition,
             error.sink,
-            error.reason,
+            reason,
+            further,
             extra={"partition": state.partition},
         )
         call = protocol.attempt(
-            state.keys, state.token, "wait", state.checkpoint, 0, (error.sink or "", error.reason)
+            state.keys, state.token, "wait", state.checkpoint, 0, (error.sink or "", reason)
         )
         try:
             await self._backend.call(call)
         except (RedisError, OSError, ProtocolError) as problem:  # It is for `inspect` only.
             logger.debug("could not report that a commit waits: %s", problem)
 
+    def _is_own(self, error: Full) -> bool:
+        return error.details.get("processor") == self._processor.name
+
     def over(self, state: PartitionState) -> None:
         """A commit of this partition was applied, or the partition is not held any more."""
-        if self._refusals and self._refusals.pop(state, 0) and not state.ended:
+        if self.refusals.pop(state, 0) and not state.ended:
             logger.warning(
                 "processor %s, partition %d: there is room again, its commit was applied",
                 self._processor.name,

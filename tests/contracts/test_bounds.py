@@ -12,7 +12,7 @@ import pytest
 
 from tests.contracts.wire import HEADERS, Arg, Refused, Wire
 from tests.contracts.world import CONTRACT, GROUP, PARTITION, SINK_LOG, SINK_META, valid_calls
-from tests.lua.conftest import LOG, META, PLAN, PRODUCERS
+from tests.lua.conftest import LOG, META, NUMBERS, PLAN, PRODUCERS
 
 ENTRY: list[Arg] = [2, "f", "v"]
 
@@ -78,9 +78,11 @@ def test_l4_a_change_in_a_group_costs_no_more_than_its_partitions_and_members(wi
 
 
 SEND: list[Arg] = [*CONTRACT, 9_999, "refuse", "new", 1]
+NUMBERED: list[Arg] = [value for i in range(1_001) for value in (f"0-{i}", *ENTRY)]
 LIMITS: list[tuple[str, list[str], list[Arg], str]] = [
     ("append", [LOG, META, PRODUCERS], [*SEND, *ENTRY * 1_001], "entries"),
     ("append", [LOG, META, PRODUCERS], [*SEND, 1_002, *["f"] * 1_002], "entries"),
+    ("append_numbered", [LOG, META, NUMBERS], [*SEND[:5], "producer:p", *NUMBERED], "entries"),
     ("register", PARTITION, [1, 10_001, "xxh64", "printer", "0"], "partitions"),
     ("sync", GROUP, [10_001, 10_000, 5_000, 0, "m", "start", 1, "stay", "host", 0], "partitions"),
     ("revoke", [PLAN], [0] * 1_001, "partitions"),

@@ -101,7 +101,7 @@ class LeaseMachine(OperatorMachine):
             *(-1, 1, int(slot.checkpoint in self.log.ids), behind[0] if behind else ""),
             slot.deaths,
             slot.previous_owner,
-            0,
+            *(0, 0, 0),
         ]
 
     def hold(self, name: str) -> None:

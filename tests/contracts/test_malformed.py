@@ -26,16 +26,31 @@ NO_ID: list[Arg] = [
     *("", "x", "1", "-", "1-", "-1", "1-x", "x-0", "1-0-0", "1.5-0", " 1-0", "1-0\n", "+", "$"),
     *("9" * 400 + "-0", "0-" + "9" * 400, b"\xff-\xfe", b"1-0\x00"),
 ]
+APPENDS = ("append", "append_numbered", "append_once")
 SHORT, LONG = "n" * 15, "n" * 65
 #: Arguments of type str that have a form: what does not have it is refused.
 NO_FORM: dict[tuple[str, str], list[Arg]] = {
-    **{(script, "hash"): [""] for script in ("declare", "append", "claim", "register")},
+    **{(script, "hash"): [""] for script in ("declare", *APPENDS, "claim", "register")},
     **{(script, "processor"): [""] for script in ("claim", "register", "remove", "seek")},
     **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "clear_table", "seek")},
+    **{
+        (script, "nonce"): ["", SHORT, LONG] for script in ("replay", "drop_parked", "take_letters")
+    },
     ("clear_table", "processor"): [""],
-    ("append", "when_full"): ["", "shed", "REFUSE", b"\xff"],
+    ("park_again", "failure"): ["", "5-0", "5-0 3", "x 3 y", "5-0 3 " + "m" * 1200],
+    ("take_letters", "size"): ["0"],
+    **{(script, "when_full"): ["", "shed", "REFUSE", b"\xff"] for script in APPENDS},
+    **{(script, "processor"): ["", "other"] for script in ("restore", "snapshot")},
+    **{(script, "id"): ["", SHORT, LONG] for script in ("copy_table", "restore", "snapshot")},
+    ("restore", "nonce"): ["", SHORT, LONG],
+    ("snapshot", "step"): ["", "start", "FINISH"],
     **{(script, "action"): ["", "go", b"\xff"] for script in ("elect", "sync")},
     ("append", "producer"): [""],
+    ("append_numbered", "sender"): [
+        *("", "p", "producer", "producer:", ":p", "x:p", " outbox:x", "producer:" + "p" * 392),
+    ],
+    ("append_numbered", "entries"): NO_ID,
+    ("append_once", "entry"): [*NO_INT, 0, 2, 3, 5, 6],
     ("attempt", "kind"): ["", "explode", "START"],
     ("attempt", "error_type"): ["T" * 4001],
     ("attempt", "error_message"): ["m" * 4001],

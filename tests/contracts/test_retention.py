@@ -14,7 +14,8 @@ from tests.contracts.model import Fields
 from tests.contracts.operators import AGAIN, OperatorMachine
 from tests.contracts.profile import TIMEOUT, search
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.lua.conftest import LOG, META, NONCE, PRODUCERS
+from tests.contracts.world import DEDUPE
+from tests.lua.conftest import LOG, META, NONCE, NUMBERS, PRODUCERS
 
 pytestmark = pytest.mark.timeout(TIMEOUT)
 
@@ -60,7 +61,9 @@ class RetentionMachine(OperatorMachine):
         self.send(producer, 1, count, 6, "refuse", 1)
 
     @rule(
-        script=st.sampled_from(["declare", "append", "claim", "register"]),
+        script=st.sampled_from(
+            ["declare", "append", "append_numbered", "append_once", "claim", "register"]
+        ),
         seen=st.sampled_from([(0, 8, "xxh64"), (1, 9, "xxh64"), (1, 8, "md5")]),
     )
     def another_view(self, script: str, seen: tuple[Arg, ...]) -> None:
@@ -68,6 +71,11 @@ class RetentionMachine(OperatorMachine):
         calls: dict[str, tuple[list[str], list[Arg]]] = {
             "declare": ([META], []),
             "append": ([LOG, META, PRODUCERS], [100, "drop_oldest", "p", 1, 2, "f", "v"]),
+            "append_numbered": (
+                [LOG, META, NUMBERS],
+                [100, "drop_oldest", "producer:p", "0-1", 2, "f", "v"],
+            ),
+            "append_once": ([LOG, META, DEDUPE], [100, "drop_oldest", 9, 2, "f", "v"]),
             "claim": (self.keys("printer"), ["printer", "me", 10**9, NONCE, ""]),
             "register": (self.keys("mailer"), ["mailer", "0"]),
         }

@@ -26,14 +26,21 @@ REPLY_COUNTS_CHANGES = {
         "declare",
         "clear_table",
         "append",
+        "append_numbered",
+        "append_once",
         "commit",
         "transact",
         "pause",
         "register",
         "revoke",
         "remove",
+        "trim_outbox",
         "resume",
         "delete",
+        "park_again",
+        "replay",
+        "drop_parked",
+        "take_letters",
     )
 }
 #: Reads all keys with their contents, except the clock.

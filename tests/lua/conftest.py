@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from tests.primaries import every_key
 FOLDER = Path(__file__).parent.parent.parent / "lua"
 TAG = "{shop:orders:3}:orders"
 GROUP = "runnel:{shop:orders@printer}"
-LOG, META, STATE, PRODUCERS = (
-    f"runnel:{TAG}:{name}" for name in ("log", "meta", "processor:printer", "producers")
+LOG, META, STATE, PRODUCERS, NUMBERS, OUTBOX = (
+    f"runnel:{TAG}:{name}"
+    for name in ("log", "meta", "processor:printer", "producers", "numbers", "outbox:printer")
 )
+PARKED = [f"runnel:{TAG}:{name}:printer" for name in ("parked", "parked_keys", "replay")]
 PLAN, MEMBERS, SESSIONS, WAKE = (
     f"{GROUP}:{name}" for name in ("plan", "members", "sessions", "wake")
 )
@@ -73,13 +75,35 @@ class Raw:
             1, 8, "xxh64", size, when_full, producer, sequence, *entries,
         )  # fmt: skip
 
+    async def append_numbered(
+        self, numbers: Sequence[int | str], sender: str = "producer:p", size: int = 1000, **kw: str
+    ) -> Any:
+        """One event for each number; n stands for 0-n. The event carries its number."""
+        texts = [str(each) if "-" in str(each) else f"0-{each}" for each in numbers]
+        entries = [value for each in texts for value in (each, 2, "msgpack", each)]
+        when_full = kw.get("when_full", "refuse")
+        return await self.call(
+            "append_numbered",
+            [LOG, META, NUMBERS],
+            1, 8, "xxh64", size, when_full, sender, *entries,
+        )  # fmt: skip
+
+    async def append_once(
+        self, key: str, body: str = "x", size: int = 1000, window: int = 60_000, **kw: str
+    ) -> Any:
+        """One event, once under this key."""
+        names = [LOG, META, f"runnel:{TAG}:dedupe:{key}"]
+        when_full = kw.get("when_full", "refuse")
+        args = (1, 8, "xxh64", size, when_full, window, 2, "msgpack", body)
+        return await self.call("append_once", names, *args)
+
     async def claim(self, grant: int, nonce: str = NONCE, accept: str = "") -> dict[str, Any]:
         reply = await self.call(
             "claim", [LOG, META, STATE], 1, 8, "xxh64", "printer", "me", grant, nonce, accept
         )
         names = (
             "epoch checkpoint processed attempts event unclean_tenures paused quarantined lost "
-            "exact checkpoint_exists next_id deaths previous_owner outbox"
+            "exact checkpoint_exists next_id deaths previous_owner outbox parked replay"
         )
         return dict(zip(names.split(), reply, strict=True))
 

@@ -15,7 +15,7 @@ KNOWN_GLOBALS = {
 }
 #: Arguments whose name is a global in Lua, and their names in the scripts.
 LOCAL_NAMES = {"next": "next_id"}
-_KEY = re.compile(r"-- KEYS\[(\d+)\] +(\w+) +(hash|stream|zset) +(\S+)$")
+_KEY = re.compile(r"-- KEYS\[(\d+)\] +(\w+) +(hash|stream|string|zset) +(\S+)$")
 #: Keys whose number depends on the arguments; the text has one pattern or more.
 _MORE_KEYS = re.compile(r"-- KEYS\[(\d+)\+\] +\w+ +mixed +(.+)$")
 _ARG = re.compile(r"-- ARGV\[(\d+)(\+?)\] +(\w+) +(int|str|id) +(.+)$")

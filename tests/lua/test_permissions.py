@@ -8,8 +8,23 @@ from typing import Any
 import pytest
 
 from runnel.connection.connect import connect
-from tests.lua.conftest import GROUP, LOG, META, NONCE, OTHER, PLAN, SESSIONS, STATE, Raw
-from tests.lua.steps import SINK_LOG, SINK_META, emit, ready, refused
+from tests.lua.conftest import (
+    GROUP,
+    LOG,
+    META,
+    NONCE,
+    NUMBERS,
+    OTHER,
+    OUTBOX,
+    PARKED,
+    PLAN,
+    PRODUCERS,
+    SESSIONS,
+    STATE,
+    Raw,
+)
+from tests.lua.snapshots import ID, OTHER_ID, RECORD, copied, copy, own, restore, step
+from tests.lua.steps import SINK_LOG, SINK_META, emit, emitted, ready, refused
 
 TABLE = META.replace(":meta", ":table:balances")
 
@@ -61,6 +76,18 @@ async def test_an_emit_is_applied_as_a_whole_or_not_at_all(
     assert await user.owner.redis.xlen(SINK_LOG) == 1
 
 
+@pytest.mark.parametrize("permission", ["xadd", "hset", "xgroup|setid"])
+async def test_entries_reach_the_outbox_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    epoch, ids = await ready(user)
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, emitted(user, epoch, "0-0", ids[0], number=2))
+    await user.rule(f"+{permission}")
+    assert await emitted(user, epoch, "0-0", ids[0], number=2) == [1, 0]
+    assert await user.owner.redis.xlen(OUTBOX) == 2
+
+
 @pytest.mark.parametrize("permission", ["xtrim", "hincrby", "xgroup|setid"])
 async def test_an_emit_that_trims_needs_every_permission_for_that(
     user: Restricted, permission: str
@@ -103,11 +130,66 @@ async def test_an_append_that_forgets_producers_needs_the_permission_for_that(
 ) -> None:
     await user.append(1)
     producers = {f"p{i}": f"1 {1_700_000_000_000 + i}-0 1" for i in range(1100)}
-    await user.owner.redis.hset(f"{LOG.removesuffix(':log')}:producers", mapping=producers)  # type: ignore[arg-type]
+    await user.owner.redis.hset(PRODUCERS, mapping=producers)  # type: ignore[arg-type]
     await user.rule("-hdel")
     await refused(user, NO_PERMISSION, user.append(1, producer="new"))
     await user.rule("+hdel")
     assert (await user.append(1, producer="new"))[0] == 1
+
+
+@pytest.mark.parametrize("permission", ["xadd", "hset", "xtrim", "hincrby", "xgroup|setid"])
+async def test_a_numbered_append_is_applied_once_after_its_permission_was_given_back(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user, 9)
+    await user.rule(f"-{permission}")
+    send: dict[str, Any] = {"size": 10, "when_full": "drop_oldest"}
+    await refused(user, NO_PERMISSION, user.append_numbered([1, 2, 3], **send))
+    await user.rule(f"+{permission}")
+    assert (await user.append_numbered([1, 2, 3], **send))[0] == 3
+    assert (await user.append_numbered([1, 2, 3], **send))[0] == 0
+    assert len(await user.ids()) == 10
+
+
+@pytest.mark.parametrize("permission", ["xadd", "hset", "set", "xtrim", "hincrby", "xgroup|setid"])
+async def test_an_append_under_a_key_is_applied_once_after_its_permission_was_given_back(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user, 10)
+    await user.rule(f"-{permission}")
+    send: dict[str, Any] = {"size": 10, "when_full": "drop_oldest"}
+    await refused(user, NO_PERMISSION, user.append_once("order-17", **send))
+    await user.rule(f"+{permission}")
+    assert (await user.append_once("order-17", **send))[0] == 1
+    assert (await user.append_once("order-17", **send))[0] == 0
+    assert len(await user.ids()) == 10
+
+
+@pytest.mark.parametrize("permission", ["xadd", "set", "hset", "hsetnx"])
+async def test_a_first_append_under_a_key_without_permission_does_not_declare_the_stream(
+    user: Restricted, permission: str
+) -> None:
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.append_once("order-17"))
+
+
+async def test_a_first_numbered_append_without_permission_does_not_declare_the_stream(
+    user: Restricted,
+) -> None:
+    await user.rule("-xadd")
+    await refused(user, NO_PERMISSION, user.append_numbered([1, 2]))
+
+
+async def test_a_numbered_append_that_forgets_producers_needs_the_permission_for_that(
+    user: Restricted,
+) -> None:
+    await user.append_numbered([1])
+    known = {f"producer:{i}": f"0-7 {1_700_000_000_000 + i}-0 1 0-7" for i in range(1100)}
+    await user.owner.redis.hset(NUMBERS, mapping=known)  # type: ignore[arg-type]
+    await user.rule("-hdel")
+    await refused(user, NO_PERMISSION, user.append_numbered([1], sender="producer:new"))
+    await user.rule("+hdel")
+    assert (await user.append_numbered([1], sender="producer:new"))[0] == 1
 
 
 def _claim(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
@@ -119,7 +201,7 @@ def _commit(user: Restricted, epoch: int, ids: list[str]) -> Awaitable[Any]:
 
 
 def _seek(user: Restricted, _: int, ids: list[str]) -> Awaitable[Any]:
-    return user.call("seek", [LOG, META, STATE], "printer", ids[2], "", OTHER)
+    return user.call("seek", [LOG, META, STATE, TABLE], "printer", ids[2], "", OTHER)
 
 
 def _resume(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
@@ -130,8 +212,21 @@ def _clear_table(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     return user.call("clear_table", [META, STATE, TABLE], "printer", OTHER)
 
 
+async def _snapshot(user: Restricted, _: int, __: list[str]) -> Any:
+    return await step(user, "begin", OTHER_ID, ("balances",))
+
+
+async def _restore(user: Restricted, _: int, __: list[str]) -> Any:
+    return await restore(user, OTHER, ("balances",))
+
+
 def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
-    return user.call("remove", [LOG, META, STATE], "printer")
+    return user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
+
+
+def _trim_outbox(user: Restricted, epoch: int, _: list[str]) -> Awaitable[Any]:
+    call = (epoch, NONCE, f"{epoch}-2", 2, 1, "", "")
+    return user.call("trim_outbox", [STATE, OUTBOX], *call)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +234,13 @@ def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     [
         (_claim, ["hset", "xgroup|setid", "xrange"]),
         (_commit, ["hset", "hdel", "xgroup|setid"]),
-        (_seek, ["hset", "hdel", "xgroup|setid"]),
+        (_seek, ["hset", "hdel", "xgroup|setid", "unlink"]),
         (_resume, ["hset", "hdel"]),
         (_clear_table, ["hset", "hdel", "unlink"]),
-        (_remove, ["hset", "hdel", "del", "xgroup|destroy"]),
+        (_snapshot, ["hset", "unlink"]),
+        (_restore, ["hset", "hdel", "xgroup|setid", "unlink", "rename"]),
+        (_remove, ["hset", "hdel", "del", "unlink", "xgroup|destroy", "xlen"]),
+        (_trim_outbox, ["hset", "hdel", "xtrim"]),
     ],
 )
 async def test_a_call_without_a_permission_has_written_nothing(
@@ -154,11 +252,33 @@ async def test_a_call_without_a_permission_has_written_nothing(
     await user.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 3, "Boom", "x")
     await user.owner.redis.xgroup_setid(LOG, "printer", ids[0], entries_read=1)
     await user.owner.redis.hset(TABLE, "alice", "5")
+    if make is _restore:
+        await step(user.owner, "begin", ID, ("balances",))
+        await copied(user.owner, "balances")
+        await step(user.owner, "finish", ID, ("balances",))
+        await copied(user.owner, "balances", restoring=True)
+    waits = {"outbox_last": 2, "outbox_waits_for": "alerts"}
+    await user.owner.redis.hset(STATE, mapping=waits)  # type: ignore[arg-type]
     for permission in permissions:
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, make(user, epoch, ids))
         await user.rule(f"+{permission}")
     await make(user, epoch, ids)
+
+
+@pytest.mark.parametrize("permission", ["hset", "zadd", "zmscore", "unlink"])
+async def test_a_page_of_a_table_is_copied_only_with_all_permissions(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user)
+    await user.owner.redis.hset(TABLE, "alice", "5")
+    await user.owner.redis.zadd(f"{TABLE}:expiry", {"alice": 1})
+    await step(user.owner, "begin", ID, ("balances",))
+    keys = [RECORD, *own("balances"), *copy("balances")]
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.call("copy_table", keys, ID, 0, 9, 0))
+    await user.rule(f"+{permission}")
+    assert (await user.call("copy_table", keys, ID, 0, 9, 0))[:2] == ["0", 1]
 
 
 @pytest.mark.parametrize("permission", ["zadd", "zrem", "hdel", "hset", "hgetall", "zrange"])
@@ -208,8 +328,8 @@ async def test_a_deleted_stream_stays_deleted_until_declare_has_its_permissions(
     user: Restricted,
 ) -> None:
     await ready(user)
-    await user.call("remove", [LOG, META, STATE], "printer")
-    await user.call("delete", [LOG, META, f"{LOG.removesuffix(':log')}:producers"])
+    await user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
+    await user.call("delete", [LOG, META, PRODUCERS, NUMBERS])
     for permission in ("hdel", "hsetnx"):
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, user.call("declare", [META], 1, 8, "xxh64"))

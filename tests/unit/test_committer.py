@@ -27,10 +27,15 @@ class Stage:
         #: The number of commits in each round.
         self.rounds: list[int] = []
         self.exists: Any = True
+        self.refusals: dict[PartitionState, int] = {}
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
-        callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
-        self.committer = Committer(cast("Any", self), callbacks, cast("Any", self))
+        self.wrong: list[PartitionState] = []
+        callbacks = Callbacks(
+            lambda _: self.changed.set(), self.suspected.put_nowait, self.wrong.append
+        )
+        me = cast("Any", self)
+        self.committer = Committer(me, callbacks, me, me)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
         self.rounds.append(len(calls))
@@ -39,9 +44,6 @@ class Stage:
         if isinstance(reply, OSError | ConnectionError):
             raise reply
         return [reply] * len(calls)
-
-    def over(self, state: PartitionState) -> None:
-        """A commit was applied: no wait for room is to be told."""
 
     async def verify_cursors(self, cursors: Sequence[Any]) -> list[Any]:
         return [self.exists] * len(cursors)

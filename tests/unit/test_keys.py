@@ -20,7 +20,9 @@ def of_partition(app: str, stream: str, number: int, source: str) -> list[str]:
     prefix = keys.partition(app, source, number, stream)
     log = keys.log(prefix)
     states = [keys.state(prefix, processor) for processor in NAMES]
-    return [log, keys.meta(prefix), keys.producers(prefix), keys.barrier(log), *states]
+    senders = [keys.producers(prefix), keys.numbers(prefix)]
+    senders += [keys.dedupe(prefix, each) for each in (*NAMES, "a:log", "}:b:log")]
+    return [log, keys.meta(prefix), *senders, keys.barrier(log), *states]
 
 
 def of_group(app: str, stream: str, processor: str) -> list[str]:

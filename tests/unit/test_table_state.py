@@ -197,3 +197,17 @@ def test_after_a_server_has_lost_commits_all_is_read_again() -> None:
     it.committed()
     assert it.in_flight == ()
     assert A in it.tables.unknown(b"2-0", [b"a"])
+
+
+def test_a_commit_says_after_how_many_seconds_the_keys_of_a_table_expire() -> None:
+    names = PartitionKeys(PREFIX, "work")
+    it = PendingEffects(names, ["t", "u"], expire={"u": 60})
+    for table in ("t", "u"):
+        it.tables.learn((table, b"a"), None)
+        it.tables.put((table, b"a"), b"1")
+    it.finished(b"1-0", 1)
+    it.begin_commit()
+    assert {each.name: each.expire for each in it.in_flight if isinstance(each, TableWrites)} == {
+        "t": None,
+        "u": 60,
+    }

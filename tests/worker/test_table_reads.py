@@ -69,6 +69,29 @@ async def test_other_keys_are_used_once_they_are_loaded(
     assert "await totals.load('all')" in refused[0]
 
 
+async def test_a_key_that_is_known_is_not_read_again(
+    redis: Redis, ledger: Ledger, totals: Table[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    read_fields = RedisBackend.read_fields
+
+    async def noting(backend: RedisBackend, wanted: Any) -> list[Any]:
+        asked.extend(field for _, fields in wanted for field in fields)
+        return await read_fields(backend, wanted)
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            for _ in range(3):
+                await totals.load_many(["all", "more", item.number])
+            totals["all"] += 1
+
+    monkeypatch.setattr(RedisBackend, "read_fields", noting)
+    ledger.processor(work)
+    await ledger.send(1, 2)
+    await run_to_end(redis, ledger)
+    assert sorted(asked) == [b"1", b"2", b"all", b"more"]
+
+
 async def test_an_event_that_cannot_be_decoded_does_not_stop_the_others(
     redis: Redis, ledger: Ledger, totals: Table[int]
 ) -> None:
