@@ -202,7 +202,7 @@ class PartitionState(Reading):
             return False
         if finished:
             if self.effects is not None:
-                self.effects.write_back()  # It may raise: then nothing is finished.
+                self.effects.tables.write_back()  # It may raise: then nothing is finished.
             self._finished = finished[-1][0]
             self._finished_count += len(finished)
             if self._lost_ahead:

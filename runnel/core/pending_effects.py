@@ -76,18 +76,17 @@ class Step:
     def add(self, writes: dict[Field, bytes | None], emitted: Sequence[Emitted], size: int) -> bool:
         """Add what was written for further events; `size` is the bytes of the writes. Returns False
         if that is more than one commit may hold: then nothing more may be added."""
-        load, excess = self._load, False
+        self._load.size += size
+        fits = self._load.size <= MOST_BYTES
         for each in emitted:
-            excess |= load.add(each) is not None
-        load.size += size
-        if self.writes or self.emitted:
-            fields = len(self.writes) + len(writes)
-            if fields > MOST_FIELDS:
-                fields = len(self.writes.keys() | writes)
-            if excess or fields > MOST_FIELDS or load.size > MOST_BYTES:
-                return False
+            fits &= self._load.add(each) is None
+        if len(self.writes) + len(writes) > MOST_FIELDS:  # Some may be the same.
+            fits &= len(self.writes.keys() | writes) <= MOST_FIELDS
+        if not fits and (self.writes or self.emitted):
+            return False
         self.writes.update(writes)
-        self.emitted += emitted
+        if emitted:
+            self.emitted += emitted
         return True
 
 
@@ -140,10 +139,6 @@ class PendingEffects:
             load.add(each)
         return load
 
-    def write_back(self) -> None:
-        """Take in what the handler has changed in place. Raises EncodeError and TooManyWrites."""
-        self.tables.write_back()
-
     def seal(self) -> None:
         """The handler is done with some of the current events: keep what it has written for them,
         if another one fails. Raises as `write_back` does."""
@@ -163,7 +158,7 @@ class PendingEffects:
 
     def finished(self, end: bytes, count: int) -> None:
         """`count` of the current events are finished, up to the one with the id `end`, and what was
-        written belongs to them. Call `write_back` first."""
+        written belongs to them. Call `tables.write_back` first."""
         self._number += count
         writes, size = self.tables.finished(end)
         emitted: Sequence[Emitted] = ()
