@@ -90,6 +90,7 @@ class PartitionState(Reading):
         self._in_flight: CheckpointMove | None = None
         #: Why Redis refuses what the handler has written, and would refuse it again.
         self.refused: Exception | None = None
+        self.refusal_told = False
         if claimed.quarantined or claimed.paused:
             self.stop(quarantined=bool(claimed.quarantined))
             self.handler_ended = True

@@ -61,6 +61,14 @@ class PartitionDescription:
     wait_reason: str | None = None
     wait_at: str | None = None
     wait_since: int | None = None
+    #: How many entries were written to the outbox, up to which none is left to forward, and how
+    #: many were lost; the stream without room for the oldest of them, why, and since when.
+    outbox_last: int | None = None
+    outbox_done: int | None = None
+    outbox_lost: int | None = None
+    outbox_waits_for: str | None = None
+    outbox_reason: str | None = None
+    outbox_since: int | None = None
     #: Table of the partition -> the processor that writes it.
     writers: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,6 +114,12 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         wait_reason=found.get("wait_reason"),
         wait_at=found.get("wait_at"),
         wait_since=_integer(found, "wait_since"),
+        outbox_last=_integer(found, "outbox_last"),
+        outbox_done=_integer(found, "outbox_done"),
+        outbox_lost=_integer(found, "outbox_lost"),
+        outbox_waits_for=found.get("outbox_waits_for"),
+        outbox_reason=found.get("outbox_reason"),
+        outbox_since=_integer(found, "outbox_since"),
         writers={
             name.removeprefix(_TABLE): value
             for name, value in found.items()

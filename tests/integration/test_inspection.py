@@ -75,6 +75,9 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "unclean_tenures": 0,
         "failing": False,
         "waits_for": None,
+        "outbox": 0,
+        "outbox_lost": 0,
+        "outbox_waits_for": None,
         "error": None,
     }
     assert (rows[0]["checkpoint"], rows[0]["last"]) == ("0-0", "0-0")
@@ -157,6 +160,7 @@ async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> No
     wait = protocol.attempt(shop.keys(2), shop.tokens[2], "wait", "0-0", 0, ("alerts", "of mail"))
     await shop.scripts.call(wait)
     assert event
+    await shop.set(3, outbox_waits_for="alerts", outbox_reason="of mail", outbox_since=1000)
     page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
     rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
     listed = {key: set(types.split(" or ")) for key, types in rows}
