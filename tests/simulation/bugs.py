@@ -98,8 +98,8 @@ BUGS = (
     Planted(
         "a lost reply taken for an answer",
         "runnel/worker/committer.py",
-        "elif isinstance(reply, Exception):\n            return False\n",
-        "elif isinstance(reply, Exception):\n            state.committed(move)\n",
+        "                self._callbacks.on_wrong_key(state)\n            return False\n",
+        "                pass\n            state.committed(move)\n",
     ),
     Planted(
         "another commit in place of one in flight",
