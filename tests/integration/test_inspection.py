@@ -202,14 +202,15 @@ async def test_the_sizes_of_tables_cost_two_commands_for_each_partition(
         meta = keys.meta(shop.keys(p).prefix)
         await shop.redis.hset(meta, mapping={"table:totals": "printer", "table:limits": "printer"})
     asked: list[int] = []
-    send = Deployment.send
+    kind = type(shop.scripts.deployment)
+    send = kind.send
 
     async def noting(deployment: Deployment, commands: Sequence[Command], *more: Any) -> list[Any]:
         asked.append(sum(command[0] in ("HLEN", "MEMORY") for _, command in commands))
         return await send(deployment, commands, *more)
 
     monkeypatch.setattr(table_sizes, "PAGE", 3)
-    monkeypatch.setattr(Deployment, "send", noting)
+    monkeypatch.setattr(kind, "send", noting)
     (processor,) = (await shop.seen())["processors"]
     assert [each["name"] for each in processor["tables"]] == ["limits", "totals"]
     assert (sum(asked), max(asked)) == (2 * 2 * COUNT, 3)
