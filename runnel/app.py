@@ -283,7 +283,7 @@ class App:
         self.tasks[task.name] = task
 
     def choose(self, names: Iterable[str]) -> list[Processor]:
-        """The named processors, or all. Raises ConfigError for an unknown name, also in a table."""
+        """The named processors, or all. Raises ConfigError for an unknown name; a wrong table."""
         check_tables(self.tables.values(), self.processors)
         wanted = list(names)
         for name in wanted:

@@ -17,7 +17,7 @@
     │   ├── TooManyWrites         it wrote more for one event than a commit may hold
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
-    ├── NotInHandler              a table was used outside a handler of its stream
+    ├── NotInHandler              a table or `emit` was used outside a handler with an event
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
     ├── Removed                   an operator has removed a processor while a worker ran it
@@ -107,7 +107,7 @@ class NotLoaded(HandlerError):
 
 
 class TooManyWrites(HandlerError):
-    """A handler wrote more to tables for one event or batch than a commit may hold."""
+    """A handler wrote or emitted more for one event or batch than a commit may hold."""
 
 
 class NothingRan(HandlerError):
@@ -121,7 +121,8 @@ class WorkerDied(HandlerError):
 
 
 class NotInHandler(RunnelError):
-    """A table was used where no handler of one of its events runs."""
+    """A table was used where no handler of one of its events runs, or an event was emitted where no
+    handler has one."""
 
 
 class Halted(RunnelError):

@@ -149,7 +149,10 @@ class Stream(Generic[R]):
         wait: bool | float = False,
         drop_oldest: bool = False,
     ) -> list[Sent]:
-        """Send records, in order for each key. Returns the partition and id of each.
+        """Send records at once, in order for each key. Returns the partition and id of each.
+
+        A handler that is retried, or whose worker dies, sends again: what follows from the current
+        event is better sent by `emit`, with the commit of the event.
 
         If a reply is lost, the call is repeated, and sends nothing twice. If a partition is full,
         the call raises Full, which names the processor that has not committed the oldest events.
@@ -182,11 +185,11 @@ class Stream(Generic[R]):
     def emit(self, record: R, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a record with the commit of the event that the handler has: with it, or not at all.
 
-        Only handlers emit. If the event fails, is retried or is given up, nothing of that try is
-        sent; once it is committed, the record was sent, exactly once. Nothing waits here: a
-        partition that is full holds back the commit, and so the partition of the handler, until
-        there is room. Records that one partition emits for one key keep their order. A derived
-        stream gets the record in the partition of the event.
+        Only handlers emit; `send` sends from anywhere, at once. If the event fails, is retried or
+        is given up, nothing of that try is sent; once it is committed, the record was sent, exactly
+        once. Nothing waits here: a partition that is full holds back the commit, and so the
+        partition of the handler, until there is room. Records that one partition emits for one key
+        keep their order. A derived stream gets the record in the partition of the event.
 
         Raises NotInHandler; EncodeError, RecordTooLarge or PartitionKeyError; TooManyWrites if no
         commit could hold what the current events emit; ConfigError for a stream that is derived

@@ -77,7 +77,7 @@ class HeldPartitions:
         self._unanswered: dict[int, tuple[int, str]] = {}
         #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        callbacks = Callbacks(self._on_change, self._repeat_claim)
+        callbacks = Callbacks(self._on_change, self._repeat_claim, self._on_wrong_key)
         self._waits = RoomWaits(processor, backend)
         self.partition_io = PartitionIO(processor, backend, callbacks, self._waits)
         self._claims = Claims(processor, backend, membership.member[0])
@@ -169,14 +169,14 @@ class HeldPartitions:
         if not self._membership.claimed(grant.partition, grant.number):
             await release_unwanted(self._backend, partition_keys, token, claimed.checkpoint)
             return
+        tables = self._processor.tables, self._processor.expire
         state = PartitionState(
             grant.partition,
             partition_keys,
             grant.number,
             token,
             claimed,
-            self._processor.tables,
-            self._processor.expire,
+            *tables,
             one_slot=self._backend.one_slot,
         )
         if self._processor.policy is ExceptionPolicy.HALT:
@@ -311,6 +311,10 @@ class HeldPartitions:
     def _on_change(self, state: PartitionState) -> None:
         if queue := self._queue_of(state):
             queue.changed.set()
+
+    def _on_wrong_key(self, state: PartitionState) -> None:
+        if queue := self._queue_of(state):
+            self._spawn(self._claims.check_tables(queue))
 
     def _queue_of(self, state: PartitionState) -> PartitionQueue | None:
         queue = self.queues.get(state.partition)

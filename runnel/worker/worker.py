@@ -23,6 +23,7 @@ from runnel.log import about, logger_of
 from runnel.operations.registry import announce_processor, announce_stream
 from runnel.preflight.checks import check_worker
 from runnel.preflight.server import ServerInfo, check_server
+from runnel.preflight.table_checks import with_own_tables
 from runnel.protocol import PartitionDescription, PartitionKeys
 from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Scripts
@@ -113,6 +114,9 @@ class Worker:
         info = await check_server(scripts.client, settings.redis_url, math.inf)
         await check_possible(await scripts.deployment.primaries(), settings.durability)
         found = await check_worker(scripts, self.app, self.processors, settings.redis_url)
+        self.processors = [
+            await with_own_tables(scripts, self.app, each) for each in self.processors
+        ]
         for warning in (*info.warnings, *found):
             logger.warning(warning)
         await scripts.load()

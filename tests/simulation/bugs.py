@@ -344,8 +344,8 @@ BUGS = (
     Planted(
         "an outbox without a limit",
         "lua/transact.lua",
-        "if redis.call('XLEN', effect.key) + effect.count > effect.size then",
-        "if false then",
+        "or '0')\n  if redis.call('XLEN', effect.key) + effect.count > effect.size then",
+        "or '0')\n  if false then",
     ),
     Planted(
         "a processor removed with its outbox",
