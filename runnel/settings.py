@@ -121,6 +121,12 @@ class Settings(BaseModel):
     backoff: Seconds = Field(
         0.5, ge=0, description="Seconds before the first retry; doubled for each further one."
     )
+    park_limit: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="Events of one partition that may be parked, under the policy PARK.",
+    )
     backoff_max: Seconds = Field(30.0, ge=0, description="Most seconds between two retries.")
 
     @classmethod
