@@ -67,6 +67,9 @@ def partitions(
                 "failing": _failing(description),
                 "current_event_ms": _current_event_ms(description) if works else None,
                 "waits_for": _waits_for(description),
+                "parked": description.parked,
+                "parked_keys": description.parked_keys,
+                "replaying": description.replay,
                 "error": _error(description),
             }
         )
@@ -165,8 +168,8 @@ def _waits_for(d: PartitionDescription) -> Json | None:
 
 
 def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
-    """The state of a processor. It is ok only if each partition is processed, none fails, and no
-    dead letter is unread."""
+    """The state of a processor. It is ok only if each partition is processed, none fails, no event
+    is parked, and no dead letter is unread."""
     rows, dead_letters = processor["partitions"], processor["dead_letters"]
     if not any(each.left_ms > 0 for each in group_description.members):
         return "down"
@@ -177,6 +180,7 @@ def state_of(processor: Json, group_description: GroupDescription, stalled_after
     if any(
         row["failing"]
         or row["waits_for"]
+        or row["parked"]
         or row["state"] in ("unassigned", "quarantined", "paused")
         for row in rows
     ):

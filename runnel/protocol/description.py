@@ -61,6 +61,10 @@ class PartitionDescription:
     wait_reason: str | None = None
     wait_at: str | None = None
     wait_since: int | None = None
+    #: How many events are parked, of how many keys, and how many of these keys are replayed.
+    parked: int = 0
+    parked_keys: int = 0
+    replay: int = 0
     #: Table of the partition -> the processor that writes it.
     writers: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,6 +110,9 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         wait_reason=found.get("wait_reason"),
         wait_at=found.get("wait_at"),
         wait_since=_integer(found, "wait_since"),
+        parked=_integer(found, "parked") or 0,
+        parked_keys=_integer(found, "parked_keys") or 0,
+        replay=_integer(found, "replay") or 0,
         writers={
             name.removeprefix(_TABLE): value
             for name, value in found.items()
