@@ -181,15 +181,17 @@ class App:
         middleware: Sequence[Middleware] = (),
         start: str = "earliest",
         timeout: float | None = None,
+        park_limit: int | None = None,
     ) -> Callable[[F], F]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
         It runs once for each partition that a worker holds, and must iterate until its events end.
         Checkpoints are stored under `name`, by default the name of the function: a processor with
-        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "halt"
-        or "ignore". `start` is where a new processor begins: "earliest" (or "0"), with the oldest
-        event that is left, or "latest" (or "$"), with the next new event. `backoff`, `backoff_max`
-        and `timeout` are in seconds. Raises ConfigError for a declaration that cannot work.
+        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "park",
+        "ignore" or "halt". `start` is where a new processor begins: "earliest" (or "0"), with the
+        oldest event that is left, or "latest" (or "$"), with the next new event. `backoff`,
+        `backoff_max` and `timeout` are in seconds. Raises ConfigError for a declaration that cannot
+        work.
         """
         options = Options(
             name,
@@ -202,6 +204,7 @@ class App:
             middleware,
             start,
             timeout,
+            park_limit,
         )
         return self._declare(stream, "processor", options)
 

@@ -44,7 +44,8 @@ Exit codes:
   5   input was rejected
   6   a table has no value for the key
   10  limit for lag or dead letters exceeded
-  11  a partition is unassigned, quarantined, paused, stalled or failing
+  11  a partition is unassigned, quarantined, paused, stalled or failing, or has
+      parked events, or its commits wait for room
   12  too few live members
   130 interrupted
 """

@@ -70,6 +70,9 @@ def partitions(
                 "outbox": (description.outbox_last or 0) - (description.outbox_done or 0),
                 "outbox_lost": description.outbox_lost or 0,
                 "outbox_waits_for": _outbox_waits_for(description),
+                "parked": description.parked,
+                "parked_keys": description.parked_keys,
+                "replaying": description.replay,
                 "error": _error(description),
             }
         )
@@ -181,8 +184,8 @@ def outbox_waits(row: Json) -> bool:
 
 
 def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
-    """The state of a processor. It is ok only if each partition is processed, none fails, and no
-    dead letter is unread."""
+    """The state of a processor. It is ok only if each partition is processed, none fails, no event
+    is parked, and no dead letter is unread."""
     rows, dead_letters = processor["partitions"], processor["dead_letters"]
     if not any(each.left_ms > 0 for each in group_description.members):
         return "down"
@@ -194,6 +197,7 @@ def state_of(processor: Json, group_description: GroupDescription, stalled_after
         row["failing"]
         or row["waits_for"]
         or outbox_waits(row)
+        or row["parked"]
         or row["state"] in ("unassigned", "quarantined", "paused")
         for row in rows
     ):

@@ -267,6 +267,8 @@ async def _describe(
 def _all_committed(now: PartitionDescription, start: PartitionDescription) -> bool:
     """Are all events committed that existed at the start? The last of them may have left the stream
     since; then it is sufficient that they were counted as lost."""
+    if now.replay:
+        return False  # There are parked events to be replayed.
     if reached(now.checkpoint or "0-0", start.last):
         return True
     counted = (now.read or 0) >= (start.added or 0)
