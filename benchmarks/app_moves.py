@@ -26,6 +26,7 @@ with suppress(ImportError):
 JOB = job()
 app = App("bench", redis_url=JOB.url)
 stream = declare(app, JOB.record, JOB.partitions)
+totals = app.table("totals", stream, value=int, default=0) if JOB.form == "state" else None
 #: Partition, when the handler began and ended an event, on the system's monotonic clock, and how
 #: many seconds this process had waited for a core until then.
 moments: list[tuple[int, float, float, float]] = []
@@ -46,8 +47,10 @@ def waited() -> float:
 @app.processor(stream, name=JOB.name)
 async def hold(events: Events[Any]) -> None:
     """Hold each event for a while."""
-    async for _ in events:
+    async for event in events:
         began = time.monotonic()
+        if totals is not None:
+            totals[event.record.order_id] += 1
         await asyncio.sleep(JOB.hold)
         moments.append((events.partition, began, time.monotonic(), waited()))
 

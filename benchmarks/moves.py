@@ -55,11 +55,11 @@ class Moment:
 class Workers:
     """The workers of one group. Each is a process and has a name of its own."""
 
-    def __init__(self, stack: ExitStack, bench: Bench, tree: Tree, server: Server, hold: float):
+    def __init__(self, stack: ExitStack, tree: Tree, server: Server, job: Job) -> None:
         self._stack = stack
         self._tree = tree
-        self._job = Job(server.url, name=bench.fresh_name(), partitions=PARTITIONS, hold=hold)
-        self.group = WatchedGroup(server, self._job)
+        self._job = job
+        self.group = WatchedGroup(server, job)
         self.members: dict[str, Child] = {}
 
     def prepare(self, name: str, **environment: str) -> Child:
@@ -89,6 +89,10 @@ class Workers:
         ]
 
 
+def _job(bench: Bench, server: Server, hold: float) -> Job:
+    return Job(server.url, name=bench.fresh_name(), partitions=PARTITIONS, hold=hold)
+
+
 # Crashes
 
 
@@ -112,7 +116,7 @@ def _takeovers(bench: Bench, tree: Tree) -> list[float]:
     kills = bench.kills or (2 if bench.quick else 10)
     with Server() as server, ExitStack() as stack:
         preload(server, "order", PARTITIONS, (kills + 2) * PARTITIONS * 150)
-        workers = Workers(stack, bench, tree, server, hold=0.02)
+        workers = Workers(stack, tree, server, _job(bench, server, hold=0.02))
         environment = {"RUNNEL_SESSION_TIMEOUT": str(SESSION)}
         workers.prepare("survivor", **environment).say("join")
         workers.settle(1)
@@ -200,7 +204,7 @@ def _handovers(bench: Bench, tree: Tree) -> tuple[Gaps, Gaps]:
     rounds = 4 if bench.quick else 16
     with Server() as server, ExitStack() as stack:
         preload(server, "order", PARTITIONS, (rounds + 2) * PARTITIONS * 600)
-        workers = Workers(stack, bench, tree, server, HOLD)
+        workers = Workers(stack, tree, server, _job(bench, server, HOLD))
         for name in ("first", "second"):
             workers.prepare(name)
         for child in workers.members.values():

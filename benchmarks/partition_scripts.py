@@ -164,7 +164,8 @@ def transact(timer: Timer, repeats: int) -> Iterator[float]:
     """200 dead letters, which remove 200 entries."""
     partition = Partition(timer, "transact", repeats)
     sink = Partition(timer, "transact-sink", 1000, 1000)
-    letters = protocol.Entries(sink.prefix, 1000, "refuse", [ENTRY] * 200)
+    dead = protocol.Sink(sink.prefix, CONTRACT, 1000, derived=True)
+    letters = protocol.Entries(dead, [ENTRY] * 200)
     for move in islice(partition.moves(), repeats):
         sink.commit_all()
         yield timer.timed(protocol.transact(partition.keys, partition.token, move, [letters]))

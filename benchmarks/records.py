@@ -18,6 +18,8 @@ from runnel import LZ4, App, JSONSerializer, Record, Stream, keys
 
 FLIGHTS = Path(__file__).parent.parent / "examples" / "flights-2013-01.jsonl.gz"
 _START = datetime(2026, 1, 1, tzinfo=UTC)
+#: Accounts of payments. Most of a hundred payments in a row are to different ones.
+ACCOUNTS = 10_000
 
 
 class Order(Record):
@@ -50,6 +52,14 @@ class StructOrder(msgspec.Struct):
     amount: int
 
 
+class Payment(Record):
+    """A payment to one of ACCOUNTS accounts."""
+
+    account: int
+    paid_at: datetime
+    amount: int
+
+
 class Page(Record):
     """About a kilobyte of real text: five departures out of New York as JSON lines."""
 
@@ -78,13 +88,32 @@ def _page(number: int) -> Page:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of record: its class, the stream's options, how to make one, and how the raw loop
-    decodes the fields of an entry to the same object."""
+    """A kind of record: its class, the stream's options, how to make one, how the raw loop decodes
+    the fields of an entry to the same object, and the field that is the partition key."""
 
     record: type[Any]
     options: dict[str, Any]
     make: Callable[[int], Any]
     decode: Callable[[dict[bytes, bytes]], Any]
+    key: str = "order_id"
+
+
+def _pay(account: int, number: int) -> Payment:
+    paid_at = _START + timedelta(milliseconds=number)
+    return Payment(account=account, paid_at=paid_at, amount=number % 1000)
+
+
+def _payment(number: int) -> Payment:
+    # A prime, so that the accounts of payments in a row are far from each other.
+    return _pay(number * 7919 % ACCOUNTS, number)
+
+
+def _first_payment(number: int) -> Payment:
+    return _pay(number, number)
+
+
+def _decode_payment(fields: dict[bytes, bytes]) -> Payment:
+    return Payment.model_validate(msgpack.unpackb(fields[b"msgpack"]))
 
 
 def _decode_order(fields: dict[bytes, bytes]) -> Order:
@@ -121,6 +150,8 @@ def _maker(record: type[Any], **more: float) -> Callable[[int], Any]:
 
 KINDS = {
     "order": Kind(Order, {}, _maker(Order), _decode_order),
+    "payment": Kind(Payment, {}, _payment, _decode_payment, "account"),
+    "first-payment": Kind(Payment, {}, _first_payment, _decode_payment, "account"),
     "timed": Kind(TimedOrder, {}, _maker(TimedOrder, sent=0.0), _decode_timed),
     "json": Kind(Order, {"serializer": JSONSerializer()}, _maker(Order), _decode_json),
     "lz4": Kind(Page, {"compressor": LZ4()}, _page, _decode_page),
@@ -151,7 +182,7 @@ def declare(app: App, kind: str, partitions: int) -> Stream[Any]:
     return app.stream(
         stream_name(kind, partitions),
         record=chosen.record,
-        partition_by="order_id",
+        partition_by=chosen.key,
         partition_count=partitions,
         partition_size=1_000_000,
         **chosen.options,

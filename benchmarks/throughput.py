@@ -135,19 +135,21 @@ def holding_worker(server: Deployment, tree: Tree, app: str, job: Job) -> Iterat
         yield child
 
 
-def run_runnel(bench: Bench, server: Deployment, tree: Tree, job: Job) -> Sample:
+def run_runnel(
+    bench: Bench, server: Deployment, tree: Tree, job: Job, app: str = "app_backlog"
+) -> Sample:
     """A worker over the stream from its beginning."""
     job = replace(job, name=bench.fresh_name())
-    with holding_worker(server, tree, "app_backlog", job) as child:
+    with holding_worker(server, tree, app, job) as child:
         sample = _run(server, job, child)
         bench.collector = child.hear("collector")
         return sample
 
 
-def run_raw(bench: Bench, server: Server, job: Job) -> Sample:
-    """The raw loop over the same stream."""
+def run_raw(bench: Bench, server: Server, job: Job, loop: str = "raw") -> Sample:
+    """The raw loop over the same stream, or another loop."""
     job = replace(job, name=bench.fresh_name(), collector=bench.collector)
-    with start(bench.new, ["-m", "benchmarks.raw"], job) as child:
+    with start(bench.new, ["-m", f"benchmarks.{loop}"], job) as child:
         lease = f"{logs(job.record, job.partitions)[-1]}:{job.name}:lease"
         wait_until(lambda: server.redis.hexists(lease, "token"), [child])
         return _run(server, job, child)

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
--- attempt -- record that an event is started or has failed, or quarantine its partition.
+-- attempt -- record that an event is started or has failed, quarantine its partition, or record that a commit waits for room.
 -- KEYS[1]  state          hash  runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
 -- ARGV[1]  epoch          int   of the token
 -- ARGV[2]  nonce          str   of the token
--- ARGV[3]  kind           str   start, failure or quarantine
--- ARGV[4]  event          id    the event
+-- ARGV[3]  kind           str   start, failure, quarantine or wait
+-- ARGV[4]  event          id    the event; for wait, the checkpoint
 -- ARGV[5]  attempts       int   how often it has failed in all, so that repeating the call changes nothing
--- ARGV[6]  error_type     str   name of the error, empty for start; at most 1000 bytes
+-- ARGV[6]  error_type     str   name of the error, empty for start; for wait, the stream without room; at most 1000 bytes
 -- ARGV[7]  error_message  str   one line, at most 4000 bytes
 -- REPLY    paused         int   1 if an operator has paused the processor
 -- ERROR    BADARG         an argument is malformed
@@ -25,7 +25,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 if #KEYS ~= 1 or #ARGV ~= 7 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
-elseif kind ~= 'start' and kind ~= 'failure' and kind ~= 'quarantine' then
+elseif kind ~= 'start' and kind ~= 'failure' and kind ~= 'quarantine' and kind ~= 'wait' then
   return redis.error_reply('BADARG field=kind')
 elseif not string.match(event, '^%d+%-%d+$') or #event > 41 then
   return redis.error_reply('BADARG field=event')
@@ -40,6 +40,12 @@ if stored_epoch ~= epoch or stored_nonce ~= nonce or released == '1' then
   return redis.error_reply('FENCED epoch=' .. (stored_epoch or '0'))
 end
 
+if kind == 'wait' then
+  -- It waits as long as the checkpoint stays: so no commit has to delete this.
+  if redis.call('HGET', state, 'wait_at') ~= event then redis.call('HSET', state, 'wait_since', string.format('%.0f', now)) end
+  redis.call('HSET', state, 'wait_at', event, 'wait_for', error_type, 'wait_reason', error_message)
+  return paused == '1' and 1 or 0
+end
 -- Deaths are counted for one event, in a row: a worker that can report a failure is alive.
 if kind ~= 'start' or stored_event ~= event then redis.call('HSET', state, 'deaths', '0') end
 if kind == 'start' then

@@ -25,6 +25,9 @@
 -- REPLY    next_id      id      the first entry after the checkpoint, or empty
 -- REPLY    deaths       int     unclean tenures that ended while the event above was recorded as started
 -- REPLY    previous_owner str   the member that owned the partition last and did not release it, or empty
+-- REPLY    outbox       int     entries in the processor's outbox, which the owner must forward
+-- REPLY    parked       int     events of the processor that are parked
+-- REPLY    replay       int     keys whose parked events the owner must replay before it reads the log
 -- ERROR    BADARG       an argument is malformed
 -- ERROR    MISMATCH     the stored partition count, hash or protocol differs
 -- ERROR    UNREGISTERED the processor is not registered here; removed=1 if an operator has removed it
@@ -104,9 +107,11 @@ if refusal then
   return redis.error_reply(refusal)
 end
 local stored_checkpoint, stored_read, epoch, stored_nonce, released, stored_grant, processed, lost_before, attempts, event,
-  unclean, paused, quarantined, started, deaths, owner, previous_owner = unpack(redis.call('HMGET', state, 'checkpoint',
-  'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost', 'attempts', 'event', 'unclean_tenures', 'paused',
-  'quarantined', 'started', 'deaths', 'owner', 'previous_owner'))
+  unclean, paused, quarantined, started, deaths, owner, previous_owner, outbox_last, outbox_done, parked, replay =
+  unpack(redis.call('HMGET', state, 'checkpoint', 'read', 'epoch', 'nonce', 'released', 'grant', 'processed', 'lost',
+  'attempts', 'event', 'unclean_tenures', 'paused', 'quarantined', 'started', 'deaths', 'owner', 'previous_owner',
+  'outbox_last', 'outbox_done', 'parked', 'replay'))
+parked, replay = tonumber(parked) or 0, tonumber(replay) or 0
 local checkpoint, read = stored_checkpoint, tonumber(string.match(stored_read or '', '^%d+$'))
 if not stored_checkpoint or redis.call('HEXISTS', meta, 'checkpoint:' .. processor) == 0 then
   local removed = redis.call('HEXISTS', meta, 'removed:' .. processor)
@@ -162,7 +167,8 @@ if not repeated then
     -- The owner before neither released its lease nor lost it to a seek: it died or lost its connection. If there was no
     -- event left to process, no event can be the cause.
     previous_owner = owner or ''
-    if #redis.call('XRANGE', log, '(' .. stored_checkpoint, '+', 'COUNT', 1) > 0 then unclean = unclean + 1 end
+    local behind = redis.call('XRANGE', log, '(' .. stored_checkpoint, '+', 'COUNT', 1)
+    if replay > 0 or #behind > 0 then unclean = unclean + 1 end
     if started and started ~= '' then
       if event ~= started then attempts, deaths = 0, 0 end
       event, attempts, deaths = started, attempts + 1, deaths + 1
@@ -181,4 +187,5 @@ end
 local checkpoint_exists = #redis.call('XRANGE', log, checkpoint, checkpoint, 'COUNT', 1)
 local next_entry = redis.call('XRANGE', log, '(' .. checkpoint, '+', 'COUNT', 1)[1]
 return {tonumber(epoch), checkpoint, tonumber(processed) or 0, attempts, event, unclean, tonumber(paused) or 0,
-  tonumber(quarantined) or 0, lost, exact, checkpoint_exists, next_entry and next_entry[1] or '', deaths, previous_owner}
+  tonumber(quarantined) or 0, lost, exact, checkpoint_exists, next_entry and next_entry[1] or '', deaths, previous_owner,
+  (tonumber(outbox_last) or 0) - (tonumber(outbox_done) or 0), parked, replay}

@@ -3,10 +3,11 @@
 -- KEYS[1]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[2]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
 -- KEYS[3]  values     hash    runnel:{APP:SOURCE:N}:STREAM:table:NAME
+-- KEYS[4+] expiry     mixed   if meta has a field expires:NAME: runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry
 -- ARGV[1]  processor  str     the processor that writes the table here
 -- ARGV[2]  nonce      str     16 to 64 characters, cryptographically random; the last call, repeated, is recognised by it
 -- REPLY    deleted    int     number of fields of the table; 0 if the call repeats one that was applied
--- ERROR    BADARG     an argument is malformed
+-- ERROR    BADARG     an argument is malformed, or the key of the expiry is missing
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
 -- BOUND    constant; the fields are freed in the background
@@ -28,7 +29,8 @@ end
 -- <<< allowed
 
 local name = string.match(values or '', ':table:([^:]+)$')
-if #KEYS ~= 3 or #ARGV ~= 2 or not name then
+local expiry = unpack(KEYS, 4)
+if #KEYS < 3 or #KEYS > 4 or #ARGV ~= 2 or not name or (expiry and expiry ~= values .. ':expiry') then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 elseif processor == '' or #nonce < 16 or #nonce > 64 then
   return redis.error_reply('BADARG field=' .. (processor == '' and 'processor' or 'nonce'))
@@ -41,13 +43,15 @@ elseif writer and writer ~= processor then
   return redis.error_reply('NOT_WRITER table=' .. name .. ' writer=' .. writer)
 elseif not writer and fields == 0 then
   return 0
+elseif not expiry and redis.call('HEXISTS', meta, 'expires:' .. name) == 1 then
+  return redis.error_reply('BADARG field=expiry')
 end
 
-check_allowed('UNLINK', values)
+check_allowed('UNLINK', unpack(KEYS, 3))
 check_allowed('HDEL', meta, 'table:')
 check_allowed('HSET', state, 'released', '1')
-redis.call('UNLINK', values)
-redis.call('HDEL', meta, 'table:' .. name)
+redis.call('UNLINK', unpack(KEYS, 3))
+redis.call('HDEL', meta, 'table:' .. name, 'expires:' .. name)
 if epoch then
   -- The owner of the lease has read values that are gone now, and would add to them. So it must claim again.
   redis.call('HSET', state, 'epoch', string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now)), 'nonce', nonce,

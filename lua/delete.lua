@@ -4,9 +4,11 @@
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  producers  hash    runnel:{APP:SOURCE:N}:STREAM:producers
 -- KEYS[4]  numbers    hash    runnel:{APP:SOURCE:N}:STREAM:numbers
--- KEYS[5+] tables     mixed   every table that meta names: runnel:{APP:SOURCE:N}:STREAM:table:NAME
+-- KEYS[5+] tables     mixed   every table that meta names: runnel:{APP:SOURCE:N}:STREAM:table:NAME; and, if meta has a field
+--                             expires:NAME, runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry
 -- REPLY    deleted    int     number of events
--- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names
+-- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names; field=snapshots
+--                     snapshot=FIELD if meta names a snapshot: delete it first
 -- WRITES   yes
 -- BOUND    constant, plus the fields of meta; events and tables are freed in the background
 -- VERSION  1
@@ -28,13 +30,19 @@ end
 if #KEYS < 4 or #ARGV ~= 0 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
-local tables, named = {}, 0
+local tables, expiries, given, named = {}, {}, 0, 0
 for i = 5, #KEYS do
-  local name = string.match(KEYS[i], ':table:([^:]+)$')
-  if not name or tables[name] then
+  local name, expiring = string.match(KEYS[i], ':table:([^:]+)$'), string.match(KEYS[i], ':table:([^:]+):expiry$')
+  if (name and tables[name]) or (expiring and expiries[expiring]) or not (name or expiring) then
     return redis.error_reply('BADARG field=tables')
+  elseif name then
+    tables[name], given = true, given + 1
+  else
+    expiries[expiring] = true
   end
-  tables[name] = true
+end
+for name in pairs(expiries) do
+  if not tables[name] then return redis.error_reply('BADARG field=tables') end
 end
 -- A key of another type under one of these names is deleted, too.
 local length, stored = redis.pcall('XLEN', log), redis.pcall('HGETALL', meta)
@@ -42,7 +50,13 @@ local broken, deleted, removed = stored.err, false, {}
 if broken then stored = {} end
 for i = 1, #stored, 2 do
   deleted = deleted or stored[i] == 'deleted'
-  local table_name = string.match(stored[i], '^table:(.+)$')
+  if string.match(stored[i], '^snapshot:') then
+    return redis.error_reply('BADARG field=snapshots snapshot=' .. stored[i])
+  end
+  local table_name, expires = string.match(stored[i], '^table:(.+)$'), string.match(stored[i], '^expires:(.+)$')
+  if expires and tables[expires] and not expiries[expires] then
+    return redis.error_reply('BADARG field=tables missing=' .. expires .. ':expiry')
+  end
   if table_name then
     named = named + 1
     if not tables[table_name] then return redis.error_reply('BADARG field=tables missing=' .. table_name) end
@@ -55,7 +69,7 @@ for i = 1, #stored, 2 do
 end
 if redis.call('EXISTS', log, producers, numbers) == 0 and (deleted or redis.call('EXISTS', meta) == 0) then
   return 0
-elseif #KEYS - 4 ~= named and not broken then
+elseif given ~= named and not broken then
   return redis.error_reply('BADARG field=tables')
 end
 

@@ -44,7 +44,7 @@ local checkpoint
 fields = redis.call('HGETALL', state)
 for i = 1, #fields, 2 do
   if fields[i] == 'checkpoint' then checkpoint = fields[i + 1] end
-  local secret = fields[i] == 'nonce' or fields[i] == 'last_seek' or fields[i] == 'last_clear'
+  local secret = fields[i] == 'nonce' or string.match(fields[i], '^last_')
   if not secret then report(fields[i], fields[i + 1]) end
 end
 if redis.call('EXISTS', log) == 1 then

@@ -1,15 +1,21 @@
 #!lua flags=allow-oom
--- remove -- end a processor's registration on one partition: its consumer group and its state; retention ignores it from now on.
--- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
--- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
--- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
--- ARGV[1]  processor  str     name of the processor and of its consumer group
--- REPLY    removed    int     1 if it was registered, else 0
+-- remove -- end a processor's registration on one partition: its consumer group, its state and what is parked; retention ignores
+--           it from now on.
+-- KEYS[1]  log          stream  runnel:{APP:SOURCE:N}:STREAM:log
+-- KEYS[2]  meta         hash    runnel:{APP:SOURCE:N}:STREAM:meta
+-- KEYS[3]  state        hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- KEYS[4]  outbox       stream  runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR
+-- KEYS[5]  parked       stream  runnel:{APP:SOURCE:N}:STREAM:parked:PROCESSOR
+-- KEYS[6]  parked_keys  hash    runnel:{APP:SOURCE:N}:STREAM:parked_keys:PROCESSOR
+-- KEYS[7]  replay       hash    runnel:{APP:SOURCE:N}:STREAM:replay:PROCESSOR
+-- ARGV[1]  processor    str     name of the processor and of its consumer group
+-- REPLY    removed      int     1 if it was registered, else 0
 -- ERROR    BADARG     an argument is malformed
+-- ERROR    UNFORWARDED entries wait in the outbox, and would be lost; waiting=N outbox=KEY
 -- WRITES   yes
--- BOUND    constant, plus the fields of meta
+-- BOUND    constant, plus the fields of meta; what is parked is freed in the background
 -- VERSION  1
-local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
+local log, meta, state, outbox, parked, parked_keys, replay = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local processor = ARGV[1]
 
 -- >>> clock
@@ -25,8 +31,12 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
-if #KEYS ~= 3 or #ARGV ~= 1 or processor == '' then
+if #KEYS ~= 7 or #ARGV ~= 1 or processor == '' then
   return redis.error_reply('BADARG field=processor')
+end
+local waiting = redis.call('XLEN', outbox)
+if waiting > 0 then
+  return redis.error_reply('UNFORWARDED waiting=' .. waiting .. ' outbox=' .. outbox)
 end
 local log_exists, removed = redis.call('EXISTS', log), redis.call('HEXISTS', meta, 'checkpoint:' .. processor)
 -- The field removed:PROCESSOR tells a worker that still runs that an operator did this, and that no keys were lost. It
@@ -43,11 +53,13 @@ for i, each in ipairs(kept) do
   if i > 99 or each[1] < now - 86400000 then old[#old + 1] = each[2] end
 end
 
-check_allowed('DEL', state)
+check_allowed('DEL', state, outbox)
+check_allowed('UNLINK', parked, parked_keys, replay)
 check_allowed('HDEL', meta, 'checkpoint:')
 check_allowed('HSET', meta, 'removed:', '1')
 if log_exists == 1 then redis.call('XGROUP', 'DESTROY', log, processor) end
-redis.call('DEL', state)
+redis.call('DEL', state, outbox)
+redis.call('UNLINK', parked, parked_keys, replay)
 redis.call('HDEL', meta, 'checkpoint:' .. processor, 'dropped:' .. processor)
 if old[1] then redis.call('HDEL', meta, unpack(old)) end
 if removed == 1 then redis.call('HSET', meta, 'removed:' .. processor, string.format('%.0f', now)) end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- seek -- set a processor's checkpoint and end the current lease, so that a running worker is fenced.
+-- seek -- set a processor's checkpoint, empty tables with it, and end the current lease, so that a running worker is fenced.
 -- KEYS[1]  log         stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta        hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state       hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
@@ -12,8 +12,9 @@
 -- ERROR    BADARG      an argument is malformed; field=read if read is needed: more than 1000 entries on either side
 -- ERROR    UNREGISTERED the processor is not registered here
 -- ERROR    MISSING     the log or the consumer group is missing: register again
+-- ERROR    NOT_WRITER  another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    1001 entries counted at each end
+-- BOUND    1001 entries counted at each end, plus the number of tables; their fields are freed in the background
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local processor, start, read, nonce = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -40,7 +41,7 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
-if #KEYS ~= 3 or #ARGV ~= 4 then
+if #KEYS < 3 or #ARGV ~= 4 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 elseif processor == '' or #nonce < 16 or #nonce > 64 then
   return redis.error_reply('BADARG field=' .. (processor == '' and 'processor' or 'nonce'))
@@ -59,6 +60,24 @@ if sought_nonce == nonce then
   return {sought_checkpoint, tonumber(sought_read)}
 elseif redis.call('EXISTS', log) == 0 then
   return redis.error_reply('MISSING processor=' .. processor)
+end
+
+-- The tables to be emptied must be the processor's, and each must be named with all its keys.
+local prefix, named = (string.match(meta, '^(.*:)meta$') or '') .. 'table:', {}
+for i = 4, #KEYS do
+  local name, rest = string.match(string.sub(KEYS[i], #prefix + 1), '^([^:]+)(.*)$')
+  if string.sub(KEYS[i], 1, #prefix) ~= prefix or not name or (rest ~= '' and rest ~= ':expiry') or named[name .. rest] then
+    return redis.error_reply('BADARG field=tables')
+  end
+  named[name .. rest] = name
+end
+for _, name in pairs(named) do
+  local writer, expires = unpack(redis.call('HMGET', meta, 'table:' .. name, 'expires:' .. name))
+  if writer and writer ~= processor then
+    return redis.error_reply('NOT_WRITER table=' .. name .. ' writer=' .. writer)
+  elseif not named[name] or (expires and not named[name .. ':expiry']) then
+    return redis.error_reply('BADARG field=tables missing=' .. name)
+  end
 end
 local info = to_table(redis.call('XINFO', 'STREAM', log))
 local added, length, last = info['entries-added'], info.length, info['last-generated-id']
@@ -93,14 +112,21 @@ end
 check_allowed('XGROUP', 'SETID', log, processor, checkpoint)
 check_allowed('HSET', state, 'checkpoint', checkpoint)
 check_allowed('HDEL', state, 'error_type')
+if #KEYS > 3 then check_allowed('UNLINK', unpack(KEYS, 4)) end
 local moved = redis.pcall('XGROUP', 'SETID', log, processor, checkpoint, 'ENTRIESREAD', new_read)
 if moved.err then
   return redis.error_reply('MISSING processor=' .. processor)
 end
+if #KEYS > 3 then redis.call('UNLINK', unpack(KEYS, 4)) end
+
+-- >>> moved
+-- Sets the checkpoint and makes a new token that is released, so that the current owner is fenced. No event is blamed.
 local epoch = string.format('%.0f', math.max((tonumber(stored_epoch) or 0) + 1, now))
 redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
-redis.call('HSET', state, 'checkpoint', checkpoint, 'read', new_read, 'epoch', epoch, 'nonce', nonce, 'released', '1',
-  'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'quarantined', '0',
-  'last_seek', checkpoint .. ' ' .. new_read .. ' ' .. nonce)
+redis.call('HSET', state, 'checkpoint', checkpoint, 'read', string.format('%.0f', new_read), 'epoch', epoch, 'nonce', nonce,
+  'released', '1', 'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'quarantined', '0',
+  'last_seek', checkpoint .. ' ' .. string.format('%.0f', new_read) .. ' ' .. nonce)
 redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+-- <<< moved
+
 return {checkpoint, new_read}

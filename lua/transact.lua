@@ -1,9 +1,14 @@
 #!lua
--- transact -- a commit with effects, all or nothing: writes of tables, entries of derived streams such as dead letters.
+-- transact -- a commit with effects, all or nothing: writes of tables, entries of other streams, such as dead letters.
 -- KEYS[1]  log        stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state      hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
--- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME; or the log and the meta of a stream
+-- KEYS[4+] targets    mixed   for each effect: runnel:{APP:SOURCE:N}:STREAM:table:NAME, and if its keys expire
+--                             runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry; the log and the meta of a stream; or
+--                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR; or both
+--                             runnel:{APP:SOURCE:N}:STREAM:parked:PROCESSOR
+--                             and runnel:{APP:SOURCE:N}:STREAM:parked_keys:PROCESSOR; for replayed, these and
+--                             runnel:{APP:SOURCE:N}:STREAM:replay:PROCESSOR
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
 -- ARGV[2]  epoch      int     of the token
 -- ARGV[3]  nonce      str     of the token
@@ -11,19 +16,32 @@
 -- ARGV[5]  next       id      the checkpoint after it
 -- ARGV[6]  count      int     events finished after prev, up to next
 -- ARGV[7]  release    int     1 to release the lease, else 0
--- ARGV[8+] effects    str     1 to 20, in the order of their keys, each of one of these forms:
+-- ARGV[8+] effects    str     1 to 50, in the order of their keys, each of one of these forms. An entry is the number of its
+--                             values, then fields and values in turn
 --                             table SETS DELETES, then a field and its value for each set, a field for each delete
---                             stream SIZE WHEN_FULL COUNT, then for each entry: the number of values, fields and values in turn
+--                             expiring SECONDS SETS DELETES, then the same: fields not written for so long are removed
+--                             derived SIZE WHEN_FULL COUNT, then the entries: for a stream derived from the same source
+--                             stream SIZE WHEN_FULL COUNT PROTOCOL PARTITIONS HASH, then the entries: for any other stream;
+--                             not in a Redis Cluster, where a script cannot write to another slot
+--                             outbox SIZE COUNT, then the entries: for streams in other slots; see lua/README.md
+--                             park SIZE COUNT, then the entries, whose first field is `key`: events that are set aside
+--                             replayed COUNT, then ids of entries of parked: events that are finished after all. With this
+--                             effect prev may be next, and count 0; see lua/README.md
 -- REPLY    applied    int     1, or 0 if the call repeats one that was applied
 -- REPLY    paused     int     1 if an operator has paused the processor
 -- ERROR    BADARG     an argument is malformed or over a limit
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
--- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next does not exist; missing=NEXT
--- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT
--- ERROR    FULL       a derived stream has no room; processor=NAME has not committed its oldest entries; sink=KEY
+-- ERROR    CONFLICT   the stored checkpoint is neither prev nor next; checkpoint=STORED; or next, or a replayed event, does not
+--                     exist; missing=ID
+-- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT. With sink=KEY:
+--                     that stream is not declared, or was deleted; declare partition 0, then the partition of KEY
+-- ERROR    MISMATCH   the partition count, hash or protocol stored for a stream differs; sink=KEY
+-- ERROR    FULL       a stream has no room; processor=NAME has not committed its oldest entries; sink=KEY. Or the outbox, or
+--                     parked, has none
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    200 entries added, 1000 removed in each stream; 1000 fields of tables written
+-- BOUND    200 entries added, 200 events parked or replayed, 1000 removed in each stream; 1000 fields of tables written; of a
+--                     table whose keys expire, twice as many as were written, and 10, removed
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local processor, epoch, nonce, prev, next_id, count, release = unpack(ARGV, 1, 7)
@@ -62,14 +80,29 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
-local when_full -- Of the effect that is checked.
+local when_full, protocol, partitions, hash -- Of the effect that is checked.
+
+-- >>> contract
+-- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored.
+local function contract_mismatch(key)
+  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
+  if stored[1] and stored[1] ~= protocol and tonumber(stored[1]) > tonumber(protocol) then
+    return 'MISMATCH field=protocol stored=' .. stored[1] .. ' given=' .. protocol
+  elseif stored[2] and stored[2] ~= partitions then
+    return 'MISMATCH field=partitions stored=' .. stored[2] .. ' given=' .. partitions
+  elseif stored[3] and stored[3] ~= hash then
+    return 'MISMATCH field=hash stored=' .. stored[3] .. ' given=' .. hash
+  end
+  return nil, stored[1] and stored[2] and stored[3]
+end
+-- <<< contract
 
 -- >>> trim
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
 -- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
--- checkpoint stays.
-local function plan_trim(log_key, meta_key, limit, more)
+-- checkpoint stays. `passed` has checkpoints that this call moves.
+local function plan_trim(log_key, meta_key, limit, more, passed)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
   if excess <= 0 then return nil end
   local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', excess + 1)
@@ -90,16 +123,17 @@ local function plan_trim(log_key, meta_key, limit, more)
   for i = 1, #stored, 2 do
     local name = string.match(stored[i], '^checkpoint:(.+)$')
     if name then
+      local checkpoint = passed and passed[name] or stored[i + 1]
       registered = registered + 1
       if when_full == 'drop_oldest' then
-        local lost, group, read = count_after(stored[i + 1]), groups[name], nil
+        local lost, group, read = count_after(checkpoint), groups[name], nil
         local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
         if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
         if lost > 0 then losses[name] = {number = lost, read = read, last = oldest[excess][1]} end
       elseif not groups[name] then
         return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
-      elseif newer(bound, stored[i + 1]) then
-        return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' checkpoint=' .. stored[i + 1]
+      elseif newer(bound, checkpoint) then
+        return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' checkpoint=' .. checkpoint
       end
     end
   end
@@ -171,72 +205,222 @@ if prev ~= next_id then
 end
 -- <<< commit
 
-if prev == next_id then
-  return redis.error_reply('BADARG field=next')
+-- >>> parked
+-- Counts one parked event more, or with -1 one fewer, for its key. What stands behind the number stays: it is how the last
+-- replay of the key failed. A key without parked events is not parked, and is not replayed.
+local function count_parked(counts, marks, name, change)
+  local value = redis.call('HGET', counts, name) or '0'
+  local left = (tonumber(string.match(value, '^%d+')) or 0) + change
+  if left > 0 then
+    redis.call('HSET', counts, name, left .. (string.match(value, '^%d+(.*)$') or ''))
+  else
+    redis.call('HDEL', counts, name)
+    redis.call('HDEL', marks, name)
+  end
 end
+-- <<< parked
 
--- Read the effects, and check each. Nothing is written before all are known to be possible.
-local effects, at, key, entries, fields = {}, 8, 4, 0, 0
+-- Read the effects. Nothing is written before all are known to be possible.
+local effects, at, key, entries, fields, seen, parked, replayed = {}, 8, 4, 0, 0, {}, 0, nil
+local function own_key(name)
+  return (string.gsub(state, ':processor:([^:]+)$', ':' .. name .. ':%1'))
+end
 local function number(i)
   return string.match(ARGV[i] or '', '^%d+$') and #ARGV[i] <= 15 and tonumber(ARGV[i])
 end
+local function read_table(effect)
+  if effect.kind == 'expiring' then
+    effect.seconds, effect.expiry, key, at = number(at + 1), KEYS[key + 1], key + 1, at + 1
+    if not effect.seconds or effect.seconds == 0 or effect.expiry ~= effect.key .. ':expiry' then return false end
+  end
+  effect.sets, effect.deletes, effect.name = number(at + 1), number(at + 2), string.match(effect.key, ':table:([^:]+)$')
+  if not effect.name or not effect.sets or not effect.deletes or effect.sets + effect.deletes == 0 then return false end
+  fields, effect.first, at = fields + effect.sets + effect.deletes, at, at + 3 + 2 * effect.sets + effect.deletes
+  return true
+end
+local function read_stream(effect)
+  effect.size, effect.when_full, effect.count, effect.meta = number(at + 1), ARGV[at + 2], number(at + 3), KEYS[key + 1]
+  if not effect.size or effect.size < 2 or not effect.meta
+      or (effect.when_full ~= 'refuse' and effect.when_full ~= 'drop_oldest') then return false end
+  at, key = at + 4, key + 1
+  if effect.kind == 'stream' then
+    if not number(at) or not number(at + 1) or not ARGV[at + 2] then return false end
+    at = at + 3
+  end
+  return true
+end
+local function read_outbox(effect)
+  effect.size, effect.count = number(at + 1), number(at + 2)
+  at = at + 3
+  return effect.size and effect.key == own_key('outbox')
+end
+local function read_park(effect)
+  effect.size, effect.count, effect.counts = number(at + 1), number(at + 2), KEYS[key + 1]
+  at, key = at + 3, key + 1
+  return effect.size and effect.key == own_key('parked') and effect.counts == own_key('parked_keys')
+end
+local function read_replayed(effect)
+  effect.ids, effect.count, effect.counts, effect.replay = at + 2, number(at + 1), KEYS[key + 1], KEYS[key + 2]
+  if not effect.count or effect.count == 0 or effect.count > 200 then return false end
+  at, key, parked, replayed = at + 2 + effect.count, key + 2, parked + effect.count, effect
+  for i = effect.ids, at - 1 do
+    if not string.match(ARGV[i] or '', '^%d+%-%d+$') then return false end
+  end
+  return effect.key == own_key('parked') and effect.counts == own_key('parked_keys') and effect.replay == own_key('replay')
+end
+local read_kind = {
+  table = read_table, expiring = read_table, derived = read_stream, stream = read_stream, outbox = read_outbox,
+  park = read_park, replayed = read_replayed,
+}
 while at <= #ARGV do
-  local kind, effect = ARGV[at], {first = at, key = KEYS[key]}
-  if kind == 'table' then
-    effect.sets, effect.deletes = number(at + 1), number(at + 2)
-    effect.name = string.match(effect.key or '', ':table:([^:]+)$')
-    if not effect.name or not effect.sets or not effect.deletes or effect.sets + effect.deletes == 0 then
-      return redis.error_reply('BADARG field=effects at=' .. at)
+  local effect = {kind = ARGV[at], first = at, key = KEYS[key]}
+  local read_it = read_kind[effect.kind]
+  if not read_it or not effect.key or seen[effect.key] or not read_it(effect) then
+    return redis.error_reply('BADARG field=effects at=' .. effect.first)
+  end
+  key, seen[effect.key] = key + 1, true
+  if effect.size then
+    -- A stream keeps the entry at the lowest checkpoint, so that it must have room for one more.
+    local most = effect.kind == 'park' and effect.size or effect.size - 1
+    if not effect.count or effect.count == 0 then
+      return redis.error_reply('BADARG field=effects at=' .. effect.first)
+    elseif effect.count > most then
+      return redis.error_reply('BADARG field=entries limit=' .. most)
     end
-    fields, key = fields + effect.sets + effect.deletes, key + 1
-    at = at + 3 + 2 * effect.sets + effect.deletes
-  elseif kind == 'stream' then
-    effect.size, effect.when_full, effect.count, effect.meta = number(at + 1), ARGV[at + 2], number(at + 3), KEYS[key + 1]
-    if not effect.size or effect.size < 2 or not effect.count or effect.count == 0 or not effect.meta
-        or (effect.when_full ~= 'refuse' and effect.when_full ~= 'drop_oldest') then
-      return redis.error_reply('BADARG field=effects at=' .. at)
-    elseif effect.count >= effect.size then
-      return redis.error_reply('BADARG field=entries limit=' .. effect.size - 1)
-    end
-    entries, key, at = entries + effect.count, key + 2, at + 4
+    effect.entries = at
+    if effect.kind == 'park' then parked = parked + effect.count else entries = entries + effect.count end
     for _ = 1, math.min(effect.count, 201) do
       local width = number(at)
-      if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV then
+      if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV
+          or (effect.kind == 'park' and ARGV[at + 1] ~= 'key') then
         return redis.error_reply('BADARG field=entries at=' .. at)
       end
       at = at + width + 1
     end
-  else
-    return redis.error_reply('BADARG field=effects at=' .. at)
   end
   effects[#effects + 1] = effect
-  if #effects > 20 or entries > 200 or fields > 1000 then
-    return redis.error_reply('BADARG field=effects effects=20 entries=200 fields=1000')
+  if #effects > (parked > 0 and 51 or 50) or entries > 200 or parked > 200 or fields > 1000 then
+    return redis.error_reply('BADARG field=effects effects=50 entries=200 parked=200 fields=1000')
   end
 end
 if at ~= #ARGV + 1 or key ~= #KEYS + 1 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
+elseif prev == next_id and not replayed then
+  return redis.error_reply('BADARG field=next')
+end
+
+-- Which fields of a table have not been written for so long that this commit removes them?
+local function plan_expiry(effect, times_kept)
+  redis.call('ZCARD', effect.expiry) -- If this is no sorted set, the error of Redis is the reply.
+  check_allowed('UNLINK', effect.expiry)
+  check_allowed('ZADD', effect.expiry, '1', 'f')
+  check_allowed('ZREM', effect.expiry, 'f')
+  effect.expired, effect.times_kept = {}, times_kept
+  if not times_kept then return end
+  local most, before = 2 * (effect.sets + effect.deletes) + 10, string.format('%.0f', now - effect.seconds * 1000)
+  effect.expired = redis.call('ZRANGE', effect.expiry, '-inf', before, 'BYSCORE', 'LIMIT', 0, most)
+end
+
+-- Removes these fields, and notes when those were written that are written now. It comes before their write: one that was to
+-- be removed lives on.
+local function keep_times(effect)
+  local first, times = effect.first + 3, {}
+  local first_delete = first + 2 * effect.sets
+  if not effect.times_kept then redis.call('UNLINK', effect.expiry) end -- Commits in between did not keep them.
+  if #effect.expired > 0 then
+    redis.call('HDEL', effect.key, unpack(effect.expired))
+    redis.call('ZREM', effect.expiry, unpack(effect.expired))
+  end
+  for i = first, first_delete - 1, 2 do
+    times[#times + 1] = string.format('%.0f', now)
+    times[#times + 1] = ARGV[i]
+  end
+  if effect.sets > 0 then redis.call('ZADD', effect.expiry, unpack(times)) end
+  if effect.deletes > 0 then redis.call('ZREM', effect.expiry, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
+  redis.call('HSET', meta, 'expires:' .. effect.name, effect.seconds)
+end
+
+-- Check the effects: each returns a refusal if it is not possible.
+local function check_table(effect)
+  local writer, expires = unpack(redis.call('HMGET', meta, 'table:' .. effect.name, 'expires:' .. effect.name))
+  if writer and writer ~= processor then return 'NOT_WRITER table=' .. effect.name .. ' writer=' .. writer end
+  redis.call('HLEN', effect.key) -- If this is no hash, the error of Redis is the reply.
+  check_allowed('HSET', effect.key, 'f', 'v')
+  check_allowed('HDEL', effect.key, 'f')
+  effect.forgets_times = not effect.seconds and expires and expires ~= '0'
+  if effect.seconds then plan_expiry(effect, expires and expires ~= '0') end
+end
+local function check_stream(effect)
+  when_full = effect.when_full
+  if effect.kind == 'stream' then
+    protocol, partitions, hash = unpack(ARGV, effect.first + 4, effect.first + 6)
+    local refusal, declared = contract_mismatch(effect.meta)
+    if refusal or not declared then return (refusal or 'MISSING') .. ' sink=' .. effect.key end
+  end
+  local full
+  -- A processor may write to the log that it reads: this commit makes room there. One entry more fits, since the one at its
+  -- checkpoint stays: otherwise a full log would wait for itself.
+  local own = effect.key == log
+  local passed, size = own and {[processor] = next_id} or {}, own and effect.size + 1 or effect.size
+  effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, size, effect.count, passed)
+  if full then return full .. ' sink=' .. effect.key end
+  check_allowed('XADD', effect.key, '*', 'f', 'v')
+  local sink = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key)) or {}
+  if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
+    redis.call('XADD', effect.key, '*', 'f', 'v') -- No id is left: Redis refuses this, and its error is the reply.
+  end
+end
+-- The entries of an outbox have the ids EPOCH-NUMBER. They rise, and no two leases use the same, even after a failover.
+local function check_outbox(effect)
+  effect.last = tonumber(redis.call('HGET', state, 'outbox_last') or '0')
+  if redis.call('XLEN', effect.key) + effect.count > effect.size then
+    return 'FULL processor= limit=' .. effect.size .. ' sink=' .. effect.key
+  end
+  check_allowed('XADD', effect.key, '*', 'f', 'v')
+  local outbox = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key))
+  if outbox and not newer(epoch .. '-' .. string.format('%.0f', effect.last + 1), outbox['last-generated-id']) then
+    return 'CONFLICT outbox=' .. outbox['last-generated-id']
+  end
+end
+local function check_park(effect)
+  if redis.call('XLEN', effect.key) + effect.count > effect.size then
+    return 'FULL processor= limit=' .. effect.size .. ' sink=' .. effect.key
+  end
+  redis.call('HLEN', effect.counts)
+  redis.call('HGET', effect.counts, 'f')
+  check_allowed('XADD', effect.key, '*', 'f', 'v')
+  check_allowed('HSET', effect.counts, 'f', 'v')
+end
+local function check_replayed(effect)
+  effect.names = {}
+  for i = 1, effect.count do
+    local id = ARGV[effect.ids + i - 1]
+    local found = redis.call('XRANGE', effect.key, id, id)[1]
+    if found then effect.names[#effect.names + 1] = found[2][2] else effect.missing = id end
+  end
+  -- Under this token nobody else removes them. So if all are gone, this call was applied before.
+  effect.repeated = prev == next_id and #effect.names == 0 and redis.call('EXISTS', effect.key) == 1
+  if effect.missing and not effect.repeated then return 'CONFLICT checkpoint=' .. checkpoint .. ' missing=' .. effect.missing end
+  redis.call('HLEN', effect.replay)
+  redis.call('HLEN', effect.counts)
+  redis.call('HGET', effect.counts, 'f')
+  check_allowed('XDEL', effect.key, '0-0')
+  check_allowed('HSET', effect.counts, 'f', 'v')
+  check_allowed('HDEL', effect.counts, 'f')
+  check_allowed('HDEL', effect.replay, 'f')
+end
+local check_kind = {
+  table = check_table, expiring = check_table, derived = check_stream, stream = check_stream, outbox = check_outbox,
+  park = check_park,
+}
+if replayed then -- First: what a repeat has written may leave no room for it.
+  local refusal = check_replayed(replayed)
+  if refusal then return redis.error_reply(refusal) end
+  if replayed.repeated then return {0, paused} end
 end
 for _, effect in ipairs(effects) do
-  if effect.name then
-    local writer = redis.call('HGET', meta, 'table:' .. effect.name)
-    if writer and writer ~= processor then
-      return redis.error_reply('NOT_WRITER table=' .. effect.name .. ' writer=' .. writer)
-    end
-    redis.call('HLEN', effect.key) -- If this is no hash, the error of Redis is the reply.
-    check_allowed('HSET', effect.key, 'f', 'v')
-    check_allowed('HDEL', effect.key, 'f')
-  else
-    when_full = effect.when_full
-    local full
-    effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, effect.size, effect.count)
-    if full then return redis.error_reply(full .. ' sink=' .. effect.key) end
-    check_allowed('XADD', effect.key, '*', 'f', 'v')
-    local sink = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key)) or {}
-    if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
-      redis.call('XADD', effect.key, '*', 'f', 'v') -- No id is left: Redis refuses this, and its error is the reply.
-    end
-  end
+  local refusal = effect ~= replayed and check_kind[effect.kind](effect)
+  if refusal then return redis.error_reply(refusal) end
 end
 
 local new_read, new_processed = string.format('%.0f', read + count), string.format('%.0f', (processed or 0) + count)
@@ -263,20 +447,35 @@ if has_event or (tenures or '0') ~= '0' then
     redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
   end
 end
+local function add_entries(effect)
+  at = effect.entries
+  for i = 1, effect.count do
+    local width, id = tonumber(ARGV[at]), '*'
+    if effect.last then id = epoch .. '-' .. string.format('%.0f', effect.last + i) end
+    redis.call('XADD', effect.key, id, unpack(ARGV, at + 1, at + width))
+    if effect.kind == 'park' then count_parked(effect.counts, nil, ARGV[at + 2], 1) end
+    at = at + width + 1
+  end
+end
 for _, effect in ipairs(effects) do
   if effect.name then
     local first_delete = effect.first + 3 + 2 * effect.sets
     redis.call('HSET', meta, 'table:' .. effect.name, processor)
+    if effect.forgets_times then redis.call('HSET', meta, 'expires:' .. effect.name, '0') end
+    if effect.seconds then keep_times(effect) end
     if effect.sets > 0 then redis.call('HSET', effect.key, unpack(ARGV, effect.first + 3, first_delete - 1)) end
     if effect.deletes > 0 then redis.call('HDEL', effect.key, unpack(ARGV, first_delete, first_delete + effect.deletes - 1)) end
+  elseif effect.kind == 'replayed' then
+    redis.call('XDEL', effect.key, unpack(ARGV, effect.ids, effect.ids + effect.count - 1))
+    for _, name in ipairs(effect.names) do count_parked(effect.counts, effect.replay, name, -1) end
+    redis.call('HSET', state, 'replay', redis.call('HLEN', effect.replay))
   else
-    at = effect.first + 4
-    for _ = 1, effect.count do
-      local width = tonumber(ARGV[at])
-      redis.call('XADD', effect.key, '*', unpack(ARGV, at + 1, at + width))
-      at = at + width + 1
-    end
+    add_entries(effect)
     if effect.bound then trim(effect.key, effect.meta, effect.bound, effect.losses) end
+    if effect.last then redis.call('HSET', state, 'outbox_last', string.format('%.0f', effect.last + effect.count)) end
+  end
+  if effect.counts then
+    redis.call('HSET', state, 'parked', redis.call('XLEN', effect.key), 'parked_keys', redis.call('HLEN', effect.counts))
   end
 end
 return {1, paused}

@@ -17,7 +17,15 @@ from runnel.codec.serializers import MsgpackSerializer, Serializer
 from runnel.connection.connect import connect
 from runnel.connection.url import check_url
 from runnel.declaration.autodiscover import autodiscover
-from runnel.declaration.declare import Options, check_parts, check_stream, checked_codecs, declare
+from runnel.declaration.declare import (
+    Options,
+    check_parts,
+    check_stream,
+    check_tables,
+    checked_codecs,
+    declare,
+    with_tables,
+)
 from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
 from runnel.handlers.callables import named, of_nothing
@@ -131,13 +139,15 @@ class App:
         value: TypeForm[V],
         default: V | Callable[[], V] = NOTHING,
         processor: str | None = None,
+        expire: int | None = None,
     ) -> Table[V]:
         """Declare a table: what a processor of `stream` remembers for each key.
 
         `value` is the type of its values: a plain type, a record class, or a type of these that
         pydantic knows. `default` is the value of a key that has none, or a function that makes one.
         `processor` is the name of the only processor that may write it; without it, the first one
-        that does is. Raises ConfigError for a wrong name, type or default.
+        that does is. With `expire`, a key that no commit has written for so many seconds is removed
+        by a later commit: see `Table`. Raises ConfigError for a wrong name, type or default.
         """
         if not isinstance(stream, Stream):
             raise ConfigError(
@@ -153,7 +163,7 @@ class App:
                 f"table {name}: the stream {stream.name} has {MOST_TABLES} tables already, and one "
                 "commit writes no more"
             )
-        made: Table[V] = Table(self, name, stream.spec, value, default, processor)
+        made: Table[V] = Table(self, name, stream.spec, value, default, processor, expire)
         self.tables[name] = made
         return made
 
@@ -171,15 +181,17 @@ class App:
         middleware: Sequence[Middleware] = (),
         start: str = "earliest",
         timeout: float | None = None,
+        park_limit: int | None = None,
     ) -> Callable[[F], F]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
         It runs once for each partition that a worker holds, and must iterate until its events end.
         Checkpoints are stored under `name`, by default the name of the function: a processor with
-        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "halt"
-        or "ignore". `start` is where a new processor begins: "earliest" (or "0"), with the oldest
-        event that is left, or "latest" (or "$"), with the next new event. `backoff`, `backoff_max`
-        and `timeout` are in seconds. Raises ConfigError for a declaration that cannot work.
+        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "park",
+        "ignore" or "halt". `start` is where a new processor begins: "earliest" (or "0"), with the
+        oldest event that is left, or "latest" (or "$"), with the next new event. `backoff`,
+        `backoff_max` and `timeout` are in seconds. Raises ConfigError for a declaration that cannot
+        work.
         """
         options = Options(
             name,
@@ -192,6 +204,7 @@ class App:
             middleware,
             start,
             timeout,
+            park_limit,
         )
         return self._declare(stream, "processor", options)
 
@@ -273,7 +286,8 @@ class App:
         self.tasks[task.name] = task
 
     def choose(self, names: Iterable[str]) -> list[Processor]:
-        """The named processors, or all. Raises ConfigError for an unknown name."""
+        """The named processors, or all. Raises ConfigError for an unknown name; a wrong table."""
+        check_tables(self.tables.values(), self.processors)
         wanted = list(names)
         for name in wanted:
             if name not in self.processors:
@@ -282,17 +296,10 @@ class App:
                     f"{', '.join(self.processors) or 'none'}"
                 )
         chosen = [self.processors[name] for name in wanted or self.processors]
+        tables = self.tables.values()
         return [
-            replace(each, module=self.module or each.module, tables=self._tables_of(each))
-            for each in chosen
+            replace(with_tables(each, tables), module=self.module or each.module) for each in chosen
         ]
-
-    def _tables_of(self, processor: Processor) -> tuple[str, ...]:
-        return tuple(
-            each.name
-            for each in self.tables.values()
-            if each.stream is processor.stream and each.processor in (None, processor.name)
-        )
 
     def autodiscover(self, pattern: str) -> list[str]:
         """Import every module whose file matches a glob relative to the current directory, such as

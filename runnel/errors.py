@@ -17,7 +17,7 @@
     │   ├── TooManyWrites         it wrote more for one event than a commit may hold
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
-    ├── NotInHandler              a table was used outside a handler of its stream
+    ├── NotInHandler              a table or `emit` was used outside a handler with an event
     ├── ProducerInUse             another process sends under the same producer id
     ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
@@ -40,6 +40,7 @@
         ├── Replaced              REPLACED
         ├── Full                  FULL
         ├── OutOfOrder            OUTOFORDER
+        ├── Unforwarded           UNFORWARDED
         └── UnknownProducer       UNKNOWN_PRODUCER
 
     Exception                     inside Runnel only
@@ -108,7 +109,7 @@ class NotLoaded(HandlerError):
 
 
 class TooManyWrites(HandlerError):
-    """A handler wrote more to tables for one event or batch than a commit may hold."""
+    """A handler wrote or emitted more for one event or batch than a commit may hold."""
 
 
 class NothingRan(HandlerError):
@@ -122,7 +123,7 @@ class WorkerDied(HandlerError):
 
 
 class NotInHandler(RunnelError):
-    """A table was used where no handler of one of its events runs."""
+    """A table was used, or a record emitted, where no handler has an event for it."""
 
 
 class ProducerInUse(RunnelError):
@@ -131,9 +132,8 @@ class ProducerInUse(RunnelError):
 
 
 class EarlierNotSent(RunnelError):
-    """An earlier number of this numbered producer failed, or was cancelled, and is not there yet.
-    This one was not sent, because the earlier one would count as there after it: send that one
-    again first."""
+    """An earlier number of this numbered producer failed and is not there. This one was not sent:
+    after it, the earlier one would count as there. Send that one again first."""
 
 
 class Halted(RunnelError):
@@ -160,15 +160,6 @@ class HandlerExit(RunnelError):
         return cls(str(error.code), 1)
 
 
-def asked_to_end(error: BaseException | None) -> SystemExit | KeyboardInterrupt | None:
-    """The SystemExit or KeyboardInterrupt that an error is or contains as a group, else None."""
-    if isinstance(error, (SystemExit, KeyboardInterrupt)):
-        return error
-    if not isinstance(error, BaseExceptionGroup):
-        return None
-    return next((found for each in error.exceptions if (found := asked_to_end(each))), None)
-
-
 class Removed(RunnelError):
     """An operator has removed the processor while this worker ran it."""
 
@@ -178,8 +169,7 @@ class BurstBlocked(RunnelError):
 
 
 class ServerError(RunnelError):
-    """Redis answers but cannot be used as it is: too old, read-only, missing permissions.
-    The message is one sentence with the fix."""
+    """Redis answers but cannot be used as it is. The message is one sentence with the fix."""
 
 
 class ServerUnreachable(ServerError):
@@ -203,8 +193,7 @@ class ReplyTooLarge(RunnelError):
 
 
 class ProtocolError(RunnelError):
-    """A script refused a call and wrote nothing. `word` is the error word, `details` has its
-    ``key=value`` pairs."""
+    """A script refused a call and wrote nothing. `details` has the ``key=value`` pairs."""
 
     word = "ERR"
 
@@ -320,6 +309,19 @@ class OutOfOrder(ProtocolError):
     word = "OUTOFORDER"
 
 
+class Unforwarded(ProtocolError):
+    """A processor cannot be removed while entries that it has emitted wait to be forwarded."""
+
+    word = "UNFORWARDED"
+
+    def __str__(self) -> str:
+        waiting, outbox = self.details.get("waiting", "?"), self.details.get("outbox", "?")
+        return (
+            f"{waiting} of its emitted entries wait in {outbox} for other streams, and would be "
+            "lost: start a worker, which forwards them; or delete that key if they may be lost"
+        )
+
+
 class UnknownProducer(ProtocolError):
     """The partition no longer remembers this producer, so it cannot distinguish a repeat from a new
     append. Start a new producer."""
@@ -342,6 +344,7 @@ BY_WORD: dict[str, type[ProtocolError]] = {
         Replaced,
         Full,
         OutOfOrder,
+        Unforwarded,
         UnknownProducer,
     )
 }

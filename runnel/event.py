@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
-from runnel.core.reading import Raw
+from runnel.core.reading import Raw, record_of
 
 R = TypeVar("R")
 
@@ -38,7 +38,7 @@ class Event(Generic[R]):
     def record(self) -> R:
         """The record. Raises DecodeError if the entry is not a record of the stream."""
         if self._record is None:
-            self._record = self._codec.decode(self._raw[1])
+            self._record = record_of(self._raw, self._codec.decode)
         return self._record
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
-from runnel.core.reading import Raw
+from runnel.core.reading import Raw, record_of
+from runnel.current_event import CurrentEvent
 from runnel.delivery.handout import Handout
 from runnel.delivery.iterators import (
     EventIterator,
@@ -17,6 +18,7 @@ from runnel.delivery.iterators import (
     RecordIterator,
 )
 from runnel.event import Event
+from runnel.stream import Stream
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -35,8 +37,13 @@ class Events(Generic[R]):
     """
 
     def __init__(
-        self, handout: Handout, codec: EntryCodec[R], middleware: Sequence[Any] = ()
+        self,
+        handout: Handout,
+        codec: EntryCodec[R],
+        middleware: Sequence[Any] = (),
+        here: CurrentEvent | None = None,
     ) -> None:
+        self._here = here
         self._handout = handout
         self._queue = handout.queue
         self._codec = codec
@@ -79,6 +86,13 @@ class Events(Generic[R]):
             )
         return Batches(self, (n, within, empty))
 
+    def emit(
+        self, stream: Stream[T], record: T, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send a record to another stream with the commit of the current event: see
+        `Stream.emit`."""
+        stream._emit(self._here, record, headers)
+
     async def commit(self) -> None:
         """Finish all events given out, the current one included, and wait for the commit.
 
@@ -96,7 +110,7 @@ class Events(Generic[R]):
         return Event(raw, self._queue.partition, self._codec)
 
     def _record(self, raw: Raw) -> R:
-        return self._codec.decode(raw[1])
+        return record_of(raw, self._codec.decode)
 
 
 class Batches(Generic[R]):

@@ -38,6 +38,23 @@ def partition(app: str, source: str, number: int, stream: str) -> str:
     return f"runnel:{{{app}:{source}:{number}}}:{stream}"
 
 
+def scope(key: str) -> tuple[str, str, int]:
+    """App, source and number of the partition that a key belongs to."""
+    app, source, number = key.partition("{")[2].partition("}")[0].split(":")
+    return app, source, int(number)
+
+
+def first_partition(prefix: str) -> str:
+    """The start of the keys of partition 0, which stands for the stream, from that of another
+    one."""
+    return re.sub(r":\d+}", ":0}", prefix, count=1)
+
+
+def same_slot(prefix: str, other: str) -> bool:
+    """Are the keys of both partitions in one slot of a Redis Cluster?"""
+    return prefix.partition("}")[0] == other.partition("}")[0]
+
+
 def log(prefix: str) -> str:
     """Stream: the events of the partition."""
     return f"{prefix}:log"
@@ -73,9 +90,50 @@ def state(prefix: str, processor: str) -> str:
     return f"{prefix}:processor:{processor}"
 
 
+def outbox(prefix: str, processor: str) -> str:
+    """Stream: entries that the processor's commits have written for streams in other slots."""
+    return f"{prefix}:outbox:{processor}"
+
+
+def parked(prefix: str, processor: str) -> str:
+    """Stream: events of the processor that are set aside, in order."""
+    return f"{prefix}:parked:{processor}"
+
+
+def parked_keys(prefix: str, processor: str) -> str:
+    """Hash: key -> how many of its events are parked, and how its last replay failed."""
+    return f"{prefix}:parked_keys:{processor}"
+
+
+def replay(prefix: str, processor: str) -> str:
+    """Hash: the keys whose parked events are to be replayed."""
+    return f"{prefix}:replay:{processor}"
+
+
 def table(prefix: str, name: str) -> str:
     """Hash: a table, which the commits of one processor write."""
     return f"{prefix}:table:{name}"
+
+
+def expiry(prefix: str, name: str) -> str:
+    """Sorted set: key of a table whose keys expire -> when a commit wrote it last, in ms of the
+    server's clock."""
+    return f"{prefix}:table:{name}:expiry"
+
+
+def all_of_table(prefix: str, name: str) -> tuple[str, str]:
+    """Both keys of a table."""
+    return table(prefix, name), expiry(prefix, name)
+
+
+def snapshot(prefix: str, name: str, processor: str) -> str:
+    """Hash: what a snapshot of a processor's tables is, and the start of the keys of its copies."""
+    return f"{prefix}:snapshot:{name}:{processor}"
+
+
+def restoring(snapshot: str) -> str:
+    """The start of the keys of tables that are about to be put in place."""
+    return f"{snapshot}:restore"
 
 
 # Group scope.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
@@ -26,6 +26,9 @@ class ExceptionPolicy(Enum):
     partitions continue."""
     HALT = "halt"
     """Stop the worker with an error. The event stays, and later events are not processed."""
+    PARK = "park"
+    """Set the event aside, and with it the later events of its key, in order, until `runnel dead
+    replay`. Events of other keys continue."""
     IGNORE = "ignore"
     """Skip the event, and continue. It becomes a dead letter with a `DeadLetterMiddleware`."""
 
@@ -53,10 +56,14 @@ class Processor:
     middleware: Sequence[Middleware]
     sink: StreamSpec[DeadLetter] | None
     start: str
+    #: How many events of a partition may be parked.
+    park_limit: int = 1000
     #: Seconds that one event, or one batch, may take; None is no limit.
     timeout: float | None = None
     #: The names of the tables that it may write.
     tables: tuple[str, ...] = ()
+    #: Of these tables, the seconds after which a key that was not written is removed.
+    expire: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def group(self) -> str:

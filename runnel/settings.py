@@ -127,6 +127,12 @@ class Settings(BaseModel):
     backoff: Seconds = Field(
         0.5, ge=0, description="Seconds before the first retry; doubled for each further one."
     )
+    park_limit: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="Events of one partition that may be parked, under the policy PARK.",
+    )
     backoff_max: Seconds = Field(30.0, ge=0, description="Most seconds between two retries.")
 
     @classmethod
@@ -155,6 +161,9 @@ class Keywords(BaseModel):
     """Keywords of declarations that are not settings."""
 
     interval: Seconds = Field(gt=0, description="Seconds between two runs of a timer.")
+    expire: int = Field(
+        ge=1, le=10**9, description="Seconds after which a key of a table is removed."
+    )
     catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant can run later.")
     timeout: Seconds = Field(gt=0, description="Seconds that one event, or batch, may take.")
     compress_over: int = Field(
@@ -229,7 +238,7 @@ def url_of_environment() -> Url | None:
 
 #: Variables of Runnel that are not settings, and commands whose options have variables.
 _NO_SETTINGS = ("RUNNEL_SERVER_BIN", "RUNNEL_WORKER_LOG_LEVEL", "RUNNEL_WORKER_LOG_FORMAT")
-_COMMANDS = "WORKER|SEND|SENDMANY|INSPECT|PROCESSOR|STREAM|SERVER|DEMO|TEST"
+_COMMANDS = "WORKER|SEND|SENDMANY|INSPECT|PROCESSOR|DEAD|STREAM|SERVER|DEMO|TEST"
 #: Variables that Kubernetes sets for a service with the name runnel or runnel-something.
 _KUBERNETES = r"(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 _OTHERS = re.compile(rf"RUNNEL_(({_COMMANDS})_\w+|{_KUBERNETES})")

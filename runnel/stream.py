@@ -11,9 +11,10 @@ from runnel import keys
 from runnel.codec.entry import EntryCodec
 from runnel.codec.partitioning import Hasher, key_bytes
 from runnel.codec.serializers import MsgpackSerializer
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
-from runnel.errors import ConfigError, PartitionKeyError
-from runnel.protocol import StreamContract
+from runnel.errors import ConfigError, NotInHandler, PartitionKeyError, RecordTooLarge
+from runnel.protocol import Sink, StreamContract
 from runnel.record import RecordType, adapt
 from runnel.record.messages import exactly, one_line
 from runnel.settings import Settings
@@ -83,6 +84,11 @@ class StreamSpec(Generic[R]):
             raised = f"partition_by raised {type(error).__name__}: {one_line(error)}"
             problem = error if isinstance(error, PartitionKeyError) else raised
             raise PartitionKeyError(f"stream {self.name}, {exactly(record)}: {problem}") from error
+
+    def sink(self, partition: int) -> Sink:
+        """A partition, as a target of commits."""
+        derived = self.source != self.name
+        return Sink(self.prefix(partition), self.contract, self.partition_size, derived)
 
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
         """The stream entry of a record: fields and values in turn. Raises EncodeError."""
@@ -160,7 +166,10 @@ class Stream(Generic[R]):
         drop_oldest: bool = False,
         dedupe: str | bytes | int | UUID | None = None,
     ) -> list[Sent]:
-        """Send records, in order for each key. Returns the partition and id of each.
+        """Send records at once, in order for each key. Returns the partition and id of each.
+
+        A handler that is retried, or whose worker dies, sends again: what follows from the current
+        event is better sent by `emit`, with the commit of the event.
 
         If a reply is lost, the call is repeated, and sends nothing twice. If a partition is full,
         the call raises Full, which names the processor that has not committed the oldest events.
@@ -201,6 +210,51 @@ class Stream(Generic[R]):
             wait=wait,
             drop_oldest=drop_oldest,
         )
+
+    def emit(self, record: R, *, headers: Mapping[str, str] | None = None) -> None:
+        """Send a record with the commit of the event that the handler has: with it, or not at all.
+
+        Only handlers emit; `send` sends from anywhere, at once. If the event fails, is retried or
+        is given up, nothing of that try is sent; once it is committed, the record was sent, exactly
+        once. Nothing waits here: a partition that is full holds back the commit, and so the
+        partition of the handler, until there is room. Records that one partition emits for one key
+        keep their order. A derived stream gets the record in the partition of the event.
+
+        Raises NotInHandler; EncodeError, RecordTooLarge or PartitionKeyError; TooManyWrites if no
+        commit could hold what the current events emit; ConfigError for a stream that is derived
+        from another one than that of the event, or belongs to another app.
+        """
+        self._emit(CURRENT_EVENT.get(), record, headers)
+
+    def _emit(
+        self, here: CurrentEvent | None, record: R, headers: Mapping[str, str] | None
+    ) -> None:
+        spec = self.spec
+        if here is None or here.emit is None or not here.has_event():
+            raise NotInHandler(
+                f"stream {self.name}: a record is emitted with the commit of an event, and there "
+                f"is none here: `await {self.name}.send(…)` sends at once"
+            )
+        if here.over is not None and here.over():
+            raise NotInHandler(
+                f"stream {self.name}: this handler has failed or was ended, and its events will be "
+                "processed again: nothing that it still emits would be sent"
+            )
+        app, source, own = keys.scope(here.log)
+        if spec.app != app or (spec.source != spec.name and spec.source != source):
+            raise ConfigError(
+                f"stream {self.name} "
+                + (f"is derived from {spec.source}" if spec.app == app else "is of another app")
+                + f": processors of {app}/{source} cannot emit to it; `send` to another stream"
+            )
+        entry = spec.encode(record, headers)
+        size, most = sum(map(len, entry)), self.app.settings.max_record_bytes
+        if size > most:
+            raise RecordTooLarge(
+                f"stream {self.name}: the record takes {size} bytes, the setting max_record_bytes "
+                f"allows {most}"
+            )
+        here.emit(spec.sink(own if spec.source != spec.name else spec.partition(record)), entry)
 
     def check_writable(self) -> None:
         """Raise ConfigError if only processors may write to this stream."""

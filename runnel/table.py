@@ -10,9 +10,9 @@ from runnel.codec.partitioning import key_bytes
 from runnel.codec.values import ValueCodec
 from runnel.connection.deployment import Deployment
 from runnel.core.table_state import Field, TableState
-from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
+from runnel.current_event import CURRENT_EVENT
 from runnel.errors import ConfigError, EncodeError, HandlerError, NotInHandler, NotLoaded
-from runnel.settings import Settings
+from runnel.settings import Settings, check
 from runnel.stream import StreamSpec
 from runnel.table_reader import partition_of, read_committed
 
@@ -57,6 +57,11 @@ class Table(Generic[V]):
 
     Only one processor may write the table: `processor`, else the first that does. Everybody may
     `read` what it has committed.
+
+    With `expire`, a key that no commit has written for so many seconds is removed by a later commit
+    that writes to the same part of the table, some time after: never earlier. This bounds the
+    memory, and says nothing about what is seen: a handler may see the value a while longer, and if
+    it writes the key then, the key lives on.
     """
 
     def __init__(
@@ -67,12 +72,18 @@ class Table(Generic[V]):
         value: Any,
         default: V | Callable[[], V] = NOTHING,
         processor: str | None = None,
+        expire: int | None = None,
     ) -> None:
         self.app = app
         self.name = keys.check_name("table", name)
         self.stream = stream
         self.processor = processor
+        self.expire: int | None = None
+        if expire is not None:
+            self.expire = check(f"table {name}", "expire", expire)
         self._codec: ValueCodec[V] = ValueCodec(f"table {name}", value)
+        #: A handler may change its values in place.
+        self._lends = not self._codec.immutable
         self._make_default: Callable[[], V] | None = None
         if callable(default):
             self._make_default = default
@@ -91,26 +102,29 @@ class Table(Generic[V]):
 
     def __getitem__(self, key: Any) -> V:
         field, state = self._field(key), self._here_tables()
-        lent = state.lent(field, NOTHING)
-        if lent is not NOTHING:
+        if self._lends and (lent := state.lent(field, NOTHING)) is not NOTHING:
             return lent  # type: ignore[no-any-return]
-        stored = self._known(state, field, key)
+        try:
+            stored = state.get(field)
+        except KeyError:
+            raise self._not_loaded(key) from None
         if stored is not None:
-            return self._lend(state, field, stored)
+            value = self._codec.loads(stored)
+            return self._lend(state, field, value, stored) if self._lends else value
         if self._make_default is None:
             raise KeyError(key)
-        made = self._make_default()
-        if self._codec.mutable(made) and self._here().has_event():
-            state.lend(field, made, self._codec, self._codec.dumps(made))
-        return made
+        value = self._make_default()
+        return self._lend(state, field, value) if self._lends else value
 
     def __setitem__(self, key: Any, value: V) -> None:
         field, state = self._field(key), self._writable()
-        self._known(state, field, key)
         data = self._codec.dumps(value)
-        state.put(field, data)
-        if self._codec.mutable(value):
-            state.lend(field, value, self._codec, data)
+        try:
+            state.put(field, data)
+        except KeyError:
+            raise self._not_loaded(key) from None
+        if self._lends:
+            self._lend(state, field, value, data)
 
     def __delitem__(self, key: Any) -> None:
         state = self._writable()
@@ -149,7 +163,9 @@ class Table(Generic[V]):
 
     async def load_many(self, keys: Iterable[Any]) -> None:
         """Read several keys in one round trip."""
-        here = self._here()
+        self._here_tables()
+        here = CURRENT_EVENT.get()
+        assert here is not None
         assert here.load is not None
         await here.load(list({self._field(key) for key in keys}))
 
@@ -202,16 +218,18 @@ class Table(Generic[V]):
             and self.name in tables.tables
             and tables.prefix == self.stream.prefix(partition)
         ):
+            other = "" if self.processor else "; if another processor writes it, declare which"
             raise HandlerError(
                 f"table {self.name}: `read` shows what was last committed, and this handler may "
                 f"have written {key!r} since: use `{self.name}[{key!r}]`, after `await "
-                f"{self.name}.load({key!r})` if it is not the key of the current event"
+                f"{self.name}.load({key!r})` if it is not the key of the current event{other}"
             )
 
-    def _lend(self, state: TableState, field: Field, stored: bytes) -> V:
-        value = self._codec.loads(stored)
-        if self._codec.mutable(value) and self._here().has_event():
-            state.lend(field, value, self._codec, stored)
+    def _lend(self, state: TableState, field: Field, value: V, stored: bytes | None = None) -> V:
+        """Note that the handler has this value, if it can be changed in place."""
+        if self._codec.mutable(value) and self._has_event():
+            since = self._codec.dumps(value) if stored is None else stored
+            state.lend(field, value, self._codec, since)
         return value
 
     def _field(self, key: Any) -> Field:
@@ -221,24 +239,26 @@ class Table(Generic[V]):
         field, state = self._field(key), self._here_tables()
         if state.lent(field, NOTHING) is not NOTHING:
             state.write_back([field])
-        return self._known(state, field, key)
-
-    def _known(self, state: TableState, field: Field, key: Any) -> bytes | None:
         try:
             return state.get(field)
         except KeyError:
-            raise NotLoaded(
-                f"table {self.name}: {key!r} is not the key of the current event, so it was not "
-                f"read with it: call `await {self.name}.load({key!r})` first"
-            ) from None
+            raise self._not_loaded(key) from None
 
-    def _here_tables(self) -> TableState:
-        state = self._here().tables
-        assert state is not None
-        return state
+    def _not_loaded(self, key: Any) -> NotLoaded:
+        return NotLoaded(
+            f"table {self.name}: {key!r} is not the key of the current event, so it was not "
+            f"read with it: call `await {self.name}.load({key!r})` first. Each partition has its "
+            f"own part of the table: if events of other partitions use {key!r} too, emit them to a "
+            "stream that is partitioned by it"
+        )
+
+    def _has_event(self) -> bool:
+        here = CURRENT_EVENT.get()
+        return here is not None and here.has_event()
 
     def _writable(self) -> TableState:
-        here = self._here()
+        state, here = self._here_tables(), CURRENT_EVENT.get()
+        assert here is not None
         if here.over is not None and here.over():
             raise NotInHandler(
                 f"table {self.name}: this handler has failed or was ended, and its events will be "
@@ -249,12 +269,20 @@ class Table(Generic[V]):
                 f"table {self.name}: the handler has no event here, so no commit would cover what "
                 "it writes: write before `await events.commit()`, or once the next event has come"
             )
-        return self._here_tables()
+        return state
 
-    def _here(self) -> CurrentEvent:
+    def _here_tables(self) -> TableState:
+        """The tables of the partition whose handler runs here. Raises NotInHandler."""
         here = CURRENT_EVENT.get()
         tables = here.tables if here else None
         if here is None or tables is None or self.name not in tables.tables:
+            if here is not None:
+                name = self.name
+                raise NotInHandler(
+                    f"table {name}: the processor {here.processor} does not write it"
+                    f"{f', but {self.processor} does' if self.processor else ''}: it can only read "
+                    f"what was last committed, with `await {name}.read(key)`"
+                )
             raise NotInHandler(
                 f"table {self.name} belongs to the stream {self.stream.name}: it can be used while "
                 "a worker runs a handler of one of its events"
@@ -265,4 +293,4 @@ class Table(Generic[V]):
                 f"table {self.name}: this handler was given up, or has ended, and another run of "
                 "it may have its events: what it left running can use no table"
             )
-        return here
+        return tables

@@ -1,8 +1,8 @@
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
 -- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
--- checkpoint stays.
-local function plan_trim(log_key, meta_key, limit, more)
+-- checkpoint stays. `passed` has checkpoints that this call moves.
+local function plan_trim(log_key, meta_key, limit, more, passed)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
   if excess <= 0 then return nil end
   local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', excess + 1)
@@ -23,16 +23,17 @@ local function plan_trim(log_key, meta_key, limit, more)
   for i = 1, #stored, 2 do
     local name = string.match(stored[i], '^checkpoint:(.+)$')
     if name then
+      local checkpoint = passed and passed[name] or stored[i + 1]
       registered = registered + 1
       if when_full == 'drop_oldest' then
-        local lost, group, read = count_after(stored[i + 1]), groups[name], nil
+        local lost, group, read = count_after(checkpoint), groups[name], nil
         local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
         if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
         if lost > 0 then losses[name] = {number = lost, read = read, last = oldest[excess][1]} end
       elseif not groups[name] then
         return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
-      elseif newer(bound, stored[i + 1]) then
-        return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' checkpoint=' .. stored[i + 1]
+      elseif newer(bound, checkpoint) then
+        return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' checkpoint=' .. checkpoint
       end
     end
   end

@@ -27,8 +27,12 @@ COMMANDS = {
         "processor",
         "Administer a processor: add, reset, pause, resume, dead-letters, remove.",
     ),
+    "dead": ("dead", "What processors have set aside: list, show, replay, drop."),
     "stream": ("stream", "Administer a stream: delete."),
-    "table": ("table", "Read and administer tables: list, get, export, clear."),
+    "table": (
+        "table",
+        "Read and administer tables: list, get, export, clear, snapshot, restore.",
+    ),
     "server": ("server", "Run a Redis-compatible server in the foreground."),
     "demo": ("demo", "Process 26,483 real departures while workers join and die."),
 }

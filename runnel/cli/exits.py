@@ -19,6 +19,7 @@ from runnel.errors import (
     RecordError,
     RunnelError,
     ServerError,
+    Unforwarded,
 )
 
 OK = 0
@@ -43,7 +44,8 @@ Exit codes:
   5   input was rejected
   6   a table has no value for the key
   10  limit for lag or dead letters exceeded
-  11  a partition is unassigned, quarantined, paused, stalled or failing
+  11  a partition is unassigned, quarantined, paused, stalled or failing, or has
+      parked events, or its commits wait for room
   12  too few live members
   130 interrupted
 """
@@ -61,6 +63,7 @@ _CODES: list[tuple[type[RunnelError], int]] = [
     (BurstBlocked, NOT_PROCESSING),
     (Mismatch, MISMATCH),
     (NotWriter, MISMATCH),
+    (Unforwarded, REJECTED),
     (RecordError, REJECTED),
     (PartitionKeyError, REJECTED),
     (Full, REJECTED),

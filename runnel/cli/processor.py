@@ -10,6 +10,7 @@ import click
 from runnel.app import App
 from runnel.cli import dead_letters as reading
 from runnel.cli import exits, urls
+from runnel.cli import reset as resetting
 from runnel.cli.output import report
 from runnel.cli.running import with_scripts
 from runnel.cli.target import load_processor
@@ -21,7 +22,7 @@ from runnel.operations.processor_from_registry import (
     registered_instead,
 )
 from runnel.operations.registry import announce_processor
-from runnel.operations.removing import Removed
+from runnel.operations.removing import Removed, parked_events
 from runnel.operations.removing import remove as remove_processor
 from runnel.operations.skipping import skip as skip_event
 from runnel.operations.table_admin import tables_of
@@ -96,7 +97,10 @@ def add(target: str, redis_url: str | None) -> None:
 
 @processor.command(
     short_help="Set the checkpoint of a processor.",
-    epilog=exits.epilog("runnel processor reset example:printer --start 2026-11-24T03:00:00Z"),
+    epilog=exits.epilog(
+        "runnel processor reset example:printer --start 2026-11-24T03:00:00Z",
+        "runnel processor reset example:book --start earliest --tables clear --execute",
+    ),
 )
 @click.argument("target")
 @click.option(
@@ -106,25 +110,39 @@ def add(target: str, redis_url: str | None) -> None:
     "or an ISO time (UTC if it has no zone).",
 )
 @_PARTITIONS
+@click.option(
+    "--tables",
+    type=click.Choice(["keep", "clear"]),
+    help="Keep or clear the tables of the processor. Required if it has tables.",
+)
+@click.option("--execute", is_flag=True, help="Reset. Without it, only say what would be changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @urls.option
 def reset(
-    target: str, start: str, partitions: Sequence[Sequence[int]], redis_url: str | None
+    target: str,
+    start: str,
+    partitions: Sequence[Sequence[int]],
+    tables: str | None,
+    execute: bool,
+    as_json: bool,
+    redis_url: str | None,
 ) -> None:
     """Set the checkpoint of a processor. Running workers are fenced and continue from there.
 
     Prints the new checkpoint of each partition: the event before the first to be processed.
+
+    A table that is kept already counts the events that are processed again. One that is cleared
+    counts only those: for right totals, start with the earliest event, or restore a snapshot (see
+    `runnel table restore`). Its checkpoint and its tables change together on each partition.
     """
     app, found = load_processor(target)
     first, numbers = admin.start_id(start), _chosen(found, partitions)
+    wanted = resetting.Wanted(start, first, numbers, tables, execute)
 
-    async def work(scripts: Scripts, url: str) -> list[str]:
-        await check_operator(scripts, found, "reset", url)
-        return await admin.reset(scripts, found, first, numbers)
+    async def work(scripts: Scripts, url: str) -> dict[str, Any]:
+        return await resetting.reset(scripts, app, found, wanted, url)
 
-    checkpoints = _with_scripts(app, redis_url, work)
-    chosen = range(len(checkpoints)) if numbers is None else numbers
-    for partition, checkpoint in zip(chosen, checkpoints, strict=True):
-        report(f"{partition} {checkpoint}")
+    resetting.show(_with_scripts(app, redis_url, work), as_json)
 
 
 @processor.command(
@@ -264,8 +282,9 @@ def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | Non
 def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) -> None:
     """Remove a processor: its checkpoints and its consumer groups. No events are kept for it.
 
-    The tables that it wrote stay, and no other processor may write them: see `runnel table clear`.
-    If it is added again, it starts anew with the events, but with the tables as they are.
+    Its parked events are deleted. The tables that it wrote stay, and no other processor may write
+    them: see `runnel table clear`. If it is added again, it starts anew with the events, but with
+    the tables as they are.
 
     With --app no code is needed: TARGET is then STREAM@PROCESSOR, and --redis-url or
     RUNNEL_REDIS_URL is the URL of Redis.
@@ -279,15 +298,22 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
             exits.fail(f"with --app, {target!r} must be STREAM@PROCESSOR", exits.USAGE)
         app = App(app_name)
         url = redis_url or app.settings.redis_url
+
+    async def check(scripts: Scripts, url: str) -> tuple[Processor, int]:
+        named = found if app_name is None else None
+        if named is None:
+            named = await processor_from_registry(scripts, app_name or "", stream, name)
+        await check_operator(scripts, named, "remove", url)
+        return named, await parked_events(scripts, named.stream, named.name)
+
+    named, parked = _with_scripts(app, url, check)
+    lost = f"{parked} parked event{'' if parked == 1 else 's'}"
     if not yes:
-        click.confirm(f"Remove the checkpoints of {name} on every partition?", abort=True, err=True)
+        question = f"Remove the checkpoints of {name} on every partition"
+        question += f", and its {lost}?" if parked else "?"
+        click.confirm(question, abort=True, err=True)
 
     async def work(scripts: Scripts, url: str) -> tuple[Removed, list[str], list[str]]:
-        if app_name is None:
-            named = found
-        else:
-            named = await processor_from_registry(scripts, app_name, stream, name)
-        await check_operator(scripts, named, "remove", url)
         done = await remove_processor(scripts, named)
         others = [] if done.partitions else await registered_instead(scripts, named)
         return done, others, await tables_of(scripts, named)
@@ -301,6 +327,8 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
         )
     if removed.partitions:
         report(f"removed {name} from {many(removed.partitions)}")
+        if parked:
+            report(f"dropped {lost}")
         if tables:
             several = "s" if len(tables) > 1 else ""
             report(

@@ -1,4 +1,4 @@
-"""The commands ``runnel table``: list, get, export, clear."""
+"""The commands ``runnel table``: list, get, scan, export, clear; and those of snapshots."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import click
 from runnel.cli import exits, urls
 from runnel.cli.output import report
 from runnel.cli.running import with_scripts
+from runnel.cli.snapshot import delete_snapshot, restore, snapshot, snapshots
 from runnel.cli.tables import table as columns
 from runnel.cli.target import load_app, load_table
 from runnel.errors import ConfigError, RunnelError
 from runnel.operations import table_admin
+from runnel.operations.figures import total
 from runnel.operations.table_admin import Part, writers_of
 from runnel.preflight.checks import check_table
 from runnel.protocol.scripts import Scripts
@@ -27,7 +29,14 @@ Json = dict[str, Any]
 
 @click.group(epilog=exits.epilog("runnel table get example:balances alice"))
 def table() -> None:
-    """Read and administer tables, such as example:balances. Safe while workers run."""
+    """Read and administer tables, such as example:balances. Safe while workers run.
+
+    Snapshots are of all tables of a processor, such as example:book.
+    """
+
+
+for _command in (snapshot, snapshots, restore, delete_snapshot):
+    table.add_command(_command)
 
 
 @table.command(
@@ -70,14 +79,13 @@ def list_(target: str, json_lines: bool, redis_url: str | None) -> None:
 
 
 def _summary(found: Table[Any], parts: list[Part]) -> Json:
-    sizes = [each.bytes for each in parts]
     return {
         "name": found.name,
         "stream": found.stream.name,
         "declared_writer": found.processor,
         "writers": writers_of(parts),
-        "keys": sum(each.keys for each in parts),
-        "bytes": None if None in sizes else sum(each or 0 for each in sizes),
+        "keys": total(each.keys for each in parts),
+        "bytes": total(each.bytes for each in parts),
     }
 
 
@@ -112,6 +120,54 @@ def get(target: str, key: str, of: str | None, as_json: bool, redis_url: str | N
     if value is None:
         exits.fail(f"table {found.name} has no value for {key!r}", exits.NO_VALUE)
     report(line(number, name, value) if as_json else value_text(number, name, value))
+
+
+@table.command(
+    short_help="Look at some keys.",
+    epilog=exits.epilog(
+        "runnel table scan example:balances",
+        "runnel table scan example:balances --match 'customer-12*' --limit 100",
+    ),
+)
+@click.argument("target")
+@click.option("--match", metavar="GLOB", help="Only keys like this: * is any text, ? a character.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="Show at most this many.",
+)
+@click.option("--json", "json_lines", is_flag=True, help="Print a JSON object per line.")
+@urls.option
+def scan(
+    target: str, match: str | None, limit: int, json_lines: bool, redis_url: str | None
+) -> None:
+    """Show some keys of a table with their values, in no order.
+
+    It reads until it has found enough: with --match, perhaps all keys. Keys that are written
+    meanwhile may be missing.
+    """
+    found = load_table(target)
+    url = redis_url or found.app.settings.redis_url
+
+    async def work(scripts: Scripts) -> list[tuple[int, bytes, bytes]]:
+        await check_table(scripts, found, "export", url)
+        rows: dict[tuple[int, bytes], bytes] = {}  # Redis may return a key twice.
+        async for number, page in table_admin.export(scripts, found, match):
+            rows |= {(number, key): value for key, value in page}
+            if len(rows) >= limit:
+                break
+        return [(number, key, value) for (number, key), value in rows.items()][:limit]
+
+    rows = with_scripts(url, work)
+    if json_lines:
+        for row in rows:
+            report(line(*row))
+        return
+    texts = [(key.decode(errors="replace"), number, value) for number, key, value in rows]
+    lines = [(key, number, value_text(number, key.encode(), value)) for key, number, value in texts]
+    report("\n".join(columns("KEY PARTITION VALUE", lines)))
 
 
 @table.command(
@@ -195,7 +251,7 @@ def clear(target: str, execute: bool, force: bool, as_json: bool, redis_url: str
                 f"table {found.name}: {_workers(living)} {', '.join(writers)}, which writes it: "
                 "stop them first, or give --force"
             )
-        number = sum(each.keys for each in parts)
+        number = sum(each.keys or 0 for each in parts)
         if execute:
             number = await table_admin.clear(scripts, found, parts)
         return {

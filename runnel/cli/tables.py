@@ -89,6 +89,18 @@ def partitions(processor: Json, wide: bool) -> list[str]:
     return table(heads, rows)
 
 
+def kept(seen: Json) -> list[str]:
+    """One row for each table that a processor writes."""
+    return table(
+        "TABLE WRITER KEYS BYTES",
+        [
+            (each["name"], f"{found['app']}/{found['name']}", each["keys"], each["bytes"])
+            for found in seen["processors"]
+            for each in found["tables"]
+        ],
+    )
+
+
 def members(seen: Json, wide: bool) -> list[str]:
     """One row for each member of each group."""
     heads = "MEMBER PROCESSOR HOST:PID HEARTBEAT PARTITIONS"

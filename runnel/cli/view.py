@@ -11,7 +11,7 @@ import click
 from runnel.cli import tables
 from runnel.cli.tables import COLOURS, duration, error_text, value_text
 from runnel.log import one_line
-from runnel.operations.figures import failed_before_first
+from runnel.operations.figures import failed_before_first, outbox_waits
 from runnel.operations.partition_ranges import ranges, those
 
 Json = dict[str, Any]
@@ -39,6 +39,8 @@ def lines(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
         found += problems(processor, seen, names)
     if seen["processors"]:
         found += ["", *tables.processors(seen)]
+    if any(each["tables"] for each in seen["processors"]):
+        found += ["", *tables.kept(seen)]
     if seen["members"]:
         found += ["", *tables.members(seen, wide)]
     for each in seen["processors"]:
@@ -68,6 +70,8 @@ def headline(seen: Json, url: str) -> str:
         parts.append(f"lag {value_text(totals['lag_events'])}{late}")
         if totals["dead_letters"] != 0:
             parts.append(f"dead letters {value_text(totals['dead_letters'])}")
+        if totals["parked"]:
+            parts.append(f"parked {totals['parked']}")
         parts.append(f"{totals['members']} worker{'' if totals['members'] == 1 else 's'}")
     mode = "" if server["mode"] == "standalone" else f" {server['mode']}"
     parts.append(f"{server['kind']} {value_text(server['version'])}{mode} at {url}")
@@ -88,6 +92,9 @@ def problems(processor: Json, seen: Json, names: Names) -> list[str]:
         found.append(f"{_those(lost)}: {count} events were LOST before they were processed")
     found += _quarantined(rows, target)
     found += _failing(rows, target)
+    found += _waiting_for_room(rows)
+    found += _outboxes(rows)
+    found += _parked(rows, target)
     if state == "stalled":
         found += _stalled(rows, seen, processor)
     paused = [row for row in rows if row["state"] == "paused"]
@@ -188,6 +195,69 @@ def _failing(rows: list[Json], target: str) -> list[str]:
             "event: see the end of their logs, and their memory"
         )
     return found
+
+
+def _waiting_for_room(rows: list[Json]) -> list[str]:
+    """The partitions whose commits find no room in another stream, stream by stream."""
+    found: dict[tuple[str, str], list[Json]] = {}
+    for row in rows:
+        if waits := row["waits_for"]:
+            found.setdefault((waits["stream"], waits["reason"]), []).append(row)
+    return [
+        f"{_those(several)}: no room in {stream} for {duration(_longest(several))}, because "
+        f"{reason}: to run that processor makes room, and so does a larger partition_size"
+        for (stream, reason), several in found.items()
+    ]
+
+
+def _parked(rows: list[Json], target: str) -> list[str]:
+    """The partitions with parked events."""
+    parked = [row for row in rows if row["parked"]]
+    if not parked:
+        return []
+    events, keys = sum(row["parked"] for row in parked), sum(row["parked_keys"] for row in parked)
+    replaying = sum(row["replaying"] for row in parked)
+    said = (
+        f"{events} event{'s' if events > 1 else ''} of {keys} key{'s' if keys > 1 else ''} parked"
+    )
+    if replaying:
+        said += f", {replaying} of the keys replayed now"
+    found = [f"{_those(parked)}: {said}", f"  runnel dead list {target}"]
+    if replaying < keys:
+        found.append(f"  runnel dead replay {target} (once the cause is mended)")
+    return found
+
+
+def _longest(rows: list[Json], field: str = "waits_for") -> int:
+    return max(row[field]["since_ms"] or 0 for row in rows)
+
+
+def _outboxes(rows: list[Json]) -> list[str]:
+    """What the processor has emitted and what nobody forwards, and what of it was lost."""
+    found, full = [], dict[tuple[str, str], list[Json]]()
+    for row in filter(outbox_waits, rows):
+        if waits := row["outbox_waits_for"]:
+            full.setdefault((waits["stream"], waits["reason"]), []).append(row)
+    for (stream, reason), several in full.items():
+        since = duration(_longest(several, "outbox_waits_for"))
+        found.append(
+            f"{_those(several)}: {_entries(several)} in the outbox for room in {stream}, for "
+            f"{since}, because {reason}"
+        )
+    idle = [row for row in filter(outbox_waits, rows) if not row["outbox_waits_for"]]
+    if idle:
+        found.append(
+            f"{_those(idle)}: {_entries(idle)} in the outbox until a worker claims the partition"
+        )
+    if lost := [row for row in rows if row["outbox_lost"]]:
+        count = sum(row["outbox_lost"] for row in lost)
+        found.append(f"{_those(lost)}: {count} emitted entries were LOST in the outbox")
+    return found
+
+
+def _entries(rows: list[Json]) -> str:
+    count = sum(row["outbox"] for row in rows)
+    return f"{count} emitted {'entry waits' if count == 1 else 'entries wait'}"
 
 
 def _dead_letters(found: Json | None, target: str) -> list[str]:

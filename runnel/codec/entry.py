@@ -25,6 +25,8 @@ Loader = Callable[[bytes], Any]
 #: First field of the entries of primitive records; its value is the version of that form.
 PRIMITIVE = b"fields"
 PRIMITIVE_VERSION = b"1"
+#: In the first field of entries with a compressed value.
+COMPRESSED = b"+"
 
 _CODEC_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -166,7 +168,7 @@ class EntryCodec(Generic[R]):
         if self.compressor is not None and len(payload) > self.compress_over:
             smaller = self.compressor.compress(payload)
             if len(smaller) < len(payload):
-                return [tag + b"+" + self.compressor.name.encode(), smaller]
+                return [tag + COMPRESSED + self.compressor.name.encode(), smaller]
         return [tag, payload]
 
     def _loader(self, tag: bytes) -> Loader:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic_core import to_json
 
 from runnel.errors import ConfigError, DecodeError, EncodeError
+from runnel.record.messages import exactly
 
 V = TypeVar("V")
 
-#: Types of which every value comes back as it was, if the table is of this type.
-_PLAIN = (int, str, bool)
+#: Types of which every value that can be written comes back as it was, and how it is written. An
+#: integer with more digits than Python reads cannot be written.
+_PLAIN: dict[type, Callable[[Any], bytes]] = {int: b"%d".__mod__, str: to_json, bool: to_json}
 #: Types of values that nobody can change in place.
 _IMMUTABLE = (int, str, bool, float, bytes, type(None))
 
@@ -26,13 +30,16 @@ class ValueCodec(Generic[V]):
     def __init__(self, where: str, form: Any) -> None:
         self._where = where
         self._form = form
-        self._is_plain = form in _PLAIN
+        self._write_plain = _PLAIN.get(form) if isinstance(form, type) else None
+        #: No value of this type can be changed in place.
+        self.immutable = self._write_plain is not None
         self._is_struct = isinstance(form, type) and hasattr(form, "__struct_fields__")
         if self._is_struct:
             return
         try:
             self._adapter: TypeAdapter[V] = _adapter(form)
             self._adapter.core_schema["type"]  # Raises if it has names that stand for nothing.
+            self._read: Callable[[bytes], V] = self._adapter.validator.validate_json
         except (PydanticUserError, NameError, TypeError) as error:
             first = str(error).partition("\n")[0]
             raise ConfigError(f"{where}: value={form!r} cannot be stored: {first}") from error
@@ -41,17 +48,18 @@ class ValueCodec(Generic[V]):
         """The bytes of a value. Raises EncodeError if it is not of the table's type, or would come
         back as another value."""
         try:
+            if self._write_plain is not None and type(value) is self._form:
+                return self._write_plain(value)
             data = self._encode(value)
-            if self._is_plain and type(value) is self._form:
-                return data
             back: object = self.loads(data)
         except Exception as error:
             raise EncodeError(
-                f"{self._where}: {value!r} cannot be stored: {_reason(error)}"
+                f"{self._where}: {exactly(value)} cannot be stored: {_reason(error)}"
             ) from error
         if back != value:
             raise EncodeError(
-                f"{self._where}: {value!r} cannot be stored: it comes back as {back!r}"
+                f"{self._where}: {exactly(value)} cannot be stored: it comes back as "
+                f"{exactly(back)}"
             )
         return data
 
@@ -83,7 +91,7 @@ class ValueCodec(Generic[V]):
 
                 value: V = msgspec.json.decode(data, type=self._form)
                 return value
-            return self._adapter.validate_json(data)
+            return self._read(data)
         except Exception as error:
             raise DecodeError(
                 f"{self._where}: a stored value cannot be read: {_reason(error)}"

@@ -63,6 +63,8 @@ class Client(Redis):
         `socket_timeout`, for a blocking read. Raises ConnectionError or TimeoutError: then any of
         the commands may have been carried out.
         """
+        if not commands:
+            return []  # Redis would send no reply.
         timeout = None if self._timeout is None else self._timeout + extra_time
         connection = self._idle.pop() if self._idle else await self._acquire()
         try:

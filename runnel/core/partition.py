@@ -7,35 +7,32 @@ a commit is in flight, further events are finished; the next commit covers them 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from runnel.core.reading import Raw, Reading
+from runnel.core.parking import Parking, ParkingState
+from runnel.core.pending_effects import PendingEffects
+from runnel.core.reading import Raw
 from runnel.core.suspicion import Suspicion
 from runnel.core.table_state import TableState
-from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token, commit, transact
+from runnel.protocol import (
+    CheckpointMove,
+    ClaimReply,
+    Entries,
+    Entry,
+    OutboxEntries,
+    PartitionKeys,
+    Sink,
+    Token,
+    commit,
+    transact,
+)
 from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Call
 
 
-class PartitionState(Reading):
+class PartitionState(ParkingState):
     """The state of one partition under one token."""
-
-    #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
-    stopped = False
-    #: Stopped because an event or the handler has failed for good, and not by an operator.
-    quarantined = False
-    #: Nothing more is handed out; then the lease is released.
-    draining = False
-    #: Nothing more is written under the token.
-    ended = False
-    #: The handler is not running and will not start again under this token.
-    handler_ended = False
-    #: The current event is being given up, and it is not known yet whether Redis applied that.
-    skip_in_flight = False
-    #: User code was cancelled but may still be running.
-    left_running = False
-    #: A commit of this partition is scheduled.
-    commit_scheduled = False
 
     def __init__(
         self,
@@ -45,56 +42,55 @@ class PartitionState(Reading):
         token: Token,
         claimed: ClaimReply,
         tables: Sequence[str] = (),
+        expire: Mapping[str, int] | None = None,
+        *,
+        one_slot: bool = False,
+        parking: Parking | None = None,
     ) -> None:
         self.partition = partition
         self.keys = keys
         self.grant = grant
         self.token = token
-        super().__init__(claimed)
+        super().__init__(claimed, parking or Parking())
         self.processed = claimed.processed
         self.suspicion = Suspicion(claimed)
-        #: Events that were handed out and are not finished.
-        self.current: Sequence[Raw] = ()
-        self._finished, self._finished_count = claimed.checkpoint.encode(), 0
+        self._finished_count = 0
         #: How many of the current events and of those in the buffer are already counted as lost.
         self._lost_ahead = 0
+        #: Do emitted entries for other slots go to the outbox? Also while older ones wait there:
+        #: else they would be overtaken.
+        self.to_outbox = one_slot or claimed.outbox > 0
+        self.outbox_waits = claimed.outbox > 0
+        #: Have commits under this token written to the outbox?
+        self._wrote_outbox = False
+        #: What the handler writes besides the checkpoint, once it may: a handler without tables
+        #: that emits nothing pays nothing for it.
+        self.effects = PendingEffects(keys, tables, self.to_outbox, expire) if tables else None
         #: The tables that the handler reads and writes, if there are any.
-        self.tables = TableState(keys.prefix, tables) if tables else None
+        self.tables: TableState | None = self.effects.tables if self.effects else None
         self._in_flight: CheckpointMove | None = None
         #: Why Redis refuses what the handler has written, and would refuse it again.
         self.refused: Exception | None = None
+        self.refusal_told = False
         if claimed.quarantined or claimed.paused:
             self.stop(quarantined=bool(claimed.quarantined))
             self.handler_ended = True
 
-    # Closing
-
-    def stop(self, *, quarantined: bool = False) -> None:
-        """Hand out nothing more: the partition is quarantined or paused."""
-        self.stopped, self.open = True, False
-        self.quarantined = quarantined
-
-    @property
-    def held_stopped(self) -> bool:
-        """Is it held, but nothing is processed until an operator resumes it?"""
-        return self.stopped and not self.draining and not self.ended
-
-    def drain(self) -> None:
-        """Hand out nothing more, and release the lease once all is committed."""
-        self.draining, self.open = True, False
-
-    def end(self) -> None:
-        """Write nothing more under the token."""
-        self.ended, self.open = True, False
+    # Closing: see `Lifecycle`
 
     def refuse(self, error: Exception) -> None:
         """Redis refuses what the handler has written. Nothing of it is committed, nor anything
         after it; then the lease is released."""
-        self.refused, self._in_flight = error, None
-        if self.tables is not None:
-            self.tables.drop_steps()
-        self._finished, self._finished_count = self.checkpoint.encode(), 0
+        self.refused = error
+        self.drop_finished()
         self.drain()
+
+    def drop_finished(self) -> None:
+        """Commit nothing more of what is finished: the next owner processes it again."""
+        self._in_flight = None
+        if self.effects is not None:
+            self.effects.drop_steps()
+        self._finished, self._finished_count = self.checkpoint.encode(), 0
 
     # Reading: see `Reading`
 
@@ -111,12 +107,18 @@ class PartitionState(Reading):
                 self._exclude_lost(claimed.next_id)
             self.unverified_from, self._unverified = None, []
         if self.settled and self.checkpoint == before.checkpoint:
-            if self.tables is not None and claimed.checkpoint != self.checkpoint:
+            went_back = claimed.checkpoint != self.checkpoint
+            if self.effects is not None and went_back:
                 # The server has lost commits, so what they wrote is lost, too.
-                self.tables.forget_all()
+                self.effects.forget_all()
+            if went_back and self.keys_parked:
+                self.drain()  # Some of them may not be parked any more.
             self.checkpoint = self._cursor = claimed.checkpoint
             self._finished = claimed.checkpoint.encode()
             self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
+            if went_back and self._wrote_outbox:
+                # Other entries would get the ids of entries that were lost, and that targets have.
+                self.drain()
         else:
             self._checkpoint_exists, self._next_id, self.verify_next = True, "", True
 
@@ -138,7 +140,7 @@ class PartitionState(Reading):
     @property
     def settled(self) -> bool:
         """Is everything that was read finished and committed?"""
-        return not self.buffer and not self.current and self.all_committed
+        return not (self.buffer or self.current or self.replaying) and self.all_committed
 
     # Handing out
 
@@ -147,7 +149,10 @@ class PartitionState(Reading):
         if self.suspicion.one_by_one:
             limit = 1
         buffer = self.buffer
-        raws = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
+        if self.keys_parked:
+            raws = self._take(limit)
+        else:
+            raws = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
         self.current = [*self.current, *raws] if self.current else raws
         return raws
 
@@ -164,20 +169,33 @@ class PartitionState(Reading):
             self.current = rest
             return False
         if finished:
-            if self.tables is not None:
-                self.tables.write_back()  # It may raise: then nothing is finished.
-            self._finished = finished[-1][0]
-            self._finished_count += len(finished)
-            if self._lost_ahead:
-                lost = min(self._lost_ahead, len(finished))
-                self._lost_ahead -= lost
-                self._finished_count -= lost
+            if self.effects is not None:
+                self.effects.tables.write_back()  # It may raise: then nothing is finished.
             self.current = rest
-            if self.tables is not None:
-                self.tables.finished(self._finished, len(finished))
+            if self.replaying:
+                self._finish_replayed(finished)
+            else:
+                last, count, between = finished[-1], len(finished), list[Entry]()
+                if self.parking.aside:
+                    between = [self.parking.add(each) for each in self.parking.before(last)]
+                    count += len(between)
+                self._advance(last, count)
+                if self.effects is not None or between:
+                    most = self.parking.limit
+                    self._writes().finished(last[0], count, between, most_parked=most)
             if self.suspicion.careful:
-                self.suspicion.survived(self._finished, len(finished))
+                self.suspicion.survived(finished[-1][0], len(finished))
+            if self.parking.aside:
+                self._park_aside()
         return bool(finished) or not self.all_committed
+
+    def _advance(self, last: Raw, count: int) -> None:
+        self._finished = last[0]
+        self._finished_count += count
+        if self._lost_ahead:
+            lost = min(self._lost_ahead, count)
+            self._lost_ahead -= lost
+            self._finished_count -= lost
 
     def rewind(self, keep: int = 0) -> None:
         """The current events, except the first `keep`, were not finished: hand them out again.
@@ -186,14 +204,25 @@ class PartitionState(Reading):
         """
         if not keep:
             self.undo()
-        self.buffer.extendleft(reversed(self.current[keep:]))
-        self.current = self.current[:keep]
+        back, self.current = self.current[keep:], self.current[:keep]
+        if self.parking.aside:
+            back = self.parking.back(self.current, back)
+        self.buffer.extendleft(reversed(back))
 
     def undo(self, *, sealed: bool = True) -> None:
-        """Undo what the handler has written to tables for its current events; without `sealed`, not
-        for those with which it is done."""
-        if self.tables is not None:
-            self.tables.undo(sealed=sealed)
+        """Undo what the handler has written for its current events; without `sealed`, not for those
+        with which it is done."""
+        if self.effects is not None:
+            self.effects.undo(sealed=sealed)
+
+    @property
+    def overloaded(self) -> bool:
+        """Does so much wait for commits that no further event may be handed out?"""
+        return self.effects is not None and self.effects.full
+
+    def emit(self, sink: Sink, entry: Entry) -> None:
+        """Add an entry to the sink, with the commit of the current events. Raises TooManyWrites."""
+        self._writes().emit(sink, entry)
 
     @property
     def working_on(self) -> str:
@@ -208,7 +237,12 @@ class PartitionState(Reading):
     @property
     def all_committed(self) -> bool:
         """Is everything that is finished also committed?"""
-        return self._in_flight is None and not self._finished_count
+        return self._in_flight is None and not self._finished_count and not self._replay_waits
+
+    @property
+    def _replay_waits(self) -> bool:
+        """Is there something to commit even if the checkpoint stays?"""
+        return self.effects is not None and self.effects.replays
 
     def stuck_at(self, checkpoint: str) -> bool:
         """Does the checkpoint stay at this id until the current events are finished?"""
@@ -224,25 +258,43 @@ class PartitionState(Reading):
         if self.ended:
             return None
         if self._in_flight is None:
-            release = self.draining and self.handler_ended
-            if self.unverified_from is not None or not (self._finished_count or release):
+            release = self.draining and self.handler_ended and not self.forwarding
+            replays = self._replay_waits
+            if self.unverified_from is not None or not (self._finished_count or release or replays):
                 return None
             self._in_flight = CheckpointMove(
                 self.checkpoint, self._finished.decode(), self._finished_count, release=release
             )
-            if self._in_flight.next == self.checkpoint or self.tables is None:
+            stays = self._in_flight.next == self.checkpoint and not replays
+            if stays or self.effects is None:
                 return self._in_flight  # To release moves nothing, and so it writes nothing.
-            if part := self.tables.begin_commit():
+            if part := self.effects.begin_commit():
                 end, later = part
                 count = max(0, self._finished_count - later)
                 self._in_flight = CheckpointMove(self.checkpoint, end.decode(), count)
+            # An outbox is forwarded before the release. A replay is no repeat of a release.
+            if self._in_flight.release and (replays or self.fills_outbox):
+                self._in_flight = replace(self._in_flight, release=False)
         return self._in_flight
+
+    @property
+    def fills_outbox(self) -> bool:
+        """Does the commit in flight write to the outbox?"""
+        writes = self.effects.in_flight if self.effects is not None else ()
+        return any(isinstance(each, OutboxEntries) for each in writes)
 
     def commit_call(self, move: CheckpointMove) -> Call:
         """The call for what `next_commit` returned."""
-        if self.tables is not None and (writes := self.tables.in_flight):
-            return transact(self.keys, self.token, move, writes)
+        if self.effects is not None and (effects := self.effects.in_flight):
+            return transact(self.keys, self.token, move, effects)
         return commit(self.keys, self.token, move)
+
+    def declarations(self, sink: str) -> Sequence[Call]:
+        """The calls that declare the stream with this log, to which the commit in flight writes."""
+        for each in self.effects.in_flight if self.effects is not None else ():
+            if isinstance(each, Entries) and each.sink.log == sink:
+                return each.sink.declarations()
+        return ()
 
     def committed(self, move: CheckpointMove) -> None:
         """Redis has applied `move`. If it was sent twice, only the first reply counts."""
@@ -252,8 +304,9 @@ class PartitionState(Reading):
         self.processed += move.count
         self._finished_count -= move.count
         self._in_flight = None
-        if self.tables is not None:
-            self.tables.committed()
+        if self.effects is not None:
+            self._wrote_outbox |= self.fills_outbox
+            self.effects.committed()
         if move.release:
             self.end()
 
@@ -263,13 +316,20 @@ class PartitionState(Reading):
         Call this only if `all_committed`: the move is sent alone, together with its dead letter.
         """
         self.skip_in_flight = True
+        if self.replaying:
+            return CheckpointMove(self.checkpoint, self.checkpoint, 0)
         return CheckpointMove(
             self.checkpoint, self.current[0][0].decode(), int(not self._lost_ahead)
         )
 
     def skipped(self, move: CheckpointMove) -> None:
-        """Redis has moved the checkpoint past the current event."""
+        """Redis has moved the checkpoint past the current event, or it is not parked any more."""
         self.skip_in_flight = False
+        if self.replaying:
+            raw, self.current = self.current[0], self.current[:0]
+            self._unparked(raw)
+            self.suspicion.survived(raw[0], 1)
+            return
         self.finish()
         self._finished_count -= move.count
         self.checkpoint = move.next

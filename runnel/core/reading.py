@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from runnel.protocol import ClaimReply
 
@@ -19,8 +19,22 @@ from runnel.protocol import ClaimReply
 #: nothing more is read: while commits get no answer, ever more would be repeated after a crash.
 UNCOMMITTED = 10
 
-#: A raw event as it was received: its id, and a list of its fields and values in turn.
-Raw = Sequence[Any]
+#: A raw event as it was received: its id, and a list of its fields and values in turn. If it was
+#: decoded when it was read, its record is the third item, until a handler gets it.
+Raw = list[Any]
+R = TypeVar("R")
+
+
+def record_of(raw: Raw, decode: Callable[[Sequence[bytes]], R]) -> R:
+    """The record of an event. Each is given out once: a handler may change what it gets, and its
+    next attempt must not see that."""
+    if len(raw) > 2:
+        try:
+            record: R = raw.pop(2)
+            return record
+        except IndexError:  # Another thread was faster.
+            pass
+    return decode(raw[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,8 @@ class Reading(ABC):
     entry_bytes, size_known = 0.0, False
     #: The last read brought events.
     active = False
+    #: Parked events are replayed, and the log is not read before that is over.
+    replaying = False
 
     def __init__(self, claimed: ClaimReply) -> None:
         self.checkpoint = claimed.checkpoint
@@ -103,6 +119,8 @@ class Reading(ABC):
         the next read.
         """
         if not self.open or self.loss_suspected or self.counting or self.full(prefetch):
+            return None
+        if self.replaying:
             return None
         if self.uncommitted > UNCOMMITTED * prefetch:
             return None

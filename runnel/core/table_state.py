@@ -1,10 +1,11 @@
-"""What is known of the tables of one partition under one lease, and what is still to be written.
+"""What is known of the tables of one partition under one lease, and what a handler has written.
 
 The commits of one processor alone write a table, and under a lease no other worker makes such
 commits. So what was read or written once is true until the lease ends, and needs no second read.
 
 Writes belong to the events during which they were made. While an event is current they can be
-undone; once it is finished they wait for the commit that covers it.
+undone; once it is finished they wait for the commit that covers it, in
+`runnel.core.pending_effects`.
 
 A value that can be changed in place, such as a list, is lent to the handler until its event is
 finished. Then it is compared with what was stored, and written if the handler has changed it.
@@ -14,11 +15,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runnel.errors import TooManyWrites
-from runnel.protocol import TableWrites
 from runnel.protocol.ids import reached
 
 #: A table, and a key in it.
@@ -29,17 +28,6 @@ MOST_FIELDS, MOST_BYTES = 1000, 4_000_000
 #: How many fields are remembered at most, not counting those that are still to be written and those
 #: of events that are not finished.
 MOST_KNOWN = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What was written until the event with the id `end` was finished. It was the `number`-th event
-    to be finished under the lease."""
-
-    end: bytes
-    number: int
-    writes: dict[Field, bytes | None]
-    size: int
 
 
 class Comparison(Protocol):
@@ -60,23 +48,19 @@ class TableState:
         self.run = 0
         #: Field -> its value, None if it has none. The one that was read first comes first.
         self._known: dict[Field, bytes | None] = {}
-        #: What the handler has written since its current events were handed out.
-        self._open: dict[Field, bytes | None] = {}
-        #: Field -> its value before that.
+        #: What the handler has written since its current events were handed out: field -> its value
+        #: before that. The new one is known.
         self._before: dict[Field, bytes | None] = {}
         #: The same for those of the current events with which the handler is done.
-        self._sealed: dict[Field, bytes | None] = {}
         self._before_sealed: dict[Field, bytes | None] = {}
-        #: The bytes of both.
+        #: The bytes that were written for both.
         self._size = 0
         #: Field -> a value that the handler may change in place, and its bytes before that.
         self._lent: dict[Field, tuple[Any, Comparison, bytes]] = {}
-        #: The last id of each read whose events are not all finished, and their keys.
+        #: The last id of each read, and the keys of its events; and the last event that is
+        #: finished. Reads whose events are all finished are dropped now and then.
         self._reads: deque[tuple[str, Sequence[bytes]]] = deque()
-        self._steps: deque[Step] = deque()
-        self._number = 0
-        #: The writes of the commit that is in flight, and how many steps they are.
-        self._in_flight: tuple[tuple[TableWrites, ...], int] = (), 0
+        self._finished = b"0-0"
 
     # Reading
 
@@ -84,8 +68,12 @@ class TableState:
         """The fields of these keys, in all tables, that must be read from Redis first. They are
         those of events up to the one with the id `last`, and are not forgotten before it is
         finished."""
+        self._drop_reads()
         self._reads.append((last.decode(), keys))
-        fields = [(table, key) for key in keys for table in self.tables]
+        return self.unknown_of([(table, key) for key in keys for table in self.tables])
+
+    def unknown_of(self, fields: Iterable[Field]) -> list[Field]:
+        """Those of the fields that must be read from Redis before they can be used."""
         return [each for each in fields if each not in self._known]
 
     def learn(self, field: Field, value: bytes | None) -> None:
@@ -101,20 +89,23 @@ class TableState:
     def put(self, field: Field, value: bytes | None) -> None:
         """Write a value, or delete the field. Raises KeyError if it must be read first, and
         TooManyWrites if no commit could hold what was written for the current events."""
-        before, old = self._known[field], self._open.get(field)
-        size = self._size + len(value or b"") - len(old or b"")
-        fields = len(self._open) + len(self._sealed)
-        if field not in self._open:
+        old = self._known[field]
+        size = self._size + (len(value) if value else 0)
+        fields = len(self._before) + len(self._before_sealed)
+        if field not in self._before:
             size, fields = size + len(field[1]), fields + 1
+        elif old:
+            size -= len(old)
         if fields > MOST_FIELDS or size > MOST_BYTES:
             raise TooManyWrites(
                 f"table {field[0]}: the current events write more than {MOST_FIELDS} keys or "
                 f"{MOST_BYTES} bytes, which is more than one commit may hold"
             )
-        self._before.setdefault(field, before)
+        self._before.setdefault(field, old)
         self._size = size
-        self._open[field] = self._known[field] = value
-        self._lent.pop(field, None)
+        self._known[field] = value
+        if self._lent:
+            self._lent.pop(field, None)
 
     def lend(self, field: Field, value: Any, comparison: Comparison, since: bytes) -> None:
         """The handler has this value, whose bytes are `since`, and may change it in place."""
@@ -139,89 +130,58 @@ class TableState:
         """The handler is done with some of the current events: keep what it has written for them,
         if another one fails. Raises as `write_back` does."""
         self.write_back()
-        self._sealed |= self._open
         self._before_sealed = self._before | self._before_sealed
-        self._open, self._before, self._lent = {}, {}, {}
+        self._before, self._lent = {}, {}
 
     def undo(self, *, sealed: bool = True) -> None:
         """The current events were not finished: forget what was written for them. Without `sealed`,
         keep what was."""
         self._known.update(self._before)
-        self._open, self._before, self._lent = {}, {}, {}
+        self._before, self._lent = {}, {}
         if sealed:
             self._known.update(self._before_sealed)
-            self._sealed, self._before_sealed = {}, {}
-        self._size = sum(len(key) + len(each or b"") for (_, key), each in self._sealed.items())
+            self._before_sealed = {}
+        self._size = sum(
+            len(each[1]) + len(self._known[each] or b"") for each in self._before_sealed
+        )
 
-    def finished(self, end: bytes, count: int) -> None:
-        """`count` of the current events are finished, up to the one with the id `end`, and what was
-        written belongs to them. Call `write_back` first."""
-        self._number += count
-        if self._open or self._sealed:
-            self._steps.append(Step(end, self._number, self._sealed | self._open, self._size))
-        self._open, self._before, self._lent, self._size = {}, {}, {}, 0
-        self._sealed, self._before_sealed = {}, {}
-        while self._reads and reached(end.decode(), self._reads[0][0]):
-            self._reads.popleft()
-        if len(self._known) > MOST_KNOWN:
-            self._forget()
+    def finished(self, end: bytes) -> tuple[dict[Field, bytes | None], int]:
+        """The events up to the one with the id `end` are finished. Returns what was written for
+        them, and its bytes. Call `write_back` first."""
+        self._finished = end
+        if self._lent:
+            self._lent = {}
+        if not self._before and not self._before_sealed:
+            return {}, 0
+        written, size = self._before, self._size
+        self._before, self._size = {}, 0
+        if self._before_sealed:
+            written |= self._before_sealed
+            self._before_sealed = {}
+        for field in written:
+            written[field] = self._known[field]
+        return written, size
 
-    def _forget(self) -> None:
-        """Forget the fields that were read first, but none that a step writes, and none of an event
+    @property
+    def crowded(self) -> bool:
+        """Are more fields remembered than there should be?"""
+        return len(self._known) > MOST_KNOWN
+
+    def forget(self, needed: set[Field]) -> None:
+        """Forget the fields that were read first, but none that is needed, and none of an event
         that is not finished: it was read already, and its fields are not read again."""
-        needed = {field for step in self._steps for field in step.writes}
+        self._drop_reads()
         needed |= {(table, key) for _, keys in self._reads for key in keys for table in self.tables}
         excess = len(self._known) - MOST_KNOWN * 3 // 4
         for field in [each for each in self._known if each not in needed][:excess]:
             del self._known[field]
 
+    def _drop_reads(self) -> None:
+        """Drop the reads whose events are all finished."""
+        finished = self._finished.decode()
+        while self._reads and reached(finished, self._reads[0][0]):
+            self._reads.popleft()
+
     def forget_all(self) -> None:
         """What Redis has is unknown again."""
         self._known.clear()
-        self.drop_steps()
-
-    def drop_steps(self) -> None:
-        """Nothing that waits for a commit is written."""
-        self._steps.clear()
-        self._in_flight = (), 0
-
-    # Committing
-
-    def begin_commit(self) -> tuple[bytes, int] | None:
-        """Choose what the next commit writes: all steps, or as many as it may hold.
-
-        Returns None for all; else the id of the last event that it may cover, and how many finished
-        events come after that one.
-        """
-        writes: dict[Field, bytes | None] = {}
-        size, count = 0, 0
-        for step in self._steps:
-            fields = len(writes) + sum(field not in writes for field in step.writes)
-            if count and (fields > MOST_FIELDS or size + step.size > MOST_BYTES):
-                break
-            writes.update(step.writes)
-            size, count = size + step.size, count + 1
-        self._in_flight = tuple(self._of_tables(writes)), count
-        if count == len(self._steps):
-            return None
-        last = self._steps[count - 1]
-        return last.end, self._number - last.number
-
-    def _of_tables(self, writes: dict[Field, bytes | None]) -> Iterable[TableWrites]:
-        for table in self.tables:
-            those = [(key, value) for (name, key), value in writes.items() if name == table]
-            sets = [(key, value) for key, value in those if value is not None]
-            deletes = [key for key, value in those if value is None]
-            if those:
-                yield TableWrites(self.prefix, table, sets, deletes)
-
-    @property
-    def in_flight(self) -> tuple[TableWrites, ...]:
-        """What the commit that is in flight writes."""
-        return self._in_flight[0]
-
-    def committed(self) -> None:
-        """Redis has applied the commit that was in flight."""
-        for _ in range(self._in_flight[1]):
-            self._steps.popleft()
-        self._in_flight = (), 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runnel import keys
@@ -17,6 +17,7 @@ from runnel.processor import CommitMode, ExceptionPolicy, Processor
 from runnel.protocol.ids import ENDS
 from runnel.settings import Settings, check
 from runnel.stream import Stream, StreamSpec
+from runnel.table import Table
 
 _HANDLERS = {"processor": callables.of_events, "on": callables.of_records}
 
@@ -35,6 +36,7 @@ class Options:
     middleware: Sequence[Middleware] = ()
     start: str = "earliest"
     timeout: float | None = None
+    park_limit: int | None = None
 
 
 def check_stream(stream: Any, decorator: str) -> None:
@@ -44,6 +46,31 @@ def check_stream(stream: Any, decorator: str) -> None:
             f"@app.{decorator} takes the stream that it reads, as in @app.{decorator}(orders), "
             f"not {named(stream)}"
         )
+
+
+def check_tables(tables: Iterable[Table[Any]], processors: Mapping[str, Processor]) -> None:
+    """Raise ConfigError if a table is declared for a processor that reads another stream: nobody
+    could write it."""
+    for table in tables:
+        found = processors.get(table.processor or "")
+        if found is not None and found.stream is not table.stream:
+            known = [name for name, each in processors.items() if each.stream is table.stream]
+            raise ConfigError(
+                f"table {table.name} belongs to the stream {table.stream.name}, but "
+                f"processor={table.processor!r} reads {found.stream.name}; the processors of "
+                f"{table.stream.name} are {', '.join(known) or 'none'}"
+            )
+
+
+def with_tables(processor: Processor, tables: Iterable[Table[Any]]) -> Processor:
+    """The processor with those of the tables that it may write."""
+    own = [
+        each
+        for each in tables
+        if each.stream is processor.stream and each.processor in (None, processor.name)
+    ]
+    expire = {each.name: each.expire for each in own if each.expire is not None}
+    return replace(processor, tables=tuple(each.name for each in own), expire=expire)
 
 
 #: Keyword of `App.stream` -> the attributes that its object must have.
@@ -123,6 +150,7 @@ def declare(
         retries=chosen(where, "retries", options.retries),
         backoff=chosen(where, "backoff", options.backoff),
         backoff_max=chosen(where, "backoff_max", options.backoff_max),
+        park_limit=chosen(where, "park_limit", options.park_limit),
         commit=check(where, "commit", options.commit),
         prefetch=chosen(where, "prefetch", options.prefetch),
         middleware=middleware,
@@ -137,7 +165,8 @@ def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:
         return ExceptionPolicy(policy.lower() if isinstance(policy, str) else policy)
     except ValueError:
         raise ConfigError(
-            f"processor {name}: exception_policy must be HALT, QUARANTINE or IGNORE, not {policy!r}"
+            f"processor {name}: exception_policy must be QUARANTINE, PARK, IGNORE or HALT, not "
+            f"{policy!r}"
         ) from None
 
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from runnel.core.reading import Raw
+from runnel.core.reading import Raw, record_of
 from runnel.delivery.cancellation import cancelled
 from runnel.delivery.handout import Handout
 from runnel.delivery.middleware_chain import MiddlewareChain
@@ -72,7 +72,7 @@ class RecordIterator(EventIterator[T]):
         if raw is None:
             raw = await self._take()
         try:
-            return self._make(raw[1])
+            return self._make(raw[1]) if len(raw) == 2 else record_of(raw, self._make)
         except BaseException as error:
             self._handout.fail(error)
             raise

@@ -69,8 +69,8 @@ class MiddlewareChain:
                 self._taken.clear()
             raise
         over, given = self._count(item)
-        if over and self._state.tables is not None:
-            self._state.tables.seal()
+        if over and self._state.effects is not None:
+            self._state.effects.seal()
         self._over, self._given = over, given
         return item
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,9 @@ from runnel import keys, protocol
 from runnel.dead_letter import DeadLetter
 from runnel.errors import BadArgument, ConfigError
 from runnel.operations import removing, skipping
+from runnel.operations.snapshot_parts import forget, hashes, part_of
 from runnel.processor import Processor, refused
-from runnel.protocol import PartitionKeys
+from runnel.protocol import PartitionKeys, SnapshotKeys
 from runnel.protocol.ids import ENDS, parts
 from runnel.protocol.scripts import Call, Scripts
 from runnel.stream import StreamSpec
@@ -59,31 +60,37 @@ async def add(scripts: Scripts, processor: Processor) -> None:
 
 
 async def reset(
-    scripts: Scripts, processor: Processor, start: str, partitions: Iterable[int] | None = None
+    scripts: Scripts,
+    processor: Processor,
+    start: str,
+    partitions: Iterable[int] | None = None,
+    tables: Sequence[str] = (),
 ) -> list[str]:
-    """Set the checkpoints of these partitions, or of all. Running workers are fenced and claim them
-    again.
+    """Set the checkpoints of these partitions, or of all, and empty these tables there. Running
+    workers are fenced and claim them again.
 
-    Returns the new checkpoints.
+    The checkpoint of a partition and its tables change together. Returns the new checkpoints.
     """
     found: dict[int, str] = {}
     try:
         for p in _numbers(processor, partitions):
-            found[p] = await _seek(scripts, processor.keys(p), start)
+            found[p] = await _seek(scripts, processor.keys(p), start, tables)
     finally:  # Also after an error: partitions that were set before it must be claimed again.
         await revoke(scripts, processor, found)
     return list(found.values())
 
 
-async def _seek(scripts: Scripts, partition_keys: PartitionKeys, start: str) -> str:
+async def _seek(
+    scripts: Scripts, partition_keys: PartitionKeys, start: str, tables: Sequence[str]
+) -> str:
     nonce = secrets.token_hex(16)
     try:
-        reply = await scripts.call(protocol.seek(partition_keys, start, None, nonce))
+        reply = await scripts.call(protocol.seek(partition_keys, start, None, nonce, tables))
     except BadArgument as error:
         if error.details.get("field") != "read":
             raise
         read = await _ordinal(scripts, partition_keys, start)
-        reply = await scripts.call(protocol.seek(partition_keys, start, read, nonce))
+        reply = await scripts.call(protocol.seek(partition_keys, start, read, nonce, tables))
     return protocol.read_seek(reply).checkpoint
 
 
@@ -155,22 +162,39 @@ async def remove(scripts: Scripts, processor: Processor) -> int:
 
 
 async def delete_stream(scripts: Scripts, spec: StreamSpec[Any]) -> int:
-    """Delete a stream with all its events, its processors' checkpoints, tables and groups.
+    """Delete a stream with all its events, its processors' checkpoints, tables with their
+    snapshots, and groups.
 
     Workers that still run one of its processors notice it, and end it as if it was removed. This
     waits for them for a session timeout and a little more. Returns the number of events.
+
+    Raises Unforwarded, and deletes nothing, while entries that one of its processors has emitted
+    wait in an outbox.
     """
-    client, deleted, processors = scripts.client, 0, set()
-    for p in range(spec.partition_count):
-        prefix = spec.prefix(p)
+    client, deleted, processors = scripts.client, 0, set[str]()
+    prefixes = [spec.prefix(p) for p in range(spec.partition_count)]
+
+    async def named(prefix: str, kind: str) -> list[str]:
+        """What meta names: the registered processors, or the tables."""
         fields = [protocol.text(each) for each in await client.hkeys(keys.meta(prefix))]
-        names = [
-            each.removeprefix("checkpoint:") for each in fields if each.startswith("checkpoint:")
-        ]
-        processors.update(names)
-        for name in names:
-            await scripts.call(protocol.remove(PartitionKeys(prefix, name)))
-        tables = [each.removeprefix("table:") for each in fields if each.startswith("table:")]
+        return [each.removeprefix(kind) for each in fields if each.startswith(kind)]
+
+    async def registered(prefix: str) -> list[PartitionKeys]:
+        return [PartitionKeys(prefix, name) for name in await named(prefix, "checkpoint:")]
+
+    await removing.check_forwarded(
+        scripts, [found for prefix in prefixes for found in await registered(prefix)]
+    )
+    for prefix in prefixes:
+        found = await registered(prefix)
+        processors.update(each.processor for each in found)
+        await removing.remove_registrations(scripts, found)
+        for snapshot in await named(prefix, "snapshot:"):
+            name, _, of = snapshot.partition(":")
+            at = SnapshotKeys(PartitionKeys(prefix, of), name)
+            (record,) = await hashes(scripts, [at.record])
+            await forget(scripts, at, part_of(record).tables)
+        tables = await named(prefix, "table:")
         deleted += int(await scripts.call(protocol.delete(prefix, tables)))
     await client.hdel(keys.streams(spec.app), spec.name)
     for name in processors:

@@ -66,6 +66,13 @@ def partitions(
                 "unclean_tenures": description.unclean_tenures or 0,
                 "failing": _failing(description),
                 "current_event_ms": _current_event_ms(description) if works else None,
+                "waits_for": _waits_for(description),
+                "outbox": (description.outbox_last or 0) - (description.outbox_done or 0),
+                "outbox_lost": description.outbox_lost or 0,
+                "outbox_waits_for": _outbox_waits_for(description),
+                "parked": description.parked,
+                "parked_keys": description.parked_keys,
+                "replaying": description.replay,
                 "error": _error(description),
             }
         )
@@ -155,16 +162,44 @@ def _error(d: PartitionDescription) -> Json | None:
     }
 
 
+def _waits_for(d: PartitionDescription) -> Json | None:
+    """The stream in which the commit of the owner finds no room, or None."""
+    if d.wait_for is None or d.wait_at != d.checkpoint or d.next_id is None:
+        return None
+    since = None if d.wait_since is None or d.now is None else max(0, d.now - d.wait_since)
+    return {"stream": d.wait_for, "reason": d.wait_reason or "", "since_ms": since}
+
+
+def _outbox_waits_for(d: PartitionDescription) -> Json | None:
+    """The stream that has no room for the oldest entry of the outbox, or None."""
+    if d.outbox_waits_for is None:
+        return None
+    since = None if d.outbox_since is None or d.now is None else max(0, d.now - d.outbox_since)
+    return {"stream": d.outbox_waits_for, "reason": d.outbox_reason or "", "since_ms": since}
+
+
+def outbox_waits(row: Json) -> bool:
+    """Do emitted entries wait, and not only until their owner has forwarded them?"""
+    return bool(row["outbox"]) and (row["owner"] is None or bool(row["outbox_waits_for"]))
+
+
 def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
-    """The state of a processor. It is ok only if each partition is processed, none fails, and no
-    dead letter is unread."""
+    """The state of a processor. It is ok only if each partition is processed, none fails, no event
+    is parked, and no dead letter is unread."""
     rows, dead_letters = processor["partitions"], processor["dead_letters"]
     if not any(each.left_ms > 0 for each in group_description.members):
         return "down"
-    if any((row["current_event_ms"] or 0) > stalled_after_ms for row in rows):
+    if any(
+        (row["current_event_ms"] or 0) > stalled_after_ms and not row["waits_for"] for row in rows
+    ):
         return "stalled"
     if any(
-        row["failing"] or row["state"] in ("unassigned", "quarantined", "paused") for row in rows
+        row["failing"]
+        or row["waits_for"]
+        or outbox_waits(row)
+        or row["parked"]
+        or row["state"] in ("unassigned", "quarantined", "paused")
+        for row in rows
     ):
         return "degraded"
     return "degraded" if dead_letters and dead_letters["waiting"] != 0 else "ok"

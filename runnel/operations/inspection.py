@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from runnel import keys, protocol
 from runnel.errors import Mismatch
 from runnel.operations.figures import Json, largest, partitions, state_of, total
+from runnel.operations.table_sizes import Size, sizes
 from runnel.preflight.server import ServerInfo
 from runnel.protocol import GroupDescription, PartitionDescription, PartitionKeys
 from runnel.protocol.scripts import PROTOCOL, Scripts
@@ -80,6 +81,7 @@ async def inspect(
             "quarantined": states.count("quarantined"),
             "failing": sum(1 for row in rows if row["failing"]),
             "dead_letters": total(_waiting(processors).values()),
+            "parked": sum(row["parked"] for row in rows),
             "members": len({(each["app"], each["id"]) for each in members}),
         },
         "processors": processors,
@@ -110,8 +112,10 @@ async def _inspect_app(
         call = protocol.describe_group(keys.group(name, stream, processor))
         group_description = protocol.read_describe_group(await scripts.call(call))
         prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
-        rows = partitions(await _describe(scripts, prefixes, processor), group_description)
-        processors.append(_processor(name, processor, stream, rows))
+        descriptions = await _describe(scripts, prefixes, processor)
+        rows = partitions(descriptions, group_description)
+        tables = await _tables(scripts, processor, prefixes, descriptions)
+        processors.append(_processor(name, processor, stream, rows, tables))
         members += _memberships(name, processor, rows, group_description)
         groups.append(group_description)
     for each, group_description in zip(processors, groups, strict=True):
@@ -185,7 +189,30 @@ async def _describe(
     return descriptions
 
 
-def _processor(app: str, name: str, stream: str, rows: list[Json]) -> Json:
+async def _tables(
+    scripts: Scripts, processor: str, prefixes: list[str], descriptions: list[PartitionDescription]
+) -> list[Json]:
+    """The tables that a processor writes."""
+    parts = [
+        (prefix, table)
+        for prefix, each in zip(prefixes, descriptions, strict=True)
+        for table, writer in each.writers.items()
+        if writer == processor
+    ]
+    found: dict[str, list[Size]] = {}
+    for (_, table), size in zip(parts, await sizes(scripts, parts), strict=True):
+        found.setdefault(table, []).append(size)
+    return [
+        {
+            "name": table,
+            "keys": total(each.keys for each in those),
+            "bytes": total(each.bytes for each in those),
+        }
+        for table, those in sorted(found.items())
+    ]
+
+
+def _processor(app: str, name: str, stream: str, rows: list[Json], tables: list[Json]) -> Json:
     """A processor. Its state and dead letters are filled in when all processors are known."""
     return {
         "app": app,
@@ -195,6 +222,7 @@ def _processor(app: str, name: str, stream: str, rows: list[Json]) -> Json:
         "lag_events": total(row["lag_events"] for row in rows),
         "lag_ms": largest(row["lag_ms"] for row in rows),
         "dead_letters": None,
+        "tables": tables,
         "partitions": rows,
     }
 

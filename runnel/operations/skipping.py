@@ -10,13 +10,13 @@ from redis.exceptions import RedisError
 
 from runnel import protocol
 from runnel.dead_letter import DeadLetter
-from runnel.errors import ConfigError, DecodeError, ProtocolError, WorkerDied
+from runnel.errors import ConfigError, DecodeError, ProtocolError, TooManyWrites, WorkerDied
 from runnel.processor import Processor
 from runnel.protocol import CheckpointMove, ClaimReply, PartitionDescription, Token
 from runnel.protocol.scripts import Call, Scripts
 
 #: Errors for which a worker does not retry an event, because a retry would fail too.
-_NOT_RETRIED = (DecodeError.__name__, WorkerDied.__name__)
+_NOT_RETRIED = (DecodeError.__name__, TooManyWrites.__name__, WorkerDied.__name__)
 
 
 class Skipped(NamedTuple):
@@ -114,6 +114,5 @@ async def _commit(
         described.attempts or 0,
         (described.error_type or "", described.error_message or ""),
     )
-    encoded = [sink.encode(dead_letter)]
-    letters = protocol.Entries(sink.prefix(partition), sink.partition_size, "refuse", encoded)
+    letters = protocol.Entries(sink.sink(partition), [sink.encode(dead_letter)])
     return protocol.transact(partition_keys, token, move, [letters])

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 from runnel import keys, protocol
-from runnel.connection.deployment import Command
 from runnel.errors import RunnelError
-from runnel.preflight.acl import may
+from runnel.operations.table_sizes import sizes
 from runnel.processor import Processor
 from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
+from runnel.stream import StreamSpec
 from runnel.table import Table
 
 #: Fields of one HSCAN, so that Redis serves other clients in between.
@@ -24,7 +24,7 @@ class Part(NamedTuple):
     yet, its keys, and the bytes that it takes, None if the server does not tell."""
 
     writer: str | None
-    keys: int
+    keys: int | None
     bytes: int | None
 
 
@@ -33,23 +33,15 @@ async def parts_of(scripts: Scripts, table: Table[Any]) -> list[Part]:
     are what Redis estimates from a few of them."""
     prefixes = [table.stream.prefix(number) for number in range(table.stream.partition_count)]
     metas = [keys.meta(each) for each in prefixes]
-    names = [keys.table(each, table.name) for each in prefixes]
-    usage = ("MEMORY", "USAGE")
-    commands: list[Command] = [(each, ("HGET", each, f"table:{table.name}")) for each in metas]
-    commands += [(each, ("HLEN", each)) for each in names]
-    # Many servers have no MEMORY, or do not permit it.
-    tells_bytes = (await may(scripts, [(*usage, names[0])]))[(*usage, names[0])]
-    if tells_bytes:
-        commands += [(each, (*usage, each)) for each in names]
-    replies = await scripts.deployment.send(commands)
-    for each in replies:
+    field = f"table:{table.name}"
+    writers = await scripts.deployment.send([(each, ("HGET", each, field)) for each in metas])
+    for each in writers:
         if isinstance(each, Exception):
             raise each
-    count = len(prefixes)
-    sizes = [int(each or 0) for each in replies[2 * count :]] if tells_bytes else [None] * count
+    found = await sizes(scripts, [(each, table.name) for each in prefixes])
     return [
-        Part(protocol.text(writer) if writer else None, int(number), size)
-        for writer, number, size in zip(replies[:count], replies[count:], sizes, strict=False)
+        Part(protocol.text(writer) if writer else None, size.keys, size.bytes)
+        for writer, size in zip(writers, found, strict=True)
     ]
 
 
@@ -73,23 +65,39 @@ async def tables_of(scripts: Scripts, processor: Processor) -> list[str]:
     return sorted(found)
 
 
+async def count_keys(
+    scripts: Scripts, spec: StreamSpec[Any], tables: Sequence[str], partitions: Sequence[int]
+) -> dict[str, int]:
+    """How many keys these tables have on these partitions."""
+    found = {}
+    for table in tables:
+        names = [keys.table(spec.prefix(number), table) for number in partitions]
+        replies = await scripts.deployment.send([(each, ("HLEN", each)) for each in names])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        found[table] = sum(int(each) for each in replies)
+    return found
+
+
 async def export(
-    scripts: Scripts, table: Table[Any]
+    scripts: Scripts, table: Table[Any], match: str | None = None
 ) -> AsyncIterator[tuple[int, list[tuple[bytes, bytes]]]]:
-    """All keys with their values, in pages with their partition.
+    """All keys with their values, in pages with their partition; only those that `match`, which is
+    a glob of Redis.
 
     A key that is there all the time is in a page. Keys that are written meanwhile may be missing,
     or come twice: the later value is the newer one. Raises RunnelError if the server was replaced
     meanwhile, since it would go on at another place, and redis-py's errors.
     """
-    deployment = scripts.deployment
+    deployment, matching = scripts.deployment, () if match is None else ("MATCH", match)
     await deployment.refresh()
     for number in range(table.stream.partition_count):
         name = keys.table(table.stream.prefix(number), table.name)
         client, cursor, run_id = deployment.client_for(name), b"0", None
         while True:
             info, reply = await client.roundtrip(
-                [("INFO", "server"), ("HSCAN", name, cursor, "COUNT", PAGE)]
+                [("INFO", "server"), ("HSCAN", name, cursor, *matching, "COUNT", PAGE)]
             )
             for each in (info, reply):
                 if isinstance(each, Exception):
@@ -127,7 +135,7 @@ async def clear(scripts: Scripts, table: Table[Any], parts: Sequence[Part]) -> i
     cleared: dict[str, list[int]] = {}
     try:
         for number, part in enumerate(parts):
-            if not part.writer and not part.keys:
+            if not part.writer and part.keys == 0:
                 continue
             # Without a writer, nobody has a lease that must end: any name will do.
             writer = part.writer or table.processor or table.name

@@ -15,8 +15,10 @@ from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection.durability import Durability
 from runnel.connection.url_text import redacted
-from runnel.errors import ConfigError, Mismatch, ServerError, Unregistered
+from runnel.errors import Mismatch, ServerError, Unregistered
 from runnel.preflight.acl import Required, check, may
+from runnel.preflight.parking import parking_uses, required_by_dead
+from runnel.preflight.table_checks import check_declared, check_writers, declared_elsewhere
 from runnel.processor import Processor
 from runnel.protocol import CheckpointMove, PartitionDescription, PartitionKeys, Token
 from runnel.protocol.scripts import PROTOCOL, Call, Scripts
@@ -41,34 +43,10 @@ async def check_worker(
     warnings = await check(scripts, required_by_worker(app, processors), url)
     for spec in specs:
         await check_contract(scripts, spec, url)
+    await check_declared(scripts, app)
     for each in processors:
         await check_writers(scripts, app, each)
     return [*warnings, *await leftovers(scripts, specs)]
-
-
-async def check_writers(scripts: Scripts, app: App, processor: Processor) -> None:
-    """Raise ConfigError if the processor is to write a table that another one writes in Redis.
-
-    A table that is declared without a writer may be one that this processor never writes. So that
-    of another processor of the app is no error.
-    """
-    of_stream = {each.name for each in app.processors.values() if each.stream is processor.stream}
-    metas = [keys.meta(processor.stream.prefix(n)) for n in range(processor.stream.partition_count)]
-    for name in processor.tables:
-        field = f"table:{name}"
-        replies = await scripts.deployment.send([(meta, ("HGET", meta, field)) for meta in metas])
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        declared = app.tables[name].processor
-        for writer in sorted({protocol.text(each) for each in replies if each}):
-            if writer == processor.name or (declared is None and writer in of_stream):
-                continue
-            other = "" if declared else f"declare it with processor={writer!r}, "
-            raise ConfigError(
-                f"table {name}: the processor {writer} writes it, so {processor.name} cannot: "
-                f"{other}use another name, or empty it with `runnel table clear`"
-            )
 
 
 async def check_sender(
@@ -113,12 +91,20 @@ async def check_table(scripts: Scripts, table: Table[Any], action: str, url: str
     await check_contract(scripts, table.stream, url)
 
 
+async def check_dead(scripts: Scripts, processor: Processor, action: str, url: str) -> None:
+    """Check before an action on what a processor has set aside. Raises ServerError for a missing
+    permission; Mismatch."""
+    await check(scripts, required_by_dead(processor, action), url)
+    await check_contract(scripts, processor.stream, url)
+
+
 def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
     """What a worker of these processors may run."""
     calls: list[Call] = []
     direct = [("SADD", keys.apps()), ("HSET", keys.streams(app.name))]
     # To wake its own blocking read.
     direct += [("CLIENT ID", ""), ("CLIENT UNBLOCK", "")]
+    direct += [("HGET", meta) for meta, _ in declared_elsewhere(app)]
     channels = []
     for each in processors:
         partition_keys, contract = each.keys(0), each.stream.contract
@@ -132,6 +118,9 @@ def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
             protocol.attempt(partition_keys, _TOKEN, "start", "0-0", 0),
         ]
         calls.append(_finish(each))
+        more_calls, more_direct = parking_uses(each)
+        calls += more_calls
+        direct += more_direct
         tables = [keys.table(partition_keys.prefix, name) for name in each.tables]
         direct += [("HMGET", table) for table in tables]
         direct += [("HGET", partition_keys.meta)] * bool(tables)
@@ -186,14 +175,16 @@ def required_by_operator(processor: Processor, action: str) -> Required:
     calls = [protocol.describe(partition_keys), revoke]
     direct: list[tuple[str, str]] = []
     if action == "reset":
-        calls.append(protocol.seek(partition_keys, "0", None, ""))
-        direct += [("XINFO STREAM", log), ("XRANGE", log)]
+        calls.append(protocol.seek(partition_keys, "0", None, "", ["t"]))
+        direct += [("XINFO STREAM", log), ("XRANGE", log), ("HGETALL", partition_keys.meta)]
+        direct.append(("HLEN", keys.table(partition_keys.prefix, "t")))
     elif action == "pause":
         calls.append(protocol.pause(partition_keys))
     elif action == "remove":
         calls += [protocol.remove(partition_keys), protocol.describe_group(group)]
         direct += [("UNLINK", keys.plan(group)), ("HDEL", keys.processors(app))]
         direct.append(("HGETALL", partition_keys.meta))  # Names its tables.
+        direct.append(("XLEN", protocol.parked_names(partition_keys)[0]))
     else:
         calls.append(protocol.resume(partition_keys))
     if action == "skip":
@@ -207,8 +198,13 @@ def required_by_deletion(spec: StreamSpec[Any]) -> Required:
     """What it takes to delete a stream."""
     prefix, app = spec.prefix(0), spec.app
     group = keys.group(app, spec.name, "p")
+    snapshot = keys.snapshot(prefix, "s", "p")
     direct = (
         ("HKEYS", keys.meta(prefix)),
+        ("HDEL", keys.meta(prefix)),
+        ("HGETALL", snapshot),
+        ("UNLINK", snapshot),
+        ("XLEN", keys.parked(prefix, "p")),
         ("UNLINK", keys.plan(group)),
         ("HDEL", keys.streams(app)),
     )
@@ -252,8 +248,11 @@ def _finish(processor: Processor) -> Call:
     partition_keys = processor.keys(0)
     prefix, effects = partition_keys.prefix, list[protocol.Effect]()
     if processor.sink is not None:
-        effects.append(protocol.Entries(processor.sink.prefix(0), 2, "refuse", []))
-    effects += [protocol.TableWrites(prefix, name) for name in processor.tables]
+        effects.append(protocol.Entries(processor.sink.sink(0), []))
+    effects += [
+        protocol.TableWrites(prefix, name, expire=processor.expire.get(name))
+        for name in processor.tables
+    ]
     if not effects:
         return protocol.commit(partition_keys, _TOKEN, _MOVE)
     return protocol.transact(partition_keys, _TOKEN, _MOVE, effects)

@@ -22,7 +22,7 @@ from redis.exceptions import (
 )
 
 from runnel import keys
-from runnel.delivery.current_event import CURRENT_EVENT
+from runnel.current_event import CURRENT_EVENT
 from runnel.errors import Full, Missing
 from runnel.producer.order import SendOrder
 from runnel.protocol.scripts import Call

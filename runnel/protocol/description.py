@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runnel.protocol.common import text
+
+_TABLE = "meta.table:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,26 @@ class PartitionDescription:
     error_at: int | None = None
     paused: bool = False
     quarantined: bool = False
+    #: The stream in which a commit finds no room, and why; at which checkpoint, and since when.
+    #: That is over once the checkpoint is another one.
+    wait_for: str | None = None
+    wait_reason: str | None = None
+    wait_at: str | None = None
+    wait_since: int | None = None
+    #: How many entries were written to the outbox, up to which none is left to forward, and how
+    #: many were lost; the stream without room for the oldest of them, why, and since when.
+    outbox_last: int | None = None
+    outbox_done: int | None = None
+    outbox_lost: int | None = None
+    outbox_waits_for: str | None = None
+    outbox_reason: str | None = None
+    outbox_since: int | None = None
+    #: How many events are parked, of how many keys, and how many of these keys are replayed.
+    parked: int = 0
+    parked_keys: int = 0
+    replay: int = 0
+    #: Table of the partition -> the processor that writes it.
+    writers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lease_owner(self) -> str | None:
@@ -92,6 +114,24 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         error_at=_integer(found, "error_at"),
         paused=found.get("paused") == "1",
         quarantined=found.get("quarantined") == "1",
+        wait_for=found.get("wait_for"),
+        wait_reason=found.get("wait_reason"),
+        wait_at=found.get("wait_at"),
+        wait_since=_integer(found, "wait_since"),
+        outbox_last=_integer(found, "outbox_last"),
+        outbox_done=_integer(found, "outbox_done"),
+        outbox_lost=_integer(found, "outbox_lost"),
+        outbox_waits_for=found.get("outbox_waits_for"),
+        outbox_reason=found.get("outbox_reason"),
+        outbox_since=_integer(found, "outbox_since"),
+        parked=_integer(found, "parked") or 0,
+        parked_keys=_integer(found, "parked_keys") or 0,
+        replay=_integer(found, "replay") or 0,
+        writers={
+            name.removeprefix(_TABLE): value
+            for name, value in found.items()
+            if name.startswith(_TABLE)
+        },
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from runnel import keys
 from runnel.connection.redis_client import Arg
 from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
+from runnel.protocol.parked import parked_names
 from runnel.protocol.scripts import Call
 
 
@@ -58,6 +59,9 @@ class ClaimReply:
     next_id: str
     deaths: int = 0
     previous_owner: str = ""
+    outbox: int = 0
+    parked: int = 0
+    replay: int = 0
 
 
 def read_claim(reply: Sequence[Any]) -> ClaimReply:
@@ -76,6 +80,9 @@ def read_claim(reply: Sequence[Any]) -> ClaimReply:
         next_id=text(reply[11]),
         deaths=int(reply[12]),
         previous_owner=text(reply[13]),
+        outbox=int(reply[14]),
+        parked=int(reply[15]),
+        replay=int(reply[16]),
     )
 
 
@@ -124,11 +131,19 @@ def attempt(
     return Call("attempt", partition_keys.of_script()[2:], args)
 
 
-def seek(partition_keys: PartitionKeys, start: str, read: int | None, nonce: str) -> Call:
-    """Set the checkpoint. `start` is the first event to be processed: ``0``, ``$`` or an id. `read`
-    is the number of entries ever added before it, None if the script can count them."""
+def seek(
+    partition_keys: PartitionKeys,
+    start: str,
+    read: int | None,
+    nonce: str,
+    tables: Iterable[str] = (),
+) -> Call:
+    """Set the checkpoint, and empty these tables. `start` is the first event to be processed:
+    ``0``, ``$`` or an id. `read` is the number of entries ever added before it, None if the script
+    can count them."""
     args = (partition_keys.processor, start, "" if read is None else read, nonce)
-    return Call("seek", partition_keys.of_script(), args)
+    emptied = [key for each in tables for key in keys.all_of_table(partition_keys.prefix, each)]
+    return Call("seek", (*partition_keys.of_script(), *emptied), args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +161,8 @@ def read_seek(reply: Sequence[Any]) -> SeekReply:
 def clear_table(partition_keys: PartitionKeys, name: str, nonce: str) -> Call:
     """Delete the table `name` of the partition, which the processor writes, and forget its writer.
     Ends the processor's lease."""
-    table = keys.table(partition_keys.prefix, name)
-    names = (partition_keys.meta, partition_keys.state, table)
+    table = keys.all_of_table(partition_keys.prefix, name)
+    names = (partition_keys.meta, partition_keys.state, *table)
     return Call("clear_table", names, (partition_keys.processor, nonce))
 
 
@@ -160,7 +175,10 @@ def resume(partition_keys: PartitionKeys) -> Call:
 
 
 def remove(partition_keys: PartitionKeys) -> Call:
-    return Call("remove", partition_keys.of_script(), (partition_keys.processor,))
+    """End the registration, and delete what is parked. Raises Unforwarded while entries wait in the
+    outbox."""
+    names = (*partition_keys.of_script(), partition_keys.outbox, *parked_names(partition_keys))
+    return Call("remove", names, (partition_keys.processor,))
 
 
 def describe(partition_keys: PartitionKeys) -> Call:

@@ -154,5 +154,5 @@ def delete(prefix: str, tables: Iterable[str] = ()) -> Call:
     """Delete the partition with this prefix, all its events, and its tables: all that meta names,
     else BadArgument is raised."""
     names = [keys.log(prefix), keys.meta(prefix), keys.producers(prefix), keys.numbers(prefix)]
-    names += [keys.table(prefix, each) for each in tables]
+    names += [key for each in tables for key in keys.all_of_table(prefix, each)]
     return Call("delete", tuple(names), ())

@@ -15,12 +15,14 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError, TimeoutError
 
 from runnel.connection.connect import connect
+from runnel.connection.deployment import Command
 from runnel.connection.durability import AckRequirement, Durability
 from runnel.connection.redis_client import Arg
 from runnel.core.read_limits import MOST_LOGS, MemoryBudget
 from runnel.log import logger_of
 from runnel.operations.registry import announce_processor
 from runnel.processor import Processor
+from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Call, Scripts
 from runnel.worker.batching import CallBatching
 from runnel.worker.feeds import Feed, LogCursor, LogFeed, PollingFeed, ServerFeed, verify_commands
@@ -65,8 +67,35 @@ class Backend(Protocol):
         """For each log and id, whether the entry exists, or an exception."""
         ...
 
+    @property
+    def one_slot(self) -> bool:
+        """Can a script only write to keys of one slot?"""
+        ...
+
     async def read_fields(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Any]:
         """For each key of a hash and its fields, their values, or an exception."""
+        ...
+
+    async def query(self, key: str, *command: Arg) -> Any:
+        """The reply to a command that reads this key. Raises redis-py's errors or OSError."""
+        ...
+
+    async def read_outbox(self, names: PartitionKeys, after: str, count: int) -> list[Any]:
+        """The next entries of an outbox after an id, and `outbox_last` and `outbox_done`. Only what
+        is as durable as the setting `durability` demands. Raises redis-py's errors or OSError."""
+        ...
+
+    async def read_entries(self, names: PartitionKeys, ids: Sequence[str]) -> list[Any]:
+        """For each of these ids, the entry of an outbox, None if there is none. Raises as above."""
+        ...
+
+    async def forward(self, call: Call) -> Any:
+        """Like `call_batched`. The reply comes only if what the call wrote is as durable as the
+        setting `durability` demands."""
+        ...
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """For each command that only reads, its reply or an exception."""
         ...
 
     async def announce(self, processor: Processor) -> None:
@@ -111,6 +140,7 @@ class RedisBackend:
         #: Log -> its feed, if it has a connection of its own.
         self._own: dict[str, LogFeed] = {}
         self._ack = AckRequirement.of(durability)
+        self._forwarding = CallBatching(self.commit, self.node_of)
         self.clock = time.monotonic
 
     async def call(self, call: Call) -> Any:
@@ -131,11 +161,49 @@ class RedisBackend:
         outcomes = await self._scripts.deployment.send(commands)
         return [each if isinstance(each, Exception) else bool(each) for each in outcomes]
 
+    @property
+    def one_slot(self) -> bool:
+        return self._scripts.deployment.one_slot
+
     async def read_fields(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Any]:
         commands: list[tuple[str, Sequence[Arg]]] = [
             (key, ("HMGET", key, *fields)) for key, fields in wanted
         ]
         return await self._scripts.deployment.send(commands)
+
+    async def read_outbox(self, names: PartitionKeys, after: str, count: int) -> list[Any]:
+        commands: list[tuple[str, Sequence[Arg]]] = [
+            (names.log, ("XRANGE", names.outbox, f"({after}", "+", "COUNT", count)),
+            (names.log, ("HMGET", names.state, "outbox_last", "outbox_done")),
+        ]
+        return await self._answers(commands, self._ack)
+
+    async def read_entries(self, names: PartitionKeys, ids: Sequence[str]) -> list[Any]:
+        commands: list[tuple[str, Sequence[Arg]]] = [
+            (names.log, ("XRANGE", names.outbox, each, each, "COUNT", 1)) for each in ids
+        ]
+        return [found[0] if found else None for found in await self._answers(commands)]
+
+    async def _answers(
+        self, commands: list[tuple[str, Sequence[Arg]]], ack: AckRequirement | None = None
+    ) -> list[Any]:
+        replies = await self._scripts.deployment.send(commands, ack=ack)
+        for each in replies:
+            if isinstance(each, Exception):
+                raise each
+        return replies
+
+    async def forward(self, call: Call) -> Any:
+        return await self._forwarding.call(call)
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._scripts.deployment.send(commands)
+
+    async def query(self, key: str, *command: Arg) -> Any:
+        (reply,) = await self._scripts.deployment.send([(key, command)])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     async def announce(self, processor: Processor) -> None:
         await announce_processor(self._scripts, processor)

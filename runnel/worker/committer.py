@@ -12,11 +12,14 @@ from redis.exceptions import RedisError
 
 from runnel import protocol
 from runnel.core.partition import PartitionState
-from runnel.errors import NotWriter, ProtocolError
+from runnel.errors import Full, Mismatch, Missing, NotWriter, ProtocolError
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.feeds import LogCursor
+from runnel.worker.forwarder import Forwarders
+from runnel.worker.room_waits import RoomWaits
+from runnel.worker.table_reads import is_wrong_type
 
 #: The most partitions of one round: the others wait no longer than these take.
 PARTITIONS_PER_ROUND = 500
@@ -31,9 +34,13 @@ class Committer:
     waits by itself before the repeat, and holds up no other partition.
     """
 
-    def __init__(self, backend: Backend, callbacks: Callbacks) -> None:
+    def __init__(
+        self, backend: Backend, callbacks: Callbacks, waits: RoomWaits, forwarders: Forwarders
+    ) -> None:
         self._backend = backend
         self._callbacks = callbacks
+        self._waits = waits
+        self._forwarders = forwarders
         self._scheduled: list[PartitionState] = []
         self._wake = asyncio.Event()
         #: How long a partition waits if its commit fails again.
@@ -85,11 +92,38 @@ class Committer:
             failed = [
                 (state, reply)
                 for (state, move), reply in zip(moves, replies, strict=True)
-                if not self._committed(state, move, reply)
+                if not await self._settle_refusal(state, reply)
+                and not self._committed(state, move, reply)
             ]
             self._retry(failed, "commit")
         if unverified:
             await self._verify_cursors(unverified)
+
+    async def _settle_refusal(self, state: PartitionState, reply: object) -> bool:
+        """Do what a refusal because of another stream needs. Returns False if it is none."""
+        if isinstance(reply, Full):
+            if state.draining and state.handler_ended:
+                state.drop_finished()  # Only the release is left: others wait for the partition.
+                self.schedule(state)
+            else:
+                if refusal := self._forwarders.reason_of(state, reply):
+                    await self._waits.refused(state, refusal)
+                self._schedule_later(state)
+        elif isinstance(reply, (Missing, Mismatch)) and "sink" in reply.details:
+            try:
+                if isinstance(reply, Mismatch):
+                    raise reply
+                for call in state.declarations(reply.details["sink"]):
+                    await self._backend.call(call)
+                self.schedule(state)
+            except Mismatch as error:
+                state.refuse(error)
+                self._callbacks.on_change(state)
+            except (RedisError, OSError) as error:
+                self._retry([(state, error)], "declare")
+        else:
+            return False
+        return True
 
     def _committed(
         self, state: PartitionState, move: protocol.CheckpointMove, reply: object
@@ -101,10 +135,17 @@ class Committer:
             rebalance_log.lost(state.partition, reply)
             state.end()
         elif isinstance(reply, Exception):
+            if is_wrong_type(reply) and state.tables is not None:
+                self._callbacks.on_wrong_key(state)
             return False
         else:
             committed = protocol.read_commit(reply)  # type: ignore[arg-type]
+            fills_outbox = state.fills_outbox
             state.committed(move)
+            if fills_outbox:
+                self._forwarders.wrote(state)
+            if state in self._waits.refusals:
+                self._waits.over(state)
             if committed.paused:
                 state.stop()
             if state.next_commit() or (
@@ -125,17 +166,21 @@ class Committer:
         error = failed[0][1]
         assert isinstance(error, Exception)
         outage_log.failed(call, error)
-        loop = asyncio.get_running_loop()
         for state, _ in failed:
-            pause = self._pauses.get(state, PAUSE)
-            self._pauses[state] = min(pause * 2, LONGEST_PAUSE)
-            if not state.commit_scheduled:
-                state.commit_scheduled = True
-                loop.call_later(pause, self._add, state)
+            self._schedule_later(state)
+
+    def _schedule_later(self, state: PartitionState) -> None:
+        pause = self._pauses.get(state, PAUSE)
+        self._pauses[state] = min(pause * 2, LONGEST_PAUSE)
+        if not state.commit_scheduled:
+            state.commit_scheduled = True
+            asyncio.get_running_loop().call_later(pause, self._add, state)
 
     def forget(self, state: PartitionState) -> None:
         """The partition is not held any more."""
         self._pauses.pop(state, None)
+        if state in self._waits.refusals:
+            self._waits.over(state)
 
     async def _verify_cursors(self, unverified: Sequence[tuple[PartitionState, str]]) -> None:
         """Check that the entries exist after which events were handed out."""

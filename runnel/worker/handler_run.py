@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from runnel.delivery.current_event import CURRENT_EVENT
+from runnel.current_event import CURRENT_EVENT
+from runnel.delivery.cancellation import asked_to_end
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.handout import Handout
 from runnel.delivery.partition_queue import PartitionQueue
-from runnel.errors import HandlerReturned, WorkerDied, asked_to_end
+from runnel.errors import HandlerReturned, WorkerDied
 from runnel.events import EACH_RECORD, ONE_RECORD, Events
 from runnel.log import logger_of
 from runnel.processor import Processor
@@ -85,9 +86,11 @@ class HandlerRun:
 
     async def _handle(self) -> BaseException | None:
         processor, handout = self._processor, self._handout
-        events: Events[object] = Events(handout, processor.stream.codec, processor.middleware)
         if (here := CURRENT_EVENT.get()) is not None:  # For this task, and those that it starts.
-            CURRENT_EVENT.set(here._replace(over=lambda: handout.closed))
+            here = here._replace(over=lambda: handout.closed)
+            CURRENT_EVENT.set(here)
+        codec, middleware = processor.stream.codec, processor.middleware
+        events: Events[object] = Events(handout, codec, middleware, here)
         raised: BaseException | None = None
         try:
             await processor.handler(events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -26,15 +26,17 @@ from runnel.errors import (
 )
 from runnel.log import about, logger_of
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import CheckpointMove, Grant, PartitionKeys, Token
-from runnel.protocol.scripts import Call
+from runnel.protocol import Grant, Token
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
 from runnel.worker.claims import Claims
+from runnel.worker.parked_reads import parking_of
 from runnel.worker.partition_io import PartitionIO
 from runnel.worker.rebalance_log import Moves
+from runnel.worker.releasing import release_cut_off, release_unwanted
+from runnel.worker.room_waits import RoomWaits
 from runnel.worker.runner import Runner
 from runnel.worker.shared_membership import SharedMembership
 
@@ -63,9 +65,7 @@ class HeldPartitions:
         membership: SharedMembership,
         start_lock: RecordedStartLock,
         fail: Callable[[EndReason], None],
-        tables: Sequence[str] = (),
     ) -> None:
-        self._tables = tables
         self._processor = processor
         self._backend = backend
         self._membership = membership
@@ -78,8 +78,9 @@ class HeldPartitions:
         self._unanswered: dict[int, tuple[int, str]] = {}
         #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        callbacks = Callbacks(self._on_change, self._repeat_claim)
-        self.partition_io = PartitionIO(processor, backend, callbacks)
+        callbacks = Callbacks(self._on_change, self._repeat_claim, self._on_wrong_key)
+        self._waits = RoomWaits(processor, backend)
+        self.partition_io = PartitionIO(processor, backend, callbacks, self._waits)
         self._claims = Claims(processor, backend, membership.member[0])
         self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
 
@@ -146,9 +147,10 @@ class HeldPartitions:
         if task := self._tasks.get(grant.partition):
             # In the previous tenure, the handler still has a current event.
             await asyncio.wait([task])
-        nonce = self._nonce(grant)
+        nonce, partition_keys = self._nonce(grant), self._processor.keys(grant.partition)
         try:
             claimed = await self._claims.claim(grant.partition, grant.number, nonce)
+            parking = await parking_of(self._backend, self._processor, partition_keys, claimed)
         except StaleGrant as error:
             del self._unanswered[grant.partition]
             seen = int(error.details.get("seen", "0"))
@@ -165,16 +167,23 @@ class HeldPartitions:
             return
         outage_log.answered("claim")
         del self._unanswered[grant.partition]
-        token, partition_keys = Token(claimed.epoch, nonce), self._processor.keys(grant.partition)
+        token = Token(claimed.epoch, nonce)
         if not self._membership.claimed(grant.partition, grant.number):
-            await self._release_unwanted(partition_keys, token, claimed.checkpoint)
+            await release_unwanted(self._backend, partition_keys, token, claimed.checkpoint)
             return
+        tables = self._processor.tables, self._processor.expire
         state = PartitionState(
-            grant.partition, partition_keys, grant.number, token, claimed, self._tables
+            grant.partition,
+            partition_keys,
+            grant.number,
+            token,
+            claimed,
+            *tables,
+            one_slot=self._backend.one_slot,
+            parking=parking,
         )
         if self._processor.policy is ExceptionPolicy.HALT:
-            # A restart after a halt is a retry. Deaths still count.
-            state.suspicion.forget_failures()
+            state.suspicion.forget_failures()  # A restart is a retry. Deaths still count.
         self._hold(state)
         member = self._membership.member[0]
         previous = claimed.previous_owner
@@ -247,22 +256,19 @@ class HeldPartitions:
         about(partition=state.partition)
         try:
             try:
-                await Runner(queue, self._processor, self._backend).run()
-                if state.refused is not None:
-                    raise Halted(
-                        f"processor {self._processor.name}, partition {state.partition}: "
-                        f"{state.refused}"
-                    ) from state.refused
+                await Runner(queue, self._processor, self._backend, self._waits).run()
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
                 state.drain()  # The release comes with it, so that this tenure is not unclean.
             while not state.ended:
+                self._check_refused(state)
                 if state.draining:
                     self.partition_io.schedule_commit(state)
                 queue.changed.clear()
                 await queue.changed.wait()
+            self._check_refused(state)
         except asyncio.CancelledError:
-            await self._release_cut_off(state)
+            await release_cut_off(self._backend, state)
             raise
         finally:
             state.end()
@@ -272,6 +278,16 @@ class HeldPartitions:
                 self.partition_io.remove(state)
                 self.moves.released()
             self._membership.not_held(state.partition, state.grant)
+
+    def _check_refused(self, state: PartitionState) -> None:
+        """End the member if Redis refuses what the handler has written, whatever is tried."""
+        if state.refused is not None and not state.refusal_told:
+            state.refusal_told = True
+            halted = Halted(
+                f"processor {self._processor.name}, partition {state.partition}: {state.refused}"
+            )
+            halted.__cause__ = state.refused
+            self._fail(halted)
 
     async def _record_start(self, state: PartitionState, event: str) -> None:
         """Store that the handler begins with an event, so that a death can be traced to it.
@@ -299,6 +315,10 @@ class HeldPartitions:
         if queue := self._queue_of(state):
             queue.changed.set()
 
+    def _on_wrong_key(self, state: PartitionState) -> None:
+        if queue := self._queue_of(state):
+            self._spawn(self._claims.check_tables(queue))
+
     def _queue_of(self, state: PartitionState) -> PartitionQueue | None:
         queue = self.queues.get(state.partition)
         return queue if queue is not None and queue.state is state else None
@@ -309,33 +329,3 @@ class HeldPartitions:
         queue.state.drain()
         queue.changed.set()
         self._membership.session.wake_waiters()
-
-    async def _release_unwanted(
-        self, partition_keys: PartitionKeys, token: Token, checkpoint: str
-    ) -> None:
-        """Release a lease if its grant was not the current one any more when the reply arrived."""
-        move = CheckpointMove(checkpoint, checkpoint, 0, release=True)
-        await self._release(protocol.commit(partition_keys, token, move), partition_keys.prefix)
-
-    async def _release_cut_off(self, state: PartitionState) -> None:
-        """Release a partition that the shutdown has cut off, if user code has ended. So the tenure
-        is not unclean."""
-        if (
-            not (state.draining and state.handler_ended)
-            or state.left_running
-            or state.skip_in_flight
-        ):
-            return
-        while move := state.next_commit():
-            if not await self._release(state.commit_call(move), state.keys.prefix):
-                return
-            state.committed(move)
-
-    async def _release(self, call: Call, prefix: str) -> bool:
-        """Make a commit that releases. Returns False if it failed."""
-        try:
-            await self._backend.call(call)
-        except (RedisError, OSError, ProtocolError) as error:
-            logger.debug("could not release %s: %s", prefix, error)
-            return False
-        return True

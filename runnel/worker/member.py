@@ -54,7 +54,7 @@ class Member:
         )
         self.membership = SharedMembership(membership, backend.clock)
         self._partitions = HeldPartitions(
-            processor, backend, self.membership, start_lock, self._fail, processor.tables
+            processor, backend, self.membership, start_lock, self._fail
         )
         self._heartbeat = Heartbeat(processor, backend, self.membership, self._partitions)
         self._failed = asyncio.Event()

@@ -18,14 +18,20 @@ from runnel.processor import Processor
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.committer import Committer
+from runnel.worker.forwarder import Forwarders
 from runnel.worker.log_reader import LogReader
+from runnel.worker.parked_reads import ReplayReader
+from runnel.worker.room_waits import RoomWaits
 from runnel.worker.table_reads import read_for
 
 
 class PartitionIO:
     """Runs the readers and committers that the held partitions need."""
 
-    def __init__(self, processor: Processor, backend: Backend, callbacks: Callbacks) -> None:
+    def __init__(
+        self, processor: Processor, backend: Backend, callbacks: Callbacks, waits: RoomWaits
+    ) -> None:
+        self._waits = waits
         self._processor = processor
         self._backend = backend
         self._callbacks = callbacks
@@ -39,6 +45,11 @@ class PartitionIO:
         #: How many committers a node has.
         self._each = 2 if processor.commit == "each" else 1
         self._tasks = asyncio.TaskGroup()
+        self._forwarders = Forwarders(
+            processor.name, backend, callbacks, self.schedule_commit, self._tasks.create_task
+        )
+
+        self._replays = ReplayReader(processor, backend, callbacks, self._tasks.create_task)
 
     def add(self, state: PartitionState) -> None:
         """Read and commit for this partition, too."""
@@ -54,15 +65,17 @@ class PartitionIO:
             )
             self._readers[name] = reader, self._tasks.create_task(reader.run())
         self._readers[name][0].add(log, state)
+        self._forwarders.add(state)
 
     async def _read_tables(self, read: Sequence[tuple[PartitionState, Sequence[Raw]]]) -> None:
-        await read_for(self._backend, self._processor, read)
+        await read_for(self._backend, self._processor, read, self._callbacks.on_wrong_key)
 
     def remove(self, state: PartitionState) -> None:
         """The partition is not held any more. A connection for it alone is closed."""
         name = self._feeds.pop(state.partition)
         self._memory.partitions -= 1
         self._committing.pop(state.partition).forget(state)
+        self._forwarders.remove(state)
         reader, task = self._readers[name]
         reader.remove(state.keys.log, state)
         if not reader.states:
@@ -71,11 +84,18 @@ class PartitionIO:
 
     def wake(self, state: PartitionState) -> None:
         """The buffer of the partition has room: read it, unless a read is in flight."""
+        if state.replaying:
+            self._replays.wake(state)
+            return
         if not state.reading and (name := self._feeds.get(state.partition)) is not None:
             self._readers[name][0].wake()
 
     def schedule_commit(self, state: PartitionState) -> None:
         """The partition has something to commit."""
+        if state.draining:
+            self._forwarders.leave(state)
+            if state.forwarding and state.all_committed and state.unverified_from is None:
+                return  # Only the release is left, and the forwarder asks for that at its end.
         if committer := self._committing.get(state.partition):
             committer.schedule(state)
 
@@ -89,6 +109,7 @@ class PartitionIO:
         two commits in flight."""
         key = self._backend.node_of(log), partition % self._each
         if key not in self._committers:
-            committer = self._committers[key] = Committer(self._backend, self._callbacks)
-            self._tasks.create_task(committer.run())
+            made = Committer(self._backend, self._callbacks, self._waits, self._forwarders)
+            self._committers[key] = made
+            self._tasks.create_task(made.run())
         return self._committers[key]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from enum import Enum
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
+from runnel.core.parking import ParkedRaw
 from runnel.core.reading import Raw
 from runnel.core.table_state import Field
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
-from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.partition_queue import PartitionQueue
-from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError
-from runnel.log import logger_of
+from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError, TooManyWrites
+from runnel.log import logger_of, one_line
 from runnel.operations.figures import failed_before_first
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol.scripts import Call
@@ -23,7 +24,8 @@ from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.handler_run import Failure, HandlerRun
 from runnel.worker.quarantine_reminder import way_out
-from runnel.worker.table_reads import read_fields
+from runnel.worker.room_waits import RoomWaits
+from runnel.worker.table_reads import is_wrong_type, read_fields
 
 logger = logger_of("runnel.worker")
 
@@ -54,13 +56,17 @@ def _next(decision: Decision, attempts: int, retries: int) -> str:
 class Runner:
     """Keeps the handler of one partition running while the partition is open."""
 
-    def __init__(self, queue: PartitionQueue, processor: Processor, backend: Backend) -> None:
+    def __init__(
+        self, queue: PartitionQueue, processor: Processor, backend: Backend, waits: RoomWaits
+    ) -> None:
+        self._waits = waits
         self._queue = queue
         self._state = queue.state
         self._processor = processor
         self._backend = backend
         #: Failures in a row without a current event, and the checkpoint at that time.
         self._failures_before_first, self._failed_at = 0, ""
+        self._table_unusable = False
 
     async def run(self) -> None:
         """Run while the partition is open. Raises Halted if the policy is HALT, and HandlerExit."""
@@ -68,7 +74,13 @@ class Runner:
 
         async def load(fields: list[Field]) -> None:
             assert state.tables is not None
-            await read_fields(backend, [(state.tables, fields)])
+            try:
+                await read_fields(backend, [(state.tables, state.tables.unknown_of(fields))])
+            except ResponseError as error:
+                if is_wrong_type(error):  # No fault of the event. It will be found again.
+                    self._table_unusable = True
+                    state.end()
+                raise
 
         here = CurrentEvent(
             state.keys.log,
@@ -77,6 +89,7 @@ class Runner:
             lambda: bool(state.current),
             state.tables,
             load,
+            emit=state.emit,
         )
         try:
             while self._state.open:
@@ -98,14 +111,16 @@ class Runner:
         try:
             return await HandlerRun(self._queue, self._processor).run()
         finally:
+            self._state.undo()
             if tables is not None:
-                tables.undo()
                 tables.run += 1
 
     async def _failed(self, failure: Failure) -> None:
         state, processor, error = self._state, self._processor, failure.error
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise HandlerExit.of(error) from error
+        if self._table_unusable:
+            return
         if not state.current:
             await self._failed_before_first(failure)
             return
@@ -113,8 +128,10 @@ class Runner:
         event_id = event.decode()
         # The deaths of an event that killed workers were counted when its workers died.
         attempts = suspicion.attempts if failure.killed_workers else suspicion.failed(event)
-        no_retry = failure.killed_workers or (
-            isinstance(error, DecodeError) and self._unreadable(batch)
+        no_retry = (
+            failure.killed_workers
+            or isinstance(error, TooManyWrites)
+            or (isinstance(error, DecodeError) and self._unreadable(batch))
         )
         # While events are tried one by one, several current events are one item that a middleware
         # has made: then the first is given up for all.
@@ -181,7 +198,7 @@ class Runner:
         await self._record("failure", state.checkpoint, 0, failure)
         if failures <= self._processor.retries or policy is ExceptionPolicy.IGNORE:
             await self._queue.pause(self._processor.delay(failures))
-        elif policy is ExceptionPolicy.QUARANTINE:
+        elif policy in (ExceptionPolicy.QUARANTINE, ExceptionPolicy.PARK):
             await self._quarantine(state.checkpoint, failures, failure)
         else:
             text = ": ".join(describe_error(error, failure.instead))
@@ -191,8 +208,10 @@ class Runner:
             ) from error
 
     async def _apply_policy(self, raw: Raw, attempts: int, failure: Failure) -> None:
-        policy = self._processor.policy
-        if policy is ExceptionPolicy.HALT:
+        policy, replayed = self._processor.policy, isinstance(raw, ParkedRaw)
+        if policy is ExceptionPolicy.PARK or (replayed and policy is not ExceptionPolicy.IGNORE):
+            await self._park(raw, attempts, failure)
+        elif policy is ExceptionPolicy.HALT:
             text = ": ".join(describe_error(failure.error, failure.instead))
             raise Halted(
                 f"processor {self._processor.name}, partition {self._state.partition}: event "
@@ -200,7 +219,7 @@ class Runner:
                 "the worker again, or skip the event: `runnel processor resume "
                 f"{self._processor.target} --partition {self._state.partition} --skip`"
             ) from failure.error
-        if policy is ExceptionPolicy.QUARANTINE:
+        elif policy is ExceptionPolicy.QUARANTINE:
             self._state.rewind()
             await self._quarantine(raw[0].decode(), attempts, failure)
         else:
@@ -219,6 +238,42 @@ class Runner:
             way_out(self._processor, [state.partition], no_event),
         )
 
+    async def _park(self, raw: Raw, attempts: int, failure: Failure) -> None:
+        """Move the checkpoint past the event, which steps aside in the same commit. A replayed one
+        stays where it is."""
+        state, processor = self._state, self._processor
+        await self._queue.flush()
+        if state.ended:
+            return
+        event, error = raw[0].decode(), describe_error(failure.error, failure.instead)
+        if isinstance(raw, ParkedRaw):
+            call = protocol.park_again(state.keys, state.token, raw.key, event, attempts, error)
+            if not await self._retry_until_answered(call):
+                return
+            key, what = raw.key, "has failed again, and stays parked with what is behind it"
+            state.parked_again()
+        else:
+            key, move = state.parking.key_of(raw), state.next_skip()
+            entry = protocol.parked_entry(key, event, raw[1], attempts, error)
+            parked = protocol.ParkedEntries(state.keys, processor.park_limit, [entry])
+            call = protocol.transact(state.keys, state.token, move, [parked])
+            if not await self._retry_until_answered(call):
+                return
+            state.skipped(move)
+            state.parked(raw)
+            what = "is parked, and so will be later events of its key"
+        self._queue.changed.set()
+        logger.error(
+            "processor %s, partition %d: event %s, key %s, %s: `runnel dead list %s`",
+            processor.name,
+            state.partition,
+            event,
+            one_line(key.decode(errors="backslashreplace")[:100]) or "(none)",
+            what,
+            processor.target,
+            extra={"event": event},
+        )
+
     async def _skip(self, raw: Raw, attempts: int, failure: Failure) -> None:
         """Move the checkpoint past the event. Its dead letter, if there is a sink, is part of the
         same commit."""
@@ -226,11 +281,9 @@ class Runner:
         await self._queue.flush()
         if state.ended:
             return
-        move = state.next_skip()
+        move, effects = state.next_skip(), state.skip_effects()
         sink = processor.sink
-        if sink is None:
-            call = protocol.commit(state.keys, state.token, move)
-        else:
+        if sink is not None:
             letter = DeadLetter.of(
                 processor.stream.name,
                 processor.name,
@@ -239,10 +292,11 @@ class Runner:
                 attempts,
                 describe_error(failure.error, failure.instead),
             )
-            letters = protocol.Entries(
-                sink.prefix(state.partition), sink.partition_size, "refuse", [sink.encode(letter)]
-            )
-            call = protocol.transact(state.keys, state.token, move, [letters])
+            effects.append(protocol.Entries(sink.sink(state.partition), [sink.encode(letter)]))
+        if effects:
+            call = protocol.transact(state.keys, state.token, move, effects)
+        else:
+            call = protocol.commit(state.keys, state.token, move)
         if await self._retry_until_answered(call):
             state.skipped(move)
             self._queue.changed.set()  # A repeated claim may wait until the partition is settled.
@@ -250,9 +304,9 @@ class Runner:
                 "processor %s, partition %d: event %s was %s",
                 processor.name,
                 state.partition,
-                move.next,
+                raw[0].decode(),
                 f"dead-lettered in {sink.name}" if sink else "skipped, without a dead letter",
-                extra={"event": move.next},
+                extra={"event": raw[0].decode()},
             )
 
     async def _record(self, kind: str, event: str, attempts: int, failure: Failure) -> bool:
@@ -266,28 +320,16 @@ class Runner:
 
         While the sink is full, this waits, and the partition with it. Raises any other refusal.
         """
-        full = 0
         for attempt in range(1, 1_000_000):
             try:
                 (reply,) = await self._backend.commit([call])
                 if isinstance(reply, Exception):
                     raise reply
                 outage_log.answered("failure report")
-                if full:
-                    logger.warning("%s: there is room for its dead letter again", self._name())
+                self._waits.over(self._state)
                 return True
             except Full as error:
-                full += 1
-                if full.bit_count() == 1:  # Less and less often.
-                    logger.error(
-                        "%s: no room for a dead letter in %s, because %s; waiting for room, which "
-                        "a processor that reads them makes. `runnel processor dead-letters %s` "
-                        "shows them",
-                        self._name(),
-                        error.sink,
-                        error.reason,
-                        self._processor.target,
-                    )
+                await self._waits.refused(self._state, error)
             except (RedisError, OSError) as error:
                 outage_log.failed("failure report", error)
             if not self._state.open:
@@ -295,6 +337,3 @@ class Runner:
                 return False
             await self._queue.pause(min(0.1 * 2 ** min(attempt, 5), 2.0))
         return False
-
-    def _name(self) -> str:
-        return f"processor {self._processor.name}, partition {self._state.partition}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.cli.conftest import GOOD
 
 ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
-TOTALS = "tests.cli.shop_tables:totals"
+TOTALS, COUNTER = "tests.cli.shop_tables:totals", "tests.cli.shop_tables:counter"
 
 
 #: Not a number of seconds, although Python reads it as a number.
@@ -23,7 +23,7 @@ TALKERS = [
     ["inspect", APP, "--json"],
     ["inspect", APP, "--watch"],
     ["processor", "add", PRINTER],
-    ["processor", "reset", PRINTER, "--start", "0"],
+    ["processor", "reset", PRINTER, "--start", "0", "--execute"],
     ["processor", "pause", PRINTER],
     ["processor", "resume", PRINTER],
     ["processor", "remove", PRINTER, "--yes"],
@@ -32,6 +32,10 @@ TALKERS = [
     ["table", "get", TOTALS, "alice"],
     ["table", "export", TOTALS],
     ["table", "clear", TOTALS, "--execute"],
+    ["table", "snapshot", COUNTER, "monday"],
+    ["table", "snapshots", COUNTER],
+    ["table", "restore", COUNTER, "monday", "--execute"],
+    ["table", "delete-snapshot", COUNTER, "monday", "--execute"],
 ]
 
 

@@ -26,6 +26,10 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
         "unclean_tenures": 0,
         "failing": False,
         "current_event_ms": 900,
+        "waits_for": None,
+        "outbox": 0,
+        "outbox_lost": 0,
+        "outbox_waits_for": None,
         "error": None,
         **fields,
     }
@@ -58,6 +62,7 @@ def report(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
                 "lag_events": lag,
                 "lag_ms": 61_000,
                 "dead_letters": None,
+                "tables": [],
                 "partitions": partitions,
             }
         ],

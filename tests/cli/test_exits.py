@@ -137,7 +137,7 @@ def test_a_full_server_is_reported(run: Run, arguments: list[str]) -> None:
         ["worker", "tests.cli.shop_grown:app", "--burst"],
         ["inspect", "tests.cli.shop_grown:app"],
         ["processor", "add", "tests.cli.shop_grown:printer"],
-        ["processor", "reset", "tests.cli.shop_grown:printer", "--start", "0"],
+        ["processor", "reset", "tests.cli.shop_grown:printer", "--start", "0", "--execute"],
         ["processor", "remove", "tests.cli.shop_grown:printer", "--yes"],
         ["stream", "delete", "tests.cli.shop_grown:orders", "--yes"],
     ],

@@ -6,7 +6,7 @@ import json
 
 from redis import Redis as SyncRedis
 
-from tests.cli.commands import APP, PRINTER, TOTALS, one_sentence
+from tests.cli.commands import APP, ORDERS, PRINTER, TOTALS, one_sentence
 from tests.cli.conftest import GOOD, Run
 
 
@@ -27,10 +27,24 @@ def test_a_processor_is_administered(run: Run) -> None:
     assert run("processor", "pause", PRINTER).stdout == "paused 0 partitions of printer\n"
     resumed = run("processor", "resume", PRINTER, "--partition", "2")
     assert resumed.stdout == "resumed 1 partition of printer\n"
-    assert run("processor", "reset", PRINTER, "--start", "0001-01-01").code == 0
-    assert run("processor", "reset", PRINTER, "--start", "$").stdout.split() == (
+    assert run("processor", "reset", PRINTER, "--start", "0001-01-01", "--execute").code == 0
+    assert run("processor", "reset", PRINTER, "--start", "$", "--execute").stdout.split() == (
         ["0", "0-0", "1", "0-0", "2", "0-0", "3", "0-0"]
     )
+    assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
+
+
+def test_a_processor_is_not_removed_while_what_it_has_emitted_waits(
+    run: Run, admin: SyncRedis
+) -> None:
+    run("processor", "add", PRINTER)
+    outbox = "runnel:{shop:orders:2}:orders:outbox:printer"
+    admin.xadd(outbox, {"to": "alerts 0 1 xxh64 100"})
+    for command in (("processor", "remove", PRINTER), ("stream", "delete", ORDERS)):
+        refused = run(*command, "--yes")
+        assert refused.code == 5
+        assert f"1 of its emitted entries wait in {outbox}" in one_sentence(refused.stderr)
+    admin.delete(outbox)
     assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
 
 
@@ -42,7 +56,7 @@ def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
     assert [each["state"] for each in states] == ["paused", "paused", "unassigned", "paused"]
     one = run("processor", "resume", PRINTER, "--partition", "0,2")
     assert one.stdout == "resumed 1 partition of printer\n"
-    reset = run("processor", "reset", PRINTER, "--start", "$", "--partition", "1-2")
+    reset = run("processor", "reset", PRINTER, "--start", "$", "--partition", "1-2", "--execute")
     assert reset.stdout.splitlines() == ["1 0-0", "2 0-0"]
     bad = run("processor", "pause", PRINTER, "--partition", "3-1")
     assert (bad.code, "'3-1' goes down: write 1-3" in bad.stderr) == (2, True)

@@ -180,7 +180,24 @@ def test_a_target_that_is_no_table_is_refused(run: Run, target: str, says: str) 
 
 
 def test_every_command_has_an_example(run: Run) -> None:
-    for command in ("list", "get", "export", "clear"):
+    for command in (
+        *("list", "get", "export", "clear"),
+        *("snapshot", "snapshots", "restore", "delete-snapshot"),
+    ):
         said = run("table", command, "--help").stdout
         assert f"$ runnel table {command} example:" in said
         assert "Exit codes:" in said
+
+
+def test_some_keys_are_shown(run: Run) -> None:
+    visit(run, **{f"visitor-{each}": each for each in range(30)}, bob=7)
+    shown = run("table", "scan", TOTALS).stdout.splitlines()
+    assert shown[0].split() == ["KEY", "PARTITION", "VALUE"]
+    assert len(shown) == 21
+    (row,) = run("table", "scan", TOTALS, "--match", "b?b").stdout.splitlines()[1:]
+    assert (row.split()[0], row.split()[2]) == ("bob", "7")
+    lines = run("table", "scan", TOTALS, "--match", "visitor-1*", "--limit", "100", "--json").stdout
+    found = {each["key"]: each["value"] for each in map(json.loads, lines.splitlines())}
+    assert found == {f"visitor-{each}": each for each in (1, *range(10, 20))}
+    assert run("table", "scan", TOTALS, "--match", "nobody").stdout.split() == shown[0].split()
+    assert run("table", "scan", TOTALS, "--limit", "0").code == 2

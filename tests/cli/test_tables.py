@@ -104,3 +104,17 @@ def test_a_state_is_coloured_and_no_line_ends_with_spaces() -> None:
         click.style("paused", fg="yellow"),
         "x       other",
     ]
+
+
+def test_the_tables_of_processors_are_shown_if_there_are_any() -> None:
+    seen = report()
+    assert not any(line.startswith("TABLE") for line in lines(seen))
+    seen["processors"][0]["tables"] = [
+        {"name": "totals", "keys": 12, "bytes": 3456},
+        {"name": "limits", "keys": 0, "bytes": None},
+    ]
+    assert rows(tables.kept(seen)) == [
+        ["totals", "shop/billing", "12", "3456"],
+        ["limits", "shop/billing", "0", "?"],
+    ]
+    assert any(line.startswith("TABLE") for line in lines(seen))

@@ -43,6 +43,10 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
     ]
 
 
+#: What a partition waits for.
+ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
+
+
 @pytest.mark.parametrize(
     ("seen", "says"),
     [
@@ -64,6 +68,35 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
                 "  partition 2 has not moved for 1m15s: billing-worker-5d9c7b9f4-abcde (node-7:41) "
                 "is still processing the event after 1795435471123-0",
                 "    see what its handler waits for; if you stop that worker, the others take over",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                partition(1, waits_for=ROOM),
+                partition(2, waits_for={**ROOM, "since_ms": 9000}),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partitions 1-2: no room in alerts for 9s, because of mail: to run that "
+                "processor makes room, and so does a larger partition_size",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                partition(1, outbox=3, outbox_waits_for=ROOM),
+                partition(2, outbox=4, outbox_waits_for={**ROOM, "since_ms": 9000}, outbox_lost=2),
+                partition(3, outbox=5),
+                partition(4, outbox=1, owner=None),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partitions 1-2: 7 emitted entries wait in the outbox for room in alerts, for "
+                "9s, because of mail",
+                "  partition 4: 1 emitted entry waits in the outbox until a worker claims the "
+                "partition",
+                "  partition 2: 2 emitted entries were LOST in the outbox",
             ],
         ),
         (
@@ -218,6 +251,8 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
     ids=[
         "quarantined",
         "stalled",
+        "no room",
+        "outbox",
         "down",
         "unregistered",
         "paused",

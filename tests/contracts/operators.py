@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from tests.contracts.model import ZERO, Fields
-from tests.contracts.partition import NAME, PartitionMachine, state_key
+from tests.contracts.partition import NAME, PartitionMachine, outbox_key, parked_keys, state_key
 from tests.contracts.wire import Arg, Refused, Wire, order
 from tests.lua.conftest import LOG
 
@@ -72,7 +72,9 @@ class OperatorMachine(PartitionMachine):
             slot.progress()
 
     def remove(self, name: str, again: int) -> None:
-        reply = self.call("remove", self.keys(name), [name], again)
+        reply = self.call(
+            "remove", [*self.keys(name), outbox_key(name), *parked_keys(name)], [name], again
+        )
         assert reply == int(name in self.log.checkpoints)
         if name in self.log.checkpoints:
             self.removed.add(name)

@@ -20,11 +20,23 @@ from tests.contracts.model import (
 )
 from tests.contracts.wire import Arg, Refused, Wire
 from tests.contracts.world import CONTRACT
-from tests.lua.conftest import LOG, META, NUMBERS, PRODUCERS
+from tests.lua.conftest import LOG, META, NUMBERS, OUTBOX, PRODUCERS
 
 CONTRACT_FIELDS = dict(zip(("protocol", "partitions", "hash"), map(str, CONTRACT), strict=True))
 NAMES = ["printer", "mailer"]
 NAME = st.sampled_from(["printer", "printer", "mailer"])
+
+
+def outbox_key(name: str) -> str:
+    """The outbox of a processor."""
+    return OUTBOX.replace("printer", name)
+
+
+def parked_keys(name: str) -> list[str]:
+    """The keys of what a processor has parked."""
+    return [
+        f"{LOG.removesuffix(':log')}:{each}:{name}" for each in ("parked", "parked_keys", "replay")
+    ]
 
 
 def state_key(name: str) -> str:

@@ -104,10 +104,10 @@ def test_l4_no_more_is_added_or_trimmed_at_once_than_the_header_says(wire: Wire)
     keys = [*PARTITION, SINK_LOG, SINK_META]
     fill(wire)
     wire.snapshot()
-    many = [*call.args[:7], "stream", 5_000, "refuse", 201, *ENTRY * 201]
+    many = [*call.args[:7], "derived", 5_000, "refuse", 201, *ENTRY * 201]
     assert wire.call("transact", keys, *many) == Refused("BADARG")
     before = len(wire.seen[SINK_LOG].entries)
-    most = [*call.args[:7], "stream", 300, "drop_oldest", 200, *ENTRY * 200]
+    most = [*call.args[:7], "derived", 300, "drop_oldest", 200, *ENTRY * 200]
     reply = wire.call("transact", keys, *most)
     assert reply[0] == 1
     assert len(wire.seen[SINK_LOG].entries) == before + 200 - 1_000

@@ -101,6 +101,7 @@ class LeaseMachine(OperatorMachine):
             *(-1, 1, int(slot.checkpoint in self.log.ids), behind[0] if behind else ""),
             slot.deaths,
             slot.previous_owner,
+            *(0, 0, 0),
         ]
 
     def hold(self, name: str) -> None:
@@ -186,7 +187,7 @@ class LeaseMachine(OperatorMachine):
         bodies: list[Fields] = [("msgpack", f"dead {self.nonces}.{i}") for i in range(letters)]
         if letters:
             keys += [SINK_LOG, SINK_META]
-            effects += ["stream", SINK_SIZE, when_full, letters]
+            effects += ["derived", SINK_SIZE, when_full, letters]
         for body in bodies:
             effects += [2, *body]
         reply = self.remembered("transact", keys, [*step, *effects], again)

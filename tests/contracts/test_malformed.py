@@ -33,8 +33,17 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
     **{(script, "hash"): [""] for script in ("declare", *APPENDS, "claim", "register")},
     **{(script, "processor"): [""] for script in ("claim", "register", "remove", "seek")},
     **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "clear_table", "seek")},
+    **{
+        (script, "nonce"): ["", SHORT, LONG] for script in ("replay", "drop_parked", "take_letters")
+    },
     ("clear_table", "processor"): [""],
+    ("park_again", "failure"): ["", "5-0", "5-0 3", "x 3 y", "5-0 3 " + "m" * 1200],
+    ("take_letters", "size"): ["0"],
     **{(script, "when_full"): ["", "shed", "REFUSE", b"\xff"] for script in APPENDS},
+    **{(script, "processor"): ["", "other"] for script in ("restore", "snapshot")},
+    **{(script, "id"): ["", SHORT, LONG] for script in ("copy_table", "restore", "snapshot")},
+    ("restore", "nonce"): ["", SHORT, LONG],
+    ("snapshot", "step"): ["", "start", "FINISH"],
     **{(script, "action"): ["", "go", b"\xff"] for script in ("elect", "sync")},
     ("append", "producer"): [""],
     ("append_numbered", "sender"): [

@@ -34,8 +34,13 @@ REPLY_COUNTS_CHANGES = {
         "register",
         "revoke",
         "remove",
+        "trim_outbox",
         "resume",
         "delete",
+        "park_again",
+        "replay",
+        "drop_parked",
+        "take_letters",
     )
 }
 #: Reads all keys with their contents, except the clock.

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
-from tests.lua.conftest import LOG, MEMBERS, META, NONCE, NUMBERS, PLAN, PRODUCERS, SESSIONS, STATE
+from tests.lua.conftest import (
+    LOG,
+    MEMBERS,
+    META,
+    NONCE,
+    NUMBERS,
+    OUTBOX,
+    PARKED,
+    PLAN,
+    PRODUCERS,
+    SESSIONS,
+    STATE,
+)
 
 LEADER, TICKS = "runnel:{shop}:leader", "runnel:{shop}:ticks"
 SINK_LOG, SINK_META = (
@@ -17,9 +29,27 @@ TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
 #: Script -> name and type of the keys whose number depends on the arguments.
 MORE_KEYS = {
-    "transact": [("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")],
+    "transact": [
+        *(("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")),
+        *(("expiring", "hash"), ("times", "zset")),
+        *(("parked", "stream"), ("parked_keys", "hash")),
+    ],
     "delete": [("table", "hash")],
+    "copy_table": [
+        *(("values", "hash"), ("expiry", "zset"), ("to_values", "hash"), ("to_expiry", "zset"))
+    ],
+    "snapshot": [
+        *(("values", "hash"), ("expiry", "zset"), ("copy", "hash"), ("copy_expiry", "zset"))
+    ],
+    "restore": [
+        *(("values", "hash"), ("expiry", "zset"), ("staged", "hash"), ("staged_expiry", "zset"))
+    ],
 }
+EXPIRY = f"{TABLE}:expiry"
+EXPIRING = META.replace(":meta", ":table:visits")
+RECORD = META.replace(":meta", ":snapshot:monday:printer")
+COPY, STAGED = f"{RECORD}:table:balances", f"{RECORD}:restore:table:balances"
+SNAPSHOT_ID = "3" * 32
 GROUP = [PLAN, MEMBERS, SESSIONS]
 CONTRACT: list[Arg] = [1, 8, "xxh64"]
 NEW = "2" * 32
@@ -64,10 +94,32 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     done("tick", [TICKS], "report", 1_000, "n1", "0 * * * * UTC")
     wire.snapshot()
     letter: list[Arg] = [2, "msgpack", "dead"]
+    expiring: list[Arg] = ["expiring", 60, 1, 1, "erin", "1", "carol"]
     writes: list[Arg] = ["table", 2, 1, "alice", "5", "bob", "7", "carol"]
     wire.redis.hset(TABLE, "carol", "1")
     wire.redis.hset(META, "table:balances", "printer")
+    wire.redis.hset(EXPIRING, "dave", "1")
+    wire.redis.zadd(f"{EXPIRING}:expiry", {"dave": 1_700_000_000_000})
+    wire.redis.hset(PARKED[1], mapping={"alice": 2, "bob": "1 5-0 3 Boom once more"})
+    wire.redis.hset(PARKED[2], "bob", "1")
+    parked: list[Arg] = ["key", "alice", "event", "5-0", "msgpack", "one"]
+    for event in ("6-0", "7-0"):
+        wire.redis.xadd(PARKED[0], {"key": "alice", "msgpack": "x"}, event)
+    wire.redis.xadd(PARKED[0], {"key": "bob", "msgpack": "x"}, "8-0")
+    wire.redis.zadd(EXPIRY, {"carol": 1_700_000_000_000})
+    copied = [TABLE, EXPIRY, COPY, f"{COPY}:expiry"]
+    done("snapshot", [META, STATE, RECORD, *copied], "printer", "begin", SNAPSHOT_ID)
+    done("copy_table", [RECORD, *copied], SNAPSHOT_ID, 0, 100, 0)
+    done("snapshot", [META, STATE, RECORD, *copied], "printer", "finish", SNAPSHOT_ID)
+    restored = [COPY, f"{COPY}:expiry", STAGED, f"{STAGED}:expiry"]
+    done("copy_table", [RECORD, *restored], SNAPSHOT_ID, 0, 100, 5)
+    wire.redis.hdel(META, "snapshot:monday:printer")  # With it, the partition is not deleted.
+    # All but the last entry of the outbox were forwarded, and that one is lost.
+    wire.redis.hset(STATE, "outbox_last", "3")
+    wire.redis.xadd(OUTBOX, {"to": "alerts"}, id=f"{epoch}-1")
+    wire.redis.xtrim(OUTBOX, maxlen=0, approximate=False)
     wire.snapshot()
+    letters = [event for event, _ in wire.snapshot()[SINK_LOG].entries]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
     calls = {
         "declare": ([META], CONTRACT),
@@ -88,15 +140,35 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
         "transact": (
-            [*PARTITION, TABLE, SINK_LOG, SINK_META],
-            [*step, *writes, "stream", 3, "drop_oldest", 1, *letter],
+            [*PARTITION, TABLE, SINK_LOG, SINK_META, EXPIRING, f"{EXPIRING}:expiry", *PARKED[:2]],
+            [
+                *(*step, *writes, "derived", 3, "drop_oldest", 1, *letter, *expiring),
+                *("park", 9, 1, 6, *parked),
+            ],
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
         "seek": (PARTITION, ["printer", ids[2], "", NEW]),
+        "snapshot": ([META, STATE, RECORD, *copied], ["printer", "begin", "4" * 32]),
+        "copy_table": ([RECORD, *restored], [SNAPSHOT_ID, 0, 100, 5]),
+        "restore": (
+            [*PARTITION, RECORD, TABLE, EXPIRY, *restored[2:]],
+            ["printer", SNAPSHOT_ID, 0, NEW],
+        ),
         "clear_table": ([META, STATE, TABLE], ["printer", NEW]),
+        "park_again": ([STATE, *PARKED[1:]], [epoch, NONCE, "bob", "5-0 3 Boom again"]),
+        "replay": ([STATE, *PARKED[1:]], [NEW, "alice", "bob"]),
+        "drop_parked": ([STATE, *PARKED], [NEW, "6-0", "8-0"]),
+        "take_letters": (
+            [SINK_LOG, SINK_META, STATE, *PARKED],
+            [NEW, 9, letters[0], 6, *parked, letters[1], 0],
+        ),
         "pause": ([STATE], []),
         "resume": ([STATE], []),
-        "remove": (PARTITION, ["printer"]),
+        "remove": ([*PARTITION, OUTBOX, *PARKED], ["printer"]),
+        "trim_outbox": (
+            [STATE, OUTBOX],
+            [epoch, NONCE, f"{epoch}-2", 3, 1, "alerts", "it is full"],
+        ),
         "delete": ([LOG, META, PRODUCERS, NUMBERS, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),

@@ -106,6 +106,7 @@ async def dead(shop: Shop, *readers: str) -> None:
 async def skip(shop: Shop, partition: int, prev: str, event: str) -> None:
     sink = keys.partition(shop.app, "orders", partition, "orders.printer.dead")
     move, token = CheckpointMove(prev, event, 1), shop.tokens[partition]
-    letters = protocol.Entries(sink, 100, "refuse", [[b"json", b"{}"]])
+    dead = protocol.Sink(sink, CONTRACT, 100, derived=True)
+    letters = protocol.Entries(dead, [[b"json", b"{}"]])
     place = shop.keys(partition)
     await shop.scripts.call(protocol.transact(place, token, move, [letters]))

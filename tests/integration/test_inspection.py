@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import keys, protocol
+from runnel.connection.deployment import Command, Deployment
 from runnel.errors import Mismatch
-from runnel.operations import inspection
+from runnel.operations import inspection, table_sizes
 from runnel.operations.inspection import Declared, inspect
 from runnel.protocol import CheckpointMove
 from tests.integration.inspected import COUNT, SERVER, Shop, dead, skip
@@ -44,6 +46,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "state": "ok",
         "lag_events": 2,
         "dead_letters": None,
+        "tables": [],
     }
     assert seen["totals"] == {
         "lag_events": 2,
@@ -71,6 +74,10 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "attempts": 0,
         "unclean_tenures": 0,
         "failing": False,
+        "waits_for": None,
+        "outbox": 0,
+        "outbox_lost": 0,
+        "outbox_waits_for": None,
         "error": None,
     }
     assert (rows[0]["checkpoint"], rows[0]["last"]) == ("0-0", "0-0")
@@ -145,9 +152,15 @@ async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> No
     ids = await shop.send(1, 2)
     await shop.work()
     await skip(shop, 1, "0-0", ids[0])
+    await shop.redis.hset(keys.meta(shop.keys(1).prefix), "table:totals", "printer")
     error = ("ValueError", "no price")
     attempt = protocol.attempt(shop.keys(1), shop.tokens[1], "quarantine", ids[0], 3, error)
     await shop.scripts.call(attempt)
+    (event,) = await shop.send(2)
+    wait = protocol.attempt(shop.keys(2), shop.tokens[2], "wait", "0-0", 0, ("alerts", "of mail"))
+    await shop.scripts.call(wait)
+    assert event
+    await shop.set(3, outbox_waits_for="alerts", outbox_reason="of mail", outbox_since=1000)
     page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
     rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
     listed = {key: set(types.split(" or ")) for key, types in rows}
@@ -160,6 +173,47 @@ async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> No
     assert len(rows) == len(listed)
     assert sorted(listed) == sorted(found)
     assert {key: types for key, types in found.items() if not types <= listed[key]} == {}
+
+
+async def test_the_tables_of_a_processor_are_shown_with_their_keys_and_bytes(shop: Shop) -> None:
+    await shop.open()
+    memory = 0
+    for p, number in ((0, 3), (2, 4000)):
+        prefix = shop.keys(p).prefix
+        await shop.redis.hset(keys.meta(prefix), mapping={"table:totals": "printer"})
+        table = keys.table(prefix, "totals")
+        await shop.redis.hset(table, mapping={str(n): "x" * 40 for n in range(number)})
+        memory += await shop.redis.memory_usage(table, 5) or 0
+    await shop.redis.hset(keys.meta(shop.keys(1).prefix), "table:limits", "mailer")
+    (processor,) = (await shop.seen())["processors"]
+    (found,) = processor["tables"]
+    assert (found["name"], found["keys"]) == ("totals", 4003)
+    assert abs(found["bytes"] - memory) < memory / 10, "it is an estimate"
+    await shop.redis.set(keys.table(shop.keys(0).prefix, "totals"), "not ours")
+    (processor,) = (await shop.seen())["processors"]
+    assert processor["tables"][0]["keys"] is None
+
+
+async def test_the_sizes_of_tables_cost_two_commands_for_each_partition(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.open()
+    for p in range(COUNT):
+        meta = keys.meta(shop.keys(p).prefix)
+        await shop.redis.hset(meta, mapping={"table:totals": "printer", "table:limits": "printer"})
+    asked: list[int] = []
+    kind = type(shop.scripts.deployment)
+    send = kind.send
+
+    async def noting(deployment: Deployment, commands: Sequence[Command], *more: Any) -> list[Any]:
+        asked.append(sum(command[0] in ("HLEN", "MEMORY") for _, command in commands))
+        return await send(deployment, commands, *more)
+
+    monkeypatch.setattr(table_sizes, "PAGE", 3)
+    monkeypatch.setattr(kind, "send", noting)
+    (processor,) = (await shop.seen())["processors"]
+    assert [each["name"] for each in processor["tables"]] == ["limits", "totals"]
+    assert (sum(asked), max(asked)) == (2 * 2 * COUNT, 3)
 
 
 async def test_what_the_code_declares_is_shown_before_a_worker_has_started(shop: Shop) -> None:

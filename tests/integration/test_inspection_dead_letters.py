@@ -66,7 +66,8 @@ async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_
     await shop.work()
     sink = keys.partition(shop.app, "orders", 1, "lost")
     move, place = CheckpointMove("0-0", ids[0], 1), shop.keys(1)
-    letters = protocol.Entries(sink, 100, "refuse", [[b"json", b"{}"]])
+    dead = protocol.Sink(sink, CONTRACT, 100, derived=True)
+    letters = protocol.Entries(dead, [[b"json", b"{}"]])
     await shop.scripts.call(protocol.transact(place, shop.tokens[1], move, [letters]))
     pair = ("orders", "printer")
     streams = {"orders": (COUNT, "orders"), "lost": (COUNT, "orders")}

@@ -213,7 +213,8 @@ async def test_transact_commits_and_adds_to_the_derived_stream_or_does_neither(
     entry = [b"a", b"1", b"b", b"2"]
 
     async def transact(move: CheckpointMove, size: int, policy: str) -> CommitReply:
-        letters = protocol.Entries(sink, size, policy, [entry])
+        dead = protocol.Sink(sink, CONTRACT, size, derived=True)
+        letters = protocol.Entries(dead, [entry], policy)
         call = protocol.transact(partition, token, move, [letters])
         return protocol.read_commit(await scripts.call(call))
 

@@ -264,3 +264,10 @@ async def test_idle_connections_are_closed(
 
         await until(few, "connections stay open")
         assert client.connections_made == MAX_CONNECTIONS
+
+
+async def test_no_commands_have_no_replies_and_wait_for_none(redis_url: str) -> None:
+    async with connect(redis_url) as client:
+        async with asyncio.timeout(2.0):
+            assert await client.roundtrip([]) == []
+        assert await client.roundtrip([("PING",)]) == [b"PONG"]

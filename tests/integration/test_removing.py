@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from redis.asyncio import Redis
 
 from runnel import App, Record, keys, protocol
 from runnel.connection.durability import AckRequirement
+from runnel.errors import Unforwarded
 from runnel.operations import admin
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import remove
 from runnel.processor import Processor
 from runnel.protocol.scripts import Call, Scripts
+from tests.worker.workers import until
 
 
 class Order(Record):
@@ -71,6 +74,37 @@ async def test_what_is_removed_is_forgotten_and_other_processors_stay(
         assert b"checkpoint:ship" in stored
         assert b"checkpoint:bill" not in stored
     assert await remove(scripts, app.processors["bill"]) == (0, 0)
+
+
+async def test_nothing_is_removed_while_emitted_entries_wait(redis: Redis, app: App) -> None:
+    scripts, (bill, _) = Scripts(redis), app.processors.values()
+    outbox = bill.keys(2).outbox
+    await redis.xadd(outbox, {"to": "alerts 0 1 xxh64 100"})
+    spec = bill.stream
+    for call in (remove(scripts, bill), admin.delete_stream(scripts, spec)):
+        with pytest.raises(Unforwarded, match=f"1 of its emitted entries wait in {outbox} "):
+            await call
+        for partition in range(3):
+            reply = await scripts.call(protocol.describe(bill.keys(partition)))
+            assert protocol.read_describe(reply).checkpoint == "0-0"
+
+
+async def test_entries_that_a_worker_forwards_meanwhile_do_not_stop_it(
+    redis: Redis, app: App
+) -> None:
+    scripts, (bill, _) = Scripts(redis), app.processors.values()
+    outbox = bill.keys(2).outbox
+    await redis.xadd(outbox, {"to": "alerts 0 1 xxh64 100"})
+    await redis.config_resetstat()
+    removing = asyncio.create_task(remove(scripts, bill))
+
+    async def looked_again() -> bool:
+        stats: Any = await redis.info("commandstats")
+        return bool(stats.get("cmdstat_xlen", {"calls": 0})["calls"] > 3)
+
+    await until(looked_again, "it looks again")
+    await redis.xtrim(outbox, maxlen=0, approximate=False)
+    assert (await removing).partitions == 3
 
 
 async def test_a_member_that_is_silent_is_waited_for_until_its_session_ends(

@@ -16,9 +16,11 @@ from tests.primaries import every_key
 FOLDER = Path(__file__).parent.parent.parent / "lua"
 TAG = "{shop:orders:3}:orders"
 GROUP = "runnel:{shop:orders@printer}"
-LOG, META, STATE, PRODUCERS, NUMBERS = (
-    f"runnel:{TAG}:{name}" for name in ("log", "meta", "processor:printer", "producers", "numbers")
+LOG, META, STATE, PRODUCERS, NUMBERS, OUTBOX = (
+    f"runnel:{TAG}:{name}"
+    for name in ("log", "meta", "processor:printer", "producers", "numbers", "outbox:printer")
 )
+PARKED = [f"runnel:{TAG}:{name}:printer" for name in ("parked", "parked_keys", "replay")]
 PLAN, MEMBERS, SESSIONS, WAKE = (
     f"{GROUP}:{name}" for name in ("plan", "members", "sessions", "wake")
 )
@@ -101,7 +103,7 @@ class Raw:
         )
         names = (
             "epoch checkpoint processed attempts event unclean_tenures paused quarantined lost "
-            "exact checkpoint_exists next_id deaths previous_owner"
+            "exact checkpoint_exists next_id deaths previous_owner outbox parked replay"
         )
         return dict(zip(names.split(), reply, strict=True))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from tests.lua.conftest import LOG, META, NONCE, STATE, Raw
+from tests.lua.conftest import LOG, META, NONCE, OUTBOX, STATE, Raw
 
 SINK_LOG, SINK_META = (
     LOG.replace(":orders:log", ":dead:log"),
@@ -43,10 +43,19 @@ async def ready(raw: Raw, events: int = 5) -> tuple[int, list[str]]:
 
 async def emit(raw: Raw, epoch: int, prev: str, next_id: str, **kw: Any) -> Any:
     """One event is finished and, by default, one dead letter written."""
-    letters = ("stream", kw.get("size", 100), kw.get("when_full", "refuse"), kw.get("number", 1))
+    letters = ("derived", kw.get("size", 100), kw.get("when_full", "refuse"), kw.get("number", 1))
     entries = kw.get("entries", (2, "msgpack", "dead"))
     step = (epoch, prev, next_id, kw.get("release", 0), kw.get("nonce", NONCE))
     return await transact(raw, *step, keys=(SINK_LOG, SINK_META), effects=(*letters, *entries))
+
+
+async def emitted(raw: Raw, epoch: int, prev: str, next_id: str, **kw: Any) -> Any:
+    """One event is finished, and entries for streams in other slots go to the outbox."""
+    number, entry = kw.get("number", 1), (4, "to", "alerts 0 4 xxh64 100", "msgpack", "x")
+    entries = kw["entries"] if "entries" in kw else entry * number
+    effects = ("outbox", kw.get("size", 100), number, *entries)
+    step = (epoch, prev, next_id, kw.get("release", 0), kw.get("nonce", NONCE))
+    return await transact(raw, *step, keys=(kw.get("key", OUTBOX),), effects=effects)
 
 
 async def transact(

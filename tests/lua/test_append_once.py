@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import LOG, META, NUMBERS, PRODUCERS, STATE, Raw
+from tests.lua.conftest import LOG, META, NUMBERS, OUTBOX, PARKED, PRODUCERS, STATE, Raw
 from tests.lua.steps import ready, refused
 
 KEY = f"{LOG.removesuffix(':log')}:dedupe:order-17"
@@ -109,7 +109,7 @@ async def test_the_mark_of_the_stream_stays_while_it_exists(raw: Raw) -> None:
     await raw.redis.hset(META, "dedupe", "5")  # Another one than the clock would make.
     _, id_, _ = await raw.append_once("order-18")
     await raw.register()
-    await raw.call("remove", [LOG, META, STATE], "printer")
+    await raw.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
     assert await raw.redis.hget(META, "dedupe") == b"5"
     assert await raw.append_once("order-18") == [0, id_, 1]
     assert (await raw.append_once("order-17"))[0] == 1, "it has another mark"

@@ -109,7 +109,7 @@ async def test_a_commit_with_a_wrong_number_of_keys_is_refused(raw: Raw, keys: l
     await refused(raw, "BADARG", raw.call("commit", keys, *step))
     await refused(raw, "BADARG", raw.call("commit", KEYS, *step, "x"))
     await refused(
-        raw, "BADARG", raw.call("transact", keys, *step, "stream", 9, "refuse", 1, 2, "f", "v")
+        raw, "BADARG", raw.call("transact", keys, *step, "derived", 9, "refuse", 1, 2, "f", "v")
     )
     assert await raw.call("commit", KEYS, *step) == [1, 0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.lua.conftest import LOG, META, NUMBERS, OTHER, PRODUCERS, STATE, Raw
+from tests.lua.conftest import LOG, META, NUMBERS, OTHER, OUTBOX, PARKED, PRODUCERS, STATE, Raw
 from tests.lua.steps import ready, refused, repeated, transact
 
 KEYS = [LOG, META, STATE]
@@ -14,7 +14,7 @@ async def test_producers_and_workers_that_still_run_learn_for_a_day_that_their_s
     epoch, ids = await ready(raw)
     other = [LOG, META, STATE.replace("printer", "mailer")]
     await raw.call("register", other, 1, 8, "xxh64", "mailer", "0")
-    await raw.call("remove", KEYS, "printer")
+    await raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer")
     assert await repeated(raw, "delete", [LOG, META, PRODUCERS, NUMBERS]) == (5, 0)
     assert 0 < await raw.redis.ttl(META) <= 86_400
     assert await raw.redis.exists(LOG, PRODUCERS) == 0
@@ -37,7 +37,7 @@ async def test_the_tables_that_meta_names_are_deleted_with_the_events(raw: Raw) 
     tables = tuple(META.replace(":meta", f":table:{name}") for name in ("balances", "limits"))
     writes = ("table", 1, 0, "alice", "5")
     await transact(raw, epoch, "0-0", ids[0], keys=tables, effects=writes * 2)
-    await raw.call("remove", KEYS, "printer")
+    await raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer")
     call, other = [LOG, META, PRODUCERS, NUMBERS], META.replace(":meta", ":table:other")
     # If a table is missing in the call, it would be left without anybody who knows of it.
     for keys in (
@@ -52,3 +52,10 @@ async def test_the_tables_that_meta_names_are_deleted_with_the_events(raw: Raw) 
     assert await repeated(raw, "delete", [*call, *tables]) == (5, 0)
     assert await raw.redis.exists(*tables) == 0
     assert await raw.redis.hget(META, "table:limits") is None
+
+
+async def test_a_partition_whose_meta_names_a_snapshot_is_not_deleted(raw: Raw) -> None:
+    await ready(raw)
+    await raw.redis.hset(META, "snapshot:monday:printer", "1")
+    said = await refused(raw, "BADARG", raw.call("delete", [LOG, META, PRODUCERS, NUMBERS]))
+    assert said == "BADARG field=snapshots snapshot=snapshot:monday:printer"

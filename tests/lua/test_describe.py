@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 from runnel.protocol.scripts import folder
-from tests.lua.conftest import LOG, META, NONCE, OTHER, STATE, Raw
-from tests.lua.steps import described, ready
+from tests.lua.conftest import LOG, META, NONCE, OTHER, PARKED, STATE, Raw
+from tests.lua.parking import entry, park
+from tests.lua.steps import described, ready, transact
 
 
 async def test_describe_writes_nothing_and_leaves_out_the_nonce(raw: Raw) -> None:
@@ -37,13 +38,24 @@ async def test_describe_leaves_out_what_is_unknown(raw: Raw) -> None:
 
 async def test_the_protocol_page_lists_every_field_of_a_state(raw: Raw) -> None:
     epoch, ids = await ready(raw)
-    await raw.commit(epoch, "0-0", ids[0], 1)
+    outbox = STATE.replace(":processor:", ":outbox:")
+    emitted = ("outbox", 10, 1, 4, "to", "alerts 0 1 xxh64 10", "f", "v")
+    await transact(raw, epoch, "0-0", ids[0], keys=(outbox,), effects=emitted)
+    trim = (epoch, NONCE, "0-0", 1, 1, "alerts", "it is full")
+    await raw.call("trim_outbox", [STATE, outbox], *trim)
+    await raw.call("attempt", [STATE], epoch, NONCE, "wait", ids[0], 0, "alerts", "of mail")
     await raw.call("seek", [LOG, META, STATE], "printer", ids[1], "", OTHER)
     await raw.redis.hset(f"{META.removesuffix(':meta')}:table:t", "f", "v")
     clear_keys = [META, STATE, f"{META.removesuffix(':meta')}:table:t"]
     await raw.call("clear_table", clear_keys, "printer", OTHER)
     await raw.redis.xtrim(LOG, maxlen=2, approximate=False)
-    epoch = (await raw.claim(11, accept="2"))["epoch"]
+    await raw.claim(11, accept="2")
+    await raw.redis.hset(PARKED[1], "alice", "1")
+    await raw.call("replay", [STATE, *PARKED[1:]], OTHER, "alice")
+    claimed = await raw.claim(12)
+    epoch = claimed["epoch"]
+    step = (epoch, claimed["checkpoint"], ids[3])
+    await park(raw, *step, entry("alice", ids[3]))
     await raw.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[3], 1, "Boom", "x")
     await raw.call("pause", [STATE])
     fields: Any = await raw.redis.hkeys(STATE)

@@ -19,6 +19,7 @@ from tests.lua.headers import problems
 
 PREFIX = keys.partition("APP", "SOURCE", "N", "STREAM")  # type: ignore[arg-type]
 GROUP = keys.group("APP", "STREAM", "PROCESSOR")
+SNAPSHOT = keys.snapshot(PREFIX, "SNAPSHOT", "PROCESSOR")
 PATTERNS = {
     keys.log(PREFIX),
     keys.meta(PREFIX),
@@ -27,6 +28,15 @@ PATTERNS = {
     keys.dedupe(PREFIX, "KEY"),
     keys.state(PREFIX, "PROCESSOR"),
     keys.table(PREFIX, "NAME"),
+    keys.outbox(PREFIX, "PROCESSOR"),
+    keys.parked(PREFIX, "PROCESSOR"),
+    keys.parked_keys(PREFIX, "PROCESSOR"),
+    keys.replay(PREFIX, "PROCESSOR"),
+    keys.expiry(PREFIX, "NAME"),
+    SNAPSHOT,
+    keys.table(SNAPSHOT, "NAME"),
+    keys.table(keys.restoring(SNAPSHOT), "NAME"),
+    keys.outbox(PREFIX, "PROCESSOR"),
     keys.plan(GROUP),
     keys.members(GROUP),
     keys.sessions(GROUP),

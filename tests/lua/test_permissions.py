@@ -15,13 +15,16 @@ from tests.lua.conftest import (
     NONCE,
     NUMBERS,
     OTHER,
+    OUTBOX,
+    PARKED,
     PLAN,
     PRODUCERS,
     SESSIONS,
     STATE,
     Raw,
 )
-from tests.lua.steps import SINK_LOG, SINK_META, emit, ready, refused
+from tests.lua.snapshots import ID, OTHER_ID, RECORD, copied, copy, own, restore, step
+from tests.lua.steps import SINK_LOG, SINK_META, emit, emitted, ready, refused
 
 TABLE = META.replace(":meta", ":table:balances")
 
@@ -71,6 +74,18 @@ async def test_an_emit_is_applied_as_a_whole_or_not_at_all(
     await user.rule(f"+{permission}")
     assert await emit(user, epoch, "0-0", ids[0]) == [1, 0]
     assert await user.owner.redis.xlen(SINK_LOG) == 1
+
+
+@pytest.mark.parametrize("permission", ["xadd", "hset", "xgroup|setid"])
+async def test_entries_reach_the_outbox_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    epoch, ids = await ready(user)
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, emitted(user, epoch, "0-0", ids[0], number=2))
+    await user.rule(f"+{permission}")
+    assert await emitted(user, epoch, "0-0", ids[0], number=2) == [1, 0]
+    assert await user.owner.redis.xlen(OUTBOX) == 2
 
 
 @pytest.mark.parametrize("permission", ["xtrim", "hincrby", "xgroup|setid"])
@@ -186,7 +201,7 @@ def _commit(user: Restricted, epoch: int, ids: list[str]) -> Awaitable[Any]:
 
 
 def _seek(user: Restricted, _: int, ids: list[str]) -> Awaitable[Any]:
-    return user.call("seek", [LOG, META, STATE], "printer", ids[2], "", OTHER)
+    return user.call("seek", [LOG, META, STATE, TABLE], "printer", ids[2], "", OTHER)
 
 
 def _resume(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
@@ -197,8 +212,21 @@ def _clear_table(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     return user.call("clear_table", [META, STATE, TABLE], "printer", OTHER)
 
 
+async def _snapshot(user: Restricted, _: int, __: list[str]) -> Any:
+    return await step(user, "begin", OTHER_ID, ("balances",))
+
+
+async def _restore(user: Restricted, _: int, __: list[str]) -> Any:
+    return await restore(user, OTHER, ("balances",))
+
+
 def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
-    return user.call("remove", [LOG, META, STATE], "printer")
+    return user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
+
+
+def _trim_outbox(user: Restricted, epoch: int, _: list[str]) -> Awaitable[Any]:
+    call = (epoch, NONCE, f"{epoch}-2", 2, 1, "", "")
+    return user.call("trim_outbox", [STATE, OUTBOX], *call)
 
 
 @pytest.mark.parametrize(
@@ -206,10 +234,13 @@ def _remove(user: Restricted, _: int, __: list[str]) -> Awaitable[Any]:
     [
         (_claim, ["hset", "xgroup|setid", "xrange"]),
         (_commit, ["hset", "hdel", "xgroup|setid"]),
-        (_seek, ["hset", "hdel", "xgroup|setid"]),
+        (_seek, ["hset", "hdel", "xgroup|setid", "unlink"]),
         (_resume, ["hset", "hdel"]),
         (_clear_table, ["hset", "hdel", "unlink"]),
-        (_remove, ["hset", "hdel", "del", "xgroup|destroy"]),
+        (_snapshot, ["hset", "unlink"]),
+        (_restore, ["hset", "hdel", "xgroup|setid", "unlink", "rename"]),
+        (_remove, ["hset", "hdel", "del", "unlink", "xgroup|destroy", "xlen"]),
+        (_trim_outbox, ["hset", "hdel", "xtrim"]),
     ],
 )
 async def test_a_call_without_a_permission_has_written_nothing(
@@ -221,11 +252,33 @@ async def test_a_call_without_a_permission_has_written_nothing(
     await user.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[0], 3, "Boom", "x")
     await user.owner.redis.xgroup_setid(LOG, "printer", ids[0], entries_read=1)
     await user.owner.redis.hset(TABLE, "alice", "5")
+    if make is _restore:
+        await step(user.owner, "begin", ID, ("balances",))
+        await copied(user.owner, "balances")
+        await step(user.owner, "finish", ID, ("balances",))
+        await copied(user.owner, "balances", restoring=True)
+    waits = {"outbox_last": 2, "outbox_waits_for": "alerts"}
+    await user.owner.redis.hset(STATE, mapping=waits)  # type: ignore[arg-type]
     for permission in permissions:
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, make(user, epoch, ids))
         await user.rule(f"+{permission}")
     await make(user, epoch, ids)
+
+
+@pytest.mark.parametrize("permission", ["hset", "zadd", "zmscore", "unlink"])
+async def test_a_page_of_a_table_is_copied_only_with_all_permissions(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user)
+    await user.owner.redis.hset(TABLE, "alice", "5")
+    await user.owner.redis.zadd(f"{TABLE}:expiry", {"alice": 1})
+    await step(user.owner, "begin", ID, ("balances",))
+    keys = [RECORD, *own("balances"), *copy("balances")]
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.call("copy_table", keys, ID, 0, 9, 0))
+    await user.rule(f"+{permission}")
+    assert (await user.call("copy_table", keys, ID, 0, 9, 0))[:2] == ["0", 1]
 
 
 @pytest.mark.parametrize("permission", ["zadd", "zrem", "hdel", "hset", "hgetall", "zrange"])
@@ -275,7 +328,7 @@ async def test_a_deleted_stream_stays_deleted_until_declare_has_its_permissions(
     user: Restricted,
 ) -> None:
     await ready(user)
-    await user.call("remove", [LOG, META, STATE], "printer")
+    await user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
     await user.call("delete", [LOG, META, PRODUCERS, NUMBERS])
     for permission in ("hdel", "hsetnx"):
         await user.rule(f"-{permission}")

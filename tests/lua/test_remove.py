@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.lua.conftest import LOG, META, OTHER, STATE, Raw
-from tests.lua.steps import described, ready, refused, repeated
+from tests.lua.conftest import LOG, META, OTHER, OUTBOX, PARKED, STATE, Raw
+from tests.lua.steps import described, emitted, ready, refused, repeated
 
-KEYS = [LOG, META, STATE]
+KEYS = [LOG, META, STATE, OUTBOX, *PARKED]
 
 
 async def test_claims_of_a_removed_processor_say_that_it_was_removed(
     raw: Raw,
 ) -> None:
     await ready(raw)
-    assert await raw.call("remove", [LOG, META, STATE], "printer") == 1
-    assert await raw.call("remove", [LOG, META, STATE], "printer") == 0
+    assert await raw.call("remove", KEYS, "printer") == 1
+    assert await raw.call("remove", KEYS, "printer") == 0
     assert "removed=1" in await refused(raw, "UNREGISTERED", raw.claim(11, OTHER))
     assert await raw.redis.xinfo_groups(LOG) == []
 
@@ -48,3 +48,13 @@ async def test_a_removed_processor_can_be_registered_again(raw: Raw) -> None:
     assert await raw.redis.hget(META, "removed:printer") is None
     await refused(raw, "FENCED", raw.commit(epoch, ids[1], ids[2], 1))
     assert (await raw.claim(1))["processed"] == 0
+
+
+async def test_s4_a_processor_is_not_removed_while_emitted_entries_wait(raw: Raw) -> None:
+    epoch, ids = await ready(raw)
+    await emitted(raw, epoch, "0-0", ids[0], number=3)
+    said = await refused(raw, "UNFORWARDED", raw.call("remove", KEYS, "printer"))
+    assert said == f"UNFORWARDED waiting=3 outbox={OUTBOX}"
+    await raw.redis.xtrim(OUTBOX, maxlen=0, approximate=False)
+    assert await repeated(raw, "remove", KEYS, "printer") == (1, 0)
+    assert await raw.redis.exists(OUTBOX) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lua.conftest import LOG, META, NONCE, OTHER, STATE, Raw
-from tests.lua.steps import ready, refused
+from tests.lua.steps import ready, refused, repeated, transact
 
 KEYS = [LOG, META, STATE]
 THIRD = "2" * 32
@@ -108,3 +108,74 @@ async def test_a_seek_without_its_log_or_consumer_group_is_refused(raw: Raw) -> 
     await refused(raw, "MISSING", raw.call("seek", KEYS, "printer", "0", "", OTHER))
     await raw.redis.delete(LOG)
     await refused(raw, "MISSING", raw.call("seek", KEYS, "printer", "0", "", OTHER))
+
+
+# Tables are emptied with it
+
+TABLE, OTHER_TABLE = (META.replace(":meta", f":table:{name}") for name in ("balances", "limits"))
+EXPIRY = f"{TABLE}:expiry"
+WRITES = ("table", 1, 0, "alice", "5")
+
+
+async def written(raw: Raw) -> tuple[int, list[str]]:
+    """A claimed partition whose first event has written two tables."""
+    epoch, ids = await ready(raw)
+    tables = (TABLE, OTHER_TABLE)
+    await transact(raw, epoch, "0-0", ids[0], keys=tables, effects=WRITES * 2)
+    return epoch, ids
+
+
+async def test_s5_tables_are_emptied_together_with_the_seek_and_keep_their_writer(raw: Raw) -> None:
+    epoch, ids = await written(raw)
+    await raw.redis.zadd(EXPIRY, {"alice": 1})
+    cleared = [*KEYS, TABLE, EXPIRY]
+    assert await repeated(raw, "seek", cleared, "printer", "0", "", OTHER) == (["0-0", 0],) * 2
+    assert await raw.redis.exists(TABLE, EXPIRY) == 0
+    assert await raw.redis.hgetall(OTHER_TABLE) == {b"alice": b"5"}
+    assert await raw.redis.hget(META, "table:balances") == b"printer"
+    step = transact(raw, epoch, ids[0], ids[1], keys=(TABLE,), effects=WRITES)
+    await refused(raw, "FENCED", step)
+
+
+async def test_s6_a_repeated_seek_does_not_empty_what_was_written_since(raw: Raw) -> None:
+    _, ids = await written(raw)
+    cleared = [*KEYS, TABLE, EXPIRY]
+    await raw.call("seek", cleared, "printer", "0", "", OTHER)
+    epoch = (await raw.claim(11, THIRD))["epoch"]
+    await transact(raw, epoch, "0-0", ids[0], 0, THIRD, keys=(TABLE,), effects=WRITES)
+    before = await raw.dump()
+    assert await raw.call("seek", cleared, "printer", "0", "", OTHER) == ["0-0", 0]
+    assert await raw.dump() == before
+
+
+async def test_a_table_of_another_processor_is_not_emptied(raw: Raw) -> None:
+    await written(raw)
+    await raw.redis.hset(META, "table:limits", "mailer")
+    call = raw.call("seek", [*KEYS, TABLE, OTHER_TABLE], "printer", "0", "", OTHER)
+    said = await refused(raw, "NOT_WRITER", call)
+    assert said == "NOT_WRITER table=limits writer=mailer"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [STATE],
+        [TABLE, TABLE],
+        [EXPIRY],
+        [f"{TABLE}:more"],
+        [TABLE.replace(":orders:table", ":other:table")],
+        [META.replace(":meta", ":snapshot:s:printer:table:balances")],
+        [META.replace(":meta", ":table:")],
+    ],
+)
+async def test_every_key_behind_the_state_is_one_of_a_table(raw: Raw, more: list[str]) -> None:
+    await written(raw)
+    call = raw.call("seek", [*KEYS, *more], "printer", "0", "", OTHER)
+    assert "field=tables" in await refused(raw, "BADARG", call)
+
+
+async def test_a_table_whose_keys_expire_is_named_with_both_its_keys(raw: Raw) -> None:
+    await written(raw)
+    await raw.redis.hset(META, "expires:balances", "60")
+    call = raw.call("seek", [*KEYS, TABLE], "printer", "0", "", OTHER)
+    assert "missing=balances" in await refused(raw, "BADARG", call)

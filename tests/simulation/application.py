@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from runnel import App, ExceptionPolicy, Record
+from runnel import App, ExceptionPolicy
 from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.protocol import Token
 from runnel.stream import Stream
 from tests.simulation import user_code
-from tests.simulation.counting import Counting
+from tests.simulation.counting import Counting, name_of
+from tests.simulation.emitting import ECHOES, MOVES, OWN, Emitting
 from tests.simulation.history import History, Spot, number_of
 from tests.simulation.host import Host
+from tests.simulation.items import Item
 from tests.simulation.model import Partition, parts
+from tests.simulation.outboxes import check_all_forwarded
 from tests.simulation.scenario import OVERRUNS, Shape
 from tests.simulation.trace import Violation
 from tests.simulation.world import RESTART, World
@@ -29,18 +34,6 @@ _WAITS: dict[str, dict[str, Any]] = {
     "within": {"within": 0.05},
     "empty": {"within": 0.05, "empty": True},
 }
-
-
-class Item(Record):
-    """The record of the stream. `fails` is how often its handler fails, -1 for until the handlers
-    are fixed; `kills` is how often it kills the worker that handles it."""
-
-    number: int
-    key: str
-    work: float = 0.0
-    fails: int = 0
-    kills: int = 0
-    filling: str = ""
 
 
 class Application:
@@ -70,12 +63,26 @@ class Application:
         self.stream: Stream[Item] = self.app.stream("items", record=Item, partition_by="key")
         #: Processor -> its table, if it has one.
         self._counting: dict[str, Counting] = {}
+        #: Processor -> what it emits, if it does.
+        self._emitting: dict[str, Emitting] = {}
+        #: The streams to which processors emit: by their names, and their own as `OWN`.
+        self._targets: dict[str, Stream[Item]] = {OWN: self.stream}
+        emitted = {each for shape in s.shapes for each in shape.emits}
+        if MOVES in emitted:
+            self._targets[MOVES] = self.app.stream(
+                MOVES, record=Item, partition_by="key", partition_count=s.move_partitions
+            )
+        if ECHOES in emitted:
+            self._targets[ECHOES] = self.stream.derive(ECHOES, Item)
         world.history.retries = s.retries
+        world.history.exact = not s.loses_keys and not s.removes
         world.history.conflicts_allowed = s.loses_keys or s.repeats_calls
         for i, shape in enumerate(s.shapes):
-            self._declare(f"p{i}", shape)
+            self._declare(f"p{i}", shape, self.stream)
+        for name in [each for each in (MOVES, ECHOES) if each in emitted]:
+            self._declare(f"of-{name}", s.second_stage, self._targets[name])
 
-    def _declare(self, name: str, shape: Shape) -> None:
+    def _declare(self, name: str, shape: Shape, stream: Stream[Item]) -> None:
         history = self.world.history
         ignored = shape.policy == "IGNORE"
         around: list[Middleware] = [
@@ -84,7 +91,7 @@ class Application:
         if around:
             around.insert(0, user_code.RequestRecorder(self, name))
         self.app.processor(
-            self.stream,
+            stream,
             name=name,
             exception_policy=ExceptionPolicy[shape.policy],
             commit="each" if shape.commit == "each" else "auto",
@@ -94,10 +101,16 @@ class Application:
             else around,
         )(self._handler(name, shape))
         if shape.counts:
-            self._counting[name] = Counting(self.app, self.stream, name)
+            self._counting[name] = Counting(self.app, stream, name)
             history.counts[name] = self._event
+        if shape.emits:
+            emitting = Emitting(name, {each: self._targets[each] for each in shape.emits})
+            self._emitting[name] = emitting
+            history.emits[name] = partial(emitting.entries, stream.spec.codec.decode)
         if ignored:
             history.ignores_failures.add(name)
+        if "holds" in shape.middleware:
+            history.holds_back.add(name)
         if shape.commit == "each":
             history.commits_each.add(name)
 
@@ -108,17 +121,47 @@ class Application:
 
     def spots(self) -> list[Spot]:
         """Every combination of a partition and a processor."""
-        every = range(self.world.scenario.partitions)
-        return [(self.stream.spec.prefix(p), name) for p in every for name in self.app.processors]
+        return [
+            (each.stream.prefix(p), name)
+            for name, each in self.app.processors.items()
+            for p in range(each.stream.partition_count)
+        ]
 
     def spot(self, name: str, partition: int) -> Spot:
         """A processor on one partition."""
-        return self.stream.spec.prefix(partition), name
+        return self.app.processors[name].stream.prefix(partition), name
+
+    def prefixes(self) -> list[str]:
+        """The prefix of each partition that a processor reads."""
+        return list(dict.fromkeys(prefix for prefix, _ in self.spots()))
+
+    def check_second_stage(self) -> None:
+        """S11: unless keys were lost or an operator has moved a checkpoint, the tables of the
+        second stage have counted what was emitted, each once, by its key."""
+        model, name = self.world.judge.model, f"of-{MOVES}"
+        if self.world.history.exact:
+            check_all_forwarded(model)
+        if MOVES not in self._targets or not self.world.scenario.counts_exactly:
+            return
+        must, found = Counter[str](), Counter[str]()
+        for partition in model.partitions.values():
+            for each in partition.moved.values():
+                must += each
+            for key, value in partition.tables.get(name_of(name), {}).items():
+                if key.startswith(b"k"):
+                    found[key.decode()] += int(value)
+        if found != must:
+            raise Violation("S11", f"the second stage has counted {found}, not {must}")
 
     def committed(self, spot: Spot, id_: str) -> bool:
         """Whether the event is committed."""
         state = self.world.judge.model.at(spot[0]).states.get(spot[1], {})
         return parts(state.get("checkpoint", "0-0")) >= parts(id_)
+
+    def more_to_come(self, name: str, partition: int) -> bool:
+        """Whether an event follows the one that was just taken, so that it may be held back."""
+        state = self.world.host().members[name].queues[partition].state
+        return bool(state.buffer) and state.open and not state.suspicion.careful
 
     def history(self) -> History:
         """The record of what handlers did."""
@@ -142,7 +185,7 @@ class Application:
                     return
                 batch = each if shape.batch_size > 1 else [each]
                 if batch:
-                    await self._handle(spot, token, batch, shape)
+                    await self._handle(spot, token, events, batch, shape)
                 if shape.mode == "explicit" and batch[-1].record.number % 3 == 0:
                     await events.commit()
                     with self._end_run_on_violation():
@@ -159,7 +202,9 @@ class Application:
     def _at(self, spot: Spot) -> Partition:
         return self.world.judge.model.at(spot[0])
 
-    async def _handle(self, spot: Spot, token: Token, events: list[Any], shape: Shape) -> None:
+    async def _handle(
+        self, spot: Spot, token: Token, source: Any, events: list[Any], shape: Shape
+    ) -> None:
         world, host, name = self.world, self.world.host(), spot[1]
         ids = [each.id for each in events]
         member = host.members[name]
@@ -172,6 +217,8 @@ class Application:
             await self._count(spot, events)
             await asyncio.sleep(sum(each.record.work for each in events))
             for event in events:
+                if name in self._emitting:
+                    self._emitting[name].emit(source, event)
                 await self._misbehave(host, spot, event, shape)
         except BaseException as error:
             took = world.loop.time() - began + 1e-9
@@ -181,12 +228,14 @@ class Application:
             if not isinstance(error, user_code.ContinuesAfterCancel):
                 raise
             late = name in self._counting and self._counting[name].counts_too_late(events[0])
+            if name in self._emitting:
+                late |= self._emitting[name].emits_too_late(source, events[0])
         else:
             world.history.finish(spot, token, ids)
             late = False
         if late:
             with self._end_run_on_violation():
-                raise Violation("S10", f"{spot} {ids} counted after their handler has ended")
+                raise Violation("S10", f"{spot} {ids} has effects after its handler has ended")
 
     async def _count(self, spot: Spot, events: list[Any]) -> None:
         """Count the events in the processor's table, if it has one."""

@@ -55,11 +55,15 @@ class Counting:
     def __init__(self, app: App, stream: Stream[Any], processor: str) -> None:
         name = name_of(processor)
         self._table: Table[int] = app.table(name, stream, value=int, default=0, processor=processor)
+        #: What a derived stream has is partitioned by the keys of its source, and not by its own.
+        self._knows_keys = stream.spec.source == stream.spec.name
 
     async def count(self, events: Sequence[Any]) -> None:
         """Count these events, each by its key. Some are also counted under `ALL`, and some set the
         field `MARK`, or delete it if it is there. Raises redis-py's errors."""
         table, numbers = self._table, [each.record.number for each in events]
+        if not self._knows_keys:
+            await table.load_many([each.record.key for each in events])
         for event in events:
             table[event.record.key] += 1
         if any(number % 2 == 0 or number % 3 == 0 for number in numbers):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from tests.simulation.emitting import ECHOES, MOST, MOVES, OWN
 from tests.simulation.scenario import (
     AIMS,
     ERRORS,
     EXTRA,
+    KILL,
     KINDS,
     MIDDLEWARE,
     MISHAPS,
@@ -19,6 +21,9 @@ from tests.simulation.scenario import (
     Scenario,
     Shape,
 )
+
+#: The share of scenarios with emits in which these are forwarded, as in a cluster.
+OUTBOXES = 0.4
 
 
 def draw(seed: int) -> Scenario:
@@ -82,9 +87,64 @@ def draw(seed: int) -> Scenario:
         faults=faults,
         # No fewer than the handler writes for a list of events.
         most_fields=tables.choice((7 if any(each.batch_size > 1 for each in shapes) else 3, 1000)),
+        most_entries=200,
+        second_stage=Shape("one", "auto", "QUARANTINE", False, counts=True),
+        move_partitions=1,
+        one_slot=False,
+        outbox_size=10_000,
         calm_from=max((each.at for each in faults), default=WARM_UP) + rng.uniform(0.1, 3.0),
     )
-    return _with_limits(random.Random(f"limits {seed}"), scenario) if seed % 4 == 3 else scenario
+    if seed % 4 == 3:
+        scenario = _with_limits(random.Random(f"limits {seed}"), scenario)
+    # As for tables: lost claims are the test of the fence of commits without effects, too.
+    emits = random.Random(f"emits {seed}")
+    if emits.random() < (0.0 if "lost_claim" in kinds and seed % 2 else 0.5):
+        scenario = _with_emits(emits, scenario)
+    return scenario
+
+
+def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario with processors that emit, and with a second stage for that."""
+    shapes = []
+    for shape in scenario.shapes:
+        # Partitions that are full would wait for each other for ever.
+        alone = scenario.partitions == 1 or scenario.partition_size >= 200
+        own = (OWN,) if alone and rng.random() < 0.4 else ()
+        streams = rng.choice(((MOVES,), (MOVES,), (ECHOES,), (MOVES, ECHOES)))
+        holds = shape.commit == "auto" and shape.mode != "explicit" and rng.random() < 0.4
+        middleware = (*shape.middleware, "holds") if holds else shape.middleware
+        shapes.append(replace(shape, emits=(*streams, *own), middleware=middleware))
+    at_once = 2 * MOST * max(each.batch_size for each in shapes)
+    second_stage = replace(
+        scenario.second_stage,
+        mode=rng.choice(("one", "batch", "within")),
+        commit=rng.choice(("auto", "auto", "each")),
+    )
+    scenario = replace(
+        scenario,
+        shapes=tuple(shapes),
+        second_stage=second_stage,
+        move_partitions=rng.choice((1, 2, 3, 5)),
+        most_entries=rng.choice((at_once, 200)),
+    )
+    return _with_outbox(rng, scenario) if rng.random() < OUTBOXES else scenario
+
+
+def _with_outbox(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario in a cluster, with faults of what forwards."""
+    faults = []
+    for _ in range(rng.choice((0, 4, 12))):
+        at, target = WARM_UP + rng.random() * 10, rng.randrange(1000)
+        kind = rng.choice((*MISHAPS, KILL))
+        aim = rng.choice(("append_numbered", "trim_outbox")) if kind != KILL else ""
+        faults.append(Fault(at, kind, target, rng.choice((0.2, 2.0, 6.0)), aim))
+    return replace(
+        scenario,
+        one_slot=True,
+        outbox_size=rng.choice((scenario.most_entries + 1, 10_000)),
+        faults=tuple(sorted((*scenario.faults, *faults), key=_time_of)),
+        calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
+    )
 
 
 def _time_of(fault: Fault) -> float:

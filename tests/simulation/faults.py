@@ -106,13 +106,14 @@ class Faults:
         workers whose processor was removed."""
         self._operators.clear_up()
         for processor in self.application.app.processors.values():
-            for p in range(self.world.scenario.partitions if processor.sink else 0):
+            count = processor.stream.partition_count
+            for p in range(count if processor.sink else 0):
                 prefix = processor.sink.prefix(p)  # type: ignore[union-attr]
                 sink = self.world.judge.model.at(prefix)
                 if sink.log:
                     self._run("XTRIM", keys.log(prefix), "MAXLEN", "=", 0)
                     sink.remove_entries(list(sink.log.entries))
-            for p in range(self.world.scenario.partitions):
+            for p in range(count):
                 partition = processor.keys(p)
                 state = self.world.judge.model.at(partition.prefix).states.get(processor.name, {})
                 if "1" in (state.get("quarantined"), state.get("paused")):
@@ -129,8 +130,13 @@ class Faults:
         return choice[fault.target % len(choice)]
 
     def _partition(self, fault: Fault) -> tuple[str, Partition]:
-        prefix = self.application.stream.spec.prefix(fault.target % self.world.scenario.partitions)
+        prefixes = self.application.prefixes()
+        prefix = prefixes[fault.target % len(prefixes)]
         return prefix, self.world.judge.model.at(prefix)
+
+    def _partition_count(self, group: str) -> int:
+        processors = self.application.app.processors.values()
+        return next(each.stream.partition_count for each in processors if each.group == group)
 
     def _run(self, *command: Any) -> Any:
         (reply,) = self.world.store.run([command])
@@ -259,7 +265,9 @@ class Faults:
             return  # Another server took over since, and it does not share this history.
         prefixes, names = sorted(judge.model.partitions), sorted(judge.groups)
         if fault.target % 2:
-            prefixes = rng.sample(prefixes, rng.randint(0, len(prefixes)))
+            # One script writes to several partitions only if they are on one server.
+            if not self.world.history.emits or self.world.scenario.one_slot:
+                prefixes = rng.sample(prefixes, rng.randint(0, len(prefixes)))
             names = rng.sample(names, rng.randint(0, len(names)))
         self._take_over(snapshot, prefixes, names)
         if fault.target % 3 == 0:
@@ -273,7 +281,7 @@ class Faults:
         judge.skew_ms -= HOUR_MS
         snapshot = self._replica()
         for name in sorted(judge.groups):
-            every = range(world.scenario.partitions)
+            every = range(self._partition_count(name))
             world.operate(self.operator, protocol.revoke(name, every))
         survivor, rollbacks = self._host(fault), world.history.rollbacks
 
@@ -370,7 +378,7 @@ class Faults:
     # Operators
 
     def _revoke(self, fault: Fault, rng: random.Random) -> None:
-        count = self.world.scenario.partitions
         for name in sorted(self.world.judge.groups):
+            count = self._partition_count(name)
             chosen = rng.sample(range(count), rng.randint(1, count))
             self.world.operate(self.operator, protocol.revoke(name, chosen))

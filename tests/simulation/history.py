@@ -16,7 +16,10 @@ from redis.exceptions import ResponseError
 from runnel.protocol import Token
 from runnel.protocol.scripts import Call
 from tests.simulation.counting import Truth, name_of
+from tests.simulation.emitting import MOVES
+from tests.simulation.items import Item
 from tests.simulation.model import Fields, Partition, parts, split
+from tests.simulation.outboxes import Ever, emitted_by, sender_of, waits_in_outbox
 from tests.simulation.tenure import Tenure
 from tests.simulation.trace import Trace, Violation
 
@@ -32,11 +35,19 @@ class History:
         self._clock = clock
         self.ignores_failures: set[str] = set()
         self.retries = 0
+        #: Each entry comes once, because no keys are lost.
+        self.exact = True
+        self.ever_owed: Ever = {}
         #: Keys are lost or calls arrive late, so a commit may be refused with CONFLICT.
         self.conflicts_allowed = False
         self.commits_each: set[str] = set()
+        #: Processors with a middleware that holds events back.
+        self.holds_back: set[str] = set()
         #: Processor that counts its events in a table -> the key and the number of an event.
         self.counts: dict[str, Callable[[Fields], tuple[str, int]]] = {}
+        #: Processor that emits -> for a partition and an event of it, what that leads to: the
+        #: prefixes of partitions, the items and their entries.
+        self.emits: dict[str, Callable[[int, Fields], list[tuple[str, Item, Fields]]]] = {}
         self.tenures: dict[tuple[Spot, Token], Tenure] = {}
         self.finished: dict[Spot, set[str]] = {}
         self.failures: Counter[tuple[Spot, str]] = Counter()
@@ -77,8 +88,10 @@ class History:
             tenure.started.add(id_)
         tenure.in_hand, tenure.unconfirmed = list(ids), []
         ends = self.sessions.get(session, 0.0)
+        # What a middleware has held back was handed out before.
+        held = spot[1] in self.holds_back
         self._check(
-            self._clock() <= ends + 1e-9,
+            held or self._clock() <= ends + 1e-9,
             "L4",
             spot,
             f"{session[1]} got {ids} though its session ended at {ends:.4f}",
@@ -87,7 +100,10 @@ class History:
         state = partition.states.get(spot[1], {})
         since, granted = self.rejoined.get(session, (0.0, set()))
         self._check(
-            self._owns(state, token) or tenure.claimed >= since or number_of(spot) in granted,
+            held
+            or self._owns(state, token)
+            or tenure.claimed >= since
+            or number_of(spot) in granted,
             "L4",
             spot,
             f"{session[1]} continues with {ids}, which it had before its session ended",
@@ -215,6 +231,10 @@ class History:
 
     def refused(self, call: Call, word: str) -> None:
         """The server refused a call, as the model expects."""
+        if word == "FULL" and call.script == "transact":
+            _, epoch, nonce = map(str, call.args[:3])
+            spot = (split(call.keys[0])[0], str(call.args[0]))
+            self.tenures.setdefault((spot, Token(int(epoch), nonce)), Tenure()).no_room = True
         if word == "CONFLICT" and not self.conflicts_allowed:
             spot = (split(call.keys[0])[0], str(call.args[0]))
             self._check(False, "S6", spot, f"a commit had a wrong checkpoint: {call.args}")
@@ -266,7 +286,9 @@ class History:
         uncounted, counted = (
             each.get(processor, set()) for each in (partition.uncounted, partition.counted)
         )
-        self._check_table(spot, [i for i in committed if i in tenure.done], partition)
+        with_effects = [i for i in committed if i in tenure.done]
+        self._check_table(spot, with_effects, partition)
+        self._check_emitted(spot, with_effects, call, partition)
         done = 0
         for id_ in committed:
             if id_ in counted:
@@ -291,13 +313,16 @@ class History:
             spot,
             f"{count} counted, {done} done: {committed}",
         )
-        if release == "1":
+        # What finds no room when the partition must be given back is left to the next owner.
+        if release == "1" and not tenure.no_room:
             existing = partition.log.entries if partition.log else {}
             confirmed = [
                 i for i in tenure.finished if i in existing and i not in tenure.unconfirmed
             ]
             late = [i for i in confirmed if parts(i) > parts(next_id)]
             self._check(not late, "S9", spot, f"released at {next_id} with {late} finished")
+        tenure.no_room = False
+        if release == "1":
             hand = tenure.in_hand
             self._check(not hand, "S9", spot, f"released at {next_id} with {hand} in hand")
 
@@ -313,6 +338,31 @@ class History:
         table, must = partition.tables.get(name_of(spot[1]), {}), truth.stored()
         self._check(table == must, "S10", spot, f"after {done}: the table has {table}, not {must}")
 
+    def _check_emitted(
+        self, spot: Spot, done: Sequence[str], call: Call, partition: Partition
+    ) -> None:
+        """S11: a commit adds what the events that it covers have emitted to each partition, in
+        order, each once, and nothing else."""
+        must: dict[str, list[Fields]] = {}
+        emits = self.emits.get(spot[1])
+        for id_ in done if emits else ():
+            assert emits
+            for prefix, item, entry in emits(number_of(spot), partition.known[id_]):
+                must.setdefault(prefix, []).append(entry)
+                if prefix.endswith(f":{MOVES}"):
+                    partition.moved.setdefault(spot[1], Counter())[item.key] += 1
+        found = {
+            prefix: entries
+            for prefix, entries in emitted_by(call).items()
+            if not prefix.endswith(".dead")
+        }
+        for prefix in waits_in_outbox(call):
+            owed = partition.owed.setdefault(spot[1], {})
+            owed.setdefault(prefix, []).extend(found[prefix])
+            sender = sender_of(*spot)
+            self.ever_owed.setdefault((sender, prefix), set()).update(found[prefix])
+        self._check(found == must, "S11", spot, f"{done} have emitted {must}, {found} is committed")
+
     def _may_skip(self, spot: Spot, id_: str) -> bool:
         """Whether the policy may skip an event. One death alone is not enough."""
         failures, deaths = self.failures[spot, id_], self.deaths[spot, id_]
@@ -322,7 +372,7 @@ class History:
     def worker_crashed(self, spot: Spot, token: Token, partition: Partition, since: float) -> None:
         """A healthy worker died: every event it finished before `since` must be committed."""
         state, tenure = partition.states.get(spot[1], {}), self.tenures.get((spot, token))
-        if tenure is None or not self._owns(state, token):
+        if tenure is None or tenure.no_room or not self._owns(state, token):
             return
         for id_, at in tenure.finished.items():
             late = parts(id_) > parts(state["checkpoint"]) and at < since

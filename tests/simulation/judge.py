@@ -14,16 +14,19 @@ from tests.simulation import counting
 from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
-from tests.simulation.model import Model, Refused, split
+from tests.simulation.model import Fields, Log, Refused, sinks_of, split
+from tests.simulation.outboxes import OutboxModel, check_forwarded
 from tests.simulation.store import EPOCH_MS, Command, Store
 from tests.simulation.trace import Trace, Violation
 
 #: Scripts of partition scope, and of group scope.
 PARTITION = {
     *("declare", "register", "claim", "commit", "transact", "append", "attempt"),
-    *("pause", "resume", "seek", "remove"),
+    *("append_numbered", "trim_outbox", "pause", "resume", "seek", "remove"),
 }
 GROUP = {"sync", "revoke"}
+#: How many commands `_partition_probes` returns.
+_PROBES = 8
 #: How often the start of an event may be recorded under one token: a few times for each attempt, if
 #: replies are lost, or if its handler stops waiting while middleware has it (about 20 in all). A
 #: worker that starts it in an endless loop soon exceeds that.
@@ -38,7 +41,7 @@ class Judge:
         self.store = store
         self.trace = trace
         self.history = history
-        self.model = Model()
+        self.model = OutboxModel()
         self.groups: dict[str, Assignments] = {}
         #: The difference of the server's clock to virtual time, in ms.
         self.skew_ms = 0
@@ -97,8 +100,9 @@ class Judge:
             return []
         prefix, processor, producer = _touched(call)
         probes = _partition_probes(prefix, processor, producer)
-        if sink := _sink(call):
+        for sink, entries in _logs_of(call):
             probes += _partition_probes(sink, "", "")
+            probes.append(("XREVRANGE", keys.log(sink), "+", "-", "COUNT", len(entries)))
         return probes
 
     def _call(self, command: Command) -> Call | None:
@@ -124,9 +128,9 @@ class Judge:
             elif command[0] == "UNLINK":
                 self._forget_groups(command[1:])
             return
-        grows = split(call.keys[0])[0] if call.script == "append" else _sink(call)
-        if grows and not isinstance(reply, ResponseError):
-            self.trace.know(grows, _added(call, reply, probed))
+        added = _added(call, reply, probed)
+        for prefix, ids in added.items():
+            self.trace.know(prefix, ids)
         self.trace.called(process, call, reply)
         if isinstance(reply, NoScriptError):
             return
@@ -137,12 +141,14 @@ class Judge:
             self._judge_group(call, reply, probed)
             return
         elif call.script in PARTITION:
-            self._judge_partition(call, reply, probed)
+            self._judge_partition(call, reply, added)
         if call.script in PARTITION:
             prefix, processor, producer = _touched(call)
-            self._compare(prefix, processor, producer, probed[:6])
-            if sink := _sink(call):
-                self._compare(sink, "", "", probed[6:])
+            self._compare(prefix, processor, producer, probed[:_PROBES])
+            for i, (sink, _) in enumerate(_logs_of(call)):
+                of_sink = probed[_PROBES + i * (_PROBES + 1) :]
+                self._compare(sink, "", "", of_sink[:_PROBES])
+                self._compare_entries(sink, added.get(sink, ()), of_sink[_PROBES])
 
     def _judge_group(self, call: Call, reply: Any, probed: list[Any]) -> None:
         if self._group(call).judge(call, reply, probed, self.now_ms):
@@ -156,11 +162,10 @@ class Judge:
                 group.now = read_group(self.store.run(group.probes()))
                 group.highest_grant, group.keys_lost = 0, True
 
-    def _judge_partition(self, call: Call, reply: Any, probed: list[Any]) -> None:
+    def _judge_partition(self, call: Call, reply: Any, added: dict[str, list[str]]) -> None:
         error = reply if isinstance(reply, ResponseError) else None
         partition = self.model.at(split(call.keys[0])[0])
         before = self.history.state_before(call, partition)
-        added = [] if error else _added(call, reply, probed)
         try:
             expected = self.model.expect(call.script, call.keys, call.args, self.now_ms, added)
         except Refused as refusal:
@@ -175,9 +180,11 @@ class Judge:
         answer = [_plain(each) for each in (reply if isinstance(reply, list) else [reply])]
         if answer != expected:
             raise self._violation(call, f"{call.script} must reply {expected}, replied {answer}")
-        if answer[0] and (call.script == "append" or _sink(call)):
-            self.grown.append(keys.log(_sink(call) or split(call.keys[0])[0]))
+        self.grown += map(keys.log, added)
         self.history.applied(call, answer, partition, before)
+        if call.script == "append_numbered":
+            ever = None if self.history.exact else self.history.ever_owed
+            check_forwarded(self.model, call, answer[0], ever)
         if call.script == "attempt" and call.args[2] == "start":
             self._check_starts(call)
 
@@ -193,13 +200,14 @@ class Judge:
 
     def _violation(self, call: Call, text: str) -> Violation:
         names = {"claim": "S2", "commit": "S6", "transact": "S6", "append": "S6"}
+        names["append_numbered"] = "S6"
         return Violation(
             names.get(call.script, "S5"), self.trace.named(split(call.keys[0])[0], text)
         )
 
     def _compare(self, prefix: str, processor: str, producer: str, probed: list[Any]) -> None:
         partition = self.model.at(prefix)
-        state, meta, sent, stream, groups, table = probed
+        state, meta, sent, numbers, outbox, stream, groups, table = probed
         self._require_equal(prefix, "meta", partition.meta, _pairs(meta))
         if processor:
             self._require_equal(
@@ -211,6 +219,13 @@ class Judge:
                 partition.tables.get(counting.name_of(processor), {}),
                 dict(zip(table[::2], table[1::2], strict=True)),
             )
+            self._require_equal(
+                prefix,
+                "outbox",
+                partition.outboxes.get(processor, Log()).entries,
+                {id_.decode(): tuple(fields) for id_, fields in outbox},
+            )
+        self._require_equal(prefix, "numbers", partition.numbers, _pairs(numbers))
         if producer:
             self._require_equal(
                 prefix, "producer", partition.producers.get(producer), sent and sent.decode()
@@ -245,6 +260,13 @@ class Judge:
             found_groups[name] = (each[b"last-delivered-id"].decode(), read)
         self._require_equal(prefix, "groups", log.groups, found_groups)
 
+    def _compare_entries(self, prefix: str, added: Sequence[str], last: list[Any]) -> None:
+        """Compare the entries that a call has added with the model."""
+        known = self.model.at(prefix).known
+        found = {id_.decode(): tuple(fields) for id_, fields in reversed(last)}
+        for id_ in added:
+            self._require_equal(prefix, f"entry {id_}", known[id_], found.get(id_))
+
     def _require_equal(self, prefix: str, what: str, expected: object, found: object) -> None:
         if expected != found:
             text = f"{prefix} {what}: must be {expected}, is {found}"
@@ -266,28 +288,32 @@ def _partition_probes(prefix: str, processor: str, producer: str) -> list[Comman
         ("HGETALL", keys.state(prefix, processor or "-")),
         ("HGETALL", keys.meta(prefix)),
         ("HGET", keys.producers(prefix), producer),
+        ("HGETALL", keys.numbers(prefix)),
+        ("XRANGE", keys.outbox(prefix, processor or "-"), "-", "+"),
         ("XINFO", "STREAM", keys.log(prefix)),
         ("XINFO", "GROUPS", keys.log(prefix)),
         ("HGETALL", counting.key_of(prefix, processor or "0")),
     ]
 
 
-def _sink(call: Call) -> str | None:
-    """The prefix of the derived stream that a commit adds entries to, if it does."""
-    if call.script != "transact":
-        return None
-    return next((split(key)[0] for key in call.keys[3:] if split(key)[1] == "log"), None)
+def _logs_of(call: Call) -> list[tuple[str, list[Fields]]]:
+    """The prefixes of the partitions to which a commit adds entries, and these entries."""
+    return [(split(key)[0], new) for key, new in sinks_of(call) if split(key)[1] == "log"]
 
 
-def _added(call: Call, reply: Any, probed: list[Any]) -> list[str]:
-    """Ids that the server gave to the entries of a call."""
-    if call.script == "append" and isinstance(reply, list) and reply[0] == 1:
+def _added(call: Call, reply: Any, probed: list[Any]) -> dict[str, list[str]]:
+    """Ids that the server gave to the entries of a call, by the prefix of their partition."""
+    if not isinstance(reply, list) or reply[0] in (0, b""):
+        return {}
+    if call.script in ("append", "append_numbered"):
         ms, _, sequence = reply[1].decode().partition("-")
-        return [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
-    if _sink(call) and isinstance(probed[9], list):
-        info = dict(zip(probed[9][::2], probed[9][1::2], strict=True))
-        return [info[b"last-generated-id"].decode()]
-    return []
+        ids = [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
+        return {split(call.keys[0])[0]: ids}
+    added = {}
+    for i, (sink, _) in enumerate(_logs_of(call)):
+        last = probed[_PROBES + i * (_PROBES + 1) + _PROBES]
+        added[sink] = [id_.decode() for id_, _ in reversed(last)]
+    return added
 
 
 def _pairs(flat: list[bytes]) -> dict[str, str]:

@@ -8,18 +8,22 @@ the reply.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
 from runnel.protocol import ids
+from runnel.protocol.scripts import Call
 from tests.simulation.counting import Truth
 
 #: An id as a pair of integers.
 parts = lru_cache(100_000)(ids.parts)
 
 Fields = tuple[bytes, ...]
+#: The fields of meta that all clients must agree on.
+CONTRACT = ("protocol", "partitions", "hash")
 
 
 @dataclass
@@ -52,6 +56,16 @@ class Partition:
     tables: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     #: Processor -> what its table must have, by the events that were committed.
     truths: dict[str, Truth] = field(default_factory=dict)
+    #: Processor -> how many items of each key its commits have emitted to the stream with other
+    #: keys.
+    moved: dict[str, Counter[str]] = field(default_factory=dict)
+    #: Processor -> its outbox, and for each partition in another slot, by its prefix, what
+    #: commits have written there for it.
+    outboxes: dict[str, Log] = field(default_factory=dict)
+    owed: dict[str, dict[str, list[Fields]]] = field(default_factory=dict)
+    #: Sender -> what is remembered of it, and how many of its entries were added here.
+    numbers: dict[str, str] = field(default_factory=dict)
+    forwarded: Counter[str] = field(default_factory=Counter)
     #: All entries ever added, including removed ones.
     known: dict[str, Fields] = field(default_factory=dict)
     #: Processor -> ids that were removed before it had committed them: those that it has not yet
@@ -105,9 +119,15 @@ class Model:
         return copy.deepcopy(self.partitions)
 
     def expect(
-        self, script: str, keys: Sequence[str], args: Sequence[Any], now: int, added: Sequence[str]
+        self,
+        script: str,
+        keys: Sequence[str],
+        args: Sequence[Any],
+        now: int,
+        added: Mapping[str, Sequence[str]],
     ) -> list[Any]:
-        """The reply that the script must return. `added` are the ids of its new entries.
+        """The reply that the script must return. `added` has the ids of its new entries, by the
+        prefix of their partition.
 
         Raises Refused, and then changes nothing.
         """
@@ -118,8 +138,12 @@ class Model:
             reply = call(partition.states.get(split(keys[0])[2], {}), text, now)
         elif script == "transact":
             reply = call(partition, keys, text, now, added)
-        elif script == "append":
-            reply = call(partition, text, added)
+        elif script in ("append", "append_numbered"):
+            reply = call(partition, text, added.get(split(keys[0])[0], ()))
+        elif script == "trim_outbox":
+            processor = split(keys[0])[2]
+            outbox = partition.outboxes.setdefault(processor, Log())
+            reply = call(partition.states.get(processor, {}), outbox, text, now)
         else:
             reply = call(partition, text, now)
         return list(reply) if isinstance(reply, tuple) else [reply]
@@ -127,11 +151,11 @@ class Model:
     # One function for each script
 
     def _declare(self, partition: Partition, args: list[Any], now: int) -> int:
-        _check_contract(partition, args)
-        return _declare(partition, args)
+        check_contract(partition, args)
+        return declare(partition, args)
 
     def _register(self, partition: Partition, args: list[Any], now: int) -> tuple[int, str]:
-        _check_contract(partition, args)
+        check_contract(partition, args)
         processor, start = args[3:5]
         state, log = partition.states.get(processor, {}), partition.log
         meta_checkpoint = partition.meta.get(f"checkpoint:{processor}")
@@ -147,7 +171,7 @@ class Model:
         if not checkpoint:
             created = 1
             checkpoint, read = (last, added) if start == "$" else ("0-0", added - length)
-        _declare(partition, args)
+        declare(partition, args)
         partition.processors[processor] = None
         if not group_exists:
             if log is None:
@@ -161,7 +185,7 @@ class Model:
         return created, checkpoint
 
     def _claim(self, partition: Partition, args: list[Any], now: int) -> tuple[Any, ...]:
-        _check_contract(partition, args)
+        check_contract(partition, args)
         processor, member, grant, nonce, accept = args[3:8]
         state, log = partition.states.get(processor, {}), partition.log
         if "checkpoint" not in state or f"checkpoint:{processor}" not in partition.meta:
@@ -224,6 +248,9 @@ class Model:
             next(iter(log.after(checkpoint)), ""),
             int(state.get("deaths", 0)),
             state.get("previous_owner", ""),
+            int(state.get("outbox_last", 0)) - int(state.get("outbox_done", 0)),
+            int(state.get("parked", 0)),
+            int(state.get("replay", 0)),
         )
 
     def _commit(self, partition: Partition, args: list[Any], now: int) -> tuple[int, int]:
@@ -245,7 +272,7 @@ class Model:
         keys: Sequence[str],
         args: list[Any],
         now: int,
-        added: Sequence[str],
+        added: Mapping[str, Sequence[str]],
     ) -> tuple[int, int]:
         processor, epoch, nonce, prev, next_id, count, release = args[:7]
         state = partition.states.get(processor, {})
@@ -256,17 +283,32 @@ class Model:
         writes: list[Callable[[], None]] = []
         at, key = 7, 3
         while at < len(args):
+            end, first = effect_end(args, at), entries_of(args, at)
+            new = entries_in(args[first:end]) if first else []
             if args[at] == "table":
-                end = at + 3 + 2 * int(args[at + 1]) + int(args[at + 2])
+                _check_writer(partition, processor, keys[key])
                 writes.append(partial(_write, partition, processor, keys[key], args[at:end]))
-                key += 1
+            elif args[at] == "outbox":
+                outbox = partition.outboxes.setdefault(processor, Log())
+                written = int(state.get("outbox_last", 0))
+                if len(outbox.entries) + len(new) > int(args[at + 1]):
+                    raise Refused("FULL")
+                if parts(f"{epoch}-{written + 1}") <= parts(outbox.last):
+                    raise Refused("CONFLICT")
+                writes.append(partial(_add_to_outbox, outbox, state, new))
             else:
-                sink, end = self.at(split(keys[key])[0]), _end_of_stream(args, at)
-                entries = _entries(args[at + 4 : end])
-                excess = _plan_trim(sink, int(args[at + 1]), len(entries), args[at + 2])
-                writes.append(partial(_add, sink, entries, added, excess))
-                key += 2
-            at = end
+                prefix = split(keys[key])[0]
+                sink = self.at(prefix)
+                if args[at] == "stream":
+                    check_contract(sink, args[at + 4 : at + 7])
+                    if not all(each in sink.meta for each in CONTRACT):
+                        raise Refused("MISSING")
+                # A commit makes room in the log that it reads, where one entry more fits.
+                passed = {processor: next_id} if sink is partition else {}
+                size, policy = int(args[at + 1]) + len(passed), args[at + 2]
+                excess = plan_trim(sink, size, len(new), policy, passed)
+                writes.append(partial(add, sink, new, added.get(prefix, ()), excess))
+            key, at = key + (1 if args[at] in ("table", "outbox") else 2), end
         _advance(partition, processor, next_id, int(count), now, always=False)
         state["released"] = release
         for write in writes:
@@ -276,9 +318,9 @@ class Model:
     def _append(
         self, partition: Partition, args: list[Any], added: Sequence[str]
     ) -> tuple[int, str, int]:
-        _check_contract(partition, args)
+        check_contract(partition, args)
         size, policy, producer, sequence = args[3:7]
-        entries = _entries(args[7:])
+        entries = entries_in(args[7:])
         before = partition.producers.get(producer)
         if before:
             last, first, number = before.split()
@@ -288,17 +330,22 @@ class Model:
                 raise Refused("OUTOFORDER")
         elif sequence != "1":
             raise Refused("UNKNOWN_PRODUCER")
-        excess = _plan_trim(partition, int(size), len(entries), policy)
-        _declare(partition, args)
-        _add(partition, entries, added, excess)
+        excess = plan_trim(partition, int(size), len(entries), policy)
+        declare(partition, args)
+        add(partition, entries, added, excess)
         partition.producers[producer] = f"{sequence} {added[0]} {len(entries)}"
         return 1, added[0], len(entries)
 
     def _attempt(self, state: dict[str, str], args: list[Any], now: int) -> int:
         epoch, nonce, kind, event, attempts, error_type, error_message = args[:7]
-        _check_token(state, epoch, nonce)
+        check_token(state, epoch, nonce)
         if state.get("released") == "1":
             raise Refused("FENCED")
+        if kind == "wait":
+            if state.get("wait_at") != event:
+                state["wait_since"] = str(now)
+            state.update(wait_at=event, wait_for=error_type, wait_reason=error_message)
+            return int(state.get("paused", 0))
         if kind != "start" or state.get("event", "") != event:
             state["deaths"] = "0"
         state.update(started=event if kind == "start" else "", event=event, attempts=attempts)
@@ -353,6 +400,8 @@ class Model:
 
     def _remove(self, partition: Partition, args: list[Any], now: int) -> int:
         (processor,) = args
+        if processor in partition.outboxes and partition.outboxes.pop(processor).entries:
+            raise Refused("UNFORWARDED")
         removed = f"checkpoint:{processor}" in partition.meta
         if partition.log is not None:
             partition.log.groups.pop(processor, None)
@@ -373,11 +422,16 @@ class Model:
         return 1
 
 
-def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]) -> None:
-    """Write to a table; another processor must not have written it."""
-    name, table = split(key)[2], partition.tables.setdefault(split(key)[2], {})
-    if partition.meta.setdefault(f"table:{name}", processor) != processor:
+def _check_writer(partition: Partition, processor: str, key: str) -> None:
+    """Another processor must not have written a table."""
+    if partition.meta.get(f"table:{split(key)[2]}", processor) != processor:
         raise Refused("NOT_WRITER")
+
+
+def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]) -> None:
+    """Write to a table."""
+    name, table = split(key)[2], partition.tables.setdefault(split(key)[2], {})
+    partition.meta[f"table:{name}"] = processor
     values = [_bytes(each) for each in effect[3:]]
     pairs = 2 * int(effect[1])
     table.update(zip(values[:pairs:2], values[1:pairs:2], strict=True))
@@ -385,23 +439,41 @@ def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]
         table.pop(deleted, None)
 
 
-def _end_of_stream(args: Sequence[Any], at: int) -> int:
-    """Where the entries of a derived stream end."""
-    count, at = int(args[at + 3]), at + 4
-    for _ in range(count):
-        at += int(args[at]) + 1
-    return at
+def sinks_of(call: Call) -> list[tuple[str, list[Fields]]]:
+    """The keys of the logs, and of the outbox, to which a commit adds entries, and these."""
+    found: list[tuple[str, list[Fields]]] = []
+    at, key = 7, 3
+    while call.script == "transact" and at < len(call.args):
+        end, first = effect_end(call.args, at), entries_of(call.args, at)
+        if first:
+            found.append((call.keys[key], entries_in(call.args[first:end])))
+        key, at = key + (2 if call.args[at] in ("derived", "stream") else 1), end
+    return found
 
 
-def _check_contract(partition: Partition, args: Sequence[str]) -> None:
+def entries_of(args: Sequence[Any], at: int) -> int:
+    """Where the entries begin of the effect that begins at `at`; 0 if it has none."""
+    return {"table": 0, "derived": at + 4, "stream": at + 7, "outbox": at + 3}[str(args[at])]
+
+
+def effect_end(args: Sequence[Any], at: int) -> int:
+    """Where the effect ends that begins at `at`."""
+    if not (end := entries_of(args, at)):
+        return at + 3 + 2 * int(args[at + 1]) + int(args[at + 2])
+    for _ in range(int(args[at + (2 if args[at] == "outbox" else 3)])):
+        end += int(args[end]) + 1
+    return end
+
+
+def check_contract(partition: Partition, args: Sequence[str]) -> None:
     stored = (partition.meta.get("partitions", args[1]), partition.meta.get("hash", args[2]))
     if int(partition.meta.get("protocol", 0)) > int(args[0]) or stored != tuple(args[1:3]):
         raise Refused("MISMATCH")
 
 
-def _declare(partition: Partition, args: Sequence[str]) -> int:
+def declare(partition: Partition, args: Sequence[str]) -> int:
     first = "protocol" not in partition.meta
-    for name, value in zip(("protocol", "partitions", "hash"), args, strict=False):
+    for name, value in zip(CONTRACT, args, strict=False):
         partition.meta.setdefault(name, value)
     return int(first)
 
@@ -424,7 +496,7 @@ def _gap(gap: int) -> tuple[int, int]:
     return (gap, 1) if gap > 0 else (0, 0)
 
 
-def _check_token(state: dict[str, str], epoch: str, nonce: str) -> None:
+def check_token(state: dict[str, str], epoch: str, nonce: str) -> None:
     if (state.get("epoch"), state.get("nonce")) != (epoch, nonce):
         raise Refused("FENCED")
 
@@ -433,7 +505,7 @@ def _may_commit(
     state: dict[str, str], epoch: str, nonce: str, prev: str, next_id: str, release: str
 ) -> bool:
     """True for a new commit, False for the repeat of an applied one. Raises Refused."""
-    _check_token(state, epoch, nonce)
+    check_token(state, epoch, nonce)
     released = state.get("released") == "1"
     if (
         state["checkpoint"] == next_id
@@ -489,7 +561,8 @@ def _forget_failures(state: dict[str, str]) -> None:
         state.pop(name, None)
 
 
-def _entries(flat: Sequence[Any]) -> list[Fields]:
+def entries_in(flat: Sequence[Any]) -> list[Fields]:
+    """The entries in arguments: for each the number of its fields and values, then these."""
     entries, at = [], 0
     while at < len(flat):
         width = int(flat[at])
@@ -502,14 +575,18 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def _plan_trim(partition: Partition, size: int, more: int, policy: str) -> int:
-    """How many entries must be dropped. Raises Refused if that is not allowed."""
+def plan_trim(
+    partition: Partition, size: int, more: int, policy: str, passed: Mapping[str, str] | None = None
+) -> int:
+    """How many entries must be dropped. `passed` has checkpoints that the call moves. Raises
+    Refused if that is not allowed."""
     log = partition.log or Log()
     excess = min(len(log.entries) + more - size, 1000)
     if excess <= 0:
         return 0
     ids = list(log.entries)
     checkpoints = {n[11:]: at for n, at in partition.meta.items() if n.startswith("checkpoint:")}
+    checkpoints.update({n: at for n, at in (passed or {}).items() if n in checkpoints})
     if len(ids) <= excess or (policy == "refuse" and not checkpoints):
         raise Refused("FULL")
     for processor, checkpoint in checkpoints.items():
@@ -531,7 +608,15 @@ def _count_as_read(log: Log, processor: str, ids: Sequence[str]) -> None:
         log.groups[processor] = (ids[-1], read + unread)
 
 
-def _add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], excess: int) -> None:
+def _add_to_outbox(outbox: Log, state: dict[str, str], new: Sequence[Fields]) -> None:
+    written = int(state.get("outbox_last", 0))
+    for i, entry in enumerate(new):
+        outbox.last = f"{state['epoch']}-{written + i + 1}"
+        outbox.entries[outbox.last] = entry
+    state["outbox_last"] = str(written + len(new))
+
+
+def add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], excess: int) -> None:
     log = partition.log = partition.log or Log()
     for id_, entry in zip(ids, entries, strict=True):
         assert parts(id_) > parts(log.last), f"{id_} is not larger than {log.last}"

@@ -10,8 +10,9 @@ from redis.exceptions import RedisError
 from runnel.errors import Full, OutOfOrder
 from runnel.producer.producer import Producer
 from runnel.protocol.scripts import Scripts
-from tests.simulation.application import Application, Item
+from tests.simulation.application import Application
 from tests.simulation.client import SimClient
+from tests.simulation.items import Item
 from tests.simulation.loop import Process
 from tests.simulation.trace import Violation
 
@@ -82,6 +83,10 @@ class Producers:
                 text = f"{item!r} is not at {where}, which the send returned"
                 self.world.loop.failure = Violation("S6", text)
         return True
+
+    def sends_to(self, prefix: str) -> bool:
+        """Is this a partition of the stream to which producers send?"""
+        return prefix.endswith(f"}}:{self.application.stream.name}")
 
     def send_some(self, prefix: str, count: int) -> None:
         """Send `count` events to one partition, in one call that may fail."""

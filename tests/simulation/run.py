@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from runnel.connection.durability import Durability
-from runnel.core import table_state
+from runnel.core import pending_effects, table_state
 from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.preflight.server import ServerInfo
 from runnel.processor import Processor
@@ -106,6 +106,7 @@ def _live(application: Application) -> None:
     for spot in application.spots():
         world.history.complete(spot, world.judge.model.at(spot[0]))
         world.judge.check_now(spot[0])
+    application.check_second_stage()
     if world.loop.unhandled:
         raise Violation("worker", f"nobody took {world.loop.unhandled}")
 
@@ -166,6 +167,10 @@ def _machine(world: World) -> Iterator[None]:
             self.clock = world.loop.time
             self._process = current_process()
 
+        @property
+        def one_slot(self) -> bool:
+            return world.scenario.one_slot
+
         def beat(self, call: Call) -> Any:
             return world.beat(self._process, call)
 
@@ -203,6 +208,9 @@ def _machine(world: World) -> Iterator[None]:
             (worker_module, "HeartbeatThread", NoThread),
             (secrets, "token_hex", token_hex),
             (table_state, "MOST_FIELDS", world.scenario.most_fields),
+            (pending_effects, "MOST_FIELDS", world.scenario.most_fields),
+            (pending_effects, "MOST_ENTRIES", world.scenario.most_entries),
+            (pending_effects, "OUTBOX_SIZE", world.scenario.outbox_size),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield

@@ -30,6 +30,8 @@ COMMANDS = ("pause_processor", "seek", "remove_processor")
 EXTRA = (*COMMANDS, "block", "block_cut_off")
 #: A worker is stopped while the reply to its heartbeat is on its way.
 STOP = "stop_at_sync"
+#: A worker dies once it has forwarded something, before it has removed that.
+KILL = "kill_at_append"
 
 #: Faults after which a request may take as long as its timeout.
 SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *EXTRA)
@@ -39,6 +41,7 @@ ERRORS = ("own", "refusal", "fenced", "cancelled", "exit", "group", "connection"
 #: How a handler may exceed its time limit: it waits endlessly, or continues though cancelled.
 OVERRUNS = ("hangs", "goes_on")
 #: Kinds of middleware around the handler.
+#: One more, `holds`, is drawn apart: it takes two before it passes the first on.
 MIDDLEWARE = ("observes", "awaits", "swallows", "converts", "fails")
 
 #: What a mishap is aimed at: "" is the next request of any kind, and release a commit that releases
@@ -91,6 +94,8 @@ class Shape:
     timeout: float | None = None
     #: It counts its events in a table.
     counts: bool = False
+    #: The streams to which it emits: see `tests.simulation.emitting`.
+    emits: tuple[str, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -138,6 +143,15 @@ class Scenario:
     faults: tuple[Fault, ...]
     #: The most fields of tables that one commit writes.
     most_fields: int
+    #: The most entries that it emits.
+    most_entries: int
+    #: The processors of what is emitted, and the partitions of the stream with other keys.
+    second_stage: Shape
+    move_partitions: int
+    #: Scripts write to one slot only, as in a cluster: what is emitted to others is forwarded.
+    one_slot: bool
+    #: How many entries may wait in an outbox.
+    outbox_size: int
     #: When faults and sends end.
     calm_from: float
 
@@ -145,6 +159,17 @@ class Scenario:
     def loses_keys(self) -> bool:
         """Whether a fault loses keys or resets them to an older state."""
         return any(each.kind in ("rollback", "lost_claim", *KEYS) for each in self.faults)
+
+    @property
+    def counts_exactly(self) -> bool:
+        """Whether the second stage counts each event exactly once."""
+        seeks = any(each.kind == "seek" for each in self.faults)
+        return not (self.loses_keys or self.removes or seeks)
+
+    @property
+    def removes(self) -> bool:
+        """Whether an operator removes a processor."""
+        return any(each.kind == "remove_processor" for each in self.faults)
 
     @property
     def repeats_calls(self) -> bool:

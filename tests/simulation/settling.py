@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from runnel.core.read_limits import OVERHEAD
 from tests.simulation.application import Application
+from tests.simulation.emitting import MOST
 from tests.simulation.host import Host
 from tests.simulation.network import TIMEOUT
+from tests.simulation.outboxes import unforwarded
 from tests.simulation.scenario import SLOW, WIRE
 from tests.simulation.trace import Violation
 
@@ -79,15 +81,13 @@ class Settling:
                 return f"{processor.name} has no group"
             if set(group.now.sessions) != live:
                 return f"members of {processor.name} are {group.now.sessions}"
-            for p in range(self.world.scenario.partitions):
+            for p in range(processor.stream.partition_count):
                 plan = group.now.partition(p)
-                state = self.world.judge.model.at(
-                    self.application.stream.spec.prefix(p)
-                ).states.get(processor.name)
+                spot = (processor.stream.prefix(p), processor.name)
+                state = self.world.judge.model.at(spot[0]).states.get(processor.name)
                 queue = state and (state.get("owner"), state.get("grant"), state.get("released"))
                 if plan.owner not in live or plan.owner != plan.target:
                     return f"{processor.name} {p}: {plan}"
-                spot = (self.application.stream.spec.prefix(p), processor.name)
                 for host in self.world.hosts:
                     if host.name in live - {plan.owner} and spot in dict(host.queues()):
                         return f"{host.name} keeps {processor.name} {p} too: {plan}"
@@ -98,7 +98,7 @@ class Settling:
                 ):
                     return f"{processor.name} {p}: {plan}, {state}"
             counts = [0] * len(live)
-            for p in range(self.world.scenario.partitions):
+            for p in range(processor.stream.partition_count):
                 counts[sorted(live).index(group.now.partition(p).owner)] += 1
             if max(counts) - min(counts) > 1:
                 return f"{processor.name} is unequal: {group.now.fields}"
@@ -111,24 +111,21 @@ class Settling:
     def open(self) -> list[str]:
         """What is not processed yet."""
         found = []
-        for p in range(self.world.scenario.partitions):
-            place = self.world.judge.model.at(self.application.stream.spec.prefix(p))
-            for name in self.application.app.processors:
-                state, log = place.states.get(name), place.log
-                behind = log.after(state["checkpoint"]) if log and state else []
-                unsaid = bool(
-                    log and state and state["read"] != str(log.added) and not place.keys_lost
-                )
-                if state is None or behind or unsaid:
-                    found.append(f"{name} {p}: {len(behind)} behind {state}")
-        return found
+        for prefix, name in self.application.spots():
+            place = self.world.judge.model.at(prefix)
+            state, log = place.states.get(name), place.log
+            behind = log.after(state["checkpoint"]) if log and state else []
+            unsaid = bool(log and state and state["read"] != str(log.added) and not place.keys_lost)
+            if state is None or behind or unsaid:
+                found.append(f"{name} {prefix}: {len(behind)} behind {state}")
+        return found + unforwarded(self.world.judge.model)
 
     def work_left(self) -> float:
         """Seconds that handlers need for all that is not processed, one after the other."""
         entries = 0
-        for p in range(self.world.scenario.partitions):
-            place = self.world.judge.model.at(self.application.stream.spec.prefix(p))
-            for name in self.application.app.processors:
-                at = place.states.get(name, {}).get("checkpoint", "0-0")
-                entries += len(place.log.after(at)) if place.log else 0
+        for prefix, name in self.application.spots():
+            place = self.world.judge.model.at(prefix)
+            at = place.states.get(name, {}).get("checkpoint", "0-0")
+            leads_to = 1 + MOST if name in self.world.history.emits else 1
+            entries += leads_to * len(place.log.after(at)) if place.log else 0
         return entries * (self.world.scenario.work[1] + 4 * self.world.scenario.delay[1])

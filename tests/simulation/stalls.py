@@ -8,8 +8,8 @@ from runnel.worker.heartbeat_thread import HeartbeatThread
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.network import Mishap
-from tests.simulation.scenario import STOP, Fault
-from tests.simulation.world import World
+from tests.simulation.scenario import KILL, STOP, Fault
+from tests.simulation.world import RESTART, World
 
 
 class Stalls:
@@ -21,7 +21,12 @@ class Stalls:
 
     def faults(self) -> dict[str, Callable[[Fault], None]]:
         """Kind of fault -> the method that injects it."""
-        return {"block": self.block, "block_cut_off": self.block_cut_off, STOP: self.stop_at_sync}
+        return {
+            "block": self.block,
+            "block_cut_off": self.block_cut_off,
+            STOP: self.stop_at_sync,
+            KILL: self.kill_at_append,
+        }
 
     def block(self, fault: Fault) -> None:
         """A handler blocks the event loop: only the heartbeat thread of the worker still runs."""
@@ -66,6 +71,19 @@ class Stalls:
                 self.world.disturb()
 
         mishap = Mishap("stop", "sync", on_executed=stop)
+        self.world.network.wire(process).mishaps.append(mishap)
+
+    def kill_at_append(self, fault: Fault) -> None:
+        """Kill a worker once the next entries that it forwards were added."""
+        host = self._host_of(fault)
+        process = host.process
+
+        def kill() -> None:
+            if not process.dead and not process.paused and host.process is process:
+                self.world.crash(host)
+                self.world.later(RESTART + fault.amount, self.world.start, host)
+
+        mishap = Mishap("kill", "append_numbered", on_executed=lambda: self.world.later(0.0, kill))
         self.world.network.wire(process).mishaps.append(mishap)
 
     def _resume(self, host: Host, process: Process) -> None:

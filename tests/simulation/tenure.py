@@ -18,6 +18,8 @@ class Tenure:
     #: All events finished under this token, also those that a rollback has undone.
     done: set[str] = field(default_factory=set)
     last: str = "0-0"
+    #: The last commit was refused, because a stream had no room for what it emits.
+    no_room: bool = False
     #: Time of the claim.
     claimed: float = 0.0
     #: The claim said that the partition is paused or quarantined.

@@ -20,7 +20,7 @@ from tests.simulation.model import split
 
 _ID = re.compile(r"\b\d{13}-\d+\b")
 #: How many arguments of a script are recorded; all of scripts that are not listed here.
-_ARGS = {"append": 7, "transact": 11}
+_ARGS = {"append": 7, "append_numbered": 6, "transact": 11, "trim_outbox": 6}
 
 
 class Violation(Exception):
@@ -54,12 +54,16 @@ class Trace:
         if isinstance(reply, ResponseError) and str(reply).split()[0] not in BY_WORD:
             reply = type(reply).__name__  # Its text differs between servers.
         args = call.args[: _ARGS.get(call.script, len(call.args))]
+        if call.script == "attempt" and call.args[2] == "wait":
+            args = args[:5]  # The reason has an id of another partition.
         if call.script == "sync":  # The description names this process, so it is left out.
             args = (*args[:8], *args[9:])
         scope = call.keys[0].split("}")[0].split(":")[-1]
         prefix = split(call.keys[0])[0]
-        text = f"{call.script} {scope} {' '.join(map(_text, args))} -> {_text(reply)}"
-        self.say(who, self.named(prefix, text))
+        text = self.named(prefix, f"{call.script} {scope} {' '.join(map(_text, args))}")
+        _, found, sink = str(reply).partition(" sink=")
+        about = split(sink)[0] if found else prefix
+        self.say(who, f"{text} -> {self.named(about, _text(reply))}")
 
     def know(self, prefix: str, ids: Sequence[str]) -> None:
         """Number these new ids, in this order."""

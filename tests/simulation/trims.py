@@ -72,6 +72,8 @@ class Trims:
     def _unwatched(self, host: Host) -> list[tuple[str, int]]:
         """The first partition at rest that is being read without a look at its cursor."""
         for (prefix, _), queue in host.queues():
+            if not self.producers.sends_to(prefix):
+                continue
             state, log = queue.state, self.world.judge.model.at(prefix).log
             if log and state.reading and state.settled and not state.verify_next:
                 return [(prefix, log.added)]

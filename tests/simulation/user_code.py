@@ -42,6 +42,8 @@ class ApplicationView(Protocol):
 
     def committed(self, spot: Spot, id_: str) -> bool: ...
 
+    def more_to_come(self, name: str, partition: int) -> bool: ...
+
 
 async def fail(kind: str, number: int) -> None:
     """Raise the error that `kind` names in the scenario."""
@@ -117,6 +119,8 @@ class UserMiddleware(Middleware):
 
     async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Yield each item."""
+        if self._kind == "holds":
+            parent = self._held(parent)
         async for item in parent:
             if self._kind == "awaits":
                 await asyncio.sleep(0.003)
@@ -132,6 +136,19 @@ class UserMiddleware(Middleware):
                 await asyncio.sleep(0.003)
             if self._kind == "fails":
                 self._fail(item if isinstance(item, list) else [item])
+
+    async def _held(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Hold an item back until another one is there, if one is to come at once."""
+        held: list[Any] = []
+        async for item in parent:
+            held.append(item)
+            events = item if isinstance(item, list) else [item]
+            follows = events and self._app.more_to_come(self._name, events[0].partition)
+            if len(held) == 1 and follows:
+                continue
+            for each in held:
+                yield each
+            held = []
 
     def _fail(self, events: Sequence[Any]) -> None:
         """Fail once after some of the events that the handler has finished."""

@@ -360,7 +360,7 @@ async def pause_and_resume(scene: Scene) -> None:
 async def reset(scene: Scene) -> None:
     """An operator sets the checkpoint of a processor back while its workers run."""
     async with scene.servers:
-        await _operate(scene, "reset", "--start", "0")
+        await _operate(scene, "reset", "--start", "0", "--execute")
 
 
 async def _operate(scene: Scene, *arguments: str) -> None:

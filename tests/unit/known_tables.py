@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from runnel.core.table_state import Field, TableState
+from runnel.core.pending_effects import PendingEffects
+from runnel.core.table_state import Field
 from runnel.errors import EncodeError
-from runnel.protocol import TableWrites
+from runnel.protocol import PartitionKeys, TableWrites
 
 PREFIX = "runnel:{shop:orders:3}:orders"
 A, B, C = ("t", b"a"), ("t", b"b"), ("t", b"c")
 
 
-def known(*fields: Field, value: bytes | None = b"0") -> TableState:
+def known(*fields: Field, value: bytes | None = b"0") -> PendingEffects:
     """Two tables of which these fields were read."""
-    it = TableState(PREFIX, ["t", "u"])
+    it = PendingEffects(PartitionKeys(PREFIX, "work"), ["t", "u"])
     for field in fields:
-        it.learn(field, value)
+        it.tables.learn(field, value)
     return it
 
 
-def written(it: TableState) -> dict[Field, bytes | None]:
+def written(it: PendingEffects) -> dict[Field, bytes | None]:
     """What the commit in flight writes."""
     found: dict[Field, bytes | None] = {}
     for each in it.in_flight:

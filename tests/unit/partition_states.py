@@ -25,7 +25,7 @@ CLAIMED = ClaimReply(
 
 
 def events(*numbers: int) -> list[Raw]:
-    return [(b"%d-0" % number, [b"f", b"v"]) for number in numbers]
+    return [[b"%d-0" % number, [b"f", b"v"]] for number in numbers]
 
 
 def state(*numbers: int, **claimed: object) -> PartitionState:

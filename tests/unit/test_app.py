@@ -106,3 +106,18 @@ def test_a_setting_comes_from_keyword_then_environment_then_default(
     monkeypatch.setenv("RUNNEL_SESSION_TIMEOUT", "soon")
     with pytest.raises(ConfigError, match="RUNNEL_SESSION_TIMEOUT"):
         App("a")
+
+
+def test_a_processor_knows_the_tables_whose_keys_expire() -> None:
+    app = App("shop")
+    orders = app.stream("orders", record=Order, partition_by="number")
+    app.on(orders)(bill)
+    app.on(orders)(ship)
+    app.table("visits", orders, value=int, expire=60)
+    app.table("totals", orders, value=int)
+    app.table("carts", orders, value=int, processor="ship", expire=86400)
+    found = {each.name: (each.tables, each.expire) for each in app.choose([])}
+    assert found == {
+        "bill": (("visits", "totals"), {"visits": 60}),
+        "ship": (("visits", "totals", "carts"), {"visits": 60, "carts": 86400}),
+    }

@@ -27,10 +27,15 @@ class Stage:
         #: The number of commits in each round.
         self.rounds: list[int] = []
         self.exists: Any = True
+        self.refusals: dict[PartitionState, int] = {}
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
-        callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
-        self.committer = Committer(cast("Any", self), callbacks)
+        self.wrong: list[PartitionState] = []
+        callbacks = Callbacks(
+            lambda _: self.changed.set(), self.suspected.put_nowait, self.wrong.append
+        )
+        me = cast("Any", self)
+        self.committer = Committer(me, callbacks, me, me)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
         self.rounds.append(len(calls))

@@ -15,7 +15,7 @@ def reply(**fields: str) -> list[bytes]:
 def test_what_redis_does_not_have_is_none_and_not_zero() -> None:
     read = read_describe(reply(now="1700000000000", length="0"))
     assert read == PartitionDescription(now=1700000000000, length=0)
-    unknown = {"length", "now", "last", "released", "paused", "quarantined"}
+    unknown = {"length", "now", "last", "released", "paused", "quarantined", "writers"}
     assert {name for name, value in asdict(read).items() if value is not None} == unknown
     assert read.last == "0-0"
 
@@ -45,3 +45,8 @@ def test_a_lease_has_an_owner_until_it_is_released() -> None:
     assert read_describe(reply(owner="w1", released="0")).lease_owner == "w1"
     assert read_describe(reply(owner="w1", released="1")).lease_owner is None
     assert read_describe(reply(now="1")).lease_owner is None
+
+
+def test_the_writers_of_tables_are_those_of_meta() -> None:
+    fields = {"meta.table:totals": "book", "meta.expires:totals": "60", "table:x": "y"}
+    assert read_describe(reply(**fields)).writers == {"totals": "book"}

@@ -16,7 +16,7 @@ CODEC = App("shop").stream("orders", record=Order, partition_by="id").spec.codec
 
 
 def event(fields: list[bytes]) -> Event[Order]:
-    return Event((b"1795435471123-7", fields), 3, CODEC)
+    return Event([b"1795435471123-7", fields], 3, CODEC)
 
 
 def test_an_event_has_the_entry_as_it_was_sent() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runnel.protocol import CheckpointMove
+import pytest
+
+from runnel.core.partition import PartitionState
+from runnel.protocol import CheckpointMove, Sink, StreamContract
 from tests.unit.partition_states import CLAIMED, events, state, unverified
 
 
@@ -160,3 +163,63 @@ def test_a_partition_is_held_stopped_until_it_drains() -> None:
     assert it.held_stopped
     it.drain()
     assert not it.held_stopped
+
+
+def emitting(*, one_slot: bool = True, **claimed: object) -> PartitionState:
+    """A partition whose handler has emitted for its first event to a stream in another slot."""
+    it = state(1, 2, **claimed)
+    it.to_outbox |= one_slot
+    it.hand_out(1)
+    sink = Sink("runnel:{a:alerts:0}:alerts", StreamContract(4, "xxh64"), 100, derived=False)
+    it.emit(sink, [b"f", b"v"])
+    it.finish()
+    return it
+
+
+def test_the_commit_that_fills_the_outbox_does_not_release_and_forwarding_delays_the_release() -> (
+    None
+):
+    it = emitting()
+    it.drain()
+    it.handler_ended = True
+    move = it.next_commit()
+    assert move
+    assert it.fills_outbox
+    assert (move.next, move.release) == ("1-0", False)
+    it.committed(move)
+    it.forwarding = True
+    assert it.next_commit() is None
+    it.forwarding = False
+    move = it.next_commit()
+    assert move
+    assert move.release
+    assert not it.fills_outbox
+
+
+def test_a_lease_that_finds_an_outbox_fills_it_on_one_server_too() -> None:
+    for waiting in (3, 0):
+        it = emitting(outbox=waiting, one_slot=False)
+        assert it.next_commit()
+        assert it.fills_outbox == bool(waiting)
+
+
+@pytest.mark.parametrize("emits", [True, False])
+def test_a_lease_that_has_filled_the_outbox_ends_when_the_server_has_lost_commits(
+    emits: bool,
+) -> None:
+    it = emitting() if emits else state(1, 2)
+    if not emits:
+        it.hand_out(1)
+        it.finish()
+    move = it.next_commit()
+    assert move
+    it.committed(move)
+    it.hand_out(1)
+    it.finish()
+    move = it.next_commit()
+    assert move
+    it.committed(move)
+    it.before_reclaim()
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0"))
+    assert it.checkpoint == "1-0"
+    assert it.draining is emits

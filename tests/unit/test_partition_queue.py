@@ -13,7 +13,14 @@ from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
-from runnel.protocol import ClaimReply, PartitionKeys, Token
+from runnel.protocol import (
+    CheckpointMove,
+    ClaimReply,
+    PartitionKeys,
+    Sink,
+    StreamContract,
+    Token,
+)
 from tests.simulation.loop import Process, SimLoop
 
 
@@ -50,7 +57,7 @@ class Stage:
         )
         wanted = state.next_read(10)
         assert wanted
-        state.take_in(wanted, [(each, [b"f", b"v"]) for each in ids], cursor_exists=False)
+        state.take_in(wanted, [[each, [b"f", b"v"]] for each in ids], cursor_exists=False)
 
         async def record_start(state: PartitionState, event: str) -> None:
             self.said.append(f"started {event}")
@@ -116,6 +123,28 @@ def test_l4_a_list_that_is_full_after_the_session_waits_for_its_renewal(stage: S
     stage.session.renew(20.0)
     stage.loop.run(11.0)
     assert stage.said == ["it has ['1-0'] at 10"]
+
+
+def test_l4_nothing_is_handed_out_while_too_much_waits_for_its_commit(stage: Stage) -> None:
+    stage.session.renew(100.0)
+    queue = stage.queue(b"1-0", b"2-0", b"3-0", b"4-0", b"5-0")
+    state, sink = queue.state, Sink("p", StreamContract(1, "xxh64"), 3, derived=True)
+    state.unverified_from = "0-0"  # Nothing is committed before it is verified.
+    for number in range(3):
+        assert queue.next(), number
+        state.emit(sink, [b"f", b"v"])
+        state.emit(sink, [b"f", b"v"])  # A commit holds no more for this sink.
+    assert queue.next() is None
+    stage.take("it", queue)
+    stage.loop.run(10.0)
+    assert stage.said == []
+    state.verified("0-0", exists=True)
+    move = state.next_commit()
+    assert move == CheckpointMove("0-0", "1-0", 1)
+    state.committed(move)
+    queue.changed.set()
+    stage.loop.run(11.0)
+    assert stage.said == ["it has ['4-0', '5-0'] at 10"]
 
 
 def test_l4_an_event_whose_start_took_long_to_record_waits_for_the_renewal(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runnel.core import table_state
+from runnel.core import pending_effects
 from runnel.core.partition import PartitionState
 from runnel.core.table_state import Field, TableState
 from runnel.errors import EncodeError
@@ -31,7 +31,7 @@ def partition(*numbers: int) -> PartitionState:
     it = PartitionState(0, PartitionKeys(PREFIX, "work"), 1, Token(7, "n"), claimed, ["t", "u"])
     request = it.next_read(100)
     assert request
-    entries = [(b"%d-0" % number, [b"f", b"v"]) for number in numbers]
+    entries = [[b"%d-0" % number, [b"f", b"v"]] for number in numbers]
     assert it.take_in(request, entries, cursor_exists=True)
     for field in (A, B, C):
         tables(it).learn(field, b"0")
@@ -49,7 +49,8 @@ def commit(it: PartitionState) -> tuple[CheckpointMove, dict[Field, bytes | None
     assert move
     assert it.next_commit() is move
     call = it.commit_call(move)
-    writes = written(tables(it))
+    assert it.effects
+    writes = written(it.effects)
     assert call.script == ("transact" if writes else "commit")
     it.committed(move)
     it.committed(move)
@@ -93,7 +94,7 @@ def test_events_that_are_put_back_undo_nothing_of_those_that_stay() -> None:
 
 
 def test_the_moves_of_split_commits_end_with_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_state, "MOST_FIELDS", 1)
+    monkeypatch.setattr(pending_effects, "MOST_FIELDS", 1)
     it = partition(1, 2, 3, 4, 5)
     for field in (None, A, B, None, None):
         it.hand_out(1)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from runnel.core.reading import UNCOMMITTED
+from runnel.core.reading import UNCOMMITTED, Raw, record_of
 from runnel.protocol import CheckpointMove
 from tests.unit.partition_states import CLAIMED, events, state
+
+
+def test_a_record_that_was_decoded_is_given_out_once() -> None:
+    raw: Raw = [b"1-0", [b"f", b"v"], "decoded before"]
+    assert [record_of(raw, lambda fields: fields[1]) for _ in range(2)] == ["decoded before", b"v"]
+    assert raw == [b"1-0", [b"f", b"v"]]
 
 
 def test_no_more_is_read_while_too_much_is_uncommitted() -> None:

@@ -5,77 +5,81 @@ from __future__ import annotations
 import pytest
 
 from runnel.core import table_state
-from runnel.core.table_state import MOST_BYTES, MOST_FIELDS, TableState
+from runnel.core.pending_effects import PendingEffects
+from runnel.core.table_state import MOST_BYTES, MOST_FIELDS
 from runnel.errors import TooManyWrites
+from runnel.protocol import PartitionKeys, TableWrites
 from tests.unit.known_tables import A, B, C
 from tests.unit.known_tables import known as read
 
 FIELD = "sums", b"key"
 
 
-def known(*keys: bytes) -> TableState:
+def known(*keys: bytes) -> PendingEffects:
     """A table of which these keys are known: they have no value."""
-    state = TableState("prefix", ["sums"])
+    state = PendingEffects(PartitionKeys("prefix", "work"), ["sums"])
     for key in keys:
-        state.learn(("sums", key), None)
+        state.tables.learn(("sums", key), None)
     return state
 
 
 def test_a_field_that_is_written_again_counts_once() -> None:
     state = known(b"key", b"other")
     for _ in range(10):
-        state.put(FIELD, b"x" * (MOST_BYTES // 2))
-    state.put(("sums", b"other"), b"y")
+        state.tables.put(FIELD, b"x" * (MOST_BYTES // 2))
+    state.tables.put(("sums", b"other"), b"y")
     state.finished(b"1-0", 1)
     assert state.begin_commit() is None
-    assert state.in_flight[0].sets == [(b"key", b"x" * (MOST_BYTES // 2)), (b"other", b"y")]
+    (writes,) = state.in_flight
+    assert isinstance(writes, TableWrites)
+    assert writes.sets == [(b"key", b"x" * (MOST_BYTES // 2)), (b"other", b"y")]
 
 
 def test_a_value_that_grows_beyond_the_bound_is_refused_and_changes_nothing() -> None:
     state = known(b"key")
-    state.put(FIELD, b"small")
+    state.tables.put(FIELD, b"small")
     with pytest.raises(TooManyWrites):
-        state.put(FIELD, b"x" * MOST_BYTES)
-    assert state.get(FIELD) == b"small"
+        state.tables.put(FIELD, b"x" * MOST_BYTES)
+    assert state.tables.get(FIELD) == b"small"
     state.undo()
-    assert state.get(FIELD) is None
+    assert state.tables.get(FIELD) is None
 
 
 def test_too_many_fields_are_refused() -> None:
     names = [b"%d" % i for i in range(MOST_FIELDS + 1)]
     state = known(*names)
     for name in names[:-1]:
-        state.put(("sums", name), b"v")
+        state.tables.put(("sums", name), b"v")
     with pytest.raises(TooManyWrites):
-        state.put(("sums", names[-1]), b"v")
+        state.tables.put(("sums", names[-1]), b"v")
 
 
 def test_one_event_writes_no_more_than_one_commit_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_state, "MOST_FIELDS", 2)
     monkeypatch.setattr(table_state, "MOST_BYTES", 100)
     it = read(A, B, C)
-    it.put(A, b"1")
-    it.put(B, b"1")
+    it.tables.put(A, b"1")
+    it.tables.put(B, b"1")
     with pytest.raises(TooManyWrites, match=r"table t: .* more than 2 keys or 100 bytes"):
-        it.put(C, b"1")
-    assert it.get(C) == b"0"
+        it.tables.put(C, b"1")
+    assert it.tables.get(C) == b"0"
     for _ in range(200):
-        it.put(A, b"x" * 50)  # Only the last value is written, so only that counts.
-    it.put(B, b"")
+        it.tables.put(A, b"x" * 50)  # Only the last value is written, so only that counts.
+    it.tables.put(B, b"")
     with pytest.raises(TooManyWrites):
-        it.put(A, b"x" * 100)
-    assert it.get(A) == b"x" * 50
+        it.tables.put(A, b"x" * 100)
+    assert it.tables.get(A) == b"x" * 50
     it.finished(b"1-0", 1)
-    it.put(C, b"1")
+    it.tables.put(C, b"1")
     it.undo()
-    it.put(C, b"y" * 90)
+    it.tables.put(C, b"y" * 90)
 
 
 def test_a_limit_counts_what_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_state, "MOST_FIELDS", 2)
     it = read(A, B, C)
-    it.put(A, b"1")
+    it.tables.put(A, b"1")
     it.seal()
-    it.put(B, b"1")
+    it.tables.put(B, b"1")
     with pytest.raises(TooManyWrites):
-        it.put(C, b"1")
+        it.tables.put(C, b"1")

@@ -120,6 +120,7 @@ def test_what_other_languages_read() -> None:
         (int, "x", "valid integer"),
         (int, None, "valid integer"),
         (int, 1.5, "valid integer"),
+        pytest.param(int, 10**4300, "4300 digits", id="a number that Python would not read"),
         (str, 5, "valid string"),
         (str, "\ud800", "."),
         (float, nan, "."),

@@ -151,7 +151,8 @@ async def test_reset_with_workers_running_reads_everything_again(
     workers.start("--processors", "careful")
     await send(redis_url, *(Entry(key=1, number=n) for n in range(3)))
     await until(lambda: workers.effects() == {1: [0, 1, 2]}, "it runs")
-    reset = workers.run("processor", "reset", "tests.worker.ledger:careful", "--start", "0")
+    start = ("--start", "0", "--execute")
+    reset = workers.run("processor", "reset", "tests.worker.ledger:careful", *start)
     assert reset.returncode == 0, reset.stderr
     await until(lambda: workers.effects() == {1: [0, 1, 2] * 2}, "all comes again")
     await until(lambda: _lag_is_zero(redis, redis_url), "the group.s lag is exact again")

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Record, keys
-from runnel.delivery.current_event import CURRENT_EVENT, CurrentEvent
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.errors import Full
 from runnel.operations import admin
 from runnel.protocol.scripts import Scripts

@@ -12,6 +12,7 @@ from runnel.connection.connect import connect
 from runnel.connection.redis_client import Client
 from runnel.core.partition import PartitionState
 from runnel.worker import feeds
+from runnel.worker.log_reader import DECODED
 from tests.proxy import Proxy
 from tests.worker.depot import Blob, Depot
 from tests.worker.workers import until
@@ -59,6 +60,22 @@ async def test_what_waits_in_memory_is_bounded_in_bytes(
         watching.cancel()
     assert depot.in_order()
     assert most <= limit + 4 * max(sizes), "and one of each partition"
+
+
+async def test_events_whose_records_wait_with_them_take_more_memory(
+    redis: Redis, redis_url: str, app_name: str, states: list[PartitionState]
+) -> None:
+    depot = Depot(app_name, redis_url, 1, prefetch_bytes=8_000_000)
+    depot.app.table("totals", depot.blobs, value=int)
+    depot.processor()
+    depot.held = {0}
+    await depot.fill(redis_url, {0: [100_000] * 100})
+    async with depot.running():
+        await until(lambda: states[-1:] and len(states[-1].buffer) > 4, "several wait")
+        await until(lambda: not states[-1].reading, "no more is read")
+        assert waiting(states) < 8_000_000 / DECODED
+        depot.released.set()
+        await until(lambda: depot.counts() == {0: 100}, "all are processed")
 
 
 async def test_one_large_partition_does_not_starve_the_others(

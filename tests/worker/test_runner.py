@@ -148,7 +148,7 @@ async def test_a_wait_for_room_for_a_dead_letter_is_logged_in_few_lines(
         await until(lambda: caught_up(redis, ledger), "it is dead-lettered")
         await ledger.send(3)
         await until(lambda: tries > 100, "there is no room for the third one")
-    said = [each for each in caplog.messages if "waiting for room" in each]
+    said = [each for each in caplog.messages if "no room in items.work.dead" in each]
     assert 1 < len(said) < 20
     await ledger.app.close()
 
@@ -194,7 +194,7 @@ async def test_a_full_sink_is_logged_now_and_then_with_what_to_do_until_it_has_r
     for each in (worker, reader):
         each.stop.set()
     await asyncio.gather(*runs)
-    said = [each.message for each in caplog.records if "no room for a dead" in each.message]
+    said = [each.message for each in caplog.records if "no room in items" in each.message]
     assert len(said) < len(pauses)
     assert "processor dead-letters " in said[0]
 

@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError
 
 from runnel import keys
 from runnel.errors import RunnelError
+from runnel.operations import admin
 from runnel.operations.table_admin import clear, export, living_members, parts_of, writers_of
 from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
@@ -47,6 +48,25 @@ async def test_a_worker_goes_on_with_an_empty_table_after_it_was_cleared(
     parts = await parts_of(scripts, bank.balances)
     assert writers_of(parts) == ["book"]
     assert await living_members(scripts, bank.balances, ["book"]) == 0
+
+
+async def test_a_worker_counts_each_event_once_after_its_tables_were_cleared_by_a_reset(
+    bank: Bank, redis: Redis
+) -> None:
+    bank.go_on.set()
+    await bank.book(alice=5, bob=2, stop=7)
+    bank.go_on.clear()
+    bank.waits.clear()
+    await bank.payments.send(Payment(account="stop", amount=1))
+    run = asyncio.create_task(Worker(bank.app).run(burst=True))
+    await bank.waits.wait()
+    # The handler has written 8 that is not committed. Its worker remembers all it has read.
+    work = bank.app.processors["book"]
+    assert await admin.reset(Scripts(redis), work, "0", tables=["balances"]) == ["0-0"] * 4
+    bank.go_on.set()
+    await run
+    found = await bank.balances.read_many(["alice", "bob", "stop"])
+    assert found == {"alice": 5, "bob": 2, "stop": 8}
 
 
 async def test_parts_are_told_by_partition_and_a_server_need_not_tell_the_bytes(

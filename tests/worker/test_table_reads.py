@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
-from runnel import Events, keys
+from runnel import LZ4, App, Events, Record, keys
+from runnel.codec.entry import EntryCodec
 from runnel.core.partition import PartitionState
+from runnel.core.reading import Raw
 from runnel.table import Table
 from runnel.worker.backend import RedisBackend
+from runnel.worker.table_reads import keys_of
 from tests.worker.inside import Item, Ledger
 from tests.worker.totals import adds, once, run_to_end, stored
 
 NUMBERS = [*range(8)]
+
+
+class Text(Record):
+    text: str
 
 
 async def test_the_key_of_each_event_is_read_with_it(
@@ -61,6 +69,29 @@ async def test_other_keys_are_used_once_they_are_loaded(
     assert "await totals.load('all')" in refused[0]
 
 
+async def test_a_key_that_is_known_is_not_read_again(
+    redis: Redis, ledger: Ledger, totals: Table[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    read_fields = RedisBackend.read_fields
+
+    async def noting(backend: RedisBackend, wanted: Any) -> list[Any]:
+        asked.extend(field for _, fields in wanted for field in fields)
+        return await read_fields(backend, wanted)
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            for _ in range(3):
+                await totals.load_many(["all", "more", item.number])
+            totals["all"] += 1
+
+    monkeypatch.setattr(RedisBackend, "read_fields", noting)
+    ledger.processor(work)
+    await ledger.send(1, 2)
+    await run_to_end(redis, ledger)
+    assert sorted(asked) == [b"1", b"2", b"all", b"more"]
+
+
 async def test_an_event_that_cannot_be_decoded_does_not_stop_the_others(
     redis: Redis, ledger: Ledger, totals: Table[int]
 ) -> None:
@@ -70,6 +101,72 @@ async def test_an_event_that_cannot_be_decoded_does_not_stop_the_others(
     await ledger.send(2)
     await run_to_end(redis, ledger)
     assert await stored(redis, ledger) == once(1, 2)
+
+
+async def test_an_event_is_decoded_once_and_its_repeat_gets_a_record_of_its_own(
+    redis: Redis, ledger: Ledger, totals: Table[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = EntryCodec.decode, 0
+
+    def counting(codec: EntryCodec[Item], fields: Sequence[bytes]) -> Item:
+        nonlocal decoded
+        decoded += 1
+        return decode(codec, fields)
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            ledger.seen.append(item.number)
+            totals[item.number] += 1
+            item.number += 100
+            if ledger.seen == [1, 2]:
+                raise ValueError("on purpose")
+
+    monkeypatch.setattr(EntryCodec, "decode", counting)
+    ledger.processor(work)
+    await ledger.send(1, 2, 3)
+    await run_to_end(redis, ledger)
+    assert ledger.seen == [1, 2, 2, 3]
+    assert decoded == 4
+    assert await stored(redis, ledger) == once(1, 2, 3)
+
+
+@pytest.mark.parametrize("form", ["events", "lists", "records in lists"])
+async def test_every_form_of_handler_uses_the_record_that_was_decoded(
+    redis: Redis, ledger: Ledger, totals: Table[int], form: str
+) -> None:
+    async def work(events: Events[Item]) -> None:
+        if form == "events":
+            async for event in events:
+                totals[event.record.number] += 1
+        elif form == "lists":
+            async for listed in events.take(3):
+                for event in listed:
+                    totals[event.record.number] += event.record.number > 0
+        else:
+            async for records in events.take(3).records():
+                for record in records:
+                    totals[record.number] += 1
+
+    ledger.processor(work)
+    await ledger.send(1, 2, 3, 1)
+    await run_to_end(redis, ledger)
+    assert await stored(redis, ledger) == once(1, 2, 3, 1)
+
+
+@pytest.mark.parametrize(("compressor", "kept"), [(None, True), (LZ4(), False)], ids=repr)
+def test_the_record_of_a_compressed_event_does_not_wait_in_memory(
+    compressor: LZ4 | None, kept: bool
+) -> None:
+    app = App("shop")
+    stream = app.stream("s", record=Text, partition_by="text", compressor=compressor)
+
+    @app.processor(stream)
+    async def work(events: Events[Text]) -> None: ...
+
+    text = "x" * 1000
+    raw: Raw = [b"1-0", stream.spec.encode(Text(text=text))]
+    assert keys_of(app.processors["work"], [raw]) == [text.encode()]
+    assert (raw[2:] == [Text(text=text)]) is kept
 
 
 async def test_more_keys_than_one_command_reads_and_one_commit_writes(

@@ -45,6 +45,47 @@ async def test_a_list_of_events_is_one_unit(
     assert await stored(redis, ledger) == {str(k): str(n) for k, n in expected.items()}
 
 
+async def test_a_batch_that_writes_more_than_a_commit_holds_is_split_at_once(
+    redis: Redis, ledger: Ledger, totals: Table[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another try would write as much again."""
+    monkeypatch.setattr("runnel.core.table_state.MOST_FIELDS", 3)
+    tries: list[int] = []
+
+    async def work(events: Events[Item]) -> None:
+        async for items in events.take(4, within=0.2).records():
+            tries.append(len(items))
+            for item in items:
+                totals[item.number] += 1
+
+    ledger.processor(work, retries=5, backoff=60.0)
+    await ledger.send(0, 1, 2, 3)
+    await run_to_end(redis, ledger)
+    assert tries == [4, 1, 1, 1, 1]
+    assert await stored(redis, ledger) == once(0, 1, 2, 3)
+
+
+async def test_an_event_that_writes_more_than_a_commit_holds_is_given_up_at_once(
+    redis: Redis, ledger: Ledger, totals: Table[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runnel.core.table_state.MOST_FIELDS", 3)
+    tries: list[int] = []
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            tries.append(item.number)
+            keys = [f"{item.number}.{n}" for n in range(5 if item.number == 1 else 2)]
+            await totals.load_many(keys)
+            for key in keys:
+                totals[key] = 1
+
+    ledger.processor(work, retries=5, backoff=60.0, exception_policy="ignore")
+    await ledger.send(0, 1, 2)
+    await run_to_end(redis, ledger)
+    assert tries == [0, 1, 2]
+    assert await stored(redis, ledger) == dict.fromkeys(["0.0", "0.1", "2.0", "2.1"], "1")
+
+
 @pytest.mark.parametrize("commit", ["auto", "each"])
 async def test_a_try_that_failed_is_undone(
     redis: Redis, ledger: Ledger, totals: Table[int], commit: Any

@@ -1,6 +1,7 @@
-"""The current event of the running handler, so that `send` knows if its caller is a handler.
+"""The current event of the running handler, to which all that belongs that it emits and writes.
 
-A handler that waits for room in a partition that it holds back itself would wait for ever.
+A handler that waits for room in a partition that it holds back itself would wait for ever, so
+`send`, too, asks whether its caller is a handler.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from runnel.core.table_state import Field, TableState
+from runnel.protocol import Entry, Sink
 
 
 class CurrentEvent(NamedTuple):
@@ -29,6 +31,8 @@ class CurrentEvent(NamedTuple):
     run: int = 0
     #: Has the handler failed or been ended? Its code may go on for a moment, to clean up.
     over: Callable[[], bool] | None = None
+    #: Adds an entry to a sink with the commit of the current events.
+    emit: Callable[[Sink, Entry], None] | None = None
 
 
 #: That of the handler that runs here; also in threads that it started.

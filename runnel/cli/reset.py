@@ -1,0 +1,95 @@
+"""Carries out ``runnel processor reset``: what it would do, and what it has done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runnel.app import App
+from runnel.cli.output import report
+from runnel.errors import ConfigError
+from runnel.operations import admin
+from runnel.operations.partition_ranges import many
+from runnel.operations.table_admin import count_keys, tables_of
+from runnel.preflight.checks import check_operator
+from runnel.processor import Processor
+from runnel.protocol.scripts import Scripts
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the operator asks for: the first event as `--start` names it and as `seek` takes it, the
+    partitions, None for all, and what is done with tables, None if that was not said."""
+
+    start: str
+    first: str
+    partitions: Sequence[int] | None
+    tables: str | None
+    execute: bool
+
+
+async def reset(scripts: Scripts, app: App, processor: Processor, wanted: Wanted, url: str) -> Json:
+    """Reset the processor, or only find out what that would do.
+
+    Raises ConfigError if the processor has tables and the operator did not say what to do with
+    them.
+    """
+    await check_operator(scripts, processor, "reset", url)
+    declared = [
+        each.name
+        for each in app.tables.values()
+        if each.stream is processor.stream and each.processor == processor.name
+    ]
+    tables = sorted({*declared, *await tables_of(scripts, processor)})
+    if tables and wanted.tables is None:
+        raise ConfigError(
+            f"processor {processor.name} has the table{'s' * (len(tables) > 1)} "
+            f"{', '.join(tables)}: choose --tables clear, to fill {_them(tables)} anew from the "
+            f"events that are processed again, or --tables keep, to leave {_them(tables)} as "
+            f"{'they are' if len(tables) > 1 else 'it is'}: then these events count twice"
+        )
+    chosen = wanted.partitions
+    numbers = range(processor.stream.partition_count) if chosen is None else chosen
+    cleared = tables if wanted.tables == "clear" else []
+    keys = await count_keys(scripts, processor.stream, cleared, numbers)
+    checkpoints: Sequence[str | None] = [None] * len(numbers)
+    if wanted.execute:
+        checkpoints = await admin.reset(scripts, processor, wanted.first, numbers, cleared)
+    return {
+        "processor": processor.name,
+        "start": wanted.start,
+        "tables": wanted.tables if tables else None,
+        "cleared": keys,
+        "partitions": [
+            {"id": number, "checkpoint": checkpoint}
+            for number, checkpoint in zip(numbers, checkpoints, strict=True)
+        ],
+        "executed": wanted.execute,
+    }
+
+
+def _them(tables: Sequence[str]) -> str:
+    return "them" if len(tables) > 1 else "it"
+
+
+def show(done: Json, as_json: bool) -> None:
+    """Print what `reset` has found or done."""
+    if as_json:
+        report(json.dumps(done))
+        return
+    keys = [f"{name} ({n} key{'s' * (n != 1)})" for name, n in done["cleared"].items()]
+    if done["executed"]:
+        for each in done["partitions"]:
+            report(f"{each['id']} {each['checkpoint']}")
+        if keys:
+            report(f"cleared {', '.join(keys)}")
+        return
+    clear = f", and clear {', '.join(keys)}" if keys else ""
+    report(
+        f"would set {many(len(done['partitions']))} of {done['processor']} to {done['start']}"
+        f"{clear}. Nothing was changed: give --execute"
+    )

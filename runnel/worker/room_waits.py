@@ -1,0 +1,75 @@
+"""Commits that wait for room in another stream: in the log less and less often, and in `inspect`.
+
+Nothing fails and nothing is lost meanwhile. The partition goes on once there is room, which a
+processor that reads the other stream makes.
+"""
+
+from __future__ import annotations
+
+from redis.exceptions import RedisError
+
+from runnel import protocol
+from runnel.core.partition import PartitionState
+from runnel.errors import Full, ProtocolError
+from runnel.log import logger_of
+from runnel.processor import Processor
+from runnel.worker.backend import Backend
+
+logger = logger_of("runnel.worker")
+
+
+class RoomWaits:
+    """The partitions of one processor whose commits wait for room."""
+
+    def __init__(self, processor: Processor, backend: Backend) -> None:
+        self._processor = processor
+        self._backend = backend
+        #: Partition -> how often its commit was refused.
+        self.refusals: dict[PartitionState, int] = {}
+
+    async def refused(self, state: PartitionState, error: Full) -> None:
+        """The commit of this partition found no room."""
+        count = self.refusals[state] = self.refusals.get(state, 0) + 1
+        if count.bit_count() > 1:  # Less and less often.
+            return
+        reason, further = error.reason, "its commit waits, and goes on once there is room"
+        if error.details.get("sink") == state.keys.log and self._is_own(error):
+            reason = "it emits more to the partition that it reads than it finishes there"
+            further = "this ends only if you give the stream a larger partition_size"
+        name = error.sink or ""
+        if error.details.get("sink") == protocol.parked_names(state.keys)[0]:
+            name, reason = "its parked events", f"{error.details.get('limit')} are parked already"
+            further += f", which `runnel dead replay {self._processor.target}` or `drop` makes"
+        sink = self._processor.sink
+        if sink is not None and sink.name == error.sink:
+            command = f"runnel processor dead-letters {self._processor.target}"
+            further += f"; `{command}` shows what is in it"
+        logger.error(
+            "processor %s, partition %d: no room in %s, because %s; %s",
+            self._processor.name,
+            state.partition,
+            name,
+            reason,
+            further,
+            extra={"partition": state.partition},
+        )
+        call = protocol.attempt(
+            state.keys, state.token, "wait", state.checkpoint, 0, (name, reason)
+        )
+        try:
+            await self._backend.call(call)
+        except (RedisError, OSError, ProtocolError) as problem:  # It is for `inspect` only.
+            logger.debug("could not report that a commit waits: %s", problem)
+
+    def _is_own(self, error: Full) -> bool:
+        return error.details.get("processor") == self._processor.name
+
+    def over(self, state: PartitionState) -> None:
+        """A commit of this partition was applied, or the partition is not held any more."""
+        if self.refusals.pop(state, 0) and not state.ended:
+            logger.warning(
+                "processor %s, partition %d: there is room again, its commit was applied",
+                self._processor.name,
+                state.partition,
+                extra={"partition": state.partition},
+            )
