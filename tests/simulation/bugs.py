@@ -338,8 +338,10 @@ BUGS = (
     Planted(
         "a forwarder that does not rest while the handler is at work",
         "runnel/worker/forwarder.py",
-        "if not self._state.handler_ended:\n            return",
-        "if not self._state.handler_ended:\n            self.wake.set()\n            return",
+        "if not (state.draining and state.handler_ended):",
+        "if state.draining and not state.handler_ended:\n"
+        "                self.wake.set()\n"
+        "            if not (state.draining and state.handler_ended):",
     ),
     Planted(
         "a release that does not rest while its outbox is forwarded",
