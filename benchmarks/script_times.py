@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 from redis import Redis
 
-from benchmarks import partition_scripts, sync_scripts  # noqa: F401 - They fill the table.
+from benchmarks import (  # noqa: F401 - They fill the table.
+    outbox_scripts,
+    partition_scripts,
+    sync_scripts,
+    table_scripts,
+)
 from benchmarks.job import job, say
 from benchmarks.script_timer import CASES as CASES
 from benchmarks.script_timer import Timer

@@ -111,6 +111,12 @@ class Settings(BaseModel):
         description="Seconds for which `send` repeats a call that Redis did not answer, before it "
         "raises: long enough for a failover. Nothing is sent twice. Kafka: `delivery.timeout.ms`.",
     )
+    dedupe_window: Seconds = Field(
+        86_400.0,
+        ge=1,
+        description="Seconds for which a partition remembers the key of `send(dedupe=…)`, at least "
+        "twice `delivery_timeout`. Each key takes about 200 bytes in Redis for this time.",
+    )
     durability: Durability = Field(
         "primary",
         description="When a send or a commit counts: `primary`, once the primary has it; "

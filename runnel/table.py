@@ -218,10 +218,11 @@ class Table(Generic[V]):
             and self.name in tables.tables
             and tables.prefix == self.stream.prefix(partition)
         ):
+            other = "" if self.processor else "; if another processor writes it, declare which"
             raise HandlerError(
                 f"table {self.name}: `read` shows what was last committed, and this handler may "
                 f"have written {key!r} since: use `{self.name}[{key!r}]`, after `await "
-                f"{self.name}.load({key!r})` if it is not the key of the current event"
+                f"{self.name}.load({key!r})` if it is not the key of the current event{other}"
             )
 
     def _lend(self, state: TableState, field: Field, value: V, stored: bytes | None = None) -> V:
@@ -246,7 +247,9 @@ class Table(Generic[V]):
     def _not_loaded(self, key: Any) -> NotLoaded:
         return NotLoaded(
             f"table {self.name}: {key!r} is not the key of the current event, so it was not "
-            f"read with it: call `await {self.name}.load({key!r})` first"
+            f"read with it: call `await {self.name}.load({key!r})` first. Each partition has its "
+            f"own part of the table: if events of other partitions use {key!r} too, emit them to a "
+            "stream that is partitioned by it"
         )
 
     def _has_event(self) -> bool:
@@ -273,6 +276,13 @@ class Table(Generic[V]):
         here = CURRENT_EVENT.get()
         tables = here.tables if here else None
         if here is None or tables is None or self.name not in tables.tables:
+            if here is not None:
+                name = self.name
+                raise NotInHandler(
+                    f"table {name}: the processor {here.processor} does not write it"
+                    f"{f', but {self.processor} does' if self.processor else ''}: it can only read "
+                    f"what was last committed, with `await {name}.read(key)`"
+                )
             raise NotInHandler(
                 f"table {self.name} belongs to the stream {self.stream.name}: it can be used while "
                 "a worker runs a handler of one of its events"

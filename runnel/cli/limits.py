@@ -93,7 +93,7 @@ def _is(row: Json, state: str, stalled_after: float) -> bool:
     if state == "parked":
         return bool(row["parked"])
     if state == "waiting":
-        return row["waits_for"] is not None
+        return row["waits_for"] is not None or row["outbox_waits_for"] is not None
     if state == "stalled":
         return bool((row["current_event_ms"] or 0) > stalled_after * 1000)
     return bool(row["state"] == state)

@@ -11,7 +11,7 @@ import click
 from runnel.cli import tables
 from runnel.cli.tables import COLOURS, duration, error_text, value_text
 from runnel.log import one_line
-from runnel.operations.figures import failed_before_first
+from runnel.operations.figures import failed_before_first, outbox_waits
 from runnel.operations.partition_ranges import ranges, those
 
 Json = dict[str, Any]
@@ -93,6 +93,7 @@ def problems(processor: Json, seen: Json, names: Names) -> list[str]:
     found += _quarantined(rows, target)
     found += _failing(rows, target)
     found += _waiting_for_room(rows)
+    found += _outboxes(rows)
     found += _parked(rows, target)
     if state == "stalled":
         found += _stalled(rows, seen, processor)
@@ -227,8 +228,36 @@ def _parked(rows: list[Json], target: str) -> list[str]:
     return found
 
 
-def _longest(rows: list[Json]) -> int:
-    return max(row["waits_for"]["since_ms"] or 0 for row in rows)
+def _longest(rows: list[Json], field: str = "waits_for") -> int:
+    return max(row[field]["since_ms"] or 0 for row in rows)
+
+
+def _outboxes(rows: list[Json]) -> list[str]:
+    """What the processor has emitted and what nobody forwards, and what of it was lost."""
+    found, full = [], dict[tuple[str, str], list[Json]]()
+    for row in filter(outbox_waits, rows):
+        if waits := row["outbox_waits_for"]:
+            full.setdefault((waits["stream"], waits["reason"]), []).append(row)
+    for (stream, reason), several in full.items():
+        since = duration(_longest(several, "outbox_waits_for"))
+        found.append(
+            f"{_those(several)}: {_entries(several)} in the outbox for room in {stream}, for "
+            f"{since}, because {reason}"
+        )
+    idle = [row for row in filter(outbox_waits, rows) if not row["outbox_waits_for"]]
+    if idle:
+        found.append(
+            f"{_those(idle)}: {_entries(idle)} in the outbox until a worker claims the partition"
+        )
+    if lost := [row for row in rows if row["outbox_lost"]]:
+        count = sum(row["outbox_lost"] for row in lost)
+        found.append(f"{_those(lost)}: {count} emitted entries were LOST in the outbox")
+    return found
+
+
+def _entries(rows: list[Json]) -> str:
+    count = sum(row["outbox"] for row in rows)
+    return f"{count} emitted {'entry waits' if count == 1 else 'entries wait'}"
 
 
 def _dead_letters(found: Json | None, target: str) -> list[str]:

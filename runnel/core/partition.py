@@ -71,6 +71,7 @@ class PartitionState(ParkingState):
         self._in_flight: CheckpointMove | None = None
         #: Why Redis refuses what the handler has written, and would refuse it again.
         self.refused: Exception | None = None
+        self.refusal_told = False
         if claimed.quarantined or claimed.paused:
             self.stop(quarantined=bool(claimed.quarantined))
             self.handler_ended = True
@@ -169,7 +170,7 @@ class PartitionState(ParkingState):
             return False
         if finished:
             if self.effects is not None:
-                self.effects.write_back()  # It may raise: then nothing is finished.
+                self.effects.tables.write_back()  # It may raise: then nothing is finished.
             self.current = rest
             if self.replaying:
                 self._finish_replayed(finished)

@@ -112,23 +112,24 @@ class Step:
     ) -> bool:
         """Add what was written for further events; `size` is the bytes of the writes. Returns False
         if that is more than one commit may hold: then nothing more may be added."""
-        load, excess = self._load, False
+        self._load.size += size
+        fits = self._load.size <= MOST_BYTES
         for each in emitted:
-            excess |= load.add(each) is not None
-        load.size += size
+            fits &= self._load.add(each) is None
         if parked or replayed or self.parked or self.replayed:
-            load.size += sum(sum(map(len, each)) for each in parked)
-            excess |= load.park(len(parked), len(replayed), most_parked)
-        if self:
-            fields = len(self.writes) + len(writes)
-            if fields > MOST_FIELDS:
-                fields = len(self.writes.keys() | writes)
-            if excess or fields > MOST_FIELDS or load.size > MOST_BYTES:
-                return False
+            self._load.size += sum(sum(map(len, each)) for each in parked)
+            fits &= not self._load.park(len(parked), len(replayed), most_parked)
+            fits &= self._load.size <= MOST_BYTES
+        if len(self.writes) + len(writes) > MOST_FIELDS:  # Some may be the same.
+            fits &= len(self.writes.keys() | writes) <= MOST_FIELDS
+        if not fits and self:
+            return False
         self.writes.update(writes)
-        self.emitted += emitted
-        self.parked += parked
-        self.replayed += replayed
+        if emitted:
+            self.emitted += emitted
+        if parked or replayed:
+            self.parked += parked
+            self.replayed += replayed
         self.most_parked = most_parked
         return True
 
@@ -182,10 +183,6 @@ class PendingEffects:
             load.add(each)
         return load
 
-    def write_back(self) -> None:
-        """Take in what the handler has changed in place. Raises EncodeError and TooManyWrites."""
-        self.tables.write_back()
-
     def seal(self) -> None:
         """The handler is done with some of the current events: keep what it has written for them,
         if another one fails. Raises as `write_back` does."""
@@ -212,8 +209,8 @@ class PendingEffects:
         most_parked: int = MOST_PARKED,
     ) -> None:
         """`count` of the current events are finished, up to the one with the id `end`, and what was
-        written belongs to them. Call `write_back` first. `parked` are entries of events between
-        them; `replayed` are ids of entries of parked events that are finished."""
+        written belongs to them. Call `tables.write_back` first. `parked` are entries of events
+        between them; `replayed` are ids of entries of parked events that are finished."""
         self._number += count
         writes, size = self.tables.finished(end)
         emitted: Sequence[Emitted] = ()

@@ -49,23 +49,16 @@ def check_stream(stream: Any, decorator: str) -> None:
 
 
 def check_tables(tables: Iterable[Table[Any]], processors: Mapping[str, Processor]) -> None:
-    """Raise ConfigError if a table is declared for a processor that the app does not have, or that
-    reads another stream: nobody could write it."""
+    """Raise ConfigError if a table is declared for a processor that reads another stream: nobody
+    could write it."""
     for table in tables:
-        if table.processor is None:
-            continue
-        known = [name for name, each in processors.items() if each.stream is table.stream]
-        right = f"the processors of {table.stream.name} are {', '.join(known) or 'none'}"
-        found = processors.get(table.processor)
-        if found is None:
-            raise ConfigError(
-                f"table {table.name}: processor={table.processor!r} is no processor of the app; "
-                f"{right}"
-            )
-        if found.stream is not table.stream:
+        found = processors.get(table.processor or "")
+        if found is not None and found.stream is not table.stream:
+            known = [name for name, each in processors.items() if each.stream is table.stream]
             raise ConfigError(
                 f"table {table.name} belongs to the stream {table.stream.name}, but "
-                f"processor={table.processor!r} reads {found.stream.name}; {right}"
+                f"processor={table.processor!r} reads {found.stream.name}; the processors of "
+                f"{table.stream.name} are {', '.join(known) or 'none'}"
             )
 
 

@@ -67,6 +67,9 @@ def partitions(
                 "failing": _failing(description),
                 "current_event_ms": _current_event_ms(description) if works else None,
                 "waits_for": _waits_for(description),
+                "outbox": (description.outbox_last or 0) - (description.outbox_done or 0),
+                "outbox_lost": description.outbox_lost or 0,
+                "outbox_waits_for": _outbox_waits_for(description),
                 "parked": description.parked,
                 "parked_keys": description.parked_keys,
                 "replaying": description.replay,
@@ -167,6 +170,19 @@ def _waits_for(d: PartitionDescription) -> Json | None:
     return {"stream": d.wait_for, "reason": d.wait_reason or "", "since_ms": since}
 
 
+def _outbox_waits_for(d: PartitionDescription) -> Json | None:
+    """The stream that has no room for the oldest entry of the outbox, or None."""
+    if d.outbox_waits_for is None:
+        return None
+    since = None if d.outbox_since is None or d.now is None else max(0, d.now - d.outbox_since)
+    return {"stream": d.outbox_waits_for, "reason": d.outbox_reason or "", "since_ms": since}
+
+
+def outbox_waits(row: Json) -> bool:
+    """Do emitted entries wait, and not only until their owner has forwarded them?"""
+    return bool(row["outbox"]) and (row["owner"] is None or bool(row["outbox_waits_for"]))
+
+
 def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
     """The state of a processor. It is ok only if each partition is processed, none fails, no event
     is parked, and no dead letter is unread."""
@@ -180,6 +196,7 @@ def state_of(processor: Json, group_description: GroupDescription, stalled_after
     if any(
         row["failing"]
         or row["waits_for"]
+        or outbox_waits(row)
         or row["parked"]
         or row["state"] in ("unassigned", "quarantined", "paused")
         for row in rows

@@ -15,9 +15,10 @@ from runnel import keys, protocol
 from runnel.app import App
 from runnel.connection.durability import Durability
 from runnel.connection.url_text import redacted
-from runnel.errors import ConfigError, Mismatch, ServerError, Unregistered
+from runnel.errors import Mismatch, ServerError, Unregistered
 from runnel.preflight.acl import Required, check, may
 from runnel.preflight.parking import parking_uses, required_by_dead
+from runnel.preflight.table_checks import check_declared, check_writers, declared_elsewhere
 from runnel.processor import Processor
 from runnel.protocol import CheckpointMove, PartitionDescription, PartitionKeys, Token
 from runnel.protocol.scripts import PROTOCOL, Call, Scripts
@@ -42,34 +43,10 @@ async def check_worker(
     warnings = await check(scripts, required_by_worker(app, processors), url)
     for spec in specs:
         await check_contract(scripts, spec, url)
+    await check_declared(scripts, app)
     for each in processors:
         await check_writers(scripts, app, each)
     return [*warnings, *await leftovers(scripts, specs)]
-
-
-async def check_writers(scripts: Scripts, app: App, processor: Processor) -> None:
-    """Raise ConfigError if the processor is to write a table that another one writes in Redis.
-
-    A table that is declared without a writer may be one that this processor never writes. So that
-    of another processor of the app is no error.
-    """
-    of_stream = {each.name for each in app.processors.values() if each.stream is processor.stream}
-    metas = [keys.meta(processor.stream.prefix(n)) for n in range(processor.stream.partition_count)]
-    for name in processor.tables:
-        field = f"table:{name}"
-        replies = await scripts.deployment.send([(meta, ("HGET", meta, field)) for meta in metas])
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        declared = app.tables[name].processor
-        for writer in sorted({protocol.text(each) for each in replies if each}):
-            if writer == processor.name or (declared is None and writer in of_stream):
-                continue
-            other = "" if declared else f"declare it with processor={writer!r}, "
-            raise ConfigError(
-                f"table {name}: the processor {writer} writes it, so {processor.name} cannot: "
-                f"{other}use another name, or empty it with `runnel table clear`"
-            )
 
 
 async def check_sender(
@@ -127,6 +104,7 @@ def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
     direct = [("SADD", keys.apps()), ("HSET", keys.streams(app.name))]
     # To wake its own blocking read.
     direct += [("CLIENT ID", ""), ("CLIENT UNBLOCK", "")]
+    direct += [("HGET", meta) for meta, _ in declared_elsewhere(app)]
     channels = []
     for each in processors:
         partition_keys, contract = each.keys(0), each.stream.contract

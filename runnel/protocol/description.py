@@ -61,6 +61,14 @@ class PartitionDescription:
     wait_reason: str | None = None
     wait_at: str | None = None
     wait_since: int | None = None
+    #: How many entries were written to the outbox, up to which none is left to forward, and how
+    #: many were lost; the stream without room for the oldest of them, why, and since when.
+    outbox_last: int | None = None
+    outbox_done: int | None = None
+    outbox_lost: int | None = None
+    outbox_waits_for: str | None = None
+    outbox_reason: str | None = None
+    outbox_since: int | None = None
     #: How many events are parked, of how many keys, and how many of these keys are replayed.
     parked: int = 0
     parked_keys: int = 0
@@ -110,6 +118,12 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         wait_reason=found.get("wait_reason"),
         wait_at=found.get("wait_at"),
         wait_since=_integer(found, "wait_since"),
+        outbox_last=_integer(found, "outbox_last"),
+        outbox_done=_integer(found, "outbox_done"),
+        outbox_lost=_integer(found, "outbox_lost"),
+        outbox_waits_for=found.get("outbox_waits_for"),
+        outbox_reason=found.get("outbox_reason"),
+        outbox_since=_integer(found, "outbox_since"),
         parked=_integer(found, "parked") or 0,
         parked_keys=_integer(found, "parked_keys") or 0,
         replay=_integer(found, "replay") or 0,

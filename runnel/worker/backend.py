@@ -15,6 +15,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError, TimeoutError
 
 from runnel.connection.connect import connect
+from runnel.connection.deployment import Command
 from runnel.connection.durability import AckRequirement, Durability
 from runnel.connection.redis_client import Arg
 from runnel.core.read_limits import MOST_LOGS, MemoryBudget
@@ -91,6 +92,10 @@ class Backend(Protocol):
     async def forward(self, call: Call) -> Any:
         """Like `call_batched`. The reply comes only if what the call wrote is as durable as the
         setting `durability` demands."""
+        ...
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """For each command that only reads, its reply or an exception."""
         ...
 
     async def announce(self, processor: Processor) -> None:
@@ -190,6 +195,9 @@ class RedisBackend:
 
     async def forward(self, call: Call) -> Any:
         return await self._forwarding.call(call)
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._scripts.deployment.send(commands)
 
     async def query(self, key: str, *command: Arg) -> Any:
         (reply,) = await self._scripts.deployment.send([(key, command)])

@@ -11,11 +11,15 @@ from runnel import protocol
 from runnel.core.partition import PartitionState
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import Missing, ProtocolError, Unregistered
+from runnel.log import logger_of
 from runnel.processor import Processor
 from runnel.protocol import ClaimReply
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.losses import Losses
+from runnel.worker.table_reads import wrong_key
+
+logger = logger_of("runnel.worker")
 
 
 class Claims:
@@ -30,6 +34,8 @@ class Claims:
         self._counted: dict[int, int] = {}
         #: Which of the settled partitions is reclaimed next.
         self._turn = 0
+        #: Partitions of which a table could not be used when they were held last.
+        self._wrong_tables: set[int] = set()
 
     async def claim(
         self, partition: int, grant: int, nonce: str, state: PartitionState | None = None
@@ -41,6 +47,8 @@ class Claims:
         """
         partition_keys = self._processor.keys(partition)
         contract = self._processor.stream.contract
+        if partition in self._wrong_tables and (key := await self._wrong_table(partition)):
+            raise ResponseError(f"WRONGTYPE {key} is not what Runnel has under this name")
         accept: int | None = None
         while True:
             call = protocol.claim(partition_keys, contract, self._member, grant, nonce, accept)
@@ -100,6 +108,36 @@ class Claims:
         finally:
             state.counting = False
         return False
+
+    async def check_tables(self, queue: PartitionQueue) -> None:
+        """End a lease under which a table cannot be read or written, because another program has
+        written its key. The partition is claimed again once that key is gone."""
+        state = queue.state
+        try:
+            if await self._wrong_table(state.partition):
+                state.end()
+        except (RedisError, OSError) as error:
+            outage_log.failed("check of tables", error)
+        queue.changed.set()
+
+    async def _wrong_table(self, partition: int) -> str | None:
+        """The key of a table that has another type than Runnel gives it. Logs it once."""
+        key = await wrong_key(self._backend, self._processor, partition)
+        outage_log.answered("check of tables")
+        if key is None:
+            self._wrong_tables.discard(partition)
+        elif partition not in self._wrong_tables:
+            self._wrong_tables.add(partition)
+            logger.error(
+                "processor %s, partition %d: another program has written the key %s, so its table "
+                "cannot be used. The partition is released; it is claimed again once that key is "
+                "deleted or renamed. Other partitions go on",
+                self._processor.name,
+                partition,
+                key,
+                extra={"partition": partition},
+            )
+        return key
 
     def due(self, states: Sequence[PartitionState]) -> Iterator[PartitionState]:
         """Those of the held partitions that must be reclaimed now.

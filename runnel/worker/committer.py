@@ -19,6 +19,7 @@ from runnel.worker.callbacks import Callbacks
 from runnel.worker.feeds import LogCursor
 from runnel.worker.forwarder import Forwarders
 from runnel.worker.room_waits import RoomWaits
+from runnel.worker.table_reads import is_wrong_type
 
 #: The most partitions of one round: the others wait no longer than these take.
 PARTITIONS_PER_ROUND = 500
@@ -134,6 +135,8 @@ class Committer:
             rebalance_log.lost(state.partition, reply)
             state.end()
         elif isinstance(reply, Exception):
+            if is_wrong_type(reply) and state.tables is not None:
+                self._callbacks.on_wrong_key(state)
             return False
         else:
             committed = protocol.read_commit(reply)  # type: ignore[arg-type]

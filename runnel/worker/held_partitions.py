@@ -78,7 +78,7 @@ class HeldPartitions:
         self._unanswered: dict[int, tuple[int, str]] = {}
         #: One claim of a partition at a time: the reply to an older one must not arrive last.
         self._one_claim: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        callbacks = Callbacks(self._on_change, self._repeat_claim)
+        callbacks = Callbacks(self._on_change, self._repeat_claim, self._on_wrong_key)
         self._waits = RoomWaits(processor, backend)
         self.partition_io = PartitionIO(processor, backend, callbacks, self._waits)
         self._claims = Claims(processor, backend, membership.member[0])
@@ -171,14 +171,14 @@ class HeldPartitions:
         if not self._membership.claimed(grant.partition, grant.number):
             await release_unwanted(self._backend, partition_keys, token, claimed.checkpoint)
             return
+        tables = self._processor.tables, self._processor.expire
         state = PartitionState(
             grant.partition,
             partition_keys,
             grant.number,
             token,
             claimed,
-            self._processor.tables,
-            self._processor.expire,
+            *tables,
             one_slot=self._backend.one_slot,
             parking=parking,
         )
@@ -261,13 +261,12 @@ class HeldPartitions:
                 self._fail(ending)
                 state.drain()  # The release comes with it, so that this tenure is not unclean.
             while not state.ended:
+                self._check_refused(state)
                 if state.draining:
                     self.partition_io.schedule_commit(state)
                 queue.changed.clear()
                 await queue.changed.wait()
-            if state.refused is not None:
-                where = f"processor {self._processor.name}, partition {state.partition}"
-                self._fail(Halted(f"{where}: {state.refused}"))
+            self._check_refused(state)
         except asyncio.CancelledError:
             await release_cut_off(self._backend, state)
             raise
@@ -279,6 +278,16 @@ class HeldPartitions:
                 self.partition_io.remove(state)
                 self.moves.released()
             self._membership.not_held(state.partition, state.grant)
+
+    def _check_refused(self, state: PartitionState) -> None:
+        """End the member if Redis refuses what the handler has written, whatever is tried."""
+        if state.refused is not None and not state.refusal_told:
+            state.refusal_told = True
+            halted = Halted(
+                f"processor {self._processor.name}, partition {state.partition}: {state.refused}"
+            )
+            halted.__cause__ = state.refused
+            self._fail(halted)
 
     async def _record_start(self, state: PartitionState, event: str) -> None:
         """Store that the handler begins with an event, so that a death can be traced to it.
@@ -305,6 +314,10 @@ class HeldPartitions:
     def _on_change(self, state: PartitionState) -> None:
         if queue := self._queue_of(state):
             queue.changed.set()
+
+    def _on_wrong_key(self, state: PartitionState) -> None:
+        if queue := self._queue_of(state):
+            self._spawn(self._claims.check_tables(queue))
 
     def _queue_of(self, state: PartitionState) -> PartitionQueue | None:
         queue = self.queues.get(state.partition)

@@ -68,7 +68,7 @@ class PartitionIO:
         self._forwarders.add(state)
 
     async def _read_tables(self, read: Sequence[tuple[PartitionState, Sequence[Raw]]]) -> None:
-        await read_for(self._backend, self._processor, read)
+        await read_for(self._backend, self._processor, read, self._callbacks.on_wrong_key)
 
     def remove(self, state: PartitionState) -> None:
         """The partition is not held any more. A connection for it alone is closed."""

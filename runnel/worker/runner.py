@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from enum import Enum
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
 from runnel.core.parking import ParkedRaw
@@ -25,7 +25,7 @@ from runnel.worker.backend import Backend
 from runnel.worker.handler_run import Failure, HandlerRun
 from runnel.worker.quarantine_reminder import way_out
 from runnel.worker.room_waits import RoomWaits
-from runnel.worker.table_reads import read_fields
+from runnel.worker.table_reads import is_wrong_type, read_fields
 
 logger = logger_of("runnel.worker")
 
@@ -66,6 +66,7 @@ class Runner:
         self._backend = backend
         #: Failures in a row without a current event, and the checkpoint at that time.
         self._failures_before_first, self._failed_at = 0, ""
+        self._table_unusable = False
 
     async def run(self) -> None:
         """Run while the partition is open. Raises Halted if the policy is HALT, and HandlerExit."""
@@ -73,7 +74,13 @@ class Runner:
 
         async def load(fields: list[Field]) -> None:
             assert state.tables is not None
-            await read_fields(backend, [(state.tables, state.tables.unknown_of(fields))])
+            try:
+                await read_fields(backend, [(state.tables, state.tables.unknown_of(fields))])
+            except ResponseError as error:
+                if is_wrong_type(error):  # No fault of the event. It will be found again.
+                    self._table_unusable = True
+                    state.end()
+                raise
 
         here = CurrentEvent(
             state.keys.log,
@@ -112,6 +119,8 @@ class Runner:
         state, processor, error = self._state, self._processor, failure.error
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise HandlerExit.of(error) from error
+        if self._table_unusable:
+            return
         if not state.current:
             await self._failed_before_first(failure)
             return

@@ -4,14 +4,18 @@ for."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from redis.exceptions import ResponseError
 
 from runnel import keys
 from runnel.codec.entry import COMPRESSED
+from runnel.connection.deployment import Command
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
 from runnel.core.table_state import Field, TableState
 from runnel.processor import Processor
+from runnel.protocol import text
 from runnel.worker.backend import Backend
 
 #: Fields of one command at most, so that Redis serves other clients in between.
@@ -25,6 +29,17 @@ async def read_fields(
 
     Raises redis-py's errors or OSError; then nothing was read.
     """
+    for error in (await _read(backend, wanted)).values():
+        raise error
+
+
+async def _read(
+    backend: Backend, wanted: Sequence[tuple[TableState, Sequence[Field]]]
+) -> dict[TableState, Exception]:
+    """Read fields. Returns the error of each partition with a key that is no hash.
+
+    Raises any other error; then nothing was read.
+    """
     parts: list[tuple[TableState, str, list[bytes]]] = []
     for state, fields in wanted:
         by_table: defaultdict[str, list[bytes]] = defaultdict(list)
@@ -35,30 +50,67 @@ async def read_fields(
                 (state, table, those[at : at + FIELDS]) for at in range(0, len(those), FIELDS)
             ]
     if not parts:
-        return
+        return {}
     replies = await backend.read_fields(
         [(keys.table(state.prefix, table), those) for state, table, those in parts]
     )
-    for reply in replies:
-        if isinstance(reply, Exception):
+    wrong: dict[TableState, Exception] = {}
+    for (state, _, _), reply in zip(parts, replies, strict=True):
+        if is_wrong_type(reply):
+            wrong[state] = reply
+        elif isinstance(reply, Exception):
             raise reply
     for (state, table, those), values in zip(parts, replies, strict=True):
-        for key, value in zip(those, values, strict=True):
-            state.learn((table, key), value)
+        if state not in wrong:
+            for key, value in zip(those, values, strict=True):
+                state.learn((table, key), value)
+    return wrong
+
+
+def is_wrong_type(reply: object) -> bool:
+    """Did Redis refuse a command because its key has another type?"""
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 async def read_for(
-    backend: Backend, processor: Processor, read: Sequence[tuple[PartitionState, Sequence[Raw]]]
+    backend: Backend,
+    processor: Processor,
+    read: Sequence[tuple[PartitionState, Sequence[Raw]]],
+    on_wrong_key: Callable[[PartitionState], None],
 ) -> None:
-    """Read what the tables have for the keys of events that were read."""
-    await read_fields(
+    """Read what the tables have for the keys of events that were read.
+
+    A partition with a table that cannot be read is ended: what was read of its log is dropped.
+    """
+    wanted = [(state, state.tables, entries) for state, entries in read if state.tables and entries]
+    wrong = await _read(
         backend,
         [
-            (state.tables, state.tables.unknown(entries[-1][0], keys_of(processor, entries)))
-            for state, entries in read
-            if state.tables is not None and entries
+            (tables, tables.unknown(entries[-1][0], keys_of(processor, entries)))
+            for _, tables, entries in wanted
         ],
     )
+    for state, tables, _ in wanted:
+        if tables in wrong:
+            state.end()
+            on_wrong_key(state)
+
+
+async def wrong_key(backend: Backend, processor: Processor, partition: int) -> str | None:
+    """The first key of the tables of a partition that has another type than it should."""
+    prefix = processor.keys(partition).prefix
+    commands: list[Command] = []
+    for name in processor.tables:
+        table, expiry = keys.all_of_table(prefix, name)
+        commands.append((table, ("HMGET", table, "")))
+        if name in processor.expire:
+            commands.append((expiry, ("ZCARD", expiry)))
+    for (key, _), reply in zip(commands, await backend.ask(commands), strict=True):
+        if is_wrong_type(reply):
+            return text(key)
+        if isinstance(reply, Exception):
+            raise reply
+    return None
 
 
 def keys_of(processor: Processor, entries: Sequence[Raw]) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import operator
 import os
 import secrets
 import socket
@@ -23,6 +24,7 @@ from runnel.log import about, logger_of
 from runnel.operations.registry import announce_processor, announce_stream
 from runnel.preflight.checks import check_worker
 from runnel.preflight.server import ServerInfo, check_server
+from runnel.preflight.table_checks import with_own_tables
 from runnel.protocol import PartitionDescription, PartitionKeys
 from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Scripts
@@ -113,6 +115,9 @@ class Worker:
         info = await check_server(scripts.client, settings.redis_url, math.inf)
         await check_possible(await scripts.deployment.primaries(), settings.durability)
         found = await check_worker(scripts, self.app, self.processors, settings.redis_url)
+        self.processors = [
+            await with_own_tables(scripts, self.app, each) for each in self.processors
+        ]
         for warning in (*info.warnings, *found):
             logger.warning(warning)
         await scripts.load()
@@ -214,11 +219,14 @@ class Worker:
 
     async def _burst(self, scripts: Scripts) -> None:
         """Wait until the group of each processor has committed all events that existed at the
-        start. A processor that an operator removes meanwhile is not waited for."""
+        start, and what it has emitted for them is forwarded. A processor that an operator removes
+        meanwhile is not waited for."""
         outage_log.watch("burst")
         all_ = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
         partition_keys = [each.keys(p) for each, p in all_]
         starts: list[PartitionDescription] | None = None
+        #: What the outboxes had when all was committed.
+        emitted: list[int] | None = None
         while not self.stop.is_set():
             if (described := await _describe(scripts, partition_keys)) is not None:
                 starts = starts or described
@@ -228,8 +236,11 @@ class Worker:
                     if each[0].name not in self._removed and not _all_committed(now, start)
                 ]
                 if not unfinished:
-                    return
-                if all(each.quarantined or each.paused for *_, each in unfinished):
+                    emitted = emitted or [each.outbox_last or 0 for each in described]
+                    done = (each.outbox_done or 0 for each in described)
+                    if all(map(operator.ge, done, emitted)):
+                        return
+                elif all(each.quarantined or each.paused for *_, each in unfinished):
                     raise BurstBlocked(blocking(unfinished))
             try:
                 async with asyncio.timeout(0.1):

@@ -27,6 +27,9 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
         "failing": False,
         "current_event_ms": 900,
         "waits_for": None,
+        "outbox": 0,
+        "outbox_lost": 0,
+        "outbox_waits_for": None,
         "error": None,
         **fields,
     }

@@ -38,6 +38,8 @@ def test_the_highest_limit_exceeded_is_the_exit_code(capsys: pytest.CaptureFixtu
     assert judged(report(), states=["failing"], max_dead=0) == 0
     waits = partition(waits_for={"stream": "alerts", "reason": "of mail", "since_ms": 9})
     assert judged(report("degraded", waits), states=["waiting"]) == 11
+    outbox = partition(outbox_waits_for={"stream": "alerts", "reason": "of mail", "since_ms": 9})
+    assert judged(report("degraded", outbox), states=["waiting"]) == 11
     assert judged(report(), states=["waiting"]) == 0
     assert judged(with_dead_letters(3, []), max_dead=3) == 0
     assert judged(with_dead_letters(3, []), max_dead=2) == 10

@@ -43,6 +43,10 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
     ]
 
 
+#: What a partition waits for.
+ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
+
+
 @pytest.mark.parametrize(
     ("seen", "says"),
     [
@@ -69,13 +73,30 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
         (
             report(
                 "degraded",
-                partition(1, waits_for={"stream": "alerts", "reason": "of mail", "since_ms": 9}),
-                partition(2, waits_for={"stream": "alerts", "reason": "of mail", "since_ms": 9000}),
+                partition(1, waits_for=ROOM),
+                partition(2, waits_for={**ROOM, "since_ms": 9000}),
             ),
             [
                 "shop/billing is degraded",
                 "  partitions 1-2: no room in alerts for 9s, because of mail: to run that "
                 "processor makes room, and so does a larger partition_size",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                partition(1, outbox=3, outbox_waits_for=ROOM),
+                partition(2, outbox=4, outbox_waits_for={**ROOM, "since_ms": 9000}, outbox_lost=2),
+                partition(3, outbox=5),
+                partition(4, outbox=1, owner=None),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partitions 1-2: 7 emitted entries wait in the outbox for room in alerts, for "
+                "9s, because of mail",
+                "  partition 4: 1 emitted entry waits in the outbox until a worker claims the "
+                "partition",
+                "  partition 2: 2 emitted entries were LOST in the outbox",
             ],
         ),
         (
@@ -231,6 +252,7 @@ def test_a_processor_without_problems_is_only_in_the_tables() -> None:
         "quarantined",
         "stalled",
         "no room",
+        "outbox",
         "down",
         "unregistered",
         "paused",

@@ -75,6 +75,9 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "unclean_tenures": 0,
         "failing": False,
         "waits_for": None,
+        "outbox": 0,
+        "outbox_lost": 0,
+        "outbox_waits_for": None,
         "error": None,
     }
     assert (rows[0]["checkpoint"], rows[0]["last"]) == ("0-0", "0-0")
@@ -157,6 +160,7 @@ async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> No
     wait = protocol.attempt(shop.keys(2), shop.tokens[2], "wait", "0-0", 0, ("alerts", "of mail"))
     await shop.scripts.call(wait)
     assert event
+    await shop.set(3, outbox_waits_for="alerts", outbox_reason="of mail", outbox_since=1000)
     page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
     rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
     listed = {key: set(types.split(" or ")) for key, types in rows}
@@ -198,14 +202,15 @@ async def test_the_sizes_of_tables_cost_two_commands_for_each_partition(
         meta = keys.meta(shop.keys(p).prefix)
         await shop.redis.hset(meta, mapping={"table:totals": "printer", "table:limits": "printer"})
     asked: list[int] = []
-    send = Deployment.send
+    kind = type(shop.scripts.deployment)
+    send = kind.send
 
     async def noting(deployment: Deployment, commands: Sequence[Command], *more: Any) -> list[Any]:
         asked.append(sum(command[0] in ("HLEN", "MEMORY") for _, command in commands))
         return await send(deployment, commands, *more)
 
     monkeypatch.setattr(table_sizes, "PAGE", 3)
-    monkeypatch.setattr(Deployment, "send", noting)
+    monkeypatch.setattr(kind, "send", noting)
     (processor,) = (await shop.seen())["processors"]
     assert [each["name"] for each in processor["tables"]] == ["limits", "totals"]
     assert (sum(asked), max(asked)) == (2 * 2 * COUNT, 3)

@@ -137,3 +137,20 @@ async def test_without_a_known_move_nothing_stalls(shop: Shop) -> None:
     await shop.redis.hdel(shop.keys(2).state, "moved_at")
     assert (await shop.row(2))["current_event_ms"] is None
     assert (await shop.seen())["processors"][0]["state"] == "ok"
+
+
+async def test_emitted_entries_that_nobody_can_forward_degrade(shop: Shop) -> None:
+    await shop.open()
+    await shop.work()
+    await shop.set(1, outbox_last=9, outbox_done=4, outbox_lost=2)
+    (processor,) = (await shop.seen())["processors"]
+    row = processor["partitions"][1]
+    assert (row["outbox"], row["outbox_lost"], row["outbox_waits_for"]) == (5, 2, None)
+    assert processor["state"] == "ok", "its owner forwards them"
+    since = await shop.now() - 5000
+    await shop.set(1, outbox_waits_for="alerts", outbox_reason="of mail", outbox_since=since)
+    (processor,) = (await shop.seen())["processors"]
+    found = processor["partitions"][1]["outbox_waits_for"]
+    assert 5000 <= found.pop("since_ms") < 15_000
+    assert found == {"stream": "alerts", "reason": "of mail"}
+    assert processor["state"] == "degraded"

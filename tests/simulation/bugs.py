@@ -98,8 +98,8 @@ BUGS = (
     Planted(
         "a lost reply taken for an answer",
         "runnel/worker/committer.py",
-        "elif isinstance(reply, Exception):\n            return False\n",
-        "elif isinstance(reply, Exception):\n            state.committed(move)\n",
+        "                self._callbacks.on_wrong_key(state)\n            return False\n",
+        "                pass\n            state.committed(move)\n",
     ),
     Planted(
         "another commit in place of one in flight",
@@ -344,8 +344,8 @@ BUGS = (
     Planted(
         "an outbox without a limit",
         "lua/transact.lua",
-        "if redis.call('XLEN', effect.key) + effect.count > effect.size then",
-        "if false then",
+        "or '0')\n  if redis.call('XLEN', effect.key) + effect.count > effect.size then",
+        "or '0')\n  if false then",
     ),
     Planted(
         "a processor removed with its outbox",
@@ -524,8 +524,8 @@ BUGS = (
     Planted(
         "a sequence that does not rise",
         "runnel/producer/partition_producer.py",
-        "self._sequence += 1\n            self._unsure, ",
-        "self._sequence += 0\n            self._unsure, ",
+        "self._sequence += append.once is None",
+        "self._sequence += 0",
     ),
     Planted(
         "a processor registered anew starts anew",

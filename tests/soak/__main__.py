@@ -14,6 +14,7 @@ import click
 from runnel.embedded.binary import Binary
 from tests.servers import available_servers
 from tests.soak.converge import converge, spread
+from tests.soak.faults import MAX_WORKERS
 from tests.soak.run import Outcome, Plan, perform
 from tests.soak.stage import STAGES
 
@@ -21,6 +22,10 @@ from tests.soak.stage import STAGES
 @click.command()
 @click.option("--minutes", type=float, help="How long faults are injected.  [default: 1]")
 @click.option("--events", type=int, help="Inject faults until this many events were sent.")
+@click.option("--faults", type=int, help="Inject at least this many faults.")
+@click.option(
+    "--workers", type=click.IntRange(2, MAX_WORKERS), default=3, show_default=True, help="At first."
+)
 @click.option(
     "--mode",
     type=click.Choice(list(STAGES)),
@@ -43,6 +48,8 @@ from tests.soak.stage import STAGES
 def main(
     minutes: float | None,
     events: int | None,
+    faults: int | None,
+    workers: int,
     mode: str,
     name: str | None,
     seed: int | None,
@@ -52,8 +59,16 @@ def main(
 ) -> None:
     """Workers and producers as processes, against real servers, under faults by a seeded schedule.
 
-    Every effect is written to a file; at the end a checker replays them. Exits 1 if a check
-    fails, and then keeps the folder with all files and logs.
+    The workers run a pipeline of two stages, with a table in each. Every event that a handler has
+    finished is written to a file; at the end a checker replays them, and compares the tables and
+    what was emitted with the truth. Exits 1 if a check fails, and then keeps the folder with all
+    files and logs.
+
+    \b
+    Examples:
+      $ scripts/soak --minutes 60
+      $ scripts/soak --mode cluster --server redis --seed 7
+      $ scripts/soak --only kill --faults 200 --workers 4
     """
     seed = SystemRandom().randrange(1_000_000) if seed is None else seed
     binary = choose(name)
@@ -63,13 +78,16 @@ def main(
         if times is not None:
             ok = asyncio.run(converge(times, stage, folder, rate, click.echo))
         else:
-            seconds = 60 * minutes if minutes else 60.0 if events is None else 1e9
+            timeless = events is None and faults is None
+            seconds = 60 * minutes if minutes else 60.0 if timeless else 1e9 if events else 0.0
             plan = Plan(
                 seed,
                 seconds,
                 events or 1_000_000_000,
                 rate,
                 tuple(filter(None, (only or "").split(","))),
+                workers,
+                faults or 0,
             )
             outcome = asyncio.run(perform(plan, stage, folder, click.echo))
             ok = not outcome.verdict.violations
@@ -110,6 +128,7 @@ def summary(outcome: Outcome) -> str:
         f"take-overs   {verdict.takeovers}",
         f"duplicates   {verdict.duplicates}, at most {verdict.most_repeated} in one take-over",
         f"lost         {len(verdict.lost)}",
+        f"tables       {', '.join(f'{name}: {n} keys' for name, n in outcome.keys.items())}",
         f"time         {outcome.seconds:.0f} s",
     ]
     lines += [spread(f"after a {how}", times) for how, times in outcome.converged.items()]

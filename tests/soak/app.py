@@ -1,5 +1,8 @@
-"""The app that the workers of a soak run: it writes each effect as a line to the worker's own file.
+"""The app that the workers of a soak run, a pipeline of two stages. `book` sums the numbers of each
+key in a table, and emits a posting for each event, to a stream with another key. `settle` counts
+these. `audit` is a second processor of the first stream.
 
+Each handler writes each event that it has finished as a line to its worker's own file.
 A line is ``processor partition key number id epoch start end``, times in seconds of the machine's
 monotonic clock. Each line is one write at the end of the file, so a killed worker leaves whole
 lines. SIGUSR1 makes the next handler block the event loop for longer than a session, SIGUSR2 for
@@ -12,11 +15,14 @@ import asyncio
 import os
 import signal
 import time
+from typing import TypeVar
 
 from runnel import App, Event, Events, Record
 
 SESSION = float(os.environ.get("SOAK_SESSION", "1"))
 PARTITIONS = 12
+#: The keys of postings.
+BUCKETS = 10
 PREFETCH = 20
 REBALANCE_TIMEOUT = 5.0
 MAX_BLOCK = 2.5 * SESSION
@@ -38,9 +44,21 @@ class Entry(Record):
     number: int
 
 
+class Posting(Record):
+    bucket: int
+    key: str
+    number: int
+
+
 entries = app.stream(
     "entries", record=Entry, partition_by="key", partition_count=PARTITIONS, partition_size=500
 )
+#: Small, so that it is full now and then.
+postings = app.stream(
+    "postings", record=Posting, partition_by="bucket", partition_count=6, partition_size=300
+)
+sums = app.table("sums", entries, value=int, default=0, processor="book")
+counts = app.table("counts", postings, value=int, default=0, processor="settle")
 _effects = os.open(os.environ.get("SOAK_EFFECTS", os.devnull), os.O_WRONLY | os.O_APPEND)
 _delay = float(os.environ.get("SOAK_DELAY", "0.001"))
 #: Seconds for which the next handler blocks the event loop.
@@ -53,7 +71,10 @@ def obey_signals() -> None:
         signal.signal(number, lambda *_, seconds=seconds: _block.__setitem__(0, seconds))
 
 
-async def apply(processor: str, events: Events[Entry], event: Event[Entry]) -> None:
+E = TypeVar("E", Entry, Posting)
+
+
+async def apply(processor: str, events: Events[E], event: Event[E]) -> E:
     """Write the effect of one event."""
     start = time.monotonic()
     if _block[0]:
@@ -66,12 +87,23 @@ async def apply(processor: str, events: Events[Entry], event: Event[Entry]) -> N
         f"{start:.6f} {time.monotonic():.6f}\n"
     )
     os.write(_effects, line.encode())
+    return entry
 
 
 @app.processor(entries)
 async def book(events: Events[Entry]) -> None:
     async for event in events:
-        await apply("book", events, event)
+        entry = await apply("book", events, event)
+        sums[entry.key] += entry.number
+        bucket = entry.number % BUCKETS
+        events.emit(postings, Posting(bucket=bucket, key=entry.key, number=entry.number))
+
+
+@app.processor(postings)
+async def settle(events: Events[Posting]) -> None:
+    async for event in events:
+        posting = await apply("settle", events, event)
+        counts[posting.bucket] += 1
 
 
 @app.processor(entries)

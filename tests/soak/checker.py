@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
 from tests.soak.history import Effect, History, Id, Look, Sent
+from tests.soak.totals import check_totals
 
 #: An event of the one stream: its partition and id.
 Event = tuple[int, Id]
@@ -25,7 +26,7 @@ class Verdict:
     violations: list[str] = field(default_factory=list)
     #: Acknowledged events that some processor has not seen, or that are missing from the log.
     lost: set[Event] = field(default_factory=set)
-    #: PendingEffects beyond the first of an event, in strict processors.
+    #: Effects beyond the first of an event, in strict processors.
     duplicates: int = 0
     #: The most events that one tenure repeated.
     most_repeated: int = 0
@@ -41,14 +42,16 @@ def check(history: History, *, strict: Iterable[str], budget: int, lossy: bool =
     acknowledged = {(each.partition, each.id): each for each in history.sent}
     _sends(history.sent, say)
     _log_is_complete(history, verdict)
+    verdict.violations += check_totals(history, lossy)
     for processor in history.processors:
+        sent = {} if processor in history.second else acknowledged
         effects = [each for each in history.effects if each.processor == processor]
         processed_by_event: dict[Event, list[Effect]] = defaultdict(list)
         for each in effects:
             processed_by_event[each.partition, each.id].append(each)
-        _all_processed(processor, acknowledged, processed_by_event, verdict)
-        _sent_once(processor, acknowledged, processed_by_event, say, lossy)
-        counted = [event for event in processed_by_event if event in acknowledged or not lossy]
+        _all_processed(processor, sent, processed_by_event, verdict)
+        _sent_once(processor, sent, processed_by_event, say, lossy)
+        counted = [event for event in processed_by_event if event in sent or not lossy]
         _order(processor, counted, processed_by_event, say)
         if processor in strict:
             _tenures(processor, effects, budget, verdict, lossy)

@@ -14,7 +14,7 @@ from tests.soak.cast import Cast
 from tests.soak.checker import check
 from tests.soak.history import read_history
 from tests.soak.stage import Stage
-from tests.soak.watch import PROCESSORS, Watch
+from tests.soak.watch import PROCESSORS, SECOND, Watch
 
 #: Seconds: a session and two heartbeats after a kill; after a leave no session has to end.
 BOUNDS = {"kill": SESSION * 5 / 3, "leave": SESSION * 2 / 3}
@@ -70,11 +70,14 @@ async def converge(
         producer.signal(signal.SIGTERM)
         await producer.ended(_TIMEOUT)
         await watch.until(watch.caught_up, _TIMEOUT)
+        tables = await watch.tables()
     finally:
         ticker.cancel()
         await watch.close()
         await cast.close()
-    verdict = check(read_history(folder, PROCESSORS, watch.looks), strict=PROCESSORS, budget=100)
+    history = read_history(folder, PROCESSORS, watch.looks)
+    history.second, history.tables = SECOND, tables
+    verdict = check(history, strict=PROCESSORS, budget=100)
     for how, samples in durations.items():
         say(spread(f"after a {how}", samples, BOUNDS[how]))
     for each in verdict.violations:

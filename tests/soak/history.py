@@ -59,6 +59,10 @@ class History:
     #: Number of events whose send failed, so that they may or may not have arrived.
     unknown: int = 0
     looks: list[Look] = field(default_factory=list)
+    #: Those of them that read what `book` emits.
+    second: tuple[str, ...] = ()
+    #: Table -> key -> value, at the end.
+    tables: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Partition -> the ids in its log at the end.
     logs: dict[int, list[Id]] = field(default_factory=dict)
 

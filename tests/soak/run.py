@@ -19,10 +19,10 @@ from tests.soak.checker import Verdict, check
 from tests.soak.faults import FAULTS, Fault, Scene, join
 from tests.soak.history import Id, read_history
 from tests.soak.stage import Stage
-from tests.soak.watch import PROCESSORS, Watch
+from tests.soak.watch import PROCESSORS, SECOND, Watch
 
-#: The processor that operators do not touch, so that every promise holds for it.
-STRICT = ("book",)
+#: The processors that operators do not touch, so that every promise holds for them.
+STRICT = ("book", "settle")
 #: Events that a new tenure may repeat: those that may wait for their commit, and those read ahead.
 BUDGET = (UNCOMMITTED + 2) * PREFETCH
 #: Faults that run at the same time.
@@ -36,7 +36,7 @@ QUIET_WITHIN = 120.0
 @dataclass
 class Plan:
     """How to run: for this many seconds, or until this many events were sent. Each kind of fault is
-    injected at least once."""
+    injected at least once, and all together at least `faults` times."""
 
     seed: int
     seconds: float
@@ -45,6 +45,7 @@ class Plan:
     #: Names of faults; none means all.
     only: tuple[str, ...] = ()
     workers: int = 3
+    faults: int = 0
 
 
 @dataclass
@@ -57,6 +58,8 @@ class Outcome:
     faults: Counter[str] = field(default_factory=Counter)
     converged: dict[str, list[float | None]] = field(default_factory=lambda: defaultdict(list))
     seconds: float = 0.0
+    #: Table -> its number of keys.
+    keys: dict[str, int] = field(default_factory=dict)
 
 
 class Run:
@@ -92,6 +95,7 @@ class Run:
         self._operators = asyncio.Lock()
         self._violations: list[str] = []
         self._logs: dict[int, list[Id]] = {}
+        self._tables: dict[str, dict[str, int]] = {}
 
     def say(self, text: str) -> None:
         """Print a line with the seconds since the start."""
@@ -132,7 +136,7 @@ class Run:
             self._violation(f"not everything was processed within {QUIET_WITHIN} s")
         elif await self.watch.until(lambda: self.watch.balanced(members), 10 + SESSION) is None:
             self._violation(f"the partitions are not shared evenly by {members}: L2")
-        self._logs = await self.watch.logs()
+        self._logs, self._tables = await self.watch.logs(), await self.watch.tables()
         for worker in self.cast.living:
             worker.signal(signal.SIGTERM)
         for worker in self.cast.workers:
@@ -145,14 +149,19 @@ class Run:
         """Inject each kind once, in random order, then random kinds until the run ends."""
         only, mode = self._plan.only, self._stage.mode
         kinds = [each for each in FAULTS if mode in each.modes and (not only or each.name in only)]
+        adds_workers = any(each.act is join for each in kinds)
         queue = self._rng.sample(kinds, len(kinds))
         slots = asyncio.Semaphore(MAX_CONCURRENT)
         ends = time.monotonic() + self._plan.seconds
         async with asyncio.TaskGroup() as group:
-            while queue or (time.monotonic() < ends and self._sending()):
+            while (
+                queue
+                or self.outcome.faults.total() < self._plan.faults
+                or (time.monotonic() < ends and self._sending())
+            ):
                 await slots.acquire()
                 await self.scene.wait(0.0, 0.5)
-                await self._enough_workers()
+                await self._enough_workers(MIN_WORKERS if adds_workers else self._plan.workers)
                 chosen = queue.pop() if queue else self._rng.choice(kinds)
                 task = group.create_task(self._inject(chosen))
                 task.add_done_callback(lambda _: slots.release())
@@ -163,8 +172,8 @@ class Run:
     def _sending(self) -> bool:
         return any(each.alive for each in self.cast.producers)
 
-    async def _enough_workers(self) -> None:
-        while len(self.cast.living) < MIN_WORKERS:
+    async def _enough_workers(self, least: int) -> None:
+        while len(self.cast.living) < least:
             await join(self.scene)
 
     async def _inject(self, chosen: Fault) -> None:
@@ -228,11 +237,12 @@ class Run:
 
     def _check(self) -> None:
         history = read_history(self._folder, PROCESSORS, self.watch.looks)
-        history.logs = self._logs
+        history.logs, history.tables, history.second = self._logs, self._tables, SECOND
         verdict = check(history, strict=STRICT, budget=BUDGET, lossy=self._stage.lossy)
         verdict.violations += self._violations
         self.outcome.verdict = verdict
         self.outcome.events, self.outcome.unknown = len(history.sent), history.unknown
+        self.outcome.keys = {name: len(values) for name, values in self._tables.items()}
 
 
 async def perform(plan: Plan, stage: Stage, folder: Path, say: Callable[[str], None]) -> Outcome:

@@ -12,7 +12,7 @@ from runnel import keys
 from runnel.embedded.binary import Binary
 from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask, catches_up, is_linked, until
 from tests.servers import Server
-from tests.soak.app import app, entries
+from tests.soak.app import app, entries, postings
 
 
 class Stage:
@@ -163,7 +163,11 @@ class ClusterStage(Stage):
     @property
     def partitions(self) -> list[int]:
         """The slots of the partitions."""
-        names = [keys.log(entries.spec.prefix(p)) for p in range(entries.spec.partition_count)]
+        names = [
+            keys.log(each.spec.prefix(partition))
+            for each in (entries, postings)
+            for partition in range(each.spec.partition_count)
+        ]
         return [key_slot(name.encode()) for name in names]
 
     @property

@@ -13,8 +13,9 @@ BUDGET = 2
 
 
 def valid_history() -> History:
-    """Six events of two keys; the worker that takes over after a kill repeats one."""
-    history = History(("book",))
+    """Six events of two keys; the worker that takes over after a kill repeats one. Each is counted
+    and emitted once."""
+    history = History(("book", "settle"), second=("settle",))
     history.sent = [Sent("ab"[index % 2], index // 2 + 1, 0, (index, 0)) for index in range(1, 7)]
     for index, sent in enumerate(history.sent):
         worker, epoch = ("w1", 10) if index < 3 else ("w2", 20)
@@ -22,6 +23,12 @@ def valid_history() -> History:
     history.effects.append(effect(history.sent[2], 20, 3, "w2"))
     history.looks = [observation(10, 2, 2), observation(20, 3, 3), observation(20, 6, 6)]
     history.logs = {0: [sent.id for sent in history.sent]}
+    for index, sent in enumerate(history.sent):
+        emitted = effect(sent, 10, 20 + index, "w1")
+        history.effects.append(
+            emitted._replace(processor="settle", id=(20 + index, 0), partition=index % 2)
+        )
+    history.tables = {"sums": {"a": 9, "b": 6}, "counts": {"1": 1, "2": 2, "3": 2, "4": 1}}
     return history
 
 
@@ -65,6 +72,19 @@ def repeat_each(history: History, which: tuple[int, ...], epoch: int, at: float)
         repeat(history, index, epoch, at + index)
 
 
+def settle_again(history: History, **changes: object) -> None:
+    """Another event of the second stage."""
+    last = history.effects[-1]._replace(id=(30, 0), start=30.0, end=30.1)
+    history.effects.append(last._replace(**changes))  # type: ignore[arg-type]
+
+
+def swap_emitted(history: History) -> None:
+    """The events of the key `b` arrive in the wrong order at the second stage."""
+    first, last = history.effects[7], history.effects[11]
+    history.effects[7] = first._replace(number=last.number)
+    history.effects[11] = last._replace(number=first.number)
+
+
 def change_sent(history: History, index: int, **changes: object) -> None:
     history.sent[index] = history.sent[index]._replace(**changes)  # type: ignore[arg-type]
 
@@ -94,6 +114,14 @@ def change_observation(history: History, index: int, **changes: object) -> None:
         (lambda h: change_observation(h, 2, lag=-1), "has a lag of -1"),
         (lambda h: change_observation(h, 2, added=7), "committed 6 events, 7 were added"),
         (lambda h: change_observation(h, 2, added=5), "committed 6 events, 5 were added"),
+        (lambda h: h.tables["sums"].update(a=7), "table sums has 7 for a, right is 9"),
+        (lambda h: h.tables["sums"].pop("b"), "table sums has 0 for b, right is 6"),
+        (lambda h: h.tables["sums"].update(c=1), "table sums has 1 for c, right is 0"),
+        (lambda h: h.tables["counts"].update({"3": 1}), "counts has 1 for 3, right is 2"),
+        (lambda h: remove(h, 12), "settle never got what was emitted for ('a', 4)"),
+        (lambda h: settle_again(h, number=9), "got an event that nobody emitted: ('a', 9)"),
+        (lambda h: settle_again(h), "event 4 of a was sent twice"),
+        (lambda h: swap_emitted(h), "partition 0: b arrived as [3, 2, 1]"),
     ],
 )
 def test_each_planted_violation_is_found(

@@ -15,14 +15,16 @@ from runnel.connection.connect import connect
 from runnel.errors import RunnelError
 from runnel.protocol import GroupDescription, PartitionDescription
 from runnel.protocol.scripts import Scripts
-from tests.soak.app import PARTITIONS, app, entries
+from tests.soak.app import PARTITIONS, app, counts, entries, postings, sums
 from tests.soak.history import Id, Look, parse_id
 
 PROCESSORS = tuple(app.processors)
+#: Those that read what others emit.
+SECOND = tuple(name for name, each in app.processors.items() if each.stream is postings.spec)
 _PARTITIONS = [
-    (name, partition, app.processors[name].keys(partition))
-    for name in PROCESSORS
-    for partition in range(PARTITIONS)
+    (name, partition, each.keys(partition))
+    for name, each in app.processors.items()
+    for partition in range(each.stream.partition_count)
 ]
 
 
@@ -73,7 +75,8 @@ class Watch:
         for name in PROCESSORS:
             group_description = await self._describe_group(name)
             living = {each.id for each in group_description.members if each.left_ms > 0}
-            rows = [next(descriptions) for _ in range(PARTITIONS)]
+            partition_count = app.processors[name].stream.partition_count
+            rows = [next(descriptions) for _ in range(partition_count)]
             owners = [row.lease_owner for row in rows]
             found[name] = [owner if owner in living else None for owner in owners]
         return found
@@ -92,8 +95,14 @@ class Watch:
         return True
 
     async def caught_up(self) -> bool:
-        """Is there nothing behind any checkpoint?"""
-        return all(each.lag == 0 for each in await self.look())
+        """Is there nothing behind any checkpoint, nor on its way to another stream?"""
+        for _ in range(2):  # What the first stage had emitted is seen the second time.
+            if any(each.lag != 0 for each in await self.look()):
+                return False
+            for _, _, names in _PARTITIONS:
+                if await self._client.xlen(names.outbox):
+                    return False
+        return True
 
     async def logs(self) -> dict[int, list[Id]]:
         """For each partition, the ids in its log."""
@@ -102,6 +111,17 @@ class Watch:
             log = keys.log(entries.spec.prefix(partition))
             there: Any = await self._client.xrange(log)
             found[partition] = [parse_id(id_.decode()) for id_, _ in there]
+        return found
+
+    async def tables(self) -> dict[str, dict[str, int]]:
+        """What the tables have: key -> value."""
+        found: dict[str, dict[str, int]] = {}
+        for table in (sums, counts):
+            found[table.name] = {}
+            for partition in range(table.stream.partition_count):
+                name = keys.table(table.stream.prefix(partition), table.name)
+                fields: Any = await self._client.hgetall(name)
+                found[table.name] |= {key.decode(): int(value) for key, value in fields.items()}
         return found
 
     async def until(

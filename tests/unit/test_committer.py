@@ -30,7 +30,10 @@ class Stage:
         self.refusals: dict[PartitionState, int] = {}
         self.changed = asyncio.Event()
         self.suspected: asyncio.Queue[PartitionState] = asyncio.Queue()
-        callbacks = Callbacks(lambda _: self.changed.set(), self.suspected.put_nowait)
+        self.wrong: list[PartitionState] = []
+        callbacks = Callbacks(
+            lambda _: self.changed.set(), self.suspected.put_nowait, self.wrong.append
+        )
         me = cast("Any", self)
         self.committer = Committer(me, callbacks, me, me)
 

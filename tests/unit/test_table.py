@@ -138,28 +138,19 @@ def test_a_processor_has_the_tables_of_its_stream_that_it_may_write() -> None:
     assert [each.tables for each in other.choose(["book"])] == [("anyone", "mine")]
 
 
-@pytest.mark.parametrize(
-    ("processor", "reason"),
-    [
-        ("bok", "processor='bok' is no processor of the app; the processors of payments are book"),
-        (
-            "back",
-            "belongs to the stream payments, but processor='back' reads refunds; the processors of "
-            "payments are book",
-        ),
-    ],
-)
-def test_a_table_whose_processor_cannot_write_it_is_refused_when_a_worker_is_made(
-    processor: str, reason: str
-) -> None:
+def test_a_table_whose_processor_reads_another_stream_is_refused_when_a_worker_is_made() -> None:
     other = App("some")
     stream = other.stream("payments", record=Payment, partition_by="account")
     refunds = other.stream("refunds", record=Payment, partition_by="account")
-    other.table("sums", stream, value=int, processor=processor)
+    other.table("sums", stream, value=int, processor="back")
     other.on(stream, name="book")(print)
     other.on(refunds, name="back")(print)
+    reason = (
+        "^table sums belongs to the stream payments, but processor='back' reads refunds; the "
+        "processors of payments are book$"
+    )
     for chosen in ((), ["book"], ["back"]):
-        with pytest.raises(ConfigError, match=f"^table sums:? {reason}"):
+        with pytest.raises(ConfigError, match=reason):
             Worker(other, chosen)
 
 
@@ -271,7 +262,9 @@ def test_keys_are_those_that_a_partition_key_may_be(handler: Handler) -> None:
 
 
 def test_a_key_that_was_not_read_is_named_with_what_to_do(handler: Handler) -> None:
-    expected = re.escape("call `await balances.load('carol')` first")
+    expected = re.escape(
+        "call `await balances.load('carol')` first. Each partition has its own part"
+    )
     with pytest.raises(NotLoaded, match=f"'carol' is not the key of the current event.*{expected}"):
         balances["carol"]
     with pytest.raises(NotLoaded, match=expected):
@@ -322,11 +315,15 @@ def test_outside_a_handler_it_says_where_it_can_be_used() -> None:
 
 
 def test_in_a_handler_of_another_stream_or_processor_it_is_refused(handler: Handler) -> None:
+    reason = (
+        r"^table balances: the processor book does not write it: it can only read what was last "
+        r"committed, with `await balances.read\(key\)`$"
+    )
     CURRENT_EVENT.set(handler.current()._replace(tables=TableState("p", ["notes"])))
-    refuses_all("belongs to the stream payments")
+    refuses_all(reason)
     CURRENT_EVENT.set(handler.current()._replace(tables=None))
-    refuses_all("belongs to the stream payments")
-    with pytest.raises(NotInHandler, match="of the processor audit"):
+    refuses_all(reason)
+    with pytest.raises(NotInHandler, match=r"book does not write it, but audit does: .*audited"):
         Table(app, "audited", payments.spec, int, processor="audit")["alice"]
 
 

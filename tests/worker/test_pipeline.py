@@ -28,7 +28,11 @@ from tests.servers import Server
 from tests.worker.flown import Flight, app, flights, landings, logbook, real_flights
 from tests.worker.workers import Workers, until
 
-KILLS = 20
+#: The second number is for `--soak`.
+KILLS = [
+    pytest.param(12, marks=pytest.mark.timeout(120)),
+    pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1200)]),
+]
 Disturb = Callable[[], Awaitable[None]]
 
 
@@ -148,6 +152,10 @@ class Pipeline:
         found: list[dict[str, Any]] = report["processors"]
         return found
 
+    async def owners(self) -> set[str]:
+        """Who holds partitions."""
+        return {row["owner"] for each in await self.processors() for row in each["partitions"]}
+
     async def shared_by(self, members: set[str]) -> bool:
         """Does each of these members hold partitions of each processor, and nobody else?"""
         found = await self.processors()
@@ -196,19 +204,27 @@ class Pipeline:
 
 
 @pytest.mark.fault(1, 2, 44)
-@pytest.mark.timeout(120)
-async def test_workers_killed_at_any_moment(redis: Redis, redis_url: str, crew: Workers) -> None:
-    alive = [crew.start(delay=0.002) for _ in range(4)]
+@pytest.mark.parametrize("kills", KILLS)
+async def test_workers_killed_at_any_moment(
+    redis: Redis, redis_url: str, crew: Workers, kills: int
+) -> None:
+    pipeline = Pipeline(redis, redis_url, crew)
+    alive = await pipeline.start_workers("w1", "w2", "w3", "w4")
+    names = (f"w{number}" for number in itertools.count(5))
+
+    async def at_work() -> set[str]:
+        return alive.keys() & await pipeline.owners()
 
     async def kill() -> None:
-        await asyncio.sleep(random.uniform(0.1, 0.6))
-        victim = alive.pop(random.randrange(len(alive)))
-        assert victim.poll() is None, crew.log[-3000:]
+        await asyncio.sleep(random.uniform(0.0, 0.4))
+        victim = alive.pop(random.choice(sorted(await until(at_work, "somebody works"))))
+        assert victim.poll() is None, pipeline.said
         victim.kill()
         victim.wait()
-        alive.append(crew.start(delay=0.002))
+        name = next(names)
+        alive[name] = crew.start("--name", name, delay=0.002)
 
-    await Pipeline(redis, redis_url, crew).check(kill, KILLS)
+    await pipeline.check(kill, kills)
 
 
 @pytest.mark.fault(4)
@@ -231,7 +247,7 @@ async def test_a_worker_that_sleeps_longer_than_its_session(
         processes[sleeper].send_signal(signal.SIGCONT)
         await pipeline.goes_on()
 
-    await pipeline.check(suspend, 4)
+    await pipeline.check(suspend, 3)
     # The fence refused what the sleepers still committed, and no new owner met a checkpoint that
     # such a commit had moved.
     assert "another member has claimed it since" in crew.log

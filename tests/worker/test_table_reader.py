@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from runnel import App, Events, Mismatch, keys
-from runnel.errors import DecodeError, HandlerError
+from runnel.errors import DecodeError, HandlerError, NotInHandler
 from runnel.table import NOTHING
 from runnel.worker.worker import Worker
 from tests.servers import Server
@@ -105,6 +105,47 @@ async def test_a_handler_of_the_table_is_told_to_use_it_like_a_dict(
     (error,) = raised
     assert "use `balances['alice']`" in str(error)
     assert read == [0, 0], "another partition, and another processor"
+
+
+async def test_a_handler_looks_up_what_another_processor_has_committed(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    """In the same partition, in any other, and by the key of the events that wrote it."""
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0)
+    payments = app.stream("payments", record=Payment, partition_by="account", partition_count=8)
+    orders = app.stream("orders", record=Payment, partition_by="account", partition_count=3)
+    balances = app.table("balances", payments, value=int, default=0, processor="book")
+    seen: dict[str, list[int]] = {"mail": [], "ship": []}
+
+    @app.processor(payments)
+    async def book(events: Events[Payment]) -> None:
+        async for each in events.records():
+            balances[each.account] += each.amount
+            await balances.load(f"limit of {each.account}")
+            balances[f"limit of {each.account}"] = 100
+
+    async def look_up(account: str, name: str) -> None:
+        found = await balances.read(account)
+        limit = await balances.read(f"limit of {account}", of=account)
+        seen[name] += [found, limit, await balances.read("bob")]
+        with pytest.raises(NotInHandler, match=rf"processor {name} does not .*balances.read\(key"):
+            balances[account]
+
+    @app.on(payments)
+    async def mail(payment: Payment) -> None:
+        await look_up(payment.account, "mail")
+
+    @app.on(orders)
+    async def ship(order: Payment) -> None:
+        await look_up(order.account, "ship")
+
+    async with app:
+        await payments.send(Payment(account="alice", amount=5), Payment(account="bob", amount=7))
+        await Worker(app, ["book"]).run(burst=True)
+        await orders.send(Payment(account="alice", amount=1))
+        await Worker(app, ["mail", "ship"]).run(burst=True)
+    assert seen["ship"] == [5, 100, 7]
+    assert sorted(seen["mail"]) == sorted([5, 100, 7, 7, 100, 7])
 
 
 async def test_writes_that_are_not_committed_yet_are_not_seen(bank: Bank) -> None:
