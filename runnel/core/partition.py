@@ -175,7 +175,8 @@ class PartitionState(ParkingState):
             if self.replaying:
                 self._finish_replayed(finished)
             else:
-                last, count, between = finished[-1], len(finished), list[Entry]()
+                last, count = finished[-1], len(finished)
+                between: Sequence[Entry] = ()
                 if self.parking.aside:
                     between = [self.parking.add(each) for each in self.parking.before(last)]
                     count += len(between)

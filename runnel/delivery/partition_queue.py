@@ -74,7 +74,9 @@ class PartitionQueue:
             if not state.commit_scheduled:
                 self._schedule_commit(state)
         buffer = state.buffer
-        if not buffer or not state.open or not self._session.alive() or state.overloaded:
+        if not buffer or not state.open or not self._session.alive():
+            return None
+        if state.effects is not None and state.overloaded:
             return None
         raw = buffer.popleft()
         state.current = (raw,)
