@@ -27,7 +27,7 @@ COMMANDS = {
         "processor",
         "Administer a processor: add, reset, pause, resume, dead-letters, remove.",
     ),
-    "dead": ("dead", "What processors have set aside: list, show, replay, drop."),
+    "dead": ("dead", "Administer what processors set aside: list, show, replay, drop."),
     "stream": ("stream", "Administer a stream: delete."),
     "table": (
         "table",

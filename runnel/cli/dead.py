@@ -34,7 +34,8 @@ _EXAMPLE = "runnel dead {} example:printer"
     )
 )
 def dead() -> None:
-    """What a processor, such as example:printer, has set aside: parked events and dead letters.
+    """Administer what processors, such as example:printer, set aside: parked events and dead
+    letters.
 
     Safe while workers run.
     """

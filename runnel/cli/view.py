@@ -11,7 +11,7 @@ import click
 from runnel.cli import tables
 from runnel.cli.tables import COLOURS, duration, error_text, value_text
 from runnel.log import one_line
-from runnel.operations.figures import failed_before_first, outbox_waits
+from runnel.operations.figures import PARKED, failed_before_first, outbox_waits
 from runnel.operations.partition_ranges import ranges, those
 
 Json = dict[str, Any]
@@ -197,6 +197,11 @@ def _failing(rows: list[Json], target: str) -> list[str]:
     return found
 
 
+#: What makes room among parked events, and in a stream.
+_MAKES_ROOM = "to replay or drop some makes room, and so does a larger park_limit"
+_OF_STREAMS = "to run that processor makes room, and so does a larger partition_size"
+
+
 def _waiting_for_room(rows: list[Json]) -> list[str]:
     """The partitions whose commits find no room in another stream, stream by stream."""
     found: dict[tuple[str, str], list[Json]] = {}
@@ -205,7 +210,7 @@ def _waiting_for_room(rows: list[Json]) -> list[str]:
             found.setdefault((waits["stream"], waits["reason"]), []).append(row)
     return [
         f"{_those(several)}: no room in {stream} for {duration(_longest(several))}, because "
-        f"{reason}: to run that processor makes room, and so does a larger partition_size"
+        f"{reason}: {_MAKES_ROOM if stream == PARKED else _OF_STREAMS}"
         for (stream, reason), several in found.items()
     ]
 

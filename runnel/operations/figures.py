@@ -13,6 +13,9 @@ from runnel.protocol.ids import parts, reached
 
 Json = dict[str, Any]
 
+#: The name of what has no room, where other commits have that of a stream.
+PARKED = "its parked events"
+
 #: Milliseconds for which a failure without an event counts if it does not happen again: longer than
 #: the pause between two tries.
 _RECENT = 90_000

@@ -12,6 +12,7 @@ from runnel import protocol
 from runnel.core.partition import PartitionState
 from runnel.errors import Full, ProtocolError
 from runnel.log import logger_of
+from runnel.operations.figures import PARKED
 from runnel.processor import Processor
 from runnel.worker.backend import Backend
 
@@ -38,7 +39,7 @@ class RoomWaits:
             further = "this ends only if you give the stream a larger partition_size"
         name = error.sink or ""
         if error.details.get("sink") == protocol.parked_names(state.keys)[0]:
-            name, reason = "its parked events", f"{error.details.get('limit')} are parked already"
+            name, reason = PARKED, f"{error.details.get('limit')} are parked already"
             further += f", which `runnel dead replay {self._processor.target}` or `drop` makes"
         sink = self._processor.sink
         if sink is not None and sink.name == error.sink:

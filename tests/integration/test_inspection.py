@@ -55,6 +55,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "quarantined": 0,
         "failing": 0,
         "dead_letters": 0,
+        "parked": 0,
         "members": 1,
     }
     row = rows[1]
@@ -75,6 +76,9 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "unclean_tenures": 0,
         "failing": False,
         "waits_for": None,
+        "parked": 0,
+        "parked_keys": 0,
+        "replaying": 0,
         "outbox": 0,
         "outbox_lost": 0,
         "outbox_waits_for": None,
