@@ -322,7 +322,7 @@ class App:
         """
         if id is None:
             return self._producers.get()
-        return NumberedProducer(id, self.producer, lambda: self.settings.max_record_bytes)
+        return NumberedProducer(self, id)
 
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))

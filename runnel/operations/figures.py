@@ -70,9 +70,9 @@ def partitions(
                 "outbox": (description.outbox_last or 0) - (description.outbox_done or 0),
                 "outbox_lost": description.outbox_lost or 0,
                 "outbox_waits_for": _outbox_waits_for(description),
-                "parked": description.parked,
-                "parked_keys": description.parked_keys,
-                "replaying": description.replay,
+                "parked": description.parked or 0,
+                "parked_keys": description.parked_keys or 0,
+                "replaying": description.replay or 0,
                 "error": _error(description),
             }
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from runnel import keys
 from runnel.errors import ConfigError, EarlierNotSent
@@ -16,7 +16,7 @@ from runnel.producer.producer import Producer
 from runnel.producer.shares import Share, shares_of, wait_until, when_full
 from runnel.protocol import NumberedEntry
 from runnel.protocol.ids import parts
-from runnel.stream import Sent, Stream, StreamSpec
+from runnel.stream import Sent, Stream, StreamOwner, StreamSpec
 
 R = TypeVar("R")
 
@@ -24,6 +24,14 @@ R = TypeVar("R")
 _PAGE = 500
 #: The largest number: the first part of an id has 64 bits.
 MAX_NUMBER = 2**64 - 1
+
+
+class Owner(StreamOwner, Protocol):
+    """What a numbered producer needs of its app."""
+
+    def producer(self) -> Producer:
+        """The app's producer in the running event loop."""
+        ...
 
 
 class _Progress:
@@ -74,11 +82,10 @@ class NumberedProducer:
     place where it ended.
     """
 
-    def __init__(self, id_: str, connected: Callable[[], Producer], max_bytes: Callable[[], int]):
+    def __init__(self, app: Owner, id_: str) -> None:
         self.id = keys.check_name("producer", id_)
+        self._app = app
         self._sender = f"producer:{id_}"
-        self._connected = connected
-        self._max_bytes = max_bytes
         self._progress: dict[str, _Progress] = {}
 
     async def send(
@@ -103,8 +110,8 @@ class NumberedProducer:
         number that is none or that is too small; ProducerInUse if another process sends under the
         same id; EarlierNotSent if a send before this one has failed.
         """
-        spec, options = _writable(stream), (when_full(drop_oldest), wait_until(wait))
-        shares = shares_of(spec, records, headers, self._max_bytes())
+        spec, options = self._spec(stream), (when_full(drop_oldest), wait_until(wait))
+        shares = shares_of(spec, records, headers, self._app.settings.max_record_bytes)
         numbers = _numbers(number, len(records))
         if not records:
             return []
@@ -131,9 +138,10 @@ class NumberedProducer:
         If each send waited for the one before it, all records with smaller numbers are there, and
         of this number at least one record. So go on with this number, not with the next one. If a
         send had several numbers, or sends ran at the same time, records of any of them may be
-        missing: go back as far as these may reach.
+        missing: go back as far as these may reach. A failover may have lost the last records of
+        one partition, and not those of the others: go further back after one.
         """
-        spec, producer = stream.spec, self._connected()
+        spec, producer = self._spec(stream), self._app.producer()
         names = [keys.numbers(spec.prefix(each)) for each in range(spec.partition_count)]
         found: list[int] = []
         for at in range(0, len(names), _PAGE):
@@ -145,6 +153,21 @@ class NumberedProducer:
                     found.append(parts(reply.decode().partition(" ")[0])[0])
         return max(found, default=None)
 
+    def _spec(self, stream: Stream[Any]) -> StreamSpec[Any]:
+        """The declaration of a stream to which this producer may send. Raises ConfigError."""
+        if not isinstance(stream, Stream):
+            raise ConfigError(
+                "the first argument is the stream, as in producer.send(orders, order, number=17), "
+                f"not {type(stream).__name__}"
+            )
+        if stream.app is not self._app:
+            raise ConfigError(
+                f"producer {self.id}: the stream {stream.name} belongs to another app; make the "
+                "producer with that app's producer(id=…)"
+            )
+        stream.check_writable()
+        return stream.spec
+
     async def _send_shares(
         self,
         spec: StreamSpec[Any],
@@ -154,7 +177,7 @@ class NumberedProducer:
         options: tuple[str, float],
     ) -> None:
         """Send each share to its partition. Partitions and ids go into `sent`, even on errors."""
-        producer = self._connected()
+        producer = self._app.producer()
         call = producer.call if len(shares) == 1 else producer.call_with_others
         sends: list[tuple[Share, NumberedPartition, NumberedSend]] = []
         for share in shares:
@@ -179,16 +202,6 @@ class NumberedProducer:
         for outcome in outcomes:
             if outcome is not None:
                 raise copy_of(outcome) if isinstance(outcome, Exception) else outcome
-
-
-def _writable(stream: Stream[Any]) -> StreamSpec[Any]:
-    if not isinstance(stream, Stream):
-        raise ConfigError(
-            "the first argument of send is the stream, as in producer.send(orders, order, "
-            f"number=17), not {type(stream).__name__}"
-        )
-    stream.check_writable()
-    return stream.spec
 
 
 def _numbers(number: int | Iterable[int], records: int) -> list[tuple[int, int]]:

@@ -70,9 +70,9 @@ class PartitionDescription:
     outbox_reason: str | None = None
     outbox_since: int | None = None
     #: How many events are parked, of how many keys, and how many of these keys are replayed.
-    parked: int = 0
-    parked_keys: int = 0
-    replay: int = 0
+    parked: int | None = None
+    parked_keys: int | None = None
+    replay: int | None = None
     #: Table of the partition -> the processor that writes it.
     writers: Mapping[str, str] = field(default_factory=dict)
 
@@ -124,9 +124,9 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         outbox_waits_for=found.get("outbox_waits_for"),
         outbox_reason=found.get("outbox_reason"),
         outbox_since=_integer(found, "outbox_since"),
-        parked=_integer(found, "parked") or 0,
-        parked_keys=_integer(found, "parked_keys") or 0,
-        replay=_integer(found, "replay") or 0,
+        parked=_integer(found, "parked"),
+        parked_keys=_integer(found, "parked_keys"),
+        replay=_integer(found, "replay"),
         writers={
             name.removeprefix(_TABLE): value
             for name, value in found.items()

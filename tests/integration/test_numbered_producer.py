@@ -200,10 +200,13 @@ def test_an_id_that_is_none_is_refused(id_: Any) -> None:
 
 async def test_what_is_no_stream_to_send_to_is_refused(store: Store) -> None:
     producer, stream = store.process()
-    with pytest.raises(ConfigError, match="first argument of send is the stream"):
+    with pytest.raises(ConfigError, match="the first argument is the stream"):
         await producer.send(items(1)[0], number=1)
     with pytest.raises(ConfigError, match="only processors of that stream write to it"):
         await producer.send(stream.dead_letters("printer"), number=1)
+    _, other = store.process()
+    with pytest.raises(ConfigError, match="the stream items belongs to another app"):
+        await producer.send(other, number=1)
     assert await producer.send(stream, number=1) == []
 
 

@@ -336,6 +336,20 @@ BUGS = (
         "if False:",
     ),
     Planted(
+        "a forwarder that does not rest while the handler is at work",
+        "runnel/worker/forwarder.py",
+        "if not (state.draining and state.handler_ended):",
+        "if state.draining and not state.handler_ended:\n"
+        "                self.wake.set()\n"
+        "            if not (state.draining and state.handler_ended):",
+    ),
+    Planted(
+        "a release that does not rest while its outbox is forwarded",
+        "runnel/worker/partition_io.py",
+        "if state.forwarding and state.all_committed and state.unverified_from is None:",
+        "if False:",
+    ),
+    Planted(
         "an outbox trimmed without its fence",
         "lua/trim_outbox.lua",
         "if stored_epoch ~= epoch or stored_nonce ~= nonce or released == '1' then",

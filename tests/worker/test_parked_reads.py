@@ -20,8 +20,14 @@ from tests.worker.workers import Workers, until
 KEYS, NUMBERS = 5, 40
 
 
-async def test_s4_kill_9_in_the_middle_of_replays_loses_and_doubles_nothing(
-    redis: Redis, redis_url: str, workers: Workers, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+async def test_s4_a_worker_that_ends_in_the_middle_of_replays_loses_and_doubles_nothing(
+    redis: Redis,
+    redis_url: str,
+    workers: Workers,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: signal.Signals,
 ) -> None:
     app = parked_totals.declare(redis_url, str(tmp_path / "broken"))
     (processor,) = app.choose(["book"])
@@ -50,7 +56,7 @@ async def test_s4_kill_9_in_the_middle_of_replays_loses_and_doubles_nothing(
     for _ in range(3):
         left -= 20
         await until(lambda below=left: _at_most(redis, log, below), "some are replayed")  # type: ignore[misc]
-        workers.processes[-1].send_signal(signal.SIGKILL)
+        workers.processes[-1].send_signal(ending)
         workers.processes[-1].wait()
         workers.start(delay=0.002)
     await until(lambda: _at_most(redis, log, 0), "all are replayed")
