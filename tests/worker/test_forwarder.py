@@ -386,8 +386,12 @@ async def test_entries_that_their_target_takes_for_those_of_a_later_lease_count_
     await redis.hset(numbers, sender, "9999999999999-3 1-1 1 9999999999999-3")
     await relay.send(*relay.numbers_in(0, 4))
     async with relay.running():
-        await until(lambda: "4 emitted entries were LOST" in caplog.text, "it is told")
-    assert await relay.counts(redis) == [4, 4, 4]
+
+        async def counted() -> bool:
+            return await relay.counts(redis) == [4, 4, 4]
+
+        await until(counted, "all are counted")
+    assert "emitted entries were LOST" in caplog.text
 
 
 async def test_a_malformed_entry_stops_the_processor(redis: Redis, relay: Relay) -> None:

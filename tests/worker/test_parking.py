@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from runnel import Events, Middleware
+from runnel import Events, Middleware, Stream, keys
 from tests.worker.holding_back import OneBehind, Pairs
 from tests.worker.parking import Payment, Till
+from tests.worker.relay import use_outbox
 from tests.worker.workers import until
 
 #: Ten payments of each of four accounts, in turn.
@@ -200,3 +202,36 @@ async def test_without_room_the_partition_holds_and_goes_on_once_there_is_some(
         await until(lambda: _nothing_parked(redis, till), "nothing is left")
     # A worker that held the partition was fenced by the replay: what it had not committed repeats.
     assert till.by_account() == {"b": list(range(5)), "a": [0]}
+
+
+@pytest.mark.parametrize("outbox", [False, True])
+async def test_what_is_emitted_for_parked_events_is_sent_once_when_they_are_replayed(
+    redis: Redis, till: Till, monkeypatch: pytest.MonkeyPatch, outbox: bool
+) -> None:
+    if outbox:
+        use_outbox(monkeypatch)
+    receipts: Stream[Payment] = till.app.stream(
+        "receipts", record=Payment, partition_by="number", partition_count=1
+    )
+
+    async def work(events: Events[Payment]) -> None:
+        async for payment in events.records():
+            events.emit(receipts, payment)
+            till.handle(payment)
+
+    till.declare(work)
+    till.broken = {"b"}
+    await till.pay(*MIXED)
+    await worked_off(redis, till)
+    till.broken = set()
+    await till.replay()
+    async with till.running():
+        await until(lambda: _nothing_parked(redis, till), "all is replayed")
+    entries: Any = await redis.xrange(keys.log(receipts.spec.prefix(0)))
+    found: dict[str, list[int]] = defaultdict(list)
+    for _, fields in entries:
+        flat = [each for pair in fields.items() for each in pair]
+        receipt = receipts.spec.codec.decode(flat)
+        found[receipt.account].append(receipt.number)
+    assert found == {each: list(range(10)) for each in "abcd"}
+    assert await redis.xlen(till.keys.outbox) == 0
