@@ -116,7 +116,7 @@ BUGS = (
     Planted(
         "a failed event is not handed out again",
         "runnel/core/partition.py",
-        "self.buffer.extendleft(reversed(self.current[keep:]))",
+        "self.buffer.extendleft(reversed(back))",
         "pass",
     ),
     Planted(
