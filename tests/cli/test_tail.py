@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -176,6 +177,20 @@ def test_a_reader_that_leaves_ends_the_command_quietly(run: Run, redis_url: str)
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(20) == 1
+
+
+def test_the_commands_of_the_guide_work(spawn: Run, redis_url: str) -> None:
+    example = ROOT / "examples"
+    sent = spawn("send", "example:orders", GOOD.replace("1,", "42,", 1), cwd=example).stdout
+    guide = (ROOT / "docs/guide.md").read_text()
+    found = re.findall(r"^\$ runnel ((?:tail|show|partition) [^#|\n]*)", guide, re.MULTILINE)
+    assert len(found) >= 7
+    for line in found:
+        words = line.replace("4 1795487034634-0", sent).split()
+        if "--follow" not in words and "--stream" not in words:
+            done = spawn(*words, cwd=example)
+            assert (done.code, done.stderr) == (0, ""), line
+            assert "42" in done.stdout, line
 
 
 def test_the_help_has_examples(run: Run) -> None:
