@@ -11,7 +11,7 @@ import click
 
 from runnel.cli import exits, urls
 from runnel.cli.output import report
-from runnel.cli.processor import Numbers
+from runnel.cli.partition_option import Numbers
 from runnel.cli.running import with_scripts
 from runnel.cli.target import load_processor
 from runnel.errors import Full, RecordError

@@ -42,7 +42,7 @@ Exit codes:
   3   Redis cannot be reached or used
   4   stream or protocol differ from what Redis holds
   5   input was rejected
-  6   a table has no value for the key
+  6   there is no value for the key, or no event with the id
   10  limit for lag or dead letters exceeded
   11  a partition is unassigned, quarantined, paused, stalled or failing, or has
       parked events, or its commits wait for room

@@ -1,4 +1,4 @@
-"""The type of an option that takes seconds."""
+"""The types of options that take seconds."""
 
 from __future__ import annotations
 
@@ -22,3 +22,36 @@ class Seconds(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
         return number
+
+
+#: The value of --wait without seconds.
+FOREVER = "forever"
+
+
+class Wait(Seconds):
+    """Seconds, or True for `FOREVER`."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return True if value in (True, FOREVER) else super().convert(value, param, ctx)
+
+
+class WithWait(click.Command):
+    """A command with --wait, which needs no seconds in front of another argument either."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--wait" in args:
+            at = args.index("--wait") + 1
+            if at < len(args) and args[at] != FOREVER and not _is_number(args[at]):
+                args[at - 1 : at] = [f"--wait={FOREVER}"]
+        return super().parse_args(ctx, args)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -45,3 +45,14 @@ def report(text: str) -> None:
             f"only {total - len(left)} of {total} bytes were written to stdout: "
             f"{error.strerror or error}"
         ) from error
+
+
+def reader_left() -> bool:
+    """Has the program that reads stdout through a pipe ended? Nothing else tells, as long as
+    nothing is written."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # Errors are reported in any case.
+        return any(events & select.POLLERR for _, events in poll.poll(0))
+    except (OSError, AttributeError, ValueError):
+        return False  # Not a file, as in a notebook or a test.

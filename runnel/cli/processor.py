@@ -9,14 +9,15 @@ import click
 
 from runnel.app import App
 from runnel.cli import dead_letters as reading
-from runnel.cli import exits, urls
+from runnel.cli import exits, partition_option, urls
 from runnel.cli import reset as resetting
 from runnel.cli.output import report
+from runnel.cli.partition_option import chosen_partitions
 from runnel.cli.running import with_scripts
 from runnel.cli.target import load_processor
 from runnel.errors import ConfigError, Full, RunnelError
 from runnel.operations import admin
-from runnel.operations.partition_ranges import many, read_ranges
+from runnel.operations.partition_ranges import many
 from runnel.operations.processor_from_registry import (
     processor_from_registry,
     registered_instead,
@@ -33,40 +34,9 @@ from runnel.protocol.scripts import Scripts
 T = TypeVar("T")
 
 
-class Numbers(click.ParamType):  # type: ignore[type-arg]
-    """A command-line option: partitions as `inspect` writes them, ``3``, ``0-3`` or ``0-3,7``."""
-
-    name = "N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return read_ranges(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-_PARTITIONS = click.option(
-    "--partition",
-    "partitions",
-    type=Numbers(),
-    multiple=True,
-    help="Only this partition or these: 3, 0-3 or 0-3,7. May be repeated.",
-)
-
-
 @click.group(epilog=exits.epilog("runnel processor pause example:printer"))
 def processor() -> None:
     """Administer a processor, such as example:printer. Safe while workers run."""
-
-
-def _chosen(found: Processor, partitions: Sequence[Sequence[int]]) -> list[int] | None:
-    """The partitions of --partition, or None for all. Exits with 2 if one does not exist."""
-    numbers = sorted({each for several in partitions for each in several})
-    count = found.stream.partition_count
-    if numbers and numbers[-1] >= count:
-        most = count - 1
-        exits.fail(f"--partition must be 0 to {most}, not {numbers[-1]}", exits.USAGE)
-    return numbers or None
 
 
 def _with_scripts(app: App, url: str | None, work: Callable[[Scripts, str], Awaitable[T]]) -> T:
@@ -109,7 +79,7 @@ def add(target: str, redis_url: str | None) -> None:
     help="First event to be processed: earliest (or 0), latest (or $, the next new event), an id, "
     "or an ISO time (UTC if it has no zone).",
 )
-@_PARTITIONS
+@partition_option.option
 @click.option(
     "--tables",
     type=click.Choice(["keep", "clear"]),
@@ -136,7 +106,7 @@ def reset(
     `runnel table restore`). Its checkpoint and its tables change together on each partition.
     """
     app, found = load_processor(target)
-    first, numbers = admin.start_id(start), _chosen(found, partitions)
+    first, numbers = admin.start_id(start), chosen_partitions(found.stream, partitions)
     wanted = resetting.Wanted(start, first, numbers, tables, execute)
 
     async def work(scripts: Scripts, url: str) -> dict[str, Any]:
@@ -150,12 +120,12 @@ def reset(
     epilog=exits.epilog("runnel processor pause example:printer --partition 3"),
 )
 @click.argument("target")
-@_PARTITIONS
+@partition_option.option
 @urls.option
 def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | None) -> None:
     """Pause a processor after its current events, until it is resumed."""
     app, found = load_processor(target)
-    numbers = _chosen(found, partitions)
+    numbers = chosen_partitions(found.stream, partitions)
 
     async def work(scripts: Scripts, url: str) -> int:
         await check_operator(scripts, found, "pause", url)
@@ -173,7 +143,7 @@ def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | Non
     ),
 )
 @click.argument("target")
-@_PARTITIONS
+@partition_option.option
 @click.option(
     "--skip",
     is_flag=True,
@@ -189,7 +159,7 @@ def resume(
     still retry is skipped only if you name its --partition.
     """
     app, found = load_processor(target)
-    numbers = _chosen(found, partitions)
+    numbers = chosen_partitions(found.stream, partitions)
 
     async def work(scripts: Scripts, url: str) -> None:
         await check_operator(scripts, found, "skip" if skip else "resume", url)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
+import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from runnel.cli import exits, urls
 from runnel.cli.lines import Line, blocks, open_lines
+from runnel.cli.numbers import FOREVER, Wait, WithWait
 from runnel.cli.output import report
 from runnel.cli.running import reporting_errors, run, runner
 from runnel.cli.target import load_stream
@@ -25,6 +28,28 @@ from runnel.producer.shares import BATCH
 from runnel.protocol.scripts import Scripts
 from runnel.stream import Stream
 
+
+class Header(click.ParamType):  # type: ignore[type-arg]
+    """A header: its name and its value."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, equals, text = str(value).partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} must have the form NAME=VALUE", param, ctx)
+        if not _is_text(os.fsencode(value)):
+            self.fail(f"{value!r} is not UTF-8", param, ctx)
+        return name, text
+
+
+_HEADERS = click.option(
+    "--header",
+    "headers",
+    type=Header(),
+    multiple=True,
+    help="A header of the event. May be repeated.",
+)
 _IGNORE = click.option(
     "--ignore-unknown", is_flag=True, help="Leave out fields that the record does not have."
 )
@@ -33,36 +58,61 @@ _PATIENCE = 3.0
 
 
 @click.command(
+    cls=WithWait,
     epilog=exits.epilog(
         "runnel send example:orders "
-        '\'{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}\''
-    )
+        '\'{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}\'',
+        "runnel send example:orders - --header source=import --wait 30 < order.json",
+    ),
 )
 @click.argument("target")
 @click.argument("record")
 @urls.option
 @_IGNORE
+@_HEADERS
+@click.option(
+    "--wait",
+    type=Wait(),
+    is_flag=False,
+    flag_value=FOREVER,
+    metavar="[SECONDS]",
+    help="Wait for room if the partition is full: so long, or until Ctrl-C.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print an object instead of PARTITION ID.")
 def send(
-    target: str, record: str, redis_url: str | None, ignore_unknown: bool, as_json: bool
+    target: str,
+    record: str,
+    redis_url: str | None,
+    ignore_unknown: bool,
+    headers: Sequence[tuple[str, str]],
+    wait: bool | float | None,
+    as_json: bool,
 ) -> None:
-    """Send one RECORD, given as JSON, to a stream; prints its partition and id.
+    """Send one RECORD, given as JSON, to a stream; prints its partition and id. - reads it from
+    stdin.
 
-    A field that the stream's record does not have is an error, because it may be misspelt.
+    A field that the stream's record does not have is an error, because it may be misspelt. The
+    partition follows from the record, by partition_by of the stream: see `runnel partition`.
     """
     stream = _stream(target, redis_url)
     url = stream.app.settings.redis_url
-    if not _is_text(record):
+    text = _read_stdin() if record == "-" else os.fsencode(record)
+    if not _is_text(text):
         exits.fail("the RECORD is not UTF-8. Nothing was sent.", exits.REJECTED)
 
     async def work() -> None:
         try:
-            parsed = stream.spec.codec.record_type.from_json(record, ignore_unknown)
+            parsed = stream.spec.codec.record_type.from_json(text, ignore_unknown)
         except RecordError as error:
             raise RecordError(_with_fix(error)) from error
         await _check_redis(stream)
         try:
-            (sent,) = await stream.send(parsed)
+            sending = asyncio.ensure_future(
+                stream.send(parsed, headers=dict(headers), wait=wait or False)
+            )
+            if wait:
+                await _warn_if_slow(sending)
+            (sent,) = await sending
         finally:
             await stream.app.close()
         if as_json:
@@ -83,6 +133,7 @@ def send(
 @click.argument("file")
 @urls.option
 @_IGNORE
+@_HEADERS
 @click.option("--strict", is_flag=True, help="Check all lines first; send none if one is bad.")
 @click.option("--no-wait", is_flag=True, help="Fail if a partition is full, instead of waiting.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as an object.")
@@ -91,6 +142,7 @@ def sendmany(
     file: str,
     redis_url: str | None,
     ignore_unknown: bool,
+    headers: Sequence[tuple[str, str]],
     strict: bool,
     no_wait: bool,
     as_json: bool,
@@ -103,7 +155,7 @@ def sendmany(
     again that have arrived: it cannot know which ones.
     """
     stream = _stream(target, redis_url)
-    sending = Sending(stream, not no_wait, ignore_unknown)
+    sending = Sending(stream, not no_wait, ignore_unknown, dict(headers))
     url = stream.app.settings.redis_url
     try:
         # Lines are read outside of the event loop, so that Ctrl-C interrupts a read that waits.
@@ -129,21 +181,46 @@ def sendmany(
     sys.exit(exits.REJECTED if sending.rejected else exits.OK)
 
 
-def _is_text(argument: str) -> bool:
-    """Is an argument UTF-8? Python decodes other bytes to surrogates."""
+def _is_text(data: bytes) -> bool:
+    """Is it UTF-8?"""
     try:
-        argument.encode()
-    except UnicodeEncodeError:
+        data.decode()
+    except UnicodeDecodeError:
         return False
     return True
+
+
+def _read_stdin() -> bytes:
+    """The record on stdin. Exits with 5 if it cannot be read."""
+    with open_lines("-") as source:
+        try:
+            return source.read().removeprefix(codecs.BOM_UTF8)
+        except OSError as error:
+            exits.fail(f"stdin cannot be read: {error.strerror or error}", exits.REJECTED)
+
+
+async def _warn_if_slow(work: asyncio.Future[Any]) -> bool:
+    """Warn if it is not done after a while. Returns whether it did."""
+    await asyncio.wait([work], timeout=_PATIENCE)
+    if not work.done():
+        click.echo(
+            f"no progress for {_PATIENCE:.0f} s: is a partition full, and do workers run? "
+            "`runnel inspect` shows it",
+            err=True,
+        )
+        return True
+    return False
 
 
 class Sending:
     """One run of `sendmany`, with its counts."""
 
-    def __init__(self, stream: Stream[Any], wait: bool, ignore_unknown: bool) -> None:
+    def __init__(
+        self, stream: Stream[Any], wait: bool, ignore_unknown: bool, headers: dict[str, str]
+    ) -> None:
         self.stream = stream
         self.ignore_unknown = ignore_unknown
+        self.headers = headers
         self.wait = wait
         self.sent = 0
         self.rejected = 0
@@ -163,14 +240,7 @@ class Sending:
             *(self._send_to_one(each) for each in by_partition.values()), return_exceptions=True
         )
         if self.wait and not self._warned:
-            await asyncio.wait([work], timeout=_PATIENCE)
-            if not work.done():
-                self._warned = True
-                click.echo(
-                    f"no progress for {_PATIENCE:.0f} s: is a partition full, and do workers run? "
-                    "`runnel inspect` shows it",
-                    err=True,
-                )
+            self._warned = await _warn_if_slow(work)
         for outcome in await work:
             if isinstance(outcome, BaseException):
                 self._unsure = not isinstance(outcome, Mismatch)
@@ -185,7 +255,7 @@ class Sending:
         for at in range(0, len(records), size):
             batch = records[at : at + size]
             self._unsure = True
-            await self.stream.send(*batch, wait=self.wait)
+            await self.stream.send(*batch, headers=self.headers, wait=self.wait)
             self.sent += len(batch)
 
     def parsed(self, number: int, line: bytes) -> tuple[int, Any] | None:
@@ -194,7 +264,7 @@ class Sending:
         try:
             record = spec.codec.record_type.from_json(line, self.ignore_unknown)
             partition = spec.partition(record)
-            size = sum(map(len, spec.encode(record)))
+            size = sum(map(len, spec.encode(record, self.headers)))
             if size > most:
                 raise RecordTooLarge(
                     f"the record takes {size} bytes, the setting max_record_bytes allows {most}"

@@ -135,6 +135,14 @@ class EntryCodec(Generic[R]):
 
     def _decode_carefully(self, fields: Sequence[bytes]) -> R:
         """Decode a primitive record, the first entry with a tag, or raise DecodeError."""
+        values = self.plain(fields)
+        if type(values) is not dict and self.record_type.is_map:
+            raise DecodeError(f"the payload is {type(values).__name__}, not a map of fields")
+        return self._load(values)
+
+    def plain(self, fields: Sequence[bytes]) -> Any:
+        """The plain values of an entry, which may be of another record. Raises only DecodeError, if
+        the entry does not say how to read it, or is not as it says."""
         if not fields or len(fields) % 2:
             raise DecodeError("the entry is empty or ends in half a field")
         tag = fields[0]
@@ -144,15 +152,12 @@ class EntryCodec(Generic[R]):
                 "that has decode_responses off"
             )
         if tag == PRIMITIVE:
-            return self._load(self._primitive_values(fields))
+            return self._primitive_values(fields)
         self._loaders[tag] = loader = self._loader(tag)
         try:
-            values = loader(fields[1])
+            return loader(fields[1])
         except Exception as error:  # A serializer, perhaps the user's, cannot read the bytes.
             raise DecodeError(f"the payload is not valid {tag.decode()}: {error}") from error
-        if type(values) is not dict and self.record_type.is_map:
-            raise DecodeError(f"the payload is {type(values).__name__}, not a map of fields")
-        return self._load(values)
 
     @staticmethod
     def headers(fields: Sequence[bytes]) -> dict[str, str]:

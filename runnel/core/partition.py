@@ -172,23 +172,28 @@ class PartitionState(ParkingState):
             if self.effects is not None:
                 self.effects.tables.write_back()  # It may raise: then nothing is finished.
             self.current = rest
-            if self.replaying:
+            if not self.keys_parked:
+                self._advance(finished[-1], len(finished))
+                if self.effects is not None:
+                    self.effects.finished(self._finished, len(finished))
+            elif self.replaying:
                 self._finish_replayed(finished)
             else:
-                last, count = finished[-1], len(finished)
-                between: Sequence[Entry] = ()
-                if self.parking.aside:
-                    between = [self.parking.add(each) for each in self.parking.before(last)]
-                    count += len(between)
-                self._advance(last, count)
-                if self.effects is not None or between:
-                    most = self.parking.limit
-                    self._writes().finished(last[0], count, between, most_parked=most)
+                self._finish_between_parked(finished)
             if self.suspicion.careful:
                 self.suspicion.survived(finished[-1][0], len(finished))
             if self.parking.aside:
                 self._park_aside()
         return bool(finished) or not self.all_committed
+
+    def _finish_between_parked(self, finished: Sequence[Raw]) -> None:
+        """Events of parked keys that were set aside between these are parked in the same commit."""
+        last, parking = finished[-1], self.parking
+        between = [parking.add(each) for each in parking.before(last)] if parking.aside else []
+        count = len(finished) + len(between)
+        self._advance(last, count)
+        if self.effects is not None or between:
+            self._writes().finished(last[0], count, between, most_parked=parking.limit)
 
     def _advance(self, last: Raw, count: int) -> None:
         self._finished = last[0]

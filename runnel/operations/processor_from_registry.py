@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import difflib
 
-from runnel import keys, protocol
-from runnel.codec.entry import EntryCodec
-from runnel.codec.serializers import MsgpackSerializer
-from runnel.errors import ConfigError, RunnelError
+from runnel import keys
 from runnel.events import Events
 from runnel.operations.inspection import strings_at
+from runnel.operations.stream_from_registry import stream_from_registry
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
-from runnel.record import Record, adapt
-from runnel.settings import check
-from runnel.stream import StreamSpec
-
-
-class _Anything(Record):
-    """The record of a stream whose code is gone."""
-
-
-class _UnknownHasher:
-    """A hasher of which only the name is known."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, data: bytes) -> int:
-        raise RunnelError(f"the hash {self.name} is only known by its name")
 
 
 async def processor_from_registry(scripts: Scripts, app: str, stream: str, name: str) -> Processor:
@@ -37,25 +17,7 @@ async def processor_from_registry(scripts: Scripts, app: str, stream: str, name:
 
     Raises ConfigError, which names the streams of the app, if the registry has no such stream.
     """
-    known = await strings_at(scripts.client, keys.streams(app))
-    if stream not in known:
-        names = ", ".join(sorted(known)) or "none: check the name of the app and the URL of Redis"
-        raise ConfigError(f"app {app!r} has no stream {stream!r}; its streams are {names}")
-    count, _, source = known[stream].partition(" ")
-    partition_keys = PartitionKeys(keys.partition(app, source, 0, stream), name)
-    described = protocol.read_describe(await scripts.call(protocol.describe(partition_keys)))
-    spec = StreamSpec(
-        app=app,
-        name=stream,
-        codec=EntryCodec(adapt(_Anything), MsgpackSerializer()),
-        partition_by=str,
-        partition_count=check(
-            f"stream {stream}", "partition_count", described.partition_count or int(count)
-        ),
-        partition_size=2,
-        hasher=_UnknownHasher(described.hash or ""),
-        source=source,
-    )
+    spec = await stream_from_registry(scripts, app, stream)
     return Processor(
         app=app,
         name=keys.check_name("processor", name),

@@ -98,6 +98,15 @@ async def check_dead(scripts: Scripts, processor: Processor, action: str, url: s
     await check_contract(scripts, processor.stream, url)
 
 
+async def check_reader(
+    scripts: Scripts, spec: StreamSpec[Any], follow: bool, url: str
+) -> PartitionDescription:
+    """Check before events are looked at. Returns the description of partition 0. Raises ServerError
+    for a missing permission; Mismatch."""
+    await check(scripts, required_by_reader(spec, follow), url)
+    return await check_contract(scripts, spec, url)
+
+
 def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
     """What a worker of these processors may run."""
     calls: list[Call] = []
@@ -241,6 +250,16 @@ def required_by_table(table: Table[Any], action: str) -> Required:
         ]
         channels.append(("PUBLISH", keys.wake(group)))
     return Required(spec.app, tuple(calls), tuple(direct), tuple(channels))
+
+
+def required_by_reader(spec: StreamSpec[Any], follow: bool) -> Required:
+    """What it takes to look at events; to `follow` them, to wait for new ones."""
+    partition_keys = PartitionKeys(spec.prefix(0), "p")
+    log = partition_keys.log
+    direct = [("XRANGE", log), ("XREVRANGE", log), ("HGETALL", partition_keys.meta)]
+    if follow:
+        direct.append(("XREAD", log))
+    return Required(spec.app, (protocol.describe(partition_keys),), tuple(direct))
 
 
 def _finish(processor: Processor) -> Call:

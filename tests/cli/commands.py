@@ -36,6 +36,9 @@ TALKERS = [
     ["table", "snapshots", COUNTER],
     ["table", "restore", COUNTER, "monday", "--execute"],
     ["table", "delete-snapshot", COUNTER, "monday", "--execute"],
+    ["tail", ORDERS],
+    ["tail", ORDERS, "--follow"],
+    ["show", ORDERS, "0", "1-0"],
 ]
 
 

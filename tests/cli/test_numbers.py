@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from runnel.cli.numbers import Seconds
+from runnel.cli.numbers import Seconds, Wait, WithWait
 from runnel.settings import YEAR
 
 
@@ -31,3 +31,30 @@ def test_what_is_no_number_of_seconds_is_refused(text: str, says: str) -> None:
     with pytest.raises(click.BadParameter) as caught:
         Seconds(0.1).convert(text, None, None)
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["a"], (None, "a")),
+        (["a", "--wait"], (True, "a")),
+        (["--wait", "a"], (True, "a")),
+        (["--wait", "forever", "a"], (True, "a")),
+        (["--wait", "-"], (True, "-")),
+        (["--wait", "5", "a"], (5.0, "a")),
+        (["--wait=0", "a"], (0.0, "a")),
+    ],
+)
+def test_wait_needs_no_seconds_before_another_argument(
+    arguments: list[str], expected: tuple[object, str]
+) -> None:
+    found: list[tuple[object, str]] = []
+
+    @click.command(cls=WithWait)
+    @click.argument("text")
+    @click.option("--wait", type=Wait(), is_flag=False, flag_value="forever")
+    def command(text: str, wait: float | None) -> None:
+        found.append((wait, text))
+
+    command.main(arguments, standalone_mode=False)
+    assert found == [expected]

@@ -267,7 +267,7 @@ async def test_a_wait_for_room_is_reported_once(
         return "no progress for 0 s: is a partition full, and do workers run?" in said
 
     async with app:
-        sending = send.Sending(items, wait=True, ignore_unknown=False)
+        sending = send.Sending(items, wait=True, ignore_unknown=False, headers={})
         await sending.send([(1, b'{"id": 1}'), (2, b'{"id": 2}')])
         assert not warned()
         waiting = asyncio.create_task(sending.send([(3, b'{"id": 3}')]))
@@ -277,3 +277,52 @@ async def test_a_wait_for_room_is_reported_once(
     assert sending.sent == 2
     sending.summary(as_json=False)
     assert capsys.readouterr().out.startswith("sent at least 2, rejected 0")
+
+
+def entries(client: SyncRedis) -> list[dict[Any, Any]]:
+    """The fields of all events."""
+    logs: list[Any] = [client.xrange(name) for name in client.keys("*:log")]
+    return [fields for log in logs for _, fields in log]
+
+
+def test_a_record_from_stdin_and_its_headers_are_sent(run: Run, admin: SyncRedis) -> None:
+    headers = ("--header", "trace=a=b", "--header", "empty=")
+    done = run("send", ORDERS, "-", *headers, stdin=b"\xef\xbb\xbf" + LINE)
+    assert (done.code, done.stderr) == (0, "")
+    (fields,) = entries(admin)
+    assert (fields[b"@trace"], fields[b"@empty"]) == (b"a=b", b"")
+    assert run("sendmany", ORDERS, "-", *headers, stdin=LINE * 2).code == 0
+    assert [each[b"@trace"] for each in entries(admin)] == [b"a=b"] * 3
+
+
+@pytest.mark.parametrize(
+    ("stdin", "says"), [(b"", "Invalid JSON"), (b"\xff", "not UTF-8"), (LINE * 2, "Invalid JSON")]
+)
+def test_what_is_no_record_on_stdin_is_refused(run: Run, stdin: bytes, says: str) -> None:
+    done = run("send", ORDERS, "-", stdin=stdin)
+    assert (done.code, done.stdout) == (5, "")
+    assert says in one_sentence(done.stderr)
+
+
+@pytest.mark.parametrize("header", ["trace", "=x", "", "trace=\udcff"])
+@pytest.mark.parametrize("command", ["send", "sendmany"])
+def test_a_malformed_header_is_refused(run: Run, command: str, header: str) -> None:
+    done = run(command, ORDERS, "-", "--header", header, stdin=LINE)
+    assert done.code == 2
+    assert "NAME=VALUE" in done.stderr or "is not UTF-8" in done.stderr
+
+
+def test_send_waits_for_room_as_long_as_it_is_told(
+    run: Run, admin: SyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "_PATIENCE", 0.05)
+    tight = "tests.cli.shop:tight"
+    assert run("send", tight, GOOD, "--wait").code == 0
+    assert run("send", tight, "--wait", GOOD).code == 0
+    assert run("send", tight, "--wait", "1", GOOD).code == 0
+    assert run("sendmany", tight, "-", stdin=LINE * 7).code == 0
+    full = run("send", tight, GOOD, "--wait", "0.3")
+    assert (full.code, full.stdout) == (5, "")
+    assert "no progress for 0 s: is a partition full" in full.stderr
+    assert "a partition is full (10 events)" in full.stderr
+    assert "no progress" not in run("send", tight, GOOD).stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 from redis.exceptions import NoPermissionError, ResponseError, TimeoutError
 
 from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, keys, protocol
+from runnel.cli.following import follow as follow_log
 from runnel.connection.connect import connect
 from runnel.embedded.binary import Binary
 from runnel.errors import BurstBlocked, ServerError
 from runnel.operations import admin, inspection
+from runnel.operations.log_pages import merged
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import remove
 from runnel.operations.skipping import skip
 from runnel.operations.table_admin import clear, export, parts_of
+from runnel.preflight.checks import check_reader
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts, sources
 from runnel.worker.worker import Worker
@@ -229,6 +233,33 @@ async def test_a_viewer_can_inspect_and_not_more(server: Server, app_name: str) 
             await client.hset(keys.streams(app_name), "items", "1 items")
     asked = {"evalsha", "script|load", "info", "smembers", "hgetall", "time"}
     assert granted("runnel-viewer") == {*scripted("describe", "describe_group"), *asked}
+
+
+async def test_a_viewer_with_two_more_commands_can_look_at_events(
+    server: Server, app_name: str
+) -> None:
+    await declared(server, app_name)
+    viewer = url(server, "runnel-viewer")
+    app = declare(app_name, server.url)
+    await app.streams["items"].send(Item(key="k", number=5), Item(key="k", number=6))
+    await app.close()
+    spec = app.streams["items"].spec
+    async with connect(viewer) as client:
+        scripts = Scripts(client)
+        for follow, command in ((False, "xrevrange"), (True, "xread")):
+            with pytest.raises(ServerError, match=f"ACL SETUSER runnel-viewer \\+{command}$"):
+                await check_reader(scripts, spec, follow, viewer)
+            assert f"`+{command}`" in DOCS.read_text()
+            ask(server, "ACL SETUSER", "runnel-viewer", f"+{command}")
+            await check_reader(scripts, spec, follow, viewer)
+        ends = {0: "0-0"}
+        ranges = {0: ("-", "+")}
+        async with aclosing(merged(scripts.deployment, spec, ranges, True)) as events:
+            (newest, *_) = [each.id async for each in events]
+        async with aclosing(follow_log(scripts, spec, ends, viewer)) as events:
+            while (await anext(events)).id != newest:
+                pass
+    assert refusals(server) == []
 
 
 async def test_the_permissions_are_enough_in_a_cluster(fleet: ClusterFleet, app_name: str) -> None:

@@ -1,0 +1,88 @@
+"""Finds the stream that a command looks at: in the code, or without code in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from runnel.app import App
+from runnel.cli import exits
+from runnel.cli.target import load_app, load_stream, near
+from runnel.cli.urls import REDIS_URL
+from runnel.operations.readable import Reader
+from runnel.operations.stream_from_registry import stream_from_registry
+from runnel.protocol.scripts import Scripts
+from runnel.settings import url_of_environment
+from runnel.stream import Stream, StreamSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HOW = (
+    "give a TARGET such as example:orders; or, without its code, --redis-url, --app and --stream: "
+    "`runnel inspect --redis-url URL` lists both"
+)
+
+
+def options(command: F) -> F:
+    """The options with which a command finds its stream: `redis_url`, `app_name`, `stream_name`."""
+    for option in (
+        click.option("--stream", "stream_name", help="A stream by its name, with --app or an app."),
+        click.option("--app", "app_name", help="The app, if no TARGET is given."),
+        click.option(
+            "--redis-url", type=REDIS_URL, help="URL of Redis, instead of the one of the app."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A stream that the command line names. `stream` is None if its code is not here."""
+
+    url: str
+    app: str
+    name: str
+    stream: Stream[Any] | None
+
+    async def spec(self, scripts: Scripts) -> StreamSpec[Any]:
+        """The declaration of the stream. Raises ConfigError if the registry does not know it."""
+        if self.stream is not None:
+            return self.stream.spec
+        return await stream_from_registry(scripts, self.app, self.name)
+
+    def reader(self, spec: StreamSpec[Any]) -> Reader:
+        """Reads its events."""
+        declared: Mapping[str, StreamSpec[Any]] | None = None
+        if self.stream is not None:
+            declared = {each.name: each.spec for each in self.stream.app.streams.values()}
+        return Reader(spec, declared)
+
+
+def choose(
+    target: str | None, redis_url: str | None, app_name: str | None, stream_name: str | None
+) -> Chosen:
+    """The stream that the arguments name. Exits with code 2 if they name none."""
+    if target and app_name:
+        raise click.UsageError("give a TARGET or --app, not both")
+    if target:
+        stream = load_stream(target) if stream_name is None else _of_app(target, stream_name)
+        url = redis_url or stream.app.settings.redis_url
+        return Chosen(url, stream.spec.app, stream.name, stream)
+    if not app_name or not stream_name:
+        raise click.UsageError(_HOW)
+    # As every app does without code: from the environment, or on this machine.
+    url = redis_url or url_of_environment() or App(app_name).settings.redis_url
+    return Chosen(url, app_name, stream_name, None)
+
+
+def _of_app(target: str, name: str) -> Stream[Any]:
+    app = load_app(target)
+    if name in app.streams:
+        return app.streams[name]
+    names = sorted(app.streams)
+    hint = near(name, names) or f"; there is {', '.join(names) or 'none'}"
+    exits.fail(f"{target} has no stream {name!r}{hint}", exits.USAGE)
