@@ -238,7 +238,10 @@ def url_of_environment() -> Url | None:
 
 #: Variables of Runnel that are not settings, and commands whose options have variables.
 _NO_SETTINGS = ("RUNNEL_SERVER_BIN", "RUNNEL_WORKER_LOG_LEVEL", "RUNNEL_WORKER_LOG_FORMAT")
-_COMMANDS = "WORKER|SEND|SENDMANY|INSPECT|PROCESSOR|DEAD|STREAM|SERVER|DEMO|TEST"
+_COMMANDS = (
+    "WORKER|SEND|SENDMANY|TAIL|SHOW|INSPECT|PROCESSOR|DEAD|STREAM|TABLE|SERVER|DEMO|TEST|"
+    "PARTITION(?=_(APP_NAME|STREAM_NAME|REDIS_URL|AS_JSON)$)"  # Settings begin so, too.
+)
 #: Variables that Kubernetes sets for a service with the name runnel or runnel-something.
 _KUBERNETES = r"(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)"
 _OTHERS = re.compile(rf"RUNNEL_(({_COMMANDS})_\w+|{_KUBERNETES})")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
 from runnel import App, Events, Record, protocol
+from runnel.cli.following import follow
 from runnel.connection.connect import connect
 from runnel.connection.redis_client import Client
 from runnel.connection.sentinel import SentinelClient
@@ -165,6 +167,28 @@ async def test_nothing_acknowledged_is_missing_after_a_failover_under_load(
             # Nothing counts until there is a replica again.
             await asyncio.to_thread(getattr(primary, bring_back))
             await load.goes_on()
+
+
+async def test_events_are_followed_over_a_failover(
+    sentinels: SentinelFleet, app_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = App(app_name, redis_url=sentinels.url)
+    items = app.stream("items", record=Item, partition_by="key", partition_count=2)
+    async with connect(sentinels.url) as client:
+        ends = {0: "0-0", 1: "0-0"}
+        async with aclosing(follow(Scripts(client), items.spec, ends, sentinels.url)) as events:
+            (sent,) = await items.send(Item(key="a", number=1))
+            assert (await anext(events)).id == sent.id
+            lost = sentinels_lose(sentinels, "kill")
+            waiting = asyncio.ensure_future(anext(events))
+            (sent,) = await items.send(Item(key="b", number=2))
+            assert (await waiting).id == sent.id
+    await app.close()
+    said = capsys.readouterr().err
+    assert said.startswith("waiting: ")
+    assert "Redis answers again, after " in said
+    lost.start()
+    whole_again(sentinels, lost)
 
 
 async def port(client: Client) -> int:

@@ -226,12 +226,16 @@ def test_an_unknown_variable_is_reported_once(
         "RUNNEL_retries": "1",
         "RUNNEL_LOG_LEVEL": "debug",
         "RUNNEL_QUX": "x%s",
+        "RUNNEL_PARTITION_CONT": "8",
         # What others set, or commands take for their options.
         "RUNNEL_PORT": "tcp://10.0.0.1:6379",
         "RUNNEL_REDIS_SERVICE_HOST": "10.0.0.1",
         "RUNNEL_SERVICE_PORT_HTTP": "80",
         "RUNNEL_PORT_6379_TCP_ADDR": "10.0.0.1",
         "RUNNEL_WORKER_BURST": "1",
+        "RUNNEL_TAIL_NUMBER": "1",
+        "RUNNEL_TABLE_LIST_JSON_LINES": "1",
+        "RUNNEL_PARTITION_AS_JSON": "1",
         "RUNNEL_SERVER_BIN": "/nowhere",
         "RUNNELS": "1",
     }.items():
@@ -242,6 +246,8 @@ def test_an_unknown_variable_is_reported_once(
     assert [each.getMessage() for each in caplog.records] == [
         f"the environment variable RUNNEL_LOG_LEVEL {no_effect}; did you mean "
         "RUNNEL_WORKER_LOG_LEVEL?",
+        f"the environment variable RUNNEL_PARTITION_CONT {no_effect}; did you mean "
+        "RUNNEL_PARTITION_COUNT?",
         f"the environment variable RUNNEL_QUX {no_effect}",
         f"the environment variable RUNNEL_SESION {no_effect}; did you mean RUNNEL_SESSION_TIMEOUT?",
         f"the environment variable RUNNEL_retries {no_effect}; did you mean RUNNEL_RETRIES?",
