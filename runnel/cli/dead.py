@@ -76,6 +76,7 @@ class _Time(click.ParamType):  # type: ignore[type-arg]
 
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line.")
+_DONE = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 _EXECUTE = click.option(
     "--execute", is_flag=True, help="Do it. Without this, only say what would be done."
 )
@@ -195,6 +196,7 @@ def show(
 )
 @_options
 @_EXECUTE
+@_DONE
 def replay(
     target: str,
     partitions: Sequence[Sequence[int]],
@@ -203,6 +205,7 @@ def replay(
     event: str | None,
     redis_url: str | None,
     execute: bool,
+    as_json: bool,
 ) -> None:
     """Have events processed after all, once their cause is mended: in order, before new events of
     their keys, and by this processor alone.
@@ -220,16 +223,20 @@ def replay(
             keys += len(chosen)
             events += sum(known[each].count for each in chosen if each in known)
         letters = sum(1 for each in items if each.kind != "parked")
+        if execute:
+            try:
+                await operations.replay(scripts, found, items)
+            except Full as error:
+                exits.fail(_full(error), exits.REJECTED)
         what = f"{_many(events, 'parked event')} of {_many(keys, 'key')}"
         what += f", and {_many(letters, 'dead letter')}"
-        if not execute:
+        if as_json:
+            counts = {"parked": events, "keys": keys, "dead_letters": letters}
+            report(json.dumps({**counts, "executed": execute}))
+        elif execute:
+            report(f"replaying {what}: `runnel inspect` shows when it is over")
+        else:
             report(f"would replay {what}; add --execute to do it")
-            return
-        try:
-            await operations.replay(scripts, found, items)
-        except Full as error:
-            exits.fail(_full(error), exits.REJECTED)
-        report(f"replaying {what}: `runnel inspect` shows when it is over")
 
     _run(target, "replay", redis_url, work)
 
@@ -243,6 +250,7 @@ def replay(
 )
 @_options
 @_EXECUTE
+@_DONE
 def drop(
     target: str,
     partitions: Sequence[Sequence[int]],
@@ -251,6 +259,7 @@ def drop(
     event: str | None,
     redis_url: str | None,
     execute: bool,
+    as_json: bool,
 ) -> None:
     """Delete parked events and dead letters for good.
 
@@ -260,12 +269,15 @@ def drop(
     async def work(scripts: Scripts, found: Processor) -> None:
         wanted = _wanted(found, partitions, key, since, event)
         items = [each async for each in operations.find(scripts, found, wanted)]
-        if not execute:
+        dropped = await operations.drop(scripts, found, items) if execute else len(items)
+        if as_json:
+            report(json.dumps({"dropped": dropped, "executed": execute}))
+        elif execute:
+            report(f"dropped {_many(dropped, 'event')}")
+        else:
             for item in items:
                 report(_line(item))
-            report(f"would drop {_many(len(items), 'event')}; add --execute to do it")
-            return
-        report(f"dropped {_many(await operations.drop(scripts, found, items), 'event')}")
+            report(f"would drop {_many(dropped, 'event')}; add --execute to do it")
 
     _run(target, "drop", redis_url, work)
 

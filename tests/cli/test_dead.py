@@ -68,6 +68,8 @@ def test_parked_events_are_listed_shown_and_replayed_in_order(
         == "would replay 2 parked events of 1 key, and 0 dead letters; add --execute to do it\n"
     )
     assert [each["replaying"] for each in listed(run, PATIENT)] == [False] * 3
+    counts = json.loads(run("dead", "replay", PATIENT, "--key", "bob", "--json").stdout)
+    assert counts == {"parked": 2, "keys": 1, "dead_letters": 0, "executed": False}
     assert run("dead", "replay", PATIENT, "--key", "bob", "--execute").code == 0
     assert [each["replaying"] for each in listed(run, PATIENT)] == [True, True, False]
     inspected = run("inspect", APP).stdout
@@ -99,6 +101,8 @@ def test_the_poisoned_event_is_dropped_and_what_is_behind_it_replayed(
     would = run("dead", "drop", PATIENT, "--event", first).stdout
     assert "would drop 1 event; add --execute" in would
     assert len(listed(run, PATIENT)) == 3
+    counts = json.loads(run("dead", "drop", PATIENT, "--event", first, "--json").stdout)
+    assert counts == {"dropped": 1, "executed": False}
     assert run("dead", "drop", PATIENT, "--event", first, "--execute").stdout == "dropped 1 event\n"
     run("dead", "replay", PATIENT, "--key", "bob", "--execute")
     assert "bob 4\n" in burst(spawn, "patient").stdout
