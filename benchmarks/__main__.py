@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import (
     cluster,
+    effects,
     latency,
     members,
     moves,
@@ -22,7 +23,6 @@ from benchmarks import (
     scaling,
     scripts,
     sending,
-    tables,
     targets,
     throughput,
 )
@@ -36,7 +36,7 @@ from runnel.embedded.binary import find_binary
 #: Group of rows -> the function that measures it, and the names of its rows.
 MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {
     "throughput": (throughput.measure, throughput.NAMES),
-    "tables": (tables.measure, tables.NAMES),
+    "effects": (effects.measure, effects.NAMES),
     "scaling": (scaling.measure, scaling.NAMES),
     "members": (members.measure, members.NAMES),
     "cluster": (cluster.measure, cluster.NAMES),

@@ -58,6 +58,11 @@ class Partition:
             self.prefix, CONTRACT, self.size, "refuse", producer, sequence, entries
         )
 
+    def append_numbered(self, first: int, count: int, sender: str = "producer:x") -> Call:
+        """An append of so many entries with the numbers from `first` on."""
+        entries = [(f"0-{first + number}", ENTRY) for number in range(count)]
+        return protocol.append_numbered(self.prefix, CONTRACT, self.size, "refuse", sender, entries)
+
     def ids(self) -> list[str]:
         """The ids of all entries."""
         return [entry[0].decode() for entry in self.timer.redis.xrange(f"{self.prefix}:log")]
@@ -101,6 +106,50 @@ def append(timer: Timer, repeats: int) -> Iterator[float]:
         yield timer.timed(partition.append(1000, f"new{number}"))
         for more in range(100):  # In place of those that were forgotten.
             timer.redis.hset(producers, f"more{number}.{more}", f"1 {more + 1}-0 1")
+
+
+@case("append_numbered-one", "append_numbered, one entry", 120)
+def append_numbered_one(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "numbered-one", 1000)
+    for number in range(repeats):
+        yield timer.timed(partition.append_numbered(number, 1))
+
+
+@case("append_numbered", "append_numbered, 1,000 entries into a full partition", 25_000)
+def append_numbered(timer: Timer, repeats: int) -> Iterator[float]:
+    """Like append. Beside the 1,100 producers there are 1,000 outboxes."""
+    partition = Partition(timer, "numbered", 3000, 3000)
+    numbers = f"{partition.prefix}:numbers"
+    for number in range(1100):
+        timer.redis.hset(numbers, f"producer:other{number}", f"0-1 {number + 1}-0 1 0-1")
+    for number in range(1000):
+        timer.redis.hset(numbers, f"outbox:{number}", f"0-1 {number + 1}-0 1 0-1")
+    for number in range(repeats):
+        partition.commit_all()
+        yield timer.timed(partition.append_numbered(0, 1000, f"producer:new{number}"))
+        for more in range(100):  # In place of those that were forgotten.
+            known = f"0-1 {more + 1}-0 1 0-1"
+            timer.redis.hset(numbers, f"producer:more{number}.{more}", known)
+
+
+@case("append_numbered: repeat", "append_numbered, 1,000 entries that are there", 6_000)
+def append_numbered_repeat(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "numbered-repeat", 1000)
+    timer.call(partition.append_numbered(0, 1000))
+    for _ in range(repeats):
+        yield timer.timed(partition.append_numbered(0, 1000))
+
+
+@case("append_once", "append_once", 180)
+def append_once(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "once", 1000)
+    for number in range(repeats):
+        yield timer.timed(
+            protocol.append_once(
+                *(partition.prefix, CONTRACT, partition.size, "refuse"),
+                *(f"order-{number}", 60_000, ENTRY),
+            )
+        )
 
 
 @case("commit", "commit", 150)

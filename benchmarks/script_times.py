@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from redis import Redis
 
 from benchmarks import (  # noqa: F401 - They fill the table.
+    outbox_scripts,
     partition_scripts,
     sync_scripts,
     table_scripts,

@@ -85,7 +85,7 @@ def sample(number: int) -> list[Payment]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "send":
+    if sys.argv[1:2] == ["send"]:
         asyncio.run(payments.send(*sample(int(sys.argv[2])), wait=True))
     else:
         asyncio.run(report())

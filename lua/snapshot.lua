@@ -104,7 +104,6 @@ local counts = {}
 for i = 4, #KEYS, 4 do
   counts[#counts + 1] = redis.call('HLEN', KEYS[i])
   whole = whole and redis.call('HLEN', KEYS[i + 2]) == counts[#counts]
-    and redis.call('ZCARD', KEYS[i + 1]) == redis.call('ZCARD', KEYS[i + 3])
 end
 if not whole then return {0, checkpoint} end
 local at = string.format('%.0f', now)

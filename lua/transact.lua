@@ -40,8 +40,8 @@
 --                     parked, has none
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    200 entries added or replayed, 1000 removed in each stream; 1000 fields of tables written; of a table whose keys
---                     expire, twice as many as were written, and 10, removed
+-- BOUND    200 entries added, 200 events parked or replayed, 1000 removed in each stream; 1000 fields of tables written; of a
+--                     table whose keys expire, twice as many as were written, and 10, removed
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
 local processor, epoch, nonce, prev, next_id, count, release = unpack(ARGV, 1, 7)
@@ -221,7 +221,7 @@ end
 -- <<< parked
 
 -- Read the effects. Nothing is written before all are known to be possible.
-local effects, at, key, entries, fields, seen, replayed = {}, 8, 4, 0, 0, {}, nil
+local effects, at, key, entries, fields, seen, parked, replayed = {}, 8, 4, 0, 0, {}, 0, nil
 local function own_key(name)
   return (string.gsub(state, ':processor:([^:]+)$', ':' .. name .. ':%1'))
 end
@@ -262,7 +262,7 @@ end
 local function read_replayed(effect)
   effect.ids, effect.count, effect.counts, effect.replay = at + 2, number(at + 1), KEYS[key + 1], KEYS[key + 2]
   if not effect.count or effect.count == 0 or effect.count > 200 then return false end
-  at, key, entries, replayed = at + 2 + effect.count, key + 2, entries + effect.count, effect
+  at, key, parked, replayed = at + 2 + effect.count, key + 2, parked + effect.count, effect
   for i = effect.ids, at - 1 do
     if not string.match(ARGV[i] or '', '^%d+%-%d+$') then return false end
   end
@@ -287,7 +287,8 @@ while at <= #ARGV do
     elseif effect.count > most then
       return redis.error_reply('BADARG field=entries limit=' .. most)
     end
-    entries, effect.entries = entries + effect.count, at
+    effect.entries = at
+    if effect.kind == 'park' then parked = parked + effect.count else entries = entries + effect.count end
     for _ = 1, math.min(effect.count, 201) do
       local width = number(at)
       if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV
@@ -298,8 +299,8 @@ while at <= #ARGV do
     end
   end
   effects[#effects + 1] = effect
-  if #effects > 50 or entries > 200 or fields > 1000 then
-    return redis.error_reply('BADARG field=effects effects=50 entries=200 fields=1000')
+  if #effects > (parked > 0 and 51 or 50) or entries > 200 or parked > 200 or fields > 1000 then
+    return redis.error_reply('BADARG field=effects effects=50 entries=200 parked=200 fields=1000')
   end
 end
 if at ~= #ARGV + 1 or key ~= #KEYS + 1 then

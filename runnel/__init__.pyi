@@ -5,12 +5,14 @@ from runnel.dead_letter import DeadLetter
 from runnel.errors import (
     ConfigError,
     DecodeError,
+    EarlierNotSent,
     EncodeError,
     Full,
     Mismatch,
     NotInHandler,
     NotLoaded,
     PartitionKeyError,
+    ProducerInUse,
     ProtocolError,
     RecordError,
     RecordTooLarge,
@@ -24,6 +26,7 @@ from runnel.errors import (
 from runnel.events import Event, Events
 from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.processor import ExceptionPolicy
+from runnel.producer.numbered_producer import NumberedProducer
 from runnel.record import Record
 from runnel.stream import Sent, Stream
 from runnel.table import Table
@@ -36,6 +39,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetterMiddleware",
     "DecodeError",
+    "EarlierNotSent",
     "EncodeError",
     "Event",
     "Events",
@@ -48,7 +52,9 @@ __all__ = [
     "MsgpackSerializer",
     "NotInHandler",
     "NotLoaded",
+    "NumberedProducer",
     "PartitionKeyError",
+    "ProducerInUse",
     "ProtocolError",
     "Record",
     "RecordError",

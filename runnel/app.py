@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from typing_extensions import TypeForm
 
@@ -18,6 +16,7 @@ from runnel.codec.partitioning import XXH64, Hasher
 from runnel.codec.serializers import MsgpackSerializer, Serializer
 from runnel.connection.connect import connect
 from runnel.connection.url import check_url
+from runnel.declaration.autodiscover import autodiscover
 from runnel.declaration.declare import (
     Options,
     check_parts,
@@ -32,6 +31,7 @@ from runnel.errors import ConfigError
 from runnel.handlers.callables import named, of_nothing
 from runnel.middleware import Middleware
 from runnel.processor import CommitMode, ExceptionPolicy, Processor
+from runnel.producer.numbered_producer import NumberedProducer
 from runnel.producer.per_loop import PerLoop
 from runnel.producer.producer import Producer
 from runnel.protocol.scripts import Scripts
@@ -181,15 +181,17 @@ class App:
         middleware: Sequence[Middleware] = (),
         start: str = "earliest",
         timeout: float | None = None,
+        park_limit: int | None = None,
     ) -> Callable[[F], F]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
         It runs once for each partition that a worker holds, and must iterate until its events end.
         Checkpoints are stored under `name`, by default the name of the function: a processor with
-        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "halt"
-        or "ignore". `start` is where a new processor begins: "earliest" (or "0"), with the oldest
-        event that is left, or "latest" (or "$"), with the next new event. `backoff`, `backoff_max`
-        and `timeout` are in seconds. Raises ConfigError for a declaration that cannot work.
+        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "park",
+        "ignore" or "halt". `start` is where a new processor begins: "earliest" (or "0"), with the
+        oldest event that is left, or "latest" (or "$"), with the next new event. `backoff`,
+        `backoff_max` and `timeout` are in seconds. Raises ConfigError for a declaration that cannot
+        work.
         """
         options = Options(
             name,
@@ -202,6 +204,7 @@ class App:
             middleware,
             start,
             timeout,
+            park_limit,
         )
         return self._declare(stream, "processor", options)
 
@@ -304,28 +307,22 @@ class App:
 
         Raises ConfigError if nothing matches.
         """
-        try:
-            paths = sorted(Path().glob(pattern))
-        # pathlib raises NotImplementedError for an absolute pattern.
-        except (TypeError, ValueError, NotImplementedError, OSError) as error:
-            raise ConfigError(
-                f"autodiscover takes a glob below the current directory, such as "
-                f"'shop/processors/*.py', not {pattern!r} ({error})"
-            ) from None
-        names = [
-            ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-            for path in paths
-            if path.suffix == ".py"
-        ]
-        if not names:
-            raise ConfigError(f"autodiscover: no Python file matches {pattern!r} here")
-        for name in names:
-            importlib.import_module(name)
-        return names
+        return autodiscover(pattern)
 
-    def producer(self) -> Producer:
-        """The app's producer in the running event loop."""
-        return self._producers.get()
+    @overload
+    def producer(self) -> Producer: ...
+    @overload
+    def producer(self, *, id: str) -> NumberedProducer: ...
+    def producer(self, *, id: str | None = None) -> Producer | NumberedProducer:
+        """The app's producer in the running event loop; or, with an `id`, a numbered producer.
+
+        That sends records that have numbers, each at most once, also after a restart: ``await
+        app.producer(id="import").send(orders, order, number=17)``. The id is a name, as that of a
+        stream, and belongs to one process at a time. Raises ConfigError.
+        """
+        if id is None:
+            return self._producers.get()
+        return NumberedProducer(self, id)
 
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))

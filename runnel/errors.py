@@ -18,6 +18,8 @@
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
     ├── NotInHandler              a table or `emit` was used outside a handler with an event
+    ├── ProducerInUse             another process sends under the same producer id
+    ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
     ├── Removed                   an operator has removed a processor while a worker ran it
@@ -121,8 +123,17 @@ class WorkerDied(HandlerError):
 
 
 class NotInHandler(RunnelError):
-    """A table was used where no handler of one of its events runs, or an event was emitted where no
-    handler has one."""
+    """A table was used, or a record emitted, where no handler has an event for it."""
+
+
+class ProducerInUse(RunnelError):
+    """Another process sends under the id of this numbered producer: an event with this number was
+    added that this process has not sent. Both must not send at the same time."""
+
+
+class EarlierNotSent(RunnelError):
+    """An earlier number of this numbered producer failed and is not there. This one was not sent:
+    after it, the earlier one would count as there. Send that one again first."""
 
 
 class Halted(RunnelError):
@@ -149,15 +160,6 @@ class HandlerExit(RunnelError):
         return cls(str(error.code), 1)
 
 
-def asked_to_end(error: BaseException | None) -> SystemExit | KeyboardInterrupt | None:
-    """The SystemExit or KeyboardInterrupt that an error is or contains as a group, else None."""
-    if isinstance(error, (SystemExit, KeyboardInterrupt)):
-        return error
-    if not isinstance(error, BaseExceptionGroup):
-        return None
-    return next((found for each in error.exceptions if (found := asked_to_end(each))), None)
-
-
 class Removed(RunnelError):
     """An operator has removed the processor while this worker ran it."""
 
@@ -167,8 +169,7 @@ class BurstBlocked(RunnelError):
 
 
 class ServerError(RunnelError):
-    """Redis answers but cannot be used as it is: too old, read-only, missing permissions.
-    The message is one sentence with the fix."""
+    """Redis answers but cannot be used as it is. The message is one sentence with the fix."""
 
 
 class ServerUnreachable(ServerError):
@@ -192,8 +193,7 @@ class ReplyTooLarge(RunnelError):
 
 
 class ProtocolError(RunnelError):
-    """A script refused a call and wrote nothing. `word` is the error word, `details` has its
-    ``key=value`` pairs."""
+    """A script refused a call and wrote nothing. `details` has the ``key=value`` pairs."""
 
     word = "ERR"
 

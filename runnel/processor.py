@@ -26,6 +26,9 @@ class ExceptionPolicy(Enum):
     partitions continue."""
     HALT = "halt"
     """Stop the worker with an error. The event stays, and later events are not processed."""
+    PARK = "park"
+    """Set the event aside, and with it the later events of its key, in order, until `runnel dead
+    replay`. Events of other keys continue."""
     IGNORE = "ignore"
     """Skip the event, and continue. It becomes a dead letter with a `DeadLetterMiddleware`."""
 
@@ -53,6 +56,8 @@ class Processor:
     middleware: Sequence[Middleware]
     sink: StreamSpec[DeadLetter] | None
     start: str
+    #: How many events of a partition may be parked.
+    park_limit: int = 1000
     #: Seconds that one event, or one batch, may take; None is no limit.
     timeout: float | None = None
     #: The names of the tables that it may write.

@@ -111,6 +111,12 @@ class Settings(BaseModel):
         description="Seconds for which `send` repeats a call that Redis did not answer, before it "
         "raises: long enough for a failover. Nothing is sent twice. Kafka: `delivery.timeout.ms`.",
     )
+    dedupe_window: Seconds = Field(
+        86_400.0,
+        ge=1,
+        description="Seconds for which a partition remembers the key of `send(dedupe=…)`, at least "
+        "twice `delivery_timeout`. Each key takes about 200 bytes in Redis for this time.",
+    )
     durability: Durability = Field(
         "primary",
         description="When a send or a commit counts: `primary`, once the primary has it; "
@@ -120,6 +126,12 @@ class Settings(BaseModel):
     retries: int = Field(3, ge=0, le=1_000_000, description="How often a failing event is retried.")
     backoff: Seconds = Field(
         0.5, ge=0, description="Seconds before the first retry; doubled for each further one."
+    )
+    park_limit: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="Events of one partition that may be parked, under the policy PARK.",
     )
     backoff_max: Seconds = Field(30.0, ge=0, description="Most seconds between two retries.")
 
@@ -227,7 +239,7 @@ def url_of_environment() -> Url | None:
 #: Variables of Runnel that are not settings, and commands whose options have variables.
 _NO_SETTINGS = ("RUNNEL_SERVER_BIN", "RUNNEL_WORKER_LOG_LEVEL", "RUNNEL_WORKER_LOG_FORMAT")
 _COMMANDS = (
-    "WORKER|SEND|SENDMANY|TAIL|SHOW|INSPECT|PROCESSOR|STREAM|TABLE|SERVER|DEMO|TEST|"
+    "WORKER|SEND|SENDMANY|TAIL|SHOW|INSPECT|PROCESSOR|DEAD|STREAM|TABLE|SERVER|DEMO|TEST|"
     "PARTITION(?=_(APP_NAME|STREAM_NAME|REDIS_URL|AS_JSON)$)"  # Settings begin so, too.
 )
 #: Variables that Kubernetes sets for a service with the name runnel or runnel-something.

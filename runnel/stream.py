@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from uuid import UUID
 
 from runnel import keys
 from runnel.codec.entry import EntryCodec
@@ -110,6 +111,21 @@ class Sender(Protocol):
         """Send records. Returns their partitions and ids in the same order."""
         ...
 
+    async def send_once(
+        self,
+        stream: StreamSpec[Any],
+        records: Sequence[Any],
+        dedupe: object,
+        window: float,
+        *,
+        headers: dict[str, str] | None = None,
+        max_bytes: int,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+    ) -> list[Sent]:
+        """Send one record under a key, unless one was sent under it."""
+        ...
+
 
 class StreamOwner(Protocol):
     """What a stream needs of the app that declared it."""
@@ -148,6 +164,7 @@ class Stream(Generic[R]):
         headers: dict[str, str] | None = None,
         wait: bool | float = False,
         drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
     ) -> list[Sent]:
         """Send records at once, in order for each key. Returns the partition and id of each.
 
@@ -159,6 +176,11 @@ class Stream(Generic[R]):
         `wait` waits for room instead: True without limit, a number for so many seconds.
         `drop_oldest` removes the oldest events, although they are not committed.
 
+        `dedupe` is a natural key of the one record, such as the number of an order. If a record was
+        sent under it in the last `dedupe_window` seconds, nothing is sent, and the partition and id
+        of that one are returned. The partition remembers it, so both must have the same partition
+        key.
+
         Raises EncodeError, RecordTooLarge or PartitionKeyError before anything is sent; Full;
         Mismatch; redis-py's errors if Redis does not answer; ConfigError for a derived stream, to
         which only processors of its source may write.
@@ -168,10 +190,17 @@ class Stream(Generic[R]):
         None for a record that was not sent. If Redis did not answer, it may have been sent all the
         same.
         """
-        if self.spec.source != self.spec.name:
-            raise ConfigError(
-                f"stream {self.name} is derived from {self.spec.source}: only processors of that "
-                "stream write to it"
+        self.check_writable()
+        if dedupe is not None:
+            return await self.app.producer().send_once(
+                self.spec,
+                records,
+                dedupe,
+                self.app.settings.dedupe_window,
+                headers=headers,
+                max_bytes=self.app.settings.max_record_bytes,
+                wait=wait,
+                drop_oldest=drop_oldest,
             )
         return await self.app.producer().send(
             self.spec,
@@ -226,6 +255,14 @@ class Stream(Generic[R]):
                 f"allows {most}"
             )
         here.emit(spec.sink(own if spec.source != spec.name else spec.partition(record)), entry)
+
+    def check_writable(self) -> None:
+        """Raise ConfigError if only processors may write to this stream."""
+        if self.spec.source != self.spec.name:
+            raise ConfigError(
+                f"stream {self.name} is derived from {self.spec.source}: only processors of that "
+                "stream write to it"
+            )
 
     def dead_letters(self, processor: str) -> Stream[DeadLetter]:
         """The stream of dead letters of a processor that has a `DeadLetterMiddleware` without a

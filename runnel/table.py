@@ -247,7 +247,9 @@ class Table(Generic[V]):
     def _not_loaded(self, key: Any) -> NotLoaded:
         return NotLoaded(
             f"table {self.name}: {key!r} is not the key of the current event, so it was not "
-            f"read with it: call `await {self.name}.load({key!r})` first"
+            f"read with it: call `await {self.name}.load({key!r})` first. Each partition has its "
+            f"own part of the table: if events of other partitions use {key!r} too, emit them to a "
+            "stream that is partitioned by it"
         )
 
     def _has_event(self) -> bool:

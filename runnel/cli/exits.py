@@ -44,7 +44,8 @@ Exit codes:
   5   input was rejected
   6   there is no value for the key, or no event with the id
   10  limit for lag or dead letters exceeded
-  11  a partition is unassigned, quarantined, paused, stalled or failing
+  11  a partition is unassigned, quarantined, paused, stalled or failing, or has
+      parked events, or its commits wait for room
   12  too few live members
   130 interrupted
 """

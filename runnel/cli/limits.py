@@ -13,7 +13,7 @@ from runnel.cli import exits
 from runnel.operations.partition_ranges import many
 
 #: States of a partition that `--fail-on` takes.
-STATES = ("unassigned", "quarantined", "paused", "stalled", "failing", "waiting")
+STATES = ("unassigned", "quarantined", "paused", "stalled", "failing", "waiting", "parked")
 
 Json = dict[str, Any]
 
@@ -90,6 +90,8 @@ def _failures(processor: Json, members: list[Json], limits: Limits) -> Iterator[
 def _is(row: Json, state: str, stalled_after: float) -> bool:
     if state == "failing":
         return bool(row["failing"])
+    if state == "parked":
+        return bool(row["parked"])
     if state == "waiting":
         return row["waits_for"] is not None or row["outbox_waits_for"] is not None
     if state == "stalled":

@@ -23,7 +23,7 @@ from runnel.operations.processor_from_registry import (
     registered_instead,
 )
 from runnel.operations.registry import announce_processor
-from runnel.operations.removing import Removed
+from runnel.operations.removing import Removed, parked_events
 from runnel.operations.removing import remove as remove_processor
 from runnel.operations.skipping import skip as skip_event
 from runnel.operations.table_admin import tables_of
@@ -252,8 +252,9 @@ def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | Non
 def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) -> None:
     """Remove a processor: its checkpoints and its consumer groups. No events are kept for it.
 
-    The tables that it wrote stay, and no other processor may write them: see `runnel table clear`.
-    If it is added again, it starts anew with the events, but with the tables as they are.
+    Its parked events are deleted. The tables that it wrote stay, and no other processor may write
+    them: see `runnel table clear`. If it is added again, it starts anew with the events, but with
+    the tables as they are.
 
     With --app no code is needed: TARGET is then STREAM@PROCESSOR, and --redis-url or
     RUNNEL_REDIS_URL is the URL of Redis.
@@ -267,15 +268,22 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
             exits.fail(f"with --app, {target!r} must be STREAM@PROCESSOR", exits.USAGE)
         app = App(app_name)
         url = redis_url or app.settings.redis_url
+
+    async def check(scripts: Scripts, url: str) -> tuple[Processor, int]:
+        named = found if app_name is None else None
+        if named is None:
+            named = await processor_from_registry(scripts, app_name or "", stream, name)
+        await check_operator(scripts, named, "remove", url)
+        return named, await parked_events(scripts, named.stream, named.name)
+
+    named, parked = _with_scripts(app, url, check)
+    lost = f"{parked} parked event{'' if parked == 1 else 's'}"
     if not yes:
-        click.confirm(f"Remove the checkpoints of {name} on every partition?", abort=True, err=True)
+        question = f"Remove the checkpoints of {name} on every partition"
+        question += f", and its {lost}?" if parked else "?"
+        click.confirm(question, abort=True, err=True)
 
     async def work(scripts: Scripts, url: str) -> tuple[Removed, list[str], list[str]]:
-        if app_name is None:
-            named = found
-        else:
-            named = await processor_from_registry(scripts, app_name, stream, name)
-        await check_operator(scripts, named, "remove", url)
         done = await remove_processor(scripts, named)
         others = [] if done.partitions else await registered_instead(scripts, named)
         return done, others, await tables_of(scripts, named)
@@ -289,6 +297,8 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
         )
     if removed.partitions:
         report(f"removed {name} from {many(removed.partitions)}")
+        if parked:
+            report(f"dropped {lost}")
         if tables:
             several = "s" if len(tables) > 1 else ""
             report(

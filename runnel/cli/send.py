@@ -24,7 +24,7 @@ from runnel.connection.connect import connect
 from runnel.errors import InputCutOff, Mismatch, RecordError, RecordTooLarge, RunnelError
 from runnel.preflight.checks import check_sender
 from runnel.preflight.server import check_server
-from runnel.producer.producer import BATCH
+from runnel.producer.shares import BATCH
 from runnel.protocol.scripts import Scripts
 from runnel.stream import Stream
 

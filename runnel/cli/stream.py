@@ -13,6 +13,7 @@ from runnel.cli.running import with_scripts
 from runnel.cli.target import load_stream
 from runnel.connection.url_text import redacted
 from runnel.operations import admin
+from runnel.operations.removing import parked_events
 from runnel.preflight.checks import check_deletion
 from runnel.protocol.scripts import Scripts
 from runnel.stream import Stream
@@ -32,19 +33,28 @@ def stream() -> None:
 @urls.option
 def delete(target: str, yes: bool, redis_url: str | None) -> None:
     """Delete a stream with all its events, its tables and their snapshots, and the checkpoints of
-    its processors."""
+    its processors with what they have parked."""
     found = load_stream(target)
     url = redis_url or found.app.settings.redis_url
+
+    async def check(scripts: Scripts) -> int:
+        await check_deletion(scripts, found.spec, url)
+        return await parked_events(scripts, found.spec)
+
+    parked = with_scripts(url, check)
+    lost = f"{parked} parked event{'' if parked == 1 else 's'} of its processors"
     if not yes:
-        question = f"Delete all events of stream {found.name} at {redacted(url)}{_tables(found)}?"
+        also = f"{_tables(found)}, and {lost}" if parked else _tables(found)
+        question = f"Delete all events of stream {found.name} at {redacted(url)}{also}?"
         click.confirm(question, abort=True, err=True)
 
     async def work(scripts: Scripts) -> int:
-        await check_deletion(scripts, found.spec, url)
         return await admin.delete_stream(scripts, found.spec)
 
     deleted = with_scripts(url, work)
     report(f"deleted {found.name}: {deleted} event{'' if deleted == 1 else 's'}")
+    if parked:
+        report(f"dropped {lost}")
 
 
 def _tables(found: Stream[Any]) -> str:

@@ -11,7 +11,7 @@ import click
 from runnel.cli import tables
 from runnel.cli.tables import COLOURS, duration, error_text, value_text
 from runnel.log import one_line
-from runnel.operations.figures import failed_before_first, outbox_waits
+from runnel.operations.figures import PARKED, failed_before_first, outbox_waits
 from runnel.operations.partition_ranges import ranges, those
 
 Json = dict[str, Any]
@@ -70,6 +70,8 @@ def headline(seen: Json, url: str) -> str:
         parts.append(f"lag {value_text(totals['lag_events'])}{late}")
         if totals["dead_letters"] != 0:
             parts.append(f"dead letters {value_text(totals['dead_letters'])}")
+        if totals["parked"]:
+            parts.append(f"parked {totals['parked']}")
         parts.append(f"{totals['members']} worker{'' if totals['members'] == 1 else 's'}")
     mode = "" if server["mode"] == "standalone" else f" {server['mode']}"
     parts.append(f"{server['kind']} {value_text(server['version'])}{mode} at {url}")
@@ -92,6 +94,7 @@ def problems(processor: Json, seen: Json, names: Names) -> list[str]:
     found += _failing(rows, target)
     found += _waiting_for_room(rows)
     found += _outboxes(rows)
+    found += _parked(rows, target)
     if state == "stalled":
         found += _stalled(rows, seen, processor)
     paused = [row for row in rows if row["state"] == "paused"]
@@ -194,6 +197,11 @@ def _failing(rows: list[Json], target: str) -> list[str]:
     return found
 
 
+#: What makes room among parked events, and in a stream.
+_MAKES_ROOM = "to replay or drop some makes room, and so does a larger park_limit"
+_OF_STREAMS = "to run that processor makes room, and so does a larger partition_size"
+
+
 def _waiting_for_room(rows: list[Json]) -> list[str]:
     """The partitions whose commits find no room in another stream, stream by stream."""
     found: dict[tuple[str, str], list[Json]] = {}
@@ -202,9 +210,27 @@ def _waiting_for_room(rows: list[Json]) -> list[str]:
             found.setdefault((waits["stream"], waits["reason"]), []).append(row)
     return [
         f"{_those(several)}: no room in {stream} for {duration(_longest(several))}, because "
-        f"{reason}: to run that processor makes room, and so does a larger partition_size"
+        f"{reason}: {_MAKES_ROOM if stream == PARKED else _OF_STREAMS}"
         for (stream, reason), several in found.items()
     ]
+
+
+def _parked(rows: list[Json], target: str) -> list[str]:
+    """The partitions with parked events."""
+    parked = [row for row in rows if row["parked"]]
+    if not parked:
+        return []
+    events, keys = sum(row["parked"] for row in parked), sum(row["parked_keys"] for row in parked)
+    replaying = sum(row["replaying"] for row in parked)
+    said = (
+        f"{events} event{'s' if events > 1 else ''} of {keys} key{'s' if keys > 1 else ''} parked"
+    )
+    if replaying:
+        said += f", {replaying} of the keys replayed now"
+    found = [f"{_those(parked)}: {said}", f"  runnel dead list {target}"]
+    if replaying < keys:
+        found.append(f"  runnel dead replay {target} (once the cause is mended)")
+    return found
 
 
 def _longest(rows: list[Json], field: str = "waits_for") -> int:

@@ -67,6 +67,11 @@ class Target:
     def stream(self) -> str:
         return self.prefix.rpartition(":")[2]
 
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.stream}, partition {keys.scope(self.prefix)[2]}"
+
 
 class Outbox:
     """The outbox of one processor on one partition, under one lease."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from runnel.core.parking import Parking, ParkingState
 from runnel.core.pending_effects import PendingEffects
-from runnel.core.reading import Raw, Reading
+from runnel.core.reading import Raw
 from runnel.core.suspicion import Suspicion
 from runnel.core.table_state import TableState
 from runnel.protocol import (
@@ -30,27 +31,8 @@ from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Call
 
 
-class PartitionState(Reading):
+class PartitionState(ParkingState):
     """The state of one partition under one token."""
-
-    #: Quarantined or paused: held, but nothing is handed out until it is claimed anew.
-    stopped = False
-    #: Stopped because an event or the handler has failed for good, and not by an operator.
-    quarantined = False
-    #: Nothing more is handed out; then the lease is released.
-    draining = False
-    #: Nothing more is written under the token.
-    ended = False
-    #: The handler is not running and will not start again under this token.
-    handler_ended = False
-    #: The current event is being given up, and it is not known yet whether Redis applied that.
-    skip_in_flight = False
-    #: User code was cancelled but may still be running.
-    left_running = False
-    #: Entries of the outbox are being forwarded: the lease is not released meanwhile.
-    forwarding = False
-    #: A commit of this partition is scheduled.
-    commit_scheduled = False
 
     def __init__(
         self,
@@ -63,17 +45,16 @@ class PartitionState(Reading):
         expire: Mapping[str, int] | None = None,
         *,
         one_slot: bool = False,
+        parking: Parking | None = None,
     ) -> None:
         self.partition = partition
         self.keys = keys
         self.grant = grant
         self.token = token
-        super().__init__(claimed)
+        super().__init__(claimed, parking or Parking())
         self.processed = claimed.processed
         self.suspicion = Suspicion(claimed)
-        #: Events that were handed out and are not finished.
-        self.current: Sequence[Raw] = ()
-        self._finished, self._finished_count = claimed.checkpoint.encode(), 0
+        self._finished_count = 0
         #: How many of the current events and of those in the buffer are already counted as lost.
         self._lost_ahead = 0
         #: Do emitted entries for other slots go to the outbox? Also while older ones wait there:
@@ -95,25 +76,7 @@ class PartitionState(Reading):
             self.stop(quarantined=bool(claimed.quarantined))
             self.handler_ended = True
 
-    # Closing
-
-    def stop(self, *, quarantined: bool = False) -> None:
-        """Hand out nothing more: the partition is quarantined or paused."""
-        self.stopped, self.open = True, False
-        self.quarantined = quarantined
-
-    @property
-    def held_stopped(self) -> bool:
-        """Is it held, but nothing is processed until an operator resumes it?"""
-        return self.stopped and not self.draining and not self.ended
-
-    def drain(self) -> None:
-        """Hand out nothing more, and release the lease once all is committed."""
-        self.draining, self.open = True, False
-
-    def end(self) -> None:
-        """Write nothing more under the token."""
-        self.ended, self.open = True, False
+    # Closing: see `Lifecycle`
 
     def refuse(self, error: Exception) -> None:
         """Redis refuses what the handler has written. Nothing of it is committed, nor anything
@@ -148,6 +111,8 @@ class PartitionState(Reading):
             if self.effects is not None and went_back:
                 # The server has lost commits, so what they wrote is lost, too.
                 self.effects.forget_all()
+            if went_back and self.keys_parked:
+                self.drain()  # Some of them may not be parked any more.
             self.checkpoint = self._cursor = claimed.checkpoint
             self._finished = claimed.checkpoint.encode()
             self._checkpoint_exists, self._next_id = claimed.checkpoint_exists, claimed.next_id
@@ -175,7 +140,7 @@ class PartitionState(Reading):
     @property
     def settled(self) -> bool:
         """Is everything that was read finished and committed?"""
-        return not self.buffer and not self.current and self.all_committed
+        return not (self.buffer or self.current or self.replaying) and self.all_committed
 
     # Handing out
 
@@ -184,7 +149,10 @@ class PartitionState(Reading):
         if self.suspicion.one_by_one:
             limit = 1
         buffer = self.buffer
-        raws = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
+        if self.keys_parked:
+            raws = self._take(limit)
+        else:
+            raws = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
         self.current = [*self.current, *raws] if self.current else raws
         return raws
 
@@ -202,19 +170,38 @@ class PartitionState(Reading):
             return False
         if finished:
             if self.effects is not None:
-                self.effects.write_back()  # It may raise: then nothing is finished.
-            self._finished = finished[-1][0]
-            self._finished_count += len(finished)
-            if self._lost_ahead:
-                lost = min(self._lost_ahead, len(finished))
-                self._lost_ahead -= lost
-                self._finished_count -= lost
+                self.effects.tables.write_back()  # It may raise: then nothing is finished.
             self.current = rest
-            if self.effects is not None:
-                self.effects.finished(self._finished, len(finished))
+            if not self.keys_parked:
+                self._advance(finished[-1], len(finished))
+                if self.effects is not None:
+                    self.effects.finished(self._finished, len(finished))
+            elif self.replaying:
+                self._finish_replayed(finished)
+            else:
+                self._finish_between_parked(finished)
             if self.suspicion.careful:
-                self.suspicion.survived(self._finished, len(finished))
+                self.suspicion.survived(finished[-1][0], len(finished))
+            if self.parking.aside:
+                self._park_aside()
         return bool(finished) or not self.all_committed
+
+    def _finish_between_parked(self, finished: Sequence[Raw]) -> None:
+        """Events of parked keys that were set aside between these are parked in the same commit."""
+        last, parking = finished[-1], self.parking
+        between = [parking.add(each) for each in parking.before(last)] if parking.aside else []
+        count = len(finished) + len(between)
+        self._advance(last, count)
+        if self.effects is not None or between:
+            self._writes().finished(last[0], count, between, most_parked=parking.limit)
+
+    def _advance(self, last: Raw, count: int) -> None:
+        self._finished = last[0]
+        self._finished_count += count
+        if self._lost_ahead:
+            lost = min(self._lost_ahead, count)
+            self._lost_ahead -= lost
+            self._finished_count -= lost
 
     def rewind(self, keep: int = 0) -> None:
         """The current events, except the first `keep`, were not finished: hand them out again.
@@ -223,8 +210,10 @@ class PartitionState(Reading):
         """
         if not keep:
             self.undo()
-        self.buffer.extendleft(reversed(self.current[keep:]))
-        self.current = self.current[:keep]
+        back, self.current = self.current[keep:], self.current[:keep]
+        if self.parking.aside:
+            back = self.parking.back(self.current, back)
+        self.buffer.extendleft(reversed(back))
 
     def undo(self, *, sealed: bool = True) -> None:
         """Undo what the handler has written for its current events; without `sealed`, not for those
@@ -239,9 +228,7 @@ class PartitionState(Reading):
 
     def emit(self, sink: Sink, entry: Entry) -> None:
         """Add an entry to the sink, with the commit of the current events. Raises TooManyWrites."""
-        if self.effects is None:
-            self.effects = PendingEffects(self.keys, (), self.to_outbox)
-        self.effects.emit(sink, entry)
+        self._writes().emit(sink, entry)
 
     @property
     def working_on(self) -> str:
@@ -256,7 +243,12 @@ class PartitionState(Reading):
     @property
     def all_committed(self) -> bool:
         """Is everything that is finished also committed?"""
-        return self._in_flight is None and not self._finished_count
+        return self._in_flight is None and not self._finished_count and not self._replay_waits
+
+    @property
+    def _replay_waits(self) -> bool:
+        """Is there something to commit even if the checkpoint stays?"""
+        return self.effects is not None and self.effects.replays
 
     def stuck_at(self, checkpoint: str) -> bool:
         """Does the checkpoint stay at this id until the current events are finished?"""
@@ -273,18 +265,21 @@ class PartitionState(Reading):
             return None
         if self._in_flight is None:
             release = self.draining and self.handler_ended and not self.forwarding
-            if self.unverified_from is not None or not (self._finished_count or release):
+            replays = self._replay_waits
+            if self.unverified_from is not None or not (self._finished_count or release or replays):
                 return None
             self._in_flight = CheckpointMove(
                 self.checkpoint, self._finished.decode(), self._finished_count, release=release
             )
-            if self._in_flight.next == self.checkpoint or self.effects is None:
+            stays = self._in_flight.next == self.checkpoint and not replays
+            if stays or self.effects is None:
                 return self._in_flight  # To release moves nothing, and so it writes nothing.
             if part := self.effects.begin_commit():
                 end, later = part
                 count = max(0, self._finished_count - later)
                 self._in_flight = CheckpointMove(self.checkpoint, end.decode(), count)
-            if release and self.fills_outbox:  # It is forwarded before the release.
+            # An outbox is forwarded before the release. A replay is no repeat of a release.
+            if self._in_flight.release and (replays or self.fills_outbox):
                 self._in_flight = replace(self._in_flight, release=False)
         return self._in_flight
 
@@ -327,13 +322,20 @@ class PartitionState(Reading):
         Call this only if `all_committed`: the move is sent alone, together with its dead letter.
         """
         self.skip_in_flight = True
+        if self.replaying:
+            return CheckpointMove(self.checkpoint, self.checkpoint, 0)
         return CheckpointMove(
             self.checkpoint, self.current[0][0].decode(), int(not self._lost_ahead)
         )
 
     def skipped(self, move: CheckpointMove) -> None:
-        """Redis has moved the checkpoint past the current event."""
+        """Redis has moved the checkpoint past the current event, or it is not parked any more."""
         self.skip_in_flight = False
+        if self.replaying:
+            raw, self.current = self.current[0], self.current[:0]
+            self._unparked(raw)
+            self.suspicion.survived(raw[0], 1)
+            return
         self.finish()
         self._finished_count -= move.count
         self.checkpoint = move.next

@@ -9,17 +9,29 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from runnel import keys
 from runnel.core.table_state import MOST_BYTES, MOST_FIELDS, Field, TableState
 from runnel.errors import TooManyWrites
-from runnel.protocol import Effect, Entries, Entry, OutboxEntries, PartitionKeys, Sink, TableWrites
+from runnel.protocol import (
+    Effect,
+    Entries,
+    Entry,
+    OutboxEntries,
+    ParkedEntries,
+    PartitionKeys,
+    Replayed,
+    Sink,
+    TableWrites,
+)
 
 #: Limits of one commit, as MOST_FIELDS and MOST_BYTES: entries, and targets, which are tables and
 #: partitions of other streams. They are those of `transact`, and so of what the handler may emit
 #: for its current events.
 MOST_ENTRIES, MOST_TARGETS = 200, 50
+#: How many events one commit may park or replay, beside those entries.
+MOST_PARKED = 200
 #: How many steps may wait for their commits, so that memory is bounded.
 MOST_STEPS = 2
 #: How many entries may wait in an outbox.
@@ -43,7 +55,16 @@ class Load:
         #: The prefix of each sink -> its entries.
         self._entries: dict[str, int] = {}
         self._number = 0
+        self._parked = self._replayed = 0
         self.size = 0
+
+    def park(self, parked: int, replayed: int, most: int) -> bool:
+        """Add events that are parked, of which there may be `most`, or that are replayed. Returns
+        True if a limit is exceeded: one commit does not do both."""
+        self._parked += parked
+        self._replayed += replayed
+        both = bool(self._parked and self._replayed)
+        return both or self._parked > min(most, MOST_PARKED) or self._replayed > MOST_PARKED
 
     def add(self, emitted: Emitted) -> str | None:
         """Add an entry. Returns the limit that is exceeded, for people, or None."""
@@ -71,23 +92,45 @@ class Step:
         self.end, self.number = b"", 0
         self.writes: dict[Field, bytes | None] = {}
         self.emitted: list[Emitted] = []
+        #: Entries of events that are parked, and the ids of those that are not any more.
+        self.parked: list[Entry] = []
+        self.replayed: list[str] = []
+        self.most_parked = 0
         self._load = Load(tables)
 
-    def add(self, writes: dict[Field, bytes | None], emitted: Sequence[Emitted], size: int) -> bool:
+    def __bool__(self) -> bool:
+        return bool(self.writes or self.emitted or self.parked or self.replayed)
+
+    def add(
+        self,
+        writes: dict[Field, bytes | None],
+        emitted: Sequence[Emitted],
+        size: int,
+        parked: Sequence[Entry] = (),
+        replayed: Sequence[str] = (),
+        most_parked: int = MOST_PARKED,
+    ) -> bool:
         """Add what was written for further events; `size` is the bytes of the writes. Returns False
         if that is more than one commit may hold: then nothing more may be added."""
-        load, excess = self._load, False
+        self._load.size += size
+        fits = self._load.size <= MOST_BYTES
         for each in emitted:
-            excess |= load.add(each) is not None
-        load.size += size
-        if self.writes or self.emitted:
-            fields = len(self.writes) + len(writes)
-            if fields > MOST_FIELDS:
-                fields = len(self.writes.keys() | writes)
-            if excess or fields > MOST_FIELDS or load.size > MOST_BYTES:
-                return False
+            fits &= self._load.add(each) is None
+        if parked or replayed or self.parked or self.replayed:
+            self._load.size += sum(sum(map(len, each)) for each in parked)
+            fits &= not self._load.park(len(parked), len(replayed), most_parked)
+            fits &= self._load.size <= MOST_BYTES
+        if len(self.writes) + len(writes) > MOST_FIELDS:  # Some may be the same.
+            fits &= len(self.writes.keys() | writes) <= MOST_FIELDS
+        if not fits and self:
+            return False
         self.writes.update(writes)
-        self.emitted += emitted
+        if emitted:
+            self.emitted += emitted
+        if parked or replayed:
+            self.parked += parked
+            self.replayed += replayed
+        self.most_parked = most_parked
         return True
 
 
@@ -107,7 +150,7 @@ class PendingEffects:
     ) -> None:
         self._expire = expire or {}
         self.tables = TableState(names.prefix, tables)
-        self._prefix = names.prefix
+        self._names, self._prefix = names, names.prefix
         self._outbox = names.outbox if one_slot else None
         #: What was emitted for the current events, and the part of it that `seal` keeps.
         self._open: list[Emitted] = []
@@ -140,10 +183,6 @@ class PendingEffects:
             load.add(each)
         return load
 
-    def write_back(self) -> None:
-        """Take in what the handler has changed in place. Raises EncodeError and TooManyWrites."""
-        self.tables.write_back()
-
     def seal(self) -> None:
         """The handler is done with some of the current events: keep what it has written for them,
         if another one fails. Raises as `write_back` does."""
@@ -161,24 +200,45 @@ class PendingEffects:
                 self._sealed = []
             self._load = self._load_of(self._sealed)
 
-    def finished(self, end: bytes, count: int) -> None:
+    def finished(
+        self,
+        end: bytes,
+        count: int,
+        parked: Sequence[Entry] = (),
+        replayed: Sequence[str] = (),
+        most_parked: int = MOST_PARKED,
+    ) -> None:
         """`count` of the current events are finished, up to the one with the id `end`, and what was
-        written belongs to them. Call `write_back` first."""
+        written belongs to them. Call `tables.write_back` first. `parked` are entries of events
+        between them; `replayed` are ids of entries of parked events that are finished."""
         self._number += count
         writes, size = self.tables.finished(end)
         emitted: Sequence[Emitted] = ()
         if self._open or self._sealed:
             emitted = [*self._sealed, *self._open]
             self._open, self._sealed, self._load = [], [], self._load_of(())
-        if writes or emitted:
-            step = self._steps[-1] if len(self._steps) > bool(self.in_flight) else None
-            if step is None or not step.add(writes, emitted, size):
-                step = Step(len(self.tables.tables))
-                step.add(writes, emitted, size)
-                self._steps.append(step)
-            step.end, step.number = end, self._number
+        if writes or emitted or parked or replayed:
+            self._add(end, writes, emitted, size, parked, replayed, most_parked)
         if self.tables.crowded:
             self.tables.forget({field for step in self._steps for field in step.writes})
+
+    def parked(self, end: bytes, entry: Entry, most: int) -> None:
+        """The event with the id `end` is finished, and parked. There may be `most` of them."""
+        self._number += 1
+        self._add(end, {}, (), 0, [entry], (), most)
+
+    def _add(self, end: bytes, *written: Any) -> None:
+        step = self._steps[-1] if len(self._steps) > bool(self.in_flight) else None
+        if step is None or not step.add(*written):
+            step = Step(len(self.tables.tables))
+            step.add(*written)
+            self._steps.append(step)
+        step.end, step.number = end, self._number
+
+    @property
+    def replays(self) -> bool:
+        """Are there finished replays that wait for their commit?"""
+        return any(step.replayed for step in self._steps)
 
     @property
     def full(self) -> bool:
@@ -219,6 +279,10 @@ class PendingEffects:
                 outbox.append([b"to", sink.address().encode(), *entry])
         for sink, entries in sinks.values():
             yield Entries(sink, entries)
+        if step.parked:
+            yield ParkedEntries(self._names, step.most_parked, step.parked)
+        if step.replayed:
+            yield Replayed(self._names, step.replayed)
         if self._outbox is not None and outbox:
             yield OutboxEntries(self._outbox, OUTBOX_SIZE, outbox)
 

@@ -77,6 +77,8 @@ class Reading(ABC):
     entry_bytes, size_known = 0.0, False
     #: The last read brought events.
     active = False
+    #: Parked events are replayed, and the log is not read before that is over.
+    replaying = False
 
     def __init__(self, claimed: ClaimReply) -> None:
         self.checkpoint = claimed.checkpoint
@@ -117,6 +119,8 @@ class Reading(ABC):
         the next read.
         """
         if not self.open or self.loss_suspected or self.counting or self.full(prefetch):
+            return None
+        if self.replaying:
             return None
         if self.uncommitted > UNCOMMITTED * prefetch:
             return None

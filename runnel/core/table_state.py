@@ -90,11 +90,12 @@ class TableState:
         """Write a value, or delete the field. Raises KeyError if it must be read first, and
         TooManyWrites if no commit could hold what was written for the current events."""
         old = self._known[field]
-        size, fields = self._size + len(value or b""), len(self._before) + len(self._before_sealed)
-        if field in self._before:
-            size -= len(old or b"")
-        else:
+        size = self._size + (len(value) if value else 0)
+        fields = len(self._before) + len(self._before_sealed)
+        if field not in self._before:
             size, fields = size + len(field[1]), fields + 1
+        elif old:
+            size -= len(old)
         if fields > MOST_FIELDS or size > MOST_BYTES:
             raise TooManyWrites(
                 f"table {field[0]}: the current events write more than {MOST_FIELDS} keys or "
@@ -152,11 +153,14 @@ class TableState:
             self._lent = {}
         if not self._before and not self._before_sealed:
             return {}, 0
-        written, size, known = self._before, self._size, self._known
+        written, size = self._before, self._size
+        self._before, self._size = {}, 0
         if self._before_sealed:
             written |= self._before_sealed
-        self._before, self._before_sealed, self._size = {}, {}, 0
-        return {field: known[field] for field in written}, size
+            self._before_sealed = {}
+        for field in written:
+            written[field] = self._known[field]
+        return written, size
 
     @property
     def crowded(self) -> bool:

@@ -36,6 +36,7 @@ class Options:
     middleware: Sequence[Middleware] = ()
     start: str = "earliest"
     timeout: float | None = None
+    park_limit: int | None = None
 
 
 def check_stream(stream: Any, decorator: str) -> None:
@@ -149,6 +150,7 @@ def declare(
         retries=chosen(where, "retries", options.retries),
         backoff=chosen(where, "backoff", options.backoff),
         backoff_max=chosen(where, "backoff_max", options.backoff_max),
+        park_limit=chosen(where, "park_limit", options.park_limit),
         commit=check(where, "commit", options.commit),
         prefetch=chosen(where, "prefetch", options.prefetch),
         middleware=middleware,
@@ -163,7 +165,8 @@ def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:
         return ExceptionPolicy(policy.lower() if isinstance(policy, str) else policy)
     except ValueError:
         raise ConfigError(
-            f"processor {name}: exception_policy must be HALT, QUARANTINE or IGNORE, not {policy!r}"
+            f"processor {name}: exception_policy must be QUARANTINE, PARK, IGNORE or HALT, not "
+            f"{policy!r}"
         ) from None
 
 

@@ -67,14 +67,16 @@ class PartitionQueue:
         """The next event if no wait is needed; the event before is finished then. Otherwise None:
         call `take`."""
         state = self.state
-        if self._commit_each or self._suspicion.careful:
+        if self._commit_each or self._suspicion.careful or state.keys_parked:
             return None
         if state.current:
             state.finish()
             if not state.commit_scheduled:
                 self._schedule_commit(state)
         buffer = state.buffer
-        if not buffer or not state.open or not self._session.alive() or state.overloaded:
+        if not buffer or not state.open or not self._session.alive():
+            return None
+        if state.effects is not None and state.overloaded:
             return None
         raw = buffer.popleft()
         state.current = (raw,)
@@ -100,7 +102,7 @@ class PartitionQueue:
         Raises WorkerDied if the next event has killed workers too often. It is current then.
         """
         state = self.state
-        commit_first, tried = self._suspicion.commit_first, bool(state.current)
+        commit_first, tried = self._suspicion.commit_first or state.replaying, bool(state.current)
         if state.finish(finish):
             self._schedule_commit(state)
             if self._commit_each or commit_first:
@@ -112,7 +114,7 @@ class PartitionQueue:
             self.release_start_lock()
         if state.current and not await self._may_be_held_back():
             return await self.take(limit, within, empty=empty)
-        at_once = state.buffer and state.open and self._session.alive()
+        at_once = state.open and self._ready() and self._session.alive()
         if not at_once and not await self._wait_for_events(within if empty else None):
             self._empty_at = None
             return []
@@ -200,7 +202,9 @@ class PartitionQueue:
         last: bytes = state.current[-1][0]
         if last != self._held_back[0]:
             self._held_back = last, asyncio.get_running_loop().time() + HELD_BACK
-        while state.open and not state.buffer:
+        while state.open and not self._ready():
+            if state.parking.aside_full:
+                return False
             self._wake(state)
             if not await self._wait_for_change(self._held_back[1]):
                 return False
@@ -214,15 +218,22 @@ class PartitionQueue:
             self._empty_at = asyncio.get_running_loop().time() + within
         try:
             async with asyncio.timeout_at(self._empty_at):
-                while state.open and not (state.buffer and self._session.alive()):
+                while state.open and not (self._ready() and self._session.alive()):
                     await self._wait_for_event()
         except TimeoutError:
             await self._wait_for_session()
-            return bool(state.buffer) or not state.open
+            return self._ready() or not state.open
         return True
 
+    def _ready(self) -> bool:
+        """Is there an event for the handler? Those of parked keys before it are parked, too."""
+        ready = self.state.ready()
+        if self.state.keys_parked and not self.state.all_committed:
+            self._schedule_commit(self.state)
+        return ready
+
     async def _wait_for_event(self) -> None:
-        if self.state.buffer:
+        if self.state.buffer and not self._session.alive():
             await self._session.renewed()
         else:
             self._wake(self.state)

@@ -13,6 +13,9 @@ from runnel.protocol.ids import parts, reached
 
 Json = dict[str, Any]
 
+#: The name of what has no room, where other commits have that of a stream.
+PARKED = "its parked events"
+
 #: Milliseconds for which a failure without an event counts if it does not happen again: longer than
 #: the pause between two tries.
 _RECENT = 90_000
@@ -70,6 +73,9 @@ def partitions(
                 "outbox": (description.outbox_last or 0) - (description.outbox_done or 0),
                 "outbox_lost": description.outbox_lost or 0,
                 "outbox_waits_for": _outbox_waits_for(description),
+                "parked": description.parked or 0,
+                "parked_keys": description.parked_keys or 0,
+                "replaying": description.replay or 0,
                 "error": _error(description),
             }
         )
@@ -181,8 +187,8 @@ def outbox_waits(row: Json) -> bool:
 
 
 def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
-    """The state of a processor. It is ok only if each partition is processed, none fails, and no
-    dead letter is unread."""
+    """The state of a processor. It is ok only if each partition is processed, none fails, no event
+    is parked, and no dead letter is unread."""
     rows, dead_letters = processor["partitions"], processor["dead_letters"]
     if not any(each.left_ms > 0 for each in group_description.members):
         return "down"
@@ -194,6 +200,7 @@ def state_of(processor: Json, group_description: GroupDescription, stalled_after
         row["failing"]
         or row["waits_for"]
         or outbox_waits(row)
+        or row["parked"]
         or row["state"] in ("unassigned", "quarantined", "paused")
         for row in rows
     ):

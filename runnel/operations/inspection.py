@@ -81,6 +81,7 @@ async def inspect(
             "quarantined": states.count("quarantined"),
             "failing": sum(1 for row in rows if row["failing"]),
             "dead_letters": total(_waiting(processors).values()),
+            "parked": sum(row["parked"] for row in rows),
             "members": len({(each["app"], each["id"]) for each in members}),
         },
         "processors": processors,

@@ -11,6 +11,7 @@ from runnel.errors import Unforwarded
 from runnel.processor import Processor
 from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
+from runnel.stream import StreamSpec
 
 #: Seconds beyond a session timeout in which workers notice that their processor was removed.
 _TIME_TO_NOTICE = 3.0
@@ -23,6 +24,30 @@ class Removed(NamedTuple):
 
     partitions: int
     members: int
+
+
+async def parked_events(
+    scripts: Scripts, spec: StreamSpec[Any], processor: str | None = None
+) -> int:
+    """How many events of a stream a processor has parked, or all its registered processors: to
+    remove it, or them, deletes these events."""
+    prefixes = [spec.prefix(number) for number in range(spec.partition_count)]
+    names = [(each, [processor] if processor else []) for each in prefixes]
+    if processor is None:
+        metas = [keys.meta(each) for each in prefixes]
+        found = await scripts.deployment.send([(each, ("HKEYS", each)) for each in metas])
+        for (_, several), fields in zip(names, found, strict=True):
+            texts = [protocol.text(each) for each in _checked(fields)]
+            several += [each[11:] for each in texts if each.startswith("checkpoint:")]
+    logs = [keys.parked(prefix, name) for prefix, several in names for name in several]
+    lengths = await scripts.deployment.send([(each, ("XLEN", each)) for each in logs])
+    return sum(int(_checked(each)) for each in lengths)
+
+
+def _checked(reply: Any) -> Any:
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
 async def remove(scripts: Scripts, processor: Processor) -> Removed:

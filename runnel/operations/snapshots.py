@@ -65,6 +65,13 @@ async def _taken(scripts: Scripts, at: SnapshotKeys) -> bool:
         for table in tables:
             await _copy(scripts, at, at.taken(table), id_)
         reply = await scripts.call(protocol.snapshot(at, tables, "finish", id_))
+    except Missing as error:
+        if "snapshot" not in error.details:
+            raise
+        raise RunnelError(
+            f"the snapshot {at.name} was deleted meanwhile, or somebody else takes it, too: run "
+            "this again"
+        ) from error
     except BadArgument as error:
         if "snapshots" in error.details:
             raise ConfigError(

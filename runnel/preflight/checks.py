@@ -17,6 +17,7 @@ from runnel.connection.durability import Durability
 from runnel.connection.url_text import redacted
 from runnel.errors import Mismatch, ServerError, Unregistered
 from runnel.preflight.acl import Required, check, may
+from runnel.preflight.parking import parking_uses, required_by_dead
 from runnel.preflight.table_checks import check_declared, check_writers, declared_elsewhere
 from runnel.processor import Processor
 from runnel.protocol import CheckpointMove, PartitionDescription, PartitionKeys, Token
@@ -90,6 +91,13 @@ async def check_table(scripts: Scripts, table: Table[Any], action: str, url: str
     await check_contract(scripts, table.stream, url)
 
 
+async def check_dead(scripts: Scripts, processor: Processor, action: str, url: str) -> None:
+    """Check before an action on what a processor has set aside. Raises ServerError for a missing
+    permission; Mismatch."""
+    await check(scripts, required_by_dead(processor, action), url)
+    await check_contract(scripts, processor.stream, url)
+
+
 async def check_reader(
     scripts: Scripts, spec: StreamSpec[Any], follow: bool, url: str
 ) -> PartitionDescription:
@@ -119,6 +127,9 @@ def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
             protocol.attempt(partition_keys, _TOKEN, "start", "0-0", 0),
         ]
         calls.append(_finish(each))
+        more_calls, more_direct = parking_uses(each)
+        calls += more_calls
+        direct += more_direct
         tables = [keys.table(partition_keys.prefix, name) for name in each.tables]
         direct += [("HMGET", table) for table in tables]
         direct += [("HGET", partition_keys.meta)] * bool(tables)
@@ -182,6 +193,7 @@ def required_by_operator(processor: Processor, action: str) -> Required:
         calls += [protocol.remove(partition_keys), protocol.describe_group(group)]
         direct += [("UNLINK", keys.plan(group)), ("HDEL", keys.processors(app))]
         direct.append(("HGETALL", partition_keys.meta))  # Names its tables.
+        direct.append(("XLEN", protocol.parked_names(partition_keys)[0]))
     else:
         calls.append(protocol.resume(partition_keys))
     if action == "skip":
@@ -201,6 +213,7 @@ def required_by_deletion(spec: StreamSpec[Any]) -> Required:
         ("HDEL", keys.meta(prefix)),
         ("HGETALL", snapshot),
         ("UNLINK", snapshot),
+        ("XLEN", keys.parked(prefix, "p")),
         ("UNLINK", keys.plan(group)),
         ("HDEL", keys.streams(app)),
     )

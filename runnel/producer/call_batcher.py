@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from runnel.connection.durability import AckRequirement
-from runnel.producer.single_flight import copy_of
+from runnel.producer.error_copies import copy_of
 from runnel.protocol.scripts import Call, Scripts
 
 #: Calls in one round trip at most, so that it ends well before its time limit.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
-from runnel.producer.single_flight import copy_of
+from runnel.producer.error_copies import copy_of
 
 
 class Waiter(NamedTuple):
@@ -40,14 +40,22 @@ class SendOrder:
 
     async def acquire(self, send: object, since: float, until: float, drops_oldest: bool) -> None:
         """Wait for the turn. Raises the error of `fail_waiters`."""
+        turn = self.enter(send, since, until, drops_oldest)
+        if turn is not None:
+            await self.wait_for(send, turn)
+
+    def enter(
+        self, send: object, since: float, until: float, drops_oldest: bool
+    ) -> asyncio.Future[None] | None:
+        """Take the turn if nobody has it, else a place among the waiters: returns its future."""
         if self.holder is None:
             self.holder = send
-            return
+            return None
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(Waiter(send, turn, since, until, drops_oldest))
         if self._sleep is not None and not self._sleep.done():
             self._sleep.set_result(None)
-        await self._wait(send, turn)
+        return turn
 
     def release(self, send: object) -> None:
         """Give the turn to the next waiter, if this send has it."""
@@ -80,7 +88,7 @@ class SendOrder:
         rest = [each for each in waiting if not each.drops_oldest]
         self._waiters = deque((*first, Waiter(send, turn), *rest))
         self.release(send)
-        await self._wait(send, turn)
+        await self.wait_for(send, turn)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for `seconds` at most: shorter if a waiter comes, or stops waiting."""
@@ -93,7 +101,8 @@ class SendOrder:
         finally:
             self._sleep = None
 
-    async def _wait(self, send: object, turn: asyncio.Future[None]) -> None:
+    async def wait_for(self, send: object, turn: asyncio.Future[None]) -> None:
+        """Wait for the turn of a send that has entered. Raises the error of `fail_waiters`."""
         try:
             await turn
         except asyncio.CancelledError:

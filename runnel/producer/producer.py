@@ -10,20 +10,18 @@ from typing import Any
 
 from runnel import protocol
 from runnel.connection.durability import AckRequirement, Durability, check_possible
-from runnel.errors import ConfigError, RecordTooLarge
 from runnel.log import logger_of
 from runnel.producer.call_batcher import CallBatcher
+from runnel.producer.error_copies import copy_of, with_sent
+from runnel.producer.numbered_partition import NumberedPartition
 from runnel.producer.partition_producer import PartitionProducer
-from runnel.producer.single_flight import SingleFlight, copy_of
+from runnel.producer.shares import Share, once_of, shares_of, too_large, wait_until, when_full
+from runnel.producer.single_flight import SingleFlight
 from runnel.protocol.scripts import Scripts
 from runnel.stream import Sent, StreamSpec
 
 logger = logger_of("runnel.producer")
 
-#: Entries in one append: enough for a cheap call, few enough to block the server only briefly.
-BATCH = 500
-#: Bytes in one append, for the same reason.
-BATCH_BYTES = 1_000_000
 #: Seconds between two warnings about lost appends: a failover loses those of many partitions.
 _WARN_EVERY = 60.0
 #: Seconds for which a declaration of a stream counts when the first append to a partition is made:
@@ -48,10 +46,14 @@ class Producer:
         self._durability = durability
         ack = AckRequirement.of(durability)
         self._batcher = CallBatcher(scripts, ack)
-        self._call = partial(scripts.call, ack=ack)
+        #: Makes a call in a round trip with others; makes one at once, without a task of its own.
+        self.call_with_others = self._batcher.call
+        self.call = partial(scripts.call, ack=ack)
         #: One round trip, for an append that is sent alone, if that suffices.
         self._roundtrip = scripts.roundtrip if ack is None else None
         self._partitions: dict[tuple[str, int], PartitionProducer] = {}
+        #: The same for each numbered producer, by the name of the sender, too.
+        self._numbered: dict[tuple[str, str, int], NumberedPartition] = {}
         #: Stream -> when it was declared, by the loop's clock.
         self._declared: dict[str, float] = {}
         self._declaring = SingleFlight()
@@ -82,41 +84,72 @@ class Producer:
         many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors. The
         attribute `sent` of the error has the partition and id of each record that was sent.
         """
-        policy = "refuse" if drop_oldest is False else _dropping(drop_oldest)
+        policy = when_full(drop_oldest)
         if len(records) == 1:  # The usual case: one call, which needs no task of its own.
             (record,) = records
             try:
                 entry = stream.codec.encode(record, headers)
                 if (size := sum(map(len, entry))) > max_bytes:
-                    raise _too_large(stream, 0, size, max_bytes)
+                    raise too_large(stream, 0, size, max_bytes)
                 partition = stream.partition(record)
                 found = self._partitions.get((stream.name, partition))
                 partition_producer = found or self._partition_producer(stream, partition)
-                until = 0.0 if wait is False else _deadline(wait)
-                id_ = await partition_producer.append_one(entry, policy, until, self._call)
+                until = 0.0 if wait is False else wait_until(wait)
+                id_ = await partition_producer.append_one(entry, policy, until, self.call)
             except Exception as error:
-                _with_sent(error, [None])
+                with_sent(error, [None])
                 raise
             return [Sent(partition, id_)]
         sent: list[Sent | None] = [None] * len(records)
         try:
-            until = _deadline(wait)
-            shares = _shares(stream, records, headers, max_bytes)
+            until = wait_until(wait)
+            shares = shares_of(stream, records, headers, max_bytes)
             return await self._send_shares(stream, shares, sent, policy, until)
         except BaseException as error:
-            _with_sent(error, sent)
+            with_sent(error, sent)
             raise
+
+    async def send_once(
+        self,
+        stream: StreamSpec[Any],
+        records: Sequence[Any],
+        dedupe: object,
+        window: float,
+        *,
+        headers: dict[str, str] | None = None,
+        max_bytes: int,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+    ) -> list[Sent]:
+        """Send one record unless one was sent under the key `dedupe` in the last `window` seconds:
+        then this returns where that one is.
+
+        The other options and the errors are those of `send`.
+        """
+        policy = when_full(drop_oldest)
+        # The repeat of a call that got no answer must find the key.
+        once = once_of(dedupe, len(records), max(window, 2 * self.delivery_timeout))
+        try:
+            (share,) = shares_of(stream, records, headers, max_bytes)
+            partition_producer = self._partition_producer(stream, share.partition)
+            ((entry,),) = share.batches
+            until = wait_until(wait)
+            id_ = await partition_producer.append_once(once, entry, policy, until, self.call)
+        except Exception as error:
+            with_sent(error, [None])
+            raise
+        return [Sent(share.partition, id_)]
 
     async def _send_shares(
         self,
         stream: StreamSpec[Any],
-        shares: Sequence[_Share],
+        shares: Sequence[Share],
         sent: list[Sent | None],
         policy: str,
         until: float,
     ) -> list[Sent]:
         """Send each share to its partition. Partitions and ids go into `sent`, even on errors."""
-        call = self._batcher.call
+        call = self.call_with_others
         appends = [
             self._partition_producer(stream, each.partition).append(
                 each.batches, each.ids, policy, until, call
@@ -184,79 +217,12 @@ class Producer:
             )
         return found
 
-
-def _deadline(wait: bool | float) -> float:
-    """Until when to wait for room, by the loop's clock."""
-    if wait is True or wait is False:
-        return inf if wait else 0.0
-    if not isinstance(wait, (int, float)) or not wait >= 0:
-        raise ConfigError(f"send(wait=…) takes True, False or a number of seconds, not {wait!r}")
-    return asyncio.get_running_loop().time() + wait
-
-
-def _dropping(drop_oldest: object) -> str:
-    """The policy for any value but False. Only True is allowed: "no" must not drop events."""
-    if drop_oldest is not True:
-        raise ConfigError(f"send(drop_oldest=…) takes True or False, not {drop_oldest!r}")
-    return "drop_oldest"
-
-
-def _too_large(stream: StreamSpec[Any], position: int, size: int, most: int) -> RecordTooLarge:
-    return RecordTooLarge(
-        f"stream {stream.name}: record {position} takes {size} bytes, the setting "
-        f"max_record_bytes allows {most}"
-    )
-
-
-def _shares(
-    stream: StreamSpec[Any],
-    records: Sequence[Any],
-    headers: dict[str, str] | None,
-    max_bytes: int,
-) -> list[_Share]:
-    """The records of each partition."""
-    most = max(1, min(BATCH, stream.partition_size // 2))
-    shares: dict[int, _Share] = {}
-    for position, record in enumerate(records):
-        entry = stream.codec.encode(record, headers)
-        if (size := sum(map(len, entry))) > max_bytes:
-            raise _too_large(stream, position, size, max_bytes)
-        partition = stream.partition(record)
-        if partition in shares:
-            shares[partition].add(position, entry, size, most)
-        else:
-            shares[partition] = _Share(partition, position, entry, size)
-    return list(shares.values())
-
-
-class _Share:
-    """The records of one send that go to one partition.
-
-    `positions` are theirs among all records, `batches` their entries, in batches that are not too
-    large for the server or for the partition, `ids` the ids of those that were sent. A share begins
-    with one record; `size` is the size of its entry in bytes.
-    """
-
-    __slots__ = ("_bytes", "batches", "ids", "partition", "positions")
-
-    def __init__(self, partition: int, position: int, entry: list[bytes], size: int) -> None:
-        self.partition = partition
-        self.positions = [position]
-        self.batches = [[entry]]
-        self.ids: list[str] = []
-        self._bytes = size
-
-    def add(self, position: int, entry: list[bytes], size: int, most: int) -> None:
-        """Add a record. A batch has at most `most` records."""
-        batch = self.batches[-1]
-        if len(batch) >= most or self._bytes + size > BATCH_BYTES:
-            self.batches.append(batch := [])
-            self._bytes = 0
-        batch.append(entry)
-        self.positions.append(position)
-        self._bytes += size
-
-
-def _with_sent(error: BaseException, sent: Sequence[Any]) -> None:
-    """Store in an error of `send`, for each record, its `Sent` if it was sent, else None."""
-    vars(error)["sent"] = list(sent)
+    def numbered_partition(
+        self, stream: StreamSpec[Any], partition: int, sender: str
+    ) -> NumberedPartition:
+        """Where a numbered producer sends to a partition: the same for all its objects."""
+        key = (sender, stream.name, partition)
+        found = self._numbered.get(key)
+        if found is None:
+            found = self._numbered[key] = NumberedPartition(stream, partition, self, sender)
+        return found

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
-
-def copy_of(error: Exception) -> Exception:
-    """A copy of an error, for one more caller: what a caller adds to it stays its own."""
-    try:
-        made = copy.copy(error)
-    except Exception:  # Its class takes other arguments than it stores.
-        return error
-    return made.with_traceback(error.__traceback__)
+from runnel.producer.error_copies import copy_of
 
 
 class SingleFlight:

@@ -69,6 +69,10 @@ class PartitionDescription:
     outbox_waits_for: str | None = None
     outbox_reason: str | None = None
     outbox_since: int | None = None
+    #: How many events are parked, of how many keys, and how many of these keys are replayed.
+    parked: int | None = None
+    parked_keys: int | None = None
+    replay: int | None = None
     #: Table of the partition -> the processor that writes it.
     writers: Mapping[str, str] = field(default_factory=dict)
 
@@ -120,6 +124,9 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         outbox_waits_for=found.get("outbox_waits_for"),
         outbox_reason=found.get("outbox_reason"),
         outbox_since=_integer(found, "outbox_since"),
+        parked=_integer(found, "parked"),
+        parked_keys=_integer(found, "parked_keys"),
+        replay=_integer(found, "replay"),
         writers={
             name.removeprefix(_TABLE): value
             for name, value in found.items()

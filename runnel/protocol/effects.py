@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from runnel import keys
 from runnel.connection.redis_client import Arg
@@ -133,7 +134,7 @@ class TableWrites:
         return keys.all_of_table(self.prefix, self.name)
 
     def args(self) -> tuple[Arg, ...]:
-        pairs = [each for pair in self.sets for each in pair]
+        pairs = chain.from_iterable(self.sets)
         kind = ("table",) if self.expire is None else ("expiring", self.expire)
         return (*kind, len(self.sets), len(self.deletes), *pairs, *self.deletes)
 
@@ -175,8 +176,7 @@ def transact(
 ) -> Call:
     """Commit, and write the effects, or refuse all of it. Its reply is that of `commit`."""
     names = [*partition_keys.of_script(), *(name for each in effects for name in each.names())]
-    args = [
-        *commit_args(partition_keys, token, move),
-        *(a for each in effects for a in each.args()),
-    ]
+    args = [*commit_args(partition_keys, token, move)]
+    for each in effects:
+        args += each.args()
     return Call("transact", tuple(names), args)

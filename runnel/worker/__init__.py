@@ -16,6 +16,7 @@ Who has whom::
           PartitionIO          the tasks that read and commit for all partitions held
             LogReader          one for each feed: reads into the buffers of its partitions
             Committer          sends the commits of many partitions in one round trip
+            Forwarder          one for each outbox with entries: appends them to their streams
           PartitionQueue       one for each partition held: gives its events to the handler
             PartitionState     what was read, handed out, finished and committed, under which token
               Suspicion        which of the next events may be the reason why a worker died

@@ -76,6 +76,10 @@ class Backend(Protocol):
         """For each key of a hash and its fields, their values, or an exception."""
         ...
 
+    async def query(self, key: str, *command: Arg) -> Any:
+        """The reply to a command that reads this key. Raises redis-py's errors or OSError."""
+        ...
+
     async def read_outbox(self, names: PartitionKeys, after: str, count: int) -> list[Any]:
         """The next entries of an outbox after an id, and `outbox_last` and `outbox_done`. Only what
         is as durable as the setting `durability` demands. Raises redis-py's errors or OSError."""
@@ -194,6 +198,12 @@ class RedisBackend:
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         return await self._scripts.deployment.send(commands)
+
+    async def query(self, key: str, *command: Arg) -> Any:
+        (reply,) = await self._scripts.deployment.send([(key, command)])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     async def announce(self, processor: Processor) -> None:
         await announce_processor(self._scripts, processor)

@@ -8,7 +8,6 @@ a worker dies: the next owner of the lease begins with the oldest entry that is 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -23,6 +22,7 @@ from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import cancel_and_wait
+from runnel.worker.full_targets import FullTargets
 
 logger = logger_of("runnel.worker")
 
@@ -54,6 +54,7 @@ class Forwarders:
         self._release = release
         self._spawn = spawn
         self._forwarders: dict[PartitionState, Forwarder] = {}
+        self._full = FullTargets(processor)
 
     def add(self, state: PartitionState) -> None:
         """The partition was claimed: forward what its outbox has."""
@@ -64,7 +65,7 @@ class Forwarders:
         """A commit has written to the outbox."""
         if state not in self._forwarders:
             self._forwarders[state] = Forwarder(
-                state, self._processor, self._backend, self._callbacks
+                state, self._processor, self._backend, self._callbacks, self._full
             )
         forwarder = self._forwarders[state]
         forwarder.outbox.wrote()
@@ -89,6 +90,7 @@ class Forwarders:
 
     def remove(self, state: PartitionState) -> None:
         """The partition is not held any more."""
+        self._full.left(state.partition)
         forwarder = self._forwarders.pop(state, None)
         if forwarder is not None and forwarder.task is not None:
             forwarder.task.cancel()
@@ -106,8 +108,14 @@ class Forwarder:
     """Forwards the outbox of one partition, under one lease."""
 
     def __init__(
-        self, state: PartitionState, processor: str, backend: Backend, callbacks: Callbacks
+        self,
+        state: PartitionState,
+        processor: str,
+        backend: Backend,
+        callbacks: Callbacks,
+        full: FullTargets,
     ) -> None:
+        self._full = full
         self.outbox = Outbox(state.keys)
         self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -117,8 +125,6 @@ class Forwarder:
         self._callbacks = callbacks
         self._sender = protocol.outbox_sender(state.keys)
         self._appending: set[asyncio.Task[None]] = set()
-        #: How often each target has refused entries in a row, because it is full.
-        self._refusals: Counter[str] = Counter()
         self._until: float | None = None
 
     def leave(self) -> None:
@@ -224,13 +230,14 @@ class Forwarder:
                     await self._append_batch(target)
                     pause = PAUSE
                 except Full as error:
-                    self._refused(target, error)
+                    self.outbox.failed(target, error)
+                    self._full.refused(self._state.partition, target.stream, target.prefix, error)
                 except ProtocolError as error:
                     self._stop(target, error)
                     return
                 except (RedisError, OSError) as error:
                     self.outbox.failed(target, error)
-                    outage_log.failed("forward", error)
+                    outage_log.failed(f"forward to {target.name}", error)
                 self.wake.set()
                 if target.problem is not None:
                     await asyncio.sleep(pause)
@@ -265,14 +272,8 @@ class Forwarder:
             return
         self._find_losses(batch, reply)
         outbox.forwarded(target, batch)
-        outage_log.answered("forward")
-        if self._refusals.pop(target.prefix, 0):
-            logger.warning(
-                "processor %s, partition %d: there is room again in %s",
-                self._processor,
-                self._state.partition,
-                target.stream,
-            )
+        outage_log.answered(f"forward to {target.name}")
+        self._full.over(self._state.partition, target.stream, target.prefix)
 
     def _find_losses(self, batch: list[Waiting], reply: protocol.AppendedNumbered) -> None:
         """If the target knows entries of a later lease than this one, a failover has lost that
@@ -280,20 +281,6 @@ class Forwarder:
         if int(reply.last.partition("-")[0]) > self._state.token.epoch:
             for each in batch[: len(batch) - reply.added]:
                 self.outbox.lost(each)
-
-    def _refused(self, target: Target, error: Full) -> None:
-        """The target has no room: log it less and less often."""
-        self.outbox.failed(target, error)
-        self._refusals[target.prefix] += 1
-        if self._refusals[target.prefix].bit_count() == 1:
-            logger.error(
-                "processor %s, partition %d: no room in %s, because %s; what it has emitted waits, "
-                "and goes on once there is room",
-                self._processor,
-                self._state.partition,
-                target.stream,
-                error.reason,
-            )
 
     def _stop(self, target: Target, error: ProtocolError) -> None:
         """The target will never take these entries: stop the processor."""

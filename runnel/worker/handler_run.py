@@ -12,10 +12,11 @@ import asyncio
 from dataclasses import dataclass
 
 from runnel.current_event import CURRENT_EVENT
+from runnel.delivery.cancellation import asked_to_end
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.handout import Handout
 from runnel.delivery.partition_queue import PartitionQueue
-from runnel.errors import HandlerReturned, WorkerDied, asked_to_end
+from runnel.errors import HandlerReturned, WorkerDied
 from runnel.events import EACH_RECORD, ONE_RECORD, Events
 from runnel.log import logger_of
 from runnel.processor import Processor

@@ -32,6 +32,7 @@ from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
 from runnel.worker.claims import Claims
+from runnel.worker.parked_reads import parking_of
 from runnel.worker.partition_io import PartitionIO
 from runnel.worker.rebalance_log import Moves
 from runnel.worker.releasing import release_cut_off, release_unwanted
@@ -146,9 +147,10 @@ class HeldPartitions:
         if task := self._tasks.get(grant.partition):
             # In the previous tenure, the handler still has a current event.
             await asyncio.wait([task])
-        nonce = self._nonce(grant)
+        nonce, partition_keys = self._nonce(grant), self._processor.keys(grant.partition)
         try:
             claimed = await self._claims.claim(grant.partition, grant.number, nonce)
+            parking = await parking_of(self._backend, self._processor, partition_keys, claimed)
         except StaleGrant as error:
             del self._unanswered[grant.partition]
             seen = int(error.details.get("seen", "0"))
@@ -165,7 +167,7 @@ class HeldPartitions:
             return
         outage_log.answered("claim")
         del self._unanswered[grant.partition]
-        token, partition_keys = Token(claimed.epoch, nonce), self._processor.keys(grant.partition)
+        token = Token(claimed.epoch, nonce)
         if not self._membership.claimed(grant.partition, grant.number):
             await release_unwanted(self._backend, partition_keys, token, claimed.checkpoint)
             return
@@ -178,6 +180,7 @@ class HeldPartitions:
             claimed,
             *tables,
             one_slot=self._backend.one_slot,
+            parking=parking,
         )
         if self._processor.policy is ExceptionPolicy.HALT:
             state.suspicion.forget_failures()  # A restart is a retry. Deaths still count.

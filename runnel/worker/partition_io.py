@@ -20,6 +20,7 @@ from runnel.worker.callbacks import Callbacks
 from runnel.worker.committer import Committer
 from runnel.worker.forwarder import Forwarders
 from runnel.worker.log_reader import LogReader
+from runnel.worker.parked_reads import ReplayReader
 from runnel.worker.room_waits import RoomWaits
 from runnel.worker.table_reads import read_for
 
@@ -47,6 +48,8 @@ class PartitionIO:
         self._forwarders = Forwarders(
             processor.name, backend, callbacks, self.schedule_commit, self._tasks.create_task
         )
+
+        self._replays = ReplayReader(processor, backend, callbacks, self._tasks.create_task)
 
     def add(self, state: PartitionState) -> None:
         """Read and commit for this partition, too."""
@@ -81,6 +84,9 @@ class PartitionIO:
 
     def wake(self, state: PartitionState) -> None:
         """The buffer of the partition has room: read it, unless a read is in flight."""
+        if state.replaying:
+            self._replays.wake(state)
+            return
         if not state.reading and (name := self._feeds.get(state.partition)) is not None:
             self._readers[name][0].wake()
 

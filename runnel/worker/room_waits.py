@@ -12,6 +12,7 @@ from runnel import protocol
 from runnel.core.partition import PartitionState
 from runnel.errors import Full, ProtocolError
 from runnel.log import logger_of
+from runnel.operations.figures import PARKED
 from runnel.processor import Processor
 from runnel.worker.backend import Backend
 
@@ -36,6 +37,10 @@ class RoomWaits:
         if error.details.get("sink") == state.keys.log and self._is_own(error):
             reason = "it emits more to the partition that it reads than it finishes there"
             further = "this ends only if you give the stream a larger partition_size"
+        name = error.sink or ""
+        if error.details.get("sink") == protocol.parked_names(state.keys)[0]:
+            name, reason = PARKED, f"{error.details.get('limit')} are parked already"
+            further += f", which `runnel dead replay {self._processor.target}` or `drop` makes"
         sink = self._processor.sink
         if sink is not None and sink.name == error.sink:
             command = f"runnel processor dead-letters {self._processor.target}"
@@ -44,13 +49,13 @@ class RoomWaits:
             "processor %s, partition %d: no room in %s, because %s; %s",
             self._processor.name,
             state.partition,
-            error.sink,
+            name,
             reason,
             further,
             extra={"partition": state.partition},
         )
         call = protocol.attempt(
-            state.keys, state.token, "wait", state.checkpoint, 0, (error.sink or "", reason)
+            state.keys, state.token, "wait", state.checkpoint, 0, (name, reason)
         )
         try:
             await self._backend.call(call)

@@ -8,6 +8,7 @@ from enum import Enum
 from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
+from runnel.core.parking import ParkedRaw
 from runnel.core.reading import Raw
 from runnel.core.table_state import Field
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
@@ -15,7 +16,7 @@ from runnel.dead_letter import DeadLetter
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError, TooManyWrites
-from runnel.log import logger_of
+from runnel.log import logger_of, one_line
 from runnel.operations.figures import failed_before_first
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol.scripts import Call
@@ -197,7 +198,7 @@ class Runner:
         await self._record("failure", state.checkpoint, 0, failure)
         if failures <= self._processor.retries or policy is ExceptionPolicy.IGNORE:
             await self._queue.pause(self._processor.delay(failures))
-        elif policy is ExceptionPolicy.QUARANTINE:
+        elif policy in (ExceptionPolicy.QUARANTINE, ExceptionPolicy.PARK):
             await self._quarantine(state.checkpoint, failures, failure)
         else:
             text = ": ".join(describe_error(error, failure.instead))
@@ -207,8 +208,10 @@ class Runner:
             ) from error
 
     async def _apply_policy(self, raw: Raw, attempts: int, failure: Failure) -> None:
-        policy = self._processor.policy
-        if policy is ExceptionPolicy.HALT:
+        policy, replayed = self._processor.policy, isinstance(raw, ParkedRaw)
+        if policy is ExceptionPolicy.PARK or (replayed and policy is not ExceptionPolicy.IGNORE):
+            await self._park(raw, attempts, failure)
+        elif policy is ExceptionPolicy.HALT:
             text = ": ".join(describe_error(failure.error, failure.instead))
             raise Halted(
                 f"processor {self._processor.name}, partition {self._state.partition}: event "
@@ -216,7 +219,7 @@ class Runner:
                 "the worker again, or skip the event: `runnel processor resume "
                 f"{self._processor.target} --partition {self._state.partition} --skip`"
             ) from failure.error
-        if policy is ExceptionPolicy.QUARANTINE:
+        elif policy is ExceptionPolicy.QUARANTINE:
             self._state.rewind()
             await self._quarantine(raw[0].decode(), attempts, failure)
         else:
@@ -235,6 +238,42 @@ class Runner:
             way_out(self._processor, [state.partition], no_event),
         )
 
+    async def _park(self, raw: Raw, attempts: int, failure: Failure) -> None:
+        """Move the checkpoint past the event, which steps aside in the same commit. A replayed one
+        stays where it is."""
+        state, processor = self._state, self._processor
+        await self._queue.flush()
+        if state.ended:
+            return
+        event, error = raw[0].decode(), describe_error(failure.error, failure.instead)
+        if isinstance(raw, ParkedRaw):
+            call = protocol.park_again(state.keys, state.token, raw.key, event, attempts, error)
+            if not await self._retry_until_answered(call):
+                return
+            key, what = raw.key, "has failed again, and stays parked with what is behind it"
+            state.parked_again()
+        else:
+            key, move = state.parking.key_of(raw), state.next_skip()
+            entry = protocol.parked_entry(key, event, raw[1], attempts, error)
+            parked = protocol.ParkedEntries(state.keys, processor.park_limit, [entry])
+            call = protocol.transact(state.keys, state.token, move, [parked])
+            if not await self._retry_until_answered(call):
+                return
+            state.skipped(move)
+            state.parked(raw)
+            what = "is parked, and so will be later events of its key"
+        self._queue.changed.set()
+        logger.error(
+            "processor %s, partition %d: event %s, key %s, %s: `runnel dead list %s`",
+            processor.name,
+            state.partition,
+            event,
+            one_line(key.decode(errors="backslashreplace")[:100]) or "(none)",
+            what,
+            processor.target,
+            extra={"event": event},
+        )
+
     async def _skip(self, raw: Raw, attempts: int, failure: Failure) -> None:
         """Move the checkpoint past the event. Its dead letter, if there is a sink, is part of the
         same commit."""
@@ -242,11 +281,9 @@ class Runner:
         await self._queue.flush()
         if state.ended:
             return
-        move = state.next_skip()
+        move, effects = state.next_skip(), state.skip_effects()
         sink = processor.sink
-        if sink is None:
-            call = protocol.commit(state.keys, state.token, move)
-        else:
+        if sink is not None:
             letter = DeadLetter.of(
                 processor.stream.name,
                 processor.name,
@@ -255,8 +292,11 @@ class Runner:
                 attempts,
                 describe_error(failure.error, failure.instead),
             )
-            letters = protocol.Entries(sink.sink(state.partition), [sink.encode(letter)])
-            call = protocol.transact(state.keys, state.token, move, [letters])
+            effects.append(protocol.Entries(sink.sink(state.partition), [sink.encode(letter)]))
+        if effects:
+            call = protocol.transact(state.keys, state.token, move, effects)
+        else:
+            call = protocol.commit(state.keys, state.token, move)
         if await self._retry_until_answered(call):
             state.skipped(move)
             self._queue.changed.set()  # A repeated claim may wait until the partition is settled.
@@ -264,9 +304,9 @@ class Runner:
                 "processor %s, partition %d: event %s was %s",
                 processor.name,
                 state.partition,
-                move.next,
+                raw[0].decode(),
                 f"dead-lettered in {sink.name}" if sink else "skipped, without a dead letter",
-                extra={"event": move.next},
+                extra={"event": raw[0].decode()},
             )
 
     async def _record(self, kind: str, event: str, attempts: int, failure: Failure) -> bool:

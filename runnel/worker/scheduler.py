@@ -11,7 +11,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from runnel import protocol
-from runnel.errors import HandlerExit, ProtocolError, asked_to_end
+from runnel.delivery.cancellation import asked_to_end
+from runnel.errors import HandlerExit, ProtocolError
 from runnel.log import logger_of
 from runnel.protocol.scripts import Call, Scripts
 from runnel.tasks import Crontab, Task, Timer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import operator
 import os
 import secrets
 import socket
@@ -218,11 +219,14 @@ class Worker:
 
     async def _burst(self, scripts: Scripts) -> None:
         """Wait until the group of each processor has committed all events that existed at the
-        start. A processor that an operator removes meanwhile is not waited for."""
+        start, and what it has emitted for them is forwarded. A processor that an operator removes
+        meanwhile is not waited for."""
         outage_log.watch("burst")
         all_ = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
         partition_keys = [each.keys(p) for each, p in all_]
         starts: list[PartitionDescription] | None = None
+        #: What the outboxes had when all was committed.
+        emitted: list[int] | None = None
         while not self.stop.is_set():
             if (described := await _describe(scripts, partition_keys)) is not None:
                 starts = starts or described
@@ -232,8 +236,11 @@ class Worker:
                     if each[0].name not in self._removed and not _all_committed(now, start)
                 ]
                 if not unfinished:
-                    return
-                if all(each.quarantined or each.paused for *_, each in unfinished):
+                    emitted = emitted or [each.outbox_last or 0 for each in described]
+                    done = (each.outbox_done or 0 for each in described)
+                    if all(map(operator.ge, done, emitted)):
+                        return
+                elif all(each.quarantined or each.paused for *_, each in unfinished):
                     raise BurstBlocked(blocking(unfinished))
             try:
                 async with asyncio.timeout(0.1):
@@ -260,6 +267,8 @@ async def _describe(
 def _all_committed(now: PartitionDescription, start: PartitionDescription) -> bool:
     """Are all events committed that existed at the start? The last of them may have left the stream
     since; then it is sufficient that they were counted as lost."""
+    if now.replay:
+        return False  # There are parked events to be replayed.
     if reached(now.checkpoint or "0-0", start.last):
         return True
     counted = (now.read or 0) >= (start.added or 0)

@@ -27,6 +27,9 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
         "failing": False,
         "current_event_ms": 900,
         "waits_for": None,
+        "parked": 0,
+        "parked_keys": 0,
+        "replaying": 0,
         "outbox": 0,
         "outbox_lost": 0,
         "outbox_waits_for": None,
@@ -51,6 +54,7 @@ def report(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
             "quarantined": 0,
             "failing": 0,
             "dead_letters": 0,
+            "parked": sum(row["parked"] for row in partitions),
             "members": len(owners),
         },
         "processors": [

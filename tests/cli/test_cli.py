@@ -132,6 +132,7 @@ def test_help_has_commands_exit_codes_and_examples(run: Run) -> None:
     "command",
     [[name] for name in COMMANDS]
     + [["processor", each] for each in ("add", "reset", "pause", "resume", "remove")]
+    + [["dead", each] for each in ("list", "show", "replay", "drop")]
     + [["stream", "delete"]],
     ids=" ".join,
 )

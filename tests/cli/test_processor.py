@@ -6,7 +6,7 @@ import json
 
 from redis import Redis as SyncRedis
 
-from tests.cli.commands import APP, PRINTER, TOTALS, one_sentence
+from tests.cli.commands import APP, ORDERS, PRINTER, TOTALS, one_sentence
 from tests.cli.conftest import GOOD, Run
 
 
@@ -31,6 +31,20 @@ def test_a_processor_is_administered(run: Run) -> None:
     assert run("processor", "reset", PRINTER, "--start", "$", "--execute").stdout.split() == (
         ["0", "0-0", "1", "0-0", "2", "0-0", "3", "0-0"]
     )
+    assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
+
+
+def test_a_processor_is_not_removed_while_what_it_has_emitted_waits(
+    run: Run, admin: SyncRedis
+) -> None:
+    run("processor", "add", PRINTER)
+    outbox = "runnel:{shop:orders:2}:orders:outbox:printer"
+    admin.xadd(outbox, {"to": "alerts 0 1 xxh64 100"})
+    for command in (("processor", "remove", PRINTER), ("stream", "delete", ORDERS)):
+        refused = run(*command, "--yes")
+        assert refused.code == 5
+        assert f"1 of its emitted entries wait in {outbox}" in one_sentence(refused.stderr)
+    admin.delete(outbox)
     assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
 
 

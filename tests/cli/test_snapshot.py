@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
+import threading
 
+import pytest
 from redis import Redis as SyncRedis
 
 from runnel.cli.snapshot import ended_like_ctrl_c
 from tests.cli.commands import COUNTER, TOTALS, one_sentence
-from tests.cli.conftest import Run
+from tests.cli.conftest import ROOT, Run
 from tests.cli.test_reset import totals, visit
 
 LOG, META = (f"runnel:{{shop:visits:%d}}:visits:{name}" for name in ("log", "meta"))
@@ -135,6 +140,40 @@ def test_deleting_the_stream_deletes_its_snapshots(run: Run, admin: SyncRedis) -
     deleted = run("stream", "delete", TOTALS.replace(":totals", ":visits"), "--yes")
     assert deleted.code == 0, deleted.stderr
     assert not {key for key in found(admin) if ":visits:" in key and not key.endswith(":meta")}
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_no_partition_paused(
+    run: Run, admin: SyncRedis, redis_url: str, sent: signal.Signals
+) -> None:
+    visit(run, alice=5)
+    state, stop = "runnel:{shop:visits:0}:visits:processor:counter", threading.Event()
+    # A copy of it takes long enough for many claims.
+    admin.hset(META % 0, "table:totals", "counter")
+    many = {f"key {n}": "1" for n in range(50_000)}
+    admin.hset("runnel:{shop:visits:0}:visits:table:totals", mapping=many)  # type: ignore[arg-type]
+
+    def claim_again_and_again() -> None:
+        """So that no copy is a whole one."""
+        with SyncRedis.from_url(redis_url) as own:
+            while not stop.is_set():
+                own.hincrby(state, "epoch", 1)
+
+    claiming = threading.Thread(target=claim_again_and_again)
+    claiming.start()
+    command = [sys.executable, "-m", "runnel", "table", "snapshot", COUNTER, "monday"]
+    environment = {**os.environ, "RUNNEL_REDIS_URL": redis_url}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            while admin.hget(state, "paused") != b"1":
+                assert process.poll() is None
+            process.send_signal(sent)
+            assert process.wait(30) == 130
+        finally:
+            stop.set()
+            claiming.join()
+            process.kill()
+    assert admin.hget(state, "paused") == b"0"
 
 
 def test_sigterm_is_handled_like_ctrl_c_for_as_long_as_the_command_works() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from runnel.cli import view
 from runnel.cli.dead_letters import as_text
+from runnel.operations.figures import PARKED
 from tests.cli.reports import AT, ERROR, partition, report, with_dead_letters
 
 
@@ -80,6 +81,21 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "shop/billing is degraded",
                 "  partitions 1-2: no room in alerts for 9s, because of mail: to run that "
                 "processor makes room, and so does a larger partition_size",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                partition(1, parked=3, parked_keys=2, waits_for={**ROOM, "stream": PARKED}),
+                partition(2, parked=1, parked_keys=1, replaying=1),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partition 1: no room in its parked events for 9ms, because of mail: to replay "
+                "or drop some makes room, and so does a larger park_limit",
+                "  partitions 1-2: 4 events of 3 keys parked, 1 of the keys replayed now",
+                "    runnel dead list example:billing",
+                "    runnel dead replay example:billing (once the cause is mended)",
             ],
         ),
         (
@@ -252,6 +268,7 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
         "quarantined",
         "stalled",
         "no room",
+        "parked",
         "outbox",
         "down",
         "unregistered",

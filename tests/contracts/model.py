@@ -57,6 +57,8 @@ class Log:
     dropped: dict[str, int] = field(default_factory=dict)
     groups: set[str] = field(default_factory=set)
     producers: dict[str, tuple[int, str, int]] = field(default_factory=dict)
+    #: Sender -> its last number, and of its last append the first id, count and first number.
+    numbers: dict[str, tuple[int, str, int, int]] = field(default_factory=dict)
     #: Processor whose state was lost -> entries read, as its consumer group still has them.
     group_read: dict[str, int] = field(default_factory=dict)
     #: Processor -> id and entries read of its consumer group, if retention has moved the group past

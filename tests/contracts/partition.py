@@ -20,7 +20,7 @@ from tests.contracts.model import (
 )
 from tests.contracts.wire import Arg, Refused, Wire
 from tests.contracts.world import CONTRACT
-from tests.lua.conftest import LOG, META, OUTBOX, PRODUCERS
+from tests.lua.conftest import LOG, META, NUMBERS, OUTBOX, PRODUCERS
 
 CONTRACT_FIELDS = dict(zip(("protocol", "partitions", "hash"), map(str, CONTRACT), strict=True))
 NAMES = ["printer", "mailer"]
@@ -138,6 +138,34 @@ class PartitionMachine(RuleBasedStateMachine):
                 "the contract of the stream is stored"
             )
             log.producers[producer] = (sequence, first, count)
+
+    def do_append_numbered(
+        self, sender: str, numbers: list[int], size: int, when_full: str, again: int
+    ) -> None:
+        """Append the events whose numbers are larger than the last one of the sender."""
+        log, before = self.log, self.log.numbers.get(sender)
+        new = [each for each in numbers if not before or each > before[0]]
+        flat = [value for each in numbers for value in (f"0-{each}", 2, "json", f"{sender} {each}")]
+        args: list[Arg] = [*CONTRACT, size, when_full, sender, *flat]
+        reply = self.call("append_numbered", [LOG, META, NUMBERS], args, again)
+        if before and not new:
+            last, first, count, first_number = before
+            known = numbers[-1] == last and numbers[-count:][0] == first_number
+            known = known and len(numbers) >= count
+            assert reply == [0, first if known else "", count if known else 0, f"0-{last}"]
+        elif isinstance(room := log.room(size, len(new), when_full), Refused):
+            assert reply == room
+            self.check_full_because(reply.details["processor"], size, len(new))
+        else:
+            added, first, count, last_number = reply
+            assert (added, count, last_number) == (len(new), len(new), f"0-{numbers[-1]}")
+            log.add(first, [("json", f"{sender} {each}") for each in new])
+            log.drop(room, self.slots)
+            log.numbers[sender] = (numbers[-1], first, count, new[0])
+        assert hash_of(self.wire.seen, NUMBERS) == {
+            name: f"0-{last} {first} {count} 0-{first_number}"
+            for name, (last, first, count, first_number) in log.numbers.items()
+        }
 
     def check_full_because(self, name: str, size: int, more: int) -> None:
         """The refusal of a full log names a processor that keeps it full, if there is one."""

@@ -1,10 +1,12 @@
 """S3, S4, S6: what `append` adds, refuses and trims, and which processor a refusal names.
 
-Three producers number their appends, sometimes wrongly; two processors register, commit, lag and
-are removed, in a partition with few entries.
+Three producers number their appends, sometimes wrongly; two senders number their events; two
+processors register, commit, lag and are removed, in a partition with few entries.
 """
 
 from __future__ import annotations
+
+from itertools import accumulate
 
 import pytest
 from hypothesis import strategies as st
@@ -40,6 +42,21 @@ class RetentionMachine(OperatorMachine):
             ("json", f"{producer}{sequence}.{i}", "@from", producer) for i in range(count)
         ]
         self.do_append(producer, sequence, bodies, size, when_full, again)
+
+    @rule(
+        sender=st.sampled_from(["producer:p", "outbox:p"]),
+        ahead=st.sampled_from([1, 1, 1, 0, -1, -2, 3]),
+        gaps=st.lists(st.sampled_from([1, 1, 1, 2]), max_size=3),
+        size=st.sampled_from([6, 6, 6, 5, 9]),
+        when_full=st.sampled_from(["refuse", "refuse", "refuse", "drop_oldest"]),
+        again=AGAIN,
+    )
+    def send_numbered(
+        self, sender: str, ahead: int, gaps: list[int], size: int, when_full: str, again: int
+    ) -> None:
+        last = self.log.numbers.get(sender, (0, "", 0, 0))[0]
+        numbers = list(accumulate([max(last + ahead, 0), *gaps]))
+        self.do_append_numbered(sender, numbers, size, when_full, again)
 
     def append(self, count: int) -> None:
         bodies: list[Fields] = [("msgpack", str(i)) for i in range(count)]

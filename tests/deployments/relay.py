@@ -3,6 +3,7 @@ so that source and target are in different slots."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter, defaultdict
 from typing import Any
@@ -49,10 +50,14 @@ async def copy(events: Events[Item]) -> None:
         events.emit(copies, Copy(shade=shade, key=item.key, number=item.number))
 
 
-async def send(numbers: range) -> None:
-    """A round of all keys for each number."""
-    for number in numbers:
+async def send(done: asyncio.Event, at_least: int = 0) -> int:
+    """A round of all keys for each number, until `done`. Returns how many rounds."""
+    number = 0
+    while number < at_least or not done.is_set():
         await items.send(*(Item(key=key, number=number) for key in range(KEYS)), wait=True)
+        number += 1
+        await asyncio.sleep(0.01)
+    return number
 
 
 async def copied(redis: Redis) -> list[Copy]:

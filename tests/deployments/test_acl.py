@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.exceptions import NoPermissionError, TimeoutError
+from redis.exceptions import NoPermissionError, ResponseError, TimeoutError
 
 from runnel import App, DeadLetterMiddleware, Events, ExceptionPolicy, Record, keys, protocol
 from runnel.cli.following import follow as follow_log
@@ -122,6 +122,9 @@ async def test_a_user_with_the_permissions_in_the_docs_can_do_all_and_needs_each
         info = await check_server(client, app.settings.redis_url)
         seen = await inspection.inspect(client, info)
         assert {each["name"] for each in seen["processors"]} == {"ignore", "pause"}
+        assert await stream.send(Item(key="k", number=5), dedupe="five") == await stream.send(
+            Item(key="k", number=5), dedupe="five"
+        )
         last = app.tables["last"]
         assert await last.read("k") == 4
         parts = await parts_of(scripts, last)
@@ -130,7 +133,7 @@ async def test_a_user_with_the_permissions_in_the_docs_can_do_all_and_needs_each
         assert await clear(scripts, last, parts) == 1
         for processor in app.processors.values():
             await remove(scripts, processor)
-        assert await admin.delete_stream(scripts, stream.spec) == 5
+        assert await admin.delete_stream(scripts, stream.spec) == 6
     await app.close()
     assert refusals(server) == []
     assert granted("runnel") - called - ran(server) - ON_A_CLUSTER <= SELDOM
@@ -176,6 +179,30 @@ async def test_a_sender_can_send_and_not_more(server: Server, app_name: str) -> 
         with pytest.raises(NoPermissionError):
             await client.unlink(keys.log(keys.partition(app_name, "items", 0, "items")))
     assert granted("runnel-sender") == {*scripted("declare", "append"), "evalsha", "script|load"}
+
+
+async def test_a_sender_can_send_numbers_and_needs_more_for_natural_keys(
+    server: Server, app_name: str
+) -> None:
+    (more,) = re.findall(r"For `send\(dedupe=…\)` add `([^`]*)`", DOCS.read_text())
+    await declared(server, app_name)
+    app = declare(app_name, url(server, "runnel-sender"))
+    stream, producer = app.streams["items"], app.producer(id="till")
+    assert await producer.send(stream, Item(key="k", number=5), number=5) != [None]
+    assert await producer.last(stream) == 5
+    assert refusals(server) == []
+    with pytest.raises(ResponseError):  # In a script.
+        await stream.send(Item(key="k", number=6), dedupe="six")
+    ask(server, "ACL SETUSER", "runnel-sender", *more.split())
+    ask(server, "ACL LOG", "RESET")
+    await stream.send(Item(key="k", number=6), dedupe="six")
+    assert len(await stream.send(Item(key="k", number=6), dedupe="six")) == 1
+    assert ask(server, "XLEN", keys.log(stream.spec.prefix(0))) == 2
+    await app.close()
+    assert refusals(server) == []
+    commands = {each.removeprefix("+") for each in more.split()}
+    assert granted("runnel-sender") | commands >= scripted("append_numbered", "append_once")
+    assert commands == scripted("append_once") - granted("runnel-sender")
 
 
 async def test_the_permissions_for_more_durability_are_those_that_the_docs_add(

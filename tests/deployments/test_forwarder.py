@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,14 +15,11 @@ from runnel import keys
 from runnel.connection.connect import connect
 from runnel.embedded.binary import Binary
 from tests.deployments import relay
-from tests.deployments.steps import slot
 from tests.fleet import ClusterFleet, ask, is_linked
 from tests.fleet import until as until_server
 from tests.primaries import on_each
 from tests.servers import Server
 from tests.worker.workers import Workers, until
-
-COUNT = 80
 
 
 @pytest.fixture
@@ -49,32 +46,37 @@ def workers(fleet: ClusterFleet, tmp_path: Path) -> Iterator[Workers]:
     found.close()
 
 
-@pytest.mark.fault(1, 38)
+@pytest.mark.fault(1, 4, 38)
 @pytest.mark.usefixtures("sending")
-async def test_workers_are_killed_while_slots_of_source_and_target_move(
+async def test_workers_die_and_hang_while_slots_of_source_and_target_move(
     fleet: ClusterFleet, redis: Redis, workers: Workers
 ) -> None:
     sources = [relay.items.spec.prefix(p) for p in range(6)]
     targets = [relay.copies.spec.prefix(p) for p in range(5)]
     assert len({keys.scope(each)[1:] for each in (*sources, *targets)}) == 11
-    for name in "abc":
-        workers.start("--name", name)
+    for _ in range(3):
+        workers.start()
     await until(lambda: relay.shared(redis, fleet.url, 3), "three workers share")
-    sending = asyncio.create_task(relay.send(range(COUNT)))
-    rng = random.Random(5)
-    moving = [slot(relay.app.processors["copy"].keys(0)), slot_of(targets[0])]
+    done = asyncio.Event()
+    sending = asyncio.create_task(relay.send(done))
+    moving = [slot_of(each) for each in (sources[0], targets[0])]
     homes = [fleet.owner(each) for each in moving]
-    for number, home in zip(moving, homes, strict=True):
-        victim = rng.choice([each for each in workers.processes if each.poll() is None])
-        victim.kill()
+    for at, (number, home) in enumerate(zip(moving, homes, strict=True)):
+        workers.processes[at].kill()
         workers.start()
         there = next(each for each in fleet.masters if each is not home)
         await asyncio.to_thread(fleet.migrate, number, there)
-    await sending
-    await until(lambda: relay.complete(redis, COUNT), "all are copied", 60)
-    await relay.check(redis, COUNT)
+    sleeper = workers.processes[2]
+    sleeper.send_signal(signal.SIGSTOP)
+    await until(lambda: relay.shared(redis, fleet.url, 2), "its session has ended")
+    sleeper.send_signal(signal.SIGCONT)
+    await until(lambda: relay.shared(redis, fleet.url, 3), "it is back")
     for number, home in zip(moving, homes, strict=True):
         await asyncio.to_thread(fleet.migrate, number, home)
+    done.set()
+    count = await sending
+    await until(lambda: relay.complete(redis, count), "all are copied", 60)
+    await relay.check(redis, count)
 
 
 def is_master(server: Server) -> bool:
@@ -101,16 +103,18 @@ async def test_a_master_is_lost_and_what_was_emitted_still_arrives_once(
                 workers.start()
                 workers.start()
                 await until(lambda: relay.shared(redis, fleet.url, 2), "two workers share")
-                sending = asyncio.create_task(relay.send(range(COUNT)))
+                done = asyncio.Event()
+                sending = asyncio.create_task(relay.send(done))
                 await until(lambda: relay.some(redis), "some arrive")
                 lost, replica = fleet.masters[0], fleet.replicas[0]
                 lost.kill()
                 await asyncio.to_thread(until_server, replica, is_master)
                 await asyncio.to_thread(lost.start)
                 await asyncio.to_thread(until_server, lost, is_linked)
-                await sending
-                await until(lambda: relay.complete(redis, COUNT), "all are copied", 90)
-                await relay.check(redis, COUNT)
+                done.set()
+                count = await sending
+                await until(lambda: relay.complete(redis, count), "all are copied", 90)
+                await relay.check(redis, count)
         finally:
             workers.close()
             await relay.app.close()

@@ -55,6 +55,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "quarantined": 0,
         "failing": 0,
         "dead_letters": 0,
+        "parked": 0,
         "members": 1,
     }
     row = rows[1]
@@ -75,6 +76,9 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "unclean_tenures": 0,
         "failing": False,
         "waits_for": None,
+        "parked": 0,
+        "parked_keys": 0,
+        "replaying": 0,
         "outbox": 0,
         "outbox_lost": 0,
         "outbox_waits_for": None,
@@ -202,14 +206,15 @@ async def test_the_sizes_of_tables_cost_two_commands_for_each_partition(
         meta = keys.meta(shop.keys(p).prefix)
         await shop.redis.hset(meta, mapping={"table:totals": "printer", "table:limits": "printer"})
     asked: list[int] = []
-    send = Deployment.send
+    kind = type(shop.scripts.deployment)
+    send = kind.send
 
     async def noting(deployment: Deployment, commands: Sequence[Command], *more: Any) -> list[Any]:
         asked.append(sum(command[0] in ("HLEN", "MEMORY") for _, command in commands))
         return await send(deployment, commands, *more)
 
     monkeypatch.setattr(table_sizes, "PAGE", 3)
-    monkeypatch.setattr(Deployment, "send", noting)
+    monkeypatch.setattr(kind, "send", noting)
     (processor,) = (await shop.seen())["processors"]
     assert [each["name"] for each in processor["tables"]] == ["limits", "totals"]
     assert (sum(asked), max(asked)) == (2 * 2 * COUNT, 3)

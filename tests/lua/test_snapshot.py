@@ -83,13 +83,11 @@ async def test_a_new_token_makes_the_copy_worthless(raw: Raw) -> None:
 @pytest.mark.parametrize("lacks", ["balances", "limits"])
 async def test_a_copy_without_all_its_fields_is_not_whole(raw: Raw, lacks: str) -> None:
     await written(raw)
-    await raw.redis.zadd(own("balances")[1], {"alice": 1})
+    # A time without a value, which somebody else has deleted, is not copied.
+    await raw.redis.zadd(own("balances")[1], {"alice": 1, "gone": 1})
     await step(raw, "begin")
     await copied(raw)
     await raw.redis.hdel(copy(lacks)[0], "alice")
-    assert (await step(raw, "finish"))[0] == 0
-    await copied(raw)
-    await raw.redis.zrem(copy("balances")[1], "alice")
     assert (await step(raw, "finish"))[0] == 0
     await copied(raw)
     assert (await step(raw, "finish"))[0] == 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import pytest
+
 from tests.lua.conftest import LOG, NONCE, OTHER, OUTBOX, STATE, Raw
-from tests.lua.steps import emitted, ready, refused, repeated
+from tests.lua.steps import SINK_LOG, SINK_META, emitted, ready, refused, repeated
 
 KEYS = [STATE, OUTBOX]
 FIELDS = ["outbox_last", "outbox_done", "outbox_lost"]
@@ -110,3 +113,56 @@ async def test_the_outbox_is_that_of_the_processor(raw: Raw) -> None:
     call = (epoch, NONCE, f"{epoch}-2", 2, 0, "", "")
     for key in (LOG, OUTBOX.replace("printer", "mailer")):
         await refused(raw, "BADARG", raw.call("trim_outbox", [STATE, key], *call))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_s6_an_owner_that_follows_the_page_and_dies_anywhere_forwards_each_entry_once(
+    raw: Raw, seed: int
+) -> None:
+    """Each round a new owner commits some events, and forwards until it dies. The target is in the
+    slot of the source, so that one client can call both in a cluster too."""
+    rng = random.Random(seed)
+    epoch, ids = await ready(raw, 40)
+    at, emitted_so_far, nonce = "0-0", 0, NONCE
+    for grant in range(11, 31):
+        for _ in range(rng.randint(0, 3)):
+            if not ids:
+                break
+            number = rng.randint(1, 4)
+            entries: list[str | int] = []
+            for _ in range(number):
+                emitted_so_far += 1
+                entries += [4, "to", "dead 3 8 xxh64 1000", "n", emitted_so_far]
+            step: dict[str, Any] = {"number": number, "entries": tuple(entries), "nonce": nonce}
+            await emitted(raw, epoch, at, ids[0], **step)
+            at = ids.pop(0)
+        await forward(raw, epoch, nonce, rng if grant < 30 else None)
+        nonce = f"{grant:032}"
+        epoch = (await raw.claim(grant, nonce))["epoch"]
+    arrived: Any = await raw.redis.xrange(SINK_LOG)
+    assert [int(fields[b"n"]) for _, fields in arrived] == list(range(1, emitted_so_far + 1))
+    assert await counts(raw) == [emitted_so_far, emitted_so_far, 0]
+    assert await raw.redis.xlen(OUTBOX) == 0
+
+
+async def forward(raw: Raw, epoch: int, nonce: str, rng: random.Random | None) -> None:
+    """The three steps of the page, again and again; with `rng` it may die after each call."""
+    sink = [SINK_LOG, SINK_META, f"{SINK_LOG.removesuffix(':log')}:numbers"]
+    last = "0-0"
+    while True:
+        found: Any = await raw.redis.xrange(OUTBOX, f"({last}", count=3)
+        if not found:
+            return
+        entries: list[str | int] = []
+        for entry, fields in found:
+            assert fields[b"to"] == b"dead 3 8 xxh64 1000"
+            entries += [entry.decode(), 2, "n", fields[b"n"].decode()]
+        if rng and rng.random() < 0.1:
+            return
+        call = (1, 8, "xxh64", 1000, "refuse", "outbox:orders:3:printer", *entries)
+        await raw.call("append_numbered", sink, *call)
+        if rng and rng.random() < 0.3:
+            return
+        last = found[-1][0].decode()
+        done = int(last.partition("-")[2])
+        await raw.call("trim_outbox", KEYS, epoch, nonce, last, done, 0, "", "")

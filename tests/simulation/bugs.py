@@ -98,8 +98,8 @@ BUGS = (
     Planted(
         "a lost reply taken for an answer",
         "runnel/worker/committer.py",
-        "elif isinstance(reply, Exception):\n            return False\n",
-        "elif isinstance(reply, Exception):\n            state.committed(move)\n",
+        "                self._callbacks.on_wrong_key(state)\n            return False\n",
+        "                pass\n            state.committed(move)\n",
     ),
     Planted(
         "another commit in place of one in flight",
@@ -116,7 +116,7 @@ BUGS = (
     Planted(
         "a failed event is not handed out again",
         "runnel/core/partition.py",
-        "self.buffer.extendleft(reversed(self.current[keep:]))",
+        "self.buffer.extendleft(reversed(back))",
         "pass",
     ),
     Planted(
@@ -336,6 +336,20 @@ BUGS = (
         "if False:",
     ),
     Planted(
+        "a forwarder that does not rest while the handler is at work",
+        "runnel/worker/forwarder.py",
+        "if not (state.draining and state.handler_ended):",
+        "if state.draining and not state.handler_ended:\n"
+        "                self.wake.set()\n"
+        "            if not (state.draining and state.handler_ended):",
+    ),
+    Planted(
+        "a release that does not rest while its outbox is forwarded",
+        "runnel/worker/partition_io.py",
+        "if state.forwarding and state.all_committed and state.unverified_from is None:",
+        "if False:",
+    ),
+    Planted(
         "an outbox trimmed without its fence",
         "lua/trim_outbox.lua",
         "if stored_epoch ~= epoch or stored_nonce ~= nonce or released == '1' then",
@@ -524,8 +538,8 @@ BUGS = (
     Planted(
         "a sequence that does not rise",
         "runnel/producer/partition_producer.py",
-        "self._sequence += 1\n            self._unsure, ",
-        "self._sequence += 0\n            self._unsure, ",
+        "self._sequence += append.once is None",
+        "self._sequence += 0",
     ),
     Planted(
         "a processor registered anew starts anew",

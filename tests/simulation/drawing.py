@@ -127,21 +127,24 @@ def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:
         move_partitions=rng.choice((1, 2, 3, 5)),
         most_entries=rng.choice((at_once, 200)),
     )
-    return _with_outbox(rng, scenario) if rng.random() < OUTBOXES else scenario
+    return _with_outbox(rng, scenario, at_once) if rng.random() < OUTBOXES else scenario
 
 
-def _with_outbox(rng: random.Random, scenario: Scenario) -> Scenario:
-    """The scenario in a cluster, with faults of what forwards."""
+def _with_outbox(rng: random.Random, scenario: Scenario, at_once: int) -> Scenario:
+    """The scenario in a cluster, with faults of what forwards. `at_once` is the most entries for
+    the events that a handler has."""
     faults = []
     for _ in range(rng.choice((0, 4, 12))):
         at, target = WARM_UP + rng.random() * 10, rng.randrange(1000)
         kind = rng.choice((*MISHAPS, KILL))
         aim = rng.choice(("append_numbered", "trim_outbox")) if kind != KILL else ""
         faults.append(Fault(at, kind, target, rng.choice((0.2, 2.0, 6.0)), aim))
+    small = rng.random() < 0.6
     return replace(
         scenario,
         one_slot=True,
-        outbox_size=rng.choice((scenario.most_entries + 1, 10_000)),
+        most_entries=at_once if small else scenario.most_entries,
+        outbox_size=at_once + 1 if small else 10_000,
         faults=tuple(sorted((*scenario.faults, *faults), key=_time_of)),
         calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from tests.simulation.store import Store
 from tests.simulation.trace import Trace, Violation
 from tests.simulation.world import World
 
+#: Seconds of computing time for one run: many times what one takes.
+_MOST_CPU_S = 60
 #: Times that one waits for calm: what was asked for long ago may arrive only now.
 _LATE = 20
 
@@ -62,7 +65,8 @@ def run(scenario: Scenario, store: Store, trace: Trace | None = None) -> Result:
     violation = None
     with _machine(world):
         try:
-            _live(application)
+            with _watch(world):
+                _live(application)
         except Violation as found:
             violation = found
         except Livelock as found:
@@ -79,6 +83,23 @@ def run(scenario: Scenario, store: Store, trace: Trace | None = None) -> Result:
         trace.count,
         violation,
     )
+
+
+@contextmanager
+def _watch(world: World) -> Iterator[None]:
+    """End a run in which a callback of the loop does not end: virtual time stands still in it."""
+
+    def end(*_: object) -> None:
+        world.loop.failure = Violation("L6", f"more than {_MOST_CPU_S} s of computing time")
+        raise world.loop.failure  # To leave the callback, which may swallow this.
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _MOST_CPU_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _live(application: Application) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from runnel.delivery.cancellation import cancelled
+from runnel.delivery.cancellation import asked_to_end, cancelled
 
 
 async def test_only_a_task_that_other_code_cancels_is_cancelled() -> None:
@@ -25,3 +25,12 @@ async def test_only_a_task_that_other_code_cancels_is_cancelled() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert seen == [False, True]
+
+
+def test_an_exit_is_found_in_a_group_of_errors() -> None:
+    exit_ = SystemExit(3)
+    group = BaseExceptionGroup("", [ValueError("no"), BaseExceptionGroup("", [exit_])])
+    assert asked_to_end(group) is exit_
+    assert asked_to_end(exit_) is exit_
+    assert asked_to_end(ExceptionGroup("", [ValueError("no")])) is None
+    assert asked_to_end(None) is None

@@ -61,7 +61,10 @@ def test_a_policy_may_be_named_and_a_wrong_one_is_refused() -> None:
     app.processor(orders, name="lenient", exception_policy="ignore")(iterates)
     assert app.processors["lenient"].policy is ExceptionPolicy.IGNORE
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"exception_policy": "nonsense"}, "must be HALT, QUARANTINE or IGNORE, not 'nonsense'"),
+        (
+            {"exception_policy": "nonsense"},
+            "must be QUARANTINE, PARK, IGNORE or HALT, not 'nonsense'",
+        ),
         ({"middleware": [DeadLetterMiddleware]}, "the class DeadLetterMiddleware"),
         (
             {"middleware": [DeadLetterMiddleware()], "exception_policy": "halt"},

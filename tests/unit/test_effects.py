@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
+from runnel.errors import BadArgument
 from runnel.protocol import (
     CheckpointMove,
     Entries,
+    OutboxEntries,
+    OutboxTrim,
     PartitionKeys,
     Sink,
     StreamContract,
     TableWrites,
     Token,
+    outbox_sender,
     transact,
+    trim_outbox,
 )
 
 PREFIX = "runnel:{shop:orders:3}:orders"
@@ -41,3 +48,25 @@ def test_a_table_whose_keys_expire_has_two_keys() -> None:
     name = f"{PREFIX}:table:visits"
     assert call.keys == (*keys.of_script(), name, f"{name}:expiry")
     assert list(call.args[7:]) == ["expiring", 60, 1, 1, b"alice", b"5", b"carol"]
+
+
+def test_an_entry_of_the_outbox_says_where_it_goes() -> None:
+    sink = Sink("runnel:{shop:alerts:7}:alerts", StreamContract(8, "xxh64"), 100, derived=False)
+    assert sink.address() == "alerts 7 8 xxh64 100"
+    assert Sink.at("shop", sink.address()) == sink
+    for wrong in ("", "alerts 7 8 xxh64", "alerts 7 8 xxh64 x", "alerts -1 8 xxh64 100"):
+        with pytest.raises(BadArgument):
+            Sink.at("shop", wrong)
+
+
+def test_an_outbox_has_the_key_and_the_name_of_its_processor() -> None:
+    names = PartitionKeys(PREFIX, "book")
+    entries = OutboxEntries(names.outbox, 1000, [[b"to", b"alerts 7 8 xxh64 100", b"f", b"v"]])
+    call = transact(names, Token(7, "nonce"), CheckpointMove("1-0", "2-0", 3), [entries])
+    assert call.keys == (*names.of_script(), f"{PREFIX}:outbox:book")
+    assert list(call.args[7:10]) == ["outbox", 1000, 1]
+    assert list(call.args[10:]) == [4, b"to", b"alerts 7 8 xxh64 100", b"f", b"v"]
+    call = trim_outbox(names, Token(7, "nonce"), OutboxTrim("7-2", 2, 1, "alerts", "r" * 2000))
+    assert call.keys == (names.state, f"{PREFIX}:outbox:book")
+    assert list(call.args) == [7, "nonce", "7-2", 2, 1, "alerts", "r" * 1000]
+    assert outbox_sender(names) == "outbox:orders:3:book"

@@ -262,7 +262,9 @@ def test_keys_are_those_that_a_partition_key_may_be(handler: Handler) -> None:
 
 
 def test_a_key_that_was_not_read_is_named_with_what_to_do(handler: Handler) -> None:
-    expected = re.escape("call `await balances.load('carol')` first")
+    expected = re.escape(
+        "call `await balances.load('carol')` first. Each partition has its own part"
+    )
     with pytest.raises(NotLoaded, match=f"'carol' is not the key of the current event.*{expected}"):
         balances["carol"]
     with pytest.raises(NotLoaded, match=expected):

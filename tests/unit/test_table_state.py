@@ -162,11 +162,11 @@ def test_what_is_changed_in_place_is_written() -> None:
     lists[0].append(2)
     lists[2].append(3)
     it.tables.put(C, None)  # The handler has replaced it.
-    it.write_back()
+    it.tables.write_back()
     it.finished(b"1-0", 1)
     assert it.tables.lent(A, None) is None
     lists[0].append(4)  # Its event is finished.
-    it.write_back()
+    it.tables.write_back()
     it.begin_commit()
     assert written(it) == {A: b"[1, 2]", C: None}
 
@@ -182,7 +182,7 @@ def test_a_change_in_place_is_undone_and_sealed_as_other_writes_are() -> None:
     again: list[Any] = [1, 2]
     it.tables.lend(A, again, Lists(), b"[1]")
     it.undo(sealed=False)
-    it.write_back()
+    it.tables.write_back()
     assert it.tables.get(A) == b"[1]"
     it.undo()
     assert it.tables.get(A) == b"[]"

@@ -12,6 +12,7 @@ from runnel.core.partition import PartitionState
 from runnel.table import Table
 from runnel.worker.partition_io import PartitionIO
 from tests.worker.inside import Ledger
+from tests.worker.parking import Till
 from tests.worker.stubborn_worker import Stubborn
 from tests.worker.workers import Workers
 
@@ -63,3 +64,9 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[PartitionState]:
 
     monkeypatch.setattr(PartitionIO, "add", noting)
     return found
+
+
+@pytest.fixture
+def till(redis: Redis, redis_url: str, app_name: str) -> Till:
+    """An app of this test's own whose processor parks."""
+    return Till(app_name, redis_url)

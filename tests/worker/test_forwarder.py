@@ -19,7 +19,7 @@ from runnel.worker import forwarder
 from runnel.worker.backend import RedisBackend
 from runnel.worker.committer import Committer
 from runnel.worker.worker import Worker
-from tests.worker.inside import Item, owned
+from tests.worker.inside import Item, caught_up, owned
 from tests.worker.relay import Copy, Relay, use_outbox
 from tests.worker.workers import until
 
@@ -386,8 +386,12 @@ async def test_entries_that_their_target_takes_for_those_of_a_later_lease_count_
     await redis.hset(numbers, sender, "9999999999999-3 1-1 1 9999999999999-3")
     await relay.send(*relay.numbers_in(0, 4))
     async with relay.running():
-        await until(lambda: "4 emitted entries were LOST" in caplog.text, "it is told")
-    assert await relay.counts(redis) == [4, 4, 4]
+
+        async def counted() -> bool:
+            return await relay.counts(redis) == [4, 4, 4]
+
+        await until(counted, "all are counted")
+    assert "emitted entries were LOST" in caplog.text
 
 
 async def test_a_malformed_entry_stops_the_processor(redis: Redis, relay: Relay) -> None:
@@ -405,3 +409,27 @@ async def test_a_malformed_entry_stops_the_processor(redis: Redis, relay: Relay)
         await again.send(1)
         await again.until_copied(redis, 0, 1)
     assert await again.counts(redis) == [3, 3, 1]
+
+
+async def test_a_burst_ends_when_what_it_has_emitted_is_forwarded(
+    redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = asyncio.Event()
+
+    class LateBackend(RedisBackend):
+        async def forward(self, call: Call) -> Any:
+            await ready.wait()
+            return await super().forward(call)
+
+    use_outbox(monkeypatch, LateBackend)
+    monkeypatch.setattr(forwarder, "PATIENCE", 0.0)
+    relay = Relay(app_name, redis_url)
+    await relay.send(*range(10))
+    run = asyncio.create_task(Worker(relay.app).run(burst=True))
+    await until(lambda: caught_up(redis, relay), "all is committed")
+    for _ in range(3):  # The burst asks every 0.1 s.
+        await asyncio.wait([run], timeout=0.1)
+    assert not run.done()
+    ready.set()
+    await run
+    await relay.check(redis, *range(10))

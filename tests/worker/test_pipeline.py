@@ -28,7 +28,13 @@ from tests.servers import Server
 from tests.worker.flown import Flight, app, flights, landings, logbook, real_flights
 from tests.worker.workers import Workers, until
 
-KILLS = 20
+#: The second number is for `--soak`.
+KILLS = [
+    pytest.param(12, marks=pytest.mark.timeout(120)),
+    pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1200)]),
+]
+#: How many flights may wait before no more are sent.
+MOST_BEHIND = 2000
 Disturb = Callable[[], Awaitable[None]]
 
 
@@ -75,15 +81,16 @@ class Pipeline:
 
     @asynccontextmanager
     async def sending(self) -> AsyncIterator[None]:
-        """Send all the time."""
+        """Send all the time, unless the pipeline is far behind."""
         app.configure(redis_url=self.url)
         done = asyncio.Event()
 
         async def send() -> None:
             async with app:
                 while not done.is_set():
-                    async with self.send_lock:
-                        await self.send(20)
+                    if len(self.sent) - await self.emitted() < MOST_BEHIND:
+                        async with self.send_lock:
+                            await self.send(20)
                     await asyncio.sleep(0.05)
 
         sender = asyncio.create_task(send())
@@ -129,15 +136,17 @@ class Pipeline:
         more = len(self.sent) + 50
         await until(lambda: self.landings_at(more), f"the pipeline goes on:\n{self.said}")
 
+    async def emitted(self) -> int:
+        """How many flights the first stage has emitted to the second; 0 if nobody knows."""
+        prefixes = map(landings.spec.prefix, range(landings.spec.partition_count))
+        with contextlib.suppress(RedisError, OSError):  # A server is away.
+            return sum([await self.redis.xlen(keys.log(prefix)) for prefix in prefixes])
+        return 0
+
     async def finished(self) -> bool:
         """Was each flight emitted, and are both processors done?"""
-        logs = [
-            keys.log(landings.spec.prefix(partition))
-            for partition in range(landings.spec.partition_count)
-        ]
         with contextlib.suppress(RedisError, OSError):  # A server has just come back.
-            emitted = sum([await self.redis.xlen(log) for log in logs])
-            return emitted >= len(self.sent) and not any(
+            return await self.emitted() >= len(self.sent) and not any(
                 each["lag_events"] for each in await self.processors()
             )
         return False
@@ -147,6 +156,10 @@ class Pipeline:
         report = await inspect(self.redis, await check_server(self.redis, self.url), app.name)
         found: list[dict[str, Any]] = report["processors"]
         return found
+
+    async def owners(self) -> set[str]:
+        """Who holds partitions."""
+        return {row["owner"] for each in await self.processors() for row in each["partitions"]}
 
     async def shared_by(self, members: set[str]) -> bool:
         """Does each of these members hold partitions of each processor, and nobody else?"""
@@ -196,19 +209,27 @@ class Pipeline:
 
 
 @pytest.mark.fault(1, 2, 44)
-@pytest.mark.timeout(120)
-async def test_workers_killed_at_any_moment(redis: Redis, redis_url: str, crew: Workers) -> None:
-    alive = [crew.start(delay=0.002) for _ in range(4)]
+@pytest.mark.parametrize("kills", KILLS)
+async def test_workers_killed_at_any_moment(
+    redis: Redis, redis_url: str, crew: Workers, kills: int
+) -> None:
+    pipeline = Pipeline(redis, redis_url, crew)
+    alive = await pipeline.start_workers("w1", "w2", "w3", "w4")
+    names = (f"w{number}" for number in itertools.count(5))
+
+    async def at_work() -> set[str]:
+        return alive.keys() & await pipeline.owners()
 
     async def kill() -> None:
-        await asyncio.sleep(random.uniform(0.1, 0.6))
-        victim = alive.pop(random.randrange(len(alive)))
-        assert victim.poll() is None, crew.log[-3000:]
+        await asyncio.sleep(random.uniform(0.0, 0.4))
+        victim = alive.pop(random.choice(sorted(await until(at_work, "somebody works"))))
+        assert victim.poll() is None, pipeline.said
         victim.kill()
         victim.wait()
-        alive.append(crew.start(delay=0.002))
+        name = next(names)
+        alive[name] = crew.start("--name", name, delay=0.002)
 
-    await Pipeline(redis, redis_url, crew).check(kill, KILLS)
+    await pipeline.check(kill, kills)
 
 
 @pytest.mark.fault(4)
@@ -231,7 +252,7 @@ async def test_a_worker_that_sleeps_longer_than_its_session(
         processes[sleeper].send_signal(signal.SIGCONT)
         await pipeline.goes_on()
 
-    await pipeline.check(suspend, 4)
+    await pipeline.check(suspend, 3)
     # The fence refused what the sleepers still committed, and no new owner met a checkpoint that
     # such a commit had moved.
     assert "another member has claimed it since" in crew.log

@@ -225,6 +225,21 @@ async def test_a_table_that_is_new_since_the_snapshot_is_empty_after_it(
     assert await bank.balances.read("alice") == 5
 
 
+async def test_a_snapshot_that_somebody_else_takes_too_is_told(
+    bank: Bank, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bank.book(alice=1)
+    copy = snapshots._copy
+
+    async def begun_again(scripts: Scripts, at: Any, *more: Any) -> None:
+        await redis.hset(at.record, "id", "another")
+        await copy(scripts, at, *more)
+
+    monkeypatch.setattr(snapshots, "_copy", begun_again)
+    with pytest.raises(RunnelError, match="monday was deleted meanwhile, or somebody else takes"):
+        await snapshot(bank, redis)
+
+
 async def test_large_values_are_copied_in_small_pages(
     bank: Bank, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

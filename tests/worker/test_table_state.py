@@ -229,13 +229,24 @@ async def test_a_change_in_place_that_cannot_be_stored_fails_its_event(
 async def test_the_second_processor_that_writes_a_table_ends_with_a_reason(
     redis: Redis, ledger: Ledger, totals: Table[int]
 ) -> None:
+    """Both were started before one of them has written it."""
+    has_event, go_on = asyncio.Event(), asyncio.Event()
+
+    async def later(events: Events[Item]) -> None:
+        async for item in events.records():
+            has_event.set()
+            await go_on.wait()
+            totals[item.number] += 1
+
     ledger.processor(adds(totals))
-    ledger.app.processor(ledger.items, name="other")(adds(totals))
+    ledger.app.processor(ledger.items, name="other")(later)
     await ledger.send(1, 2)
     first, second = (
         Worker(ledger.app, processors=["work"]),
         Worker(ledger.app, processors=["other"]),
     )
+    late = asyncio.create_task(second.run())
+    await has_event.wait()
     run = asyncio.create_task(first.run())
 
     async def written() -> bool:
@@ -244,9 +255,10 @@ async def test_the_second_processor_that_writes_a_table_ends_with_a_reason(
     await until(written, "the first one writes it")
     first.stop.set()
     await run
+    go_on.set()
     with pytest.raises(Halted, match=r"the table totals is written by the processor work"):
         async with asyncio.timeout(20):
-            await second.run()
+            await late
     assert await stored(redis, ledger) == once(1, 2)
     state = keys.state(ledger.partition_keys.prefix, "other")
     assert await redis.hmget(state, "checkpoint", "released") == [b"0-0", b"1"]

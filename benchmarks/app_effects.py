@@ -1,4 +1,5 @@
-"""The app with a table whose throughput is measured, and the same handlers without it."""
+"""The app with a table, or one that emits, whose throughput is measured; and the same handlers
+without effects."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 from benchmarks.gate import Gate
 from benchmarks.job import job
 from benchmarks.records import Payment, declare
-from runnel import App, Events, Table
+from runnel import App, Events, Stream, Table
 
 JOB = job()
 gate = Gate(JOB)
@@ -63,10 +64,36 @@ def with_state_take() -> Any:
     return add
 
 
+def emitting() -> Any:
+    """Each payment goes to another stream, whose partitions are those of the payments or not."""
+    target: Stream[Payment]
+    if JOB.form == "emit-same":
+        target = payments.derive(f"paid-{JOB.name}", Payment)
+    else:
+        target = app.stream(
+            f"paid-{JOB.name}",
+            record=Payment,
+            partition_by="amount",
+            partition_count=JOB.partitions,
+            partition_size=1_000_000,
+        )
+
+    async def emit(events: Events[Payment]) -> None:
+        await gate.wait()
+        hit = gate.hit
+        async for payment in events.records():
+            events.emit(target, payment)
+            hit()
+
+    return emit
+
+
 handlers = {
     "one": lambda: plain,
     "take": lambda: plain_take,
     "state-one": with_state,
     "state-take": with_state_take,
+    "emit-same": emitting,
+    "emit-rekeyed": emitting,
 }
 app.processor(payments, name=JOB.name)(handlers[JOB.form]())

@@ -1,7 +1,8 @@
-"""The loop that tables are measured against: what one would write by hand for this one purpose.
+"""The loop that effects are measured against: what one would write by hand for this one purpose.
 
 It reads all partitions with XREAD, the totals of what came with HMGET, and stores the new totals
-and the checkpoints in one MULTI. The checkpoint of a partition is that of its native consumer
+and the checkpoints in one MULTI. Or it reads no totals, and adds an entry to another log for each
+payment, in the MULTI. The checkpoint of a partition is that of its native consumer
 group. Each step is one round trip for all partitions, and the next read is sent before the events
 at hand are processed. Nothing is remembered from one round to the next: without a fence, another
 process may have written it. Otherwise the loop is as `raw`, and lacks what that lacks.
@@ -13,6 +14,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgpack
+import xxhash
 from redis.asyncio import Redis
 
 from benchmarks.gate import Gate
@@ -27,6 +30,7 @@ class Partition:
     def __init__(self, log: str, group: str) -> None:
         self.log = log
         self.totals = f"{log}:{group}:totals"
+        self.emitted = f"{log}:{group}:emitted"
         self.cursor: bytes = b"0-0"
         self.read = 0
 
@@ -41,6 +45,7 @@ class Loop:
         self.partitions = {
             log.encode(): Partition(log, job.name) for log in logs(job.record, job.partitions)
         }
+        self.targets = [each.emitted for each in self.partitions.values()]
 
     async def run(self) -> None:
         """Run until killed."""
@@ -68,16 +73,30 @@ class Loop:
         return asyncio.ensure_future(self.reading.xread(cursors, COUNT, 1000))
 
     async def process(self, found: Sequence[tuple[Partition, Sequence[Any]]]) -> None:
-        """Add the payments to the totals, and store these together with the checkpoints."""
+        """Process what was read, and store the effects together with the checkpoints."""
         payments: list[list[Payment]] = [
             [self.decode(fields) for _, fields in entries] for _, entries in found
         ]
-        pipeline = self.writing.pipeline(transaction=False)
-        for (partition, _), those in zip(found, payments, strict=True):
-            pipeline.hmget(partition.totals, [each.account for each in those])
-        stored = await pipeline.execute()
         pipeline = self.writing.pipeline(transaction=True)
-        for (partition, entries), those, values in zip(found, payments, stored, strict=True):
+        if self.job.form == "state":
+            await self.add(pipeline, [each for each, _ in found], payments)
+        else:
+            self.emit(pipeline, [each for each, _ in found], payments)
+        for partition, entries in found:
+            pipeline.xgroup_setid(
+                partition.log, self.job.name, entries[-1][0], entries_read=partition.read
+            )
+        await pipeline.execute()
+
+    async def add(
+        self, pipeline: Any, partitions: list[Partition], payments: list[list[Payment]]
+    ) -> None:
+        """Add the payments to the totals."""
+        reading = self.writing.pipeline(transaction=False)
+        for partition, those in zip(partitions, payments, strict=True):
+            reading.hmget(partition.totals, [each.account for each in those])
+        stored = await reading.execute()
+        for partition, those, values in zip(partitions, payments, stored, strict=True):
             totals: dict[Any, Any] = {
                 each.account: int(value or 0) for each, value in zip(those, values, strict=True)
             }
@@ -85,10 +104,25 @@ class Loop:
                 totals[each.account] += each.amount
                 self.gate.hit()
             pipeline.hset(partition.totals, mapping=totals)
-            pipeline.xgroup_setid(
-                partition.log, self.job.name, entries[-1][0], entries_read=partition.read
-            )
-        await pipeline.execute()
+
+    def emit(
+        self, pipeline: Any, partitions: list[Partition], payments: list[list[Payment]]
+    ) -> None:
+        """Add each payment to another log: that of its partition, or of its amount."""
+        rekeyed = self.job.form == "emit-rekeyed"
+        for partition, those in zip(partitions, payments, strict=True):
+            target = partition.emitted
+            for each in those:
+                if rekeyed:
+                    number = xxhash.xxh64_intdigest(b"%d" % each.amount) % len(self.targets)
+                    target = self.targets[number]
+                values = {
+                    "account": each.account,
+                    "paid_at": each.paid_at.isoformat(),
+                    "amount": each.amount,
+                }
+                pipeline.xadd(target, {"msgpack": msgpack.packb(values)})
+                self.gate.hit()
 
 
 async def main() -> None:

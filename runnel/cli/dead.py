@@ -1,0 +1,324 @@
+"""The commands ``runnel dead``: list, show, replay, drop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from runnel.cli import exits, urls
+from runnel.cli.output import report
+from runnel.cli.partition_option import Numbers
+from runnel.cli.running import with_scripts
+from runnel.cli.target import load_processor
+from runnel.errors import Full, RecordError
+from runnel.log import one_line
+from runnel.operations import dead as operations
+from runnel.operations.dead import Item, Wanted
+from runnel.preflight.checks import check_dead
+from runnel.processor import Processor
+from runnel.protocol.scripts import Scripts
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_EXAMPLE = "runnel dead {} example:printer"
+
+
+@click.group(
+    epilog=exits.epilog(
+        _EXAMPLE.format("list"), _EXAMPLE.format("replay") + " --key customer-7 --execute"
+    )
+)
+def dead() -> None:
+    """Administer what processors, such as example:printer, set aside: parked events and dead
+    letters.
+
+    Safe while workers run.
+    """
+
+
+def _options(function: F) -> F:
+    """The options by which items are chosen."""
+    chosen = [
+        click.argument("target"),
+        click.option(
+            "--partition",
+            "partitions",
+            type=Numbers(),
+            multiple=True,
+            help="Only of this partition or these: 3, 0-3 or 0-3,7. May be repeated.",
+        ),
+        click.option("--key", help="Only of this partition key; empty for undecodable events."),
+        click.option("--since", type=_Time(), help="Only what was set aside since this ISO time."),
+        click.option("--event", help="Only the event with this id."),
+        urls.option,
+    ]
+    for each in reversed(chosen):
+        function = each(function)
+    return function
+
+
+class _Time(click.ParamType):  # type: ignore[type-arg]
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time such as 2026-11-24T03:00:00Z", param, ctx)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0, int(moment.timestamp() * 1000))
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line.")
+_EXECUTE = click.option(
+    "--execute", is_flag=True, help="Do it. Without this, only say what would be done."
+)
+
+
+def _wanted(
+    found: Processor,
+    partitions: Sequence[Sequence[int]],
+    key: str | None,
+    since: int | None,
+    event: str | None,
+) -> Wanted:
+    numbers = sorted({each for several in partitions for each in several})
+    most = found.stream.partition_count - 1
+    if numbers and numbers[-1] > most:
+        exits.fail(f"--partition must be 0 to {most}, not {numbers[-1]}", exits.USAGE)
+    return Wanted(numbers or None, None if key is None else key.encode(), since or 0, event)
+
+
+def _run(
+    target: str,
+    action: str,
+    url: str | None,
+    work: Callable[[Scripts, Processor], Coroutine[Any, Any, T]],
+) -> T:
+    app, found = load_processor(target)
+    address = url or app.settings.redis_url
+
+    async def checked(scripts: Scripts) -> T:
+        await check_dead(scripts, found, action, address)
+        return await work(scripts, found)
+
+    return with_scripts(address, checked)
+
+
+@dead.command(
+    name="list",
+    short_help="List parked events and dead letters.",
+    epilog=exits.epilog(_EXAMPLE.format("list"), _EXAMPLE.format("list") + " --partition 3 --json"),
+)
+@_options
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=1000,
+    show_default=True,
+    help="List at most this many.",
+)
+@_JSON
+def list_(
+    target: str,
+    partitions: Sequence[Sequence[int]],
+    key: str | None,
+    since: int | None,
+    event: str | None,
+    redis_url: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List what a processor has set aside, by partition, in the order in which it was.
+
+    An event without an error only comes after another one of its key, which is parked.
+    """
+
+    async def work(scripts: Scripts, found: Processor) -> int:
+        number = 0
+        wanted = _wanted(found, partitions, key, since, event)
+        async for item in operations.find(scripts, found, wanted):
+            number += 1
+            if number > limit:
+                click.echo(f"there are more than {limit}: see --limit", err=True)
+                break
+            report(json.dumps(_as_dict(found, item)) if as_json else _line(item))
+        return number
+
+    if not _run(target, "list", redis_url, work) and not as_json:
+        report("nothing is set aside")
+
+
+@dead.command(
+    short_help="Show parked events and dead letters with their records.",
+    epilog=exits.epilog(_EXAMPLE.format("show") + " --event 1795435471123-0"),
+)
+@_options
+@_JSON
+def show(
+    target: str,
+    partitions: Sequence[Sequence[int]],
+    key: str | None,
+    since: int | None,
+    event: str | None,
+    redis_url: str | None,
+    as_json: bool,
+) -> None:
+    """Show what a processor has set aside: error, attempts, headers and record of each event."""
+
+    async def work(scripts: Scripts, found: Processor) -> None:
+        wanted = _wanted(found, partitions, key, since, event)
+        async for item in operations.find(scripts, found, wanted):
+            shown = _as_dict(found, item)
+            if as_json:
+                report(json.dumps(shown))
+                continue
+            report(_line(item))
+            for name in ("headers", "record", "unreadable"):
+                if shown.get(name):
+                    report(f"  {name}: {json.dumps(shown[name])}")
+
+    _run(target, "show", redis_url, work)
+
+
+@dead.command(
+    short_help="Have them processed after all, by this processor alone.",
+    epilog=exits.epilog(
+        _EXAMPLE.format("replay"), _EXAMPLE.format("replay") + " --key customer-7 --execute"
+    ),
+)
+@_options
+@_EXECUTE
+def replay(
+    target: str,
+    partitions: Sequence[Sequence[int]],
+    key: str | None,
+    since: int | None,
+    event: str | None,
+    redis_url: str | None,
+    execute: bool,
+) -> None:
+    """Have events processed after all, once their cause is mended: in order, before new events of
+    their keys, and by this processor alone.
+
+    If a parked event is chosen, all parked events of its key are replayed, to keep their order. The
+    workers that hold the partitions claim them anew; what they had not committed repeats.
+    """
+
+    async def work(scripts: Scripts, found: Processor) -> None:
+        wanted = _wanted(found, partitions, key, since, event)
+        items = [each async for each in operations.find(scripts, found, wanted)]
+        events = keys = 0
+        for number, chosen in operations.with_whole_keys(items).items():
+            known = await operations.parked_keys(scripts, found, number)
+            keys += len(chosen)
+            events += sum(known[each].count for each in chosen if each in known)
+        letters = sum(1 for each in items if each.kind != "parked")
+        what = f"{_many(events, 'parked event')} of {_many(keys, 'key')}"
+        what += f", and {_many(letters, 'dead letter')}"
+        if not execute:
+            report(f"would replay {what}; add --execute to do it")
+            return
+        try:
+            await operations.replay(scripts, found, items)
+        except Full as error:
+            exits.fail(_full(error), exits.REJECTED)
+        report(f"replaying {what}: `runnel inspect` shows when it is over")
+
+    _run(target, "replay", redis_url, work)
+
+
+@dead.command(
+    short_help="Delete them for good.",
+    epilog=exits.epilog(
+        _EXAMPLE.format("drop") + " --event 1795435471123-0",
+        _EXAMPLE.format("drop") + " --event 1795435471123-0 --execute",
+    ),
+)
+@_options
+@_EXECUTE
+def drop(
+    target: str,
+    partitions: Sequence[Sequence[int]],
+    key: str | None,
+    since: int | None,
+    event: str | None,
+    redis_url: str | None,
+    execute: bool,
+) -> None:
+    """Delete parked events and dead letters for good.
+
+    Later events of their keys stay parked: replay them.
+    """
+
+    async def work(scripts: Scripts, found: Processor) -> None:
+        wanted = _wanted(found, partitions, key, since, event)
+        items = [each async for each in operations.find(scripts, found, wanted)]
+        if not execute:
+            for item in items:
+                report(_line(item))
+            report(f"would drop {_many(len(items), 'event')}; add --execute to do it")
+            return
+        report(f"dropped {_many(await operations.drop(scripts, found, items), 'event')}")
+
+    _run(target, "drop", redis_url, work)
+
+
+def _full(error: Full) -> str:
+    return (
+        f"no more than {error.details.get('limit')} events of a partition may be parked "
+        "(park_limit), and dead letters wait among them for their replay: run this again when "
+        "`runnel inspect` shows that the others are replayed, or narrow it with --since"
+    )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _key(item: Item) -> str:
+    return item.key.decode(errors="backslashreplace")
+
+
+def _line(item: Item) -> str:
+    at = datetime.fromtimestamp(item.at_ms / 1000, UTC).isoformat(timespec="seconds")
+    state = ", replaying" if item.replaying else ""
+    head = f"{at}  {item.kind}{state}  partition {item.partition}, event {item.event}"
+    head += f", key {one_line(_key(item)) or '(none)'}"
+    if not item.attempts:
+        return f"{head}: behind another event of its key"
+    error = one_line(f"{item.error_type}: {item.error_message}")
+    return f"{head}, {_many(item.attempts, 'attempt')}: {error}"
+
+
+def _as_dict(found: Processor, item: Item) -> dict[str, Any]:
+    at = datetime.fromtimestamp(item.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    shown: dict[str, Any] = {
+        "kind": item.kind,
+        "partition": item.partition,
+        "event": item.event,
+        "key": _key(item),
+        "at": at,
+        "replaying": item.replaying,
+        "attempts": item.attempts,
+        "error_type": item.error_type,
+        "error_message": item.error_message,
+    }
+    codec = found.stream.codec
+    try:
+        shown["headers"] = codec.headers(list(item.fields))
+        record = codec.record_type.dump(codec.decode(list(item.fields)))
+        shown["record"] = json.loads(json.dumps(record, default=_text))
+    except (RecordError, ValueError) as error:
+        shown["unreadable"] = str(error)
+    return shown
+
+
+def _text(value: Any) -> str:
+    return bytes(value).decode(errors="backslashreplace")
