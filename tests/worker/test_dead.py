@@ -6,8 +6,10 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, keys
-from runnel.operations import dead
+from runnel.operations import admin, dead
 from runnel.operations.dead import Wanted
+from runnel.operations.removing import parked_events
+from runnel.protocol import parked_names
 from tests.worker.parking import Till
 from tests.worker.workers import until
 
@@ -74,3 +76,25 @@ async def test_what_is_meant(redis: Redis, till: Till, wanted: Wanted, number: i
     async with till.running():
         await until(lambda: till.passed(redis), "the log is worked off")
     assert len(await till.set_aside(wanted)) == number
+
+
+async def test_a_reset_keeps_what_is_parked_and_a_deleted_stream_does_not(
+    redis: Redis, till: Till
+) -> None:
+    till.declare(retries=0)
+    till.broken = {"b"}
+    await till.pay(("a", 0), ("b", 0))
+    async with till.running():
+        await until(lambda: till.passed(redis), "the log is worked off")
+    async with till.scripts() as scripts:
+        await admin.reset(scripts, till.processor, "0")
+        assert await till.parked(redis) == 1
+        async with till.running():
+            await until(lambda: till.passed(redis), "the log is worked off again")
+        assert till.by_account() == {"a": [0]}
+        assert await till.parked(redis) == 2, "read again, it is parked again"
+        assert await parked_events(scripts, till.payments.spec) == 2
+        assert await parked_events(scripts, till.payments.spec, "work") == 2
+        assert await parked_events(scripts, till.payments.spec, "other") == 0
+        await admin.delete_stream(scripts, till.payments.spec)
+    assert await redis.exists(*parked_names(till.keys)) == 0
