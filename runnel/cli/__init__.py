@@ -23,7 +23,7 @@ COMMANDS = {
     "send": ("send", "Send one RECORD, given as JSON, to a stream."),
     "sendmany": ("send", "Send the JSON lines of FILE to a stream."),
     "tail": ("tail", "Show the newest events of a stream, and new ones as they come."),
-    "show": ("show", "Show one event, and which processors have committed it."),
+    "show": ("show", "Show one event, and which processors are past it."),
     "partition": ("show", "Show which partition has the events of a key."),
     "inspect": ("inspect", "Show processors, partitions, members and streams."),
     "processor": (

@@ -88,8 +88,8 @@ def send(
     wait: bool | float | None,
     as_json: bool,
 ) -> None:
-    """Send one RECORD, given as JSON, to a stream; prints its partition and id. - reads it from
-    stdin.
+    """Send one RECORD, given as JSON, to a stream; prints its partition and id. If RECORD
+    is -, it is read from stdin.
 
     A field that the stream's record does not have is an error, because it may be misspelt. The
     partition follows from the record, by partition_by of the stream: see `runnel partition`.
@@ -104,7 +104,9 @@ def send(
         try:
             parsed = stream.spec.codec.record_type.from_json(text, ignore_unknown)
         except RecordError as error:
-            raise RecordError(_with_fix(error)) from error
+            several = record == "-" and len(text.splitlines()) > 1 and "trailing" in str(error)
+            fix = " (`runnel sendmany` sends one record a line)" if several else ""
+            raise RecordError(_with_fix(error) + fix) from error
         await _check_redis(stream)
         try:
             sending = asyncio.ensure_future(

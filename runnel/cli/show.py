@@ -47,8 +47,9 @@ def show(
 ) -> None:
     """Show one event: by its PARTITION and ID, as `runnel send`, `tail` and the logs name it.
 
-    It has all that `runnel tail` shows, and which processors have committed it. Exits with 6 if
-    there is no such event.
+    It has all that `runnel tail` shows, and the processors whose checkpoints have passed it:
+    these have finished it, or set it aside (`runnel dead list`). Exits with 6 if there is no such
+    event.
     """
     target, (first, id_) = _split(words, 2, app_name, "PARTITION ID")
     if not first.isdecimal():
@@ -75,7 +76,7 @@ async def _event(scripts: Scripts, stream: Chosen, number: int, id_: str) -> Jso
         exits.fail(await _why_not(scripts, spec, number, id_), exits.NO_VALUE)
     event = stream.reader(spec).read(Found(number, id_, entries[0][1]))
     names = [text(each) for each in flat]
-    event["committed"] = {
+    event["passed"] = {
         name.removeprefix(_CHECKPOINT): reached(checkpoint, id_)
         for name, checkpoint in zip(names[::2], names[1::2], strict=True)
         if name.startswith(_CHECKPOINT)
@@ -106,8 +107,8 @@ def _as_text(event: Json) -> str:
     ]
     rows += [("header", f"{name}={value}") for name, value in event["headers"].items()]
     rows += [
-        ("processor", f"{name} has {'' if done else 'not '}committed it")
-        for name, done in sorted(event["committed"].items())
+        ("processor", f"the checkpoint of {name} has {'' if done else 'not '}passed it")
+        for name, done in sorted(event["passed"].items())
     ]
     if "unreadable" in event:
         rows.append(("unreadable", event["unreadable"]))

@@ -32,7 +32,9 @@ def options(command: F) -> F:
         click.option("--stream", "stream_name", help="A stream by its name, with --app or an app."),
         click.option("--app", "app_name", help="The app, if no TARGET is given."),
         click.option(
-            "--redis-url", type=REDIS_URL, help="URL of Redis, instead of the one of the app."
+            "--redis-url",
+            type=REDIS_URL,
+            help="URL of Redis, instead of the one of the app, or of RUNNEL_REDIS_URL.",
         ),
     ):
         command = option(command)

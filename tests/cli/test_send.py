@@ -296,7 +296,8 @@ def test_a_record_from_stdin_and_its_headers_are_sent(run: Run, admin: SyncRedis
 
 
 @pytest.mark.parametrize(
-    ("stdin", "says"), [(b"", "Invalid JSON"), (b"\xff", "not UTF-8"), (LINE * 2, "Invalid JSON")]
+    ("stdin", "says"),
+    [(b"", "Invalid JSON"), (b"\xff", "not UTF-8"), (LINE * 2, "`runnel sendmany` sends one")],
 )
 def test_what_is_no_record_on_stdin_is_refused(run: Run, stdin: bytes, says: str) -> None:
     done = run("send", ORDERS, "-", stdin=stdin)

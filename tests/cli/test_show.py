@@ -28,15 +28,18 @@ def test_an_event_is_shown_by_what_send_prints(run: Run) -> None:
     assert (without["record"]["amount"], without["key"]) == (99, None)
 
 
-def test_it_says_which_processors_have_committed_the_event(run: Run, admin: SyncRedis) -> None:
+def test_it_says_which_processors_are_past_the_event(run: Run, admin: SyncRedis) -> None:
     run("processor", "add", PRINTER)
     sent = run("send", ORDERS, GOOD).stdout.split()
-    assert json.loads(run("show", ORDERS, *sent, "--json").stdout)["committed"] == {
-        "printer": False
-    }
-    assert "processor  printer has not committed it\n" in run("show", ORDERS, *sent).stdout
+    assert json.loads(run("show", ORDERS, *sent, "--json").stdout)["passed"] == {"printer": False}
+    assert (
+        "processor  the checkpoint of printer has not passed it\n"
+        in run("show", ORDERS, *sent).stdout
+    )
     assert run("worker", APP, "--processors", "printer", "--burst").code == 0
-    assert "processor  printer has committed it\n" in run("show", ORDERS, *sent).stdout
+    assert (
+        "processor  the checkpoint of printer has passed it\n" in run("show", ORDERS, *sent).stdout
+    )
 
 
 @pytest.mark.parametrize("partition", ["0", "1", "2", "3"])
