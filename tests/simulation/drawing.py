@@ -126,6 +126,10 @@ def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:
         second_stage=second_stage,
         move_partitions=rng.choice((1, 2, 3, 5)),
         most_entries=rng.choice((at_once, 200)),
+        # A middleware that holds back has the handler write for two at once.
+        most_fields=max(scenario.most_fields, 2 * 7)
+        if any("holds" in each.middleware for each in shapes)
+        else scenario.most_fields,
     )
     return _with_outbox(rng, scenario, at_once) if rng.random() < OUTBOXES else scenario
 
