@@ -10,7 +10,7 @@ from runnel.codec.partitioning import key_bytes
 from runnel.codec.values import ValueCodec
 from runnel.connection.deployment import Deployment
 from runnel.core.table_state import Field, TableState
-from runnel.current_event import CURRENT_EVENT
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.errors import ConfigError, EncodeError, HandlerError, NotInHandler, NotLoaded
 from runnel.settings import Settings, check
 from runnel.stream import StreamSpec
@@ -85,6 +85,8 @@ class Table(Generic[V]):
         #: A handler may change its values in place.
         self._lends = not self._codec.immutable
         self._make_default: Callable[[], V] | None = None
+        #: The key that was used last, and its field.
+        self._last: tuple[Any, Field] = None, (name, b"")
         if callable(default):
             self._make_default = default
         elif default is not NOTHING:
@@ -233,7 +235,12 @@ class Table(Generic[V]):
         return value
 
     def _field(self, key: Any) -> Field:
-        return self.name, key_bytes(key)
+        # `table[key] += 1` asks twice for the same object.
+        last, field = self._last
+        if last is not key or type(key) is not str:
+            field = self.name, key_bytes(key)
+            self._last = key, field
+        return field
 
     def _stored(self, key: Any) -> bytes | None:
         field, state = self._field(key), self._here_tables()
@@ -257,7 +264,8 @@ class Table(Generic[V]):
         return here is not None and here.has_event()
 
     def _writable(self) -> TableState:
-        state, here = self._here_tables(), CURRENT_EVENT.get()
+        here = CURRENT_EVENT.get()
+        state = self._tables_of(here)
         assert here is not None
         if here.over is not None and here.over():
             raise NotInHandler(
@@ -273,8 +281,10 @@ class Table(Generic[V]):
 
     def _here_tables(self) -> TableState:
         """The tables of the partition whose handler runs here. Raises NotInHandler."""
-        here = CURRENT_EVENT.get()
-        tables = here.tables if here else None
+        return self._tables_of(CURRENT_EVENT.get())
+
+    def _tables_of(self, here: CurrentEvent | None) -> TableState:
+        tables = here.tables if here is not None else None
         if here is None or tables is None or self.name not in tables.tables:
             if here is not None:
                 name = self.name

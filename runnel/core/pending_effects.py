@@ -101,6 +101,16 @@ class Step:
     def __bool__(self) -> bool:
         return bool(self.writes or self.emitted or self.parked or self.replayed)
 
+    def add_writes(self, writes: dict[Field, bytes | None], size: int) -> bool:
+        """Add writes of tables. Returns False, and adds nothing, if a commit might not hold them:
+        then `add` tells. Most events write tables and have no other effect."""
+        load = self._load
+        if load.size + size > MOST_BYTES or len(self.writes) + len(writes) > MOST_FIELDS:
+            return False
+        load.size += size
+        self.writes.update(writes)
+        return True
+
     def add(
         self,
         writes: dict[Field, bytes | None],
@@ -217,8 +227,14 @@ class PendingEffects:
         if self._open or self._sealed:
             emitted = [*self._sealed, *self._open]
             self._open, self._sealed, self._load = [], [], self._load_of(())
-        if writes or emitted or parked or replayed:
+        if emitted or parked or replayed:
             self._add(end, writes, emitted, size, parked, replayed, most_parked)
+        elif writes:
+            step = self._open_step()
+            if step is not None and step.add_writes(writes, size):
+                step.end, step.number = end, self._number
+            else:
+                self._add(end, writes, (), size)
         if self.tables.crowded:
             self.tables.forget({field for step in self._steps for field in step.writes})
 
@@ -227,8 +243,12 @@ class PendingEffects:
         self._number += 1
         self._add(end, {}, (), 0, [entry], (), most)
 
+    def _open_step(self) -> Step | None:
+        """The step to which more may be added: the last one, if it is not in flight."""
+        return self._steps[-1] if len(self._steps) > bool(self.in_flight) else None
+
     def _add(self, end: bytes, *written: Any) -> None:
-        step = self._steps[-1] if len(self._steps) > bool(self.in_flight) else None
+        step = self._open_step()
         if step is None or not step.add(*written):
             step = Step(len(self.tables.tables))
             step.add(*written)
