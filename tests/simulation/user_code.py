@@ -15,6 +15,7 @@ from tests.simulation.history import History, Spot
 
 #: Seconds until a handler that stopped waiting for an event asks again.
 _PAUSE = 0.01
+_LONGEST_PAUSE = 0.1
 #: Seconds by which the patience grows after each wait without an event.
 PATIENCE_STEP = 0.001
 #: Seconds after which a handler that should have been cancelled counts as never cancelled.
@@ -74,7 +75,9 @@ async def patient_next(
     iterator: AsyncIterator[Any], patience: float | None, step: float = 0.0
 ) -> Any:
     """The next item, or None at the end. With `patience`, each wait stops after that many seconds
-    and starts again, each time with `step` more seconds."""
+    and starts again, each time with `step` more seconds. The pauses in between grow: else half of a
+    simulation would be such waits."""
+    pause = _PAUSE
     while True:
         try:
             async with asyncio.timeout(patience):
@@ -82,7 +85,8 @@ async def patient_next(
         except StopAsyncIteration:
             return None
         except TimeoutError:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
             patience = None if patience is None else patience + step
 
 
