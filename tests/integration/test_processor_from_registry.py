@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Record, keys
-from runnel.errors import ConfigError, RunnelError
+from runnel.errors import ConfigError
 from runnel.operations import admin
 from runnel.operations.processor_from_registry import processor_from_registry
 from runnel.operations.registry import announce_processor, announce_stream
@@ -47,8 +47,6 @@ async def test_it_has_the_keys_of_the_processor_that_was_registered(
     assert found.stream.contract == declared.stream.contract
     assert [found.keys(p) for p in range(3)] == [declared.keys(p) for p in range(3)]
     assert await admin.pause(scripts, found) == 3
-    with pytest.raises(RunnelError, match="only known by its name"):
-        found.stream.partition(found.stream.codec.decode([b"json", b"{}"]))
 
 
 async def test_the_partition_count_is_that_of_the_stream_and_not_that_of_the_registry(

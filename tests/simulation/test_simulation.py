@@ -44,6 +44,7 @@ def test_the_seeds_handle_events_over_much_virtual_time(store: Store) -> None:
     assert sum(each.virtual for each in results) > 100
 
 
+@pytest.mark.timeout(240)
 def test_the_same_seed_has_the_same_trace_on_every_server(store: Store) -> None:
     first = [run(draw(seed), store).digest for seed in SAME]
     assert len(set(first)) == len(SAME)
