@@ -172,7 +172,9 @@ class Application:
         return self.world.host().members[name].queues[partition].state.token
 
     def _handler(self, name: str, shape: Shape) -> Callable[[Any], Any]:
-        step = user_code.PATIENCE_STEP if "awaits" in shape.middleware else 0.0
+        # With less patience than its middleware takes, it would never get an event.
+        slow = {"awaits", "holds"}.intersection(shape.middleware)
+        step = user_code.PATIENCE_STEP if slow else 0.0
 
         async def handle(events: Any) -> None:
             token, spot = self.token(name, events.partition), self.spot(name, events.partition)
