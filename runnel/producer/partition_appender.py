@@ -6,6 +6,7 @@ What is appended, and how a repeat is recognised, is left to the classes that ar
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
@@ -94,7 +95,7 @@ class Append:
 A = TypeVar("A", bound=Append)
 
 
-class PartitionAppender(Generic[A]):
+class PartitionAppender(ABC, Generic[A]):
     """Appends to one partition, with one append in flight.
 
     An append that got no answer is repeated for `delivery_timeout` seconds.
@@ -114,9 +115,9 @@ class PartitionAppender(Generic[A]):
         #: Since when the server has not answered; inf while it answers.
         self._silent_since = inf
 
+    @abstractmethod
     def _call_of(self, append: A) -> Call:
         """The call of an append."""
-        raise NotImplementedError
 
     def _begin_anew(self) -> None:
         """The outcome of the last append is unknown, and nobody repeats it any more."""
