@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
@@ -23,7 +25,6 @@ from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 _EXAMPLE = "runnel dead {} example:printer"
 
@@ -41,8 +42,35 @@ def dead() -> None:
     """
 
 
-def _options(function: F) -> F:
-    """The options by which items are chosen."""
+@dataclass(frozen=True)
+class Choice:
+    """Of which processor, in which Redis, and which of the items it has set aside."""
+
+    target: str
+    partitions: Sequence[Sequence[int]]
+    key: str | None
+    since: int | None
+    event: str | None
+    redis_url: str | None
+
+    def wanted(self, found: Processor) -> Wanted:
+        """The items that are chosen. Ends with an error if there is no such partition."""
+        numbers = sorted({each for several in self.partitions for each in several})
+        most = found.stream.partition_count - 1
+        if numbers and numbers[-1] > most:
+            exits.fail(f"--partition must be 0 to {most}, not {numbers[-1]}", exits.USAGE)
+        key = None if self.key is None else self.key.encode()
+        return Wanted(numbers or None, key, self.since or 0, self.event)
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options by which items are chosen. The function gets them as its `choice`."""
+
+    @wraps(function)
+    def with_choice(**given: Any) -> None:
+        names = [each.name for each in fields(Choice)]
+        function(Choice(**{name: given.pop(name) for name in names}), **given)
+
     chosen = [
         click.argument("target"),
         click.option(
@@ -57,9 +85,10 @@ def _options(function: F) -> F:
         click.option("--event", help="Only the event with this id."),
         urls.option,
     ]
+    decorated: Callable[..., None] = with_choice
     for each in reversed(chosen):
-        function = each(function)
-    return function
+        decorated = each(decorated)
+    return decorated
 
 
 class _Time(click.ParamType):  # type: ignore[type-arg]
@@ -82,28 +111,13 @@ _EXECUTE = click.option(
 )
 
 
-def _wanted(
-    found: Processor,
-    partitions: Sequence[Sequence[int]],
-    key: str | None,
-    since: int | None,
-    event: str | None,
-) -> Wanted:
-    numbers = sorted({each for several in partitions for each in several})
-    most = found.stream.partition_count - 1
-    if numbers and numbers[-1] > most:
-        exits.fail(f"--partition must be 0 to {most}, not {numbers[-1]}", exits.USAGE)
-    return Wanted(numbers or None, None if key is None else key.encode(), since or 0, event)
-
-
 def _run(
-    target: str,
+    choice: Choice,
     action: str,
-    url: str | None,
     work: Callable[[Scripts, Processor], Coroutine[Any, Any, T]],
 ) -> T:
-    app, found = load_processor(target)
-    address = url or app.settings.redis_url
+    app, found = load_processor(choice.target)
+    address = choice.redis_url or app.settings.redis_url
 
     async def checked(scripts: Scripts) -> T:
         await check_dead(scripts, found, action, address)
@@ -127,12 +141,7 @@ def _run(
 )
 @_JSON
 def list_(
-    target: str,
-    partitions: Sequence[Sequence[int]],
-    key: str | None,
-    since: int | None,
-    event: str | None,
-    redis_url: str | None,
+    choice: Choice,
     limit: int,
     as_json: bool,
 ) -> None:
@@ -143,7 +152,7 @@ def list_(
 
     async def work(scripts: Scripts, found: Processor) -> int:
         number = 0
-        wanted = _wanted(found, partitions, key, since, event)
+        wanted = choice.wanted(found)
         async for item in operations.find(scripts, found, wanted):
             number += 1
             if number > limit:
@@ -152,7 +161,7 @@ def list_(
             report(json.dumps(_as_dict(found, item)) if as_json else _line(item))
         return number
 
-    if not _run(target, "list", redis_url, work) and not as_json:
+    if not _run(choice, "list", work) and not as_json:
         report("nothing is set aside")
 
 
@@ -163,18 +172,13 @@ def list_(
 @_options
 @_JSON
 def show(
-    target: str,
-    partitions: Sequence[Sequence[int]],
-    key: str | None,
-    since: int | None,
-    event: str | None,
-    redis_url: str | None,
+    choice: Choice,
     as_json: bool,
 ) -> None:
     """Show what a processor has set aside: error, attempts, headers and record of each event."""
 
     async def work(scripts: Scripts, found: Processor) -> None:
-        wanted = _wanted(found, partitions, key, since, event)
+        wanted = choice.wanted(found)
         async for item in operations.find(scripts, found, wanted):
             shown = _as_dict(found, item)
             if as_json:
@@ -185,7 +189,7 @@ def show(
                 if shown.get(name):
                     report(f"  {name}: {json.dumps(shown[name])}")
 
-    _run(target, "show", redis_url, work)
+    _run(choice, "show", work)
 
 
 @dead.command(
@@ -198,12 +202,7 @@ def show(
 @_EXECUTE
 @_DONE
 def replay(
-    target: str,
-    partitions: Sequence[Sequence[int]],
-    key: str | None,
-    since: int | None,
-    event: str | None,
-    redis_url: str | None,
+    choice: Choice,
     execute: bool,
     as_json: bool,
 ) -> None:
@@ -215,7 +214,7 @@ def replay(
     """
 
     async def work(scripts: Scripts, found: Processor) -> None:
-        wanted = _wanted(found, partitions, key, since, event)
+        wanted = choice.wanted(found)
         items = [each async for each in operations.find(scripts, found, wanted)]
         events = keys = 0
         for number, chosen in operations.with_whole_keys(items).items():
@@ -238,7 +237,7 @@ def replay(
         else:
             report(f"would replay {what}; add --execute to do it")
 
-    _run(target, "replay", redis_url, work)
+    _run(choice, "replay", work)
 
 
 @dead.command(
@@ -252,12 +251,7 @@ def replay(
 @_EXECUTE
 @_DONE
 def drop(
-    target: str,
-    partitions: Sequence[Sequence[int]],
-    key: str | None,
-    since: int | None,
-    event: str | None,
-    redis_url: str | None,
+    choice: Choice,
     execute: bool,
     as_json: bool,
 ) -> None:
@@ -267,7 +261,7 @@ def drop(
     """
 
     async def work(scripts: Scripts, found: Processor) -> None:
-        wanted = _wanted(found, partitions, key, since, event)
+        wanted = choice.wanted(found)
         items = [each async for each in operations.find(scripts, found, wanted)]
         dropped = await operations.drop(scripts, found, items) if execute else len(items)
         if as_json:
@@ -279,7 +273,7 @@ def drop(
                 report(_line(item))
             report(f"would drop {_many(dropped, 'event')}; add --execute to do it")
 
-    _run(target, "drop", redis_url, work)
+    _run(choice, "drop", work)
 
 
 def _full(error: Full) -> str:
