@@ -203,16 +203,23 @@ _OF_STREAMS = "to run that processor makes room, and so does a larger partition_
 
 
 def _waiting_for_room(rows: list[Json]) -> list[str]:
-    """The partitions whose commits find no room in another stream, stream by stream."""
-    found: dict[tuple[str, str], list[Json]] = {}
+    """The partitions whose commits find no room in another stream, stream by stream; and those
+    whose commits Redis refuses for another reason."""
+    found: dict[tuple[str | None, str], list[Json]] = {}
     for row in rows:
         if waits := row["waits_for"]:
             found.setdefault((waits["stream"], waits["reason"]), []).append(row)
-    return [
-        f"{_those(several)}: no room in {stream} for {duration(_longest(several))}, because "
-        f"{reason}: {_MAKES_ROOM if stream == PARKED else _OF_STREAMS}"
-        for (stream, reason), several in found.items()
-    ]
+    lines = []
+    for (stream, reason), several in found.items():
+        since = duration(_longest(several))
+        if stream is None:
+            lines.append(f"{_those(several)}: Redis refuses its commits for {since}: {reason}")
+        else:
+            lines.append(
+                f"{_those(several)}: no room in {stream} for {since}, because {reason}: "
+                f"{_MAKES_ROOM if stream == PARKED else _OF_STREAMS}"
+            )
+    return lines
 
 
 def _parked(rows: list[Json], target: str) -> list[str]:

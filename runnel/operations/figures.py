@@ -166,11 +166,12 @@ def _error(d: PartitionDescription) -> Json | None:
 
 
 def _waits_for(d: PartitionDescription) -> Json | None:
-    """The stream in which the commit of the owner finds no room, or None."""
+    """The stream in which the commit of the owner finds no room, or None. No stream: Redis refuses
+    the commit for another reason."""
     if d.wait_for is None or d.wait_at != d.checkpoint or d.next_id is None:
         return None
     since = None if d.wait_since is None or d.now is None else max(0, d.now - d.wait_since)
-    return {"stream": d.wait_for, "reason": d.wait_reason or "", "since_ms": since}
+    return {"stream": d.wait_for or None, "reason": d.wait_reason or "", "since_ms": since}
 
 
 def _outbox_waits_for(d: PartitionDescription) -> Json | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
 from runnel.core.partition import PartitionState
@@ -95,6 +95,9 @@ class Committer:
                 if not await self._settle_refusal(state, reply)
                 and not self._committed(state, move, reply)
             ]
+            for state, reply in failed:
+                if isinstance(reply, ResponseError):
+                    await self._waits.refused_by_redis(state, reply)
             self._retry(failed, "commit")
         if unverified:
             await self._verify_cursors(unverified)

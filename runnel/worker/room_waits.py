@@ -1,12 +1,13 @@
 """Commits that wait for room in another stream: in the log less and less often, and in `inspect`.
 
 Nothing fails and nothing is lost meanwhile. The partition goes on once there is room, which a
-processor that reads the other stream makes.
+processor that reads the other stream makes. `inspect` learns of commits, too, that Redis refuses
+for another reason, such as a missing permission.
 """
 
 from __future__ import annotations
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
 from runnel.core.partition import PartitionState
@@ -18,6 +19,9 @@ from runnel.worker.backend import Backend
 
 logger = logger_of("runnel.worker")
 
+#: Refusals by Redis before `inspect` is told: a failover brings some.
+TRIES = 4
+
 
 class RoomWaits:
     """The partitions of one processor whose commits wait for room."""
@@ -27,11 +31,13 @@ class RoomWaits:
         self._backend = backend
         #: Partition -> how often its commit was refused.
         self.refusals: dict[PartitionState, int] = {}
+        #: Those that wait for room.
+        self._for_room: set[PartitionState] = set()
 
     async def refused(self, state: PartitionState, error: Full) -> None:
         """The commit of this partition found no room."""
-        count = self.refusals[state] = self.refusals.get(state, 0) + 1
-        if count.bit_count() > 1:  # Less and less often.
+        self._for_room.add(state)
+        if self._count(state).bit_count() > 1:  # Less and less often.
             return
         reason, further = error.reason, "its commit waits, and goes on once there is room"
         if error.details.get("sink") == state.keys.log and self._is_own(error):
@@ -54,8 +60,22 @@ class RoomWaits:
             further,
             extra={"partition": state.partition},
         )
+        await self._report(state, name, reason)
+
+    async def refused_by_redis(self, state: PartitionState, error: ResponseError) -> None:
+        """Redis refuses the commit of this partition, again and again: tell `inspect`. The log has
+        it."""
+        count = self._count(state)
+        if count >= TRIES and count.bit_count() == 1:
+            await self._report(state, "", str(error))
+
+    def _count(self, state: PartitionState) -> int:
+        count = self.refusals[state] = self.refusals.get(state, 0) + 1
+        return count
+
+    async def _report(self, state: PartitionState, stream: str, reason: str) -> None:
         call = protocol.attempt(
-            state.keys, state.token, "wait", state.checkpoint, 0, (name, reason)
+            state.keys, state.token, "wait", state.checkpoint, 0, (stream, reason)
         )
         try:
             await self._backend.call(call)
@@ -67,7 +87,11 @@ class RoomWaits:
 
     def over(self, state: PartitionState) -> None:
         """A commit of this partition was applied, or the partition is not held any more."""
-        if self.refusals.pop(state, 0) and not state.ended:
+        self.refusals.pop(state, None)
+        if state not in self._for_room:
+            return
+        self._for_room.remove(state)
+        if not state.ended:
             logger.warning(
                 "processor %s, partition %d: there is room again, its commit was applied",
                 self._processor.name,

@@ -116,6 +116,16 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
             ],
         ),
         (
+            report(
+                "degraded",
+                partition(1, waits_for={"stream": None, "reason": "NOPERM xadd", "since_ms": 9000}),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partition 1: Redis refuses its commits for 9s: NOPERM xadd",
+            ],
+        ),
+        (
             report("down", partition(owner=None, state="unassigned", lag_events=7)),
             [
                 "shop/billing is down",
@@ -268,6 +278,7 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
         "quarantined",
         "stalled",
         "no room",
+        "refused commits",
         "parked",
         "outbox",
         "down",

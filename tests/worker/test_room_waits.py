@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis.asyncio import Redis
 
 from runnel import Events, keys
-from tests.worker.inside import Item, caught_up
-from tests.worker.pipeline import Doubled, Pipeline
+from tests.worker.inside import Item, caught_up, owned
+from tests.worker.pipeline import Doubled, Pipeline, doubled
 from tests.worker.workers import until
 
 
@@ -48,3 +50,31 @@ async def test_it_is_told_once_there_is_room_again(
     assert "there is room again" in caplog.text
     assert caplog.text.count("no room in doubled") < 5
     assert await pipeline.numbers(redis, pipeline.doubled) == [9, 10]
+
+
+async def test_inspect_tells_that_redis_refuses_commits_until_it_accepts_them(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    pipeline = Pipeline(app_name, redis_url)
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            events.emit(pipeline.copies, doubled(item.number))
+
+    async def waits() -> Any:
+        return (await pipeline.row(redis)).get("waits_for")
+
+    log = keys.log(pipeline.copies.spec.prefix(0))
+    pipeline.processor(work)
+    await pipeline.send()
+    async with pipeline.running():
+        await until(lambda: owned(redis, pipeline), "the worker has started")
+        await redis.set(log, "of another program")
+        await pipeline.send(1, 2)
+        found = await until(waits, "inspect tells")
+        assert found["stream"] is None
+        assert "WRONGTYPE" in found["reason"]
+        await redis.delete(log)
+        await until(lambda: caught_up(redis, pipeline), "it goes on")
+        assert await waits() is None
+    assert await pipeline.numbers(redis, pipeline.copies) == [1, 2]
