@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from redis.exceptions import ConnectionError
-
 from runnel import keys
 from runnel.connection.deployment import Command, Deployment
 from runnel.errors import Mismatch
@@ -45,7 +43,7 @@ async def read_committed(
     meta = keys.meta(spec.prefix(0))  # Partition 0 stands for the stream.
     commands: list[Command] = [(meta, ("HMGET", meta, "partitions", "hash"))]
     commands += [(name, ("HMGET", name, *those)) for name, those in asked]
-    stored, *replies = await _replies(deployment, commands)
+    stored, *replies = await deployment.ask(commands)
     _check_contract(spec, stored)
     found: dict[bytes, bytes | None] = {}
     for (_, those), values in zip(asked, replies, strict=True):
@@ -56,18 +54,6 @@ async def read_committed(
 def partition_of(spec: StreamSpec[Any], key: bytes) -> int:
     """The partition of the events with this key."""
     return spec.hasher(key) % spec.partition_count
-
-
-async def _replies(deployment: Deployment, commands: Sequence[Command]) -> list[Any]:
-    """The replies to commands that only read. Raises the first error."""
-    replies = await deployment.send(commands)
-    if any(isinstance(each, ConnectionError) for each in replies):
-        # The server has closed an idle connection, or was restarted: a new one tells.
-        replies = await deployment.send(commands)
-    for each in replies:
-        if isinstance(each, Exception):
-            raise each
-    return replies
 
 
 def _check_contract(spec: StreamSpec[Any], stored: Sequence[Any]) -> None:

@@ -25,9 +25,7 @@ async def newest(scripts: Scripts, processor: Processor, limit: int) -> list[Jso
     logs = [keys.log(sink.prefix(p)) for p in range(sink.partition_count)]
     commands = [(log, ("XREVRANGE", log, "+", "-", "COUNT", limit)) for log in logs]
     found: list[tuple[tuple[int, int], Json]] = []
-    for reply in await scripts.deployment.send(commands):
-        if isinstance(reply, Exception):
-            raise reply
+    for reply in await scripts.deployment.ask(commands):
         for id_, fields in reply:
             each = _as_dict(processor, sink, text(id_), fields)
             if each.get("processor", processor.name) == processor.name:  # A sink may be shared.

@@ -15,7 +15,7 @@ from runnel.cli import event_lines, exits, stream_target
 from runnel.cli.output import report
 from runnel.cli.running import with_scripts
 from runnel.cli.stream_target import Chosen
-from runnel.operations.log_pages import Found, described, replies
+from runnel.operations.log_pages import Found, described
 from runnel.operations.readable import with_key_text
 from runnel.preflight.checks import check_reader
 from runnel.protocol import text
@@ -68,9 +68,8 @@ async def _event(scripts: Scripts, stream: Chosen, number: int, id_: str) -> Jso
         most = spec.partition_count - 1
         exits.fail(f"PARTITION must be 0 to {most}, not {number}", exits.USAGE)
     log, meta = keys.log(spec.prefix(number)), keys.meta(spec.prefix(number))
-    entries, flat = await replies(
-        scripts.deployment,
-        [(log, ("XRANGE", log, id_, id_, "COUNT", 1)), (meta, ("HGETALL", meta))],
+    entries, flat = await scripts.deployment.ask(
+        [(log, ("XRANGE", log, id_, id_, "COUNT", 1)), (meta, ("HGETALL", meta))]
     )
     if not entries:
         exits.fail(await _why_not(scripts, spec, number, id_), exits.NO_VALUE)

@@ -27,7 +27,7 @@ from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
 from runnel.connection.durability import AckRequirement
 from runnel.connection.redis_client import Arg, Client
@@ -84,6 +84,19 @@ class Deployment:
         `ack` is not met, its error is the outcome of commands that were carried out.
         """
         return carry_out(self.client, commands, sources or {}, ack=ack)
+
+    async def ask(
+        self, commands: Sequence[Command], ack: AckRequirement | None = None
+    ) -> list[Any]:
+        """The raw replies to commands that only read, or that are safe to repeat. Raises the first
+        error. If a connection is lost, all are sent once more: it may have been idle for long."""
+        replies = await self.send(commands, ack=ack)
+        if any(isinstance(each, ConnectionError) for each in replies):
+            replies = await self.send(commands, ack=ack)
+        for each in replies:
+            if isinstance(each, Exception):
+                raise each
+        return replies
 
 
 def of(client: Redis) -> Deployment:

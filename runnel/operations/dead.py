@@ -152,9 +152,7 @@ async def _entries(scripts: Scripts, log: str, start: str) -> AsyncIterator[tupl
 
 
 async def _ask(scripts: Scripts, key: str, *command: Any) -> Any:
-    (reply,) = await scripts.deployment.send([(key, command)])
-    if isinstance(reply, Exception):
-        raise reply
+    (reply,) = await scripts.deployment.ask([(key, command)])
     return reply
 
 

@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redis.exceptions import ConnectionError
-
 from runnel import keys, protocol
 from runnel.connection.deployment import Command, Deployment
 from runnel.core.reading import Raw
@@ -90,7 +88,7 @@ async def merged(
     async def fill(numbers: Sequence[int]) -> None:
         limit = size.limit
         commands = [_page(spec, number, left[number], limit, newest_first) for number in numbers]
-        for number, entries in zip(numbers, await replies(deployment, commands), strict=True):
+        for number, entries in zip(numbers, await deployment.ask(commands), strict=True):
             pages[number] = deque(entries)
             size.saw(entries)
             if len(entries) < limit:
@@ -124,15 +122,3 @@ def _page(
     if newest_first:
         return log, ("XREVRANGE", log, last, first, "COUNT", limit)
     return log, ("XRANGE", log, first, last, "COUNT", limit)
-
-
-async def replies(deployment: Deployment, commands: Sequence[Command]) -> list[Any]:
-    """The replies to commands that only read. Raises the first error."""
-    found = await deployment.send(commands)
-    if any(isinstance(each, ConnectionError) for each in found):
-        # The server has closed a connection that was idle: whoever reads the output took a break.
-        found = await deployment.send(commands)
-    for each in found:
-        if isinstance(each, Exception):
-            raise each
-    return found

@@ -35,19 +35,12 @@ async def parked_events(
     names = [(each, [processor] if processor else []) for each in prefixes]
     if processor is None:
         metas = [keys.meta(each) for each in prefixes]
-        found = await scripts.deployment.send([(each, ("HKEYS", each)) for each in metas])
+        found = await scripts.deployment.ask([(each, ("HKEYS", each)) for each in metas])
         for (_, several), fields in zip(names, found, strict=True):
-            texts = [protocol.text(each) for each in _checked(fields)]
+            texts = [protocol.text(each) for each in fields]
             several += [each[11:] for each in texts if each.startswith("checkpoint:")]
     logs = [keys.parked(prefix, name) for prefix, several in names for name in several]
-    lengths = await scripts.deployment.send([(each, ("XLEN", each)) for each in logs])
-    return sum(int(_checked(each)) for each in lengths)
-
-
-def _checked(reply: Any) -> Any:
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
+    return sum(map(int, await scripts.deployment.ask([(each, ("XLEN", each)) for each in logs])))
 
 
 async def remove(scripts: Scripts, processor: Processor) -> Removed:
@@ -74,10 +67,8 @@ async def check_forwarded(scripts: Scripts, partitions: Sequence[PartitionKeys])
 
     async def check() -> None:
         commands = [(each.outbox, ("XLEN", each.outbox)) for each in partitions]
-        replies = await scripts.deployment.send(commands)
+        replies = await scripts.deployment.ask(commands)
         for each, reply in zip(partitions, replies, strict=True):
-            if isinstance(reply, Exception):
-                raise reply
             if reply:
                 details = {"waiting": str(reply), "outbox": each.outbox}
                 raise Unforwarded(f"UNFORWARDED waiting={reply}", details)

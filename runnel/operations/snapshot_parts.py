@@ -86,9 +86,7 @@ def part_of(record: Mapping[str, str]) -> Part:
 async def hashes(scripts: Scripts, names: Sequence[str]) -> list[dict[str, str]]:
     """The fields of several hashes."""
     found = []
-    for reply in await scripts.deployment.send([(each, ("HGETALL", each)) for each in names]):
-        if isinstance(reply, Exception):
-            raise reply
+    for reply in await scripts.deployment.ask([(each, ("HGETALL", each)) for each in names]):
         flat = [protocol.text(each) for each in reply]
         found.append(dict(zip(flat[::2], flat[1::2], strict=True)))
     return found
@@ -113,6 +111,4 @@ async def forget(scripts: Scripts, at: SnapshotKeys, tables: Iterable[str]) -> N
     """Delete a snapshot on one partition, with the copies of these tables."""
     names = [key for table in tables for key in (*at.taken(table)[2:], *at.staged(table))]
     for command in (("UNLINK", at.record, *names), ("HDEL", at.of.meta, at.field)):
-        (reply,) = await scripts.deployment.send([(at.record, command)])
-        if isinstance(reply, Exception):
-            raise reply
+        await scripts.deployment.ask([(at.record, command)])

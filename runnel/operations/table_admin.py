@@ -34,10 +34,7 @@ async def parts_of(scripts: Scripts, table: Table[Any]) -> list[Part]:
     prefixes = [table.stream.prefix(number) for number in range(table.stream.partition_count)]
     metas = [keys.meta(each) for each in prefixes]
     field = f"table:{table.name}"
-    writers = await scripts.deployment.send([(each, ("HGET", each, field)) for each in metas])
-    for each in writers:
-        if isinstance(each, Exception):
-            raise each
+    writers = await scripts.deployment.ask([(each, ("HGET", each, field)) for each in metas])
     found = await sizes(scripts, [(each, table.name) for each in prefixes])
     return [
         Part(protocol.text(writer) if writer else None, size.keys, size.bytes)
@@ -55,9 +52,7 @@ async def tables_of(scripts: Scripts, processor: Processor) -> list[str]:
     spec = processor.stream
     metas = [keys.meta(spec.prefix(number)) for number in range(spec.partition_count)]
     found = set()
-    for reply in await scripts.deployment.send([(each, ("HGETALL", each)) for each in metas]):
-        if isinstance(reply, Exception):
-            raise reply
+    for reply in await scripts.deployment.ask([(each, ("HGETALL", each)) for each in metas]):
         flat = [protocol.text(each) for each in reply]
         for name, value in zip(flat[::2], flat[1::2], strict=True):
             if name.startswith("table:") and value == processor.name:
@@ -72,10 +67,7 @@ async def count_keys(
     found = {}
     for table in tables:
         names = [keys.table(spec.prefix(number), table) for number in partitions]
-        replies = await scripts.deployment.send([(each, ("HLEN", each)) for each in names])
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
+        replies = await scripts.deployment.ask([(each, ("HLEN", each)) for each in names])
         found[table] = sum(int(each) for each in replies)
     return found
 

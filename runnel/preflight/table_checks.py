@@ -26,12 +26,9 @@ async def check_declared(scripts: Scripts, app: App) -> None:
     has: its name must be wrong."""
     for meta, table in declared_elsewhere(app):
         fields = (f"checkpoint:{table.processor}", f"table:{table.name}")
-        registered, writer = await scripts.deployment.send(
+        registered, writer = await scripts.deployment.ask(
             [(meta, ("HGET", meta, field)) for field in fields]
         )
-        for reply in (registered, writer):
-            if isinstance(reply, Exception):
-                raise reply
         if registered is None and (writer is None or protocol.text(writer) != table.processor):
             known = [each.name for each in app.processors.values() if each.stream is table.stream]
             raise ConfigError(
@@ -79,8 +76,5 @@ async def _writers(scripts: Scripts, processor: Processor, table: str) -> list[s
     """The processors that write a table, in Redis, on any partition."""
     spec, field = processor.stream, f"table:{table}"
     metas = [keys.meta(spec.prefix(number)) for number in range(spec.partition_count)]
-    replies = await scripts.deployment.send([(meta, ("HGET", meta, field)) for meta in metas])
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
+    replies = await scripts.deployment.ask([(meta, ("HGET", meta, field)) for meta in metas])
     return sorted({protocol.text(each) for each in replies if each})

@@ -146,11 +146,8 @@ class NumberedProducer:
         found: list[int] = []
         for at in range(0, len(names), _PAGE):
             commands = [(each, ("HGET", each, self._sender)) for each in names[at : at + _PAGE]]
-            for reply in await producer.deployment.send(commands):
-                if isinstance(reply, Exception):
-                    raise reply
-                if reply is not None:
-                    found.append(parts(reply.decode().partition(" ")[0])[0])
+            replies = filter(None, await producer.deployment.ask(commands))
+            found += [parts(each.decode().partition(" ")[0])[0] for each in replies]
         return max(found, default=None)
 
     def _spec(self, stream: Stream[Any]) -> StreamSpec[Any]:

@@ -187,9 +187,7 @@ class Producer:
 
     async def count_producers(self, key: str) -> int:
         """How many producers a partition remembers. `key` is that of their hash."""
-        (reply,) = await self.deployment.send([(key, ("HLEN", key))])
-        if isinstance(reply, Exception):
-            raise reply
+        (reply,) = await self.deployment.ask([(key, ("HLEN", key))])
         return int(reply)
 
     def report_loss(self, stream: str, partition: int) -> None:

@@ -94,7 +94,7 @@ class Backend(Protocol):
         setting `durability` demands."""
         ...
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def outcomes(self, commands: Sequence[Command]) -> list[Any]:
         """For each command that only reads, its reply or an exception."""
         ...
 
@@ -176,33 +176,23 @@ class RedisBackend:
             (names.log, ("XRANGE", names.outbox, f"({after}", "+", "COUNT", count)),
             (names.log, ("HMGET", names.state, "outbox_last", "outbox_done")),
         ]
-        return await self._answers(commands, self._ack)
+        return await self._scripts.deployment.ask(commands, self._ack)
 
     async def read_entries(self, names: PartitionKeys, ids: Sequence[str]) -> list[Any]:
         commands: list[tuple[str, Sequence[Arg]]] = [
             (names.log, ("XRANGE", names.outbox, each, each, "COUNT", 1)) for each in ids
         ]
-        return [found[0] if found else None for found in await self._answers(commands)]
-
-    async def _answers(
-        self, commands: list[tuple[str, Sequence[Arg]]], ack: AckRequirement | None = None
-    ) -> list[Any]:
-        replies = await self._scripts.deployment.send(commands, ack=ack)
-        for each in replies:
-            if isinstance(each, Exception):
-                raise each
-        return replies
+        replies = await self._scripts.deployment.ask(commands)
+        return [found[0] if found else None for found in replies]
 
     async def forward(self, call: Call) -> Any:
         return await self._forwarding.call(call)
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def outcomes(self, commands: Sequence[Command]) -> list[Any]:
         return await self._scripts.deployment.send(commands)
 
     async def query(self, key: str, *command: Arg) -> Any:
-        (reply,) = await self._scripts.deployment.send([(key, command)])
-        if isinstance(reply, Exception):
-            raise reply
+        (reply,) = await self._scripts.deployment.ask([(key, command)])
         return reply
 
     async def announce(self, processor: Processor) -> None:

@@ -105,7 +105,7 @@ async def wrong_key(backend: Backend, processor: Processor, partition: int) -> s
         commands.append((table, ("HMGET", table, "")))
         if name in processor.expire:
             commands.append((expiry, ("ZCARD", expiry)))
-    for (key, _), reply in zip(commands, await backend.ask(commands), strict=True):
+    for (key, _), reply in zip(commands, await backend.outcomes(commands), strict=True):
         if is_wrong_type(reply):
             return text(key)
         if isinstance(reply, Exception):

@@ -53,3 +53,20 @@ async def test_a_lost_connection_is_the_outcome_of_every_command(
         outcomes = await here.send([("a", ("INCR", "a")), ("b", ("INCR", "b"))])
     assert [type(each) for each in outcomes] == [ConnectionError] * 2
     assert await redis.mget("a", "b") == [b"1", b"1"], "both were carried out, once"
+
+
+@pytest.mark.only_on("server")  # Because of the proxy.
+async def test_a_question_is_asked_again_after_a_lost_connection(
+    redis: Redis, redis_url: str
+) -> None:
+    await redis.set("a", "1")
+    async with Proxy(redis_url) as proxy, connect(proxy.url) as client:
+        proxy.lose_reply_to(b"GET")
+        assert await deployment.of(client).ask([("a", ("GET", "a"))]) == [b"1"]
+        assert proxy.lost == 1
+
+
+async def test_a_question_that_is_refused_raises_the_first_error(redis: Redis) -> None:
+    await redis.set("a", "1")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await deployment.of(redis).ask([("a", ("GET", "a")), ("a", ("LPOP", "a"))])
