@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,15 @@ from tests.simulation.trace import Trace
 SEEDS = (*range(24), 929)
 #: Seeds whose trace must be the same on every server.
 SAME = (0, 3, 5, 8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects_to_collect() -> Iterator[None]:
+    """A seed makes many objects. What the whole suite holds need not be searched each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
