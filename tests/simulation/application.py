@@ -21,9 +21,9 @@ from tests.simulation.emitting import ECHOES, MOVES, OWN, Emitting
 from tests.simulation.history import History, Spot, number_of
 from tests.simulation.host import Host
 from tests.simulation.items import Item
-from tests.simulation.model import Partition, parts
 from tests.simulation.outboxes import check_all_forwarded
 from tests.simulation.scenario import OVERRUNS, Shape
+from tests.simulation.stored import Partition, parts
 from tests.simulation.trace import Violation
 from tests.simulation.world import RESTART, World
 

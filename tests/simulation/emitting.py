@@ -8,7 +8,7 @@ from typing import Any
 from runnel.errors import NotInHandler
 from runnel.stream import Stream
 from tests.simulation.items import Item
-from tests.simulation.model import Fields
+from tests.simulation.stored import Fields
 
 #: The stream with other keys and partitions, the stream that is derived, and the handler's own.
 MOVES, ECHOES, OWN = "moves", "echoes", "own"

@@ -14,13 +14,13 @@ from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import Spot
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
-from tests.simulation.model import Partition, parts
 from tests.simulation.network import Mishap
 from tests.simulation.operators import Operators
 from tests.simulation.producers import Producers
 from tests.simulation.scenario import MISHAPS, WIRE, Fault
 from tests.simulation.stalls import Stalls
 from tests.simulation.store import tag
+from tests.simulation.stored import Partition, parts
 from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
 

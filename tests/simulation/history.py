@@ -18,8 +18,8 @@ from runnel.protocol.scripts import Call
 from tests.simulation.counting import Truth, name_of
 from tests.simulation.emitting import MOVES
 from tests.simulation.items import Item
-from tests.simulation.model import Fields, Partition, parts, split
 from tests.simulation.outboxes import Ever, emitted_by, sender_of, waits_in_outbox
+from tests.simulation.stored import Fields, Partition, parts, split
 from tests.simulation.tenure import Tenure
 from tests.simulation.trace import Trace, Violation
 

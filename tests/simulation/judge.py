@@ -11,12 +11,13 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from runnel import keys
 from runnel.protocol.scripts import Call, sources
 from tests.simulation import counting
+from tests.simulation.additions import sinks_of
 from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import History
 from tests.simulation.loop import Process, SimLoop
-from tests.simulation.model import Fields, Log, Refused, sinks_of, split
 from tests.simulation.outboxes import OutboxModel, check_forwarded
 from tests.simulation.store import EPOCH_MS, Command, Store
+from tests.simulation.stored import Fields, Log, Refused, split
 from tests.simulation.trace import Trace, Violation
 
 #: Scripts of partition scope, and of group scope.

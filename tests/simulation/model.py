@@ -8,100 +8,21 @@ the reply.
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from runnel.protocol import ids
-from runnel.protocol.scripts import Call
-from tests.simulation.counting import Truth
-
-#: An id as a pair of integers.
-parts = lru_cache(100_000)(ids.parts)
-
-Fields = tuple[bytes, ...]
-#: The fields of meta that all clients must agree on.
-CONTRACT = ("protocol", "partitions", "hash")
-
-
-@dataclass
-class Log:
-    """A Redis stream: its entries by id, and what XINFO reports."""
-
-    entries: dict[str, Fields] = field(default_factory=dict)
-    added: int = 0
-    last: str = "0-0"
-    #: Consumer group -> last delivered id, entries read.
-    groups: dict[str, tuple[str, int]] = field(default_factory=dict)
-
-    def first(self) -> str:
-        return next(iter(self.entries), "0-0")
-
-    def after(self, id_: str) -> list[str]:
-        """The ids of the entries after this id."""
-        return [each for each in self.entries if parts(each) > parts(id_)]
-
-
-@dataclass
-class Partition:
-    """One partition of one stream."""
-
-    log: Log | None = None
-    meta: dict[str, str] = field(default_factory=dict)
-    producers: dict[str, str] = field(default_factory=dict)
-    states: dict[str, dict[str, str]] = field(default_factory=dict)
-    #: Table -> its fields.
-    tables: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
-    #: Processor -> what its table must have, by the events that were committed.
-    truths: dict[str, Truth] = field(default_factory=dict)
-    #: Processor -> how many items of each key its commits have emitted to the stream with other
-    #: keys.
-    moved: dict[str, Counter[str]] = field(default_factory=dict)
-    #: Processor -> its outbox, and for each partition in another slot, by its prefix, what
-    #: commits have written there for it.
-    outboxes: dict[str, Log] = field(default_factory=dict)
-    owed: dict[str, dict[str, list[Fields]]] = field(default_factory=dict)
-    #: Sender -> what is remembered of it, and how many of its entries were added here.
-    numbers: dict[str, str] = field(default_factory=dict)
-    forwarded: Counter[str] = field(default_factory=Counter)
-    #: All entries ever added, including removed ones.
-    known: dict[str, Fields] = field(default_factory=dict)
-    #: Processor -> ids that were removed before it had committed them: those that it has not yet
-    #: counted as lost, and those that it has.
-    uncounted: dict[str, set[str]] = field(default_factory=dict)
-    counted: dict[str, set[str]] = field(default_factory=dict)
-    #: Ids that were deleted one by one. Only the counts show that, no read does.
-    deleted: set[str] = field(default_factory=set)
-    #: Processor -> ids that an operator has skipped by a seek.
-    skipped_by_seek: dict[str, set[str]] = field(default_factory=dict)
-    #: Processors that were registered here and not removed, in order.
-    processors: dict[str, None] = field(default_factory=dict)
-    #: Keys were lost: the counts need not be exact any more.
-    keys_lost: bool = False
-
-    def remove_entries(self, ids: Iterable[str]) -> None:
-        """Remove entries that retention, an operator or a fault removed."""
-        for id_ in ids:
-            del self.log.entries[id_]  # type: ignore[union-attr]
-            for processor in self.processors:
-                meta_checkpoint = self.meta.get(f"checkpoint:{processor}", "0-0")
-                checkpoint = self.states.get(processor, {}).get("checkpoint", meta_checkpoint)
-                if parts(id_) > parts(checkpoint):
-                    self.uncounted.setdefault(processor, set()).add(id_)
-
-
-class Refused(Exception):
-    """The script must refuse the call with this error code."""
-
-
-def split(key: str) -> tuple[str, str, str]:
-    """The parts of a key: the prefix of its partition, its kind, and its processor."""
-    prefix, _, rest = key.partition("}:")
-    stream, _, kind = rest.partition(":")
-    kind, _, processor = kind.partition(":")
-    return f"{prefix}}}:{stream}", kind, processor
+from tests.simulation.additions import (
+    add,
+    add_to_outbox,
+    check_writer,
+    effect_end,
+    entries_in,
+    entries_of,
+    plan_trim,
+    write,
+)
+from tests.simulation.stored import CONTRACT, Log, Partition, Refused, parts, split
 
 
 class Model:
@@ -286,8 +207,8 @@ class Model:
             end, first = effect_end(args, at), entries_of(args, at)
             new = entries_in(args[first:end]) if first else []
             if args[at] == "table":
-                _check_writer(partition, processor, keys[key])
-                writes.append(partial(_write, partition, processor, keys[key], args[at:end]))
+                check_writer(partition, processor, keys[key])
+                writes.append(partial(write, partition, processor, keys[key], args[at:end]))
             elif args[at] == "outbox":
                 outbox = partition.outboxes.setdefault(processor, Log())
                 written = int(state.get("outbox_last", 0))
@@ -295,7 +216,7 @@ class Model:
                     raise Refused("FULL")
                 if parts(f"{epoch}-{written + 1}") <= parts(outbox.last):
                     raise Refused("CONFLICT")
-                writes.append(partial(_add_to_outbox, outbox, state, new))
+                writes.append(partial(add_to_outbox, outbox, state, new))
             else:
                 prefix = split(keys[key])[0]
                 sink = self.at(prefix)
@@ -311,8 +232,8 @@ class Model:
             key, at = key + (1 if args[at] in ("table", "outbox") else 2), end
         _advance(partition, processor, next_id, int(count), now, always=False)
         state["released"] = release
-        for write in writes:
-            write()
+        for each in writes:
+            each()
         return 1, paused
 
     def _append(
@@ -422,49 +343,6 @@ class Model:
         return 1
 
 
-def _check_writer(partition: Partition, processor: str, key: str) -> None:
-    """Another processor must not have written a table."""
-    if partition.meta.get(f"table:{split(key)[2]}", processor) != processor:
-        raise Refused("NOT_WRITER")
-
-
-def _write(partition: Partition, processor: str, key: str, effect: Sequence[Any]) -> None:
-    """Write to a table."""
-    name, table = split(key)[2], partition.tables.setdefault(split(key)[2], {})
-    partition.meta[f"table:{name}"] = processor
-    values = [_bytes(each) for each in effect[3:]]
-    pairs = 2 * int(effect[1])
-    table.update(zip(values[:pairs:2], values[1:pairs:2], strict=True))
-    for deleted in values[pairs:]:
-        table.pop(deleted, None)
-
-
-def sinks_of(call: Call) -> list[tuple[str, list[Fields]]]:
-    """The keys of the logs, and of the outbox, to which a commit adds entries, and these."""
-    found: list[tuple[str, list[Fields]]] = []
-    at, key = 7, 3
-    while call.script == "transact" and at < len(call.args):
-        end, first = effect_end(call.args, at), entries_of(call.args, at)
-        if first:
-            found.append((call.keys[key], entries_in(call.args[first:end])))
-        key, at = key + (2 if call.args[at] in ("derived", "stream") else 1), end
-    return found
-
-
-def entries_of(args: Sequence[Any], at: int) -> int:
-    """Where the entries begin of the effect that begins at `at`; 0 if it has none."""
-    return {"table": 0, "derived": at + 4, "stream": at + 7, "outbox": at + 3}[str(args[at])]
-
-
-def effect_end(args: Sequence[Any], at: int) -> int:
-    """Where the effect ends that begins at `at`."""
-    if not (end := entries_of(args, at)):
-        return at + 3 + 2 * int(args[at + 1]) + int(args[at + 2])
-    for _ in range(int(args[at + (2 if args[at] == "outbox" else 3)])):
-        end += int(args[end]) + 1
-    return end
-
-
 def check_contract(partition: Partition, args: Sequence[str]) -> None:
     stored = (partition.meta.get("partitions", args[1]), partition.meta.get("hash", args[2]))
     if int(partition.meta.get("protocol", 0)) > int(args[0]) or stored != tuple(args[1:3]):
@@ -559,69 +437,3 @@ def _forget_failures(state: dict[str, str]) -> None:
     state.update(attempts="0", deaths="0", event="", unclean_tenures="0", started="")
     for name in ("error_type", "error_message", "error_event", "error_at"):
         state.pop(name, None)
-
-
-def entries_in(flat: Sequence[Any]) -> list[Fields]:
-    """The entries in arguments: for each the number of its fields and values, then these."""
-    entries, at = [], 0
-    while at < len(flat):
-        width = int(flat[at])
-        entries.append(tuple(_bytes(each) for each in flat[at + 1 : at + 1 + width]))
-        at += width + 1
-    return entries
-
-
-def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
-
-
-def plan_trim(
-    partition: Partition, size: int, more: int, policy: str, passed: Mapping[str, str] | None = None
-) -> int:
-    """How many entries must be dropped. `passed` has checkpoints that the call moves. Raises
-    Refused if that is not allowed."""
-    log = partition.log or Log()
-    excess = min(len(log.entries) + more - size, 1000)
-    if excess <= 0:
-        return 0
-    ids = list(log.entries)
-    checkpoints = {n[11:]: at for n, at in partition.meta.items() if n.startswith("checkpoint:")}
-    checkpoints.update({n: at for n, at in (passed or {}).items() if n in checkpoints})
-    if len(ids) <= excess or (policy == "refuse" and not checkpoints):
-        raise Refused("FULL")
-    for processor, checkpoint in checkpoints.items():
-        unread = sum(parts(id_) > parts(checkpoint) for id_ in ids[:excess])
-        behind = processor not in log.groups or parts(ids[excess]) > parts(checkpoint)
-        if policy == "refuse" and behind:
-            raise Refused("FULL")
-        if unread:
-            dropped = int(partition.meta.get(f"dropped:{processor}", 0)) + unread
-            partition.meta[f"dropped:{processor}"] = str(dropped)
-            _count_as_read(log, processor, ids[:excess])
-    return excess
-
-
-def _count_as_read(log: Log, processor: str, ids: Sequence[str]) -> None:
-    """Entries that retention drops do not count as lag of the consumer group."""
-    group_id, read = log.groups.get(processor, (ids[-1], 0))
-    if unread := sum(parts(id_) > parts(group_id) for id_ in ids):
-        log.groups[processor] = (ids[-1], read + unread)
-
-
-def _add_to_outbox(outbox: Log, state: dict[str, str], new: Sequence[Fields]) -> None:
-    written = int(state.get("outbox_last", 0))
-    for i, entry in enumerate(new):
-        outbox.last = f"{state['epoch']}-{written + i + 1}"
-        outbox.entries[outbox.last] = entry
-    state["outbox_last"] = str(written + len(new))
-
-
-def add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], excess: int) -> None:
-    log = partition.log = partition.log or Log()
-    for id_, entry in zip(ids, entries, strict=True):
-        assert parts(id_) > parts(log.last), f"{id_} is not larger than {log.last}"
-        log.entries[id_] = entry
-        log.last = id_
-        log.added += 1
-        partition.known[id_] = entry
-    partition.remove_entries(list(log.entries)[:excess])

@@ -7,22 +7,9 @@ from typing import Any
 
 from runnel import keys
 from runnel.protocol.scripts import Call
-from tests.simulation.model import (
-    Fields,
-    Log,
-    Model,
-    Partition,
-    Refused,
-    add,
-    check_contract,
-    check_token,
-    declare,
-    entries_in,
-    parts,
-    plan_trim,
-    sinks_of,
-    split,
-)
+from tests.simulation.additions import add, entries_in, plan_trim, sinks_of
+from tests.simulation.model import Model, check_contract, check_token, declare
+from tests.simulation.stored import Fields, Log, Partition, Refused, parts, split
 from tests.simulation.trace import Violation
 
 

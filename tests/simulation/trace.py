@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from runnel.errors import BY_WORD
 from runnel.protocol.scripts import Call
-from tests.simulation.model import split
+from tests.simulation.stored import split
 
 _ID = re.compile(r"\b\d{13}-\d+\b")
 #: How many arguments of a script are recorded; all of scripts that are not listed here.

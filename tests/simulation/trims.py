@@ -12,9 +12,9 @@ from functools import partial
 from runnel import keys
 from tests.simulation.history import Spot
 from tests.simulation.host import Host
-from tests.simulation.model import parts
 from tests.simulation.network import Mishap
 from tests.simulation.producers import Producers
+from tests.simulation.stored import parts
 from tests.simulation.world import World
 
 #: Seconds between two looks, and how often one looks.
