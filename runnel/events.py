@@ -20,7 +20,7 @@ from runnel.delivery.iterators import (
 from runnel.event import Event
 from runnel.stream import Stream
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 #: What a function of events is to do, and what to use for one that takes a record.
@@ -28,7 +28,7 @@ EACH_RECORD = "`async for record in events.records()`"
 ONE_RECORD = "a function that takes one record is declared with @app.on"
 
 
-class Events(Generic[R]):
+class Events(Generic[R_co]):
     """The events of one partition. Each is finished when the next one is asked for.
 
     Iterate over it for `Event` objects, over `records` for records alone, over `take` for lists:
@@ -39,7 +39,7 @@ class Events(Generic[R]):
     def __init__(
         self,
         handout: Handout,
-        codec: EntryCodec[R],
+        codec: EntryCodec[R_co],
         middleware: Sequence[Any] = (),
         here: CurrentEvent | None = None,
     ) -> None:
@@ -54,18 +54,18 @@ class Events(Generic[R]):
         """Number of the partition."""
         return self._queue.partition
 
-    def __aiter__(self) -> AsyncIterator[Event[R]]:
+    def __aiter__(self) -> AsyncIterator[Event[R_co]]:
         if self._middleware:
             return MiddlewareIterator(self._handout, self._middleware, self._event, _same)
         return EventIterator(self._handout, self._event)
 
-    def records(self) -> AsyncIterator[R]:
+    def records(self) -> AsyncIterator[R_co]:
         """The records of the events, one at a time."""
         if self._middleware:
             return MiddlewareIterator(self._handout, self._middleware, self._event, _record_of)
         return RecordIterator(self._handout, self._codec.decode)
 
-    def take(self, n: int, within: float | None = None, *, empty: bool = False) -> Batches[R]:
+    def take(self, n: int, within: float | None = None, *, empty: bool = False) -> Batches[R_co]:
         """Lists of up to `n` events.
 
         A list is given out as soon as there is anything, or with `within`, once it is full or that
@@ -106,27 +106,27 @@ class Events(Generic[R]):
         long."""
         return self._handout.uncancellable()
 
-    def _event(self, raw: Raw) -> Event[R]:
+    def _event(self, raw: Raw) -> Event[R_co]:
         return Event(raw, self._queue.partition, self._codec)
 
-    def _record(self, raw: Raw) -> R:
+    def _record(self, raw: Raw) -> R_co:
         return record_of(raw, self._codec.decode)
 
 
-class Batches(Generic[R]):
+class Batches(Generic[R_co]):
     """Lists of events, or with `records` lists of records. Made by `Events.take`."""
 
-    def __init__(self, events: Events[R], options: ListOptions) -> None:
+    def __init__(self, events: Events[R_co], options: ListOptions) -> None:
         self._events = events
         self._options = options
 
-    def __aiter__(self) -> AsyncIterator[list[Event[R]]]:
+    def __aiter__(self) -> AsyncIterator[list[Event[R_co]]]:
         e = self._events
         if e._middleware:
             return MiddlewareIterator(e._handout, e._middleware, e._event, _same, self._options)
         return ListIterator(e._handout, e._event, self._options)
 
-    def records(self) -> AsyncIterator[list[R]]:
+    def records(self) -> AsyncIterator[list[R_co]]:
         """The records of each list."""
         e = self._events
         if e._middleware:

@@ -33,7 +33,7 @@ class Options:
     backoff_max: float | None = None
     commit: CommitMode = "auto"
     prefetch: int | None = None
-    middleware: Sequence[Middleware] = ()
+    middleware: Iterable[Middleware] = ()
     start: str = "earliest"
     timeout: float | None = None
     park_limit: int | None = None

@@ -25,10 +25,9 @@ async def ship(order: Order) -> None:
 def test_an_option_that_is_none_is_refused_by_both_decorators() -> None:
     app = App("shop")
     orders = app.stream("orders", record=Order, partition_by="number")
-    with pytest.raises(ConfigError, match=r"no option 'retry'; it has backoff"):
-        app.on(orders, retry=1)
-    with pytest.raises(TypeError, match="retry"):
-        app.processor(orders, retry=1)  # type: ignore[call-arg]
+    for decorator in (app.processor, app.on):
+        with pytest.raises(TypeError, match="retry"):
+            decorator(orders, retry=1)  # type: ignore[call-arg]
 
 
 def test_a_name_is_taken_once() -> None:
