@@ -18,12 +18,14 @@ from runnel.connection.connect import connect
 from runnel.connection.url import check_url
 from runnel.declaration.autodiscover import autodiscover
 from runnel.declaration.declare import (
+    check_current,
     check_parts,
     check_tables,
     checked_codecs,
     with_tables,
 )
 from runnel.declaration.handlers_of_app import HandlersOfApp
+from runnel.declaration.origins import Origins
 from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
 from runnel.handlers.callables import named, of_nothing
@@ -52,6 +54,7 @@ class App(HandlersOfApp):
 
     def __init__(self, name: str, **settings: Unpack[GivenSettings]) -> None:
         self.name = keys.check_name("app", name)
+        self.origins = Origins(name)
         self.settings = Settings.make(**settings)
         check_url(self.settings.redis_url)
         self.streams: dict[str, Stream[Any]] = {}
@@ -72,12 +75,13 @@ class App(HandlersOfApp):
 
     def add(self, stream: Stream[Any]) -> Stream[Any]:
         """Add a stream. Raises ConfigError if its name is taken."""
-        if stream.name in self.streams:
-            raise ConfigError(
-                f"app {self.name} has two streams named {stream.name!r}: declare it once, in a "
-                "notebook in the cell that makes the App"
-            )
-        self.streams[stream.name] = stream
+        name = stream.name
+        if not self.origins.claim("stream", name, name in self.streams):
+            raise ConfigError(f"app {self.name} has two streams named {name!r}: declare it once")
+        # Streams that were derived from a former one have its partitions.
+        for former in [key for key, each in self.streams.items() if each.spec.source == name]:
+            del self.streams[former]
+        self.streams[name] = stream
         return stream
 
     def stream(
@@ -153,14 +157,15 @@ class App(HandlersOfApp):
         own: object = self
         if stream.app is not own:
             raise ConfigError(f"table {name}: the stream {stream.name} belongs to another app")
-        if name in self.tables:
-            raise ConfigError(f"app {self.name} has two tables named {name!r}")
-        if sum(each.stream is stream.spec for each in self.tables.values()) >= MOST_TABLES:
+        others = (each for each in self.tables.values() if each.name != name)
+        if sum(each.stream is stream.spec for each in others) >= MOST_TABLES:
             raise ConfigError(
                 f"table {name}: the stream {stream.name} has {MOST_TABLES} tables already, and one "
                 "commit writes no more"
             )
         made: Table[V] = Table(self, name, stream.spec, value, default, processor, expire)
+        if not self.origins.claim("table", name, name in self.tables):
+            raise ConfigError(f"app {self.name} has two tables named {name!r}")
         self.tables[name] = made
         return made
 
@@ -170,7 +175,7 @@ class App(HandlersOfApp):
 
         def register(function: T) -> T:
             name = check_task(function, "task")
-            self._add_task(Task(name, of_nothing(function), on_leader))
+            self._add_task(Task(name, of_nothing(function), on_leader), function)
             return function
 
         return register
@@ -182,7 +187,8 @@ class App(HandlersOfApp):
 
         def register(function: T) -> T:
             name = check_task(function, "timer")
-            self._add_task(Timer(name, of_nothing(function), on_leader, interval=interval))
+            made = Timer(name, of_nothing(function), on_leader, interval=interval)
+            self._add_task(made, function)
             return function
 
         return register
@@ -208,13 +214,14 @@ class App(HandlersOfApp):
         def register(function: T) -> T:
             name = check_task(function, "crontab")
             call = of_nothing(function)
-            self._add_task(Crontab(name, call, on_leader, spec=plain, zone=zone, catch_up=catch_up))
+            made = Crontab(name, call, on_leader, spec=plain, zone=zone, catch_up=catch_up)
+            self._add_task(made, function)
             return function
 
         return register
 
-    def _add_task(self, task: Task) -> None:
-        if task.name in self.tasks:
+    def _add_task(self, task: Task, function: Callable[[], Any]) -> None:
+        if not self.origins.claim("task", task.name, task.name in self.tasks, function):
             raise ConfigError(f"app {self.name} has two tasks named {task.name!r}")
         self.tasks[task.name] = task
 
@@ -229,6 +236,7 @@ class App(HandlersOfApp):
                     f"{', '.join(self.processors) or 'none'}"
                 )
         chosen = [self.processors[name] for name in wanted or self.processors]
+        check_current(self.streams, self.tables.values(), chosen)
         tables = self.tables.values()
         return [
             replace(with_tables(each, tables), module=self.module or each.module) for each in chosen

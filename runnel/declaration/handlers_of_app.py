@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from runnel.declaration.declare import Options, check_stream, declare
 from runnel.declaration.decorators import OnDecorator, ProcessorDecorator
+from runnel.declaration.origins import Origins
 from runnel.errors import ConfigError
 from runnel.middleware import Middleware
 from runnel.processor import CommitMode, ExceptionPolicy, Processor
@@ -22,6 +23,7 @@ class HandlersOfApp:
     name: str
     settings: Settings
     processors: dict[str, Processor]
+    origins: Origins
 
     def processor(
         self,
@@ -109,11 +111,20 @@ class HandlersOfApp:
         check_stream(stream, decorator)
         own: object = self
         if stream.app is not own:
-            raise ConfigError(f"@app.{decorator}: the stream {stream.name} belongs to another app")
+            again = " object of this name: declare it again" * (stream.spec.app == self.name)
+            raise ConfigError(
+                f"@app.{decorator}: the stream {stream.name} belongs to another app{again}"
+            )
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            made = declare(self.processors, self.settings, stream, function, decorator, options)
-            self.processors[made.name] = made
+            made = declare(self.settings, stream, function, decorator, options)
+            name = made.name
+            if not self.origins.claim("processor", name, name in self.processors, function):
+                raise ConfigError(
+                    f"app {self.name} has two processors named {name!r}: give one of them another "
+                    "name with name=…"
+                )
+            self.processors[name] = made
             return function
 
         return register
