@@ -68,6 +68,9 @@ class App(HandlersOfApp):
         #: within `shutdown_timeout`.
         self.stopping = asyncio.Event()
 
+    def __repr__(self) -> str:
+        return f"App({self.name!r})"
+
     def configure(self, **settings: Unpack[GivenSettings]) -> None:
         """Override settings, as the command line does at the start. Raises ConfigError."""
         self.settings = self.settings.changed(**settings)

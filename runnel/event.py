@@ -47,4 +47,4 @@ class Event(Generic[R_co]):
         return self._codec.headers(self._raw[1])
 
     def __repr__(self) -> str:
-        return f"Event({self.partition}/{self.id})"
+        return f"Event(id={self.id!r}, partition={self.partition})"

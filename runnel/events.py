@@ -49,6 +49,9 @@ class Events(Generic[R_co]):
         self._codec = codec
         self._middleware = middleware
 
+    def __repr__(self) -> str:
+        return f"Events(partition={self.partition})"
+
     @property
     def partition(self) -> int:
         """Number of the partition."""

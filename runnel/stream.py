@@ -161,6 +161,9 @@ class Stream(Generic[R]):
         self.spec = spec
         self.name = spec.name
 
+    def __repr__(self) -> str:
+        return f"Stream({self.name!r}, record={self.spec.codec.record_type.name})"
+
     async def send(
         self,
         *records: R,

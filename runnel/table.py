@@ -97,6 +97,9 @@ class Table(Generic[V]):
                 raise ConfigError(f"{error}; default={default!r} must be a value of it") from error
             self._make_default = lambda: self._codec.loads(stored)
 
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}, stream={self.stream.name!r})"
+
     # Python would try the keys 0, 1, 2 and so on.
     __iter__ = None
 

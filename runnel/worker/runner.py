@@ -13,7 +13,7 @@ from runnel.core.reading import Raw
 from runnel.core.table_state import Field
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
-from runnel.delivery.error_text import describe_error
+from runnel.delivery.error_text import describe_error, traceback_of
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Full, Halted, HandlerExit, ProtocolError, TooManyWrites
 from runnel.log import logger_of, one_line
@@ -149,7 +149,7 @@ class Runner:
             attempts if last else max(attempts, processor.retries + 1),
             _next(decision, attempts, processor.retries),
             *describe_error(error, failure.instead),
-            exc_info=error if last else None,
+            exc_info=traceback_of(error, self._where(event_id)) if last else None,
             extra={"event": event_id, "attempt": attempts},
         )
         # A failed batch is no failure of its first event: a worker that claims the partition before
@@ -167,6 +167,10 @@ class Runner:
             suspicion.isolate(batch[-1][0])
         else:
             await self._queue.pause(processor.delay(attempts))
+
+    def _where(self, event: str | None = None) -> str:
+        where = f"processor {self._processor.name}, partition {self._state.partition}"
+        return where if event is None else f"{where}, event {event}"
 
     def _unreadable(self, batch: list[Raw]) -> bool:
         """Is one of these events the one that cannot be decoded, and not something else that the
@@ -191,7 +195,7 @@ class Runner:
             state.partition,
             failures,
             *describe_error(error, failure.instead),
-            exc_info=error,
+            exc_info=traceback_of(error, self._where()),
             extra={"attempt": failures},
         )
         # This is for `inspect`; it counts as an attempt of no event.

@@ -120,3 +120,12 @@ def test_a_processor_knows_the_tables_whose_keys_expire() -> None:
         "bill": (("visits", "totals"), {"visits": 60}),
         "ship": (("visits", "totals", "carts"), {"visits": 60, "carts": 86400}),
     }
+
+
+def test_objects_say_what_they_are_without_the_address_of_redis() -> None:
+    app = App("shop", redis_url="redis://:secret@elsewhere")
+    orders = app.stream("orders", record=Order, partition_by="number")
+    totals = app.table("totals", orders, value=int)
+    assert repr(app) == "App('shop')"
+    assert repr(orders) == "Stream('orders', record=Order)"
+    assert repr(totals) == "Table('totals', stream='orders')"

@@ -7,11 +7,13 @@ import concurrent.futures
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+import runnel
 from runnel import App, Event, Events, Middleware, Record, Stream
 from runnel.errors import BurstBlocked
 from runnel.worker.worker import Worker
@@ -249,3 +251,36 @@ async def test_an_entry_that_is_no_record_is_not_tried_again_with_its_event(
     assert done == [1, 2, 3]
     assert "failed (attempt 1 of 1): DecodeError" in caplog.text
     assert "attempt 2" not in caplog.text
+
+
+def refuses(item: Item) -> None:
+    raise ValueError("no such item")
+
+
+async def refuses_in_loop(item: Item) -> None:
+    refuses(item)
+
+
+async def refuses_events(events: Events[Item]) -> None:
+    async for item in events.records():
+        refuses(item)
+
+
+@pytest.mark.parametrize("function", [refuses, refuses_in_loop, refuses_events])
+async def test_the_traceback_of_a_failure_is_that_of_the_function_with_a_note_of_the_event(
+    redis: Redis, redis_url: str, app_name: str, function: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, stream = declare(app_name, redis_url)
+    decorate: Any = app.processor if function is refuses_events else app.on
+    decorate(stream, name="work", exception_policy="ignore")(function)
+    (sent,) = await stream.send(Item(number=1))
+    await Worker(app).run(burst=True)
+    (trace,) = [each.exc_text for each in caplog.records if each.exc_text]
+    lines = trace.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert __file__ in lines[1]
+    assert str(Path(runnel.__file__).parent) not in trace
+    assert lines[-2:] == [
+        "ValueError: no such item",
+        f"In Runnel: processor work, partition 0, event {sent.id}",
+    ]
