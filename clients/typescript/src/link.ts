@@ -72,7 +72,8 @@ export class Link {
     const command = [sha, keys.length, ...keys, ...args.map((each) => (each instanceof Uint8Array ? Buffer.from(each) : each))];
     for (let pause = 20; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
       try {
-        return (await this.once((redis) => redis.callBuffer('EVALSHA', command as string[]))) as Reply;
+        const reply = await this.once((redis) => redis.callBuffer('EVALSHA', command as string[]));
+        return (Array.isArray(reply) ? reply : [reply]) as Reply; // A script with one reply sends no list.
       } catch (error) {
         const said = error instanceof Error ? error.message : String(error);
         if (said.startsWith('NOSCRIPT')) {
@@ -86,6 +87,18 @@ export class Link {
         if (now() + pause > until) {
           throw new DeliveryTimeout(`Redis gave no answer to ${name} in time: it may have been carried out (${said})`, { cause: error });
         }
+        await sleep(pause);
+      }
+    }
+  }
+
+  /** Ask something that changes nothing, again until it is answered. */
+  async ask<T>(run: (redis: Redis) => Promise<T>): Promise<T> {
+    for (let pause = 20; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+      try {
+        return await this.once(run);
+      } catch (error) {
+        if (this.closed || FATAL.test(error instanceof Error ? error.message : '')) throw error;
         await sleep(pause);
       }
     }
