@@ -121,7 +121,7 @@ BUGS = (
     ),
     Planted(
         "given up one failure too early",
-        "runnel/worker/runner.py",
+        "runnel/worker/giving_up.py",
         "if not no_retry and attempts <= retries:",
         "if not no_retry and attempts < retries:",
     ),
