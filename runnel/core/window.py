@@ -62,6 +62,7 @@ class Window:
     def __init__(self, concurrency: int, prefetch: int) -> None:
         self.concurrency = concurrency
         self.limit = max(WINDOW * concurrency, prefetch)
+        self._prefetch = prefetch
         #: In the order of the log.
         self._events: deque[InHand] = deque()
         #: Key -> its events in hand that are not done, in order.
@@ -84,11 +85,14 @@ class Window:
         return self._events[0] if self._events else None
 
     def room(self, buffer_limit: int) -> int:
-        """How many more events may be taken. While so few may wait in memory, only those that can
-        run are."""
+        """How many more events may be taken. `buffer_limit` of them may wait in memory: if that is
+        less than `prefetch`, little more are in hand than can run."""
         if self._ahead > MOST_AHEAD:
             return 0
-        return min(self.limit, max(self.concurrency, buffer_limit)) - len(self._events)
+        limit = self.limit
+        if buffer_limit < self._prefetch:
+            limit = min(limit, max(self.concurrency, buffer_limit))
+        return limit - len(self._events)
 
     def add(self, raw: Raw, key: bytes) -> InHand:
         """One more event, which follows the others in the log."""
