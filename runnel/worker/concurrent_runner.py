@@ -154,6 +154,8 @@ class ConcurrentRunner:
             assert item.effects is not None
             item.effects.show()
             self._window.done(item)
+            if self._state.open:
+                self._start()  # At once: events that wait for the same time would end together.
         else:
             self._window.failed(item)
             self._spawn(self._failed(item, failure))
