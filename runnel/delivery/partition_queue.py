@@ -165,6 +165,11 @@ class PartitionQueue:
         """Is the session certain to be alive?"""
         return self._session.alive()
 
+    @property
+    def lapses(self) -> int:
+        """How often the session may have ended so far."""
+        return self._session.lapses
+
     async def next_change(self, seconds: float | None = None) -> None:
         """Wait for an event, a reply, or whatever sets `changed`; without a session, also for its
         renewal. At most so many seconds."""

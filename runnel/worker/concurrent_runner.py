@@ -73,6 +73,8 @@ class ConcurrentRunner:
         self._applying = False
         #: The member ends because of a failure: nothing more is started at all.
         self._ends = False
+        #: How often the session had ended when something could last be started.
+        self._lapses = 0
         #: What one of these tasks has raised.
         self._error: Exception | None = None
 
@@ -98,6 +100,7 @@ class ConcurrentRunner:
     async def _step(self) -> None:
         """Do what can be done now; then wait for a change."""
         state, queue, window = self._state, self._queue, self._window
+        self._lapses = queue.lapses
         self._advance()
         if state.suspicion.one_by_one or state.replaying:
             if not len(window):
@@ -158,7 +161,7 @@ class ConcurrentRunner:
                 self._start()  # At once: events that wait for the same time would end together.
         else:
             self._window.failed(item)
-            self._spawn(self._failed(item, failure))
+            self._spawn(partial(self._failed, item, failure))
         self._queue.changed.set()
 
     def _advance(self) -> None:
@@ -175,18 +178,18 @@ class ConcurrentRunner:
         given_up = first is not None and first.failure is not None
         if first is not None and given_up and self._state.open and not self._applying:
             self._applying = True
-            self._spawn(self._apply(first))
+            self._spawn(partial(self._apply, first))
 
     # Failures
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.create_task(self._guarded(work))
         self._failing.add(task)
         task.add_done_callback(self._failing.discard)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work
+            await work()
         except ProtocolError as refusal:
             self._lost(refusal)
         except (Halted, HandlerExit) as ending:
@@ -271,7 +274,9 @@ class ConcurrentRunner:
             if not state.ended:
                 self._advance()
             left = deadline - asyncio.get_running_loop().time()
-            fill = left > 0 and not (state.ended or state.quarantined or self._ends)
+            # If the session has ended meanwhile, the partition may have another owner.
+            lost = state.ended or queue.lapses != self._lapses
+            fill = left > 0 and not (lost or state.quarantined or self._ends)
             if fill and not self._failing:
                 self._start()
             if not (self._runs or self._failing):
