@@ -26,9 +26,7 @@ def check_totals(history: History, lossy: bool) -> list[str]:
     asked = _asked(history, lossy), _asked(history)
     found = [
         *_between("sums", history.tables.get("sums", {}), _sums(least), _sums(most)),
-        *_between(
-            "asked", history.tables.get("asked", {}), _asked(history, lossy), _asked(history)
-        ),
+        *_between("asked", history.tables.get("asked", {}), *asked),
         *_between("counts", history.tables.get("counts", {}), _counts(least), _counts(most)),
     ]
     for processor in history.second:
