@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from runnel.core.own_effects import OwnEffects, finish_each
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
 from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
@@ -140,6 +141,53 @@ class PartitionQueue:
                 f"{self._suspicion.attempts} times"
             )
         return raws
+
+    def take_beside(self, limit: int) -> Sequence[Raw]:
+        """Up to `limit` further events, beside the current ones. None if there are none, or if none
+        may be handed out now: then wait with `next_change`."""
+        state = self.state
+        if limit < 1 or not state.open or state.overloaded or not self._session.alive():
+            return ()
+        if not self._ready():
+            return ()
+        raws = state.hand_out(limit)
+        if state.next_read(self._prefetch):
+            self._wake(state)
+        return raws
+
+    def finish_each(self, effects: Sequence[OwnEffects | None]) -> None:
+        """The first current events are finished: see `core.own_effects.finish_each`."""
+        if finish_each(self.state, effects):
+            self._schedule_commit(self.state)
+
+    @property
+    def in_session(self) -> bool:
+        """Is the session certain to be alive?"""
+        return self._session.alive()
+
+    @property
+    def lapses(self) -> int:
+        """How often the session may have ended so far."""
+        return self._session.lapses
+
+    async def next_change(self, seconds: float | None = None) -> None:
+        """Wait for an event, a reply, or whatever sets `changed`; without a session, also for its
+        renewal. At most so many seconds."""
+        if not self.state.buffer:
+            self._wake(self.state)
+        self.changed.clear()
+        alive = self._session.alive()
+        if alive and seconds is None:
+            await self.changed.wait()
+            return
+        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self.changed.wait())]
+        if not alive:
+            waits.append(asyncio.ensure_future(self._session.renewed()))
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
 
     def finish(self, count: int) -> None:
         """The first `count` current events are finished."""
