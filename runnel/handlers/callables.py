@@ -64,7 +64,7 @@ def of_records(function: Function) -> Handler:
 
 def _of_plain(function: Function) -> Handler:
     threads = Threads()
-    call = functools.partial(threads.run, functools.partial(_called, function))
+    call = in_threads(function, threads)
 
     async def settle(result: Any) -> None:
         await settled(result, function)
@@ -81,6 +81,11 @@ def _of_plain(function: Function) -> Handler:
                 await settle(result)
 
     return handler
+
+
+def in_threads(function: Function, threads: Threads | None = None) -> Function:
+    """An async function that calls a plain function in a thread. Its result may be an awaitable."""
+    return functools.partial((threads or Threads()).run, functools.partial(_called, function))
 
 
 def _called(function: Function, record: Any) -> Any:
