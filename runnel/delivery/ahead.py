@@ -93,8 +93,9 @@ class Ahead:
             flush, go_on = self._queue.commits_first, True
             while go_on:
                 await self._run_thread()
-                if work.error is not None:
-                    raise _raisable(work.error)
+                if (error := work.error) is not None:
+                    work.error = None
+                    raise _raisable(error)
                 if work.result is not None:
                     await self._settle(settle)
                 go_on = self._goes_on()
