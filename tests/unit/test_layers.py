@@ -23,11 +23,12 @@ ROOMS = [
     ["events", "producer", "table"],
     ["handlers"],
     ["processor"],
-    ["declaration"],
+    ["declaration", "harness"],
     ["app"],
     ["preflight"],
     ["operations"],
     ["worker"],
+    ["testing"],
     ["cli"],
     ["__main__"],
 ]

@@ -1,0 +1,75 @@
+"""What has failed in a test: each attempt, with what the handler has raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from runnel import keys
+from runnel.harness import Failure
+from runnel.protocol import text
+from runnel.protocol.scripts import Call
+from runnel.stream import StreamSpec
+from runnel.testing.store import Store
+
+
+class Failures:
+    """`all` are those of the test in order, `last` has the last one of each partition of each
+    processor.
+
+    The worker reports each failure in words, by a call. What was raised is noted on its way.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.all: list[Failure] = []
+        self.last: dict[tuple[str, int], Failure] = {}
+        self._raised: dict[tuple[str, int], BaseException] = {}
+        self._reported: set[Failure] = set()
+
+    def note(self, processor: str, partition: int, error: BaseException) -> None:
+        """A handler has raised."""
+        self._raised[processor, partition] = error
+
+    def take_in(self, call: Call, spec: StreamSpec[Any]) -> None:
+        """The worker has made a call of `attempt`, about a processor of this stream."""
+        _, _, kind, event, attempts, error_type, message = map(text, call.args)
+        if kind not in ("failure", "quarantine"):
+            return
+        state = call.keys[0]
+        name, partition = state.rpartition(":")[2], keys.scope(state)[2]
+        error = self._raised.get((name, partition))
+        if error is not None and type(error).__name__ != error_type:
+            error = None  # The worker has found another fault, such as a time limit.
+        record, words = self._record(spec, partition, event), f"{error_type}: {message}"
+        made = Failure(name, partition, event, record, int(attempts), error, words)
+        if kind == "failure":
+            self.all.append(made)
+        self.last[name, partition] = made
+
+    def new(self, failures: Iterable[Failure]) -> list[Failure]:
+        """Those that were not asked for before."""
+        found = [each for each in failures if each not in self._reported]
+        self._reported.update(found)
+        return found
+
+    def _record(self, spec: StreamSpec[Any], partition: int, event: str) -> Any:
+        for each in reversed(self._store.logs[keys.log(spec.prefix(partition))].entries):
+            if each.id == event:
+                try:
+                    return spec.codec.decode(each.fields)
+                except Exception:  # That is its failure.
+                    return None
+        return None
+
+
+def quarantined(failures: Sequence[Failure]) -> str:
+    """What these failures have led to, for people."""
+    first = failures[0]
+    more = f", and {len(failures) - 1} more," if failures[1:] else ""
+    return (
+        f"processor {first.processor}, partition {first.partition}{more} is quarantined: event "
+        f"{first.event} failed {first.attempt} times: {first.message}\n"
+        f"its record: {first.record!r}\n"
+        "a test that expects this drains with check=False"
+    )
