@@ -1,4 +1,7 @@
-"""Tests of an app without a server: `App.test` returns a `Harness`::
+"""Tests of an app: without a server by `App.test`, with one by the fixtures of
+`runnel.pytest_plugin`.
+
+Without a server there is a `Harness`::
 
     async with app.test() as t:
         await t.send(orders, Order(order_id=1))
@@ -12,6 +15,8 @@ the backend is another one::
       VirtualTime         the time between retries, which passes at once
       Life                a worker's member of one processor, until it ends or is killed
         MemoryBackend     what `Life` has in place of Redis
+
+With one there is `Served`, on the server that is named or on a `ThrowawayServer`.
 """
 
 from runnel.harness import Failure, HandlerFailed, Harness, NotDrained

@@ -34,7 +34,9 @@ def test_the_guide_runs_from_top_to_bottom() -> None:
 
 async def test_the_tests_on_the_page_about_tests_pass() -> None:
     names: dict[str, Any] = {"__name__": "testing"}
-    for block in blocks(ROOT / "docs/testing.md", "python"):
+    *own, with_server = blocks(ROOT / "docs/testing.md", "python")
+    assert with_server == (ROOT / "examples/shop/test_shop_with_server.py").read_text()
+    for block in own:
         exec(compile(block, "testing.md", "exec", dont_inherit=True), names)
     tests = [each for name, each in names.items() if name.startswith("test_")]
     assert len(tests) == 3

@@ -29,7 +29,7 @@ ROOMS = [
     ["operations"],
     ["worker"],
     ["testing"],
-    ["cli"],
+    ["cli", "pytest_plugin"],
     ["__main__"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
