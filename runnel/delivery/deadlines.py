@@ -7,6 +7,7 @@ this clock waits for none of them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -22,6 +23,10 @@ class Deadlines(Protocol):
         """Ends the wait inside with TimeoutError at this time; None is never."""
         ...
 
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Make a call after so many seconds."""
+        ...
+
 
 class LoopDeadlines:
     """The clock of the event loop."""
@@ -31,6 +36,9 @@ class LoopDeadlines:
 
     def at(self, when: float | None) -> AbstractAsyncContextManager[Any]:
         return asyncio.timeout_at(when)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(seconds, call)
 
 
 #: It has no state.

@@ -56,7 +56,7 @@ class PartitionQueue:
         self._schedule_commit = schedule_commit
         self._wake = wake
         self._record_start = record_start
-        self._deadlines = deadlines
+        self.deadlines = deadlines
         #: The first event of the list that is being filled, and when to hand the list out; and when
         #: to hand out an empty list. They survive a wait that is cancelled: a handler that waits
         #: for less time than that, again and again, gets its events all the same.
@@ -180,17 +180,17 @@ class PartitionQueue:
 
     async def pause(self, seconds: float) -> None:
         """Wait that long, or until the partition is not open any more."""
-        deadline = self._deadlines.now() + seconds
+        deadline = self.deadlines.now() + seconds
         while self.state.open and await self._wait_for_change(deadline):
             pass
 
     async def _wait_for_change(self, deadline: float) -> bool:
         """Wait for a change. Returns False at the deadline, a time of its clock."""
-        if deadline <= self._deadlines.now():
+        if deadline <= self.deadlines.now():
             return False
         self.changed.clear()
         try:
-            async with self._deadlines.at(deadline):
+            async with self.deadlines.at(deadline):
                 await self.changed.wait()
         except TimeoutError:
             return False
@@ -205,7 +205,7 @@ class PartitionQueue:
             return False
         last: bytes = state.current[-1][0]
         if last != self._held_back[0]:
-            self._held_back = last, self._deadlines.now() + HELD_BACK
+            self._held_back = last, self.deadlines.now() + HELD_BACK
         while state.open and not self._ready():
             if state.parking.aside_full:
                 return False
@@ -219,9 +219,9 @@ class PartitionQueue:
         happened `within` seconds."""
         state = self.state
         if within is not None and self._empty_at is None:
-            self._empty_at = self._deadlines.now() + within
+            self._empty_at = self.deadlines.now() + within
         try:
-            async with self._deadlines.at(self._empty_at):
+            async with self.deadlines.at(self._empty_at):
                 while state.open and not (self._ready() and self._session.alive()):
                     await self._wait_for_event()
         except TimeoutError:
@@ -253,7 +253,7 @@ class PartitionQueue:
         """Wait for `limit` events, or until no more are read before some are handed out."""
         state = self.state
         if state.open and self._filling[0] != state.buffer[0][0]:
-            self._filling = state.buffer[0][0], self._deadlines.now() + within
+            self._filling = state.buffer[0][0], self.deadlines.now() + within
         deadline = self._filling[1]
         while state.open and len(state.buffer) < limit:
             if not state.reading and state.full(self._prefetch):
@@ -263,7 +263,7 @@ class PartitionQueue:
                 return
 
     async def _acquire_start_lock(self) -> None:
-        deadline = self._deadlines.now() + LONGEST_WAIT
+        deadline = self.deadlines.now() + LONGEST_WAIT
         while self.state.open and not self._start_lock.acquire(self, self.changed):
             if not await self._wait_for_change(deadline):
                 return

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from runnel import keys
+from runnel.delivery.error_text import describe_error
 from runnel.harness import Failure
 from runnel.protocol import text
 from runnel.protocol.scripts import Call
 from runnel.stream import StreamSpec
 from runnel.testing.store import Store
+
+#: Exceptions of one partition that are kept until they are reported.
+RECENT = 256
 
 
 class Failures:
@@ -24,12 +29,15 @@ class Failures:
         self._store = store
         self.all: list[Failure] = []
         self.last: dict[tuple[str, int], Failure] = {}
-        self._raised: dict[tuple[str, int], BaseException] = {}
+        #: What the handler of a partition has raised of late.
+        self._raised: defaultdict[tuple[str, int], deque[BaseException]] = defaultdict(
+            lambda: deque(maxlen=RECENT)
+        )
         self._reported: set[Failure] = set()
 
     def note(self, processor: str, partition: int, error: BaseException) -> None:
         """A handler has raised."""
-        self._raised[processor, partition] = error
+        self._raised[processor, partition].appendleft(error)
 
     def take_in(self, call: Call, spec: StreamSpec[Any]) -> None:
         """The worker has made a call of `attempt`, about a processor of this stream."""
@@ -38,9 +46,8 @@ class Failures:
             return
         state = call.keys[0]
         name, partition = state.rpartition(":")[2], keys.scope(state)[2]
-        error = self._raised.get((name, partition))
-        if error is not None and type(error).__name__ != error_type:
-            error = None  # The worker has found another fault, such as a time limit.
+        said = error_type, message  # None has said it of a fault that the worker has found.
+        error = next((e for e in self._raised[name, partition] if _report(e) == said), None)
         record, words = self._record(spec, partition, event), f"{error_type}: {message}"
         made = Failure(name, partition, event, record, int(attempts), error, words)
         if kind == "failure":
@@ -61,6 +68,12 @@ class Failures:
                 except Exception:  # That is its failure.
                     return None
         return None
+
+
+def _report(error: BaseException) -> tuple[str, str]:
+    """How the worker reports an exception."""
+    kind, message = describe_error(error)
+    return kind[:200], message[:1000]
 
 
 def quarantined(failures: Sequence[Failure]) -> str:

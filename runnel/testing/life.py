@@ -10,7 +10,9 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
+from runnel import keys
 from runnel.core.membership import Changes, Membership
+from runnel.current_event import CURRENT_EVENT
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.log import about
@@ -130,7 +132,8 @@ def _watched(processor: Processor, raised: Callable[[str, int, BaseException], N
         try:
             await handler(events)
         except BaseException as error:
-            raised(processor.name, events.partition, error)
+            if here := CURRENT_EVENT.get():
+                raised(processor.name, keys.scope(here.log)[2], error)
             raise
 
     return replace(processor, handler=watched)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -14,8 +14,8 @@ class VirtualTime:
 
     def __init__(self) -> None:
         self.now = time.time()
-        #: Each wait -> when it ends, and who waits.
-        self._waits: dict[asyncio.Timeout, tuple[float, Hashable]] = {}
+        #: What ends each wait -> when it ends, and who waits.
+        self._waits: dict[Callable[[], None], tuple[float, Hashable]] = {}
         #: How often a wait has begun or ended.
         self.changes = 0
 
@@ -34,26 +34,34 @@ class VirtualTime:
     def move_to(self, when: float) -> None:
         """Go on to this time, and end the waits that are over by then."""
         self.now = max(self.now, when)
-        at_once = asyncio.get_running_loop().time()
-        for timeout, (ends, _) in list(self._waits.items()):
+        for end, (ends, _) in sorted(self._waits.items(), key=lambda wait: wait[1][0]):
             if ends <= self.now:
-                del self._waits[timeout]
-                timeout.reschedule(at_once)
+                del self._waits[end]
+                end()
+        self.changes += 1
+
+    def at(self, when: float, who: Hashable, call: Callable[[], None]) -> None:
+        """Make a call at this time."""
+        self._waits[lambda: call()] = when, who
         self.changes += 1
 
     @asynccontextmanager
     async def until(self, when: float | None, who: Hashable) -> AsyncIterator[None]:
         """Ends the wait inside with TimeoutError at this time."""
         async with asyncio.timeout(None) as timeout:
-            if when is not None and when <= self.now:
+
+            def end() -> None:
                 timeout.reschedule(asyncio.get_running_loop().time())
+
+            if when is not None and when <= self.now:
+                end()
             elif when is not None:
-                self._waits[timeout] = when, who
+                self._waits[end] = when, who
             self.changes += 1
             try:
                 yield
             finally:
-                self._waits.pop(timeout, None)
+                self._waits.pop(end, None)
                 self.changes += 1
 
 
@@ -69,3 +77,6 @@ class VirtualDeadlines:
 
     def at(self, when: float | None) -> AbstractAsyncContextManager[Any]:
         return self._time.until(when, self._who)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._time.at(self._time.now + seconds, self._who, call)

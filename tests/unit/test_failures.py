@@ -40,6 +40,8 @@ def test_a_failure_has_its_record_and_what_was_raised() -> None:
 def test_another_fault_than_the_exception_has_none() -> None:
     it = failures()
     it.note("work", 3, ValueError("an earlier one"))
+    it.take_in(report("failure", "5-1"), STREAM)
+    assert it.all.pop().error is None
     it.take_in(report("failure", "5-1", error="HandlerTimeout"), STREAM)
     assert (it.all[0].error, it.all[0].record) == (None, None)
 

@@ -48,6 +48,19 @@ async def test_a_wait_ends_when_time_reaches_it_and_not_before() -> None:
     assert time.next() is None
 
 
+async def test_calls_are_made_in_the_order_of_their_times() -> None:
+    time, made = VirtualTime(), list[str]()
+    deadlines = VirtualDeadlines(time, "one")
+    deadlines.call_later(20, lambda: made.append("second"))
+    deadlines.call_later(10, lambda: made.append("first"))
+    assert time.waiting("one") == 2
+    time.move_to(time.now + 5)
+    assert made == []
+    time.move_to(time.now + 15)
+    assert made == ["first", "second"]
+    assert time.waiting("one") == 0
+
+
 async def test_time_does_not_go_back() -> None:
     time = VirtualTime()
     now = time.now
