@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -105,6 +106,12 @@ class Harness:
                 f"app {self._app.name} is under test already: leave the first `app.test()` before "
                 "the next one begins"
             )
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError(
+                "app.test() runs in an event loop of asyncio; with anyio, choose that backend"
+            ) from None
         chosen = [self._processor(each).name for each in self._only]
         # Not imported by name: it runs workers, which are above the app.
         engine: Engine = import_module("runnel.testing.engine").MemoryEngine(self._app, chosen)

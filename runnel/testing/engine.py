@@ -59,6 +59,8 @@ class MemoryEngine:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._calls = 0
+        #: There may be something new to claim.
+        self._more = True
         self._failed = Failures(self.store)
         #: Why the worker has ended, since the last drain.
         self.halted: BaseException | None = None
@@ -146,12 +148,19 @@ class MemoryEngine:
         """Process until `is_done`, or until the worker has ended. Raises NotDrained."""
         if self._is_open:
             raise ConfigError("one drain of a test at a time: another one is not over yet")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigError(
+                "this test began in another event loop: enter `app.test()` in the loop in which "
+                "the test runs, as by a fixture with the same loop scope"
+            )
         self._open(True)
+        self._more = True
         calm, pause, seen = 0, SOON, -1
         try:
             while self.halted is None:
-                self._claim()
                 now = self._calls + self._time.changes
+                if self._more or calm == CALM:
+                    self._claim()
                 calm, seen = (calm + 1 if now == seen else 0), now
                 if calm <= CALM:
                     pause = SOON
@@ -183,13 +192,17 @@ class MemoryEngine:
 
     def _claim(self) -> None:
         """Claim each partition that has something to process and is not held."""
+        self._more = False
+        wanted: defaultdict[str, dict[int, Group]] = defaultdict(dict)
         for place in self._unfinished():
             name = place.processor.name
             if name not in self._lives:
                 life = Life(place.processor, self.store, self._time, self._failed.note, self._fail)
                 life.backend.open, life.backend.holds_commits = self._is_open, self._holds
                 self._lives[name] = life
-            self._lives[name].grant(place.group, place.partition)
+            wanted[name][place.partition] = place.group
+        for name, groups in wanted.items():
+            self._lives[name].grant(groups)
 
     def _unfinished(self) -> Iterator[Place]:
         """Where something is left to process."""
@@ -259,6 +272,7 @@ class MemoryEngine:
 
     def _after(self, call: Call) -> None:
         self._calls += 1
+        self._more |= call.script != "commit"
         if call.script == "attempt":
             self._failed.take_in(call, self._stream_of(call))
         for each in self._lives.values():

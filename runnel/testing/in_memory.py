@@ -64,13 +64,10 @@ class MemoryBackend:
         return await self.call(call)
 
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
-        outcomes: list[Any] = []
-        for each in calls:
-            try:
-                outcomes.append(await self.call(each))
-            except Exception as error:
-                outcomes.append(error)
-        return outcomes
+        await asyncio.sleep(0)
+        if self.dead:
+            return [ConnectionError("this worker is dead")] * len(calls)
+        return _outcomes(self._store, calls)
 
     async def commit(self, calls: Sequence[Call]) -> list[Any]:
         if self.holds_commits and not self.dead and any(map(_moves, calls)):
@@ -219,10 +216,16 @@ class MemoryScripts(Scripts):
         return self._store.run(call)
 
     async def call_all(self, calls: Sequence[Call], ack: AckRequirement | None = None) -> list[Any]:
-        outcomes: list[Any] = []
-        for each in calls:
-            try:
-                outcomes.append(await self.call(each))
-            except Exception as error:
-                outcomes.append(error)
-        return outcomes
+        await asyncio.sleep(0)
+        return _outcomes(self._store, calls)
+
+
+def _outcomes(store: Store, calls: Sequence[Call]) -> list[Any]:
+    """For each call, its reply or what refuses it."""
+    outcomes: list[Any] = []
+    for each in calls:
+        try:
+            outcomes.append(store.run(each))
+        except Exception as error:
+            outcomes.append(error)
+    return outcomes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import replace
 from math import inf
@@ -81,16 +81,24 @@ class Life:
         """Are claims under way?"""
         return any(self._membership.claiming(*each) for each in self._grants.items())
 
-    def grant(self, group: Group, partition: int) -> None:
-        """Grant a partition, unless it is held or claimed already."""
-        held = self._membership.held
-        if partition in held or self._membership.claiming(
-            partition, self._grants.get(partition, 0)
-        ):
-            return
-        self._grants = {each: number for each, number in self._grants.items() if each in held}
-        self._grants[partition] = group.grant + 1
-        self._reply()
+    def grant(self, groups: Mapping[int, Group]) -> None:
+        """Grant these partitions, except those that are held or claimed already."""
+        held, grants = self._membership.held, self._grants
+        new = {
+            partition: group.grant + 1
+            for partition, group in groups.items()
+            if partition not in held
+            and not self._membership.claiming(partition, grants.get(partition, 0))
+        }
+        if new:
+            kept = {each: number for each, number in grants.items() if each in held}
+            claimed = {
+                each: number
+                for each, number in grants.items()
+                if self._membership.claiming(each, number)
+            }
+            self._grants = {**kept, **claimed, **new}
+            self._reply()
 
     async def release(self, partition: int) -> None:
         """Withdraw a grant, and wait until the partition is released."""

@@ -48,11 +48,15 @@ class Log:
 
     def after(self, id_: str, limit: int | None = None) -> list[Kept]:
         """The entries after an id."""
+        if id_ == self.last:  # Most are read to their end.
+            return []
         at = max(bisect_right(self._ids, parts(id_)), self.trimmed)
         return self.entries[at : None if limit is None else at + limit]
 
     def count_after(self, id_: str) -> int:
         """How many entries are after an id."""
+        if id_ == self.last:
+            return 0
         return len(self._ids) - max(bisect_right(self._ids, parts(id_)), self.trimmed)
 
     def has(self, id_: str) -> bool:

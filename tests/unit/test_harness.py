@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runnel import App, DeadLetterMiddleware, Event, Events, Record, Stream
+from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Record, Stream
 from runnel.errors import ConfigError, EncodeError, Full, HandlerReturned
 from runnel.harness import HandlerFailed, Harness, NotDrained
 from runnel.table import Table
@@ -452,6 +452,38 @@ def test_asyncio_run_needs_no_plugin(shop: Shop) -> None:
             return shop.sums.at("a")
 
     assert [asyncio.run(main()) for _ in range(2)] == [1, 1]
+
+
+def test_a_test_stays_in_its_event_loop(shop: Shop) -> None:
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        t = one.run(shop.app.test().__aenter__())
+        with pytest.raises(ConfigError, match="began in another event loop"):
+            other.run(t.drain())
+        one.run(t.__aexit__(None))
+
+
+def test_a_loop_that_is_none_of_asyncio_is_told(shop: Shop) -> None:
+    with pytest.raises(ConfigError, match="an event loop of asyncio"):
+        shop.app.test().__aenter__().send(None)
+
+
+async def test_dead_letters_may_have_a_processor_of_their_own(shop: Shop) -> None:
+    @shop.app.on(
+        shop.orders, exception_policy="ignore", retries=0, middleware=[DeadLetterMiddleware()]
+    )
+    async def mail(each: Order) -> None:
+        raise ValueError("no address")
+
+    complaints: list[str] = []
+
+    @shop.app.on(shop.orders.dead_letters("mail"))
+    async def complain(letter: DeadLetter) -> None:
+        complaints.append(letter.error_message)
+
+    async with shop.app.test() as t:
+        await t.send(shop.orders, order(1), order(2, "b"))
+        await t.drain()
+        assert complaints == ["no address"] * 2
 
 
 class TestCase(unittest.IsolatedAsyncioTestCase):

@@ -70,15 +70,15 @@ def bench() -> Bench:
 async def test_it_processes_what_it_is_granted_and_releases_it(bench: Bench) -> None:
     bench.send(1)
     life = bench.life()
-    life.grant(bench.group, 0)
+    life.grant({0: bench.group})
     assert life.claiming
-    life.grant(bench.group, 0)  # It is claimed already.
+    life.grant({0: bench.group})  # It is claimed already.
     await until(lambda: bench.group.checkpoint != "0-0")
     assert (bench.seen, list(life.queues), bench.group.grant) == ([1], [0], 1)
     assert not life.claiming
     await life.release(0)
     assert (bench.group.released, list(life.queues)) == (True, [])
-    life.grant(bench.group, 0)
+    life.grant({0: bench.group})
     await until(lambda: not bench.group.released)
     assert bench.group.grant == 2
     await life.end()
@@ -89,12 +89,12 @@ async def test_one_that_is_killed_releases_nothing(bench: Bench) -> None:
     bench.send(1)
     life = bench.life()
     life.backend.holds_commits = True
-    life.grant(bench.group, 0)
+    life.grant({0: bench.group})
     await until(lambda: bench.seen)
     await life.kill()
     assert (bench.group.released, bench.group.checkpoint) == (False, "0-0")
     heir = bench.life()
-    heir.grant(bench.group, 0)
+    heir.grant({0: bench.group})
     await until(lambda: bench.group.checkpoint != "0-0")
     assert bench.seen == [1, 1]
     await heir.end()
@@ -103,7 +103,7 @@ async def test_one_that_is_killed_releases_nothing(bench: Bench) -> None:
 async def test_what_a_handler_raises_is_noted(bench: Bench) -> None:
     bench.send(13)
     life = bench.life()
-    life.grant(bench.group, 0)
+    life.grant({0: bench.group})
     await until(lambda: bench.group.quarantined)
     await life.end()
     ((name, partition, error),) = bench.raised
