@@ -154,10 +154,12 @@ class Harness:
         unless `check` is False. Raises NotDrained if events are left after `timeout` seconds, by
         default those of `app.test`.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test.
         await self._engine.drain(self._timeout if timeout is None else timeout, check=check)
 
     async def advance(self, seconds: float) -> None:
         """Move time on by so many seconds, in steps: what is due at a moment is processed at it."""
+        __tracebackhide__ = True  # pytest shows the line of the test.
         await self._engine.advance(seconds, self._timeout)
 
     async def crash(self) -> None:
@@ -165,6 +167,7 @@ class Harness:
         does. The next `drain` hands out the same events again, to a new worker. What the handlers
         have written to tables and emitted is gone; what they have sent, and done elsewhere, is not.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test.
         await self._engine.crash(self._timeout)
 
     async def resume(self, processor: Named) -> None:

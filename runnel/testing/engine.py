@@ -103,11 +103,13 @@ class MemoryEngine:
 
     async def drain(self, seconds: float, *, check: bool) -> None:
         """See `Harness.drain`."""
+        __tracebackhide__ = True
         await self._run(self._loop.time() + seconds, self._is_done)
         await self._check(check)
 
     async def advance(self, seconds: float, limit: float) -> None:
         """See `Harness.advance`."""
+        __tracebackhide__ = True
         until, ends = self._time.now + seconds, self._loop.time() + limit
         while True:
             await self._run(ends, self._is_done)
@@ -118,12 +120,13 @@ class MemoryEngine:
 
     async def crash(self, seconds: float) -> None:
         """See `Harness.crash`."""
+        __tracebackhide__ = True
         self._hold(True)
         try:
             await self._run(self._loop.time() + seconds, self._is_handed_out)
         finally:
-            self._hold(False)
             await self._end(kill=True)
+            self._hold(False)
         await self._check(True)
 
     async def resume(self, processor: Processor) -> None:
@@ -146,6 +149,7 @@ class MemoryEngine:
 
     async def _run(self, ends: float, is_done: Callable[[], bool]) -> None:
         """Process until `is_done`, or until the worker has ended. Raises NotDrained."""
+        __tracebackhide__ = True
         if self._is_open:
             raise ConfigError("one drain of a test at a time: another one is not over yet")
         if asyncio.get_running_loop() is not self._loop:
@@ -250,6 +254,7 @@ class MemoryEngine:
 
     async def _check(self, check: bool) -> None:
         """Raise HandlerFailed for what has failed for good since the last time."""
+        __tracebackhide__ = True
         halted, self.halted = self.halted, None
         if halted is not None:
             await self._end()

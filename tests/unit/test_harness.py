@@ -351,14 +351,17 @@ async def test_two_tests_see_nothing_of_each_other_and_one_runs_at_a_time(shop: 
     async def book(each: Order) -> None:
         shop.sums[each.shop] += each.amount
 
+    before = shop.app._producers, shop.app.stopping
     for _ in range(2):
         async with shop.app.test() as t:
+            assert shop.app._producers is not before[0]
             await t.send(shop.orders, order(4))
             await t.drain()
             assert t.table(shop.sums) == {"a": 4}
             with pytest.raises(ConfigError, match="under test already"):
                 await shop.app.test().__aenter__()
             assert shop.sums.at("a") == 4
+    assert (shop.app._producers, shop.app.stopping) == before
     with pytest.raises(ConfigError, match="a test runs inside"):
         t.sent(shop.orders)
     with pytest.raises(ConfigError, match="`at` is for tests"):
