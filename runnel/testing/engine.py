@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from runnel import keys
@@ -273,7 +274,8 @@ class MemoryEngine:
         if threading.get_ident() == self._thread:
             self._after(call)
         else:
-            self._loop.call_soon_threadsafe(self._after, call)
+            with suppress(RuntimeError):  # The test, and its loop, may be over.
+                self._loop.call_soon_threadsafe(self._after, call)
 
     def _after(self, call: Call) -> None:
         self._calls += 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from runnel.protocol import CheckpointMove, Entry, Token
 from runnel.protocol.scripts import Call
+from runnel.testing.retention import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Entries for a log, which may hold `size`."""
+    """Entries for a log with these limits."""
 
     log: str
-    size: int
-    when_full: str
+    limits: Limits
     entries: Sequence[Entry]
 
 
@@ -103,11 +103,9 @@ def parts_of(call: Call) -> list[Part]:
             found.append(Written(key, pairs, arguments.many(deletes), expire))
         elif kind in ("derived", "stream"):
             next(keys)
-            size, when_full, count = arguments.number(), arguments.take(), arguments.number()
+            limits, count = Limits.of(*arguments.many(2)), arguments.number()
             arguments.many(3 if kind == "stream" else 0)
-            found.append(
-                Added(key, size, when_full, [arguments.entry() for _ in range(count)]),
-            )
+            found.append(Added(key, limits, [arguments.entry() for _ in range(count)]))
         elif kind == "park":
             next(keys)
             size, count = arguments.number(), arguments.number()

@@ -28,6 +28,7 @@ from runnel.testing.parsing import (
     move_of,
     parts_of,
 )
+from runnel.testing.retention import Limits, leaving
 from runnel.testing.stored import Group, Log
 
 
@@ -81,7 +82,7 @@ class Store:
         entries = []
         while arguments.left:
             entries.append(arguments.entry())
-        ids = self._append_to(call.keys[0], int(size), when_full, entries)
+        ids = self._append_to(call.keys[0], Limits.of(size, when_full), entries)
         return [1, ids[0], len(ids)]
 
     def _append_once(self, call: Call) -> list[Any]:
@@ -91,7 +92,7 @@ class Store:
         there, until = self._once.get(name, ("", 0))
         if there and self._now() < until:
             return [0, there, 1]
-        (id_,) = self._append_to(log, int(size), when_full, [arguments.entry()])
+        (id_,) = self._append_to(log, Limits.of(size, when_full), [arguments.entry()])
         self._once[name] = id_, self._now() + int(window)
         return [1, id_, 1]
 
@@ -106,33 +107,17 @@ class Store:
             if not last or not reached(last, number):
                 entries.append(entry)
                 last = number
-        ids = self._append_to(log, int(size), when_full, entries) if entries else []
+        ids = self._append_to(log, Limits.of(size, when_full), entries) if entries else []
         self._numbers[name, sender] = last
         return [len(ids), ids[0] if ids else "", len(ids), last]
 
-    def _room(self, name: str, size: int, when_full: str, more: int) -> int:
-        """How many entries must be trimmed so that `more` fit: such as every processor has
-        committed. Raises Full."""
-        log = self.logs[name]
-        excess = len(log) + more - size
-        if excess <= 0:
-            return 0
-        readers = [each for each in self._groups.values() if each.keys.log == name]
-        refusal = f"FULL processor={{}} limit={size}"
-        if excess >= len(log) or (when_full != "drop_oldest" and not readers):
-            raise error_from(ResponseError(refusal.format("")))
-        bound = log.entries[log.trimmed + excess].id
-        for each in readers if when_full != "drop_oldest" else ():
-            if not reached(each.checkpoint, bound):
-                words = f"{refusal.format(each.keys.processor)} checkpoint={each.checkpoint}"
-                raise error_from(ResponseError(words))
-        return excess
+    def _leaving(self, log: str, limits: Limits, more: int) -> int:
+        readers = [each for each in self._groups.values() if each.keys.log == log]
+        return leaving(self.logs[log], readers, limits, more, self._now())
 
-    def _append_to(
-        self, log: str, size: int, when_full: str, entries: Sequence[Entry]
-    ) -> list[str]:
+    def _append_to(self, log: str, limits: Limits, entries: Sequence[Entry]) -> list[str]:
         """Add entries. Returns their ids. Raises Full."""
-        self.logs[log].trimmed += self._room(log, size, when_full, len(entries))
+        self.logs[log].trimmed += self._leaving(log, limits, len(entries))
         return [self.logs[log].add(next(self._places), self._now(), each) for each in entries]
 
     # The owner of a partition
@@ -225,9 +210,8 @@ class Store:
                 name = part.table.rpartition(":")[2]
                 raise error_from(ResponseError(f"NOT_WRITER table={name} writer={writer}"))
         elif isinstance(part, Added):
-            own = int(part.log == group.keys.log)  # The entry at its checkpoint stays.
             try:
-                self._room(part.log, part.size + own, part.when_full, len(part.entries))
+                self._leaving(part.log, self._limits(group, part), len(part.entries))
             except Exception as error:
                 raise error_from(ResponseError(f"{error} sink={part.log}")) from None
         elif (
@@ -236,12 +220,16 @@ class Store:
             sink = keys.parked(group.keys.prefix, processor)
             raise error_from(ResponseError(f"FULL processor= limit={part.size} sink={sink}"))
 
+    def _limits(self, group: Group, part: Added) -> Limits:
+        """Those of a log. Of the one that it reads, the entry at its checkpoint stays."""
+        own = part.log == group.keys.log
+        return part.limits._replace(size=part.limits.size + own)
+
     def _apply(self, group: Group, processor: str, part: Part) -> None:
         if isinstance(part, Written):
             self._write(processor, part)
         elif isinstance(part, Added):
-            own = int(part.log == group.keys.log)
-            self._append_to(part.log, part.size + own, part.when_full, part.entries)
+            self._append_to(part.log, self._limits(group, part), part.entries)
         elif isinstance(part, SetAside):
             for entry in part.entries:
                 group.parked.add(next(self._places), self._now(), entry)

@@ -29,6 +29,7 @@ from runnel.testing.parsing import (
     move_of,
     parts_of,
 )
+from runnel.testing.retention import Limits
 
 KEYS = PartitionKeys("runnel:{app:s:1}:s", "work")
 TOKEN = Token(7, "n" * 32)
@@ -61,8 +62,8 @@ def test_effects_come_back_in_their_order() -> None:
     assert parts_of(call) == [
         Written(f"{KEYS.prefix}:table:sums", [(b"k", b"v"), (b"l", b"w")], [b"x"]),
         Written(f"{KEYS.prefix}:table:last", [(b"k", b"v")], [], 60),
-        Added(own.log, 10, "refuse", entries),
-        Added(other.log, 20, "drop_oldest", entries[:1]),
+        Added(own.log, Limits(10, 0, "refuse"), entries),
+        Added(other.log, Limits(20, 0, "drop_oldest"), entries[:1]),
         SetAside(5, [[b"key", b"k", b"f", b"v"]]),
         Unparked(["4-0", "5-0"]),
     ]
