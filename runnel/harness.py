@@ -37,7 +37,8 @@ class NotDrained(AssertionError):
 class Failure:
     """One attempt at an event that failed: the first one has the number 1.
 
-    `event` is its id, and `record` what it carries, None if that cannot be decoded. `error` is what
+    `event` is its id, and `record` what it carries, None if that cannot be decoded. Both are empty
+    for a handler that failed without an event. `error` is what
     the handler raised, None if it raised nothing, as at a time limit; `message` says it in words.
     A list of events that failed together is a failure of its first event, with the number 0.
     """

@@ -48,8 +48,13 @@ class Failures:
         name, partition = state.rpartition(":")[2], keys.scope(state)[2]
         said = error_type, message  # None has said it of a fault that the worker has found.
         error = next((e for e in self._raised[name, partition] if _report(e) == said), None)
-        record, words = self._record(spec, partition, event), f"{error_type}: {message}"
-        made = Failure(name, partition, event, record, int(attempts), error, words)
+        words = f"{error_type}: {message}"
+        if event == self._store.group(state).checkpoint:
+            # It failed without an event, and that is where it stands.
+            made = Failure(name, partition, "", None, int(attempts), error, words)
+        else:
+            record = self._record(spec, partition, event)
+            made = Failure(name, partition, event, record, int(attempts), error, words)
         if kind == "failure":
             self.all.append(made)
         self.last[name, partition] = made
@@ -80,9 +85,12 @@ def quarantined(failures: Sequence[Failure]) -> str:
     """What these failures have led to, for people."""
     first = failures[0]
     more = f", and {len(failures) - 1} more," if failures[1:] else ""
+    if first.event:
+        what = f"event {first.event} failed {first.attempt} times: {first.message}"
+        what += f"\nits record: {first.record!r}"
+    else:
+        what = f"its handler fails without an event: {first.message}"
     return (
-        f"processor {first.processor}, partition {first.partition}{more} is quarantined: event "
-        f"{first.event} failed {first.attempt} times: {first.message}\n"
-        f"its record: {first.record!r}\n"
+        f"processor {first.processor}, partition {first.partition}{more} is quarantined: {what}\n"
         "a test that expects this drains with check=False"
     )

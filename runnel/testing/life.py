@@ -23,14 +23,15 @@ from runnel.testing.store import Store
 from runnel.testing.stored import Group
 from runnel.testing.virtual_time import VirtualTime
 from runnel.worker import outage_log, rebalance_log
-from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
+from runnel.worker.cancelling import cancel_and_wait
 from runnel.worker.held_partitions import EndReason, HeldPartitions
 from runnel.worker.shared_membership import SharedMembership
 
 #: Milliseconds of the session, of a rebalance and its delay: no group looks at them here.
 TIMES = (10_000, 30_000, 200)
-#: Seconds that handlers have to end when the test ends.
-END = 1.0
+#: Seconds that handlers have to end when the test ends. One that swallows its cancellation is
+#: cancelled again in that time.
+END = 1.5
 
 
 class Life:
@@ -120,8 +121,8 @@ class Life:
     async def kill(self) -> None:
         """End at once. Nothing more is committed."""
         self.backend.dead = True
-        await cancel_and_wait(self._partitions.tasks(), CLEAN_UP)
-        await cancel_and_wait([self._io], CLEAN_UP)
+        await cancel_and_wait(self._partitions.tasks(), END)
+        await cancel_and_wait([self._io], END)
 
     def _reply(self) -> None:
         """What the group says next: this is granted, and nothing else."""

@@ -55,6 +55,10 @@ class Store:
         """What is stored for a processor, from now on."""
         return self._groups.setdefault(names.state, Group(names))
 
+    def group(self, state: str) -> Group:
+        """That with this key."""
+        return self._groups[state]
+
     def lag(self, group: Group) -> int:
         """How many events are not committed."""
         return self.logs[group.keys.log].count_after(group.checkpoint)

@@ -167,6 +167,50 @@ async def test_sys_exit_in_a_handler_fails_the_test_and_does_not_end_it(depot: D
         assert isinstance(failed.value.__cause__, SystemExit)
 
 
+async def test_a_handler_that_fails_before_its_first_event_blames_none(depot: Depot) -> None:
+    @depot.app.processor(depot.items)
+    async def fail(events: Events[Item]) -> None:
+        raise RuntimeError("no configuration")
+
+    async with depot.app.test() as t:
+        await t.send(depot.items, *items(1))
+        with pytest.raises(HandlerFailed, match="fails without an event: RuntimeError: no conf"):
+            await t.drain()
+        assert [(each.event, each.record) for each in t.quarantined(fail)] == [("", None)]
+
+
+async def test_two_processors_that_write_one_table_fail_the_test(depot: Depot) -> None:
+    @depot.app.on(depot.items)
+    async def one(item: Item) -> None:
+        depot.counts[item.key] += 1
+
+    @depot.app.on(depot.items)
+    async def two(item: Item) -> None:
+        depot.counts[item.key] += 1
+
+    async with depot.app.test() as t:
+        await t.send(depot.items, *items(1))
+        with pytest.raises(HandlerFailed, match="counts is written by the processor one"):
+            await t.drain()
+        assert depot.counts.at("a") == 1
+
+
+async def test_a_handler_that_swallows_its_end_does_not_keep_the_test(depot: Depot) -> None:
+    @depot.app.on(depot.items)
+    async def stubborn(item: Item) -> None:
+        ends = 0
+        while ends < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ends += 1
+
+    async with depot.app.test(timeout=0.05) as t:
+        await t.send(depot.items, *items(1))
+        with pytest.raises(NotDrained):
+            await t.drain()
+
+
 async def test_one_drain_at_a_time(depot: Depot) -> None:
     hold, held = asyncio.Event(), asyncio.Event()
 

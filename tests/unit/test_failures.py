@@ -19,6 +19,7 @@ NAMES = PartitionKeys(STREAM.prefix(3), "work")
 
 def failures() -> Failures:
     store = Store(lambda: 5)
+    store.register(NAMES)
     store.logs[NAMES.log].add(0, 5, STREAM.encode(Item(key="a")))
     store.logs[NAMES.log].add(1, 5, [b"no", b"record"])
     return Failures(store)
