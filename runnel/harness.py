@@ -74,6 +74,7 @@ class Engine(Protocol):
     async def resume(self, processor: Processor) -> None: ...
     async def replay(self, processor: Processor) -> None: ...
     def entries(self, spec: StreamSpec[Any]) -> list[tuple[int, str, Sequence[bytes]]]: ...
+    def delayed(self, spec: StreamSpec[Any]) -> list[Sequence[bytes]]: ...
     def table(self, key: str) -> dict[bytes, bytes]: ...
     def parked(self, processor: Processor) -> list[tuple[int, str, Sequence[bytes]]]: ...
     def quarantined(self, processor: Processor) -> list[Failure]: ...
@@ -136,17 +137,11 @@ class Harness:
 
     # To do
 
-    async def send(
-        self,
-        stream: Stream[R],
-        *records: R,
-        headers: dict[str, str] | None = None,
-        dedupe: Any = None,
-    ) -> list[Sent]:
-        """Send records as `Stream.send` does. Raises what it raises: a record that cannot be
-        encoded fails here."""
+    async def send(self, stream: Stream[R], *records: R, **options: Any) -> list[Sent]:
+        """Send records as `Stream.send` does, which has the options. Raises what it raises: a
+        record that cannot be encoded fails here."""
         _ = self._engine
-        return await stream.send(*records, headers=headers, dedupe=dedupe)
+        return await stream.send(*records, **options)
 
     async def drain(self, *, check: bool = True, timeout: float | None = None) -> None:
         """Process until no event is left, in all streams of the app.
@@ -204,6 +199,10 @@ class Harness:
             Event([id_.encode(), fields], partition, spec.codec)
             for partition, id_, fields in self._engine.entries(spec)
         ]
+
+    def delayed(self, stream: Stream[R]) -> list[R]:
+        """The records that wait for the time at which they are due, in that order."""
+        return [stream.spec.codec.decode(fields) for fields in self._engine.delayed(stream.spec)]
 
     def table(self, table: Table[V]) -> dict[str, V]:
         """All that a table has, with its keys as text."""

@@ -12,6 +12,7 @@ the backend is another one::
 
     MemoryEngine          has the store, the time, and one `Life` for each processor
       Store               carries out the calls of a partition's owner and of producers, in memory
+      Failures            has what has failed, with what the handlers have raised
       VirtualTime         the time between retries, which passes at once
       Life                a worker's member of one processor, until it ends or is killed
         MemoryBackend     what `Life` has in place of Redis

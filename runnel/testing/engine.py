@@ -9,24 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from runnel import keys
 from runnel.app import App
 from runnel.core.partition import PartitionState
 from runnel.errors import ConfigError
-from runnel.harness import Failure, HandlerFailed, NotDrained
+from runnel.harness import HandlerFailed, NotDrained
 from runnel.processor import Processor
 from runnel.producer.per_loop import PerLoop
 from runnel.producer.producer import Producer
-from runnel.protocol import read_parked
 from runnel.protocol.scripts import Call
 from runnel.stream import StreamSpec
-from runnel.testing.failures import Failures, quarantined
+from runnel.testing.failures import quarantined
 from runnel.testing.in_memory import MemoryScripts
 from runnel.testing.left import described
 from runnel.testing.life import Life
 from runnel.testing.store import Store
 from runnel.testing.stored import Group
 from runnel.testing.virtual_time import VirtualTime
+from runnel.testing.visible import Place, Visible
 from runnel.worker.held_partitions import EndReason
 
 #: Turns of the event loop without any call after which all that could go on has gone on.
@@ -35,16 +34,7 @@ CALM = 30
 SOON, LATER = 0.001, 0.01
 
 
-class Place:
-    """One partition of one processor."""
-
-    def __init__(self, processor: Processor, partition: int, group: Group) -> None:
-        self.processor = processor
-        self.partition = partition
-        self.group = group
-
-
-class MemoryEngine:
+class MemoryEngine(Visible):
     """One test of an app. `only` are the names of the processors that run; all, if there is none.
 
     A partition is claimed when it has its first event. What was claimed stays so until the end, and
@@ -52,27 +42,18 @@ class MemoryEngine:
     """
 
     def __init__(self, app: App, only: Sequence[str]) -> None:
-        self._app = app
-        self._processors = app.choose(only)
         self._time = VirtualTime()
-        self.store = Store(self._time.ms)
+        super().__init__(Store(self._time.ms), app.choose(only))
+        self._app = app
         self.store.on_call = self._called
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._calls = 0
         #: There may be something new to claim.
         self._more = True
-        self._failed = Failures(self.store)
         #: Why the worker has ended, since the last drain.
         self.halted: BaseException | None = None
         self._lives: dict[str, Life] = {}
-        #: Log -> the partition of each processor that reads it.
-        self._readers: defaultdict[str, list[Place]] = defaultdict(list)
-        for each in self._processors:
-            for partition in range(each.stream.partition_count):
-                names = each.keys(partition)
-                place = Place(each, partition, self.store.register(names))
-                self._readers[names.log].append(place)
         self._restore: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
@@ -117,7 +98,8 @@ class MemoryEngine:
             await self._check(True)
             if self._time.now >= until:
                 return
-            self._time.move_to(min(self._time.next() or until, until))
+            due = (self._time.next(), self.store.next_due, until)
+            self._move_to(min(each for each in due if each is not None))
 
     async def crash(self, seconds: float) -> None:
         """See `Harness.crash`."""
@@ -173,7 +155,7 @@ class MemoryEngine:
                 elif is_done():
                     return
                 elif self._only_waits(is_done):
-                    self._time.move_to(self._time.next() or 0.0)
+                    self._move_to(self._time.next() or 0.0)
                 else:
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, LATER)
@@ -181,6 +163,14 @@ class MemoryEngine:
                     raise NotDrained(described(self._unfinished(), self._queue, self.store))
         finally:
             self._open(False)
+
+    def _move_to(self, when: float) -> None:
+        """Move time on, and process what is due then."""
+        self._time.move_to(when)
+        self.store.promote()
+        self._more = True
+        for each in self._lives.values():
+            each.backend.wake()
 
     def _open(self, is_open: bool) -> None:
         self._is_open = is_open
@@ -289,55 +279,3 @@ class MemoryEngine:
         """The stream of the processor that makes a call about its state."""
         name = call.keys[0].rpartition(":")[2]
         return next(each.stream for each in self._processors if each.name == name)
-
-    # To see
-
-    @property
-    def failures(self) -> list[Failure]:
-        """Each attempt that failed, in order."""
-        return self._failed.all
-
-    def entries(self, spec: StreamSpec[Any]) -> list[tuple[int, str, Sequence[bytes]]]:
-        """Partition, id and fields of all that was sent to a stream, in order."""
-        found = [
-            (each.place, partition, each.id, each.fields)
-            for partition in range(spec.partition_count)
-            if (log := keys.log(spec.prefix(partition))) in self.store.logs
-            for each in self.store.logs[log].entries
-        ]
-        return [each[1:] for each in sorted(found, key=lambda each: each[0])]
-
-    def table(self, key: str) -> dict[bytes, bytes]:
-        """What the table with this key has."""
-        return dict(self.store.tables.get(key, {}))
-
-    def parked(self, processor: Processor) -> list[tuple[int, str, Sequence[bytes]]]:
-        """Partition, id and fields of each parked event."""
-        found = [
-            (each.place, place.partition, read_parked(each.id, each.fields))
-            for place in self._places(processor)
-            for each in place.group.still_parked()
-        ]
-        found.sort(key=lambda each: each[0])
-        return [(partition, event.event, event.fields) for _, partition, event in found]
-
-    def quarantined(self, processor: Processor) -> list[Failure]:
-        """The last failure of each quarantined partition."""
-        return [
-            self._failed.last[processor.name, place.partition]
-            for place in self._places(processor)
-            if place.group.quarantined
-        ]
-
-    def lag(self, processor: Processor) -> int:
-        """How many events are not committed."""
-        return sum(self.store.lag(place.group) for place in self._places(processor))
-
-    def _places(self, processor: Processor) -> list[Place]:
-        """Its partitions, of which there are none if it does not run in this test."""
-        return [
-            place
-            for partition in range(processor.stream.partition_count)
-            for place in self._readers.get(processor.keys(partition).log, ())
-            if place.processor.name == processor.name
-        ]

@@ -80,6 +80,13 @@ class Arguments:
         """An entry, behind the number of its fields and values."""
         return [as_bytes(each) for each in self.many(self.number())]
 
+    def entries(self) -> list[Entry]:
+        """All entries that are left."""
+        found = []
+        while self.left:
+            found.append(self.entry())
+        return found
+
 
 def move_of(call: Call) -> tuple[str, Token, CheckpointMove]:
     """The processor, the token and the move of a `commit` or `transact`."""

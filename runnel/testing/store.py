@@ -15,12 +15,12 @@ from redis.exceptions import ResponseError
 
 from runnel import keys
 from runnel.core.reading import Raw
-from runnel.protocol import Entry, PartitionKeys, Token, text
+from runnel.protocol import PartitionKeys, Token, text
 from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Call, error_from
+from runnel.testing.appending import Appending
 from runnel.testing.parsing import (
     Added,
-    Arguments,
     Part,
     SetAside,
     Written,
@@ -28,26 +28,21 @@ from runnel.testing.parsing import (
     move_of,
     parts_of,
 )
-from runnel.testing.retention import Limits, leaving
-from runnel.testing.stored import Group, Log
+from runnel.testing.retention import Limits
+from runnel.testing.stored import Group
 
 
-class Store:
+class Store(Appending):
     """All of one test. `now` gives the time in ms; threads may call it."""
 
     def __init__(self, now: Callable[[], int]) -> None:
-        self._now = now
+        super().__init__(now)
         self._lock = threading.RLock()
-        self._places = iter(range(10**12))
-        self.logs: defaultdict[str, Log] = defaultdict(Log)
         #: The key of a table -> its keys and values, and when each was written.
         self.tables: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
         self._written: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
         #: The key of a table -> the processor that writes it.
         self._writers: dict[str, str] = {}
-        self._groups: dict[str, Group] = {}
-        self._once: dict[str, tuple[str, int]] = {}
-        self._numbers: dict[tuple[str, str], str] = {}
         #: Called after each call, from any thread.
         self.on_call: Callable[[Call], None] = lambda call: None
 
@@ -71,58 +66,10 @@ class Store:
                 f"runnel.testing does not carry out the script {call.script}: use a server for this"
             )
         with self._lock:
+            self.promote()
             reply = carry_out(call)
         self.on_call(call)
         return reply
-
-    # Streams
-
-    def _declare(self, call: Call) -> int:
-        return 0
-
-    def _append(self, call: Call) -> list[Any]:
-        arguments = Arguments(call.args, 3)
-        size, when_full, _, _ = arguments.many(4)
-        entries = []
-        while arguments.left:
-            entries.append(arguments.entry())
-        ids = self._append_to(call.keys[0], Limits.of(size, when_full), entries)
-        return [1, ids[0], len(ids)]
-
-    def _append_once(self, call: Call) -> list[Any]:
-        log, _, name = call.keys
-        arguments = Arguments(call.args, 3)
-        size, when_full, window = arguments.many(3)
-        there, until = self._once.get(name, ("", 0))
-        if there and self._now() < until:
-            return [0, there, 1]
-        (id_,) = self._append_to(log, Limits.of(size, when_full), [arguments.entry()])
-        self._once[name] = id_, self._now() + int(window)
-        return [1, id_, 1]
-
-    def _append_numbered(self, call: Call) -> list[Any]:
-        log, _, name = call.keys
-        arguments = Arguments(call.args, 3)
-        size, when_full, sender = arguments.many(3)
-        last = self._numbers.get((name, sender), "")
-        entries = []
-        while arguments.left:
-            number, entry = arguments.take(), arguments.entry()
-            if not last or not reached(last, number):
-                entries.append(entry)
-                last = number
-        ids = self._append_to(log, Limits.of(size, when_full), entries) if entries else []
-        self._numbers[name, sender] = last
-        return [len(ids), ids[0] if ids else "", len(ids), last]
-
-    def _leaving(self, log: str, limits: Limits, more: int) -> int:
-        readers = [each for each in self._groups.values() if each.keys.log == log]
-        return leaving(self.logs[log], readers, limits, more, self._now())
-
-    def _append_to(self, log: str, limits: Limits, entries: Sequence[Entry]) -> list[str]:
-        """Add entries. Returns their ids. Raises Full."""
-        self.logs[log].trimmed += self._leaving(log, limits, len(entries))
-        return [self.logs[log].add(next(self._places), self._now(), each) for each in entries]
 
     # The owner of a partition
 
