@@ -137,11 +137,12 @@ class Harness:
 
     # To do
 
-    async def send(self, stream: Stream[R], *records: R, **options: Any) -> list[Sent]:
-        """Send records as `Stream.send` does, which has the options. Raises what it raises: a
-        record that cannot be encoded fails here."""
+    async def send(self, stream: Stream[R], *records: R, **options: Any) -> list[Any]:
+        """Send records as `Stream.send` does, which has the options. Returns what it returns, and
+        raises what it raises: a record that cannot be encoded fails here."""
         _ = self._engine
-        return await stream.send(*records, **options)
+        sent: list[Any] = await stream.send(*records, **options)
+        return sent
 
     async def drain(self, *, check: bool = True, timeout: float | None = None) -> None:
         """Process until no event is left, in all streams of the app.

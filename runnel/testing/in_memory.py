@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError
@@ -109,7 +109,12 @@ class MemoryBackend:
         self._feeds.append(feed)
         return feed
 
-    async def listen(self, channel: str, hint: Callable[[], None]) -> None:
+    async def listen(
+        self,
+        channel: str,
+        hint: Callable[[], None],
+        others: Mapping[str, Callable[[], None]] | None = None,
+    ) -> None:
         await asyncio.Event().wait()
 
     def beat(self, call: Call) -> Any:

@@ -26,7 +26,7 @@ from runnel.operations.inspection import inspect
 from runnel.preflight.server import check_server
 from runnel.protocol.ids import parts
 from runnel.settings import Settings
-from runnel.stream import Sent, Stream
+from runnel.stream import Stream
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -167,9 +167,10 @@ class Served:
 
     # Sending, waiting, looking
 
-    async def send(self, stream: Stream[R], *records: R, **options: Any) -> list[Sent]:
+    async def send(self, stream: Stream[R], *records: R, **options: Any) -> list[Any]:
         """Send records, as `Stream.send` does."""
-        return await stream.send(*records, **options)
+        sent: list[Any] = await stream.send(*records, **options)
+        return sent
 
     async def wait_for(
         self, condition: Callable[[], Any], what: str = "", timeout: float = PATIENCE
