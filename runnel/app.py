@@ -185,6 +185,7 @@ class App:
         start: str = "earliest",
         timeout: float | None = None,
         park_limit: int | None = None,
+        concurrency: int = 1,
     ) -> Callable[[F], F]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
@@ -194,7 +195,7 @@ class App:
         "ignore" or "halt". `start` is where a new processor begins: "earliest" (or "0"), with the
         oldest event that is left, or "latest" (or "$"), with the next new event. `backoff`,
         `backoff_max` and `timeout` are in seconds. Raises ConfigError for a declaration that cannot
-        work.
+        work: `concurrency` is for `on`.
         """
         options = Options(
             name,
@@ -208,6 +209,7 @@ class App:
             start,
             timeout,
             park_limit,
+            concurrency,
         )
         return self._declare(stream, "processor", options)
 
@@ -215,7 +217,8 @@ class App:
         """Declare the decorated function of one record, async or plain, as a processor.
 
         A plain ``def`` runs in a thread. An awaitable that the function returns is awaited. The
-        options are those of `processor`.
+        options are those of `processor`. With `concurrency`, up to so many events of a partition
+        are processed at the same time, each of another key; those of one key stay in order.
         """
         known = {each.name for each in fields(Options)}
         for each in options.keys() - known:

@@ -9,7 +9,7 @@ from runnel import keys
 from runnel.codec.partitioning import key_bytes
 from runnel.codec.values import ValueCodec
 from runnel.connection.deployment import Deployment
-from runnel.core.table_state import Field, TableState
+from runnel.core.table_state import Field, LentValues
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.errors import ConfigError, EncodeError, HandlerError, NotInHandler, NotLoaded
 from runnel.settings import Settings, check
@@ -246,7 +246,7 @@ class Table(Generic[V]):
                 f"{self.name}.load({key!r})` if it is not the key of the current event{other}"
             )
 
-    def _lend(self, state: TableState, field: Field, value: V, stored: bytes | None = None) -> V:
+    def _lend(self, state: LentValues, field: Field, value: V, stored: bytes | None = None) -> V:
         """Note that the handler has this value, if it can be changed in place."""
         if self._codec.mutable(value) and self._has_event():
             since = self._codec.dumps(value) if stored is None else stored
@@ -282,7 +282,7 @@ class Table(Generic[V]):
         here = CURRENT_EVENT.get()
         return here is not None and here.has_event()
 
-    def _writable(self) -> TableState:
+    def _writable(self) -> LentValues:
         here = CURRENT_EVENT.get()
         state = self._tables_of(here)
         assert here is not None
@@ -298,11 +298,11 @@ class Table(Generic[V]):
             )
         return state
 
-    def _here_tables(self) -> TableState:
+    def _here_tables(self) -> LentValues:
         """The tables of the partition whose handler runs here. Raises NotInHandler."""
         return self._tables_of(CURRENT_EVENT.get())
 
-    def _tables_of(self, here: CurrentEvent | None) -> TableState:
+    def _tables_of(self, here: CurrentEvent | None) -> LentValues:
         tables = here.tables if here is not None else None
         if here is None or tables is None or self.name not in tables.tables:
             if here is not None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice, takewhile
 
+from runnel.core.own_effects import OwnEffects, finish_each
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
 from runnel.delivery.deadlines import LOOP, Deadlines
@@ -145,10 +147,98 @@ class PartitionQueue:
             )
         return raws
 
+    def take_beside(self, limit: int) -> Sequence[Raw]:
+        """Up to `limit` further events, beside the current ones. None if there are none, or if none
+        may be handed out now: then wait with `next_change`."""
+        state = self.state
+        if limit < 1 or not state.open or state.overloaded or not self._session.alive():
+            return ()
+        if not self._ready():
+            return ()
+        raws = state.hand_out(limit)
+        if state.next_read(self._prefetch):
+            self._wake(state)
+        return raws
+
+    def finish_each(self, effects: Sequence[OwnEffects | None]) -> None:
+        """The first current events are finished: see `core.own_effects.finish_each`."""
+        if finish_each(self.state, effects):
+            self._schedule_commit(self.state)
+
+    @property
+    def in_session(self) -> bool:
+        """Is the session certain to be alive?"""
+        return self._session.alive()
+
+    @property
+    def lapses(self) -> int:
+        """How often the session may have ended so far."""
+        return self._session.lapses
+
+    async def next_change(self, seconds: float | None = None) -> None:
+        """Wait for an event, a reply, or whatever sets `changed`; without a session, also for its
+        renewal. At most so many seconds."""
+        if not self.state.buffer:
+            self._wake(self.state)
+        self.changed.clear()
+        alive = self._session.alive()
+        if alive and seconds is None:
+            await self.changed.wait()
+            return
+        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self.changed.wait())]
+        if not alive:
+            waits.append(asyncio.ensure_future(self._session.renewed()))
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+
     def finish(self, count: int) -> None:
         """The first `count` current events are finished."""
         if count and self.state.finish(count):
             self._schedule_commit(self.state)
+
+    # For a thread that processes several events in a row: see `delivery.ahead`
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock of the session: monotonic seconds."""
+        return self._session.clock
+
+    @property
+    def commits_first(self) -> bool:
+        """Is each event committed before the next one is handed out?"""
+        return self._commit_each or self._suspicion.commit_first or self.state.replaying
+
+    def goes_on(self, now: float) -> bool:
+        """May the event after the current one begin? Another thread may ask."""
+        state = self.state
+        return state.open and now < self._session.ends and not state.overloaded
+
+    def ahead(self, after: int, most: int) -> list[Raw]:
+        """Up to `most` events that may be processed once the current one is done, without asking
+        for each; the first `after` are left out. They stay in the buffer."""
+        state = self.state
+        if not state.open or self._commit_each or self._suspicion.careful or state.replaying:
+            return []
+        raws = islice(state.buffer, after, after + most)
+        if state.keys_parked:
+            return list(takewhile(lambda raw: not state.parking.has_key_of(raw), raws))
+        return list(raws)
+
+    def advance(self, count: int, effects: Sequence[OwnEffects], more: bool) -> None:
+        """The current event is finished, and those of the buffer that follow it, `count` together;
+        the next one is current then if there is `more`. `effects` are theirs, if any has some."""
+        state, buffer = self.state, self.state.buffer
+        before = len(buffer)
+        following = [buffer.popleft() for _ in range(count - 1 + more)]
+        if following:
+            state.current = [*state.current, *following]
+        if finish_each(state, effects) if effects else state.finish(count):
+            self._schedule_commit(state)
+        if before > state.buffer_limit >= len(buffer):
+            self._wake(state)
 
     async def commit(self, count: int | None = None) -> None:
         """Finish the current events, or the first `count` of them, and wait for the commit."""

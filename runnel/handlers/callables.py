@@ -51,25 +51,41 @@ def of_nothing(function: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
 
 def of_records(function: Function) -> Handler:
     """The handler for a function of one record (`@app.on`)."""
-    is_plain = not is_async(function)
-    call = in_threads(function) if is_plain else function
+    if not is_async(function):
+        return _of_plain(function)
 
     async def handler(events: Events[Any]) -> None:
         async for record in events.records():
-            if is_plain:
-                with events.uncancellable():
-                    result = await call(record)
-            else:
-                result = await call(record)
-            if result is not None:
+            if (result := await function(record)) is not None:
                 await settled(result, function)
 
     return handler
 
 
-def in_threads(function: Function) -> Function:
+def _of_plain(function: Function) -> Handler:
+    threads = Threads()
+    call = in_threads(function, threads)
+
+    async def settle(result: Any) -> None:
+        await settled(result, function)
+
+    async def handler(events: Events[Any]) -> None:
+        ahead = events.ahead(threads, function, unsettled)
+        if ahead is not None:
+            await ahead.run(settle)
+            return
+        async for record in events.records():
+            with events.uncancellable():
+                result = await call(record)
+            if result is not None:
+                await settle(result)
+
+    return handler
+
+
+def in_threads(function: Function, threads: Threads | None = None) -> Function:
     """An async function that calls a plain function in a thread. Its result may be an awaitable."""
-    return functools.partial(Threads().run, functools.partial(_called, function))
+    return functools.partial((threads or Threads()).run, functools.partial(_called, function))
 
 
 def _called(function: Function, record: Any) -> Any:
@@ -102,6 +118,18 @@ async def settled(result: Any, function: Callable[..., Any]) -> None:
                 "awaitable or nothing"
             )
         return
+
+
+def unsettled(result: Any) -> bool:
+    """Must the result of a handler go through `settled`?"""
+    if isinstance(result, (list, tuple, set)):
+        return any(map(inspect.isawaitable, result))
+    return (
+        isinstance(result, (concurrent.futures.Future, map))
+        or inspect.isawaitable(result)
+        or inspect.isasyncgen(result)
+        or inspect.isgenerator(result)
+    )
 
 
 def is_async(function: Any) -> bool:
