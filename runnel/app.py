@@ -29,6 +29,7 @@ from runnel.declaration.origins import Origins
 from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
 from runnel.handlers.callables import named, of_nothing
+from runnel.harness import Harness, Named
 from runnel.processor import Processor
 from runnel.producer.numbered_producer import NumberedProducer
 from runnel.producer.per_loop import PerLoop
@@ -64,6 +65,8 @@ class App(HandlersOfApp):
         self.module: str | None = None
         self.tasks: dict[str, Task] = {}
         self._producers = PerLoop(self._make_producer)
+        #: The test that runs the app, if any.
+        self.under_test: Any = None
         #: Set when the worker begins to end. A task that runs forever must wait for it, to end
         #: within `shutdown_timeout`.
         self.stopping = asyncio.Event()
@@ -271,6 +274,13 @@ class App(HandlersOfApp):
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))
         return Producer(scripts, self.settings.delivery_timeout, self.settings.durability)
+
+    def test(self, *only: Named, timeout: float = 10.0) -> Harness:
+        """A test of the app without a server: ``async with app.test() as t:``, see `Harness`.
+
+        `only` are the processors that run, by function or name; without any, all. A drain takes at
+        most `timeout` seconds."""
+        return Harness(self, only, timeout)
 
     async def __aenter__(self) -> App:
         return self

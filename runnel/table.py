@@ -37,6 +37,7 @@ class TableOwner(Protocol):
     """What a table needs of the app that declared it."""
 
     settings: Settings
+    under_test: Any
 
     def producer(self) -> Connected:
         """The app's producer in the running event loop."""
@@ -221,6 +222,24 @@ class Table(Generic[V]):
             elif self._make_default is not None:
                 found[key] = self._make_default()
         return found
+
+    def at(self, key: Any, *, of: Any = None) -> V:
+        """In a test, inside `App.test`: the value that was last committed, else the default. Raises
+        KeyError without one. `of` is as for `read`, which is for everywhere else."""
+        if self.app.under_test is None:
+            raise ConfigError(
+                f"table {self.name}: `at` is for tests, inside `async with app.test()`; elsewhere "
+                f"use `await {self.name}.read(key)`, in a handler `{self.name}[key]`"
+            )
+        name = key_bytes(key)
+        partition = partition_of(self.stream, name if of is None else key_bytes(of))
+        prefix = self.stream.prefix(partition)
+        stored = self.app.under_test.table(keys.table(prefix, self.name)).get(name)
+        if stored is not None:
+            return self.decode(stored)
+        if self._make_default is None:
+            raise KeyError(key)
+        return self._make_default()
 
     def decode(self, stored: bytes) -> V:
         """The value in these bytes. Raises DecodeError."""
