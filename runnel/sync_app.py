@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from runnel.background.sync_calls import run_sync
+from runnel.background.sync_calls import refuse_in_a_loop, run_sync
 from runnel.producer.numbered_producer import NumberedProducer, Owner
 from runnel.stream import Sent, Stream
 from runnel.table import Table
@@ -63,6 +63,7 @@ class SyncApp:
         run_sync(self._close, "`await app.close()`")
 
     def __enter__(self) -> SyncApp:
+        refuse_in_a_loop("`async with app:` and `await stream.send(…)`")
         return self
 
     def __exit__(self, *_: object) -> None:

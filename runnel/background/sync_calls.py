@@ -54,9 +54,7 @@ def run_sync(make: Callable[[], Coroutine[Any, Any, T]], instead: str) -> T:
     RunnelError if the process ends before the call. If the wait is interrupted, by Ctrl-C for
     instance, the call is cancelled.
     """
-    _check_fork()
-    background = _process.background
-    _refuse_in_a_loop(background, instead)
+    background = refuse_in_a_loop(instead)
     if background is None or background.over:
         background = _start()
     call = Call(make)
@@ -71,6 +69,27 @@ def run_sync(make: Callable[[], Coroutine[Any, Any, T]], instead: str) -> T:
     finally:
         call.waiter.close()
     return _outcome(call)
+
+
+def refuse_in_a_loop(instead: str) -> BackgroundLoop | None:
+    """Raise LoopRunning if an event loop runs here: it would stand still while a call waits.
+    Returns the background loop, if there is one.
+
+    A cell of a notebook runs in an event loop as well. It may wait, as in any other call of a
+    cell that takes time.
+    """
+    _check_fork()
+    background = _process.background
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return background
+    in_handler = CURRENT_EVENT.get() is not None
+    in_background = background is not None and background.is_running_here()
+    if not in_handler and not in_background and _in_a_notebook():
+        return background
+    where = "this handler is `async def`" if in_handler else "an event loop runs in this thread"
+    raise LoopRunning(f"{where}, and would stand still while the call waits: use {instead}")
 
 
 def at_fork(work: Callable[[], None]) -> None:
@@ -103,24 +122,6 @@ def _outcome(call: Call[T]) -> T:
         raise error
     finally:
         del error
-
-
-def _refuse_in_a_loop(background: BackgroundLoop | None, instead: str) -> None:
-    """Raise LoopRunning if an event loop runs here: it would stand still while the call waits.
-
-    A cell of a notebook runs in an event loop as well. It may wait, as in any other call of a
-    cell that takes time.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    in_handler = CURRENT_EVENT.get() is not None
-    in_background = background is not None and background.is_running_here()
-    if not in_handler and not in_background and _in_a_notebook():
-        return
-    where = "this handler is `async def`" if in_handler else "an event loop runs in this thread"
-    raise LoopRunning(f"{where}, and would stand still while the call waits: use {instead}")
 
 
 def _in_a_notebook() -> bool:

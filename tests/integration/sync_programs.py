@@ -165,6 +165,17 @@ def unnoticed_forks() -> None:
     in_child(ctypes.PyDLL(None).fork, os._exit)
 
 
+def forks_with_uvloop() -> None:
+    """As `forks`, if the program has chosen uvloop for all its loops."""
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    forks()
+    background = sync_calls._process.background
+    assert background is not None
+    assert isinstance(background._loop, uvloop.Loop)
+
+
 def waits_at_the_end() -> None:
     """The process ends while a thread waits for room."""
 

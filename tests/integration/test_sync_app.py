@@ -121,9 +121,10 @@ async def test_where_an_event_loop_runs_each_call_says_what_to_await(app_name: s
         (lambda: producer.send(items, item, number=1), r"producer\.send"),
         (lambda: producer.last(items), r"producer\.last"),
         (sync.close, r"app\.close\(\)"),
+        (sync.__enter__, r"with app:` and `await stream\.send"),
     ]
     for call, instead in calls:
-        with pytest.raises(LoopRunning, match=rf"use `await {instead}"):
+        with pytest.raises(LoopRunning, match=rf"use `(await|async) {instead}"):
             call()
 
 

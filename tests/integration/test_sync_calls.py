@@ -78,12 +78,14 @@ async def test_a_thousand_threads_send_at_a_time(redis: Redis, redis_url: str) -
     assert await stored(redis) == {key: [0] for key in range(1000)}
 
 
-@pytest.mark.parametrize("program", ["forks", "unnoticed_forks"])
+@pytest.mark.parametrize("program", ["forks", "unnoticed_forks", "forks_with_uvloop"])
 async def test_a_fork_sends_with_a_loop_of_its_own(
     redis: Redis, redis_url: str, program: str
 ) -> None:
-    # Newer Pythons warn of every fork of a process with threads.
-    assert run(program, redis_url) == (0, "", "")
+    if program == "forks_with_uvloop" and importlib.util.find_spec("uvloop") is None:
+        pytest.skip("uvloop is not installed")
+    # Newer Pythons warn of every fork of a process with threads, and of a choice of loops.
+    assert run(program, redis_url, "-W", "ignore::DeprecationWarning") == (0, "", "")
     assert await stored(redis) == {0: [0, 1], 1: [1], 2: [1], 3: [1]}
 
 
