@@ -20,8 +20,8 @@ from runnel.errors import LoopRunning, RunnelError
 
 T = TypeVar("T")
 
-#: Seconds that calls under way have to end when the process does.
-EXIT_PATIENCE = 1.0
+#: Seconds that calls under way have when the process ends: fewer than a worker has to end.
+EXIT_PATIENCE = 0.3
 #: Seconds that a cancelled call has to end before its thread goes on.
 CANCEL_PATIENCE = 1.0
 #: Seconds after which a thread that was started must run.
