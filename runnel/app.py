@@ -38,6 +38,7 @@ from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
 from runnel.settings import GivenSettings, Settings, check
 from runnel.stream import Stream, StreamSpec
+from runnel.sync_app import SyncApp
 from runnel.table import MOST_TABLES, NOTHING, Table
 from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
 
@@ -270,6 +271,10 @@ class App(HandlersOfApp):
         if id is None:
             return self._producers.get()
         return NumberedProducer(self, id)
+
+    def sync(self) -> SyncApp:
+        """The app for code without an event loop: ``with app.sync() as it: it.send(orders, …)``."""
+        return SyncApp(self, self._producers.close_here)
 
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))
