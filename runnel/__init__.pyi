@@ -8,6 +8,9 @@ from runnel.errors import (
     EarlierNotSent,
     EncodeError,
     Full,
+    Halted,
+    HandlerExit,
+    LifespanFailed,
     Mismatch,
     NotInHandler,
     NotLoaded,
@@ -30,6 +33,7 @@ from runnel.producer.numbered_producer import NumberedProducer
 from runnel.record import Record
 from runnel.stream import Sent, Stream
 from runnel.table import Table
+from runnel.worker.worker import Worker
 
 __all__ = [
     "LZ4",
@@ -46,7 +50,10 @@ __all__ = [
     "ExceptionPolicy",
     "Full",
     "Gzip",
+    "Halted",
+    "HandlerExit",
     "JSONSerializer",
+    "LifespanFailed",
     "Middleware",
     "Mismatch",
     "MsgpackSerializer",
@@ -69,4 +76,5 @@ __all__ = [
     "TooManyWrites",
     "UnknownProducer",
     "Unregistered",
+    "Worker",
 ]

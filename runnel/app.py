@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar, overload
@@ -10,6 +9,7 @@ from typing import Any, TypeVar, overload
 from typing_extensions import TypeForm
 
 from runnel import keys
+from runnel.app_lifespan import AppLifespan
 from runnel.codec.compressors import Compressor
 from runnel.codec.entry import EntryCodec
 from runnel.codec.partitioning import XXH64, Hasher
@@ -47,7 +47,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T", bound=Callable[[], Any])
 
 
-class App:
+class App(AppLifespan):
     """A namespace of streams, processors and tasks in one Redis.
 
     Settings are keywords, else ``RUNNEL_<NAME>`` in the environment, else defaults: see
@@ -55,7 +55,7 @@ class App:
     """
 
     def __init__(self, name: str, **settings: Any) -> None:
-        self.name = keys.check_name("app", name)
+        super().__init__(keys.check_name("app", name))
         self.settings = Settings.make(**settings)
         check_url(self.settings.redis_url)
         self.streams: dict[str, Stream[Any]] = {}
@@ -65,9 +65,6 @@ class App:
         self.module: str | None = None
         self.tasks: dict[str, Task] = {}
         self._producers = PerLoop(self._make_producer)
-        #: Set when the worker begins to end. A task that runs forever must wait for it, to end
-        #: within `shutdown_timeout`.
-        self.stopping = asyncio.Event()
 
     def configure(self, **settings: Any) -> None:
         """Override settings, as the command line does at the start. Raises ConfigError."""

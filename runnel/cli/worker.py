@@ -154,6 +154,8 @@ def _run(app: App, names: list[str], name: str | None, burst: bool, own: bool) -
         except BaseException as error:
             shutdown.because(_code(error, url))
             raise
+        finally:
+            await app.close()
         shutdown.because(exits.OK)
 
     try:
