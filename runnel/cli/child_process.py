@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -80,12 +81,12 @@ class ChildProcess:
         if not self.asked:
             self.asked = True
             self._kill_at = time.monotonic() + self._timeout + PATIENCE
-            self._process.send_signal(signal.SIGTERM)
+            self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once."""
         self._kill_at = None
-        self._process.kill()
+        self._signal(signal.SIGKILL)
 
     def close(self) -> int:
         """Wait for its end and its last lines. Returns its exit code: 128 and the number of the
@@ -101,6 +102,11 @@ class ChildProcess:
         if code == -signal.SIGTERM and self.asked:
             return 0
         return code if code >= 0 else 128 - code
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Not by `Popen`, which looks first whether it has ended: then no one else would notice.
+        if self._process.returncode is None:
+            os.kill(self.pid, number)
 
     def _heard(self, line: bytes) -> None:
         word, _, seconds = line.partition(b" ")

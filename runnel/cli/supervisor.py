@@ -7,7 +7,9 @@ does nothing but wait for the next thing that happens: a signal, the end of a pr
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -51,6 +53,9 @@ class Supervisor:
         self._children: dict[int, ChildProcess] = {}
         #: Things to do, each put by a signal handler or a thread. To put one takes no lock.
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        #: Whoever puts one writes a byte to the second socket, and so does Python at a signal. The
+        #: system may give it to any thread, and then nothing else wakes the main thread.
+        self._waiting, self._waking = socket.socketpair()
         self._before: dict[int, Any] = {}
         #: The signal that asked for the end, and when.
         self._stopping: tuple[int, float] | None = None
@@ -60,7 +65,7 @@ class Supervisor:
 
     def changed(self, names: list[str]) -> None:
         """Files have changed: start all processes anew. Any thread may call this."""
-        self._events.put(lambda: self._renew(names))
+        self._put(lambda: self._renew(names))
 
     def run(self) -> int:
         """Run until all processes have ended for good. Returns the exit code: the worst of theirs,
@@ -70,14 +75,14 @@ class Supervisor:
             while not self._over():
                 self._start_due()
                 self._kill_overdue()
-                with suppress(Empty):
-                    self._events.get(timeout=self._seconds())()
+                self._carry_out()
         finally:
             for child in self._children.values():
                 child.kill()
                 child.close()
             for number, before in self._before.items():
                 signal.signal(number, before)
+            signal.set_wakeup_fd(-1)
         if self._at_once:
             return exits.INTERRUPTED
         return exits.OK if self._reload else self._fleet.worst
@@ -85,14 +90,31 @@ class Supervisor:
     def _handle_signals(self) -> None:
         def received(number: int, frame: FrameType | None) -> None:
             now = time.monotonic()
-            self._events.put(lambda: self._signalled(number, now))
+            self._put(lambda: self._signalled(number, now))
 
         def child_ended(number: int, frame: FrameType | None) -> None:
-            self._events.put(self._reap)
+            self._put(self._reap)
 
+        for each in (self._waiting, self._waking):
+            each.setblocking(False)
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, received)
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, child_ended)
+
+    def _put(self, event: Callable[[], None]) -> None:
+        self._events.put(event)
+        with suppress(BlockingIOError):  # Enough bytes are there.
+            self._waking.send(b"\0")
+
+    def _carry_out(self) -> None:
+        """Wait for the next things to do, and do them."""
+        select.select([self._waiting], [], [], self._seconds())
+        with suppress(BlockingIOError):
+            self._waiting.recv(65536)
+        with suppress(Empty):
+            while True:
+                self._events.get_nowait()()
 
     def _over(self) -> bool:
         if self._stopping:
@@ -122,7 +144,7 @@ class Supervisor:
                     self._command_of(number),
                     number,
                     prefix,
-                    lambda child: self._events.put(lambda: self._works(child)),
+                    lambda child: self._put(lambda: self._works(child)),
                 )
             except OSError as error:
                 logger.error("process %d could not be started: %s", number, error)

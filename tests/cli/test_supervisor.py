@@ -187,6 +187,32 @@ async def test_as_process_1_it_waits_for_the_orphans_of_its_workers(
     assert supervised.ended() == 0
 
 
+OTHER_THREAD = """
+import signal, sys, threading, time
+from runnel.cli.supervisor import Supervisor
+
+both = {signal.SIGTERM, signal.SIGCHLD}
+threading.Thread(target=time.sleep, args=(300,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, both)
+child = "import signal; signal.pthread_sigmask(signal.SIG_SETMASK, []); print(1, flush=True); "
+command = [sys.executable, "-c", child + "signal.pause()"]
+code = Supervisor(2, lambda number: command).run()
+sys.exit(code)
+"""
+
+
+def test_it_hears_signals_that_the_system_gives_to_another_thread() -> None:
+    process = subprocess.Popen([sys.executable, "-c", OTHER_THREAD], stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == [b"1\n", b"1\n"]
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("given", ["0", "1001", "many"])
 def test_a_wrong_number_is_refused(run: Run, given: str) -> None:
     done = run("worker", "tests.cli.shop:app", "--processes", given)
