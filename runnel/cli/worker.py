@@ -105,7 +105,7 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
 
     With --processes, a supervisor passes signals on, starts a process again that has died, after
     0.5 to 30 seconds, and ends with the worst exit code of its processes. If all of them fail at
-    the start, it ends. They end if it is killed.
+    the start, it ends. If it is killed, its processes end as on SIGTERM.
     """
     processes, reload = options["processes"], options["reload"]
     if options["supervised"] is None and (processes is not None or reload):

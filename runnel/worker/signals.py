@@ -17,14 +17,14 @@ class Signals:
     KeyboardInterrupt or to end the process."""
 
     def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+
+    def install(self, end: Callable[[], None]) -> None:
+        """From now on a signal calls `end`. Raises ConfigError in another thread than the main."""
         if threading.current_thread() is not threading.main_thread():
             raise ConfigError(
                 "signals=True works in the main thread only, because Python handles signals there"
             )
-        self._before: dict[signal.Signals, Any] = {}
-
-    def install(self, end: Callable[[], None]) -> None:
-        """From now on a signal calls `end`."""
 
         def received(number: int, frame: FrameType | None) -> None:
             self.restore()

@@ -73,4 +73,4 @@ def test_a_second_signal_does_what_it_does_without_a_worker(
 
 async def test_signals_are_for_the_main_thread() -> None:
     with pytest.raises(ConfigError, match="main thread only"):
-        await asyncio.to_thread(App("shop").worker, signals=True)
+        await asyncio.to_thread(asyncio.run, App("shop").run(signals=True))
