@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
 from runnel.core.reading import Raw, record_of
+from runnel.stream import Stream
 
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -21,6 +23,26 @@ class Event(Generic[R_co]):
         self._raw = raw
         self._codec = codec
         self._record: R_co | None = None
+
+    @classmethod
+    def of(
+        cls,
+        stream: Stream[R],
+        record: R,
+        *,
+        id: str = "1-0",
+        headers: Mapping[str, str] | None = None,
+        partition: int | None = None,
+    ) -> Event[R]:
+        """An event made by hand, to call a function of an event in a test: as if the record had
+        been sent to the stream and read again. `partition` is that of the record, unless it is
+        given. Raises EncodeError and PartitionKeyError, as `Stream.send` does.
+        """
+        spec = stream.spec
+        fields = spec.encode(record, headers)
+        number = spec.partition(record) if partition is None else partition
+        raw: Raw = [id.encode(), fields]
+        return Event(raw, number, spec.codec)
 
     @property
     def id(self) -> str:

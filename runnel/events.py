@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
 from runnel.core.reading import Raw, record_of
 from runnel.current_event import CurrentEvent
+from runnel.delivery.ahead import Ahead, Threads
 from runnel.delivery.handout import Handout
 from runnel.delivery.iterators import (
     EventIterator,
@@ -18,6 +19,7 @@ from runnel.delivery.iterators import (
     RecordIterator,
 )
 from runnel.event import Event
+from runnel.middleware import DeadLetterMiddleware
 from runnel.stream import Stream
 
 R_co = TypeVar("R_co", covariant=True)
@@ -108,6 +110,21 @@ class Events(Generic[R_co]):
         """A thread processes the current events: a time limit can only report that they take too
         long."""
         return self._handout.uncancellable()
+
+    def ahead(
+        self,
+        threads: Threads,
+        call: Callable[[Any], Any],
+        unsettled: Callable[[Any], bool],
+        with_event: bool,
+    ) -> Ahead | None:
+        """These events for a plain function, which a thread processes without asking for each: see
+        `runnel.delivery.ahead`. `call` gets a record, or an `Event`. None if a middleware has to
+        see each of them."""
+        if self._here is None or any(type(e) is not DeadLetterMiddleware for e in self._middleware):
+            return None
+        make: Callable[[Raw], Any] = self._event if with_event else self._record
+        return Ahead(self._handout, self._codec, make, self._here, threads, call, unsettled)
 
     def _event(self, raw: Raw) -> Event[R_co]:
         return Event(raw, self._queue.partition, self._codec)

@@ -37,6 +37,7 @@ class Options:
     start: str = "earliest"
     timeout: float | None = None
     park_limit: int | None = None
+    concurrency: int = 1
 
 
 def check_stream(stream: Any, decorator: str) -> None:
@@ -170,7 +171,38 @@ def declare(
         sink=_sink(name, stream, policy, middleware),
         start=ENDS.get(chosen_start, chosen_start),
         timeout=None if options.timeout is None else check(where, "timeout", options.timeout),
+        concurrency=_concurrency(where, stream, decorator, options),
     )
+
+
+def _concurrency(where: str, stream: Stream[Any], decorator: str, options: Options) -> int:
+    """The checked keyword. Raises ConfigError for what cannot be done with several events."""
+    found: int = check(where, "concurrency", options.concurrency)
+    if found == 1:
+        return found
+    if decorator != "on":
+        raise ConfigError(
+            f"{where}: concurrency is for functions of one record, @app.on: a function of events "
+            "iterates over them by itself, one after the other"
+        )
+    if stream.spec.source != stream.name:
+        raise ConfigError(
+            f"{where}: concurrency keeps the order of each key, and records of the stream "
+            f"{stream.name}, which is derived from {stream.spec.source}, have none"
+        )
+    if options.commit == "each":
+        raise ConfigError(
+            f'{where}: commit="each" and concurrency={found} exclude each other: events behind one '
+            "that is not done cannot be committed before the next; leave one of them out"
+        )
+    others = [each for each in options.middleware if not isinstance(each, DeadLetterMiddleware)]
+    if others:
+        raise ConfigError(
+            f"{where}: middleware sees the events of a partition one after the other, and with "
+            f"concurrency={found} they are processed at the same time: only DeadLetterMiddleware "
+            f"may be used, not {type(others[0]).__name__}; wrap the function instead"
+        )
+    return found
 
 
 def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:

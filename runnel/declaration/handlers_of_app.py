@@ -40,6 +40,7 @@ class HandlersOfApp:
         start: str = "earliest",
         timeout: float | None = None,
         park_limit: int | None = None,
+        concurrency: int = 1,
     ) -> ProcessorDecorator[R]:
         """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
 
@@ -52,7 +53,8 @@ class HandlersOfApp:
         brings. `start` is where a new processor begins: "earliest" (or "0"), with the oldest event
         that is left, or "latest" (or "$"), with the next new event. `timeout` is the seconds that
         one event, or one list of events, may take. `park_limit` is how many events of a partition
-        the policy PARK may set aside. Raises ConfigError for a declaration that cannot work.
+        the policy PARK may set aside. Raises ConfigError for a declaration that cannot work:
+        `concurrency` is for `on`.
         """
         options = Options(
             name,
@@ -66,6 +68,7 @@ class HandlersOfApp:
             start,
             timeout,
             park_limit,
+            concurrency,
         )
         return self._declare(stream, "processor", options)
 
@@ -84,13 +87,16 @@ class HandlersOfApp:
         start: str = "earliest",
         timeout: float | None = None,
         park_limit: int | None = None,
+        concurrency: int = 1,
     ) -> OnDecorator[R]:
         """Declare the decorated function of one record, async or plain, as a processor.
 
         It takes ``(record)`` or ``(record, event)``: an `Event` has the id, the partition and the
         headers. Which of the two is decided by how many arguments it needs: a second one with a
         default is left to its default. A plain ``def`` runs in a thread. An awaitable that the
-        function returns is awaited. The options are those of `processor`. Raises ConfigError.
+        function returns is awaited. The options are those of `processor`. With `concurrency`, up to
+        so many events of a partition are processed at the same time, each of another key; those of
+        one key stay in order. Raises ConfigError.
         """
         options = Options(
             name,
@@ -104,6 +110,7 @@ class HandlersOfApp:
             start,
             timeout,
             park_limit,
+            concurrency,
         )
         return self._declare(stream, "on", options)
 

@@ -52,18 +52,35 @@ def of_nothing(function: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
 
 def of_records(function: Function) -> Handler:
     """The handler for a function of one record, or of a record and its event (`@app.on`)."""
-    is_plain = not is_async(function)
-    call = in_threads(function) if is_plain else call_of(function)
+    if not is_async(function):
+        return _of_plain(function)
+    call = call_of(function)
 
     async def handler(events: Events[Any]) -> None:
         async for item in items_of(events, function):
-            if is_plain:
-                with events.uncancellable():
-                    result = await call(item)
-            else:
-                result = await call(item)
-            if result is not None:
+            if (result := await call(item)) is not None:
                 await settled(result, function)
+
+    return handler
+
+
+def _of_plain(function: Function) -> Handler:
+    threads, with_event = Threads(), takes_event(function)
+    call, call_in_thread = call_of(function), in_threads(function, threads)
+
+    async def settle(result: Any) -> None:
+        await settled(result, function)
+
+    async def handler(events: Events[Any]) -> None:
+        ahead = events.ahead(threads, call, unsettled, with_event)
+        if ahead is not None:
+            await ahead.run(settle)
+            return
+        async for item in items_of(events, function):
+            with events.uncancellable():
+                result = await call_in_thread(item)
+            if result is not None:
+                await settle(result)
 
     return handler
 
@@ -114,10 +131,11 @@ def call_of(function: Function) -> Function:
     return lambda event: function(event.record, event)
 
 
-def in_threads(function: Function) -> Function:
+def in_threads(function: Function, threads: Threads | None = None) -> Function:
     """An async function that calls a plain function of `@app.on` in a thread, with one item of
     `items_of`. Its result may be an awaitable."""
-    return functools.partial(Threads().run, functools.partial(_called, call_of(function)))
+    call = functools.partial(_called, call_of(function))
+    return functools.partial((threads or Threads()).run, call)
 
 
 def _called(call: Function, item: Any) -> Any:
@@ -150,6 +168,18 @@ async def settled(result: Any, function: Callable[..., Any]) -> None:
                 "awaitable or nothing"
             )
         return
+
+
+def unsettled(result: Any) -> bool:
+    """Must the result of a handler go through `settled`?"""
+    if isinstance(result, (list, tuple, set)):
+        return any(map(inspect.isawaitable, result))
+    return (
+        isinstance(result, (concurrent.futures.Future, map))
+        or inspect.isawaitable(result)
+        or inspect.isasyncgen(result)
+        or inspect.isgenerator(result)
+    )
 
 
 def is_async(function: Any) -> bool:
