@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, Unpack
 from uuid import UUID
+
+from typing_extensions import TypeForm
 
 from runnel import keys
 from runnel.codec.entry import EntryCodec
@@ -17,9 +19,10 @@ from runnel.errors import ConfigError, NotInHandler, PartitionKeyError, RecordTo
 from runnel.protocol import Sink, StreamContract
 from runnel.record import RecordType, adapt
 from runnel.record.messages import exactly, one_line
-from runnel.settings import Settings
+from runnel.settings import GivenSettings, Settings
 
 R = TypeVar("R")
+D = TypeVar("D")
 
 
 class Sent(NamedTuple):
@@ -141,7 +144,7 @@ class StreamOwner(Protocol):
         """Add a stream."""
         ...
 
-    def configure(self, **settings: Any) -> None:
+    def configure(self, **settings: Unpack[GivenSettings]) -> None:
         """Override settings."""
         ...
 
@@ -157,6 +160,9 @@ class Stream(Generic[R]):
         self.app = app
         self.spec = spec
         self.name = spec.name
+
+    def __repr__(self) -> str:
+        return f"Stream({self.name!r}, record={self.spec.codec.record_type.name})"
 
     async def send(
         self,
@@ -274,12 +280,12 @@ class Stream(Generic[R]):
         """The record in a dead letter of this stream. Raises DecodeError if it cannot be read."""
         return self.spec.codec.decode(dead_letter.fields)
 
-    def derive(self, name: str, record: type[Any]) -> Stream[Any]:
+    def derive(self, name: str, record: TypeForm[D]) -> Stream[D]:
         """A stream with the partitions of this one. It can be the `sink` of a
         `DeadLetterMiddleware`, which writes to it in the commit of the event. Raises ConfigError if
         its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
-        spec: StreamSpec[Any] = StreamSpec(
+        spec: StreamSpec[D] = StreamSpec(
             self.spec.app,
             name,
             codec,
@@ -289,4 +295,6 @@ class Stream(Generic[R]):
             self.spec.hasher,
             source=self.spec.source,
         )
-        return self.app.add(Stream(self.app, spec))
+        made = Stream(self.app, spec)
+        self.app.add(made)
+        return made

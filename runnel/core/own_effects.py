@@ -172,14 +172,20 @@ class OwnEffects:
             self._state.tables.show(self.tables.writes)
 
 
-def finish_each(state: PartitionState, effects: Sequence[OwnEffects]) -> bool:
+def finish_each(state: PartitionState, effects: Sequence[OwnEffects | None]) -> bool:
     """The first current events are finished, as many as there are `effects`, which are theirs, in
-    order. Call `done` and `show` of each before.
+    order. None stands for an event that is parked, since its key is. Call `done` and `show` of the
+    others before.
 
     Returns True if a commit must be scheduled, as `PartitionState.finish` does.
     """
     count, scheduled = 0, False
     for own in effects:
+        if own is None:
+            scheduled |= state.finish(count)
+            state.park_next()
+            count = 0
+            continue
         count += 1
         if own and state.refused is None:
             # Those before it wrote nothing, so the commit that has its effects may cover them.
@@ -187,6 +193,4 @@ def finish_each(state: PartitionState, effects: Sequence[OwnEffects]) -> bool:
             state.adopt(own.writes, size, own.emitted)
             scheduled |= state.finish(count)
             count = 0
-    if count:
-        scheduled |= state.finish(count)
-    return scheduled
+    return state.finish(count) or scheduled

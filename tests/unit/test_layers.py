@@ -23,12 +23,13 @@ ROOMS = [
     ["events", "producer", "table"],
     ["handlers"],
     ["processor"],
-    ["declaration"],
+    ["declaration", "harness"],
     ["app"],
     ["preflight"],
     ["operations"],
     ["worker"],
-    ["cli"],
+    ["testing"],
+    ["cli", "pytest_plugin"],
     ["__main__"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

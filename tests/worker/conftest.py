@@ -13,6 +13,7 @@ from runnel.core.partition import PartitionState
 from runnel.handlers.threads import Threads
 from runnel.table import Table
 from runnel.worker.partition_io import PartitionIO
+from tests.worker.desk import Desk
 from tests.worker.inside import Ledger
 from tests.worker.parking import Till
 from tests.worker.stubborn_worker import Stubborn
@@ -72,6 +73,12 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[PartitionState]:
 def till(redis: Redis, redis_url: str, app_name: str) -> Till:
     """An app of this test's own whose processor parks."""
     return Till(app_name, redis_url)
+
+
+@pytest.fixture
+def desk(redis: Redis, redis_url: str, app_name: str) -> Desk:
+    """An app of this test's own whose processor has several events at the same time."""
+    return Desk(app_name, redis_url)
 
 
 @pytest.fixture
