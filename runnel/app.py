@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack, overload
@@ -10,6 +9,7 @@ from typing import Any, TypeVar, Unpack, overload
 from typing_extensions import TypeForm
 
 from runnel import keys
+from runnel.app_lifespan import AppLifespan
 from runnel.codec.compressors import Compressor
 from runnel.codec.entry import EntryCodec
 from runnel.codec.partitioning import XXH64, Hasher
@@ -38,6 +38,7 @@ from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
 from runnel.settings import GivenSettings, Settings, check
 from runnel.stream import Stream, StreamSpec
+from runnel.sync_app import SyncApp
 from runnel.table import MOST_TABLES, NOTHING, Table
 from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
 
@@ -46,7 +47,7 @@ V = TypeVar("V")
 T = TypeVar("T", bound=Callable[[], Any])
 
 
-class App(HandlersOfApp):
+class App(AppLifespan, HandlersOfApp):
     """A namespace of streams, processors and tasks in one Redis.
 
     Settings are keywords, else ``RUNNEL_<NAME>`` in the environment, else defaults: see
@@ -54,7 +55,7 @@ class App(HandlersOfApp):
     """
 
     def __init__(self, name: str, **settings: Unpack[GivenSettings]) -> None:
-        self.name = keys.check_name("app", name)
+        super().__init__(keys.check_name("app", name))
         self.origins = Origins(name)
         self.settings = Settings.make(**settings)
         check_url(self.settings.redis_url)
@@ -67,9 +68,6 @@ class App(HandlersOfApp):
         self._producers = PerLoop(self._make_producer)
         #: The test that runs the app, if any.
         self.under_test: Any = None
-        #: Set when the worker begins to end. A task that runs forever must wait for it, to end
-        #: within `shutdown_timeout`.
-        self.stopping = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
@@ -270,6 +268,10 @@ class App(HandlersOfApp):
         if id is None:
             return self._producers.get()
         return NumberedProducer(self, id)
+
+    def sync(self) -> SyncApp:
+        """The app for code without an event loop: ``with app.sync() as it: it.send(orders, …)``."""
+        return SyncApp(self, self._producers.close_here)
 
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))

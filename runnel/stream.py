@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, Unpack
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 from typing_extensions import TypeForm
 
 from runnel import keys
+from runnel.background.sync_calls import run_sync
 from runnel.codec.entry import EntryCodec
 from runnel.codec.partitioning import Hasher, key_bytes
 from runnel.codec.serializers import MsgpackSerializer
@@ -216,6 +218,33 @@ class Stream(Generic[R]):
             wait=wait,
             drop_oldest=drop_oldest,
         )
+
+    def send_sync(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
+    ) -> list[Sent]:
+        """`send`, for code without an event loop: a view of Django or Flask, a thread, a script.
+
+        It returns once the records are acknowledged. Any thread may call it, and a plain function
+        that a worker runs. One event loop in the background sends for the whole process; a fork
+        starts its own. If the wait is interrupted, as by Ctrl-C, what was sent may have arrived.
+
+        The arguments and errors are those of `send`. Also raises LoopRunning where an event loop
+        runs, except in a cell of a notebook: there, `await send(…)`.
+        """
+        call = partial(
+            self.send,
+            *records,
+            headers=headers,
+            wait=wait,
+            drop_oldest=drop_oldest,
+            dedupe=dedupe,
+        )
+        return run_sync(call, f"`await {self.name}.send(…)`")
 
     def emit(self, record: R, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a record with the commit of the event that the handler has: with it, or not at all.
