@@ -8,6 +8,7 @@ from runnel.errors import (
     EarlierNotSent,
     EncodeError,
     Full,
+    LoopRunning,
     Mismatch,
     NotInHandler,
     NotLoaded,
@@ -29,6 +30,7 @@ from runnel.processor import ExceptionPolicy
 from runnel.producer.numbered_producer import NumberedProducer
 from runnel.record import Record
 from runnel.stream import Sent, Stream
+from runnel.sync_app import SyncApp, SyncProducer
 from runnel.table import Table
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Full",
     "Gzip",
     "JSONSerializer",
+    "LoopRunning",
     "Middleware",
     "Mismatch",
     "MsgpackSerializer",
@@ -65,6 +68,8 @@ __all__ = [
     "ServerError",
     "ServerUnreachable",
     "Stream",
+    "SyncApp",
+    "SyncProducer",
     "Table",
     "TooManyWrites",
     "UnknownProducer",

@@ -18,6 +18,7 @@
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
     ├── NotInHandler              a table or `emit` was used outside a handler with an event
+    ├── LoopRunning               `send_sync` was called where an event loop runs
     ├── ProducerInUse             another process sends under the same producer id
     ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
@@ -124,6 +125,11 @@ class WorkerDied(HandlerError):
 
 class NotInHandler(RunnelError):
     """A table was used, or a record emitted, where no handler has an event for it."""
+
+
+class LoopRunning(RunnelError, RuntimeError):
+    """A call that waits, such as `send_sync`, was made where an event loop runs: it would stand
+    still meanwhile. The message says what to await instead. Nothing was sent."""
 
 
 class ProducerInUse(RunnelError):
@@ -331,20 +337,5 @@ class UnknownProducer(ProtocolError):
 
 #: Error word of the protocol -> exception. No other code maps them.
 BY_WORD: dict[str, type[ProtocolError]] = {
-    error.word: error
-    for error in (
-        BadArgument,
-        Mismatch,
-        Unregistered,
-        Fenced,
-        Conflict,
-        NotWriter,
-        Missing,
-        StaleGrant,
-        Replaced,
-        Full,
-        OutOfOrder,
-        Unforwarded,
-        UnknownProducer,
-    )
+    error.word: error for error in ProtocolError.__subclasses__()
 }

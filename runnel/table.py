@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from runnel import keys
 from runnel.codec.partitioning import key_bytes
@@ -98,6 +98,9 @@ class Table(Generic[V]):
                 raise ConfigError(f"{error}; default={default!r} must be a value of it") from error
             self._make_default = lambda: self._codec.loads(stored)
 
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}, stream={self.stream.name!r})"
+
     # Python would try the keys 0, 1, 2 and so on.
     __iter__ = None
 
@@ -138,7 +141,13 @@ class Table(Generic[V]):
     def __contains__(self, key: Any) -> bool:
         return self._stored(key) is not None
 
-    def get(self, key: Any, default: D | None = None) -> V | D | None:
+    @overload
+    def get(self, key: Any) -> V | None: ...
+    @overload
+    def get(self, key: Any, default: V) -> V: ...
+    @overload
+    def get(self, key: Any, default: D) -> V | D: ...
+    def get(self, key: Any, default: Any = None) -> Any:
         """The stored value, else `default`. The default of the table plays no part."""
         return default if self._stored(key) is None else self[key]
 
@@ -149,7 +158,13 @@ class Table(Generic[V]):
         self[key] = default
         return default
 
-    def pop(self, key: Any, default: V = NOTHING) -> V:
+    @overload
+    def pop(self, key: Any) -> V: ...
+    @overload
+    def pop(self, key: Any, default: V) -> V: ...
+    @overload
+    def pop(self, key: Any, default: D) -> V | D: ...
+    def pop(self, key: Any, default: Any = NOTHING) -> Any:
         """Delete the key and return its value, else `default`. Raises KeyError without one."""
         state = self._writable()
         if self._stored(key) is not None:

@@ -26,8 +26,8 @@ def test_the_guide_runs_from_top_to_bottom() -> None:
         exec(compile(block, "guide.md", "exec", dont_inherit=True), names)
     app = names["app"]
     assert isinstance(app, App)
-    own = {"archive", "mail", "add_up", "compare", "remind", "collect"}
-    assert set(app.processors) == own | {"billing", "complaints", "timed", "ledger", "pay_out"}
+    own = {"archive", "mail", "add_up", "compare", "remind", "collect", "trace", "pay_out"}
+    assert set(app.processors) == own | {"billing", "complaints", "timed", "ledger", "checked"}
     assert set(app.tables) == {"totals", "limits", "totals_sent", "paid_out"}
     assert set(app.tasks) == {"refresh", "close_books", "warm_up"}
 

@@ -27,7 +27,7 @@ def test_an_event_has_the_entry_as_it_was_sent() -> None:
     assert received.fields == sent
     assert received.record == Order(id=5)
     assert received.headers == {"traceparent": "00-1"}
-    assert repr(received) == "Event(3/1795435471123-7)"
+    assert repr(received) == "Event(id='1795435471123-7', partition=3)"
 
 
 def test_the_record_is_decoded_once() -> None:
