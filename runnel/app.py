@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack, overload
@@ -10,6 +9,7 @@ from typing import Any, TypeVar, Unpack, overload
 from typing_extensions import TypeForm
 
 from runnel import keys
+from runnel.app_lifespan import AppLifespan
 from runnel.codec.compressors import Compressor
 from runnel.codec.entry import EntryCodec
 from runnel.codec.partitioning import XXH64, Hasher
@@ -47,7 +47,7 @@ V = TypeVar("V")
 T = TypeVar("T", bound=Callable[[], Any])
 
 
-class App(HandlersOfApp):
+class App(AppLifespan, HandlersOfApp):
     """A namespace of streams, processors and tasks in one Redis.
 
     Settings are keywords, else ``RUNNEL_<NAME>`` in the environment, else defaults: see
@@ -55,7 +55,7 @@ class App(HandlersOfApp):
     """
 
     def __init__(self, name: str, **settings: Unpack[GivenSettings]) -> None:
-        self.name = keys.check_name("app", name)
+        super().__init__(keys.check_name("app", name))
         self.origins = Origins(name)
         self.settings = Settings.make(**settings)
         check_url(self.settings.redis_url)
@@ -68,9 +68,6 @@ class App(HandlersOfApp):
         self._producers = PerLoop(self._make_producer)
         #: The test that runs the app, if any.
         self.under_test: Any = None
-        #: Set when the worker begins to end. A task that runs forever must wait for it, to end
-        #: within `shutdown_timeout`.
-        self.stopping = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"

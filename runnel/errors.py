@@ -23,6 +23,7 @@
     ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
+    ├── LifespanFailed            a function for the start or the end of a worker failed
     ├── Removed                   an operator has removed a processor while a worker ran it
     ├── BurstBlocked              a quarantined or paused partition keeps a burst from finishing
     ├── ServerError               Redis is reachable but cannot be used as it is
@@ -164,6 +165,11 @@ class HandlerExit(RunnelError):
             code = (error.code & 255 or 1) if error.code else 0
             return cls(f"sys.exit({error.code or 0})", code)
         return cls(str(error.code), 1)
+
+
+class LifespanFailed(RunnelError):
+    """A startup or shutdown function of the app, or its lifespan, failed: `__cause__` is what it
+    raised. After a failed start, the worker has processed nothing."""
 
 
 class Removed(RunnelError):

@@ -9,6 +9,7 @@ from runnel.codec.entry import EntryCodec
 from runnel.core.reading import Raw, record_of
 from runnel.stream import Stream
 
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -40,7 +41,8 @@ class Event(Generic[R_co]):
         spec = stream.spec
         fields = spec.encode(record, headers)
         number = spec.partition(record) if partition is None else partition
-        return cls([id.encode(), fields], number, spec.codec)
+        raw: Raw = [id.encode(), fields]
+        return Event(raw, number, spec.codec)
 
     @property
     def id(self) -> str:
