@@ -17,7 +17,7 @@ ROOMS = [
     ["codec", "connection", "dead_letter"],
     ["embedded", "protocol", "settings"],
     ["core"],
-    ["current_event"],
+    ["current_event", "retention"],
     ["stream"],
     ["delivery", "event", "table_reader"],
     ["events", "producer", "table"],
