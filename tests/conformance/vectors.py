@@ -25,7 +25,7 @@ FOLDER = folder() / "conformance"
 #: Partition counts for which the vectors name the partition.
 COUNTS = (1, 7, 12, 64, 1000, 10_000)
 #: Integers beyond this are not exact in a language that has only floating-point numbers.
-EXACT = 2**53
+EXACT = 2**53 - 1
 COMBINED = "e\u0301"  # Not the same text as the single character é: nothing is normalised.
 
 TEXTS: tuple[str, ...] = (
