@@ -176,8 +176,8 @@ class Harness:
         await self._engine.replay(self._processor(processor))
 
     async def run_task(self, task: Callable[[], Any] | str) -> None:
-        """Run a task, timer or crontab of the app once. Raises what it raises. They do not run by
-        themselves in a test."""
+        """Run a task, timer or crontab of the app once. Raises what it raises, and ConfigError for
+        one that the app does not have. They do not run by themselves in a test."""
         _ = self._engine
         name = task if isinstance(task, str) else getattr(task, "__name__", "")
         if name not in self._app.tasks:
@@ -220,7 +220,8 @@ class Harness:
         return [found.stream.codec.decode(each.fields) for each in self.dead_letters(processor)]
 
     def dead_letters(self, processor: Named) -> list[DeadLetter]:
-        """The dead letters of a processor, in order: with the error, and the event as it was."""
+        """The dead letters of a processor, in order: with the error, and the event as it was.
+        Raises ConfigError for one that keeps none."""
         found = self._processor(processor)
         if found.sink is None:
             raise ConfigError(
