@@ -169,7 +169,7 @@ class App(AppLifespan, HandlersOfApp):
             )
         made: Table[V] = Table(self, name, stream.spec, value, default, processor, expire)
         if not self.origins.claim("table", name, name in self.tables):
-            raise ConfigError(f"app {self.name} has two tables named {name!r}")
+            raise ConfigError(f"app {self.name} has two tables named {name!r}: declare it once")
         self.tables[name] = made
         return made
 
@@ -226,7 +226,10 @@ class App(AppLifespan, HandlersOfApp):
 
     def _add_task(self, task: Task, function: Callable[[], Any]) -> None:
         if not self.origins.claim("task", task.name, task.name in self.tasks, function):
-            raise ConfigError(f"app {self.name} has two tasks named {task.name!r}")
+            raise ConfigError(
+                f"app {self.name} has two tasks named {task.name!r}: give one of the functions "
+                "another name"
+            )
         self.tasks[task.name] = task
 
     def choose(self, names: Iterable[str]) -> list[Processor]:

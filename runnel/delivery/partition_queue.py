@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice, takewhile
 
 from runnel.core.own_effects import OwnEffects, finish_each
 from runnel.core.partition import PartitionState
@@ -200,43 +199,19 @@ class PartitionQueue(PartitionWaits):
     # For a thread that processes several events in a row: see `delivery.ahead`
 
     @property
-    def clock(self) -> Callable[[], float]:
-        """The clock of the session: monotonic seconds."""
-        return self._session.clock
+    def session(self) -> Session:
+        """The session without which nothing is handed out."""
+        return self._session
 
     @property
-    def commits_first(self) -> bool:
-        """Is each event committed before the next one is handed out?"""
-        return self._commit_each or self._suspicion.commit_first or self.state.replaying
+    def one_by_one(self) -> bool:
+        """Must each event be asked for, and is it committed before the next?"""
+        return self._commit_each or self._suspicion.careful or self.state.replaying
 
-    def goes_on(self, now: float) -> bool:
-        """May the event after the current one begin? Another thread may ask."""
-        state = self.state
-        return state.open and now < self._session.ends and not state.overloaded
-
-    def ahead(self, after: int, most: int) -> list[Raw]:
-        """Up to `most` events that may be processed once the current one is done, without asking
-        for each; the first `after` are left out. They stay in the buffer."""
-        state = self.state
-        if not state.open or self._commit_each or self._suspicion.careful or state.replaying:
-            return []
-        raws = islice(state.buffer, after, after + most)
-        if state.keys_parked:
-            return list(takewhile(lambda raw: not state.parking.has_key_of(raw), raws))
-        return list(raws)
-
-    def advance(self, count: int, effects: Sequence[OwnEffects], more: bool) -> None:
-        """The current event is finished, and those of the buffer that follow it, `count` together;
-        the next one is current then if there is `more`. `effects` are theirs, if any has some."""
-        state, buffer = self.state, self.state.buffer
-        before = len(buffer)
-        following = [buffer.popleft() for _ in range(count - 1 + more)]
-        if following:
-            state.current = [*state.current, *following]
-        if finish_each(state, effects) if effects else state.finish(count):
-            self._schedule_commit(state)
-        if before > state.buffer_limit >= len(buffer):
-            self._wake(state)
+    def taken_from(self, size: int) -> None:
+        """Events were taken from the buffer, which had so many: is there room to read?"""
+        if size > self.state.buffer_limit >= len(self.state.buffer):
+            self._wake(self.state)
 
     async def commit(self, count: int | None = None) -> None:
         """Finish the current events, or the first `count` of them, and wait for the commit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 from redis.asyncio import Redis
@@ -119,3 +120,23 @@ async def test_plain_functions_run_in_a_thread_each(redis: Redis, desk: Desk) ->
     await desk.worked_off(redis)
     assert desk.by_key() == ALL
     await desk.check_effects(redis, ALL)
+
+
+async def test_a_loop_that_was_blocked_makes_no_event_late_that_is_done(
+    redis: Redis, desk: Desk
+) -> None:
+    """When the loop runs again, the end of the wait and the time limit are due together."""
+
+    async def work(job: Job) -> None:
+        desk.begun.append((job.key, job.number))
+        if job.key == "a":
+            await asyncio.sleep(0.1)
+        elif job.key == "b":
+            await asyncio.sleep(0.01)
+            time.sleep(0.6)  # noqa: ASYNC251
+        desk.done.append((job.key, job.number))
+
+    desk.declare(work, timeout=0.3)
+    await desk.send(("a", 0), ("b", 0))
+    await desk.worked_off(redis)
+    assert desk.begun == [("a", 0), ("b", 0)]
