@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar, Unpack, overload
 
 from typing_extensions import TypeForm
@@ -36,6 +37,7 @@ from runnel.producer.per_loop import PerLoop
 from runnel.producer.producer import Producer
 from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
+from runnel.retention import Retain, Retention
 from runnel.settings import GivenSettings, Settings, check
 from runnel.stream import Stream, StreamSpec
 from runnel.sync_app import SyncApp
@@ -96,6 +98,8 @@ class App(AppLifespan, HandlersOfApp):
         partition_by: str | Callable[[R], Any],
         partition_count: int | None = None,
         partition_size: int | None = None,
+        max_age: float | timedelta | None = None,
+        retain: Retain = "always",
         serializer: Serializer | None = None,
         compressor: Compressor | None = None,
         compress_over: int = 256,
@@ -107,9 +111,13 @@ class App(AppLifespan, HandlersOfApp):
 
         `record` is a class or a union, such as ``A | B``, which may have a discriminator in
         `Annotated`. With `exclude_unset`, fields that were not set are not stored, and are unset in
-        the record that is read: for events such as PATCH. `partition_size` is how many entries a
-        partition may hold. `codecs` are other serializers and compressors with which stored entries
-        may have been written. Raises ConfigError, which names the wrong argument or field.
+        the record that is read: for events such as PATCH. `codecs` are other serializers and
+        compressors with which stored entries may have been written.
+
+        `partition_size` is how many entries a partition may hold: the oldest leave when room is
+        needed; with `max_age`, in seconds, also when they are older; but none that a registered
+        processor has not committed. `retain` is for a stream that nobody reads: "always" keeps all,
+        so that `send` raises Full; with "until_full" the oldest make room. Raises ConfigError.
         """
         where, chosen = f"stream {name}", self.settings.chosen
         check(where, "compress_over", compress_over)
@@ -132,6 +140,7 @@ class App(AppLifespan, HandlersOfApp):
             chosen(where, "partition_count", partition_count),
             chosen(where, "partition_size", partition_size),
             hasher or XXH64(),
+            retention=Retention.of(where, max_age, retain),
         )
         return self.add(Stream(self, spec))
 
