@@ -66,7 +66,7 @@ class Engine(Protocol):
 
     @property
     def failures(self) -> list[Failure]: ...
-    async def start(self) -> None: ...
+    async def start(self, *, lifespan: bool) -> None: ...
     async def close(self, *, quick: bool) -> None: ...
     async def drain(self, seconds: float, *, check: bool) -> None: ...
     async def advance(self, seconds: float, limit: float) -> None: ...
@@ -96,10 +96,18 @@ class Harness:
     such as those between retries, which are skipped: `advance` moves it on.
     """
 
-    def __init__(self, app: Owner, only: Sequence[Named] = (), timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        app: Owner,
+        only: Sequence[Named] = (),
+        timeout: float = 10.0,
+        *,
+        lifespan: bool = True,
+    ) -> None:
         self._app = app
         self._only = only
         self._timeout = timeout
+        self._lifespan = lifespan
         self._running: Engine | None = None
 
     async def __aenter__(self) -> Harness:
@@ -119,7 +127,7 @@ class Harness:
         engine: Engine = import_module("runnel.testing.engine").MemoryEngine(self._app, chosen)
         self._running = self._app.under_test = engine
         try:
-            await engine.start()
+            await engine.start(lifespan=self._lifespan)
         except BaseException:
             await self._close(quick=True)
             raise
