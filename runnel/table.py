@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from runnel import keys
 from runnel.codec.partitioning import key_bytes
@@ -37,6 +37,7 @@ class TableOwner(Protocol):
     """What a table needs of the app that declared it."""
 
     settings: Settings
+    under_test: Any
 
     def producer(self) -> Connected:
         """The app's producer in the running event loop."""
@@ -97,6 +98,9 @@ class Table(Generic[V]):
                 raise ConfigError(f"{error}; default={default!r} must be a value of it") from error
             self._make_default = lambda: self._codec.loads(stored)
 
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}, stream={self.stream.name!r})"
+
     # Python would try the keys 0, 1, 2 and so on.
     __iter__ = None
 
@@ -137,7 +141,13 @@ class Table(Generic[V]):
     def __contains__(self, key: Any) -> bool:
         return self._stored(key) is not None
 
-    def get(self, key: Any, default: D | None = None) -> V | D | None:
+    @overload
+    def get(self, key: Any) -> V | None: ...
+    @overload
+    def get(self, key: Any, default: V) -> V: ...
+    @overload
+    def get(self, key: Any, default: D) -> V | D: ...
+    def get(self, key: Any, default: Any = None) -> Any:
         """The stored value, else `default`. The default of the table plays no part."""
         return default if self._stored(key) is None else self[key]
 
@@ -148,7 +158,13 @@ class Table(Generic[V]):
         self[key] = default
         return default
 
-    def pop(self, key: Any, default: V = NOTHING) -> V:
+    @overload
+    def pop(self, key: Any) -> V: ...
+    @overload
+    def pop(self, key: Any, default: V) -> V: ...
+    @overload
+    def pop(self, key: Any, default: D) -> V | D: ...
+    def pop(self, key: Any, default: Any = NOTHING) -> Any:
         """Delete the key and return its value, else `default`. Raises KeyError without one."""
         state = self._writable()
         if self._stored(key) is not None:
@@ -206,6 +222,24 @@ class Table(Generic[V]):
             elif self._make_default is not None:
                 found[key] = self._make_default()
         return found
+
+    def at(self, key: Any, *, of: Any = None) -> V:
+        """In a test, inside `App.test`: the value that was last committed, else the default. Raises
+        KeyError without one. `of` is as for `read`, which is for everywhere else."""
+        if self.app.under_test is None:
+            raise ConfigError(
+                f"table {self.name}: `at` is for tests, inside `async with app.test()`; elsewhere "
+                f"use `await {self.name}.read(key)`, in a handler `{self.name}[key]`"
+            )
+        name = key_bytes(key)
+        partition = partition_of(self.stream, name if of is None else key_bytes(of))
+        prefix = self.stream.prefix(partition)
+        stored = self.app.under_test.table(keys.table(prefix, self.name)).get(name)
+        if stored is not None:
+            return self.decode(stored)
+        if self._make_default is None:
+            raise KeyError(key)
+        return self._make_default()
 
     def decode(self, stored: bytes) -> V:
         """The value in these bytes. Raises DecodeError."""

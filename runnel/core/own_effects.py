@@ -117,6 +117,11 @@ class OwnEffects:
         return bool(self.emitted or (self.tables is not None and self.tables.writes))
 
     @property
+    def used(self) -> bool:
+        """Has the event written anything, or values that it may have changed in place?"""
+        return bool(self) or (self.tables is not None and self.tables.lends)
+
+    @property
     def size(self) -> int:
         """Bytes of what was written and emitted."""
         emitted = self._load.size if self._load is not None else 0

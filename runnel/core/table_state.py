@@ -69,6 +69,11 @@ class LentValues(ABC):
         """The handler has this value, whose bytes are `since`, and may change it in place."""
         self._lent[field] = value, comparison, since
 
+    @property
+    def lends(self) -> bool:
+        """Has the handler values that it may change in place?"""
+        return bool(self._lent)
+
     def lent(self, field: Field, default: Any) -> Any:
         """The value that the handler has, else `default`."""
         found = self._lent.get(field)

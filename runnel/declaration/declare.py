@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ class Options:
     backoff_max: float | None = None
     commit: CommitMode = "auto"
     prefetch: int | None = None
-    middleware: Sequence[Middleware] = ()
+    middleware: Iterable[Middleware] = ()
     start: str = "earliest"
     timeout: float | None = None
     park_limit: int | None = None
@@ -60,6 +60,28 @@ def check_tables(tables: Iterable[Table[Any]], processors: Mapping[str, Processo
                 f"table {table.name} belongs to the stream {table.stream.name}, but "
                 f"processor={table.processor!r} reads {found.stream.name}; the processors of "
                 f"{table.stream.name} are {', '.join(known) or 'none'}"
+            )
+
+
+def check_current(
+    streams: Mapping[str, Stream[Any]],
+    tables: Iterable[Table[Any]],
+    processors: Iterable[Processor],
+) -> None:
+    """Raise ConfigError for a processor of a stream that was declared again later, and for a table
+    of the stream of a processor."""
+    chosen = list(processors)
+    read = {each.stream.name for each in chosen}
+    found: list[tuple[str, str, StreamSpec[Any]]] = [
+        *(("processor", each.name, each.stream) for each in chosen),
+        *(("table", each.name, each.stream) for each in tables if each.stream.name in read),
+    ]
+    for kind, name, spec in found:
+        current = streams.get(spec.name)
+        if current is None or current.spec is not spec:
+            raise ConfigError(
+                f"{kind} {name} belongs to the stream {spec.source} as it was before that was "
+                f"declared again: declare the {kind} again, too; in a notebook, run its cell"
             )
 
 
@@ -116,26 +138,17 @@ def _is_a(keyword: str, value: Any) -> bool:
 
 
 def declare(
-    taken: Container[str],
     settings: Settings,
     stream: Stream[Any],
     function: Callable[..., Any],
     decorator: str,
     options: Options,
 ) -> Processor:
-    """The processor for a function with a `decorator` ("processor" or "on").
-
-    `taken` are the names of the app's other processors. Raises ConfigError.
-    """
+    """The processor for a function with a `decorator` ("processor" or "on"). Raises ConfigError."""
     spec = stream.spec
     name = callables.name_of(function, options.name, decorator)
     keys.check_name("processor", name)
     check_handler(function, decorator, stream.name, spec.codec.record_type.form)
-    if name in taken:
-        raise ConfigError(
-            f"app {spec.app} has two processors named {name!r}: give one of them another name with "
-            "name=…"
-        )
     where, chosen = f"processor {name}", settings.chosen
     chosen_start = check(where, "start", options.start)
     policy = _policy(name, options.exception_policy)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice, takewhile
 
 from runnel.core.own_effects import OwnEffects, finish_each
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
+from runnel.delivery.deadlines import LOOP, Deadlines
 from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
@@ -25,7 +27,8 @@ class PartitionQueue:
     Nothing is handed out while `session` may have ended. `start_lock` is held while an event is
     processed that may have killed a worker. `schedule_commit` is called with a state that has
     something to commit, `wake` with one whose buffer has room. `record_start` stores in Redis which
-    event is about to be processed; it does not raise if Redis refuses that.
+    event is about to be processed; it does not raise if Redis refuses that. Its waits are measured
+    by `deadlines`.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class PartitionQueue:
         schedule_commit: Callable[[PartitionState], None],
         wake: Callable[[PartitionState], None],
         record_start: Callable[[PartitionState, str], Awaitable[None]],
+        deadlines: Deadlines = LOOP,
     ) -> None:
         self.state = state
         self.partition = state.partition
@@ -54,6 +58,7 @@ class PartitionQueue:
         self._schedule_commit = schedule_commit
         self._wake = wake
         self._record_start = record_start
+        self.deadlines = deadlines
         #: The first event of the list that is being filled, and when to hand the list out; and when
         #: to hand out an empty list. They survive a wait that is cancelled: a handler that waits
         #: for less time than that, again and again, gets its events all the same.
@@ -194,6 +199,47 @@ class PartitionQueue:
         if count and self.state.finish(count):
             self._schedule_commit(self.state)
 
+    # For a thread that processes several events in a row: see `delivery.ahead`
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock of the session: monotonic seconds."""
+        return self._session.clock
+
+    @property
+    def commits_first(self) -> bool:
+        """Is each event committed before the next one is handed out?"""
+        return self._commit_each or self._suspicion.commit_first or self.state.replaying
+
+    def goes_on(self, now: float) -> bool:
+        """May the event after the current one begin? Another thread may ask."""
+        state = self.state
+        return state.open and now < self._session.ends and not state.overloaded
+
+    def ahead(self, after: int, most: int) -> list[Raw]:
+        """Up to `most` events that may be processed once the current one is done, without asking
+        for each; the first `after` are left out. They stay in the buffer."""
+        state = self.state
+        if not state.open or self._commit_each or self._suspicion.careful or state.replaying:
+            return []
+        raws = islice(state.buffer, after, after + most)
+        if state.keys_parked:
+            return list(takewhile(lambda raw: not state.parking.has_key_of(raw), raws))
+        return list(raws)
+
+    def advance(self, count: int, effects: Sequence[OwnEffects], more: bool) -> None:
+        """The current event is finished, and those of the buffer that follow it, `count` together;
+        the next one is current then if there is `more`. `effects` are theirs, if any has some."""
+        state, buffer = self.state, self.state.buffer
+        before = len(buffer)
+        following = [buffer.popleft() for _ in range(count - 1 + more)]
+        if following:
+            state.current = [*state.current, *following]
+        if finish_each(state, effects) if effects else state.finish(count):
+            self._schedule_commit(state)
+        if before > state.buffer_limit >= len(buffer):
+            self._wake(state)
+
     async def commit(self, count: int | None = None) -> None:
         """Finish the current events, or the first `count` of them, and wait for the commit."""
         if self.state.finish(count):
@@ -224,17 +270,17 @@ class PartitionQueue:
 
     async def pause(self, seconds: float) -> None:
         """Wait that long, or until the partition is not open any more."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = self.deadlines.now() + seconds
         while self.state.open and await self._wait_for_change(deadline):
             pass
 
     async def _wait_for_change(self, deadline: float) -> bool:
-        """Wait for a change. Returns False at the deadline, which is a time of the loop's clock."""
-        if deadline <= asyncio.get_running_loop().time():
+        """Wait for a change. Returns False at the deadline, a time of its clock."""
+        if deadline <= self.deadlines.now():
             return False
         self.changed.clear()
         try:
-            async with asyncio.timeout_at(deadline):
+            async with self.deadlines.at(deadline):
                 await self.changed.wait()
         except TimeoutError:
             return False
@@ -249,7 +295,7 @@ class PartitionQueue:
             return False
         last: bytes = state.current[-1][0]
         if last != self._held_back[0]:
-            self._held_back = last, asyncio.get_running_loop().time() + HELD_BACK
+            self._held_back = last, self.deadlines.now() + HELD_BACK
         while state.open and not self._ready():
             if state.parking.aside_full:
                 return False
@@ -263,9 +309,9 @@ class PartitionQueue:
         happened `within` seconds."""
         state = self.state
         if within is not None and self._empty_at is None:
-            self._empty_at = asyncio.get_running_loop().time() + within
+            self._empty_at = self.deadlines.now() + within
         try:
-            async with asyncio.timeout_at(self._empty_at):
+            async with self.deadlines.at(self._empty_at):
                 while state.open and not (self._ready() and self._session.alive()):
                     await self._wait_for_event()
         except TimeoutError:
@@ -297,7 +343,7 @@ class PartitionQueue:
         """Wait for `limit` events, or until no more are read before some are handed out."""
         state = self.state
         if state.open and self._filling[0] != state.buffer[0][0]:
-            self._filling = state.buffer[0][0], asyncio.get_running_loop().time() + within
+            self._filling = state.buffer[0][0], self.deadlines.now() + within
         deadline = self._filling[1]
         while state.open and len(state.buffer) < limit:
             if not state.reading and state.full(self._prefetch):
@@ -307,7 +353,7 @@ class PartitionQueue:
                 return
 
     async def _acquire_start_lock(self) -> None:
-        deadline = asyncio.get_running_loop().time() + LONGEST_WAIT
+        deadline = self.deadlines.now() + LONGEST_WAIT
         while self.state.open and not self._start_lock.acquire(self, self.changed):
             if not await self._wait_for_change(deadline):
                 return

@@ -1,8 +1,10 @@
-"""The worker: one process that runs processors and tasks of an app.
+"""The worker: runs processors and tasks of an app.
 
 Who has whom::
 
-    Worker                     the process: checks the server, starts everything, ends everything
+    Worker                     checks the server, starts everything, ends everything; a process
+                               has one, or a program of a user has some (`Block`)
+      LifespanRun              calls startup functions before all else, shutdown functions after it
       Scheduler                runs tasks, timers and cron tasks
         LeaderElection         takes and renews the leader lease: the leader runs the cron tasks
       Member                   one for each processor: joins its group, works, leaves

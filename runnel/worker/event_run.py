@@ -209,6 +209,9 @@ class EventRun:
         """Send a record to another stream with the commit of the event: see `Stream.emit`."""
         stream.emit(record, headers=headers)
 
+    def ahead(self, *_: Any) -> None:
+        """A thread processes this event alone: see `Events.ahead`."""
+
     @contextmanager
     def uncancellable(self) -> Iterator[None]:
         """A thread processes the event."""

@@ -12,7 +12,7 @@ from runnel import protocol
 from runnel.core.parking import ParkedRaw
 from runnel.core.reading import Raw
 from runnel.dead_letter import DeadLetter
-from runnel.delivery.error_text import describe_error
+from runnel.delivery.error_text import describe_error, traceback_of
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Full, Halted
 from runnel.log import logger_of, one_line
@@ -79,6 +79,7 @@ class GivingUp:
         """Log that an event has failed: the traceback once, when the retries are used up; until
         then one line is enough."""
         processor, last = self._processor, decision is Decision.GIVE_UP
+        where = f"processor {processor.name}, partition {self._state.partition}, event {event}"
         logger.log(
             logging.ERROR if last else logging.WARNING,
             "processor %s, partition %d, event %s failed (attempt %d of %d)%s: %s: %s",
@@ -89,7 +90,7 @@ class GivingUp:
             attempts if last else max(attempts, processor.retries + 1),
             _next(decision, attempts, processor.retries),
             *describe_error(failure.error, failure.instead),
-            exc_info=failure.error if last else None,
+            exc_info=traceback_of(failure.error, where) if last else None,
             extra={"event": event, "attempt": attempts},
         )
 

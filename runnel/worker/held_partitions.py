@@ -221,6 +221,7 @@ class HeldPartitions:
             schedule_commit=self.partition_io.schedule_commit,
             wake=self.partition_io.wake,
             record_start=self._record_start,
+            deadlines=self._backend.deadlines(state),
         )
         if self._membership.retiring:
             state.drain()

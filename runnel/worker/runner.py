@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runnel.core.table_state import Field
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
-from runnel.delivery.error_text import describe_error
+from runnel.delivery.error_text import describe_error, traceback_of
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import DecodeError, Halted, HandlerExit, ProtocolError, TooManyWrites
 from runnel.log import logger_of
@@ -126,7 +126,9 @@ class Runner:
             state.partition,
             failures,
             *describe_error(error, failure.instead),
-            exc_info=error,
+            exc_info=traceback_of(
+                error, f"processor {self._processor.name}, partition {state.partition}"
+            ),
             extra={"attempt": failures},
         )
         # This is for `inspect`; it counts as an attempt of no event.
