@@ -11,6 +11,7 @@ from runnel.errors import (
     Halted,
     HandlerExit,
     LifespanFailed,
+    LoopRunning,
     Mismatch,
     NotInHandler,
     NotLoaded,
@@ -32,6 +33,7 @@ from runnel.processor import ExceptionPolicy
 from runnel.producer.numbered_producer import NumberedProducer
 from runnel.record import Record
 from runnel.stream import Sent, Stream
+from runnel.sync_app import SyncApp, SyncProducer
 from runnel.table import Table
 from runnel.worker.worker import Worker
 
@@ -54,6 +56,7 @@ __all__ = [
     "HandlerExit",
     "JSONSerializer",
     "LifespanFailed",
+    "LoopRunning",
     "Middleware",
     "Mismatch",
     "MsgpackSerializer",
@@ -72,6 +75,8 @@ __all__ = [
     "ServerError",
     "ServerUnreachable",
     "Stream",
+    "SyncApp",
+    "SyncProducer",
     "Table",
     "TooManyWrites",
     "UnknownProducer",

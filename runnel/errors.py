@@ -18,6 +18,7 @@
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
     ├── NotInHandler              a table or `emit` was used outside a handler with an event
+    ├── LoopRunning               `send_sync` was called where an event loop runs
     ├── ProducerInUse             another process sends under the same producer id
     ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
@@ -125,6 +126,11 @@ class WorkerDied(HandlerError):
 
 class NotInHandler(RunnelError):
     """A table was used, or a record emitted, where no handler has an event for it."""
+
+
+class LoopRunning(RunnelError, RuntimeError):
+    """A call that waits, such as `send_sync`, was made where an event loop runs: it would stand
+    still meanwhile. The message says what to await instead. Nothing was sent."""
 
 
 class ProducerInUse(RunnelError):
@@ -287,8 +293,7 @@ class Replaced(ProtocolError):
 
 
 class Full(ProtocolError):
-    """A partition is full, and retention must not remove events: a registered processor has not
-    committed the oldest ones. `details` names that `processor`."""
+    """A partition is full: the `processor` in `details` has not committed the oldest events."""
 
     word = "FULL"
 
@@ -297,7 +302,8 @@ class Full(ProtocolError):
         """Why retention must not remove events, as a clause behind "because"."""
         processor = self.details.get("processor")
         if not processor:
-            return "no processor is registered that could commit its oldest events"
+            by = ": only another group reads it" if "reader" in self.details else ""
+            return f"no processor is registered that could commit its oldest events{by}"
         if self.details.get("group") == "missing":
             return f"the consumer group of the registered processor {processor} is missing"
         return f"the registered processor {processor} has not committed its oldest events"

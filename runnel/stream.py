@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
 from operator import attrgetter
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, Unpack
 from uuid import UUID
 
+from typing_extensions import TypeForm
+
 from runnel import keys
+from runnel.background.sync_calls import run_sync
 from runnel.codec.entry import EntryCodec
 from runnel.codec.partitioning import Hasher, key_bytes
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
 from runnel.errors import ConfigError, NotInHandler, PartitionKeyError, RecordTooLarge
-from runnel.protocol import Sink, StreamContract
+from runnel.protocol import Sink, StreamContract, limits
 from runnel.record import RecordType, adapt
 from runnel.record.messages import exactly, one_line
-from runnel.settings import Settings
+from runnel.retention import Retain, Retention
+from runnel.settings import GivenSettings, Settings
 
 R = TypeVar("R")
+D = TypeVar("D")
 
 
 class Sent(NamedTuple):
@@ -34,6 +41,7 @@ class StreamSpec(Generic[R]):
 
     `source` is the stream whose partitions it uses. That is another stream if the stream is
     derived: then the keys of both are in the same slots, and one script can write to both.
+    `retention` says how long events stay.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class StreamSpec(Generic[R]):
         partition_size: int,
         hasher: Hasher,
         source: str | None = None,
+        retention: Retention = Retention(),  # noqa: B008 - It is immutable.
     ) -> None:
         self.app = app
         self.name = keys.check_name("stream", name)
@@ -55,6 +64,9 @@ class StreamSpec(Generic[R]):
         self.partition_size = partition_size
         self.hasher = hasher
         self.source = source or name
+        self.retention = retention
+        #: Its size and age, as scripts take them.
+        self.limits = limits(partition_size, retention.max_age_ms)
         #: The properties that must be the same for all clients.
         self.contract = StreamContract(partition_count, hasher.name)
         record: RecordType[R] = codec.record_type
@@ -88,7 +100,14 @@ class StreamSpec(Generic[R]):
     def sink(self, partition: int) -> Sink:
         """A partition, as a target of commits."""
         derived = self.source != self.name
-        return Sink(self.prefix(partition), self.contract, self.partition_size, derived)
+        return Sink(
+            self.prefix(partition),
+            self.contract,
+            self.partition_size,
+            derived,
+            self.retention.max_age_ms,
+            self.retention.when_full,
+        )
 
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
         """The stream entry of a record: fields and values in turn. Raises EncodeError."""
@@ -141,7 +160,7 @@ class StreamOwner(Protocol):
         """Add a stream."""
         ...
 
-    def configure(self, **settings: Any) -> None:
+    def configure(self, **settings: Unpack[GivenSettings]) -> None:
         """Override settings."""
         ...
 
@@ -157,6 +176,9 @@ class Stream(Generic[R]):
         self.app = app
         self.spec = spec
         self.name = spec.name
+
+    def __repr__(self) -> str:
+        return f"Stream({self.name!r}, record={self.spec.codec.record_type.name})"
 
     async def send(
         self,
@@ -210,6 +232,33 @@ class Stream(Generic[R]):
             wait=wait,
             drop_oldest=drop_oldest,
         )
+
+    def send_sync(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
+    ) -> list[Sent]:
+        """`send`, for code without an event loop: a view of Django or Flask, a thread, a script.
+
+        It returns once the records are acknowledged. Any thread may call it, and a plain function
+        that a worker runs. One event loop in the background sends for the whole process; a fork
+        starts its own. If the wait is interrupted, as by Ctrl-C, what was sent may have arrived.
+
+        The arguments and errors are those of `send`. Also raises LoopRunning where an event loop
+        runs, except in a cell of a notebook: there, `await send(…)`.
+        """
+        call = partial(
+            self.send,
+            *records,
+            headers=headers,
+            wait=wait,
+            drop_oldest=drop_oldest,
+            dedupe=dedupe,
+        )
+        return run_sync(call, f"`await {self.name}.send(…)`")
 
     def emit(self, record: R, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a record with the commit of the event that the handler has: with it, or not at all.
@@ -274,12 +323,19 @@ class Stream(Generic[R]):
         """The record in a dead letter of this stream. Raises DecodeError if it cannot be read."""
         return self.spec.codec.decode(dead_letter.fields)
 
-    def derive(self, name: str, record: type[Any]) -> Stream[Any]:
+    def derive(
+        self,
+        name: str,
+        record: TypeForm[D],
+        *,
+        max_age: float | timedelta | None = None,
+        retain: Retain = "always",
+    ) -> Stream[D]:
         """A stream with the partitions of this one. It can be the `sink` of a
-        `DeadLetterMiddleware`, which writes to it in the commit of the event. Raises ConfigError if
-        its name is taken."""
+        `DeadLetterMiddleware`, which writes to it in the commit of the event. How long its events
+        stay is its own affair: see `App.stream`. Raises ConfigError if its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
-        spec: StreamSpec[Any] = StreamSpec(
+        spec: StreamSpec[D] = StreamSpec(
             self.spec.app,
             name,
             codec,
@@ -288,5 +344,8 @@ class Stream(Generic[R]):
             self.spec.partition_size,
             self.spec.hasher,
             source=self.spec.source,
+            retention=Retention.of(f"stream {name}", max_age, retain),
         )
-        return self.app.add(Stream(self.app, spec))
+        made = Stream(self.app, spec)
+        self.app.add(made)
+        return made
