@@ -222,7 +222,7 @@ class ConcurrentRunner:
         await self._giving_up.record("failure", event, attempts, failure)
         if decision is Decision.GIVE_UP:
             item.failure = failure
-        elif state.suspicion.one_by_one or isinstance(item.raw, ParkedRaw):
+        elif self._alone(item):
             self._queue.release_start_lock()
             await self._queue.pause(processor.delay(attempts))
             state.rewind()  # So that its next start is recorded, too.
@@ -236,11 +236,15 @@ class ConcurrentRunner:
         suspicion, event = self._state.suspicion, item.raw[0]
         if failure.killed_workers:  # Its deaths were counted when its workers died.
             item.attempts = suspicion.attempts
-        elif suspicion.one_by_one or suspicion.event == event:
+        elif self._alone(item) or suspicion.event == event:
             item.attempts = suspicion.failed(event)
         else:
             item.attempts += 1
         return item.attempts
+
+    def _alone(self, item: InHand) -> bool:
+        """Is it taken anew for each try, and no other beside it?"""
+        return self._state.suspicion.one_by_one or isinstance(item.raw, ParkedRaw)
 
     def _again(self, item: InHand) -> None:
         if self._state.open:
