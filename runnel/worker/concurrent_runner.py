@@ -69,7 +69,7 @@ class ConcurrentRunner:
         #: What runs.
         self._runs: dict[InHand, EventRun] = {}
         #: Tasks that tell Redis of a failure, or apply the policy to the first event.
-        self._failing: set[asyncio.Task[None]] = set()
+        self._failing: dict[asyncio.Task[Any], None] = {}
         self._applying = False
         #: The member ends because of a failure: nothing more is started at all.
         self._ends = False
@@ -183,8 +183,7 @@ class ConcurrentRunner:
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.create_task(self._guarded(work))
-        self._failing.add(task)
-        task.add_done_callback(self._failing.discard)
+        self._failing[task] = None
 
     async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -199,6 +198,9 @@ class ConcurrentRunner:
             self._ends, self._error = True, error
             self._state.drain()
         finally:
+            task = asyncio.current_task()
+            assert task is not None
+            del self._failing[task]  # Before those are woken who wait until there is none.
             self._queue.changed.set()
 
     def _lost(self, refusal: ProtocolError) -> None:

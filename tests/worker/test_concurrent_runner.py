@@ -358,3 +358,23 @@ async def test_a_partition_that_is_paused_processes_what_lies_between(
             await admin.resume(scripts, desk.processor)
         await until(lambda: desk.passed(redis), "all is committed")
     assert len(desk.done) == 204, "nothing was repeated"
+
+
+async def test_a_lease_that_is_lost_while_a_failure_is_told_is_given_up(
+    redis: Redis, desk: Desk
+) -> None:
+    """Nothing else runs then, whose end would wake the partition."""
+    left = [1]
+
+    async def lose() -> None:
+        if left[0]:
+            left[0] -= 1
+            await until(lambda: len(desk.done) == len(MIXED) - 1, "the others are done")
+            await desk.set_state(redis, nonce=b"another")
+            raise ValueError("a fault on purpose")
+
+    desk.declare()
+    desk.faults["h", 4] = lose
+    await desk.send(*MIXED)
+    await desk.worked_off(redis)
+    await desk.check_effects(redis, ALL)
