@@ -172,8 +172,7 @@ class ConcurrentRunner:
             self._queue.finish_each(
                 [None if each.stage is Stage.ASIDE else each.effects for each in finished]
             )
-            if self._state.suspicion.one_by_one:
-                self._queue.release_start_lock()
+            self._queue.release_start_lock()
         first = window.first
         given_up = first is not None and first.failure is not None
         if first is not None and given_up and self._state.open and not self._applying:
@@ -229,8 +228,8 @@ class ConcurrentRunner:
             state.rewind()  # So that its next start is recorded, too.
             self._window.clear()
         else:
-            loop = asyncio.get_running_loop()
-            loop.call_later(processor.delay(attempts), self._again, item)
+            again = partial(self._again, item)
+            self._queue.deadlines.call_later(processor.delay(attempts), again)
 
     def _count(self, item: InHand, failure: Failure) -> int:
         """How often an event has failed."""

@@ -144,10 +144,12 @@ class EventRun:
                 self._processor.timeout,
             )
             return
-        self._late = True
         leave_running(asyncio.create_task(self._cancel()))
 
     async def _cancel(self) -> None:
+        if self.effects.closed:
+            return  # It ended just now: the event loop itself was late.
+        self._late = True
         left = await cancel_handlers((self._task,), END_AFTER_TIMEOUT, lambda: False)
         if left and not self.effects.closed:
             self.abandon()

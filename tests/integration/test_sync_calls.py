@@ -64,7 +64,7 @@ async def stored(
 async def test_what_a_script_has_sent_is_there_and_nothing_stays_open(
     redis: Redis, redis_url: str
 ) -> None:
-    assert run("script", redis_url, "-X", "dev", "-W", "error") == (0, "", "")
+    assert run("script", redis_url, "-W", "error") == (0, "", "")
     assert await stored(redis) == {0: [1]}
 
 
@@ -129,7 +129,7 @@ def test_a_server_that_does_not_answer_does_not_keep_the_process_from_ending(
 async def test_what_is_called_at_the_end_of_a_process_may_send(
     redis: Redis, redis_url: str
 ) -> None:
-    assert run("sends_at_the_end", redis_url, "-X", "dev", "-W", "error") == (0, "", "")
+    assert run("sends_at_the_end", redis_url, "-W", "error") == (0, "", "")
     assert await stored(redis) == {0: [0, 1]}
 
 
@@ -252,6 +252,17 @@ def test_an_error_names_the_line_that_sends(redis_url: str, app_name: str) -> No
     assert raised.value.sent == [None]
     with app.sync():
         pass
+
+
+def test_a_call_that_is_cancelled_by_others_tells_what_was_sent() -> None:
+    async def cancelled() -> None:
+        error = asyncio.CancelledError()
+        vars(error)["sent"] = ["one", None]
+        raise error
+
+    with pytest.raises(RunnelError, match="it may have arrived") as raised:
+        sync_calls.run_sync(cancelled, "")
+    assert raised.value.sent == ["one", None]
 
 
 def test_a_process_that_runs_no_threads_is_told_so(

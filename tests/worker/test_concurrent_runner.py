@@ -9,9 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import ConfigError, DeadLetterMiddleware, Events, Middleware
+from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.errors import Halted, HandlerExit
 from runnel.operations import admin
 from runnel.protocol import parked_names
+from runnel.worker.worker import Worker
 from tests.worker.desk import ALL, KEYS, MIXED, Desk, Job, failing
 from tests.worker.workers import until
 
@@ -250,6 +252,50 @@ async def test_an_event_that_killed_workers_is_given_up_without_being_tried(
     await desk.check_effects(redis, must)
 
 
+async def test_the_lock_for_such_events_is_free_once_they_are_done(
+    redis: Redis, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else other partitions of the worker would wait for it."""
+    held: list[dict[object, asyncio.Event]] = []
+
+    def acquire(lock: RecordedStartLock, partition: object, changed: asyncio.Event) -> bool:
+        held.append(lock._queue)
+        return original(lock, partition, changed)
+
+    original = RecordedStartLock.acquire
+    monkeypatch.setattr(RecordedStartLock, "acquire", acquire)
+    desk.declare()
+    await desk.claim_once(redis)
+    await desk.send(("a", 0))
+    first: Any = await redis.xrange(desk.keys.log, count=1)
+    await desk.set_state(redis, attempts=1, deaths=1, event=first[0][0])
+    async with desk.working():
+        await until(lambda: desk.passed(redis), "all is committed")
+        assert held
+        assert held[-1] == {}
+
+
+async def test_what_does_not_end_when_the_worker_must_is_cut_off_and_processed_again(
+    redis: Redis, desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.app.configure(shutdown_timeout=0.5)
+    desk.declare()
+    desk.hold("c")
+    await desk.send(*MIXED)
+    worker = Worker(desk.app)
+    run = asyncio.create_task(worker.run())
+    await until(lambda: len(desk.done) >= len(MIXED) - 5, "only c is left")
+    worker.stop.set()
+    await run
+    assert "to be processed again: processor work, partition 0, event" in caplog.text
+    assert "and 37 more" in caplog.text
+    assert await desk.checkpoint(redis) == 2, "what was finished without a gap is committed"
+    assert await desk.counted("a", "b", "c", "d") == {"a": 1, "b": 1, "c": 0, "d": 0}
+    desk.let_go()
+    await desk.worked_off(redis)
+    await desk.check_effects(redis, ALL)
+
+
 def test_what_cannot_be_done_at_the_same_time_is_refused(desk: Desk) -> None:
     async def events(events: Events[Job]) -> None: ...
 
@@ -261,7 +307,7 @@ def test_what_cannot_be_done_at_the_same_time_is_refused(desk: Desk) -> None:
         desk.declare(concurrency=2, commit="each")
     with pytest.raises(ConfigError, match="only DeadLetterMiddleware may be used, not Middleware"):
         desk.declare(concurrency=2, middleware=[Middleware()])
-    with pytest.raises(ConfigError, match="concurrency must be a whole number from 1 to 10000"):
+    with pytest.raises(ConfigError, match="concurrency must be a whole number from 1 to 1000"):
         desk.declare(concurrency=0)
     with pytest.raises(ConfigError, match=r"which is derived from jobs, have none"):
         desk.app.on(desk.jobs.dead_letters("work"), concurrency=2)(letters)

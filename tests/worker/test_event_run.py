@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 from redis.asyncio import Redis
 
+from runnel import Event
 from runnel.errors import HandlerError
+from runnel.handlers import callables
 from runnel.worker import event_run
 from tests.worker.desk import ALL, MIXED, Desk, Doing, Job, failing
 
@@ -119,3 +122,43 @@ async def test_plain_functions_run_in_a_thread_each(redis: Redis, desk: Desk) ->
     await desk.worked_off(redis)
     assert desk.by_key() == ALL
     await desk.check_effects(redis, ALL)
+
+
+async def test_a_loop_that_was_blocked_makes_no_event_late_that_is_done(
+    redis: Redis, desk: Desk
+) -> None:
+    """When the loop runs again, the end of the wait and the time limit are due together."""
+
+    async def work(job: Job) -> None:
+        desk.begun.append((job.key, job.number))
+        if job.key == "a":
+            await asyncio.sleep(0.1)
+        elif job.key == "b":
+            await asyncio.sleep(0.01)
+            time.sleep(0.6)  # noqa: ASYNC251
+        desk.done.append((job.key, job.number))
+
+    desk.declare(work, timeout=0.3)
+    await desk.send(("a", 0), ("b", 0))
+    await desk.worked_off(redis)
+    assert desk.begun == [("a", 0), ("b", 0)]
+
+
+async def test_a_function_may_take_the_event_too_and_is_not_examined_for_each(
+    redis: Redis, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[str] = []
+
+    async def work(job: Job, event: Event[Job]) -> None:
+        assert event.record is job
+        ids.append(event.id)
+
+    desk.declare(work)
+
+    def never(function: object) -> bool:
+        raise AssertionError("once, when it is declared")
+
+    monkeypatch.setattr(callables, "takes_event", never)
+    await desk.send(*MIXED)
+    await desk.worked_off(redis)
+    assert len(set(ids)) == len(MIXED)
