@@ -6,7 +6,6 @@ import asyncio
 import importlib.util
 import subprocess
 import sys
-import threading
 import traceback
 from collections import defaultdict
 from pathlib import Path
