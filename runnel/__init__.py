@@ -22,7 +22,10 @@ _MODULES = {
     "Full": "errors",
     "Gzip": "codec.compressors",
     "JSONSerializer": "codec.serializers",
+    "Halted": "errors",
+    "HandlerExit": "errors",
     "LZ4": "codec.compressors",
+    "LifespanFailed": "errors",
     "LoopRunning": "errors",
     "Middleware": "middleware",
     "Mismatch": "errors",
@@ -48,6 +51,7 @@ _MODULES = {
     "TooManyWrites": "errors",
     "UnknownProducer": "errors",
     "Unregistered": "errors",
+    "Worker": "worker.worker",
 }
 __all__ = list(_MODULES)
 

@@ -8,6 +8,9 @@ from runnel.errors import (
     EarlierNotSent,
     EncodeError,
     Full,
+    Halted,
+    HandlerExit,
+    LifespanFailed,
     LoopRunning,
     Mismatch,
     NotInHandler,
@@ -32,6 +35,7 @@ from runnel.record import Record
 from runnel.stream import Sent, Stream
 from runnel.sync_app import SyncApp, SyncProducer
 from runnel.table import Table
+from runnel.worker.worker import Worker
 
 __all__ = [
     "LZ4",
@@ -48,7 +52,10 @@ __all__ = [
     "ExceptionPolicy",
     "Full",
     "Gzip",
+    "Halted",
+    "HandlerExit",
     "JSONSerializer",
+    "LifespanFailed",
     "LoopRunning",
     "Middleware",
     "Mismatch",
@@ -74,4 +81,5 @@ __all__ = [
     "TooManyWrites",
     "UnknownProducer",
     "Unregistered",
+    "Worker",
 ]

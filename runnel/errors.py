@@ -23,6 +23,7 @@
     ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
+    ├── LifespanFailed            a function for the start or the end of a worker failed
     ├── Removed                   an operator has removed a processor while a worker ran it
     ├── BurstBlocked              a quarantined or paused partition keeps a burst from finishing
     ├── ServerError               Redis is reachable but cannot be used as it is
@@ -166,6 +167,11 @@ class HandlerExit(RunnelError):
         return cls(str(error.code), 1)
 
 
+class LifespanFailed(RunnelError):
+    """A startup or shutdown function of the app, or its lifespan, failed: `__cause__` is what it
+    raised. After a failed start, the worker has processed nothing."""
+
+
 class Removed(RunnelError):
     """An operator has removed the processor while this worker ran it."""
 
@@ -287,8 +293,7 @@ class Replaced(ProtocolError):
 
 
 class Full(ProtocolError):
-    """A partition is full, and retention must not remove events: a registered processor has not
-    committed the oldest ones. `details` names that `processor`."""
+    """A partition is full: the `processor` in `details` has not committed the oldest events."""
 
     word = "FULL"
 
@@ -297,7 +302,8 @@ class Full(ProtocolError):
         """Why retention must not remove events, as a clause behind "because"."""
         processor = self.details.get("processor")
         if not processor:
-            return "no processor is registered that could commit its oldest events"
+            by = ": only another group reads it" if "reader" in self.details else ""
+            return f"no processor is registered that could commit its oldest events{by}"
         if self.details.get("group") == "missing":
             return f"the consumer group of the registered processor {processor} is missing"
         return f"the registered processor {processor} has not committed its oldest events"
