@@ -289,12 +289,12 @@ class App(AppLifespan, HandlersOfApp):
         scripts = Scripts(connect(self.settings.redis_url))
         return Producer(scripts, self.settings.delivery_timeout, self.settings.durability)
 
-    def test(self, *only: Named, timeout: float = 10.0) -> Harness:
+    def test(self, *only: Named, timeout: float = 10.0, lifespan: bool = True) -> Harness:
         """A test of the app without a server: ``async with app.test() as t:``, see `Harness`.
 
         `only` are the processors that run, by function or name; without any, all. A drain takes at
-        most `timeout` seconds."""
-        return Harness(self, only, timeout)
+        most `timeout` seconds. Without `lifespan`, no startup and shutdown function is called."""
+        return Harness(self, only, timeout, lifespan=lifespan)
 
     async def __aenter__(self) -> App:
         return self

@@ -213,25 +213,17 @@ class Stream(Generic[R]):
         same.
         """
         self.check_writable()
+        producer, settings = self.app.producer(), self.app.settings
+        options: dict[str, Any] = {
+            "headers": headers,
+            "max_bytes": settings.max_record_bytes,
+            "wait": wait,
+            "drop_oldest": drop_oldest,
+        }
         if dedupe is not None:
-            return await self.app.producer().send_once(
-                self.spec,
-                records,
-                dedupe,
-                self.app.settings.dedupe_window,
-                headers=headers,
-                max_bytes=self.app.settings.max_record_bytes,
-                wait=wait,
-                drop_oldest=drop_oldest,
-            )
-        return await self.app.producer().send(
-            self.spec,
-            records,
-            headers=headers,
-            max_bytes=self.app.settings.max_record_bytes,
-            wait=wait,
-            drop_oldest=drop_oldest,
-        )
+            window = settings.dedupe_window
+            return await producer.send_once(self.spec, records, dedupe, window, **options)
+        return await producer.send(self.spec, records, **options)
 
     def send_sync(
         self,

@@ -12,6 +12,7 @@ from runnel.core.own_effects import OwnEffects, finish_each
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
 from runnel.delivery.deadlines import LOOP, Deadlines
+from runnel.delivery.partition_waits import PartitionWaits
 from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
@@ -20,7 +21,7 @@ from runnel.errors import WorkerDied
 HELD_BACK = 1.0
 
 
-class PartitionQueue:
+class PartitionQueue(PartitionWaits):
     """A partition, and the means to wait for its events and commits.
 
     Nothing is handed out while `session` may have ended. `start_lock` is held while an event is
@@ -44,9 +45,8 @@ class PartitionQueue:
         record_start: Callable[[PartitionState, str], Awaitable[None]],
         deadlines: Deadlines = LOOP,
     ) -> None:
-        self.state = state
+        super().__init__(state, schedule_commit, deadlines)
         self.partition = state.partition
-        self.changed = asyncio.Event()
         self._suspicion = state.suspicion
         self._commit_each = commit_each
         self._prefetch = prefetch
@@ -54,10 +54,8 @@ class PartitionQueue:
         self._retries = retries
         self._session = session
         self._start_lock = start_lock
-        self._schedule_commit = schedule_commit
         self._wake = wake
         self._record_start = record_start
-        self.deadlines = deadlines
         #: The first event of the list that is being filled, and when to hand the list out; and when
         #: to hand out an empty list. They survive a wait that is cancelled: a handler that waits
         #: for less time than that, again and again, gets its events all the same.
@@ -174,21 +172,21 @@ class PartitionQueue:
         """How often the session may have ended so far."""
         return self._session.lapses
 
-    async def next_change(self, seconds: float | None = None) -> None:
+    async def next_change(self) -> None:
         """Wait for an event, a reply, or whatever sets `changed`; without a session, also for its
-        renewal. At most so many seconds."""
+        renewal."""
         if not self.state.buffer:
             self._wake(self.state)
         self.changed.clear()
-        alive = self._session.alive()
-        if alive and seconds is None:
+        if self._session.alive():
             await self.changed.wait()
             return
-        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self.changed.wait())]
-        if not alive:
-            waits.append(asyncio.ensure_future(self._session.renewed()))
+        waits: list[asyncio.Future[object]] = [
+            asyncio.ensure_future(self.changed.wait()),
+            asyncio.ensure_future(self._session.renewed()),
+        ]
         try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waits:
                 each.cancel()
@@ -225,41 +223,6 @@ class PartitionQueue:
     def release_start_lock(self) -> None:
         """Let another partition of this worker process an event that may have killed a worker."""
         self._start_lock.release(self)
-
-    async def flush(self) -> None:
-        """Wait until the cursor is verified and everything that is finished is committed, or the
-        lease has ended."""
-        state = self.state
-        if state.unverified_from is not None:
-            self._schedule_commit(state)
-        while not ((state.all_committed and state.unverified_from is None) or state.ended):
-            self.changed.clear()
-            await self.changed.wait()
-
-    async def wait_settled(self) -> None:
-        """Wait until everything that was read is finished and committed, or the partition is not
-        open any more."""
-        while self.state.open and not self.state.settled:
-            self.changed.clear()
-            await self.changed.wait()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait that long, or until the partition is not open any more."""
-        deadline = self.deadlines.now() + seconds
-        while self.state.open and await self._wait_for_change(deadline):
-            pass
-
-    async def _wait_for_change(self, deadline: float) -> bool:
-        """Wait for a change. Returns False at the deadline, a time of its clock."""
-        if deadline <= self.deadlines.now():
-            return False
-        self.changed.clear()
-        try:
-            async with self.deadlines.at(deadline):
-                await self.changed.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def _may_be_held_back(self) -> bool:
         """May a middleware hold back the events that it took and did not yield, because another

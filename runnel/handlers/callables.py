@@ -54,10 +54,10 @@ def of_records(function: Function) -> Handler:
     """The handler for a function of one record, or of a record and its event (`@app.on`)."""
     if not is_async(function):
         return _of_plain(function)
-    call = call_of(function)
+    call, with_event = call_of(function), takes_event(function)
 
     async def handler(events: Events[Any]) -> None:
-        async for item in items_of(events, function):
+        async for item in items_of(events, with_event):
             if (result := await call(item)) is not None:
                 await settled(result, function)
 
@@ -76,7 +76,7 @@ def _of_plain(function: Function) -> Handler:
         if ahead is not None:
             await ahead.run(settle)
             return
-        async for item in items_of(events, function):
+        async for item in items_of(events, with_event):
             with events.uncancellable():
                 result = await call_in_thread(item)
             if result is not None:
@@ -118,9 +118,10 @@ def _needed(signature: inspect.Signature) -> list[inspect.Parameter]:
     ]
 
 
-def items_of(events: Events[Any], function: Function) -> AsyncIterator[Any]:
-    """What a function of `@app.on` is called for, one at a time: the arguments of `call_of`."""
-    return aiter(events) if takes_event(function) else events.records()
+def items_of(events: Events[Any], with_event: bool) -> AsyncIterator[Any]:
+    """What a function of `@app.on` is called for, one at a time: the arguments of `call_of`. With
+    `with_event` it takes the event, too."""
+    return aiter(events) if with_event else events.records()
 
 
 def call_of(function: Function) -> Function:

@@ -9,7 +9,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
+from runnel import Event
 from runnel.errors import HandlerError
+from runnel.handlers import callables
 from runnel.worker import event_run
 from tests.worker.desk import ALL, MIXED, Desk, Doing, Job, failing
 
@@ -140,3 +142,23 @@ async def test_a_loop_that_was_blocked_makes_no_event_late_that_is_done(
     await desk.send(("a", 0), ("b", 0))
     await desk.worked_off(redis)
     assert desk.begun == [("a", 0), ("b", 0)]
+
+
+async def test_a_function_may_take_the_event_too_and_is_not_examined_for_each(
+    redis: Redis, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[str] = []
+
+    async def work(job: Job, event: Event[Job]) -> None:
+        assert event.record is job
+        ids.append(event.id)
+
+    desk.declare(work)
+
+    def never(function: object) -> bool:
+        raise AssertionError("once, when it is declared")
+
+    monkeypatch.setattr(callables, "takes_event", never)
+    await desk.send(*MIXED)
+    await desk.worked_off(redis)
+    assert len(set(ids)) == len(MIXED)
