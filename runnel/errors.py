@@ -18,10 +18,12 @@
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
     ├── NotInHandler              a table or `emit` was used outside a handler with an event
+    ├── LoopRunning               `send_sync` was called where an event loop runs
     ├── ProducerInUse             another process sends under the same producer id
     ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
+    ├── LifespanFailed            a function for the start or the end of a worker failed
     ├── Removed                   an operator has removed a processor while a worker ran it
     ├── BurstBlocked              a quarantined or paused partition keeps a burst from finishing
     ├── ServerError               Redis is reachable but cannot be used as it is
@@ -126,6 +128,11 @@ class NotInHandler(RunnelError):
     """A table was used, or a record emitted, where no handler has an event for it."""
 
 
+class LoopRunning(RunnelError, RuntimeError):
+    """A call that waits, such as `send_sync`, was made where an event loop runs: it would stand
+    still meanwhile. The message says what to await instead. Nothing was sent."""
+
+
 class ProducerInUse(RunnelError):
     """Another process sends under the id of this numbered producer: an event with this number was
     added that this process has not sent. Both must not send at the same time."""
@@ -158,6 +165,11 @@ class HandlerExit(RunnelError):
             code = (error.code & 255 or 1) if error.code else 0
             return cls(f"sys.exit({error.code or 0})", code)
         return cls(str(error.code), 1)
+
+
+class LifespanFailed(RunnelError):
+    """A startup or shutdown function of the app, or its lifespan, failed: `__cause__` is what it
+    raised. After a failed start, the worker has processed nothing."""
 
 
 class Removed(RunnelError):
@@ -331,20 +343,5 @@ class UnknownProducer(ProtocolError):
 
 #: Error word of the protocol -> exception. No other code maps them.
 BY_WORD: dict[str, type[ProtocolError]] = {
-    error.word: error
-    for error in (
-        BadArgument,
-        Mismatch,
-        Unregistered,
-        Fenced,
-        Conflict,
-        NotWriter,
-        Missing,
-        StaleGrant,
-        Replaced,
-        Full,
-        OutOfOrder,
-        Unforwarded,
-        UnknownProducer,
-    )
+    error.word: error for error in ProtocolError.__subclasses__()
 }

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, Unpack
 from uuid import UUID
 
+from typing_extensions import TypeForm
+
 from runnel import keys
+from runnel.background.sync_calls import run_sync
 from runnel.codec.entry import EntryCodec
 from runnel.codec.partitioning import Hasher, key_bytes
 from runnel.codec.serializers import MsgpackSerializer
@@ -19,9 +23,10 @@ from runnel.protocol import Sink, StreamContract, limits
 from runnel.record import RecordType, adapt
 from runnel.record.messages import exactly, one_line
 from runnel.retention import Retain, Retention
-from runnel.settings import Settings
+from runnel.settings import GivenSettings, Settings
 
 R = TypeVar("R")
+D = TypeVar("D")
 
 
 class Sent(NamedTuple):
@@ -155,7 +160,7 @@ class StreamOwner(Protocol):
         """Add a stream."""
         ...
 
-    def configure(self, **settings: Any) -> None:
+    def configure(self, **settings: Unpack[GivenSettings]) -> None:
         """Override settings."""
         ...
 
@@ -171,6 +176,9 @@ class Stream(Generic[R]):
         self.app = app
         self.spec = spec
         self.name = spec.name
+
+    def __repr__(self) -> str:
+        return f"Stream({self.name!r}, record={self.spec.codec.record_type.name})"
 
     async def send(
         self,
@@ -205,25 +213,44 @@ class Stream(Generic[R]):
         same.
         """
         self.check_writable()
+        producer, settings = self.app.producer(), self.app.settings
+        options: dict[str, Any] = {
+            "headers": headers,
+            "max_bytes": settings.max_record_bytes,
+            "wait": wait,
+            "drop_oldest": drop_oldest,
+        }
         if dedupe is not None:
-            return await self.app.producer().send_once(
-                self.spec,
-                records,
-                dedupe,
-                self.app.settings.dedupe_window,
-                headers=headers,
-                max_bytes=self.app.settings.max_record_bytes,
-                wait=wait,
-                drop_oldest=drop_oldest,
-            )
-        return await self.app.producer().send(
-            self.spec,
-            records,
+            window = settings.dedupe_window
+            return await producer.send_once(self.spec, records, dedupe, window, **options)
+        return await producer.send(self.spec, records, **options)
+
+    def send_sync(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
+    ) -> list[Sent]:
+        """`send`, for code without an event loop: a view of Django or Flask, a thread, a script.
+
+        It returns once the records are acknowledged. Any thread may call it, and a plain function
+        that a worker runs. One event loop in the background sends for the whole process; a fork
+        starts its own. If the wait is interrupted, as by Ctrl-C, what was sent may have arrived.
+
+        The arguments and errors are those of `send`. Also raises LoopRunning where an event loop
+        runs, except in a cell of a notebook: there, `await send(…)`.
+        """
+        call = partial(
+            self.send,
+            *records,
             headers=headers,
-            max_bytes=self.app.settings.max_record_bytes,
             wait=wait,
             drop_oldest=drop_oldest,
+            dedupe=dedupe,
         )
+        return run_sync(call, f"`await {self.name}.send(…)`")
 
     def emit(self, record: R, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a record with the commit of the event that the handler has: with it, or not at all.
@@ -291,16 +318,16 @@ class Stream(Generic[R]):
     def derive(
         self,
         name: str,
-        record: type[Any],
+        record: TypeForm[D],
         *,
         max_age: float | timedelta | None = None,
         retain: Retain = "always",
-    ) -> Stream[Any]:
+    ) -> Stream[D]:
         """A stream with the partitions of this one. It can be the `sink` of a
         `DeadLetterMiddleware`, which writes to it in the commit of the event. How long its events
         stay is its own affair: see `App.stream`. Raises ConfigError if its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
-        spec: StreamSpec[Any] = StreamSpec(
+        spec: StreamSpec[D] = StreamSpec(
             self.spec.app,
             name,
             codec,
@@ -311,4 +338,6 @@ class Stream(Generic[R]):
             source=self.spec.source,
             retention=Retention.of(f"stream {name}", max_age, retain),
         )
-        return self.app.add(Stream(self.app, spec))
+        made = Stream(self.app, spec)
+        self.app.add(made)
+        return made

@@ -24,6 +24,8 @@ from tests.simulation.scenario import (
 
 #: The share of scenarios with emits in which these are forwarded, as in a cluster.
 OUTBOXES = 0.4
+#: The share of scenarios whose handlers have several events at the same time.
+TOGETHER = 0.3
 
 
 def draw(seed: int) -> Scenario:
@@ -101,7 +103,24 @@ def draw(seed: int) -> Scenario:
     emits = random.Random(f"emits {seed}")
     if emits.random() < (0.0 if "lost_claim" in kinds and seed % 2 else 0.5):
         scenario = _with_emits(emits, scenario)
-    return scenario
+    together = random.Random(f"together {seed}")
+    return _with_concurrency(together, scenario) if together.random() < TOGETHER else scenario
+
+
+def _with_concurrency(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario with handlers that have several events of a partition at the same time."""
+    shapes = [
+        replace(
+            each,
+            mode="one",
+            commit="auto",
+            middleware=(),
+            patience=None,
+            concurrency=rng.choice((2, 3, 8, 50)),
+        )
+        for each in scenario.shapes
+    ]
+    return replace(scenario, shapes=tuple(shapes))
 
 
 def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from runnel.worker.concurrent_runner import FILL_GAPS
+
 #: Seconds before the first fault.
 WARM_UP = 4.0
 
@@ -96,6 +98,8 @@ class Shape:
     counts: bool = False
     #: The streams to which it emits: see `tests.simulation.emitting`.
     emits: tuple[str, ...] = ()
+    #: How many events of a partition it handles at the same time.
+    concurrency: int = 1
 
     @property
     def batch_size(self) -> int:
@@ -104,7 +108,8 @@ class Shape:
 
     def longest(self, work: float) -> float:
         """The most seconds that it has an event in hand, if an event takes `work`."""
-        return max(work * self.batch_size, self.timeout or 0.0)
+        between = FILL_GAPS if self.concurrency > 1 else 0.0
+        return max(work * self.batch_size, self.timeout or 0.0) + between
 
 
 @dataclass(frozen=True)
