@@ -282,7 +282,7 @@ def check_acl(timer: Timer, repeats: int) -> Iterator[float]:
         yield timer.timed(Call("check_acl", (), words))
 
 
-@case("trim", "trim, 1,000 old entries", 400)
+@case("trim", "trim, 1,000 old entries", 1_800)
 def trim(timer: Timer, repeats: int) -> Iterator[float]:
     """Nobody has committed behind them, and all of 100 processors before."""
     partition = Partition(timer, "trim")
