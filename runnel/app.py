@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar, Unpack, overload
 
 from typing_extensions import TypeForm
@@ -36,6 +37,7 @@ from runnel.producer.per_loop import PerLoop
 from runnel.producer.producer import Producer
 from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
+from runnel.retention import Retain, Retention
 from runnel.settings import GivenSettings, Settings, check
 from runnel.stream import Stream, StreamSpec
 from runnel.sync_app import SyncApp
@@ -96,6 +98,8 @@ class App(AppLifespan, HandlersOfApp):
         partition_by: str | Callable[[R], Any],
         partition_count: int | None = None,
         partition_size: int | None = None,
+        max_age: float | timedelta | None = None,
+        retain: Retain = "always",
         serializer: Serializer | None = None,
         compressor: Compressor | None = None,
         compress_over: int = 256,
@@ -107,9 +111,13 @@ class App(AppLifespan, HandlersOfApp):
 
         `record` is a class or a union, such as ``A | B``, which may have a discriminator in
         `Annotated`. With `exclude_unset`, fields that were not set are not stored, and are unset in
-        the record that is read: for events such as PATCH. `partition_size` is how many entries a
-        partition may hold. `codecs` are other serializers and compressors with which stored entries
-        may have been written. Raises ConfigError, which names the wrong argument or field.
+        the record that is read: for events such as PATCH. `codecs` are other serializers and
+        compressors with which stored entries may have been written.
+
+        `partition_size` is how many entries a partition may hold: the oldest leave when room is
+        needed; with `max_age`, in seconds, also when they are older; but none that a registered
+        processor has not committed. `retain` is for a stream that nobody reads: "always" keeps all,
+        so that `send` raises Full; with "until_full" the oldest make room. Raises ConfigError.
         """
         where, chosen = f"stream {name}", self.settings.chosen
         check(where, "compress_over", compress_over)
@@ -132,6 +140,7 @@ class App(AppLifespan, HandlersOfApp):
             chosen(where, "partition_count", partition_count),
             chosen(where, "partition_size", partition_size),
             hasher or XXH64(),
+            retention=Retention.of(where, max_age, retain),
         )
         return self.add(Stream(self, spec))
 
@@ -169,7 +178,7 @@ class App(AppLifespan, HandlersOfApp):
             )
         made: Table[V] = Table(self, name, stream.spec, value, default, processor, expire)
         if not self.origins.claim("table", name, name in self.tables):
-            raise ConfigError(f"app {self.name} has two tables named {name!r}")
+            raise ConfigError(f"app {self.name} has two tables named {name!r}: declare it once")
         self.tables[name] = made
         return made
 
@@ -226,7 +235,10 @@ class App(AppLifespan, HandlersOfApp):
 
     def _add_task(self, task: Task, function: Callable[[], Any]) -> None:
         if not self.origins.claim("task", task.name, task.name in self.tasks, function):
-            raise ConfigError(f"app {self.name} has two tasks named {task.name!r}")
+            raise ConfigError(
+                f"app {self.name} has two tasks named {task.name!r}: give one of the functions "
+                "another name"
+            )
         self.tasks[task.name] = task
 
     def choose(self, names: Iterable[str]) -> list[Processor]:
@@ -277,12 +289,12 @@ class App(AppLifespan, HandlersOfApp):
         scripts = Scripts(connect(self.settings.redis_url))
         return Producer(scripts, self.settings.delivery_timeout, self.settings.durability)
 
-    def test(self, *only: Named, timeout: float = 10.0) -> Harness:
+    def test(self, *only: Named, timeout: float = 10.0, lifespan: bool = True) -> Harness:
         """A test of the app without a server: ``async with app.test() as t:``, see `Harness`.
 
         `only` are the processors that run, by function or name; without any, all. A drain takes at
-        most `timeout` seconds."""
-        return Harness(self, only, timeout)
+        most `timeout` seconds. Without `lifespan`, no startup and shutdown function is called."""
+        return Harness(self, only, timeout, lifespan=lifespan)
 
     async def __aenter__(self) -> App:
         return self

@@ -293,8 +293,7 @@ class Replaced(ProtocolError):
 
 
 class Full(ProtocolError):
-    """A partition is full, and retention must not remove events: a registered processor has not
-    committed the oldest ones. `details` names that `processor`."""
+    """A partition is full: the `processor` in `details` has not committed the oldest events."""
 
     word = "FULL"
 
@@ -303,7 +302,8 @@ class Full(ProtocolError):
         """Why retention must not remove events, as a clause behind "because"."""
         processor = self.details.get("processor")
         if not processor:
-            return "no processor is registered that could commit its oldest events"
+            by = ": only another group reads it" if "reader" in self.details else ""
+            return f"no processor is registered that could commit its oldest events{by}"
         if self.details.get("group") == "missing":
             return f"the consumer group of the registered processor {processor} is missing"
         return f"the registered processor {processor} has not committed its oldest events"

@@ -66,7 +66,7 @@ class Engine(Protocol):
 
     @property
     def failures(self) -> list[Failure]: ...
-    async def start(self) -> None: ...
+    async def start(self, *, lifespan: bool) -> None: ...
     async def close(self, *, quick: bool) -> None: ...
     async def drain(self, seconds: float, *, check: bool) -> None: ...
     async def advance(self, seconds: float, limit: float) -> None: ...
@@ -96,10 +96,18 @@ class Harness:
     such as those between retries, which are skipped: `advance` moves it on.
     """
 
-    def __init__(self, app: Owner, only: Sequence[Named] = (), timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        app: Owner,
+        only: Sequence[Named] = (),
+        timeout: float = 10.0,
+        *,
+        lifespan: bool = True,
+    ) -> None:
         self._app = app
         self._only = only
         self._timeout = timeout
+        self._lifespan = lifespan
         self._running: Engine | None = None
 
     async def __aenter__(self) -> Harness:
@@ -119,7 +127,7 @@ class Harness:
         engine: Engine = import_module("runnel.testing.engine").MemoryEngine(self._app, chosen)
         self._running = self._app.under_test = engine
         try:
-            await engine.start()
+            await engine.start(lifespan=self._lifespan)
         except BaseException:
             await self._close(quick=True)
             raise
@@ -176,8 +184,8 @@ class Harness:
         await self._engine.replay(self._processor(processor))
 
     async def run_task(self, task: Callable[[], Any] | str) -> None:
-        """Run a task, timer or crontab of the app once. Raises what it raises. They do not run by
-        themselves in a test."""
+        """Run a task, timer or crontab of the app once. Raises what it raises, and ConfigError for
+        one that the app does not have. They do not run by themselves in a test."""
         _ = self._engine
         name = task if isinstance(task, str) else getattr(task, "__name__", "")
         if name not in self._app.tasks:
@@ -220,7 +228,8 @@ class Harness:
         return [found.stream.codec.decode(each.fields) for each in self.dead_letters(processor)]
 
     def dead_letters(self, processor: Named) -> list[DeadLetter]:
-        """The dead letters of a processor, in order: with the error, and the event as it was."""
+        """The dead letters of a processor, in order: with the error, and the event as it was.
+        Raises ConfigError for one that keeps none."""
         found = self._processor(processor)
         if found.sink is None:
             raise ConfigError(

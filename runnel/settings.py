@@ -189,6 +189,12 @@ class Keywords(BaseModel):
         ge=1, le=10**9, description="Seconds after which a key of a table is removed."
     )
     catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant can run later.")
+    max_age: float = Field(
+        ge=1,
+        le=100 * YEAR,
+        description="Seconds after which committed events leave a stream, although there is room.",
+    )
+    retain: Literal["always", "until_full"]
     timeout: Seconds = Field(gt=0, description="Seconds that one event, or batch, may take.")
     concurrency: int = Field(
         ge=1, le=1000, description="Events of a partition that run at the same time, by key."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, Unpack
@@ -18,9 +19,10 @@ from runnel.codec.serializers import MsgpackSerializer
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
 from runnel.errors import ConfigError, NotInHandler, PartitionKeyError, RecordTooLarge
-from runnel.protocol import Sink, StreamContract
+from runnel.protocol import Sink, StreamContract, limits
 from runnel.record import RecordType, adapt
 from runnel.record.messages import exactly, one_line
+from runnel.retention import Retain, Retention
 from runnel.settings import GivenSettings, Settings
 
 R = TypeVar("R")
@@ -39,6 +41,7 @@ class StreamSpec(Generic[R]):
 
     `source` is the stream whose partitions it uses. That is another stream if the stream is
     derived: then the keys of both are in the same slots, and one script can write to both.
+    `retention` says how long events stay.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class StreamSpec(Generic[R]):
         partition_size: int,
         hasher: Hasher,
         source: str | None = None,
+        retention: Retention = Retention(),  # noqa: B008 - It is immutable.
     ) -> None:
         self.app = app
         self.name = keys.check_name("stream", name)
@@ -60,6 +64,9 @@ class StreamSpec(Generic[R]):
         self.partition_size = partition_size
         self.hasher = hasher
         self.source = source or name
+        self.retention = retention
+        #: Its size and age, as scripts take them.
+        self.limits = limits(partition_size, retention.max_age_ms)
         #: The properties that must be the same for all clients.
         self.contract = StreamContract(partition_count, hasher.name)
         record: RecordType[R] = codec.record_type
@@ -93,7 +100,14 @@ class StreamSpec(Generic[R]):
     def sink(self, partition: int) -> Sink:
         """A partition, as a target of commits."""
         derived = self.source != self.name
-        return Sink(self.prefix(partition), self.contract, self.partition_size, derived)
+        return Sink(
+            self.prefix(partition),
+            self.contract,
+            self.partition_size,
+            derived,
+            self.retention.max_age_ms,
+            self.retention.when_full,
+        )
 
     def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
         """The stream entry of a record: fields and values in turn. Raises EncodeError."""
@@ -199,25 +213,17 @@ class Stream(Generic[R]):
         same.
         """
         self.check_writable()
+        producer, settings = self.app.producer(), self.app.settings
+        options: dict[str, Any] = {
+            "headers": headers,
+            "max_bytes": settings.max_record_bytes,
+            "wait": wait,
+            "drop_oldest": drop_oldest,
+        }
         if dedupe is not None:
-            return await self.app.producer().send_once(
-                self.spec,
-                records,
-                dedupe,
-                self.app.settings.dedupe_window,
-                headers=headers,
-                max_bytes=self.app.settings.max_record_bytes,
-                wait=wait,
-                drop_oldest=drop_oldest,
-            )
-        return await self.app.producer().send(
-            self.spec,
-            records,
-            headers=headers,
-            max_bytes=self.app.settings.max_record_bytes,
-            wait=wait,
-            drop_oldest=drop_oldest,
-        )
+            window = settings.dedupe_window
+            return await producer.send_once(self.spec, records, dedupe, window, **options)
+        return await producer.send(self.spec, records, **options)
 
     def send_sync(
         self,
@@ -309,10 +315,17 @@ class Stream(Generic[R]):
         """The record in a dead letter of this stream. Raises DecodeError if it cannot be read."""
         return self.spec.codec.decode(dead_letter.fields)
 
-    def derive(self, name: str, record: TypeForm[D]) -> Stream[D]:
+    def derive(
+        self,
+        name: str,
+        record: TypeForm[D],
+        *,
+        max_age: float | timedelta | None = None,
+        retain: Retain = "always",
+    ) -> Stream[D]:
         """A stream with the partitions of this one. It can be the `sink` of a
-        `DeadLetterMiddleware`, which writes to it in the commit of the event. Raises ConfigError if
-        its name is taken."""
+        `DeadLetterMiddleware`, which writes to it in the commit of the event. How long its events
+        stay is its own affair: see `App.stream`. Raises ConfigError if its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
         spec: StreamSpec[D] = StreamSpec(
             self.spec.app,
@@ -323,6 +336,7 @@ class Stream(Generic[R]):
             self.spec.partition_size,
             self.spec.hasher,
             source=self.spec.source,
+            retention=Retention.of(f"stream {name}", max_age, retain),
         )
         made = Stream(self.app, spec)
         self.app.add(made)

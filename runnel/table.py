@@ -63,6 +63,8 @@ class Table(Generic[V]):
     that writes to the same part of the table, some time after: never earlier. This bounds the
     memory, and says nothing about what is seen: a handler may see the value a while longer, and if
     it writes the key then, the key lives on.
+
+    Made by `App.table`, which raises ConfigError.
     """
 
     def __init__(

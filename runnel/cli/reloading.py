@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import threading
@@ -42,6 +43,7 @@ def watch(folders: Sequence[Path], changed: Callable[[list[str]], None]) -> None
         import watchfiles
     except ImportError:
         exits.fail("--reload needs watchfiles: pip install 'runnel[reload]'", exits.USAGE)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # It counts changes, without names.
     changes = watchfiles.watch(
         *folders, watch_filter=watchfiles.PythonFilter(), raise_interrupt=False
     )

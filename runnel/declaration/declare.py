@@ -171,11 +171,17 @@ def declare(
         sink=_sink(name, stream, policy, middleware),
         start=ENDS.get(chosen_start, chosen_start),
         timeout=None if options.timeout is None else check(where, "timeout", options.timeout),
-        concurrency=_concurrency(where, stream, decorator, options),
+        concurrency=_concurrency(where, stream, decorator, options, middleware),
     )
 
 
-def _concurrency(where: str, stream: Stream[Any], decorator: str, options: Options) -> int:
+def _concurrency(
+    where: str,
+    stream: Stream[Any],
+    decorator: str,
+    options: Options,
+    middleware: Sequence[Middleware],
+) -> int:
     """The checked keyword. Raises ConfigError for what cannot be done with several events."""
     found: int = check(where, "concurrency", options.concurrency)
     if found == 1:
@@ -195,7 +201,7 @@ def _concurrency(where: str, stream: Stream[Any], decorator: str, options: Optio
             f'{where}: commit="each" and concurrency={found} exclude each other: events behind one '
             "that is not done cannot be committed before the next; leave one of them out"
         )
-    others = [each for each in options.middleware if not isinstance(each, DeadLetterMiddleware)]
+    others = [each for each in middleware if not isinstance(each, DeadLetterMiddleware)]
     if others:
         raise ConfigError(
             f"{where}: middleware sees the events of a partition one after the other, and with "

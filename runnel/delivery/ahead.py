@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice, takewhile
 from typing import Any, Protocol
 
 from runnel.codec.entry import EntryCodec
@@ -63,7 +64,8 @@ class Ahead:
         unsettled: Callable[[Any], bool],
     ) -> None:
         self._handout, self._queue = handout, handout.queue
-        self._state = handout.queue.state
+        self._state, self._session = handout.queue.state, handout.queue.session
+        self.clock = handout.queue.session.clock
         self._decode, self._decodes_ahead = codec.decode, not codec.thread_safe
         self._threads = threads
         self._loop = asyncio.get_running_loop()
@@ -90,7 +92,7 @@ class Ahead:
         """Process events until they end. Raises the failure of one."""
         work = self._work
         while await self._take():
-            flush, go_on = self._queue.commits_first, True
+            flush, go_on = self._queue.one_by_one, True
             while go_on:
                 await self._run_thread()
                 if (error := work.error) is not None:
@@ -122,10 +124,10 @@ class Ahead:
 
     async def _run_thread(self) -> None:
         self._work.begin()
-        self._began, self._offset = 0.0, self._loop.time() - self._queue.clock()
+        self._began, self._offset = 0.0, self._loop.time() - self.clock()
         self._quiet_until, timer = 0.0, None
         if len(self._work.todo) > 1:
-            self._quiet_until = self._queue.clock() + QUIET
+            self._quiet_until = self.clock() + QUIET
             timer = self._loop.call_later(QUIET, self._note)
         try:
             with self._handout.uncancellable():
@@ -157,7 +159,7 @@ class Ahead:
         """Is there a next event for the thread? Otherwise what it has not begun is given back."""
         if self._given == self._finished or self._handout.closed:
             return False
-        if self._queue.goes_on(self._queue.clock()):
+        if self._may_begin(self.clock()):
             self._handout.next_begins()
             return True
         self._work.todo.clear()
@@ -182,15 +184,26 @@ class Ahead:
         most = MOST_DECODED if self._decodes_ahead else MOST_AHEAD
         if have > most // 2:
             return
-        raws = self._queue.ahead(have - 1, most - have)
+        raws = self._following(have - 1, most - have)
         if self._decodes_ahead:
             for at, raw in enumerate(raws):
                 try:
                     self._decode_now(raw)
-                except BaseException:  # It fails once it is current.
+                except Exception:  # It fails once it is current.
                     raws = raws[:at]
                     break
         self._give(raws)
+
+    def _following(self, after: int, most: int) -> Sequence[Raw]:
+        """Up to `most` events of the buffer, without the first `after`, that a thread may process
+        without asking for each. They stay in the buffer."""
+        state = self._state
+        if not state.open or self._queue.one_by_one:
+            return ()
+        raws = list(islice(state.buffer, after, after + most))
+        if state.keys_parked:
+            return list(takewhile(lambda raw: not state.parking.has_key_of(raw), raws))
+        return raws
 
     def _decode_now(self, raw: Raw) -> None:
         if len(raw) == 2:
@@ -220,15 +233,30 @@ class Ahead:
                 own.show()
                 effects[number - first] = own
         self._finished = done
-        self._queue.advance(done - first + 1, effects, self._given > done)
+        self._advance(done - first + 1, effects, more=self._given > done)
+
+    def _advance(self, count: int, effects: Sequence[OwnEffects], more: bool) -> None:
+        """The current event is finished, and those of the buffer that follow it, `count` together;
+        the next one is current then if there is `more`. `effects` are theirs, if any has some."""
+        state, buffer, queue = self._state, self._state.buffer, self._queue
+        size = len(buffer)
+        following = [buffer.popleft() for _ in range(count - 1 + more)]
+        if following:
+            state.current = [*state.current, *following]
+        if effects:
+            queue.finish_each(effects)
+        else:
+            queue.finish(count)
+        queue.taken_from(size)
 
     # For the thread: see `thread_work.Loop`
 
-    def clock(self) -> float:
-        return self._queue.clock()
+    def _may_begin(self, now: float) -> bool:
+        state = self._state
+        return state.open and now < self._session.ends and not state.overloaded
 
     def begins(self, now: float) -> bool:
-        if self._handout.closed or not self._queue.goes_on(now):
+        if self._handout.closed or not self._may_begin(now):
             return False
         if (watch := self._handout.stopwatch) is not None:
             if self._began and now - self._began > watch.seconds:

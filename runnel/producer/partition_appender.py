@@ -222,10 +222,13 @@ class PartitionAppender(ABC, Generic[A]):
             )
 
     def _full(self, refusal: Full) -> Full:
-        return Full(
-            f"{self._is_full()} because {refusal.reason}; wait=True waits for room",
-            refusal.details,
-        )
+        hint = "wait=True waits for room"
+        if not refusal.details.get("processor") and self._stream.retention.retain == "always":
+            hint = (
+                'App.stream(…, retain="until_full") lets the oldest events make room while nobody '
+                f"reads the stream; {hint}"
+            )
+        return Full(f"{self._is_full()} because {refusal.reason}; {hint}", refusal.details)
 
     def _endless(self, refusal: Full) -> Full:
         return Full(

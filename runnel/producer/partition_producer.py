@@ -64,7 +64,7 @@ class PartitionProducer(PartitionAppender[SequencedAppend]):
         roundtrip: Roundtrip | None,
     ) -> None:
         super().__init__(stream, partition, producer)
-        self._appends = protocol.Appends(self._prefix, stream.contract, stream.partition_size)
+        self._appends = protocol.Appends(self._prefix, stream.contract, stream.limits)
         self._roundtrip = roundtrip
         #: The producer's id in Redis, and the sequence number of its last append. While `_unsure`,
         #: another append with the next number could be taken for the repeat of an earlier one.
@@ -142,7 +142,7 @@ class PartitionProducer(PartitionAppender[SequencedAppend]):
             return self._appends.call(append.policy, self._id, self._sequence + 1, append.entries)
         spec, (key, window), (entry,) = self._stream, append.once, append.entries
         return protocol.append_once(
-            self._prefix, spec.contract, spec.partition_size, append.policy, key, window, entry
+            self._prefix, spec.contract, spec.limits, append.policy, key, window, entry
         )
 
     def _begin_anew(self) -> None:

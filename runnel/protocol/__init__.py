@@ -90,6 +90,7 @@ from runnel.protocol.streams import (
     Appends,
     Entry,
     NumberedEntry,
+    Trimmed,
     append,
     append_numbered,
     append_once,
@@ -97,8 +98,11 @@ from runnel.protocol.streams import (
     appended_ids,
     declare,
     delete,
+    limits,
     read_append,
     read_append_numbered,
+    read_trim,
+    trim,
 )
 
 __all__ = [
@@ -137,6 +141,7 @@ __all__ = [
     "TableWrites",
     "Tick",
     "Token",
+    "Trimmed",
     "append",
     "append_numbered",
     "append_once",
@@ -154,6 +159,7 @@ __all__ = [
     "describe_group",
     "drop_parked",
     "elect",
+    "limits",
     "outbox_sender",
     "park_again",
     "parked_entry",
@@ -175,6 +181,7 @@ __all__ = [
     "read_snapshot",
     "read_sync",
     "read_tick",
+    "read_trim",
     "register",
     "remove",
     "replay",
@@ -188,5 +195,6 @@ __all__ = [
     "text",
     "tick",
     "transact",
+    "trim",
     "trim_outbox",
 ]

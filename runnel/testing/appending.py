@@ -15,8 +15,8 @@ from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Call, error_from
 from runnel.testing.due import DueEvents
 from runnel.testing.parsing import Arguments
-from runnel.testing.retention import Limits, leaving
 from runnel.testing.stored import Group, Log
+from runnel.testing.trimming import Limits, leaving
 
 
 class Appending:

@@ -13,6 +13,7 @@ from runnel.app import App
 from runnel.core.partition import PartitionState
 from runnel.errors import ConfigError
 from runnel.harness import HandlerFailed, NotDrained
+from runnel.lifespan import LifespanRun
 from runnel.processor import Processor
 from runnel.producer.per_loop import PerLoop
 from runnel.producer.producer import Producer
@@ -54,10 +55,11 @@ class MemoryEngine(Visible):
         #: Why the worker has ended, since the last drain.
         self.halted: BaseException | None = None
         self._lives: dict[str, Life] = {}
+        self._hooks: LifespanRun | None = None
         self._restore: Callable[[], None] = lambda: None
 
-    async def start(self) -> None:
-        """From here on, what the app sends comes here."""
+    async def start(self, *, lifespan: bool) -> None:
+        """From here on, what the app sends comes here. Raises LifespanFailed."""
         app, timeout = self._app, self._app.settings.delivery_timeout
         before = app._producers, app.stopping
 
@@ -67,15 +69,22 @@ class MemoryEngine(Visible):
         self._restore = restore
         app._producers = PerLoop(lambda: Producer(MemoryScripts(self.store), timeout))
         app.stopping = asyncio.Event()
+        if lifespan:
+            self._hooks = await app.hooks.begin()
+            await self._hooks.started()
 
     async def close(self, *, quick: bool) -> None:
-        """End what runs; `quick` if the test has failed."""
+        """End what runs; `quick` if the test has failed. Raises LifespanFailed."""
         self._app.stopping.set()
         try:
             await self._end(kill=quick)
-            await self._app.close()
+            if self._hooks is not None:
+                await self._hooks.end(self._app.settings.shutdown_timeout, quiet=quick)
         finally:
-            self._restore()
+            try:
+                await self._app.close()
+            finally:
+                self._restore()
 
     async def _end(self, *, kill: bool = False) -> None:
         lives, self._lives = list(self._lives.values()), {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from runnel.protocol import CheckpointMove, Entry, Token
 from runnel.protocol.scripts import Call
-from runnel.testing.retention import Limits
+from runnel.testing.trimming import Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect as python_inspect
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,14 +59,18 @@ class Served:
         self._client: Redis | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._killed: set[subprocess.Popen[bytes]] = set()
-        self._log = Path(tempfile.mkstemp(prefix="runnel-workers-")[1])
+        self._log: Path | None = None
 
     async def __aenter__(self) -> Served:
         self._before = self.app.settings
         self.app.configure(redis_url=self.url, **self._settings)
-        await self.app.close()  # Connections to another server.
-        self._client = connect(self.url)
-        await self._erase()
+        try:
+            await self.app.close()  # Connections to another server.
+            self._client = connect(self.url)
+            await self._erase()
+        except BaseException:
+            await self._leave()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -73,9 +78,14 @@ class Served:
         try:
             await self._erase()
         finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        try:
             await self.app.close()
             if self._client is not None:
                 await self._client.aclose()
+        finally:
             if self._before is not None:
                 self.app.settings = self._before
 
@@ -105,6 +115,8 @@ class Served:
             **{f"RUNNEL_{name.upper()}": str(each) for name, each in self._settings.items()},
             "PYTHONPATH": os.pathsep.join([os.getcwd(), *paths]),
         }
+        if self._log is None:
+            self._log = Path(tempfile.mkdtemp(prefix="runnel-")) / "log"
         made = []
         for _ in range(n):
             with self._log.open("ab") as log:
@@ -144,12 +156,15 @@ class Served:
             if each.poll() is None:
                 each.kill()
             each.wait()
-        self._log.unlink(missing_ok=True)
+        if self._log is not None:
+            shutil.rmtree(self._log.parent, ignore_errors=True)
+            self._log = None
 
     @property
     def log(self) -> str:
         """What the workers have logged."""
-        return self._log.read_text(errors="replace")
+        log = self._log
+        return log.read_text(errors="replace") if log is not None and log.exists() else ""
 
     def _target(self) -> str:
         """Where another process finds the app."""

@@ -28,8 +28,8 @@ from runnel.testing.parsing import (
     move_of,
     parts_of,
 )
-from runnel.testing.retention import Limits
 from runnel.testing.stored import Group
+from runnel.testing.trimming import Limits
 
 
 class Store(Appending):

@@ -231,8 +231,8 @@ class ConcurrentRunner:
             state.rewind()  # So that its next start is recorded, too.
             self._window.clear()
         else:
-            loop = asyncio.get_running_loop()
-            loop.call_later(processor.delay(attempts), self._again, item)
+            again = partial(self._again, item)
+            self._queue.deadlines.call_later(processor.delay(attempts), again)
 
     def _count(self, item: InHand, failure: Failure) -> int:
         """How often an event has failed."""

@@ -28,6 +28,7 @@ async def test_a_change_starts_them_again_and_a_wrong_one_is_waited_for(
     assert sorted(supervised.said("ended")) == sorted(first)
     assert not any(map(alive, first))
     assert "fleet_app.py changed: starting again" in supervised.log
+    assert "change detected" not in supervised.log
     supervised.write("import (")
     waits = "ended with exit code 2: waiting for a change of the code"
     await until(lambda: supervised.log.count(waits) == count, "it waits for a change")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,8 @@ async def test_signals_that_the_workers_get_too_are_no_second_request(
     for pid in begun:
         os.kill(pid, signal.SIGTERM)
     await supervised.heard("ending", 2)
+    heard = r"\| .* stopping: finishing what is running"
+    await until(lambda: len(re.findall(heard, supervised.log)) == 2, "they have said so")
     supervised.signal()
     await until(lambda: "stopping: each process" in supervised.log, "it has heard")
     for pid in begun:

@@ -4,6 +4,7 @@ Each prints what it saw. Most run with ``-W error``, so that anything left open 
 error.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import sys
@@ -13,12 +14,19 @@ if sys.argv[1] == "greenlets":
 
     monkey.patch_all()
 
-import asyncio
 import atexit
+import threading
+
+#: Set when the program has seen what it waits for.
+seen = threading.Event()
+if sys.argv[1] == "waits_at_the_end":
+    # Called after Runnel has ended. Without it the thread might end before it can say anything.
+    atexit.register(seen.wait, 20)
+
+import asyncio
 import ctypes
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -184,6 +192,7 @@ def waits_at_the_end() -> None:
             few.send_sync(Item(key=0, number=1), wait=True)
         except RunnelError as error:
             say(error)
+            seen.set()
 
     fill()
     threading.Thread(target=wait, daemon=True).start()

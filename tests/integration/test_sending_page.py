@@ -41,6 +41,13 @@ orders.send_sync(Order(order_id=0, created_at=datetime.now(UTC), amount=0))
 """
 
 
+#: gunicorn forgets SIGTERM in a worker that is still starting.
+GUNICORN = """
+def post_worker_init(worker):
+    open(f"ready.{worker.pid}", "w").close()
+"""
+
+
 class Order(Record):
     order_id: int
     created_at: datetime
@@ -61,6 +68,7 @@ def folder(tmp_path: Path, redis: Redis, redis_url: str, monkeypatch: pytest.Mon
             (tmp_path / name).write_text(block)
     (tmp_path / "example.py").write_text((ROOT / "examples/example.py").read_text())
     (tmp_path / "preloaded.py").write_text(PRELOADED)
+    (tmp_path / "gunicorn.conf.py").write_text(GUNICORN)
     monkeypatch.setenv("RUNNEL_REDIS_URL", redis_url)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
     return tmp_path
@@ -94,6 +102,14 @@ def running(folder: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
             process.wait()
     assert "Traceback" not in (folder / "output").read_text()
+
+
+def initialized(folder: Path, workers: int) -> None:
+    """Wait until so many workers of gunicorn take signals."""
+    deadline = time.monotonic() + 30
+    while len(list(folder.glob("ready.*"))) < workers:
+        assert time.monotonic() < deadline, (folder / "output").read_text()
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -170,6 +186,7 @@ async def test_flask_under_gunicorn(folder: Path, redis: Redis, options: tuple[s
     port = free_port()
     bind = f"--bind=127.0.0.1:{port}"
     with serving(folder, port, "gunicorn", bind, *options, "preloaded:web") as web:
+        initialized(folder, 2 if "--workers=2" in options else 1)
         post_many(f"{web}/orders", 40)
     assert await sent(redis) == [0, *range(1, 41)]
 
@@ -189,6 +206,7 @@ async def test_django_under_gunicorn(folder: Path, redis: Redis) -> None:
     port = free_port()
     options = f"--bind=127.0.0.1:{port}", "--preload", "--workers=2"
     with serving(folder, port, "gunicorn", *options, "shop_django:application") as web:
+        initialized(folder, 2)
         post_many(f"{web}/orders", 20)
     assert await sent(redis) == list(range(1, 21))
 
@@ -277,7 +295,7 @@ async def test_a_script_imports_a_file_and_begins_again(folder: Path, redis: Red
     assert await sent(redis) == list(range(15))
     file.write_text("".join(lines))
     for _ in range(2):
-        done = run(folder, "-X", "dev", "import_orders.py", "orders.jsonl")
+        done = run(folder, "-W", "error", "import_orders.py", "orders.jsonl")
         assert (done.returncode, done.stderr) == (0, "")
         assert await sent(redis) == list(range(20))
 

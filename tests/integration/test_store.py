@@ -34,6 +34,8 @@ CONTRACT = StreamContract(1, "xxh64")
 PREFIX = "runnel:{app:s:0}:s"
 SINK = Sink("runnel:{app:t:0}:t", CONTRACT, 6, False)
 SIZE = 8
+#: With an age that no entry reaches: each side has a clock of its own.
+LIMITS = protocol.limits(SIZE, 30 * 86_400_000)
 WORK, OTHER = PartitionKeys(PREFIX, "work"), PartitionKeys(PREFIX, "other")
 
 
@@ -131,11 +133,11 @@ class Both:
         assert store == server, what
 
     async def append(self) -> None:
-        n, when_full = self._rng.randint(1, 3), self._rng.choice(["refuse", "drop_oldest"])
-        if self._rng.random() < 0.7:
-            when_full = "refuse"
+        n = self._rng.randint(1, 3)
+        kinds = ["refuse", "drop_unread", "drop_oldest"]
+        (when_full,) = self._rng.choices(kinds, [5, 1, 1])
         entries = [[b"f", b"%d" % each] for each in range(n)]
-        call = protocol.append(PREFIX, CONTRACT, SIZE, when_full, "p" * 16, self._next, entries)
+        call = protocol.append(PREFIX, CONTRACT, LIMITS, when_full, "p" * 16, self._next, entries)
         replies = [await side.append(call) for side in self.sides]
         await self.same("append", *replies)
         self._next += isinstance(replies[0], list)
@@ -177,7 +179,8 @@ class Both:
             key = b"%d" % count
             return TableWrites(PREFIX, "sums", [(key, names.processor.encode())], [b"gone"])
         if kind == 1:
-            return Entries(SINK, [[b"f", b"v"]], "drop_oldest" if count == 2 else "refuse")
+            when_full = ["refuse", "drop_unread", "drop_oldest", "refuse"][count]
+            return Entries(SINK, [[b"f", b"v"]], when_full)
         if kind == 2:
             return ParkedEntries(names, 5, [parked_entry(b"k%d" % count, "1-0", [b"f", b"v"])])
         return None

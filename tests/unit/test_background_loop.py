@@ -48,6 +48,20 @@ def test_a_call_runs_in_its_thread_with_the_variables_of_the_caller(
     assert made(background, Call(where)) == (NAME, "nothing")
 
 
+def test_a_call_that_another_thread_begins_has_the_variables_of_its_own() -> None:
+    background = BackgroundLoop()
+    token = VARIABLE.set("mine")
+    try:
+        call = Call(where)
+        background.submit(call)  # Begun by the thread of the loop.
+        background.start()
+        assert call.waiter.wait(10)
+    finally:
+        VARIABLE.reset(token)
+        background.close(5.0)
+    assert call.result == (NAME, "mine")
+
+
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
 def test_an_exception_of_any_kind_is_the_outcome_of_its_call_alone(
     background: BackgroundLoop, error: type[BaseException]
@@ -109,11 +123,13 @@ def test_a_call_that_is_abandoned_before_it_begins_is_not_made() -> None:
 def test_at_the_end_calls_under_way_may_end_and_the_others_are_cancelled() -> None:
     background = BackgroundLoop()
     background.start()
-    begun, closing = threading.Semaphore(0), asyncio.Event()
+    begun = threading.Semaphore(0)
 
     async def soon() -> str:
         begun.release()
-        await closing.wait()
+        while not background._ending:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
         return "done"
 
     async def never() -> None:
@@ -125,10 +141,6 @@ def test_at_the_end_calls_under_way_may_end_and_the_others_are_cancelled() -> No
         background.submit(each)
         assert begun.acquire(timeout=10)
 
-    async def close_soon() -> None:
-        closing.set()
-
-    background.submit(Call(close_soon))
     background.close(0.5)
     assert all(each.waiter.wait(10) for each in calls)
     assert calls[0].result == "done"

@@ -10,6 +10,7 @@ import pytest
 
 from runnel import App, Middleware, Record
 from runnel.declaration.declare import Options
+from runnel.errors import ConfigError
 
 
 class Order(Record):
@@ -37,6 +38,7 @@ GIVEN: dict[str, Any] = {
     "start": "latest",
     "timeout": 11.0,
     "park_limit": 12,
+    "concurrency": 13,
 }
 
 
@@ -55,7 +57,14 @@ def test_a_decorator_has_every_option_with_its_default(decorator: str) -> None:
 @pytest.mark.parametrize("option", GIVEN)
 def test_an_option_reaches_the_processor(decorator: str, function: Any, option: str) -> None:
     assert set(GIVEN) == {each.name for each in fields(Options)}
+    if (decorator, option) == ("processor", "concurrency"):
+        return  # It is refused: see `declare`.
     plain, app = App("plain"), App("shop")
+    if (decorator, option) == ("processor", "concurrency"):
+        orders = app.stream("orders", record=Order, partition_by="number")
+        with pytest.raises(ConfigError, match="concurrency is for functions of one record"):
+            app.processor(orders, concurrency=13)(function)
+        return
     for each, options in ((plain, {}), (app, {option: GIVEN[option]})):
         stream = each.stream("orders", record=Order, partition_by="number")
         getattr(each, decorator)(stream, **options)(function)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runnel import App, DeadLetter, DeadLetterMiddleware, Event, Events, Record, Stream
-from runnel.errors import ConfigError, EncodeError, Full, HandlerReturned
+from runnel.errors import ConfigError, EncodeError, Full, HandlerReturned, LifespanFailed
 from runnel.harness import HandlerFailed, Harness, NotDrained
 from runnel.table import Table
 
@@ -324,6 +324,54 @@ async def test_a_task_is_run_by_hand(shop: Shop) -> None:
             await t.run_task(fail)
         with pytest.raises(ConfigError, match="no task 'x'; it has remind, fail"):
             await t.run_task("x")
+
+
+async def test_startup_and_shutdown_functions_run_around_the_test(shop: Shop) -> None:
+    said: list[str] = []
+
+    @shop.app.on_startup
+    async def begin() -> None:
+        shop.app.state.rate = 2
+        await shop.orders.send(order(1))
+        said.append("begin")
+
+    @shop.app.on_shutdown
+    async def end() -> None:
+        said.append(f"end, {shop.app.stopping.is_set()}")
+
+    @shop.app.on(shop.orders)
+    async def book(each: Order) -> None:
+        said.append("book")
+        shop.sums[each.shop] += each.amount * shop.app.state.rate
+
+    async with shop.app.test() as t:
+        await t.drain()
+        assert shop.sums.at("a") == 2
+    assert said == ["begin", "book", "end, True"]
+    async with shop.app.test(lifespan=False) as t:
+        assert t.sent(shop.orders) == []
+
+
+async def test_a_startup_function_that_fails_fails_the_test(shop: Shop) -> None:
+    @shop.app.on_startup
+    async def begin() -> None:
+        raise OSError("no database")
+
+    with pytest.raises(LifespanFailed) as failed:
+        await shop.app.test().__aenter__()
+    assert isinstance(failed.value.__cause__, OSError)
+    assert shop.app.under_test is None
+
+
+async def test_send_sync_works_in_a_plain_handler(shop: Shop) -> None:
+    @shop.app.on(shop.orders)
+    def book(each: Order) -> None:
+        shop.alerts.send_sync(Alert(shop=each.shop, why="sync"))
+
+    async with shop.app.test() as t:
+        await t.send(shop.orders, order(1), order(2))
+        await t.drain()
+        assert [each.why for each in t.sent(shop.alerts)] == ["sync", "sync"]
 
 
 async def test_only_some_processors_may_run(shop: Shop) -> None:

@@ -17,7 +17,7 @@ ROOMS = [
     ["codec", "connection", "dead_letter"],
     ["embedded", "protocol", "settings"],
     ["core"],
-    ["current_event"],
+    ["current_event", "retention"],
     ["background"],
     ["stream"],
     ["delivery", "event", "table_reader"],

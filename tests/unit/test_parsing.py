@@ -29,7 +29,7 @@ from runnel.testing.parsing import (
     move_of,
     parts_of,
 )
-from runnel.testing.retention import Limits
+from runnel.testing.trimming import Limits
 
 KEYS = PartitionKeys("runnel:{app:s:1}:s", "work")
 TOKEN = Token(7, "n" * 32)

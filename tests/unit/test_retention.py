@@ -1,60 +1,55 @@
-"""Which old entries leave a log in a test."""
+"""How long the events of a stream stay: what a declaration may say, and what scripts get of it."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
-from runnel.errors import Full
-from runnel.protocol import PartitionKeys
-from runnel.testing.retention import Limits, leaving
-from runnel.testing.stored import Group, Log
+from runnel import App, DeadLetter, Record
+from runnel.errors import ConfigError
+from runnel.retention import Retention
 
 
-def log(*times: int) -> Log:
-    made = Log()
-    for place, ms in enumerate(times):
-        made.add(place, ms, [b"f", b"v"])
-    return made
+class Order(Record):
+    id: int
 
 
-def reader(checkpoint: str, name: str = "work") -> Group:
-    return Group(PartitionKeys("p", name), checkpoint)
+def declared(**options: Any) -> Any:
+    return App("shop").stream("orders", record=Order, partition_by="id", **options).spec
 
 
-def test_limits_of_a_script() -> None:
-    assert Limits.of(50, "refuse") == (50, 0, "refuse")
-    assert Limits.of("50,2000", "drop_unread") == (50, 2000, "drop_unread")
+def test_without_a_word_events_stay_until_room_is_needed() -> None:
+    spec = declared()
+    assert spec.retention == Retention(0, "refuse")
+    assert (spec.limits, spec.retention.retain) == (50_000, "always")
 
 
-@pytest.mark.parametrize("size", [4, 5])
-def test_nothing_leaves_while_there_is_room(size: int) -> None:
-    assert leaving(log(1, 2, 3), [], Limits(size, 0, "refuse"), 1, 9) == 0
+@pytest.mark.parametrize("age", [90, 90.0, timedelta(seconds=90)])
+def test_an_age_in_seconds_or_as_a_timedelta_goes_with_the_size(age: Any) -> None:
+    spec = declared(max_age=age, partition_size=100)
+    assert spec.limits == "100,90000"
+    assert spec.sink(0).limits == "100,90000"
 
 
-def test_what_every_processor_has_committed_makes_room() -> None:
-    full, limits = log(1, 2, 3), Limits(3, 0, "refuse")
-    assert leaving(full, [reader("2-0"), reader("3-0", "other")], limits, 1, 9) == 1
-    with pytest.raises(Full, match="processor=other") as refusal:
-        leaving(full, [reader("3-0"), reader("1-0", "other")], limits, 1, 9)
-    assert refusal.value.details["checkpoint"] == "1-0"
-    assert leaving(full, [reader("0-0")], Limits(3, 0, "drop_oldest"), 2, 9) == 2
-    with pytest.raises(Full):
-        leaving(full, [reader("3-0")], limits, 3, 9)
+@pytest.mark.parametrize("age", [0, -1, 0.5, True, "1d", timedelta(0), 10**11, float("nan")])
+def test_another_age_is_refused_by_name(age: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^stream orders: max_age must be a number of seconds"):
+        declared(max_age=age)
 
 
-def test_a_log_that_nobody_reads_keeps_its_entries_unless_they_may_be_dropped() -> None:
-    full = log(1, 2, 3)
-    with pytest.raises(Full, match="FULL processor= limit=3"):
-        leaving(full, [], Limits(3, 0, "refuse"), 1, 9)
-    assert leaving(full, [], Limits(3, 0, "drop_unread"), 1, 9) == 1
-    with pytest.raises(Full):
-        leaving(full, [reader("0-0")], Limits(3, 0, "drop_unread"), 1, 9)
+def test_retain_has_two_values() -> None:
+    spec = declared(retain="until_full")
+    assert (spec.retention.when_full, spec.retention.retain) == ("drop_unread", "until_full")
+    assert spec.sink(0).when_full == "drop_unread"
+    with pytest.raises(ConfigError, match='retain must be "always" or "until_full", not \'never\''):
+        declared(retain="never")
 
 
-def test_old_entries_leave_once_they_are_committed() -> None:
-    limits = Limits(50, 100, "refuse")
-    assert leaving(log(1, 2, 3), [reader("3-0")], limits, 1, 50) == 0
-    assert leaving(log(1, 2, 3), [reader("3-0")], limits, 1, 102) == 1
-    assert leaving(log(1, 2, 3), [reader("3-0")], limits, 1, 500) == 2, "the last one stays"
-    assert leaving(log(1, 2, 3), [reader("1-0")], limits, 1, 500) == 0
-    assert leaving(log(1, 2, 3), [], limits, 1, 500) == 0
+def test_a_derived_stream_has_a_retention_of_its_own() -> None:
+    app = App("shop")
+    orders = app.stream("orders", record=Order, partition_by="id", max_age=60, retain="until_full")
+    assert orders.dead_letters("bill").spec.retention == Retention()
+    letters = orders.derive("letters", DeadLetter, max_age=timedelta(days=90), retain="until_full")
+    assert letters.spec.retention == Retention(90 * 86_400_000, "drop_unread")

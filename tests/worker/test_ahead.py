@@ -448,13 +448,14 @@ async def test_only_the_slow_event_of_many_is_reported_as_late(
 async def test_more_is_read_and_given_while_the_thread_works(
     redis: Redis, ledger: Ledger, hops: list[None]
 ) -> None:
-    plain(ledger, lambda number: time.sleep(0.003), prefetch=5)
+    plain(ledger, lambda number: time.sleep(0.01), prefetch=5)
     await ledger.send(*NUMBERS)
     await run_to_end(redis, ledger)
     assert ledger.seen == NUMBERS
-    assert len(hops) < 10
+    assert len(hops) < 8
 
 
+@pytest.mark.only_on("server", "sentinel")
 async def test_parked_keys_step_aside_and_the_others_go_on_many_at_a_time(
     redis: Redis, till: Till, hops: list[None]
 ) -> None:

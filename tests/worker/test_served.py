@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from runnel import App, Record, keys
 from runnel.errors import ConfigError
@@ -114,6 +115,13 @@ async def test_nothing_of_the_app_is_left_and_all_of_others_is(
     assert await every_key(redis) == [b"runnel:{served2}:x"]
     assert app.settings is before
     assert keys.patterns("served")[0] == "runnel:{served:*"
+
+
+async def test_a_server_that_does_not_answer_leaves_the_app_as_it_was(tmp_path: Path) -> None:
+    before = app.settings
+    with pytest.raises(RedisError):
+        await Served(app, f"unix://{tmp_path}/none", {}).__aenter__()
+    assert app.settings is before
 
 
 async def test_an_app_that_no_module_has_needs_a_target(redis: Redis, redis_url: str) -> None:
