@@ -35,6 +35,14 @@ WRONG = {
     "counts[1].append('a')": ('"int" has no attribute "append"', 'attribute "append"'),
     # pyright takes it for a table of `int | str`, and flags its use.
     "app.table('t', orders, value=int, default='none')[1] + 1": ('Argument "default"', '"str"'),
+    # Sending without an event loop, and tests
+    "orders.send_sync(Alert(1, 'text'))": ('"Alert"; expected "Order"', '"Alert" is not assign'),
+    "app.sync().send(orders, Alert(1, 'a'))": (
+        '"Alert"; expected "Order"',
+        '"Alert" is not assign',
+    ),
+    "Event.of(orders, Alert(1, 'text'))": ("Alert", "Alert"),
+    "app.test().sent(alerts)[0].id": ('"Alert" has no attribute "id"', 'attribute "id"'),
     # Declarations
     "app.stream('s', record=Order)": ('argument "partition_by"', '"partition_by"'),
     "app.stream('s', record=Order, partition_by=lambda x: x.cust)": ('attribute "cust"', "cust"),
