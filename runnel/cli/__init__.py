@@ -31,7 +31,7 @@ COMMANDS = {
         "Administer a processor: add, reset, pause, resume, dead-letters, remove.",
     ),
     "dead": ("dead", "Administer what processors set aside: list, show, replay, drop."),
-    "stream": ("stream", "Administer a stream: delete."),
+    "stream": ("stream", "Administer a stream: create, list, show, trim, delete."),
     "table": (
         "table",
         "Read and administer tables: list, get, export, clear, snapshot, restore.",

@@ -123,9 +123,14 @@ def members(seen: Json, wide: bool) -> list[str]:
 def streams(seen: Json) -> list[str]:
     """One row for each stream."""
     return table(
-        "STREAM PARTITIONS LENGTH",
+        "STREAM PARTITIONS LENGTH OLDEST",
         [
-            (f"{each['app']}/{each['name']}", each["partition_count"], each["length"])
+            (
+                f"{each['app']}/{each['name']}",
+                each["partition_count"],
+                each["length"],
+                duration(each["oldest_ms"]) if each["length"] else "-",
+            )
             for each in seen["streams"]
         ],
     )

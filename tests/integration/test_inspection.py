@@ -16,6 +16,7 @@ from runnel.connection.deployment import Command, Deployment
 from runnel.errors import Mismatch
 from runnel.operations import inspection, table_sizes
 from runnel.operations.inspection import Declared, inspect
+from runnel.operations.registry import Entry
 from runnel.protocol import CheckpointMove
 from tests.integration.inspected import COUNT, SERVER, Shop, dead, skip
 from tests.primaries import every_key
@@ -100,9 +101,19 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
     }
     (stream,) = seen["streams"]
     partitions = stream.pop("partitions")
-    assert stream == {"app": shop.app, "name": "orders", "partition_count": 4, "length": 3}
+    oldest = stream.pop("oldest_ms")
+    assert stream == {
+        "app": shop.app,
+        "name": "orders",
+        "partition_count": 4,
+        "partition_size": None,
+        "max_age_ms": None,
+        "retain": None,
+        "length": 3,
+    }
+    assert 0 <= partitions[1].pop("oldest_ms") == oldest < 60_000
     assert partitions[1] == {"id": 1, "length": 3, "first": ids[0], "last": ids[2]}
-    assert partitions[0] == {"id": 0, "length": 0, "first": None, "last": "0-0"}
+    assert partitions[0] == {"id": 0, "length": 0, "first": None, "last": "0-0", "oldest_ms": 0}
 
 
 async def test_without_members_it_is_down_and_partitions_are_unassigned(shop: Shop) -> None:
@@ -165,6 +176,8 @@ async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> No
     await shop.scripts.call(wait)
     assert event
     await shop.set(3, outbox_waits_for="alerts", outbox_reason="of mail", outbox_since=1000)
+    entry = f"{COUNT} orders 100 60000 until_full"
+    await shop.redis.hset(keys.streams(shop.app), "orders", entry)
     page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
     rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
     listed = {key: set(types.split(" or ")) for key, types in rows}
@@ -221,7 +234,7 @@ async def test_the_sizes_of_tables_cost_two_commands_for_each_partition(
 
 
 async def test_what_the_code_declares_is_shown_before_a_worker_has_started(shop: Shop) -> None:
-    declared = Declared({"orders": (2, "orders")}, [("orders", "printer")])
+    declared = Declared({"orders": Entry(2, "orders")}, [("orders", "printer")])
     seen = await shop.seen(declared=declared)
     (processor,) = seen["processors"]
     assert (processor["state"], processor["lag_events"]) == ("down", None)

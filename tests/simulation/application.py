@@ -63,7 +63,10 @@ class Application:
             backoff=0.05,
             backoff_max=1.0,
         )
-        self.stream: Stream[Item] = self.app.stream("items", record=Item, partition_by="key")
+        age = s.max_age or None
+        self.stream: Stream[Item] = self.app.stream(
+            "items", record=Item, partition_by="key", max_age=age
+        )
         #: Processor -> its table, if it has one.
         self._counting: dict[str, Counting] = {}
         #: Processor -> what it emits, if it does.
@@ -73,10 +76,14 @@ class Application:
         emitted = {each for shape in s.shapes for each in shape.emits}
         if MOVES in emitted:
             self._targets[MOVES] = self.app.stream(
-                MOVES, record=Item, partition_by="key", partition_count=s.move_partitions
+                MOVES,
+                record=Item,
+                partition_by="key",
+                partition_count=s.move_partitions,
+                max_age=age,
             )
         if ECHOES in emitted:
-            self._targets[ECHOES] = self.stream.derive(ECHOES, Item)
+            self._targets[ECHOES] = self.stream.derive(ECHOES, Item, max_age=age)
         world.history.retries = s.retries
         world.history.exact = not s.loses_keys and not s.removes
         world.history.conflicts_allowed = s.loses_keys or s.repeats_calls

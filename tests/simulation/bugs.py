@@ -520,8 +520,33 @@ BUGS = (
     Planted(
         "retention before registration",
         "lua/append.lua",
-        "if registered == 0 and when_full ~= 'drop_oldest' then",
+        "if registered == 0 and when_full ~= 'drop_oldest' and "
+        "(when_full ~= 'drop_unread' or next(groups)) then",
         "if false then",
+    ),
+    Planted(
+        "an append removes old events that a slow processor has not committed",
+        "lua/append.lua",
+        "if bound and (bound == '+' or newer(bound, young)) then bound = young end",
+        "bound = young",
+    ),
+    Planted(
+        "a worker removes old events that a slow processor has not committed",
+        "lua/trim.lua",
+        "if bound and (bound == '+' or newer(bound, young)) then bound = young end",
+        "bound = young",
+    ),
+    Planted(
+        "retention by age asks one processor only",
+        "lua/trim.lua",
+        "if name and (not lowest or newer(lowest, fields[i + 1])) then",
+        "if name then",
+    ),
+    Planted(
+        "retention by age does not need the consumer groups",
+        "lua/trim.lua",
+        "if name and not groups[name] then return nil, name end",
+        "",
     ),
     Planted(
         "retention passes a checkpoint",
@@ -757,7 +782,7 @@ BUGS = (
         "what is done is never shown to the next event of its key",
         "runnel/worker/concurrent_runner.py",
         "item.effects.show()\n",
-        "",
+        "pass\n",
     ),
 )
 BY_NAME = {bug.name: bug for bug in BUGS}

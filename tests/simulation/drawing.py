@@ -81,6 +81,7 @@ def draw(seed: int) -> Scenario:
         poisonous=rng.choice((0.0, 0.01, 0.03)) if troubled else 0.0,
         deadly=rng.choice((0.0, 0.0, 0.01)) if troubled else 0.0,
         partition_size=rng.choice((8, 30, 200, 10_000)),
+        max_age=random.Random(f"ages {seed}").choice((0.0, 0.0, 60.0, 1200.0)),
         wait_for_room=rng.random() < 0.6,
         drop_oldest=rng.random() < 0.1,
         send_every=rng.choice((0.1, 0.3, 1.0, 3.0)),
@@ -119,7 +120,19 @@ def _with_concurrency(rng: random.Random, scenario: Scenario) -> Scenario:
         )
         for each in scenario.shapes
     ]
-    return replace(scenario, shapes=tuple(shapes))
+    scenario = replace(scenario, shapes=tuple(shapes))
+    if rng.random() < 0.5:
+        return scenario
+    # Many events wait beyond one that fails.
+    return replace(
+        scenario,
+        partitions=min(scenario.partitions, 4),
+        prefetch=rng.choice((1, 2, 10)),
+        failing=max(0.1, scenario.failing),
+        retries=max(1, scenario.retries),
+        send_every=0.1,
+        max_send=10,
+    )
 
 
 def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:

@@ -139,6 +139,9 @@ class Scenario:
     poisonous: float
     deadly: float
     partition_size: int
+    #: Seconds after which committed events leave, 0 for never. All ids come from the real clock,
+    #: which is years behind the virtual one: so an event leaves as soon as it may.
+    max_age: float
     wait_for_room: bool
     drop_oldest: bool
     #: Mean seconds between two sends of one producer, and the most records in one send.
