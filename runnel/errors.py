@@ -39,6 +39,7 @@
         ├── StaleGrant            STALE_GRANT
         ├── Replaced              REPLACED
         ├── Full                  FULL
+        ├── Overdue               OVERDUE
         ├── OutOfOrder            OUTOFORDER
         ├── Unforwarded           UNFORWARDED
         └── UnknownProducer       UNKNOWN_PRODUCER
@@ -290,6 +291,8 @@ class Full(ProtocolError):
     def reason(self) -> str:
         """Why retention must not remove events, as a clause behind "because"."""
         processor = self.details.get("processor")
+        if "delayed" in self.details:
+            return f"{self.details['delayed']} delayed events wait in it"
         if not processor:
             return "no processor is registered that could commit its oldest events"
         if self.details.get("group") == "missing":
@@ -301,6 +304,13 @@ class Full(ProtocolError):
         """The name of the full stream, if a processor's commit writes to it; else None."""
         log = self.details.get("sink")
         return None if log is None else log.split(":")[-2]
+
+
+class Overdue(ProtocolError):
+    """Delayed events of the partition are due, and enter the log before anything that is sent
+    later. `send` sees to that and repeats its call."""
+
+    word = "OVERDUE"
 
 
 class OutOfOrder(ProtocolError):
@@ -330,21 +340,4 @@ class UnknownProducer(ProtocolError):
 
 
 #: Error word of the protocol -> exception. No other code maps them.
-BY_WORD: dict[str, type[ProtocolError]] = {
-    error.word: error
-    for error in (
-        BadArgument,
-        Mismatch,
-        Unregistered,
-        Fenced,
-        Conflict,
-        NotWriter,
-        Missing,
-        StaleGrant,
-        Replaced,
-        Full,
-        OutOfOrder,
-        Unforwarded,
-        UnknownProducer,
-    )
-}
+BY_WORD = {each.word: each for each in ProtocolError.__subclasses__()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
 from uuid import UUID
 
 from runnel import keys
@@ -13,6 +14,7 @@ from runnel.codec.partitioning import Hasher, key_bytes
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
+from runnel.delayed import Delayed, Due, due_of
 from runnel.errors import ConfigError, NotInHandler, PartitionKeyError, RecordTooLarge
 from runnel.protocol import Sink, StreamContract
 from runnel.record import RecordType, adapt
@@ -126,6 +128,16 @@ class Sender(Protocol):
         """Send one record under a key, unless one was sent under it."""
         ...
 
+    async def send_later(
+        self, stream: StreamSpec[Any], records: Sequence[Any], due: Due, **options: Any
+    ) -> list[Delayed]:
+        """Send records that enter the log when they are due."""
+        ...
+
+    async def cancel(self, stream: StreamSpec[Any], delayed: Delayed) -> bool:
+        """Remove an event that waits. Returns whether it did."""
+        ...
+
 
 class StreamOwner(Protocol):
     """What a stream needs of the app that declared it."""
@@ -158,6 +170,7 @@ class Stream(Generic[R]):
         self.spec = spec
         self.name = spec.name
 
+    @overload
     async def send(
         self,
         *records: R,
@@ -165,7 +178,38 @@ class Stream(Generic[R]):
         wait: bool | float = False,
         drop_oldest: bool = False,
         dedupe: str | bytes | int | UUID | None = None,
-    ) -> list[Sent]:
+    ) -> list[Sent]: ...
+
+    @overload
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        at: datetime,
+    ) -> list[Delayed]: ...
+
+    @overload
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        delay: float | timedelta,
+    ) -> list[Delayed]: ...
+
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+    ) -> list[Sent] | list[Delayed]:
         """Send records at once, in order for each key. Returns the partition and id of each.
 
         A handler that is retried, or whose worker dies, sends again: what follows from the current
@@ -181,35 +225,47 @@ class Stream(Generic[R]):
         of that one are returned. The partition remembers it, so both must have the same partition
         key.
 
+        With `at`, a datetime with a time zone, or `delay`, seconds or a timedelta, the records wait
+        in Redis until they are due, by its clock, and enter their partition then: never earlier,
+        and in the order in which they are due. A time that is past means now; at most 366 days are
+        allowed. Returns a `Delayed` for each, which `cancel` takes. A partition keeps up to
+        `partition_size` of them, then Full is raised. Keys of `dedupe` are remembered apart from
+        those of records that are sent at once.
+
         Raises EncodeError, RecordTooLarge or PartitionKeyError before anything is sent; Full;
         Mismatch; redis-py's errors if Redis does not answer; ConfigError for a derived stream, to
-        which only processors of its source may write.
+        which only processors of its source may write, and for an option that is wrong.
 
         Each partition gets its records in its own calls, so some records may have been sent when an
-        error is raised. Its attribute `sent` is a list in the order of the records: a `Sent`, or
-        None for a record that was not sent. If Redis did not answer, it may have been sent all the
-        same.
+        error is raised. Its attribute `sent` is a list in the order of the records: a `Sent` or
+        `Delayed`, or None for a record that was not sent. If Redis did not answer, it may have been
+        sent all the same.
         """
         self.check_writable()
+        producer, settings = self.app.producer(), self.app.settings
+        options: dict[str, Any] = {
+            "headers": headers,
+            "max_bytes": settings.max_record_bytes,
+            "wait": wait,
+            "drop_oldest": drop_oldest,
+        }
+        if at is not None or delay is not None:
+            once = {"dedupe": dedupe, "window": settings.dedupe_window}
+            due = due_of(at, delay)
+            return await producer.send_later(self.spec, records, due, **once, **options)
         if dedupe is not None:
-            return await self.app.producer().send_once(
-                self.spec,
-                records,
-                dedupe,
-                self.app.settings.dedupe_window,
-                headers=headers,
-                max_bytes=self.app.settings.max_record_bytes,
-                wait=wait,
-                drop_oldest=drop_oldest,
-            )
-        return await self.app.producer().send(
-            self.spec,
-            records,
-            headers=headers,
-            max_bytes=self.app.settings.max_record_bytes,
-            wait=wait,
-            drop_oldest=drop_oldest,
-        )
+            window = settings.dedupe_window
+            return await producer.send_once(self.spec, records, dedupe, window, **options)
+        return await producer.send(self.spec, records, **options)
+
+    async def cancel(self, delayed: Delayed) -> bool:
+        """Cancel an event that was sent with `at` or `delay`, by its receipt.
+
+        Returns True if it waited: then it never enters the log. Returns False if it has entered the
+        log, or was cancelled before. Raises redis-py's errors if Redis does not answer, also if
+        nobody knows whether this call has removed it.
+        """
+        return await self.app.producer().cancel(self.spec, delayed)
 
     def emit(self, record: R, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a record with the commit of the event that the handler has: with it, or not at all.

@@ -253,7 +253,15 @@ def _memberships(
 
 def _stream(app: str, name: str, descriptions: list[PartitionDescription]) -> Json:
     rows: list[Json] = [
-        {"id": number, "length": each.length, "first": each.first, "last": each.last}
+        {
+            "id": number,
+            "length": each.length,
+            "first": each.first,
+            "last": each.last,
+            "delayed": each.delayed or 0,
+            "delayed_due_ms": each.delayed_due,
+            "delayed_lost": each.delayed_lost or 0,
+        }
         for number, each in enumerate(descriptions)
     ]
     return {
@@ -261,5 +269,10 @@ def _stream(app: str, name: str, descriptions: list[PartitionDescription]) -> Js
         "name": name,
         "partition_count": len(rows),
         "length": total(row["length"] for row in rows),
+        "delayed": sum(row["delayed"] for row in rows),
+        "delayed_due_ms": min(
+            (each.delayed_due for each in descriptions if each.delayed_due is not None),
+            default=None,
+        ),
         "partitions": rows,
     }

@@ -76,6 +76,9 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "unclean_tenures": 0,
         "failing": False,
         "waits_for": None,
+        "delayed": 0,
+        "delayed_lost": 0,
+        "overdue_ms": None,
         "parked": 0,
         "parked_keys": 0,
         "replaying": 0,
@@ -100,9 +103,12 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
     }
     (stream,) = seen["streams"]
     partitions = stream.pop("partitions")
-    assert stream == {"app": shop.app, "name": "orders", "partition_count": 4, "length": 3}
-    assert partitions[1] == {"id": 1, "length": 3, "first": ids[0], "last": ids[2]}
-    assert partitions[0] == {"id": 0, "length": 0, "first": None, "last": "0-0"}
+    delayed = {"delayed": 0, "delayed_due_ms": None}
+    counts = {"partition_count": 4, "length": 3}
+    assert stream == {"app": shop.app, "name": "orders", **counts, **delayed}
+    delayed["delayed_lost"] = 0
+    assert partitions[1] == {"id": 1, "length": 3, "first": ids[0], "last": ids[2], **delayed}
+    assert partitions[0] == {"id": 0, "length": 0, "first": None, "last": "0-0", **delayed}
 
 
 async def test_without_members_it_is_down_and_partitions_are_unassigned(shop: Shop) -> None:
