@@ -57,6 +57,8 @@ class Heartbeat:
                     wait = min(wait, reply.next_call_ms / 1000 + 0.005)
                 if membership.must_report:
                     wait = 0.0
+                if not membership.session.alive():
+                    wait = min(wait, 0.1)  # The reply was to a repeated call, and came late.
                 if membership.retiring:  # `Leaver` wants to know whether Redis answers.
                     wait = min(wait, 2 * POLL)
                 pause = 0.1
@@ -111,11 +113,10 @@ class Heartbeat:
         others may own. So this renews the session only if everything that is held is still granted.
         """
         sent = self._membership.next_call("retire" if self._membership.retiring else "stay")
-        before = self._backend.clock()
         reply = protocol.read_sync(self._backend.beat(sent.call))
         confirmed = self._membership.confirms_all(reply)
         if confirmed:
-            self._membership.session.ends = before + reply.session_ms / 1000
+            self._membership.session.ends = sent.sent + reply.session_ms / 1000
 
     async def _sync(self, action: Action) -> SyncReply:
         sent = self._membership.next_call(action)
@@ -124,7 +125,7 @@ class Heartbeat:
         changes = self._membership.replied(sent, reply)
         self.replies += 1
         self._seconds = self._backend.clock() - before
-        self._membership.session.renew(before + reply.session_ms / 1000)
+        self._membership.session.renew(sent.sent + reply.session_ms / 1000)
         self._partitions.carry_out(changes)
         return reply
 

@@ -15,11 +15,16 @@ from runnel.protocol.scripts import Call
 
 @dataclass(frozen=True, slots=True)
 class SyncCall:
-    """One call of `sync`: its number, and the released partitions that it reports."""
+    """One call of `sync`: its number, and the released partitions that it reports.
+
+    `sent` is when this call was first sent, by the member's clock. A repeated call does not renew
+    the session, so the session is counted from then.
+    """
 
     number: int
     reported: set[tuple[int, int]]
     call: Call
+    sent: float
 
 
 class SharedMembership:
@@ -30,7 +35,10 @@ class SharedMembership:
 
     def __init__(self, membership: Membership, clock: Callable[[], float]) -> None:
         self._membership = membership
+        self._clock = clock
         self._lock = threading.Lock()
+        #: The number of the last call, and when it was first sent.
+        self._last_call = 0, 0.0
         self.session = Session(clock)
         #: Set when the next heartbeat must be sent at once: there is something to report or to
         #: learn.
@@ -63,7 +71,9 @@ class SharedMembership:
         with self._lock:
             reported = self._membership.reported()
             number, call = self._membership.next_call(action)
-        return SyncCall(number, reported, call)
+            if number != self._last_call[0]:
+                self._last_call = number, self._clock()
+            return SyncCall(number, reported, call, self._last_call[1])
 
     def replied(self, sent: SyncCall, reply: SyncReply) -> Changes:
         """Take in the reply to a call; returns what follows from it."""

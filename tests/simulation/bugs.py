@@ -629,7 +629,7 @@ BUGS = (
     Planted(
         "a session counted from its answer",
         "runnel/worker/heartbeat.py",
-        "self._membership.session.renew(before + reply.session_ms / 1000)",
+        "self._membership.session.renew(sent.sent + reply.session_ms / 1000)",
         "self._membership.session.renew(self._backend.clock() + reply.session_ms / 1000)",
     ),
     Planted(

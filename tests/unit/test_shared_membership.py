@@ -95,6 +95,19 @@ def test_a_failed_claim_is_repeated_after_the_next_reply() -> None:
     assert shared.replied(sent, reply(sent.number, *BOTH)).claim == [BOTH[1]]
 
 
+def test_a_session_counts_from_the_first_sending_of_a_call_that_is_repeated() -> None:
+    now = 100.0
+    shared = SharedMembership(Membership("g", 4, (1000, 500, 100), MEMBER), lambda: now)
+    first = shared.next_call("stay")
+    now = 105.0
+    repeat = shared.next_call("stay")
+    assert (first.number, repeat.number) == (1, 1)
+    assert (first.sent, repeat.sent) == (100.0, 100.0), "a repeat does not renew the session"
+    shared.replied(repeat, reply(1))
+    now = 106.0
+    assert shared.next_call("stay").sent == 106.0
+
+
 def test_a_release_is_to_be_reported_at_once() -> None:
     shared = holding()
     assert not shared.sync_now.is_set()

@@ -1,0 +1,1 @@
+"""Vectors that every client must pass, and the Python client that passes them."""
