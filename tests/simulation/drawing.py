@@ -12,6 +12,7 @@ from tests.simulation.scenario import (
     EXTRA,
     KILL,
     KINDS,
+    LOSE_DELAYED,
     MIDDLEWARE,
     MISHAPS,
     OVERRUNS,
@@ -100,7 +101,29 @@ def draw(seed: int) -> Scenario:
     emits = random.Random(f"emits {seed}")
     if emits.random() < (0.0 if "lost_claim" in kinds and seed % 2 else 0.5):
         scenario = _with_emits(emits, scenario)
-    return scenario
+    delays = random.Random(f"delays {seed}")
+    return _with_delays(delays, scenario) if delays.random() < 0.5 else scenario
+
+
+def _with_delays(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario with delayed events, and with faults of the calls about them."""
+    faults = []
+    for _ in range(rng.choice((0, 3, 8))):
+        aim = rng.choice(("append_later", "promote", "promote", "cancel"))
+        at = WARM_UP + rng.random() * 8
+        kind, target = rng.choice(MISHAPS), rng.randrange(1000)
+        faults.append(Fault(at, kind, target, rng.choice((0.2, 2.0, 6.0)), aim))
+    if rng.random() < 0.1:
+        at = WARM_UP + rng.random() * 8
+        faults.append(Fault(at, LOSE_DELAYED, rng.randrange(1000), rng.random()))
+    return replace(
+        scenario,
+        delayed=rng.choice((0.2, 0.5, 0.9)),
+        longest_delay=rng.choice((0.05, 2.0, 10.0)),
+        cancelled=rng.choice((0.0, 0.2)),
+        faults=tuple(sorted((*scenario.faults, *faults), key=_time_of)),
+        calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
+    )
 
 
 def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:

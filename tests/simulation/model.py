@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tests.simulation import delays
 from tests.simulation.additions import (
     add,
     add_to_outbox,
@@ -23,6 +24,9 @@ from tests.simulation.additions import (
     write,
 )
 from tests.simulation.stored import CONTRACT, Log, Partition, Refused, parts, split
+
+#: The scripts about delayed events.
+DELAYS = ("append_later", "promote", "cancel")
 
 
 class Model:
@@ -54,13 +58,16 @@ class Model:
         """
         partition = self.at(split(keys[0])[0])
         text = [each if isinstance(each, bytes) else str(each) for each in args]
+        if script in DELAYS:
+            delayed = self._of_delayed(script, partition, keys, text, now, added)
+            return list(delayed) if isinstance(delayed, tuple) else [delayed]
         call = getattr(self, f"_{script}")
         if script in ("attempt", "pause", "resume"):
             reply = call(partition.states.get(split(keys[0])[2], {}), text, now)
         elif script == "transact":
             reply = call(partition, keys, text, now, added)
         elif script in ("append", "append_numbered"):
-            reply = call(partition, text, added.get(split(keys[0])[0], ()))
+            reply = call(partition, text, added.get(split(keys[0])[0], ()), now)
         elif script == "trim_outbox":
             processor = split(keys[0])[2]
             outbox = partition.outboxes.setdefault(processor, Log())
@@ -68,6 +75,24 @@ class Model:
         else:
             reply = call(partition, text, now)
         return list(reply) if isinstance(reply, tuple) else [reply]
+
+    def _of_delayed(
+        self,
+        script: str,
+        partition: Partition,
+        keys: Sequence[str],
+        args: list[Any],
+        now: int,
+        added: Mapping[str, Sequence[str]],
+    ) -> tuple[int, ...] | int:
+        if script == "cancel":
+            return delays.cancel(partition, args)
+        check_contract(partition, args)
+        if script == "promote":
+            return delays.promote(partition, args, now, added.get(split(keys[0])[0], ()))
+        reply = delays.append_later(partition, split(keys[2])[2], args, now)
+        declare(partition, args)
+        return reply
 
     # One function for each script
 
@@ -237,7 +262,7 @@ class Model:
         return 1, paused
 
     def _append(
-        self, partition: Partition, args: list[Any], added: Sequence[str]
+        self, partition: Partition, args: list[Any], added: Sequence[str], now: int
     ) -> tuple[int, str, int]:
         check_contract(partition, args)
         size, policy, producer, sequence = args[3:7]
@@ -251,6 +276,8 @@ class Model:
                 raise Refused("OUTOFORDER")
         elif sequence != "1":
             raise Refused("UNKNOWN_PRODUCER")
+        if delays.overdue(partition, now):
+            raise Refused("OVERDUE")
         excess = plan_trim(partition, int(size), len(entries), policy)
         declare(partition, args)
         add(partition, entries, added, excess)

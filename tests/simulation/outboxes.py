@@ -17,7 +17,7 @@ class OutboxModel(Model):
     """A model that knows the scripts of outboxes, too."""
 
     def _append_numbered(
-        self, partition: Partition, args: list[Any], added: Sequence[str]
+        self, partition: Partition, args: list[Any], added: Sequence[str], now: int
     ) -> tuple[int, str, int, str]:
         check_contract(partition, args)
         size, policy, sender = args[3:6]
