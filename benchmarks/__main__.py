@@ -25,6 +25,7 @@ from benchmarks import (
     sending,
     targets,
     throughput,
+    waiting,
 )
 from benchmarks.children import ROOT, Tree
 from benchmarks.deployment import machine_busy
@@ -36,6 +37,7 @@ from runnel.embedded.binary import find_binary
 #: Group of rows -> the function that measures it, and the names of its rows.
 MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {
     "throughput": (throughput.measure, throughput.NAMES),
+    "waiting": (waiting.measure, waiting.NAMES),
     "effects": (effects.measure, effects.NAMES),
     "scaling": (scaling.measure, scaling.NAMES),
     "members": (members.measure, members.NAMES),

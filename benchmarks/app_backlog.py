@@ -44,13 +44,13 @@ async def on_async(_: Any) -> None:
     gate.hit()
 
 
-def on_sync(_: Any) -> None:
+def plain(_: Any) -> None:
     """A plain function of one record, which Runnel calls in a thread."""
     gate.wait_in_thread()
     gate.hit_in_thread()
 
 
-functions = {"on-async": on_async, "on-sync": on_sync}
+functions = {"on-async": on_async, "plain": plain}
 handlers = {"one": one, "each": one, "take": take, "events": raw_events}
 if JOB.form in functions:
     app.on(stream, name=JOB.name)(functions[JOB.form])

@@ -20,6 +20,8 @@ FLIGHTS = Path(__file__).parent.parent / "examples" / "flights-2013-01.jsonl.gz"
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 #: Accounts of payments. Most of a hundred payments in a row are to different ones.
 ACCOUNTS = 10_000
+#: Accounts of those whose handlers wait.
+CALLED = 1000
 
 
 class Order(Record):
@@ -108,6 +110,10 @@ def _payment(number: int) -> Payment:
     return _pay(number * 7919 % ACCOUNTS, number)
 
 
+def _call(number: int) -> Payment:
+    return _pay(number * 7919 % CALLED, number)
+
+
 def _first_payment(number: int) -> Payment:
     return _pay(number, number)
 
@@ -151,6 +157,7 @@ def _maker(record: type[Any], **more: float) -> Callable[[int], Any]:
 KINDS = {
     "order": Kind(Order, {}, _maker(Order), _decode_order),
     "payment": Kind(Payment, {}, _payment, _decode_payment, "account"),
+    "call": Kind(Payment, {}, _call, _decode_payment, "account"),
     "first-payment": Kind(Payment, {}, _first_payment, _decode_payment, "account"),
     "timed": Kind(TimedOrder, {}, _maker(TimedOrder, sent=0.0), _decode_timed),
     "json": Kind(Order, {"serializer": JSONSerializer()}, _maker(Order), _decode_json),

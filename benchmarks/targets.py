@@ -46,6 +46,8 @@ TARGETS = [
     Target("take", "take(100), typed: of the raw batch loop", 0.7, True),
     Target("faststream-batch", "the same: times FastStream's batches", 3, True),
     Target("each", 'commit="each": of the raw loop that commits each', 0.7, True),
+    Target("concurrency", "handlers wait 10 ms, concurrency=100: times one at a time", 80, True),
+    Target("plain", "@app.on, plain def: of the same as async def", 0.5, True),
     Target("state-one-of-plain", "a state write, one at a time: of no state", 0.5, True),
     Target("state-take-of-plain", "a state write, take(100): of no state", 0.5, True),
     Target("state-one", "a state write, one at a time: of the loop by hand", 0.8, True),

@@ -20,7 +20,8 @@ from runnel import App, keys
 
 @dataclass(frozen=True)
 class Shape:
-    """A row: the form of the handler, the kind of record, the form of the raw loop beside it.
+    """A row: the form of the handler, the kind of record, the form of the raw loop beside it; or,
+    with `beside`, the row to compare it with instead.
 
     Those without a target are left out of a quick run.
     """
@@ -32,13 +33,14 @@ class Shape:
     raw_form: str
     events: int
     target: bool = False
+    beside: str = ""
 
 
 #: Rows with the same raw form and record share the runs of the raw loop.
 SHAPES = [
     Shape("one", "one at a time, typed", "one", "order", "one", 120_000, target=True),
     Shape("on-async", "@app.on, async def", "on-async", "order", "one", 60_000),
-    Shape("on-sync", "@app.on, plain def in a thread", "on-sync", "order", "one", 10_000),
+    Shape("plain", "@app.on, plain def", "plain", "order", "one", 60_000, True, "on-async"),
     Shape("take", "take(100), typed", "take", "order", "take", 120_000, target=True),
     Shape("each", 'commit="each", typed', "each", "order", "each", 24_000, target=True),
     Shape("events", "events, not decoded", "events", "order", "events", 120_000),
@@ -53,9 +55,11 @@ RAW = "raw loop"
 
 def measure(bench: Bench) -> Iterator[Row]:
     """All rows, group by group."""
-    shapes = [
-        shape for shape in SHAPES if bench.wants("throughput", shape.name, quick=shape.target)
-    ]
+    wanted = {
+        each.name for each in SHAPES if bench.wants("throughput", each.name, quick=each.target)
+    }
+    wanted |= {each.beside for each in SHAPES if each.name in wanted}
+    shapes = [shape for shape in SHAPES if shape.name in wanted]
     if not shapes:
         return
     groups: dict[tuple[str, str], list[Shape]] = {}
@@ -89,8 +93,11 @@ def _compare(
     samples = bench.interleaved(runs)
     row = Row(raw, f"{RAW}: {raw_form}, {record}", "events/s", [])
     yield bench.row(row, samples, "rate")
+    titles = {each.name: each.title for each in group}
     for shape in group:
-        yield bench.row(Row(shape.name, shape.title, "events/s", [], RAW), samples, "rate", raw)
+        beside = titles.get(shape.beside, RAW)
+        row = Row(shape.name, shape.title, "events/s", [], beside)
+        yield bench.row(row, samples, "rate", shape.beside or raw)
 
 
 def preload(server: Deployment, record: str, partitions: int, events: int) -> None:

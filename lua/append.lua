@@ -6,8 +6,10 @@
 -- ARGV[1]  protocol    int     protocol version of the caller
 -- ARGV[2]  partitions  int     partition count of the stream
 -- ARGV[3]  hash        str     name of the hash function from key bytes to partition
--- ARGV[4]  size        int     entries that the partition may hold
--- ARGV[5]  when_full   str     refuse, or drop_oldest to drop entries that no processor has committed
+-- ARGV[4]  size        str     entries that the partition may hold; and, if some leave when they are old, behind a comma the age
+--                              in ms from which entries that every processor has committed leave
+-- ARGV[5]  when_full   str     refuse; drop_unread to drop entries while the stream has neither a processor nor a consumer
+--                              group, else refuse; or drop_oldest to drop entries that no processor has committed
 -- ARGV[6]  producer    str     id of the producer; one append in flight per producer and partition
 -- ARGV[7]  sequence    int     1, 2, 3 ... per producer and partition
 -- ARGV[8+] entries     str     1 to 1000 entries, each: the number of values, then fields and values in turn
@@ -23,7 +25,7 @@
 -- ERROR    UNKNOWN_PRODUCER the producer is not remembered and this is not its first append
 -- ERROR    OVERDUE     a delayed event is due and must enter the log first; due=MS; call promote, then repeat this call
 -- WRITES   yes
--- BOUND    1000 entries added, 1000 removed; the last 1000 producers remembered, 1100 at most
+-- BOUND    1000 entries added, 1100 removed; the last 1000 producers remembered, 1100 at most
 -- VERSION  1
 local log, meta, producers = KEYS[1], KEYS[2], KEYS[3]
 local protocol, partitions, hash, size = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -74,24 +76,49 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
+-- >>> drop
+-- Returns what a processor with this checkpoint loses if the first `number` of these entries are removed; nil if it loses none.
+local function loss_of(oldest, number, checkpoint, group)
+  local function count_after(id)
+    local found = 0
+    for i = 1, number do
+      if newer(oldest[i][1], id) then found = found + 1 end
+    end
+    return found
+  end
+  local lost = count_after(checkpoint)
+  local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
+  local read = ahead > 0 and string.format('%.0f', group['entries-read'] + ahead) or nil
+  return lost > 0 and {number = lost, read = read, last = oldest[number][1]} or nil
+end
+
+local function check_drop(log_key, meta_key)
+  check_allowed('HINCRBY', meta_key, 'dropped:', '1')
+  check_allowed('XGROUP', 'SETID', log_key, '-', '$')
+end
+
+-- Removes these entries. The consumer group of a processor that loses some moves past them, so that they are no lag.
+local function trim(log_key, meta_key, bound, losses)
+  redis.call('XTRIM', log_key, 'MINID', '=', bound)
+  for name, loss in pairs(losses) do
+    redis.call('HINCRBY', meta_key, 'dropped:' .. name, loss.number)
+    if loss.read then redis.pcall('XGROUP', 'SETID', log_key, name, loss.last, 'ENTRIESREAD', loss.read) end
+  end
+end
+-- <<< drop
+
 -- >>> trim
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
 -- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
--- checkpoint stays. `passed` has checkpoints that this call moves.
+-- checkpoint stays; with drop_unread also others while there is neither a processor nor a consumer group. `passed` has
+-- checkpoints that this call moves.
 local function plan_trim(log_key, meta_key, limit, more, passed)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
   if excess <= 0 then return nil end
   local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', excess + 1)
   if #oldest <= excess then return nil, 'FULL processor= limit=' .. limit end
   local bound, groups, registered = oldest[excess + 1][1], {}, 0
-  local function count_after(id)
-    local number = 0
-    for i = 1, excess do
-      if newer(oldest[i][1], id) then number = number + 1 end
-    end
-    return number
-  end
   for _, reply in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do
     local group = to_table(reply)
     groups[group.name] = group
@@ -103,10 +130,7 @@ local function plan_trim(log_key, meta_key, limit, more, passed)
       local checkpoint = passed and passed[name] or stored[i + 1]
       registered = registered + 1
       if when_full == 'drop_oldest' then
-        local lost, group, read = count_after(checkpoint), groups[name], nil
-        local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
-        if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
-        if lost > 0 then losses[name] = {number = lost, read = read, last = oldest[excess][1]} end
+        losses[name] = loss_of(oldest, excess, checkpoint, groups[name])
       elseif not groups[name] then
         return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
       elseif newer(bound, checkpoint) then
@@ -114,24 +138,77 @@ local function plan_trim(log_key, meta_key, limit, more, passed)
       end
     end
   end
-  if registered == 0 and when_full ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
-  check_allowed('XTRIM', log_key, 'MINID', '=', bound)
-  if next(losses) then
-    check_allowed('HINCRBY', meta_key, 'dropped:', '1')
-    check_allowed('XGROUP', 'SETID', log_key, '-', '$')
+  if registered == 0 and when_full ~= 'drop_oldest' and (when_full ~= 'drop_unread' or next(groups)) then
+    return nil, 'FULL processor= limit=' .. limit .. (when_full == 'drop_unread' and ' reader=' .. next(groups) or '')
   end
+  check_allowed('XTRIM', log_key, 'MINID', '=', bound)
+  if next(losses) then check_drop(log_key, meta_key) end
   return bound, nil, losses
 end
-
--- Removes these entries. The consumer group of a processor that loses some moves past them, so that they are no lag.
-local function trim(log_key, meta_key, bound, losses)
-  redis.call('XTRIM', log_key, 'MINID', '=', bound)
-  for name, loss in pairs(losses) do
-    redis.call('HINCRBY', meta_key, 'dropped:' .. name, loss.number)
-    if loss.read then redis.pcall('XGROUP', 'SETID', log_key, name, loss.last, 'ENTRIESREAD', loss.read) end
-  end
-end
 -- <<< trim
+
+-- >>> age
+-- Returns the lowest checkpoint: entries before it have been committed by every processor. Or `+` if nobody reads the stream
+-- and it keeps nothing for that case. Or nil and the name of a processor if nothing may be removed, because its consumer group
+-- is missing, or an empty name if nobody reads the stream.
+local function lowest_checkpoint(log_key, meta_key)
+  local groups, lowest, holder = {}, nil, ''
+  for _, each in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do groups[to_table(each).name] = true end
+  local fields = redis.call('HGETALL', meta_key)
+  for i = 1, #fields, 2 do
+    local name = string.match(fields[i], '^checkpoint:(.+)$')
+    if name and not groups[name] then return nil, name end
+    if name and (not lowest or newer(lowest, fields[i + 1])) then lowest, holder = fields[i + 1], name end
+  end
+  if not lowest and when_full == 'drop_unread' and not next(groups) then lowest = '+' end
+  return lowest, holder
+end
+
+-- Decides which entries leave because they are older than `most_ms`. Returns the id below which they are removed, nil if none
+-- are; the id from which entries are young enough; and what `lowest_checkpoint` says. An id tells the age of its entry.
+local function plan_age(log_key, meta_key, most_ms, now_ms)
+  local young = string.format('%.0f-0', math.max(now_ms - most_ms, 0))
+  if young == '0-0' or redis.call('XLEN', log_key) == 0 then return nil, '0-0' end
+  local lowest, holder = lowest_checkpoint(log_key, meta_key)
+  local bound = lowest
+  if bound and (bound == '+' or newer(bound, young)) then bound = young end
+  check_allowed('HSET', meta_key, 'trimmed_at', '0')
+  check_allowed('XTRIM', log_key, 'MINID', '0')
+  return bound ~= '0-0' and bound or nil, young, lowest, holder
+end
+
+-- Removes at most 1100 entries: first whole nodes of the stream, of which Redis reads no entry, then up to 100 entries one by
+-- one, which are in one node. If more are left, the next call looks again. Returns how many it removed, and whether more are.
+local function trim_age(log_key, meta_key, bound, now_ms)
+  local removed, more = 0, false
+  if bound then
+    removed = redis.call('XTRIM', log_key, 'MINID', '~', bound, 'LIMIT', 1000)
+    more = removed > 800
+    local rest = more and {} or redis.call('XRANGE', log_key, '-', '(' .. bound, 'COUNT', 101)
+    if rest[101] then bound, more = rest[101][1], true end
+    if rest[1] then removed = removed + redis.call('XTRIM', log_key, 'MINID', '=', bound) end
+  end
+  redis.call('HSET', meta_key, 'trimmed_at', more and '0' or string.format('%.0f', now_ms))
+  return removed, more
+end
+-- <<< age
+
+-- >>> age_due
+-- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
+local function read_limits(text)
+  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
+  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
+end
+
+-- The same as `plan_age`, but it looks only once in a hundredth of that age: `trimmed_at` of meta is the time of the last look.
+-- Returns nil if it did not look, else what `trim_age` needs.
+local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)
+  local looked = tonumber(redis.call('HGET', meta_key, 'trimmed_at') or '')
+  if looked and looked <= now_ms and now_ms - looked < most_ms / 100 then return nil end
+  check_allowed('HSET', meta_key, 'trimmed_at', '0')
+  return {bound = plan_age(log_key, meta_key, most_ms, now_ms), now_ms = now_ms}
+end
+-- <<< age_due
 
 -- >>> forget
 -- Returns the 100 fields of a hash whose last append is oldest, among those that begin with `prefix`; none if there are fewer
@@ -164,15 +241,17 @@ elseif not string.find(sequence, '^[1-9]%d*$') or #sequence > 15 then
 end
 
 -- >>> send_args
+local max_age = nil
+if not size then size, max_age = read_limits(ARGV[4]) end
 if not string.find(protocol, '^%d+$') or #protocol > 9 then
   return redis.error_reply('BADARG field=protocol')
 elseif not string.find(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
   return redis.error_reply('BADARG field=partitions limit=10000')
 elseif hash == '' then
   return redis.error_reply('BADARG field=hash')
-elseif not string.find(ARGV[4], '^%d+$') or #ARGV[4] > 15 or size < 2 then
+elseif not size or size < 2 or (not max_age and (not string.find(ARGV[4], '^%d+$') or #ARGV[4] > 15)) then
   return redis.error_reply('BADARG field=size')
-elseif when_full ~= 'refuse' and when_full ~= 'drop_oldest' then
+elseif when_full ~= 'refuse' and when_full ~= 'drop_unread' and when_full ~= 'drop_oldest' then
   return redis.error_reply('BADARG field=when_full')
 end
 -- <<< send_args
@@ -227,6 +306,14 @@ local bound, full, losses = plan_trim(log, meta, size, count)
 if full then
   return redis.error_reply(full)
 end
+local age = nil
+if max_age and not bound then -- Without an age, nobody asks for the time.
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+  age = plan_age_if_due(log, meta, max_age, now)
+end
 local forgotten = before and {} or oldest_senders(producers, '')
 check_allowed('HSET', producers, producer, '')
 
@@ -260,7 +347,7 @@ while at <= values do
   add(at + 1, at + width, next_at > values)
   at = next_at
 end
-if bound then trim(log, meta, bound, losses) end
+if bound then trim(log, meta, bound, losses) elseif age then trim_age(log, meta, age.bound, age.now_ms) end
 if forgotten[1] then redis.call('HDEL', producers, unpack(forgotten)) end
 -- The usual count is a literal, because turning a number into text is slow.
 redis.call('HSET', producers, producer, sequence .. ' ' .. first .. (count == 1 and ' 1' or ' ' .. count))

@@ -7,7 +7,8 @@
 -- ARGV[2]  partitions  int     partition count of the stream
 -- ARGV[3]  hash        str     name of the hash function from key bytes to partition
 -- ARGV[4]  size        int     entries that the partition may hold
--- ARGV[5]  when_full   str     refuse, or drop_oldest to drop entries that no processor has committed
+-- ARGV[5]  when_full   str     refuse; drop_unread to drop entries while the stream has neither a processor nor a consumer
+--                              group, else refuse; or drop_oldest to drop entries that no processor has committed
 -- REPLY    moved       int     events that this call moved
 -- REPLY    waiting     int     events that wait now
 -- REPLY    next_in     int     ms until the next one is due, 0 if it is due now, -1 if none waits
@@ -72,24 +73,49 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
+-- >>> drop
+-- Returns what a processor with this checkpoint loses if the first `number` of these entries are removed; nil if it loses none.
+local function loss_of(oldest, number, checkpoint, group)
+  local function count_after(id)
+    local found = 0
+    for i = 1, number do
+      if newer(oldest[i][1], id) then found = found + 1 end
+    end
+    return found
+  end
+  local lost = count_after(checkpoint)
+  local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
+  local read = ahead > 0 and string.format('%.0f', group['entries-read'] + ahead) or nil
+  return lost > 0 and {number = lost, read = read, last = oldest[number][1]} or nil
+end
+
+local function check_drop(log_key, meta_key)
+  check_allowed('HINCRBY', meta_key, 'dropped:', '1')
+  check_allowed('XGROUP', 'SETID', log_key, '-', '$')
+end
+
+-- Removes these entries. The consumer group of a processor that loses some moves past them, so that they are no lag.
+local function trim(log_key, meta_key, bound, losses)
+  redis.call('XTRIM', log_key, 'MINID', '=', bound)
+  for name, loss in pairs(losses) do
+    redis.call('HINCRBY', meta_key, 'dropped:' .. name, loss.number)
+    if loss.read then redis.pcall('XGROUP', 'SETID', log_key, name, loss.last, 'ENTRIESREAD', loss.read) end
+  end
+end
+-- <<< drop
+
 -- >>> trim
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
 -- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
--- checkpoint stays. `passed` has checkpoints that this call moves.
+-- checkpoint stays; with drop_unread also others while there is neither a processor nor a consumer group. `passed` has
+-- checkpoints that this call moves.
 local function plan_trim(log_key, meta_key, limit, more, passed)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
   if excess <= 0 then return nil end
   local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', excess + 1)
   if #oldest <= excess then return nil, 'FULL processor= limit=' .. limit end
   local bound, groups, registered = oldest[excess + 1][1], {}, 0
-  local function count_after(id)
-    local number = 0
-    for i = 1, excess do
-      if newer(oldest[i][1], id) then number = number + 1 end
-    end
-    return number
-  end
   for _, reply in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do
     local group = to_table(reply)
     groups[group.name] = group
@@ -101,10 +127,7 @@ local function plan_trim(log_key, meta_key, limit, more, passed)
       local checkpoint = passed and passed[name] or stored[i + 1]
       registered = registered + 1
       if when_full == 'drop_oldest' then
-        local lost, group, read = count_after(checkpoint), groups[name], nil
-        local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
-        if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
-        if lost > 0 then losses[name] = {number = lost, read = read, last = oldest[excess][1]} end
+        losses[name] = loss_of(oldest, excess, checkpoint, groups[name])
       elseif not groups[name] then
         return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
       elseif newer(bound, checkpoint) then
@@ -112,22 +135,12 @@ local function plan_trim(log_key, meta_key, limit, more, passed)
       end
     end
   end
-  if registered == 0 and when_full ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
+  if registered == 0 and when_full ~= 'drop_oldest' and (when_full ~= 'drop_unread' or next(groups)) then
+    return nil, 'FULL processor= limit=' .. limit .. (when_full == 'drop_unread' and ' reader=' .. next(groups) or '')
+  end
   check_allowed('XTRIM', log_key, 'MINID', '=', bound)
-  if next(losses) then
-    check_allowed('HINCRBY', meta_key, 'dropped:', '1')
-    check_allowed('XGROUP', 'SETID', log_key, '-', '$')
-  end
+  if next(losses) then check_drop(log_key, meta_key) end
   return bound, nil, losses
-end
-
--- Removes these entries. The consumer group of a processor that loses some moves past them, so that they are no lag.
-local function trim(log_key, meta_key, bound, losses)
-  redis.call('XTRIM', log_key, 'MINID', '=', bound)
-  for name, loss in pairs(losses) do
-    redis.call('HINCRBY', meta_key, 'dropped:' .. name, loss.number)
-    if loss.read then redis.pcall('XGROUP', 'SETID', log_key, name, loss.last, 'ENTRIESREAD', loss.read) end
-  end
 end
 -- <<< trim
 
@@ -148,7 +161,6 @@ if #KEYS ~= 3 or #ARGV ~= 5 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
 
--- >>> send_args
 if not string.find(protocol, '^%d+$') or #protocol > 9 then
   return redis.error_reply('BADARG field=protocol')
 elseif not string.find(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
@@ -157,10 +169,9 @@ elseif hash == '' then
   return redis.error_reply('BADARG field=hash')
 elseif not string.find(ARGV[4], '^%d+$') or #ARGV[4] > 15 or size < 2 then
   return redis.error_reply('BADARG field=size')
-elseif when_full ~= 'refuse' and when_full ~= 'drop_oldest' then
+elseif when_full ~= 'refuse' and when_full ~= 'drop_unread' and when_full ~= 'drop_oldest' then
   return redis.error_reply('BADARG field=when_full')
 end
--- <<< send_args
 
 local refusal, declared, next_due = contract_mismatch(meta)
 if refusal then

@@ -20,7 +20,8 @@
 --                             values, then fields and values in turn
 --                             table SETS DELETES, then a field and its value for each set, a field for each delete
 --                             expiring SECONDS SETS DELETES, then the same: fields not written for so long are removed
---                             derived SIZE WHEN_FULL COUNT, then the entries: for a stream derived from the same source
+--                             derived SIZE WHEN_FULL COUNT, then the entries: for a stream derived from the same source; SIZE
+--                             and WHEN_FULL as in append
 --                             stream SIZE WHEN_FULL COUNT PROTOCOL PARTITIONS HASH, then the entries: for any other stream;
 --                             not in a Redis Cluster, where a script cannot write to another slot
 --                             outbox SIZE COUNT, then the entries: for streams in other slots; see lua/README.md
@@ -40,7 +41,7 @@
 --                     parked, has none
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
 -- WRITES   yes
--- BOUND    200 entries added, 200 events parked or replayed, 1000 removed in each stream; 1000 fields of tables written; of a
+-- BOUND    200 entries added, 200 events parked or replayed, 1100 removed in each stream; 1000 fields of tables written; of a
 --                     table whose keys expire, twice as many as were written, and 10, removed
 -- VERSION  1
 local log, meta, state = KEYS[1], KEYS[2], KEYS[3]
@@ -98,24 +99,49 @@ local function contract_mismatch(key)
 end
 -- <<< contract
 
+-- >>> drop
+-- Returns what a processor with this checkpoint loses if the first `number` of these entries are removed; nil if it loses none.
+local function loss_of(oldest, number, checkpoint, group)
+  local function count_after(id)
+    local found = 0
+    for i = 1, number do
+      if newer(oldest[i][1], id) then found = found + 1 end
+    end
+    return found
+  end
+  local lost = count_after(checkpoint)
+  local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
+  local read = ahead > 0 and string.format('%.0f', group['entries-read'] + ahead) or nil
+  return lost > 0 and {number = lost, read = read, last = oldest[number][1]} or nil
+end
+
+local function check_drop(log_key, meta_key)
+  check_allowed('HINCRBY', meta_key, 'dropped:', '1')
+  check_allowed('XGROUP', 'SETID', log_key, '-', '$')
+end
+
+-- Removes these entries. The consumer group of a processor that loses some moves past them, so that they are no lag.
+local function trim(log_key, meta_key, bound, losses)
+  redis.call('XTRIM', log_key, 'MINID', '=', bound)
+  for name, loss in pairs(losses) do
+    redis.call('HINCRBY', meta_key, 'dropped:' .. name, loss.number)
+    if loss.read then redis.pcall('XGROUP', 'SETID', log_key, name, loss.last, 'ENTRIESREAD', loss.read) end
+  end
+end
+-- <<< drop
+
 -- >>> trim
 -- Decides which of the oldest entries are removed so that `more` entries fit. Returns the id below which entries are
 -- removed, or nil if none are; a refusal if they must not be removed; and for each processor what it loses. Unless the
 -- when_full is drop_oldest, only entries that every processor has committed are removed, and the entry at the lowest
--- checkpoint stays. `passed` has checkpoints that this call moves.
+-- checkpoint stays; with drop_unread also others while there is neither a processor nor a consumer group. `passed` has
+-- checkpoints that this call moves.
 local function plan_trim(log_key, meta_key, limit, more, passed)
   local excess = math.min(redis.call('XLEN', log_key) + more - limit, 1000)
   if excess <= 0 then return nil end
   local oldest = redis.call('XRANGE', log_key, '-', '+', 'COUNT', excess + 1)
   if #oldest <= excess then return nil, 'FULL processor= limit=' .. limit end
   local bound, groups, registered = oldest[excess + 1][1], {}, 0
-  local function count_after(id)
-    local number = 0
-    for i = 1, excess do
-      if newer(oldest[i][1], id) then number = number + 1 end
-    end
-    return number
-  end
   for _, reply in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do
     local group = to_table(reply)
     groups[group.name] = group
@@ -127,10 +153,7 @@ local function plan_trim(log_key, meta_key, limit, more, passed)
       local checkpoint = passed and passed[name] or stored[i + 1]
       registered = registered + 1
       if when_full == 'drop_oldest' then
-        local lost, group, read = count_after(checkpoint), groups[name], nil
-        local ahead = lost > 0 and group and group['entries-read'] and count_after(group['last-delivered-id']) or 0
-        if ahead > 0 then read = string.format('%.0f', group['entries-read'] + ahead) end
-        if lost > 0 then losses[name] = {number = lost, read = read, last = oldest[excess][1]} end
+        losses[name] = loss_of(oldest, excess, checkpoint, groups[name])
       elseif not groups[name] then
         return nil, 'FULL processor=' .. name .. ' limit=' .. limit .. ' group=missing'
       elseif newer(bound, checkpoint) then
@@ -138,24 +161,77 @@ local function plan_trim(log_key, meta_key, limit, more, passed)
       end
     end
   end
-  if registered == 0 and when_full ~= 'drop_oldest' then return nil, 'FULL processor= limit=' .. limit end
-  check_allowed('XTRIM', log_key, 'MINID', '=', bound)
-  if next(losses) then
-    check_allowed('HINCRBY', meta_key, 'dropped:', '1')
-    check_allowed('XGROUP', 'SETID', log_key, '-', '$')
+  if registered == 0 and when_full ~= 'drop_oldest' and (when_full ~= 'drop_unread' or next(groups)) then
+    return nil, 'FULL processor= limit=' .. limit .. (when_full == 'drop_unread' and ' reader=' .. next(groups) or '')
   end
+  check_allowed('XTRIM', log_key, 'MINID', '=', bound)
+  if next(losses) then check_drop(log_key, meta_key) end
   return bound, nil, losses
 end
-
--- Removes these entries. The consumer group of a processor that loses some moves past them, so that they are no lag.
-local function trim(log_key, meta_key, bound, losses)
-  redis.call('XTRIM', log_key, 'MINID', '=', bound)
-  for name, loss in pairs(losses) do
-    redis.call('HINCRBY', meta_key, 'dropped:' .. name, loss.number)
-    if loss.read then redis.pcall('XGROUP', 'SETID', log_key, name, loss.last, 'ENTRIESREAD', loss.read) end
-  end
-end
 -- <<< trim
+
+-- >>> age
+-- Returns the lowest checkpoint: entries before it have been committed by every processor. Or `+` if nobody reads the stream
+-- and it keeps nothing for that case. Or nil and the name of a processor if nothing may be removed, because its consumer group
+-- is missing, or an empty name if nobody reads the stream.
+local function lowest_checkpoint(log_key, meta_key)
+  local groups, lowest, holder = {}, nil, ''
+  for _, each in ipairs(redis.call('XINFO', 'GROUPS', log_key)) do groups[to_table(each).name] = true end
+  local fields = redis.call('HGETALL', meta_key)
+  for i = 1, #fields, 2 do
+    local name = string.match(fields[i], '^checkpoint:(.+)$')
+    if name and not groups[name] then return nil, name end
+    if name and (not lowest or newer(lowest, fields[i + 1])) then lowest, holder = fields[i + 1], name end
+  end
+  if not lowest and when_full == 'drop_unread' and not next(groups) then lowest = '+' end
+  return lowest, holder
+end
+
+-- Decides which entries leave because they are older than `most_ms`. Returns the id below which they are removed, nil if none
+-- are; the id from which entries are young enough; and what `lowest_checkpoint` says. An id tells the age of its entry.
+local function plan_age(log_key, meta_key, most_ms, now_ms)
+  local young = string.format('%.0f-0', math.max(now_ms - most_ms, 0))
+  if young == '0-0' or redis.call('XLEN', log_key) == 0 then return nil, '0-0' end
+  local lowest, holder = lowest_checkpoint(log_key, meta_key)
+  local bound = lowest
+  if bound and (bound == '+' or newer(bound, young)) then bound = young end
+  check_allowed('HSET', meta_key, 'trimmed_at', '0')
+  check_allowed('XTRIM', log_key, 'MINID', '0')
+  return bound ~= '0-0' and bound or nil, young, lowest, holder
+end
+
+-- Removes at most 1100 entries: first whole nodes of the stream, of which Redis reads no entry, then up to 100 entries one by
+-- one, which are in one node. If more are left, the next call looks again. Returns how many it removed, and whether more are.
+local function trim_age(log_key, meta_key, bound, now_ms)
+  local removed, more = 0, false
+  if bound then
+    removed = redis.call('XTRIM', log_key, 'MINID', '~', bound, 'LIMIT', 1000)
+    more = removed > 800
+    local rest = more and {} or redis.call('XRANGE', log_key, '-', '(' .. bound, 'COUNT', 101)
+    if rest[101] then bound, more = rest[101][1], true end
+    if rest[1] then removed = removed + redis.call('XTRIM', log_key, 'MINID', '=', bound) end
+  end
+  redis.call('HSET', meta_key, 'trimmed_at', more and '0' or string.format('%.0f', now_ms))
+  return removed, more
+end
+-- <<< age
+
+-- >>> age_due
+-- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
+local function read_limits(text)
+  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
+  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
+end
+
+-- The same as `plan_age`, but it looks only once in a hundredth of that age: `trimmed_at` of meta is the time of the last look.
+-- Returns nil if it did not look, else what `trim_age` needs.
+local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)
+  local looked = tonumber(redis.call('HGET', meta_key, 'trimmed_at') or '')
+  if looked and looked <= now_ms and now_ms - looked < most_ms / 100 then return nil end
+  check_allowed('HSET', meta_key, 'trimmed_at', '0')
+  return {bound = plan_age(log_key, meta_key, most_ms, now_ms), now_ms = now_ms}
+end
+-- <<< age_due
 
 if #KEYS < 4 or #ARGV < 10 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
@@ -241,8 +317,10 @@ local function read_table(effect)
 end
 local function read_stream(effect)
   effect.size, effect.when_full, effect.count, effect.meta = number(at + 1), ARGV[at + 2], number(at + 3), KEYS[key + 1]
+  if not effect.size then effect.size, effect.max_age = read_limits(ARGV[at + 1]) end
+  local how = effect.when_full
   if not effect.size or effect.size < 2 or not effect.meta
-      or (effect.when_full ~= 'refuse' and effect.when_full ~= 'drop_oldest') then return false end
+      or (how ~= 'refuse' and how ~= 'drop_unread' and how ~= 'drop_oldest') then return false end
   at, key = at + 4, key + 1
   if effect.kind == 'stream' then
     if not number(at) or not number(at + 1) or not ARGV[at + 2] then return false end
@@ -365,6 +443,9 @@ local function check_stream(effect)
   local passed, size = own and {[processor] = next_id} or {}, own and effect.size + 1 or effect.size
   effect.bound, full, effect.losses = plan_trim(effect.key, effect.meta, size, effect.count, passed)
   if full then return full .. ' sink=' .. effect.key end
+  if effect.max_age and not effect.bound then
+    effect.age = plan_age_if_due(effect.key, effect.meta, effect.max_age, now)
+  end
   check_allowed('XADD', effect.key, '*', 'f', 'v')
   local sink = redis.call('EXISTS', effect.key) == 1 and to_table(redis.call('XINFO', 'STREAM', effect.key)) or {}
   if sink['last-generated-id'] == '18446744073709551615-18446744073709551615' then
@@ -473,6 +554,7 @@ for _, effect in ipairs(effects) do
   else
     add_entries(effect)
     if effect.bound then trim(effect.key, effect.meta, effect.bound, effect.losses) end
+    if effect.age then trim_age(effect.key, effect.meta, effect.age.bound, effect.age.now_ms) end
     if effect.last then redis.call('HSET', state, 'outbox_last', string.format('%.0f', effect.last + effect.count)) end
   end
   if effect.counts then

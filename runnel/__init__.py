@@ -23,7 +23,11 @@ _MODULES = {
     "Full": "errors",
     "Gzip": "codec.compressors",
     "JSONSerializer": "codec.serializers",
+    "Halted": "errors",
+    "HandlerExit": "errors",
     "LZ4": "codec.compressors",
+    "LifespanFailed": "errors",
+    "LoopRunning": "errors",
     "Middleware": "middleware",
     "Mismatch": "errors",
     "MsgpackSerializer": "codec.serializers",
@@ -42,10 +46,13 @@ _MODULES = {
     "ServerError": "errors",
     "ServerUnreachable": "errors",
     "Stream": "stream",
+    "SyncApp": "sync_app",
+    "SyncProducer": "sync_app",
     "Table": "table",
     "TooManyWrites": "errors",
     "UnknownProducer": "errors",
     "Unregistered": "errors",
+    "Worker": "worker.worker",
 }
 __all__ = list(_MODULES)
 

@@ -9,6 +9,10 @@ from runnel.errors import (
     EarlierNotSent,
     EncodeError,
     Full,
+    Halted,
+    HandlerExit,
+    LifespanFailed,
+    LoopRunning,
     Mismatch,
     NotInHandler,
     NotLoaded,
@@ -30,7 +34,9 @@ from runnel.processor import ExceptionPolicy
 from runnel.producer.numbered_producer import NumberedProducer
 from runnel.record import Record
 from runnel.stream import Sent, Stream
+from runnel.sync_app import SyncApp, SyncProducer
 from runnel.table import Table
+from runnel.worker.worker import Worker
 
 __all__ = [
     "LZ4",
@@ -48,7 +54,11 @@ __all__ = [
     "ExceptionPolicy",
     "Full",
     "Gzip",
+    "Halted",
+    "HandlerExit",
     "JSONSerializer",
+    "LifespanFailed",
+    "LoopRunning",
     "Middleware",
     "Mismatch",
     "MsgpackSerializer",
@@ -67,8 +77,11 @@ __all__ = [
     "ServerError",
     "ServerUnreachable",
     "Stream",
+    "SyncApp",
+    "SyncProducer",
     "Table",
     "TooManyWrites",
     "UnknownProducer",
     "Unregistered",
+    "Worker",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar, Unpack, overload
 
 from typing_extensions import TypeForm
 
 from runnel import keys
+from runnel.app_lifespan import AppLifespan
 from runnel.codec.compressors import Compressor
 from runnel.codec.entry import EntryCodec
 from runnel.codec.partitioning import XXH64, Hasher
@@ -18,44 +19,46 @@ from runnel.connection.connect import connect
 from runnel.connection.url import check_url
 from runnel.declaration.autodiscover import autodiscover
 from runnel.declaration.declare import (
-    Options,
+    check_current,
     check_parts,
-    check_stream,
     check_tables,
     checked_codecs,
-    declare,
     with_tables,
 )
+from runnel.declaration.handlers_of_app import HandlersOfApp
+from runnel.declaration.origins import Origins
 from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
 from runnel.handlers.callables import named, of_nothing
-from runnel.middleware import Middleware
-from runnel.processor import CommitMode, ExceptionPolicy, Processor
+from runnel.harness import Harness, Named
+from runnel.processor import Processor
 from runnel.producer.numbered_producer import NumberedProducer
 from runnel.producer.per_loop import PerLoop
 from runnel.producer.producer import Producer
 from runnel.protocol.scripts import Scripts
 from runnel.record import adapt
-from runnel.settings import Settings, check
+from runnel.retention import Retain, Retention
+from runnel.settings import GivenSettings, Settings, check
 from runnel.stream import Stream, StreamSpec
+from runnel.sync_app import SyncApp
 from runnel.table import MOST_TABLES, NOTHING, Table
 from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
 
 R = TypeVar("R")
 V = TypeVar("V")
-F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T", bound=Callable[[], Any])
 
 
-class App:
+class App(AppLifespan, HandlersOfApp):
     """A namespace of streams, processors and tasks in one Redis.
 
     Settings are keywords, else ``RUNNEL_<NAME>`` in the environment, else defaults: see
     `runnel.settings.Settings`. Raises ConfigError for a wrong name or setting.
     """
 
-    def __init__(self, name: str, **settings: Any) -> None:
-        self.name = keys.check_name("app", name)
+    def __init__(self, name: str, **settings: Unpack[GivenSettings]) -> None:
+        super().__init__(keys.check_name("app", name))
+        self.origins = Origins(name)
         self.settings = Settings.make(**settings)
         check_url(self.settings.redis_url)
         self.streams: dict[str, Stream[Any]] = {}
@@ -65,23 +68,26 @@ class App:
         self.module: str | None = None
         self.tasks: dict[str, Task] = {}
         self._producers = PerLoop(self._make_producer)
-        #: Set when the worker begins to end. A task that runs forever must wait for it, to end
-        #: within `shutdown_timeout`.
-        self.stopping = asyncio.Event()
+        #: The test that runs the app, if any.
+        self.under_test: Any = None
 
-    def configure(self, **settings: Any) -> None:
+    def __repr__(self) -> str:
+        return f"App({self.name!r})"
+
+    def configure(self, **settings: Unpack[GivenSettings]) -> None:
         """Override settings, as the command line does at the start. Raises ConfigError."""
         self.settings = self.settings.changed(**settings)
         check_url(self.settings.redis_url)
 
     def add(self, stream: Stream[Any]) -> Stream[Any]:
         """Add a stream. Raises ConfigError if its name is taken."""
-        if stream.name in self.streams:
-            raise ConfigError(
-                f"app {self.name} has two streams named {stream.name!r}: declare it once, in a "
-                "notebook in the cell that makes the App"
-            )
-        self.streams[stream.name] = stream
+        name = stream.name
+        if not self.origins.claim("stream", name, name in self.streams):
+            raise ConfigError(f"app {self.name} has two streams named {name!r}: declare it once")
+        # Streams that were derived from a former one have its partitions.
+        for former in [key for key, each in self.streams.items() if each.spec.source == name]:
+            del self.streams[former]
+        self.streams[name] = stream
         return stream
 
     def stream(
@@ -92,6 +98,8 @@ class App:
         partition_by: str | Callable[[R], Any],
         partition_count: int | None = None,
         partition_size: int | None = None,
+        max_age: float | timedelta | None = None,
+        retain: Retain = "always",
         serializer: Serializer | None = None,
         compressor: Compressor | None = None,
         compress_over: int = 256,
@@ -103,9 +111,13 @@ class App:
 
         `record` is a class or a union, such as ``A | B``, which may have a discriminator in
         `Annotated`. With `exclude_unset`, fields that were not set are not stored, and are unset in
-        the record that is read: for events such as PATCH. `partition_size` is how many entries a
-        partition may hold. `codecs` are other serializers and compressors with which stored entries
-        may have been written. Raises ConfigError, which names the wrong argument or field.
+        the record that is read: for events such as PATCH. `codecs` are other serializers and
+        compressors with which stored entries may have been written.
+
+        `partition_size` is how many entries a partition may hold: the oldest leave when room is
+        needed; with `max_age`, in seconds, also when they are older; but none that a registered
+        processor has not committed. `retain` is for a stream that nobody reads: "always" keeps all,
+        so that `send` raises Full; with "until_full" the oldest make room. Raises ConfigError.
         """
         where, chosen = f"stream {name}", self.settings.chosen
         check(where, "compress_over", compress_over)
@@ -128,6 +140,7 @@ class App:
             chosen(where, "partition_count", partition_count),
             chosen(where, "partition_size", partition_size),
             hasher or XXH64(),
+            retention=Retention.of(where, max_age, retain),
         )
         return self.add(Stream(self, spec))
 
@@ -154,82 +167,20 @@ class App:
                 f"table {name}: the second argument is the stream whose events it belongs to, as "
                 f'in app.table("balances", payments, value=int), not {named(stream)}'
             )
-        if stream.app is not self:
+        own: object = self
+        if stream.app is not own:
             raise ConfigError(f"table {name}: the stream {stream.name} belongs to another app")
-        if name in self.tables:
-            raise ConfigError(f"app {self.name} has two tables named {name!r}")
-        if sum(each.stream is stream.spec for each in self.tables.values()) >= MOST_TABLES:
+        others = (each for each in self.tables.values() if each.name != name)
+        if sum(each.stream is stream.spec for each in others) >= MOST_TABLES:
             raise ConfigError(
                 f"table {name}: the stream {stream.name} has {MOST_TABLES} tables already, and one "
                 "commit writes no more"
             )
         made: Table[V] = Table(self, name, stream.spec, value, default, processor, expire)
+        if not self.origins.claim("table", name, name in self.tables):
+            raise ConfigError(f"app {self.name} has two tables named {name!r}: declare it once")
         self.tables[name] = made
         return made
-
-    def processor(
-        self,
-        stream: Stream[Any],
-        *,
-        name: str | None = None,
-        exception_policy: ExceptionPolicy | str = ExceptionPolicy.QUARANTINE,
-        retries: int | None = None,
-        backoff: float | None = None,
-        backoff_max: float | None = None,
-        commit: CommitMode = "auto",
-        prefetch: int | None = None,
-        middleware: Sequence[Middleware] = (),
-        start: str = "earliest",
-        timeout: float | None = None,
-        park_limit: int | None = None,
-    ) -> Callable[[F], F]:
-        """Declare the decorated ``async def f(events: Events[R])`` as a processor of `stream`.
-
-        It runs once for each partition that a worker holds, and must iterate until its events end.
-        Checkpoints are stored under `name`, by default the name of the function: a processor with
-        another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "park",
-        "ignore" or "halt". `start` is where a new processor begins: "earliest" (or "0"), with the
-        oldest event that is left, or "latest" (or "$"), with the next new event. `backoff`,
-        `backoff_max` and `timeout` are in seconds. Raises ConfigError for a declaration that cannot
-        work.
-        """
-        options = Options(
-            name,
-            exception_policy,
-            retries,
-            backoff,
-            backoff_max,
-            commit,
-            prefetch,
-            middleware,
-            start,
-            timeout,
-            park_limit,
-        )
-        return self._declare(stream, "processor", options)
-
-    def on(self, stream: Stream[Any], **options: Any) -> Callable[[F], F]:
-        """Declare the decorated function of one record, async or plain, as a processor.
-
-        A plain ``def`` runs in a thread. An awaitable that the function returns is awaited. The
-        options are those of `processor`.
-        """
-        known = {each.name for each in fields(Options)}
-        for each in options.keys() - known:
-            raise ConfigError(f"@app.on has no option {each!r}; it has {', '.join(sorted(known))}")
-        return self._declare(stream, "on", Options(**options))
-
-    def _declare(self, stream: Stream[Any], decorator: str, options: Options) -> Callable[[F], F]:
-        check_stream(stream, decorator)
-        if stream.app is not self:
-            raise ConfigError(f"@app.{decorator}: the stream {stream.name} belongs to another app")
-
-        def register(function: F) -> F:
-            made = declare(self.processors, self.settings, stream, function, decorator, options)
-            self.processors[made.name] = made
-            return function
-
-        return register
 
     def task(self, *, on_leader: bool = False) -> Callable[[T], T]:
         """Run the decorated ``async def f()`` once in each worker, or only on the leader."""
@@ -237,7 +188,7 @@ class App:
 
         def register(function: T) -> T:
             name = check_task(function, "task")
-            self._add_task(Task(name, of_nothing(function), on_leader))
+            self._add_task(Task(name, of_nothing(function), on_leader), function)
             return function
 
         return register
@@ -249,7 +200,8 @@ class App:
 
         def register(function: T) -> T:
             name = check_task(function, "timer")
-            self._add_task(Timer(name, of_nothing(function), on_leader, interval=interval))
+            made = Timer(name, of_nothing(function), on_leader, interval=interval)
+            self._add_task(made, function)
             return function
 
         return register
@@ -275,14 +227,18 @@ class App:
         def register(function: T) -> T:
             name = check_task(function, "crontab")
             call = of_nothing(function)
-            self._add_task(Crontab(name, call, on_leader, spec=plain, zone=zone, catch_up=catch_up))
+            made = Crontab(name, call, on_leader, spec=plain, zone=zone, catch_up=catch_up)
+            self._add_task(made, function)
             return function
 
         return register
 
-    def _add_task(self, task: Task) -> None:
-        if task.name in self.tasks:
-            raise ConfigError(f"app {self.name} has two tasks named {task.name!r}")
+    def _add_task(self, task: Task, function: Callable[[], Any]) -> None:
+        if not self.origins.claim("task", task.name, task.name in self.tasks, function):
+            raise ConfigError(
+                f"app {self.name} has two tasks named {task.name!r}: give one of the functions "
+                "another name"
+            )
         self.tasks[task.name] = task
 
     def choose(self, names: Iterable[str]) -> list[Processor]:
@@ -296,6 +252,7 @@ class App:
                     f"{', '.join(self.processors) or 'none'}"
                 )
         chosen = [self.processors[name] for name in wanted or self.processors]
+        check_current(self.streams, self.tables.values(), chosen)
         tables = self.tables.values()
         return [
             replace(with_tables(each, tables), module=self.module or each.module) for each in chosen
@@ -324,9 +281,20 @@ class App:
             return self._producers.get()
         return NumberedProducer(self, id)
 
+    def sync(self) -> SyncApp:
+        """The app for code without an event loop: ``with app.sync() as it: it.send(orders, …)``."""
+        return SyncApp(self, self._producers.close_here)
+
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))
         return Producer(scripts, self.settings.delivery_timeout, self.settings.durability)
+
+    def test(self, *only: Named, timeout: float = 10.0, lifespan: bool = True) -> Harness:
+        """A test of the app without a server: ``async with app.test() as t:``, see `Harness`.
+
+        `only` are the processors that run, by function or name; without any, all. A drain takes at
+        most `timeout` seconds. Without `lifespan`, no startup and shutdown function is called."""
+        return Harness(self, only, timeout, lifespan=lifespan)
 
     async def __aenter__(self) -> App:
         return self

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from runnel.core.table_state import Field, TableState
+from runnel.core.table_state import Field, LentValues
 from runnel.protocol import Entry, Sink
 
 
@@ -24,10 +24,10 @@ class CurrentEvent(NamedTuple):
     #: Has the handler an event, which it has not finished?
     has_event: Callable[[], bool]
     #: The tables of the partition, if there are any.
-    tables: TableState | None = None
+    tables: LentValues | None = None
     #: Reads fields of these tables from Redis.
     load: Callable[[list[Field]], Awaitable[None]] | None = None
-    #: `TableState.run` while that handler runs.
+    #: `LentValues.run` while that handler runs.
     run: int = 0
     #: Has the handler failed or been ended? Its code may go on for a moment, to clean up.
     over: Callable[[], bool] | None = None

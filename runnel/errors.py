@@ -18,10 +18,12 @@
     │   ├── NothingRan            it returned an object that nothing runs, such as a generator
     │   └── WorkerDied            workers die while they process this event
     ├── NotInHandler              a table or `emit` was used outside a handler with an event
+    ├── LoopRunning               `send_sync` was called where an event loop runs
     ├── ProducerInUse             another process sends under the same producer id
     ├── EarlierNotSent            a number before this one was not sent, so this one was not either
     ├── Halted                    the policy HALT stops the worker: an event failed for good
     ├── HandlerExit               a handler or task wants the process to exit
+    ├── LifespanFailed            a function for the start or the end of a worker failed
     ├── Removed                   an operator has removed a processor while a worker ran it
     ├── BurstBlocked              a quarantined or paused partition keeps a burst from finishing
     ├── ServerError               Redis is reachable but cannot be used as it is
@@ -114,8 +116,7 @@ class TooManyWrites(HandlerError):
 
 
 class NothingRan(HandlerError):
-    """A handler or task returned an object that nothing runs, such as a generator, or one that
-    cannot be awaited."""
+    """A handler or task returned an object that nothing runs: a generator, no awaitable."""
 
 
 class WorkerDied(HandlerError):
@@ -125,6 +126,11 @@ class WorkerDied(HandlerError):
 
 class NotInHandler(RunnelError):
     """A table was used, or a record emitted, where no handler has an event for it."""
+
+
+class LoopRunning(RunnelError, RuntimeError):
+    """A call that waits, such as `send_sync`, was made where an event loop runs: it would stand
+    still meanwhile. The message says what to await instead. Nothing was sent."""
 
 
 class ProducerInUse(RunnelError):
@@ -159,6 +165,11 @@ class HandlerExit(RunnelError):
             code = (error.code & 255 or 1) if error.code else 0
             return cls(f"sys.exit({error.code or 0})", code)
         return cls(str(error.code), 1)
+
+
+class LifespanFailed(RunnelError):
+    """A startup or shutdown function of the app, or its lifespan, failed: `__cause__` is what it
+    raised. After a failed start, the worker has processed nothing."""
 
 
 class Removed(RunnelError):
@@ -282,8 +293,7 @@ class Replaced(ProtocolError):
 
 
 class Full(ProtocolError):
-    """A partition is full, and retention must not remove events: a registered processor has not
-    committed the oldest ones. `details` names that `processor`."""
+    """A partition is full: the `processor` in `details` has not committed the oldest events."""
 
     word = "FULL"
 
@@ -291,10 +301,9 @@ class Full(ProtocolError):
     def reason(self) -> str:
         """Why retention must not remove events, as a clause behind "because"."""
         processor = self.details.get("processor")
-        if "delayed" in self.details:
-            return f"{self.details['delayed']} delayed events wait in it"
         if not processor:
-            return "no processor is registered that could commit its oldest events"
+            by = ": only another group reads it" if "reader" in self.details else ""
+            return f"no processor is registered that could commit its oldest events{by}"
         if self.details.get("group") == "missing":
             return f"the consumer group of the registered processor {processor} is missing"
         return f"the registered processor {processor} has not committed its oldest events"
@@ -307,8 +316,7 @@ class Full(ProtocolError):
 
 
 class Overdue(ProtocolError):
-    """Delayed events of the partition are due, and enter the log before anything that is sent
-    later. `send` sees to that and repeats its call."""
+    """Delayed events are due and enter the log first: `send` promotes them and sends again."""
 
     word = "OVERDUE"
 
@@ -333,8 +341,7 @@ class Unforwarded(ProtocolError):
 
 
 class UnknownProducer(ProtocolError):
-    """The partition no longer remembers this producer, so it cannot distinguish a repeat from a new
-    append. Start a new producer."""
+    """The partition has forgotten this producer, and would take its repeat for a new append."""
 
     word = "UNKNOWN_PRODUCER"
 

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
 from runnel.core.reading import Raw, record_of
+from runnel.stream import Stream
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Event(Generic[R]):
+class Event(Generic[R_co]):
     """One event of a partition. Its record is decoded at the first access."""
 
     __slots__ = ("_codec", "_raw", "_record", "partition")
 
-    def __init__(self, raw: Raw, partition: int, codec: EntryCodec[R]) -> None:
+    def __init__(self, raw: Raw, partition: int, codec: EntryCodec[R_co]) -> None:
         self.partition = partition
         self._raw = raw
         self._codec = codec
-        self._record: R | None = None
+        self._record: R_co | None = None
+
+    @classmethod
+    def of(
+        cls,
+        stream: Stream[R],
+        record: R,
+        *,
+        id: str = "1-0",
+        headers: Mapping[str, str] | None = None,
+        partition: int | None = None,
+    ) -> Event[R]:
+        """An event made by hand, to call a function of an event in a test: as if the record had
+        been sent to the stream and read again. `partition` is that of the record, unless it is
+        given. Raises EncodeError and PartitionKeyError, as `Stream.send` does.
+        """
+        spec = stream.spec
+        fields = spec.encode(record, headers)
+        number = spec.partition(record) if partition is None else partition
+        raw: Raw = [id.encode(), fields]
+        return Event(raw, number, spec.codec)
 
     @property
     def id(self) -> str:
@@ -35,7 +57,7 @@ class Event(Generic[R]):
         return fields
 
     @property
-    def record(self) -> R:
+    def record(self) -> R_co:
         """The record. Raises DecodeError if the entry is not a record of the stream."""
         if self._record is None:
             self._record = record_of(self._raw, self._codec.decode)
@@ -47,4 +69,4 @@ class Event(Generic[R]):
         return self._codec.headers(self._raw[1])
 
     def __repr__(self) -> str:
-        return f"Event({self.partition}/{self.id})"
+        return f"Event(id={self.id!r}, partition={self.partition})"

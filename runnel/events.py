@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from runnel.codec.entry import EntryCodec
 from runnel.core.reading import Raw, record_of
 from runnel.current_event import CurrentEvent
+from runnel.delivery.ahead import Ahead, Threads
 from runnel.delivery.handout import Handout
 from runnel.delivery.iterators import (
     EventIterator,
@@ -18,9 +19,10 @@ from runnel.delivery.iterators import (
     RecordIterator,
 )
 from runnel.event import Event
+from runnel.middleware import DeadLetterMiddleware
 from runnel.stream import Stream
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 #: What a function of events is to do, and what to use for one that takes a record.
@@ -28,7 +30,7 @@ EACH_RECORD = "`async for record in events.records()`"
 ONE_RECORD = "a function that takes one record is declared with @app.on"
 
 
-class Events(Generic[R]):
+class Events(Generic[R_co]):
     """The events of one partition. Each is finished when the next one is asked for.
 
     Iterate over it for `Event` objects, over `records` for records alone, over `take` for lists:
@@ -39,7 +41,7 @@ class Events(Generic[R]):
     def __init__(
         self,
         handout: Handout,
-        codec: EntryCodec[R],
+        codec: EntryCodec[R_co],
         middleware: Sequence[Any] = (),
         here: CurrentEvent | None = None,
     ) -> None:
@@ -49,23 +51,26 @@ class Events(Generic[R]):
         self._codec = codec
         self._middleware = middleware
 
+    def __repr__(self) -> str:
+        return f"Events(partition={self.partition})"
+
     @property
     def partition(self) -> int:
         """Number of the partition."""
         return self._queue.partition
 
-    def __aiter__(self) -> AsyncIterator[Event[R]]:
+    def __aiter__(self) -> AsyncIterator[Event[R_co]]:
         if self._middleware:
             return MiddlewareIterator(self._handout, self._middleware, self._event, _same)
         return EventIterator(self._handout, self._event)
 
-    def records(self) -> AsyncIterator[R]:
+    def records(self) -> AsyncIterator[R_co]:
         """The records of the events, one at a time."""
         if self._middleware:
             return MiddlewareIterator(self._handout, self._middleware, self._event, _record_of)
         return RecordIterator(self._handout, self._codec.decode)
 
-    def take(self, n: int, within: float | None = None, *, empty: bool = False) -> Batches[R]:
+    def take(self, n: int, within: float | None = None, *, empty: bool = False) -> Batches[R_co]:
         """Lists of up to `n` events.
 
         A list is given out as soon as there is anything, or with `within`, once it is full or that
@@ -106,27 +111,42 @@ class Events(Generic[R]):
         long."""
         return self._handout.uncancellable()
 
-    def _event(self, raw: Raw) -> Event[R]:
+    def ahead(
+        self,
+        threads: Threads,
+        call: Callable[[Any], Any],
+        unsettled: Callable[[Any], bool],
+        with_event: bool,
+    ) -> Ahead | None:
+        """These events for a plain function, which a thread processes without asking for each: see
+        `runnel.delivery.ahead`. `call` gets a record, or an `Event`. None if a middleware has to
+        see each of them."""
+        if self._here is None or any(type(e) is not DeadLetterMiddleware for e in self._middleware):
+            return None
+        make: Callable[[Raw], Any] = self._event if with_event else self._record
+        return Ahead(self._handout, self._codec, make, self._here, threads, call, unsettled)
+
+    def _event(self, raw: Raw) -> Event[R_co]:
         return Event(raw, self._queue.partition, self._codec)
 
-    def _record(self, raw: Raw) -> R:
+    def _record(self, raw: Raw) -> R_co:
         return record_of(raw, self._codec.decode)
 
 
-class Batches(Generic[R]):
+class Batches(Generic[R_co]):
     """Lists of events, or with `records` lists of records. Made by `Events.take`."""
 
-    def __init__(self, events: Events[R], options: ListOptions) -> None:
+    def __init__(self, events: Events[R_co], options: ListOptions) -> None:
         self._events = events
         self._options = options
 
-    def __aiter__(self) -> AsyncIterator[list[Event[R]]]:
+    def __aiter__(self) -> AsyncIterator[list[Event[R_co]]]:
         e = self._events
         if e._middleware:
             return MiddlewareIterator(e._handout, e._middleware, e._event, _same, self._options)
         return ListIterator(e._handout, e._event, self._options)
 
-    def records(self) -> AsyncIterator[list[R]]:
+    def records(self) -> AsyncIterator[list[R_co]]:
         """The records of each list."""
         e = self._events
         if e._middleware:

@@ -60,6 +60,8 @@ class Processor:
     park_limit: int = 1000
     #: Seconds that one event, or one batch, may take; None is no limit.
     timeout: float | None = None
+    #: How many events of a partition may be processed at the same time, each of another key.
+    concurrency: int = 1
     #: The names of the tables that it may write.
     tables: tuple[str, ...] = ()
     #: Of these tables, the seconds after which a key that was not written is removed.

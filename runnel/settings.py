@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Set
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -30,6 +30,30 @@ _DAY = 86_400.0
 
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=YEAR)]
 GroupSeconds = Annotated[float, Field(allow_inf_nan=False, le=_DAY)]
+
+
+class GivenSettings(TypedDict, total=False):
+    """The settings as keywords, for type checkers and editors: see `Settings`. A durability may be
+    a text that the program has got from elsewhere."""
+
+    redis_url: str
+    session_timeout: float
+    rebalance_timeout: float
+    rebalance_delay: float
+    max_block: float
+    shutdown_timeout: float
+    prefetch: int
+    prefetch_bytes: int
+    partition_count: int
+    partition_size: int
+    max_record_bytes: int
+    delivery_timeout: float
+    dedupe_window: float
+    durability: Durability | str
+    retries: int
+    backoff: float
+    park_limit: int
+    backoff_max: float
 
 
 class Settings(BaseModel):
@@ -165,7 +189,16 @@ class Keywords(BaseModel):
         ge=1, le=10**9, description="Seconds after which a key of a table is removed."
     )
     catch_up: Seconds = Field(ge=0, description="Seconds for which a missed instant can run later.")
+    max_age: float = Field(
+        ge=1,
+        le=100 * YEAR,
+        description="Seconds after which committed events leave a stream, although there is room.",
+    )
+    retain: Literal["always", "until_full"]
     timeout: Seconds = Field(gt=0, description="Seconds that one event, or batch, may take.")
+    concurrency: int = Field(
+        ge=1, le=1000, description="Events of a partition that run at the same time, by key."
+    )
     compress_over: int = Field(
         ge=0, le=512 * 1_048_576, description="Bytes above which a payload is compressed."
     )

@@ -1,142 +1,32 @@
-"""`Stream`, which records are sent to, and `StreamSpec`, its declaration."""
+"""`Stream`, which records are sent to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from operator import attrgetter
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 from uuid import UUID
 
+from typing_extensions import TypeForm
+
 from runnel import keys
+from runnel.background.sync_calls import run_sync
 from runnel.codec.entry import EntryCodec
-from runnel.codec.partitioning import Hasher, key_bytes
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
-from runnel.delayed import Delayed, Due, due_of
-from runnel.errors import ConfigError, NotInHandler, PartitionKeyError, RecordTooLarge
-from runnel.protocol import Sink, StreamContract
-from runnel.record import RecordType, adapt
-from runnel.record.messages import exactly, one_line
-from runnel.settings import Settings
+from runnel.delayed import Delayed, due_of
+from runnel.errors import ConfigError, NotInHandler, RecordTooLarge
+from runnel.record import adapt
+from runnel.retention import Retain, Retention
+from runnel.settings import GivenSettings, Settings
+from runnel.stream_spec import Sender, Sent, StreamSpec
+
+__all__ = ["Sender", "Sent", "Stream", "StreamOwner", "StreamSpec"]
 
 R = TypeVar("R")
-
-
-class Sent(NamedTuple):
-    """The partition and the id of an event that was sent."""
-
-    partition: int
-    id: str
-
-
-class StreamSpec(Generic[R]):
-    """The declaration of a stream: its name, its record and its partitions. No I/O.
-
-    `source` is the stream whose partitions it uses. That is another stream if the stream is
-    derived: then the keys of both are in the same slots, and one script can write to both.
-    """
-
-    def __init__(
-        self,
-        app: str,
-        name: str,
-        codec: EntryCodec[R],
-        partition_by: str | Callable[[R], Any],
-        partition_count: int,
-        partition_size: int,
-        hasher: Hasher,
-        source: str | None = None,
-    ) -> None:
-        self.app = app
-        self.name = keys.check_name("stream", name)
-        self.codec = codec
-        self.partition_by = partition_by
-        self.partition_count = partition_count
-        self.partition_size = partition_size
-        self.hasher = hasher
-        self.source = source or name
-        #: The properties that must be the same for all clients.
-        self.contract = StreamContract(partition_count, hasher.name)
-        record: RecordType[R] = codec.record_type
-        if isinstance(partition_by, str) and (lacking := record.without_field(partition_by)):
-            raise ConfigError(
-                f"stream {name}: partition_by names {partition_by!r}, which is no field of "
-                f"{', '.join(each.__name__ for each in lacking)}; name a field that every record "
-                "of the stream has, or give a function of the record"
-            )
-        self._key: Callable[[R], Any] = (
-            attrgetter(partition_by) if isinstance(partition_by, str) else partition_by
-        )
-
-    def prefix(self, partition: int) -> str:
-        """The prefix of the keys of one partition."""
-        return keys.partition(self.app, self.source, partition, self.name)
-
-    def key(self, record: R) -> bytes:
-        """The key of a record. Raises PartitionKeyError, or what `partition_by` raises."""
-        return key_bytes(self._key(record))
-
-    def partition(self, record: R) -> int:
-        """The partition of a record. Raises PartitionKeyError if it has no usable key."""
-        try:
-            return self.hasher(key_bytes(self._key(record))) % self.partition_count
-        except Exception as error:  # Also from the user's function.
-            raised = f"partition_by raised {type(error).__name__}: {one_line(error)}"
-            problem = error if isinstance(error, PartitionKeyError) else raised
-            raise PartitionKeyError(f"stream {self.name}, {exactly(record)}: {problem}") from error
-
-    def sink(self, partition: int) -> Sink:
-        """A partition, as a target of commits."""
-        derived = self.source != self.name
-        return Sink(self.prefix(partition), self.contract, self.partition_size, derived)
-
-    def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
-        """The stream entry of a record: fields and values in turn. Raises EncodeError."""
-        return self.codec.encode(record, headers)
-
-
-class Sender(Protocol):
-    """What a stream needs of a producer."""
-
-    async def send(
-        self,
-        stream: StreamSpec[Any],
-        records: Sequence[Any],
-        *,
-        headers: dict[str, str] | None = None,
-        max_bytes: int,
-        wait: bool | float = False,
-        drop_oldest: bool = False,
-    ) -> list[Sent]:
-        """Send records. Returns their partitions and ids in the same order."""
-        ...
-
-    async def send_once(
-        self,
-        stream: StreamSpec[Any],
-        records: Sequence[Any],
-        dedupe: object,
-        window: float,
-        *,
-        headers: dict[str, str] | None = None,
-        max_bytes: int,
-        wait: bool | float = False,
-        drop_oldest: bool = False,
-    ) -> list[Sent]:
-        """Send one record under a key, unless one was sent under it."""
-        ...
-
-    async def send_later(
-        self, stream: StreamSpec[Any], records: Sequence[Any], due: Due, **options: Any
-    ) -> list[Delayed]:
-        """Send records that enter the log when they are due."""
-        ...
-
-    async def cancel(self, stream: StreamSpec[Any], delayed: Delayed) -> bool:
-        """Remove an event that waits. Returns whether it did."""
-        ...
+D = TypeVar("D")
 
 
 class StreamOwner(Protocol):
@@ -153,7 +43,7 @@ class StreamOwner(Protocol):
         """Add a stream."""
         ...
 
-    def configure(self, **settings: Any) -> None:
+    def configure(self, **settings: Unpack[GivenSettings]) -> None:
         """Override settings."""
         ...
 
@@ -169,6 +59,9 @@ class Stream(Generic[R]):
         self.app = app
         self.spec = spec
         self.name = spec.name
+
+    def __repr__(self) -> str:
+        return f"Stream({self.name!r}, record={self.spec.codec.record_type.name})"
 
     @overload
     async def send(
@@ -258,6 +151,33 @@ class Stream(Generic[R]):
             return await producer.send_once(self.spec, records, dedupe, window, **options)
         return await producer.send(self.spec, records, **options)
 
+    def send_sync(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
+    ) -> list[Sent]:
+        """`send`, for code without an event loop: a view of Django or Flask, a thread, a script.
+
+        It returns once the records are acknowledged. Any thread may call it, and a plain function
+        that a worker runs. One event loop in the background sends for the whole process; a fork
+        starts its own. If the wait is interrupted, as by Ctrl-C, what was sent may have arrived.
+
+        The arguments and errors are those of `send`. Also raises LoopRunning where an event loop
+        runs, except in a cell of a notebook: there, `await send(…)`.
+        """
+        call = partial(
+            self.send,
+            *records,
+            headers=headers,
+            wait=wait,
+            drop_oldest=drop_oldest,
+            dedupe=dedupe,
+        )
+        return run_sync(call, f"`await {self.name}.send(…)`")
+
     async def cancel(self, delayed: Delayed) -> bool:
         """Cancel an event that was sent with `at` or `delay`, by its receipt.
 
@@ -330,12 +250,19 @@ class Stream(Generic[R]):
         """The record in a dead letter of this stream. Raises DecodeError if it cannot be read."""
         return self.spec.codec.decode(dead_letter.fields)
 
-    def derive(self, name: str, record: type[Any]) -> Stream[Any]:
+    def derive(
+        self,
+        name: str,
+        record: TypeForm[D],
+        *,
+        max_age: float | timedelta | None = None,
+        retain: Retain = "always",
+    ) -> Stream[D]:
         """A stream with the partitions of this one. It can be the `sink` of a
-        `DeadLetterMiddleware`, which writes to it in the commit of the event. Raises ConfigError if
-        its name is taken."""
+        `DeadLetterMiddleware`, which writes to it in the commit of the event. How long its events
+        stay is its own affair: see `App.stream`. Raises ConfigError if its name is taken."""
         codec = EntryCodec(adapt(record), MsgpackSerializer())
-        spec: StreamSpec[Any] = StreamSpec(
+        spec: StreamSpec[D] = StreamSpec(
             self.spec.app,
             name,
             codec,
@@ -344,5 +271,8 @@ class Stream(Generic[R]):
             self.spec.partition_size,
             self.spec.hasher,
             source=self.spec.source,
+            retention=Retention.of(f"stream {name}", max_age, retain),
         )
-        return self.app.add(Stream(self.app, spec))
+        made = Stream(self.app, spec)
+        self.app.add(made)
+        return made

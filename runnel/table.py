@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from runnel import keys
 from runnel.codec.partitioning import key_bytes
 from runnel.codec.values import ValueCodec
 from runnel.connection.deployment import Deployment
-from runnel.core.table_state import Field, TableState
+from runnel.core.table_state import Field, LentValues
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.errors import ConfigError, EncodeError, HandlerError, NotInHandler, NotLoaded
 from runnel.settings import Settings, check
@@ -37,6 +37,7 @@ class TableOwner(Protocol):
     """What a table needs of the app that declared it."""
 
     settings: Settings
+    under_test: Any
 
     def producer(self) -> Connected:
         """The app's producer in the running event loop."""
@@ -62,6 +63,8 @@ class Table(Generic[V]):
     that writes to the same part of the table, some time after: never earlier. This bounds the
     memory, and says nothing about what is seen: a handler may see the value a while longer, and if
     it writes the key then, the key lives on.
+
+    Made by `App.table`, which raises ConfigError.
     """
 
     def __init__(
@@ -96,6 +99,9 @@ class Table(Generic[V]):
             except EncodeError as error:
                 raise ConfigError(f"{error}; default={default!r} must be a value of it") from error
             self._make_default = lambda: self._codec.loads(stored)
+
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}, stream={self.stream.name!r})"
 
     # Python would try the keys 0, 1, 2 and so on.
     __iter__ = None
@@ -137,7 +143,13 @@ class Table(Generic[V]):
     def __contains__(self, key: Any) -> bool:
         return self._stored(key) is not None
 
-    def get(self, key: Any, default: D | None = None) -> V | D | None:
+    @overload
+    def get(self, key: Any) -> V | None: ...
+    @overload
+    def get(self, key: Any, default: V) -> V: ...
+    @overload
+    def get(self, key: Any, default: D) -> V | D: ...
+    def get(self, key: Any, default: Any = None) -> Any:
         """The stored value, else `default`. The default of the table plays no part."""
         return default if self._stored(key) is None else self[key]
 
@@ -148,7 +160,13 @@ class Table(Generic[V]):
         self[key] = default
         return default
 
-    def pop(self, key: Any, default: V = NOTHING) -> V:
+    @overload
+    def pop(self, key: Any) -> V: ...
+    @overload
+    def pop(self, key: Any, default: V) -> V: ...
+    @overload
+    def pop(self, key: Any, default: D) -> V | D: ...
+    def pop(self, key: Any, default: Any = NOTHING) -> Any:
         """Delete the key and return its value, else `default`. Raises KeyError without one."""
         state = self._writable()
         if self._stored(key) is not None:
@@ -207,6 +225,24 @@ class Table(Generic[V]):
                 found[key] = self._make_default()
         return found
 
+    def at(self, key: Any, *, of: Any = None) -> V:
+        """In a test, inside `App.test`: the value that was last committed, else the default. Raises
+        KeyError without one. `of` is as for `read`, which is for everywhere else."""
+        if self.app.under_test is None:
+            raise ConfigError(
+                f"table {self.name}: `at` is for tests, inside `async with app.test()`; elsewhere "
+                f"use `await {self.name}.read(key)`, in a handler `{self.name}[key]`"
+            )
+        name = key_bytes(key)
+        partition = partition_of(self.stream, name if of is None else key_bytes(of))
+        prefix = self.stream.prefix(partition)
+        stored = self.app.under_test.table(keys.table(prefix, self.name)).get(name)
+        if stored is not None:
+            return self.decode(stored)
+        if self._make_default is None:
+            raise KeyError(key)
+        return self._make_default()
+
     def decode(self, stored: bytes) -> V:
         """The value in these bytes. Raises DecodeError."""
         return self._codec.loads(stored)
@@ -227,7 +263,7 @@ class Table(Generic[V]):
                 f"{self.name}.load({key!r})` if it is not the key of the current event{other}"
             )
 
-    def _lend(self, state: TableState, field: Field, value: V, stored: bytes | None = None) -> V:
+    def _lend(self, state: LentValues, field: Field, value: V, stored: bytes | None = None) -> V:
         """Note that the handler has this value, if it can be changed in place."""
         if self._codec.mutable(value) and self._has_event():
             since = self._codec.dumps(value) if stored is None else stored
@@ -263,7 +299,7 @@ class Table(Generic[V]):
         here = CURRENT_EVENT.get()
         return here is not None and here.has_event()
 
-    def _writable(self) -> TableState:
+    def _writable(self) -> LentValues:
         here = CURRENT_EVENT.get()
         state = self._tables_of(here)
         assert here is not None
@@ -279,11 +315,11 @@ class Table(Generic[V]):
             )
         return state
 
-    def _here_tables(self) -> TableState:
+    def _here_tables(self) -> LentValues:
         """The tables of the partition whose handler runs here. Raises NotInHandler."""
         return self._tables_of(CURRENT_EVENT.get())
 
-    def _tables_of(self, here: CurrentEvent | None) -> TableState:
+    def _tables_of(self, here: CurrentEvent | None) -> LentValues:
         tables = here.tables if here is not None else None
         if here is None or tables is None or self.name not in tables.tables:
             if here is not None:

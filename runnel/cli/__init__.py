@@ -32,7 +32,7 @@ COMMANDS = {
     ),
     "dead": ("dead", "Administer what processors set aside: list, show, replay, drop."),
     "delayed": ("delayed", "Administer events that are sent later: list, cancel."),
-    "stream": ("stream", "Administer a stream: delete."),
+    "stream": ("stream", "Administer a stream: create, list, show, trim, delete."),
     "table": (
         "table",
         "Read and administer tables: list, get, export, clear, snapshot, restore.",

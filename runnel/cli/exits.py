@@ -13,6 +13,7 @@ from runnel.errors import (
     ConfigError,
     Full,
     HandlerExit,
+    LifespanFailed,
     Mismatch,
     NotWriter,
     PartitionKeyError,
@@ -76,6 +77,8 @@ def code_of(error: RunnelError) -> int:
     """The exit code for an error."""
     if isinstance(error, HandlerExit):
         return error.code
+    if isinstance(error, LifespanFailed) and isinstance(error.__cause__, RunnelError):
+        error = error.__cause__
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 

@@ -27,6 +27,7 @@ from runnel.connection.connect import connect
 from runnel.connection.url_text import redacted
 from runnel.errors import ConfigError, ServerError
 from runnel.operations import inspection
+from runnel.operations.registry import Entry
 from runnel.preflight.checks import check_contract
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
@@ -166,7 +167,7 @@ class Inspector:
             for spec in specs:
                 await check_contract(Scripts(self._client), spec, self.url)
             declared = inspection.Declared(
-                {spec.name: (spec.partition_count, spec.source) for spec in specs},
+                {spec.name: Entry.of(spec) for spec in specs},
                 [(each.stream.name, each.name) for each in self._app.processors.values()],
                 {
                     (each.stream.name, each.name): each.sink.name

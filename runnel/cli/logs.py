@@ -20,6 +20,10 @@ from runnel.log import fields_here
 _ORDINARY = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
+#: Fields of every JSON line of this process.
+own_fields: dict[str, Any] = {}
+
+
 class JSONLines(logging.Formatter):
     """Formats a record as a JSON object: its message, its `extra`, and the fields of its task."""
 
@@ -31,7 +35,7 @@ class JSONLines(logging.Formatter):
             "message": _message(record),
         }
         extra = {name: value for name, value in vars(record).items() if name not in _ORDINARY}
-        for name, value in {**fields_here(), **extra}.items():
+        for name, value in {**own_fields, **fields_here(), **extra}.items():
             fields[f"{name}_" if name in fields or name == "exception" else name] = _plain(value)
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import click
@@ -22,6 +23,25 @@ class Seconds(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
         return number
+
+
+class Age(click.ParamType):  # type: ignore[type-arg]
+    """A time such as 7d, 12h, 30m, 45s or 45, in ms, from a second on."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = _AGE.fullmatch(str(value))
+        ms = int(found[1]) * _UNITS[found[2]] if found else 0
+        if not 1000 <= ms <= MOST_AGE:
+            self.fail(f"{value!r} is not a time such as 7d, 12h, 30m or 45s.", param, ctx)
+        return ms
+
+
+_AGE = re.compile(r"(\d{1,10})([dhms]?)", re.ASCII)
+_UNITS = {"": 1000, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+#: The most that `App.stream` takes, in ms.
+MOST_AGE = int(100 * YEAR * 1000)
 
 
 #: The value of --wait without seconds.

@@ -124,12 +124,13 @@ def streams(seen: Json) -> list[str]:
     """One row for each stream; with delayed events, if any wait."""
     delayed = any(each["delayed"] for each in seen["streams"])
     return table(
-        "STREAM PARTITIONS LENGTH" + " DELAYED NEXT" * delayed,
+        "STREAM PARTITIONS LENGTH OLDEST" + " DELAYED NEXT" * delayed,
         [
             (
                 f"{each['app']}/{each['name']}",
                 each["partition_count"],
                 each["length"],
+                duration(each["oldest_ms"]) if each["length"] else "-",
                 *((each["delayed"], _next_due(each, seen["at_ms"])) if delayed else ()),
             )
             for each in seen["streams"]

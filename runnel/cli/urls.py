@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from runnel.cli import exits
-from runnel.connection.url import check_url
 from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
 
@@ -16,6 +15,8 @@ class _RedisURL(click.ParamType):  # type: ignore[type-arg]
     name = "URL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Url:
+        from runnel.connection.url import check_url  # Imports redis, which takes long.
+
         try:
             return Url(check_url(str(value)), "--redis-url")
         except ConfigError as error:

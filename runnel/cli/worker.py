@@ -1,23 +1,19 @@
-"""The command ``runnel worker``."""
+"""The command ``runnel worker``. Imports nothing that is slow: a supervisor needs only this."""
 
 from __future__ import annotations
 
-import gc
-import signal
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
-from redis.exceptions import RedisError
 
-from runnel.app import App
-from runnel.cli import exits, logs, urls
-from runnel.cli.running import explained, run_on
-from runnel.cli.target import load_app
-from runnel.connection.url_text import redacted
-from runnel.errors import RunnelError
-from runnel.preflight.server import ServerInfo
-from runnel.protocol.scripts import version
+from runnel.cli import exits, logs, reloading, urls
+from runnel.cli.supervisor import Supervisor
+
+#: Options that concern the supervisor, and no single worker.
+_OF_SUPERVISOR = {"target", "processes", "reload", "reload_dir", "name", "supervised"}
 
 
 def _names(ctx: click.Context, param: click.Parameter, given: str | None) -> list[str]:
@@ -31,9 +27,26 @@ def _names(ctx: click.Context, param: click.Parameter, given: str | None) -> lis
     return names
 
 
+class Processes(click.IntRange):
+    """How many processes: a number, or "auto" for that of the processors of the machine."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1000)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        if value == "auto":
+            return len(os.sched_getaffinity(0))
+        number: int = super().convert(value, param, ctx)
+        return number
+
+
 @click.command(
     epilog=exits.epilog(
-        "runnel worker example:app", "runnel worker example:app --embedded --log-level debug"
+        "runnel worker example:app",
+        "runnel worker example:app --embedded --log-level debug",
+        "runnel worker example:app --processes auto",
+        "runnel worker example:app --reload",
     )
 )
 @click.argument("target")
@@ -49,10 +62,28 @@ def _names(ctx: click.Context, param: click.Parameter, given: str | None) -> lis
     "--burst", is_flag=True, help="Exit when all events that exist at the start are committed."
 )
 @click.option(
+    "--processes",
+    type=Processes(),
+    metavar="N|auto",
+    help="Start so many workers, each in a process, and start those again that die; `auto`: one "
+    "for each core.",
+)
+@click.option(
+    "--reload", is_flag=True, help="For development: start again when a Python file changes."
+)
+@click.option(
+    "--reload-dir",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="A directory to watch for --reload, instead of that of the app. May be repeated.",
+)
+@click.option(
     "--shutdown-timeout", type=float, help="Seconds to finish current events after SIGTERM."
 )
 @click.option(
-    "--name", help="A stable member id: a restart within the session timeout moves no partition."
+    "--name",
+    help="A stable member id: a restart within the session timeout moves no partition. With "
+    "--processes, -1, -2, … are added.",
 )
 @click.option(
     "--log-level",
@@ -63,109 +94,76 @@ def _names(ctx: click.Context, param: click.Parameter, given: str | None) -> lis
 @click.option(
     "--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True
 )
-def worker(
-    target: str,
-    processors: list[str],
-    redis_url: str | None,
-    embedded: bool,
-    burst: bool,
-    shutdown_timeout: float | None,
-    name: str | None,
-    log_level: str,
-    log_format: str,
-) -> None:
+@click.option("--supervised", hidden=True, help="What the supervisor of this process gives it.")
+@click.pass_context
+def worker(ctx: click.Context, /, **options: Any) -> None:
     """Process the events of an app.
 
     Runs until SIGTERM or Ctrl-C. Then it takes no new events, finishes the current ones, commits,
     releases its partitions and exits with 0. After --shutdown-timeout it cancels what still runs
     and names it; a second later the process ends in any case. A second signal ends it at once.
+
+    With --processes, a supervisor passes signals on, starts a process again that has died, after
+    0.5 to 30 seconds, and ends with the worst exit code of its processes. If all of them fail at
+    the start, it ends. If it is killed, its processes end as on SIGTERM.
     """
-    own = bool(click.get_current_context().obj)
-    if own:
-        # Until the worker runs. Without a handler, process 1 of a container ignores signals.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exits.OK))
-        signal.signal(signal.SIGINT, lambda number, frame: sys.exit(exits.INTERRUPTED))
-    given = {name: _is_given(name) for name in ("log_level", "log_format")}
-    logs.begin(log_format)
-    app = load_app(target)
-    logs.configure(
-        log_level, log_format, level_given=given["log_level"], style_given=given["log_format"]
-    )
-    settings: dict[str, Any] = {"redis_url": redis_url, "shutdown_timeout": shutdown_timeout}
-    app.configure(**{key: value for key, value in settings.items() if value is not None})
-    url = app.settings.redis_url
-    if embedded:
-        from runnel.embedded.local_server import start
+    processes, reload = options["processes"], options["reload"]
+    if options["supervised"] is None and (processes is not None or reload):
+        sys.exit(_supervise(ctx, processes or 1, reload))
+    if options["reload_dir"] and not reload:
+        raise click.UsageError("--reload-dir goes with --reload.", ctx)
+    from runnel.cli import own_worker
 
-        server = start(url)
-        if server.pid is not None:
-            exits.say(
-                f"started a server at {redacted(url)} (data in .runnel); it keeps running when "
-                f"this worker ends: `kill {server.pid}` stops it"
-            )
-    _tune_garbage_collector()
-    _run(app, processors, name, burst, own)
-
-
-def _is_given(option: str) -> bool:
-    """Was an option given on the command line?"""
-    source = click.get_current_context().get_parameter_source(option)
-    return source is click.core.ParameterSource.COMMANDLINE
-
-
-def _tune_garbage_collector() -> None:
-    """Make collections rare: with Python's defaults they take up to a third of a busy worker's
-    time. Imported modules stay, and events, of which there are thousands, form no cycles.
-    Thresholds that the app has set stay."""
-    gc.freeze()
-    if gc.get_threshold()[0] < 10_000:
-        gc.set_threshold(50_000, 20, 50)
-
-
-def _run(app: App, names: list[str], name: str | None, burst: bool, own: bool) -> None:
-    """Run a worker to its end. `own`: is the process only for this worker?"""
-    from runnel.worker.shutdown import Shutdown
-    from runnel.worker.worker import Worker
-
-    url = app.settings.redis_url
-    work = Worker(app, names, name)
-    if not work.processors and not app.tasks:
-        exits.fail(f"app {app.name} declares no processors and no tasks", exits.USAGE)
-    shutdown = Shutdown(app.settings.shutdown_timeout, work, force=own)
-    work.on_end = lambda error: shutdown.because(_code(error, url))
-
-    def banner(info: ServerInfo) -> None:
-        exits.say(
-            f"runnel worker · app {app.name} · {info.kind} {info.version or '?'} at "
-            f"{redacted(url)} · scripts {version()} · processors "
-            f"{', '.join(each.name for each in work.processors)} · member {work.member}",
-            app=app.name,
-            server=f"{info.kind} {info.version or '?'}",
-            redis_url=redacted(url),
-            scripts=version(),
-            processors=[each.name for each in work.processors],
-            member=work.member,
+    for name in ("processes", "reload", "reload_dir"):
+        del options[name]
+    own_worker.run(
+        own_worker.Options(
+            **options,
+            level_given=_is_given(ctx, "log_level"),
+            format_given=_is_given(ctx, "log_format"),
+            own=bool(ctx.obj),
         )
-
-    async def serve() -> None:
-        shutdown.on_signals(work.stop.set)
-        try:
-            await work.run(burst=burst, ready=banner)
-        except BaseException as error:
-            shutdown.because(_code(error, url))
-            raise
-        shutdown.because(exits.OK)
-
-    try:
-        run_on(serve(), url, work.end_because)
-    finally:
-        shutdown.close()
+    )
 
 
-def _code(error: BaseException | None, url: str) -> int:
-    """The exit code of a worker that ends because of this error."""
-    if error is None:
-        return exits.OK
-    if isinstance(error, (RunnelError, RedisError, OSError)):
-        return explained(error, url)[1]
-    return exits.UNEXPECTED
+def _is_given(ctx: click.Context, option: str) -> bool:
+    """Was an option given on the command line?"""
+    return ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+
+
+def _supervise(ctx: click.Context, count: int, reload: bool) -> int:
+    """Run worker processes. Returns the exit code."""
+    given = ctx.params
+    logs.begin(given["log_format"])
+    logs.configure(given["log_level"], given["log_format"], level_given=True, style_given=True)
+    common = [sys.executable, "-m", "runnel", "worker", given["target"], *_passed_on(ctx)]
+    name = given["name"]
+
+    def command_of(number: int) -> list[str]:
+        if name is None:
+            return common
+        return [*common, "--name", name if count == 1 else f"{name}-{number}"]
+
+    supervisor = Supervisor(count, command_of, restart=not given["burst"], reload=reload)
+    if reload:
+        folders = reloading.directories(given["target"], given["reload_dir"])
+        reloading.watch(folders, supervisor.changed)
+        exits.say(
+            f"for development: starts again when a Python file changes in "
+            f"{', '.join(map(str, folders))}"
+        )
+    if count > 1:
+        exits.say(f"{count} processes, supervised by process {os.getpid()}", pid=os.getpid())
+    return supervisor.run()
+
+
+def _passed_on(ctx: click.Context) -> Iterator[str]:
+    """The options of the command line that each worker gets, too. It has the same environment."""
+    for option in ctx.command.params:
+        name = option.name or ""
+        if name in _OF_SUPERVISOR or not _is_given(ctx, name):
+            continue
+        value = ctx.params[name]
+        yield option.opts[0]
+        if not (isinstance(option, click.Option) and option.is_flag):
+            yield ",".join(value) if isinstance(value, list) else str(value)

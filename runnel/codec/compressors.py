@@ -25,9 +25,13 @@ class Compressor(Protocol):
 
     name: str
 
-    def compress(self, data: bytes) -> bytes: ...
+    def compress(self, data: bytes) -> bytes:
+        """The compressed bytes."""
+        ...
 
-    def decompress(self, data: bytes) -> bytes: ...
+    def decompress(self, data: bytes) -> bytes:
+        """What was compressed."""
+        ...
 
 
 class LZ4:
@@ -42,6 +46,7 @@ class LZ4:
         self.max_decompressed = max_decompressed
 
     def compress(self, data: bytes) -> bytes:
+        """The compressed bytes."""
         import lz4.frame  # Imported here, as most streams are not compressed.
 
         return bytes(lz4.frame.compress(data))
@@ -75,6 +80,7 @@ class Gzip:
         self.max_decompressed = max_decompressed
 
     def compress(self, data: bytes) -> bytes:
+        """The compressed bytes."""
         return zlib.compress(
             data, level=9, wbits=_GZIP
         )  # Without a time: same payload, same bytes.

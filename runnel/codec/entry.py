@@ -28,6 +28,8 @@ PRIMITIVE_VERSION = b"1"
 #: In the first field of entries with a compressed value.
 COMPRESSED = b"+"
 
+#: Serializers and compressors that several threads may use at the same time.
+_THREAD_SAFE = (MsgpackSerializer, JSONSerializer, LZ4, Gzip)
 _CODEC_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -74,6 +76,15 @@ class EntryCodec(Generic[R]):
             raise ConfigError(
                 f"{field} has bytes, which JSON cannot hold: use the msgpack serializer, or text"
             )
+
+    @property
+    def thread_safe(self) -> bool:
+        """May several threads decode at the same time? Serializers and compressors of users may
+        have objects that only one may use."""
+        return all(type(each) in _THREAD_SAFE for each in self._parts())
+
+    def _parts(self) -> Iterable[object]:
+        return (*self._serializers.values(), *self._compressors.values())
 
     def _add(self, codec: Serializer | Compressor) -> None:
         if not _CODEC_NAME.fullmatch(codec.name) or codec.name == PRIMITIVE.decode():

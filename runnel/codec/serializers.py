@@ -25,9 +25,13 @@ class Serializer(Protocol):
 
     name: str
 
-    def dumps(self, value: dict[str, Any]) -> bytes: ...
+    def dumps(self, value: dict[str, Any]) -> bytes:
+        """The values as bytes."""
+        ...
 
-    def loads(self, data: bytes | memoryview) -> Any: ...
+    def loads(self, data: bytes | memoryview) -> Any:
+        """The values in bytes that `dumps` has made."""
+        ...
 
 
 class _Packer(threading.local):

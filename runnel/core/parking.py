@@ -114,6 +114,7 @@ class ParkingState(Lifecycle):
     suspicion: Suspicion
     effects: PendingEffects | None
     to_outbox: bool
+    refused: Exception | None
 
     def __init__(self, claimed: ClaimReply, parking: Parking) -> None:
         super().__init__(claimed)
@@ -177,6 +178,16 @@ class ParkingState(Lifecycle):
         for raw in self.parking.before(self.current[0] if self.current else None):
             self._advance(raw, 1)
             self._writes().parked(self._finished, self.parking.add(raw), self.parking.limit)
+
+    def park_next(self) -> None:
+        """The first current event was not processed, since its key was parked meanwhile: it is
+        finished, and parked with the next commit."""
+        raw, self.current = self.current[0], self.current[1:]
+        if self.refused is None:
+            self._advance(raw, 1)
+            self._writes().parked(self._finished, self.parking.add(raw), self.parking.limit)
+            if self.parking.aside:
+                self._park_aside()
 
     def _writes(self) -> PendingEffects:
         if self.effects is None:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runnel.core.parking import Parking, ParkingState
-from runnel.core.pending_effects import PendingEffects
+from runnel.core.pending_effects import Emitted, PendingEffects
 from runnel.core.reading import Raw
 from runnel.core.suspicion import Suspicion
-from runnel.core.table_state import TableState
+from runnel.core.table_state import Field, TableState
 from runnel.protocol import (
     CheckpointMove,
     ClaimReply,
@@ -230,6 +230,12 @@ class PartitionState(ParkingState):
         """Add an entry to the sink, with the commit of the current events. Raises TooManyWrites."""
         self._writes().emit(sink, entry)
 
+    def adopt(
+        self, writes: Mapping[Field, bytes | None], size: int, emitted: Sequence[Emitted]
+    ) -> None:
+        """The event that `finish` finishes next has written this: see `core.own_effects`."""
+        self._writes().adopt(writes, size, emitted)
+
     @property
     def working_on(self) -> str:
         """The id of the first current event, else of the last uncommitted one, else empty."""
@@ -336,7 +342,7 @@ class PartitionState(ParkingState):
             self._unparked(raw)
             self.suspicion.survived(raw[0], 1)
             return
-        self.finish()
+        self.finish(1)
         self._finished_count -= move.count
         self.checkpoint = move.next
         self.processed += move.count

@@ -101,7 +101,7 @@ class Step:
     def __bool__(self) -> bool:
         return bool(self.writes or self.emitted or self.parked or self.replayed)
 
-    def add_writes(self, writes: dict[Field, bytes | None], size: int) -> bool:
+    def add_writes(self, writes: Mapping[Field, bytes | None], size: int) -> bool:
         """Add writes of tables. Returns False, and adds nothing, if a commit might not hold them:
         then `add` tells. Most events write tables and have no other effect."""
         load = self._load
@@ -113,7 +113,7 @@ class Step:
 
     def add(
         self,
-        writes: dict[Field, bytes | None],
+        writes: Mapping[Field, bytes | None],
         emitted: Sequence[Emitted],
         size: int,
         parked: Sequence[Entry] = (),
@@ -209,6 +209,13 @@ class PendingEffects:
             if sealed:
                 self._sealed = []
             self._load = self._load_of(self._sealed)
+
+    def adopt(
+        self, writes: Mapping[Field, bytes | None], size: int, emitted: Sequence[Emitted]
+    ) -> None:
+        """The event that is finished next has written and emitted this, beside others."""
+        self.tables.adopt(writes, size)
+        self._open = list(emitted)
 
     def finished(
         self,

@@ -13,8 +13,9 @@ finished. Then it is compared with what was stored, and written if the handler h
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from runnel.errors import TooManyWrites
@@ -38,13 +39,64 @@ class Comparison(Protocol):
         ...
 
 
-class TableState:
+class LentValues(ABC):
+    """The tables as a handler uses them, which knows the values that it may change in place."""
+
+    #: The prefix of the partition's keys, and the names of the tables.
+    prefix: str
+    tables: tuple[str, ...]
+    #: Counts the runs of the handler. One that was given up may go on, but writes nothing more.
+    run: int
+
+    def __init__(self) -> None:
+        #: Field -> a value that the handler may change in place, and its bytes before that.
+        self._lent: dict[Field, tuple[Any, Comparison, bytes]] = {}
+
+    @abstractmethod
+    def get(self, field: Field) -> bytes | None:
+        """The value, None if there is none. Raises KeyError if it must be read first."""
+
+    @abstractmethod
+    def put(self, field: Field, value: bytes | None) -> None:
+        """Write a value, or delete the field. Raises KeyError if it must be read first, and
+        TooManyWrites if no commit could hold what was written."""
+
+    @abstractmethod
+    def unknown_of(self, fields: Iterable[Field]) -> list[Field]:
+        """Those of the fields that must be read from Redis before they can be used."""
+
+    def lend(self, field: Field, value: Any, comparison: Comparison, since: bytes) -> None:
+        """The handler has this value, whose bytes are `since`, and may change it in place."""
+        self._lent[field] = value, comparison, since
+
+    @property
+    def lends(self) -> bool:
+        """Has the handler values that it may change in place?"""
+        return bool(self._lent)
+
+    def lent(self, field: Field, default: Any) -> Any:
+        """The value that the handler has, else `default`."""
+        found = self._lent.get(field)
+        return default if found is None else found[0]
+
+    def write_back(self, fields: Iterable[Field] | None = None) -> None:
+        """Write what the handler has changed in place. Raises EncodeError and TooManyWrites."""
+        if not self._lent:
+            return
+        for field in list(self._lent) if fields is None else fields:
+            value, comparison, since = self._lent[field]
+            if (data := comparison.changed(value, since)) is not None:
+                self.put(field, data)
+                self._lent[field] = value, comparison, data
+
+
+class TableState(LentValues):
     """The tables with these names, of the partition whose keys start with `prefix`."""
 
     def __init__(self, prefix: str, tables: Sequence[str]) -> None:
+        super().__init__()
         self.prefix = prefix
         self.tables = tuple(tables)
-        #: Counts the runs of the handler. One that was given up may go on, but writes nothing more.
         self.run = 0
         #: Field -> its value, None if it has none. The one that was read first comes first.
         self._known: dict[Field, bytes | None] = {}
@@ -55,8 +107,9 @@ class TableState:
         self._before_sealed: dict[Field, bytes | None] = {}
         #: The bytes that were written for both.
         self._size = 0
-        #: Field -> a value that the handler may change in place, and its bytes before that.
-        self._lent: dict[Field, tuple[Any, Comparison, bytes]] = {}
+        #: What the event wrote that is finished next, and its bytes, if it was processed beside
+        #: others: see `runnel.core.own_effects`.
+        self._adopted: tuple[Mapping[Field, bytes | None], int] | None = None
         #: The last id of each read, and the keys of its events; and the last event that is
         #: finished. Reads whose events are all finished are dropped now and then.
         self._reads: deque[tuple[str, Sequence[bytes]]] = deque()
@@ -107,24 +160,13 @@ class TableState:
         if self._lent:
             self._lent.pop(field, None)
 
-    def lend(self, field: Field, value: Any, comparison: Comparison, since: bytes) -> None:
-        """The handler has this value, whose bytes are `since`, and may change it in place."""
-        self._lent[field] = value, comparison, since
+    def show(self, writes: Mapping[Field, bytes | None]) -> None:
+        """An event that was processed beside others has written this, which counts from now on."""
+        self._known.update(writes)
 
-    def lent(self, field: Field, default: Any) -> Any:
-        """The value that the handler has, else `default`."""
-        found = self._lent.get(field)
-        return default if found is None else found[0]
-
-    def write_back(self, fields: Iterable[Field] | None = None) -> None:
-        """Write what the handler has changed in place. Raises EncodeError and TooManyWrites."""
-        if not self._lent:
-            return
-        for field in list(self._lent) if fields is None else fields:
-            value, comparison, since = self._lent[field]
-            if (data := comparison.changed(value, since)) is not None:
-                self.put(field, data)
-                self._lent[field] = value, comparison, data
+    def adopt(self, writes: Mapping[Field, bytes | None], size: int) -> None:
+        """The event that is finished next has written this, which was shown before."""
+        self._adopted = writes, size
 
     def seal(self) -> None:
         """The handler is done with some of the current events: keep what it has written for them,
@@ -145,12 +187,15 @@ class TableState:
             len(each[1]) + len(self._known[each] or b"") for each in self._before_sealed
         )
 
-    def finished(self, end: bytes) -> tuple[dict[Field, bytes | None], int]:
+    def finished(self, end: bytes) -> tuple[Mapping[Field, bytes | None], int]:
         """The events up to the one with the id `end` are finished. Returns what was written for
         them, and its bytes. Call `write_back` first."""
         self._finished = end
         if self._lent:
             self._lent = {}
+        if self._adopted is not None:
+            adopted, self._adopted = self._adopted, None
+            return adopted
         if not self._before and not self._before_sealed:
             return {}, 0
         written, size = self._before, self._size

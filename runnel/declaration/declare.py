@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,10 +33,11 @@ class Options:
     backoff_max: float | None = None
     commit: CommitMode = "auto"
     prefetch: int | None = None
-    middleware: Sequence[Middleware] = ()
+    middleware: Iterable[Middleware] = ()
     start: str = "earliest"
     timeout: float | None = None
     park_limit: int | None = None
+    concurrency: int = 1
 
 
 def check_stream(stream: Any, decorator: str) -> None:
@@ -59,6 +60,28 @@ def check_tables(tables: Iterable[Table[Any]], processors: Mapping[str, Processo
                 f"table {table.name} belongs to the stream {table.stream.name}, but "
                 f"processor={table.processor!r} reads {found.stream.name}; the processors of "
                 f"{table.stream.name} are {', '.join(known) or 'none'}"
+            )
+
+
+def check_current(
+    streams: Mapping[str, Stream[Any]],
+    tables: Iterable[Table[Any]],
+    processors: Iterable[Processor],
+) -> None:
+    """Raise ConfigError for a processor of a stream that was declared again later, and for a table
+    of the stream of a processor."""
+    chosen = list(processors)
+    read = {each.stream.name for each in chosen}
+    found: list[tuple[str, str, StreamSpec[Any]]] = [
+        *(("processor", each.name, each.stream) for each in chosen),
+        *(("table", each.name, each.stream) for each in tables if each.stream.name in read),
+    ]
+    for kind, name, spec in found:
+        current = streams.get(spec.name)
+        if current is None or current.spec is not spec:
+            raise ConfigError(
+                f"{kind} {name} belongs to the stream {spec.source} as it was before that was "
+                f"declared again: declare the {kind} again, too; in a notebook, run its cell"
             )
 
 
@@ -115,26 +138,17 @@ def _is_a(keyword: str, value: Any) -> bool:
 
 
 def declare(
-    taken: Container[str],
     settings: Settings,
     stream: Stream[Any],
     function: Callable[..., Any],
     decorator: str,
     options: Options,
 ) -> Processor:
-    """The processor for a function with a `decorator` ("processor" or "on").
-
-    `taken` are the names of the app's other processors. Raises ConfigError.
-    """
+    """The processor for a function with a `decorator` ("processor" or "on"). Raises ConfigError."""
     spec = stream.spec
     name = callables.name_of(function, options.name, decorator)
     keys.check_name("processor", name)
     check_handler(function, decorator, stream.name, spec.codec.record_type.form)
-    if name in taken:
-        raise ConfigError(
-            f"app {spec.app} has two processors named {name!r}: give one of them another name with "
-            "name=…"
-        )
     where, chosen = f"processor {name}", settings.chosen
     chosen_start = check(where, "start", options.start)
     policy = _policy(name, options.exception_policy)
@@ -157,7 +171,44 @@ def declare(
         sink=_sink(name, stream, policy, middleware),
         start=ENDS.get(chosen_start, chosen_start),
         timeout=None if options.timeout is None else check(where, "timeout", options.timeout),
+        concurrency=_concurrency(where, stream, decorator, options, middleware),
     )
+
+
+def _concurrency(
+    where: str,
+    stream: Stream[Any],
+    decorator: str,
+    options: Options,
+    middleware: Sequence[Middleware],
+) -> int:
+    """The checked keyword. Raises ConfigError for what cannot be done with several events."""
+    found: int = check(where, "concurrency", options.concurrency)
+    if found == 1:
+        return found
+    if decorator != "on":
+        raise ConfigError(
+            f"{where}: concurrency is for functions of one record, @app.on: a function of events "
+            "iterates over them by itself, one after the other"
+        )
+    if stream.spec.source != stream.name:
+        raise ConfigError(
+            f"{where}: concurrency keeps the order of each key, and records of the stream "
+            f"{stream.name}, which is derived from {stream.spec.source}, have none"
+        )
+    if options.commit == "each":
+        raise ConfigError(
+            f'{where}: commit="each" and concurrency={found} exclude each other: events behind one '
+            "that is not done cannot be committed before the next; leave one of them out"
+        )
+    others = [each for each in middleware if not isinstance(each, DeadLetterMiddleware)]
+    if others:
+        raise ConfigError(
+            f"{where}: middleware sees the events of a partition one after the other, and with "
+            f"concurrency={found} they are processed at the same time: only DeadLetterMiddleware "
+            f"may be used, not {type(others[0]).__name__}; wrap the function instead"
+        )
+    return found
 
 
 def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:

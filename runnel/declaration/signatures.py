@@ -12,12 +12,12 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, 
 
 from runnel.errors import ConfigError
 from runnel.events import Batches, Event, Events
-from runnel.handlers.callables import is_async, is_generator, named
+from runnel.handlers.callables import is_async, is_generator, named, takes_event
 from runnel.record.members import members
 
 _TAKES = {
     "processor": "the events of a partition (`async for record in events.records()`)",
-    "on": "one record",
+    "on": "one record, or with two, a record and its event",
 }
 
 
@@ -31,7 +31,7 @@ def check_handler(function: Any, decorator: str, stream: str, record: Any) -> No
             f"{named(function)} is a generator, as there is a `yield` in it, so its code "
             "would not run: take the `yield` out; to send records, await the `send` of a stream"
         )
-    _check_one_argument(function, decorator, stream)
+    _check_arguments(function, decorator, stream)
     if decorator == "processor" and not is_async(function) and not _returns_something(function):
         raise ConfigError(
             f"{named(function)} must be an `async def` that takes events; for a plain function of "
@@ -44,6 +44,8 @@ def check_handler(function: Any, decorator: str, stream: str, record: Any) -> No
             f"events of a partition, Events[{_text(record)}], to iterate over; for a function that "
             f"takes one record at a time use @app.on({stream})"
         )
+    if decorator == "on":
+        _check_event(function, hint, record)
     if decorator == "on" and _cannot_be_record(hint):
         raise ConfigError(
             f"{named(function)} says that it takes {_text(hint)}, but @app.on gives it one record "
@@ -51,6 +53,32 @@ def check_handler(function: Any, decorator: str, stream: str, record: Any) -> No
             f"@app.processor({stream})"
         )
     _check_record(function, decorator, stream, hint, record)
+
+
+def _check_event(function: Any, hint: Any, record: Any) -> None:
+    """Raise ConfigError if the annotations of a function of `@app.on` say that its first argument
+    is an event, or its second one something else. `hint` is the annotation of the first one."""
+    form = f"(record: {_text(record)}, event: Event[{_text(record)}])"
+    if all(get_origin(each) is Event or each is Event for each in _parts(hint)):
+        raise ConfigError(
+            f"{named(function)} says that its first argument is {_text(hint)}, but @app.on gives "
+            f"it the record first and, if it takes two arguments, the event second: {form}"
+        )
+    if not takes_event(function):
+        return
+    second = _hint(function, 1)
+    if all(_is_class(each) and not issubclass(Event, each) for each in _classes(second)):
+        raise ConfigError(
+            f"{named(function)} says that its second argument is {_text(second)}, but @app.on "
+            f"gives it the event: {form}; give an argument of your own a default, or bind it with "
+            "functools.partial"
+        )
+    records = [get_args(each)[0] for each in _parts(second) if get_origin(each) is Event]
+    if records and all(_is_another(each, record) for each in records):
+        raise ConfigError(
+            f"{named(function)} says that its second argument is {_text(second)}, but the stream "
+            f"has records of {_text(record)}: {form}"
+        )
 
 
 def _check_record(function: Any, decorator: str, stream: str, hint: Any, record: Any) -> None:
@@ -100,23 +128,25 @@ def check_task(function: Any, kind: str) -> str:
     return name
 
 
-def _check_one_argument(function: Any, decorator: str, stream: str) -> None:
+def _check_arguments(function: Any, decorator: str, stream: str) -> None:
     try:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
         return  # Some functions in C have no signature.
+    parameters = list(signature.parameters.values())
+    needed = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    is_method = needed[:1] == ["self"]
     try:
-        signature.bind(object())
+        if is_method:
+            raise TypeError
+        signature.bind(*[None] * (2 if decorator == "on" and takes_event(function) else 1))
     except TypeError:
-        parameters = list(signature.parameters.values())
-        needed = [
-            each.name
-            for each in parameters
-            if each.default is each.empty
-            and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-        ]
         hint = ""
-        if needed[:1] == ["self"]:
+        if is_method:
             hint = ": it is a method, so declare it on an object, as in " + (
                 f"app.{decorator}({stream})(thing.{getattr(function, '__name__', 'method')})"
             )
@@ -145,9 +175,9 @@ def _returns_something(function: Any) -> bool:
     return False
 
 
-def _hint(function: Any) -> Any:
-    """The annotation of the first parameter. `Any` if it is unknown, or if another decorator may
-    pass something else."""
+def _hint(function: Any, position: int = 0) -> Any:
+    """The annotation of a parameter, the first or the second. `Any` if it is unknown, or if another
+    decorator may pass something else."""
     while isinstance(function, functools.partial):
         if function.args:
             return Any
@@ -160,7 +190,8 @@ def _hint(function: Any) -> Any:
         parameters = list(inspect.signature(function).parameters.values())
         if parameters and parameters[0].name == "self":
             parameters = parameters[1:]
-        return _hints(function, parameters[0].name).get(parameters[0].name, Any)
+        name = parameters[position].name
+        return _hints(function, name).get(name, Any)
     except Exception:  # Names that are defined later, or only for type checkers; or no parameter.
         return Any
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from types import TracebackType
 
 from runnel.log import one_line
 
 #: The most characters of one message: some libraries put a whole document into theirs.
 MOST = 1000
+#: How the note begins that an error gets.
+_NOTE = "In Runnel: "
 
 
 def describe_error(error: BaseException, instead: Sequence[BaseException] = ()) -> tuple[str, str]:
@@ -23,6 +27,25 @@ def describe_error(error: BaseException, instead: Sequence[BaseException] = ()) 
     for each in instead:
         text += f" (middleware made {type(each).__name__} of it: {_message(each)})"
     return type(error).__name__, text
+
+
+def traceback_of(
+    error: BaseException, where: str
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """What `logging` shows of an error of user code: the traceback from the user's first frame on,
+    and a note that says `where`, such as the processor, the partition and the event."""
+    with contextlib.suppress(Exception):  # Of a class that allows no notes.
+        # An object that is raised again and again keeps one note.
+        notes = [each for each in getattr(error, "__notes__", ()) if not each.startswith(_NOTE)]
+        error.__notes__ = [*notes, f"{_NOTE}{where}"]
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    return type(error), error, trace or error.__traceback__
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] == "runnel"
 
 
 def _message(error: BaseException) -> str:

@@ -142,6 +142,12 @@ class Handout:
         self._stop_stopwatch()
         await self.queue.commit(self._chain.finished() if self._chain else None)
 
+    def next_begins(self) -> None:
+        """The current event is another one than before, and the handler begins with it."""
+        if self.stopwatch is not None:
+            self._stop_stopwatch()
+            self.stopwatch.start()
+
     def _stop_stopwatch(self) -> None:
         if self.stopwatch is None:
             return

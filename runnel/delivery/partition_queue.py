@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from runnel.core.own_effects import OwnEffects, finish_each
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
+from runnel.delivery.deadlines import LOOP, Deadlines
+from runnel.delivery.partition_waits import PartitionWaits
 from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
@@ -18,13 +21,14 @@ from runnel.errors import WorkerDied
 HELD_BACK = 1.0
 
 
-class PartitionQueue:
+class PartitionQueue(PartitionWaits):
     """A partition, and the means to wait for its events and commits.
 
     Nothing is handed out while `session` may have ended. `start_lock` is held while an event is
     processed that may have killed a worker. `schedule_commit` is called with a state that has
     something to commit, `wake` with one whose buffer has room. `record_start` stores in Redis which
-    event is about to be processed; it does not raise if Redis refuses that.
+    event is about to be processed; it does not raise if Redis refuses that. Its waits are measured
+    by `deadlines`.
     """
 
     def __init__(
@@ -39,10 +43,10 @@ class PartitionQueue:
         schedule_commit: Callable[[PartitionState], None],
         wake: Callable[[PartitionState], None],
         record_start: Callable[[PartitionState, str], Awaitable[None]],
+        deadlines: Deadlines = LOOP,
     ) -> None:
-        self.state = state
+        super().__init__(state, schedule_commit, deadlines)
         self.partition = state.partition
-        self.changed = asyncio.Event()
         self._suspicion = state.suspicion
         self._commit_each = commit_each
         self._prefetch = prefetch
@@ -50,7 +54,6 @@ class PartitionQueue:
         self._retries = retries
         self._session = session
         self._start_lock = start_lock
-        self._schedule_commit = schedule_commit
         self._wake = wake
         self._record_start = record_start
         #: The first event of the list that is being filled, and when to hand the list out; and when
@@ -141,10 +144,74 @@ class PartitionQueue:
             )
         return raws
 
+    def take_beside(self, limit: int) -> Sequence[Raw]:
+        """Up to `limit` further events, beside the current ones. None if there are none, or if none
+        may be handed out now: then wait with `next_change`."""
+        state = self.state
+        if limit < 1 or not state.open or state.overloaded or not self._session.alive():
+            return ()
+        if not self._ready():
+            return ()
+        raws = state.hand_out(limit)
+        if state.next_read(self._prefetch):
+            self._wake(state)
+        return raws
+
+    def finish_each(self, effects: Sequence[OwnEffects | None]) -> None:
+        """The first current events are finished: see `core.own_effects.finish_each`."""
+        if finish_each(self.state, effects):
+            self._schedule_commit(self.state)
+
+    @property
+    def in_session(self) -> bool:
+        """Is the session certain to be alive?"""
+        return self._session.alive()
+
+    @property
+    def lapses(self) -> int:
+        """How often the session may have ended so far."""
+        return self._session.lapses
+
+    async def next_change(self) -> None:
+        """Wait for an event, a reply, or whatever sets `changed`; without a session, also for its
+        renewal."""
+        if not self.state.buffer:
+            self._wake(self.state)
+        self.changed.clear()
+        if self._session.alive():
+            await self.changed.wait()
+            return
+        waits: list[asyncio.Future[object]] = [
+            asyncio.ensure_future(self.changed.wait()),
+            asyncio.ensure_future(self._session.renewed()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+
     def finish(self, count: int) -> None:
         """The first `count` current events are finished."""
         if count and self.state.finish(count):
             self._schedule_commit(self.state)
+
+    # For a thread that processes several events in a row: see `delivery.ahead`
+
+    @property
+    def session(self) -> Session:
+        """The session without which nothing is handed out."""
+        return self._session
+
+    @property
+    def one_by_one(self) -> bool:
+        """Must each event be asked for, and is it committed before the next?"""
+        return self._commit_each or self._suspicion.careful or self.state.replaying
+
+    def taken_from(self, size: int) -> None:
+        """Events were taken from the buffer, which had so many: is there room to read?"""
+        if size > self.state.buffer_limit >= len(self.state.buffer):
+            self._wake(self.state)
 
     async def commit(self, count: int | None = None) -> None:
         """Finish the current events, or the first `count` of them, and wait for the commit."""
@@ -157,41 +224,6 @@ class PartitionQueue:
         """Let another partition of this worker process an event that may have killed a worker."""
         self._start_lock.release(self)
 
-    async def flush(self) -> None:
-        """Wait until the cursor is verified and everything that is finished is committed, or the
-        lease has ended."""
-        state = self.state
-        if state.unverified_from is not None:
-            self._schedule_commit(state)
-        while not ((state.all_committed and state.unverified_from is None) or state.ended):
-            self.changed.clear()
-            await self.changed.wait()
-
-    async def wait_settled(self) -> None:
-        """Wait until everything that was read is finished and committed, or the partition is not
-        open any more."""
-        while self.state.open and not self.state.settled:
-            self.changed.clear()
-            await self.changed.wait()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait that long, or until the partition is not open any more."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while self.state.open and await self._wait_for_change(deadline):
-            pass
-
-    async def _wait_for_change(self, deadline: float) -> bool:
-        """Wait for a change. Returns False at the deadline, which is a time of the loop's clock."""
-        if deadline <= asyncio.get_running_loop().time():
-            return False
-        self.changed.clear()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self.changed.wait()
-        except TimeoutError:
-            return False
-        return True
-
     async def _may_be_held_back(self) -> bool:
         """May a middleware hold back the events that it took and did not yield, because another
         one comes soon? Otherwise they count as dropped. It may not where starts are recorded: there
@@ -201,7 +233,7 @@ class PartitionQueue:
             return False
         last: bytes = state.current[-1][0]
         if last != self._held_back[0]:
-            self._held_back = last, asyncio.get_running_loop().time() + HELD_BACK
+            self._held_back = last, self.deadlines.now() + HELD_BACK
         while state.open and not self._ready():
             if state.parking.aside_full:
                 return False
@@ -215,9 +247,9 @@ class PartitionQueue:
         happened `within` seconds."""
         state = self.state
         if within is not None and self._empty_at is None:
-            self._empty_at = asyncio.get_running_loop().time() + within
+            self._empty_at = self.deadlines.now() + within
         try:
-            async with asyncio.timeout_at(self._empty_at):
+            async with self.deadlines.at(self._empty_at):
                 while state.open and not (self._ready() and self._session.alive()):
                     await self._wait_for_event()
         except TimeoutError:
@@ -249,7 +281,7 @@ class PartitionQueue:
         """Wait for `limit` events, or until no more are read before some are handed out."""
         state = self.state
         if state.open and self._filling[0] != state.buffer[0][0]:
-            self._filling = state.buffer[0][0], asyncio.get_running_loop().time() + within
+            self._filling = state.buffer[0][0], self.deadlines.now() + within
         deadline = self._filling[1]
         while state.open and len(state.buffer) < limit:
             if not state.reading and state.full(self._prefetch):
@@ -259,7 +291,7 @@ class PartitionQueue:
                 return
 
     async def _acquire_start_lock(self) -> None:
-        deadline = asyncio.get_running_loop().time() + LONGEST_WAIT
+        deadline = self.deadlines.now() + LONGEST_WAIT
         while self.state.open and not self._start_lock.acquire(self, self.changed):
             if not await self._wait_for_change(deadline):
                 return

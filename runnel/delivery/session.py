@@ -16,6 +16,8 @@ class Session:
         self.clock = clock
         #: When the session may have ended. Another thread may change it.
         self.ends = 0.0
+        #: How often it may have ended before it was renewed. Others may have got partitions then.
+        self.lapses = 0
         self._renewed = asyncio.Event()
 
     def alive(self) -> bool:
@@ -24,6 +26,7 @@ class Session:
 
     def renew(self, ends: float) -> None:
         """The session lasts until `ends`. Wakes all that wait for it."""
+        self.lapses += not self.alive()
         self.ends = ends
         self._renewed.set()
 

@@ -25,6 +25,11 @@ class Stopwatch:
         if self._timer is None:
             self._timer = self._loop.call_later(self.seconds, self._check)
 
+    def restart(self, now: float) -> None:
+        """The handler has the next event since `now`, a time of the loop's clock. Another thread
+        may call this between `start` and `stop`."""
+        self._since = now
+
     def stop(self) -> float | None:
         """The event is finished. Returns for how many seconds the handler had it, or None if it had
         none."""

@@ -6,7 +6,8 @@ import asyncio
 import concurrent.futures
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from runnel.errors import ConfigError, NothingRan
@@ -14,7 +15,7 @@ from runnel.events import Events
 from runnel.handlers.threads import Threads
 
 Handler = Callable[[Any], Awaitable[None]]
-Function = Callable[[Any], Any]
+Function = Callable[..., Any]
 
 
 def of_events(function: Function) -> Handler:
@@ -50,31 +51,97 @@ def of_nothing(function: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
 
 
 def of_records(function: Function) -> Handler:
-    """The handler for a function of one record (`@app.on`)."""
-    is_plain = not is_async(function)
-    call = in_threads(function) if is_plain else function
+    """The handler for a function of one record, or of a record and its event (`@app.on`)."""
+    if not is_async(function):
+        return _of_plain(function)
+    call, with_event = call_of(function), takes_event(function)
 
     async def handler(events: Events[Any]) -> None:
-        async for record in events.records():
-            if is_plain:
-                with events.uncancellable():
-                    result = await call(record)
-            else:
-                result = await call(record)
-            if result is not None:
+        async for item in items_of(events, with_event):
+            if (result := await call(item)) is not None:
                 await settled(result, function)
 
     return handler
 
 
-def in_threads(function: Function) -> Function:
-    """An async function that calls a plain function in a thread. Its result may be an awaitable."""
-    return functools.partial(Threads().run, functools.partial(_called, function))
+def _of_plain(function: Function) -> Handler:
+    threads, with_event = Threads(), takes_event(function)
+    call, call_in_thread = call_of(function), in_threads(function, threads)
+
+    async def settle(result: Any) -> None:
+        await settled(result, function)
+
+    async def handler(events: Events[Any]) -> None:
+        ahead = events.ahead(threads, call, unsettled, with_event)
+        if ahead is not None:
+            await ahead.run(settle)
+            return
+        async for item in items_of(events, with_event):
+            with events.uncancellable():
+                result = await call_in_thread(item)
+            if result is not None:
+                await settle(result)
+
+    return handler
 
 
-def _called(function: Function, record: Any) -> Any:
+def takes_event(function: Function) -> bool:
+    """Does a function of `@app.on` take two arguments, the record and its `Event`?
+
+    It does if it needs two. A second parameter with a default is not filled. A wrapper that passes
+    all its arguments on (``*args``) takes what the function inside needs, unless that says that its
+    second argument is something else than an event, which then the wrapper must give.
+    """
     try:
-        return function(record)
+        outer = inspect.signature(function, follow_wrapped=False)
+        inner = inspect.signature(function)
+        if len(_needed(outer)) > 1:
+            return True
+        outer.bind(None, None)
+    except (TypeError, ValueError):  # Some functions in C have no signature.
+        return False
+    # So it can be called with two, and does not need two.
+    passes_on = any(each.kind is each.VAR_POSITIONAL for each in outer.parameters.values())
+    if not passes_on or len(needed := _needed(inner)) < 2:
+        return False
+    hint = needed[1].annotation
+    return hint is inspect.Parameter.empty or bool(re.search(r"\bEvent\b", str(hint)))
+
+
+def _needed(signature: inspect.Signature) -> list[inspect.Parameter]:
+    """The parameters that a call must fill by position."""
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [
+        each
+        for each in signature.parameters.values()
+        if each.kind in by_position and each.default is each.empty
+    ]
+
+
+def items_of(events: Events[Any], with_event: bool) -> AsyncIterator[Any]:
+    """What a function of `@app.on` is called for, one at a time: the arguments of `call_of`. With
+    `with_event` it takes the event, too."""
+    return aiter(events) if with_event else events.records()
+
+
+def call_of(function: Function) -> Function:
+    """Calls a function of `@app.on` with one item of `items_of`: a record, or an `Event` if the
+    function takes both."""
+    if not takes_event(function):
+        return function  # Without a wrapper around each call.
+    return lambda event: function(event.record, event)
+
+
+def in_threads(function: Function, threads: Threads | None = None) -> Function:
+    """An async function that calls a plain function of `@app.on` in a thread, with one item of
+    `items_of`. Its result may be an awaitable."""
+    call = functools.partial(_called, call_of(function))
+    return functools.partial((threads or Threads()).run, call)
+
+
+def _called(call: Function, item: Any) -> Any:
+    try:
+        return call(item)
     except StopIteration as stop:  # A future cannot hold it, and would never be done.
         raise RuntimeError("the handler raised StopIteration") from stop
 
@@ -102,6 +169,18 @@ async def settled(result: Any, function: Callable[..., Any]) -> None:
                 "awaitable or nothing"
             )
         return
+
+
+def unsettled(result: Any) -> bool:
+    """Must the result of a handler go through `settled`?"""
+    if isinstance(result, (list, tuple, set)):
+        return any(map(inspect.isawaitable, result))
+    return (
+        isinstance(result, (concurrent.futures.Future, map))
+        or inspect.isawaitable(result)
+        or inspect.isasyncgen(result)
+        or inspect.isgenerator(result)
+    )
 
 
 def is_async(function: Any) -> bool:

@@ -60,6 +60,11 @@ class Threads:
         self._give(Job(name, contextvars.copy_context(), call, argument, answer, loop))
         return await answer
 
+    @property
+    def crowded(self) -> bool:
+        """Does a call wait because all threads are taken?"""
+        return self._undone > self._most
+
     def _give(self, job: Job) -> None:
         with self._lock:
             self._undone += 1

@@ -64,7 +64,7 @@ def partitions(
                 "session_left_ms": left[owner] if owner_lives and owner else None,
                 "checkpoint": description.checkpoint,
                 "last": description.last,
-                "lag_events": _lag(description),
+                "lag_events": lag_of(description),
                 "lag_ms": _lag_ms(description),
                 "processed": description.processed or 0,
                 "lost": description.lost or 0,
@@ -88,7 +88,7 @@ def partitions(
     return rows
 
 
-def _lag(d: PartitionDescription) -> int | None:
+def lag_of(d: PartitionDescription) -> int | None:
     """Events after the checkpoint.
 
     If the log has no event after the checkpoint, the lag is 0 if everything was read, whatever the
@@ -123,6 +123,14 @@ def _added(d: PartitionDescription, event: str) -> int | None:
     """When an event was added, in ms, or None if its id does not show it."""
     ms = parts(event)[0]
     return None if d.now is None or ms > d.now + _SKEW else ms
+
+
+def oldest_ms(d: PartitionDescription) -> int | None:
+    """The age of the oldest event, from its id: 0 if there is none, None if it is unknown."""
+    if d.length is None or d.first is None:
+        return None if d.length is None else 0
+    added = _added(d, d.first)
+    return None if added is None or d.now is None else max(0, d.now - added)
 
 
 def _current_event_ms(d: PartitionDescription) -> int | None:

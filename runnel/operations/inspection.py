@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 
 from runnel import keys, protocol
 from runnel.errors import Mismatch
-from runnel.operations.figures import Json, largest, partitions, state_of, total
+from runnel.operations.figures import Json, largest, oldest_ms, partitions, state_of, total
+from runnel.operations.registry import Entry
 from runnel.operations.table_sizes import Size, sizes
 from runnel.preflight.server import ServerInfo
 from runnel.protocol import GroupDescription, PartitionDescription, PartitionKeys
@@ -28,12 +29,12 @@ STALLED_AFTER = 60_000
 class Declared:
     """What the code of an app declares. It is shown even if no worker has started yet.
 
-    `streams` is name -> (partition count, source). `processors` are pairs of stream and processor.
-    `sinks` has the stream of dead letters of such a pair; for a pair that it lacks, the stream with
-    the default name is used.
+    `streams` is name -> what the registry would say of it. `processors` are pairs of stream and
+    processor. `sinks` has the stream of dead letters of such a pair; for a pair that it lacks, the
+    stream with the default name is used.
     """
 
-    streams: dict[str, tuple[int, str]] = field(default_factory=dict)
+    streams: dict[str, Entry] = field(default_factory=dict)
     processors: Sequence[tuple[str, str]] = ()
     sinks: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -95,24 +96,24 @@ async def _inspect_app(
 ) -> tuple[list[Json], list[Json], list[Json]]:
     """The processors, memberships and streams of one app."""
     client = scripts.client
-    sources = {
-        stream: (int(text.split()[0]), text.split()[1])
-        for stream, text in (await strings_at(client, keys.streams(name))).items()
-    } | code.streams
+    known = (await strings_at(client, keys.streams(name))).items()
+    entries = {stream: Entry.read(text) for stream, text in known} | code.streams
+    sources = {stream: (each.partition_count, each.source) for stream, each in entries.items()}
     registered = await strings_at(client, keys.processors(name))
     counts = {_pair(each): int(count) for each, count in registered.items()}
     counts |= {(stream, each): sources[stream][0] for stream, each in code.processors}
     streams = []
     for stream, (count, source) in sorted(sources.items()):
         prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
-        streams.append(_stream(name, stream, await _describe(scripts, prefixes, "")))
+        descriptions = await describe_all(scripts, prefixes, "")
+        streams.append(stream_row(name, stream, entries[stream], descriptions))
     processors, members, groups = [], [], []
     for (stream, processor), count in sorted(counts.items()):
         source = sources[stream][1] if stream in sources else stream
         call = protocol.describe_group(keys.group(name, stream, processor))
         group_description = protocol.read_describe_group(await scripts.call(call))
         prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
-        descriptions = await _describe(scripts, prefixes, processor)
+        descriptions = await describe_all(scripts, prefixes, processor)
         rows = partitions(descriptions, group_description)
         tables = await _tables(scripts, processor, prefixes, descriptions)
         processors.append(_processor(name, processor, stream, rows, tables))
@@ -162,9 +163,11 @@ async def strings_at(client: Redis, key: str) -> dict[str, str]:
     return {protocol.text(name): protocol.text(value) for name, value in raw.items()}
 
 
-async def _describe(
+async def describe_all(
     scripts: Scripts, prefixes: list[str], processor: str
 ) -> list[PartitionDescription]:
+    """The descriptions of partitions, with those of a processor on them, unless its name is empty.
+    Raises Mismatch if a newer version of the protocol wrote one."""
     descriptions: list[PartitionDescription] = []
     for at in range(0, len(prefixes), PAGE):
         calls = [
@@ -251,24 +254,31 @@ def _memberships(
     return found
 
 
-def _stream(app: str, name: str, descriptions: list[PartitionDescription]) -> Json:
+def stream_row(app: str, name: str, entry: Entry, descriptions: list[PartitionDescription]) -> Json:
+    """A stream, as `inspect` shows it."""
     rows: list[Json] = [
         {
             "id": number,
             "length": each.length,
             "first": each.first,
             "last": each.last,
+            "oldest_ms": oldest_ms(each),
             "delayed": each.delayed or 0,
             "delayed_due_ms": each.delayed_due,
             "delayed_lost": each.delayed_lost or 0,
         }
         for number, each in enumerate(descriptions)
     ]
+    kept = entry.retention
     return {
         "app": app,
         "name": name,
         "partition_count": len(rows),
+        "partition_size": entry.partition_size,
+        "max_age_ms": kept.max_age_ms or None if kept else None,
+        "retain": kept.retain if kept else None,
         "length": total(row["length"] for row in rows),
+        "oldest_ms": largest(row["oldest_ms"] for row in rows),
         "delayed": sum(row["delayed"] for row in rows),
         "delayed_due_ms": min(
             (each.delayed_due for each in descriptions if each.delayed_due is not None),

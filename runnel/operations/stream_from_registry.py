@@ -10,9 +10,11 @@ from runnel.codec.partitioning import XXH64, Hasher
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.errors import ConfigError, RunnelError
 from runnel.operations.inspection import strings_at
+from runnel.operations.registry import Entry
 from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
 from runnel.record import Record, adapt
+from runnel.retention import Retention
 from runnel.settings import check
 from runnel.stream import StreamSpec
 
@@ -40,23 +42,31 @@ async def stream_from_registry(scripts: Scripts, app: str, stream: str) -> Strea
     keys.check_name("app", app)
     keys.check_name("stream", stream)
     known = await strings_at(scripts.client, keys.streams(app))
-    count, _, source = known.get(stream, f"0 {stream}").partition(" ")
-    partition_keys = PartitionKeys(keys.partition(app, source, 0, stream), "")
+    entry = Entry.read(known.get(stream, f"0 {stream}"))
+    partition_keys = PartitionKeys(keys.partition(app, entry.source, 0, stream), "")
     described = protocol.read_describe(await scripts.call(protocol.describe(partition_keys)))
     if stream not in known and described.partition_count is None:
         names = ", ".join(sorted(known)) or "none: check the name of the app and the URL of Redis"
         raise ConfigError(f"app {app!r} has no stream {stream!r}; its streams are {names}")
+    count = described.partition_count or entry.partition_count
+    return spec_without_code(app, stream, entry._replace(partition_count=count), described.hash)
+
+
+def spec_without_code(
+    app: str, name: str, entry: Entry, hash_name: str | None = None
+) -> StreamSpec[Any]:
+    """The declaration of a stream whose code is not here. Raises ConfigError for a wrong name or
+    partition count."""
     default: Hasher = XXH64()
-    name = described.hash or ""
+    known = hash_name in (None, default.name)
     return StreamSpec(
         app=app,
-        name=stream,
+        name=name,
         codec=EntryCodec(adapt(_Anything), MsgpackSerializer()),
         partition_by=str,
-        partition_count=check(
-            f"stream {stream}", "partition_count", described.partition_count or int(count)
-        ),
-        partition_size=2,
-        hasher=default if name == default.name else _UnknownHasher(name),
-        source=source,
+        partition_count=check(f"stream {name}", "partition_count", entry.partition_count),
+        partition_size=entry.partition_size or 2,
+        hasher=default if known else _UnknownHasher(str(hash_name)),
+        source=entry.source,
+        retention=entry.retention or Retention(),
     )

@@ -44,6 +44,13 @@ async def sizes(scripts: Scripts, parts: Sequence[tuple[str, str]]) -> list[Size
     return [Size(*each) for each in zip(counts, used, strict=True)]
 
 
+async def usage(scripts: Scripts, names: Sequence[str]) -> list[int | None]:
+    """The bytes that these keys take, as Redis estimates them: None if it does not tell."""
+    permitted = await may(scripts, [("MEMORY", "USAGE", names[0])])
+    asked: list[Command] = [(each, ("MEMORY", "USAGE", each, "SAMPLES", SAMPLES)) for each in names]
+    return await _ask(scripts, asked, all(permitted.values()))
+
+
 async def _ask(scripts: Scripts, commands: Sequence[Command], permitted: bool) -> list[int | None]:
     """The numbers that Redis replies with: None where it refuses the command, 0 for no key."""
     if not permitted:

@@ -128,6 +128,8 @@ def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
             protocol.attempt(partition_keys, _TOKEN, "start", "0-0", 0),
         ]
         calls.append(_finish(each))
+        if each.stream.retention.max_age_ms:
+            calls.append(protocol.trim(partition_keys.prefix, 0, 1, "refuse"))
         more_calls, more_direct = parking_uses(each)
         calls += more_calls
         direct += more_direct

@@ -126,7 +126,7 @@ class NumberedPartition(PartitionAppender[NumberedAppend]):
 
     def _call_of(self, append: NumberedAppend) -> Call:
         spec = self._stream
-        options = (spec.contract, spec.partition_size, append.policy, self._sender)
+        options = (spec.contract, spec.limits, append.policy, self._sender)
         return protocol.append_numbered(self._prefix, *options, append.entries)
 
     def _read(self, send: NumberedSend, append: NumberedAppend, reply: AppendedNumbered) -> None:

@@ -110,7 +110,8 @@ class NumberedProducer:
         number that is none or that is too small; ProducerInUse if another process sends under the
         same id; EarlierNotSent if a send before this one has failed.
         """
-        spec, options = self._spec(stream), (when_full(drop_oldest), wait_until(wait))
+        spec = self._spec(stream)
+        options = (when_full(spec, drop_oldest), wait_until(wait))
         shares = shares_of(spec, records, headers, self._app.settings.max_record_bytes)
         numbers = _numbers(number, len(records))
         if not records:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.producer.error_copies import copy_of
 
 
@@ -26,6 +27,8 @@ class Waiter(NamedTuple):
     until: float = inf
     #: Does it make room by itself?
     drops_oldest: bool = False
+    #: The event of the handler that sends, if one does.
+    event: CurrentEvent | None = None
 
 
 class SendOrder:
@@ -52,7 +55,8 @@ class SendOrder:
             self.holder = send
             return None
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(Waiter(send, turn, since, until, drops_oldest))
+        event = CURRENT_EVENT.get()
+        self._waiters.append(Waiter(send, turn, since, until, drops_oldest, event))
         if self._sleep is not None and not self._sleep.done():
             self._sleep.set_result(None)
         return turn

@@ -23,7 +23,7 @@ from redis.exceptions import (
 )
 
 from runnel import keys
-from runnel.current_event import CURRENT_EVENT
+from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.errors import Full, Missing, Overdue
 from runnel.producer.order import SendOrder
 from runnel.protocol.scripts import Call
@@ -203,9 +203,10 @@ class PartitionAppender(ABC, Generic[A]):
         now, full = asyncio.get_running_loop().time(), self._full(refusal)
         self._order.fail_waiters(full, lambda each: not each.drops_oldest and each.until <= now)
         self._unsure = append.unanswered  # A refused append used no sequence number.
+        self._fail_endless_waits(refusal)
         if now >= append.until:
             raise full from None
-        if self._waits_for_itself(refusal):
+        if self._is_endless(CURRENT_EVENT.get(), refusal):
             raise self._endless(refusal) from None
         if not append.unanswered:
             await self._let_others_pass()
@@ -213,21 +214,36 @@ class PartitionAppender(ABC, Generic[A]):
         await self._order.sleep(min(append.retry, append.until - now))
         append.retry = min(append.retry * 2, _MAX_RETRY)
 
-    def _waits_for_itself(self, refusal: Full) -> bool:
-        """Is the partition full because of the event whose handler waits here?"""
-        mine, details = CURRENT_EVENT.get(), refusal.details
+    def _is_endless(self, event: CurrentEvent | None, refusal: Full) -> bool:
+        """Is the partition full because of this event, whose handler would wait for room?"""
+        details = refusal.details
         return (
-            mine is not None
-            and mine.log == keys.log(self._prefix)
-            and mine.processor == details.get("processor")
-            and mine.stuck_at(details.get("checkpoint", ""))
+            event is not None
+            and event.log == keys.log(self._prefix)
+            and event.processor == details.get("processor")
+            and event.stuck_at(details.get("checkpoint", ""))
         )
 
+    def _fail_endless_waits(self, refusal: Full) -> None:
+        """Fail the waiters that hold the partition back themselves. They never get the turn while
+        another send, perhaps of another thread, waits for the room that only they can make."""
+        if "processor" in refusal.details:
+            self._order.fail_waiters(
+                self._endless(refusal),
+                lambda each: not each.drops_oldest and self._is_endless(each.event, refusal),
+            )
+
     def _full(self, refusal: Full) -> Full:
-        return Full(
-            f"{self._is_full()} because {refusal.reason}; wait=True waits for room",
-            refusal.details,
-        )
+        hint = "wait=True waits for room"
+        if delayed := refusal.details.get("delayed"):
+            text = f"{self._is_full()} because {delayed} delayed events wait in it; {hint}"
+            return Full(text, refusal.details)
+        if not refusal.details.get("processor") and self._stream.retention.retain == "always":
+            hint = (
+                'App.stream(…, retain="until_full") lets the oldest events make room while nobody '
+                f"reads the stream; {hint}"
+            )
+        return Full(f"{self._is_full()} because {refusal.reason}; {hint}", refusal.details)
 
     def _endless(self, refusal: Full) -> Full:
         return Full(

@@ -80,7 +80,7 @@ class PartitionProducer(PartitionAppender[SequencedAppend]):
         roundtrip: Roundtrip | None,
     ) -> None:
         super().__init__(stream, partition, producer)
-        self._appends = protocol.Appends(self._prefix, stream.contract, stream.partition_size)
+        self._appends = protocol.Appends(self._prefix, stream.contract, stream.limits)
         self._roundtrip = roundtrip
         #: The producer's id in Redis, and the sequence number of its last append. While `_unsure`,
         #: another append with the next number could be taken for the repeat of an earlier one.
@@ -175,7 +175,7 @@ class PartitionProducer(PartitionAppender[SequencedAppend]):
             )
         (key, window), (entry,) = append.once, append.entries
         return protocol.append_once(
-            self._prefix, spec.contract, spec.partition_size, append.policy, key, window, entry
+            self._prefix, spec.contract, spec.limits, append.policy, key, window, entry
         )
 
     def _begin_anew(self) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
+
+from runnel.background.sync_calls import at_fork
 
 #: Seconds to wait for another thread's loop to close its objects.
 _PATIENCE = 0.5
@@ -72,6 +73,10 @@ class PerLoop(Generic[T]):
         await self._close_own(here)
         if elsewhere:
             await asyncio.wait(elsewhere, timeout=_PATIENCE)
+
+    async def close_here(self) -> None:
+        """Close the object of the running loop."""
+        await self._close_own(asyncio.get_running_loop())
 
     def forget(self) -> None:
         """Forget all objects in a fork: the parent process still uses them."""
@@ -147,5 +152,4 @@ def _forget_all() -> None:
         each.forget()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+at_fork(_forget_all)

@@ -86,7 +86,7 @@ class Producer:
         many seconds. Raises EncodeError, PartitionKeyError, Full, or redis-py's errors. The
         attribute `sent` of the error has the partition and id of each record that was sent.
         """
-        policy = when_full(drop_oldest)
+        policy = when_full(stream, drop_oldest)
         if len(records) == 1:  # The usual case: one call, which needs no task of its own.
             (record,) = records
             try:
@@ -128,7 +128,7 @@ class Producer:
 
         The other options and the errors are those of `send`.
         """
-        policy = when_full(drop_oldest)
+        policy = when_full(stream, drop_oldest)
         # The repeat of a call that got no answer must find the key.
         once = once_of(dedupe, len(records), max(window, 2 * self.delivery_timeout))
         try:

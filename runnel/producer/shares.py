@@ -29,10 +29,11 @@ def wait_until(wait: bool | float) -> float:
     return asyncio.get_running_loop().time() + wait
 
 
-def when_full(drop_oldest: object) -> str:
-    """The policy of the script. Only True and False are allowed: "no" must not drop events."""
+def when_full(stream: StreamSpec[Any], drop_oldest: object) -> str:
+    """The policy of the script: that of the stream, or to drop the oldest events. Only True and
+    False are allowed: "no" must not drop events."""
     if drop_oldest is False:
-        return "refuse"
+        return stream.retention.when_full
     if drop_oldest is not True:
         raise ConfigError(f"send(drop_oldest=…) takes True or False, not {drop_oldest!r}")
     return "drop_oldest"

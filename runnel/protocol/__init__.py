@@ -101,6 +101,7 @@ from runnel.protocol.streams import (
     Appends,
     Entry,
     NumberedEntry,
+    Trimmed,
     append,
     append_numbered,
     append_once,
@@ -108,8 +109,11 @@ from runnel.protocol.streams import (
     appended_ids,
     declare,
     delete,
+    limits,
     read_append,
     read_append_numbered,
+    read_trim,
+    trim,
 )
 
 __all__ = [
@@ -151,6 +155,7 @@ __all__ = [
     "TableWrites",
     "Tick",
     "Token",
+    "Trimmed",
     "append",
     "append_later",
     "append_numbered",
@@ -170,6 +175,7 @@ __all__ = [
     "describe_group",
     "drop_parked",
     "elect",
+    "limits",
     "outbox_sender",
     "park_again",
     "parked_entry",
@@ -195,6 +201,7 @@ __all__ = [
     "read_snapshot",
     "read_sync",
     "read_tick",
+    "read_trim",
     "register",
     "remove",
     "replay",
@@ -208,5 +215,6 @@ __all__ = [
     "text",
     "tick",
     "transact",
+    "trim",
     "trim_outbox",
 ]

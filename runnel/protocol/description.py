@@ -8,8 +8,6 @@ from typing import Any
 
 from runnel.protocol.common import text
 
-_TABLE = "meta.table:"
-
 
 @dataclass(frozen=True, slots=True)
 class PartitionDescription:
@@ -79,6 +77,10 @@ class PartitionDescription:
     replay: int | None = None
     #: Table of the partition -> the processor that writes it.
     writers: Mapping[str, str] = field(default_factory=dict)
+    #: Registered processor -> its checkpoint, and how many events `drop_oldest` removed before it
+    #: had committed them.
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def overdue(self) -> bool:
@@ -139,12 +141,17 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         parked=_integer(found, "parked"),
         parked_keys=_integer(found, "parked_keys"),
         replay=_integer(found, "replay"),
-        writers={
-            name.removeprefix(_TABLE): value
-            for name, value in found.items()
-            if name.startswith(_TABLE)
-        },
+        writers=_under(found, "meta.table:"),
+        checkpoints=_under(found, "meta.checkpoint:"),
+        dropped={name: int(count) for name, count in _under(found, "meta.dropped:").items()},
     )
+
+
+def _under(found: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The fields whose names begin so, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)
+    }
 
 
 def _integer(found: Mapping[str, str], name: str) -> int | None:

@@ -13,7 +13,7 @@ from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract
 from runnel.protocol.parked import parked_names
 from runnel.protocol.partitions import commit_args
 from runnel.protocol.scripts import Call
-from runnel.protocol.streams import Entry, declare, flat
+from runnel.protocol.streams import Entry, declare, flat, limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,21 @@ class Sink:
     """A partition of a stream, to which commits of a processor write. It may hold `size` entries.
 
     `prefix` is the start of its keys. `derived` says if they are in the slot of the processor's own
-    partition: then its stream is derived from the processor's stream.
+    partition: then its stream is derived from the processor's stream. `max_age` is the age in ms at
+    which committed entries leave, 0 for none. `when_full` is "refuse" or "drop_unread".
     """
 
     prefix: str
     contract: StreamContract
     size: int
     derived: bool
+    max_age: int = 0
+    when_full: str = "refuse"
+
+    @property
+    def limits(self) -> int | str:
+        """Its size and age, as scripts take them."""
+        return limits(self.size, self.max_age)
 
     @property
     def log(self) -> str:
@@ -35,20 +43,26 @@ class Sink:
 
     def address(self) -> str:
         """The text in an outbox that says where an entry goes: stream, partition, partition count,
-        hash function and size."""
+        hash function, size, and `drop_unread` if that is what happens when it is full."""
         _, _, number = keys.scope(self.prefix)
         stream = self.prefix.rpartition(":")[2]
-        return f"{stream} {number} {self.contract.partitions} {self.contract.hash} {self.size}"
+        last = "" if self.when_full == "refuse" else f" {self.when_full}"
+        contract = f"{self.contract.partitions} {self.contract.hash}"
+        return f"{stream} {number} {contract} {self.limits}{last}"
 
     @classmethod
     def at(cls, app: str, address: str) -> Sink:
         """The sink with this address in an app. Raises BadArgument if it is none."""
         words = address.split(" ")
-        if len(words) != 5 or not all(words[at].isdecimal() for at in (1, 2, 4)):
+        how = words.pop() if words[5:] == ["drop_unread"] else "refuse"
+        size, _, age = words[-1].partition(",")
+        decimal = (*words[1:3], size, age or "0")
+        if len(words) != 5 or not all(each.isdecimal() for each in decimal):
             raise BadArgument(f"BADARG {address!r} does not say where an entry of the outbox goes")
-        stream, number, partitions, hash_, size = words
+        stream, number, partitions, hash_, _ = words
         prefix = keys.partition(app, stream, int(number), stream)
-        return cls(prefix, StreamContract(int(partitions), hash_), int(size), False)
+        contract = StreamContract(int(partitions), hash_)
+        return cls(prefix, contract, int(size), False, int(age or 0), how)
 
     def declarations(self) -> tuple[Call, Call]:
         """The calls, in order, that declare its stream and the partition, or check both."""
@@ -58,17 +72,19 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Entries for a sink, such as dead letters. `when_full` is "refuse" or "drop_oldest"."""
+    """Entries for a sink, such as dead letters. `when_full`, if not empty, goes before that of the
+    sink."""
 
     sink: Sink
     entries: Sequence[Entry]
-    when_full: str = "refuse"
+    when_full: str = ""
 
     def names(self) -> tuple[str, ...]:
         return self.sink.log, keys.meta(self.sink.prefix)
 
     def args(self) -> tuple[Arg, ...]:
-        head = ("derived" if self.sink.derived else "stream", self.sink.size, self.when_full)
+        how = self.when_full or self.sink.when_full
+        head = ("derived" if self.sink.derived else "stream", self.sink.limits, how)
         contract = () if self.sink.derived else self.sink.contract.args()
         return (*head, len(self.entries), *contract, *flat(self.entries))
 

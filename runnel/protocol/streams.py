@@ -21,6 +21,12 @@ def flat(entries: Iterable[Entry]) -> list[Arg]:
     return values
 
 
+def limits(size: int, max_age: int = 0) -> int | str:
+    """How many entries a partition may hold, and from which age in ms on committed ones leave, as
+    the scripts that append take it. The age 0 is none."""
+    return f"{size},{max_age}" if max_age else size
+
+
 def declare(prefix: str, contract: StreamContract) -> Call:
     """Create a partition with this contract, or check that it has it. Partition 0 stands for the
     stream."""
@@ -28,9 +34,11 @@ def declare(prefix: str, contract: StreamContract) -> Call:
 
 
 class Appends:
-    """Builds appends to one partition. Builds the arguments that all of them share only once."""
+    """Builds appends to one partition. Builds the arguments that all of them share only once.
 
-    def __init__(self, prefix: str, contract: StreamContract, size: int) -> None:
+    `size` is that of `limits`."""
+
+    def __init__(self, prefix: str, contract: StreamContract, size: Arg) -> None:
         self._keys = (keys.log(prefix), keys.meta(prefix), keys.producers(prefix))
         self._args: tuple[Arg, ...] = (*contract.args(), size)
         self._head = Call("append", self._keys, self._args).command()
@@ -50,7 +58,7 @@ class Appends:
 def append(
     prefix: str,
     contract: StreamContract,
-    size: int,
+    size: Arg,
     when_full: str,
     producer: str,
     sequence: int,
@@ -99,7 +107,7 @@ NumberedEntry = tuple[str, Entry]
 def append_numbered(
     prefix: str,
     contract: StreamContract,
-    size: int,
+    size: Arg,
     when_full: str,
     sender: str,
     entries: Iterable[NumberedEntry],
@@ -137,7 +145,7 @@ def read_append_numbered(reply: Sequence[Any]) -> AppendedNumbered:
 def append_once(
     prefix: str,
     contract: StreamContract,
-    size: int,
+    size: Arg,
     when_full: str,
     key: str,
     window: int,
@@ -157,3 +165,24 @@ def delete(prefix: str, tables: Iterable[str] = ()) -> Call:
     names = [kind(prefix) for kind in kinds]
     names += [key for each in tables for key in keys.all_of_table(prefix, each)]
     return Call("delete", tuple(names), ())
+
+
+def trim(prefix: str, size: int, max_age: int, when_full: str) -> Call:
+    """Remove old events of a partition, as far as `when_full` allows: "refuse" removes only what
+    every processor has committed. `size` is how many may stay, `max_age` their age in ms: one of
+    them is 0, and does not matter."""
+    return Call("trim", (keys.log(prefix), keys.meta(prefix)), (size, max_age, when_full))
+
+
+class Trimmed(NamedTuple):
+    """Reply of `trim`: how many events it removed, whether the same call would remove more, and the
+    processor for which others stay that should leave; "-" if they stay because nobody reads the
+    stream, empty if none does."""
+
+    removed: int
+    more: bool
+    kept_for: str
+
+
+def read_trim(reply: Sequence[Any]) -> Trimmed:
+    return Trimmed(int(reply[0]), bool(reply[1]), text(reply[2]))

@@ -81,10 +81,13 @@ def _hint(sent: Any, back: Any) -> str:
     """The fix, if the values show it."""
     if isinstance(sent, time) and sent.tzinfo is not None:
         return "; the offset of this zone depends on the day: send a datetime"
-    if _fields(sent) is None or _fields(back) is None:
+    kind, other = type(sent), type(back)
+    if kind is other or _Nothing in (kind, other):
         return ""
-    related = isinstance(sent, type(back)) or isinstance(back, type(sent))
-    return "" if related else "; give the union of their classes a discriminator"
+    related = isinstance(sent, other) or isinstance(back, kind)
+    if not related and _fields(sent) is not None and _fields(back) is not None:
+        return "; give the union of their classes a discriminator"
+    return f"; declare it as {kind.__name__}, or give a value of type {other.__name__}"
 
 
 def unset_difference(sent: Any, back: Any, where: str) -> str | None:

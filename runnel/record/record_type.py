@@ -123,8 +123,8 @@ def _namesake(declared: type[Any], other: type[Any]) -> str:
     name, ours, theirs = declared.__qualname__, declared.__module__, other.__module__
     if ours == theirs:
         return (
-            f"the class {name} was defined again after the stream had been declared with it: make "
-            "the app and the stream again, too"
+            f"the class {name} was defined again after the stream had been declared with it: "
+            "declare the stream again, too; in a notebook, run its cell"
         )
     return (
         f"the stream carries {ours}.{name} records, not {theirs}.{name}: if that is one file, it "

@@ -1,8 +1,10 @@
-"""The worker: one process that runs processors and tasks of an app.
+"""The worker: runs processors and tasks of an app.
 
 Who has whom::
 
-    Worker                     the process: checks the server, starts everything, ends everything
+    Worker                     checks the server, starts everything, ends everything; a process
+                               has one, or a program of a user has some (`Block`)
+      LifespanRun              calls startup functions before all else, shutdown functions after it
       Scheduler                runs tasks, timers and cron tasks
         LeaderElection         takes and renews the leader lease: the leader runs the cron tasks
       Member                   one for each processor: joins its group, works, leaves
@@ -22,6 +24,10 @@ Who has whom::
               Suspicion        which of the next events may be the reason why a worker died
           Runner               one for each partition held: runs the handler again and again
             HandlerRun         one run of the handler
+          ConcurrentRunner     in its place with `concurrency`: runs the handler for each event
+            Window             the events in hand: which may start, and which are finished
+            EventRun           one try of one event
+          GivingUp             tells Redis of failures, and applies the policy
 
 A grant takes this way: the reply of `sync` -> `Heartbeat` -> `HeldPartitions.carry_out` -> `Claims`
 -> a `PartitionQueue` and a `Runner`. An event takes this one: `LogReader` -> `PartitionState` ->
@@ -37,6 +43,10 @@ buffer, current, finished, committed
     finished once the handler is done with it, committed once the checkpoint has reached it.
 rewind
     To put the current events back into the buffer, because the handler did not finish them.
+window, prefix, beyond
+    With `concurrency`, the current events are the window. Those that are finished with nothing
+    unfinished before them are its prefix, over which the checkpoint moves; what is finished beyond
+    the prefix is repeated after a crash.
 settled
     A partition is settled if everything that was read is committed.
 open, stopped, draining, ended

@@ -18,7 +18,9 @@ from runnel.connection.connect import connect
 from runnel.connection.deployment import Command
 from runnel.connection.durability import AckRequirement, Durability
 from runnel.connection.redis_client import Arg
+from runnel.core.partition import PartitionState
 from runnel.core.read_limits import MOST_LOGS, MemoryBudget
+from runnel.delivery.deadlines import LOOP, Deadlines
 from runnel.log import logger_of
 from runnel.operations.registry import announce_processor
 from runnel.processor import Processor
@@ -45,6 +47,10 @@ class Backend(Protocol):
 
     clock: Callable[[], float]
     memory: MemoryBudget
+
+    def deadlines(self, state: PartitionState) -> Deadlines:
+        """The clock of the waits of a partition."""
+        ...
 
     async def call(self, call: Call) -> Any:
         """One call's reply. Raises ProtocolError, redis-py's errors or OSError."""
@@ -148,6 +154,9 @@ class RedisBackend:
         self._ack = AckRequirement.of(durability)
         self._forwarding = CallBatching(self.commit, self.node_of)
         self.clock = time.monotonic
+
+    def deadlines(self, state: PartitionState) -> Deadlines:
+        return LOOP
 
     async def call(self, call: Call) -> Any:
         return await self._scripts.call(call)

@@ -258,7 +258,7 @@ class Forwarder:
         assert sink is not None
         numbered = [(each.id, each.entry) for each in batch if each.entry is not None]
         call = protocol.append_numbered(
-            sink.prefix, sink.contract, sink.size, "refuse", self._sender, numbered
+            sink.prefix, sink.contract, sink.limits, sink.when_full, self._sender, numbered
         )
         try:
             reply = protocol.read_append_numbered(await self._backend.forward(call))

@@ -20,15 +20,14 @@ from runnel.errors import HandlerReturned, WorkerDied
 from runnel.events import EACH_RECORD, ONE_RECORD, Events
 from runnel.log import logger_of
 from runnel.processor import Processor
+from runnel.worker.cancelling import (
+    END_AFTER_TIMEOUT,
+    END_WITH_WORKER,
+    cancel_handlers,
+    leave_running,
+)
 
 logger = logger_of("runnel.worker")
-
-#: Seconds that a cancelled handler has to end: after it took too long, and when the worker shuts
-#: down. It may clean up in that time; if it swallows the cancellation, it is cancelled once more.
-END_AFTER_TIMEOUT, END_WITH_WORKER = 5.0, 0.9
-
-#: Tasks of handlers that did not end. The event loop keeps only weak references to tasks.
-_abandoned: set[asyncio.Task[BaseException | None]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +184,7 @@ class HandlerRun:
 
     async def _end(self, handler: asyncio.Task[BaseException | None], seconds: float) -> bool:
         """Cancel the handler and wait until it ends. Returns False if it has not ended in time."""
-        now = asyncio.get_running_loop().time
-        for until in (now() + seconds / 2, now() + seconds):
-            handler.cancel()
-            while not handler.done() and (left := until - now()) > 0:
-                try:
-                    await asyncio.wait((handler,), timeout=left)
-                except asyncio.CancelledError:
-                    if not self._stopping:  # Otherwise this is a repeat, and is raised in the end.
-                        raise
-        return handler.done()
+        return not await cancel_handlers((handler,), seconds, lambda: self._stopping)
 
     def _abandon(self, handler: asyncio.Task[BaseException | None]) -> None:
         logger.error(
@@ -204,8 +194,7 @@ class HandlerRun:
             self._current_events(),
         )
         self._state.left_running = True
-        _abandoned.add(handler)
-        handler.add_done_callback(_abandoned.discard)
+        leave_running(handler)
 
     def _name(self) -> str:
         return f"the handler of processor {self._processor.name}, partition {self._state.partition}"

@@ -32,6 +32,7 @@ from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
 from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
 from runnel.worker.claims import Claims
+from runnel.worker.concurrent_runner import ConcurrentRunner
 from runnel.worker.parked_reads import parking_of
 from runnel.worker.partition_io import PartitionIO
 from runnel.worker.rebalance_log import Moves
@@ -220,6 +221,7 @@ class HeldPartitions:
             schedule_commit=self.partition_io.schedule_commit,
             wake=self.partition_io.wake,
             record_start=self._record_start,
+            deadlines=self._backend.deadlines(state),
         )
         if self._membership.retiring:
             state.drain()
@@ -256,7 +258,7 @@ class HeldPartitions:
         about(partition=state.partition)
         try:
             try:
-                await Runner(queue, self._processor, self._backend, self._waits).run()
+                await self._runner(queue).run()
             except (Halted, HandlerExit) as ending:
                 self._fail(ending)
                 state.drain()  # The release comes with it, so that this tenure is not unclean.
@@ -278,6 +280,12 @@ class HeldPartitions:
                 self.partition_io.remove(state)
                 self.moves.released()
             self._membership.not_held(state.partition, state.grant)
+
+    def _runner(self, queue: PartitionQueue) -> Runner | ConcurrentRunner:
+        needs = queue, self._processor, self._backend, self._waits
+        if self._processor.concurrency > 1:
+            return ConcurrentRunner(*needs, self._fail)
+        return Runner(*needs)
 
     def _check_refused(self, state: PartitionState) -> None:
         """End the member if Redis refuses what the handler has written, whatever is tried."""

@@ -94,7 +94,8 @@ class Leaver:
 
 def _work_of(state: PartitionState) -> str:
     if state.current:
-        return f"event {state.current[0][0].decode()}"
+        more = f" and {len(state.current) - 1} more" if len(state.current) > 1 else ""
+        return f"event {state.current[0][0].decode()}{more}"
     if not state.handler_ended:
         return "whose handler has not returned"
     return f"{state.uncommitted} finished and not committed"

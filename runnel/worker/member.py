@@ -22,6 +22,7 @@ from runnel.worker.leaving import NO_REPLY, Leaver
 from runnel.worker.quarantine_reminder import remind
 from runnel.worker.registering import register
 from runnel.worker.shared_membership import SharedMembership
+from runnel.worker.trimming import trim_by_age
 
 
 class Member:
@@ -97,6 +98,7 @@ class Member:
             self._heartbeat.listen,
             self._heartbeat.run,
             self._remind,
+            self._trim,
         )
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(service()) for service in services]
@@ -155,6 +157,9 @@ class Member:
 
     async def _remind(self) -> None:
         await remind(self.processor, self._partitions.states)
+
+    async def _trim(self) -> None:
+        await trim_by_age(self.processor, self._backend, self._partitions.states)
 
     def _fail(self, failure: EndReason) -> None:
         self._failure = self._failure or failure

@@ -89,7 +89,12 @@ class Promoter:
     async def _promote(self, partitions: Sequence[int]) -> None:
         stream = self._stream
         calls = [
-            protocol.promote(stream.prefix(each), stream.contract, stream.partition_size)
+            protocol.promote(
+                stream.prefix(each),
+                stream.contract,
+                stream.partition_size,
+                stream.retention.when_full,
+            )
             for each in partitions
         ]
         try:

@@ -41,9 +41,13 @@ INTERRUPTED = 130
 
 class Shutdown:
     """`timeout` is the setting `shutdown_timeout`, in seconds. `work` is what runs. Without `force`
-    the process belongs to another program, and is not killed."""
+    the process belongs to another program, and is not killed. A process that is `supervised` may be
+    signalled by its supervisor and together with it: further signals mean no more than the first.
+    """
 
-    def __init__(self, timeout: float, work: stuck.Work, force: bool = True) -> None:
+    def __init__(
+        self, timeout: float, work: stuck.Work, force: bool = True, supervised: bool = False
+    ) -> None:
         self._timeout = timeout
         self._work = work
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -57,6 +61,7 @@ class Shutdown:
         #: A signal was received, and its line is in the log.
         self._logged = threading.Event()
         self._force = force
+        self._supervised = supervised
         self._before: dict[signal.Signals, Any] = {}
         self._log = LogThread()
         watch = self._watch if force else self._log_reasons
@@ -76,9 +81,12 @@ class Shutdown:
             if self._signal == number and not self._acknowledged:
                 return
             if self._signal is not None:
+                if self._supervised:
+                    return
                 os._exit(INTERRUPTED)
             self._signal = number
-            self.because(0, "stopping: finishing what is running (signal again to end at once)")
+            again = "" if self._supervised else " (signal again to end at once)"
+            self.because(0, f"stopping: finishing what is running{again}")
             with suppress(RuntimeError):  # The loop is closed, and the process is about to end.
                 loop.call_soon_threadsafe(stop)
 

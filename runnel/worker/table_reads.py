@@ -13,7 +13,7 @@ from runnel.codec.entry import COMPRESSED
 from runnel.connection.deployment import Command
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
-from runnel.core.table_state import Field, TableState
+from runnel.core.table_state import Field, LentValues, TableState
 from runnel.processor import Processor
 from runnel.protocol import text
 from runnel.worker.backend import Backend
@@ -65,6 +65,29 @@ async def _read(
             for key, value in zip(those, values, strict=True):
                 state.learn((table, key), value)
     return wrong
+
+
+class HandlerReads:
+    """Reads the fields that handlers of one partition ask for."""
+
+    def __init__(self, backend: Backend, state: PartitionState) -> None:
+        self._backend = backend
+        self._state = state
+        #: Another program has written the key of a table, so that the partition was ended.
+        self.table_unusable = False
+
+    async def load(self, tables: LentValues, fields: Sequence[Field]) -> None:
+        """Read those of the fields that `tables` does not know. Raises redis-py's errors, OSError
+        and what `unknown_of` raises."""
+        shared = self._state.tables
+        assert shared is not None
+        try:
+            await read_fields(self._backend, [(shared, tables.unknown_of(fields))])
+        except ResponseError as error:
+            if is_wrong_type(error):  # No fault of the event. It will be found again.
+                self.table_unusable = True
+                self._state.end()
+            raise
 
 
 def is_wrong_type(reply: object) -> bool:

@@ -8,18 +8,21 @@ import operator
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from importlib.metadata import version as package_version
+from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
 from runnel import keys, protocol
 from runnel.app import App
+from runnel.app_lifespan import stopping_here
 from runnel.connection.connect import connect
 from runnel.connection.durability import check_possible
 from runnel.connection.explain import explain_redis_error
 from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.errors import BurstBlocked, ProtocolError, Removed
+from runnel.lifespan import LifespanRun
 from runnel.log import about, logger_of
 from runnel.operations.registry import announce_processor, announce_stream
 from runnel.preflight.checks import check_worker
@@ -30,6 +33,7 @@ from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Scripts
 from runnel.worker import outage_log
 from runnel.worker.backend import RedisBackend
+from runnel.worker.block import Block
 from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
 from runnel.worker.heartbeat_thread import HeartbeatThread
 from runnel.worker.leader_election import LeaderElection
@@ -40,20 +44,37 @@ from runnel.worker.scheduler import Scheduler
 logger = logger_of("runnel.worker")
 
 
-class Worker:
-    """Runs processors. `name` is the member id, to keep over restarts; by default each start has a
-    new one."""
+class Worker(Block):
+    """Runs processors and tasks of an app in this event loop: by `await worker.run()`, or while a
+    block runs, ``async with Worker(app):``.
 
-    def __init__(self, app: App, processors: Iterable[str] = (), name: str | None = None) -> None:
+    Without `processors` it runs all. `name` is the member id, to keep over restarts; by default
+    each start has a new one. With `burst` it ends once all events that existed at the start are
+    committed. With `signals`, SIGTERM and SIGINT end it. A worker runs once. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        processors: Iterable[str] = (),
+        name: str | None = None,
+        *,
+        burst: bool = False,
+        signals: bool = False,
+    ) -> None:
+        super().__init__(keys.check_name("member", name or f"w-{secrets.token_hex(3)}"), signals)
         self.app = app
         self.processors = app.choose(processors)
-        self.member = keys.check_name("member", name or f"w-{secrets.token_hex(3)}")
-        self.stop = asyncio.Event()
         #: Called when the worker begins to end by itself, with the error if there is one.
         self.on_end: Callable[[BaseException | None], None] = lambda error: None
+        self._burst = burst
+        self._ready: Callable[[ServerInfo], None] = lambda info: None
         self._reason: BaseException | None = None
         self._members: list[Member] = []
         self._scheduler: Scheduler | None = None
+        self._hooks: LifespanRun | None = None
+        #: When everything must have ended, by the loop's clock.
+        self._deadline: float | None = None
         #: Names of processors that an operator has removed while they ran here.
         self._removed: set[str] = set()
 
@@ -61,35 +82,65 @@ class Worker:
         self, *, burst: bool = False, ready: Callable[[ServerInfo], None] | None = None
     ) -> None:
         """Run until `stop` is set, or with `burst` until all events that existed at the start are
-        committed.
+        committed. `ready` is called once the server was checked.
 
-        Then current events and running tasks have the setting `shutdown_timeout` to finish. User
-        code that swallows its cancellation, and threads, may continue after that.
+        Then current events and running tasks, and after them the shutdown functions, have the
+        setting `shutdown_timeout` to finish. User code that swallows its cancellation, and threads,
+        may continue after that. If this call is cancelled, it ends in the same way; if it is
+        cancelled again, at once.
 
-        Raises ServerError, Mismatch, Replaced, Removed, Halted, HandlerExit, BurstBlocked.
+        Raises ServerError, Mismatch, Replaced, Removed, Halted, HandlerExit, BurstBlocked,
+        LifespanFailed.
         """
+        self._burst = burst or self._burst
+        self._ready = ready or self._ready
+        await self.run_until_cancelled()
+
+    async def work(self) -> None:
+        """What `run` does, in a task of its own."""
         settings = self.app.settings
         self.app.stopping = self.stop
+        stopping_here.set(self.stop)
         client = connect(settings.redis_url)
         scripts = Scripts(client)
         try:
-            starting = asyncio.create_task(self._start(scripts, ready))
-            stopped = asyncio.create_task(self.stop.wait())
-            try:
-                await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await cancel_and_wait((starting, stopped), CLEAN_UP)
-            if not starting.done() or starting.cancelled():
-                return  # It was stopped before it claimed anything.
-            starting.result()
-            await self._work(scripts, burst)
+            if await self._unless_stopped(self._start(scripts)):
+                await self._inside_lifespan(scripts)
         except (RedisError, OSError) as error:
             raise explain_redis_error(error, settings.redis_url) or error from error
         finally:
-            try:
-                await client.aclose()
-            finally:
-                await self.app.close()
+            await client.aclose()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Returns False if the worker was stopped before this was done."""
+        starting = asyncio.create_task(work)
+        stopped = asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel_and_wait((starting, stopped), CLEAN_UP)
+        if not starting.done() or starting.cancelled():
+            return False
+        starting.result()
+        return True
+
+    async def _inside_lifespan(self, scripts: Scripts) -> None:
+        """Call the startup functions, work, and call the shutdown functions, whatever happens."""
+        hooks = self._hooks = await self.app.hooks.begin()
+        failed = True
+        try:
+            if await self._unless_stopped(hooks.started()):
+                self.started.set()
+                await self._work(scripts, hooks)
+            failed = False
+        finally:
+            timeout = self.app.settings.shutdown_timeout
+            now = asyncio.get_running_loop().time()
+            left = timeout if self._deadline is None else max(CLEAN_UP, self._deadline - now)
+            if not self.stop.is_set():
+                self.on_end(hooks.failure)
+                self.stop.set()
+            await hooks.end(left, quiet=failed)
 
     def end_because(self, error: BaseException) -> None:
         """Stop, and let `run` raise this error."""
@@ -106,10 +157,11 @@ class Worker:
         """What did not finish within `shutdown_timeout`, for people. Another thread may ask."""
         return [text for each in self._parts() for text in each.cut_off]
 
-    def _parts(self) -> list[Member | Scheduler]:
-        return [*self._members, *([self._scheduler] if self._scheduler else [])]
+    def _parts(self) -> list[Member | Scheduler | LifespanRun]:
+        others = (self._scheduler, self._hooks)
+        return [*self._members, *(each for each in others if each is not None)]
 
-    async def _start(self, scripts: Scripts, ready: Callable[[ServerInfo], None] | None) -> None:
+    async def _start(self, scripts: Scripts) -> None:
         """Check the server and the streams, then register everything."""
         settings = self.app.settings
         info = await check_server(scripts.client, settings.redis_url, math.inf)
@@ -141,18 +193,19 @@ class Worker:
         )
         tasks = self.app.tasks.values()
         self._scheduler = Scheduler(tasks, scripts, self.app.name, election)
-        if ready:
-            ready(info)
+        self._ready(info)
 
-    async def _work(self, scripts: Scripts, burst: bool) -> None:
+    async def _work(self, scripts: Scripts, hooks: LifespanRun) -> None:
         members, timeout = self._members, self.app.settings.shutdown_timeout
         running = {asyncio.create_task(self._run_member(each, timeout)): each for each in members}
         assert self._scheduler is not None
         scheduler = self._scheduler.run(self.stop, timeout, self.end_because)
         tasks = [asyncio.create_task(scheduler)]
-        others = [asyncio.create_task(self._burst(scripts) if burst else self._stopped())]
+        until = self._until_committed(scripts) if self._burst else self._stopped()
+        others = [asyncio.create_task(until), asyncio.create_task(hooks.broke.wait())]
         try:
             await self._until_one_ends(running, others)
+            self._deadline = asyncio.get_running_loop().time() + timeout
             for task in (*running, *others):
                 if task.done() and (error := task.exception()):
                     self.end_because(first_error(error))
@@ -182,7 +235,7 @@ class Worker:
         finally:
             heartbeat_thread.stop()
 
-    def _raise_first(self, ended: list[asyncio.Task[None]]) -> None:
+    def _raise_first(self, ended: Sequence[asyncio.Task[Any]]) -> None:
         """Raise the reason why the worker ends. Log all other errors."""
         errors = [task.exception() for task in ended if not task.cancelled()]
         found = [first_error(error) for error in errors if error]
@@ -194,7 +247,7 @@ class Worker:
             raise reason
 
     async def _until_one_ends(
-        self, running: dict[asyncio.Task[None], Member], others: list[asyncio.Task[None]]
+        self, running: dict[asyncio.Task[None], Member], others: Sequence[asyncio.Task[Any]]
     ) -> None:
         """Wait for the first task to end, or for `stop`. A removed processor ends the worker only
         if it is the last one."""
@@ -217,7 +270,7 @@ class Worker:
     async def _stopped(self) -> None:
         await self.stop.wait()
 
-    async def _burst(self, scripts: Scripts) -> None:
+    async def _until_committed(self, scripts: Scripts) -> None:
         """Wait until the group of each processor has committed all events that existed at the
         start, delayed ones that were due included, and what it has emitted for them is forwarded.
         A processor that an operator removes meanwhile is not waited for."""

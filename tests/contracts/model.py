@@ -59,6 +59,8 @@ class Log:
     producers: dict[str, tuple[int, str, int]] = field(default_factory=dict)
     #: Sender -> its last number, and of its last append the first id, count and first number.
     numbers: dict[str, tuple[int, str, int, int]] = field(default_factory=dict)
+    #: When an append or trim looked for old entries last.
+    trimmed_at: int | None = None
     #: Processor whose state was lost -> entries read, as its consumer group still has them.
     group_read: dict[str, int] = field(default_factory=dict)
     #: Processor -> id and entries read of its consumer group, if retention has moved the group past
@@ -82,17 +84,42 @@ class Log:
         """S4: how many of the oldest entries must be trimmed, or the refusal.
 
         They may be trimmed if every registered processor has committed even the first entry that
-        stays, so that the entry at the lowest checkpoint stays too; or with `drop_oldest`.
+        stays, so that the entry at the lowest checkpoint stays too; or with `drop_oldest`; or, with
+        `drop_unread`, while nobody reads.
         """
         over = len(self.entries) + more - size
         if over <= 0:
             return 0
         stays = self.ids[over]
-        free = self.checkpoints and all(
+        free = all(
             name in self.groups and order(checkpoint) >= order(stays)
             for name, checkpoint in self.checkpoints.items()
         )
+        if not self.checkpoints:
+            free = when_full == "drop_unread" and not self.groups
         return over if free or when_full == "drop_oldest" else Refused("FULL")
+
+    def too_old(self, ms: int, when_full: str) -> int:
+        """S4: how many of the oldest entries leave because their ids are from before this ms: none
+        behind the lowest checkpoint, nor the entry there."""
+        free = self.free(when_full)
+        return 0 if free is None else sum(order(each) < min((ms, 0), free) for each in self.ids)
+
+    def free(self, when_full: str) -> tuple[int, int] | None:
+        """Entries before this one may leave; None if nothing may."""
+        if self.checkpoints:
+            known = self.checkpoints.keys() <= self.groups
+            return min(map(order, self.checkpoints.values())) if known else None
+        return (2**64, 0) if when_full == "drop_unread" and not self.groups else None
+
+    def age(self, limit: int | None, now: int, when_full: str) -> int:
+        """How many entries an append removes because of their age, if it looks."""
+        if limit is None or (
+            self.trimmed_at is not None and 0 <= now - self.trimmed_at < limit / 100
+        ):
+            return 0
+        self.trimmed_at = now
+        return self.too_old(now - limit, when_full)
 
     def drop(self, count: int, slots: dict[str, Slot]) -> None:
         """Trim the oldest entries. A processor that had not committed one has lost it, and its
@@ -158,6 +185,8 @@ def check_meta(log: Log, meta: dict[str, str]) -> None:
         }
 
     assert under("checkpoint:") == log.checkpoints
+    looked = None if log.trimmed_at is None else str(log.trimmed_at)
+    assert meta.get("trimmed_at") == looked
     assert {name: int(value) for name, value in under("dropped:").items()} == log.dropped
 
 

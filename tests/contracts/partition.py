@@ -18,7 +18,7 @@ from tests.contracts.model import (
     check_slot,
     hash_of,
 )
-from tests.contracts.wire import Arg, Refused, Wire
+from tests.contracts.wire import Arg, Refused, Wire, order
 from tests.contracts.world import CONTRACT
 from tests.lua.conftest import LOG, META, NUMBERS, OUTBOX, PRODUCERS
 
@@ -111,12 +111,15 @@ class PartitionMachine(RuleBasedStateMachine):
         size: int,
         when_full: str,
         again: int,
+        age: int | None = None,
     ) -> None:
         """Append in order, once for each number of a producer, and only if there is room."""
+        now = self.wire.now
         flat: list[Arg] = []
         for fields in bodies:
             flat += [len(fields), *fields]
-        args: list[Arg] = [*CONTRACT, size, when_full, producer, sequence, *flat]
+        limits: Arg = size if age is None else f"{size},{age}"
+        args: list[Arg] = [*CONTRACT, limits, when_full, producer, sequence, *flat]
         reply = self.call("append", [LOG, META, PRODUCERS], args, again)
         log, before = self.log, self.log.producers.get(producer)
         if before and sequence == before[0]:
@@ -132,6 +135,7 @@ class PartitionMachine(RuleBasedStateMachine):
         else:
             applied, first, count = reply
             assert (applied, count) == (1, len(bodies))
+            room = room or log.age(age, now, when_full)
             log.add(first, bodies)
             log.drop(room, self.slots)
             assert self.wire.seen[META].items() >= CONTRACT_FIELDS.items(), (
@@ -166,6 +170,26 @@ class PartitionMachine(RuleBasedStateMachine):
             name: f"0-{last} {first} {count} 0-{first_number}"
             for name, (last, first, count, first_number) in log.numbers.items()
         }
+
+    def do_trim(self, size: int, age: int, when_full: str, again: int) -> None:
+        """Remove the oldest events: to a size, or what is older than an age."""
+        log, now = self.log, self.wire.now
+        reply = self.call("trim", [LOG, META], [size, age, when_full], again)
+        over = max(len(log.entries) - size, 0)
+        if age:
+            over = sum(order(each) < (now - age, 0) for each in log.ids)
+        elif when_full != "drop_oldest":
+            lowest = log.too_old(10**15, when_full)
+            over = min(over, lowest)
+        free = log.too_old(now - age, when_full) if age else over
+        if when_full == "drop_oldest":
+            free = min(over, len(log.entries) - 1)
+        elif age and log.free(when_full) not in (None, (0, 0)):
+            log.trimmed_at = now
+        assert reply[:2] == [free, 0]
+        holders = {"", "-"} if not log.checkpoints else {"", *log.checkpoints}
+        assert reply[2] in holders
+        log.drop(free, self.slots)
 
     def check_full_because(self, name: str, size: int, more: int) -> None:
         """The refusal of a full log names a processor that keeps it full, if there is one."""

@@ -26,6 +26,11 @@ NO_ID: list[Arg] = [
     *("", "x", "1", "-", "1-", "-1", "1-x", "x-0", "1-0-0", "1.5-0", " 1-0", "1-0\n", "+", "$"),
     *("9" * 400 + "-0", "0-" + "9" * 400, b"\xff-\xfe", b"1-0\x00"),
 ]
+#: Sizes with an age behind them that are none.
+NO_LIMITS: list[Arg] = [
+    *("9,", ",9", "9,0", "9,x", "9,-1", "9,1.5", "9, 1", "9,1,1", "1,5", "9;5", "9,05", "x,5"),
+    *("9," + "1" * 16, "1" * 16 + ",5", b"9,\xff"),
+]
 APPENDS = ("append", "append_numbered", "append_once")
 LATER = ("append_later", "promote")
 SHORT, LONG = "n" * 15, "n" * 65
@@ -40,7 +45,11 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
     ("clear_table", "processor"): [""],
     ("park_again", "failure"): ["", "5-0", "5-0 3", "x 3 y", "5-0 3 " + "m" * 1200],
     ("take_letters", "size"): ["0"],
-    **{(script, "when_full"): ["", "shed", "REFUSE", b"\xff"] for script in (*APPENDS, "promote")},
+    **{
+        (script, "when_full"): ["", "shed", "REFUSE", b"\xff"]
+        for script in (*APPENDS, "promote", "trim")
+    },
+    **{(script, "size"): [*NO_INT, *NO_LIMITS] for script in APPENDS},
     **{(script, "processor"): ["", "other"] for script in ("restore", "snapshot")},
     **{(script, "id"): ["", SHORT, LONG] for script in ("copy_table", "restore", "snapshot")},
     ("restore", "nonce"): ["", SHORT, LONG],

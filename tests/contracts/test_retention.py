@@ -1,4 +1,4 @@
-"""S3, S4, S6: what `append` adds, refuses and trims, and which processor a refusal names.
+"""S3, S4, S6: what `append` and `trim` add, refuse and remove, and which processor a refusal names.
 
 Three producers number their appends, sometimes wrongly; two senders number their events; two
 processors register, commit, lag and are removed, in a partition with few entries.
@@ -15,7 +15,7 @@ from hypothesis.stateful import rule
 from tests.contracts.model import Fields
 from tests.contracts.operators import AGAIN, OperatorMachine
 from tests.contracts.profile import TIMEOUT, search
-from tests.contracts.wire import Arg, Refused, Wire
+from tests.contracts.wire import Arg, Refused, Wire, order
 from tests.contracts.world import DEDUPE
 from tests.lua.conftest import LOG, META, NONCE, NUMBERS, PRODUCERS
 
@@ -30,25 +30,53 @@ class RetentionMachine(OperatorMachine):
         ahead=st.sampled_from([1, 1, 1, 1, 1, 0, 2, -1]),
         count=st.integers(1, 3),
         size=st.sampled_from([6, 6, 6, 4, 9]),
-        when_full=st.sampled_from(["refuse", "refuse", "refuse", "drop_oldest"]),
+        when_full=st.sampled_from(["refuse", "refuse", "drop_unread", "drop_oldest"]),
         again=AGAIN,
+        old=st.sampled_from([None, None, 0, 2, 4]),
     )
     def send(
-        self, producer: str, ahead: int, count: int, size: int, when_full: str, again: int
+        self,
+        producer: str,
+        ahead: int,
+        count: int,
+        size: int,
+        when_full: str,
+        again: int,
+        old: int | None = None,
     ) -> None:
         last = self.log.producers.get(producer, (0, "", 0))[0]
         sequence = max(last + ahead, 1)
         bodies: list[Fields] = [
             ("json", f"{producer}{sequence}.{i}", "@from", producer) for i in range(count)
         ]
-        self.do_append(producer, sequence, bodies, size, when_full, again)
+        age = None if old is None else self.age_of(old)
+        self.do_append(producer, sequence, bodies, size, when_full, again, age)
+
+    def age_of(self, which: int) -> int | None:
+        """An age at which this event, and those after it, are just young enough."""
+        if not self.log.ids:
+            return None
+        ms, _ = order(self.log.ids[which % len(self.log.ids)])
+        return self.wire.now - ms
+
+    @rule(
+        which=st.integers(0, 8),
+        by_age=st.booleans(),
+        when_full=st.sampled_from(["refuse", "refuse", "drop_unread", "drop_oldest"]),
+        again=AGAIN,
+    )
+    def trim(self, which: int, by_age: bool, when_full: str, again: int) -> None:
+        if by_age and (age := self.age_of(which)):
+            self.do_trim(0, age, when_full, 0)
+        elif not by_age:
+            self.do_trim(max(which, 1), 0, when_full, again)
 
     @rule(
         sender=st.sampled_from(["producer:p", "outbox:p"]),
         ahead=st.sampled_from([1, 1, 1, 0, -1, -2, 3]),
         gaps=st.lists(st.sampled_from([1, 1, 1, 2]), max_size=3),
         size=st.sampled_from([6, 6, 6, 5, 9]),
-        when_full=st.sampled_from(["refuse", "refuse", "refuse", "drop_oldest"]),
+        when_full=st.sampled_from(["refuse", "refuse", "drop_unread", "drop_oldest"]),
         again=AGAIN,
     )
     def send_numbered(

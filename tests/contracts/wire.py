@@ -37,6 +37,7 @@ REPLY_COUNTS_CHANGES = {
         "register",
         "revoke",
         "remove",
+        "trim",
         "trim_outbox",
         "resume",
         "delete",

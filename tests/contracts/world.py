@@ -179,6 +179,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "pause": ([STATE], []),
         "resume": ([STATE], []),
         "remove": ([*PARTITION, OUTBOX, *PARKED], ["printer"]),
+        "trim": ([LOG, META], [4, 0, "drop_oldest"]),
         "trim_outbox": (
             [STATE, OUTBOX],
             [epoch, NONCE, f"{epoch}-2", 3, 1, "alerts", "it is full"],

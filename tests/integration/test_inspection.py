@@ -16,6 +16,7 @@ from runnel.connection.deployment import Command, Deployment
 from runnel.errors import Mismatch
 from runnel.operations import inspection, table_sizes
 from runnel.operations.inspection import Declared, inspect
+from runnel.operations.registry import Entry
 from runnel.protocol import CheckpointMove
 from tests.integration.inspected import COUNT, SERVER, Shop, dead, skip
 from tests.primaries import every_key
@@ -227,7 +228,7 @@ async def test_the_sizes_of_tables_cost_two_commands_for_each_partition(
 
 
 async def test_what_the_code_declares_is_shown_before_a_worker_has_started(shop: Shop) -> None:
-    declared = Declared({"orders": (2, "orders")}, [("orders", "printer")])
+    declared = Declared({"orders": Entry(2, "orders")}, [("orders", "printer")])
     seen = await shop.seen(declared=declared)
     (processor,) = seen["processors"]
     assert (processor["state"], processor["lag_events"]) == ("down", None)

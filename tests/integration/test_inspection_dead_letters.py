@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from runnel import keys, protocol
 from runnel.operations.inspection import Declared
+from runnel.operations.registry import Entry
 from runnel.protocol import CheckpointMove, PartitionKeys, Token
 from tests.integration.inspected import CONTRACT, COUNT, NONCE, Shop, dead, skip
 
@@ -70,7 +71,7 @@ async def test_a_sink_with_another_name_is_found_through_the_code_that_declares_
     letters = protocol.Entries(dead, [[b"json", b"{}"]])
     await shop.scripts.call(protocol.transact(place, shop.tokens[1], move, [letters]))
     pair = ("orders", "printer")
-    streams = {"orders": (COUNT, "orders"), "lost": (COUNT, "orders")}
+    streams = {"orders": Entry(COUNT, "orders"), "lost": Entry(COUNT, "orders")}
     declared = Declared(streams, [pair], {pair: "lost"})
     (processor,) = (await shop.seen(declared=declared))["processors"]
     assert processor["dead_letters"] == {"stream": "lost", "waiting": 1, "readers": []}

@@ -43,7 +43,7 @@ async def test_what_is_announced_is_shown_without_code(
     assert seen["processors"] == []
     await redis.delete(keys.streams(app_name))
     await announce_processor(scripts, processor)
-    assert await redis.hgetall(keys.streams(app_name)) == {b"orders": b"3 orders"}
+    assert await redis.hgetall(keys.streams(app_name)) == {b"orders": b"3 orders 50000 0 always"}
     (shown,) = (await inspect(redis, server, app_name))["processors"]
     assert (shown["name"], shown["stream"], len(shown["partitions"])) == ("bill", "orders", 3)
 

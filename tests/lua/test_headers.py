@@ -113,7 +113,7 @@ def test_shared_blocks_are_copied_into_the_scripts_that_have_them(tmp_path: Path
     stale = run("--check")
     assert stale.returncode == 1
     assert "tick.lua" in stale.stderr
-    assert "append.lua" not in stale.stderr, "it has no such block"
+    assert "pause.lua" not in stale.stderr, "it has no such block"
     assert run().returncode == run("--check").returncode == 0
     assert "-- more\n-- <<< clock\n" in (tmp_path / "lua" / "tick.lua").read_text()
     clock.unlink()

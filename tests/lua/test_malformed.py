@@ -32,6 +32,7 @@ KEYS = {
     "remove": [LOG, META, STATE, OUTBOX, *PARKED],
     "resume": [STATE],
     "tick": ["runnel:{shop}:ticks"],
+    "trim": [LOG, META],
     "trim_outbox": [STATE, OUTBOX],
 }
 #: More entries than one call may have.
@@ -164,6 +165,15 @@ MALFORMED: list[tuple[str, list[str | int]]] = [
     ("resume", ["x"]),
     ("remove", [""]),
     ("remove", []),
+    ("trim", [0, 0, "refuse"]),
+    ("trim", [1, 1, "refuse"]),
+    ("trim", [1, 0, "shed"]),
+    ("trim", [1, 0]),
+    ("trim", [-1, 0, "refuse"]),
+    ("trim", ["1.5", 0, "refuse"]),
+    ("trim", [10**15, 0, "refuse"]),
+    ("trim", [0, "x", "refuse"]),
+    ("trim", [0, 10**15, "refuse"]),
     ("trim_outbox", [1, NONCE, "1-1", 1, 0, ""]),
     ("trim_outbox", [1, NONCE, "one", 1, 0, "", ""]),
     ("trim_outbox", [1, NONCE, "1-" + "1" * 16, 1, 0, "", ""]),

@@ -18,7 +18,7 @@ from runnel.protocol.groups import describe_group, revoke, sync
 from runnel.protocol.parked import drop_parked, park_again, replay, take_letters
 from runnel.protocol.scripts import Call, sources
 from runnel.protocol.snapshots import SnapshotKeys, copy_table, restore, snapshot
-from runnel.protocol.streams import append, append_numbered, append_once, declare, delete
+from runnel.protocol.streams import append, append_numbered, append_once, declare, delete, trim
 from tests.lua.manifest import MANIFEST, described, generate, main
 
 SCRIPTS: dict[str, dict[str, Any]] = {
@@ -72,6 +72,7 @@ VALUES = {
     "schedule": "SCHEDULE",
     "producer": "PRODUCER",
     "sequence": "17",
+    "max_age": "23",
     "sender": "SENDER",
     "key": "KEY",
     "window": "18",
@@ -125,6 +126,7 @@ CALLS: dict[str, Call] = {
     "take_letters": take_letters(OF, PREFIX, [("1-1", ENTRY)], 9, "NONCE"),
     "tick": tick("APP", "TASK", 16, "NONCE", "SCHEDULE"),
     "transact": protocol.transact(OF, TOKEN, MOVE, []),
+    "trim": trim(PREFIX, 9, 23, "refuse"),
     "trim_outbox": trim_outbox(OF, TOKEN, OutboxTrim("4-4", 22, 21, "WAITS", "REASON")),
 }
 #: Where a name means something else than in the other scripts.

@@ -67,14 +67,21 @@ def _bytes(value: Any) -> bytes:
 
 
 def plan_trim(
-    partition: Partition, size: int, more: int, policy: str, passed: Mapping[str, str] | None = None
+    partition: Partition,
+    limits: str,
+    more: int,
+    policy: str,
+    now: int,
+    passed: Mapping[str, str] | None = None,
 ) -> int:
-    """How many entries must be dropped. `passed` has checkpoints that the call moves. Raises
-    Refused if that is not allowed."""
+    """How many entries must be dropped, for room, or, if there is room, because of their age.
+    `limits` are the size and the age; `passed` has checkpoints that the call moves in its own log,
+    where one entry more fits. Raises Refused if that is not allowed."""
     log = partition.log or Log()
-    excess = min(len(log.entries) + more - size, 1000)
+    size, _, age = limits.partition(",")
+    excess = min(len(log.entries) + more - int(size) - len(passed or {}), 1000)
     if excess <= 0:
-        return 0
+        return _plan_age(partition, int(age), now) if age else 0
     ids = list(log.entries)
     checkpoints = {n[11:]: at for n, at in partition.meta.items() if n.startswith("checkpoint:")}
     checkpoints.update({n: at for n, at in (passed or {}).items() if n in checkpoints})
@@ -90,6 +97,31 @@ def plan_trim(
             partition.meta[f"dropped:{processor}"] = str(dropped)
             _count_as_read(log, processor, ids[:excess])
     return excess
+
+
+def lowest_checkpoint(partition: Partition) -> tuple[str | None, str]:
+    """The lowest checkpoint and its processor. None if nothing may leave, with the processor whose
+    group is missing, if it is that."""
+    log, lowest, holder = partition.log or Log(), None, ""
+    for name, at in partition.meta.items():
+        if not name.startswith("checkpoint:"):
+            continue
+        if name[11:] not in log.groups:
+            return None, name[11:]
+        if lowest is None or parts(at) < parts(lowest):
+            lowest, holder = at, name[11:]
+    return lowest, holder
+
+
+def _plan_age(partition: Partition, age: int, now: int) -> int:
+    """How many entries leave because they are older than `age`, in ms."""
+    looked = partition.meta.get("trimmed_at")
+    if looked is not None and 0 <= now - int(looked) < age / 100:
+        return 0
+    partition.meta["trimmed_at"] = str(now)
+    log, (lowest, _) = partition.log or Log(), lowest_checkpoint(partition)
+    bound = min(parts(f"{now - age}-0"), parts(lowest or "0-0"))
+    return sum(parts(each) < bound for each in log.entries)
 
 
 def _count_as_read(log: Log, processor: str, ids: Sequence[str]) -> None:

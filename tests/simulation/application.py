@@ -6,12 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from runnel import App, ExceptionPolicy
+from runnel.core.window import Window
 from runnel.middleware import DeadLetterMiddleware, Middleware
 from runnel.protocol import Token
 from runnel.stream import Stream
@@ -24,6 +26,7 @@ from tests.simulation.items import Item
 from tests.simulation.outboxes import check_all_forwarded
 from tests.simulation.scenario import OVERRUNS, Shape
 from tests.simulation.stored import Partition, parts
+from tests.simulation.together import Together
 from tests.simulation.trace import Violation
 from tests.simulation.world import RESTART, World
 
@@ -60,7 +63,10 @@ class Application:
             backoff=0.05,
             backoff_max=1.0,
         )
-        self.stream: Stream[Item] = self.app.stream("items", record=Item, partition_by="key")
+        age = s.max_age or None
+        self.stream: Stream[Item] = self.app.stream(
+            "items", record=Item, partition_by="key", max_age=age
+        )
         #: Processor -> its table, if it has one.
         self._counting: dict[str, Counting] = {}
         #: Processor -> what it emits, if it does.
@@ -70,10 +76,14 @@ class Application:
         emitted = {each for shape in s.shapes for each in shape.emits}
         if MOVES in emitted:
             self._targets[MOVES] = self.app.stream(
-                MOVES, record=Item, partition_by="key", partition_count=s.move_partitions
+                MOVES,
+                record=Item,
+                partition_by="key",
+                partition_count=s.move_partitions,
+                max_age=age,
             )
         if ECHOES in emitted:
-            self._targets[ECHOES] = self.stream.derive(ECHOES, Item)
+            self._targets[ECHOES] = self.stream.derive(ECHOES, Item, max_age=age)
         world.history.retries = s.retries
         world.history.exact = not s.loses_keys and not s.removes
         world.history.conflicts_allowed = s.loses_keys or s.repeats_calls
@@ -90,18 +100,27 @@ class Application:
         ]
         if around:
             around.insert(0, user_code.RequestRecorder(self, name))
-        self.app.processor(
+        together = shape.concurrency > 1
+        declare = self.app.on if together else self.app.processor
+        handler = self._handler(name, shape)
+        declare(
             stream,
             name=name,
             exception_policy=ExceptionPolicy[shape.policy],
             commit="each" if shape.commit == "each" else "auto",
             timeout=shape.timeout,
+            concurrency=shape.concurrency,
             middleware=[*around, DeadLetterMiddleware()]
             if ignored and shape.dead_letters
             else around,
-        )(self._handler(name, shape))
+        )(handler)
+        if together:  # A function of one record does not learn the id of its event.
+            found = self.app.processors[name]
+            self.app.processors[name] = replace(found, handler=self._handler_of_one(name, shape))
+            limit = Window(found.concurrency, found.prefetch).limit
+            history.together[name] = Together(self._key, found.concurrency, limit)
         if shape.counts:
-            self._counting[name] = Counting(self.app, stream, name)
+            self._counting[name] = Counting(self.app, stream, name, together)
             history.counts[name] = self._event
         if shape.emits:
             emitting = Emitting(name, {each: self._targets[each] for each in shape.emits})
@@ -118,6 +137,9 @@ class Application:
         """The key and the number of an event."""
         item = self.stream.spec.codec.decode(fields)
         return item.key, item.number
+
+    def _key(self, fields: Sequence[bytes]) -> str:
+        return self._event(fields)[0]
 
     def spots(self) -> list[Spot]:
         """Every combination of a partition and a processor."""
@@ -192,16 +214,25 @@ class Application:
                     await events.commit()
                     with self._end_run_on_violation():
                         self.world.history.asked_for_more(spot, token)
-                        self.world.history.commit_returned(
-                            spot, token, batch[-1].id, self._at(spot)
-                        )
+                        self.world.history.commit_returned(spot, token, batch[-1].id, self.at(spot))
                 elif not shape.middleware:
                     # Without middleware, events count as finished at once.
                     self.world.history.asked_for_more(spot, token)
 
         return handle
 
-    def _at(self, spot: Spot) -> Partition:
+    def _handler_of_one(self, name: str, shape: Shape) -> Callable[[Any], Any]:
+        """The handler of a processor that has several events at the same time."""
+
+        async def handle(events: Any) -> None:
+            token, spot = self.token(name, events.partition), self.spot(name, events.partition)
+            async for event in events:
+                await self._handle(spot, token, events, [event], shape)
+
+        return handle
+
+    def at(self, spot: Spot) -> Partition:
+        """A partition as the model has it."""
         return self.world.judge.model.at(spot[0])
 
     async def _handle(
@@ -226,7 +257,7 @@ class Application:
             took = world.loop.time() - began + 1e-9
             if shape.timeout and took >= shape.timeout and len(ids) == 1:
                 world.history.failures[spot, ids[0]] += 1
-            world.history.fail(spot, token, ids)
+            world.history.fail(spot, token, ids, self.at(spot))
             if not isinstance(error, user_code.ContinuesAfterCancel):
                 raise
             late = name in self._counting and self._counting[name].counts_too_late(events[0])

@@ -121,7 +121,7 @@ BUGS = (
     ),
     Planted(
         "given up one failure too early",
-        "runnel/worker/runner.py",
+        "runnel/worker/giving_up.py",
         "if not no_retry and attempts <= retries:",
         "if not no_retry and attempts < retries:",
     ),
@@ -520,8 +520,33 @@ BUGS = (
     Planted(
         "retention before registration",
         "lua/append.lua",
-        "if registered == 0 and when_full ~= 'drop_oldest' then",
+        "if registered == 0 and when_full ~= 'drop_oldest' and "
+        "(when_full ~= 'drop_unread' or next(groups)) then",
         "if false then",
+    ),
+    Planted(
+        "an append removes old events that a slow processor has not committed",
+        "lua/append.lua",
+        "if bound and (bound == '+' or newer(bound, young)) then bound = young end",
+        "bound = young",
+    ),
+    Planted(
+        "a worker removes old events that a slow processor has not committed",
+        "lua/trim.lua",
+        "if bound and (bound == '+' or newer(bound, young)) then bound = young end",
+        "bound = young",
+    ),
+    Planted(
+        "retention by age asks one processor only",
+        "lua/trim.lua",
+        "if name and (not lowest or newer(lowest, fields[i + 1])) then",
+        "if name then",
+    ),
+    Planted(
+        "retention by age does not need the consumer groups",
+        "lua/trim.lua",
+        "if name and not groups[name] then return nil, name end",
+        "",
     ),
     Planted(
         "retention passes a checkpoint",
@@ -686,6 +711,78 @@ BUGS = (
         "runnel/worker/claims.py",
         "if moved or i == self._turn % len(settled):",
         "if moved:",
+    ),
+    # Several events at the same time
+    Planted(
+        "a checkpoint past an event that has failed",
+        "runnel/core/window.py",
+        "events[0].stage in (Stage.DONE, Stage.ASIDE)",
+        "events[0].stage in (Stage.DONE, Stage.ASIDE, Stage.FAILED)",
+    ),
+    Planted(
+        "effects of events beyond the checkpoint",
+        "runnel/core/own_effects.py",
+        "state.adopt(own.writes, size, own.emitted)",
+        "assert state.tables\n"
+        "            now = {each: state.tables.get(each) for each in own.writes}\n"
+        "            state.adopt(now, size, own.emitted)",
+    ),
+    Planted(
+        "the next event of a key while one waits for its retry",
+        "runnel/core/window.py",
+        "item.stage = Stage.FAILED\n",
+        "item.stage = Stage.FAILED\n"
+        "        for other in list(self._chains[item.key])[1:2]:\n"
+        "            self._may_start(other)\n",
+    ),
+    Planted(
+        "two events of a key at once",
+        "runnel/worker/concurrent_runner.py",
+        "self._window.add(raw, self._state.parking.key_of(raw))",
+        "self._window.add(raw, raw[0])",
+    ),
+    Planted(
+        "effects of a try that has failed",
+        "runnel/worker/concurrent_runner.py",
+        "effects = item.effects = OwnEffects(state, key=item.key)",
+        "before = item.effects.writes if item.effects else {}\n"
+        "            effects = item.effects = OwnEffects(state, before, key=item.key)",
+    ),
+    Planted(
+        "started though the session may have ended",
+        "runnel/worker/concurrent_runner.py",
+        "while window.may_start and self._queue.in_session:",
+        "while window.may_start:",
+    ),
+    Planted(
+        "no bound for what is in hand",
+        "runnel/core/window.py",
+        "limit = self.limit\n",
+        "limit = 10**9\n",
+    ),
+    Planted(
+        "released while events run",
+        "runnel/worker/concurrent_runner.py",
+        "if not (self._runs or self._failing):\n                return",
+        "if not self._failing:\n                return",
+    ),
+    Planted(
+        "what lies between is started after the session has ended",
+        "runnel/worker/concurrent_runner.py",
+        "lost = state.ended or queue.lapses != self._lapses",
+        "lost = state.ended",
+    ),
+    Planted(
+        "an event that is given up skipped before those before it are done",
+        "runnel/worker/concurrent_runner.py",
+        "first = window.first\n",
+        "first = next((each for each in window._events if each.failure), None)\n",
+    ),
+    Planted(
+        "what is done is never shown to the next event of its key",
+        "runnel/worker/concurrent_runner.py",
+        "item.effects.show()\n",
+        "",
     ),
     # Delayed events
     Planted(

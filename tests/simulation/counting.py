@@ -39,10 +39,11 @@ def apply_to_all(table: Any, number: int) -> None:
 class Truth(Counter[str]):
     """What the table of one processor must have in one partition."""
 
-    def commit(self, key: str, number: int) -> None:
-        """An event was committed."""
+    def commit(self, key: str, number: int, own: bool) -> None:
+        """An event was committed. With `own`, its handler may use its own key alone."""
         self[key] += 1
-        apply_to_all(self, number)
+        if not own:
+            apply_to_all(self, number)
 
     def stored(self) -> dict[bytes, bytes]:
         """The same as Redis has it."""
@@ -52,9 +53,11 @@ class Truth(Counter[str]):
 class Counting:
     """The table of one processor, and what its handler does with it."""
 
-    def __init__(self, app: App, stream: Stream[Any], processor: str) -> None:
+    def __init__(self, app: App, stream: Stream[Any], processor: str, own: bool) -> None:
         name = name_of(processor)
         self._table: Table[int] = app.table(name, stream, value=int, default=0, processor=processor)
+        #: Each event may use its own key alone.
+        self._own = own
         #: What a derived stream has is partitioned by the keys of its source, and not by its own.
         self._knows_keys = stream.spec.source == stream.spec.name
 
@@ -66,6 +69,8 @@ class Counting:
             await table.load_many([each.record.key for each in events])
         for event in events:
             table[event.record.key] += 1
+        if self._own:
+            return
         if any(number % 2 == 0 or number % 3 == 0 for number in numbers):
             await table.load_many((ALL, MARK))
         for number in numbers:

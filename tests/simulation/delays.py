@@ -66,12 +66,12 @@ def moved_by(partition: Partition, args: list[Any], now: int) -> tuple[int, int]
     if not number:
         return 0, 0
     try:
-        return number, plan_trim(partition, size, number, policy)
+        return number, plan_trim(partition, args[3], number, policy, now)
     except Refused:
         room = size - len((partition.log or Log()).entries)
         if room > 0:
             return min(number, room), 0
-        return 1, plan_trim(partition, size, 1, policy)
+        return 1, plan_trim(partition, args[3], 1, policy, now)
 
 
 def promote(

@@ -25,6 +25,8 @@ from tests.simulation.scenario import (
 
 #: The share of scenarios with emits in which these are forwarded, as in a cluster.
 OUTBOXES = 0.4
+#: The share of scenarios whose handlers have several events at the same time.
+TOGETHER = 0.3
 
 
 def draw(seed: int) -> Scenario:
@@ -80,6 +82,7 @@ def draw(seed: int) -> Scenario:
         poisonous=rng.choice((0.0, 0.01, 0.03)) if troubled else 0.0,
         deadly=rng.choice((0.0, 0.0, 0.01)) if troubled else 0.0,
         partition_size=rng.choice((8, 30, 200, 10_000)),
+        max_age=random.Random(f"ages {seed}").choice((0.0, 0.0, 60.0, 1200.0)),
         wait_for_room=rng.random() < 0.6,
         drop_oldest=rng.random() < 0.1,
         send_every=rng.choice((0.1, 0.3, 1.0, 3.0)),
@@ -101,8 +104,27 @@ def draw(seed: int) -> Scenario:
     emits = random.Random(f"emits {seed}")
     if emits.random() < (0.0 if "lost_claim" in kinds and seed % 2 else 0.5):
         scenario = _with_emits(emits, scenario)
+    together = random.Random(f"together {seed}")
+    if together.random() < TOGETHER:
+        scenario = _with_concurrency(together, scenario)
     delays = random.Random(f"delays {seed}")
     return _with_delays(delays, scenario) if delays.random() < 0.5 else scenario
+
+
+def _with_concurrency(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario with handlers that have several events of a partition at the same time."""
+    shapes = [
+        replace(
+            each,
+            mode="one",
+            commit="auto",
+            middleware=(),
+            patience=None,
+            concurrency=rng.choice((2, 3, 8, 50)),
+        )
+        for each in scenario.shapes
+    ]
+    return replace(scenario, shapes=tuple(shapes))
 
 
 def _with_delays(rng: random.Random, scenario: Scenario) -> Scenario:

@@ -21,6 +21,7 @@ from tests.simulation.items import Item
 from tests.simulation.outboxes import Ever, emitted_by, sender_of, waits_in_outbox
 from tests.simulation.stored import Fields, Partition, parts, split
 from tests.simulation.tenure import Tenure
+from tests.simulation.together import Together, finished_prefix
 from tests.simulation.trace import Trace, Violation
 
 #: A partition's prefix and a processor.
@@ -41,6 +42,8 @@ class History:
         #: Keys are lost or calls arrive late, so a commit may be refused with CONFLICT.
         self.conflicts_allowed = False
         self.commits_each: set[str] = set()
+        #: Processors that handle several events at the same time.
+        self.together: dict[str, Together] = {}
         #: Processors with a middleware that holds events back.
         self.holds_back: set[str] = set()
         #: Processor that counts its events in a table -> the key and the number of an event.
@@ -80,13 +83,15 @@ class History:
     ) -> None:
         """A handler got events."""
         tenure = self.tenures.setdefault((spot, token), Tenure())
-        self._check(not tenure.in_hand, "S3", spot, f"{ids} start while {tenure.in_hand} run")
-        for id_ in ids:
-            self._check(parts(id_) > parts(tenure.last), "S3", spot, f"{id_} after {tenure.last}")
-            self._check(id_ not in tenure.started, "S3", spot, f"{id_} starts twice in a tenure")
-            tenure.last = id_
-            tenure.started.add(id_)
-        tenure.in_hand, tenure.unconfirmed = list(ids), []
+        state = partition.states.get(spot[1], {})
+        if together := self.together.get(spot[1]):
+            at = state["checkpoint"] if self._owns(state, token) else None
+            wrong = together.start(tenure, ids[0], partition, at)
+            self._check(wrong is None, "S3", spot, wrong or "")
+            tenure.started.add(ids[0])
+            tenure.in_hand.append(ids[0])
+        else:
+            self._start_next(spot, tenure, ids)
         ends = self.sessions.get(session, 0.0)
         # What a middleware has held back was handed out before.
         held = spot[1] in self.holds_back
@@ -97,7 +102,6 @@ class History:
             f"{session[1]} got {ids} though its session ended at {ends:.4f}",
         )
         self._check(not tenure.paused, "S8", spot, f"{ids} start in a paused partition")
-        state = partition.states.get(spot[1], {})
         since, granted = self.rejoined.get(session, (0.0, set()))
         self._check(
             held
@@ -121,10 +125,21 @@ class History:
         self.starts += len(ids)
         self.repeats += sum(id_ in self.finished.get(spot, ()) for id_ in ids)
 
+    def _start_next(self, spot: Spot, tenure: Tenure, ids: Sequence[str]) -> None:
+        """These events, and no others, are in hand."""
+        self._check(not tenure.in_hand, "S3", spot, f"{ids} start while {tenure.in_hand} run")
+        for id_ in ids:
+            self._check(parts(id_) > parts(tenure.last), "S3", spot, f"{id_} after {tenure.last}")
+            self._check(id_ not in tenure.started, "S3", spot, f"{id_} starts twice in a tenure")
+            tenure.last = id_
+            tenure.started.add(id_)
+        tenure.in_hand, tenure.unconfirmed = list(ids), []
+
     def finish(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
         """The handler has finished events."""
         tenure = self.tenures[spot, token]
-        tenure.in_hand, tenure.unconfirmed = [], list(ids)
+        tenure.in_hand = [each for each in tenure.in_hand if each not in ids]
+        tenure.unconfirmed = [] if spot[1] in self.together else list(ids)
         tenure.finished.update(dict.fromkeys(ids, self._clock()))
         tenure.done.update(ids)
         self.finished.setdefault(spot, set()).update(ids)
@@ -140,21 +155,23 @@ class History:
             done = parts(state["checkpoint"]) >= parts(id_)
             self._check(done, "S6", spot, f"{id_} is not committed, though commit() returned")
 
-    def fail(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
+    def fail(self, spot: Spot, token: Token, ids: Sequence[str], partition: Partition) -> None:
         """The handler raised or was cancelled."""
         tenure = self.tenures[spot, token]
-        tenure.in_hand = []
+        tenure.in_hand = [each for each in tenure.in_hand if each not in ids]
         tenure.started.difference_update(ids)
+        if together := self.together.get(spot[1]):
+            together.failed(tenure, ids, partition)
         tenure.last = max(tenure.started, key=parts, default="0-0")
 
-    def undo(self, spot: Spot, token: Token, ids: Sequence[str]) -> None:
+    def undo(self, spot: Spot, token: Token, ids: Sequence[str], partition: Partition) -> None:
         """Middleware made finished events fail."""
         tenure = self.tenures[spot, token]
         tenure.done.difference_update(ids)
         for id_ in ids:
             tenure.finished.pop(id_, None)
         self.finished.get(spot, set()).difference_update(ids)
-        self.fail(spot, token, ids)
+        self.fail(spot, token, ids, partition)
 
     def worker_killed(self, spot: Spot, token: Token, partition: Partition) -> bool:
         """The worker was killed: the policy may count that as a death of the event in hand. Returns
@@ -173,6 +190,7 @@ class History:
             tenure.started.clear()
             tenure.finished.clear()
             tenure.last = "0-0"
+            tenure.last_of.clear()
 
     # Calls
 
@@ -320,6 +338,8 @@ class History:
                 i for i in tenure.finished if i in existing and i not in tenure.unconfirmed
             ]
             late = [i for i in confirmed if parts(i) > parts(next_id)]
+            if processor in self.together:  # Others lie behind one that is not finished.
+                late = list(finished_prefix(tenure, partition, next_id))
             self._check(not late, "S9", spot, f"released at {next_id} with {late} finished")
         tenure.no_room = False
         if release == "1":
@@ -334,7 +354,7 @@ class History:
             return
         truth = partition.truths.setdefault(spot[1], Truth())
         for id_ in done:
-            truth.commit(*event_of(partition.known[id_]))
+            truth.commit(*event_of(partition.known[id_]), own=spot[1] in self.together)
         table, must = partition.tables.get(name_of(spot[1]), {}), truth.stored()
         self._check(table == must, "S10", spot, f"after {done}: the table has {table}, not {must}")
 
@@ -374,7 +394,10 @@ class History:
         state, tenure = partition.states.get(spot[1], {}), self.tenures.get((spot, token))
         if tenure is None or tenure.no_room or not self._owns(state, token):
             return
-        for id_, at in tenure.finished.items():
+        finished = tenure.finished
+        if spot[1] in self.together:
+            finished = finished_prefix(tenure, partition, state["checkpoint"])
+        for id_, at in finished.items():
             late = parts(id_) > parts(state["checkpoint"]) and at < since
             self._check(not late, "S9", spot, f"{id_}, finished at {at:.4f}, was not committed")
 

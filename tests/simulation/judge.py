@@ -23,7 +23,7 @@ from tests.simulation.trace import Trace, Violation
 #: Scripts of partition scope, and of group scope.
 PARTITION = {
     *("declare", "register", "claim", "commit", "transact", "append", "attempt"),
-    *("append_numbered", "trim_outbox", "pause", "resume", "seek", "remove"),
+    *("append_numbered", "trim", "trim_outbox", "pause", "resume", "seek", "remove"),
     *("append_later", "promote", "cancel"),
 }
 GROUP = {"sync", "revoke"}

@@ -20,6 +20,7 @@ from tests.simulation.additions import (
     effect_end,
     entries_in,
     entries_of,
+    lowest_checkpoint,
     plan_trim,
     write,
 )
@@ -67,7 +68,7 @@ class Model:
         elif script == "transact":
             reply = call(partition, keys, text, now, added)
         elif script in ("append", "append_numbered"):
-            reply = call(partition, text, added.get(split(keys[0])[0], ()), now)
+            reply = call(partition, text, now, added.get(split(keys[0])[0], ()))
         elif script == "trim_outbox":
             processor = split(keys[0])[2]
             outbox = partition.outboxes.setdefault(processor, Log())
@@ -251,8 +252,8 @@ class Model:
                         raise Refused("MISSING")
                 # A commit makes room in the log that it reads, where one entry more fits.
                 passed = {processor: next_id} if sink is partition else {}
-                size, policy = int(args[at + 1]) + len(passed), args[at + 2]
-                excess = plan_trim(sink, size, len(new), policy, passed)
+                size, policy = args[at + 1], args[at + 2]
+                excess = plan_trim(sink, size, len(new), policy, now, passed)
                 writes.append(partial(add, sink, new, added.get(prefix, ()), excess))
             key, at = key + (1 if args[at] in ("table", "outbox") else 2), end
         _advance(partition, processor, next_id, int(count), now, always=False)
@@ -262,7 +263,7 @@ class Model:
         return 1, paused
 
     def _append(
-        self, partition: Partition, args: list[Any], added: Sequence[str], now: int
+        self, partition: Partition, args: list[Any], now: int, added: Sequence[str]
     ) -> tuple[int, str, int]:
         check_contract(partition, args)
         size, policy, producer, sequence = args[3:7]
@@ -278,11 +279,23 @@ class Model:
             raise Refused("UNKNOWN_PRODUCER")
         if delays.overdue(partition, now):
             raise Refused("OVERDUE")
-        excess = plan_trim(partition, int(size), len(entries), policy)
+        excess = plan_trim(partition, size, len(entries), policy, now)
         declare(partition, args)
         add(partition, entries, added, excess)
         partition.producers[producer] = f"{sequence} {added[0]} {len(entries)}"
         return 1, added[0], len(entries)
+
+    def _trim(self, partition: Partition, args: list[Any], now: int) -> tuple[int, int, str]:
+        assert args[0] == "0", "workers trim by age"
+        log, (lowest, holder) = partition.log or Log(), lowest_checkpoint(partition)
+        young = f"{now - int(args[1])}-0"
+        old = [each for each in log.entries if parts(each) < parts(young)]
+        removed = [] if lowest is None else [each for each in old if parts(each) < parts(lowest)]
+        kept = [each for each in old if lowest is None or parts(each) > parts(lowest)]
+        if log.entries and lowest not in (None, "0-0"):
+            partition.meta["trimmed_at"] = str(now)
+        partition.remove_entries(removed)
+        return len(removed), 0, (holder or "-") if kept else ""
 
     def _attempt(self, state: dict[str, str], args: list[Any], now: int) -> int:
         epoch, nonce, kind, event, attempts, error_type, error_message = args[:7]

@@ -17,7 +17,7 @@ class OutboxModel(Model):
     """A model that knows the scripts of outboxes, too."""
 
     def _append_numbered(
-        self, partition: Partition, args: list[Any], added: Sequence[str], now: int
+        self, partition: Partition, args: list[Any], now: int, added: Sequence[str]
     ) -> tuple[int, str, int, str]:
         check_contract(partition, args)
         size, policy, sender = args[3:6]
@@ -30,7 +30,7 @@ class OutboxModel(Model):
                 index = skipped - int(known_count)
                 repeats = numbers[-1] == last and index >= 0 and numbers[index] == first_number
                 return (0, known_first, int(known_count), last) if repeats else (0, "", 0, last)
-        excess = plan_trim(partition, int(size), len(new) - skipped, policy)
+        excess = plan_trim(partition, size, len(new) - skipped, policy, now)
         declare(partition, args)
         add(partition, new[skipped:], added, excess)
         count = len(new) - skipped

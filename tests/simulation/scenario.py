@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from runnel.worker.concurrent_runner import FILL_GAPS
+
 #: Seconds between two looks of a worker at a partition in which nothing is due sooner.
 LOOK_EVERY = 20.0
 #: Seconds before the first fault.
@@ -100,6 +102,8 @@ class Shape:
     counts: bool = False
     #: The streams to which it emits: see `tests.simulation.emitting`.
     emits: tuple[str, ...] = ()
+    #: How many events of a partition it handles at the same time.
+    concurrency: int = 1
 
     @property
     def batch_size(self) -> int:
@@ -108,7 +112,8 @@ class Shape:
 
     def longest(self, work: float) -> float:
         """The most seconds that it has an event in hand, if an event takes `work`."""
-        return max(work * self.batch_size, self.timeout or 0.0)
+        between = FILL_GAPS if self.concurrency > 1 else 0.0
+        return max(work * self.batch_size, self.timeout or 0.0) + between
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,9 @@ class Scenario:
     poisonous: float
     deadly: float
     partition_size: int
+    #: Seconds after which committed events leave, 0 for never. All ids come from the real clock,
+    #: which is years behind the virtual one: so an event leaves as soon as it may.
+    max_age: float
     wait_for_room: bool
     drop_oldest: bool
     #: Mean seconds between two sends of one producer, and the most records in one send.

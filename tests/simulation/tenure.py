@@ -18,6 +18,8 @@ class Tenure:
     #: All events finished under this token, also those that a rollback has undone.
     done: set[str] = field(default_factory=set)
     last: str = "0-0"
+    #: Key -> the last event of it that started, where several events are handled at once.
+    last_of: dict[str, str] = field(default_factory=dict)
     #: The last commit was refused, because a stream had no room for what it emits.
     no_room: bool = False
     #: Time of the claim.

@@ -12,6 +12,7 @@ from runnel.errors import Fenced, Full
 from runnel.middleware import Middleware
 from runnel.protocol import Token
 from tests.simulation.history import History, Spot
+from tests.simulation.stored import Partition
 
 #: Seconds until a handler that stopped waiting for an event asks again.
 _PAUSE = 0.01
@@ -42,6 +43,8 @@ class ApplicationView(Protocol):
     def history(self) -> History: ...
 
     def committed(self, spot: Spot, id_: str) -> bool: ...
+
+    def at(self, spot: Spot) -> Partition: ...
 
     def more_to_come(self, name: str, partition: int) -> bool: ...
 
@@ -166,7 +169,8 @@ class UserMiddleware(Middleware):
         if not self._app.committed(
             spot, events[-1].id
         ):  # Unless the handler committed them: then they cannot fail any more.
-            history.undo(spot, token, [each.id for each in events])
+            partition = self._app.at(spot)
+            history.undo(spot, token, [each.id for each in events], partition)
             if len(events) == 1:
                 history.failures[spot, events[0].id] += 1
         raise Broken(f"after {events[0].record.number}")

@@ -1,6 +1,7 @@
 """The app that the workers of a soak run, a pipeline of two stages. `book` sums the numbers of each
 key in a table, and emits a posting for each event, to a stream with another key. `settle` counts
-these. `audit` is a second processor of the first stream.
+these. `audit` is a second processor of the first stream, and `consult` a third, which has several
+events of a partition at the same time.
 
 Each handler writes each event that it has finished as a line to its worker's own file.
 A line is ``processor partition key number id epoch start end``, times in seconds of the machine's
@@ -15,7 +16,8 @@ import asyncio
 import os
 import signal
 import time
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from runnel import App, Event, Events, Record
 
@@ -24,6 +26,8 @@ PARTITIONS = 12
 #: The keys of postings.
 BUCKETS = 10
 PREFETCH = 20
+#: How many events of a partition `consult` has at the same time.
+CONCURRENCY = 8
 REBALANCE_TIMEOUT = 5.0
 MAX_BLOCK = 2.5 * SESSION
 
@@ -58,6 +62,7 @@ postings = app.stream(
     "postings", record=Posting, partition_by="bucket", partition_count=6, partition_size=300
 )
 sums = app.table("sums", entries, value=int, default=0, processor="book")
+asked = app.table("asked", entries, value=int, default=0, processor="consult")
 counts = app.table("counts", postings, value=int, default=0, processor="settle")
 _effects = os.open(os.environ.get("SOAK_EFFECTS", os.devnull), os.O_WRONLY | os.O_APPEND)
 _delay = float(os.environ.get("SOAK_DELAY", "0.001"))
@@ -74,14 +79,16 @@ def obey_signals() -> None:
 E = TypeVar("E", Entry, Posting)
 
 
-async def apply(processor: str, events: Events[E], event: Event[E]) -> E:
-    """Write the effect of one event."""
+async def apply(processor: str, source: Any, event: Event[E], times: int = 1) -> E:
+    """Write the effect of one event, which came from its `Events` or its `EventRun`. It takes so
+    many times as long as others."""
     start = time.monotonic()
     if _block[0]:
         seconds, _block[0] = _block[0], 0.0
         time.sleep(seconds)  # noqa: ASYNC251
-    await asyncio.sleep(_delay)
-    entry, epoch = event.record, events._queue.state.token.epoch
+    await asyncio.sleep(_delay * times)
+    state = source._queue.state if isinstance(source, Events) else source._state
+    entry, epoch = event.record, state.token.epoch
     line = (
         f"{processor} {event.partition} {entry.key} {entry.number} {event.id} {epoch} "
         f"{start:.6f} {time.monotonic():.6f}\n"
@@ -112,6 +119,20 @@ async def audit(events: Events[Entry]) -> None:
     async for event in events:
         await apply("audit", events, event)
 
+
+@app.on(entries, concurrency=CONCURRENCY)
+async def consult(entry: Entry) -> None:
+    """What it does is in `_consult`: a function of one record does not learn the id."""
+
+
+async def _consult(run: Any) -> None:
+    """Counts each event by its key; some take longer."""
+    async for event in run:
+        asked[event.record.key] += 1
+        await apply("consult", run, event, event.record.number % 5)
+
+
+app.processors["consult"] = replace(app.processors["consult"], handler=_consult)
 
 if "SOAK_EFFECTS" in os.environ:
     obey_signals()

@@ -52,9 +52,14 @@ def check(history: History, *, strict: Iterable[str], budget: int, lossy: bool =
         _all_processed(processor, sent, processed_by_event, verdict)
         _sent_once(processor, sent, processed_by_event, say, lossy)
         counted = [event for event in processed_by_event if event in sent or not lossy]
-        _order(processor, counted, processed_by_event, say)
+        if processor in history.together:
+            for of_key in _by_key(counted, processed_by_event):
+                _order(processor, of_key, processed_by_event, say)
+        else:
+            _order(processor, counted, processed_by_event, say)
         if processor in strict:
-            _tenures(processor, effects, budget, verdict, lossy)
+            together = history.together.get(processor, 1)
+            _tenures(processor, effects, budget, verdict, lossy, together)
             if not lossy:
                 _progress_is_monotonic(processor, history.looks, say)
     final = {(each.processor, each.partition): each for each in history.looks}
@@ -114,6 +119,16 @@ def _sent_once(
                 say(f"S6: event {effect.number} of {effect.key} was sent twice: {other}, {event}")
 
 
+def _by_key(
+    events: list[Event], processed_by_event: dict[Event, list[Effect]]
+) -> Iterable[list[Event]]:
+    """The events of each key."""
+    found: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        found[processed_by_event[event][0].key].append(event)
+    return found.values()
+
+
 def _order(
     processor: str,
     events: list[Event],
@@ -136,10 +151,16 @@ def _order(
 
 
 def _tenures(
-    processor: str, effects: list[Effect], budget: int, verdict: Verdict, lossy: bool
+    processor: str,
+    effects: list[Effect],
+    budget: int,
+    verdict: Verdict,
+    lossy: bool,
+    together: int,
 ) -> None:
     """S2, S3, L4: a tenure handles each event once and in order, and repeats a bounded number;
-    once a newer token was used, an older tenure only finishes the event that it had started."""
+    once a newer token was used, an older tenure only finishes the event that it had started. It may
+    have so many `together`, each of another key."""
     say = verdict.violations.append
     for partition, group in _grouped(effects, lambda each: each.partition):
         tenures = [list(each) for _, each in _grouped(group, lambda each: each.epoch)]
@@ -150,7 +171,7 @@ def _tenures(
             tenure.sort(key=lambda each: each.start)
             if len({each.worker for each in tenure}) > 1:
                 say(f"S2: two workers had {where}")
-            for before, after in pairwise(tenure):
+            for before, after in _pairs(tenure, by_key=together > 1):
                 if not before.id < after.id or before.end > after.start:
                     say(f"S3: {where}: {after} follows {before}")
             repeated = [each for each in tenure if each.id in seen]
@@ -160,11 +181,23 @@ def _tenures(
                 say(f"S9: {where} repeated {len(repeated)} events, {budget} are allowed")
             seen.update(each.id for each in tenure)
             ended_later = [each for each in tenure if each.end > newer]
-            if len(ended_later) > 1 and not lossy:
+            if len(ended_later) > together and not lossy:
                 count = len(ended_later)
                 say(
                     f"L4: {where}: {count} events ended after a newer token was used: {ended_later}"
                 )
+
+
+def _pairs(tenure: list[Effect], by_key: bool) -> Iterator[tuple[Effect, Effect]]:
+    """Each two that follow each other, in all, or of one key."""
+    if not by_key:
+        yield from pairwise(tenure)
+        return
+    of_keys: dict[str, list[Effect]] = defaultdict(list)
+    for each in tenure:
+        of_keys[each.key].append(each)
+    for of_key in of_keys.values():
+        yield from pairwise(of_key)
 
 
 def _next_starts(tenures: list[list[Effect]]) -> list[float]:

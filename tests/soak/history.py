@@ -61,6 +61,8 @@ class History:
     looks: list[Look] = field(default_factory=list)
     #: Those of them that read what `book` emits.
     second: tuple[str, ...] = ()
+    #: Those of them that have several events of a partition at the same time -> how many.
+    together: dict[str, int] = field(default_factory=dict)
     #: Table -> key -> value, at the end.
     tables: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Partition -> the ids in its log at the end.

@@ -13,18 +13,20 @@ from pathlib import Path
 from random import Random
 
 from runnel.core.reading import UNCOMMITTED
-from tests.soak.app import PREFETCH, SESSION
+from runnel.core.window import Window
+from tests.soak.app import CONCURRENCY, PREFETCH, SESSION
 from tests.soak.cast import Actor, Cast
 from tests.soak.checker import Verdict, check
 from tests.soak.faults import FAULTS, Fault, Scene, join
 from tests.soak.history import Id, read_history
 from tests.soak.stage import Stage
-from tests.soak.watch import PROCESSORS, SECOND, Watch
+from tests.soak.watch import PROCESSORS, SECOND, TOGETHER, Watch
 
 #: The processors that operators do not touch, so that every promise holds for them.
-STRICT = ("book", "settle")
+STRICT = ("book", "settle", "consult")
 #: Events that a new tenure may repeat: those that may wait for their commit, and those read ahead.
-BUDGET = (UNCOMMITTED + 2) * PREFETCH
+#: Where several events of a partition are handled at once, also those in hand.
+BUDGET = (UNCOMMITTED + 2) * PREFETCH + Window(CONCURRENCY, PREFETCH).limit
 #: Faults that run at the same time.
 MAX_CONCURRENT = 3
 MIN_WORKERS = 2
@@ -238,6 +240,7 @@ class Run:
     def _check(self) -> None:
         history = read_history(self._folder, PROCESSORS, self.watch.looks)
         history.logs, history.tables, history.second = self._logs, self._tables, SECOND
+        history.together = TOGETHER
         verdict = check(history, strict=STRICT, budget=BUDGET, lossy=self._stage.lossy)
         verdict.violations += self._violations
         self.outcome.verdict = verdict

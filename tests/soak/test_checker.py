@@ -142,3 +142,41 @@ def test_losing_an_acknowledged_event_is_a_violation_and_losing_another_is_not()
     verdict = check(history, strict=["book"], budget=BUDGET, lossy=True)
     assert verdict.lost == {(0, (6, 0))}
     assert any("never processed" in each for each in verdict.violations)
+
+
+def together() -> History:
+    """A history of `consult`, which has two events of different keys at the same time."""
+    history = History(("consult",), together={"consult": 2})
+    history.sent = [Sent("ab"[index % 2], index // 2 + 1, 0, (index, 0)) for index in range(4)]
+    history.effects = [
+        effect(sent, 10, index // 2, "w1")._replace(processor="consult")
+        for index, sent in enumerate(history.sent)
+    ]
+    history.tables = {"asked": {"a": 2, "b": 2}}
+    return history
+
+
+def violations_together(history: History) -> list[str]:
+    return check(history, strict=["consult"], budget=BUDGET).violations
+
+
+def test_events_of_different_keys_may_be_handled_at_the_same_time() -> None:
+    assert violations_together(together()) == []
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "message"),
+    [
+        (lambda h: move(h, 2, 0.2), "S3: consult started (2, 0) of partition 0"),
+        (lambda h: move(h, 2, 0.2), "S3: consult, partition 0, epoch 10"),
+        (lambda h: repeat_each(h, (0, 1, 2), 20, 5.0), "S9: consult"),
+        (lambda h: h.tables["asked"].update(a=3), "table asked has 3 for a, right is 2"),
+    ],
+)
+def test_each_kind_of_violation_is_found_there_too(
+    corrupt: Callable[[History], None], message: str
+) -> None:
+    history = together()
+    corrupt(history)
+    found = violations_together(history)
+    assert any(message in each for each in found), found

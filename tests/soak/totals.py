@@ -23,8 +23,10 @@ def check_totals(history: History, lossy: bool) -> list[str]:
         processed[each.processor].append(each)
     most = {(each.key, each.number) for each in processed["book"]}
     least = {(each.key, each.number) for each in history.sent} if lossy else most
+    asked = _asked(history, lossy), _asked(history)
     found = [
         *_between("sums", history.tables.get("sums", {}), _sums(least), _sums(most)),
+        *_between("asked", history.tables.get("asked", {}), *asked),
         *_between("counts", history.tables.get("counts", {}), _counts(least), _counts(most)),
     ]
     for processor in history.second:
@@ -41,6 +43,17 @@ def _sums(events: Iterable[Content]) -> Counter[str]:
     for key, number in events:
         found[key] += number
     return found
+
+
+def _asked(history: History, sent_alone: bool = False) -> Counter[str]:
+    """How many events of each key `consult` has processed; or of those, how many are certain to
+    have been acknowledged."""
+    if not any(each.processor == "consult" for each in history.effects):
+        return Counter()
+    events = {(e.key, e.number) for e in history.effects if e.processor == "consult"}
+    if sent_alone:
+        events = {(each.key, each.number) for each in history.sent}
+    return Counter(key for key, _ in events)
 
 
 def _counts(events: Iterable[Content]) -> Counter[str]:

@@ -15,12 +15,14 @@ from runnel.connection.connect import connect
 from runnel.errors import RunnelError
 from runnel.protocol import GroupDescription, PartitionDescription
 from runnel.protocol.scripts import Scripts
-from tests.soak.app import PARTITIONS, app, counts, entries, postings, sums
+from tests.soak.app import PARTITIONS, app, asked, counts, entries, postings, sums
 from tests.soak.history import Id, Look, parse_id
 
 PROCESSORS = tuple(app.processors)
 #: Those that read what others emit.
 SECOND = tuple(name for name, each in app.processors.items() if each.stream is postings.spec)
+#: Those that have several events of a partition at the same time -> how many.
+TOGETHER = {name: each.concurrency for name, each in app.processors.items() if each.concurrency > 1}
 _PARTITIONS = [
     (name, partition, each.keys(partition))
     for name, each in app.processors.items()
@@ -116,7 +118,7 @@ class Watch:
     async def tables(self) -> dict[str, dict[str, int]]:
         """What the tables have: key -> value."""
         found: dict[str, dict[str, int]] = {}
-        for table in (sums, counts):
+        for table in (sums, asked, counts):
             found[table.name] = {}
             for partition in range(table.stream.partition_count):
                 name = keys.table(table.stream.prefix(partition), table.name)

@@ -10,9 +10,17 @@ from typing import Any
 
 import pytest
 
-from runnel import App, Record
+from runnel import App, Event, Record
 from runnel.errors import ConfigError, NothingRan
-from runnel.handlers.callables import is_async, is_generator, module_of, of_nothing, settled
+from runnel.handlers.callables import (
+    call_of,
+    is_async,
+    is_generator,
+    module_of,
+    of_nothing,
+    settled,
+    takes_event,
+)
 
 app = App("called")
 
@@ -97,6 +105,68 @@ def test_what_a_call_does_is_known_before_it_is_made(function: Any, does: str) -
         does == "coroutine",
         does == "generator",
     )
+
+
+def both(order: Order, event: Event[Order]) -> tuple[Order, Event[Order]]:
+    return order, event
+
+
+def given_a_client(order: Order, client: int) -> int:
+    return client
+
+
+def given_both(order: Any, event: Any, client: int = 0) -> None:
+    pass
+
+
+def inner_of_any(order, event):  # type: ignore[no-untyped-def]
+    pass
+
+
+def default(order: Order, event: Event[Order] | None = None) -> None:
+    pass
+
+
+def collects(order: Order, *rest: Any) -> None:
+    pass
+
+
+def keywords(order: Order, **rest: Any) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (one, False),
+        (both, True),
+        (given_both, True),
+        (default, False),
+        (collects, False),
+        (keywords, False),
+        (functools.partial(both), True),
+        (functools.partial(given_both, event=1), False),
+        (functools.partial(both, Order(id=1)), False),
+        (passing(one), False),
+        (passing(both), True),
+        (passing(inner_of_any), True),
+        (passing(given_a_client), False),
+        (Handler(), False),
+        (Handler().plain, False),
+        (lambda order, event: None, True),
+        (lambda *args: None, False),
+        (print, False),
+        (dict.fromkeys, False),
+    ],
+)
+def test_a_function_that_needs_two_arguments_takes_the_event(function: Any, expected: bool) -> None:
+    assert takes_event(function) is expected
+
+
+def test_a_call_gives_what_the_function_takes() -> None:
+    assert call_of(one) is one
+    event = Event([b"7-1", orders.spec.encode(Order(id=5))], 3, orders.spec.codec)
+    assert call_of(both)(event) == (Order(id=5), event)
 
 
 def test_the_module_of_a_function_is_the_one_that_defines_it() -> None:

@@ -82,6 +82,8 @@ def test_a_policy_may_be_named_and_a_wrong_one_is_refused() -> None:
 def test_middleware_may_come_from_an_iterator() -> None:
     shop = App("iterated")
     source = shop.stream("source", record=Order, partition_by="id", partition_count=2)
+    with pytest.raises(ConfigError, match="only DeadLetterMiddleware may be used, not Middleware"):
+        shop.on(source, concurrency=2, middleware=iter([Middleware()]))(one)
     made = [Middleware(), DeadLetterMiddleware()]
     shop.on(source, name="a", middleware=(each for each in made))(one)
     assert shop.processors["a"].middleware == tuple(made)

@@ -26,10 +26,22 @@ def test_the_guide_runs_from_top_to_bottom() -> None:
         exec(compile(block, "guide.md", "exec", dont_inherit=True), names)
     app = names["app"]
     assert isinstance(app, App)
-    own = {"archive", "mail", "add_up", "compare", "remind", "collect"}
-    assert set(app.processors) == own | {"billing", "complaints", "timed", "ledger"}
-    assert set(app.tables) == {"totals", "limits", "totals_sent"}
+    own = {"archive", "mail", "add_up", "compare", "remind", "collect", "trace", "pay_out"}
+    assert set(app.processors) == own | {"billing", "complaints", "timed", "ledger", "checked"}
+    assert set(app.tables) == {"totals", "limits", "totals_sent", "paid_out"}
     assert set(app.tasks) == {"refresh", "close_books", "warm_up"}
+
+
+async def test_the_tests_on_the_page_about_tests_pass() -> None:
+    names: dict[str, Any] = {"__name__": "testing"}
+    *own, with_server = blocks(ROOT / "docs/testing.md", "python")
+    assert with_server == (ROOT / "examples/shop/test_shop_with_server.py").read_text()
+    for block in own:
+        exec(compile(block, "testing.md", "exec", dont_inherit=True), names)
+    tests = [each for name, each in names.items() if name.startswith("test_")]
+    assert len(tests) == 3
+    for each in tests:
+        await each()
 
 
 def test_the_first_example_of_the_readme_is_the_one_in_examples() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from runnel.delivery.error_text import MOST, describe_error
+from runnel import App, Record
+from runnel.delivery.error_text import MOST, describe_error, traceback_of
+from runnel.errors import ConfigError
 
 
 class Unsayable(Exception):
@@ -36,3 +42,62 @@ def test_a_long_message_is_cut_and_its_length_is_given(whole: str) -> None:
 
 def test_the_longest_message_that_fits_is_not_cut() -> None:
     assert describe_error(ValueError("x" * MOST)) == ("ValueError", "x" * MOST)
+
+
+class Sealed(Exception):
+    """It takes no notes."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError("no")
+
+
+def raised(call: Callable[[], Any]) -> Exception:
+    try:
+        call()
+    except Exception as error:
+        return error
+    raise AssertionError
+
+
+def fails(error: Exception) -> None:
+    raise error
+
+
+def test_a_traceback_begins_with_the_first_frame_of_the_user() -> None:
+    app = App("shop")
+
+    def key(record: Record) -> None:
+        fails(ValueError("no"))
+
+    error = raised(lambda: app.stream("s", record=Record, partition_by=key).spec.key(Record()))
+    _, same, trace = traceback_of(error, "processor bill")
+    assert same is error
+    names = [each.name for each in traceback.extract_tb(trace)]
+    # Frames of Runnel between those of the user stay.
+    assert names == ["raised", "<lambda>", "key", "key", "fails"]
+    whole = error.__traceback__
+    assert whole is not None
+    assert whole.tb_next is not None
+    error.__traceback__ = whole.tb_next.tb_next
+    names = [each.name for each in traceback.extract_tb(traceback_of(error, "")[2])]
+    assert names == ["key", "fails"]
+
+
+def test_an_error_without_a_frame_of_the_user_keeps_its_traceback() -> None:
+    error = raised(lambda: App("no good"))
+    trace = error.__traceback__
+    assert trace is not None
+    assert trace.tb_next is not None
+    ours = trace.tb_next.tb_next
+    error.__traceback__ = ours
+    assert isinstance(error, ConfigError)
+    assert traceback_of(error, "processor bill")[2] is ours
+
+
+def test_an_error_says_once_where_it_was_raised_last() -> None:
+    error = ValueError("no")
+    error.add_note("of the user")
+    for event in range(3):
+        traceback_of(error, f"processor bill, event {event}")
+    assert error.__notes__ == ["of the user", "In Runnel: processor bill, event 2"]
+    assert traceback_of(Sealed(), "processor bill")[0] is Sealed

@@ -28,3 +28,16 @@ async def test_waiters_can_be_woken_without_a_renewal() -> None:
     session.wake_waiters()
     await waiting
     assert not session.alive()
+
+
+async def test_it_counts_how_often_it_may_have_ended_before_it_was_renewed() -> None:
+    now = 10.0
+    session = Session(lambda: now)
+    session.renew(11.0)
+    before = session.lapses
+    now = 10.5
+    session.renew(11.5)
+    assert session.lapses == before
+    now = 11.5
+    session.renew(12.5)
+    assert session.lapses == before + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -15,7 +15,7 @@ from runnel.codec.serializers import JSONSerializer
 from runnel.connection.url_text import Url
 from runnel.errors import ConfigError
 from runnel.processor import Processor
-from runnel.settings import Settings, wanted
+from runnel.settings import GivenSettings, Settings, wanted
 
 INF, NAN = float("inf"), float("nan")
 
@@ -139,9 +139,10 @@ def test_the_ends_of_a_range_are_in_it() -> None:
 
 @pytest.mark.parametrize("name", ["session_timeout", "rebalance_timeout", "rebalance_delay"])
 def test_times_of_a_group_are_limited_as_in_its_script(name: str) -> None:
-    assert getattr(App("a", **{name: 86_400}).settings, name) == 86_400
+    most: dict[str, Any] = {name: 86_400}
+    assert getattr(App("a", **most).settings, name) == 86_400
     with pytest.raises(ConfigError, match=f"{name} must be a number of seconds from .* to 86400"):
-        App("a", **{name: 86_401})
+        App("a", **{**most, name: 86_401})
 
 
 def test_a_missing_keyword_has_the_value_of_its_setting() -> None:
@@ -157,11 +158,12 @@ def test_a_missing_keyword_has_the_value_of_its_setting() -> None:
 @pytest.mark.parametrize("name", [each for each in Settings.model_fields if each != "redis_url"])
 def test_a_wrong_setting_is_named_with_what_it_may_be(name: str) -> None:
     for value in (INF, NAN, True, "3", None, b"x", 10**30, -1):
+        given: dict[str, Any] = {name: value}
         with pytest.raises(ConfigError) as caught:
-            App("a", **{name: value})
+            App("a", **given)
         assert str(caught.value) == f"setting {name} must be {wanted(name)}, not {value!r}"
         with pytest.raises(ConfigError, match=f"setting {name} must be"):
-            App("a").configure(**{name: value})
+            App("a").configure(**given)
 
 
 @pytest.mark.parametrize("name", list(Settings.model_fields))
@@ -287,7 +289,7 @@ def test_an_unknown_setting_is_refused_with_a_suggestion() -> None:
     with pytest.raises(
         ConfigError, match="no setting 'session_timeot'; did you mean session_timeout; settings"
     ):
-        App("a", session_timeot=3)
+        App("a", session_timeot=3)  # type: ignore[call-arg]
 
 
 class Halves:
@@ -332,3 +334,12 @@ def test_middleware_that_is_no_list_is_refused(middleware: Any) -> None:
 def test_a_crontab_of_anything_but_text_is_refused(spec: Any, zone: Any) -> None:
     with pytest.raises(ConfigError, match="a crontab takes its expression"):
         App("a").crontab(spec, timezone=zone)
+
+
+def test_editors_know_every_setting() -> None:
+    """`GivenSettings` has the names of `Settings`, and the types that a keyword may have."""
+    known, given = get_type_hints(Settings), get_type_hints(GivenSettings)
+    assert list(given) == list(Settings.model_fields)
+    assert {name: kind for name, kind in given.items() if name != "durability"} == {
+        name: known[name] for name in given if name != "durability"
+    }

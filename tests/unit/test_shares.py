@@ -66,7 +66,10 @@ async def test_how_long_a_send_waits_for_room() -> None:
 
 
 def test_what_is_dropped_when_a_partition_is_full() -> None:
-    assert (when_full(False), when_full(True)) == ("refuse", "drop_oldest")
+    items = declared().spec
+    assert (when_full(items, False), when_full(items, True)) == ("refuse", "drop_oldest")
+    logs = App("shop").stream("logs", record=Item, partition_by="key", retain="until_full").spec
+    assert (when_full(logs, False), when_full(logs, True)) == ("drop_unread", "drop_oldest")
 
 
 class Kind(Enum):

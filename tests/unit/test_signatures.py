@@ -18,6 +18,10 @@ class Order(Record):
     id: int
 
 
+class Other(Record):
+    id: int
+
+
 class Unnamed(Protocol):
     id: int
 
@@ -94,6 +98,42 @@ async def two(order: Order, context: Any) -> None:
     pass
 
 
+async def with_event(order: Order, event: Event[Order]) -> None:
+    pass
+
+
+async def with_event_and_more(order: Order, event: Event[Order], *rest: int, key: int = 0) -> None:
+    pass
+
+
+def with_event_in_a_thread(order: Order, event: Event[Order]) -> None:
+    pass
+
+
+async def with_context(order: Order, context: dict[str, int]) -> None:
+    pass
+
+
+async def wrong_way_round(event: Event[Order], order: Order) -> None:
+    pass
+
+
+async def of_another(order: Order, event: Event[Unnamed]) -> None:
+    pass
+
+
+async def of_other(order: Order, event: Event[Other]) -> None:
+    pass
+
+
+async def three(order: Order, event: Event[Order], db: Any) -> None:
+    pass
+
+
+async def by_keyword(order: Order, *, event: Event[Order]) -> None:
+    pass
+
+
 async def two_with_default(order: Order, context: Any = None) -> None:
     pass
 
@@ -141,6 +181,9 @@ class Handler:
     async def handle(self, order: Order) -> None:
         pass
 
+    async def handle_event(self, order: Order, event: Event[Order]) -> None:
+        pass
+
 
 class OverEvents:
     async def __call__(self, events: Events[Order]) -> None:
@@ -158,6 +201,15 @@ class Generating:
         ("on", one),
         ("on", bare),
         ("on", two_with_default),
+        ("on", two),
+        ("on", with_event),
+        ("on", with_event_and_more),
+        ("on", with_event_in_a_thread),
+        ("on", of_another),
+        ("on", passing(with_event)),
+        ("on", passing(with_context)),
+        ("on", functools.partial(three, db=1)),
+        ("on", Handler().handle_event),
         ("on", annotated),
         ("on", optional),
         ("on", by_shape),
@@ -196,7 +248,16 @@ def test_what_can_be_called_is_declared(decorator: str, function: Any) -> None:
         ("on", Generating(), "is a generator"),
         ("on", functools.partial(generates), "is a generator"),
         ("on", none, "cannot be called with one argument, one record"),
-        ("on", two, r"signature is \(order: .*, context: .*; give the others a default"),
+        ("on", three, r"signature is \(order: .*, db: .*; give the others a default, or bind"),
+        ("on", by_keyword, "cannot be called with one argument, one record, or with two"),
+        ("on", with_context, r"second argument is dict.*the event: \(record: Order, event: Event"),
+        (
+            "on",
+            wrong_way_round,
+            r"first argument is .*Event\[.*record first and.* the event second",
+        ),
+        ("on", of_other, r"second argument is .*Other\], but the stream has records of Order"),
+        ("on", Handler.handle_event, r"it is a method, so declare it on an object"),
         ("on", only_keywords, "cannot be called with one argument"),
         ("on", Handler.handle, r"it is a method, so declare it on an object.*thing\.handle"),
         ("on", Handler, r"not the class Handler \(call it: Handler\(\)\)"),
@@ -208,7 +269,7 @@ def test_what_can_be_called_is_declared(decorator: str, function: Any) -> None:
         ),
         ("on", iterates, r"gives it one record at a time, Order.*use @app\.processor\(orders\)"),
         ("on", OverEvents(), r"use @app\.processor\(orders\)"),
-        ("on", by_event, r"says that it takes .*Event\[.*use @app\.processor\(orders\)"),
+        ("on", by_event, r"first argument is .*Event\[.*\(record: Order, event: Event\[Order\]\)"),
         ("on", by_list, r"use @app\.processor\(orders\)"),
         ("processor", one, r"takes Order, but .* Events\[Order\].*use @app\.on\(orders\)"),
         ("processor", annotated, r"use @app\.on\(orders\)"),
@@ -222,6 +283,7 @@ def test_what_can_be_called_is_declared(decorator: str, function: Any) -> None:
         ("processor", generates, "is a generator"),
         ("processor", none, "cannot be called with one argument, the events of a partition"),
         ("processor", two, "cannot be called with one argument"),
+        ("processor", with_event, "cannot be called with one argument"),
     ],
 )
 def test_what_could_not_run_is_refused_where_it_is_declared(

@@ -122,7 +122,7 @@ def test_a_hint_that_cannot_be_resolved_hides_no_other() -> None:
         pass
 
     with pytest.raises(ConfigError, match="takes Refund, but the stream orders has records of"):
-        app.on(orders, name="partly")(takes)
+        app.on(orders, name="partly")(takes)  # type: ignore[arg-type]
 
 
 def test_a_record_class_that_is_made_again_is_the_same() -> None:

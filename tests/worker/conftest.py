@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from runnel.core.partition import PartitionState
+from runnel.handlers.threads import Threads
 from runnel.table import Table
 from runnel.worker.partition_io import PartitionIO
+from tests.worker.desk import Desk
 from tests.worker.inside import Ledger
 from tests.worker.parking import Till
 from tests.worker.stubborn_worker import Stubborn
@@ -70,3 +73,23 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[PartitionState]:
 def till(redis: Redis, redis_url: str, app_name: str) -> Till:
     """An app of this test's own whose processor parks."""
     return Till(app_name, redis_url)
+
+
+@pytest.fixture
+def desk(redis: Redis, redis_url: str, app_name: str) -> Desk:
+    """An app of this test's own whose processor has several events at the same time."""
+    return Desk(app_name, redis_url)
+
+
+@pytest.fixture
+def hops(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One item for each call that was given to a thread."""
+    found: list[None] = []
+    run = Threads.run
+
+    def counting(threads: Threads, call: Callable[[Any], Any], argument: Any) -> Awaitable[Any]:
+        found.append(None)
+        return run(threads, call, argument)
+
+    monkeypatch.setattr(Threads, "run", counting)
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 
 from runnel import App, Events, ExceptionPolicy, Record
 
@@ -33,6 +34,8 @@ sales = app.stream("sales", record=Sale, partition_by="key", partition_count=8)
 totals = app.table("totals", sales, value=int, default=0, processor="add")
 #: How many events each key has, by lists of events.
 counts = app.table("counts", sales, value=int, default=0, processor="count")
+#: The sum of the amounts of each key, by a plain function.
+sums = app.table("sums", sales, value=int, default=0, processor="plain")
 #: How many events of each partition have an even amount: a key that no event has.
 even = app.table("even", sales, value=int, default=0, processor="add")
 EVEN = "even"
@@ -63,3 +66,10 @@ async def count(events: Events[Sale]) -> None:
             counts[sale.key] += 1
             await asyncio.sleep(_delay)
         _fail_sometimes()
+
+
+@app.on(sales, exception_policy=ExceptionPolicy.HALT)
+def plain(sale: Sale) -> None:
+    sums[sale.key] += sale.amount
+    time.sleep(_delay)
+    _fail_sometimes()

@@ -6,13 +6,15 @@ import asyncio
 import concurrent.futures
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from runnel import App, Events, Record, Stream
+import runnel
+from runnel import App, Event, Events, Middleware, Record, Stream
 from runnel.errors import BurstBlocked
 from runnel.worker.worker import Worker
 
@@ -181,3 +183,104 @@ async def test_the_short_form_runs_async_functions_and_plain_ones_in_threads(
     await Worker(app).run(burst=True)
     assert seen == {"plain": [1, 2, 3], "coroutine": [1, 2, 3]}
     assert threading.main_thread() not in threads
+
+
+class Passing(Middleware):
+    async def handler(self, parent: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for item in parent:
+            yield item
+
+
+Seen = list[tuple[int, int, str, dict[str, str]]]
+
+
+@pytest.mark.parametrize("middleware", [(), (Passing(),)])
+async def test_a_function_of_two_arguments_gets_the_event_besides_the_record(
+    redis: Redis, redis_url: str, app_name: str, middleware: Sequence[Middleware]
+) -> None:
+    app, stream = declare(app_name, redis_url)
+    seen: dict[str, Seen] = {"plain": [], "coroutine": [], "decorated": []}
+
+    def see(name: str, item: Item, event: Event[Item]) -> None:
+        assert event.record is item
+        seen[name].append((item.number, event.partition, event.id, event.headers))
+
+    @app.on(stream, middleware=middleware)
+    def plain(item: Item, event: Event[Item]) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        see("plain", item, event)
+
+    @app.on(stream, middleware=middleware)
+    async def coroutine(item: Item, event: Event[Item]) -> None:
+        see("coroutine", item, event)
+
+    @app.on(stream, middleware=middleware)
+    @passing
+    async def decorated(item: Item, event: Event[Item]) -> None:
+        see("decorated", item, event)
+
+    sent = await stream.send(*(Item(number=n) for n in (1, 2, 3)), headers={"trace": "5"})
+    await Worker(app).run(burst=True)
+    expected = [(n, 0, each.id, {"trace": "5"}) for n, each in enumerate(sent, 1)]
+    assert seen == {"plain": expected, "coroutine": expected, "decorated": expected}
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_an_entry_that_is_no_record_is_not_tried_again_with_its_event(
+    redis: Redis,
+    redis_url: str,
+    app_name: str,
+    plain: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, stream = declare(app_name, redis_url)
+
+    def work(item: Item, event: Event[Item]) -> Any:
+        done.append(item.number)
+
+    async def work_in_loop(item: Item, event: Event[Item]) -> None:
+        done.append(item.number)
+
+    app.on(stream, name="work", exception_policy="ignore", retries=5)(
+        work if plain else work_in_loop
+    )
+    await stream.send(Item(number=1), Item(number=2))
+    await redis.xadd(f"{stream.spec.prefix(0)}:log", {"json": "{"})
+    await stream.send(Item(number=3))
+    await Worker(app).run(burst=True)
+    assert done == [1, 2, 3]
+    assert "failed (attempt 1 of 1): DecodeError" in caplog.text
+    assert "attempt 2" not in caplog.text
+
+
+def refuses(item: Item) -> None:
+    raise ValueError("no such item")
+
+
+async def refuses_in_loop(item: Item) -> None:
+    refuses(item)
+
+
+async def refuses_events(events: Events[Item]) -> None:
+    async for item in events.records():
+        refuses(item)
+
+
+@pytest.mark.parametrize("function", [refuses, refuses_in_loop, refuses_events])
+async def test_the_traceback_of_a_failure_is_that_of_the_function_with_a_note_of_the_event(
+    redis: Redis, redis_url: str, app_name: str, function: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, stream = declare(app_name, redis_url)
+    decorate: Any = app.processor if function is refuses_events else app.on
+    decorate(stream, name="work", exception_policy="ignore")(function)
+    (sent,) = await stream.send(Item(number=1))
+    await Worker(app).run(burst=True)
+    (trace,) = [each.exc_text for each in caplog.records if each.exc_text]
+    lines = trace.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert __file__ in lines[1]
+    assert str(Path(runnel.__file__).parent) not in trace
+    assert lines[-2:] == [
+        "ValueError: no such item",
+        f"In Runnel: processor work, partition 0, event {sent.id}",
+    ]

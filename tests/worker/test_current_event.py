@@ -49,7 +49,21 @@ async def run_self_feeding(
     async def crawl_in_a_thread(page: Page) -> None:
         await asyncio.to_thread(crawl_plainly, page)
 
+    def crawl_synchronously(page: Page) -> None:
+        seen.append(page.number)
+        if page.number >= 4:
+            return
+        try:
+            stream.send_sync(*2 * [Page(number=page.number + 1)], wait=wait)
+        except Full as error:
+            refused.append(str(error))
+
+    async def crawl_synchronously_in_a_thread(page: Page) -> None:
+        await asyncio.to_thread(crawl_synchronously, page)
+
     handlers: dict[str, Callable[[Page], Any]] = {
+        "send_sync": crawl_synchronously,
+        "send_sync in a thread": crawl_synchronously_in_a_thread,
         "coroutine": crawl,
         "plain function": crawl_plainly,
         "thread": crawl_in_a_thread,
@@ -67,7 +81,9 @@ async def run_self_feeding(
     return refused, seen
 
 
-@pytest.mark.parametrize("form", ["coroutine", "plain function", "thread"])
+@pytest.mark.parametrize(
+    "form", ["coroutine", "plain function", "thread", "send_sync", "send_sync in a thread"]
+)
 @pytest.mark.parametrize("wait", [True, 3600.0], ids=["for ever", "for an hour"])
 @pytest.mark.only_on("server", "sentinel")
 async def test_a_handler_that_waits_for_room_in_its_own_partition_is_refused(
@@ -78,6 +94,66 @@ async def test_a_handler_that_waits_for_room_in_its_own_partition_is_refused(
     assert all("processor crawl sends to the partition that it reads" in each for each in refused)
     assert seen == sorted(seen)
     assert len(seen) > SIZE  # It waited until finished events were committed.
+
+
+@pytest.mark.parametrize("form", ["async", "sync"])
+async def test_a_handler_that_waits_behind_another_sender_is_refused_too(
+    redis: Redis, redis_url: str, app_name: str, form: str
+) -> None:
+    """The other one waits for the room that only this handler can make."""
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0)
+    stream = app.stream(
+        "pages", record=Page, partition_by=lambda _: 0, partition_count=1, partition_size=SIZE
+    )
+    begun, other_waits = asyncio.Event(), asyncio.Event()
+    loop, refused = asyncio.get_running_loop(), list[str]()
+
+    async def crawl(page: Page) -> None:
+        if page.number:
+            return
+        begun.set()
+        await other_waits.wait()
+        try:
+            await stream.send(Page(number=1), wait=True)
+        except Full as error:
+            refused.append(str(error))
+
+    def crawl_plainly(page: Page) -> None:
+        if page.number:
+            return
+        loop.call_soon_threadsafe(begun.set)
+        asyncio.run_coroutine_threadsafe(other_waits.wait(), loop).result()
+        try:
+            stream.send_sync(Page(number=1), wait=True)
+        except Full as error:
+            refused.append(str(error))
+
+    app.on(stream, name="crawl")(crawl if form == "async" else crawl_plainly)
+    worker = Worker(app)
+    async with asyncio.timeout(20):
+        await stream.send(Page(number=0))
+        running = asyncio.create_task(worker.run())
+        await begun.wait()
+        await stream.send(*(SIZE - 1) * [Page(number=2)])
+        other = Page(number=3)
+        sending = asyncio.create_task(
+            stream.send(other, wait=True)
+            if form == "async"
+            else asyncio.to_thread(stream.send_sync, other, wait=True)
+        )
+        with pytest.raises(Full):  # Behind the other one: that one waits by now.
+            await (
+                stream.send(other)
+                if form == "async"
+                else asyncio.to_thread(stream.send_sync, other)
+            )
+        other_waits.set()
+        await sending
+        worker.stop.set()
+        await running
+    await app.close()
+    assert len(refused) == 1
+    assert "to wait for room here would never end" in refused[0]
 
 
 @pytest.mark.only_on("server", "sentinel")

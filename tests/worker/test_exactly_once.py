@@ -39,7 +39,7 @@ def tallying(
 
 async def stored(redis: Redis) -> Tables:
     """What the tables have. The even ones are counted for each partition."""
-    found: Tables = {"totals": Counter(), "counts": Counter(), "even": Counter()}
+    found: Tables = {each: Counter() for each in ("totals", "counts", "even", "sums")}
     for partition in range(sales.spec.partition_count):
         for name, values in found.items():
             fields = await redis.hgetall(keys.table(sales.spec.prefix(partition), name))
@@ -56,7 +56,7 @@ def true_tables(sent: list[Sale]) -> Tables:
         totals[sale.key] += sale.amount
         counts[sale.key] += 1
         even[sales.spec.partition(sale)] += sale.amount % 2 == 0
-    return {"totals": totals, "counts": counts, "even": even}
+    return {"totals": totals, "counts": counts, "even": even, "sums": totals}
 
 
 @asynccontextmanager
@@ -86,9 +86,9 @@ async def sending(url: str) -> AsyncIterator[list[Sale]]:
 
 
 async def finished(redis: Redis, url: str) -> bool:
-    """Is every event committed by both processors?"""
+    """Is every event committed by all processors?"""
     rows = (await inspect(redis, await check_server(redis, url), app.name))["processors"]
-    return len(rows) == 2 and not any(row["lag_events"] for row in rows)
+    return len(rows) == 3 and not any(row["lag_events"] for row in rows)
 
 
 async def owners(redis: Redis, url: str) -> set[str]:

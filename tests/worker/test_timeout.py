@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from runnel import DeadLetterMiddleware, Events, Middleware
 from runnel.errors import ConfigError
-from runnel.worker import handler_run
+from runnel.worker import cancelling, handler_run
 from tests.worker.dead_letters import dead_letters
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
@@ -183,7 +183,7 @@ async def test_a_worker_ends_in_time_though_a_handler_is_being_cancelled_for_its
         async with ledger.running():
             await cancelled.wait()
             began = loop.time()
-    assert loop.time() - began < handler_run.END_AFTER_TIMEOUT
+    assert loop.time() - began < cancelling.END_AFTER_TIMEOUT
     over.set()
     # The abandoned handler ends now.
     rest = asyncio.all_tasks() - {asyncio.current_task()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runnel.worker.runner import Decision, decide
+from runnel.worker.giving_up import Decision, decide
 
 
 @pytest.mark.parametrize(

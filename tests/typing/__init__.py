@@ -1,0 +1,1 @@
+"""A user's program, as type checkers see it."""

@@ -1,0 +1,582 @@
+"""A plain function gets many events for one hop to its thread, with all guarantees of a handler."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from runnel import App, DeadLetterMiddleware, Middleware, Table
+from runnel.core.lifecycle import Lifecycle
+from runnel.core.partition import PartitionState
+from runnel.delivery import ahead
+from runnel.delivery.thread_work import ThreadWork
+from runnel.errors import Halted, HandlerExit, NotInHandler
+from runnel.handlers.threads import Threads
+from runnel.log import logger_of
+from runnel.worker import handler_run
+from runnel.worker.worker import Worker
+from tests.worker.dead_letters import dead_letters
+from tests.worker.inside import Item, Ledger, caught_up
+from tests.worker.parking import Till
+from tests.worker.plain import plain
+from tests.worker.test_parking import MIXED, worked_off
+from tests.worker.totals import once, run_to_end, stored
+from tests.worker.workers import until
+
+NUMBERS = [*range(100)]
+
+
+async def state_of(redis: Redis, ledger: Ledger) -> dict[str, str]:
+    found: Any = await redis.hgetall(ledger.state)
+    return {key.decode(): value.decode() for key, value in found.items()}
+
+
+async def test_many_events_take_few_hops(redis: Redis, ledger: Ledger, hops: list[None]) -> None:
+    plain(ledger)
+    await ledger.send(*NUMBERS)
+    await run_to_end(redis, ledger)
+    assert ledger.seen == NUMBERS
+    assert len(hops) < 10
+
+
+async def test_with_dead_letters_too_but_not_if_a_middleware_sees_each_event(
+    redis: Redis, ledger: Ledger, hops: list[None]
+) -> None:
+    plain(ledger, middleware=[DeadLetterMiddleware()])
+    ledger.app.on(ledger.items, name="slow", middleware=[Middleware()])(lambda item: None)
+    await ledger.send(*NUMBERS)
+    await Worker(ledger.app).run(burst=True)
+    assert ledger.seen == NUMBERS
+    assert 100 < len(hops) < 110
+
+
+async def test_an_event_that_arrives_alone_is_processed_and_committed_at_once(
+    redis: Redis, ledger: Ledger, hops: list[None]
+) -> None:
+    plain(ledger)
+    async with ledger.running():
+        for number in range(5):
+            await ledger.send(number)
+            await until(lambda: caught_up(redis, ledger), "it is committed")
+    assert len(hops) == 5
+
+
+async def test_events_that_arrive_while_the_thread_works_are_given_to_it(
+    redis: Redis, ledger: Ledger, hops: list[None], states: list[PartitionState]
+) -> None:
+    came, go = threading.Event(), threading.Event()
+
+    def call(number: int) -> None:
+        if number == 0:
+            came.set()
+            assert go.wait(20)
+
+    plain(ledger, call)
+    await ledger.send(0, 1, 2)
+    async with ledger.running():
+        await asyncio.to_thread(came.wait, 20)
+        await ledger.send(3, 4, 5)
+        await until(lambda: len(states[0].buffer) == 5, "they are read")
+        go.set()
+        await until(lambda: caught_up(redis, ledger), "all is committed")
+    assert ledger.seen == [*range(6)]
+    assert len(hops) < 4
+
+
+@pytest.mark.parametrize("policy", ["quarantine", "ignore", "halt"])
+async def test_nothing_after_a_failed_event_runs_and_those_before_it_are_committed(
+    redis: Redis, ledger: Ledger, policy: str
+) -> None:
+    tried: list[int] = []
+
+    def call(number: int) -> None:
+        tried.append(number)
+        if number == 7:
+            raise LookupError("no seven")
+
+    plain(ledger, call, exception_policy=policy, retries=2, middleware=[])
+    sent = await ledger.items.send(*(Item(number=each) for each in range(20)))
+    if policy == "halt":
+        with pytest.raises(Halted):
+            await Worker(ledger.app).run()
+    else:
+        async with ledger.running():
+            if policy == "ignore":
+                await until(lambda: caught_up(redis, ledger), "it continues")
+            else:
+                await until(lambda: quarantined(redis, ledger), "it is quarantined")
+    rest = [*range(8, 20)] if policy == "ignore" else []
+    assert tried == [*range(8), 7, 7, *rest]
+    assert ledger.seen == [*range(7), *rest]
+    stored_state = await state_of(redis, ledger)
+    assert stored_state["checkpoint"] == sent[19 if policy == "ignore" else 6].id
+    if policy == "quarantine":
+        assert (stored_state["error_event"], stored_state["error_type"]) == (
+            sent[7].id,
+            "LookupError",
+        )
+
+
+async def quarantined(redis: Redis, ledger: Ledger) -> bool:
+    return bool((await ledger.row(redis)).get("state") == "quarantined")
+
+
+async def test_what_is_done_is_committed_while_the_function_has_a_later_event(
+    redis: Redis, ledger: Ledger, states: list[PartitionState]
+) -> None:
+    go = threading.Event()
+    plain(ledger, lambda number: number != 3 or go.wait(20))
+    sent = await ledger.items.send(*(Item(number=each) for each in range(10)))
+    async with ledger.running():
+        await until(lambda: states and states[0].checkpoint == sent[2].id, "three are committed")
+        assert [raw[0].decode() for raw in states[0].current] == [sent[3].id]
+        assert states[0].working_on == sent[3].id
+        go.set()
+        await until(lambda: caught_up(redis, ledger), "all is committed")
+    assert ledger.seen == [*range(10)]
+
+
+async def test_a_worker_that_stops_waits_for_the_event_in_hand_only(
+    redis: Redis, ledger: Ledger, states: list[PartitionState]
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def call(number: int) -> None:
+        if number == 3:
+            began.set()
+            assert go.wait(20)
+
+    plain(ledger, call)
+    sent = await ledger.items.send(*(Item(number=each) for each in range(10)))
+    async with ledger.running() as worker:
+        await asyncio.to_thread(began.wait, 20)
+        worker.stop.set()
+        await until(lambda: states[0].draining, "it drains")
+        go.set()
+    assert ledger.seen == [0, 1, 2, 3]
+    found = await state_of(redis, ledger)
+    assert (found["checkpoint"], found["released"]) == (sent[3].id, "1")
+
+
+@pytest.mark.parametrize("quiet", [0.005, 1000.0])
+async def test_what_shutdown_cuts_off_is_the_event_in_hand_and_what_it_still_does_is_lost(
+    redis: Redis,
+    redis_url: str,
+    app_name: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    quiet: float,
+) -> None:
+    monkeypatch.setattr(ahead, "QUIET", quiet)  # Does the loop know yet what the thread has done?
+    ledger = Ledger(app_name, redis_url, shutdown_timeout=0.2)
+    totals = ledger.app.table("totals", ledger.items, value=int, default=0)
+    began, go, errors = threading.Event(), threading.Event(), list[str]()
+    tried: list[int] = []
+
+    def call(number: int) -> None:
+        tried.append(number)
+        totals[number] += 1
+        if number == 3:
+            began.set()
+            assert go.wait(20)
+            try:
+                totals[number] += 1
+            except NotInHandler as error:
+                errors.append(str(error))
+
+    plain(ledger, call)
+    sent = await ledger.items.send(*(Item(number=each) for each in range(10)))
+    async with ledger.running():
+        await asyncio.to_thread(began.wait, 20)
+    if quiet < 1:
+        assert f"partition 0, event {sent[3].id}; still running until the process" in caplog.text
+    assert (await state_of(redis, ledger))["checkpoint"] == sent[2].id
+    go.set()
+    await until(lambda: errors, "the thread goes on")
+    assert "was ended" in errors[0]
+    assert tried == [0, 1, 2, 3], "the thread stops after it"
+    assert await stored(redis, ledger) == once(0, 1, 2)
+
+
+async def test_a_thread_stops_after_the_event_in_hand_if_its_run_is_cancelled(
+    redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lifecycle, "drain", lambda self: None)
+    began, go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def call(number: int) -> None:
+        if number == 2:
+            began.set()
+            go.wait(20)
+
+    run = ThreadWork.run
+
+    def noting(self: ThreadWork, loop: Any) -> None:
+        run(self, loop)
+        ended.set()
+
+    monkeypatch.setattr(ThreadWork, "run", noting)
+    plain(ledger, call)
+    await ledger.send(*range(10))
+    running = asyncio.create_task(Worker(ledger.app).run())
+    await asyncio.to_thread(began.wait, 20)
+    running.cancel()
+    await asyncio.wait([running])
+    go.set()
+    await asyncio.to_thread(ended.wait, 20)
+    assert ledger.seen == [0, 1, 2]
+
+
+async def test_no_event_begins_after_the_session_may_have_ended(
+    redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues: list[Any] = []
+    init = ahead.Ahead.__init__
+
+    def noting(self: Any, handout: Any, *rest: Any) -> None:
+        queues.append(handout.queue)
+        init(self, handout, *rest)
+
+    monkeypatch.setattr(ahead.Ahead, "__init__", noting)
+    tried: list[int] = []
+    renewed: list[float] = []
+
+    def call(number: int) -> None:
+        session = queues[0]._session
+        if number == 3:
+            session.ends = 0.0
+        elif number == 4:
+            renewed.append(session.ends)
+        tried.append(number)
+
+    plain(ledger, call)
+    await ledger.send(*range(10))
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it continues with the next heartbeat")
+    assert tried == [*range(10)]
+    assert renewed[0] > 0.0
+
+
+async def test_with_commit_each_an_event_is_committed_before_the_next(
+    redis: Redis, ledger: Ledger, hops: list[None], states: list[PartitionState]
+) -> None:
+    behind: list[int] = []
+    plain(ledger, lambda number: behind.append(number - states[0].processed), commit="each")
+    await ledger.send(*range(20))
+    await run_to_end(redis, ledger)
+    assert behind == [0] * 20
+    assert len(hops) == 20
+
+
+@pytest.mark.only_on("server")
+async def test_after_deaths_of_workers_events_are_recorded_and_committed_one_by_one(
+    redis: Redis, ledger: Ledger, hops: list[None]
+) -> None:
+    began: list[tuple[int, str]] = []
+
+    def call(number: int) -> None:
+        found = asyncio.run(read_started())
+        began.append((number, found))
+
+    async def read_started() -> str:
+        async with Redis.from_url(ledger.url) as client:
+            found: Any = await client.hget(ledger.state, "event")
+            return str(found.decode())
+
+    plain(ledger, call)
+    sent = await ledger.items.send(*(Item(number=each) for each in range(5)))
+    await Worker(ledger.app).run(burst=True)
+    began.clear()
+    hops.clear()
+    await redis.hset(
+        ledger.state, mapping={"unclean_tenures": 3, "epoch": 9, "nonce": "x", "released": 1}
+    )
+    sent = await ledger.items.send(*(Item(number=each) for each in range(5)))
+    await Worker(ledger.app).run(burst=True)
+    assert began == [(number, sent[number].id) for number in range(5)]
+    assert len(hops) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (StopIteration(), "RuntimeError"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (GeneratorExit(), "GeneratorExit"),
+        (BaseExceptionGroup("both", [ValueError("one")]), "ExceptionGroup"),
+    ],
+)
+async def test_whatever_it_raises_is_the_failure_of_its_event(
+    redis: Redis, ledger: Ledger, error: BaseException, name: str
+) -> None:
+    def call(number: int) -> None:
+        if number == 2:
+            raise error
+
+    letters = [DeadLetterMiddleware()]
+    plain(ledger, call, exception_policy="ignore", retries=1, middleware=letters)
+    await ledger.send(*range(5))
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    assert ledger.seen == [0, 1, 3, 4]
+    ((number, letter),) = await dead_letters(redis, ledger)
+    assert (number, letter.error_type, letter.attempts) == (2, name, 2)
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()])
+async def test_an_exit_ends_the_worker_and_what_was_done_before_is_committed(
+    redis: Redis, ledger: Ledger, error: BaseException
+) -> None:
+    def call(number: int) -> None:
+        if number == 2:
+            raise error
+
+    plain(ledger, call)
+    sent = await ledger.items.send(*(Item(number=each) for each in range(5)))
+    with pytest.raises(HandlerExit):
+        await Worker(ledger.app).run()
+    assert ledger.seen == [0, 1]
+    found = await state_of(redis, ledger)
+    assert (found["checkpoint"], found["released"]) == (sent[1].id, "1")
+
+
+async def test_awaitables_that_it_returns_now_and_then_are_awaited_before_the_next_event(
+    redis: Redis, ledger: Ledger, totals: Table[int]
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def later(number: int) -> None:
+        assert asyncio.get_running_loop() is loop
+        await asyncio.sleep(0)
+        totals[number] += 1
+        ledger.seen.append(number)
+
+    def work(item: Item) -> Any:
+        totals[item.number] += 1
+        if item.number % 3 == 0:
+            return later(item.number)
+        ledger.seen.append(item.number)
+        return item.number
+
+    ledger.app.on(ledger.items, name="work")(work)
+    await ledger.send(*range(20))
+    await run_to_end(redis, ledger)
+    assert ledger.seen == [*range(20)]
+    threes = [each for each in range(20) if each % 3 == 0]
+    assert await stored(redis, ledger) == once(*range(20), *threes)
+
+
+async def test_an_awaitable_that_takes_too_long_is_cancelled(
+    redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_run, "END_AFTER_TIMEOUT", 0.2)
+    call = {2: lambda: asyncio.sleep(100)}
+    options: dict[str, Any] = {"timeout": 0.1, "exception_policy": "ignore", "retries": 0}
+    options["middleware"] = [DeadLetterMiddleware()]
+    plain(ledger, lambda number: call.get(number, lambda: None)(), **options)
+    await ledger.send(*range(5))
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    assert ledger.seen == [*range(5)]
+    ((number, letter),) = await dead_letters(redis, ledger)
+    assert (number, letter.error_type) == (2, "HandlerTimeout")
+
+
+async def test_an_awaitable_that_was_given_up_finishes_nothing_when_it_ends(
+    redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, states: list[PartitionState]
+) -> None:
+    monkeypatch.setattr(handler_run, "END_AFTER_TIMEOUT", 0.1)
+    end, ended, go = asyncio.Event(), asyncio.Event(), threading.Event()
+    tried: list[int] = []
+
+    async def swallows() -> None:
+        while not end.is_set():
+            with suppress(asyncio.CancelledError):
+                await end.wait()
+        ended.set()
+
+    def call(number: int) -> Any:
+        tried.append(number)
+        if number == 2 and tried.count(2) == 1:
+            return swallows()
+        return number != 2 or go.wait(20)
+
+    plain(ledger, call, timeout=0.05, retries=1)
+    sent = await ledger.items.send(*(Item(number=each) for each in range(5)))
+    async with ledger.running():
+        await until(lambda: tried == [0, 1, 2, 2], "it is tried again")
+        end.set()
+        await ended.wait()
+        await asyncio.sleep(0.05)
+        assert states[0].working_on == sent[2].id, "the second try has it still"
+        assert len(states[0].current) == 1
+        go.set()
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    assert tried == [0, 1, 2, 2, 3, 4]
+
+
+async def test_only_the_slow_event_of_many_is_reported_as_late(
+    redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = threading.Event()
+
+    def call(number: int) -> None:
+        if number == 60:
+            release.wait(20)
+        time.sleep(0.005)  # All together take longer than the timeout.
+
+    plain(ledger, call, timeout=0.25)
+    sent = await ledger.items.send(*(Item(number=each) for each in NUMBERS))
+    async with ledger.running():
+        await until(lambda: "cannot be cancelled" in caplog.text, "it is reported")
+        release.set()
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    late = [each.getMessage() for each in caplog.records if "longer than timeout" in each.message]
+    assert len(late) == 2, late
+    assert f"has had event {sent[60].id} for longer" in late[0]
+    assert "the last event or batch took" in late[1]
+    assert ledger.seen == NUMBERS
+
+
+async def test_more_is_read_and_given_while_the_thread_works(
+    redis: Redis, ledger: Ledger, hops: list[None]
+) -> None:
+    plain(ledger, lambda number: time.sleep(0.01), prefetch=5)
+    await ledger.send(*NUMBERS)
+    await run_to_end(redis, ledger)
+    assert ledger.seen == NUMBERS
+    assert len(hops) < 8
+
+
+@pytest.mark.only_on("server", "sentinel")
+async def test_parked_keys_step_aside_and_the_others_go_on_many_at_a_time(
+    redis: Redis, till: Till, hops: list[None]
+) -> None:
+    till.app.on(till.payments, name="work", exception_policy="park")(till.handle)
+    till.broken = {"b"}
+    await till.pay(*MIXED, *(("c", number) for number in range(10, 60)))
+    await worked_off(redis, till)
+    assert till.by_account() == {"a": [*range(10)], "c": [*range(60)], "d": [*range(10)]}
+    assert await till.parked(redis) == 10
+    assert [each for each in till.tried if each[0] == "b"] == [("b", 0)] * 2
+    assert len(hops) < 50
+    till.broken = set()
+    await till.replay()
+    async with till.running():
+        await until(lambda: nothing_parked(redis, till), "all is replayed")
+    assert till.by_account()["b"] == [*range(10)]
+
+
+async def nothing_parked(redis: Redis, till: Till) -> bool:
+    return await till.parked(redis) == 0
+
+
+class Picky:
+    """JSON that only one thread may read."""
+
+    name = "picky"
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+
+    def dumps(self, value: dict[str, Any]) -> bytes:
+        return str(value["number"]).encode()
+
+    def loads(self, data: bytes | memoryview) -> Any:
+        self.threads.add(threading.get_ident())
+        return {"number": int(bytes(data))}
+
+
+async def test_the_serializer_of_a_user_is_used_in_the_loop_alone(
+    redis: Redis, redis_url: str, app_name: str, hops: list[None]
+) -> None:
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0)
+    picky, seen = Picky(), list[int]()
+    items = app.stream(
+        "items", record=Item, partition_by="number", partition_count=1, serializer=picky
+    )
+    app.on(items, name="work", exception_policy="ignore", retries=0)(
+        lambda item: seen.append(item.number)
+    )
+    await items.send(*(Item(number=each) for each in range(200)))
+    log = items.spec.prefix(0) + ":log"
+    for data in (b"no number", b"7"):
+        await redis.xadd(log, {"picky": data})
+    await Worker(app).run(burst=True)
+    assert seen == [*range(200), 7]
+    assert picky.threads == {threading.get_ident()}
+    assert len(hops) < 40
+
+
+async def test_a_record_that_cannot_be_decoded_fails_in_its_turn(
+    redis: Redis, ledger: Ledger
+) -> None:
+    letters = [DeadLetterMiddleware()]
+    plain(ledger, exception_policy="ignore", middleware=letters)
+    await ledger.send(0, 1)
+    await redis.xadd(ledger.log, {"msgpack": b"\xc1"})
+    await ledger.send(2)
+    async with ledger.running():
+        await until(lambda: caught_up(redis, ledger), "it continues")
+    assert ledger.seen == [0, 1, 2]
+
+
+async def test_partitions_that_share_one_thread_take_turns(
+    redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Threads.__init__, "__defaults__", (1,))
+    monkeypatch.setattr("runnel.delivery.thread_work.TURN", 0.01)
+    app = App(app_name, redis_url=redis_url, rebalance_delay=0.0)
+    items = app.stream("items", record=Item, partition_by="number", partition_count=2)
+    order: list[int] = []
+
+    @app.on(items)
+    def work(item: Item) -> None:
+        order.append(items.spec.partition(item))
+        time.sleep(0.002)
+
+    await items.send(*(Item(number=each) for each in range(100)))
+    await Worker(app).run(burst=True)
+    assert len(order) == 100
+    changes = sum(a != b for a, b in itertools.pairwise(order))
+    assert changes > 4, order
+
+
+async def test_log_records_and_threads_name_processor_and_partition(
+    redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    names: set[str] = set()
+
+    def call(number: int) -> None:
+        names.add(threading.current_thread().name)
+        logger_of("runnel.test").warning("number %d", number)
+
+    plain(ledger, call)
+    await ledger.send(*range(5))
+    await run_to_end(redis, ledger)
+    assert names == {"work/0"}
+    found = [each for each in caplog.records if each.name == "runnel.test"]
+    assert {(each.processor, each.partition) for each in found} == {("work", 0)}  # type: ignore[attr-defined]
+
+
+async def test_a_function_that_blocks_for_ever_does_not_block_the_loop(
+    redis: Redis, redis_url: str, app_name: str
+) -> None:
+    ledger = Ledger(app_name, redis_url, session_timeout=0.6, max_block=0.5, shutdown_timeout=0.1)
+    go = threading.Event()
+    plain(ledger, lambda number: number != 1 or go.wait(60))
+    await ledger.send(*range(3))
+    async with ledger.running() as worker:
+        await until(lambda: ledger.seen == [0], "it blocks")
+        row = await ledger.row(redis)
+        await asyncio.sleep(2)
+        assert (await ledger.row(redis))["epoch"] == row["epoch"], "it has kept its partition"
+        assert not worker.stop.is_set()
+    go.set()
