@@ -315,3 +315,20 @@ def check_acl(timer: Timer, repeats: int) -> Iterator[float]:
     words = tuple(word for _ in range(1000) for word in (4, "HSET", "runnel:key", "field", "value"))
     for _ in range(repeats):
         yield timer.timed(Call("check_acl", (), words))
+
+
+@case("trim", "trim, 1,000 old entries", 1_800)
+def trim(timer: Timer, repeats: int) -> Iterator[float]:
+    """Nobody has committed behind them, and all of 100 processors before."""
+    partition = Partition(timer, "trim")
+    log = f"{partition.prefix}:log"
+    for _ in range(repeats):
+        timer.redis.delete(log)
+        pipeline = timer.redis.pipeline(transaction=False)
+        for number in range(1_001):
+            pipeline.xadd(log, {"msgpack": ENTRY[1]}, id=f"1000-{number + 1}")
+        pipeline.execute()
+        for number in range(PROCESSORS):
+            timer.redis.xgroup_create(log, f"p{number}", "$")
+        partition.commit_all()
+        yield timer.timed(protocol.trim(partition.prefix, 0, 60_000, "refuse"))

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from math import inf
 from types import SimpleNamespace
@@ -59,6 +60,11 @@ class Lifespan:
                     f"the lifespan of app {self.app} runs in another event loop, with which its "
                     "workers here cannot share what it opens: make an App for each loop"
                 )
+            if _inside.get() is run and not run.up:
+                raise ConfigError(
+                    f"a startup function of app {self.app} starts a worker of the same app, and "
+                    "each would wait for the other: start it beside the worker, not inside it"
+                )
             if not run.ending:
                 run.users += 1
                 return run
@@ -98,7 +104,8 @@ class LifespanRun:
         #: What did not finish in time, for people.
         self.cut_off: list[str] = []
         self._doing = ""
-        self._up = False
+        #: Have all startup functions returned?
+        self.up = False
         #: Set when it is up, or has failed.
         self._settled = asyncio.Event()
         #: Set when no worker needs it any more.
@@ -122,7 +129,7 @@ class LifespanRun:
                 doing = self._doing or "the start"
                 text = "%s has not returned for %.0f s: the worker begins after it"
                 logger.warning(text, doing, waited)
-        if not self._up:
+        if not self.up:
             raise self.failure or LifespanFailed(f"the start of app {self._lifespan.app} was ended")
 
     async def end(self, seconds: float, *, quiet: bool = False) -> None:
@@ -160,6 +167,7 @@ class LifespanRun:
             await asyncio.wait([self.task], timeout=min(0.1, left))
 
     async def _run(self) -> None:
+        _inside.set(self)
         names: list[str] = []
         try:
             async with self._around(names):
@@ -214,7 +222,7 @@ class LifespanRun:
                 self._doing = f"startup function {_name(function)}"
                 await _call(function)
             self._doing = ""
-            self._up = True
+            self.up = True
             self._settled.set()
             await self._until_over()
         except BaseException as error:
@@ -266,6 +274,10 @@ class LifespanRun:
         failure.__cause__ = error
         self.failure = self.failure or failure
         self._settled.set()
+
+
+#: The run whose functions this code is called by.
+_inside: ContextVar[LifespanRun | None] = ContextVar("runnel_lifespan", default=None)
 
 
 def _same(error: BaseException, failure: BaseException) -> bool:

@@ -44,8 +44,7 @@ class ChildProcess:
         self._kill_at: float | None = None
         #: Seconds that it has to end.
         self._timeout = 30.0
-        #: Was it asked to end?
-        self.asked = False
+        self._asked = False
         self._ready = ready
         self._link, theirs = socket.socketpair()
         with theirs:
@@ -78,8 +77,8 @@ class ChildProcess:
 
     def stop(self) -> None:
         """Ask it to end: it finishes what is running."""
-        if not self.asked:
-            self.asked = True
+        if not self._asked:
+            self._asked = True
             self._kill_at = time.monotonic() + self._timeout + PATIENCE
             self._signal(signal.SIGTERM)
 
@@ -90,8 +89,7 @@ class ChildProcess:
 
     def close(self) -> int:
         """Wait for its end and its last lines. Returns its exit code: 128 and the number of the
-        signal that has killed it. One that was asked to end by it before it could has ended well.
-        """
+        signal that has killed it."""
         code = self._process.wait()
         end = time.monotonic() + LAST_LINES
         for reader in self._readers:
@@ -99,8 +97,6 @@ class ChildProcess:
         with suppress(OSError):  # If a process that it has started has its other end.
             self._link.shutdown(socket.SHUT_RDWR)
         self._link.close()
-        if code == -signal.SIGTERM and self.asked:
-            return 0
         return code if code >= 0 else 128 - code
 
     def _signal(self, number: signal.Signals) -> None:

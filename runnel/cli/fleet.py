@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 
 #: Seconds until a process that has ended starts again; doubled for each further time.
@@ -9,6 +10,8 @@ FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 #: Seconds after which a process that has worked counts as healthy: the delay begins anew.
 HEALTHY = 60.0
+#: The exit code of a process that SIGTERM has killed.
+_BY_SIGTERM = 128 + signal.SIGTERM
 
 
 @dataclass
@@ -96,7 +99,8 @@ class Fleet:
         planned = any(each.start_at is not None for each in self.slots.values())
         return self.hopeless or (self.all_ended and not planned)
 
-    @property
-    def worst(self) -> int:
-        """The largest of the last exit codes."""
-        return max(each.code for each in self.slots.values())
+    def worst(self, asked: bool = False) -> int:
+        """The largest of the last exit codes. If all were `asked` to end, those that SIGTERM has
+        killed before they could handle it have ended well."""
+        codes = [each.code for each in self.slots.values()]
+        return max(0 if asked and code == _BY_SIGTERM else code for code in codes)

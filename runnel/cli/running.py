@@ -129,7 +129,10 @@ def explain_full(error: Full) -> str:
     where = f"a partition of {error.sink}" if error.sink else "a partition"
     full = f"{where} is full ({limit} events) because {error.reason}"
     if not processor:
-        return f"{full}: start a worker, or run `runnel processor add`"
+        return (
+            f"{full}: start a worker, or run `runnel processor add`, or declare the stream with "
+            'retain="until_full"'
+        )
     return (
         f"{full}: start workers for {processor}, or if it is gone for good, `runnel processor "
         "remove` it (with --app if its code is gone too)"

@@ -85,7 +85,7 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
         if self._at_once:
             return exits.INTERRUPTED
-        return exits.OK if self._reload else self._fleet.worst
+        return exits.OK if self._reload else self._fleet.worst(asked=self._stopping is not None)
 
     def _handle_signals(self) -> None:
         def received(number: int, frame: FrameType | None) -> None:
@@ -121,8 +121,9 @@ class Supervisor:
             return self._fleet.all_ended
         if self._reload or not self._fleet.over:
             return False
-        if self._fleet.hopeless and self._count > 1:
-            logger.error("no process could start: ending with exit code %d", self._fleet.worst)
+        code = self._fleet.worst()
+        if self._fleet.hopeless and self._count > 1 and code != exits.OK:
+            logger.error("no process could start: ending with exit code %d", code)
         return True
 
     def _seconds(self) -> float | None:

@@ -189,7 +189,7 @@ class Ahead:
             for at, raw in enumerate(raws):
                 try:
                     self._decode_now(raw)
-                except BaseException:  # It fails once it is current.
+                except Exception:  # It fails once it is current.
                     raws = raws[:at]
                     break
         self._give(raws)

@@ -143,7 +143,11 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         replay=_integer(found, "replay"),
         writers=_under(found, "meta.table:"),
         checkpoints=_under(found, "meta.checkpoint:"),
-        dropped={name: int(count) for name, count in _under(found, "meta.dropped:").items()},
+        dropped={
+            name: int(count)
+            for name, count in _under(found, "meta.dropped:").items()
+            if count.isdecimal()
+        },
     )
 
 

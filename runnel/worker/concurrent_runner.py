@@ -69,7 +69,7 @@ class ConcurrentRunner:
         #: What runs.
         self._runs: dict[InHand, EventRun] = {}
         #: Tasks that tell Redis of a failure, or apply the policy to the first event.
-        self._failing: set[asyncio.Task[None]] = set()
+        self._failing: dict[asyncio.Task[Any], None] = {}
         self._applying = False
         #: The member ends because of a failure: nothing more is started at all.
         self._ends = False
@@ -183,8 +183,7 @@ class ConcurrentRunner:
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.create_task(self._guarded(work))
-        self._failing.add(task)
-        task.add_done_callback(self._failing.discard)
+        self._failing[task] = None
 
     async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -199,6 +198,9 @@ class ConcurrentRunner:
             self._ends, self._error = True, error
             self._state.drain()
         finally:
+            task = asyncio.current_task()
+            assert task is not None
+            del self._failing[task]  # Before those are woken who wait until there is none.
             self._queue.changed.set()
 
     def _lost(self, refusal: ProtocolError) -> None:
@@ -222,7 +224,7 @@ class ConcurrentRunner:
         await self._giving_up.record("failure", event, attempts, failure)
         if decision is Decision.GIVE_UP:
             item.failure = failure
-        elif state.suspicion.one_by_one or isinstance(item.raw, ParkedRaw):
+        elif self._alone(item):
             self._queue.release_start_lock()
             await self._queue.pause(processor.delay(attempts))
             state.rewind()  # So that its next start is recorded, too.
@@ -236,11 +238,15 @@ class ConcurrentRunner:
         suspicion, event = self._state.suspicion, item.raw[0]
         if failure.killed_workers:  # Its deaths were counted when its workers died.
             item.attempts = suspicion.attempts
-        elif suspicion.one_by_one or suspicion.event == event:
+        elif self._alone(item) or suspicion.event == event:
             item.attempts = suspicion.failed(event)
         else:
             item.attempts += 1
         return item.attempts
+
+    def _alone(self, item: InHand) -> bool:
+        """Is it taken anew for each try, and no other beside it?"""
+        return self._state.suspicion.one_by_one or isinstance(item.raw, ParkedRaw)
 
     def _again(self, item: InHand) -> None:
         if self._state.open:

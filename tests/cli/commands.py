@@ -28,6 +28,10 @@ TALKERS = [
     ["processor", "resume", PRINTER],
     ["processor", "remove", PRINTER, "--yes"],
     ["stream", "delete", ORDERS, "--yes"],
+    ["stream", "create", ORDERS],
+    ["stream", "list", APP],
+    ["stream", "show", ORDERS],
+    ["stream", "trim", ORDERS, "--to-size", "9", "--execute"],
     ["table", "list", "tests.cli.shop_tables:app"],
     ["table", "get", TOTALS, "alice"],
     ["table", "export", TOTALS],
@@ -44,7 +48,8 @@ TALKERS = [
 ]
 
 
-WRITERS = [each for each in TALKERS if each[0] != "inspect"]
+#: Those that name the permissions that are missing.
+WRITERS = [each for each in TALKERS if each[0] != "inspect" and each[:2] != ["stream", "list"]]
 
 
 def one_sentence(said: str) -> str:

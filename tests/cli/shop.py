@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from runnel import App, DeadLetterMiddleware, Events, Record
 
@@ -29,6 +29,23 @@ tight = app.stream(
 )
 vessel = app.stream(
     "vessel", record=Order, partition_by="order_id", partition_count=2, partition_size=2
+)
+logs = app.stream(
+    "logs",
+    record=Order,
+    partition_by="order_id",
+    partition_count=1,
+    partition_size=5,
+    retain="until_full",
+)
+brief = app.stream(
+    "brief",
+    record=Order,
+    partition_by="order_id",
+    partition_count=2,
+    partition_size=100,
+    max_age=timedelta(days=7),
+    retain="until_full",
 )
 other = 5
 

@@ -42,7 +42,8 @@ def test_a_line_of_any_length_is_passed_on(capfdbinary: pytest.CaptureFixture[by
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)]
+    ("code", "expected"),
+    [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("os.kill(os.getpid(), 15)", 143)],
 )
 def test_the_exit_code(code: str, expected: int) -> None:
     assert Child(code).process.close() == expected
@@ -60,13 +61,6 @@ def test_it_tells_that_it_works_and_how_long_it_may_take_to_end() -> None:
     assert child.process.kill_at is not None
     child.process.kill()
     assert child.process.close() == 128 + signal.SIGKILL
-
-
-def test_one_that_is_asked_to_end_before_it_can_has_ended_well() -> None:
-    child = Child("os.write(link, b'ready 1\\n'); signal.pause()")
-    child.ready.get(timeout=30)
-    child.process.stop()
-    assert child.process.close() == 0
 
 
 def test_the_last_lines_are_not_waited_for_if_another_process_has_the_pipe(

@@ -52,7 +52,7 @@ def test_all_end_if_none_can_start() -> None:
     fleet.ended(2, 5, 1.0)
     assert fleet.hopeless
     assert fleet.over
-    assert fleet.worst == 5
+    assert fleet.worst() == 5
 
 
 def test_they_do_not_end_while_one_that_has_worked_waits_for_its_start() -> None:
@@ -75,7 +75,7 @@ def test_without_restart_they_end_one_by_one() -> None:
     fleet.ended(2, 3, 1.0)
     assert fleet.next_start() is None
     assert fleet.over
-    assert (fleet.hopeless, fleet.worst) == (False, 3)
+    assert (fleet.hopeless, fleet.worst()) == (False, 3)
 
 
 def test_all_start_again_whatever_was_before() -> None:
@@ -84,3 +84,13 @@ def test_all_start_again_whatever_was_before() -> None:
         fleet.ended(number, 2, 1.0)
     fleet.start_again(5.0)
     assert fleet.due(5.0) == [1, 2]
+
+
+def test_one_that_could_not_handle_its_signal_has_ended_well_if_it_was_asked_to() -> None:
+    fleet = started(ready=False)
+    fleet.ended(1, 143, 1.0)
+    fleet.ended(2, 0, 1.0)
+    assert fleet.worst() == 143
+    assert fleet.worst(asked=True) == 0
+    fleet.ended(2, 137, 1.0)
+    assert fleet.worst(asked=True) == 137

@@ -60,7 +60,7 @@ def test_an_app_that_nobody_has_started_shows_what_it_declares(run: Run, admin: 
         "strict": "down",
     }
     dead = {"tight.picky.dead", "vessel.strict.dead"}
-    streams = {"orders", "named", "tight", "vessel", *dead}
+    streams = {"orders", "named", "tight", "vessel", "logs", "brief", *dead}
     assert {each["name"] for each in seen["streams"]} == streams
     output = run("inspect", APP)
     assert output.code == 0

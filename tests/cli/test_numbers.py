@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from runnel.cli.numbers import Seconds, Wait, WithWait
+from runnel.cli.numbers import MOST_AGE, Age, Seconds, Wait, WithWait
 from runnel.settings import YEAR
 
 
@@ -58,3 +58,18 @@ def test_wait_needs_no_seconds_before_another_argument(
 
     command.main(arguments, standalone_mode=False)
     assert found == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("1", 1_000), ("45s", 45_000), ("30m", 1_800_000), ("12h", 43_200_000), ("7d", 604_800_000)],
+)
+def test_an_age_has_a_unit_or_is_in_seconds(text: str, ms: int) -> None:
+    assert Age().convert(text, None, None) == ms
+    assert Age().convert(f"{MOST_AGE // 1000}", None, None) == MOST_AGE
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5h", "7 d", "1w", "d", "٧d", "9999999999d"])
+def test_another_text_is_no_age(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a time such as 7d, 12h, 30m or 45s"):
+        Age().convert(text, None, None)

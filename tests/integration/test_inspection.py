@@ -104,12 +104,23 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
     }
     (stream,) = seen["streams"]
     partitions = stream.pop("partitions")
+    oldest = stream.pop("oldest_ms")
     delayed = {"delayed": 0, "delayed_due_ms": None}
-    counts = {"partition_count": 4, "length": 3}
-    assert stream == {"app": shop.app, "name": "orders", **counts, **delayed}
+    assert stream == {
+        "app": shop.app,
+        "name": "orders",
+        "partition_count": 4,
+        "partition_size": None,
+        "max_age_ms": None,
+        "retain": None,
+        "length": 3,
+        **delayed,
+    }
     delayed["delayed_lost"] = 0
+    assert 0 <= partitions[1].pop("oldest_ms") == oldest < 60_000
     assert partitions[1] == {"id": 1, "length": 3, "first": ids[0], "last": ids[2], **delayed}
-    assert partitions[0] == {"id": 0, "length": 0, "first": None, "last": "0-0", **delayed}
+    empty = {"id": 0, "length": 0, "first": None, "last": "0-0", "oldest_ms": 0}
+    assert partitions[0] == {**empty, **delayed}
 
 
 async def test_without_members_it_is_down_and_partitions_are_unassigned(shop: Shop) -> None:
@@ -172,6 +183,8 @@ async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> No
     await shop.scripts.call(wait)
     assert event
     await shop.set(3, outbox_waits_for="alerts", outbox_reason="of mail", outbox_since=1000)
+    entry = f"{COUNT} orders 100 60000 until_full"
+    await shop.redis.hset(keys.streams(shop.app), "orders", entry)
     page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
     rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
     listed = {key: set(types.split(" or ")) for key, types in rows}

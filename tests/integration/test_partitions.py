@@ -297,6 +297,7 @@ async def test_a_description_has_everything_that_is_known_of_a_partition(
     assert seen.error_at is not None
     assert token.epoch - 1000 < seen.moved_at <= seen.error_at <= seen.now
     assert seen == PartitionDescription(
+        checkpoints={partition.processor: ids[0]},
         now=seen.now,
         length=3,
         first=ids[0],

@@ -106,6 +106,40 @@ async def test_an_emit_that_trims_needs_every_permission_for_that(
     assert await emit(user, epoch, *step, size=2, when_full="drop_oldest") == [1, 0]
 
 
+@pytest.mark.parametrize("permission", ["xadd", "hset", "xtrim", "xinfo|groups"])
+@pytest.mark.parametrize("script", ["append", "trim"])
+async def test_old_events_are_removed_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str, script: str
+) -> None:
+    for i in range(3):
+        await user.owner.redis.xadd(LOG, {"f": "v"}, id=f"1000-{i + 1}")
+    await user.register()
+    await user.call("seek", [LOG, META, STATE], "printer", "$", "", NONCE)
+
+    async def remove() -> Any:
+        if script == "append":
+            return await user.append(1, size="100,60000")  # type: ignore[arg-type]
+        return await user.call("trim", [LOG, META], 0, 60_000, "refuse")
+
+    await user.rule(f"-{permission}")
+    if (script, permission) != ("trim", "xadd"):
+        await refused(user, NO_PERMISSION, remove())
+    await user.rule(f"+{permission}")
+    await remove()
+    assert (await user.ids())[0] == "1000-3"
+
+
+@pytest.mark.parametrize("permission", ["hincrby", "xgroup|setid", "xtrim"])
+async def test_a_trim_by_name_drops_and_counts_or_does_nothing(
+    user: Restricted, permission: str
+) -> None:
+    await ready(user, 9)
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.call("trim", [LOG, META], 4, 0, "drop_oldest"))
+    await user.rule(f"+{permission}")
+    assert await user.call("trim", [LOG, META], 4, 0, "drop_oldest") == [5, 0, ""]
+
+
 @pytest.mark.parametrize("permission", ["xadd", "hset", "xtrim", "hincrby", "xgroup|setid"])
 async def test_an_append_is_applied_once_after_its_permission_was_taken_and_given_back(
     user: Restricted, permission: str

@@ -782,7 +782,7 @@ BUGS = (
         "what is done is never shown to the next event of its key",
         "runnel/worker/concurrent_runner.py",
         "item.effects.show()\n",
-        "",
+        "pass\n",
     ),
     # Delayed events
     Planted(

@@ -124,7 +124,19 @@ def _with_concurrency(rng: random.Random, scenario: Scenario) -> Scenario:
         )
         for each in scenario.shapes
     ]
-    return replace(scenario, shapes=tuple(shapes))
+    scenario = replace(scenario, shapes=tuple(shapes))
+    if rng.random() < 0.5:
+        return scenario
+    # Many events wait beyond one that fails.
+    return replace(
+        scenario,
+        partitions=min(scenario.partitions, 4),
+        prefetch=rng.choice((1, 2, 10)),
+        failing=max(0.1, scenario.failing),
+        retries=max(1, scenario.retries),
+        send_every=0.1,
+        max_send=10,
+    )
 
 
 def _with_delays(rng: random.Random, scenario: Scenario) -> Scenario:

@@ -11,7 +11,7 @@ from tests.simulation.clock import CLOCK_KEY, REAL, VIRTUAL, clock_fields, with_
 SCRIPTS = sorted((Path(__file__).parents[2] / "lua").glob("*.lua"))
 #: Scripts that do not read the time.
 TIMELESS = {
-    *("declare", "append", "append_numbered", "pause", "park_again", "register", "revoke"),
+    *("declare", "pause", "park_again", "register", "revoke"),
     *("resume", "check_acl", "copy_table", "cancel"),
 }
 #: Scripts that read it if delayed events wait.

@@ -20,7 +20,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
-def test_the_guide_runs_from_top_to_bottom() -> None:
+async def test_the_guide_runs_from_top_to_bottom() -> None:
     names: dict[str, Any] = {"__name__": "guide"}
     for block in blocks(ROOT / "docs/guide.md", "python"):
         exec(compile(block, "guide.md", "exec", dont_inherit=True), names)
@@ -30,6 +30,7 @@ def test_the_guide_runs_from_top_to_bottom() -> None:
     assert set(app.processors) == own | {"billing", "complaints", "timed", "ledger", "checked"}
     assert set(app.tables) == {"totals", "limits", "totals_sent", "paid_out"}
     assert set(app.tasks) == {"refresh", "close_books", "warm_up"}
+    await names["test_totals_are_added_up"]()
 
 
 async def test_the_tests_on_the_page_about_tests_pass() -> None:

@@ -178,6 +178,19 @@ async def test_sys_exit_at_the_start_is_the_exit_of_the_worker(grouped: bool) ->
     assert exit_.value.code == 7
 
 
+async def test_a_start_that_waits_for_itself_is_refused() -> None:
+    app = App("shop")
+
+    @app.on_startup
+    async def start() -> None:
+        async with app.hooks.running():
+            pass
+
+    with pytest.raises(LifespanFailed, match="each would wait for the other"):
+        async with app.hooks.running():
+            pass
+
+
 @pytest.mark.parametrize("number", [0, 2])
 async def test_a_lifespan_has_one_yield(number: int) -> None:
     app = App("shop")

@@ -15,6 +15,7 @@ from runnel.operations import admin
 from runnel.protocol import parked_names
 from runnel.worker.worker import Worker
 from tests.worker.desk import ALL, KEYS, MIXED, Desk, Job, failing
+from tests.worker.parking import Payment, Till
 from tests.worker.workers import until
 
 
@@ -311,3 +312,69 @@ def test_what_cannot_be_done_at_the_same_time_is_refused(desk: Desk) -> None:
         desk.declare(concurrency=0)
     with pytest.raises(ConfigError, match=r"which is derived from jobs, have none"):
         desk.app.on(desk.jobs.dead_letters("work"), concurrency=2)(letters)
+
+
+async def test_a_replay_comes_before_new_events_of_the_key(redis: Redis, till: Till) -> None:
+    async def work(payment: Payment) -> None:
+        till.handle(payment)
+        await asyncio.sleep(0)
+
+    till.app.on(till.payments, name="work", concurrency=8, exception_policy="park")(work)
+    mixed = [(account, number) for number in range(10) for account in "abcd"]
+    till.broken = {"b", "d"}
+    await till.pay(*mixed)
+    async with till.running():
+        await until(lambda: till.passed(redis), "the log is worked off")
+    assert till.by_account() == {each: list(range(10)) for each in "ac"}
+    assert await till.parked(redis) == 20
+    till.broken = {"d"}
+    await till.pay(*((each, 10) for each in "abcd"))
+    async with till.running():
+        await until(lambda: till.passed(redis), "the log is worked off")
+        await till.replay()
+        await till.pay(*((each, 11) for each in "abcd"))
+        await until(lambda: till.passed(redis), "the log is worked off again")
+    assert till.by_account() == {each: list(range(12)) for each in "abc"}
+    assert await till.parked(redis) == 12
+
+
+async def test_a_partition_that_is_paused_processes_what_lies_between(
+    redis: Redis, desk: Desk
+) -> None:
+    desk.declare(concurrency=2)
+    desk.hold("a")
+    await desk.send(("a", 0), ("a", 1), ("b", 0), ("c", 0), *(("c", n) for n in range(1, 200)))
+
+    async with desk.working():
+        await until(lambda: len(desk.done) >= 5, "others are done")
+        async with desk.app_scripts() as scripts:
+            await admin.pause(scripts, desk.processor)
+            await desk.send(("z", 0))
+            await until(lambda: redis.hget(desk.keys.state, "paused"), "it is paused")
+            desk.let_go()
+            await until(lambda: ("a", 1) in desk.done, "what lies between is processed")
+            await until(lambda: not desk.running.total(), "nothing runs")
+            assert len(desk.done) < 200
+            await admin.resume(scripts, desk.processor)
+        await until(lambda: desk.passed(redis), "all is committed")
+    assert len(desk.done) == 204, "nothing was repeated"
+
+
+async def test_a_lease_that_is_lost_while_a_failure_is_told_is_given_up(
+    redis: Redis, desk: Desk
+) -> None:
+    """Nothing else runs then, whose end would wake the partition."""
+    left = [1]
+
+    async def lose() -> None:
+        if left[0]:
+            left[0] -= 1
+            await until(lambda: len(desk.done) == len(MIXED) - 1, "the others are done")
+            await desk.set_state(redis, nonce=b"another")
+            raise ValueError("a fault on purpose")
+
+    desk.declare()
+    desk.faults["h", 4] = lose
+    await desk.send(*MIXED)
+    await desk.worked_off(redis)
+    await desk.check_effects(redis, ALL)
