@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parent.parent.parent / "runnel"
 #: Bottom to top: packages, and modules that stand by themselves. Each imports only from rows below.
 ROOMS = [
     ["errors", "log", "middleware"],
-    ["keys", "record", "tasks"],
+    ["delayed", "keys", "record", "tasks"],
     ["codec", "connection", "dead_letter"],
     ["embedded", "protocol", "settings"],
     ["core"],
     ["current_event", "retention"],
-    ["background"],
+    ["background", "stream_spec"],
     ["stream"],
     ["delivery", "event", "table_reader"],
     ["events", "producer", "table"],
