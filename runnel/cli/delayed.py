@@ -88,7 +88,7 @@ def _time(moment: datetime) -> str:
     )
 )
 def delayed() -> None:
-    """Administer delayed events: those that were sent with --delay or --at, and are not due."""
+    """Administer events that are sent later, such as with `runnel send --delay`."""
 
 
 @delayed.command(
