@@ -34,7 +34,7 @@ def test_the_url_may_come_from_an_option(run: Run, redis_url: str) -> None:
         ([ORDERS, "--app", "shop"], "give a TARGET or --app, not both"),
         ([APP], "is an App, not a stream; there is tests.cli.shop:orders"),
         ([APP, "--stream", "ordes"], "has no stream 'ordes'; did you mean 'orders'?"),
-        ([APP, "--stream", "zzz"], "has no stream 'zzz'; there is named, orders"),
+        ([APP, "--stream", "zzz"], "has no stream 'zzz'; there is brief, logs, named, orders"),
         (["--app", "a b", "--stream", "orders"], "name 'a b' is not usable"),
     ],
 )

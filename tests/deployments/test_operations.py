@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from runnel import App, Events, Record, keys
-from runnel.operations import admin, inspection
+from runnel.operations import admin, inspection, stream_admin
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import remove
+from runnel.operations.stream_admin import Trim
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
 from tests.fleet import ClusterFleet
@@ -64,3 +65,23 @@ async def test_records_are_sent_inspected_and_administered_on_all_masters(
     await remove(clustered, processor)
     assert await admin.delete_stream(clustered, stream.spec) == 60
     assert await clustered.client.hgetall(keys.streams(app_name)) == {}
+
+
+async def test_a_stream_is_created_shown_and_trimmed_on_all_masters(
+    fleet: ClusterFleet, clustered: Scripts, app_name: str
+) -> None:
+    app = declare(app_name, fleet.url)
+    spec, processor = app.streams["items"].spec, app.processors["worker"]
+    assert await stream_admin.create(clustered, spec)
+    await admin.add(clustered, processor)
+    await app.streams["items"].send(*(Item(key=str(number)) for number in range(60)))
+    await app.close()
+    seen = await stream_admin.show(clustered, spec)
+    assert (seen["length"], seen["readers"][0]["lag_events"]) == (60, 60)
+    assert seen["bytes"] > 0
+    kept = await stream_admin.trim(clustered, spec, Trim(size=1), range(6))
+    assert (sum(kept.removed.values()), set(kept.kept_for.values())) == (0, {"worker"})
+    await admin.reset(clustered, processor, "$")
+    dry = await stream_admin.would_trim(clustered, spec, Trim(size=1), range(6))
+    assert await stream_admin.trim(clustered, spec, Trim(size=1), range(6)) == dry
+    assert sum(dry.removed.values()) == 54

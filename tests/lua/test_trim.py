@@ -137,6 +137,35 @@ async def test_l4_one_call_removes_a_bounded_number_and_the_next_ones_the_rest(r
     assert await raw.call("trim", KEYS, 0, DAY, "refuse") == [0, 0, ""]
 
 
+async def test_l4_no_more_leaves_at_once_where_a_server_keeps_many_entries_in_a_node(
+    raw: Raw,
+) -> None:
+    names = ("stream-node-max-entries", "stream-node-max-bytes")
+    before: Any = await raw.redis.config_get("stream-node-max-*")
+    usual = [each.decode() if isinstance(each, bytes) else each for each in before]
+    assert set(usual) == set(names)
+    try:
+        for name in names:
+            await raw.redis.config_set(name, 0)
+        ids = await old(raw, 2_000)
+    finally:
+        for name, value in before.items():
+            await raw.redis.config_set(name, value)
+    await committed(raw, ids[-1])
+    assert await raw.call("trim", KEYS, 0, DAY, "refuse") == [100, 1, ""]
+    assert await raw.call("trim", KEYS, 0, DAY, "refuse") == [100, 1, ""]
+    assert (await raw.ids())[0] == ids[200]
+
+
+async def test_while_much_is_old_nothing_is_read(raw: Raw) -> None:
+    ids = await old(raw, 1_500)
+    await committed(raw, ids[-1])
+    before: Any = await raw.redis.info("commandstats")
+    assert await raw.call("trim", KEYS, 0, DAY, "refuse") == [1_000, 1, ""]
+    after: Any = await raw.redis.info("commandstats")
+    assert after["cmdstat_xrange"] == before["cmdstat_xrange"]
+
+
 async def test_large_entries_are_removed_without_being_read(raw: Raw) -> None:
     for i in range(12):
         await raw.redis.xadd(LOG, {"msgpack": b"x" * 1_000_000}, id=f"1000-{i + 1}")
