@@ -63,11 +63,12 @@ class Together:
 
 def finished_prefix(tenure: Tenure, partition: Partition, checkpoint: str) -> dict[str, float]:
     """The events behind the checkpoint that are finished without a gap, and since when that can
-    have been committed."""
+    have been committed. A worker may still have one in hand that was removed from the log."""
     found, since = dict[str, float](), 0.0
-    for id_ in partition.log.after(checkpoint) if partition.log else ():
+    for id_ in (each for each in partition.known if parts(each) > parts(checkpoint)):
         if id_ not in tenure.finished:
             break
         since = max(since, tenure.finished[id_])
-        found[id_] = since
+        if partition.log and id_ in partition.log.entries:
+            found[id_] = since
     return found
