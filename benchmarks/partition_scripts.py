@@ -63,6 +63,11 @@ class Partition:
         entries = [(f"0-{first + number}", ENTRY) for number in range(count)]
         return protocol.append_numbered(self.prefix, CONTRACT, self.size, "refuse", sender, entries)
 
+    def append_later(self, key: str, count: int, delay: int) -> Call:
+        """A request to add so many entries after so many ms."""
+        due, entries = ("delay", delay), [ENTRY] * count
+        return protocol.append_later(self.prefix, CONTRACT, self.size, due, key, 60_000, entries)
+
     def ids(self) -> list[str]:
         """The ids of all entries."""
         return [entry[0].decode() for entry in self.timer.redis.xrange(f"{self.prefix}:log")]
@@ -150,6 +155,36 @@ def append_once(timer: Timer, repeats: int) -> Iterator[float]:
                 *(f"order-{number}", 60_000, ENTRY),
             )
         )
+
+
+@case("append_later", "append_later", 180)
+def append_later(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "later", 1000)
+    for number in range(repeats):
+        yield timer.timed(partition.append_later(f"k{number}", 1, 60_000 - number))
+
+
+@case("promote", "promote, 200 events", 2_500)
+def promote(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "promote", 1000)
+    for number in range(repeats):
+        timer.call(partition.append_later(f"k{number}", 200, 0))
+        yield timer.timed(protocol.promote(partition.prefix, CONTRACT, partition.size))
+
+
+@case("promote: idle", "promote, nothing waits", 80)
+def promote_idle(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "promote-idle", 1000)
+    for _ in range(repeats):
+        yield timer.timed(protocol.promote(partition.prefix, CONTRACT, partition.size))
+
+
+@case("cancel", "cancel, one of 1,000 that are due together", 150)
+def cancel(timer: Timer, repeats: int) -> Iterator[float]:
+    partition = Partition(timer, "cancel", 1000)
+    reply = protocol.read_append_later(timer.call(partition.append_later("k", 1000, 60_000)))
+    for order in reply.orders[:repeats]:
+        yield timer.timed(protocol.cancel(partition.prefix, reply.due, order))
 
 
 @case("commit", "commit", 150)

@@ -1,6 +1,6 @@
 """A process that sends: with Runnel and, unless told otherwise, by hand in turn, in one event loop.
 
-    python -m benchmarks.sender one|bulk|bulk-alone COUNT
+    python -m benchmarks.sender one|later|bulk|bulk-alone COUNT
 
 For each line on stdin it sends COUNT records in each way, and reports their figures.
 """
@@ -61,6 +61,12 @@ class Sender:
         for record in self.records:
             await send(record)
 
+    async def runnel_later(self) -> None:
+        """One awaited send with a delay for each record."""
+        send = self.stream.send
+        for record in self.records:
+            await send(record, delay=3600)
+
     async def runnel_bulk(self) -> None:
         """A thousand records in each call."""
         send, records = self.stream.send, self.records
@@ -83,9 +89,11 @@ class Sender:
             await pipeline.execute()
 
     async def beside_by_hand(self, way: str) -> dict[str, Any]:
-        """The figures of both; then all events are removed."""
+        """The figures of both; then all events are removed. What a delay costs is compared with a
+        send without one."""
         ways = {
             "one": (self.by_hand_one, self.runnel_one),
+            "later": (self.runnel_one, self.runnel_later),
             "bulk": (self.by_hand_bulk, self.runnel_bulk),
         }
         by_hand, runnel = ways[way]

@@ -15,6 +15,7 @@ from benchmarks.rows import Row, Sample
 #: short, so that the state of the machine affects both ways alike.
 WAYS = {
     "send": ("one", "send, one awaited at a time", "awaited XADD", 400, 15),
+    "send-later": ("later", "send with a delay, awaited", "the same without delay", 400, 15),
     "send-bulk": ("bulk", "send, 1,000 in a call", "pipelined XADD", 20_000, 3),
 }
 NAMES = tuple(WAYS)

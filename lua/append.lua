@@ -23,6 +23,7 @@
 -- ERROR    FULL        no room, and retention must not remove anything; processor=NAME has not committed the oldest entries
 -- ERROR    OUTOFORDER  the sequence number is neither the last one nor the next; last=STORED
 -- ERROR    UNKNOWN_PRODUCER the producer is not remembered and this is not its first append
+-- ERROR    OVERDUE     a delayed event is due and must enter the log first; due=MS; call promote, then repeat this call
 -- WRITES   yes
 -- BOUND    1000 entries added, 1100 removed; the last 1000 producers remembered, 1100 at most
 -- VERSION  1
@@ -31,9 +32,10 @@ local protocol, partitions, hash, size = ARGV[1], ARGV[2], ARGV[3], tonumber(ARG
 local when_full, producer, sequence = ARGV[5], ARGV[6], ARGV[7]
 
 -- >>> contract
--- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored.
+-- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored; then when
+-- the first delayed event is due, if any waits.
 local function contract_mismatch(key)
-  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
+  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash', 'delayed_due')
   if stored[1] and stored[1] ~= protocol and tonumber(stored[1]) > tonumber(protocol) then
     return 'MISMATCH field=protocol stored=' .. stored[1] .. ' given=' .. protocol
   elseif stored[2] and stored[2] ~= partitions then
@@ -41,7 +43,7 @@ local function contract_mismatch(key)
   elseif stored[3] and stored[3] ~= hash then
     return 'MISMATCH field=hash stored=' .. stored[3] .. ' given=' .. hash
   end
-  return nil, stored[1] and stored[2] and stored[3]
+  return nil, stored[1] and stored[2] and stored[3], stored[4]
 end
 -- <<< contract
 
@@ -267,7 +269,7 @@ if count > 1000 or count >= size then
 end
 
 -- >>> not_deleted
-local refusal, declared = contract_mismatch(meta)
+local refusal, declared, delayed_due = contract_mismatch(meta)
 if refusal then
   return redis.error_reply(refusal)
 end
@@ -289,6 +291,17 @@ if before then
 elseif sequence ~= '1' then
   return redis.error_reply('UNKNOWN_PRODUCER producer=' .. producer .. ' given=' .. sequence)
 end
+
+-- >>> overdue
+-- What is due enters the log before anything that is added later. The clock is asked only if delayed events wait.
+if delayed_due then
+  local clock = redis.call('TIME')
+  if (tonumber(delayed_due) or 0) <= clock[1] * 1000 + math.floor(clock[2] / 1000) then
+    return redis.error_reply('OVERDUE due=' .. delayed_due)
+  end
+end
+-- <<< overdue
+
 local bound, full, losses = plan_trim(log, meta, size, count)
 if full then
   return redis.error_reply(full)

@@ -23,6 +23,8 @@
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
 -- ERROR    MISSING     the stream was deleted; deleted=MS; declare partition 0, to learn if it exists again, then this one
 -- ERROR    FULL        no room, and retention must not remove anything; processor=NAME has not committed the oldest entries
+-- ERROR    OVERDUE     a delayed event is due and must enter the log first; due=MS; call promote, then repeat this call;
+--                      an outbox does not wait for it
 -- WRITES   yes
 -- BOUND    1000 entries added, 1100 removed; all outboxes and the last 1000 producers remembered, 1100 of these at most
 -- VERSION  1
@@ -31,9 +33,10 @@ local protocol, partitions, hash, size = ARGV[1], ARGV[2], ARGV[3], tonumber(ARG
 local when_full, sender = ARGV[5], ARGV[6]
 
 -- >>> contract
--- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored.
+-- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored; then when
+-- the first delayed event is due, if any waits.
 local function contract_mismatch(key)
-  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
+  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash', 'delayed_due')
   if stored[1] and stored[1] ~= protocol and tonumber(stored[1]) > tonumber(protocol) then
     return 'MISMATCH field=protocol stored=' .. stored[1] .. ' given=' .. protocol
   elseif stored[2] and stored[2] ~= partitions then
@@ -41,7 +44,7 @@ local function contract_mismatch(key)
   elseif stored[3] and stored[3] ~= hash then
     return 'MISMATCH field=hash stored=' .. stored[3] .. ' given=' .. hash
   end
-  return nil, stored[1] and stored[2] and stored[3]
+  return nil, stored[1] and stored[2] and stored[3], stored[4]
 end
 -- <<< contract
 
@@ -272,7 +275,7 @@ if total > 1000 or total >= size then
 end
 
 -- >>> not_deleted
-local refusal, declared = contract_mismatch(meta)
+local refusal, declared, delayed_due = contract_mismatch(meta)
 if refusal then
   return redis.error_reply(refusal)
 end
@@ -298,6 +301,19 @@ if before then
   end
 end
 local count = total - skipped
+-- What an outbox forwards was emitted before, so it need not wait for a delayed event.
+if kind == 'outbox:' then delayed_due = nil end
+
+-- >>> overdue
+-- What is due enters the log before anything that is added later. The clock is asked only if delayed events wait.
+if delayed_due then
+  local clock = redis.call('TIME')
+  if (tonumber(delayed_due) or 0) <= clock[1] * 1000 + math.floor(clock[2] / 1000) then
+    return redis.error_reply('OVERDUE due=' .. delayed_due)
+  end
+end
+-- <<< overdue
+
 local bound, full, losses = plan_trim(log, meta, size, count)
 if full then
   return redis.error_reply(full)

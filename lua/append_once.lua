@@ -19,6 +19,7 @@
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
 -- ERROR    MISSING     the stream was deleted; deleted=MS; declare partition 0, to learn if it exists again, then this one
 -- ERROR    FULL        no room, and retention must not remove anything; processor=NAME has not committed the oldest entries
+-- ERROR    OVERDUE     a delayed event is due and must enter the log first; due=MS; call promote, then repeat this call
 -- WRITES   yes
 -- BOUND    1 entry added, 1100 removed
 -- VERSION  1
@@ -32,9 +33,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- <<< clock
 
 -- >>> contract
--- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored.
+-- Returns the refusal if another protocol, partition count or hash is stored; then whether all three are stored; then when
+-- the first delayed event is due, if any waits.
 local function contract_mismatch(key)
-  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash')
+  local stored = redis.call('HMGET', key, 'protocol', 'partitions', 'hash', 'delayed_due')
   if stored[1] and stored[1] ~= protocol and tonumber(stored[1]) > tonumber(protocol) then
     return 'MISMATCH field=protocol stored=' .. stored[1] .. ' given=' .. protocol
   elseif stored[2] and stored[2] ~= partitions then
@@ -42,7 +44,7 @@ local function contract_mismatch(key)
   elseif stored[3] and stored[3] ~= hash then
     return 'MISMATCH field=hash stored=' .. stored[3] .. ' given=' .. hash
   end
-  return nil, stored[1] and stored[2] and stored[3]
+  return nil, stored[1] and stored[2] and stored[3], stored[4]
 end
 -- <<< contract
 
@@ -239,7 +241,7 @@ if not width or width < 2 or width > 1000 or width % 2 ~= 0 or 7 + width ~= #ARG
 end
 
 -- >>> not_deleted
-local refusal, declared = contract_mismatch(meta)
+local refusal, declared, delayed_due = contract_mismatch(meta)
 if refusal then
   return redis.error_reply(refusal)
 end
@@ -263,6 +265,17 @@ if before then
     if not newer(id, info['last-generated-id']) then return {0, id, 1} end
   end
 end
+
+-- >>> overdue
+-- What is due enters the log before anything that is added later. The clock is asked only if delayed events wait.
+if delayed_due then
+  local clock = redis.call('TIME')
+  if (tonumber(delayed_due) or 0) <= clock[1] * 1000 + math.floor(clock[2] / 1000) then
+    return redis.error_reply('OVERDUE due=' .. delayed_due)
+  end
+end
+-- <<< overdue
+
 local bound, full, losses = plan_trim(log, meta, size, 1)
 if full then
   return redis.error_reply(full)

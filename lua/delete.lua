@@ -4,7 +4,8 @@
 -- KEYS[2]  meta       hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  producers  hash    runnel:{APP:SOURCE:N}:STREAM:producers
 -- KEYS[4]  numbers    hash    runnel:{APP:SOURCE:N}:STREAM:numbers
--- KEYS[5+] tables     mixed   every table that meta names: runnel:{APP:SOURCE:N}:STREAM:table:NAME; and, if meta has a field
+-- KEYS[5]  delayed    zset    runnel:{APP:SOURCE:N}:STREAM:delayed
+-- KEYS[6+] tables     mixed   every table that meta names: runnel:{APP:SOURCE:N}:STREAM:table:NAME; and, if meta has a field
 --                             expires:NAME, runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry
 -- REPLY    deleted    int     number of events
 -- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names; field=snapshots
@@ -12,7 +13,7 @@
 -- WRITES   yes
 -- BOUND    constant, plus the fields of meta; events and tables are freed in the background
 -- VERSION  1
-local log, meta, producers, numbers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local log, meta, producers, numbers, delayed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 
 -- >>> clock
 local time = redis.call('TIME')
@@ -27,11 +28,11 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
-if #KEYS < 4 or #ARGV ~= 0 then
+if #KEYS < 5 or #ARGV ~= 0 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
 local tables, expiries, given, named = {}, {}, 0, 0
-for i = 5, #KEYS do
+for i = 6, #KEYS do
   local name, expiring = string.match(KEYS[i], ':table:([^:]+)$'), string.match(KEYS[i], ':table:([^:]+):expiry$')
   if (name and tables[name]) or (expiring and expiries[expiring]) or not (name or expiring) then
     return redis.error_reply('BADARG field=tables')
@@ -67,7 +68,7 @@ for i = 1, #stored, 2 do
     removed[#removed + 1] = string.format('%.0f', now)
   end
 end
-if redis.call('EXISTS', log, producers, numbers) == 0 and (deleted or redis.call('EXISTS', meta) == 0) then
+if redis.call('EXISTS', log, producers, numbers, delayed) == 0 and (deleted or redis.call('EXISTS', meta) == 0) then
   return 0
 elseif given ~= named and not broken then
   return redis.error_reply('BADARG field=tables')

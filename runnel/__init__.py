@@ -14,6 +14,7 @@ _MODULES = {
     "DeadLetter": "dead_letter",
     "DeadLetterMiddleware": "middleware",
     "DecodeError": "errors",
+    "Delayed": "delayed",
     "EarlierNotSent": "errors",
     "EncodeError": "errors",
     "Event": "events",

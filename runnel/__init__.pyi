@@ -2,6 +2,7 @@ from runnel.app import App
 from runnel.codec.compressors import LZ4, Compressor, Gzip
 from runnel.codec.serializers import JSONSerializer, MsgpackSerializer, Serializer
 from runnel.dead_letter import DeadLetter
+from runnel.delayed import Delayed
 from runnel.errors import (
     ConfigError,
     DecodeError,
@@ -45,6 +46,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetterMiddleware",
     "DecodeError",
+    "Delayed",
     "EarlierNotSent",
     "EncodeError",
     "Event",

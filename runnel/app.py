@@ -283,7 +283,7 @@ class App(AppLifespan, HandlersOfApp):
 
     def sync(self) -> SyncApp:
         """The app for code without an event loop: ``with app.sync() as it: it.send(orders, …)``."""
-        return SyncApp(self, self._producers.close_here)
+        return SyncApp(self, lambda: self._producers.close_here())
 
     def _make_producer(self) -> Producer:
         scripts = Scripts(connect(self.settings.redis_url))

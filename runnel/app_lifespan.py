@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import runnel  # Its names are imported when they are used: the worker is built upon the app.
+from runnel.declaration.origins import Origins
 from runnel.errors import ConfigError
 from runnel.handlers.callables import is_generator, named
 from runnel.lifespan import Lifespan, takes_app
@@ -24,6 +25,8 @@ stopping_here: ContextVar[asyncio.Event] = ContextVar("runnel_stopping")
 
 class AppLifespan:
     """Functions for the start and the end of a worker; workers in this process."""
+
+    origins: Origins
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -83,7 +86,7 @@ class AppLifespan:
         name = getattr(function, "__name__", repr(function))
         if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
             raise ConfigError(f"lifespan {name} must be an `async def` with one `yield` in it")
-        if self.hooks.around is not None:
+        if not self.origins.claim("lifespan", name, self.hooks.around is not None, function):
             raise ConfigError(
                 f"app {self.name} has two lifespans, and {name} is the second: enter both in one "
                 "function, or use @app.on_startup and @app.on_shutdown"
@@ -107,9 +110,16 @@ class AppLifespan:
                 f"@app.{kind}: {name} is called without arguments, and its signature is "
                 f"{inspect.signature(function)}"
             ) from None
-        if any(getattr(each, "__name__", None) == name for each in functions):
-            raise ConfigError(f"app {self.name} has two functions named {name!r} for @app.{kind}")
-        functions.append(function)
+        names = [getattr(each, "__name__", None) for each in functions]
+        if not self.origins.claim(f"{kind} function", name, name in names, function):
+            raise ConfigError(
+                f"app {self.name} has two functions named {name!r} for @app.{kind}: give one of "
+                "them another name"
+            )
+        if name in names:
+            functions[names.index(name)] = function
+        else:
+            functions.append(function)
 
     def worker(
         self,

@@ -41,6 +41,7 @@
         ├── StaleGrant            STALE_GRANT
         ├── Replaced              REPLACED
         ├── Full                  FULL
+        ├── Overdue               OVERDUE
         ├── OutOfOrder            OUTOFORDER
         ├── Unforwarded           UNFORWARDED
         └── UnknownProducer       UNKNOWN_PRODUCER
@@ -115,8 +116,7 @@ class TooManyWrites(HandlerError):
 
 
 class NothingRan(HandlerError):
-    """A handler or task returned an object that nothing runs, such as a generator, or one that
-    cannot be awaited."""
+    """A handler or task returned an object that nothing runs: a generator, no awaitable."""
 
 
 class WorkerDied(HandlerError):
@@ -315,6 +315,12 @@ class Full(ProtocolError):
         return None if log is None else log.split(":")[-2]
 
 
+class Overdue(ProtocolError):
+    """Delayed events are due and enter the log first: `send` promotes them and sends again."""
+
+    word = "OVERDUE"
+
+
 class OutOfOrder(ProtocolError):
     """An append does not have the next sequence number of its producer."""
 
@@ -335,13 +341,10 @@ class Unforwarded(ProtocolError):
 
 
 class UnknownProducer(ProtocolError):
-    """The partition no longer remembers this producer, so it cannot distinguish a repeat from a new
-    append. Start a new producer."""
+    """The partition has forgotten this producer, and would take its repeat for a new append."""
 
     word = "UNKNOWN_PRODUCER"
 
 
 #: Error word of the protocol -> exception. No other code maps them.
-BY_WORD: dict[str, type[ProtocolError]] = {
-    error.word: error for error in ProtocolError.__subclasses__()
-}
+BY_WORD = {each.word: each for each in ProtocolError.__subclasses__()}

@@ -80,6 +80,16 @@ def dedupe(prefix: str, key: str) -> str:
     return f"{prefix}:dedupe:{key}"
 
 
+def delayed(prefix: str) -> str:
+    """Sorted set: events that are not in the log yet, by the time when they are due."""
+    return f"{prefix}:delayed"
+
+
+def delayed_request(prefix: str, key: str) -> str:
+    """String: what a request to keep events until they are due has done. It expires."""
+    return f"{prefix}:delayed:{key}"
+
+
 def barrier(log: str) -> str:
     """String without meaning: written before a client asks whether its writes are replicated."""
     return f"{log.removesuffix(':log')}:barrier"
@@ -163,6 +173,12 @@ def wake(prefix: str) -> str:
     """Channel: says that the group's assignments changed, or that the leader of an app has left. It
     is only a hint."""
     return f"{prefix}:wake"
+
+
+def delayed_wake(app: str, stream: str) -> str:
+    """Channel: says that an event of the stream is due sooner than any that waited in its
+    partition. It is only a hint."""
+    return f"runnel:{{{app}:{stream}}}:delayed"
 
 
 # App scope.

@@ -1,12 +1,11 @@
-"""`Stream`, which records are sent to, and `StreamSpec`, its declaration."""
+"""`Stream`, which records are sent to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from functools import partial
-from operator import attrgetter
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, Unpack
+from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 from uuid import UUID
 
 from typing_extensions import TypeForm
@@ -14,136 +13,20 @@ from typing_extensions import TypeForm
 from runnel import keys
 from runnel.background.sync_calls import run_sync
 from runnel.codec.entry import EntryCodec
-from runnel.codec.partitioning import Hasher, key_bytes
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
-from runnel.errors import ConfigError, NotInHandler, PartitionKeyError, RecordTooLarge
-from runnel.protocol import Sink, StreamContract, limits
-from runnel.record import RecordType, adapt
-from runnel.record.messages import exactly, one_line
+from runnel.delayed import Delayed, due_of
+from runnel.errors import ConfigError, NotInHandler, RecordTooLarge
+from runnel.record import adapt
 from runnel.retention import Retain, Retention
 from runnel.settings import GivenSettings, Settings
+from runnel.stream_spec import Sender, Sent, StreamSpec
+
+__all__ = ["Sender", "Sent", "Stream", "StreamOwner", "StreamSpec"]
 
 R = TypeVar("R")
 D = TypeVar("D")
-
-
-class Sent(NamedTuple):
-    """The partition and the id of an event that was sent."""
-
-    partition: int
-    id: str
-
-
-class StreamSpec(Generic[R]):
-    """The declaration of a stream: its name, its record and its partitions. No I/O.
-
-    `source` is the stream whose partitions it uses. That is another stream if the stream is
-    derived: then the keys of both are in the same slots, and one script can write to both.
-    `retention` says how long events stay.
-    """
-
-    def __init__(
-        self,
-        app: str,
-        name: str,
-        codec: EntryCodec[R],
-        partition_by: str | Callable[[R], Any],
-        partition_count: int,
-        partition_size: int,
-        hasher: Hasher,
-        source: str | None = None,
-        retention: Retention = Retention(),  # noqa: B008 - It is immutable.
-    ) -> None:
-        self.app = app
-        self.name = keys.check_name("stream", name)
-        self.codec = codec
-        self.partition_by = partition_by
-        self.partition_count = partition_count
-        self.partition_size = partition_size
-        self.hasher = hasher
-        self.source = source or name
-        self.retention = retention
-        #: Its size and age, as scripts take them.
-        self.limits = limits(partition_size, retention.max_age_ms)
-        #: The properties that must be the same for all clients.
-        self.contract = StreamContract(partition_count, hasher.name)
-        record: RecordType[R] = codec.record_type
-        if isinstance(partition_by, str) and (lacking := record.without_field(partition_by)):
-            raise ConfigError(
-                f"stream {name}: partition_by names {partition_by!r}, which is no field of "
-                f"{', '.join(each.__name__ for each in lacking)}; name a field that every record "
-                "of the stream has, or give a function of the record"
-            )
-        self._key: Callable[[R], Any] = (
-            attrgetter(partition_by) if isinstance(partition_by, str) else partition_by
-        )
-
-    def prefix(self, partition: int) -> str:
-        """The prefix of the keys of one partition."""
-        return keys.partition(self.app, self.source, partition, self.name)
-
-    def key(self, record: R) -> bytes:
-        """The key of a record. Raises PartitionKeyError, or what `partition_by` raises."""
-        return key_bytes(self._key(record))
-
-    def partition(self, record: R) -> int:
-        """The partition of a record. Raises PartitionKeyError if it has no usable key."""
-        try:
-            return self.hasher(key_bytes(self._key(record))) % self.partition_count
-        except Exception as error:  # Also from the user's function.
-            raised = f"partition_by raised {type(error).__name__}: {one_line(error)}"
-            problem = error if isinstance(error, PartitionKeyError) else raised
-            raise PartitionKeyError(f"stream {self.name}, {exactly(record)}: {problem}") from error
-
-    def sink(self, partition: int) -> Sink:
-        """A partition, as a target of commits."""
-        derived = self.source != self.name
-        return Sink(
-            self.prefix(partition),
-            self.contract,
-            self.partition_size,
-            derived,
-            self.retention.max_age_ms,
-            self.retention.when_full,
-        )
-
-    def encode(self, record: R, headers: Mapping[str, str] | None = None) -> list[bytes]:
-        """The stream entry of a record: fields and values in turn. Raises EncodeError."""
-        return self.codec.encode(record, headers)
-
-
-class Sender(Protocol):
-    """What a stream needs of a producer."""
-
-    async def send(
-        self,
-        stream: StreamSpec[Any],
-        records: Sequence[Any],
-        *,
-        headers: dict[str, str] | None = None,
-        max_bytes: int,
-        wait: bool | float = False,
-        drop_oldest: bool = False,
-    ) -> list[Sent]:
-        """Send records. Returns their partitions and ids in the same order."""
-        ...
-
-    async def send_once(
-        self,
-        stream: StreamSpec[Any],
-        records: Sequence[Any],
-        dedupe: object,
-        window: float,
-        *,
-        headers: dict[str, str] | None = None,
-        max_bytes: int,
-        wait: bool | float = False,
-        drop_oldest: bool = False,
-    ) -> list[Sent]:
-        """Send one record under a key, unless one was sent under it."""
-        ...
 
 
 class StreamOwner(Protocol):
@@ -180,6 +63,7 @@ class Stream(Generic[R]):
     def __repr__(self) -> str:
         return f"Stream({self.name!r}, record={self.spec.codec.record_type.name})"
 
+    @overload
     async def send(
         self,
         *records: R,
@@ -187,7 +71,38 @@ class Stream(Generic[R]):
         wait: bool | float = False,
         drop_oldest: bool = False,
         dedupe: str | bytes | int | UUID | None = None,
-    ) -> list[Sent]:
+    ) -> list[Sent]: ...
+
+    @overload
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        at: datetime,
+    ) -> list[Delayed]: ...
+
+    @overload
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        delay: float | timedelta,
+    ) -> list[Delayed]: ...
+
+    async def send(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+    ) -> list[Sent] | list[Delayed]:
         """Send records at once, in order for each key. Returns the partition and id of each.
 
         A handler that is retried, or whose worker dies, sends again: what follows from the current
@@ -203,14 +118,21 @@ class Stream(Generic[R]):
         of that one are returned. The partition remembers it, so both must have the same partition
         key.
 
+        With `at`, a datetime with a time zone, or `delay`, seconds or a timedelta, the records wait
+        in Redis until they are due, by its clock, and enter their partition then: never earlier,
+        and in the order in which they are due. A time that is past means now; at most 366 days are
+        allowed. Returns a `Delayed` for each, which `cancel` takes. A partition keeps up to
+        `partition_size` of them, then Full is raised. Keys of `dedupe` are remembered apart from
+        those of records that are sent at once.
+
         Raises EncodeError, RecordTooLarge or PartitionKeyError before anything is sent; Full;
         Mismatch; redis-py's errors if Redis does not answer; ConfigError for a derived stream, to
-        which only processors of its source may write.
+        which only processors of its source may write, and for an option that is wrong.
 
         Each partition gets its records in its own calls, so some records may have been sent when an
-        error is raised. Its attribute `sent` is a list in the order of the records: a `Sent`, or
-        None for a record that was not sent. If Redis did not answer, it may have been sent all the
-        same.
+        error is raised. Its attribute `sent` is a list in the order of the records: a `Sent` or
+        `Delayed`, or None for a record that was not sent. If Redis did not answer, it may have been
+        sent all the same.
         """
         self.check_writable()
         producer, settings = self.app.producer(), self.app.settings
@@ -220,6 +142,10 @@ class Stream(Generic[R]):
             "wait": wait,
             "drop_oldest": drop_oldest,
         }
+        if at is not None or delay is not None:
+            once = {"dedupe": dedupe, "window": settings.dedupe_window}
+            due = due_of(at, delay)
+            return await producer.send_later(self.spec, records, due, **once, **options)
         if dedupe is not None:
             window = settings.dedupe_window
             return await producer.send_once(self.spec, records, dedupe, window, **options)
@@ -251,6 +177,15 @@ class Stream(Generic[R]):
             dedupe=dedupe,
         )
         return run_sync(call, f"`await {self.name}.send(…)`")
+
+    async def cancel(self, delayed: Delayed) -> bool:
+        """Cancel an event that was sent with `at` or `delay`, by its receipt.
+
+        Returns True if it waited: then it never enters the log. Returns False if it has entered the
+        log, or was cancelled before. Raises redis-py's errors if Redis does not answer, also if
+        nobody knows whether this call has removed it.
+        """
+        return await self.app.producer().cancel(self.spec, delayed)
 
     def emit(self, record: R, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a record with the commit of the event that the handler has: with it, or not at all.

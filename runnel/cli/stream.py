@@ -26,6 +26,7 @@ from runnel.operations.registry import Entry
 from runnel.operations.removing import parked_events
 from runnel.operations.stream_admin import Trim, Trimmed
 from runnel.operations.stream_from_registry import spec_without_code
+from runnel.operations.waiting import count
 from runnel.preflight.checks import check_deletion
 from runnel.preflight.server import check_server
 from runnel.preflight.stream_checks import check_stream
@@ -247,19 +248,23 @@ def trim(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @urls.option
 def delete(target: str, yes: bool, redis_url: str | None) -> None:
-    """Delete a stream with all its events, its tables and their snapshots, and the checkpoints of
-    its processors with what they have parked."""
+    """Delete a stream with all its events, delayed ones too, its tables and their snapshots, and
+    the checkpoints of its processors with what they have parked."""
     found = load_stream(target)
     url = redis_url or found.app.settings.redis_url
 
-    async def check(scripts: Scripts) -> int:
+    async def check(scripts: Scripts) -> tuple[int, int]:
         await check_deletion(scripts, found.spec, url)
-        return await parked_events(scripts, found.spec)
+        return await parked_events(scripts, found.spec), await count(scripts, found.spec)
 
-    parked = with_scripts(url, check)
-    lost = f"{parked} parked event{'' if parked == 1 else 's'} of its processors"
+    parked, delayed = with_scripts(url, check)
+    dropped = [
+        *([f"{parked} parked event{'' if parked == 1 else 's'} of its processors"] * bool(parked)),
+        *([f"{delayed} delayed event{'' if delayed == 1 else 's'}"] * bool(delayed)),
+    ]
+    lost = " and ".join(dropped)
     if not yes:
-        also = f"{_tables(found)}, and {lost}" if parked else _tables(found)
+        also = f"{_tables(found)}, and {lost}" if lost else _tables(found)
         question = f"Delete all events of stream {found.name} at {redacted(url)}{also}?"
         click.confirm(question, abort=True, err=True)
 
@@ -268,7 +273,7 @@ def delete(target: str, yes: bool, redis_url: str | None) -> None:
 
     deleted = with_scripts(url, work)
     report(f"deleted {found.name}: {deleted} event{'' if deleted == 1 else 's'}")
-    if parked:
+    if lost:
         report(f"dropped {lost}")
 
 

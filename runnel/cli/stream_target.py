@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -79,6 +79,20 @@ def choose(
     # As every app does without code: from the environment, or on this machine.
     url = redis_url or url_of_environment() or App(app_name).settings.redis_url
     return Chosen(url, app_name, stream_name, None)
+
+
+def split(
+    words: Sequence[str], number: int, app_name: str | None, names: str
+) -> tuple[str | None, Sequence[str]]:
+    """The target, if there is one, and the other arguments."""
+    if len(words) == number + 1:
+        return words[0], words[1:]
+    if len(words) == number and app_name is not None:
+        return None, words
+    raise click.UsageError(
+        f"give TARGET {names}, such as example:orders; or, without its code, {names} with "
+        "--redis-url, --app and --stream"
+    )
 
 
 def _of_app(target: str, name: str) -> Stream[Any]:

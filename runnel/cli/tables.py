@@ -121,19 +121,28 @@ def members(seen: Json, wide: bool) -> list[str]:
 
 
 def streams(seen: Json) -> list[str]:
-    """One row for each stream."""
+    """One row for each stream; with delayed events, if any wait."""
+    delayed = any(each["delayed"] for each in seen["streams"])
     return table(
-        "STREAM PARTITIONS LENGTH OLDEST",
+        "STREAM PARTITIONS LENGTH OLDEST" + " DELAYED NEXT" * delayed,
         [
             (
                 f"{each['app']}/{each['name']}",
                 each["partition_count"],
                 each["length"],
                 duration(each["oldest_ms"]) if each["length"] else "-",
+                *((each["delayed"], _next_due(each, seen["at_ms"])) if delayed else ()),
             )
             for each in seen["streams"]
         ],
     )
+
+
+def _next_due(stream: Json, now: int) -> str:
+    due = stream["delayed_due_ms"]
+    if due is None:
+        return "-"
+    return f"in {duration(due - now)}" if due > now else f"{duration(now - due)} overdue"
 
 
 def table(heads: str, rows: Iterable[tuple[Any, ...]]) -> list[str]:

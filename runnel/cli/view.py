@@ -11,7 +11,7 @@ import click
 from runnel.cli import tables
 from runnel.cli.tables import COLOURS, duration, error_text, value_text
 from runnel.log import one_line
-from runnel.operations.figures import PARKED, failed_before_first, outbox_waits
+from runnel.operations.figures import PARKED, failed_before_first, is_overdue, outbox_waits
 from runnel.operations.partition_ranges import ranges, those
 
 Json = dict[str, Any]
@@ -95,6 +95,7 @@ def problems(processor: Json, seen: Json, names: Names) -> list[str]:
     found += _waiting_for_room(rows)
     found += _outboxes(rows)
     found += _parked(rows, target)
+    found += _delayed(rows, processor["stream"])
     if state == "stalled":
         found += _stalled(rows, seen, processor)
     paused = [row for row in rows if row["state"] == "paused"]
@@ -237,6 +238,22 @@ def _parked(rows: list[Json], target: str) -> list[str]:
     found = [f"{_those(parked)}: {said}", f"  runnel dead list {target}"]
     if replaying < keys:
         found.append(f"  runnel dead replay {target} (once the cause is mended)")
+    return found
+
+
+def _delayed(rows: list[Json], stream: str) -> list[str]:
+    """The partitions whose delayed events are due and do not enter the log, and those that have
+    lost some."""
+    found = []
+    if overdue := [row for row in rows if is_overdue(row)]:
+        found.append(
+            f"{_those(overdue)}: delayed events are overdue by "
+            f"{duration(max(row['overdue_ms'] for row in overdue))}: the log is full, or no worker "
+            "holds the partition"
+        )
+    if lost := [row for row in rows if row["delayed_lost"]]:
+        count = sum(row["delayed_lost"] for row in lost)
+        found.append(f"{_those(lost)}: {count} delayed events of {stream} were LOST")
     return found
 
 

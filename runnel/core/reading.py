@@ -165,6 +165,12 @@ class Reading(ABC):
         self.verify_next = more
         return nothing_lost
 
+    def shrink(self) -> None:
+        """Nothing is handed out any more, and events were given back: keep no more than may wait in
+        memory."""
+        while len(self.buffer) > max(1, self.buffer_limit):
+            self.buffer.pop()
+
     def verified(self, unverified_from: str, exists: bool) -> bool:
         """Take in whether the entry at `unverified_from` exists. Returns False if it does not."""
         if not exists:

@@ -9,6 +9,7 @@ event current.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice, takewhile
 from typing import Any, Protocol
@@ -29,6 +30,19 @@ MOST_AHEAD, MOST_DECODED = 500, 20
 #: Seconds for which a thread does not wake the loop at first: many short events are finished
 #: together, and have one commit. The loop comes by itself then, in case that a long one follows.
 QUIET = 0.005
+
+
+#: How often this process was forked from another one.
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class Threads(Protocol):
@@ -85,6 +99,7 @@ class Ahead:
         self._waker = waker_of(self._loop)
         #: When the event in hand began, in this run of the thread; 0.0 for none.
         self._began = 0.0
+        self._forks = _forks
         #: What to add to the thread's clock for the loop's.
         self._offset = 0.0
 
@@ -257,6 +272,8 @@ class Ahead:
 
     def begins(self, now: float) -> bool:
         if self._handout.closed or not self._may_begin(now):
+            return False
+        if self._forks != _forks:  # The function has forked: the events are the parent's.
             return False
         if (watch := self._handout.stopwatch) is not None:
             if self._began and now - self._began > watch.seconds:

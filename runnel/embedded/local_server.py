@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -91,8 +92,9 @@ def start(url: str, data_dir: Path = Path(".runnel")) -> Server:
     return Server(url)
 
 
-def foreground(url: str, data_dir: Path = Path(".runnel")) -> NoReturn:
-    """Replace this process by the server, which gets its signals and writes its log to stdout.
+def foreground(url: str, data_dir: Path, announce: Callable[[], object] = lambda: None) -> NoReturn:
+    """Replace this process by the server, which gets its signals and writes its log to stdout. Call
+    `announce` just before.
 
     Raises ConfigError as `start` does, and ServerError if a server already runs.
     """
@@ -105,6 +107,7 @@ def foreground(url: str, data_dir: Path = Path(".runnel")) -> NoReturn:
     if lock is None:
         raise ServerError(_occupied(data_dir))
     os.set_inheritable(lock, True)
+    announce()
     os.execv(program, [program, *arguments, "--logfile", ""])
 
 

@@ -21,6 +21,9 @@ PARKED = "its parked events"
 _RECENT = 90_000
 #: Milliseconds by which an id may be ahead of the server's clock and still show when it was added.
 _SKEW = 1_000
+#: Milliseconds for which a delayed event may be due until something holds it up: a full log, or
+#: nobody who promotes.
+OVERDUE_AFTER = 5_000
 #: Unclean tenures in a row on one partition that count as failing: one may have any reason.
 _TENURES = 2
 
@@ -73,6 +76,9 @@ def partitions(
                 "outbox": (description.outbox_last or 0) - (description.outbox_done or 0),
                 "outbox_lost": description.outbox_lost or 0,
                 "outbox_waits_for": _outbox_waits_for(description),
+                "delayed": description.delayed or 0,
+                "delayed_lost": description.delayed_lost or 0,
+                "overdue_ms": _overdue_ms(description),
                 "parked": description.parked or 0,
                 "parked_keys": description.parked_keys or 0,
                 "replaying": description.replay or 0,
@@ -190,6 +196,18 @@ def _outbox_waits_for(d: PartitionDescription) -> Json | None:
     return {"stream": d.outbox_waits_for, "reason": d.outbox_reason or "", "since_ms": since}
 
 
+def _overdue_ms(d: PartitionDescription) -> int | None:
+    """For how long the first delayed event has been due, or None if none is."""
+    if d.delayed_due is None or d.now is None or d.delayed_due > d.now:
+        return None
+    return d.now - d.delayed_due
+
+
+def is_overdue(row: Json) -> bool:
+    """Do delayed events wait longer than it takes to promote them?"""
+    return (row["overdue_ms"] or 0) > OVERDUE_AFTER
+
+
 def outbox_waits(row: Json) -> bool:
     """Do emitted entries wait, and not only until their owner has forwarded them?"""
     return bool(row["outbox"]) and (row["owner"] is None or bool(row["outbox_waits_for"]))
@@ -197,7 +215,7 @@ def outbox_waits(row: Json) -> bool:
 
 def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
     """The state of a processor. It is ok only if each partition is processed, none fails, no event
-    is parked, and no dead letter is unread."""
+    is parked, no delayed one is overdue, and no dead letter is unread."""
     rows, dead_letters = processor["partitions"], processor["dead_letters"]
     if not any(each.left_ms > 0 for each in group_description.members):
         return "down"
@@ -210,6 +228,7 @@ def state_of(processor: Json, group_description: GroupDescription, stalled_after
         or row["waits_for"]
         or outbox_waits(row)
         or row["parked"]
+        or is_overdue(row)
         or row["state"] in ("unassigned", "quarantined", "paused")
         for row in rows
     ):

@@ -263,6 +263,9 @@ def stream_row(app: str, name: str, entry: Entry, descriptions: list[PartitionDe
             "first": each.first,
             "last": each.last,
             "oldest_ms": oldest_ms(each),
+            "delayed": each.delayed or 0,
+            "delayed_due_ms": each.delayed_due,
+            "delayed_lost": each.delayed_lost or 0,
         }
         for number, each in enumerate(descriptions)
     ]
@@ -276,5 +279,10 @@ def stream_row(app: str, name: str, entry: Entry, descriptions: list[PartitionDe
         "retain": kept.retain if kept else None,
         "length": total(row["length"] for row in rows),
         "oldest_ms": largest(row["oldest_ms"] for row in rows),
+        "delayed": sum(row["delayed"] for row in rows),
+        "delayed_due_ms": min(
+            (each.delayed_due for each in descriptions if each.delayed_due is not None),
+            default=None,
+        ),
         "partitions": rows,
     }

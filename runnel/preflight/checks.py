@@ -123,6 +123,7 @@ def required_by_worker(app: App, processors: Iterable[Processor]) -> Required:
             protocol.register(partition_keys, contract, each.start),
             protocol.sync(each.group, 1, (1, 1, 1), ("m", "i", ""), 1, "stay", (), ()),
             protocol.claim(partition_keys, contract, "m", 1, ""),
+            protocol.promote(partition_keys.prefix, contract, 2),
             protocol.commit(partition_keys, _TOKEN, _MOVE),
             protocol.attempt(partition_keys, _TOKEN, "start", "0-0", 0),
         ]
@@ -153,7 +154,7 @@ def required_by_sender(spec: StreamSpec[Any], durability: Durability = "primary"
     """What a producer of a stream may run."""
     prefix, contract = spec.prefix(0), spec.contract
     append = protocol.append(prefix, contract, 2, "refuse", "p", 1, [])
-    calls = (protocol.declare(prefix, contract), append)
+    calls = (protocol.declare(prefix, contract), append, protocol.promote(prefix, contract, 2))
     direct = tuple(_ack_commands(durability, prefix))
     return Required(spec.app, calls, direct, of="sending")
 
@@ -216,6 +217,7 @@ def required_by_deletion(spec: StreamSpec[Any]) -> Required:
         ("HGETALL", snapshot),
         ("UNLINK", snapshot),
         ("XLEN", keys.parked(prefix, "p")),
+        ("ZCARD", keys.delayed(prefix)),
         ("UNLINK", keys.plan(group)),
         ("HDEL", keys.streams(app)),
     )

@@ -24,7 +24,7 @@ from redis.exceptions import (
 
 from runnel import keys
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
-from runnel.errors import Full, Missing
+from runnel.errors import Full, Missing, Overdue
 from runnel.producer.order import SendOrder
 from runnel.protocol.scripts import Call
 from runnel.stream import StreamSpec
@@ -67,6 +67,11 @@ class Declarer(Protocol):
 
     def report_loss(self, stream: str, partition: int) -> None:
         """Log that a partition has lost acknowledged appends."""
+        ...
+
+    async def promote(self, stream: StreamSpec[Any], partition: int, policy: str) -> None:
+        """Move delayed events that are due into the log. Raises Full, redis-py's errors, or
+        Mismatch."""
         ...
 
 
@@ -112,6 +117,8 @@ class PartitionAppender(ABC, Generic[A]):
         self._unsure = True
         #: The partition was deleted or lost: it is not recreated unless the stream still has it.
         self._missing = False
+        #: Delayed events are due, and enter the log first.
+        self._overdue = False
         #: Since when the server has not answered; inf while it answers.
         self._silent_since = inf
 
@@ -142,6 +149,9 @@ class PartitionAppender(ABC, Generic[A]):
                 if self._missing:
                     await self._producer.declare_partition(self._stream, self._partition)
                     self._missing = False
+                if self._overdue:
+                    await self._producer.promote(self._stream, self._partition, append.policy)
+                    self._overdue = False
                 if append.call is None:
                     if self._unsure:
                         await self._producer.declare(self._stream)
@@ -169,6 +179,8 @@ class PartitionAppender(ABC, Generic[A]):
             await self._wait_for_room(append, problem)
         elif isinstance(problem, Missing):
             self._missing = True
+        elif isinstance(problem, Overdue):
+            self._overdue = True
         elif not await self._recovers(append, problem):
             if append.call is None:  # The stream cannot be used: no waiter can use it either.
                 self._order.fail_waiters(problem, lambda _: True)
@@ -223,6 +235,9 @@ class PartitionAppender(ABC, Generic[A]):
 
     def _full(self, refusal: Full) -> Full:
         hint = "wait=True waits for room"
+        if delayed := refusal.details.get("delayed"):
+            text = f"{self._is_full()} because {delayed} delayed events wait in it; {hint}"
+            return Full(text, refusal.details)
         if not refusal.details.get("processor") and self._stream.retention.retain == "always":
             hint = (
                 'App.stream(…, retain="until_full") lets the oldest events make room while nobody '

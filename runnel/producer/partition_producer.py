@@ -11,6 +11,7 @@ from redis.exceptions import NoScriptError
 
 from runnel import keys, protocol
 from runnel.connection.redis_client import Arg
+from runnel.delayed import Due
 from runnel.errors import OutOfOrder, UnknownProducer
 from runnel.producer.partition_appender import (
     Append,
@@ -19,6 +20,7 @@ from runnel.producer.partition_appender import (
     MakeCall,
     PartitionAppender,
 )
+from runnel.protocol import AppendedLater
 from runnel.protocol.scripts import Call, error_from
 from runnel.stream import StreamSpec
 
@@ -35,13 +37,27 @@ class Once(NamedTuple):
     window: int
 
 
+class Later(NamedTuple):
+    """Events enter the log when they are due. The partition remembers the request `key` for
+    `window` ms."""
+
+    due: Due
+    key: str
+    window: int
+
+
 class SequencedAppend(Append):
     """An append with the next sequence number; without one, if it has a key of its own."""
 
     __slots__ = ("entries", "once")
 
     def __init__(
-        self, entries: Entries, policy: str, since: float, until: float, once: Once | None = None
+        self,
+        entries: Entries,
+        policy: str,
+        since: float,
+        until: float,
+        once: Once | Later | None = None,
     ) -> None:
         super().__init__(policy, since, until)
         self.entries = entries
@@ -136,11 +152,28 @@ class PartitionProducer(PartitionAppender[SequencedAppend]):
         finally:
             self._order.release(append)
 
+    async def append_later(
+        self, later: Later, entries: Entries, until: float, make_call: MakeCall
+    ) -> AppendedLater:
+        """Keep entries until they are due, once per request."""
+        since = asyncio.get_running_loop().time()
+        append = SequencedAppend(entries, "refuse", since, until, later)
+        await self._order.acquire(append, since, until, False)
+        try:
+            return protocol.read_append_later(await self._send(append, make_call))
+        finally:
+            self._order.release(append)
+
     def _call_of(self, append: SequencedAppend) -> Call:
         """The call with the next sequence number, or with the key."""
+        spec = self._stream
         if append.once is None:
             return self._appends.call(append.policy, self._id, self._sequence + 1, append.entries)
-        spec, (key, window), (entry,) = self._stream, append.once, append.entries
+        if isinstance(append.once, Later):
+            return protocol.append_later(
+                self._prefix, spec.contract, spec.partition_size, *append.once, append.entries
+            )
+        (key, window), (entry,) = append.once, append.entries
         return protocol.append_once(
             self._prefix, spec.contract, spec.limits, append.policy, key, window, entry
         )

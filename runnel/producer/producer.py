@@ -10,8 +10,10 @@ from typing import Any
 
 from runnel import protocol
 from runnel.connection.durability import AckRequirement, Durability, check_possible
+from runnel.delayed import Delayed, Due, log_lost
 from runnel.log import logger_of
 from runnel.producer.call_batcher import CallBatcher
+from runnel.producer.delaying import cancel, send_later
 from runnel.producer.error_copies import copy_of, with_sent
 from runnel.producer.numbered_partition import NumberedPartition
 from runnel.producer.partition_producer import PartitionProducer
@@ -93,7 +95,7 @@ class Producer:
                     raise too_large(stream, 0, size, max_bytes)
                 partition = stream.partition(record)
                 found = self._partitions.get((stream.name, partition))
-                partition_producer = found or self._partition_producer(stream, partition)
+                partition_producer = found or self.partition_producer(stream, partition)
                 until = 0.0 if wait is False else wait_until(wait)
                 id_ = await partition_producer.append_one(entry, policy, until, self.call)
             except Exception as error:
@@ -131,7 +133,7 @@ class Producer:
         once = once_of(dedupe, len(records), max(window, 2 * self.delivery_timeout))
         try:
             (share,) = shares_of(stream, records, headers, max_bytes)
-            partition_producer = self._partition_producer(stream, share.partition)
+            partition_producer = self.partition_producer(stream, share.partition)
             ((entry,),) = share.batches
             until = wait_until(wait)
             id_ = await partition_producer.append_once(once, entry, policy, until, self.call)
@@ -139,6 +141,16 @@ class Producer:
             with_sent(error, [None])
             raise
         return [Sent(share.partition, id_)]
+
+    async def send_later(
+        self, stream: StreamSpec[Any], records: Sequence[Any], due: Due, **options: Any
+    ) -> list[Delayed]:
+        """Send records that enter the log when they are due (see `delaying.send_later`)."""
+        return await send_later(self, stream, records, due, **options)
+
+    async def cancel(self, stream: StreamSpec[Any], delayed: Delayed) -> bool:
+        """Remove an event that waits. Returns whether it did."""
+        return await cancel(self, stream, delayed)
 
     async def _send_shares(
         self,
@@ -151,7 +163,7 @@ class Producer:
         """Send each share to its partition. Partitions and ids go into `sent`, even on errors."""
         call = self.call_with_others
         appends = [
-            self._partition_producer(stream, each.partition).append(
+            self.partition_producer(stream, each.partition).append(
                 each.batches, each.ids, policy, until, call
             )
             for each in shares
@@ -185,6 +197,14 @@ class Producer:
         await self._declare(stream)
         await self._scripts.call(protocol.declare(stream.prefix(partition), stream.contract))
 
+    async def promote(self, stream: StreamSpec[Any], partition: int, policy: str) -> None:
+        """Move delayed events that are due into the log. Raises Full, redis-py's errors, or
+        Mismatch."""
+        size, prefix = stream.partition_size, stream.prefix(partition)
+        call = protocol.promote(prefix, stream.contract, size, policy)
+        if lost := protocol.read_promote(await self.call(call)).lost:
+            log_lost(stream.name, partition, lost)
+
     async def count_producers(self, key: str) -> int:
         """How many producers a partition remembers. `key` is that of their hash."""
         (reply,) = await self.deployment.ask([(key, ("HLEN", key))])
@@ -207,7 +227,8 @@ class Producer:
         await self._scripts.call(protocol.declare(stream.prefix(0), stream.contract))
         self._declared[stream.name] = asyncio.get_running_loop().time()
 
-    def _partition_producer(self, stream: StreamSpec[Any], partition: int) -> PartitionProducer:
+    def partition_producer(self, stream: StreamSpec[Any], partition: int) -> PartitionProducer:
+        """Where it sends to a partition."""
         found = self._partitions.get((stream.name, partition))
         if found is None:
             found = self._partitions[stream.name, partition] = PartitionProducer(

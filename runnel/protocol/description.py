@@ -29,6 +29,10 @@ class PartitionDescription:
     protocol: int | None = None
     partition_count: int | None = None
     hash: str | None = None
+    #: How many delayed events wait, when the first of them is due, and how many have disappeared.
+    delayed: int | None = None
+    delayed_due: int | None = None
+    delayed_lost: int | None = None
     #: Of the consumer group.
     lag: int | None = None
     last_delivered: str | None = None
@@ -79,6 +83,11 @@ class PartitionDescription:
     dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def overdue(self) -> bool:
+        """Whether a delayed event is due and has not entered the log yet."""
+        return self.delayed_due is not None and self.delayed_due <= (self.now or 0)
+
+    @property
     def lease_owner(self) -> str | None:
         """The member that holds the lease, dead or alive."""
         return None if self.released else self.owner
@@ -96,6 +105,9 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         protocol=_integer(found, "meta.protocol"),
         partition_count=_integer(found, "meta.partitions"),
         hash=found.get("meta.hash"),
+        delayed=_integer(found, "meta.delayed"),
+        delayed_due=_integer(found, "meta.delayed_due"),
+        delayed_lost=_integer(found, "meta.delayed_lost"),
         lag=_integer(found, "lag"),
         last_delivered=found.get("last_delivered"),
         next_id=found.get("next_id"),

@@ -161,7 +161,8 @@ def append_once(
 def delete(prefix: str, tables: Iterable[str] = ()) -> Call:
     """Delete the partition with this prefix, all its events, and its tables: all that meta names,
     else BadArgument is raised."""
-    names = [keys.log(prefix), keys.meta(prefix), keys.producers(prefix), keys.numbers(prefix)]
+    kinds = (keys.log, keys.meta, keys.producers, keys.numbers, keys.delayed)
+    names = [kind(prefix) for kind in kinds]
     names += [key for each in tables for key in keys.all_of_table(prefix, each)]
     return Call("delete", tuple(names), ())
 

@@ -163,7 +163,7 @@ class MemoryEngine(Visible):
                     await asyncio.sleep(0)
                 elif is_done():
                     return
-                elif self._only_waits(is_done):
+                elif self._only_waits():
                     self._move_to(self._time.next() or 0.0)
                 else:
                     await asyncio.sleep(pause)
@@ -229,7 +229,7 @@ class MemoryEngine(Visible):
             for state in states
         )
 
-    def _only_waits(self, is_done: Callable[[], bool]) -> bool:
+    def _only_waits(self) -> bool:
         """Does everything that is not finished wait for a time, and nothing run?"""
         waits = False
         for place in self._unfinished():

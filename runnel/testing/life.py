@@ -15,6 +15,7 @@ from runnel.core.membership import Changes, Membership
 from runnel.current_event import CURRENT_EVENT
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.recorded_start_lock import RecordedStartLock
+from runnel.harness import NotDrained
 from runnel.log import about
 from runnel.processor import Processor
 from runnel.protocol import Grant, SyncReply
@@ -50,6 +51,7 @@ class Life:
         fail: Callable[[EndReason], None],
     ) -> None:
         self.backend = MemoryBackend(store, time)
+        self._name = processor.name
         self._grants: dict[int, int] = {}
         member = Membership(
             processor.group,
@@ -102,12 +104,16 @@ class Life:
             self._reply()
 
     async def release(self, partition: int) -> None:
-        """Withdraw a grant, and wait until the partition is released."""
+        """Withdraw a grant, and wait until the partition is released. Raises NotDrained."""
         if self._grants.pop(partition, None) is not None:
             self._reply()
-        while queue := self.queues.get(partition):
-            queue.changed.set()
-            await asyncio.sleep(0)
+        ends = asyncio.get_running_loop().time() + END
+        while self.queues.get(partition):
+            if asyncio.get_running_loop().time() > ends:
+                raise NotDrained(
+                    f"processor {self._name}, partition {partition} still has an event: drain first"
+                )
+            await asyncio.sleep(0.001)
 
     async def end(self) -> None:
         """Finish the current events, release everything, and end."""

@@ -42,7 +42,7 @@ class VirtualTime:
 
     def at(self, when: float, who: Hashable, call: Callable[[], None]) -> None:
         """Make a call at this time."""
-        self._waits[lambda: call()] = when, who
+        self._waits[lambda: call()] = when, who  # Also if the same call is to be made twice.
         self.changes += 1
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 from redis.asyncio.client import PubSub
@@ -120,8 +120,14 @@ class Backend(Protocol):
         """Open a feed."""
         ...
 
-    async def listen(self, channel: str, hint: Callable[[], None]) -> None:
-        """Call `hint` at each message of a channel, until cancelled."""
+    async def listen(
+        self,
+        channel: str,
+        hint: Callable[[], None],
+        others: Mapping[str, Callable[[], None]] | None = None,
+    ) -> None:
+        """Call `hint` at each message of a channel, until cancelled, and when messages may have
+        been lost. `others` are further channels with their hints."""
         ...
 
     def beat(self, call: Call) -> Any:
@@ -233,13 +239,19 @@ class RedisBackend:
         feed = self._own[name] = LogFeed(self._scripts.deployment, name, closed)
         return feed
 
-    async def listen(self, channel: str, hint: Callable[[], None]) -> None:
+    async def listen(
+        self,
+        channel: str,
+        hint: Callable[[], None],
+        others: Mapping[str, Callable[[], None]] | None = None,
+    ) -> None:
+        hints = {channel: hint, **(others or {})}
         while True:
             client = connect(self._url, None)
             try:
                 async with client.pubsub() as pubsub:
-                    await pubsub.subscribe(channel)
-                    await _receive(pubsub, hint)
+                    await pubsub.subscribe(*hints)
+                    await _receive(pubsub, hints)
             except (RedisError, OSError) as error:
                 logger.debug("lost the connection to channel %s: %s", channel, error)
                 await asyncio.sleep(1.0)
@@ -254,9 +266,10 @@ class RedisBackend:
             return await Scripts(client).call(call)
 
 
-async def _receive(pubsub: PubSub, hint: Callable[[], None]) -> NoReturn:
-    """Call `hint` at each message. Send a ping if none comes, because the server may be gone
-    although the connection is open. Raises redis-py's errors or OSError."""
+async def _receive(pubsub: PubSub, hints: Mapping[str, Callable[[], None]]) -> NoReturn:
+    """Call the hint of a channel at each message, that of its subscription included. Send a ping if
+    none comes, because the server may be gone although the connection is open. Raises redis-py's
+    errors or OSError."""
     pinged = False
     while True:
         message: Any = await pubsub.get_message(timeout=LISTEN_S)
@@ -266,4 +279,4 @@ async def _receive(pubsub: PubSub, hint: Callable[[], None]) -> NoReturn:
         if message is None:
             await pubsub.ping()
         elif message["type"] != "pong":
-            hint()
+            hints[message["channel"].decode()]()

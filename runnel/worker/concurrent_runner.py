@@ -92,6 +92,7 @@ class ConcurrentRunner:
             raise
         finally:
             state.rewind()
+            state.shrink()
             state.handler_ended = True
             self._queue.release_start_lock()
         if self._error is not None:

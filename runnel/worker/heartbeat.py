@@ -82,8 +82,11 @@ class Heartbeat:
 
     async def listen(self) -> None:
         """Call `sync` at once when the group announces a change. This only saves time: the
-        heartbeats alone are sufficient."""
-        await self._backend.listen(keys.wake(self._processor.group), self._membership.sync_now.set)
+        heartbeats alone are sufficient. Look at delayed events when one is due sooner."""
+        stream, promoter = self._processor.stream, self._partitions.partition_io.promoter
+        delayed = {keys.delayed_wake(stream.app, stream.name): promoter.hint}
+        wake = keys.wake(self._processor.group)
+        await self._backend.listen(wake, self._membership.sync_now.set, delayed)
 
     async def leave(self, seconds: float) -> None:
         """Leave the group. If Redis does not reply in time, the session ends by itself."""

@@ -21,6 +21,7 @@ from runnel.worker.committer import Committer
 from runnel.worker.forwarder import Forwarders
 from runnel.worker.log_reader import LogReader
 from runnel.worker.parked_reads import ReplayReader
+from runnel.worker.promoter import Promoter
 from runnel.worker.room_waits import RoomWaits
 from runnel.worker.table_reads import read_for
 
@@ -49,6 +50,7 @@ class PartitionIO:
             processor.name, backend, callbacks, self.schedule_commit, self._tasks.create_task
         )
 
+        self.promoter = Promoter(processor, backend)
         self._replays = ReplayReader(processor, backend, callbacks, self._tasks.create_task)
 
     def add(self, state: PartitionState) -> None:
@@ -66,6 +68,7 @@ class PartitionIO:
             self._readers[name] = reader, self._tasks.create_task(reader.run())
         self._readers[name][0].add(log, state)
         self._forwarders.add(state)
+        self.promoter.add(state)
 
     async def _read_tables(self, read: Sequence[tuple[PartitionState, Sequence[Raw]]]) -> None:
         await read_for(self._backend, self._processor, read, self._callbacks.on_wrong_key)
@@ -76,6 +79,7 @@ class PartitionIO:
         self._memory.partitions -= 1
         self._committing.pop(state.partition).forget(state)
         self._forwarders.remove(state)
+        self.promoter.remove(state)
         reader, task = self._readers[name]
         reader.remove(state.keys.log, state)
         if not reader.states:
@@ -100,9 +104,9 @@ class PartitionIO:
             committer.schedule(state)
 
     async def run(self) -> None:
-        """Read and commit until cancelled."""
+        """Read, commit and promote until cancelled."""
         async with self._tasks:
-            await asyncio.Event().wait()
+            await self.promoter.run()
 
     def _committer(self, log: str, partition: int) -> Committer:
         """The committer of a partition. It is chosen once per claim, so that a partition never has

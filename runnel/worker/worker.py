@@ -272,28 +272,32 @@ class Worker(Block):
 
     async def _until_committed(self, scripts: Scripts) -> None:
         """Wait until the group of each processor has committed all events that existed at the
-        start, and what it has emitted for them is forwarded. A processor that an operator removes
-        meanwhile is not waited for."""
+        start, delayed ones that were due included, and what it has emitted for them is forwarded.
+        A processor that an operator removes meanwhile is not waited for."""
         outage_log.watch("burst")
         all_ = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
         partition_keys = [each.keys(p) for each, p in all_]
+        first: list[PartitionDescription] | None = None
+        #: As soon as what was due at first has entered the logs.
         starts: list[PartitionDescription] | None = None
         #: What the outboxes had when all was committed.
         emitted: list[int] | None = None
         while not self.stop.is_set():
             if (described := await _describe(scripts, partition_keys)) is not None:
-                starts = starts or described
+                first = first or described
+                if starts is None and not any(map(_was_due, described, first)):
+                    starts = described
                 unfinished = [
                     (*each, now)
-                    for each, now, start in zip(all_, described, starts, strict=True)
+                    for each, now, start in zip(all_, described, starts or described, strict=True)
                     if each[0].name not in self._removed and not _all_committed(now, start)
                 ]
-                if not unfinished:
+                if starts and not unfinished:
                     emitted = emitted or [each.outbox_last or 0 for each in described]
                     done = (each.outbox_done or 0 for each in described)
                     if all(map(operator.ge, done, emitted)):
                         return
-                elif all(each.quarantined or each.paused for *_, each in unfinished):
+                elif unfinished and all(each.quarantined or each.paused for *_, each in unfinished):
                     raise BurstBlocked(blocking(unfinished))
             try:
                 async with asyncio.timeout(0.1):
@@ -326,6 +330,11 @@ def _all_committed(now: PartitionDescription, start: PartitionDescription) -> bo
         return True
     counted = (now.read or 0) >= (start.added or 0)
     return counted and (now.next_id is None or not reached(start.last, now.next_id))
+
+
+def _was_due(now: PartitionDescription, start: PartitionDescription) -> bool:
+    """Does a delayed event wait that was due at the start?"""
+    return now.delayed_due is not None and now.delayed_due <= (start.now or 0)
 
 
 def first_error(error: BaseException) -> BaseException:

@@ -43,6 +43,8 @@ TALKERS = [
     ["tail", ORDERS],
     ["tail", ORDERS, "--follow"],
     ["show", ORDERS, "0", "1-0"],
+    ["delayed", "list", ORDERS],
+    ["delayed", "cancel", ORDERS, "0", "1-0"],
 ]
 
 

@@ -38,7 +38,12 @@ def running(url: str, data: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "runnel", "server", "--redis-url", url, "--data", str(data)]
     environment = {**os.environ, "RUNNEL_REDIS_URL": "redis://127.0.0.1:1"}
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         try:
@@ -58,5 +63,9 @@ def test_a_server_runs_until_a_signal_and_keeps_its_data(tmp_path: Path) -> None
     with running(url, tmp_path / "data") as process, connect_sync(url) as client:
         assert client.info()["process_id"] == process.pid
         client.set("kept", "yes")
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"runnel server · {url} · data in {tmp_path}/data\n"
+        said = process.stderr.readline()
+        assert "RUNNEL_REDIS_URL is redis://127.0.0.1:1 here: other commands with it" in said
     with running(url, tmp_path / "data"), connect_sync(url) as client:
         assert client.get("kept") == b"yes"

@@ -86,14 +86,39 @@ def test_a_member_without_partitions_or_a_known_process_is_shown() -> None:
     assert waiting == ["w2", "shop/billing", "node-7:?", "1s", "ago", "-", "?", "?"]
 
 
+def stream(name: str, **fields: object) -> dict[str, object]:
+    """A stream of a report."""
+    return {
+        "app": "shop",
+        "name": name,
+        "partition_count": 4,
+        "length": 3,
+        "oldest_ms": 5000,
+        "delayed": 0,
+        "delayed_due_ms": None,
+        **fields,
+    }
+
+
 def test_a_stream_has_its_length_if_it_is_known() -> None:
-    streams = [
-        {"app": "shop", "name": name, "partition_count": 4, "length": length}
-        for name, length in (("orders", 3), ("parcels", None))
-    ]
+    streams = [stream("orders"), stream("parcels", length=None), stream("new", length=0)]
     assert rows(tables.streams({"streams": streams})) == [
-        ["shop/orders", "4", "3"],
-        ["shop/parcels", "4", "?"],
+        ["shop/orders", "4", "3", "5s"],
+        ["shop/parcels", "4", "?", "-"],
+        ["shop/new", "4", "0", "-"],
+    ]
+
+
+def test_delayed_events_of_a_stream_are_shown_with_when_the_next_is_due() -> None:
+    streams = [
+        stream("a", delayed=2, delayed_due_ms=70_000),
+        stream("b"),
+        stream("c", delayed=1, delayed_due_ms=5_000),
+    ]
+    assert rows(tables.streams({"streams": streams, "at_ms": 10_000})) == [
+        ["shop/a", "4", "3", "5s", "2", "in", "1m"],
+        ["shop/b", "4", "3", "5s", "0", "-"],
+        ["shop/c", "4", "3", "5s", "1", "5s", "overdue"],
     ]
 
 

@@ -332,3 +332,12 @@ def test_control_characters_in_errors_do_not_reach_the_terminal() -> None:
         "error_message": error["message"],
     }
     assert "Błąd: no price \\x1b[31m\\x07 ż\n" in as_text(dead_letter)
+
+
+def test_overdue_and_lost_delayed_events_are_problems() -> None:
+    rows = (partition(id=0, overdue_ms=4_000), partition(id=3, overdue_ms=61_000, delayed_lost=2))
+    seen = report("degraded", *rows)
+    found = "\n".join(lines(seen))
+    assert "partition 3: delayed events are overdue by 1m1s: the log is full, or no worker" in found
+    assert "partition 3: 2 delayed events of orders were LOST" in found
+    assert "partition 0:" not in found

@@ -32,10 +32,11 @@ NO_LIMITS: list[Arg] = [
     *("9," + "1" * 16, "1" * 16 + ",5", b"9,\xff"),
 ]
 APPENDS = ("append", "append_numbered", "append_once")
+LATER = ("append_later", "promote")
 SHORT, LONG = "n" * 15, "n" * 65
 #: Arguments of type str that have a form: what does not have it is refused.
 NO_FORM: dict[tuple[str, str], list[Arg]] = {
-    **{(script, "hash"): [""] for script in ("declare", *APPENDS, "claim", "register")},
+    **{(script, "hash"): [""] for script in ("declare", *APPENDS, *LATER, "claim", "register")},
     **{(script, "processor"): [""] for script in ("claim", "register", "remove", "seek")},
     **{(script, "nonce"): ["", SHORT, LONG] for script in ("claim", "clear_table", "seek")},
     **{
@@ -44,7 +45,10 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
     ("clear_table", "processor"): [""],
     ("park_again", "failure"): ["", "5-0", "5-0 3", "x 3 y", "5-0 3 " + "m" * 1200],
     ("take_letters", "size"): ["0"],
-    **{(script, "when_full"): ["", "shed", "REFUSE", b"\xff"] for script in (*APPENDS, "trim")},
+    **{
+        (script, "when_full"): ["", "shed", "REFUSE", b"\xff"]
+        for script in (*APPENDS, "promote", "trim")
+    },
     **{(script, "size"): [*NO_INT, *NO_LIMITS] for script in APPENDS},
     **{(script, "processor"): ["", "other"] for script in ("restore", "snapshot")},
     **{(script, "id"): ["", SHORT, LONG] for script in ("copy_table", "restore", "snapshot")},
@@ -57,6 +61,8 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
     ],
     ("append_numbered", "entries"): NO_ID,
     ("append_once", "entry"): [*NO_INT, 0, 2, 3, 5, 6],
+    ("append_later", "kind"): ["", "now", "AT"],
+    ("append_later", "ms"): [10**15, 32 * 10**9],
     ("attempt", "kind"): ["", "explode", "START"],
     ("attempt", "error_type"): ["T" * 4001],
     ("attempt", "error_message"): ["m" * 4001],

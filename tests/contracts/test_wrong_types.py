@@ -29,7 +29,7 @@ KEYS = [
 #: What is deleted is, whatever stands there.
 DELETED = {
     *(("remove", each) for each in ("state", "parked", "parked_keys", "replay")),
-    *(("delete", each) for each in ("log", "meta", "producers", "numbers", "table")),
+    *(("delete", each) for each in ("log", "meta", "producers", "numbers", "delayed", "table")),
     *(("snapshot", each) for each in ("copy", "copy_expiry")),
     *(("restore", each) for each in ("values", "expiry")),
 }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
 from tests.lua.conftest import (
+    DELAYED,
+    DELETED,
     LOG,
     MEMBERS,
     META,
@@ -24,6 +26,8 @@ SINK_LOG, SINK_META = (
     LOG.replace("}:orders:", "}:dead:"),
     META.replace("}:orders:", "}:dead:"),
 )
+SINK_DELAYED = SINK_LOG.replace(":log", ":delayed")
+REQUEST = f"{DELAYED}:order-17"
 DEDUPE = META.replace(":meta", ":dedupe:order-17")
 TABLE = META.replace(":meta", ":table:balances")
 PARTITION = [LOG, META, STATE]
@@ -118,6 +122,13 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     wire.redis.hset(STATE, "outbox_last", "3")
     wire.redis.xadd(OUTBOX, {"to": "alerts"}, id=f"{epoch}-1")
     wire.redis.xtrim(OUTBOX, maxlen=0, approximate=False)
+    later: list[Arg] = [*CONTRACT, 100, "delay", 60_000, 60_000, *entries[:6]]
+    _, due, order, _ = done("append_later", [META, DELAYED, f"{DELAYED}:a"], *later)
+    receipt: list[Arg] = [due, order]
+    # In the other stream, an event is due: here it would stop the appends.
+    now = [*later[:5], 0, *later[6:]]
+    sink_request = f"{SINK_DELAYED}:a"
+    done("append_later", [SINK_META, SINK_DELAYED, sink_request], *now)
     wire.snapshot()
     letters = [event for event, _ in wire.snapshot()[SINK_LOG].entries]
     step: list[Arg] = ["printer", epoch, NONCE, "0-0", ids[0], 1, 0]
@@ -136,6 +147,9 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
             [LOG, META, DEDUPE],
             [*CONTRACT, 100, "refuse", 60_000, 4, "msgpack", "x", "@trace", "z"],
         ),
+        "append_later": ([META, DELAYED, REQUEST], later),
+        "promote": ([SINK_LOG, SINK_META, SINK_DELAYED], [*CONTRACT, 3, "drop_oldest"]),
+        "cancel": ([META, DELAYED], receipt),
         "claim": (PARTITION, [*CONTRACT, "printer", "me", 11, NEW, ""]),
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
@@ -170,7 +184,7 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
             [STATE, OUTBOX],
             [epoch, NONCE, f"{epoch}-2", 3, 1, "alerts", "it is full"],
         ),
-        "delete": ([LOG, META, PRODUCERS, NUMBERS, TABLE], []),
+        "delete": ([*DELETED, TABLE], []),
         "describe": (PARTITION, ["printer"]),
         "sync": (GROUP, [*member, 2, "stay", "host", 7, *pairs[2:], *pairs[:2], 0]),
         "revoke": ([PLAN], [0, 1]),

@@ -178,7 +178,8 @@ async def test_a_sender_can_send_and_not_more(server: Server, app_name: str) -> 
     async with connect(url(server, "runnel-sender")) as client:
         with pytest.raises(NoPermissionError):
             await client.unlink(keys.log(keys.partition(app_name, "items", 0, "items")))
-    assert granted("runnel-sender") == {*scripted("declare", "append"), "evalsha", "script|load"}
+    needed = scripted("declare", "append", "promote")
+    assert granted("runnel-sender") == {*needed, "evalsha", "script|load"}
 
 
 async def test_a_sender_can_send_numbers_and_needs_more_for_natural_keys(
@@ -203,6 +204,26 @@ async def test_a_sender_can_send_numbers_and_needs_more_for_natural_keys(
     commands = {each.removeprefix("+") for each in more.split()}
     assert granted("runnel-sender") | commands >= scripted("append_numbered", "append_once")
     assert commands == scripted("append_once") - granted("runnel-sender")
+
+
+async def test_a_sender_needs_more_to_send_for_later(server: Server, app_name: str) -> None:
+    (more,) = re.findall(r"`send\(at=…\)` and `cancel` add `([^`]*)`", DOCS.read_text())
+    await declared(server, app_name)
+    app = declare(app_name, url(server, "runnel-sender"))
+    stream = app.streams["items"]
+    with pytest.raises(ResponseError):  # In a script.
+        await stream.send(Item(key="k", number=6), delay=0)
+    ask(server, "ACL SETUSER", "runnel-sender", *more.split())
+    ask(server, "ACL LOG", "RESET")
+    await stream.send(Item(key="k", number=6), delay=0)
+    await stream.send(Item(key="k", number=7))
+    (receipt,) = await stream.send(Item(key="k", number=8), delay=60)
+    assert await stream.cancel(receipt)
+    assert ask(server, "XLEN", keys.log(stream.spec.prefix(0))) == 2
+    await app.close()
+    assert refusals(server) == []
+    commands = {each.removeprefix("+") for each in more.split() if each[0] == "+"}
+    assert commands == scripted("append_later", "cancel") - granted("runnel-sender")
 
 
 async def test_the_permissions_for_more_durability_are_those_that_the_docs_add(

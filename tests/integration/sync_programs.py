@@ -233,6 +233,9 @@ def interrupted() -> None:
         few.send_sync(Item(key=0, number=1), wait=True)
     except KeyboardInterrupt:
         say("interrupted")
+    background = sync_calls._process.background
+    assert background is not None
+    assert not background._calls, "it goes on"
     few.send_sync(Item(key=0, number=2), drop_oldest=True)
 
 

@@ -77,6 +77,9 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "unclean_tenures": 0,
         "failing": False,
         "waits_for": None,
+        "delayed": 0,
+        "delayed_lost": 0,
+        "overdue_ms": None,
         "parked": 0,
         "parked_keys": 0,
         "replaying": 0,
@@ -102,6 +105,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
     (stream,) = seen["streams"]
     partitions = stream.pop("partitions")
     oldest = stream.pop("oldest_ms")
+    delayed = {"delayed": 0, "delayed_due_ms": None}
     assert stream == {
         "app": shop.app,
         "name": "orders",
@@ -110,10 +114,13 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "max_age_ms": None,
         "retain": None,
         "length": 3,
+        **delayed,
     }
+    delayed["delayed_lost"] = 0
     assert 0 <= partitions[1].pop("oldest_ms") == oldest < 60_000
-    assert partitions[1] == {"id": 1, "length": 3, "first": ids[0], "last": ids[2]}
-    assert partitions[0] == {"id": 0, "length": 0, "first": None, "last": "0-0", "oldest_ms": 0}
+    assert partitions[1] == {"id": 1, "length": 3, "first": ids[0], "last": ids[2], **delayed}
+    empty = {"id": 0, "length": 0, "first": None, "last": "0-0", "oldest_ms": 0}
+    assert partitions[0] == {**empty, **delayed}
 
 
 async def test_without_members_it_is_down_and_partitions_are_unassigned(shop: Shop) -> None:

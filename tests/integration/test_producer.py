@@ -63,7 +63,7 @@ async def test_an_encode_error_says_that_nothing_was_sent(
     app, stream = declare(app_name, redis_url)
     async with app:
         with pytest.raises(EncodeError) as raised:
-            await stream.send(*spread(1, 2), "no item")  # type: ignore[arg-type]
+            await stream.send(*spread(1, 2), "no item")  # type: ignore[call-overload]
     assert raised.value.sent == [None, None, None]
     assert await stored(redis, stream) == {}
 

@@ -20,6 +20,9 @@ LOG, META, STATE, PRODUCERS, NUMBERS, OUTBOX = (
     f"runnel:{TAG}:{name}"
     for name in ("log", "meta", "processor:printer", "producers", "numbers", "outbox:printer")
 )
+DELAYED = f"runnel:{TAG}:delayed"
+#: The keys of `delete`, if the partition has no tables.
+DELETED = [LOG, META, PRODUCERS, NUMBERS, DELAYED]
 PARKED = [f"runnel:{TAG}:{name}:printer" for name in ("parked", "parked_keys", "replay")]
 PLAN, MEMBERS, SESSIONS, WAKE = (
     f"{GROUP}:{name}" for name in ("plan", "members", "sessions", "wake")
@@ -96,6 +99,22 @@ class Raw:
         when_full = kw.get("when_full", "refuse")
         args = (1, 8, "xxh64", size, when_full, window, 2, "msgpack", body)
         return await self.call("append_once", names, *args)
+
+    async def append_later(
+        self, key: str, *bodies: str, ms: int = 0, size: int = 1000, kind: str = "delay"
+    ) -> Any:
+        """An event for each body, due after so many ms."""
+        names = [META, DELAYED, f"{DELAYED}:{key}"]
+        entries = [value for body in bodies or ("x",) for value in (2, "msgpack", body)]
+        return await self.call(
+            "append_later", names, 1, 8, "xxh64", size, kind, ms, 60_000, *entries
+        )
+
+    async def promote(self, size: int = 1000, when_full: str = "refuse") -> Any:
+        return await self.call("promote", [LOG, META, DELAYED], 1, 8, "xxh64", size, when_full)
+
+    async def cancel(self, due: int, order: int) -> Any:
+        return await self.call("cancel", [META, DELAYED], due, order)
 
     async def claim(self, grant: int, nonce: str = NONCE, accept: str = "") -> dict[str, Any]:
         reply = await self.call(

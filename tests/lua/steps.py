@@ -90,3 +90,9 @@ async def lag_of(raw: Raw, processor: str) -> int:
 def held(grants: dict[int, tuple[int, int]]) -> list[tuple[int, int]]:
     """What a member holds that has claimed all it was granted and released what it must."""
     return [(partition, grant) for partition, (grant, keep) in grants.items() if keep]
+
+
+async def bodies(raw: Raw) -> list[str]:
+    """What the events in the log carry."""
+    entries: Any = await raw.redis.xrange(LOG)
+    return [fields[b"msgpack"].decode() for _, fields in entries]

@@ -6,16 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import LOG, META, NUMBERS, OUTBOX, PARKED, PRODUCERS, STATE, Raw
-from tests.lua.steps import ready, refused
+from tests.lua.conftest import DELETED, LOG, META, OUTBOX, PARKED, STATE, Raw
+from tests.lua.steps import bodies, ready, refused
 
 KEY = f"{LOG.removesuffix(':log')}:dedupe:order-17"
-
-
-async def bodies(raw: Raw) -> list[str]:
-    """What the events carry."""
-    entries: Any = await raw.redis.xrange(LOG)
-    return [fields[b"msgpack"].decode() for _, fields in entries]
 
 
 async def test_s6_a_repeat_under_the_key_is_answered_with_the_first_event(raw: Raw) -> None:
@@ -82,7 +76,7 @@ async def test_drop_oldest_counts_what_is_dropped_once(raw: Raw) -> None:
 async def test_keys_of_a_deleted_stream_count_for_nothing_in_its_successor(raw: Raw) -> None:
     for number in range(3):
         await raw.append_once(f"order-{number}", "old")
-    await raw.call("delete", [LOG, META, PRODUCERS, NUMBERS])
+    await raw.call("delete", DELETED)
     assert "deleted=" in await refused(raw, "MISSING", raw.append_once("order-0"))
     await raw.call("declare", [META], 1, 8, "xxh64")
     for number in range(3):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.conftest import LOG, META, NUMBERS, PRODUCERS, STATE, Raw
+from tests.lua.conftest import DELETED, LOG, META, PRODUCERS, STATE, Raw
 from tests.lua.steps import ready, refused, repeated
 
 KEYS = [LOG, META, STATE]
@@ -34,7 +34,7 @@ async def test_another_protocol_count_or_hash_is_a_mismatch_that_names_both_valu
 @pytest.mark.parametrize("who", ["declare", "register"])
 async def test_a_deleted_stream_can_be_created_again_with_another_count(raw: Raw, who: str) -> None:
     await ready(raw)
-    await raw.call("delete", [LOG, META, PRODUCERS, NUMBERS])
+    await raw.call("delete", DELETED)
     if who == "declare":
         assert await repeated(raw, "declare", [META], 1, 9, "xxh64") == (1, 0)
     else:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.lua.conftest import LOG, META, NUMBERS, OTHER, OUTBOX, PARKED, PRODUCERS, STATE, Raw
+from tests.lua.conftest import (
+    DELETED,
+    LOG,
+    META,
+    OTHER,
+    OUTBOX,
+    PARKED,
+    PRODUCERS,
+    STATE,
+    Raw,
+)
 from tests.lua.steps import ready, refused, repeated, transact
 
 KEYS = [LOG, META, STATE]
@@ -15,7 +25,7 @@ async def test_producers_and_workers_that_still_run_learn_for_a_day_that_their_s
     other = [LOG, META, STATE.replace("printer", "mailer")]
     await raw.call("register", other, 1, 8, "xxh64", "mailer", "0")
     await raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer")
-    assert await repeated(raw, "delete", [LOG, META, PRODUCERS, NUMBERS]) == (5, 0)
+    assert await repeated(raw, "delete", DELETED) == (5, 0)
     assert 0 < await raw.redis.ttl(META) <= 86_400
     assert await raw.redis.exists(LOG, PRODUCERS) == 0
     assert "deleted=" in await refused(raw, "MISSING", raw.append(1, producer="new"))
@@ -28,7 +38,7 @@ async def test_producers_and_workers_that_still_run_learn_for_a_day_that_their_s
 
 
 async def test_deleting_a_partition_that_does_not_exist_writes_nothing(raw: Raw) -> None:
-    assert await raw.call("delete", [LOG, META, PRODUCERS, NUMBERS]) == 0
+    assert await raw.call("delete", DELETED) == 0
     assert await raw.dump() == {}
 
 
@@ -38,7 +48,7 @@ async def test_the_tables_that_meta_names_are_deleted_with_the_events(raw: Raw) 
     writes = ("table", 1, 0, "alice", "5")
     await transact(raw, epoch, "0-0", ids[0], keys=tables, effects=writes * 2)
     await raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer")
-    call, other = [LOG, META, PRODUCERS, NUMBERS], META.replace(":meta", ":table:other")
+    call, other = DELETED, META.replace(":meta", ":table:other")
     # If a table is missing in the call, it would be left without anybody who knows of it.
     for keys in (
         call,
@@ -57,5 +67,5 @@ async def test_the_tables_that_meta_names_are_deleted_with_the_events(raw: Raw) 
 async def test_a_partition_whose_meta_names_a_snapshot_is_not_deleted(raw: Raw) -> None:
     await ready(raw)
     await raw.redis.hset(META, "snapshot:monday:printer", "1")
-    said = await refused(raw, "BADARG", raw.call("delete", [LOG, META, PRODUCERS, NUMBERS]))
+    said = await refused(raw, "BADARG", raw.call("delete", DELETED))
     assert said == "BADARG field=snapshots snapshot=snapshot:monday:printer"

@@ -12,6 +12,7 @@ import pytest
 from runnel import keys, protocol
 from runnel.protocol import CheckpointMove, PartitionKeys, StreamContract, Token
 from runnel.protocol.apps import check_acl, elect, tick
+from runnel.protocol.delayed import append_later, cancel, promote
 from runnel.protocol.effects import OutboxTrim, trim_outbox
 from runnel.protocol.groups import describe_group, revoke, sync
 from runnel.protocol.parked import drop_parked, park_again, replay, take_letters
@@ -86,12 +87,17 @@ VALUES = {
     "reason": "REASON",
     "failure": "3-3 8 TYPE MESSAGE",
     "accepted": "21",
+    "ms": "23",
+    "due": "23",
+    "order": "24",
 }
 CALLS: dict[str, Call] = {
     "append": append(PREFIX, CONTRACT, 9, "refuse", "PRODUCER", 17, [ENTRY]),
+    "append_later": append_later(PREFIX, CONTRACT, 9, ("at", 23), "KEY", 18, [ENTRY]),
     "append_numbered": append_numbered(PREFIX, CONTRACT, 9, "refuse", "SENDER", [("1-1", ENTRY)]),
     "append_once": append_once(PREFIX, CONTRACT, 9, "refuse", "KEY", 18, ENTRY),
     "attempt": protocol.attempt(OF, TOKEN, "start", "3-3", 8, ("TYPE", "MESSAGE")),
+    "cancel": cancel(PREFIX, 23, 24),
     "check_acl": check_acl([["GET"]]),
     "claim": protocol.claim(OF, CONTRACT, "MEMBER", 6, "NONCE", 7),
     "clear_table": protocol.clear_table(OF, "NAME", "NONCE"),
@@ -105,6 +111,7 @@ CALLS: dict[str, Call] = {
     "elect": elect("APP", "MEMBER", "NONCE", 11),
     "park_again": park_again(OF, TOKEN, b"KEY", "3-3", 8, ("TYPE", "MESSAGE")),
     "pause": protocol.pause(OF),
+    "promote": promote(PREFIX, CONTRACT, 9),
     "register": protocol.register(OF, CONTRACT, "$"),
     "remove": protocol.remove(OF),
     "replay": replay(OF, [b"KEY"], "NONCE"),
@@ -125,6 +132,7 @@ CALLS: dict[str, Call] = {
 #: Where a name means something else than in the other scripts.
 OTHER = {
     ("elect", "action"): "hold",
+    ("append_later", "kind"): "at",
     ("check_acl", "commands"): "1",
 }
 

@@ -9,6 +9,8 @@ import pytest
 
 from runnel.connection.connect import connect
 from tests.lua.conftest import (
+    DELAYED,
+    DELETED,
     GROUP,
     LOG,
     META,
@@ -363,9 +365,47 @@ async def test_a_deleted_stream_stays_deleted_until_declare_has_its_permissions(
 ) -> None:
     await ready(user)
     await user.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
-    await user.call("delete", [LOG, META, PRODUCERS, NUMBERS])
+    await user.call("delete", DELETED)
     for permission in ("hdel", "hsetnx"):
         await user.rule(f"-{permission}")
         await refused(user, NO_PERMISSION, user.call("declare", [META], 1, 8, "xxh64"))
         await user.rule(f"+{permission}")
     assert await user.call("declare", [META], 1, 8, "xxh64") == 1
+
+
+@pytest.mark.parametrize("permission", ["zadd", "hset", "set"])
+async def test_a_delayed_event_is_kept_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.append_later("a", "x", "y", ms=60_000))
+    await user.rule(f"+{permission}")
+    assert (await user.append_later("a", "x", "y", ms=60_000))[0] == 1
+    assert await user.owner.redis.zcard(DELAYED) == 2
+
+
+@pytest.mark.parametrize("permission", ["xadd", "zremrangebyrank", "hset", "hdel"])
+async def test_delayed_events_are_promoted_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    await user.append_later("a", "x", "y")
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.promote())
+    await user.rule(f"+{permission}")
+    assert await user.promote() == [2, 0, -1, 0]
+
+
+@pytest.mark.parametrize("permission", ["zremrangebyrank", "hset", "hdel"])
+async def test_a_delayed_event_is_cancelled_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    _, due, first, _ = await user.append_later("a")
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, user.cancel(due, first))
+    await user.rule(f"+{permission}")
+    assert await user.cancel(due, first) == 1
+
+
+async def test_without_permission_to_publish_a_delayed_event_is_kept(user: Restricted) -> None:
+    await user.rule("-publish")
+    assert (await user.append_later("a"))[0] == 1

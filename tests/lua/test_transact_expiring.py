@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from tests.lua.conftest import (
+    DELETED,
     LOG,
     META,
     NONCE,
-    NUMBERS,
     OTHER,
     OUTBOX,
     PARKED,
-    PRODUCERS,
     STATE,
     Raw,
 )
@@ -210,7 +209,7 @@ async def test_clear_table_and_delete_take_the_times_with_the_values(raw: Raw) -
     step = (epoch, ids[0], ids[1], 0, "2" * 32)
     await transact(raw, *step, keys=KEYS, effects=writes("a"))
     await raw.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
-    call = [LOG, META, PRODUCERS, NUMBERS]
+    call = DELETED
     for keys in ([TABLE], [EXPIRY], [TABLE, EXPIRY, EXPIRY], [TABLE, f"{TABLE}s:expiry"]):
         await refused(raw, "BADARG", raw.call("delete", [*call, *keys]))
     assert await repeated(raw, "delete", [*call, *KEYS]) == (5, 0)

@@ -784,5 +784,60 @@ BUGS = (
         "item.effects.show()\n",
         "pass\n",
     ),
+    # Delayed events
+    Planted(
+        "delayed events enter the log a moment too early",
+        "lua/promote.lua",
+        "if tonumber(page[i + 1]) > now then",
+        "if tonumber(page[i + 1]) > now + 20 then",
+    ),
+    Planted(
+        "the last event that is promoted stays delayed",
+        "lua/promote.lua",
+        "redis.call('ZREMRANGEBYRANK', delayed, 0, number - 1)",
+        "redis.call('ZREMRANGEBYRANK', delayed, 0, number - 2)",
+    ),
+    Planted(
+        "a send overtakes what is due",
+        "lua/append.lua",
+        "return redis.error_reply('OVERDUE due=' .. delayed_due)",
+        "delayed_due = nil",
+    ),
+    Planted(
+        "the repeat of a request to delay is a new one",
+        "lua/append_later.lua",
+        "elseif marked == mark then",
+        "elseif false then",
+    ),
+    Planted(
+        "events that are due together have one order number",
+        "lua/append_later.lua",
+        "string.format('%016.0f ', number)",
+        "string.format('%016.0f ', first)",
+    ),
+    Planted(
+        "the next due time is not earlier after a later send",
+        "lua/append_later.lua",
+        "local is_next = not next_due or due < (tonumber(next_due) or 0)",
+        "local is_next = true",
+    ),
+    Planted(
+        "all requests to delay have one key",
+        "runnel/producer/delaying.py",
+        "secrets.token_hex(16)",
+        "'k'",
+    ),
+    Planted(
+        "a worker does not wake up for a delayed event",
+        "runnel/worker/promoter.py",
+        "return min(reply.next_in / 1000 + MARGIN, LOOK_EVERY) if reply.next_in else 0.0",
+        "return LOOK_EVERY",
+    ),
+    Planted(
+        "a worker is not told of an event that is due sooner",
+        "runnel/worker/promoter.py",
+        "self._hinted = True",
+        "self._hinted = False",
+    ),
 )
 BY_NAME = {bug.name: bug for bug in BUGS}

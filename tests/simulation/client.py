@@ -70,11 +70,11 @@ class SimPubSub:
     """A subscription: gets each message, and an error when the connection breaks."""
 
     def __init__(self, network: Network) -> None:
-        self.channel = ""
+        self.channels: tuple[str, ...] = ()
         self._network = network
         self._wire = network.wire(current_process())
-        #: Kinds of messages, empty once the connection is broken.
-        self._messages: asyncio.Queue[str] = asyncio.Queue()
+        #: Kinds of messages with their channels; an empty kind once the connection is broken.
+        self._messages: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
     async def __aenter__(self) -> SimPubSub:
         return self
@@ -83,27 +83,29 @@ class SimPubSub:
         if self in self._wire.listeners:
             self._wire.listeners.remove(self)
 
-    async def subscribe(self, channel: str) -> None:
+    async def subscribe(self, *channels: str) -> None:
         await self._network.request([("PING",)])
-        self.channel = channel
+        self.channels = channels
         self._wire.listeners.append(self)
+        for channel in channels:
+            self._messages.put_nowait(("subscribe", channel))
 
-    async def get_message(self, timeout: float) -> dict[str, str] | None:
+    async def get_message(self, timeout: float) -> dict[str, str | bytes] | None:
         try:
             async with asyncio.timeout(timeout):
-                kind = await self._messages.get()
+                kind, channel = await self._messages.get()
         except TimeoutError:
             return None
         if not kind:
             raise ConnectionError("connection reset")
-        return {"type": kind}
+        return {"type": kind, "channel": channel.encode()}
 
     async def ping(self) -> None:
         await self._network.request([("PING",)])
-        self._messages.put_nowait("pong")
+        self._messages.put_nowait(("pong", ""))
 
-    def on_message(self) -> None:
-        self._messages.put_nowait("message")
+    def on_message(self, channel: str) -> None:
+        self._messages.put_nowait(("message", channel))
 
     def on_disconnect(self) -> None:
-        self._messages.put_nowait("")
+        self._messages.put_nowait(("", ""))

@@ -12,6 +12,7 @@ from tests.simulation.scenario import (
     EXTRA,
     KILL,
     KINDS,
+    LOSE_DELAYED,
     MIDDLEWARE,
     MISHAPS,
     OVERRUNS,
@@ -104,7 +105,10 @@ def draw(seed: int) -> Scenario:
     if emits.random() < (0.0 if "lost_claim" in kinds and seed % 2 else 0.5):
         scenario = _with_emits(emits, scenario)
     together = random.Random(f"together {seed}")
-    return _with_concurrency(together, scenario) if together.random() < TOGETHER else scenario
+    if together.random() < TOGETHER:
+        scenario = _with_concurrency(together, scenario)
+    delays = random.Random(f"delays {seed}")
+    return _with_delays(delays, scenario) if delays.random() < 0.5 else scenario
 
 
 def _with_concurrency(rng: random.Random, scenario: Scenario) -> Scenario:
@@ -132,6 +136,27 @@ def _with_concurrency(rng: random.Random, scenario: Scenario) -> Scenario:
         retries=max(1, scenario.retries),
         send_every=0.1,
         max_send=10,
+    )
+
+
+def _with_delays(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario with delayed events, and with faults of the calls about them."""
+    faults = []
+    for _ in range(rng.choice((0, 3, 8))):
+        aim = rng.choice(("append_later", "promote", "promote", "cancel"))
+        at = WARM_UP + rng.random() * 8
+        kind, target = rng.choice(MISHAPS), rng.randrange(1000)
+        faults.append(Fault(at, kind, target, rng.choice((0.2, 2.0, 6.0)), aim))
+    if rng.random() < 0.1:
+        at = WARM_UP + rng.random() * 8
+        faults.append(Fault(at, LOSE_DELAYED, rng.randrange(1000), rng.random()))
+    return replace(
+        scenario,
+        delayed=rng.choice((0.2, 0.5, 0.9)),
+        longest_delay=rng.choice((0.05, 2.0, 10.0)),
+        cancelled=rng.choice((0.0, 0.2)),
+        faults=tuple(sorted((*scenario.faults, *faults), key=_time_of)),
+        calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
     )
 
 

@@ -124,8 +124,10 @@ class Faults:
         return self.world.hosts[fault.target % len(self.world.hosts)]
 
     def _process(self, fault: Fault) -> Process:
-        """The target process: a worker more often than a producer."""
+        """The target process: a worker more often than a producer, unless only producers do it."""
         world = self.world
+        if fault.aim in ("append_later", "cancel") and self.producers.processes:
+            return self.producers.processes[fault.target % len(self.producers.processes)]
         choice = [*(host.process for host in world.hosts * 3), *self.producers.processes]
         return choice[fault.target % len(choice)]
 
@@ -366,6 +368,11 @@ class Faults:
         prefix, partition = self._partition(fault)
         self._run("DEL", keys.meta(prefix))
         partition.meta = {}
+
+    def _lose_delayed(self, fault: Fault, rng: random.Random) -> None:
+        prefix, partition = self._partition(fault)
+        self._run("DEL", keys.delayed(prefix))
+        partition.delayed = {}
 
     def _lose_plan(self, fault: Fault, rng: random.Random) -> None:
         world = self.world

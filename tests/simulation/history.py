@@ -191,6 +191,7 @@ class History:
             tenure.finished.clear()
             tenure.last = "0-0"
             tenure.last_of.clear()
+            tenure.rolled_back = True
 
     # Calls
 

@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from runnel import keys
 from runnel.protocol.scripts import Call, sources
-from tests.simulation import counting
+from tests.simulation import counting, delays
 from tests.simulation.additions import sinks_of
 from tests.simulation.assignments import Assignments, read_group
 from tests.simulation.history import History
@@ -24,10 +24,13 @@ from tests.simulation.trace import Trace, Violation
 PARTITION = {
     *("declare", "register", "claim", "commit", "transact", "append", "attempt"),
     *("append_numbered", "trim", "trim_outbox", "pause", "resume", "seek", "remove"),
+    *("append_later", "promote", "cancel"),
 }
 GROUP = {"sync", "revoke"}
+#: How many events one `promote` moves at most.
+MOST_PROMOTED = 200
 #: How many commands `_partition_probes` returns.
-_PROBES = 8
+_PROBES = 9
 #: How often the start of an event may be recorded under one token: a few times for each attempt, if
 #: replies are lost, or if its handler stops waiting while middleware has it (about 20 in all). A
 #: worker that starts it in an endless loop soon exceeds that.
@@ -101,6 +104,8 @@ class Judge:
             return []
         prefix, processor, producer = _touched(call)
         probes = _partition_probes(prefix, processor, producer)
+        if call.script == "promote":
+            probes.append(("XREVRANGE", call.keys[0], "+", "-", "COUNT", MOST_PROMOTED))
         for sink, entries in _logs_of(call):
             probes += _partition_probes(sink, "", "")
             probes.append(("XREVRANGE", keys.log(sink), "+", "-", "COUNT", len(entries)))
@@ -146,6 +151,8 @@ class Judge:
         if call.script in PARTITION:
             prefix, processor, producer = _touched(call)
             self._compare(prefix, processor, producer, probed[:_PROBES])
+            if call.script == "promote" and added:
+                self._compare_entries(prefix, added[prefix], probed[_PROBES])
             for i, (sink, _) in enumerate(_logs_of(call)):
                 of_sink = probed[_PROBES + i * (_PROBES + 1) :]
                 self._compare(sink, "", "", of_sink[:_PROBES])
@@ -183,6 +190,8 @@ class Judge:
             raise self._violation(call, f"{call.script} must reply {expected}, replied {answer}")
         self.grown += map(keys.log, added)
         self.history.applied(call, answer, partition, before)
+        if call.script == "append_later":
+            self.published += self.store.published()
         if call.script == "append_numbered":
             ever = None if self.history.exact else self.history.ever_owed
             check_forwarded(self.model, call, answer[0], ever)
@@ -201,14 +210,14 @@ class Judge:
 
     def _violation(self, call: Call, text: str) -> Violation:
         names = {"claim": "S2", "commit": "S6", "transact": "S6", "append": "S6"}
-        names["append_numbered"] = "S6"
+        names |= dict.fromkeys(("append_numbered", "append_later", "promote", "cancel"), "S6")
         return Violation(
             names.get(call.script, "S5"), self.trace.named(split(call.keys[0])[0], text)
         )
 
     def _compare(self, prefix: str, processor: str, producer: str, probed: list[Any]) -> None:
         partition = self.model.at(prefix)
-        state, meta, sent, numbers, outbox, stream, groups, table = probed
+        state, meta, sent, numbers, outbox, stream, groups, table, waiting = probed
         self._require_equal(prefix, "meta", partition.meta, _pairs(meta))
         if processor:
             self._require_equal(
@@ -226,6 +235,8 @@ class Judge:
                 partition.outboxes.get(processor, Log()).entries,
                 {id_.decode(): tuple(fields) for id_, fields in outbox},
             )
+        due = [(waiting[i], int(waiting[i + 1])) for i in range(0, len(waiting), 2)]
+        self._require_equal(prefix, "delayed", delays.stored(partition), due)
         self._require_equal(prefix, "numbers", partition.numbers, _pairs(numbers))
         if producer:
             self._require_equal(
@@ -294,6 +305,7 @@ def _partition_probes(prefix: str, processor: str, producer: str) -> list[Comman
         ("XINFO", "STREAM", keys.log(prefix)),
         ("XINFO", "GROUPS", keys.log(prefix)),
         ("HGETALL", counting.key_of(prefix, processor or "0")),
+        ("ZRANGE", keys.delayed(prefix), 0, -1, "WITHSCORES"),
     ]
 
 
@@ -310,6 +322,9 @@ def _added(call: Call, reply: Any, probed: list[Any]) -> dict[str, list[str]]:
         ms, _, sequence = reply[1].decode().partition("-")
         ids = [f"{ms}-{int(sequence) + i}" for i in range(reply[2])]
         return {split(call.keys[0])[0]: ids}
+    if call.script == "promote":
+        newest = probed[_PROBES][: reply[0]]
+        return {split(call.keys[0])[0]: [id_.decode() for id_, _ in reversed(newest)]}
     added = {}
     for i, (sink, _) in enumerate(_logs_of(call)):
         last = probed[_PROBES + i * (_PROBES + 1) + _PROBES]

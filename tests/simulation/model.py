@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tests.simulation import delays
 from tests.simulation.additions import (
     add,
     add_to_outbox,
@@ -24,6 +25,9 @@ from tests.simulation.additions import (
     write,
 )
 from tests.simulation.stored import CONTRACT, Log, Partition, Refused, parts, split
+
+#: The scripts about delayed events.
+DELAYS = ("append_later", "promote", "cancel")
 
 
 class Model:
@@ -55,6 +59,9 @@ class Model:
         """
         partition = self.at(split(keys[0])[0])
         text = [each if isinstance(each, bytes) else str(each) for each in args]
+        if script in DELAYS:
+            delayed = self._of_delayed(script, partition, keys, text, now, added)
+            return list(delayed) if isinstance(delayed, tuple) else [delayed]
         call = getattr(self, f"_{script}")
         if script in ("attempt", "pause", "resume"):
             reply = call(partition.states.get(split(keys[0])[2], {}), text, now)
@@ -69,6 +76,24 @@ class Model:
         else:
             reply = call(partition, text, now)
         return list(reply) if isinstance(reply, tuple) else [reply]
+
+    def _of_delayed(
+        self,
+        script: str,
+        partition: Partition,
+        keys: Sequence[str],
+        args: list[Any],
+        now: int,
+        added: Mapping[str, Sequence[str]],
+    ) -> tuple[int, ...] | int:
+        if script == "cancel":
+            return delays.cancel(partition, args)
+        check_contract(partition, args)
+        if script == "promote":
+            return delays.promote(partition, args, now, added.get(split(keys[0])[0], ()))
+        reply = delays.append_later(partition, split(keys[2])[2], args, now)
+        declare(partition, args)
+        return reply
 
     # One function for each script
 
@@ -252,6 +277,8 @@ class Model:
                 raise Refused("OUTOFORDER")
         elif sequence != "1":
             raise Refused("UNKNOWN_PRODUCER")
+        if delays.overdue(partition, now):
+            raise Refused("OVERDUE")
         excess = plan_trim(partition, size, len(entries), policy, now)
         declare(partition, args)
         add(partition, entries, added, excess)

@@ -36,11 +36,11 @@ class Executor(Protocol):
 
 
 class Listener(Protocol):
-    """A subscription to a channel."""
+    """A subscription to channels."""
 
-    channel: str
+    channels: tuple[str, ...]
 
-    def on_message(self) -> None:
+    def on_message(self, channel: str) -> None:
         """A message was published."""
         ...
 
@@ -296,12 +296,12 @@ class Network:
         """Notify the subscribers of a channel. A notification may get lost."""
         for wire in self._wires.values():
             for listener in wire.listeners:
-                if listener.channel == channel and wire.state == "up":
-                    self._later(self._one_way(wire), self._deliver, wire, listener)
+                if channel in listener.channels and wire.state == "up":
+                    self._later(self._one_way(wire), self._deliver, wire, listener, channel)
 
-    def _deliver(self, wire: Wire, listener: Listener) -> None:
+    def _deliver(self, wire: Wire, listener: Listener, channel: str) -> None:
         if listener in wire.listeners and wire.state == "up":
-            listener.on_message()
+            listener.on_message(channel)
 
 
 def block_of(command: Command) -> float | None:

@@ -7,6 +7,7 @@ import random
 
 from redis.exceptions import RedisError
 
+from runnel.delayed import Due
 from runnel.errors import Full, OutOfOrder
 from runnel.producer.producer import Producer
 from runnel.protocol.scripts import Scripts
@@ -48,7 +49,11 @@ class Producers:
             await asyncio.sleep(rng.expovariate(1 / s.send_every))
             if self.sending and self._numbers < MAX_ITEMS:
                 keys = (rng.randrange(3 * s.partitions) for _ in range(rng.randint(1, s.max_send)))
-                await self._send(producer, [self._item(rng, f"k{key}") for key in keys])
+                items = [self._item(rng, f"k{key}") for key in keys]
+                if rng.random() < s.delayed:
+                    await self._send_later(producer, items, rng)
+                else:
+                    await self._send(producer, items)
 
     def _item(self, rng: random.Random, key: str) -> Item:
         s = self.world.scenario
@@ -62,6 +67,32 @@ class Producers:
             kills=rng.randint(1, 4) if rng.random() < s.deadly else 0,
             filling="x" * s.filling,
         )
+
+    async def _send_later(self, producer: Producer, items: list[Item], rng: random.Random) -> None:
+        """Delay items, check the receipts, and cancel some of them."""
+        s, spec, history = self.world.scenario, self.application.stream.spec, self.world.history
+        rollbacks, judge = history.rollbacks, self.world.judge
+        due = Due("delay", round(rng.random() * s.longest_delay * 1000))
+        if rng.random() < 0.3:
+            due = Due("at", judge.now_ms + round(rng.uniform(-1, 1) * s.longest_delay * 1000))
+        wait = 1.0 if s.wait_for_room else False
+        try:
+            receipts = await producer.send_later(spec, items, due, max_bytes=100_000, wait=wait)
+            for item, receipt in zip(items, receipts, strict=True):
+                place = judge.model.at(spec.prefix(receipt.partition))
+                at, order = receipt.parts()
+                if place.delayed_ever.get(order) != (at, tuple(spec.encode(item))):
+                    if rollbacks == history.rollbacks:
+                        text = f"{item!r} does not wait at {receipt}, which the send returned"
+                        self.world.loop.failure = Violation("S6", text)
+                    return
+                if rng.random() < s.cancelled:
+                    cancelled = await producer.cancel(spec, receipt)
+                    if cancelled and order in place.delayed and rollbacks == history.rollbacks:
+                        text = f"{receipt} was cancelled, and waits"
+                        self.world.loop.failure = Violation("S6", text)
+        except (RedisError, OSError, Full):
+            return
 
     async def _send(self, producer: Producer, items: list[Item]) -> bool:
         """Send items and check the returned ids. Returns False if the send failed."""

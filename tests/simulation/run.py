@@ -21,6 +21,7 @@ from runnel.protocol.scripts import Call, Scripts
 from runnel.settings import Settings
 from runnel.worker import backend as backend_module
 from runnel.worker import feeds as feeds_module
+from runnel.worker import promoter as promoter_module
 from runnel.worker import worker as worker_module
 from runnel.worker.backend import Backend, RedisBackend
 from runnel.worker.member import Member
@@ -30,7 +31,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.host import Host
 from tests.simulation.loop import Livelock, current_process
 from tests.simulation.producers import Producers
-from tests.simulation.scenario import Scenario
+from tests.simulation.scenario import LOOK_EVERY, Scenario
 from tests.simulation.settling import Settling
 from tests.simulation.store import Store
 from tests.simulation.trace import Trace, Violation
@@ -228,6 +229,7 @@ def _machine(world: World) -> Iterator[None]:
             (worker_module, "Member", SimMember),
             (worker_module, "HeartbeatThread", NoThread),
             (secrets, "token_hex", token_hex),
+            (promoter_module, "LOOK_EVERY", LOOK_EVERY),
             (table_state, "MOST_FIELDS", world.scenario.most_fields),
             (pending_effects, "MOST_FIELDS", world.scenario.most_fields),
             (pending_effects, "MOST_ENTRIES", world.scenario.most_entries),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from runnel.worker.concurrent_runner import FILL_GAPS
 
+#: Seconds between two looks of a worker at a partition in which nothing is due sooner.
+LOOK_EVERY = 20.0
 #: Seconds before the first fault.
 WARM_UP = 4.0
 
@@ -30,6 +32,8 @@ KINDS = (*MEMBERSHIP, *WIRE, *SERVER, *KEYS, *OPERATOR)
 #: Drawn separately from the others: admin commands, and a handler that blocks its loop.
 COMMANDS = ("pause_processor", "seek", "remove_processor")
 EXTRA = (*COMMANDS, "block", "block_cut_off")
+#: The delayed events of a partition disappear. Drawn with these events.
+LOSE_DELAYED = "lose_delayed"
 #: A worker is stopped while the reply to its heartbeat is on its way.
 STOP = "stop_at_sync"
 #: A worker dies once it has forwarded something, before it has removed that.
@@ -162,11 +166,25 @@ class Scenario:
     outbox_size: int
     #: When faults and sends end.
     calm_from: float
+    #: The share of sends that are delayed, the longest delay, and the share of these that are
+    #: cancelled at once.
+    delayed: float = 0.0
+    longest_delay: float = 0.0
+    cancelled: float = 0.0
 
     @property
     def loses_keys(self) -> bool:
         """Whether a fault loses keys or resets them to an older state."""
-        return any(each.kind in ("rollback", "lost_claim", *KEYS) for each in self.faults)
+        kinds = ("rollback", "lost_claim", LOSE_DELAYED, *KEYS)
+        return any(each.kind in kinds for each in self.faults)
+
+    @property
+    def promotion_bound(self) -> float:
+        """Seconds by which a delayed event may be late while nothing disturbs the workers. If the
+        clock of the server jumps, or meta is lost, they learn of it only when they look."""
+        blind = ("skew", "rollback", "lost_claim", "lose_meta")
+        looks = any(each.kind in blind for each in self.faults)
+        return 5.0 + 24 * self.delay[1] + (LOOK_EVERY if looks else 0.0)
 
     @property
     def counts_exactly(self) -> bool:

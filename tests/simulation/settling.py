@@ -27,10 +27,24 @@ class Settling:
     def watch(self) -> None:
         """From time to time: have the members settled as fast as they must?"""
         if not self.world.network.closed:
-            self.settled(self.world.loop.time() - self.world.disturbed > self.bound)
+            must = self.world.loop.time() - self.world.disturbed > self.bound
+            if self.settled(must) and must:
+                self._promoted()
             for host in self.world.hosts:
                 self._bounded(host)
             self.world.later(_EVERY, self.watch)
+
+    def _promoted(self) -> None:
+        """L1: what is due enters the log soon, if there is room."""
+        now, s = self.world.judge.now_ms, self.world.scenario
+        for prefix, _ in self.application.spots():
+            place = self.world.judge.model.at(prefix)
+            if place.log is None or len(place.log.entries) >= s.partition_size:
+                continue
+            due = min((each for each, _ in place.delayed.values()), default=now)
+            quiet = self.world.loop.time() - self.world.disturbed - self.bound
+            if now - due > s.promotion_bound * 1000 and quiet > s.promotion_bound:
+                raise Violation("L1", f"{prefix}: an event is due for {now - due} ms")
 
     def _bounded(self, host: Host) -> None:
         """L4: what waits in the memory of a worker has a bound in bytes: twice what is set, since a
@@ -116,6 +130,8 @@ class Settling:
             state, log = place.states.get(name), place.log
             behind = log.after(state["checkpoint"]) if log and state else []
             unsaid = bool(log and state and state["read"] != str(log.added) and not place.keys_lost)
+            if place.delayed:
+                found.append(f"{len(place.delayed)} delayed events wait in {prefix}")
             if state is None or behind or unsaid:
                 found.append(f"{name} {prefix}: {len(behind)} behind {state}")
         return found + unforwarded(self.world.judge.model)

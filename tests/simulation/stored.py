@@ -58,6 +58,11 @@ class Partition:
     #: Sender -> what is remembered of it, and how many of its entries were added here.
     numbers: dict[str, str] = field(default_factory=dict)
     forwarded: Counter[str] = field(default_factory=Counter)
+    #: Order number -> due time and entry of each delayed event that waits, and of all ever.
+    delayed: dict[int, tuple[int, Fields]] = field(default_factory=dict)
+    delayed_ever: dict[int, tuple[int, Fields]] = field(default_factory=dict)
+    #: Key of a request to delay -> due time, first order number and count; the stream's mark then.
+    requests: dict[str, tuple[tuple[int, int, int], str]] = field(default_factory=dict)
     #: All entries ever added, including removed ones.
     known: dict[str, Fields] = field(default_factory=dict)
     #: Processor -> ids that were removed before it had committed them: those that it has not yet

@@ -20,6 +20,8 @@ class Tenure:
     last: str = "0-0"
     #: Key -> the last event of it that started, where several events are handled at once.
     last_of: dict[str, str] = field(default_factory=dict)
+    #: The server has lost commits of this tenure.
+    rolled_back: bool = False
     #: The last commit was refused, because a stream had no room for what it emits.
     no_room: bool = False
     #: Time of the claim.

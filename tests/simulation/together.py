@@ -47,6 +47,8 @@ class Together:
         before = [each for each in ahead[:-1] if key_of(each) == key and each not in tenure.done]
         if before:
             return f"{id_} starts before {before} of the same key"
+        if tenure.rolled_back:
+            return None  # What the worker believes to be committed is not.
         first = next((i for i, each in enumerate(ahead) if each not in tenure.finished), 0)
         beyond = len(ahead) - first
         return f"{beyond} events from {ahead[first]} to {id_}" if beyond > self.limit else None

@@ -20,7 +20,7 @@ from tests.simulation.stored import split
 
 _ID = re.compile(r"\b\d{13}-\d+\b")
 #: How many arguments of a script are recorded; all of scripts that are not listed here.
-_ARGS = {"append": 7, "append_numbered": 6, "transact": 11, "trim_outbox": 6}
+_ARGS = {"append": 7, "append_numbered": 6, "transact": 11, "trim_outbox": 6, "append_later": 7}
 
 
 class Violation(Exception):

@@ -10,16 +10,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: Line -> what a checker says about it.
-Complaints = dict[int, list[str]]
+#: File and line -> what a checker says about it.
+Complaints = dict[tuple[str, int], list[str]]
 
 
-def mypy(program: Path) -> Complaints:
-    """The complaints of mypy about a program that uses this Runnel."""
+def mypy(folder: Path) -> Complaints:
+    """The complaints of mypy about the programs in a folder, which use this Runnel."""
     options = ["--strict", "--no-incremental", "--follow-imports=silent", "--no-pretty"]
     found = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file=", *options, program.name],
-        cwd=program.parent,
+        [sys.executable, "-m", "mypy", "--config-file=", *options, "."],
+        cwd=folder,
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -27,16 +27,16 @@ def mypy(program: Path) -> Complaints:
     assert found.returncode in (0, 1), found.stdout + found.stderr
     complaints: Complaints = {}
     for line in found.stdout.splitlines():
-        if said := re.fullmatch(rf"{program.name}:(\d+): (?:error|note): (.*)", line):
-            complaints.setdefault(int(said[1]), []).append(said[2])
+        if said := re.fullmatch(r"(\w+\.py):(\d+): (?:error|note): (.*)", line):
+            complaints.setdefault((said[1], int(said[2])), []).append(said[3])
     return complaints
 
 
-def pyright(program: Path) -> Complaints:
-    """The complaints of pyright about a program that uses this Runnel."""
-    config = program.parent / "pyrightconfig.json"
+def pyright(folder: Path) -> Complaints:
+    """The complaints of pyright about the programs in a folder, which use this Runnel."""
+    config = folder / "pyrightconfig.json"
     # Of basedpyright, which is pyright with more rules, only the rules of pyright.
-    options = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT)], "include": [program.name]}
+    options = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}
     config.write_text(json.dumps(options))
     found = subprocess.run(
         [sys.executable, "-m", "basedpyright", "--outputjson", "--project", config],
@@ -47,5 +47,7 @@ def pyright(program: Path) -> Complaints:
     complaints: Complaints = {}
     for each in json.loads(found.stdout)["generalDiagnostics"]:
         line = each["range"]["start"]["line"] + 1
-        complaints.setdefault(line, []).append(f"{each['message']} [{each['rule']}]")
+        complaints.setdefault((Path(each["file"]).name, line), []).append(
+            f"{each['message']} [{each['rule']}]"
+        )
     return complaints

@@ -30,6 +30,7 @@ from runnel import (
     Sent,
     Stream,
     Table,
+    Worker,
 )
 
 P = ParamSpec("P")
@@ -222,6 +223,46 @@ async def nightly() -> int:
 @app.task(on_leader=True)
 async def once() -> None:
     await app.stopping.wait()
+
+
+@app.lifespan
+async def lifespan() -> AsyncIterator[dict[str, int]]:
+    yield {"rate": 1}
+
+
+@app.on_startup
+async def load() -> None:
+    app.state.rate = 1
+
+
+@app.on(orders, concurrency=64, timeout=1)
+async def waits(order: Order) -> None:
+    totals[order.customer] += 1
+
+
+async def test_count(order: Order) -> None:
+    async with app.test(count) as t:
+        await t.send(orders, order, headers={"trace": "1"})
+        await t.drain()
+        alerted: list[Alert] = t.sent(alerts)
+        committed: int = counts.at(order.customer)
+        letters: list[DeadLetter] = t.dead_letters(count)
+        print(alerted, committed, letters, t.events(orders)[0].record.customer)
+    event: Event[Order] = Event.of(orders, order)
+    await count(order, event)
+
+
+def send_plainly(order: Order) -> None:
+    (sent,) = orders.send_sync(order, dedupe=order.id)
+    with app.sync() as sync:
+        sync.send(orders, order)
+        spent: Decimal = sync.read(totals, order.customer)
+        print(sent.id, spent)
+
+
+async def run_beside() -> None:
+    async with Worker(app, ["count"]):
+        pass
 
 
 async def send(order: Order) -> list[Sent]:

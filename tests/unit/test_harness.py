@@ -245,14 +245,21 @@ async def test_time_moves_on_only_by_advance(shop: Shop) -> None:
         assert [each.amount for each in t.sent(shop.orders)] == [1, 2, 3, 3]
 
 
-async def test_plain_functions_run_in_threads_and_may_send_from_there(shop: Shop) -> None:
+@pytest.mark.parametrize("sync", [False, True], ids=["asyncio.run", "send_sync"])
+async def test_plain_functions_run_in_threads_and_may_send_from_there(
+    shop: Shop, sync: bool
+) -> None:
     threads: set[int] = set()
 
     @shop.app.on(shop.orders)
     def book(each: Order) -> None:
         threads.add(threading.get_ident())
         shop.sums[each.shop] += each.amount
-        asyncio.run(shop.alerts.send(Alert(shop=each.shop, why="from a thread")))
+        alert = Alert(shop=each.shop, why="from a thread")
+        if sync:
+            shop.alerts.send_sync(alert)
+        else:
+            asyncio.run(shop.alerts.send(alert))
 
     async with shop.app.test() as t:
         await t.send(shop.orders, order(1), order(2))

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from runnel import App, Record
+from runnel.harness import NotDrained
 from runnel.protocol import append
+from runnel.testing import life as life_module
 from runnel.testing.life import Life
 from runnel.testing.store import Store
 from runnel.testing.stored import Group
@@ -25,6 +27,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.seen: list[int] = []
+        self.hold: asyncio.Event | None = None
         self.raised: list[tuple[str, int, BaseException]] = []
         self.failed: list[object] = []
         app = App("depot", retries=0)
@@ -32,6 +35,8 @@ class Bench:
 
         @app.on(stream)
         async def work(item: Item) -> None:
+            if self.hold is not None:
+                await self.hold.wait()
             if item.number == 13:
                 raise ValueError("13")
             self.seen.append(item.number)
@@ -83,6 +88,22 @@ async def test_it_processes_what_it_is_granted_and_releases_it(bench: Bench) -> 
     assert bench.group.grant == 2
     await life.end()
     assert (bench.group.released, bench.group.unclean) == (True, 0)
+
+
+async def test_a_partition_whose_handler_has_an_event_is_not_released_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life_module, "END", 0.01)
+    bench.hold = asyncio.Event()
+    bench.send(1)
+    life = bench.life()
+    life.grant({0: bench.group})
+    await until(lambda: life.queues and life.queues[0].state.current)
+    with pytest.raises(NotDrained, match="processor work, partition 0 still has an event"):
+        await life.release(0)
+    bench.hold.set()
+    await until(lambda: bench.group.released)
+    await life.end()
 
 
 async def test_one_that_is_killed_releases_nothing(bench: Bench) -> None:

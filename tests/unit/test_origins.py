@@ -39,6 +39,19 @@ async def refresh():
 """
 
 
+STARTUP = """
+@app.on_startup
+async def load():
+    seen.append(1)
+"""
+SHUTDOWN = STARTUP.replace("startup", "shutdown")
+LIFESPAN = """
+@app.lifespan
+async def around():
+    yield
+"""
+
+
 @pytest.fixture
 def script() -> Cell:
     """Runs code in a `__main__` of its own, as `python script.py` does."""
@@ -76,7 +89,24 @@ def test_a_cell_that_runs_again_replaces_what_it_declared(
     assert "was declared again, and replaces the former; a worker that runs already" in note
 
 
-@pytest.mark.parametrize("source", [ORDERS, BILL, TABLE, TASK])
+def test_functions_for_the_start_and_the_end_are_replaced_where_they_were(
+    cell: Cell, caplog: pytest.LogCaptureFixture
+) -> None:
+    app: App = cell(START)["app"]
+    cell(STARTUP + SHUTDOWN + LIFESPAN + STARTUP.replace("load", "then"))
+    for source in (STARTUP, SHUTDOWN, LIFESPAN):
+        cell(source)
+    names = cell("")
+    assert [each.__name__ for each in app.hooks.startup] == ["load", "then"]
+    assert app.hooks.shutdown == [names["load"]]
+    assert app.hooks.around is not None
+    assert getattr(app.hooks.around, "__wrapped__") is names["around"]  # noqa: B009
+    assert len(caplog.messages) == 3
+    with pytest.raises(ConfigError, match="has two lifespans, and another is the second"):
+        cell(LIFESPAN.replace("around", "another"))
+
+
+@pytest.mark.parametrize("source", [ORDERS, BILL, TABLE, TASK, STARTUP, SHUTDOWN, LIFESPAN])
 def test_in_a_script_a_name_is_declared_once(script: Cell, source: str) -> None:
     script(START + ORDERS + (source if source != ORDERS else ""))
     with pytest.raises(ConfigError, match="has two"):

@@ -102,3 +102,16 @@ def test_a_closed_partition_takes_in_nothing() -> None:
     assert request
     assert it.take_in(request, events(2), cursor_exists=True)
     assert [each[0] for each in it.buffer] == [b"1-0"]
+
+
+def test_what_was_given_back_is_kept_only_as_far_as_it_may_wait() -> None:
+    it = state(*range(1, 11))
+    it.buffer_limit = 3
+    it.hand_out(8)
+    it.stop()
+    it.rewind()
+    it.shrink()
+    assert [each[0] for each in it.buffer] == [b"1-0", b"2-0", b"3-0"]
+    it.buffer_limit = 0
+    it.shrink()
+    assert len(it.buffer) == 1

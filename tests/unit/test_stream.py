@@ -58,7 +58,7 @@ async def test_a_derived_stream_has_the_partitions_of_its_source_and_nobody_send
     with pytest.raises(ConfigError, match="two streams named 'letters'"):
         orders.derive("letters", DeadLetter)
     with pytest.raises(ConfigError, match="letters is derived from orders: only processors"):
-        await letters.send(Order(id=5))  # type: ignore[arg-type]
+        await letters.send(Order(id=5))  # type: ignore[call-overload]
 
 
 def test_the_dead_letters_of_a_processor_are_one_stream() -> None:

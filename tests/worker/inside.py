@@ -54,8 +54,12 @@ class Ledger:
         chosen = handler or work
         self.app.processor(self.items, name="work", **options)(chosen)
 
+    def records(self, *numbers: int) -> list[Item]:
+        """Items with these numbers."""
+        return [Item(number=each) for each in numbers]
+
     async def send(self, *numbers: int, **options: Any) -> None:
-        await self.items.send(*(Item(number=each) for each in numbers), **options)
+        await self.items.send(*self.records(*numbers), **options)
 
     async def row(self, redis: Redis) -> dict[str, Any]:
         """The partition as `inspect` shows it."""

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import ConfigError, DeadLetterMiddleware, Events, Middleware
+from runnel.core.partition import PartitionState
 from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.errors import Halted, HandlerExit
 from runnel.operations import admin
@@ -339,25 +340,27 @@ async def test_a_replay_comes_before_new_events_of_the_key(redis: Redis, till: T
 
 
 async def test_a_partition_that_is_paused_processes_what_lies_between(
-    redis: Redis, desk: Desk
+    redis: Redis, desk: Desk, states: list[PartitionState]
 ) -> None:
+    async def until_stopped() -> None:
+        await until(lambda: states[0].stopped, "the partition is stopped")
+
     desk.declare(concurrency=2)
     desk.hold("a")
-    await desk.send(("a", 0), ("a", 1), ("b", 0), ("c", 0), *(("c", n) for n in range(1, 200)))
-
+    desk.faults["c", 5] = until_stopped
+    await desk.send(("a", 0), ("a", 1), ("b", 0), *(("c", number) for number in range(20)))
     async with desk.working():
-        await until(lambda: len(desk.done) >= 5, "others are done")
+        await until(lambda: ("c", 5) in desk.begun, "others are done")
         async with desk.app_scripts() as scripts:
             await admin.pause(scripts, desk.processor)
-            await desk.send(("z", 0))
-            await until(lambda: redis.hget(desk.keys.state, "paused"), "it is paused")
             desk.let_go()
             await until(lambda: ("a", 1) in desk.done, "what lies between is processed")
-            await until(lambda: not desk.running.total(), "nothing runs")
-            assert len(desk.done) < 200
+            await until(lambda: ("c", 5) in desk.done, "so is what runs")
+            await until(lambda: states[0].handler_ended, "nothing more is")
+            assert ("c", 6) not in desk.begun
             await admin.resume(scripts, desk.processor)
         await until(lambda: desk.passed(redis), "all is committed")
-    assert len(desk.done) == 204, "nothing was repeated"
+    assert len(desk.done) == 23, "nothing was repeated"
 
 
 async def test_a_lease_that_is_lost_while_a_failure_is_told_is_given_up(
