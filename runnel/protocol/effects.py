@@ -55,8 +55,8 @@ class Sink:
         """The sink with this address in an app. Raises BadArgument if it is none."""
         words = address.split(" ")
         how = words.pop() if words[5:] == ["drop_unread"] else "refuse"
-        size, _, age = words[-1].partition(",")
-        decimal = (*words[1:3], size, age or "0")
+        size, comma, age = words[-1].partition(",")
+        decimal = (*words[1:3], size, age if comma else "0")
         if len(words) != 5 or not all(each.isdecimal() for each in decimal):
             raise BadArgument(f"BADARG {address!r} does not say where an entry of the outbox goes")
         stream, number, partitions, hash_, _ = words

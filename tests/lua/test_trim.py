@@ -96,6 +96,17 @@ async def test_an_emit_removes_old_events_of_its_sink(raw: Raw) -> None:
     assert [each[0].decode() for each in left][:-1] == dead[3:]
 
 
+async def test_an_emit_makes_room_in_a_sink_that_nobody_reads_if_that_is_declared(
+    raw: Raw,
+) -> None:
+    epoch, ids = await ready(raw, 3)
+    await emit(raw, epoch, "0-0", ids[0], size=2)
+    await emit(raw, epoch, ids[0], ids[1], size=2)
+    await refused(raw, "FULL", emit(raw, epoch, ids[1], ids[2], size=2))
+    await emit(raw, epoch, ids[1], ids[2], size=2, when_full="drop_unread")
+    assert await raw.redis.xlen(SINK_LOG) == 2
+
+
 async def test_appends_look_once_in_a_hundredth_of_the_age(raw: Raw) -> None:
     ids = await old(raw, 5)
     await committed(raw, ids[1])

@@ -70,3 +70,25 @@ def test_an_outbox_has_the_key_and_the_name_of_its_processor() -> None:
     assert call.keys == (names.state, f"{PREFIX}:outbox:book")
     assert list(call.args) == [7, "nonce", "7-2", 2, 1, "alerts", "r" * 1000]
     assert outbox_sender(names) == "outbox:orders:3:book"
+
+
+@pytest.mark.parametrize(
+    ("age", "when_full", "end"),
+    [
+        (0, "refuse", "100"),
+        (60_000, "refuse", "100,60000"),
+        (0, "drop_unread", "100 drop_unread"),
+        (60_000, "drop_unread", "100,60000 drop_unread"),
+    ],
+)
+def test_an_address_says_how_long_events_stay_there(age: int, when_full: str, end: str) -> None:
+    prefix, contract = "runnel:{shop:alerts:7}:alerts", StreamContract(8, "xxh64")
+    sink = Sink(prefix, contract, 100, False, age, when_full)
+    assert sink.address() == f"alerts 7 8 xxh64 {end}"
+    assert Sink.at("shop", sink.address()) == sink
+
+
+@pytest.mark.parametrize("end", ["100 drop_oldest", "100,", "100,x", ",5", "100 refuse more", ""])
+def test_another_address_is_refused(end: str) -> None:
+    with pytest.raises(BadArgument, match="does not say where"):
+        Sink.at("shop", f"alerts 7 8 xxh64 {end}".rstrip() if end else "alerts 7 8 xxh64")

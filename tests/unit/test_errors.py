@@ -23,6 +23,11 @@ GUIDE = ROOT / "docs" / "guide.md"
         ({"processor": ""}, "no processor is registered that could commit its oldest events"),
         ({}, "no processor is registered that could commit its oldest events"),
         (
+            {"processor": "", "reader": "other"},
+            "no processor is registered that could commit its oldest events: only another group "
+            "reads it",
+        ),
+        (
             {"processor": "billing", "checkpoint": "1-0"},
             "the registered processor billing has not committed its oldest events",
         ),
