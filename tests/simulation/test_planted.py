@@ -39,11 +39,12 @@ def test_there_are_enough_bugs_and_each_still_applies_to_its_file() -> None:
         assert bug.edit(source) != source
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", QUICK)
 def test_a_bug_in_a_script_is_found_quickly(name: str) -> None:
     with Server(appendonly="no") as server:
         store = Store(server, BY_NAME[name].edit_script)
-        found = any(run(draw(seed), store).violation for seed in range(20))
+        found = any(run(draw(seed), store).violation for seed in range(40))
         store.close()
     assert found
 
