@@ -292,7 +292,7 @@ class Worker(Block):
                     for each, now, start in zip(all_, described, starts or described, strict=True)
                     if each[0].name not in self._removed and not _all_committed(now, start)
                 ]
-                if starts and not unfinished:
+                if starts is not None and not unfinished:
                     emitted = emitted or [each.outbox_last or 0 for each in described]
                     done = (each.outbox_done or 0 for each in described)
                     if all(map(operator.ge, done, emitted)):

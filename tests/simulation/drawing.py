@@ -81,8 +81,9 @@ def draw(seed: int) -> Scenario:
         failing=rng.choice((0.0, 0.02, 0.1)) if troubled else 0.0,
         poisonous=rng.choice((0.0, 0.01, 0.03)) if troubled else 0.0,
         deadly=rng.choice((0.0, 0.0, 0.01)) if troubled else 0.0,
-        partition_size=rng.choice((8, 30, 200, 10_000)),
-        max_age=random.Random(f"ages {seed}").choice((0.0, 0.0, 60.0, 1200.0)),
+        partition_size=(size := rng.choice((8, 30, 200, 10_000))),
+        # The model knows no bound of what leaves by age at once, which is some 800 entries.
+        max_age=random.Random(f"ages {seed}").choice((0.0, 0.0, 60.0, 1200.0)) * (size < 800),
         wait_for_room=rng.random() < 0.6,
         drop_oldest=rng.random() < 0.1,
         send_every=rng.choice((0.1, 0.3, 1.0, 3.0)),

@@ -26,7 +26,7 @@ export class HandlerTimeout extends RunnelError {}
 export class TooManyWrites extends RunnelError {}
 
 const WORDS = new Set([
-  'BADARG', 'CONFLICT', 'FENCED', 'FULL', 'MISMATCH', 'MISSING', 'NOT_WRITER', 'OUTOFORDER', 'REPLACED',
+  'BADARG', 'CONFLICT', 'FENCED', 'FULL', 'MISMATCH', 'MISSING', 'NOT_WRITER', 'OUTOFORDER', 'OVERDUE', 'REPLACED',
   'STALE_GRANT', 'UNFORWARDED', 'UNKNOWN_PRODUCER', 'UNREGISTERED',
 ]);
 

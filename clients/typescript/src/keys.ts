@@ -26,6 +26,7 @@ export class PartitionKeys {
   readonly parked: string;
   readonly parkedKeys: string;
   readonly replay: string;
+  readonly delayed: string;
 
   constructor(readonly prefix: string, readonly processor = '') {
     this.log = `${prefix}:log`;
@@ -35,6 +36,7 @@ export class PartitionKeys {
     this.parked = `${prefix}:parked:${processor}`;
     this.parkedKeys = `${prefix}:parked_keys:${processor}`;
     this.replay = `${prefix}:replay:${processor}`;
+    this.delayed = `${prefix}:delayed`;
   }
 
   /** KEYS of the scripts about one processor on one partition. */
@@ -62,6 +64,9 @@ export class GroupKeys {
     this.wake = `${group}:wake`;
   }
 }
+
+/** The channel that says that an event of the stream is due sooner than others. */
+export const delayedChannel = (app: string, stream: string): string => `runnel:{${app}:${stream}}:delayed`;
 
 /** The registry, for `runnel inspect`. Nothing depends on it. */
 export const registry = {

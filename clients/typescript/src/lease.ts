@@ -16,6 +16,8 @@ import { Suspicion } from './suspicion.js';
 const MOST_STEPS = 3;
 /** The reader is woken if no more events than this wait for the handler. */
 const WAKE_AT = 100;
+/** Milliseconds after which delayed events are looked for although none was said to be due. */
+const LOOK_FOR_DUE = 60_000;
 const MOST_KNOWN = 20_000;
 
 /** What a lease needs of its member. */
@@ -48,6 +50,7 @@ export class Lease {
   /** Events behind the cursor may have been lost: nothing is read until the claim was repeated. */
   suspect = false;
   readonly bell = new Bell();
+  private readonly due = new Bell();
   private readonly nonce = randomBytes(16).toString('hex');
   private epoch = '';
   private checkpoint = '';
@@ -77,6 +80,7 @@ export class Lease {
   drain(): void {
     this.draining = true;
     this.bell.ring();
+    this.due.ring();
   }
 
   /** What the handler has, for people. */
@@ -92,6 +96,7 @@ export class Lease {
       if (!owner.claimed(partition, this.grant)) this.draining = true;
       this.isOpen = true;
       owner.wakeReader(this);
+      void this.promote();
       try {
         await this.work();
       } catch (error) {
@@ -110,8 +115,39 @@ export class Lease {
     } finally {
       this.isOpen = false;
       this.bell.ring();
+      this.due.ring();
     }
     return 0;
+  }
+
+  // Delayed events
+
+  /** Events may be due sooner than was known. */
+  lookForDue(): void {
+    this.due.ring();
+  }
+
+  /** Let events that are due enter the log, while the partition is open. */
+  private async promote(): Promise<void> {
+    const { link, processor, log } = this.owner;
+    const { stream } = processor;
+    const { log: events, meta, delayed } = this.keys;
+    for (let told = false; this.isOpen && !this.draining; ) {
+      let wait = LOOK_FOR_DUE;
+      try {
+        const args = [PROTOCOL, stream.partitions, HASH, stream.size, 'refuse'];
+        const [moved, , nextIn, lost] = await link.call('promote', [events, meta, delayed], args);
+        if (asNumber(lost) > 0) log(`stream ${stream.name}, partition ${this.partition}: ${asText(lost)} delayed events are lost`);
+        if (asNumber(nextIn) >= 0) wait = Math.min(wait, asNumber(nextIn));
+        if (asNumber(moved) > 0) told = false;
+      } catch (error) {
+        if (!refusedWith(error, 'FULL')) return; // What is wrong with the partition, its claim or commit says.
+        if (!told) log(`stream ${stream.name}, partition ${this.partition}: events that are due wait for room`);
+        told = true;
+        wait = 1000;
+      }
+      if (wait > 0) await this.due.wait(wait);
+    }
   }
 
   // Claim

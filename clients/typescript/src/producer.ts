@@ -106,6 +106,7 @@ export class Producer {
         return idsFrom(asText(first), asNumber(count));
       } catch (error) {
         if (refusedWith(error, 'FULL')) await this.full(error, pause, until);
+        else if (refusedWith(error, 'OVERDUE')) await this.promote(lane, whenFull, pause, until);
         else if (refusedWith(error, 'MISSING')) await this.declareAgain(lane, until);
         else if (refusedWith(error, 'UNKNOWN_PRODUCER')) {
           await this.declareAgain(lane, until);
@@ -115,6 +116,17 @@ export class Producer {
           this.anew(lane);
         } else throw error;
       }
+    }
+  }
+
+  /** Events that are due enter the log before what is sent now. */
+  private async promote(lane: Lane, whenFull: string, pause: number, until: number): Promise<void> {
+    const { log, meta, delayed } = lane.keys;
+    try {
+      await this.link.call('promote', [log, meta, delayed], [PROTOCOL, this.stream.partitions, HASH, this.stream.size, whenFull], until);
+    } catch (error) {
+      if (!refusedWith(error, 'FULL')) throw error;
+      await this.full(error, pause, until);
     }
   }
 

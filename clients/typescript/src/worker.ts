@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import type { App } from './app.js';
 import { Bell } from './bell.js';
 import { ConfigError, refusedWith } from './errors.js';
-import { GroupKeys, PartitionKeys, registry } from './keys.js';
+import { delayedChannel, GroupKeys, PartitionKeys, registry } from './keys.js';
 import { Lease, type Owner, register } from './lease.js';
 import { Link, now } from './link.js';
 import { type Action, Membership, type Times } from './membership.js';
@@ -116,7 +116,12 @@ class Member implements Owner {
 
   async run(stop: AbortSignal, shutdownTimeout: number): Promise<void> {
     const wake = new Redis(this.app.url, { maxRetriesPerRequest: null });
-    wake.on('error', () => undefined).on('message', () => this.beat.ring());
+    const delayed = delayedChannel(this.app.name, this.processor.stream.name);
+    const lookForDue = (): void => {
+      for (const lease of this.leases.values()) lease.lookForDue();
+    };
+    wake.on('error', () => undefined).on('message', (channel: string) => (channel === delayed ? lookForDue() : this.beat.ring()));
+    wake.on('ready', lookForDue); // What was said before nobody has heard.
     const reading = this.reader.run(this.log);
     let late: NodeJS.Timeout | undefined;
     const onStop = (): void => {
@@ -127,7 +132,7 @@ class Member implements Owner {
     };
     try {
       await this.register();
-      wake.subscribe(this.keys.wake).catch(() => undefined); // To miss it costs at most a heartbeat.
+      wake.subscribe(this.keys.wake, delayed).catch(() => undefined); // To miss it costs a heartbeat, or a minute.
       if (stop.aborted) return;
       stop.addEventListener('abort', onStop, { once: true });
       await this.heartbeats();

@@ -281,3 +281,33 @@ test('SCRIPT FLUSH and closed connections cost nothing', async () => {
   }
   app.close();
 });
+
+test('events that another client has delayed come when they are due, and before what is sent then', async () => {
+  const { app, items } = fresh();
+  const seen: number[] = [];
+  app.on(items, { name: 'reader' }, (record: any) => void seen.push(record.number));
+  const worker = app.worker(FAST);
+  const running = worker.run();
+  await items.send({ key: 'k', number: 1 });
+  await until(() => seen.length === 1, 'the first one is seen');
+  const prefix = `runnel:{${app.name}:items:${items.partitionOf({ key: 'k' })}}:items`;
+  const { script } = await import('../src/scripts.js');
+  const later = (key: string, delay: number, number: number): Promise<unknown> =>
+    server.redis.call('EVAL', [
+      script('append_later').source, 3, `${prefix}:meta`, `${prefix}:delayed`, `${prefix}:delayed:${key}`,
+      1, 4, 'xxh64', 50_000, 'delay', delay, 60_000, 2, 'json', JSON.stringify({ key: 'k', number }),
+    ] as any);
+  await later('a', 300, 3);
+  await later('b', 100, 2);
+  await until(() => seen.length === 3, 'they come by themselves', 10);
+  worker.stop();
+  await running;
+  await later('c', 0, 4);
+  await new Promise((done) => setTimeout(done, 5)); // It is due in a later millisecond than it was sent.
+  await items.send({ key: 'k', number: 5 });
+  const last = app.worker(FAST).run({ signal: AbortSignal.timeout(3000) });
+  await until(() => seen.length === 5, 'the rest is seen');
+  await last;
+  assert.deepEqual(seen, [1, 2, 3, 4, 5]);
+  app.close();
+});
