@@ -132,6 +132,7 @@ def test_the_guide_names_each_public_method() -> None:
 
 
 INTERNAL = {
+    "Delayed.parts",
     "Events.uncancellable",
     "Stream.check_writable",
     "Worker.cut_off",
