@@ -1,7 +1,7 @@
 """The app that the workers of a soak run, a pipeline of two stages. `book` sums the numbers of each
 key in a table, and emits a posting for each event, to a stream with another key. `settle` counts
 these. `audit` is a second processor of the first stream, and `consult` a third, which has several
-events of a partition at the same time.
+events of a partition at the same time. `remind` counts events that are sent for later.
 
 Each handler writes each event that it has finished as a line to its worker's own file.
 A line is ``processor partition key number id epoch start end``, times in seconds of the machine's
@@ -61,8 +61,20 @@ entries = app.stream(
 postings = app.stream(
     "postings", record=Posting, partition_by="bucket", partition_count=6, partition_size=300
 )
+
+
+class Reminder(Record):
+    key: str
+    number: int
+
+
+#: Its events are sent with a delay.
+reminders = app.stream(
+    "reminders", record=Reminder, partition_by="key", partition_count=4, partition_size=500
+)
 sums = app.table("sums", entries, value=int, default=0, processor="book")
 asked = app.table("asked", entries, value=int, default=0, processor="consult")
+reminded = app.table("reminded", reminders, value=int, default=0, processor="remind")
 counts = app.table("counts", postings, value=int, default=0, processor="settle")
 _effects = os.open(os.environ.get("SOAK_EFFECTS", os.devnull), os.O_WRONLY | os.O_APPEND)
 _delay = float(os.environ.get("SOAK_DELAY", "0.001"))
@@ -76,7 +88,7 @@ def obey_signals() -> None:
         signal.signal(number, lambda *_, seconds=seconds: _block.__setitem__(0, seconds))
 
 
-E = TypeVar("E", Entry, Posting)
+E = TypeVar("E", Entry, Posting, Reminder)
 
 
 async def apply(processor: str, source: Any, event: Event[E], times: int = 1) -> E:
@@ -111,6 +123,13 @@ async def settle(events: Events[Posting]) -> None:
     async for event in events:
         posting = await apply("settle", events, event)
         counts[posting.bucket] += 1
+
+
+@app.processor(reminders)
+async def remind(events: Events[Reminder]) -> None:
+    async for event in events:
+        reminder = await apply("remind", events, event)
+        reminded[reminder.key] += 1
 
 
 @app.processor(entries)

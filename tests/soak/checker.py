@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
 from tests.soak.history import Effect, History, Id, Look, Sent
+from tests.soak.later import check_later
 from tests.soak.totals import check_totals
 
 #: An event of the one stream: its partition and id.
@@ -43,8 +44,10 @@ def check(history: History, *, strict: Iterable[str], budget: int, lossy: bool =
     _sends(history.sent, say)
     _log_is_complete(history, verdict)
     verdict.violations += check_totals(history, lossy)
+    verdict.violations += check_later(history, lossy)
     for processor in history.processors:
-        sent = {} if processor in history.second else acknowledged
+        others = (*history.second, history.reminder)
+        sent = {} if processor in others else acknowledged
         effects = [each for each in history.effects if each.processor == processor]
         processed_by_event: dict[Event, list[Effect]] = defaultdict(list)
         for each in effects:

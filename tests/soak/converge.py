@@ -14,7 +14,7 @@ from tests.soak.cast import Cast
 from tests.soak.checker import check
 from tests.soak.history import read_history
 from tests.soak.stage import Stage
-from tests.soak.watch import PROCESSORS, SECOND, TOGETHER, Watch
+from tests.soak.watch import PROCESSORS, REMINDER, SECOND, TOGETHER, Watch
 
 #: Seconds: a session and two heartbeats after a kill; after a leave no session has to end.
 BOUNDS = {"kill": SESSION * 5 / 3, "leave": SESSION * 2 / 3}
@@ -77,6 +77,7 @@ async def converge(
         await cast.close()
     history = read_history(folder, PROCESSORS, watch.looks)
     history.second, history.tables, history.together = SECOND, tables, TOGETHER
+    history.reminder = REMINDER
     verdict = check(history, strict=PROCESSORS, budget=100)
     for how, samples in durations.items():
         say(spread(f"after a {how}", samples, BOUNDS[how]))

@@ -34,6 +34,15 @@ class Sent(NamedTuple):
     id: Id
 
 
+class Later(NamedTuple):
+    """One event that was sent for later, as the producer saw acknowledged. `due` is in ms."""
+
+    key: str
+    number: int
+    partition: int
+    due: int
+
+
 class Look(NamedTuple):
     """A processor's state on a partition at some time."""
 
@@ -61,6 +70,9 @@ class History:
     looks: list[Look] = field(default_factory=list)
     #: Those of them that read what `book` emits.
     second: tuple[str, ...] = ()
+    #: The one of them that reads what is sent for later, if there is one.
+    reminder: str = ""
+    later: list[Later] = field(default_factory=list)
     #: Those of them that have several events of a partition at the same time -> how many.
     together: dict[str, int] = field(default_factory=dict)
     #: Table -> key -> value, at the end.
@@ -93,7 +105,8 @@ def read_effects(path: Path) -> Iterable[Effect]:
 
 
 def read_history(folder: Path, processors: tuple[str, ...], looks: list[Look]) -> History:
-    """Read the files in `folder`: ``*.effects`` of workers and ``*.sent`` of producers."""
+    """Read the files in `folder`: ``*.effects`` of workers, ``*.sent`` and ``*.later`` of
+    producers."""
     history = History(processors, looks=looks)
     for path in sorted(folder.glob("*.effects")):
         history.effects.extend(read_effects(path))
@@ -104,4 +117,9 @@ def read_history(folder: Path, processors: tuple[str, ...], looks: list[Look]) -
                 history.unknown += 1
             else:
                 history.sent.append(Sent(key, int(number), int(partition), parse_id(id_)))
+    for path in sorted(folder.glob("*.later")):
+        for line in path.read_text().splitlines(keepends=True):
+            words = line.split()
+            if line.endswith("\n") and len(words) == 4:
+                history.later.append(Later(words[0], *map(int, words[1:])))
     return history

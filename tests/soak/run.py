@@ -20,10 +20,10 @@ from tests.soak.checker import Verdict, check
 from tests.soak.faults import FAULTS, Fault, Scene, join
 from tests.soak.history import Id, read_history
 from tests.soak.stage import Stage
-from tests.soak.watch import PROCESSORS, SECOND, TOGETHER, Watch
+from tests.soak.watch import PROCESSORS, REMINDER, SECOND, TOGETHER, Watch
 
 #: The processors that operators do not touch, so that every promise holds for them.
-STRICT = ("book", "settle", "consult")
+STRICT = ("book", "settle", "consult", "remind")
 #: Events that a new tenure may repeat: those that may wait for their commit, and those read ahead.
 #: Where several events of a partition are handled at once, also those in hand.
 BUDGET = (UNCOMMITTED + 2) * PREFETCH + Window(CONCURRENCY, PREFETCH).limit
@@ -240,7 +240,7 @@ class Run:
     def _check(self) -> None:
         history = read_history(self._folder, PROCESSORS, self.watch.looks)
         history.logs, history.tables, history.second = self._logs, self._tables, SECOND
-        history.together = TOGETHER
+        history.together, history.reminder = TOGETHER, REMINDER
         verdict = check(history, strict=STRICT, budget=BUDGET, lossy=self._stage.lossy)
         verdict.violations += self._violations
         self.outcome.verdict = verdict

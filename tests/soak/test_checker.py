@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.soak.checker import check
-from tests.soak.history import Effect, History, Look, Sent
+from tests.soak.history import Effect, History, Later, Look, Sent
 
 BUDGET = 2
 
@@ -179,4 +179,47 @@ def test_each_kind_of_violation_is_found_there_too(
     history = together()
     corrupt(history)
     found = violations_together(history)
+    assert any(message in each for each in found), found
+
+
+def later() -> History:
+    """A history of `remind`: two events that were due at 100 and at 200 ms."""
+    history = History(("remind",), reminder="remind")
+    history.later = [Later("a", 1, 0, 100), Later("a", 2, 0, 200)]
+    history.effects = [
+        effect(Sent("a", number, 0, (due + 1, 0)), 10, number, "w1")._replace(processor="remind")
+        for number, due in ((1, 100), (2, 200))
+    ]
+    history.tables = {"reminded": {"a": 2}}
+    return history
+
+
+def test_events_that_are_sent_for_later_may_come_when_they_are_due() -> None:
+    assert violations(later()) == []
+
+
+def due_at(history: History, index: int, due: int) -> None:
+    """Move the due time of an event."""
+    history.later[index] = history.later[index]._replace(due=due)
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "message"),
+    [
+        (lambda h: remove(h, 1), "S4: remind never processed Later(key='a', number=2"),
+        (lambda h: due_at(h, 1, 202), "entered partition 0 early: (201, 0) was due at 202"),
+        (lambda h: due_at(h, 1, 99), "S3: partition 0 has events due at [100, 99]"),
+        (lambda h: h.tables["reminded"].update(a=3), "table reminded has 3 for a, right is 2"),
+        (
+            lambda h: h.effects.append(h.effects[0]._replace(id=(300, 0))),
+            "S6: event 1 of a was sent twice",
+        ),
+    ],
+)
+def test_each_kind_of_violation_of_these_is_found(
+    corrupt: Callable[[History], None], message: str
+) -> None:
+    history = later()
+    corrupt(history)
+    found = violations(history)
     assert any(message in each for each in found), found

@@ -15,10 +15,13 @@ from runnel.connection.connect import connect
 from runnel.errors import RunnelError
 from runnel.protocol import GroupDescription, PartitionDescription
 from runnel.protocol.scripts import Scripts
-from tests.soak.app import PARTITIONS, app, asked, counts, entries, postings, sums
+from tests.soak.app import PARTITIONS, app, asked, counts, entries, postings, reminded, sums
 from tests.soak.history import Id, Look, parse_id
 
 PROCESSORS = tuple(app.processors)
+reminders = app.streams["reminders"].spec
+#: The one that reads what is sent for later.
+REMINDER = "remind"
 #: Those that read what others emit.
 SECOND = tuple(name for name, each in app.processors.items() if each.stream is postings.spec)
 #: Those that have several events of a partition at the same time -> how many.
@@ -97,12 +100,15 @@ class Watch:
         return True
 
     async def caught_up(self) -> bool:
-        """Is there nothing behind any checkpoint, nor on its way to another stream?"""
+        """Is nothing behind any checkpoint, nor on its way to another stream, nor for later?"""
         for _ in range(2):  # What the first stage had emitted is seen the second time.
             if any(each.lag != 0 for each in await self.look()):
                 return False
             for _, _, names in _PARTITIONS:
                 if await self._client.xlen(names.outbox):
+                    return False
+            for partition in range(reminders.partition_count):
+                if await self._client.zcard(keys.delayed(reminders.prefix(partition))):
                     return False
         return True
 
@@ -118,7 +124,7 @@ class Watch:
     async def tables(self) -> dict[str, dict[str, int]]:
         """What the tables have: key -> value."""
         found: dict[str, dict[str, int]] = {}
-        for table in (sums, asked, counts):
+        for table in (sums, asked, counts, reminded):
             found[table.name] = {}
             for partition in range(table.stream.partition_count):
                 name = keys.table(table.stream.prefix(partition), table.name)
