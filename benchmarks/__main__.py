@@ -14,6 +14,8 @@ from pathlib import Path
 from benchmarks import (
     cluster,
     effects,
+    execs,
+    inspecting,
     latency,
     members,
     moves,
@@ -38,6 +40,7 @@ from runnel.embedded.binary import find_binary
 MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = {
     "throughput": (throughput.measure, throughput.NAMES),
     "waiting": (waiting.measure, waiting.NAMES),
+    "sidecar": (execs.measure, execs.NAMES),
     "effects": (effects.measure, effects.NAMES),
     "scaling": (scaling.measure, scaling.NAMES),
     "members": (members.measure, members.NAMES),
@@ -46,6 +49,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], Iterator[Row]], tuple[str, ...]]] = 
     "latency": (latency.measure, latency.NAMES),
     "moves": (moves.measure, moves.NAMES),
     "scripts": (scripts.measure, scripts.NAMES),
+    "inspecting": (inspecting.measure, inspecting.NAMES),
     "resources": (resources.measure, resources.NAMES),
     "peers": (peers.measure, peers.NAMES),
 }

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from opentelemetry.sdk.trace import TracerProvider
+
 from benchmarks.gate import Gate
 from benchmarks.job import job
 from benchmarks.records import declare
 from runnel import App, Events
+from runnel.metrics.counting import Counting
+from runnel.otel import instrument
 
 JOB = job()
 gate = Gate(JOB)
@@ -50,8 +54,15 @@ def plain(_: Any) -> None:
     gate.hit_in_thread()
 
 
+if JOB.form == "counted":
+    app.observe(Counting())
+elif JOB.form.startswith("traced"):
+    provider = TracerProvider()
+    instrument(app, each_event=JOB.form == "traced-each", tracer_provider=provider)
+
 functions = {"on-async": on_async, "plain": plain}
 handlers = {"one": one, "each": one, "take": take, "events": raw_events}
+handlers |= dict.fromkeys(("counted", "traced", "traced-each"), one)
 if JOB.form in functions:
     app.on(stream, name=JOB.name)(functions[JOB.form])
 else:

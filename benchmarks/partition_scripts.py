@@ -262,10 +262,13 @@ repeated(
     1000,
     lambda each: protocol.describe(each.keys),
 )
-repeated("pause", "pause", 40, 1, lambda each: protocol.pause(each.keys))
+repeated("pause", "pause", 60, 1, lambda each: protocol.pause(each.keys))
 
 
-@case("resume", "resume", 50)
+repeated("acknowledge", "acknowledge", 40, 1, lambda each: protocol.acknowledge(each.keys, 1))
+
+
+@case("resume", "resume", 80)
 def resume(timer: Timer, repeats: int) -> Iterator[float]:
     partition = Partition(timer, "resume", 1)
     for _ in range(repeats):

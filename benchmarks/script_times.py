@@ -9,6 +9,7 @@ from redis import Redis
 
 from benchmarks import (  # noqa: F401 - They fill the table.
     outbox_scripts,
+    parked_scripts,
     partition_scripts,
     sync_scripts,
     table_scripts,

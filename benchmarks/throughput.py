@@ -39,6 +39,11 @@ class Shape:
 #: Rows with the same raw form and record share the runs of the raw loop.
 SHAPES = [
     Shape("one", "one at a time, typed", "one", "order", "one", 120_000, target=True),
+    Shape("counted", "one at a time, metrics on", "counted", "order", "one", 120_000, False, "one"),
+    Shape("traced", "one at a time, traced", "traced", "order", "one", 120_000, False, "one"),
+    Shape(
+        "traced-each", "the same, each event", "traced-each", "order", "one", 24_000, False, "one"
+    ),
     Shape("on-async", "@app.on, async def", "on-async", "order", "one", 60_000),
     Shape("plain", "@app.on, plain def", "plain", "order", "one", 60_000, True, "on-async"),
     Shape("take", "take(100), typed", "take", "order", "take", 120_000, target=True),

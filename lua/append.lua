@@ -24,6 +24,7 @@
 -- ERROR    OUTOFORDER  the sequence number is neither the last one nor the next; last=STORED
 -- ERROR    UNKNOWN_PRODUCER the producer is not remembered and this is not its first append
 -- ERROR    OVERDUE     a delayed event is due and must enter the log first; due=MS; call promote, then repeat this call
+-- REPEAT   recognised by producer, sequence: 0, and first and count of the first call, while it is the last append of the producer
 -- WRITES   yes
 -- BOUND    1000 entries added, 1100 removed; the last 1000 producers remembered, 1100 at most
 -- VERSION  1
@@ -47,6 +48,96 @@ local function contract_mismatch(key)
 end
 -- <<< contract
 
+-- >>> allowed
+-- Redis does not undo a script's writes when the ACL refuses a later command, so each command is checked before the first
+-- write. A command that is refused is then called: nothing has been written yet, and Redis words the refusal.
+local function check_allowed(...)
+  if not redis.acl_check_cmd(...) then redis.call(...) end
+end
+-- <<< allowed
+
+local values = #ARGV
+if #KEYS ~= 3 or values < 10 then
+  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. values)
+elseif producer == '' then
+  return redis.error_reply('BADARG field=producer')
+elseif not string.find(sequence, '^[1-9]%d*$') or #sequence > 15 then
+  return redis.error_reply('BADARG field=sequence')
+end
+
+-- >>> limits
+-- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
+local function read_limits(text)
+  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
+  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
+end
+-- <<< limits
+
+-- >>> send_args
+local max_age = nil
+if not size then size, max_age = read_limits(ARGV[4]) end
+if not string.find(protocol, '^%d+$') or #protocol > 9 then
+  return redis.error_reply('BADARG field=protocol')
+elseif not string.find(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
+  return redis.error_reply('BADARG field=partitions limit=10000')
+elseif hash == '' then
+  return redis.error_reply('BADARG field=hash')
+elseif not size or size < 2 or (not max_age and (not string.find(ARGV[4], '^%d+$') or #ARGV[4] > 15)) then
+  return redis.error_reply('BADARG field=size')
+elseif when_full ~= 'refuse' and when_full ~= 'drop_unread' and when_full ~= 'drop_oldest' then
+  return redis.error_reply('BADARG field=when_full')
+end
+-- <<< send_args
+
+local count, at = 0, 8
+while at <= values do
+  local width = tonumber(ARGV[at])
+  if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > values then
+    return redis.error_reply('BADARG field=entries at=' .. at)
+  end
+  count, at = count + 1, at + width + 1
+end
+if count > 1000 or count >= size then
+  return redis.error_reply('BADARG field=entries limit=' .. math.min(1000, size - 1))
+end
+
+-- >>> not_deleted
+local refusal, declared, delayed_due = contract_mismatch(meta)
+if refusal then
+  return redis.error_reply(refusal)
+end
+local deleted = not declared and redis.call('HGET', meta, 'deleted')
+if deleted then
+  return redis.error_reply('MISSING deleted=' .. deleted)
+end
+-- <<< not_deleted
+
+local before = redis.call('HGET', producers, producer)
+if before then
+  local last = string.match(before, '^%d+')
+  if last == sequence then
+    local first, number = string.match(before, ' (%S+) (%d+)$')
+    return {0, first, tonumber(number)}
+  elseif tonumber(sequence) ~= last + 1 then
+    return redis.error_reply('OUTOFORDER last=' .. last .. ' given=' .. sequence)
+  end
+elseif sequence ~= '1' then
+  return redis.error_reply('UNKNOWN_PRODUCER producer=' .. producer .. ' given=' .. sequence)
+end
+
+-- >>> overdue
+-- What is due enters the log before anything that is added later. The clock is asked only if delayed events wait.
+if delayed_due then
+  local clock = redis.call('TIME')
+  if (tonumber(delayed_due) or 0) <= clock[1] * 1000 + math.floor(clock[2] / 1000) then
+    return redis.error_reply('OVERDUE due=' .. delayed_due)
+  end
+end
+-- <<< overdue
+
+-- Most calls remove nothing, and then the functions that do are not made: that would take a tenth of the call.
+local remove = nil
+if max_age or redis.call('XLEN', log) + count > size then
 -- >>> ids
 -- Is id `a` larger than id `b`? The digits are compared as text, because numbers lose precision above 2^53.
 local function newer(a, b)
@@ -67,14 +158,6 @@ local function to_table(reply)
   return found
 end
 -- <<< table
-
--- >>> allowed
--- Redis does not undo a script's writes when the ACL refuses a later command, so each command is checked before the first
--- write. A command that is refused is then called: nothing has been written yet, and Redis words the refusal.
-local function check_allowed(...)
-  if not redis.acl_check_cmd(...) then redis.call(...) end
-end
--- <<< allowed
 
 -- >>> drop
 -- Returns what a processor with this checkpoint loses if the first `number` of these entries are removed; nil if it loses none.
@@ -194,12 +277,6 @@ end
 -- <<< age
 
 -- >>> age_due
--- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
-local function read_limits(text)
-  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
-  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
-end
-
 -- The same as `plan_age`, but it looks only once in a hundredth of that age: `trimmed_at` of meta is the time of the last look.
 -- Returns nil if it did not look, else what `trim_age` needs.
 local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)
@@ -210,6 +287,23 @@ local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)
 end
 -- <<< age_due
 
+  local bound, full, losses = plan_trim(log, meta, size, count)
+  if full then
+    return redis.error_reply(full)
+  elseif bound then
+    remove = function() trim(log, meta, bound, losses) end
+  else
+-- >>> clock
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- <<< clock
+
+    local age = plan_age_if_due(log, meta, max_age, now)
+    remove = age and function() trim_age(log, meta, age.bound, age.now_ms) end
+  end
+end
+local forgotten = nil
+if not before then
 -- >>> forget
 -- Returns the 100 fields of a hash whose last append is oldest, among those that begin with `prefix`; none if there are fewer
 -- than 1100. A value is a number and the id of an event, separated by a space. Ids only rise, even if the clock goes back;
@@ -231,90 +325,8 @@ local function oldest_senders(key, prefix)
 end
 -- <<< forget
 
-local values = #ARGV
-if #KEYS ~= 3 or values < 10 then
-  return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. values)
-elseif producer == '' then
-  return redis.error_reply('BADARG field=producer')
-elseif not string.find(sequence, '^[1-9]%d*$') or #sequence > 15 then
-  return redis.error_reply('BADARG field=sequence')
+  forgotten = oldest_senders(producers, '')
 end
-
--- >>> send_args
-local max_age = nil
-if not size then size, max_age = read_limits(ARGV[4]) end
-if not string.find(protocol, '^%d+$') or #protocol > 9 then
-  return redis.error_reply('BADARG field=protocol')
-elseif not string.find(partitions, '^[1-9]%d*$') or tonumber(partitions) > 10000 then
-  return redis.error_reply('BADARG field=partitions limit=10000')
-elseif hash == '' then
-  return redis.error_reply('BADARG field=hash')
-elseif not size or size < 2 or (not max_age and (not string.find(ARGV[4], '^%d+$') or #ARGV[4] > 15)) then
-  return redis.error_reply('BADARG field=size')
-elseif when_full ~= 'refuse' and when_full ~= 'drop_unread' and when_full ~= 'drop_oldest' then
-  return redis.error_reply('BADARG field=when_full')
-end
--- <<< send_args
-
-local count, at = 0, 8
-while at <= values do
-  local width = tonumber(ARGV[at])
-  if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > values then
-    return redis.error_reply('BADARG field=entries at=' .. at)
-  end
-  count, at = count + 1, at + width + 1
-end
-if count > 1000 or count >= size then
-  return redis.error_reply('BADARG field=entries limit=' .. math.min(1000, size - 1))
-end
-
--- >>> not_deleted
-local refusal, declared, delayed_due = contract_mismatch(meta)
-if refusal then
-  return redis.error_reply(refusal)
-end
-local deleted = not declared and redis.call('HGET', meta, 'deleted')
-if deleted then
-  return redis.error_reply('MISSING deleted=' .. deleted)
-end
--- <<< not_deleted
-
-local before = redis.call('HGET', producers, producer)
-if before then
-  local last = string.match(before, '^%d+')
-  if last == sequence then
-    local first, number = string.match(before, ' (%S+) (%d+)$')
-    return {0, first, tonumber(number)}
-  elseif tonumber(sequence) ~= last + 1 then
-    return redis.error_reply('OUTOFORDER last=' .. last .. ' given=' .. sequence)
-  end
-elseif sequence ~= '1' then
-  return redis.error_reply('UNKNOWN_PRODUCER producer=' .. producer .. ' given=' .. sequence)
-end
-
--- >>> overdue
--- What is due enters the log before anything that is added later. The clock is asked only if delayed events wait.
-if delayed_due then
-  local clock = redis.call('TIME')
-  if (tonumber(delayed_due) or 0) <= clock[1] * 1000 + math.floor(clock[2] / 1000) then
-    return redis.error_reply('OVERDUE due=' .. delayed_due)
-  end
-end
--- <<< overdue
-
-local bound, full, losses = plan_trim(log, meta, size, count)
-if full then
-  return redis.error_reply(full)
-end
-local age = nil
-if max_age and not bound then -- Without an age, nobody asks for the time.
--- >>> clock
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- <<< clock
-  age = plan_age_if_due(log, meta, max_age, now)
-end
-local forgotten = before and {} or oldest_senders(producers, '')
 check_allowed('HSET', producers, producer, '')
 
 -- >>> add
@@ -347,8 +359,8 @@ while at <= values do
   add(at + 1, at + width, next_at > values)
   at = next_at
 end
-if bound then trim(log, meta, bound, losses) elseif age then trim_age(log, meta, age.bound, age.now_ms) end
-if forgotten[1] then redis.call('HDEL', producers, unpack(forgotten)) end
+if remove then remove() end
+if forgotten and forgotten[1] then redis.call('HDEL', producers, unpack(forgotten)) end
 -- The usual count is a literal, because turning a number into text is slow.
 redis.call('HSET', producers, producer, sequence .. ' ' .. first .. (count == 1 and ' 1' or ' ' .. count))
 return {1, first, count}

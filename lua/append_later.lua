@@ -20,6 +20,7 @@
 -- ERROR    MISSING     the stream was deleted; deleted=MS; declare partition 0, to learn if it exists again, then this one
 -- ERROR    FULL        too many events wait here; delayed=NUMBER limit=NUMBER
 -- PUBLISHES runnel:{APP:STREAM}:delayed
+-- REPEAT   recognised by request: 0, and due, first and count of the first call, within the window
 -- WRITES   yes
 -- BOUND    1000 events added
 -- VERSION  1

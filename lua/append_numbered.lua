@@ -25,6 +25,7 @@
 -- ERROR    FULL        no room, and retention must not remove anything; processor=NAME has not committed the oldest entries
 -- ERROR    OVERDUE     a delayed event is due and must enter the log first; due=MS; call promote, then repeat this call;
 --                      an outbox does not wait for it
+-- REPEAT   recognised by sender, entries: 0; the ids only while it is the last append of the sender
 -- WRITES   yes
 -- BOUND    1000 entries added, 1100 removed; all outboxes and the last 1000 producers remembered, 1100 of these at most
 -- VERSION  1
@@ -195,12 +196,6 @@ end
 -- <<< age
 
 -- >>> age_due
--- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
-local function read_limits(text)
-  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
-  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
-end
-
 -- The same as `plan_age`, but it looks only once in a hundredth of that age: `trimmed_at` of meta is the time of the last look.
 -- Returns nil if it did not look, else what `trim_age` needs.
 local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)
@@ -240,6 +235,14 @@ local kind = string.match(sender, '^(%l+:).')
 if (kind ~= 'producer:' and kind ~= 'outbox:') or #sender > 400 then
   return redis.error_reply('BADARG field=sender')
 end
+
+-- >>> limits
+-- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
+local function read_limits(text)
+  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
+  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
+end
+-- <<< limits
 
 -- >>> send_args
 local max_age = nil

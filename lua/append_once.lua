@@ -20,6 +20,7 @@
 -- ERROR    MISSING     the stream was deleted; deleted=MS; declare partition 0, to learn if it exists again, then this one
 -- ERROR    FULL        no room, and retention must not remove anything; processor=NAME has not committed the oldest entries
 -- ERROR    OVERDUE     a delayed event is due and must enter the log first; due=MS; call promote, then repeat this call
+-- REPEAT   recognised by dedupe: 0, and the id of the first call, within the window
 -- WRITES   yes
 -- BOUND    1 entry added, 1100 removed
 -- VERSION  1
@@ -195,12 +196,6 @@ end
 -- <<< age
 
 -- >>> age_due
--- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
-local function read_limits(text)
-  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
-  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
-end
-
 -- The same as `plan_age`, but it looks only once in a hundredth of that age: `trimmed_at` of meta is the time of the last look.
 -- Returns nil if it did not look, else what `trim_age` needs.
 local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)
@@ -218,6 +213,14 @@ elseif not string.find(dedupe, ':dedupe:.') or #dedupe > 1500 then
 elseif not string.find(window, '^[1-9]%d*$') or #window > 15 then
   return redis.error_reply('BADARG field=window')
 end
+
+-- >>> limits
+-- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
+local function read_limits(text)
+  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
+  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
+end
+-- <<< limits
 
 -- >>> send_args
 local max_age = nil

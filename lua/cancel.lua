@@ -6,6 +6,7 @@
 -- ARGV[2]  order     int   its order number, from the same reply
 -- REPLY    removed   int   1, or 0 if it does not wait any more: it has entered the log, or was cancelled
 -- ERROR    BADARG    an argument is malformed
+-- REPEAT   harmless: 0
 -- WRITES   yes
 -- BOUND    log2 of the events that are due in the same ms read, 1 removed
 -- VERSION  1

@@ -3,6 +3,7 @@
 -- ARGV[1+] commands  str  1 to 1000 commands, each: the number of its words, then its words up to its keys and channels
 -- REPLY    allowed   int  for each command: 1, 0, or -1 if this server has no such command
 -- ERROR    BADARG    an argument is malformed or over a limit
+-- REPEAT   reads: what holds now
 -- WRITES   no
 -- BOUND    1000 commands
 -- VERSION  1

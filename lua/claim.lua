@@ -33,6 +33,7 @@
 -- ERROR    UNREGISTERED the processor is not registered here; removed=1 if an operator has removed it
 -- ERROR    STALE_GRANT  the grant is not newer than the last one that was used here; seen=GRANT
 -- ERROR    MISSING      the log or the consumer group is missing: register again
+-- REPEAT   recognised by grant, nonce: the same token, and the rest as it is now, until a newer grant is used
 -- WRITES   yes
 -- BOUND    constant, plus the groups of one stream
 -- VERSION  1
@@ -89,6 +90,19 @@ local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
+
+-- >>> history
+-- Notes what happened to the lease, for people who ask who had the partition. The newest 20 notes are kept, one in a line:
+-- time, what, epoch, member or `-` for an operator, and what else there is to say.
+local function note_lease(state_key, what, lease_epoch, who, more)
+  local kept = redis.call('HMGET', state_key, 'history')[1] or ''
+  local _, lines = string.gsub(kept, '\n', '')
+  if lines > 19 then kept = string.match(kept, '^[^\n]*\n(.*)$') end
+  local said = string.sub(who or '-', 1, 200) .. (more and ' ' .. string.sub(more, 1, 200) or '')
+  redis.call('HSET', state_key, 'history', kept .. string.format('%.0f', now) .. ' ' .. what .. ' ' .. (lease_epoch or '0') .. ' '
+    .. string.gsub(said, '%c', '?') .. '\n')
+end
+-- <<< history
 
 if #KEYS ~= 3 or #ARGV ~= 8 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
@@ -179,10 +193,13 @@ if not repeated then
   redis.call('HSET', state, 'owner', member, 'epoch', epoch, 'nonce', nonce, 'grant', grant, 'released', '0',
     'attempts', attempts, 'event', event, 'deaths', deaths, 'unclean_tenures', unclean, 'started', '',
     'previous_owner', previous_owner, 'moved_at', string.format('%.0f', now))
+  local took_over = previous_owner ~= ''
+  note_lease(state, took_over and 'took_over' or 'claimed', epoch, member, took_over and previous_owner)
 end
 if accepted then
   redis.call('HSET', state, 'checkpoint', checkpoint, 'read', read, 'lost', (tonumber(lost_before) or 0) + lost)
   redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
+  note_lease(state, 'lost', epoch, member, string.format('%.0f', lost))
   lost, exact = -1, 1
 end
 local checkpoint_exists = #redis.call('XRANGE', log, checkpoint, checkpoint, 'COUNT', 1)

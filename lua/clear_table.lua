@@ -9,6 +9,7 @@
 -- REPLY    deleted    int     number of fields of the table; 0 if the call repeats one that was applied
 -- ERROR    BADARG     an argument is malformed, or the key of the expiry is missing
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
+-- REPEAT   recognised by nonce: 0
 -- WRITES   yes
 -- BOUND    constant; the fields are freed in the background
 -- VERSION  1
@@ -27,6 +28,19 @@ local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
+
+-- >>> history
+-- Notes what happened to the lease, for people who ask who had the partition. The newest 20 notes are kept, one in a line:
+-- time, what, epoch, member or `-` for an operator, and what else there is to say.
+local function note_lease(state_key, what, lease_epoch, who, more)
+  local kept = redis.call('HMGET', state_key, 'history')[1] or ''
+  local _, lines = string.gsub(kept, '\n', '')
+  if lines > 19 then kept = string.match(kept, '^[^\n]*\n(.*)$') end
+  local said = string.sub(who or '-', 1, 200) .. (more and ' ' .. string.sub(more, 1, 200) or '')
+  redis.call('HSET', state_key, 'history', kept .. string.format('%.0f', now) .. ' ' .. what .. ' ' .. (lease_epoch or '0') .. ' '
+    .. string.gsub(said, '%c', '?') .. '\n')
+end
+-- <<< history
 
 local name = string.match(values or '', ':table:([^:]+)$')
 local expiry = unpack(KEYS, 4)
@@ -56,5 +70,6 @@ if epoch then
   -- The owner of the lease has read values that are gone now, and would add to them. So it must claim again.
   redis.call('HSET', state, 'epoch', string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now)), 'nonce', nonce,
     'released', '1', 'last_clear', nonce)
+  note_lease(state, 'cleared', redis.call('HMGET', state, 'epoch')[1], nil, name)
 end
 return fields

@@ -16,6 +16,7 @@
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   the stored checkpoint is not prev, and this is no repeat; checkpoint=STORED; or next was lost; missing=NEXT
 -- ERROR    MISSING    the log, the consumer group or the checkpoint in meta is missing; as for CONFLICT
+-- REPEAT   recognised by epoch, nonce, next, release: 0, while next is the checkpoint
 -- WRITES   yes
 -- BOUND    constant
 -- VERSION  1
@@ -56,6 +57,19 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
+-- >>> history
+-- Notes what happened to the lease, for people who ask who had the partition. The newest 20 notes are kept, one in a line:
+-- time, what, epoch, member or `-` for an operator, and what else there is to say.
+local function note_lease(state_key, what, lease_epoch, who, more)
+  local kept = redis.call('HMGET', state_key, 'history')[1] or ''
+  local _, lines = string.gsub(kept, '\n', '')
+  if lines > 19 then kept = string.match(kept, '^[^\n]*\n(.*)$') end
+  local said = string.sub(who or '-', 1, 200) .. (more and ' ' .. string.sub(more, 1, 200) or '')
+  redis.call('HSET', state_key, 'history', kept .. string.format('%.0f', now) .. ' ' .. what .. ' ' .. (lease_epoch or '0') .. ' '
+    .. string.gsub(said, '%c', '?') .. '\n')
+end
+-- <<< history
+
 if #KEYS ~= 3 or #ARGV ~= 7 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
 end
@@ -87,11 +101,12 @@ local group_id, group_read = next_id, nil
 if prev ~= next_id then
   local found = redis.pcall('XRANGE', log, next_id, next_id, 'COUNT', 1)
   if not found.err and #found == 0 and redis.call('EXISTS', log) == 1 then
-    -- There is no such entry. If the log now begins after it, it was trimmed since it was read: the commit is right. Else it
-    -- was deleted, or a server that lost the last writes has taken over: then a checkpoint there would skip later events.
-    local first, last = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1], nil
-    if not first then last = to_table(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
-    if newer(next_id, first and first[1] or last) then
+    -- There is no such entry. If the log now begins after it, and all entries up to it were removed, it was trimmed since it
+    -- was read: the commit is right. Else it was deleted; or a server has taken over that lost the last writes, or never had
+    -- them: then a checkpoint there would skip later events, or count an event that its producer sends again.
+    local info = to_table(redis.call('XINFO', 'STREAM', log))
+    local first, removed = info['first-entry'], info['entries-added'] - info.length
+    if newer(next_id, first and first[1] or info['last-generated-id']) or removed < read + count then
       return redis.error_reply('CONFLICT checkpoint=' .. checkpoint .. ' missing=' .. next_id)
     end
     -- If `drop_oldest` removed it, the consumer group was moved past it. The group does not move back.
@@ -130,11 +145,12 @@ if prev ~= next_id then
     redis.call('HSET', state, 'unclean_tenures', '0')
     if not event_is_ahead then
       redis.call('HSET', state, 'attempts', '0', 'deaths', '0', 'event', '', 'started', '')
-      redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+      redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at', 'error_traceback')
     end
   end
 end
 if release == '1' then
   redis.call('HSET', state, 'released', '1')
+  note_lease(state, 'released', epoch, redis.call('HMGET', state, 'owner')[1])
 end
 return {1, paused}

@@ -14,6 +14,7 @@
 -- REPLY    bytes      int     of these fields and their values
 -- ERROR    BADARG     an argument is malformed
 -- ERROR    MISSING    there is no such snapshot any more; snapshot=NAME
+-- REPEAT   harmless: the page is copied again; if it was the first one, the copy begins anew
 -- WRITES   yes
 -- BOUND    fields of the page: those of count buckets of the hash; all fields of a hash that Redis keeps as one string
 -- VERSION  1

@@ -7,6 +7,7 @@
 -- REPLY    declared    int     1 if this call stored it, 0 if it was stored already
 -- ERROR    BADARG      an argument is malformed or over a limit
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
+-- REPEAT   harmless: 0
 -- WRITES   yes
 -- BOUND    constant
 -- VERSION  1

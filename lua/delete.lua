@@ -10,6 +10,7 @@
 -- REPLY    deleted    int     number of events
 -- ERROR    BADARG     an argument is malformed; field=tables if the tables are not those that meta names; field=snapshots
 --                     snapshot=FIELD if meta names a snapshot: delete it first
+-- REPEAT   harmless: 0
 -- WRITES   yes
 -- BOUND    constant, plus the fields of meta; events and tables are freed in the background
 -- VERSION  1

@@ -6,8 +6,10 @@
 -- ARGV[1]  processor  str     name of the processor, or empty for the partition alone
 -- REPLY    fields     str     name and value in turn: now, length, first, last, added; of the consumer group lag and
 --                             last_delivered; next_id (the first event after the checkpoint); each field of meta as
---                             meta.FIELD; each field of state except the nonces; what is unknown is left out
+--                             meta.FIELD; each field of state except the nonces, history and
+--                             error_traceback; what is unknown is left out
 -- ERROR    BADARG     an argument is malformed
+-- REPEAT   reads: what holds now
 -- WRITES   no
 -- BOUND    constant, plus the groups of one stream
 -- VERSION  1
@@ -44,8 +46,8 @@ local checkpoint
 fields = redis.call('HGETALL', state)
 for i = 1, #fields, 2 do
   if fields[i] == 'checkpoint' then checkpoint = fields[i + 1] end
-  local secret = fields[i] == 'nonce' or string.match(fields[i], '^last_')
-  if not secret then report(fields[i], fields[i + 1]) end
+  local left_out = fields[i] == 'nonce' or fields[i] == 'history' or fields[i] == 'error_traceback' or string.match(fields[i], '^last_')
+  if not left_out then report(fields[i], fields[i + 1]) end
 end
 if redis.call('EXISTS', log) == 1 then
   local info = to_table(redis.call('XINFO', 'STREAM', log))

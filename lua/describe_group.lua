@@ -11,6 +11,7 @@
 --                            or retire, description
 -- REPLY    grants      str   for each partition: number, owner, target, grant; - for nobody
 -- ERROR    BADARG      an argument is malformed
+-- REPEAT   reads: what holds now
 -- WRITES   no
 -- BOUND    1000 members, 10000 partitions
 -- VERSION  1

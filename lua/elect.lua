@@ -9,6 +9,7 @@
 -- REPLY    left     int   ms left of the current lease, 0 if nobody leads
 -- ERROR    BADARG   an argument is malformed
 -- PUBLISHES runnel:{APP}:wake
+-- REPEAT   harmless: hold renews the lease again, leave replies with 0
 -- WRITES   yes
 -- BOUND    constant
 -- VERSION  1

@@ -17,6 +17,7 @@
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
 -- ERROR    FULL        no room for any, and retention must not remove anything; processor=NAME has not committed the oldest
 --                      entries
+-- REPEAT   harmless: 0, and what has become due since is moved
 -- WRITES   yes
 -- BOUND    200 events moved, or as many as have 1 MB together; 1000 entries removed
 -- VERSION  1

@@ -12,6 +12,7 @@
 -- REPLY    checkpoint  id      the processor's checkpoint
 -- ERROR    BADARG      an argument is malformed or over a limit; registered=NUMBER if 100 processors are registered
 -- ERROR    MISMATCH    the stored partition count, hash or protocol differs
+-- REPEAT   harmless: 0, and the checkpoint as it is now
 -- WRITES   yes
 -- BOUND    constant, plus the groups of one stream, the fields of meta, 1001 entries counted at each end
 -- VERSION  1

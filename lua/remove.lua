@@ -8,14 +8,16 @@
 -- KEYS[5]  parked       stream  runnel:{APP:SOURCE:N}:STREAM:parked:PROCESSOR
 -- KEYS[6]  parked_keys  hash    runnel:{APP:SOURCE:N}:STREAM:parked_keys:PROCESSOR
 -- KEYS[7]  replay       hash    runnel:{APP:SOURCE:N}:STREAM:replay:PROCESSOR
+-- KEYS[8]  postponed    zset    runnel:{APP:SOURCE:N}:STREAM:postponed:PROCESSOR
 -- ARGV[1]  processor    str     name of the processor and of its consumer group
 -- REPLY    removed      int     1 if it was registered, else 0
 -- ERROR    BADARG     an argument is malformed
 -- ERROR    UNFORWARDED entries wait in the outbox, and would be lost; waiting=N outbox=KEY
+-- REPEAT   harmless: 0
 -- WRITES   yes
 -- BOUND    constant, plus the fields of meta; what is parked is freed in the background
 -- VERSION  1
-local log, meta, state, outbox, parked, parked_keys, replay = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local log, meta, state, outbox, parked, parked_keys, replay, postponed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local processor = ARGV[1]
 
 -- >>> clock
@@ -31,7 +33,7 @@ local function check_allowed(...)
 end
 -- <<< allowed
 
-if #KEYS ~= 7 or #ARGV ~= 1 or processor == '' then
+if #KEYS ~= 8 or #ARGV ~= 1 or processor == '' then
   return redis.error_reply('BADARG field=processor')
 end
 local waiting = redis.call('XLEN', outbox)
@@ -54,12 +56,12 @@ for i, each in ipairs(kept) do
 end
 
 check_allowed('DEL', state, outbox)
-check_allowed('UNLINK', parked, parked_keys, replay)
+check_allowed('UNLINK', parked, parked_keys, replay, postponed)
 check_allowed('HDEL', meta, 'checkpoint:')
 check_allowed('HSET', meta, 'removed:', '1')
 if log_exists == 1 then redis.call('XGROUP', 'DESTROY', log, processor) end
 redis.call('DEL', state, outbox)
-redis.call('UNLINK', parked, parked_keys, replay)
+redis.call('UNLINK', parked, parked_keys, replay, postponed)
 redis.call('HDEL', meta, 'checkpoint:' .. processor, 'dropped:' .. processor)
 if old[1] then redis.call('HDEL', meta, unpack(old)) end
 if removed == 1 then redis.call('HSET', meta, 'removed:' .. processor, string.format('%.0f', now)) end

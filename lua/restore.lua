@@ -19,6 +19,7 @@
 -- ERROR    NOT_WRITER another processor writes this table now; table=NAME writer=PROCESSOR
 -- ERROR    MISSING    the log or the consumer group; the snapshot; snapshot=NAME; or more events after its checkpoint than
 --                     were accepted; lost=NUMBER
+-- REPEAT   recognised by nonce: the reply of the first call
 -- WRITES   yes
 -- BOUND    constant, plus the fields of meta and the number of tables; what they held is freed in the background
 -- VERSION  1
@@ -58,6 +59,19 @@ local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
+
+-- >>> history
+-- Notes what happened to the lease, for people who ask who had the partition. The newest 20 notes are kept, one in a line:
+-- time, what, epoch, member or `-` for an operator, and what else there is to say.
+local function note_lease(state_key, what, lease_epoch, who, more)
+  local kept = redis.call('HMGET', state_key, 'history')[1] or ''
+  local _, lines = string.gsub(kept, '\n', '')
+  if lines > 19 then kept = string.match(kept, '^[^\n]*\n(.*)$') end
+  local said = string.sub(who or '-', 1, 200) .. (more and ' ' .. string.sub(more, 1, 200) or '')
+  redis.call('HSET', state_key, 'history', kept .. string.format('%.0f', now) .. ' ' .. what .. ' ' .. (lease_epoch or '0') .. ' '
+    .. string.gsub(said, '%c', '?') .. '\n')
+end
+-- <<< history
 
 if #KEYS < 4 or #KEYS % 4 ~= 0 or #ARGV ~= 4 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
@@ -159,7 +173,8 @@ redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
 redis.call('HSET', state, 'checkpoint', checkpoint, 'read', string.format('%.0f', new_read), 'epoch', epoch, 'nonce', nonce,
   'released', '1', 'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'quarantined', '0',
   'last_seek', checkpoint .. ' ' .. string.format('%.0f', new_read) .. ' ' .. nonce)
-redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at', 'error_traceback')
+note_lease(state, 'sought', epoch, nil, checkpoint)
 -- <<< moved
 
 return {checkpoint, new_read}

@@ -5,6 +5,7 @@
 -- REPLY    revoked     int   number of grants withdrawn; a partition that is moving to another member keeps its grant, because
 --                            that member claims it anyway once its owner has finished the current event
 -- ERROR    BADARG      an argument is malformed or over a limit
+-- REPEAT   harmless: 0, unless grants were made since, which are withdrawn, too
 -- WRITES   yes
 -- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake
 -- BOUND    1000 partitions

@@ -3,6 +3,8 @@
 -- KEYS[1]  log         stream  runnel:{APP:SOURCE:N}:STREAM:log
 -- KEYS[2]  meta        hash    runnel:{APP:SOURCE:N}:STREAM:meta
 -- KEYS[3]  state       hash    runnel:{APP:SOURCE:N}:STREAM:processor:PROCESSOR
+-- KEYS[4+] tables      mixed   tables to empty: runnel:{APP:SOURCE:N}:STREAM:table:NAME; and, if meta has a field
+--                              expires:NAME, runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry
 -- ARGV[1]  processor   str     name of the processor and of its consumer group
 -- ARGV[2]  start       str     first event to process: 0 (the oldest), $ (the next one to be added) or an id
 -- ARGV[3]  read        int     entries ever added before that event; may be empty if start is 0 or $ or near an end of the log
@@ -13,6 +15,7 @@
 -- ERROR    UNREGISTERED the processor is not registered here
 -- ERROR    MISSING     the log or the consumer group is missing: register again
 -- ERROR    NOT_WRITER  another processor writes this table; table=NAME writer=PROCESSOR
+-- REPEAT   recognised by nonce: the reply of the first call
 -- WRITES   yes
 -- BOUND    1001 entries counted at each end, plus the number of tables; their fields are freed in the background
 -- VERSION  1
@@ -40,6 +43,19 @@ local function check_allowed(...)
   if not redis.acl_check_cmd(...) then redis.call(...) end
 end
 -- <<< allowed
+
+-- >>> history
+-- Notes what happened to the lease, for people who ask who had the partition. The newest 20 notes are kept, one in a line:
+-- time, what, epoch, member or `-` for an operator, and what else there is to say.
+local function note_lease(state_key, what, lease_epoch, who, more)
+  local kept = redis.call('HMGET', state_key, 'history')[1] or ''
+  local _, lines = string.gsub(kept, '\n', '')
+  if lines > 19 then kept = string.match(kept, '^[^\n]*\n(.*)$') end
+  local said = string.sub(who or '-', 1, 200) .. (more and ' ' .. string.sub(more, 1, 200) or '')
+  redis.call('HSET', state_key, 'history', kept .. string.format('%.0f', now) .. ' ' .. what .. ' ' .. (lease_epoch or '0') .. ' '
+    .. string.gsub(said, '%c', '?') .. '\n')
+end
+-- <<< history
 
 if #KEYS < 3 or #ARGV ~= 4 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
@@ -126,7 +142,8 @@ redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
 redis.call('HSET', state, 'checkpoint', checkpoint, 'read', string.format('%.0f', new_read), 'epoch', epoch, 'nonce', nonce,
   'released', '1', 'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'quarantined', '0',
   'last_seek', checkpoint .. ' ' .. string.format('%.0f', new_read) .. ' ' .. nonce)
-redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at', 'error_traceback')
+note_lease(state, 'sought', epoch, nil, checkpoint)
 -- <<< moved
 
 return {checkpoint, new_read}

@@ -15,6 +15,7 @@
 -- ERROR    BADARG     an argument is malformed; field=tables missing=NAME; snapshots=NUMBER if there are 100 snapshots
 -- ERROR    UNREGISTERED the processor is not registered here
 -- ERROR    MISSING    there is no such snapshot any more, or it was begun again; snapshot=NAME
+-- REPEAT   recognised by step, id: the checkpoint of the first call, and whether it is complete by now
 -- WRITES   yes
 -- BOUND    constant, plus the fields of meta and the number of tables; what was copied before is freed in the background
 -- VERSION  1

@@ -8,20 +8,22 @@
 -- ARGV[3]   rebalance_timeout int ms an owner has to release a partition before it is granted to another anyway; set likewise
 -- ARGV[4]   rebalance_delay int ms to wait for further joiners before partitions move; set likewise
 -- ARGV[5]   member       str   id of the member: letters, digits, _ . -, the first a letter or digit, at most 200
--- ARGV[6]   incarnation  str   random, one for each start of the member: letters, digits, _ -, at most 64
+-- ARGV[6]   incarnation  str   random, one for each start of the member: letters, digits, _ -, the first a letter or digit, at most 64
 -- ARGV[7]   call         int   1 to join, then rising with every call
 -- ARGV[8]   action       str   stay; retire (release everything, take nothing more); or leave
--- ARGV[9]   description  str   host pid language version, for people; at most 1000 bytes
+-- ARGV[9]   description  str   host pid language version script_set, for people; at most 1000 bytes; script_set, the fifth
+--                              word if it has no =, is 7-40 hex digits in lower case
 -- ARGV[10]  held         int   number of partitions held
 -- ARGV[11+] leases       int   for each held: partition, grant; for each released: partition, grant, grant seen or 0
 -- REPLY     call         int   the newest call of this member; greater than the caller's if this call changed nothing
 -- REPLY     generation   int   rises with every change of the assignments
 -- REPLY     session_timeout int ms, the group's
 -- REPLY     next_call    int   ms after which to call again at the latest, -1 if the next heartbeat is early enough
--- REPLY     grants       int   for each partition: partition, grant, and 1 to hold it or 0 to release it
+-- REPLY     grants       int   for each partition that the member should hold or release: partition, grant, and 1 to hold or 0 to release it
 -- ERROR     BADARG       an argument is malformed or over a limit
 -- ERROR     MISMATCH     the group's partition count differs
 -- ERROR     REPLACED     another incarnation has joined under this id
+-- REPEAT    recognised by incarnation, call: the grants as they are now. Only call 1 is repeated; then the next call is sent
 -- WRITES    yes
 -- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake
 -- BOUND     unchanged: what the member holds; a change: partitions + members, 10000 and 1000 at most
@@ -31,6 +33,8 @@ local partitions, session_timeout = tonumber(ARGV[1]), tonumber(ARGV[2])
 local rebalance_timeout, rebalance_delay = tonumber(ARGV[3]), tonumber(ARGV[4])
 local member, incarnation, call, action = ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local description, held = ARGV[9], tonumber(ARGV[10])
+-- A word with = says something else.
+local script_set = string.match((description or '') .. ' ', '^%S+ +%S+ +%S+ +%S+ +([^ =]+) ')
 
 -- >>> clock
 local time = redis.call('TIME')
@@ -64,6 +68,8 @@ elseif not string.match(incarnation, '^%w[%w_-]*$') or #incarnation > 64 then
   return redis.error_reply('BADARG field=incarnation')
 elseif #description > 1000 then
   return redis.error_reply('BADARG field=description limit=1000')
+elseif script_set and (not string.match(script_set, '^[0-9a-f]+$') or #script_set < 7 or #script_set > 40) then
+  return redis.error_reply('BADARG field=description word=script_set')
 elseif call < 1 then
   return redis.error_reply('BADARG field=call')
 elseif action ~= 'stay' and action ~= 'retire' and action ~= 'leave' then

@@ -16,6 +16,7 @@
 -- ERROR    CONFLICT     a registered processor of the dead letters has not committed one of these; processor=NAME checkpoint=ID
 -- ERROR    UNREGISTERED the processor is not registered here, so that nothing would process the events
 -- ERROR    FULL         parked has no room; limit=SIZE sink=KEY
+-- REPEAT   recognised by nonce: 0
 -- WRITES   yes
 -- BOUND    100 entries
 -- VERSION  1
@@ -47,15 +48,29 @@ local function newer(a, b)
 end
 -- <<< ids
 
+-- >>> history
+-- Notes what happened to the lease, for people who ask who had the partition. The newest 20 notes are kept, one in a line:
+-- time, what, epoch, member or `-` for an operator, and what else there is to say.
+local function note_lease(state_key, what, lease_epoch, who, more)
+  local kept = redis.call('HMGET', state_key, 'history')[1] or ''
+  local _, lines = string.gsub(kept, '\n', '')
+  if lines > 19 then kept = string.match(kept, '^[^\n]*\n(.*)$') end
+  local said = string.sub(who or '-', 1, 200) .. (more and ' ' .. string.sub(more, 1, 200) or '')
+  redis.call('HSET', state_key, 'history', kept .. string.format('%.0f', now) .. ' ' .. what .. ' ' .. (lease_epoch or '0') .. ' '
+    .. string.gsub(said, '%c', '?') .. '\n')
+end
+-- <<< history
+
 -- >>> end_lease
 -- The owner of the lease knows which keys are parked, and that has changed. So it must claim again. The nonce is that of this
 -- call, by which its repeat is recognised.
-local function end_lease(state_key, new_nonce)
+local function end_lease(state_key, new_nonce, what)
   local epoch = redis.call('HGET', state_key, 'epoch')
   redis.call('HSET', state_key, 'last_dead', new_nonce)
   if epoch then
-    redis.call('HSET', state_key, 'epoch', string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now)), 'nonce', new_nonce,
-      'released', '1')
+    epoch = string.format('%.0f', math.max((tonumber(epoch) or 0) + 1, now))
+    redis.call('HSET', state_key, 'epoch', epoch, 'nonce', new_nonce, 'released', '1')
+    note_lease(state_key, what, epoch)
   end
 end
 -- <<< end_lease
@@ -136,6 +151,6 @@ end
 if added > 0 then
   redis.call('HSET', state, 'parked', redis.call('XLEN', parked), 'parked_keys', redis.call('HLEN', parked_keys),
     'replay', redis.call('HLEN', replay))
-  end_lease(state, nonce)
+  end_lease(state, nonce, 'replayed')
 end
 return #taken

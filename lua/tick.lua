@@ -8,6 +8,7 @@
 -- REPLY    fire     int   1 yes, 0 no: fired already, or a later instant was, 2 not due yet by the server's clock
 -- REPLY    wait     int   ms until it is due, 0 if it is
 -- ERROR    BADARG   an argument is malformed or over a limit
+-- REPEAT   recognised by instant, nonce: 1 again, while it is the last instant that ran
 -- WRITES   yes
 -- BOUND    1000 tasks
 -- VERSION  1

@@ -7,8 +7,9 @@
 --                             runnel:{APP:SOURCE:N}:STREAM:table:NAME:expiry; the log and the meta of a stream; or
 --                             runnel:{APP:SOURCE:N}:STREAM:outbox:PROCESSOR; or both
 --                             runnel:{APP:SOURCE:N}:STREAM:parked:PROCESSOR
---                             and runnel:{APP:SOURCE:N}:STREAM:parked_keys:PROCESSOR; for replayed, these and
---                             runnel:{APP:SOURCE:N}:STREAM:replay:PROCESSOR
+--                             and runnel:{APP:SOURCE:N}:STREAM:parked_keys:PROCESSOR; for postpone, these and
+--                             runnel:{APP:SOURCE:N}:STREAM:postponed:PROCESSOR; for replayed, the first two,
+--                             runnel:{APP:SOURCE:N}:STREAM:replay:PROCESSOR, and that of postpone if one was postponed
 -- ARGV[1]  processor  str     name of the processor and of its consumer group
 -- ARGV[2]  epoch      int     of the token
 -- ARGV[3]  nonce      str     of the token
@@ -26,6 +27,7 @@
 --                             not in a Redis Cluster, where a script cannot write to another slot
 --                             outbox SIZE COUNT, then the entries: for streams in other slots; see lua/README.md
 --                             park SIZE COUNT, then the entries, whose first field is `key`: events that are set aside
+--                             postpone MS SIZE COUNT, then the same: they are due in so many ms, at most 366 days
 --                             replayed COUNT, then ids of entries of parked: events that are finished after all. With this
 --                             effect prev may be next, and count 0; see lua/README.md
 -- REPLY    applied    int     1, or 0 if the call repeats one that was applied
@@ -40,6 +42,7 @@
 -- ERROR    FULL       a stream has no room; processor=NAME has not committed its oldest entries; sink=KEY. Or the outbox, or
 --                     parked, has none
 -- ERROR    NOT_WRITER another processor writes this table; table=NAME writer=PROCESSOR
+-- REPEAT   recognised by epoch, nonce, next, release: 0, while next is the checkpoint; a replay by effects: 0
 -- WRITES   yes
 -- BOUND    200 entries added, 200 events parked or replayed, 1100 removed in each stream; 1000 fields of tables written; of a
 --                     table whose keys expire, twice as many as were written, and 10, removed
@@ -217,12 +220,6 @@ end
 -- <<< age
 
 -- >>> age_due
--- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
-local function read_limits(text)
-  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
-  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
-end
-
 -- The same as `plan_age`, but it looks only once in a hundredth of that age: `trimmed_at` of meta is the time of the last look.
 -- Returns nil if it did not look, else what `trim_age` needs.
 local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)
@@ -232,6 +229,19 @@ local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)
   return {bound = plan_age(log_key, meta_key, most_ms, now_ms), now_ms = now_ms}
 end
 -- <<< age_due
+
+-- >>> history
+-- Notes what happened to the lease, for people who ask who had the partition. The newest 20 notes are kept, one in a line:
+-- time, what, epoch, member or `-` for an operator, and what else there is to say.
+local function note_lease(state_key, what, lease_epoch, who, more)
+  local kept = redis.call('HMGET', state_key, 'history')[1] or ''
+  local _, lines = string.gsub(kept, '\n', '')
+  if lines > 19 then kept = string.match(kept, '^[^\n]*\n(.*)$') end
+  local said = string.sub(who or '-', 1, 200) .. (more and ' ' .. string.sub(more, 1, 200) or '')
+  redis.call('HSET', state_key, 'history', kept .. string.format('%.0f', now) .. ' ' .. what .. ' ' .. (lease_epoch or '0') .. ' '
+    .. string.gsub(said, '%c', '?') .. '\n')
+end
+-- <<< history
 
 if #KEYS < 4 or #ARGV < 10 then
   return redis.error_reply('BADARG field=count keys=' .. #KEYS .. ' argv=' .. #ARGV)
@@ -264,11 +274,12 @@ local group_id, group_read = next_id, nil
 if prev ~= next_id then
   local found = redis.pcall('XRANGE', log, next_id, next_id, 'COUNT', 1)
   if not found.err and #found == 0 and redis.call('EXISTS', log) == 1 then
-    -- There is no such entry. If the log now begins after it, it was trimmed since it was read: the commit is right. Else it
-    -- was deleted, or a server that lost the last writes has taken over: then a checkpoint there would skip later events.
-    local first, last = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1], nil
-    if not first then last = to_table(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
-    if newer(next_id, first and first[1] or last) then
+    -- There is no such entry. If the log now begins after it, and all entries up to it were removed, it was trimmed since it
+    -- was read: the commit is right. Else it was deleted; or a server has taken over that lost the last writes, or never had
+    -- them: then a checkpoint there would skip later events, or count an event that its producer sends again.
+    local info = to_table(redis.call('XINFO', 'STREAM', log))
+    local first, removed = info['first-entry'], info['entries-added'] - info.length
+    if newer(next_id, first and first[1] or info['last-generated-id']) or removed < read + count then
       return redis.error_reply('CONFLICT checkpoint=' .. checkpoint .. ' missing=' .. next_id)
     end
     -- If `drop_oldest` removed it, the consumer group was moved past it. The group does not move back.
@@ -297,6 +308,19 @@ local function count_parked(counts, marks, name, change)
 end
 -- <<< parked
 
+-- >>> postponed
+-- Notes in the state how many events are postponed, and when the first of them is due.
+local function note_postponed(state_key, postponed_key)
+  local first = redis.call('ZRANGE', postponed_key, 0, 0, 'WITHSCORES')[2]
+  if first then
+    redis.call('HSET', state_key, 'postponed', redis.call('ZCARD', postponed_key), 'postponed_due',
+      string.format('%.0f', first))
+  else
+    redis.call('HDEL', state_key, 'postponed', 'postponed_due')
+  end
+end
+-- <<< postponed
+
 -- Read the effects. Nothing is written before all are known to be possible.
 local effects, at, key, entries, fields, seen, parked, replayed = {}, 8, 4, 0, 0, {}, 0, nil
 local function own_key(name)
@@ -315,6 +339,13 @@ local function read_table(effect)
   fields, effect.first, at = fields + effect.sets + effect.deletes, at, at + 3 + 2 * effect.sets + effect.deletes
   return true
 end
+-- >>> limits
+-- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
+local function read_limits(text)
+  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
+  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
+end
+-- <<< limits
 local function read_stream(effect)
   effect.size, effect.when_full, effect.count, effect.meta = number(at + 1), ARGV[at + 2], number(at + 3), KEYS[key + 1]
   if not effect.size then effect.size, effect.max_age = read_limits(ARGV[at + 1]) end
@@ -338,10 +369,18 @@ local function read_park(effect)
   at, key = at + 3, key + 1
   return effect.size and effect.key == own_key('parked') and effect.counts == own_key('parked_keys')
 end
+local function read_postpone(effect)
+  effect.ms, effect.postponed, at = number(at + 1), KEYS[key + 2], at + 1
+  if not effect.ms or effect.ms > 31622400000 or effect.postponed ~= own_key('postponed') then return false end
+  local well_formed = read_park(effect)
+  key = key + 1
+  return well_formed
+end
 local function read_replayed(effect)
   effect.ids, effect.count, effect.counts, effect.replay = at + 2, number(at + 1), KEYS[key + 1], KEYS[key + 2]
   if not effect.count or effect.count == 0 or effect.count > 200 then return false end
   at, key, parked, replayed = at + 2 + effect.count, key + 2, parked + effect.count, effect
+  if KEYS[key + 1] == own_key('postponed') then effect.postponed, key = KEYS[key + 1], key + 1 end
   for i = effect.ids, at - 1 do
     if not string.match(ARGV[i] or '', '^%d+%-%d+$') then return false end
   end
@@ -349,7 +388,7 @@ local function read_replayed(effect)
 end
 local read_kind = {
   table = read_table, expiring = read_table, derived = read_stream, stream = read_stream, outbox = read_outbox,
-  park = read_park, replayed = read_replayed,
+  park = read_park, postpone = read_postpone, replayed = read_replayed,
 }
 while at <= #ARGV do
   local effect = {kind = ARGV[at], first = at, key = KEYS[key]}
@@ -360,18 +399,19 @@ while at <= #ARGV do
   key, seen[effect.key] = key + 1, true
   if effect.size then
     -- A stream keeps the entry at the lowest checkpoint, so that it must have room for one more.
-    local most = effect.kind == 'park' and effect.size or effect.size - 1
+    local parks = effect.kind == 'park' or effect.kind == 'postpone'
+    local most = parks and effect.size or effect.size - 1
     if not effect.count or effect.count == 0 then
       return redis.error_reply('BADARG field=effects at=' .. effect.first)
     elseif effect.count > most then
       return redis.error_reply('BADARG field=entries limit=' .. most)
     end
     effect.entries = at
-    if effect.kind == 'park' then parked = parked + effect.count else entries = entries + effect.count end
+    if parks then parked = parked + effect.count else entries = entries + effect.count end
     for _ = 1, math.min(effect.count, 201) do
       local width = number(at)
       if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV
-          or (effect.kind == 'park' and ARGV[at + 1] ~= 'key') then
+          or (parks and ARGV[at + 1] ~= 'key') then
         return redis.error_reply('BADARG field=entries at=' .. at)
       end
       at = at + width + 1
@@ -472,6 +512,11 @@ local function check_park(effect)
   redis.call('HGET', effect.counts, 'f')
   check_allowed('XADD', effect.key, '*', 'f', 'v')
   check_allowed('HSET', effect.counts, 'f', 'v')
+  if effect.postponed then
+    redis.call('ZCARD', effect.postponed)
+    check_allowed('ZADD', effect.postponed, '1', '0-0')
+    check_allowed('ZRANGE', effect.postponed, '0', '0', 'WITHSCORES')
+  end
 end
 local function check_replayed(effect)
   effect.names = {}
@@ -490,10 +535,16 @@ local function check_replayed(effect)
   check_allowed('HSET', effect.counts, 'f', 'v')
   check_allowed('HDEL', effect.counts, 'f')
   check_allowed('HDEL', effect.replay, 'f')
+  if effect.postponed then
+    redis.call('ZCARD', effect.postponed)
+    check_allowed('ZREM', effect.postponed, '0-0')
+    check_allowed('ZRANGE', effect.postponed, '0', '0', 'WITHSCORES')
+    check_allowed('HDEL', state, 'f')
+  end
 end
 local check_kind = {
   table = check_table, expiring = check_table, derived = check_stream, stream = check_stream, outbox = check_outbox,
-  park = check_park,
+  park = check_park, postpone = check_park,
 }
 if replayed then -- First: what a repeat has written may leave no room for it.
   local refusal = check_replayed(replayed)
@@ -521,12 +572,13 @@ end
 redis.call('HSET', meta, 'checkpoint:' .. processor, next_id)
 redis.call('HSET', state, 'checkpoint', next_id, 'read', new_read, 'processed', new_processed, 'released', release,
   'moved_at', string.format('%.0f', now))
+if release == '1' then note_lease(state, 'released', epoch, redis.call('HMGET', state, 'owner')[1]) end
 if has_event or (tenures or '0') ~= '0' then
   redis.call('HSET', state, 'unclean_tenures', '0')
   -- Failures of an event after the new checkpoint stay recorded: it is not finished yet.
   if not event_is_ahead then
     redis.call('HSET', state, 'attempts', '0', 'deaths', '0', 'event', '', 'started', '')
-    redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+    redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at', 'error_traceback')
   end
 end
 local function add_entries(effect)
@@ -534,8 +586,9 @@ local function add_entries(effect)
   for i = 1, effect.count do
     local width, id = tonumber(ARGV[at]), '*'
     if effect.last then id = epoch .. '-' .. string.format('%.0f', effect.last + i) end
-    redis.call('XADD', effect.key, id, unpack(ARGV, at + 1, at + width))
-    if effect.kind == 'park' then count_parked(effect.counts, nil, ARGV[at + 2], 1) end
+    id = redis.call('XADD', effect.key, id, unpack(ARGV, at + 1, at + width))
+    if effect.counts then count_parked(effect.counts, nil, ARGV[at + 2], 1) end
+    if effect.ms then redis.call('ZADD', effect.postponed, string.format('%.0f', now + effect.ms), id) end
     at = at + width + 1
   end
 end
@@ -551,6 +604,7 @@ for _, effect in ipairs(effects) do
     redis.call('XDEL', effect.key, unpack(ARGV, effect.ids, effect.ids + effect.count - 1))
     for _, name in ipairs(effect.names) do count_parked(effect.counts, effect.replay, name, -1) end
     redis.call('HSET', state, 'replay', redis.call('HLEN', effect.replay))
+    if effect.postponed then redis.call('ZREM', effect.postponed, unpack(ARGV, effect.ids, effect.ids + effect.count - 1)) end
   else
     add_entries(effect)
     if effect.bound then trim(effect.key, effect.meta, effect.bound, effect.losses) end
@@ -560,5 +614,6 @@ for _, effect in ipairs(effects) do
   if effect.counts then
     redis.call('HSET', state, 'parked', redis.call('XLEN', effect.key), 'parked_keys', redis.call('HLEN', effect.counts))
   end
+  if effect.postponed then note_postponed(state, effect.postponed) end
 end
 return {1, paused}

@@ -12,6 +12,7 @@
 -- REPLY    kept_for   str     a processor for which further entries stay that should leave, because it has not committed them;
 --                             - if they stay because nobody reads the stream; else empty
 -- ERROR    BADARG     an argument is malformed; or not exactly one of size and max_age is given
+-- REPEAT   harmless: 0, and what has become old since is removed
 -- WRITES   yes
 -- BOUND    1100 entries removed, plus the groups of the stream and the fields of meta
 -- VERSION  1

@@ -14,6 +14,7 @@
 -- ERROR    BADARG     an argument is malformed
 -- ERROR    FENCED     the token is not the partition's, or was released; epoch=STORED
 -- ERROR    CONFLICT   done is larger than outbox_last: the server has lost commits; outbox_last=STORED
+-- REPEAT   harmless: 0, and how many wait now
 -- WRITES   yes
 -- BOUND    constant, plus the entries removed: an outbox holds as many as transact was told
 -- VERSION  1

@@ -31,15 +31,17 @@ from runnel.declaration.signatures import check_task
 from runnel.errors import ConfigError
 from runnel.handlers.callables import named, of_nothing
 from runnel.harness import Harness, Named
+from runnel.observer import Observer
 from runnel.processor import Processor
 from runnel.producer.numbered_producer import NumberedProducer
+from runnel.producer.observed_producer import producer_of
 from runnel.producer.per_loop import PerLoop
 from runnel.producer.producer import Producer
-from runnel.protocol.scripts import Scripts
+from runnel.protocol.observed_scripts import scripts_of
 from runnel.record import adapt
-from runnel.retention import Retain, Retention
+from runnel.retention import Retain
 from runnel.settings import GivenSettings, Settings, check
-from runnel.stream import Stream, StreamSpec
+from runnel.stream import Stream, StreamSpec, declared_retention
 from runnel.sync_app import SyncApp
 from runnel.table import MOST_TABLES, NOTHING, Table
 from runnel.tasks import CATCH_UP, Crontab, Task, Timer, check_cron
@@ -68,6 +70,8 @@ class App(AppLifespan, HandlersOfApp):
         self.module: str | None = None
         self.tasks: dict[str, Task] = {}
         self._producers = PerLoop(self._make_producer)
+        #: What makes metrics and traces: see `observe`.
+        self.observers: tuple[Observer, ...] = ()
         #: The test that runs the app, if any.
         self.under_test: Any = None
 
@@ -140,7 +144,7 @@ class App(AppLifespan, HandlersOfApp):
             chosen(where, "partition_count", partition_count),
             chosen(where, "partition_size", partition_size),
             hasher or XXH64(),
-            retention=Retention.of(where, max_age, retain),
+            retention=declared_retention(where, max_age, retain),
         )
         return self.add(Stream(self, spec))
 
@@ -286,8 +290,9 @@ class App(AppLifespan, HandlersOfApp):
         return SyncApp(self, lambda: self._producers.close_here())
 
     def _make_producer(self) -> Producer:
-        scripts = Scripts(connect(self.settings.redis_url))
-        return Producer(scripts, self.settings.delivery_timeout, self.settings.durability)
+        scripts = scripts_of(connect(self.settings.redis_url), self.observers)
+        timeout, durability = self.settings.delivery_timeout, self.settings.durability
+        return producer_of(scripts, timeout, durability, self.observers)
 
     def test(self, *only: Named, timeout: float = 10.0, lifespan: bool = True) -> Harness:
         """A test of the app without a server: ``async with app.test() as t:``, see `Harness`.
@@ -295,6 +300,17 @@ class App(AppLifespan, HandlersOfApp):
         `only` are the processors that run, by function or name; without any, all. A drain takes at
         most `timeout` seconds. Without `lifespan`, no startup and shutdown function is called."""
         return Harness(self, only, timeout, lifespan=lifespan)
+
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer, from now on, what this app does in this process. Metrics and traces are
+        made by one: see `runnel.metrics` and `runnel.otel`. Raises ConfigError once it has sent.
+        """
+        if self._producers.made:
+            raise ConfigError(
+                f"app {self.name} has sent, and what observes it comes too late: call this where "
+                "the app is declared"
+            )
+        self.observers = (*self.observers, observer)
 
     async def __aenter__(self) -> App:
         return self

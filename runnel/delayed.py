@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import NamedTuple
@@ -63,6 +64,14 @@ def due_of(at: object, delay: object) -> Due:
     if seconds > MAX_DELAY.total_seconds():
         raise ConfigError(f"send(delay=…) takes at most {MAX_DELAY.days} days, not {delay!r}")
     return Due("delay", round(seconds * 1000))
+
+
+def no_time(what: str, options: Mapping[str, object], instead: str) -> None:
+    """Raise ConfigError for `at` and `delay`, and TypeError for other options: it takes none."""
+    for name in options:
+        if name not in ("at", "delay"):
+            raise TypeError(f"{what}() got an unexpected keyword argument {name!r}")
+        raise ConfigError(f"{what}(…) takes no {name}=…: {instead}")
 
 
 def _at(at: object) -> Due:

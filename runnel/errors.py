@@ -10,6 +10,7 @@
     │   │   └── RecordTooLarge    the encoded record is over `max_record_bytes`
     │   └── DecodeError           an entry cannot be read as the stream's record
     ├── HandlerError              the handler failed in a way that a worker found; the event failed
+    │   ├── HandlerDied           its process, of `runnel worker --exec`, ended before it answered
     │   ├── HandlerReturned       it returned before the end of its events
     │   ├── HandlerTimeout        it took longer than its `timeout`
     │   ├── IterationError        it iterates over its events twice at a time, or after their end
@@ -69,8 +70,7 @@ class ConfigError(RunnelError):
 
 
 class PartitionKeyError(ConfigError):
-    """A record has no usable partition key: the field is missing, its type cannot be a key, or
-    `partition_by` raised."""
+    """A record has no field or type that can be a partition key, or `partition_by` raised."""
 
 
 class RecordError(RunnelError):
@@ -86,12 +86,18 @@ class RecordTooLarge(EncodeError):
 
 
 class DecodeError(RecordError):
-    """An entry cannot be read as the record of its stream: corrupt bytes, an unknown codec,
-    an entry that another program wrote, or values that the record type refuses."""
+    """An entry cannot be read as a record of its stream: its bytes, codec or values are wrong."""
 
 
 class HandlerError(RunnelError):
     """A worker found a fault of a handler. It counts as a failure of the current event."""
+
+
+class HandlerDied(HandlerError):
+    """A handler process ended before it answered. `given`: did it get the request? `alone`: had it
+    only this one, so that this is the reason, as far as one can tell?"""
+
+    alone = given = True
 
 
 class HandlerReturned(HandlerError):
@@ -103,8 +109,7 @@ class HandlerTimeout(HandlerError, TimeoutError):
 
 
 class IterationError(HandlerError):
-    """A handler iterates over its events in two places at once, so that it is unknown which of them
-    are finished; or it iterates on after its events have ended."""
+    """A handler iterates over its events in two places at once, or after they have ended."""
 
 
 class NotLoaded(HandlerError):
@@ -120,8 +125,7 @@ class NothingRan(HandlerError):
 
 
 class WorkerDied(HandlerError):
-    """Workers died, or sent no heartbeat until their session ended, while they processed this
-    event, more often than its retries allow."""
+    """Workers died or were silent with this event more often than its retries allow."""
 
 
 class NotInHandler(RunnelError):
@@ -129,18 +133,15 @@ class NotInHandler(RunnelError):
 
 
 class LoopRunning(RunnelError, RuntimeError):
-    """A call that waits, such as `send_sync`, was made where an event loop runs: it would stand
-    still meanwhile. The message says what to await instead. Nothing was sent."""
+    """A call that waits was made where an event loop runs. Nothing was sent: await instead."""
 
 
 class ProducerInUse(RunnelError):
-    """Another process sends under the id of this numbered producer: an event with this number was
-    added that this process has not sent. Both must not send at the same time."""
+    """Another process sends under the id of this numbered producer: both must not at a time."""
 
 
 class EarlierNotSent(RunnelError):
-    """An earlier number of this numbered producer failed and is not there. This one was not sent:
-    after it, the earlier one would count as there. Send that one again first."""
+    """An earlier number of this numbered producer failed: send it again before this one."""
 
 
 class Halted(RunnelError):
@@ -168,8 +169,7 @@ class HandlerExit(RunnelError):
 
 
 class LifespanFailed(RunnelError):
-    """A startup or shutdown function of the app, or its lifespan, failed: `__cause__` is what it
-    raised. After a failed start, the worker has processed nothing."""
+    """A startup or shutdown function, or the lifespan, failed: `__cause__` is what it raised."""
 
 
 class Removed(RunnelError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Never, TypeVar
 
 from runnel.codec.entry import EntryCodec
 from runnel.core.reading import Raw, record_of
@@ -92,10 +92,16 @@ class Events(Generic[R_co]):
         return Batches(self, (n, within, empty))
 
     def emit(
-        self, stream: Stream[T], record: T, *, headers: Mapping[str, str] | None = None
+        self,
+        stream: Stream[T],
+        record: T,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **options: Never,
     ) -> None:
         """Send a record to another stream with the commit of the current event: see
         `Stream.emit`."""
+        stream._no_time(options)
         stream._emit(self._here, record, headers)
 
     async def commit(self) -> None:

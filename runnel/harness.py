@@ -77,6 +77,8 @@ class Engine(Protocol):
     def delayed(self, spec: StreamSpec[Any]) -> list[Sequence[bytes]]: ...
     def table(self, key: str) -> dict[bytes, bytes]: ...
     def parked(self, processor: Processor) -> list[tuple[int, str, Sequence[bytes]]]: ...
+
+    def postponed(self, processor: Processor) -> list[tuple[int, str, Sequence[bytes]]]: ...
     def quarantined(self, processor: Processor) -> list[Failure]: ...
     def lag(self, processor: Processor) -> int: ...
 
@@ -244,6 +246,12 @@ class Harness:
         """The records of the events that a processor has parked, in order for each key."""
         found = self._processor(processor)
         return [found.stream.codec.decode(fields) for _, _, fields in self._engine.parked(found)]
+
+    def postponed(self, processor: Named) -> list[Any]:
+        """The records of the events that have failed and wait for their next try, in the order in
+        which they failed first; `advance` lets a processor with the policy RETRY_LATER try them."""
+        found = self._processor(processor)
+        return [found.stream.codec.decode(fields) for _, _, fields in self._engine.postponed(found)]
 
     def quarantined(self, processor: Named) -> list[Failure]:
         """The last failure of each partition of a processor that is quarantined."""

@@ -120,6 +120,11 @@ def replay(prefix: str, processor: str) -> str:
     return f"{prefix}:replay:{processor}"
 
 
+def postponed(prefix: str, processor: str) -> str:
+    """Sorted set: the parked events that are tried again, by the time when they are due."""
+    return f"{prefix}:postponed:{processor}"
+
+
 def table(prefix: str, name: str) -> str:
     """Hash: a table, which the commits of one processor write."""
     return f"{prefix}:table:{name}"
@@ -215,6 +220,10 @@ def streams(app: str) -> str:
 def processors(app: str) -> str:
     """Hash: ``stream@processor`` -> partition count."""
     return f"runnel:{{{app}}}:processors"
+
+
+#: ACL pattern that covers every key and channel of all apps.
+EVERY = "runnel:*"
 
 
 def patterns(app: str) -> tuple[str, ...]:

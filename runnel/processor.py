@@ -29,6 +29,11 @@ class ExceptionPolicy(Enum):
     PARK = "park"
     """Set the event aside, and with it the later events of its key, in order, until `runnel dead
     replay`. Events of other keys continue."""
+    RETRY_LATER = "retry_later"
+    """For events whose order does not matter. A failed event does not wait for its retries in
+    place: it steps aside by itself, later events of its key continue, and it comes again when the
+    pause before its retry is over. When its retries are used up, it becomes a dead letter with a
+    `DeadLetterMiddleware`; otherwise it stays parked, until `runnel dead replay` or `drop`."""
     IGNORE = "ignore"
     """Skip the event, and continue. It becomes a dead letter with a `DeadLetterMiddleware`."""
 
@@ -74,7 +79,9 @@ class Processor:
 
     @property
     def target(self) -> str:
-        """The name of the processor on the command line."""
+        """The name of the processor on the command line. Without Python code it has no module."""
+        if not self.module:
+            return f"{self.app}/{self.stream.name}@{self.name}"
         return f"{self.module}:{self.name}"
 
     def keys(self, partition: int) -> PartitionKeys:

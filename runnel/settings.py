@@ -13,23 +13,19 @@ from collections.abc import Callable, Mapping, Set
 from functools import cache
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from runnel.connection.durability import Durability
+from runnel.connection.environment import DEFAULT, url_of_environment
 from runnel.connection.url_text import Url
+from runnel.durations import DAY, YEAR
 from runnel.errors import ConfigError
 from runnel.log import logger_of
 
 logger = logger_of("runnel.settings")
 
-#: Seconds in a setting or a keyword: at most a year, so that they fit every clock.
-YEAR = 31_536_000.0
-
-#: Seconds in a time of a group: at most a day, as the script `sync` accepts.
-_DAY = 86_400.0
-
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=YEAR)]
-GroupSeconds = Annotated[float, Field(allow_inf_nan=False, le=_DAY)]
+GroupSeconds = Annotated[float, Field(allow_inf_nan=False, le=DAY)]
 
 
 class GivenSettings(TypedDict, total=False):
@@ -62,7 +58,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     redis_url: str = Field(
-        Url("redis://127.0.0.1:6379"),
+        DEFAULT,
         description="Where Redis is: redis://, unix://, redis+cluster:// or redis+sentinel://; "
         "rediss… with TLS.",
     )
@@ -155,9 +151,15 @@ class Settings(BaseModel):
         1000,
         ge=1,
         le=10_000,
-        description="Events of one partition that may be parked, under the policy PARK.",
+        description="Events of one partition that may be parked, or postponed.",
     )
     backoff_max: Seconds = Field(30.0, ge=0, description="Most seconds between two retries.")
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def source_of(self, name: str) -> str:
+        """Where the value of a setting is from, for people."""
+        return self._sources.get(name, "default")
 
     @classmethod
     def make(cls, **given: Any) -> Settings:
@@ -166,12 +168,18 @@ class Settings(BaseModel):
         if os.environ.get("RUNNEL_REDIS_URL"):
             origin += ", which goes before RUNNEL_REDIS_URL,"
         found = _checked(given, origin)
-        return cls.model_construct(**{**_environment(set(given)), **found})
+        environment = _environment(set(given))
+        made = cls.model_construct(**{**environment, **found})
+        made._sources = {each: f"RUNNEL_{each.upper()}" for each in environment}
+        made._sources |= dict.fromkeys(found, "App(…)")
+        return made
 
     def changed(self, **given: Any) -> Settings:
         """A copy with the given settings. Raises ConfigError, which names a wrong one."""
         found = _checked(given, "App.configure(redis_url=…)")
-        return Settings.model_construct(**{**self.model_dump(), **found})
+        made = Settings.model_construct(**{**self.model_dump(), **found})
+        made._sources = self._sources | dict.fromkeys(found, "App.configure(…)")
+        return made
 
     def chosen(self, where: str, name: str, value: Any) -> Any:
         """The value of a keyword that has the name of a setting; None means the setting.
@@ -242,7 +250,7 @@ def wanted(name: str) -> str:
         for end in ("gt", "ge", "le")
         if getattr(each, end, None) is not None
     }
-    least = f"above {limits['gt']}, up" if "gt" in limits else f"from {limits['ge']:g}"
+    least = f"above {limits['gt']}, up" if "gt" in limits else f"from {limits['ge']}"
     return f"{noun} {least} to {limits['le']:.0f}"
 
 
@@ -263,16 +271,11 @@ def _checked(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return found
 
 
-def url_of_environment() -> Url | None:
-    """The value of RUNNEL_REDIS_URL, None if it is not set. Raises ConfigError if it is empty."""
-    url: Url | None = _environment(Settings.model_fields.keys() - {"redis_url"}).get("redis_url")
-    return url
-
-
 #: Variables of Runnel that are not settings, and commands whose options have variables.
 _NO_SETTINGS = ("RUNNEL_SERVER_BIN", "RUNNEL_WORKER_LOG_LEVEL", "RUNNEL_WORKER_LOG_FORMAT")
 _COMMANDS = (
-    "WORKER|SEND|SENDMANY|TAIL|SHOW|INSPECT|PROCESSOR|DEAD|STREAM|TABLE|SERVER|DEMO|TEST|"
+    "WORKER|SEND|SENDMANY|TAIL|SHOW|INSPECT|CHECK|PROCESSOR|DEAD|STREAM|TABLE|SERVER|DEMO|TEST|"
+    "CONFORMANCE|LUA|DOCTOR|INIT|COMPLETION|"
     "PARTITION(?=_(APP_NAME|STREAM_NAME|REDIS_URL|AS_JSON)$)"  # Settings begin so, too.
 )
 #: Variables that Kubernetes sets for a service with the name runnel or runnel-something.
@@ -303,7 +306,7 @@ def _environment(without: Set[str]) -> dict[str, Any]:
     """The settings in the environment. Raises ConfigError, which names a wrong variable."""
     warn_of_unknown(logger.warning)
     found: dict[str, Any] = {}
-    for name in Settings.model_fields.keys() - without:
+    for name in Settings.model_fields.keys() - without - {"redis_url"}:
         variable = f"RUNNEL_{name.upper()}"
         text = os.environ.get(variable)
         if text is None:
@@ -320,8 +323,8 @@ def _environment(without: Set[str]) -> dict[str, Any]:
                 f"the environment variable {variable} must be {wanted(name)}, not "
                 f"{_shortened(name, text)}"
             ) from None
-    if "redis_url" in found:
-        found["redis_url"] = Url(found["redis_url"], "RUNNEL_REDIS_URL in the environment")
+    if "redis_url" not in without and (url := url_of_environment()) is not None:
+        found["redis_url"] = url
     return found
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
+from typing import Any, Generic, Never, Protocol, TypeVar, Unpack, overload
 from uuid import UUID
 
 from typing_extensions import TypeForm
@@ -16,11 +16,12 @@ from runnel.codec.entry import EntryCodec
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.dead_letter import DeadLetter
-from runnel.delayed import Delayed, due_of
+from runnel.delayed import Delayed, due_of, no_time
 from runnel.errors import ConfigError, NotInHandler, RecordTooLarge
+from runnel.observer import Observer, tell
 from runnel.record import adapt
 from runnel.retention import Retain, Retention
-from runnel.settings import GivenSettings, Settings
+from runnel.settings import GivenSettings, Settings, check
 from runnel.stream_spec import Sender, Sent, StreamSpec
 
 __all__ = ["Sender", "Sent", "Stream", "StreamOwner", "StreamSpec"]
@@ -28,12 +29,20 @@ __all__ = ["Sender", "Sent", "Stream", "StreamOwner", "StreamSpec"]
 R = TypeVar("R")
 D = TypeVar("D")
 
+#: What a handler does instead of an emit that is due later.
+_AT_ONCE = (
+    "what is emitted enters its stream with the commit of the event. `await {}.send(…, delay=…)` "
+    "sends at once what is due later, and under dedupe=f'…-{{event.partition}}-{{event.id}}' only "
+    "once, also if the event is retried"
+)
+
 
 class StreamOwner(Protocol):
     """What a stream needs of the app that declared it."""
 
     settings: Settings
     streams: dict[str, Stream[Any]]
+    observers: tuple[Observer, ...]
 
     def producer(self) -> Sender:
         """The app's producer in the running event loop."""
@@ -136,20 +145,52 @@ class Stream(Generic[R]):
         """
         self.check_writable()
         producer, settings = self.app.producer(), self.app.settings
-        options: dict[str, Any] = {
-            "headers": headers,
-            "max_bytes": settings.max_record_bytes,
-            "wait": wait,
-            "drop_oldest": drop_oldest,
-        }
-        if at is not None or delay is not None:
-            once = {"dedupe": dedupe, "window": settings.dedupe_window}
-            due = due_of(at, delay)
-            return await producer.send_later(self.spec, records, due, **once, **options)
-        if dedupe is not None:
-            window = settings.dedupe_window
+        most, window = settings.max_record_bytes, settings.dedupe_window
+        if dedupe is None and at is None and delay is None:  # The usual case, in the fewest steps.
+            return await producer.send(
+                self.spec,
+                records,
+                headers=headers,
+                max_bytes=most,
+                wait=wait,
+                drop_oldest=drop_oldest,
+            )
+        options: dict[str, Any] = {"headers": headers, "max_bytes": most, "wait": wait}
+        options["drop_oldest"] = drop_oldest
+        if at is None and delay is None:
             return await producer.send_once(self.spec, records, dedupe, window, **options)
-        return await producer.send(self.spec, records, **options)
+        once = {"dedupe": dedupe, "window": window}
+        return await producer.send_later(self.spec, records, due_of(at, delay), **once, **options)
+
+    @overload
+    def send_sync(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
+    ) -> list[Sent]: ...
+
+    @overload
+    def send_sync(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        at: datetime,
+    ) -> list[Delayed]: ...
+
+    @overload
+    def send_sync(
+        self,
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        delay: float | timedelta,
+    ) -> list[Delayed]: ...
 
     def send_sync(
         self,
@@ -158,7 +199,9 @@ class Stream(Generic[R]):
         wait: bool | float = False,
         drop_oldest: bool = False,
         dedupe: str | bytes | int | UUID | None = None,
-    ) -> list[Sent]:
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+    ) -> list[Sent] | list[Delayed]:
         """`send`, for code without an event loop: a view of Django or Flask, a thread, a script.
 
         It returns once the records are acknowledged. Any thread may call it, and a plain function
@@ -168,14 +211,13 @@ class Stream(Generic[R]):
         The arguments and errors are those of `send`. Also raises LoopRunning where an event loop
         runs, except in a cell of a notebook: there, `await send(…)`.
         """
-        call = partial(
-            self.send,
-            *records,
-            headers=headers,
-            wait=wait,
-            drop_oldest=drop_oldest,
-            dedupe=dedupe,
-        )
+        options: dict[str, Any] = {"headers": headers, "wait": wait, "dedupe": dedupe}
+        if at is not None or delay is not None:
+            options |= {"at": at, "delay": delay}
+        if drop_oldest is not False:
+            options["drop_oldest"] = drop_oldest
+        call: Callable[[], Coroutine[Any, Any, list[Sent] | list[Delayed]]]
+        call = partial(self.send, *records, **options)
         return run_sync(call, f"`await {self.name}.send(…)`")
 
     async def cancel(self, delayed: Delayed) -> bool:
@@ -187,7 +229,13 @@ class Stream(Generic[R]):
         """
         return await self.app.producer().cancel(self.spec, delayed)
 
-    def emit(self, record: R, *, headers: Mapping[str, str] | None = None) -> None:
+    def cancel_sync(self, delayed: Delayed) -> bool:
+        """`cancel`, for code without an event loop: see `send_sync`."""
+        return run_sync(partial(self.cancel, delayed), f"`await {self.name}.cancel(…)`")
+
+    def emit(
+        self, record: R, *, headers: Mapping[str, str] | None = None, **options: Never
+    ) -> None:
         """Send a record with the commit of the event that the handler has: with it, or not at all.
 
         Only handlers emit; `send` sends from anywhere, at once. If the event fails, is retried or
@@ -198,9 +246,14 @@ class Stream(Generic[R]):
 
         Raises NotInHandler; EncodeError, RecordTooLarge or PartitionKeyError; TooManyWrites if no
         commit could hold what the current events emit; ConfigError for a stream that is derived
-        from another one than that of the event, or belongs to another app.
+        from another one than that of the event, or belongs to another app; also for `at`, `delay`.
         """
+        self._no_time(options)
         self._emit(CURRENT_EVENT.get(), record, headers)
+
+    def _no_time(self, options: Mapping[str, object]) -> None:
+        """Raise ConfigError for the options `at` and `delay` of an emit."""
+        no_time("emit", options, _AT_ONCE.format(self.name))
 
     def _emit(
         self, here: CurrentEvent | None, record: R, headers: Mapping[str, str] | None
@@ -223,6 +276,8 @@ class Stream(Generic[R]):
                 + (f"is derived from {spec.source}" if spec.app == app else "is of another app")
                 + f": processors of {app}/{source} cannot emit to it; `send` to another stream"
             )
+        for each in self.app.observers:
+            headers = tell(each.emit_headers, headers, instead=headers)
         entry = spec.encode(record, headers)
         size, most = sum(map(len, entry)), self.app.settings.max_record_bytes
         if size > most:
@@ -271,8 +326,18 @@ class Stream(Generic[R]):
             self.spec.partition_size,
             self.spec.hasher,
             source=self.spec.source,
-            retention=Retention.of(f"stream {name}", max_age, retain),
+            retention=declared_retention(f"stream {name}", max_age, retain),
         )
         made = Stream(self.app, spec)
         self.app.add(made)
         return made
+
+
+def declared_retention(where: str, max_age: float | timedelta | None, retain: Retain) -> Retention:
+    """The retention that a declaration asks for. `where` is that, for people, such as
+    ``stream orders``. Raises ConfigError, which names the keyword and what it may be."""
+    if isinstance(max_age, timedelta):
+        max_age = max_age.total_seconds()
+    ms = 0 if max_age is None else round(1000 * check(where, "max_age", max_age))
+    unread = check(where, "retain", retain) == "until_full"
+    return Retention(ms, "drop_unread" if unread else "refuse")

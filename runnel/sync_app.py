@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar, overload
 from uuid import UUID
 
 from runnel.background.sync_calls import refuse_in_a_loop, run_sync
+from runnel.delayed import Delayed
 from runnel.producer.numbered_producer import NumberedProducer, Owner
 from runnel.stream import Sent, Stream
 from runnel.table import Table
@@ -31,6 +33,7 @@ class SyncApp:
         self._app = app
         self._close = close
 
+    @overload
     def send(
         self,
         stream: Stream[R],
@@ -39,11 +42,55 @@ class SyncApp:
         wait: bool | float = False,
         drop_oldest: bool = False,
         dedupe: str | bytes | int | UUID | None = None,
-    ) -> list[Sent]:
-        """`Stream.send_sync`: send records, and return the partition and id of each."""
-        return stream.send_sync(
-            *records, headers=headers, wait=wait, drop_oldest=drop_oldest, dedupe=dedupe
-        )
+    ) -> list[Sent]: ...
+
+    @overload
+    def send(
+        self,
+        stream: Stream[R],
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        at: datetime,
+    ) -> list[Delayed]: ...
+
+    @overload
+    def send(
+        self,
+        stream: Stream[R],
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        delay: float | timedelta,
+    ) -> list[Delayed]: ...
+
+    def send(
+        self,
+        stream: Stream[R],
+        *records: R,
+        headers: dict[str, str] | None = None,
+        wait: bool | float = False,
+        drop_oldest: bool = False,
+        dedupe: str | bytes | int | UUID | None = None,
+        at: datetime | None = None,
+        delay: float | timedelta | None = None,
+    ) -> list[Sent] | list[Delayed]:
+        """`Stream.send_sync`: send records, and return the partition and id of each; with `at` or
+        `delay` a receipt."""
+        options: dict[str, Any] = {"headers": headers, "wait": wait, "dedupe": dedupe}
+        if at is not None or delay is not None:
+            options |= {"at": at, "delay": delay}
+        if drop_oldest is not False:
+            options["drop_oldest"] = drop_oldest
+        found: list[Sent] | list[Delayed]
+        found = stream.send_sync(*records, **options)
+        return found
+
+    def cancel(self, stream: Stream[Any], delayed: Delayed) -> bool:
+        """`Stream.cancel_sync`: cancel an event that was sent with `at` or `delay`."""
+        return stream.cancel_sync(delayed)
 
     def read(self, table: Table[V], key: Any, *, of: Any = None) -> V:
         """The value of a key that was last committed, else the default: see `Table.read`."""
@@ -85,6 +132,7 @@ class SyncProducer:
         headers: dict[str, str] | None = None,
         wait: bool | float = False,
         drop_oldest: bool = False,
+        **options: Never,
     ) -> list[Sent | None]:
         """Send records under a number, each at most once: see `NumberedProducer.send`."""
         call = partial(
@@ -95,6 +143,7 @@ class SyncProducer:
             headers=headers,
             wait=wait,
             drop_oldest=drop_oldest,
+            **options,
         )
         return run_sync(call, "`await producer.send(…)`")
 

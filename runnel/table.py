@@ -120,7 +120,7 @@ class Table(Generic[V]):
             value = self._codec.loads(stored)
             return self._lend(state, field, value, stored) if self._lends else value
         if self._make_default is None:
-            raise KeyError(key)
+            raise self._absent(key)
         value = self._make_default()
         return self._lend(state, field, value) if self._lends else value
 
@@ -137,7 +137,7 @@ class Table(Generic[V]):
     def __delitem__(self, key: Any) -> None:
         state = self._writable()
         if self._stored(key) is None:
-            raise KeyError(key)
+            raise self._absent(key)
         state.put(self._field(key), None)
 
     def __contains__(self, key: Any) -> bool:
@@ -174,7 +174,7 @@ class Table(Generic[V]):
             state.put(self._field(key), None)
             return value
         if default is NOTHING:
-            raise KeyError(key)
+            raise self._absent(key)
         return default
 
     async def load(self, key: Any) -> None:
@@ -199,6 +199,8 @@ class Table(Generic[V]):
         newer values, which are not committed yet. Raises DecodeError; Mismatch; redis-py's errors.
         """
         found = await self.read_many([key], of=of)
+        if key not in found:
+            raise self._absent(key)
         return found[key]
 
     async def read_many(self, keys: Iterable[Any], *, of: Any = None) -> dict[Any, V]:
@@ -240,12 +242,15 @@ class Table(Generic[V]):
         if stored is not None:
             return self.decode(stored)
         if self._make_default is None:
-            raise KeyError(key)
+            raise self._absent(key)
         return self._make_default()
 
     def decode(self, stored: bytes) -> V:
         """The value in these bytes. Raises DecodeError."""
         return self._codec.loads(stored)
+
+    def _absent(self, key: Any) -> KeyError:
+        return KeyError(f"table {self.name} has no value for {key!r}, and no default=")
 
     def _refuse_own(self, key: Any, partition: int) -> None:
         """A handler that may have written the key since the last commit must not `read` it."""

@@ -23,7 +23,7 @@ from tests.primaries import on_each
 from tests.processes import kill, runnel_children
 from tests.servers import Server, start_cluster
 
-pytest_plugins = ["tests.ci"]
+pytest_plugins = ["tests.ci", "tests.side_by_side", "tests.deployments.losses"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background sets this, and child processes inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,7 +10,9 @@ What it does:
   - clones the last commit into a temporary folder, builds the sdist there, and from it the wheel;
   - compares both with the files that are committed, lua/ and py.typed among them;
   - installs the wheel in an empty environment, with the server of runnel[embedded], and runs the
-    demo from it: three workers on a real server, one of them killed.
+    demo from it: three workers on a real server, one of them killed;
+  - installs the sdist in another one, and does what README says under "The first minute"; then the
+    same with the wheel for each further Python of pyproject.toml that is on this machine.
 
 At the end it prints the remaining steps: the tag and the upload.
 
@@ -21,18 +23,17 @@ While the version is a development version ("1.0.0.dev0") and the changelog begi
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 import tomllib
-import venv
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.installed import Broken, first_minute, install, pythons, run
 
 ROOT = Path(__file__).parents[1]
 UNRELEASED = "Unreleased"
@@ -58,7 +59,7 @@ def main() -> int:
             packages = build_and_prove(ROOT, version, Path(folder))
             if not rehearse:
                 packages = keep(packages, ROOT / "dist")
-    except Refused as refused:
+    except (Refused, Broken) as refused:
         print(f"Not released: {refused}", file=sys.stderr)
         return 1
     print(rehearsed(version) if rehearse else what_is_left(version, packages))
@@ -113,11 +114,23 @@ def build_and_prove(root: Path, version: str, folder: Path) -> list[Path]:
     check_sdist(tree, sdist)
     check_wheel(tree, wheel)
     say("installing the wheel in an empty environment")
-    python = install(tree, wheel, folder / "environment")
+    python = install(Path(sys.executable), wheel, folder / "environment")
     say("running the demo from there")
-    demo = [str(python), "-m", "runnel", "demo", "--examples", str(tree / "examples")]
+    demo: list[str | Path] = [python, "-m", "runnel", "demo", "--examples", tree / "examples"]
     run("the demo failed", demo, cwd=folder, show=True)
+    this, found = "{}.{}".format(*sys.version_info), pythons()
+    try_example(tree, sdist, Path(sys.executable), folder / "sdist")
+    for version in found.keys() - {this}:
+        try_example(tree, wheel, found[version], folder / version)
     return [sdist, wheel]
+
+
+def try_example(tree: Path, package: Path, program: Path, folder: Path) -> None:
+    """Install a package with a Python and do what README says first."""
+    say(f"installing {package.name} with {program}, and running the example")
+    folder.mkdir()
+    python = install(program, package, folder / "environment")
+    first_minute(python, tree / "examples/example.py", folder)
 
 
 def committed(tree: Path, *folders: str) -> dict[str, bytes]:
@@ -159,21 +172,6 @@ def compare(what: str, wanted: dict[str, bytes], packed: dict[str, bytes]) -> No
             raise Refused(f"the {what} has another {path} than the one committed")
 
 
-def install(tree: Path, wheel: Path, environment: Path) -> Path:
-    """Install the wheel and a server program in a new environment; returns its Python."""
-    venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    constraints = ["-c", str(tree / "constraints.txt")]
-    run("it cannot be installed", [*pip, "install", "-q", *constraints, f"{wheel}[embedded]"])
-    run("what it needs does not fit together", [*pip, "check"])
-    where = [str(python), "-c", "from runnel import *; import runnel; print(runnel.__file__)"]
-    home = Path(run("it cannot be imported", where, cwd=environment)).resolve()
-    if not home.is_relative_to(environment.resolve()):
-        raise Refused(f"the empty environment imports runnel from {home}, not from the wheel")
-    return python
-
-
 def keep(packages: Sequence[Path], folder: Path) -> list[Path]:
     """Move the packages into an emptied folder."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -209,30 +207,6 @@ def say(text: str) -> None:
 def git(folder: Path, *arguments: str) -> str:
     """The output of git in a folder."""
     return run(f"git {arguments[0]} failed", ["git", "-C", str(folder), *arguments])
-
-
-def run(
-    problem: str, command: Sequence[str], *, cwd: Path | None = None, show: bool = False
-) -> str:
-    """Run a program without this environment's packages and settings, and return its output.
-
-    Raises Refused with `problem` and the end of the output, unless it exits with 0.
-    """
-    ours = ("PYTHON", "RUNNEL_", "VIRTUAL_ENV")
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={name: value for name, value in os.environ.items() if not name.startswith(ours)},
-        stdout=None if show else subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    output = (done.stdout or "").rstrip()
-    if done.returncode:
-        last = "\n".join([*output.splitlines(), *done.stderr.splitlines()][-15:])
-        raise Refused(f"{problem} ({' '.join(command[:4])} ...):\n{last}")
-    return output
 
 
 if __name__ == "__main__":

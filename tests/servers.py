@@ -23,7 +23,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 from runnel.connection.connect import connect_sync
 from runnel.embedded.binary import Binary, binaries, find_binary, inspect_binary
 
-_START_TIMEOUT = 20.0
+_START_TIMEOUT = 60.0
 _POLL = 0.01
 
 
@@ -61,7 +61,11 @@ def _packaged() -> Iterator[Binary]:
 
 #: Below the ephemeral ports of the system: a client could get the port of a server that is down
 #: between `kill` and `start`, or even connect to itself there.
-_PORTS = range(15_000, 30_000)
+_ALL_PORTS = range(15_000, 30_000)
+#: Processes that run the tests side by side have ports of their own: what one has lent to a server
+#: that is down, no other may take.
+_OF = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_PORTS = _ALL_PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _OF :: _OF]
 #: Each process starts at a random port, so that two servers hardly ever get the same one.
 _start = random.randrange(len(_PORTS))
 _ports: Iterator[int] = itertools.cycle([*_PORTS[_start:], *_PORTS[:_start]])
@@ -129,6 +133,11 @@ class Server:
             self.kill()
             raise
         return self
+
+    @property
+    def command(self) -> list[str]:
+        """The words that start it in a shell."""
+        return self._command()
 
     def client(self) -> Redis:
         """A synchronous client; the caller closes it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.git import git
+from tests.installed import pythons
 
 ROOT = Path(__file__).parents[1]
 #: Replaces scripts/bootstrap, which would make an environment for each clone.
@@ -117,7 +118,7 @@ def test_a_package_that_lacks_a_file_is_not_released(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_wheel_that_does_not_work_outside_the_repository_is_not_released(clone: Clone) -> None:
     clone.change("pyproject.toml", '^  "cronsim.*",$', "")
     clone.commit()
@@ -125,11 +126,14 @@ def test_a_wheel_that_does_not_work_outside_the_repository_is_not_released(clone
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_release_leaves_a_wheel_and_an_sdist_that_passed_the_demo(clone: Clone) -> None:
     done = clone.release()
     assert done.returncode == 0, done.stderr
     assert "all checks hold" in done.stdout
+    assert "installing runnel-1.2.0.tar.gz" in done.stdout
+    others = pythons().keys() - {"{}.{}".format(*sys.version_info)}
+    assert done.stdout.count("installing runnel-1.2.0-py3-none-any.whl") == len(others)
     names = ["runnel-1.2.0-py3-none-any.whl", "runnel-1.2.0.tar.gz"]
     assert sorted(os.listdir(clone.folder / "dist")) == names
     assert "nothing has been uploaded" in done.stdout

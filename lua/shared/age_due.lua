@@ -1,9 +1,3 @@
--- Reads a size that has an age in ms behind a comma. Returns both, or nothing if it is malformed.
-local function read_limits(text)
-  local most, age = string.match(text or '', '^(%d+),([1-9]%d*)$')
-  if most and #most <= 15 and #age <= 15 then return tonumber(most), tonumber(age) end
-end
-
 -- The same as `plan_age`, but it looks only once in a hundredth of that age: `trimmed_at` of meta is the time of the last look.
 -- Returns nil if it did not look, else what `trim_age` needs.
 local function plan_age_if_due(log_key, meta_key, most_ms, now_ms)

@@ -24,11 +24,12 @@ local group_id, group_read = next_id, nil
 if prev ~= next_id then
   local found = redis.pcall('XRANGE', log, next_id, next_id, 'COUNT', 1)
   if not found.err and #found == 0 and redis.call('EXISTS', log) == 1 then
-    -- There is no such entry. If the log now begins after it, it was trimmed since it was read: the commit is right. Else it
-    -- was deleted, or a server that lost the last writes has taken over: then a checkpoint there would skip later events.
-    local first, last = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1], nil
-    if not first then last = to_table(redis.call('XINFO', 'STREAM', log))['last-generated-id'] end
-    if newer(next_id, first and first[1] or last) then
+    -- There is no such entry. If the log now begins after it, and all entries up to it were removed, it was trimmed since it
+    -- was read: the commit is right. Else it was deleted; or a server has taken over that lost the last writes, or never had
+    -- them: then a checkpoint there would skip later events, or count an event that its producer sends again.
+    local info = to_table(redis.call('XINFO', 'STREAM', log))
+    local first, removed = info['first-entry'], info['entries-added'] - info.length
+    if newer(next_id, first and first[1] or info['last-generated-id']) or removed < read + count then
       return redis.error_reply('CONFLICT checkpoint=' .. checkpoint .. ' missing=' .. next_id)
     end
     -- If `drop_oldest` removed it, the consumer group was moved past it. The group does not move back.

@@ -4,4 +4,5 @@ redis.call('HSET', meta, 'checkpoint:' .. processor, checkpoint)
 redis.call('HSET', state, 'checkpoint', checkpoint, 'read', string.format('%.0f', new_read), 'epoch', epoch, 'nonce', nonce,
   'released', '1', 'attempts', '0', 'deaths', '0', 'event', '', 'unclean_tenures', '0', 'started', '', 'quarantined', '0',
   'last_seek', checkpoint .. ' ' .. string.format('%.0f', new_read) .. ' ' .. nonce)
-redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at')
+redis.call('HDEL', state, 'error_type', 'error_message', 'error_event', 'error_at', 'error_traceback')
+note_lease(state, 'sought', epoch, nil, checkpoint)

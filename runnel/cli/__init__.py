@@ -22,22 +22,29 @@ COMMANDS = {
     "worker": ("worker", "Process the events of an app."),
     "send": ("send", "Send one RECORD, given as JSON, to a stream."),
     "sendmany": ("send", "Send the JSON lines of FILE to a stream."),
-    "tail": ("tail", "Show the newest events of a stream, and new ones as they come."),
+    "tail": ("tail", "Show the newest events of a stream, and with --follow those that come."),
     "show": ("show", "Show one event, and which processors are past it."),
     "partition": ("show", "Show which partition has the events of a key."),
     "inspect": ("inspect", "Show processors, partitions, members and streams."),
+    "check": ("check", "Tell by exit code whether all is well, for probes and alarms."),
     "processor": (
         "processor",
-        "Administer a processor: add, reset, pause, resume, dead-letters, remove.",
+        "Administer a processor: add, reset, pause, resume, acknowledge, dead-letters, remove.",
     ),
     "dead": ("dead", "Administer what processors set aside: list, show, replay, drop."),
     "delayed": ("delayed", "Administer events that are sent later: list, cancel."),
     "stream": ("stream", "Administer a stream: create, list, show, trim, delete."),
     "table": (
         "table",
-        "Read and administer tables: list, get, export, clear, snapshot, restore.",
+        "Read and administer tables: list, get, scan, export, clear, snapshot, snapshots, "
+        "restore, delete-snapshot.",
     ),
+    "lua": ("lua", "Look at the Lua scripts: list, show, verify, acl."),
     "server": ("server", "Run a Redis-compatible server in the foreground."),
+    "conformance": ("conformance", "Test a client in any language: run."),
+    "doctor": ("doctor", "Look at settings, server and rights, and say what to change."),
+    "init": ("init", "Write a small project: an app, its test, a compose file."),
+    "completion": ("completion", "Print what makes a shell complete the words of runnel."),
     "demo": ("demo", "Process 26,483 real departures while workers join and die."),
 }
 
@@ -93,9 +100,9 @@ class Commands(click.Group):
         "runnel send example:orders "
         '\'{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}\'',
         "runnel inspect example:app --watch",
+        codes=exits.MEANINGS,
     )
-    + '\n\b\nCompletion in bash: eval "$(_RUNNEL_COMPLETE=bash_source runnel)"; in zsh and fish '
-    "\nlikewise with zsh_source and fish_source.\n",
+    + '\n\b\nCompletion in bash: eval "$(runnel completion bash)"; see runnel completion --help.\n',
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RUNNEL"},
 )
 @click.version_option(package_name="runnel", prog_name="runnel")
@@ -104,7 +111,8 @@ def main(ctx: click.Context) -> None:
     """Ordered, distributed event processing on Redis Streams.
 
     TARGETs have the form module:attribute, such as example:app; the current directory is
-    importable. `runnel COMMAND --help` has more.
+    importable. Without code, APP/STREAM names a stream, and APP/STREAM@PROCESSOR a processor.
+    `runnel COMMAND --help` has more.
     """
     _open_standard_streams()
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

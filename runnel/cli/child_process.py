@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any
+
+from runnel.cli.worker_figures import Told
 
 #: Bytes of a line. A longer one is passed on in pieces.
 LONGEST_LINE = 1_048_576
@@ -41,6 +44,10 @@ class ChildProcess:
         self.number = number
         #: Since when it works, by the monotonic clock.
         self.ready_since: float | None = None
+        #: What it told last of its health, and when, by the monotonic clock.
+        self.health: tuple[float, dict[str, Any]] | None = None
+        #: What it told of its figures.
+        self.told = Told()
         self._kill_at: float | None = None
         #: Seconds that it has to end.
         self._timeout = 30.0
@@ -105,9 +112,13 @@ class ChildProcess:
             os.kill(self.pid, number)
 
     def _heard(self, line: bytes) -> None:
-        word, _, seconds = line.partition(b" ")
-        if word == b"ready":
-            self._timeout = float(seconds)
+        word, _, text = line.partition(b" ")
+        if word == b"health":
+            self.health = time.monotonic(), json.loads(text)
+        elif word == b"figures":
+            self.told.take(json.loads(text))
+        elif word == b"ready":
+            self._timeout = float(text)
             self.ready_since = time.monotonic()
             self._ready(self)
 

@@ -12,14 +12,15 @@ from typing import Any, TypeVar
 import click
 
 from runnel.cli import exits, urls
+from runnel.cli.dead_lines import as_dict, detail, line, many
+from runnel.cli.dead_summary import Summary, quarantined
 from runnel.cli.output import report
 from runnel.cli.partition_option import Numbers
 from runnel.cli.running import with_scripts
 from runnel.cli.target import load_processor
-from runnel.errors import Full, RecordError
-from runnel.log import one_line
+from runnel.errors import Full
 from runnel.operations import dead as operations
-from runnel.operations.dead import Item, Wanted
+from runnel.operations.dead import Wanted
 from runnel.preflight.checks import check_dead
 from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
@@ -31,7 +32,7 @@ _EXAMPLE = "runnel dead {} example:printer"
 
 @click.group(
     epilog=exits.epilog(
-        _EXAMPLE.format("list"), _EXAMPLE.format("replay") + " --key customer-7 --execute"
+        _EXAMPLE.format("list"), _EXAMPLE.format("replay") + " --key customer-7 --execute", codes=()
     )
 )
 def dead() -> None:
@@ -147,22 +148,27 @@ def list_(
 ) -> None:
     """List what a processor has set aside, by partition, in the order in which it was.
 
-    An event without an error only comes after another one of its key, which is parked.
+    An event without an error only comes after another one of its key, which is parked. A postponed
+    event is tried again by itself, at the time that is shown.
     """
 
-    async def work(scripts: Scripts, found: Processor) -> int:
-        number = 0
+    async def work(scripts: Scripts, found: Processor) -> None:
+        number, summary = 0, Summary()
         wanted = choice.wanted(found)
         async for item in operations.find(scripts, found, wanted):
             number += 1
             if number > limit:
                 click.echo(f"there are more than {limit}: see --limit", err=True)
                 break
-            report(json.dumps(_as_dict(found, item)) if as_json else _line(item))
-        return number
+            summary.add(item)
+            report(json.dumps(as_dict(found, item)) if as_json else line(item))
+        if not as_json:
+            report(("listed: " if number > limit else "") + summary.line())
+            waits = await quarantined(scripts, found, choice.target, wanted.partitions)
+            if waits:
+                report(waits)
 
-    if not _run(choice, "list", work) and not as_json:
-        report("nothing is set aside")
+    _run(choice, "list", work)
 
 
 @dead.command(
@@ -175,19 +181,18 @@ def show(
     choice: Choice,
     as_json: bool,
 ) -> None:
-    """Show what a processor has set aside: error, attempts, headers and record of each event."""
+    """Show what a processor has set aside: error, attempts, headers and record of each event, and
+    the traceback of the error.
+
+    If a replay of a parked event has failed, the error is the one of that replay, and the traceback
+    the one for which the event was parked.
+    """
 
     async def work(scripts: Scripts, found: Processor) -> None:
         wanted = choice.wanted(found)
         async for item in operations.find(scripts, found, wanted):
-            shown = _as_dict(found, item)
-            if as_json:
-                report(json.dumps(shown))
-                continue
-            report(_line(item))
-            for name in ("headers", "record", "unreadable"):
-                if shown.get(name):
-                    report(f"  {name}: {json.dumps(shown[name])}")
+            shown = as_dict(found, item)
+            report(json.dumps(shown) if as_json else "\n".join([line(item), *detail(shown)]))
 
     _run(choice, "show", work)
 
@@ -195,7 +200,9 @@ def show(
 @dead.command(
     short_help="Have them processed after all, by this processor alone.",
     epilog=exits.epilog(
-        _EXAMPLE.format("replay"), _EXAMPLE.format("replay") + " --key customer-7 --execute"
+        _EXAMPLE.format("replay"),
+        _EXAMPLE.format("replay") + " --key customer-7 --execute",
+        codes=(*exits.ASKS, exits.REJECTED),
     ),
 )
 @_options
@@ -221,14 +228,14 @@ def replay(
             known = await operations.parked_keys(scripts, found, number)
             keys += len(chosen)
             events += sum(known[each].count for each in chosen if each in known)
-        letters = sum(1 for each in items if each.kind != "parked")
+        letters = sum(1 for each in items if each.kind == "dead letter")
         if execute:
             try:
                 await operations.replay(scripts, found, items)
             except Full as error:
                 exits.fail(_full(error), exits.REJECTED)
-        what = f"{_many(events, 'parked event')} of {_many(keys, 'key')}"
-        what += f", and {_many(letters, 'dead letter')}"
+        what = f"{many(events, 'parked event')} of {many(keys, 'key')}"
+        what += f", and {many(letters, 'dead letter')}"
         if as_json:
             counts = {"parked": events, "keys": keys, "dead_letters": letters}
             report(json.dumps({**counts, "executed": execute}))
@@ -267,11 +274,11 @@ def drop(
         if as_json:
             report(json.dumps({"dropped": dropped, "executed": execute}))
         elif execute:
-            report(f"dropped {_many(dropped, 'event')}")
+            report(f"dropped {many(dropped, 'event')}")
         else:
             for item in items:
-                report(_line(item))
-            report(f"would drop {_many(dropped, 'event')}; add --execute to do it")
+                report(line(item))
+            report(f"would drop {many(dropped, 'event')}; add --execute to do it")
 
     _run(choice, "drop", work)
 
@@ -282,49 +289,3 @@ def _full(error: Full) -> str:
         "(park_limit), and dead letters wait among them for their replay: run this again when "
         "`runnel inspect` shows that the others are replayed, or narrow it with --since"
     )
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _key(item: Item) -> str:
-    return item.key.decode(errors="backslashreplace")
-
-
-def _line(item: Item) -> str:
-    at = datetime.fromtimestamp(item.at_ms / 1000, UTC).isoformat(timespec="seconds")
-    state = ", replaying" if item.replaying else ""
-    head = f"{at}  {item.kind}{state}  partition {item.partition}, event {item.event}"
-    head += f", key {one_line(_key(item)) or '(none)'}"
-    if not item.attempts:
-        return f"{head}: behind another event of its key"
-    error = one_line(f"{item.error_type}: {item.error_message}")
-    return f"{head}, {_many(item.attempts, 'attempt')}: {error}"
-
-
-def _as_dict(found: Processor, item: Item) -> dict[str, Any]:
-    at = datetime.fromtimestamp(item.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    shown: dict[str, Any] = {
-        "kind": item.kind,
-        "partition": item.partition,
-        "event": item.event,
-        "key": _key(item),
-        "at": at,
-        "replaying": item.replaying,
-        "attempts": item.attempts,
-        "error_type": item.error_type,
-        "error_message": item.error_message,
-    }
-    codec = found.stream.codec
-    try:
-        shown["headers"] = codec.headers(list(item.fields))
-        record = codec.record_type.dump(codec.decode(list(item.fields)))
-        shown["record"] = json.loads(json.dumps(record, default=_text))
-    except (RecordError, ValueError) as error:
-        shown["unreadable"] = str(error)
-    return shown
-
-
-def _text(value: Any) -> str:
-    return bytes(value).decode(errors="backslashreplace")

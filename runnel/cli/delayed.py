@@ -85,6 +85,7 @@ def _time(moment: datetime) -> str:
     epilog=exits.epilog(
         "runnel delayed list example:orders",
         "runnel delayed cancel example:orders 4 1795877224744-1795877164744123 --execute",
+        codes=(),
     )
 )
 def delayed() -> None:
@@ -101,7 +102,14 @@ def delayed() -> None:
 )
 @click.argument("target", required=False)
 @partition_option.option
-@click.option("-n", "--number", type=click.IntRange(1, 10_000), default=NEXT, show_default=True)
+@click.option(
+    "-n",
+    "--number",
+    type=click.IntRange(1, 10_000),
+    default=NEXT,
+    show_default=True,
+    help="The most events to show.",
+)
 @click.option("--json", "json_lines", is_flag=True, help="Print a JSON object per line.")
 @stream_target.options
 def list_(
@@ -135,6 +143,7 @@ def list_(
     epilog=exits.epilog(
         "runnel delayed cancel example:orders 4 1795877224744-1795877164744123 --execute",
         "runnel delayed cancel 4 ID --redis-url redis://HOST --app myapp --stream orders",
+        codes=(*exits.ASKS, exits.NO_VALUE),
     )
 )
 @click.argument("words", nargs=-1, metavar="[TARGET] PARTITION ID")

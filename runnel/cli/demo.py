@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,10 +23,10 @@ from runnel.cli import exits
 EVENTS = "flights-2013-01.jsonl.gz"
 
 
-@click.command(epilog=exits.epilog("runnel demo --examples examples"))
+@click.command(epilog=exits.epilog("runnel demo --examples examples", codes=exits.LOCAL))
 @click.option(
     "--examples",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path),
     default="examples",
     show_default=True,
     help="Folder of flights.py and its events, as in the repository.",
@@ -39,7 +39,11 @@ def demo(examples: Path) -> None:
     """
     source = examples.resolve() / EVENTS
     if not source.is_file():
-        exits.fail(f"{source} is missing: name the folder of examples with --examples", 2)
+        exits.fail(
+            f"{source} is missing: the demo needs the folder `examples` of Runnel's repository. "
+            "Run it in a clone, or name that folder with --examples PATH",
+            exits.USAGE,
+        )
     with tempfile.TemporaryDirectory(prefix="runnel-") as folder:
         Demo(source, Path(folder)).run()
 
@@ -110,9 +114,8 @@ class Demo:
         self.say(f"{total} departures of {len(sent)} aircraft were sent")
         self.say(f"{total - missing} were processed, {missing} are missing")
         self.say(f"{len(disordered)} aircraft had their departures out of order")
-        self.say(
-            f"{repeated} departures were processed twice: they were not yet committed when w1 died"
-        )
+        why = ": they were not yet committed when w1 died" if repeated else ""
+        self.say(f"{repeated or 'no'} departures were processed twice{why}")
         if missing or disordered or len(times) != total:
             self.fail("a check failed")
         self.say("all checks hold")
@@ -152,6 +155,7 @@ class Demo:
         finally:
             if server.pid is not None:
                 os.kill(server.pid, signal.SIGTERM)
+                _await_end(server.pid)  # Until then it writes to its folder, which is removed.
 
     @contextmanager
     def _workers(self) -> Iterator[list[subprocess.Popen[bytes]]]:
@@ -174,14 +178,14 @@ class Demo:
         rows = [row for each in self._inspect()["processors"] for row in each["partitions"]]
         return Counter(row["owner"] or "no member" for row in rows)
 
-    def _until_owned(self, names: set[str], seconds: float = 30) -> None:
+    def _until_owned(self, names: set[str], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while set(owners := self._owners()) != names or max(owners.values()) > -(-12 // len(names)):
             if time.monotonic() > deadline:
                 self.fail(f"partitions are owned by {dict(owners)}, not shared by {names}")
             time.sleep(0.1)
 
-    def _until_effects(self, count: int, seconds: float = 60) -> None:
+    def _until_effects(self, count: int, seconds: float = 240) -> None:
         deadline = time.monotonic() + seconds
         while self.effects.read_bytes().count(b"\n") < count:
             if time.monotonic() > deadline:
@@ -191,6 +195,15 @@ class Demo:
     def _show_owners(self) -> None:
         owners = self._owners()
         self.say("partitions: " + ", ".join(f"{name} {owners[name]}" for name in sorted(owners)))
+
+
+def _await_end(pid: int, seconds: float = 30) -> None:
+    """Wait until a process that is no child of this one is gone, but no longer than that."""
+    deadline = time.monotonic() + seconds
+    with suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.02)
 
 
 def _key(flight: dict[str, Any]) -> tuple[str, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import click
@@ -33,29 +34,43 @@ NO_VALUE = 6
 LAG = 10
 NOT_PROCESSING = 11
 NO_MEMBER = 12
+INCONCLUSIVE = 13
 INTERRUPTED = 130
 
-EPILOG = """\b
-Exit codes:
-  0   ok
-  1   unexpected error
-  2   wrong usage, or the app cannot be imported
-  3   Redis cannot be reached or used
-  4   stream or protocol differ from what Redis holds
-  5   input was rejected
-  6   there is no value for the key, or no event with the id
-  10  limit for lag or dead letters exceeded
-  11  a partition is unassigned, quarantined, paused, stalled or failing, or has
-      parked or overdue events, or its commits wait for room
-  12  too few live members
-  130 interrupted
-"""
+#: What each of them means.
+MEANINGS = {
+    OK: "ok",
+    UNEXPECTED: "unexpected error",
+    USAGE: "wrong usage, or the app cannot be imported",
+    UNREACHABLE: "Redis cannot be reached or used",
+    MISMATCH: "stream or protocol differ from what Redis holds",
+    REJECTED: "input was rejected",
+    NO_VALUE: "there is no value for the key, or no event with the id",
+    LAG: "limit for lag or dead letters exceeded",
+    NOT_PROCESSING: "a partition is unassigned, quarantined, paused, stalled or failing, or has "
+    "lost, parked, postponed or overdue events, or its commits wait for room; a stream is full or "
+    "read by nobody, or the server's clock was set back",
+    NO_MEMBER: "too few live members",
+    INTERRUPTED: "interrupted",
+}
+#: Those of a command that does not ask Redis, and of one that does.
+LOCAL = (OK, UNEXPECTED, USAGE)
+ASKS = (*LOCAL, UNREACHABLE, MISMATCH, INTERRUPTED)
 
 
-def epilog(*examples: str) -> str:
-    """The end of a command's help: examples, then the exit codes."""
+def epilog(*examples: str, codes: Iterable[int] = ASKS) -> str:
+    """The end of a command's help: examples, then the exit codes that it can have. A group of
+    commands has none."""
     lines = "\n".join(f"  $ {each}" for each in examples)
-    return f"\b\nExample{'s' if len(examples) > 1 else ''}:\n{lines}\n\n{EPILOG}"
+    shown = f"\b\nExample{'s' if len(examples) > 1 else ''}:\n{lines}\n"
+    rows = [row for code in sorted(codes) for row in _row(code)]
+    return "\n".join([shown, "\b", "Exit codes:", *rows, ""]) if rows else shown
+
+
+def _row(code: int) -> list[str]:
+    return textwrap.wrap(
+        MEANINGS[code], 79, initial_indent=f"  {code:<4}", subsequent_indent=" " * 6
+    )
 
 
 #: Error class and exit code; the first class that fits counts.

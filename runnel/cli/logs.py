@@ -20,6 +20,9 @@ from runnel.log import fields_here
 _ORDINARY = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
+#: How a line tells its time: on a terminal, and elsewhere, where it may be read days later.
+_SHORT, _WHOLE = "%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"
+
 #: Fields of every JSON line of this process.
 own_fields: dict[str, Any] = {}
 
@@ -100,11 +103,9 @@ def _install(style: str) -> None:
     for each in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(each)
     handler = _Handler(sys.stderr)
-    handler.setFormatter(
-        JSONLines()
-        if style == "json"
-        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-    )
+    times = _SHORT if sys.stderr.isatty() else _WHOLE
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", times)
+    handler.setFormatter(JSONLines() if style == "json" else text)
     root.addHandler(handler)
 
 

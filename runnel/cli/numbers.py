@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runnel.settings import YEAR
+from runnel.durations import YEAR
 
 
 class Seconds(click.FloatRange):
@@ -64,12 +64,13 @@ class WithWait(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--wait" in args:
             at = args.index("--wait") + 1
-            if at < len(args) and args[at] != FOREVER and not _is_number(args[at]):
+            if at < len(args) and args[at] != FOREVER and not is_number(args[at]):
                 args[at - 1 : at] = [f"--wait={FOREVER}"]
         return super().parse_args(ctx, args)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Does Python read this as a number?"""
     try:
         float(text)
     except ValueError:

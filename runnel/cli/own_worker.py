@@ -6,18 +6,26 @@ import asyncio
 import gc
 import signal
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from runnel.app import App
-from runnel.cli import exits, logs
+from runnel.cli import exits, logs, probes
+from runnel.cli.http_server import Reply
 from runnel.cli.running import explained, run_on
+from runnel.cli.sidecar_options import SidecarOptions
 from runnel.cli.supervised import Supervisor
 from runnel.cli.target import load_app
+from runnel.cli.worker_figures import Figures, page
 from runnel.connection.url_text import redacted
 from runnel.errors import RunnelError
+from runnel.metrics.counting import Counting
+from runnel.metrics.tally import Tally
 from runnel.preflight.server import ServerInfo
 from runnel.protocol.scripts import version
 from runnel.worker.shutdown import Shutdown
@@ -28,19 +36,22 @@ from runnel.worker.worker import Worker
 class Options:
     """The options of `runnel worker` for one worker. `own`: is the process only for this worker?"""
 
-    target: str
+    target: str | None
     processors: list[str]
     redis_url: str | None
     embedded: bool
     burst: bool
     shutdown_timeout: float | None
     name: str | None
+    health_port: int | None
+    health_host: str
     log_level: str
     log_format: str
     level_given: bool
     format_given: bool
     supervised: str | None
     own: bool
+    sidecar: SidecarOptions | None = None
 
 
 def run(options: Options) -> None:
@@ -51,7 +62,7 @@ def run(options: Options) -> None:
         signal.signal(signal.SIGINT, lambda number, frame: sys.exit(exits.INTERRUPTED))
     logs.begin(options.log_format)
     supervisor = Supervisor(options.supervised) if options.supervised else None
-    app = load_app(options.target)
+    app = _app(options)
     logs.configure(
         options.log_level,
         options.log_format,
@@ -70,11 +81,21 @@ def run(options: Options) -> None:
         server = start(url)
         if server.pid is not None:
             exits.say(
-                f"started a server at {redacted(url)} (data in .runnel); it keeps running when "
-                f"this worker ends: `kill {server.pid}` stops it"
+                f"started a server at {redacted(url)} (data in {Path('.runnel').resolve()}); it "
+                f"keeps running when this worker ends: `kill {server.pid}` stops it"
             )
     _tune_garbage_collector()
     _run(app, options, supervisor)
+
+
+def _app(options: Options) -> App:
+    """The app of the target, or that of the sidecar, whose streams Redis knows."""
+    if options.sidecar is None:
+        assert options.target is not None
+        return load_app(options.target)
+    from runnel.cli.sidecar_worker import make_app
+
+    return make_app(options.sidecar, options.redis_url)
 
 
 def _tune_garbage_collector() -> None:
@@ -91,6 +112,9 @@ def _run(app: App, options: Options, supervisor: Supervisor | None) -> None:
     work = Worker(app, options.processors, options.name)
     if not work.processors and not app.tasks:
         exits.fail(f"app {app.name} declares no processors and no tasks", exits.USAGE)
+    counted = None if options.health_port is None else _counted(app)
+    if options.health_port is not None:
+        _tell_health(work, (options.health_host, options.health_port), supervisor, counted)
     shutdown = Shutdown(timeout, work, force=options.own, supervised=supervisor is not None)
     work.on_end = lambda error: shutdown.because(_code(error, url))
 
@@ -115,7 +139,53 @@ def _run(app: App, options: Options, supervisor: Supervisor | None) -> None:
     try:
         run_on(serve(), url, work.end_because)
     finally:
+        if supervisor is not None and counted is not None:
+            supervisor.tell_figures(lambda: _figures(work, counted).lines())
         shutdown.close()
+
+
+def _counted(app: App) -> Counting | None:
+    """What counts what the app does here; None without the package that shows it."""
+    if find_spec("prometheus_client") is None:
+        return None
+    own = [each for each in app.observers if isinstance(each, Counting)]
+    if not own:
+        app.observe(made := Counting())
+        return made
+    return own[0]
+
+
+def _figures(work: Worker, counted: Counting) -> Figures:
+    return Figures(counted.tally.rows(), work.health().blocked, counted.build)
+
+
+def _tell_health(
+    work: Worker,
+    address: tuple[str, int],
+    supervisor: Supervisor | None,
+    counted: Counting | None,
+) -> None:
+    """Answer probes and serve metrics, or tell the supervisor, which does."""
+
+    def ask() -> probes.Answer:
+        found = work.health()
+        body = {"alive": found.alive, "ready": found.ready, "problems": list(found.problems)}
+        body |= {"app": work.app.name, "member": work.member}
+        return probes.Answer(found.alive, found.ready, body)
+
+    def metrics() -> Reply:
+        if counted is None:
+            return page(Tally(), [])
+        return page(counted.tally, [_figures(work, counted)])
+
+    if supervisor is None:
+        probes.answer(*address, ask, metrics)
+        return
+
+    def figures() -> Iterable[dict[str, Any]]:
+        return () if counted is None else _figures(work, counted).lines()
+
+    supervisor.tell_health(lambda: ask().body, figures)
 
 
 def _say(work: Worker, info: ServerInfo) -> None:

@@ -1,4 +1,5 @@
-"""The commands ``runnel processor``: add, reset, pause, resume, dead-letters, remove."""
+"""The commands ``runnel processor``: add, reset, pause, resume, acknowledge,
+dead-letters, remove."""
 
 from __future__ import annotations
 
@@ -8,14 +9,14 @@ from typing import Any, TypeVar
 import click
 
 from runnel.app import App
+from runnel.cli import codeless_target, exits, partition_option, skipping, urls
 from runnel.cli import dead_letters as reading
-from runnel.cli import exits, partition_option, urls
 from runnel.cli import reset as resetting
+from runnel.cli.asking import agree
 from runnel.cli.output import report
 from runnel.cli.partition_option import chosen_partitions
 from runnel.cli.running import with_scripts
 from runnel.cli.target import load_processor
-from runnel.errors import ConfigError, Full, RunnelError
 from runnel.operations import admin
 from runnel.operations.partition_ranges import many
 from runnel.operations.processor_from_registry import (
@@ -23,9 +24,8 @@ from runnel.operations.processor_from_registry import (
     registered_instead,
 )
 from runnel.operations.registry import announce_processor
-from runnel.operations.removing import Removed, parked_events
+from runnel.operations.removing import Removed, parked_events, unprocessed_events
 from runnel.operations.removing import remove as remove_processor
-from runnel.operations.skipping import skip as skip_event
 from runnel.operations.table_admin import tables_of
 from runnel.preflight.checks import check_contract, check_operator, check_registration
 from runnel.processor import Processor
@@ -34,7 +34,7 @@ from runnel.protocol.scripts import Scripts
 T = TypeVar("T")
 
 
-@click.group(epilog=exits.epilog("runnel processor pause example:printer"))
+@click.group(epilog=exits.epilog("runnel processor pause example:printer", codes=()))
 def processor() -> None:
     """Administer a processor, such as example:printer. Safe while workers run."""
 
@@ -140,6 +140,7 @@ def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | Non
     epilog=exits.epilog(
         "runnel processor resume example:printer --partition 3",
         "runnel processor resume example:printer --partition 3 --skip",
+        codes=(*exits.ASKS, exits.REJECTED),
     ),
 )
 @click.argument("target")
@@ -149,26 +150,36 @@ def pause(target: str, partitions: Sequence[Sequence[int]], redis_url: str | Non
     is_flag=True,
     help="Skip the failed events. They become dead letters if the processor keeps them.",
 )
+@click.option("--yes", is_flag=True, help="With --skip: do not ask.")
 @urls.option
 def resume(
-    target: str, partitions: Sequence[Sequence[int]], skip: bool, redis_url: str | None
+    target: str, partitions: Sequence[Sequence[int]], skip: bool, yes: bool, redis_url: str | None
 ) -> None:
     """End a pause or a quarantine. The failed event is retried, or with --skip skipped.
 
-    --skip also skips an event for which the policy HALT stopped a worker. An event that workers
-    still retry is skipped only if you name its --partition.
+    --skip shows each failed event with its error and its record, and asks first. It also skips an
+    event for which the policy HALT stopped a worker. An event that workers still retry is skipped
+    only if you name its --partition.
     """
     app, found = load_processor(target)
     numbers = chosen_partitions(found.stream, partitions)
+    named = numbers is not None
+    chosen = list(range(found.stream.partition_count)) if numbers is None else numbers
+
+    async def look(scripts: Scripts, url: str) -> dict[int, str]:
+        await check_operator(scripts, found, "skip", url)
+        code = None if codeless_target.matches(target) else app
+        return await skipping.look(scripts, code, found, chosen, named)
+
+    events = _with_scripts(app, redis_url, look) if skip else {}
+    if events and not yes:
+        skipping.ask(found, events, named)
 
     async def work(scripts: Scripts, url: str) -> None:
         await check_operator(scripts, found, "skip" if skip else "resume", url)
-        chosen = list(range(found.stream.partition_count)) if numbers is None else numbers
-        skipped, failed = 0, dict[int, RunnelError]()
-        if skip:
-            skipped, failed = await _skip(scripts, found, chosen, numbers is not None)
+        failed = await skipping.skip(scripts, found, events, named)
         changed = await admin.resume(scripts, found, [p for p in chosen if p not in failed])
-        if changed or not (skipped or failed):
+        if changed or not events:
             none = "" if changed else ": none of them is paused or quarantined"
             report(f"resumed {many(changed)} of {found.name}{none}")
         for error in failed.values():
@@ -177,25 +188,33 @@ def resume(
     _with_scripts(app, redis_url, work)
 
 
-async def _skip(
-    scripts: Scripts, found: Processor, chosen: list[int], named: bool
-) -> tuple[int, dict[int, RunnelError]]:
-    """Skip the failed event of each partition. Returns the number of skipped events, and the errors
-    by partition: such a partition stays as it is."""
-    skipped, failed = 0, dict[int, RunnelError]()
-    for p in chosen:
-        try:
-            event, reason = await skip_event(scripts, found, p, named)
-        except (ConfigError, Full) as error:
-            failed[p] = error
-            continue
-        if event:
-            skipped += 1
-            kept = f"kept as a dead letter in {found.sink.name}" if found.sink else "skipped"
-            report(f"partition {p}: event {event} {kept}")
-        elif reason:
-            click.echo(f"partition {p}: {reason}", err=True)
-    return skipped, failed
+@processor.command(
+    short_help="Note that lost events were dealt with.",
+    epilog=exits.epilog("runnel processor acknowledge example:printer"),
+)
+@click.argument("target")
+@partition_option.option
+@urls.option
+def acknowledge(target: str, partitions: Sequence[Sequence[int]], redis_url: str | None) -> None:
+    """Note that you have dealt with the events that a processor has lost: sent them again, or given
+    them up.
+
+    `runnel inspect` no longer names them as a problem, but those that are lost from now on. The
+    column LOST keeps the number.
+    """
+    app, found = load_processor(target)
+    numbers = chosen_partitions(found.stream, partitions)
+
+    async def work(scripts: Scripts, url: str) -> int:
+        await check_operator(scripts, found, "acknowledge", url)
+        return await admin.acknowledge(scripts, found, numbers)
+
+    count = _with_scripts(app, redis_url, work)
+    events = "1 lost event" if count == 1 else f"{count} lost events"
+    report(
+        f"acknowledged {events} of {found.name}: no alarm names them any more, and nothing sends "
+        "them again by itself"
+    )
 
 
 @processor.command(
@@ -243,6 +262,7 @@ def dead_letters(target: str, limit: int, json_lines: bool, redis_url: str | Non
     epilog=exits.epilog(
         "runnel processor remove example:printer",
         "runnel processor remove orders@printer --app shop --redis-url redis://HOST",
+        codes=(*exits.ASKS, exits.REJECTED),
     ),
 )
 @click.argument("target")
@@ -269,19 +289,18 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
         app = App(app_name)
         url = redis_url or app.settings.redis_url
 
-    async def check(scripts: Scripts, url: str) -> tuple[Processor, int]:
+    async def check(scripts: Scripts, url: str) -> tuple[Processor, int, int | None]:
         named = found if app_name is None else None
         if named is None:
             named = await processor_from_registry(scripts, app_name or "", stream, name)
         await check_operator(scripts, named, "remove", url)
-        return named, await parked_events(scripts, named.stream, named.name)
+        lag = await unprocessed_events(scripts, named)
+        return named, await parked_events(scripts, named.stream, named.name), lag
 
-    named, parked = _with_scripts(app, url, check)
+    named, parked, lag = _with_scripts(app, url, check)
     lost = f"{parked} parked event{'' if parked == 1 else 's'}"
     if not yes:
-        question = f"Remove the checkpoints of {name} on every partition"
-        question += f", and its {lost}?" if parked else "?"
-        click.confirm(question, abort=True, err=True)
+        _ask_removal(name, lag, lost if parked else "")
 
     async def work(scripts: Scripts, url: str) -> tuple[Removed, list[str], list[str]]:
         done = await remove_processor(scripts, named)
@@ -308,3 +327,15 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
     else:
         suggestion = f"; the registry has {', '.join(others)}" if others else ""
         report(f"{name} was not registered{suggestion}")
+
+
+def _ask_removal(name: str, lag: int | None, parked: str) -> None:
+    """Say what a removal gives up, and ask. Ends the command unless the answer is yes."""
+    if lag == 0:
+        stake = f"{name} has processed all its events"
+    else:
+        count = "unprocessed events" if lag is None else f"{lag} unprocessed event{'s' * (lag > 1)}"
+        stake = f"{name} will never process its {count}"
+    also = f", and its {parked}" if parked else ""
+    click.echo(f"{stake}; other processors are not affected", err=True)
+    agree(f"Remove the checkpoints of {name} on every partition{also}?", "nothing was removed")

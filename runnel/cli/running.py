@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
-from runnel.cli import exits
+from runnel.cli import exits, runbooks
 from runnel.connection.connect import connect
 from runnel.connection.explain import explain_redis_error
 from runnel.errors import (
@@ -21,6 +21,7 @@ from runnel.errors import (
     PartitionKeyError,
     RecordError,
     RunnelError,
+    ServerUnreachable,
     Unregistered,
 )
 from runnel.log import logger_of
@@ -107,7 +108,15 @@ def explained(error: RunnelError | RedisError | OSError, url: str) -> tuple[str,
     """The message for an error, and its exit code."""
     if not isinstance(error, RunnelError):
         error = explain_redis_error(error, url) or RunnelError(str(error))
-    return _sentence(error), exits.code_of(error)
+    return f"{_sentence(error)}{_runbook(error, url)}", exits.code_of(error)
+
+
+def _runbook(error: RunnelError, url: str) -> str:
+    """Where to read on, for what an operator can meet at night."""
+    if isinstance(error, ServerUnreachable):
+        section = runbooks.FAILOVER if "+sentinel:" in url else runbooks.NO_REDIS
+        return f" {runbooks.see(section).capitalize()}."
+    return f"; {runbooks.see(runbooks.DEPLOY)}" if isinstance(error, Mismatch) else ""
 
 
 def _sentence(error: RunnelError) -> str:

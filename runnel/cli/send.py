@@ -64,6 +64,7 @@ _PATIENCE = 3.0
         '\'{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}\'',
         "runnel send example:orders - --header source=import --wait 30 < order.json",
         "runnel send example:orders '{…}' --delay 15m",
+        codes=(*exits.ASKS, exits.REJECTED),
     ),
 )
 @click.argument("target")
@@ -130,6 +131,7 @@ def send(
     epilog=exits.epilog(
         "runnel sendmany example:orders orders.jsonl.gz",
         "tail -f orders.jsonl | runnel sendmany example:orders -",
+        codes=(*exits.ASKS, exits.REJECTED),
     )
 )
 @click.argument("target")

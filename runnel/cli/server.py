@@ -11,7 +11,9 @@ from runnel.cli import exits
 from runnel.errors import RunnelError
 
 
-@click.command(epilog=exits.epilog("runnel server --redis-url redis://127.0.0.1:6380"))
+@click.command(
+    epilog=exits.epilog("runnel server --redis-url redis://127.0.0.1:6380", codes=exits.LOCAL)
+)
 @click.option(
     "--redis-url",
     default="redis://127.0.0.1:6379",
@@ -35,7 +37,7 @@ def server(redis_url: str, data: Path) -> None:
     from runnel.embedded.local_server import foreground
 
     def announce() -> None:
-        click.echo(f"runnel server · {redacted(redis_url)} · data in {data}", err=True)
+        click.echo(f"runnel server · {redacted(redis_url)} · data in {data.resolve()}", err=True)
         others = os.environ.get("RUNNEL_REDIS_URL")
         if others and others != redis_url:
             click.echo(

@@ -33,6 +33,7 @@ _CHECKPOINT = "checkpoint:"
     epilog=exits.epilog(
         "runnel show example:orders 4 1795877224744-0",
         "runnel show 4 1795877224744-0 --redis-url redis://HOST --app myapp --stream orders",
+        codes=(*exits.ASKS, exits.NO_VALUE),
     )
 )
 @click.argument("words", nargs=-1, metavar="[TARGET] PARTITION ID")
@@ -121,6 +122,7 @@ def _as_text(event: Json) -> str:
     epilog=exits.epilog(
         "runnel partition example:orders 42",
         "runnel partition 42 --redis-url redis://HOST --app myapp --stream orders",
+        codes=(*exits.ASKS, exits.REJECTED),
     )
 )
 @click.argument("words", nargs=-1, metavar="[TARGET] KEY")

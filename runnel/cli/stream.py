@@ -9,20 +9,21 @@ from typing import Any
 import click
 
 from runnel import keys
-from runnel.app import App
-from runnel.cli import exits, stream_view, urls
+from runnel.cli import exits, stream_view
+from runnel.cli.asking import agree
 from runnel.cli.numbers import Age
 from runnel.cli.output import report
 from runnel.cli.partition_option import chosen_partitions
 from runnel.cli.partition_option import option as partition_option
 from runnel.cli.running import with_scripts
 from runnel.cli.stream_target import choose, options
-from runnel.cli.target import load_app, load_stream
+from runnel.cli.target import load_app
 from runnel.cli.urls import REDIS_URL
+from runnel.connection.environment import url_of_environment
 from runnel.connection.url_text import redacted
 from runnel.operations import admin, inspection, stream_admin
 from runnel.operations.figures import Json
-from runnel.operations.registry import Entry
+from runnel.operations.registry_entry import Entry
 from runnel.operations.removing import parked_events
 from runnel.operations.stream_admin import Trim, Trimmed
 from runnel.operations.stream_from_registry import spec_without_code
@@ -32,8 +33,8 @@ from runnel.preflight.server import check_server
 from runnel.preflight.stream_checks import check_stream
 from runnel.protocol.scripts import Scripts
 from runnel.retention import Retention
-from runnel.settings import Settings, url_of_environment
-from runnel.stream import Stream, StreamSpec
+from runnel.settings import Settings
+from runnel.stream import StreamSpec
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -42,6 +43,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
     epilog=exits.epilog(
         "runnel stream show example:orders",
         "runnel stream trim example:orders --older-than 7d --execute",
+        codes=(),
     )
 )
 def stream() -> None:
@@ -149,7 +151,7 @@ def list_(target: str | None, redis_url: str | None, app_name: str | None, as_js
     short_help="Show a stream: what it holds, for how long, and who reads it.",
     epilog=exits.epilog(
         "runnel stream show example:orders",
-        "runnel stream show --app shop --stream orders --json",
+        "runnel stream show shop/orders --redis-url redis://HOST",
     ),
 )
 @click.argument("target", required=False)
@@ -183,7 +185,7 @@ def show(
     epilog=exits.epilog(
         "runnel stream trim example:orders --older-than 7d",
         "runnel stream trim example:orders --to-size 1000 --execute",
-        "runnel stream trim --app shop --stream orders --execute",
+        "runnel stream trim shop/orders --redis-url redis://HOST --execute",
     ),
 )
 @click.argument("target", required=False)
@@ -242,47 +244,48 @@ def trim(
 
 @stream.command(
     short_help="Delete a stream with all its events.",
-    epilog=exits.epilog("runnel stream delete example:orders"),
+    epilog=exits.epilog(
+        "runnel stream delete example:orders",
+        "runnel stream delete shop/orders --redis-url URL",
+        codes=(*exits.ASKS, exits.REJECTED),
+    ),
 )
-@click.argument("target")
+@click.argument("target", required=False)
+@options
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@urls.option
-def delete(target: str, yes: bool, redis_url: str | None) -> None:
+def delete(
+    target: str | None,
+    redis_url: str | None,
+    app_name: str | None,
+    stream_name: str | None,
+    yes: bool,
+) -> None:
     """Delete a stream with all its events, delayed ones too, its tables and their snapshots, and
     the checkpoints of its processors with what they have parked."""
-    found = load_stream(target)
-    url = redis_url or found.app.settings.redis_url
+    found = choose(target, redis_url, app_name, stream_name)
 
-    async def check(scripts: Scripts) -> tuple[int, int]:
-        await check_deletion(scripts, found.spec, url)
-        return await parked_events(scripts, found.spec), await count(scripts, found.spec)
+    async def check(scripts: Scripts) -> tuple[StreamSpec[Any], int, int, list[str]]:
+        spec = await found.spec(scripts)
+        await check_deletion(scripts, spec, found.url)
+        parked, delayed = await parked_events(scripts, spec), await count(scripts, spec)
+        return spec, parked, delayed, await stream_admin.tables(scripts, spec)
 
-    parked, delayed = with_scripts(url, check)
+    spec, parked, delayed, tables = with_scripts(found.url, check)
     dropped = [
         *([f"{parked} parked event{'' if parked == 1 else 's'} of its processors"] * bool(parked)),
         *([f"{delayed} delayed event{'' if delayed == 1 else 's'}"] * bool(delayed)),
     ]
     lost = " and ".join(dropped)
     if not yes:
-        also = f"{_tables(found)}, and {lost}" if lost else _tables(found)
-        question = f"Delete all events of stream {found.name} at {redacted(url)}{also}?"
-        click.confirm(question, abort=True, err=True)
+        also = f", with the table{'s' * (len(tables) > 1)} {', '.join(tables)}" if tables else ""
+        also += f", and {lost}" if lost else ""
+        question = f"Delete all events of stream {spec.name} at {redacted(found.url)}{also}?"
+        agree(question, "nothing was deleted")
 
     async def work(scripts: Scripts) -> int:
-        return await admin.delete_stream(scripts, found.spec)
+        return await admin.delete_stream(scripts, spec)
 
-    deleted = with_scripts(url, work)
-    report(f"deleted {found.name}: {deleted} event{'' if deleted == 1 else 's'}")
+    deleted = with_scripts(found.url, work)
+    report(f"deleted {spec.name}: {deleted} event{'' if deleted == 1 else 's'}")
     if lost:
         report(f"dropped {lost}")
-
-
-def _tables(found: Stream[Any]) -> str:
-    """The tables that the app has for the stream, for a question."""
-    app = found.app
-    if not isinstance(app, App):
-        return ""
-    names = [each.name for each in app.tables.values() if each.stream is found.spec]
-    if not names:
-        return ""
-    return f", with the table{'s' if len(names) > 1 else ''} {', '.join(names)}"

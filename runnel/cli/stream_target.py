@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,17 +13,19 @@ from runnel.app import App
 from runnel.cli import exits
 from runnel.cli.target import load_app, load_stream, near
 from runnel.cli.urls import REDIS_URL
+from runnel.connection.environment import url_of_environment
 from runnel.operations.readable import Reader
 from runnel.operations.stream_from_registry import stream_from_registry
 from runnel.protocol.scripts import Scripts
-from runnel.settings import url_of_environment
 from runnel.stream import Stream, StreamSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: APP/STREAM, which needs no code.
+_WITHOUT_CODE = re.compile(r"([^/:@]+)/([^/:@]+)(?<!\.py)")
 _HOW = (
-    "give a TARGET such as example:orders; or, without its code, --redis-url, --app and --stream: "
-    "`runnel inspect --redis-url URL` lists both"
+    "give a TARGET such as example:orders; or, without its code, APP/STREAM, such as myapp/orders, "
+    "with --redis-url: `runnel inspect --redis-url URL` lists both"
 )
 
 
@@ -70,6 +73,10 @@ def choose(
     """The stream that the arguments name. Exits with code 2 if they name none."""
     if target and app_name:
         raise click.UsageError("give a TARGET or --app, not both")
+    if target and (found := _WITHOUT_CODE.fullmatch(target)):
+        if stream_name:
+            raise click.UsageError(f"{target} names the stream: leave --stream out")
+        app_name, stream_name, target = *found.groups(), None
     if target:
         stream = load_stream(target) if stream_name is None else _of_app(target, stream_name)
         url = redis_url or stream.app.settings.redis_url
@@ -90,8 +97,8 @@ def split(
     if len(words) == number and app_name is not None:
         return None, words
     raise click.UsageError(
-        f"give TARGET {names}, such as example:orders; or, without its code, {names} with "
-        "--redis-url, --app and --stream"
+        f"give TARGET {names}, such as example:orders; or, without its code, APP/STREAM {names} "
+        "with --redis-url, such as myapp/orders"
     )
 
 

@@ -17,9 +17,12 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
-from runnel.cli import exits
+from runnel.cli import exits, fleet_health
 from runnel.cli.child_process import ChildProcess
 from runnel.cli.fleet import Fleet
+from runnel.cli.http_server import Reply
+from runnel.cli.probes import Answer
+from runnel.cli.worker_figures import Sum
 from runnel.log import logger_of
 
 logger = logger_of("runnel.worker")
@@ -51,6 +54,7 @@ class Supervisor:
         self._reload = reload
         self._fleet = Fleet(count, restart and not reload)
         self._children: dict[int, ChildProcess] = {}
+        self._sum = Sum()
         #: Things to do, each put by a signal handler or a thread. To put one takes no lock.
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
         #: Whoever puts one writes a byte to the second socket, and so does Python at a signal. The
@@ -66,6 +70,14 @@ class Supervisor:
     def changed(self, names: list[str]) -> None:
         """Files have changed: start all processes anew. Any thread may call this."""
         self._put(lambda: self._renew(names))
+
+    def health(self) -> Answer:
+        """How the processes are, for probes. Any thread may call this."""
+        return fleet_health.health(dict(self._children), self._count, self._stopping is not None)
+
+    def metrics(self) -> Reply:
+        """The figures of all processes. Any thread may call this."""
+        return self._sum.page(lambda: [each.told.figures for each in list(self._children.values())])
 
     def run(self) -> int:
         """Run until all processes have ended for good. Returns the exit code: the worst of theirs,
@@ -202,9 +214,12 @@ class Supervisor:
                     os.waitpid(ended.si_pid, 0)
         self._renewed()
 
-    def _ended(self, child: ChildProcess) -> None:
+    def _forget(self, child: ChildProcess) -> None:
         del self._children[child.number]
+
+    def _ended(self, child: ChildProcess) -> None:
         code, now = child.close(), time.monotonic()
+        self._sum.ended(child.told.figures, lambda: self._forget(child))
         if child.ready_since is not None:
             self._fleet.ready(child.number, child.ready_since)
         self._fleet.ended(child.number, code, now)

@@ -27,7 +27,7 @@ from runnel.table_reader import partition_of, read_committed
 Json = dict[str, Any]
 
 
-@click.group(epilog=exits.epilog("runnel table get example:balances alice"))
+@click.group(epilog=exits.epilog("runnel table get example:balances alice", codes=()))
 def table() -> None:
     """Read and administer tables, such as example:balances. Safe while workers run.
 
@@ -94,6 +94,7 @@ def _summary(found: Table[Any], parts: list[Part]) -> Json:
     epilog=exits.epilog(
         "runnel table get example:balances alice",
         "runnel table get example:limits 'limit of alice' --of alice",
+        codes=(*exits.ASKS, exits.NO_VALUE),
     ),
 )
 @click.argument("target")

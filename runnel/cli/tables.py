@@ -5,19 +5,46 @@ Nothing is shortened, because a part of an id is useless: a table is as wide as 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 import click
-import tabulate
 
+from runnel.cli.silence import session_left_ms
 from runnel.log import one_line
 from runnel.operations.partition_ranges import ranges
 
-tabulate.MIN_PADDING = 0  # tabulate has no argument for it. By default, heads are two wider.
-
 Json = dict[str, Any]
 
+#: Column -> what it shows. An unknown value is a question mark.
+COLUMNS = {
+    "PROCESSOR": "app and name; its STATE is ok, degraded, stalled or down",
+    "STREAM": "the stream that it reads",
+    "PARTITIONS": "how many, or which ones a member holds",
+    "OWNED": "partitions that a live worker holds",
+    "MEMBERS": "live workers",
+    "LAG": "events after the checkpoint",
+    "BEHIND": "age of the first of them",
+    "DEAD": "dead letters that no processor has read; - if it keeps none",
+    "TABLE": "a table, the processor that writes it, its KEYS and BYTES",
+    "MEMBER": "a worker, its HOST and process, what it runs (LANG, VERSION, SCRIPTS)",
+    "HEARTBEAT": "when it was heard of last; a session later it counts as dead",
+    "P": "partition, also PARTITION; STATE: owned, moving, unassigned, paused or quarantined",
+    "OWNER": "the live member that holds it",
+    "CURRENT": "for how long the owner has had the event that it is at",
+    "IN-HAND": "events that the owner has begun; AHEAD: of these, those that are "
+    "finished, and wait for earlier ones",
+    "LOST": "events that disappeared before they were processed",
+    "CHECKPOINT": "the last event before which nothing is left to process",
+    "LAST": "the newest event of the partition",
+    "EPOCH": "of the lease; it rises with each claim",
+    "SESSION": "time left until the owner counts as dead",
+    "PROCESSED": "events that were committed",
+    "ATTEMPTS": "how often the event has failed, and its last ERROR",
+    "LENGTH": "events in a stream; OLDEST: age of the oldest one",
+    "DELAYED": "events that are due later; NEXT: when the first one is",
+}
 #: States of a partition whose owner processes events.
 _PROCESSED = ("owned", "moving")
 COLOURS = {
@@ -31,6 +58,16 @@ COLOURS = {
     "quarantined": "red",
     "down": "red",
 }
+
+
+def explained() -> str:
+    """The columns, for the help of the command."""
+    width = max(map(len, COLUMNS)) + 2
+    found = ["\b", "Columns:"]
+    for name, text in COLUMNS.items():
+        first, *more = textwrap.wrap(text, 76 - width)
+        found += [f"  {name:{width}}{first}", *(" " * (width + 2) + each for each in more)]
+    return "\n".join(found) + "\n\n"
 
 
 def processors(seen: Json) -> list[str]:
@@ -59,8 +96,9 @@ def processors(seen: Json) -> list[str]:
 
 
 def partitions(processor: Json, wide: bool) -> list[str]:
-    """One row for each partition of a processor."""
-    heads = "P STATE OWNER LAG BEHIND CURRENT LOST CHECKPOINT"
+    """One row for each partition of a processor; with the events in hand, if its owner tells."""
+    several = any(row["in_hand"] is not None for row in processor["partitions"])
+    heads = "P STATE OWNER LAG BEHIND CURRENT" + " IN-HAND AHEAD" * several + " LOST CHECKPOINT"
     if wide:
         heads += " LAST EPOCH SESSION PROCESSED ATTEMPTS ERROR"
     rows = []
@@ -73,6 +111,7 @@ def partitions(processor: Json, wide: bool) -> list[str]:
             row["lag_events"],
             duration(row["lag_ms"]),
             duration(row["current_event_ms"]) if row["state"] in _PROCESSED else "-",
+            *((_held(row, "in_hand"), _held(row, "finished_ahead")) if several else ()),
             row["lost"],
             row["checkpoint"],
         )
@@ -89,6 +128,29 @@ def partitions(processor: Json, wide: bool) -> list[str]:
     return table(heads, rows)
 
 
+def partitions_of_several(pairs: Iterable[tuple[Json, Json]]) -> list[str]:
+    """One row for each pair of a processor and one of its partitions."""
+    return table(
+        "PARTITION STATE LAG BEHIND CURRENT OWNER",
+        [
+            (
+                f"{processor['app']}/{processor['name']} {row['id']}",
+                row["state"],
+                row["lag_events"],
+                duration(row["lag_ms"]),
+                duration(row["current_event_ms"]) if row["state"] in _PROCESSED else "-",
+                row["owner"] or "-",
+            )
+            for processor, row in pairs
+        ],
+    )
+
+
+def _held(row: Json, name: str) -> Any:
+    """A figure that the owner tells, or "-" without an owner."""
+    return row[name] if row["state"] in _PROCESSED else "-"
+
+
 def kept(seen: Json) -> list[str]:
     """One row for each table that a processor writes."""
     return table(
@@ -101,19 +163,25 @@ def kept(seen: Json) -> list[str]:
     )
 
 
+def _heard(member: Json, seen: Json) -> str:
+    ago = f"{duration(member['last_heartbeat_ms'])} ago"
+    left = session_left_ms(member, seen)
+    return ago if left is None else f"{ago}, session ends in {duration(left)}"
+
+
 def members(seen: Json, wide: bool) -> list[str]:
-    """One row for each member of each group."""
+    """One row for each member of each group; if `wide`, with what it runs."""
     heads = "MEMBER PROCESSOR HOST:PID HEARTBEAT PARTITIONS"
     return table(
-        f"{heads} LANG VERSION" if wide else heads,
+        f"{heads} LANG VERSION SCRIPTS" if wide else heads,
         [
             (
                 each["id"],
                 f"{each['app']}/{each['processor']}",
                 f"{value_text(each['host'])}:{value_text(each['pid'])}",
-                f"{duration(each['last_heartbeat_ms'])} ago",
+                _heard(each, seen),
                 ranges(each["partitions"]) or "-",
-                *((each["lang"], each["version"]) if wide else ()),
+                *((each["lang"], each["version"], each["scripts"]) if wide else ()),
             )
             for each in seen["members"]
         ],
@@ -147,6 +215,9 @@ def _next_due(stream: Json, now: int) -> str:
 
 def table(heads: str, rows: Iterable[tuple[Any, ...]]) -> list[str]:
     """Aligned columns under their heads."""
+    import tabulate  # Slow to import, with its table of all characters; JSON and probes need none.
+
+    tabulate.MIN_PADDING = 0  # It has no argument for it. By default, heads are two wider.
     cells = [[_coloured(value_text(cell)) for cell in row] for row in rows]
     titles = [click.style(head, bold=True) for head in heads.split()]
     text = tabulate.tabulate(cells, titles, tablefmt="plain", disable_numparse=True)

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from runnel.app import App
-from runnel.cli import exits
+from runnel.cli import codeless_target, exits
 from runnel.errors import ConfigError
 from runnel.processor import Processor
 from runnel.settings import warn_of_unknown
@@ -51,21 +51,32 @@ def load_table(target: str) -> Table[Any]:
 
 
 def load_processor(target: str) -> tuple[App, Processor]:
-    """A processor and its app, by its function or by its name.
+    """A processor and its app, by its function or by its name; or by APP/STREAM@PROCESSOR, where
+    there is no Python code.
 
     Exits with code 2 and a hint for another target.
     """
+    if codeless_target.matches(target):
+        return codeless_target.load(target)
     module, attribute = load_module(target)
-    known = [(app, each) for app in apps_in(module) for each in app.processors.values()]
-    function = getattr(module, attribute, None)
-    for app, processor in known:
-        if processor.name == attribute or (function and processor.function is function):
-            return app, processor
-    names = ", ".join(f"{module.__name__}:{each.name}" for _, each in known) or "none"
+    if found := processor_in(module, attribute):
+        return found
+    known = [each for app in apps_in(module) for each in app.processors.values()]
+    names = ", ".join(f"{module.__name__}:{each.name}" for each in known) or "none"
     if hasattr(module, attribute):
-        kind = describe(function)
+        kind = describe(getattr(module, attribute))
         exits.fail(f"{target} is {kind}, not a processor; there is {names}", exits.USAGE)
     exits.fail(f"there is no processor {target}; there is {names}", exits.USAGE)
+
+
+def processor_in(module: ModuleType, attribute: str) -> tuple[App, Processor] | None:
+    """The processor of a module with this name, or with the function of this name; and its app."""
+    function = getattr(module, attribute, None)
+    for app in apps_in(module):
+        for processor in app.processors.values():
+            if processor.name == attribute or (function and processor.function is function):
+                return app, processor
+    return None
 
 
 def apps_in(module: ModuleType) -> list[App]:

@@ -8,41 +8,80 @@ from typing import Any
 
 import click
 
-from runnel.cli import tables
+from runnel.cli import first_steps, runbooks, stream_problems, tables, waiting
+from runnel.cli.silence import silent
 from runnel.cli.tables import COLOURS, duration, error_text, value_text
+from runnel.connection.url_text import redacted
 from runnel.log import one_line
-from runnel.operations.figures import PARKED, failed_before_first, is_overdue, outbox_waits
+from runnel.operations.figures import failed_before_first, lost
+from runnel.operations.member_versions import versions
 from runnel.operations.partition_ranges import ranges, those
+from runnel.operations.stream_states import wrong_streams
 
 Json = dict[str, Any]
 
 #: States of a processor, from the best to the worst.
 STATES = ("ok", "degraded", "stalled", "down")
+#: Versions of members that one line names.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Names:
     """How commands name the module and the app; the defaults are for an app without code.
 
-    `declared` has the stream and the name of each processor that the code declares.
+    `declared` has the stream and the name of each processor that the code declares. `redis_url` is
+    the URL if it was given on the command line: commands that are copied must have it, too, or they
+    would change another Redis.
     """
 
     module: str = "MODULE"
     app: str = "MODULE:APP"
     declared: frozenset[tuple[str, str]] | None = None
+    redis_url: str | None = None
+
+    @property
+    def at(self) -> str:
+        """The option for the URL, as it was given; a URL with a password is not shown."""
+        url = self.redis_url
+        if url is None:
+            return ""
+        return f" --redis-url {url if redacted(url) == url else 'URL'}"
+
+    def target(self, processor: Json) -> str:
+        """How commands name a processor. Without code, by app and stream."""
+        if self.declared is None and self.module == Names.module:
+            return f"{processor['app']}/{processor['stream']}@{processor['name']}{self.at}"
+        return f"{self.module}:{processor['name']}{self.at}"
+
+    def look(self, processor: Json, partition: int) -> str:
+        """The command that shows all of a partition."""
+        if self.module == Names.module:
+            return f"runnel inspect {processor['app']}/{processor['name']} {partition}{self.at}"
+        return f"runnel inspect {self.app} {processor['name']} {partition}{self.at}"
+
+    def show(self, processor: Json, partition: int, event: str) -> str:
+        """The command that shows an event of the stream of a processor."""
+        where = f"{partition} {event}"
+        if self.declared is None and self.module == Names.module:
+            where += f" --app {processor['app']} --stream {processor['stream']}"
+            return f"runnel show {where}{self.at}"
+        return f"runnel show {self.app} {where} --stream {processor['stream']}{self.at}"
 
 
 def lines(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
     """The lines of a report. `wide` adds columns that are seldom needed."""
-    found = [headline(seen, url)]
+    found = [headline(seen, url), *first_steps.lines(seen, names)]
     for processor in seen["processors"]:
         found += problems(processor, seen, names)
+    found += stream_problems.problems(seen, names)
     if seen["processors"]:
         found += ["", *tables.processors(seen)]
     if any(each["tables"] for each in seen["processors"]):
         found += ["", *tables.kept(seen)]
     if seen["members"]:
-        found += ["", *tables.members(seen, wide)]
+        mixed = any(each["mixed"] for each in seen["processors"])
+        found += ["", *tables.members(seen, wide or mixed)]
     for each in seen["processors"]:
         found += ["", f"{each['app']}/{each['name']}", *tables.partitions(each, wide)]
     if seen["streams"]:
@@ -57,72 +96,119 @@ def headline(seen: Json, url: str) -> str:
     worst = max(states, key=STATES.index, default=None)
     if worst is None:
         summary = click.style("EMPTY", bold=True) + ": nothing is registered yet"
+    elif worst == "ok" and (wrong := list(wrong_streams(seen))):
+        summary = click.style("DEGRADED", fg=COLOURS["degraded"], bold=True)
+        more = f" and {len(wrong) - 2} more streams" if len(wrong) > 3 else ""
+        shown = wrong[:2] if more else wrong
+        summary += f": {', '.join(each.name for each in shown)}{more}"
     elif worst == "ok":
         summary = click.style("OK", fg="green", bold=True)
     else:
-        count = sum(1 for each in states if each != "ok")
-        summary = click.style(worst.upper(), fg=COLOURS[worst], bold=True)
-        summary += f": {count} of {len(states)} processors"
+        summary = _counted(states)
     parts = [summary]
     if worst is not None:
         behind = totals["lag_ms"]
         late = f", {duration(behind)} behind" if behind else ""
-        parts.append(f"lag {value_text(totals['lag_events'])}{late}")
+        parts.append(f"lag {lag_text(seen)}{late}")
+        if totals["quarantined"]:
+            parts.append(f"quarantined {totals['quarantined']}")
         if totals["dead_letters"] != 0:
             parts.append(f"dead letters {value_text(totals['dead_letters'])}")
         if totals["parked"]:
             parts.append(f"parked {totals['parked']}")
-        parts.append(f"{totals['members']} worker{'' if totals['members'] == 1 else 's'}")
+        if totals["postponed"]:
+            parts.append(f"postponed {totals['postponed']}")
+        unheard = f", {found} silent" if (found := silent(seen)) else ""
+        parts.append(f"{totals['members']} worker{'' if totals['members'] == 1 else 's'}{unheard}")
     mode = "" if server["mode"] == "standalone" else f" {server['mode']}"
     parts.append(f"{server['kind']} {value_text(server['version'])}{mode} at {url}")
     parts.append(time.strftime("%H:%M:%SZ", time.gmtime(seen["at_ms"] / 1000)))
     return " · ".join(parts)
 
 
-def problems(processor: Json, seen: Json, names: Names) -> list[str]:
-    """The problems of a processor, each with the command that helps."""
+def _counted(states: list[str]) -> str:
+    """How many processors are in which state, the worst first."""
+    bad = [each for each in reversed(STATES[1:]) if each in states]
+    parts = [f"{each}: {states.count(each)}" for each in bad]
+    word = click.style(bad[0].upper(), fg=COLOURS[bad[0]], bold=True)
+    rest = ", ".join([parts[0].partition(": ")[2], *parts[1:]])
+    return f"{word}: {rest}{',' if len(bad) > 1 else ''} of {len(states)} processors"
+
+
+def lag_text(seen: Json) -> str:
+    """The lag of all processors; with a plus, if that of some partition is unknown."""
+    if (lag := seen["totals"]["lag_events"]) is not None:
+        return str(lag)
+    rows = (row for each in seen["processors"] for row in each["partitions"])
+    known = sum(row["lag_events"] or 0 for row in rows)
+    return f"{known}+" if known else "?"
+
+
+def problems(processor: Json, seen: Json, names: Names, alone: bool = False) -> list[str]:
+    """The problems of a processor, each with the command that helps. `alone` is for a report on its
+    only partition here: commands name that one, and none shows more of it."""
     rows, state = processor["partitions"], processor["state"]
-    target = f"{names.module}:{processor['name']}"
+    target = names.target(processor)
     found: list[str] = []
     if state == "down":
-        found += _down(processor, names)
-    lost = [row for row in rows if row["lost"]]
-    if lost:
-        count = sum(row["lost"] for row in lost)
-        found.append(f"{_those(lost)}: {count} events were LOST before they were processed")
+        found += _down(processor, seen, names)
+    gone = [row for row in rows if lost(row)]
+    if gone:
+        count = sum(lost(row) for row in gone)
+        found += [
+            f"{_those(gone)}: {count} events were LOST before they were processed",
+            f"  runnel processor acknowledge {target}   # once they are sent again, or given up",
+        ]
     found += _quarantined(rows, target)
-    found += _failing(rows, target)
-    found += _waiting_for_room(rows)
-    found += _outboxes(rows)
-    found += _parked(rows, target)
-    found += _delayed(rows, processor["stream"])
+    letters = _dead_letters(processor["dead_letters"], target)
+    full = waiting.for_letters(rows, processor["dead_letters"])
+    found += letters if full else []
+    found += waiting.for_room(rows, processor["dead_letters"])
+    on = [row for row in rows if not row["waits_for"]]
+    found += _failing(on, target)
+    found += waiting.outboxes(rows)
+    which = f"{target} --partition {rows[0]['id']}" if alone else target
+    found += waiting.parked(rows, which)
+    found += waiting.postponed(rows, which)
+    found += waiting.delayed(rows, processor["stream"])
     if state == "stalled":
         found += _stalled(rows, seen, processor)
     paused = [row for row in rows if row["state"] == "paused"]
     if paused:
-        found += [f"{_those(paused)} paused by an operator", f"  runnel processor resume {target}"]
+        resume = f"runnel processor resume {target}{_chosen(paused, rows)}"
+        found += [f"{_those(paused)} paused by an operator", f"  {resume}"]
     unassigned = [row for row in rows if row["state"] == "unassigned"]
     if unassigned and state != "down":
         found.append(
             f"{_those(unassigned)} unassigned: a worker claims them within a heartbeat; if none "
             "does, see the workers' logs"
         )
-    found += _dead_letters(processor["dead_letters"], target)
+    found += [] if full else letters
+    found += [] if alone else _look(on, target, state == "stalled")
+    found += _mixed(processor, seen)
     pair = (processor["stream"], processor["name"])
-    if found and names.declared is not None and pair not in names.declared:
+    declared = names.declared is None or pair in names.declared
+    if found and not declared:
         found = _undeclared(processor, names, found)
     if not found:
         return []
+    if sections := runbooks.of_processor(processor, declared, stream_problems.unread(seen)):
+        found.append(f"  {runbooks.see(*sections)}")
     head = f"{processor['app']}/{processor['name']} is {click.style(state, fg=COLOURS[state])}"
     return ["", head, *(f"  {line}" for line in found)]
 
 
-def _down(processor: Json, names: Names) -> list[str]:
-    start = f"  runnel worker {names.app}"
+def _down(processor: Json, seen: Json, names: Names) -> list[str]:
+    start = f"  runnel worker {names.app}{names.at}"
     if all(row["checkpoint"] is None for row in processor["partitions"]):
-        add = f"runnel processor add {names.module}:{processor['name']}"
-        return ["it is not registered: no events are kept for it", f"{start}   (or {add})"]
-    return [f"no live member; lag: {value_text(processor['lag_events'])} events", start]
+        return ["it is not registered: no events are kept for it", start]
+    if any(each["app"] == processor["app"] for each in seen["members"]):
+        start += f" --processors {processor['name']}   # the workers of this app run without it"
+    found = [f"no live member; lag: {value_text(processor['lag_events'])} events", start]
+    if names.module == Names.module:
+        # The code may have dropped this processor, or declare another partition count.
+        found.append(f"  runnel inspect {names.app}{names.at}   # compares this with the code")
+    return found
 
 
 def _undeclared(processor: Json, names: Names, found: list[str]) -> list[str]:
@@ -137,7 +223,7 @@ def _undeclared(processor: Json, names: Names, found: list[str]) -> list[str]:
     return [
         f"{names.app} does not declare it, but events are kept for it; {lag}",
         *others,
-        f"  {remove} --app {processor['app']}   (if it is gone for good)",
+        f"  {remove} --app {processor['app']}{names.at}   # if it is gone for good",
     ]
 
 
@@ -145,13 +231,13 @@ def _quarantined(rows: list[Json], target: str) -> list[str]:
     quarantined = [row for row in rows if row["state"] == "quarantined"]
     if not quarantined:
         return []
-    chosen = "" if len(quarantined) == len(rows) > 1 else f" --partition {_numbers(quarantined)}"
+    chosen = _chosen(quarantined, rows)
     failed = [row for row in quarantined if not _before_first(row)]
     found = [f"partition {row['id']} is quarantined: {error_text(row)}" for row in failed]
     found += [f"{which} quarantined: {why}" for which, why in _failed_before_first(quarantined)]
-    skip = "" if not failed else "   (--skip skips the failed events)"
+    skip = "" if not failed else "   # --skip skips the failed events"
     if len(failed) == 1:
-        skip = "   (--skip skips the failed event)"
+        skip = "   # --skip skips the failed event"
     return [*found, f"  runnel processor resume {target}{chosen}{skip}"]
 
 
@@ -186,8 +272,8 @@ def _failing(rows: list[Json], target: str) -> list[str]:
     if halted:
         chosen = _numbers(halted)
         found.append(
-            f"  runnel processor resume {target} --partition {chosen} --skip   (skips the failed "
-            "event; a worker that starts retries it)"
+            f"  runnel processor resume {target} --partition {chosen} --skip   # skips the failed "
+            "event; a worker that starts retries it"
         )
     deaths = [row for row in rows if row["failing"] and not row["error"]]
     if deaths:
@@ -198,95 +284,12 @@ def _failing(rows: list[Json], target: str) -> list[str]:
     return found
 
 
-#: What makes room among parked events, and in a stream.
-_MAKES_ROOM = "to replay or drop some makes room, and so does a larger park_limit"
-_OF_STREAMS = "to run that processor makes room, and so does a larger partition_size"
-
-
-def _waiting_for_room(rows: list[Json]) -> list[str]:
-    """The partitions whose commits find no room in another stream, stream by stream; and those
-    whose commits Redis refuses for another reason."""
-    found: dict[tuple[str | None, str], list[Json]] = {}
-    for row in rows:
-        if waits := row["waits_for"]:
-            found.setdefault((waits["stream"], waits["reason"]), []).append(row)
-    lines = []
-    for (stream, reason), several in found.items():
-        since = duration(_longest(several))
-        if stream is None:
-            lines.append(f"{_those(several)}: Redis refuses its commits for {since}: {reason}")
-        else:
-            lines.append(
-                f"{_those(several)}: no room in {stream} for {since}, because {reason}: "
-                f"{_MAKES_ROOM if stream == PARKED else _OF_STREAMS}"
-            )
-    return lines
-
-
-def _parked(rows: list[Json], target: str) -> list[str]:
-    """The partitions with parked events."""
-    parked = [row for row in rows if row["parked"]]
-    if not parked:
-        return []
-    events, keys = sum(row["parked"] for row in parked), sum(row["parked_keys"] for row in parked)
-    replaying = sum(row["replaying"] for row in parked)
-    said = (
-        f"{events} event{'s' if events > 1 else ''} of {keys} key{'s' if keys > 1 else ''} parked"
-    )
-    if replaying:
-        said += f", {replaying} of the keys replayed now"
-    found = [f"{_those(parked)}: {said}", f"  runnel dead list {target}"]
-    if replaying < keys:
-        found.append(f"  runnel dead replay {target} (once the cause is mended)")
-    return found
-
-
-def _delayed(rows: list[Json], stream: str) -> list[str]:
-    """The partitions whose delayed events are due and do not enter the log, and those that have
-    lost some."""
-    found = []
-    if overdue := [row for row in rows if is_overdue(row)]:
-        found.append(
-            f"{_those(overdue)}: delayed events are overdue by "
-            f"{duration(max(row['overdue_ms'] for row in overdue))}: the log is full, or no worker "
-            "holds the partition"
-        )
-    if lost := [row for row in rows if row["delayed_lost"]]:
-        count = sum(row["delayed_lost"] for row in lost)
-        found.append(f"{_those(lost)}: {count} delayed events of {stream} were LOST")
-    return found
-
-
-def _longest(rows: list[Json], field: str = "waits_for") -> int:
-    return max(row[field]["since_ms"] or 0 for row in rows)
-
-
-def _outboxes(rows: list[Json]) -> list[str]:
-    """What the processor has emitted and what nobody forwards, and what of it was lost."""
-    found, full = [], dict[tuple[str, str], list[Json]]()
-    for row in filter(outbox_waits, rows):
-        if waits := row["outbox_waits_for"]:
-            full.setdefault((waits["stream"], waits["reason"]), []).append(row)
-    for (stream, reason), several in full.items():
-        since = duration(_longest(several, "outbox_waits_for"))
-        found.append(
-            f"{_those(several)}: {_entries(several)} in the outbox for room in {stream}, for "
-            f"{since}, because {reason}"
-        )
-    idle = [row for row in filter(outbox_waits, rows) if not row["outbox_waits_for"]]
-    if idle:
-        found.append(
-            f"{_those(idle)}: {_entries(idle)} in the outbox until a worker claims the partition"
-        )
-    if lost := [row for row in rows if row["outbox_lost"]]:
-        count = sum(row["outbox_lost"] for row in lost)
-        found.append(f"{_those(lost)}: {count} emitted entries were LOST in the outbox")
-    return found
-
-
-def _entries(rows: list[Json]) -> str:
-    count = sum(row["outbox"] for row in rows)
-    return f"{count} emitted {'entry waits' if count == 1 else 'entries wait'}"
+def _look(rows: list[Json], target: str, stalled: bool) -> list[str]:
+    """The command that shows all of one partition whose event fails, or takes too long."""
+    failed = [row for row in rows if (row["error"] or row["failing"]) and not _before_first(row)]
+    failed += [max(rows, key=lambda row: row["current_event_ms"] or 0)] if stalled else []
+    failed.sort(key=lambda row: row["state"] != "quarantined")
+    return [f"  runnel inspect {target} {failed[0]['id']}   # its event"] if failed else []
 
 
 def _dead_letters(found: Json | None, target: str) -> list[str]:
@@ -296,26 +299,50 @@ def _dead_letters(found: Json | None, target: str) -> list[str]:
     count = "1 dead letter waits" if waiting == "1" else f"{waiting} dead letters wait"
     readers = ", ".join(found["readers"])
     what = f"for {readers}" if readers else "and no processor reads the stream"
-    return [f"{count} in {found['stream']}, {what}", f"  runnel processor dead-letters {target}"]
+    return [
+        f"{count} in {found['stream']}, {what}",
+        f"  runnel processor dead-letters {target}",
+        f"  runnel dead replay {target}   # once the cause is mended",
+    ]
+
+
+def _mixed(processor: Json, seen: Json) -> list[str]:
+    """The versions of the members, if they differ."""
+    if not processor["mixed"]:
+        return []
+    found = [
+        f"{value_text(lang)} {value_text(version)} with scripts {value_text(scripts)} ({count})"
+        for (lang, version, scripts), count in versions(_members(processor, seen)).most_common()
+    ]
+    more = [f"{len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
+    return [f"its members run different versions: {', '.join(found[:_SHOWN] + more)}"]
+
+
+def _members(processor: Json, seen: Json) -> list[Json]:
+    own = (processor["app"], processor["name"])
+    return [each for each in seen["members"] if (each["app"], each["processor"]) == own]
 
 
 def _stalled(rows: list[Json], seen: Json, processor: Json) -> list[str]:
-    hosts = {
-        each["id"]: f"{each['host']}:{each['pid']}"
-        for each in seen["members"]
-        if (each["app"], each["processor"]) == (processor["app"], processor["name"])
-    }
+    members = {each["id"]: each for each in _members(processor, seen)}
     slow = max(rows, key=lambda row: row["current_event_ms"] or 0)
     owner = slow["owner"]
+    where = members.get(owner, {"host": None, "pid": None})
+    host, pid = value_text(where["host"]), value_text(where["pid"])
     return [
         f"partition {slow['id']} has not moved for {duration(slow['current_event_ms'])}: {owner} "
-        f"({hosts.get(owner, '?')}) is still processing the event after {slow['checkpoint']}",
-        "  see what its handler waits for; if you stop that worker, the others take over",
+        f"({host}:{pid}) is still processing the event after {slow['checkpoint']}",
+        f"  kill {pid}   # on {host}: ends that worker, and another one takes over",
     ]
 
 
 def _those(rows: list[Json]) -> str:
     return those(row["id"] for row in rows)
+
+
+def _chosen(some: list[Json], rows: list[Json]) -> str:
+    """The option that chooses some partitions; empty if these are all of several."""
+    return "" if len(some) == len(rows) > 1 else f" --partition {_numbers(some)}"
 
 
 def _numbers(rows: list[Json]) -> str:

@@ -9,11 +9,16 @@ from typing import Any
 
 import click
 
-from runnel.cli import exits, logs, reloading, urls
+from runnel.cli import exits, logs, probes, reloading, sidecar_options, urls
 from runnel.cli.supervisor import Supervisor
 
 #: Options that concern the supervisor, and no single worker.
 _OF_SUPERVISOR = {"target", "processes", "reload", "reload_dir", "name", "supervised"}
+
+_WHAT = (
+    "give a TARGET such as example:app; or, for a handler in another language, --exec with --app, "
+    "--stream and --processor"
+)
 
 
 def _names(ctx: click.Context, param: click.Parameter, given: str | None) -> list[str]:
@@ -47,9 +52,11 @@ class Processes(click.IntRange):
         "runnel worker example:app --embedded --log-level debug",
         "runnel worker example:app --processes auto",
         "runnel worker example:app --reload",
+        "runnel worker --exec './handler' --app shop --stream orders --processor billing",
+        codes=(*exits.ASKS, exits.REJECTED, exits.NOT_PROCESSING),
     )
 )
-@click.argument("target")
+@click.argument("target", required=False)
 @click.option(
     "--processors",
     metavar="A,B",
@@ -86,14 +93,34 @@ class Processes(click.IntRange):
     "--processes, -1, -2, … are added.",
 )
 @click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Answer probes at http://*:PORT/healthz and /readyz, and serve /metrics for Prometheus; "
+    "0: any free port.",
+)
+@click.option(
+    "--health-host",
+    default="",
+    metavar="HOST",
+    help="The address for --health-port; by default all addresses of the machine, since the probes "
+    "of Kubernetes come from outside.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
+    help="Log what is as serious as this, or more.",
 )
 @click.option(
-    "--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    default="console",
+    show_default=True,
+    help="Lines for people, or an object in each line.",
 )
+@sidecar_options.options
 @click.option("--supervised", hidden=True, help="What the supervisor of this process gives it.")
 @click.pass_context
 def worker(ctx: click.Context, /, **options: Any) -> None:
@@ -106,19 +133,37 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
     With --processes, a supervisor passes signals on, starts a process again that has died, after
     0.5 to 30 seconds, and ends with the worst exit code of its processes. If all of them fail at
     the start, it ends. If it is killed, its processes end as on SIGTERM.
+
+    With --health-port, /healthz answers 503 when the event loop has been blocked for longer than
+    the setting max_block, and /readyz unless the worker processes events: its startup functions
+    have returned, Redis answers, it is a member of its groups, and it does not end. The body says
+    why. /metrics counts what the worker does, if runnel[metrics] is installed. With --processes,
+    all of them count.
+
+    With --exec, no Python code is needed: a program in any language gets the events of one stream
+    as JSON lines on its stdin, and says on its stdout what becomes of each. docs/sidecar.md
+    describes the lines, with programs to copy.
     """
     processes, reload = options["processes"], options["reload"]
+    sidecar = sidecar_options.taken(ctx, options)
+    if (options["target"] is None) is (sidecar is None):
+        raise click.UsageError(_WHAT, ctx)
+    if sidecar is not None and (reload or options["processors"] or options["embedded"]):
+        raise click.UsageError("--reload, --processors and --embedded go with a TARGET.", ctx)
     if options["supervised"] is None and (processes is not None or reload):
         sys.exit(_supervise(ctx, processes or 1, reload))
     if options["reload_dir"] and not reload:
         raise click.UsageError("--reload-dir goes with --reload.", ctx)
     from runnel.cli import own_worker
 
+    if options["health_host"] and options["health_port"] is None:
+        raise click.UsageError("--health-host goes with --health-port.", ctx)
     for name in ("processes", "reload", "reload_dir"):
         del options[name]
     own_worker.run(
         own_worker.Options(
             **options,
+            sidecar=sidecar,
             level_given=_is_given(ctx, "log_level"),
             format_given=_is_given(ctx, "log_format"),
             own=bool(ctx.obj),
@@ -136,7 +181,8 @@ def _supervise(ctx: click.Context, count: int, reload: bool) -> int:
     given = ctx.params
     logs.begin(given["log_format"])
     logs.configure(given["log_level"], given["log_format"], level_given=True, style_given=True)
-    common = [sys.executable, "-m", "runnel", "worker", given["target"], *_passed_on(ctx)]
+    target = [] if given["target"] is None else [given["target"]]
+    common = [sys.executable, "-m", "runnel", "worker", *target, *_passed_on(ctx)]
     name = given["name"]
 
     def command_of(number: int) -> list[str]:
@@ -152,6 +198,9 @@ def _supervise(ctx: click.Context, count: int, reload: bool) -> int:
             f"for development: starts again when a Python file changes in "
             f"{', '.join(map(str, folders))}"
         )
+    if given["health_port"] is not None:
+        host, port = given["health_host"], given["health_port"]
+        probes.answer(host, port, supervisor.health, supervisor.metrics)
     if count > 1:
         exits.say(f"{count} processes, supervised by process {os.getpid()}", pid=os.getpid())
     return supervisor.run()
@@ -164,6 +213,7 @@ def _passed_on(ctx: click.Context) -> Iterator[str]:
         if name in _OF_SUPERVISOR or not _is_given(ctx, name):
             continue
         value = ctx.params[name]
-        yield option.opts[0]
-        if not (isinstance(option, click.Option) and option.is_flag):
-            yield ",".join(value) if isinstance(value, list) else str(value)
+        for each in value if isinstance(value, tuple) else (value,):
+            yield option.opts[0]
+            if not (isinstance(option, click.Option) and option.is_flag):
+                yield ",".join(each) if isinstance(each, list) else str(each)

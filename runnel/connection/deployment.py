@@ -37,6 +37,9 @@ Command = tuple[str | bytes, Sequence[Arg]]
 #: SHA-1 of a script -> its source.
 Sources = Mapping[Arg, bytes]
 
+#: How often scripts are loaded for one call: a SCRIPT FLUSH may come between the load and the call.
+MOST_LOADS = 5
+
 
 class Deployment:
     """One server, or the primary that sentinels name."""
@@ -126,14 +129,17 @@ async def carry_out(
     # Any key of the server will do: they all share its replication and its disk.
     ack_commands = ack.commands(str(commands[0][0])) if ack else []
     replies = await exchange(client, [*words, *ack_commands] if ack_commands else words, asking)
-    unknown = [i for i, each in enumerate(replies) if isinstance(each, NoScriptError)]
-    if not unknown and not ack_commands:
-        return replies
     outcomes, answers = replies[: len(words)], [replies[len(words) :]]
-    # The word behind EVALSHA is the script's SHA-1.
-    hashes = {sha for i in unknown if (sha := words[i][1]) in sources}
-    if hashes:
-        loads = [("SCRIPT", "LOAD", sources[sha]) for sha in hashes]
+    for _ in range(MOST_LOADS):
+        # The word behind EVALSHA is the script's SHA-1.
+        unknown = [
+            i
+            for i, each in enumerate(outcomes)
+            if isinstance(each, NoScriptError) and words[i][1] in sources
+        ]
+        if not unknown:
+            break
+        loads = [("SCRIPT", "LOAD", sources[sha]) for sha in {words[i][1] for i in unknown}]
         sent = [*loads, *(words[i] for i in unknown), *ack_commands]
         again = await exchange(client, sent, asking)
         if ack_commands:

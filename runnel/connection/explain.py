@@ -137,9 +137,11 @@ def explain_redis_error(error: BaseException, url: str) -> ServerError | None:
         if isinstance(error, kind) and re.search(pattern, text):
             return ServerError(sentence.format(server=f"Redis at {server}", text=text))
     if isinstance(error, MasterNotFoundError):
+        answers = text.partition(" that is up")[2]
         return ServerUnreachable(
-            f"The sentinels at {server} name no primary that is up: check that they run and know "
-            "that name, or wait until they have chosen one."
+            f"The sentinels at {server} name no primary that is up{answers}: check that they run "
+            "and know that name, or wait until they have chosen one. "
+            f"{_quorum(url)}"
         )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return ServerUnreachable(f"{_nothing_at(url)}{_tls_hint(error, url)} ({text})")
@@ -155,11 +157,24 @@ def _nothing_at(url: str) -> str:
     if not origin:
         said, other = ("" if origin is None else ", the default"), "set RUNNEL_REDIS_URL"
     parts = urlsplit(url)
+    if parts.scheme.endswith("+sentinel"):
+        return (
+            f"The primary that the sentinels at {server} name does not answer: they choose another "
+            f"one within seconds, if most of them run. {_quorum(url)}"
+        )
     start = "See that it runs and can be reached from here"
     if parts.scheme == "unix" or (parts.scheme == "redis" and _is_here(parts.hostname or "")):
-        usual = server != url or server == "redis://127.0.0.1:6379"
-        start = f"Start one with `runnel server{'' if usual else f' --redis-url {server}'}`"
+        # An empty server in place of one that has died would hide what that one holds.
+        start = "Start it again the way it was started, with its own data"
+        if server == "redis://127.0.0.1:6379":
+            start += " (`runnel server` starts a first one, if you have none yet)"
     return f"No Redis at {server}{said}. {start}, or {other}."
+
+
+def _quorum(url: str) -> str:
+    """How to ask the sentinels whether they can choose a primary."""
+    name = urlsplit(redacted(url)).path.strip("/").partition("/")[0]
+    return f"`redis-cli -h HOST -p PORT SENTINEL CKQUORUM {name}` asks one of them if they can."
 
 
 def _is_here(host: str) -> bool:

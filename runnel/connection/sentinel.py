@@ -35,7 +35,8 @@ class Sentinels(Sentinel):
                 raise AuthenticationError(
                     "sentinels with logins want sentinel_username and sentinel_password"
                 ) from None
-            raise MasterNotFoundError(f"no primary {service_name!r} that is up") from None
+            answers = self._answers(str(error))
+            raise MasterNotFoundError(f"no primary {service_name!r} that is up{answers}") from None
         finally:
             self._asking -= 1
             if self._closed and not self._asking:
@@ -44,6 +45,16 @@ class Sentinels(Sentinel):
             if set(self.sentinels) != set(self._all):
                 self.sentinels = list(self._all)
         return address
+
+    def _answers(self, told: str) -> str:
+        """How many sentinels have answered, and which have not, from the error of redis-py."""
+        silent = [each for each in self._all if f"{each} - " in told]
+        places = (each.connection_pool.connection_kwargs for each in silent)
+        which = ", ".join(sorted(f"{each['host']}:{each['port']}" for each in places))
+        which += " does not" if len(silent) == 1 else " do not"
+        answered = len(self._all) - len(silent)
+        count = f"{answered} of {len(self._all)} answer{'s' if answered == 1 else ''}"
+        return f" ({count}; {which})" if silent else f" ({count})"
 
     async def close(self) -> None:
         """Close the connections to the sentinels, even when it is cancelled meanwhile. While

@@ -37,6 +37,8 @@ class Membership:
         self.partitions = partitions
         self.times = times
         self.member = member
+        #: Further words behind the description, for people.
+        self.figures = ""
         self.session_ms = times[0]
         self.generation = 0
         self._call = 0
@@ -61,11 +63,12 @@ class Membership:
         """The next call and its number."""
         if self._joined or not self._call or action == "leave":
             self._call += 1
+        member, incarnation, description = self.member
         call = protocol.sync(
             self.group,
             self.partitions,
             self.times,
-            self.member,
+            (member, incarnation, f"{description} {self.figures}".rstrip()),
             self._call,
             action,
             self._held.items(),

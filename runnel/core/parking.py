@@ -3,6 +3,9 @@
 When an event is parked, only its key steps aside: the events of that key that follow are parked,
 too, so that they stay in order. Before the log is read, the parked events of those keys are handed
 out that an operator wants replayed.
+
+A postponed event is parked by itself, with a due time: no other event waits for it. When it is due,
+it is handed out between two events of the log, alone.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from runnel.protocol import (
     ParkedEvent,
     PartitionKeys,
     Replayed,
+    key_of_postponed,
     parked_entry,
 )
 from runnel.protocol.ids import parts, reached
@@ -35,17 +39,26 @@ def _no_key(raw: Raw) -> bytes:
 
 
 class ParkedRaw(list[Any]):
-    """A parked event that is handed out: as `Raw`, with its key and the id of its entry."""
+    """A parked event that is handed out: as `Raw`, with its parked key, the id of its entry, how
+    often it has failed, and how many replays of it have; one that is replayed has all its retries
+    again."""
 
-    def __init__(self, event: ParkedEvent) -> None:
+    def __init__(self, event: ParkedEvent, attempts: int | None = None) -> None:
         super().__init__([event.event.encode(), list(event.fields)])
         self.key, self.entry = event.key, event.entry
+        self.attempts = event.attempts if attempts is None else attempts
+        self.replays = event.failed.replays
+
+    @property
+    def postponed(self) -> bool:
+        """Is it a postponed event, which no other one waits for?"""
+        return key_of_postponed(self.key) is not None
 
 
 class Parking:
     """`counts` has how many events of each key are parked; `replaying` those of the keys that are
     to be replayed. At most `limit` events may be parked. `key_of` returns the key of an event, an
-    empty one if it cannot be decoded."""
+    empty one if it cannot be decoded. With `postponed`, some may be due later."""
 
     def __init__(
         self,
@@ -53,11 +66,27 @@ class Parking:
         limit: int = 1000,
         counts: Mapping[bytes, int] | None = None,
         replaying: Sequence[bytes] = (),
+        *,
+        postponed: bool = False,
     ) -> None:
         self.key_of = key_of
         self.limit = limit
-        self.counts = dict(counts or {})
-        self.replaying = {key for key in replaying if key in self.counts}
+        counts = counts or {}
+        self.replaying = {key for key in replaying if key in counts}
+        #: Those of postponed events do not count, because nothing is parked behind them: they are
+        #: here only while they are replayed.
+        self.counts = {
+            key: count
+            for key, count in counts.items()
+            if key in self.replaying or key_of_postponed(key) is None
+        }
+        self.postponed = postponed
+        #: Is it time to look which of them are due?
+        self.look = postponed
+        #: Postponed events that are due, until they are handed out; and the entries of those that
+        #: were read under this lease and may still be there.
+        self.due: deque[ParkedRaw] = deque()
+        self.known_due: set[str] = set()
         #: Events of parked keys that come after current ones: they are parked when these are
         #: finished.
         self.aside: deque[Raw] = deque()
@@ -76,9 +105,10 @@ class Parking:
 
     def replayed(self, raw: ParkedRaw) -> None:
         """A parked event is finished. With its last event, a key is not parked any more."""
-        left = self.counts[raw.key] = self.counts[raw.key] - 1
-        if left <= 0:
-            del self.counts[raw.key]
+        left = self.counts.pop(raw.key, 0) - 1
+        if left > 0:
+            self.counts[raw.key] = left
+        else:
             self.replaying.discard(raw.key)
 
     @property
@@ -134,13 +164,34 @@ class ParkingState(Lifecycle):
         """`count` more events of the log are finished, up to this one."""
 
     def _parking_changed(self) -> None:
-        #: Must events be compared with the parked keys?
-        self.keys_parked = bool(self.parking.counts)
         self.replaying = bool(self.parking.replaying)
+        #: Must each event be looked at: are keys parked, or is a postponed event due or current?
+        self.keys_parked = bool(self.parking.counts) or self.alone
+
+    @property
+    def has_parked(self) -> bool:
+        """Is the current event a parked one?"""
+        return bool(self.current) and isinstance(self.current[0], ParkedRaw)
+
+    @property
+    def alone(self) -> bool:
+        """Is a parked event the current or the next one? It has no other beside it."""
+        return self.replaying or bool(self.parking.due) or self.has_parked
+
+    def add_due(self, events: Sequence[ParkedEvent]) -> None:
+        """Take in postponed events that are due: those that were not read before."""
+        known, found = self.parking.known_due, {each.entry for each in events}
+        known &= found  # What is not due any more was finished or postponed.
+        new = [ParkedRaw(each) for each in events if each.entry not in known]
+        known |= found
+        self.parking.due += [each for each in new if each.key not in self.parking.replaying]
+        self._parking_changed()
 
     def ready(self) -> bool:
         """Is there an event in the buffer that may be handed out? Those of parked keys before it
         are set aside, and parked with the next commit."""
+        if self.next_is_due:
+            return True
         buffer = self.buffer
         if self.keys_parked and not self.replaying:
             while buffer and not self.overloaded and self.parking.has_key_of(buffer[0]):
@@ -151,8 +202,23 @@ class ParkingState(Lifecycle):
             return bool(buffer) and not self.parking.has_key_of(buffer[0])
         return bool(buffer)
 
+    @property
+    def next_is_due(self) -> bool:
+        """Is a postponed event handed out next?"""
+        return bool(self.parking.due) and not (self.current or self.replaying)
+
+    @property
+    def next_id(self) -> bytes:
+        """The id of the event that is handed out next, if one is ready."""
+        id_: bytes = (self.parking.due if self.next_is_due else self.buffer)[0][0]
+        return id_
+
     def _take(self, limit: int) -> Sequence[Raw]:
         """Up to `limit` events of the buffer. Those of parked keys between them are set aside."""
+        if self.next_is_due:
+            raw = self.parking.due.popleft()
+            self.parking.look |= not self.parking.due
+            return [raw]
         buffer, raws = self.buffer, list[Raw]()
         while buffer and len(raws) < (1 if self.replaying else limit):
             aside = not self.replaying and self.parking.has_key_of(buffer[0])
@@ -194,6 +260,15 @@ class ParkingState(Lifecycle):
             self.effects = PendingEffects(self.keys, (), self.to_outbox)
         return self.effects
 
+    def _back_to_due(self, returned: Sequence[Raw]) -> bool:
+        """A postponed event was not finished, and is handed out again. Returns False if these are
+        others."""
+        if self.replaying or not (returned and isinstance(returned[0], ParkedRaw)):
+            return False
+        self.parking.due.appendleft(returned[0])
+        self._parking_changed()
+        return True
+
     def skip_effects(self) -> list[Effect]:
         """What `next_skip` writes if the current event is replayed: it is not parked any more."""
         raw = self.current[0]
@@ -204,14 +279,23 @@ class ParkingState(Lifecycle):
         self.parking.add(raw)
         self._parking_changed()
 
+    def postponed(self) -> None:
+        """The current event was skipped, and is due later."""
+        self.parking.postponed = self.parking.look = True
+
     def parked_again(self) -> None:
-        """The current event, a replayed one, has failed: its key is replayed no further."""
+        """The current event, a parked one, has failed: its key is replayed no further."""
         raw, self.current = self.current[0], self.current[:0]
         assert isinstance(raw, ParkedRaw)
         self.suspicion.survived(raw[0], 1)
-        left = [each for each in self.buffer if isinstance(each, ParkedRaw) and each.key != raw.key]
-        self.buffer.clear()
-        self.buffer.extend(left)
+        if self.replaying:
+            left = [each for each in self.buffer if getattr(each, "key", b"") != raw.key]
+            self.buffer.clear()
+            self.buffer.extend(left)
+        if raw.postponed:
+            self.parking.postponed = self.parking.look = True
+            self.parking.known_due.discard(raw.entry)
+            self.parking.counts.pop(raw.key, None)
         self.parking.replaying.discard(raw.key)
         self._parking_changed()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from runnel.core.parking import Parking, ParkingState
+from runnel.core.parking import ParkedRaw, Parking, ParkingState
 from runnel.core.pending_effects import Emitted, PendingEffects
 from runnel.core.reading import Raw
 from runnel.core.suspicion import Suspicion
@@ -27,7 +27,6 @@ from runnel.protocol import (
     commit,
     transact,
 )
-from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Call
 
 
@@ -97,14 +96,19 @@ class PartitionState(ParkingState):
     def reclaimed(self, claimed: ClaimReply) -> None:
         """Continue after a repeated claim, which found no loss, or a loss that was accepted.
 
-        Events that were read stay: they existed. The reply says where to continue only if nothing
-        changed since the claim was sent.
+        Events that were read stay: they existed. But none that the log has lost may write anything
+        besides the checkpoint, because its producer may send it again: a primary that was replaced
+        shows events for a moment that no other server has. Then the lease ends. The reply says
+        where to continue only if nothing changed since the claim was sent.
         """
         self.loss_suspected = False
         before = self._snapshot
         if self.unverified_from is not None and self.unverified_from == before.unverified_from:
             if not claimed.checkpoint_exists:
-                self._exclude_lost(claimed.next_id)
+                gone = self.gone_before(claimed.next_id)
+                self._exclude_lost(gone)
+                if gone and self.effects is not None:
+                    self.end()
             self.unverified_from, self._unverified = None, []
         if self.settled and self.checkpoint == before.checkpoint:
             went_back = claimed.checkpoint != self.checkpoint
@@ -122,18 +126,8 @@ class PartitionState(ParkingState):
         else:
             self._checkpoint_exists, self._next_id, self.verify_next = True, "", True
 
-    def _exclude_lost(self, next_id: str) -> None:
-        """The claim already counted these events as lost; do not count them in a commit, too.
-
-        If the log has a next entry, the events before it are lost. Otherwise all are lost that had
-        been read when the claim was sent.
-        """
-        if next_id:
-            unverified = [each.decode() for each in self._unverified]
-            gone = [each for each in unverified if not reached(each, next_id)]
-        else:
-            gone = list(self._snapshot.unverified)
-        gone = [each for each in gone if not reached(self.checkpoint, each)]
+    def _exclude_lost(self, gone: Sequence[str]) -> None:
+        """The claim already counted these events as lost; do not count them in a commit, too."""
         self._lost_ahead = max(0, len(gone) - self._finished_count)
         self._finished_count = max(0, self._finished_count - len(gone))
 
@@ -176,7 +170,7 @@ class PartitionState(ParkingState):
                 self._advance(finished[-1], len(finished))
                 if self.effects is not None:
                     self.effects.finished(self._finished, len(finished))
-            elif self.replaying:
+            elif isinstance(finished[0], ParkedRaw):
                 self._finish_replayed(finished)
             else:
                 self._finish_between_parked(finished)
@@ -211,6 +205,8 @@ class PartitionState(ParkingState):
         if not keep:
             self.undo()
         back, self.current = self.current[keep:], self.current[:keep]
+        if self._back_to_due(back):
+            return
         if self.parking.aside:
             back = self.parking.back(self.current, back)
         self.buffer.extendleft(reversed(back))
@@ -229,6 +225,11 @@ class PartitionState(ParkingState):
     def emit(self, sink: Sink, entry: Entry) -> None:
         """Add an entry to the sink, with the commit of the current events. Raises TooManyWrites."""
         self._writes().emit(sink, entry)
+
+    def _writes(self) -> PendingEffects:
+        if self._lost_ahead:
+            self.end()  # What is written for an event that the log has lost: see `reclaimed`.
+        return super()._writes()
 
     def adopt(
         self, writes: Mapping[Field, bytes | None], size: int, emitted: Sequence[Emitted]
@@ -328,7 +329,7 @@ class PartitionState(ParkingState):
         Call this only if `all_committed`: the move is sent alone, together with its dead letter.
         """
         self.skip_in_flight = True
-        if self.replaying:
+        if self.has_parked:
             return CheckpointMove(self.checkpoint, self.checkpoint, 0)
         return CheckpointMove(
             self.checkpoint, self.current[0][0].decode(), int(not self._lost_ahead)
@@ -337,7 +338,7 @@ class PartitionState(ParkingState):
     def skipped(self, move: CheckpointMove) -> None:
         """Redis has moved the checkpoint past the current event, or it is not parked any more."""
         self.skip_in_flight = False
-        if self.replaying:
+        if self.has_parked:
             raw, self.current = self.current[0], self.current[:0]
             self._unparked(raw)
             self.suspicion.survived(raw[0], 1)

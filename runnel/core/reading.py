@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from runnel.protocol import ClaimReply
+from runnel.protocol.ids import reached
 
 #: How many finished events may wait for their commit, in multiples of `prefetch`. Beyond that
 #: nothing more is read: while commits get no answer, ever more would be repeated after a crash.
@@ -77,6 +78,8 @@ class Reading(ABC):
     entry_bytes, size_known = 0.0, False
     #: The last read brought events.
     active = False
+    #: How often in a row a read did not begin with the event that the claim before it had named.
+    contradictions = 0
     #: Parked events are replayed, and the log is not read before that is over.
     replaying = False
 
@@ -149,7 +152,9 @@ class Reading(ABC):
         if self._next_id:
             if entries[0][0].decode() != self._next_id:
                 self.loss_suspected = True
+                self.contradictions += 1
                 return False
+            self.contradictions = 0
         elif not request.verify:
             # All events before these were committed when this read was sent.
             self.unverified_from = request.cursor
@@ -184,3 +189,15 @@ class Reading(ABC):
         unverified = tuple(each.decode() for each in self._unverified)
         self._snapshot = ClaimSnapshot(self.checkpoint, self.unverified_from, unverified)
         self.counting = self.unverified_from is None
+
+    def gone_before(self, next_id: str) -> list[str]:
+        """Ids of what was read after the unverified cursor, and that the log has lost, according to
+        the reply of the claim. If the log has a next entry, the events before it are lost.
+        Otherwise all are lost that had been read when the claim was sent.
+        """
+        if next_id:
+            unverified = [each.decode() for each in self._unverified]
+            gone = [each for each in unverified if not reached(each, next_id)]
+        else:
+            gone = list(self._snapshot.unverified)
+        return [each for each in gone if not reached(self.checkpoint, each)]

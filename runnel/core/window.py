@@ -84,6 +84,11 @@ class Window:
         """The first event that is not behind the finished prefix."""
         return self._events[0] if self._events else None
 
+    @property
+    def finished_ahead(self) -> int:
+        """How many events are done behind one that is not."""
+        return sum(1 for each in self._events if each.stage is Stage.DONE)
+
     def room(self, buffer_limit: int) -> int:
         """How many more events may be taken. `buffer_limit` of them may wait in memory: if that is
         less than `prefetch`, little more are in hand than can run."""

@@ -216,8 +216,8 @@ def _policy(name: str, policy: ExceptionPolicy | str) -> ExceptionPolicy:
         return ExceptionPolicy(policy.lower() if isinstance(policy, str) else policy)
     except ValueError:
         raise ConfigError(
-            f"processor {name}: exception_policy must be QUARANTINE, PARK, IGNORE or HALT, not "
-            f"{policy!r}"
+            f"processor {name}: exception_policy must be QUARANTINE, PARK, RETRY_LATER, IGNORE or "
+            f"HALT, not {policy!r}"
         ) from None
 
 

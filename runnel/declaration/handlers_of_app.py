@@ -47,14 +47,14 @@ class HandlersOfApp:
         It runs once for each partition that a worker holds, and must iterate until its events end.
         Checkpoints are stored under `name`, by default the name of the function: a processor with
         another name has no checkpoints yet. `exception_policy` may be a name: "quarantine", "park",
-        "ignore" or "halt". A failing event is retried `retries` times, after `backoff` seconds,
-        then twice as many, up to `backoff_max`. With ``commit="each"`` an event is committed before
-        the next one of its partition starts. `prefetch` is how many events of a partition one read
-        brings. `start` is where a new processor begins: "earliest" (or "0"), with the oldest event
-        that is left, or "latest" (or "$"), with the next new event. `timeout` is the seconds that
-        one event, or one list of events, may take. `park_limit` is how many events of a partition
-        the policy PARK may set aside. Raises ConfigError for a declaration that cannot work:
-        `concurrency` is for `on`.
+        "retry_later", "ignore" or "halt". A failing event is retried `retries` times, after
+        `backoff` seconds, then twice as many, up to `backoff_max`. With ``commit="each"`` an event
+        is committed before the next one of its partition starts. `prefetch` is how many events of a
+        partition one read brings. `start` is where a new processor begins: "earliest" (or "0"),
+        with the oldest event that is left, or "latest" (or "$"), with the next new event. `timeout`
+        is the seconds that one event, or one list of events, may take. `park_limit` is how many
+        events of a partition the policies PARK and RETRY_LATER may set aside. Raises ConfigError
+        for a declaration that cannot work: `concurrency` is for `on`.
         """
         options = Options(
             name,

@@ -27,8 +27,9 @@ from runnel.delivery.thread_work import ThreadWork
 #: The most events that a thread has; and the most if they must be decoded in the loop, since their
 #: records take memory.
 MOST_AHEAD, MOST_DECODED = 500, 20
-#: Seconds for which a thread does not wake the loop at first: many short events are finished
-#: together, and have one commit. The loop comes by itself then, in case that a long one follows.
+#: Seconds for which a thread does not wake the loop at first, and while it processes several events
+#: in that time: many short events are finished together, and have one commit. The loop comes by
+#: itself then, in case that a long one follows.
 QUIET = 0.005
 
 
@@ -94,8 +95,10 @@ class Ahead:
         self._over = False
         #: The loop was woken, and has not come yet.
         self._waking = False
-        #: Until when the thread does not wake the loop.
+        #: Until when the thread does not wake the loop, and what wakes the loop then: None while no
+        #: thread runs that has several events.
         self._quiet_until = 0.0
+        self._quiet_ends: asyncio.TimerHandle | None = None
         self._waker = waker_of(self._loop)
         #: When the event in hand began, in this run of the thread; 0.0 for none.
         self._began = 0.0
@@ -140,18 +143,24 @@ class Ahead:
     async def _run_thread(self) -> None:
         self._work.begin()
         self._began, self._offset = 0.0, self._loop.time() - self.clock()
-        self._quiet_until, timer = 0.0, None
+        self._quiet_until = 0.0
         if len(self._work.todo) > 1:
-            self._quiet_until = self.clock() + QUIET
-            timer = self._loop.call_later(QUIET, self._note)
+            self._be_quiet()
         try:
             with self._handout.uncancellable():
                 await self._threads.run(self._work.run, self)
         finally:
-            if timer is not None:
-                timer.cancel()
+            if self._quiet_ends is not None:
+                self._quiet_ends.cancel()
+                self._quiet_ends = None
         if not self._handout.closed:
             self._finish_done()
+
+    def _be_quiet(self) -> None:
+        if self._quiet_ends is not None:
+            self._quiet_ends.cancel()
+        self._quiet_until = self.clock() + QUIET
+        self._quiet_ends = self._loop.call_later(QUIET, self._note)
 
     async def _settle(self, settle: Callable[[Any], Awaitable[None]]) -> None:
         """The function has returned something that runs in the loop, such as a coroutine."""
@@ -213,7 +222,7 @@ class Ahead:
         """Up to `most` events of the buffer, without the first `after`, that a thread may process
         without asking for each. They stay in the buffer."""
         state = self._state
-        if not state.open or self._queue.one_by_one:
+        if not state.open or not self._queue.may_go_ahead:
             return ()
         raws = list(islice(state.buffer, after, after + most))
         if state.keys_parked:
@@ -230,9 +239,12 @@ class Ahead:
         # Before `done` is read: what the thread does from now on wakes the loop again.
         self._waking, self._quiet_until = False, 0.0
         if not self._handout.closed:
+            before = self._finished
             self._finish_done()
             if self._given > self._finished:
                 self._give_more()
+                if self._quiet_ends is not None and self._finished > before + 1:
+                    self._be_quiet()
 
     def _finish_done(self) -> None:
         """Finish what is done. The next event of those given is current then."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 from runnel.log import one_line
 
@@ -12,6 +14,8 @@ from runnel.log import one_line
 MOST = 1000
 #: How the note begins that an error gets.
 _NOTE = "In Runnel: "
+#: Errors of a chain in a traceback, and frames of each.
+_CHAIN, _FRAMES = 3, 8
 
 
 def describe_error(error: BaseException, instead: Sequence[BaseException] = ()) -> tuple[str, str]:
@@ -42,6 +46,31 @@ def traceback_of(
     while trace is not None and _is_ours(trace):
         trace = trace.tb_next
     return type(error), error, trace or error.__traceback__
+
+
+def traceback_text(error: BaseException) -> str:
+    """Where an error of user code was raised, and what it was raised from, as Python writes it: the
+    last frames, from the user's first one on. Empty if there is none, or if it cannot be told."""
+    parts: list[str] = []
+    with contextlib.suppress(Exception):  # What is told is told by objects of the user.
+        for _ in range(_CHAIN):  # A chain may be a circle.
+            trace = error.__traceback__
+            while trace is not None and _is_ours(trace):
+                trace = trace.tb_next
+            frames = traceback.format_list(traceback.extract_tb(trace)[-_FRAMES:])
+            if frames:
+                parts.append(f"{''.join(frames)}{type(error).__name__}: {_message(error)[:300]}\n")
+            if (origin := _origin(error)) is None:
+                break
+            error = origin
+    return "\nand so:\n\n".join(reversed(parts))
+
+
+def _origin(error: BaseException) -> Any:
+    """What an error was raised from; of a group, the first of its errors."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _is_ours(trace: TracebackType) -> bool:

@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from runnel.core.own_effects import OwnEffects, finish_each
 from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw
+from runnel.core.window import Window
 from runnel.delivery.deadlines import LOOP, Deadlines
 from runnel.delivery.partition_waits import PartitionWaits
 from runnel.delivery.recorded_start_lock import LONGEST_WAIT, RecordedStartLock
 from runnel.delivery.session import Session
 from runnel.errors import WorkerDied
+from runnel.protocol import InHandCount
 
 #: Seconds for which a middleware may hold an event back while no other event follows.
 HELD_BACK = 1.0
@@ -65,6 +67,8 @@ class PartitionQueue(PartitionWaits):
         self._held_back: tuple[bytes, float] = (b"", 0.0)
         #: The event whose start is recorded, and the call that records it.
         self._starting: tuple[bytes, asyncio.Future[None]] | None = None
+        #: Where the order of the current events is, if several are processed at the same time.
+        self.window: Window | None = None
 
     def next(self) -> Raw | None:
         """The next event if no wait is needed; the event before is finished then. Otherwise None:
@@ -105,7 +109,7 @@ class PartitionQueue(PartitionWaits):
         Raises WorkerDied if the next event has killed workers too often. It is current then.
         """
         state = self.state
-        commit_first, tried = self._suspicion.commit_first or state.replaying, bool(state.current)
+        commit_first, tried = self._suspicion.commit_first or state.alone, bool(state.current)
         if state.finish(finish):
             self._schedule_commit(state)
             if self._commit_each or commit_first:
@@ -122,20 +126,22 @@ class PartitionQueue(PartitionWaits):
             self._empty_at = None
             return []
         self._empty_at = None
-        if within is not None and not self._suspicion.one_by_one:
+        if within is not None and not (self._suspicion.one_by_one or state.alone):
             await self._fill(limit, within)
         if self._suspicion.alone:
             await self._acquire_start_lock()
         await self._wait_for_session()
-        if self._suspicion.recorded and state.open:
-            await self._record(state.buffer[0][0])
+        recorded = b""
+        while self._suspicion.recorded and state.open and recorded != state.next_id:
+            recorded = state.next_id  # Meanwhile a postponed event may be due, and come first.
+            await self._record(recorded)
             await self._wait_for_session()
         if not state.open:
             self.release_start_lock()
             return None
         raws = state.hand_out(limit)
         self._starting = None
-        if state.next_read(self._prefetch):
+        if state.next_read(self._prefetch) or (state.has_parked and not state.parking.due):
             self._wake(state)
         if self._suspicion.kills_workers(raws[0][0], self._retries):
             raise WorkerDied(
@@ -161,6 +167,13 @@ class PartitionQueue(PartitionWaits):
         """The first current events are finished: see `core.own_effects.finish_each`."""
         if finish_each(self.state, effects):
             self._schedule_commit(self.state)
+
+    @property
+    def in_hand(self) -> InHandCount:
+        """How many events are current, and how many of these are done ahead of the others."""
+        events = len(self.state.current)
+        ahead = self.window.finished_ahead if self.window is not None else 0
+        return InHandCount(events, min(events, ahead))
 
     @property
     def in_session(self) -> bool:
@@ -206,7 +219,12 @@ class PartitionQueue(PartitionWaits):
     @property
     def one_by_one(self) -> bool:
         """Must each event be asked for, and is it committed before the next?"""
-        return self._commit_each or self._suspicion.careful or self.state.replaying
+        return self._commit_each or self._suspicion.careful or self.state.alone
+
+    @property
+    def may_go_ahead(self) -> bool:
+        """May a thread have events ahead of the one in hand?"""
+        return not self.one_by_one
 
     def taken_from(self, size: int) -> None:
         """Events were taken from the buffer, which had so many: is there room to read?"""
@@ -219,6 +237,10 @@ class PartitionQueue(PartitionWaits):
             self._schedule_commit(self.state)
             await self.flush()
         self.release_start_lock()
+
+    def look_for_due(self) -> None:
+        """An event was postponed: its time is to be known."""
+        self._wake(self.state)
 
     def release_start_lock(self) -> None:
         """Let another partition of this worker process an event that may have killed a worker."""

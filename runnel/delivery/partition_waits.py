@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from runnel.core.partition import PartitionState
+from runnel.core.reading import Raw
 from runnel.delivery.deadlines import Deadlines
 
 
@@ -33,6 +34,9 @@ class PartitionWaits:
         while not ((state.all_committed and state.unverified_from is None) or state.ended):
             self.changed.clear()
             await self.changed.wait()
+            # A read that was sent before a postponed event was handed out may come in meanwhile.
+            if state.unverified_from is not None and not state.loss_suspected:
+                self._schedule_commit(state)
 
     async def wait_settled(self) -> None:
         """Wait until everything that was read is finished and committed, or the partition is not
@@ -58,3 +62,17 @@ class PartitionWaits:
         except TimeoutError:
             return False
         return True
+
+    # What observers are told: see `ObservedQueue`
+
+    def begins(self, raw: Raw) -> None:
+        """The handler begins with this event, beside others: called in its task."""
+
+    def ended(self, raw: Raw, error: BaseException | None) -> None:
+        """A try of this event, beside others, has ended."""
+
+    def failed(self, error: BaseException, decision: str) -> None:
+        """A try has failed, and this follows."""
+
+    def given_up(self, result: str) -> None:
+        """This became of an event that was not processed."""

@@ -121,6 +121,22 @@ async def resume(
     return await _each(scripts, processor, protocol.resume, _numbers(processor, partitions))
 
 
+async def acknowledge(
+    scripts: Scripts, processor: Processor, partitions: Iterable[int] | None = None
+) -> int:
+    """Note that an operator has dealt with the events that are lost by now on these partitions, or
+    on all. Returns how many were not acknowledged before."""
+    acknowledged = 0
+    for p in _numbers(processor, partitions):
+        partition_keys = processor.keys(p)
+        found = protocol.read_describe(await scripts.call(protocol.describe(partition_keys)))
+        lost = (found.lost or 0) - found.dropped.get(processor.name, 0)
+        if lost > 0:
+            reply = await scripts.call(protocol.acknowledge(partition_keys, lost))
+            acknowledged += int(reply)
+    return acknowledged
+
+
 def _numbers(processor: Processor, partitions: Iterable[int] | None) -> list[int]:
     everything = range(processor.stream.partition_count)
     return sorted(set(everything if partitions is None else partitions))

@@ -27,9 +27,12 @@ MOST_KEYS, MOST_ENTRIES = 500, 100
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An event that was set aside. `kind` is "parked" or "dead letter", `entry` the id of its
-    entry there, `event` its own id. `attempts` is 0 if it only comes after another one of its
-    key."""
+    """An event that was set aside. `kind` is "parked", "postponed" or "dead letter", `entry` the id
+    of its entry there, `event` its own id. `attempts` is 0 if it only comes after another one of
+    its key. `parked_key` is the key under which it is parked, `due_ms` when a postponed one is
+    tried again. `replays` is how many replays of it have failed, the last one at `replayed_ms` if
+    that is known. `traceback` is that of the failure for which it was set aside, so an older one
+    than the error if it was `parked` and a replay has failed; empty if the client kept none."""
 
     kind: str
     partition: int
@@ -41,6 +44,11 @@ class Item:
     error_message: str
     fields: Sequence[bytes]
     replaying: bool = False
+    parked_key: bytes = b""
+    due_ms: int | None = None
+    replays: int = 0
+    replayed_ms: int | None = None
+    traceback: str = ""
 
     @property
     def at_ms(self) -> int:
@@ -95,22 +103,31 @@ async def _parked(scripts: Scripts, processor: Processor, number: int) -> AsyncI
     if not known:
         return
     replaying = set(await _ask(scripts, marks, "HKEYS", marks))
+    postponed = processor.keys(number).postponed
+    pairs = await _ask(scripts, postponed, "ZRANGE", postponed, 0, -1, "WITHSCORES")
+    due = protocol.read_due_times(pairs)
     async for entry, values in _entries(scripts, log, "-"):
         found, again = protocol.read_parked(entry, values), None
         if (of_key := known.get(found.key)) and of_key.event == found.event:
             again = of_key  # Its last replay failed: that is newer than what the entry says.
         source = again or found
+        of_postponed = protocol.key_of_postponed(found.key)
         yield Item(
-            "parked",
+            "postponed" if found.entry in due else "parked",
             number,
             found.entry,
             found.event,
-            found.key,
+            found.key if of_postponed is None else of_postponed,
             source.attempts,
             source.error_type,
             source.error_message,
             found.fields,
             found.key in replaying,
+            found.key,
+            due.get(found.entry),
+            found.failed.replays + (again.replays if again else 0),
+            (again.at_ms or None) if again else None,
+            found.failed.traceback,
         )
 
 
@@ -131,6 +148,7 @@ async def _letters(
             key = stream.key(stream.codec.decode(letter.fields))
         except Exception:  # The key of an event that cannot be decoded is empty.
             key = b""
+        failed, _ = protocol.read_failed(values)
         yield Item(
             "dead letter",
             number,
@@ -141,6 +159,9 @@ async def _letters(
             letter.error_type,
             letter.error_message,
             letter.fields,
+            replays=failed.replays,
+            replayed_ms=parts(protocol.text(entry))[0] if failed.replays else None,
+            traceback=failed.traceback,
         )
 
 
@@ -161,8 +182,8 @@ def with_whole_keys(items: Iterable[Item]) -> dict[int, set[bytes]]:
     since its events must stay in order."""
     found: defaultdict[int, set[bytes]] = defaultdict(set)
     for item in items:
-        if item.kind == "parked":
-            found[item.partition].add(item.key)
+        if item.kind != "dead letter":
+            found[item.partition].add(item.parked_key)
     return found
 
 
@@ -183,7 +204,7 @@ async def drop(scripts: Scripts, processor: Processor, items: Sequence[Item]) ->
     """Delete these events for good. Returns how many there were. Raises as `replay` does."""
     entries: defaultdict[int, list[str]] = defaultdict(list)
     for item in items:
-        if item.kind == "parked":
+        if item.kind != "dead letter":
             entries[item.partition].append(item.entry)
     calls: list[tuple[int, Call]] = []
     for number, each in entries.items():
@@ -199,14 +220,17 @@ def _taken(
     """The calls that take letters out of their stream."""
     letters: defaultdict[int, list[Item]] = defaultdict(list)
     for item in items:
-        if item.kind != "parked":
+        if item.kind == "dead letter":
             letters[item.partition].append(item)
     for number, several in letters.items():
         part: list[tuple[str, Sequence[bytes]]] = []
         size = 0
         for item in several:
             error = item.error_type, item.error_message
-            entry = protocol.parked_entry(item.key, item.event, item.fields, item.attempts, error)
+            failed = protocol.Failed(item.replays, item.traceback)
+            entry = protocol.parked_entry(
+                item.key, item.event, item.fields, item.attempts, error, failed
+            )
             size += sum(map(len, entry))
             if part and (len(part) == MOST_ENTRIES or size > MOST_BYTES):
                 yield number, _take(processor, number, part)

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from runnel.protocol import GroupDescription, PartitionDescription
+from runnel.protocol import (
+    GroupDescription,
+    InHandCount,
+    MemberInHand,
+    PartitionDescription,
+    read_in_hand,
+)
 from runnel.protocol.ids import parts, reached
 
 Json = dict[str, Any]
@@ -40,6 +46,7 @@ def partitions(
     """A row for each partition of a processor."""
     assigned = {each.partition: each for each in group_description.assignments}
     left = {each.id: each.left_ms for each in group_description.members}
+    told = {each.id: read_in_hand(each.description) for each in group_description.members}
     rows = []
     for number, description in enumerate(descriptions):
         assignment = assigned.get(number)
@@ -55,6 +62,7 @@ def partitions(
         else:
             state = "moving" if moving else "owned"
         works = state in ("owned", "moving")
+        in_hand = _in_hand(told.get(owner) if works and owner else None, number)
         rows.append(
             {
                 "id": number,
@@ -68,10 +76,13 @@ def partitions(
                 "lag_ms": _lag_ms(description),
                 "processed": description.processed or 0,
                 "lost": description.lost or 0,
+                "lost_acknowledged": description.lost_acknowledged or 0,
                 "attempts": description.attempts or 0,
                 "unclean_tenures": description.unclean_tenures or 0,
                 "failing": _failing(description),
                 "current_event_ms": _current_event_ms(description) if works else None,
+                "in_hand": in_hand.events if in_hand else None,
+                "finished_ahead": in_hand.finished_ahead if in_hand else None,
                 "waits_for": _waits_for(description),
                 "outbox": (description.outbox_last or 0) - (description.outbox_done or 0),
                 "outbox_lost": description.outbox_lost or 0,
@@ -79,13 +90,27 @@ def partitions(
                 "delayed": description.delayed or 0,
                 "delayed_lost": description.delayed_lost or 0,
                 "overdue_ms": _overdue_ms(description),
-                "parked": description.parked or 0,
-                "parked_keys": description.parked_keys or 0,
+                "parked": _parked(description.parked, description),
+                "parked_keys": _parked(description.parked_keys, description),
+                "postponed": description.postponed or 0,
+                "postponed_in_ms": _postponed_in_ms(description),
                 "replaying": description.replay or 0,
                 "error": _error(description),
             }
         )
     return rows
+
+
+def _parked(count: int | None, d: PartitionDescription) -> int:
+    """How many of what is set aside is parked: the rest is postponed, each event with a key."""
+    return max(0, (count or 0) - (d.postponed or 0))
+
+
+def _in_hand(told: MemberInHand | None, partition: int) -> InHandCount | None:
+    """What the owner had in hand at its last heartbeat, or None if it did not tell."""
+    if told is None:
+        return None
+    return told.partitions.get(partition, InHandCount(0, 0) if told.named else None)
 
 
 def lag_of(d: PartitionDescription) -> int | None:
@@ -196,11 +221,24 @@ def _outbox_waits_for(d: PartitionDescription) -> Json | None:
     return {"stream": d.outbox_waits_for, "reason": d.outbox_reason or "", "since_ms": since}
 
 
+def _postponed_in_ms(d: PartitionDescription) -> int | None:
+    """How long it is until the first postponed event is due, 0 if one is, None if none waits."""
+    if not d.postponed or d.postponed_due is None or d.now is None:
+        return None
+    return max(0, d.postponed_due - d.now)
+
+
 def _overdue_ms(d: PartitionDescription) -> int | None:
     """For how long the first delayed event has been due, or None if none is."""
     if d.delayed_due is None or d.now is None or d.delayed_due > d.now:
         return None
     return d.now - d.delayed_due
+
+
+def lost(row: Json) -> int:
+    """The lost events of a partition that nobody has asked for, as `drop_oldest` does, and that no
+    operator has acknowledged."""
+    return max(0, int(row["lost"]) - int(row.get("dropped", 0)) - int(row["lost_acknowledged"]))
 
 
 def is_overdue(row: Json) -> bool:
@@ -215,7 +253,7 @@ def outbox_waits(row: Json) -> bool:
 
 def state_of(processor: Json, group_description: GroupDescription, stalled_after_ms: int) -> str:
     """The state of a processor. It is ok only if each partition is processed, none fails, no event
-    is parked, no delayed one is overdue, and no dead letter is unread."""
+    is parked or postponed, no delayed one is overdue, and no dead letter is unread."""
     rows, dead_letters = processor["partitions"], processor["dead_letters"]
     if not any(each.left_ms > 0 for each in group_description.members):
         return "down"
@@ -225,9 +263,11 @@ def state_of(processor: Json, group_description: GroupDescription, stalled_after
         return "stalled"
     if any(
         row["failing"]
+        or lost(row)
         or row["waits_for"]
         or outbox_waits(row)
         or row["parked"]
+        or row["postponed"]
         or is_overdue(row)
         or row["state"] in ("unassigned", "quarantined", "paused")
         for row in rows

@@ -10,8 +10,10 @@ from redis.asyncio import Redis
 
 from runnel import keys, protocol
 from runnel.errors import Mismatch
+from runnel.operations import one_processor
 from runnel.operations.figures import Json, largest, oldest_ms, partitions, state_of, total
-from runnel.operations.registry import Entry
+from runnel.operations.member_versions import described, mixed
+from runnel.operations.registry_entry import Entry
 from runnel.operations.table_sizes import Size, sizes
 from runnel.preflight.server import ServerInfo
 from runnel.protocol import GroupDescription, PartitionDescription, PartitionKeys
@@ -51,11 +53,13 @@ async def inspect(
     app: str | None = None,
     declared: Declared | None = None,
     stalled_after_ms: int = STALLED_AFTER,
+    processor: str | None = None,
 ) -> Json:
-    """A report of one app, or of all apps in the registry, as one JSON object.
+    """A report of one app, or of all apps in the registry, as one JSON object; with `processor`,
+    which needs an app, on that one alone: its name, or STREAM@NAME.
 
     A value that is unknown is None, never 0, and makes its total None. Raises Mismatch if a newer
-    version of the protocol wrote the keys.
+    version of the protocol wrote the keys, and ConfigError if there is no such processor.
     """
     scripts = Scripts(client)
     names = [app] if app else await apps(client)
@@ -64,7 +68,7 @@ async def inspect(
     members: list[Json] = []
     streams: list[Json] = []
     for name in names:
-        found = await _inspect_app(scripts, name, code, stalled_after_ms)
+        found = await _inspect_app(scripts, name, code, stalled_after_ms, processor)
         processors += found[0]
         members += found[1]
         streams += found[2]
@@ -83,6 +87,7 @@ async def inspect(
             "failing": sum(1 for row in rows if row["failing"]),
             "dead_letters": total(_waiting(processors).values()),
             "parked": sum(row["parked"] for row in rows),
+            "postponed": sum(row["postponed"] for row in rows),
             "members": len({(each["app"], each["id"]) for each in members}),
         },
         "processors": processors,
@@ -92,7 +97,7 @@ async def inspect(
 
 
 async def _inspect_app(
-    scripts: Scripts, name: str, code: Declared, stalled_after_ms: int
+    scripts: Scripts, name: str, code: Declared, stalled_after_ms: int, only: str | None
 ) -> tuple[list[Json], list[Json], list[Json]]:
     """The processors, memberships and streams of one app."""
     client = scripts.client
@@ -102,29 +107,50 @@ async def _inspect_app(
     registered = await strings_at(client, keys.processors(name))
     counts = {_pair(each): int(count) for each, count in registered.items()}
     counts |= {(stream, each): sources[stream][0] for stream, each in code.processors}
-    streams = []
-    for stream, (count, source) in sorted(sources.items()):
-        prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
-        descriptions = await describe_all(scripts, prefixes, "")
-        streams.append(stream_row(name, stream, entries[stream], descriptions))
+    pair = one_processor.find(name, only, counts) if only else None
+    if pair:
+        wanted = one_processor.needed(pair, _sink(pair, code), counts)
+        counts = {each: count for each, count in counts.items() if each in wanted}
+        read = {pair[0], _sink(pair, code)}
+        sources = {each: value for each, value in sources.items() if each in read}
     processors, members, groups = [], [], []
+    logs: dict[str, list[PartitionDescription]] = {}
     for (stream, processor), count in sorted(counts.items()):
         source = sources[stream][1] if stream in sources else stream
         call = protocol.describe_group(keys.group(name, stream, processor))
         group_description = protocol.read_describe_group(await scripts.call(call))
         prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
         descriptions = await describe_all(scripts, prefixes, processor)
+        if all(each.length is not None for each in descriptions):
+            logs[stream] = descriptions  # They also describe the partitions of the stream.
         rows = partitions(descriptions, group_description)
+        for row, description in zip(rows, descriptions, strict=True):
+            row["dropped"] = description.dropped.get(processor, 0)
         tables = await _tables(scripts, processor, prefixes, descriptions)
         processors.append(_processor(name, processor, stream, rows, tables))
-        members += _memberships(name, processor, rows, group_description)
+        own = _memberships(name, processor, rows, group_description)
+        processors[-1]["mixed"] = mixed(own)
+        if pair in (None, (stream, processor)):
+            members += own
         groups.append(group_description)
+    streams = []
+    for stream, (count, source) in sorted(sources.items()):
+        descriptions = logs.get(stream, [])
+        if len(descriptions) != count:
+            prefixes = [keys.partition(name, source, p, stream) for p in range(count)]
+            descriptions = await describe_all(scripts, prefixes, "")
+        streams.append(stream_row(name, stream, entries[stream], descriptions))
     for each, group_description in zip(processors, groups, strict=True):
-        pair = each["stream"], each["name"]
-        sink = code.sinks.get(pair, ".".join((*pair, "dead")))
+        sink = _sink((each["stream"], each["name"]), code)
         each["dead_letters"] = _dead_letters(sink, processors, streams)
         each["state"] = state_of(each, group_description, stalled_after_ms)
-    return processors, members, streams
+    shown = [each for each in processors if pair in (None, (each["stream"], each["name"]))]
+    return shown, members, streams
+
+
+def _sink(pair: tuple[str, str], code: Declared) -> str:
+    """The stream of the dead letters of a processor, if it keeps any."""
+    return code.sinks.get(pair, ".".join((*pair, "dead")))
 
 
 def _dead_letters(sink: str, processors: list[Json], streams: list[Json]) -> Json | None:
@@ -216,7 +242,7 @@ async def _tables(
 
 
 def _processor(app: str, name: str, stream: str, rows: list[Json], tables: list[Json]) -> Json:
-    """A processor. Its state and dead letters are filled in when all processors are known."""
+    """A processor. Its members, state and dead letters are filled in once they are known."""
     return {
         "app": app,
         "name": name,
@@ -225,6 +251,7 @@ def _processor(app: str, name: str, stream: str, rows: list[Json], tables: list[
         "lag_events": total(row["lag_events"] for row in rows),
         "lag_ms": largest(row["lag_ms"] for row in rows),
         "dead_letters": None,
+        "mixed": False,
         "tables": tables,
         "partitions": rows,
     }
@@ -237,17 +264,16 @@ def _memberships(
     for member in group_description.members:
         if member.left_ms <= 0:
             continue
-        words = [*member.description.split(), "", "", "", ""]
+        in_hand = protocol.read_in_hand(member.description)
         found.append(
             {
                 "id": member.id,
                 "app": app,
                 "processor": processor,
-                "host": words[0] or None,
-                "pid": int(words[1]) if words[1].isdigit() else None,
-                "lang": words[2] or None,
-                "version": words[3] or None,
+                **described(member.description),
                 "partitions": [row["id"] for row in rows if row["owner"] == member.id],
+                "in_hand": in_hand.total.events if in_hand else None,
+                "finished_ahead": in_hand.total.finished_ahead if in_hand else None,
                 "last_heartbeat_ms": max(0, group_description.session_ms - member.left_ms),
             }
         )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+#: Numbers that `some` writes out.
+_SOME = 3
+
 
 def ranges(numbers: Iterable[int]) -> str:
     """Format numbers, which must be in ascending order: ``0-3,7``."""
@@ -20,6 +23,15 @@ def those(numbers: Iterable[int]) -> str:
     """Format numbers with their noun: ``partition 3``, ``partitions 0-3,7``."""
     known = sorted(numbers)
     return f"partition{'' if len(known) == 1 else 's'} {ranges(known)}"
+
+
+def some(numbers: Iterable[int]) -> str:
+    """Format the first few numbers with their noun, and count the rest: ``partition 3``,
+    ``partitions 0, 3, 5 and 9 more``."""
+    known = sorted(numbers)
+    first = ", ".join(str(each) for each in known[:_SOME])
+    more = f" and {len(known) - _SOME} more" if len(known) > _SOME else ""
+    return f"partition{'' if len(known) == 1 else 's'} {first}{more}"
 
 
 def many(count: int) -> str:

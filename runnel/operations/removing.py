@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from runnel import keys, protocol
 from runnel.errors import Unforwarded
+from runnel.operations.figures import lag_of, total
+from runnel.operations.inspection import describe_all
 from runnel.processor import Processor
 from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
@@ -41,6 +43,14 @@ async def parked_events(
             several += [each[11:] for each in texts if each.startswith("checkpoint:")]
     logs = [keys.parked(prefix, name) for prefix, several in names for name in several]
     return sum(map(int, await scripts.deployment.ask([(each, ("XLEN", each)) for each in logs])))
+
+
+async def unprocessed_events(scripts: Scripts, processor: Processor) -> int | None:
+    """How many events a processor has not yet processed, where it is registered; None if Redis does
+    not know."""
+    prefixes = [processor.stream.prefix(p) for p in range(processor.stream.partition_count)]
+    found = await describe_all(scripts, prefixes, processor.name)
+    return total(lag_of(each) for each in found if each.checkpoint is not None)
 
 
 async def remove(scripts: Scripts, processor: Processor) -> Removed:

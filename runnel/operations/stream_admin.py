@@ -11,7 +11,8 @@ from runnel import keys, protocol
 from runnel.operations.figures import Json, lag_of, total
 from runnel.operations.inspection import describe_all, stream_row, strings_at
 from runnel.operations.log_pages import PageSize
-from runnel.operations.registry import Entry, announce_stream
+from runnel.operations.registry import announce_stream, entry_of
+from runnel.operations.registry_entry import Entry
 from runnel.operations.table_sizes import usage
 from runnel.protocol import PartitionDescription, PartitionKeys
 from runnel.protocol.ids import parts
@@ -51,7 +52,7 @@ async def show(scripts: Scripts, spec: StreamSpec[Any]) -> Json:
     found = await describe_all(scripts, prefixes, "")
     # What somebody has declared in Redis, or what this code says.
     known = (await strings_at(scripts.client, keys.streams(spec.app))).get(spec.name)
-    entry = Entry.read(known) if known else Entry.of(spec)
+    entry = Entry.read(known) if known else entry_of(spec)
     bytes_used = await usage(scripts, [keys.log(each) for each in prefixes])
     row = stream_row(spec.app, spec.name, entry, found)
     for partition, size in zip(row["partitions"], bytes_used, strict=True):
@@ -64,6 +65,14 @@ async def show(scripts: Scripts, spec: StreamSpec[Any]) -> Json:
         "bytes": total(bytes_used),
         "readers": await _readers(scripts, prefixes, found),
     }
+
+
+async def tables(scripts: Scripts, spec: StreamSpec[Any]) -> list[str]:
+    """The tables that processors have written on the partitions of a stream."""
+    prefixes = [spec.prefix(number) for number in range(spec.partition_count)]
+    return sorted(
+        {name for each in await describe_all(scripts, prefixes, "") for name in each.writers}
+    )
 
 
 async def _readers(

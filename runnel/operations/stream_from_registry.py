@@ -10,7 +10,7 @@ from runnel.codec.partitioning import XXH64, Hasher
 from runnel.codec.serializers import MsgpackSerializer
 from runnel.errors import ConfigError, RunnelError
 from runnel.operations.inspection import strings_at
-from runnel.operations.registry import Entry
+from runnel.operations.registry_entry import Entry
 from runnel.protocol import PartitionKeys
 from runnel.protocol.scripts import Scripts
 from runnel.record import Record, adapt

@@ -44,8 +44,12 @@ _PAGE = 500
 @cache
 def commands_of(script: str) -> tuple[str, ...]:
     """The commands that a script calls, such as ``XGROUP SETID``."""
-    found = _CALLED.findall(sources()[script].decode())
-    return tuple(sorted({" ".join(words).strip() for words in found}))
+    return commands_in(sources()[script].decode())
+
+
+def commands_in(source: str) -> tuple[str, ...]:
+    """The commands that the source of a script calls."""
+    return tuple(sorted({" ".join(words).strip() for words in _CALLED.findall(source)}))
 
 
 @dataclass(frozen=True)
@@ -192,9 +196,9 @@ async def _missing(scripts: Scripts, required: Required) -> MissingPermissions:
     refused = [(command, name) for command, name in channels if not answers[command, name]]
     commands |= {command for command, name in refused if name not in closed}
     return MissingPermissions(
-        sorted(_rule(tuple(command.split())) for command in commands),
-        _patterns(required.app, keys_refused),
-        _patterns(required.app, closed),
+        sorted(acl_name(command) for command in commands),
+        patterns_of(required.app, keys_refused),
+        patterns_of(required.app, closed),
         sorted({command.lower() for command, name in refused if name in closed}),
         sorted(absent),
     )
@@ -211,12 +215,13 @@ def _question(command: str, key: str) -> Words:
     return (*command.split(), key) if key else tuple(command.split())
 
 
-def _rule(words: Words) -> str:
-    return "|".join(words).lower()
+def acl_name(command: str) -> str:
+    """A command such as ``XGROUP SETID`` as an ACL rule names it."""
+    return "|".join(command.split()).lower()
 
 
-def _patterns(app: str, names: Iterable[str]) -> list[str]:
-    """The patterns that cover these keys or channels."""
+def patterns_of(app: str, names: Iterable[str]) -> list[str]:
+    """The ACL patterns of an app that cover these keys or channels."""
     wanted = list(names)
     return [
         pattern

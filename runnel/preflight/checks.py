@@ -64,7 +64,7 @@ async def check_registration(scripts: Scripts, processor: Processor, url: str) -
 
 
 async def check_operator(scripts: Scripts, processor: Processor, action: str, url: str) -> None:
-    """Check before an operator's `action`: reset, pause, resume, skip or remove.
+    """Check before an operator's `action`: reset, pause, resume, acknowledge, skip or remove.
 
     Raises ServerError for a missing permission, Mismatch, and, unless the action is `remove`,
     Unregistered.
@@ -192,6 +192,8 @@ def required_by_operator(processor: Processor, action: str) -> Required:
         direct.append(("HLEN", keys.table(partition_keys.prefix, "t")))
     elif action == "pause":
         calls.append(protocol.pause(partition_keys))
+    elif action == "acknowledge":
+        calls.append(protocol.acknowledge(partition_keys, 1))
     elif action == "remove":
         calls += [protocol.remove(partition_keys), protocol.describe_group(group)]
         direct += [("UNLINK", keys.plan(group)), ("HDEL", keys.processors(app))]

@@ -14,7 +14,8 @@ _TOKEN, _MOVE = Token(0, ""), CheckpointMove("0-0", "0-0", 0)
 def parking_uses(processor: Processor) -> tuple[list[Call], list[tuple[str, str]]]:
     """The calls and commands with which a worker parks and replays events. A processor that keeps
     dead letters may replay them."""
-    if processor.policy is not ExceptionPolicy.PARK and processor.sink is None:
+    later = processor.policy is ExceptionPolicy.RETRY_LATER
+    if not later and processor.policy is not ExceptionPolicy.PARK and processor.sink is None:
         return [], []
     of = processor.keys(0)
     parked, of_keys, marks = protocol.parked_names(of)
@@ -24,6 +25,12 @@ def parking_uses(processor: Processor) -> tuple[list[Call], list[tuple[str, str]
     ]
     calls = [protocol.transact(of, _TOKEN, _MOVE, each) for each in effects]
     calls.append(protocol.park_again(of, _TOKEN, b"", "0-0", 0, ("", "")))
+    calls.append(protocol.due(of, 1))
+    if later:
+        calls.append(
+            protocol.transact(of, _TOKEN, _MOVE, [protocol.PostponedEntries(of, 0, 1, [])])
+        )
+        calls.append(protocol.postpone(of, _TOKEN, "0-0", 0, ("0-0", 0, ("", ""))))
     return calls, [("HGETALL", of_keys), ("HKEYS", marks), ("XRANGE", parked)]
 
 
@@ -33,6 +40,7 @@ def required_by_dead(processor: Processor, action: str) -> Required:
     parked, of_keys, marks = protocol.parked_names(of)
     calls = [protocol.describe(of)]
     direct = [("XRANGE", parked), ("HGETALL", of_keys), ("HKEYS", marks)]
+    direct.append(("ZRANGE", of.postponed))
     channels: list[tuple[str, str]] = []
     if processor.sink is not None:
         direct.append(("XRANGE", keys.log(processor.sink.prefix(0))))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any, Never, Protocol, TypeVar
 
 from runnel import keys
+from runnel.delayed import no_time
 from runnel.errors import ConfigError, EarlierNotSent
+from runnel.observer import sending
 from runnel.producer.error_copies import copy_of, with_sent
 from runnel.producer.numbered_partition import NumberedPartition, NumberedSend
 from runnel.producer.producer import Producer
@@ -20,6 +22,11 @@ from runnel.stream import Sent, Stream, StreamOwner, StreamSpec
 
 R = TypeVar("R")
 
+#: What takes the place of a numbered send that is due later.
+_NO_NUMBER = (
+    "a number says what was sent, and not when it is due. `await stream.send(…, delay=…, "
+    "dedupe=…)` takes a natural key, under which a restarted program sends nothing twice"
+)
 #: Partitions that are asked for their last number in one round trip.
 _PAGE = 500
 #: The largest number: the first part of an id has 64 bits.
@@ -96,6 +103,7 @@ class NumberedProducer:
         headers: dict[str, str] | None = None,
         wait: bool | float = False,
         drop_oldest: bool = False,
+        **options: Never,
     ) -> list[Sent | None]:
         """Send records under a number. Returns the partition and id of each, or None for one that
         was there before.
@@ -107,11 +115,26 @@ class NumberedProducer:
         back to it: after an error, the same number must be sent again before others.
 
         The other options, and the errors, are those of `Stream.send`. Also raises ConfigError for a
-        number that is none or that is too small; ProducerInUse if another process sends under the
-        same id; EarlierNotSent if a send before this one has failed.
+        number that is none or that is too small, and for `at` and `delay`; ProducerInUse if another
+        process sends under the same id; EarlierNotSent if a send before this one has failed.
         """
+        no_time("send", options, _NO_NUMBER)
         spec = self._spec(stream)
-        options = (when_full(spec, drop_oldest), wait_until(wait))
+        how = (when_full(spec, drop_oldest), wait_until(wait))
+        count = len(records)
+        with sending(self._app.observers, spec.app, spec.name, count, headers) as send:
+            sent = await self._send(spec, records, number, send.headers, how)
+            send.sent = sent
+        return sent
+
+    async def _send(
+        self,
+        spec: StreamSpec[Any],
+        records: Sequence[Any],
+        number: int | Iterable[int],
+        headers: dict[str, str] | None,
+        how: tuple[str, float],
+    ) -> list[Sent | None]:
         shares = shares_of(spec, records, headers, self._app.settings.max_record_bytes)
         numbers = _numbers(number, len(records))
         if not records:
@@ -124,7 +147,7 @@ class NumberedProducer:
         progress.begin(first, last)
         sent: list[Sent | None] = [None] * len(records)
         try:
-            await self._send_shares(spec, shares, numbers, sent, options)
+            await self._send_shares(spec, shares, numbers, sent, how)
         except BaseException as error:
             progress.fail(first)
             with_sent(error, sent)

@@ -57,6 +57,11 @@ class PerLoop(Generic[T]):
         found = self._made.get(loop)
         return self._begin(loop) if found is None else found
 
+    @property
+    def made(self) -> bool:
+        """Is there an object for a loop?"""
+        return bool(self._made)
+
     async def close(self) -> None:
         """Close all objects, those of other threads' loops in these threads."""
         here = asyncio.get_running_loop()

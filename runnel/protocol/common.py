@@ -31,12 +31,14 @@ class PartitionKeys:
     meta: str = field(init=False)
     state: str = field(init=False)
     outbox: str = field(init=False)
+    postponed: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "log", keys.log(self.prefix))
         object.__setattr__(self, "meta", keys.meta(self.prefix))
         object.__setattr__(self, "state", keys.state(self.prefix, self.processor))
         object.__setattr__(self, "outbox", keys.outbox(self.prefix, self.processor))
+        object.__setattr__(self, "postponed", keys.postponed(self.prefix, self.processor))
 
     def of_script(self) -> tuple[str, str, str]:
         """KEYS of the scripts about one processor on one partition."""

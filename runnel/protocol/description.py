@@ -43,6 +43,7 @@ class PartitionDescription:
     read: int | None = None
     processed: int | None = None
     lost: int | None = None
+    lost_acknowledged: int | None = None
     moved_at: int | None = None
     epoch: int | None = None
     grant: int | None = None
@@ -75,6 +76,9 @@ class PartitionDescription:
     parked: int | None = None
     parked_keys: int | None = None
     replay: int | None = None
+    #: How many of the parked events are postponed, and when the first of them is due, in ms.
+    postponed: int | None = None
+    postponed_due: int | None = None
     #: Table of the partition -> the processor that writes it.
     writers: Mapping[str, str] = field(default_factory=dict)
     #: Registered processor -> its checkpoint, and how many events `drop_oldest` removed before it
@@ -115,6 +119,7 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         read=_integer(found, "read"),
         processed=_integer(found, "processed"),
         lost=_integer(found, "lost"),
+        lost_acknowledged=_integer(found, "lost_acknowledged"),
         moved_at=_integer(found, "moved_at"),
         epoch=_integer(found, "epoch"),
         grant=_integer(found, "grant"),
@@ -141,6 +146,8 @@ def read_describe(reply: Sequence[Any]) -> PartitionDescription:
         parked=_integer(found, "parked"),
         parked_keys=_integer(found, "parked_keys"),
         replay=_integer(found, "replay"),
+        postponed=_integer(found, "postponed"),
+        postponed_due=_integer(found, "postponed_due"),
         writers=_under(found, "meta.table:"),
         checkpoints=_under(found, "meta.checkpoint:"),
         dropped={

@@ -171,20 +171,37 @@ class ParkedEntries:
 
 
 @dataclass(frozen=True, slots=True)
+class PostponedEntries:
+    """Events of the processor that step aside until they are due, in `ms`: at most `size` may be
+    parked. See `parked_entry` and `postponed_key`."""
+
+    of: PartitionKeys
+    ms: int
+    size: int
+    entries: Sequence[Entry]
+
+    def names(self) -> tuple[str, ...]:
+        return (*parked_names(self.of)[:2], self.of.postponed)
+
+    def args(self) -> tuple[Arg, ...]:
+        return ("postpone", self.ms, self.size, len(self.entries), *flat(self.entries))
+
+
+@dataclass(frozen=True, slots=True)
 class Replayed:
-    """Parked events that are finished, by the ids of their entries."""
+    """Parked events that are finished, by the ids of their entries. Some may be postponed."""
 
     of: PartitionKeys
     entries: Sequence[str]
 
     def names(self) -> tuple[str, ...]:
-        return parked_names(self.of)
+        return (*parked_names(self.of), self.of.postponed)
 
     def args(self) -> tuple[Arg, ...]:
         return ("replayed", len(self.entries), *self.entries)
 
 
-Effect = Entries | OutboxEntries | ParkedEntries | Replayed | TableWrites
+Effect = Entries | OutboxEntries | ParkedEntries | PostponedEntries | Replayed | TableWrites
 
 
 def transact(

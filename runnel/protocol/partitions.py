@@ -12,6 +12,9 @@ from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract
 from runnel.protocol.parked import parked_names
 from runnel.protocol.scripts import Call
 
+#: Bytes of a traceback.
+_MOST_TRACEBACK = 4000
+
 
 def register(partition_keys: PartitionKeys, contract: StreamContract, start: str) -> Call:
     """Register the processor on the partition. `start` is ``0`` or ``$``."""
@@ -125,9 +128,14 @@ def attempt(
     event: str,
     attempts: int,
     error: tuple[str, str] = ("", ""),
+    traceback: str = "",
 ) -> Call:
-    """Record a start, a failure or a quarantine. `error` is type and message."""
-    args = (token.epoch, token.nonce, kind, event, attempts, error[0][:200], error[1][:1000])
+    """Record a start, a failure or a quarantine. `error` is type and message. Of a traceback that
+    is too long, the end is kept: it says where the error was raised."""
+    args: list[Arg] = [token.epoch, token.nonce, kind, event, attempts]
+    args += (error[0][:200], error[1][:1000])
+    if traceback:
+        args.append(traceback.encode(errors="replace")[-_MOST_TRACEBACK:])
     return Call("attempt", partition_keys.of_script()[2:], args)
 
 
@@ -174,10 +182,16 @@ def resume(partition_keys: PartitionKeys) -> Call:
     return Call("resume", partition_keys.of_script()[2:], ())
 
 
+def acknowledge(partition_keys: PartitionKeys, lost: int) -> Call:
+    """Note that an operator has dealt with so many lost events of the partition."""
+    return Call("acknowledge", partition_keys.of_script()[2:], (lost,))
+
+
 def remove(partition_keys: PartitionKeys) -> Call:
     """End the registration, and delete what is parked. Raises Unforwarded while entries wait in the
     outbox."""
-    names = (*partition_keys.of_script(), partition_keys.outbox, *parked_names(partition_keys))
+    parked = (*parked_names(partition_keys), partition_keys.postponed)
+    names = (*partition_keys.of_script(), partition_keys.outbox, *parked)
     return Call("remove", names, (partition_keys.processor,))
 
 

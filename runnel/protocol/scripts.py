@@ -2,7 +2,7 @@
 
 A file in ``lua/`` is the script as Redis runs it, and the SHA-1 of its bytes is its name in Redis.
 A call is an EVALSHA. NOSCRIPT means that it did not run: then the script is loaded and the call
-sent once more.
+sent again.
 """
 
 from __future__ import annotations

@@ -103,9 +103,12 @@ class Appending:
 
     @property
     def next_due(self) -> float | None:
-        """When the next event enters its log, in seconds since 1970."""
-        found = [due.next for due in self.due.values() if due.next is not None]
-        return min(found) / 1000 if found else None
+        """When the next event enters its log, or comes again, in seconds since 1970: in the middle
+        of that millisecond, so that no rounding makes it too early."""
+        times = [each.next for each in self.due.values()]
+        times += [each.next_due for each in self._groups.values()]
+        found = [each for each in times if each is not None]
+        return (min(found) + 0.5) / 1000 if found else None
 
     def _leaving(self, log: str, limits: Limits, more: int) -> int:
         readers = [each for each in self._groups.values() if each.keys.log == log]

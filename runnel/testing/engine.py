@@ -15,8 +15,8 @@ from runnel.errors import ConfigError
 from runnel.harness import HandlerFailed, NotDrained
 from runnel.lifespan import LifespanRun
 from runnel.processor import Processor
+from runnel.producer.observed_producer import producer_of
 from runnel.producer.per_loop import PerLoop
-from runnel.producer.producer import Producer
 from runnel.protocol.scripts import Call
 from runnel.stream import StreamSpec
 from runnel.testing.failures import quarantined
@@ -67,7 +67,9 @@ class MemoryEngine(Visible):
             app._producers, app.stopping = before
 
         self._restore = restore
-        app._producers = PerLoop(lambda: Producer(MemoryScripts(self.store), timeout))
+        app._producers = PerLoop(
+            lambda: producer_of(MemoryScripts(self.store), timeout, "primary", app.observers)
+        )
         app.stopping = asyncio.Event()
         if lifespan:
             self._hooks = await app.hooks.begin()
@@ -201,7 +203,8 @@ class MemoryEngine(Visible):
         for place in self._unfinished():
             name = place.processor.name
             if name not in self._lives:
-                life = Life(place.processor, self.store, self._time, self._failed.note, self._fail)
+                how = self._failed.note, self._fail, self._app.observers
+                life = Life(place.processor, self.store, self._time, *how)
                 life.backend.open, life.backend.holds_commits = self._is_open, self._holds
                 self._lives[name] = life
             wanted[name][place.partition] = place.group
@@ -213,21 +216,35 @@ class MemoryEngine(Visible):
         for log in list(self.store.logs):
             for place in self._readers.get(log, ()):
                 group = place.group
-                if not group.quarantined and (group.replay or self.store.lag(group)):
+                if group.quarantined:
+                    continue
+                if group.replay or self.store.lag(group) or self._comes_again(place):
                     yield place
+
+    def _comes_again(self, place: Place) -> bool:
+        """Is a postponed event due there, or in hand? It stays due until its try is committed."""
+        if (state := self._state(place)) is not None and state.alone:
+            return True
+        due = place.group.next_due
+        return due is not None and due <= self._time.ms()
 
     def _is_done(self) -> bool:
         return next(self._unfinished(), None) is None
 
     def _is_handed_out(self) -> bool:
         """Has each handler finished all that it can get before a commit is answered?"""
-        states = [self._state(place) for place in self._unfinished()]
         return all(
-            state is not None
+            (state := self._state(place)) is not None
             and (state.skip_in_flight or not state.current)
-            and not (state.buffer and state.all_committed)
-            for state in states
+            and not ((state.buffer or self._due_unread(place, state)) and state.all_committed)
+            for place in self._unfinished()
         )
+
+    def _due_unread(self, place: Place, state: PartitionState) -> bool:
+        """Is a postponed event due that its handler has not had under this lease?"""
+        tried, now = state.parking.known_due, self._time.ms()
+        unread = any(due <= now and e not in tried for e, due in place.group.due.items())
+        return bool(state.parking.due) or unread
 
     def _only_waits(self) -> bool:
         """Does everything that is not finished wait for a time, and nothing run?"""

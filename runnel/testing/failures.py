@@ -41,7 +41,7 @@ class Failures:
 
     def take_in(self, call: Call, spec: StreamSpec[Any]) -> None:
         """The worker has made a call of `attempt`, about a processor of this stream."""
-        _, _, kind, event, attempts, error_type, message = map(text, call.args)
+        _, _, kind, event, attempts, error_type, message = map(text, call.args[:7])
         if kind not in ("failure", "quarantine"):
             return
         state = call.keys[0]

@@ -12,7 +12,6 @@ from redis.exceptions import ConnectionError
 from runnel.connection.deployment import Command, Deployment, Sources
 from runnel.connection.durability import AckRequirement
 from runnel.connection.redis_client import Arg
-from runnel.core.partition import PartitionState
 from runnel.core.read_limits import MemoryBudget
 from runnel.core.reading import Raw
 from runnel.delivery.deadlines import Deadlines
@@ -46,8 +45,8 @@ class MemoryBackend:
         self._time = time_
         self._feeds: list[MemoryFeed] = []
 
-    def deadlines(self, state: PartitionState) -> Deadlines:
-        return VirtualDeadlines(self._time, state)
+    def deadlines(self, who: Hashable) -> Deadlines:
+        return VirtualDeadlines(self._time, who)
 
     def wake(self) -> None:
         """There may be something to read."""

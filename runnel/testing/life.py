@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from math import inf
@@ -17,6 +17,7 @@ from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.harness import NotDrained
 from runnel.log import about
+from runnel.observer import Observer
 from runnel.processor import Processor
 from runnel.protocol import Grant, SyncReply
 from runnel.testing.in_memory import MemoryBackend
@@ -49,6 +50,7 @@ class Life:
         time: VirtualTime,
         raised: Callable[[str, int, BaseException], None],
         fail: Callable[[EndReason], None],
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.backend = MemoryBackend(store, time)
         self._name = processor.name
@@ -62,7 +64,12 @@ class Life:
         self._membership = SharedMembership(member, self.backend.clock)
         self._membership.session.renew(inf)
         self._partitions = HeldPartitions(
-            _watched(processor, raised), self.backend, self._membership, RecordedStartLock(), fail
+            _watched(processor, raised),
+            self.backend,
+            self._membership,
+            RecordedStartLock(),
+            fail,
+            observers,
         )
         self._context = copy_context()
         self._context.run(self._describe, processor.name)

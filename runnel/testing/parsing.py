@@ -35,10 +35,11 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Events that are parked; there may be `size` of them."""
+    """Events that are parked; there may be `size` of them. Postponed ones are due in `ms`."""
 
     size: int
     entries: Sequence[Entry]
+    ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,17 @@ def parts_of(call: Call) -> list[Part]:
             limits, count = Limits.of(*arguments.many(2)), arguments.number()
             arguments.many(3 if kind == "stream" else 0)
             found.append(Added(key, limits, [arguments.entry() for _ in range(count)]))
-        elif kind == "park":
+        elif kind in ("park", "postpone"):
             next(keys)
+            ms = None
+            if kind == "postpone":
+                next(keys)
+                ms = arguments.number()
             size, count = arguments.number(), arguments.number()
-            found.append(SetAside(size, [arguments.entry() for _ in range(count)]))
+            found.append(SetAside(size, [arguments.entry() for _ in range(count)], ms))
         elif kind == "replayed":
-            next(keys)
-            next(keys)
+            for _ in ("parked_keys", "replay", "postponed"):
+                next(keys)
             found.append(Unparked([str(each) for each in arguments.many(arguments.number())]))
         else:
             raise NotImplementedError(f"runnel.testing knows no effect {kind!r} of a commit")

@@ -6,6 +6,7 @@ the script of its name does; what only several workers or a broken server lead t
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from redis.exceptions import ResponseError
 from runnel import keys
 from runnel.core.reading import Raw
 from runnel.protocol import PartitionKeys, Token, text
-from runnel.protocol.ids import reached
+from runnel.protocol.ids import parts, reached
 from runnel.protocol.scripts import Call, error_from
 from runnel.testing.appending import Appending
 from runnel.testing.parsing import (
@@ -183,13 +184,16 @@ class Store(Appending):
             self._append_to(part.log, self._limits(group, part), part.entries)
         elif isinstance(part, SetAside):
             for entry in part.entries:
-                group.parked.add(next(self._places), self._now(), entry)
+                id_ = group.parked.add(next(self._places), self._now(), entry)
+                if part.ms is not None:
+                    group.due[id_] = self._now() + part.ms
                 self._count_parked(group, entry[1], 1)
         else:
             for id_ in part.entries:
                 found = next((each for each in group.still_parked() if each.id == id_), None)
                 if found is not None:
                     group.unparked.add(id_)
+                    group.due.pop(id_, None)
                     self._count_parked(group, found.fields[1], -1)
 
     def _write(self, processor: str, part: Written) -> None:
@@ -215,7 +219,7 @@ class Store(Appending):
             group.replay.discard(key)
 
     def _attempt(self, call: Call) -> int:
-        epoch, nonce, kind, event, attempts, error_type, message = map(text, call.args)
+        epoch, nonce, kind, event, attempts, error_type, message = map(text, call.args[:7])
         group = self._owned(call.keys[0], Token(int(epoch), nonce))
         if kind == "wait":
             group.waits = f"{error_type}: {message}" if error_type else message
@@ -233,9 +237,56 @@ class Store(Appending):
         if key not in group.replay:
             return 0
         group.replay.discard(key)
-        count = group.parked_keys[key].partition(b" ")[0]
-        group.parked_keys[key] = count + b" " + failure
+        count, _, before = group.parked_keys[key].partition(b" ")
+        group.parked_keys[key] = count + b" " + self._failure_stored(before, failure, True)
+        self._know(group, text(failure))
         return 1
+
+    def _know(self, group: Group, failure: str) -> None:
+        """As the block `known` of the scripts."""
+        if group.event == failure.partition(" ")[0]:
+            group.event, group.attempts, group.deaths, group.started = "", 0, 0, ""
+
+    def _failure_stored(self, before: bytes, failure: bytes, replayed: bool) -> bytes:
+        """As the block `failed_again` of the scripts."""
+        end = re.search(rb"\n(\d+) (\d+)\Z", before)
+        same = end is not None and before.split(b" ")[0] == failure.split(b" ")[0]
+        replays, at = (int(end[1]), int(end[2])) if end and same else (0, 0)
+        if replayed:
+            replays, at = min(replays + 1, 999_999), self._now()
+        return b"%b\n%d %d" % (failure, replays, at) if replays else failure
+
+    def _postpone(self, call: Call) -> int:
+        epoch, nonce, entry, ms, failure = map(text, call.args)
+        group = self._owned(call.keys[0], Token(int(epoch), nonce))
+        found = next((each for each in group.still_parked() if each.id == entry), None)
+        if found is None:
+            return 0
+        key, now = found.fields[1], self._now()
+        count, _, before = group.parked_keys[key].partition(b" ")
+        due = group.due.get(entry)
+        as_wanted = (due is not None and due > now) if ms else due is None
+        told, replayed = as_bytes(call.args[4]), key in group.replay
+        if told in (before, re.sub(rb"\n\d+ \d+\Z", b"", before)) and as_wanted:
+            return 0
+        group.replay.discard(key)
+        group.parked_keys[key] = count + b" " + self._failure_stored(before, told, replayed)
+        group.due.pop(entry, None)
+        if ms:
+            group.due[entry] = now + int(ms)
+        self._know(group, failure)
+        return 1
+
+    def _due(self, call: Call) -> list[Any]:
+        group, now = self._groups[call.keys[0]], self._now()
+        there = {each.id: each for each in group.still_parked()}
+        due = sorted((at, parts(entry), entry) for entry, at in group.due.items())
+        found: list[Any] = [next((at - now for at, _, _ in due if at > now), -1), 0]
+        for at, _, entry in due[: int(text(call.args[0]))]:
+            if at <= now:
+                fields = there[entry].fields
+                found += [entry.encode(), group.parked_keys[fields[1]], len(fields), *fields]
+        return found
 
     # Operators
 

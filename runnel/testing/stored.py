@@ -89,6 +89,13 @@ class Group:
     unparked: set[str] = field(default_factory=set)
     parked_keys: dict[bytes, bytes] = field(default_factory=dict)
     replay: set[bytes] = field(default_factory=set)
+    #: Entry of each postponed event -> when it is due, in ms.
+    due: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def next_due(self) -> int | None:
+        """When the first postponed event is due, in ms."""
+        return min(self.due.values(), default=None)
 
     def still_parked(self) -> list[Kept]:
         """The parked entries, in order."""

@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+#: Sums of the same seconds in another order differ by less.
+ROUNDING = 1e-5
+
 
 class VirtualTime:
-    """`now` is in seconds, and begins with the time of day."""
+    """`now` is in seconds, and begins with the time of day, in the middle of a millisecond."""
 
     def __init__(self) -> None:
-        self.now = time.time()
+        self.now = int(time.time() * 1000) / 1000 + 0.0005
         #: What ends each wait -> when it ends, and who waits.
         self._waits: dict[Callable[[], None], tuple[float, Hashable]] = {}
         #: How often a wait has begun or ended.
@@ -35,7 +38,7 @@ class VirtualTime:
         """Go on to this time, and end the waits that are over by then."""
         self.now = max(self.now, when)
         for end, (ends, _) in sorted(self._waits.items(), key=lambda wait: wait[1][0]):
-            if ends <= self.now:
+            if ends <= self.now + ROUNDING:
                 del self._waits[end]
                 end()
         self.changes += 1

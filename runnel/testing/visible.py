@@ -68,11 +68,21 @@ class Visible:
         return dict(self.store.tables.get(key, {}))
 
     def parked(self, processor: Processor) -> list[tuple[int, str, Sequence[bytes]]]:
-        """Partition, id and fields of each parked event."""
+        """Partition, id and fields of each parked event that is not to be tried again."""
+        return self._set_aside(processor, postponed=False)
+
+    def postponed(self, processor: Processor) -> list[tuple[int, str, Sequence[bytes]]]:
+        """Partition, id and fields of each event that waits for its next try."""
+        return self._set_aside(processor, postponed=True)
+
+    def _set_aside(
+        self, processor: Processor, *, postponed: bool
+    ) -> list[tuple[int, str, Sequence[bytes]]]:
         found = [
             (each.place, place.partition, read_parked(each.id, each.fields))
             for place in self._places(processor)
             for each in place.group.still_parked()
+            if (each.id in place.group.due) is postponed
         ]
         found.sort(key=lambda each: each[0])
         return [(partition, event.event, event.fields) for _, partition, event in found]

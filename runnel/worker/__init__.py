@@ -22,6 +22,8 @@ Who has whom::
           PartitionQueue       one for each partition held: gives its events to the handler
             PartitionState     what was read, handed out, finished and committed, under which token
               Suspicion        which of the next events may be the reason why a worker died
+          Parts                makes both; if an app has observers, which make metrics and traces,
+                               such as tell them (`ObservedState`, `ObservedQueue`)
           Runner               one for each partition held: runs the handler again and again
             HandlerRun         one run of the handler
           ConcurrentRunner     in its place with `concurrency`: runs the handler for each event

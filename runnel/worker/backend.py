@@ -18,7 +18,6 @@ from runnel.connection.connect import connect
 from runnel.connection.deployment import Command
 from runnel.connection.durability import AckRequirement, Durability
 from runnel.connection.redis_client import Arg
-from runnel.core.partition import PartitionState
 from runnel.core.read_limits import MOST_LOGS, MemoryBudget
 from runnel.delivery.deadlines import LOOP, Deadlines
 from runnel.log import logger_of
@@ -48,8 +47,8 @@ class Backend(Protocol):
     clock: Callable[[], float]
     memory: MemoryBudget
 
-    def deadlines(self, state: PartitionState) -> Deadlines:
-        """The clock of the waits of a partition."""
+    def deadlines(self, who: Hashable) -> Deadlines:
+        """The clock of the waits of `who`, such as a partition."""
         ...
 
     async def call(self, call: Call) -> Any:
@@ -155,7 +154,7 @@ class RedisBackend:
         self._forwarding = CallBatching(self.commit, self.node_of)
         self.clock = time.monotonic
 
-    def deadlines(self, state: PartitionState) -> Deadlines:
+    def deadlines(self, who: Hashable) -> Deadlines:
         return LOOP
 
     async def call(self, call: Call) -> Any:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 from runnel.errors import ConfigError, RunnelError
 from runnel.log import logger_of
 from runnel.worker.cancelling import cancel_and_wait
+from runnel.worker.health import Health, LoopBeat, Part, judge
 from runnel.worker.signals import Signals
 
 logger = logger_of("runnel.worker")
@@ -27,6 +29,7 @@ class Block(ABC):
         #: Set once the startup functions have returned, and the worker begins to work.
         self.started = asyncio.Event()
         self._signals = Signals() if signals else None
+        self._beat = LoopBeat()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -40,6 +43,7 @@ class Block(ABC):
         if self._loop is not None:
             raise ConfigError(f"worker {self.member} has run: make a new Worker for each run")
         self._loop = asyncio.get_running_loop()
+        self._beat.begin(self._loop)
         if self._signals:
             self._signals.install(self.end)
         task = asyncio.create_task(self.work(), name=f"worker {self.member}")
@@ -55,9 +59,15 @@ class Block(ABC):
                     logger.error("worker %s, which was cancelled: %s", self.member, error)
             raise
         finally:
+            self._beat.end()
             if self._signals:
                 self._signals.restore()
         task.result()
+
+    def judged(self, max_block: float, parts: Iterable[Part]) -> Health:
+        """The health of a worker whose parts are to work. Any thread may call this."""
+        started, stopping = self.started.is_set(), self.stop.is_set()
+        return judge(self._beat.blocked_for(), max_block, started, stopping, parts)
 
     def end(self) -> None:
         """Begin to end, as on SIGTERM. Any thread may call this."""

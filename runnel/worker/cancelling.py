@@ -64,3 +64,10 @@ def leave_running(task: asyncio.Task[Any]) -> None:
     """Go on without user code that does not end."""
     _left.add(task)
     task.add_done_callback(_left.discard)
+
+
+def first_error(error: BaseException) -> BaseException:
+    """The first exception in nested groups that is no group itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -3,6 +3,7 @@ how many."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 
 from redis.exceptions import RedisError, ResponseError
@@ -20,6 +21,9 @@ from runnel.worker.losses import Losses
 from runnel.worker.table_reads import wrong_key
 
 logger = logger_of("runnel.worker")
+
+#: Seconds before a claim is repeated whose reply and what was read contradict each other, at most.
+LONGEST_PAUSE = 1.0
 
 
 class Claims:
@@ -84,6 +88,9 @@ class Claims:
         state = queue.state
         if state.unverified_from is None:
             await queue.wait_settled()
+        if state.contradictions > 1:
+            # Reads still go to a primary that was replaced, for as long as it does not know.
+            await asyncio.sleep(min(0.05 * state.contradictions, LONGEST_PAUSE))
         if state.ended or not (state.open or state.held_stopped or state.unverified_from):
             return False
         try:

@@ -81,8 +81,8 @@ class Committer:
         calls = [state.commit_call(move) for state, move in moves]
         for state in states:
             # There may be nothing left to commit, because a claim has counted the finished events
-            # as lost. Wake those who wait for the commit.
-            if state.all_committed:
+            # as lost, or the lease has ended. Wake those who wait for the commit.
+            if state.all_committed or state.ended:
                 self._callbacks.on_change(state)
         if calls:
             try:

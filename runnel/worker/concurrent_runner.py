@@ -18,13 +18,12 @@ from runnel.core.own_effects import OwnEffects
 from runnel.core.parking import ParkedRaw
 from runnel.core.reading import Raw
 from runnel.core.window import InHand, Stage, Window
+from runnel.delivery.observed_queue import ObservedQueue
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.errors import (
-    DecodeError,
     Halted,
     HandlerExit,
     ProtocolError,
-    TooManyWrites,
     WorkerDied,
 )
 from runnel.log import logger_of
@@ -33,7 +32,7 @@ from runnel.worker import rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.cancelling import END_WITH_WORKER, cancel_handlers
 from runnel.worker.event_run import EventRun
-from runnel.worker.giving_up import Decision, GivingUp, decide, unreadable
+from runnel.worker.giving_up import Decision, GivingUp, attempts_of, decide_for
 from runnel.worker.handler_run import Failure
 from runnel.worker.room_waits import RoomWaits
 from runnel.worker.table_reads import HandlerReads
@@ -65,7 +64,9 @@ class ConcurrentRunner:
         self._giving_up = GivingUp(queue, processor, backend, waits)
         self._reads = HandlerReads(backend, queue.state)
         self._fail = fail
-        self._window = Window(processor.concurrency, processor.prefetch)
+        #: Its queue, if observers are told of what it does.
+        self._observed = queue if isinstance(queue, ObservedQueue) else None
+        self._window = queue.window = Window(processor.concurrency, processor.prefetch)
         #: What runs.
         self._runs: dict[InHand, EventRun] = {}
         #: Tasks that tell Redis of a failure, or apply the policy to the first event.
@@ -103,7 +104,7 @@ class ConcurrentRunner:
         state, queue, window = self._state, self._queue, self._window
         self._lapses = queue.lapses
         self._advance()
-        if state.suspicion.one_by_one or state.replaying:
+        if state.suspicion.one_by_one or state.alone:
             if not len(window):
                 await self._take_one()
         else:
@@ -149,11 +150,14 @@ class ConcurrentRunner:
                 self._reads,
                 (item.raw, effects),
                 partial(self._ended, item),
+                None if self._observed is None else self._observed.begins,
             )
 
     def _ended(self, item: InHand, failure: Failure | None) -> None:
         """A try of an event has ended."""
         self._runs.pop(item, None)
+        if self._observed is not None:
+            self._observed.ended(item.raw, None if failure is None else failure.error)
         if failure is None:
             assert item.effects is not None
             item.effects.show()
@@ -209,30 +213,34 @@ class ConcurrentRunner:
         self._state.end()
 
     async def _failed(self, item: InHand, failure: Failure) -> None:
-        state, processor, error = self._state, self._processor, failure.error
+        processor, error = self._processor, failure.error
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise HandlerExit.of(error) from error
         if self._reads.table_unusable:
             return
         attempts = self._count(item, failure)
-        no_retry = (
-            failure.killed_workers
-            or isinstance(error, TooManyWrites)
-            or (isinstance(error, DecodeError) and unreadable(processor, [item.raw]))
-        )
-        decision, event = decide(no_retry, True, attempts, processor.retries), item.raw[0].decode()
+        decision = decide_for(processor, [item.raw], failure, attempts, whole=True)
+        event = item.raw[0].decode()
         self._giving_up.log(event, attempts, decision, failure)
         await self._giving_up.record("failure", event, attempts, failure)
-        if decision is Decision.GIVE_UP:
+        if decision in (Decision.GIVE_UP, Decision.POSTPONE):
             item.failure = failure
-        elif self._alone(item):
+        else:
+            await self._retry(item)
+
+    async def _retry(self, item: InHand) -> None:
+        """Try an event again in place, after a pause."""
+        pause, state = self._processor.delay(item.attempts), self._state
+        due_first = state.alone and len(self._window) == 1
+        if self._alone(item) or due_first:
             self._queue.release_start_lock()
-            await self._queue.pause(processor.delay(attempts))
+            await self._queue.pause(pause)
+            if due_first:
+                state.suspicion.event, state.suspicion.attempts = item.raw[0], item.attempts
             state.rewind()  # So that its next start is recorded, too.
             self._window.clear()
         else:
-            again = partial(self._again, item)
-            self._queue.deadlines.call_later(processor.delay(attempts), again)
+            self._queue.deadlines.call_later(pause, partial(self._again, item))
 
     def _count(self, item: InHand, failure: Failure) -> int:
         """How often an event has failed."""
@@ -243,6 +251,7 @@ class ConcurrentRunner:
             item.attempts = suspicion.failed(event)
         else:
             item.attempts += 1
+        item.attempts = max(item.attempts, attempts_of(item.raw))
         return item.attempts
 
     def _alone(self, item: InHand) -> bool:
@@ -258,9 +267,13 @@ class ConcurrentRunner:
         """Apply the policy to the first event, which was given up."""
         state = self._state
         try:
-            await self._giving_up.apply(item.raw, item.attempts, item.failure)
+            aside = await self._giving_up.apply(item.raw, item.attempts, item.failure)
         finally:
             self._applying = False
+        if not aside and state.open:
+            item.failure = None
+            await self._retry(item)
+            return
         if state.current and state.current[0] is item.raw:
             return  # The partition is not open any more.
         if state.parking.counts.get(item.key):

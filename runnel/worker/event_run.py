@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Never
 
 from runnel.core.own_effects import OwnEffects
 from runnel.core.partition import PartitionState
@@ -33,10 +33,11 @@ class EventRun:
     """The function of `processor` runs with one event, for which it may write `effects`.
 
     It is given this object as its events. `ended` is called with its failure, or with None, once;
-    not if it was closed before.
+    not if it was closed before. `begins` is told, in the task, that it begins.
     """
 
     __slots__ = (
+        "_begins",
         "_ended",
         "_failed",
         "_late",
@@ -57,12 +58,14 @@ class EventRun:
         reads: HandlerReads,
         event: tuple[Raw, OwnEffects],
         ended: Callable[[Failure | None], None],
+        begins: Callable[[Raw], None] | None = None,
     ) -> None:
         self._processor = processor
         self._state = state
         self._reads = reads
         self._raw, self.effects = event
         self._ended = ended
+        self._begins = begins
         #: It takes too long; it has failed, or the worker does without it.
         self._late = self._failed = False
         #: A thread runs the function, and nothing can cancel it.
@@ -95,6 +98,8 @@ class EventRun:
         if timeout is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(timeout, self._take_too_long)
+        if self._begins is not None:
+            self._begins(self._raw)
         raised: BaseException | None = None
         try:
             await self._processor.handler(self)
@@ -204,10 +209,15 @@ class EventRun:
         return _Once(self._raw, lambda raw: record_of(raw, decode))
 
     def emit(
-        self, stream: Stream[Any], record: Any, *, headers: Mapping[str, str] | None = None
+        self,
+        stream: Stream[Any],
+        record: Any,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **options: Never,
     ) -> None:
         """Send a record to another stream with the commit of the event: see `Stream.emit`."""
-        stream.emit(record, headers=headers)
+        stream.emit(record, headers=headers, **options)
 
     def ahead(self, *_: Any) -> None:
         """A thread processes this event alone: see `Events.ahead`."""

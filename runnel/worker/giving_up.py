@@ -12,9 +12,9 @@ from runnel import protocol
 from runnel.core.parking import ParkedRaw
 from runnel.core.reading import Raw
 from runnel.dead_letter import DeadLetter
-from runnel.delivery.error_text import describe_error, traceback_of
+from runnel.delivery.error_text import describe_error, traceback_of, traceback_text
 from runnel.delivery.partition_queue import PartitionQueue
-from runnel.errors import DecodeError, Full, Halted
+from runnel.errors import DecodeError, Full, Halted, TooManyWrites
 from runnel.log import logger_of, one_line
 from runnel.operations.figures import failed_before_first
 from runnel.processor import ExceptionPolicy, Processor
@@ -32,22 +32,65 @@ class Decision(Enum):
     """What to do after a failure."""
 
     RETRY = "retry"
+    POSTPONE = "postpone"
     ISOLATE = "isolate"
     GIVE_UP = "give up"
 
 
-def decide(no_retry: bool, whole: bool, attempts: int, retries: int) -> Decision:
+#: The policies under which a partition is quarantined if the handler fails without an event.
+QUARANTINED_WITHOUT_EVENT = (
+    ExceptionPolicy.QUARANTINE,
+    ExceptionPolicy.PARK,
+    ExceptionPolicy.RETRY_LATER,
+)
+
+
+def decide(
+    no_retry: bool, whole: bool, attempts: int, retries: int, *, later: bool = False
+) -> Decision:
     """What to do about events that have failed `attempts` times. `whole` if they are one event, or
-    must stay together; `no_retry` if another try would change nothing."""
-    if not no_retry and attempts <= retries:
+    must stay together; `no_retry` if another try would change nothing; `later` if events step aside
+    until they are tried again."""
+    again = not no_retry and attempts <= retries
+    if again and not later:
         return Decision.RETRY
-    return Decision.GIVE_UP if whole else Decision.ISOLATE
+    if not whole:
+        return Decision.ISOLATE
+    return Decision.POSTPONE if again else Decision.GIVE_UP
 
 
-def _next(decision: Decision, attempts: int, retries: int) -> str:
+def decide_for(
+    processor: Processor, batch: Sequence[Raw], failure: Failure, attempts: int, *, whole: bool
+) -> Decision:
+    """The same for events of this processor."""
+    later = processor.policy is ExceptionPolicy.RETRY_LATER
+    no_retry = hopeless(processor, batch, failure)
+    return decide(no_retry, whole, attempts, processor.retries, later=later)
+
+
+def attempts_of(raw: Raw) -> int:
+    """How often a parked event has failed that has just failed again. 0 for others: the worker and
+    the claim count those."""
+    return raw.attempts + 1 if isinstance(raw, ParkedRaw) and raw.postponed else 0
+
+
+def hopeless(processor: Processor, batch: Sequence[Raw], failure: Failure) -> bool:
+    """Would another try of these events change nothing?"""
+    error = failure.error
+    return (
+        failure.killed_workers
+        or isinstance(error, TooManyWrites)
+        or (isinstance(error, DecodeError) and unreadable(processor, batch))
+    )
+
+
+def _next(decision: Decision, attempts: int, processor: Processor) -> str:
     """What comes next, for people."""
     if decision is Decision.RETRY:
-        return f", retry {attempts}/{retries}"
+        return f", retry {attempts}/{processor.retries}"
+    if decision is Decision.POSTPONE:
+        pause = processor.delay(attempts)
+        return f", retry {attempts}/{processor.retries} in {pause:g} s, later events go on"
     return ", retrying its batch one by one" if decision is Decision.ISOLATE else ""
 
 
@@ -60,6 +103,12 @@ def unreadable(processor: Processor, batch: Sequence[Raw]) -> bool:
         except DecodeError:
             return True
     return False
+
+
+def failed_of(raw: Raw, failure: Failure) -> protocol.Failed:
+    """What is kept of a failure beside an event that is set aside."""
+    replays = raw.replays + (not raw.postponed) if isinstance(raw, ParkedRaw) else 0
+    return protocol.Failed(replays, traceback_text(failure.error))
 
 
 class GivingUp:
@@ -88,16 +137,29 @@ class GivingUp:
             event,
             attempts,
             attempts if last else max(attempts, processor.retries + 1),
-            _next(decision, attempts, processor.retries),
+            _next(decision, attempts, processor),
             *describe_error(failure.error, failure.instead),
             exc_info=traceback_of(failure.error, where) if last else None,
             extra={"event": event, "attempt": attempts},
         )
+        self._queue.failed(failure.error, decision.value.replace(" ", "_"))
 
-    async def apply(self, raw: Raw, attempts: int, failure: Failure) -> None:
-        """Apply the policy to the first current event. Raises Halted and ProtocolError."""
+    async def apply(self, raw: Raw, attempts: int, failure: Failure) -> bool:
+        """Apply the policy to the first current event. Returns False if it could not step aside,
+        because as many are parked as may be: it is to be tried again in place. Raises Halted and
+        ProtocolError."""
         policy, replayed = self._processor.policy, isinstance(raw, ParkedRaw)
-        if policy is ExceptionPolicy.PARK or (replayed and policy is not ExceptionPolicy.IGNORE):
+        postponed = isinstance(raw, ParkedRaw) and raw.postponed
+        skips = policy is ExceptionPolicy.IGNORE or self._processor.sink is not None
+        decision = decide_for(self._processor, [raw], failure, attempts, whole=True)
+        if policy is ExceptionPolicy.RETRY_LATER and (postponed or not replayed):
+            if decision is Decision.POSTPONE or not skips:
+                again = decision is Decision.POSTPONE
+                return await self._postpone(raw, attempts, failure, again=again)
+            await self._skip(raw, attempts, failure)
+        elif postponed and policy is not ExceptionPolicy.IGNORE:
+            await self._postpone(raw, attempts, failure, again=False)
+        elif policy is ExceptionPolicy.PARK or (replayed and policy is not ExceptionPolicy.IGNORE):
             await self._park(raw, attempts, failure)
         elif policy is ExceptionPolicy.HALT:
             text = ": ".join(describe_error(failure.error, failure.instead))
@@ -111,6 +173,7 @@ class GivingUp:
             await self.quarantine(raw[0].decode(), attempts, failure)
         else:
             await self._skip(raw, attempts, failure)
+        return True
 
     async def quarantine(self, event: str, attempts: int, failure: Failure) -> None:
         """Stop the partition, at this event, until an operator resumes it."""
@@ -118,6 +181,7 @@ class GivingUp:
             return  # The partition is not open any more, and the quarantine is not stored.
         state = self._state
         state.stop(quarantined=True)
+        self._queue.given_up("quarantined")
         no_event = failed_before_first(event, state.checkpoint)
         logger.error(
             "processor %s: partition %d is quarantined: %s",
@@ -142,7 +206,8 @@ class GivingUp:
             state.parked_again()
         else:
             key, move = state.parking.key_of(raw), state.next_skip()
-            entry = protocol.parked_entry(key, event, raw[1], attempts, error)
+            failed = failed_of(raw, failure)
+            entry = protocol.parked_entry(key, event, raw[1], attempts, error, failed)
             parked = protocol.ParkedEntries(state.keys, processor.park_limit, [entry])
             call = protocol.transact(state.keys, state.token, move, [parked])
             if not await self._retry_until_answered(call):
@@ -150,6 +215,7 @@ class GivingUp:
             state.skipped(move)
             state.parked(raw)
             what = "is parked, and so will be later events of its key"
+        self._queue.given_up("parked")
         self._queue.changed.set()
         logger.error(
             "processor %s, partition %d: event %s, key %s, %s: `runnel dead list %s`",
@@ -161,6 +227,55 @@ class GivingUp:
             processor.target,
             extra={"event": event},
         )
+
+    async def _postpone(self, raw: Raw, attempts: int, failure: Failure, *, again: bool) -> bool:
+        """Move the checkpoint past the event, which steps aside by itself: until it is tried
+        `again`, or else until somebody replays or drops it. Returns False if there is no room."""
+        state, processor = self._state, self._processor
+        await self._queue.flush()
+        if state.ended:
+            return True
+        event, error = raw[0].decode(), describe_error(failure.error, failure.instead)
+        ms = round(processor.delay(attempts) * 1000) if again else None
+        if isinstance(raw, ParkedRaw):
+            told = event, attempts, error
+            call = protocol.postpone(state.keys, state.token, raw.entry, ms, told)
+            if not await self._retry_until_answered(call):
+                return True
+            state.parked_again()
+        else:
+            key, move = state.parking.key_of(raw), state.next_skip()
+            name = protocol.postponed_key(event, key)
+            failed = failed_of(raw, failure)
+            entries = [protocol.parked_entry(name, event, raw[1], attempts, error, failed)]
+            aside: protocol.Effect = protocol.ParkedEntries(
+                state.keys, processor.park_limit, entries
+            )
+            if ms is not None:
+                aside = protocol.PostponedEntries(state.keys, ms, processor.park_limit, entries)
+            call = protocol.transact(state.keys, state.token, move, [aside])
+            try:
+                if not await self._retry_until_answered(call, wait_for_room=False):
+                    return True
+            except Full:
+                state.skip_in_flight = False
+                return False
+            state.skipped(move)
+            state.postponed()
+        self._queue.changed.set()
+        self._queue.look_for_due()
+        if not again:
+            self._queue.given_up("parked")
+            logger.error(
+                "processor %s, partition %d: event %s has used up its retries, and stays parked: "
+                "`runnel dead list %s`",
+                processor.name,
+                state.partition,
+                event,
+                processor.target,
+                extra={"event": event},
+            )
+        return True
 
     async def _skip(self, raw: Raw, attempts: int, failure: Failure) -> None:
         """Move the checkpoint past the event. Its dead letter, if there is a sink, is part of the
@@ -180,13 +295,15 @@ class GivingUp:
                 attempts,
                 describe_error(failure.error, failure.instead),
             )
-            effects.append(protocol.Entries(sink.sink(state.partition), [sink.encode(letter)]))
+            entry = protocol.with_failed(sink.encode(letter), failed_of(raw, failure))
+            effects.append(protocol.Entries(sink.sink(state.partition), [entry]))
         if effects:
             call = protocol.transact(state.keys, state.token, move, effects)
         else:
             call = protocol.commit(state.keys, state.token, move)
         if await self._retry_until_answered(call):
             state.skipped(move)
+            self._queue.given_up("dead_letter" if sink else "skipped")
             self._queue.changed.set()  # A repeated claim may wait until the partition is settled.
             logger.warning(
                 "processor %s, partition %d: event %s was %s",
@@ -200,14 +317,16 @@ class GivingUp:
     async def record(self, kind: str, event: str, attempts: int, failure: Failure) -> bool:
         """Store a failure, for `inspect` and for the next worker. Returns as the call below."""
         state, text = self._state, describe_error(failure.error, failure.instead)
-        call = protocol.attempt(state.keys, state.token, kind, event, attempts, text)
+        where = traceback_text(failure.error)
+        call = protocol.attempt(state.keys, state.token, kind, event, attempts, text, where)
         return await self._retry_until_answered(call)
 
-    async def _retry_until_answered(self, call: Call) -> bool:
+    async def _retry_until_answered(self, call: Call, *, wait_for_room: bool = True) -> bool:
         """Make a call that is safe to repeat. Returns True once it got a reply, False if the
         partition is not open any more.
 
-        While the sink is full, this waits, and the partition with it. Raises any other refusal.
+        While the sink is full, this waits, and the partition with it; without `wait_for_room`, it
+        raises Full. Raises any other refusal.
         """
         for attempt in range(1, 1_000_000):
             try:
@@ -215,10 +334,13 @@ class GivingUp:
                 if isinstance(reply, Exception):
                     raise reply
                 outage_log.answered("failure report")
-                self._waits.over(self._state)
+                if call.script != "attempt":  # That one needs no room.
+                    self._waits.over(self._state)
                 return True
             except Full as error:
                 await self._waits.refused(self._state, error)
+                if not wait_for_room:
+                    raise
             except (RedisError, OSError) as error:
                 outage_log.failed("failure report", error)
             if not self._state.open:

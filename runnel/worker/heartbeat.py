@@ -119,6 +119,8 @@ class Heartbeat:
             self._membership.session.ends = sent.sent + reply.session_ms / 1000
 
     async def _sync(self, action: Action) -> SyncReply:
+        if self._processor.concurrency > 1:
+            self._membership.tell(protocol.in_hand_words(self._partitions.in_hand()))
         sent = self._membership.next_call(action)
         before = self._backend.clock()
         reply = protocol.read_sync(await self._backend.call(sent.call))

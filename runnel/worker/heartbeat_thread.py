@@ -57,8 +57,9 @@ class HeartbeatThread(threading.Thread):
         #: For how long the loop was blocked at the last check, if longer than `max_block`, else 0.
         self._stuck = 0.0
         self._calls = Unanswered("heartbeats in place of the event loop's")
-        #: The fields that log lines have where this is made.
-        self._context = copy_context()
+        #: The fields that log lines have where this is made. Not `_context`: threads of Python 3.14
+        #: have one of their own, which runs this one.
+        self._log_fields = copy_context()
 
     def stop(self) -> None:
         """End the thread."""
@@ -66,7 +67,7 @@ class HeartbeatThread(threading.Thread):
 
     def run(self) -> None:
         """Check the event loop six times per session."""
-        self._context.run(self._run)
+        self._log_fields.run(self._run)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._member.session_seconds / 6):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -25,8 +25,9 @@ from runnel.errors import (
     Unregistered,
 )
 from runnel.log import about, logger_of
+from runnel.observer import Observer
 from runnel.processor import ExceptionPolicy, Processor
-from runnel.protocol import Grant, Token
+from runnel.protocol import Grant, InHandCount, Token
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
@@ -35,7 +36,7 @@ from runnel.worker.claims import Claims
 from runnel.worker.concurrent_runner import ConcurrentRunner
 from runnel.worker.parked_reads import parking_of
 from runnel.worker.partition_io import PartitionIO
-from runnel.worker.rebalance_log import Moves
+from runnel.worker.parts import Parts
 from runnel.worker.releasing import release_cut_off, release_unwanted
 from runnel.worker.room_waits import RoomWaits
 from runnel.worker.runner import Runner
@@ -66,7 +67,9 @@ class HeldPartitions:
         membership: SharedMembership,
         start_lock: RecordedStartLock,
         fail: Callable[[EndReason], None],
+        observers: Sequence[Observer] = (),
     ) -> None:
+        self._parts = Parts(processor, membership.member[0], observers)
         self._processor = processor
         self._backend = backend
         self._membership = membership
@@ -83,7 +86,7 @@ class HeldPartitions:
         self._waits = RoomWaits(processor, backend)
         self.partition_io = PartitionIO(processor, backend, callbacks, self._waits)
         self._claims = Claims(processor, backend, membership.member[0])
-        self.moves = Moves(processor.name, lambda: self.queues, processor.stream.partition_count)
+        self.moves = self._parts.moves(lambda: self.queues)
 
     # State
 
@@ -102,6 +105,10 @@ class HeldPartitions:
             for partition, queue in sorted(self.queues.items())
             if (event := queue.state.working_on)
         ]
+
+    def in_hand(self) -> dict[int, InHandCount]:
+        """How many events each partition has in hand."""
+        return {number: queue.in_hand for number, queue in self.queues.items()}
 
     def log_pending(self) -> None:
         """Log the changes and the losses that wait to be logged."""
@@ -173,7 +180,7 @@ class HeldPartitions:
             await release_unwanted(self._backend, partition_keys, token, claimed.checkpoint)
             return
         tables = self._processor.tables, self._processor.expire
-        state = PartitionState(
+        state = self._parts.state(
             grant.partition,
             partition_keys,
             grant.number,
@@ -211,7 +218,7 @@ class HeldPartitions:
         return nonce
 
     def _hold(self, state: PartitionState) -> None:
-        queue = PartitionQueue(
+        queue = self._parts.queue(
             state,
             commit_each=self._processor.commit == "each",
             prefetch=self._processor.prefetch,

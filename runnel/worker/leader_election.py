@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 
 from redis.exceptions import RedisError
@@ -47,6 +48,15 @@ class LeaderElection:
         self._nonce = secrets.token_hex(8)
         #: When the lease may have ended, by the loop's clock.
         self._ends = 0.0
+        #: When Redis last answered, in monotonic seconds; None if it has not been asked.
+        self._answered: float | None = None
+
+    def problem(self) -> str | None:
+        """Why cron tasks may not run although this worker should, or None. Any thread may ask."""
+        if self._answered is None or time.monotonic() - self._answered <= self._session_timeout:
+            return None
+        seconds = time.monotonic() - self._answered
+        return f"tasks: no call of the leader election had a reply for {seconds:.0f} s"
 
     async def run(self) -> None:
         """Take the lease when no worker has it and keep it, until cancelled."""
@@ -88,6 +98,7 @@ class LeaderElection:
             if loop.time() >= self._ends:
                 self.leading.clear()
             return self._session_timeout / 3
+        self._answered = time.monotonic()
         outage_log.answered("leader election")
         if election.leading:
             self._ends = before + self._session_timeout

@@ -129,6 +129,8 @@ class LogReader:
                 if self._cutting is not None:
                     await cancel_and_wait((self._cutting,))
             finally:  # Also if this task is cancelled again.
+                if self._cutting is not None:
+                    self._cutting.cancel()  # A reply may have swallowed the first time.
                 await self._feed.close()
 
     async def _run(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from runnel.core.membership import Membership
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.delivery.recorded_start_lock import RecordedStartLock
 from runnel.errors import Removed
 from runnel.log import about
+from runnel.observer import Observer
 from runnel.processor import Processor
 from runnel.settings import Settings
 from runnel.worker import outage_log, rebalance_log
@@ -29,7 +30,7 @@ class Member:
     """A membership, its heartbeat, and the partitions held under it.
 
     `member` is the member's id and a description of the worker for people; `start_lock` is shared
-    by all members of a worker.
+    by all members of a worker. `observers` are told what happens to events.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Member:
         backend: Backend,
         member: tuple[str, str],
         start_lock: RecordedStartLock,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.processor = processor
         self._backend = backend
@@ -55,7 +57,7 @@ class Member:
         )
         self.membership = SharedMembership(membership, backend.clock)
         self._partitions = HeldPartitions(
-            processor, backend, self.membership, start_lock, self._fail
+            processor, backend, self.membership, start_lock, self._fail, observers
         )
         self._heartbeat = Heartbeat(processor, backend, self.membership, self._partitions)
         self._failed = asyncio.Event()
@@ -73,6 +75,16 @@ class Member:
     def session_seconds(self) -> float:
         """Seconds that a session of the group lasts."""
         return self.membership.session_seconds
+
+    def problem(self) -> str | None:
+        """Why this is no member of its group now, or None. Another thread may ask."""
+        name, session = self.processor.name, self.membership.session
+        if session.alive() or isinstance(self._failure, Removed):
+            return None
+        if not session.ends:
+            return f"processor {name}: it has not joined its group yet"
+        seconds = session.clock() - session.ends
+        return f"processor {name}: its session ended {seconds:.0f} s ago: no heartbeat was answered"
 
     async def register(self) -> None:
         """Register on every partition. Raises Mismatch if the stream was declared otherwise."""

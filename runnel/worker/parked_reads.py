@@ -4,7 +4,7 @@ to be replayed, before the partition's log is read."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -46,7 +46,8 @@ async def parking_of(
         counts = {key: protocol.read_parked_key(value).count for key, value in values}
     if claimed.replay:
         replaying = await backend.query(of_replay, "HKEYS", of_replay)
-    return Parking(key_of, processor.park_limit, counts, replaying)
+    postponed = claimed.parked > 0
+    return Parking(key_of, processor.park_limit, counts, replaying, postponed=postponed)
 
 
 def key_of_event(processor: Processor, raw: Raw) -> bytes:
@@ -56,6 +57,17 @@ def key_of_event(processor: Processor, raw: Raw) -> bytes:
         return stream.key(raw[2] if len(raw) > 2 else stream.codec.decode(raw[1]))
     except Exception:
         return b""
+
+
+async def read_tables(
+    backend: Backend, processor: Processor, state: PartitionState, raws: Sequence[Raw]
+) -> None:
+    """Read what the tables have for the keys of parked events, which are handed out soon."""
+    if state.tables is not None and raws:
+        ms, number = parts(state.checkpoint)
+        last = f"{ms}-{number + 1}".encode()  # They are not forgotten before this is over.
+        unknown = state.tables.unknown(last, keys_of(processor, raws))
+        await read_fields(backend, [(state.tables, unknown)])
 
 
 class ReplayReader:
@@ -105,12 +117,8 @@ class ReplayReader:
         start = f"({parking.cursor}" if parking.cursor else "-"
         found = await self._backend.query(log, "XRANGE", log, start, "+", "COUNT", PAGE)
         events = [protocol.read_parked(*entry) for entry in found]
-        chosen = [ParkedRaw(each) for each in events if each.key in parking.replaying]
-        if state.tables is not None and chosen:
-            ms, number = parts(state.checkpoint)
-            last = f"{ms}-{number + 1}".encode()  # They are not forgotten before this is over.
-            unknown = state.tables.unknown(last, keys_of(self._processor, chosen))
-            await read_fields(self._backend, [(state.tables, unknown)])
+        chosen = [ParkedRaw(each, 0) for each in events if each.key in parking.replaying]
+        await read_tables(self._backend, self._processor, state, chosen)
         if events:
             parking.cursor = events[-1].entry
             state.buffer.extend(chosen)

@@ -21,6 +21,7 @@ from runnel.worker.committer import Committer
 from runnel.worker.forwarder import Forwarders
 from runnel.worker.log_reader import LogReader
 from runnel.worker.parked_reads import ReplayReader
+from runnel.worker.postponed_reads import PostponedReader
 from runnel.worker.promoter import Promoter
 from runnel.worker.room_waits import RoomWaits
 from runnel.worker.table_reads import read_for
@@ -51,7 +52,9 @@ class PartitionIO:
         )
 
         self.promoter = Promoter(processor, backend)
-        self._replays = ReplayReader(processor, backend, callbacks, self._tasks.create_task)
+        reads = processor, backend, callbacks, self._tasks.create_task
+        self._replays = ReplayReader(*reads)
+        self._postponed = PostponedReader(*reads)
 
     def add(self, state: PartitionState) -> None:
         """Read and commit for this partition, too."""
@@ -69,6 +72,8 @@ class PartitionIO:
         self._readers[name][0].add(log, state)
         self._forwarders.add(state)
         self.promoter.add(state)
+        if state.parking.look:
+            self._postponed.wake(state)
 
     async def _read_tables(self, read: Sequence[tuple[PartitionState, Sequence[Raw]]]) -> None:
         await read_for(self._backend, self._processor, read, self._callbacks.on_wrong_key)
@@ -80,6 +85,7 @@ class PartitionIO:
         self._committing.pop(state.partition).forget(state)
         self._forwarders.remove(state)
         self.promoter.remove(state)
+        self._postponed.remove(state)
         reader, task = self._readers[name]
         reader.remove(state.keys.log, state)
         if not reader.states:
@@ -91,6 +97,8 @@ class PartitionIO:
         if state.replaying:
             self._replays.wake(state)
             return
+        if state.parking.look:
+            self._postponed.wake(state)
         if not state.reading and (name := self._feeds.get(state.partition)) is not None:
             self._readers[name][0].wake()
 

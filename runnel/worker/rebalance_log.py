@@ -109,19 +109,18 @@ class Moves:
         self._claimed, self._released, self._lost_owners = 0, 0, Counter()
         if not (claimed or released):
             return
+        moved = {"released": released, "claimed": claimed}
         logger.log(
             logging.WARNING if lost_owners else logging.INFO,
-            "processor %s: released %d, claimed %d%s: now holds %s (%d of %d)",
+            "processor %s: %s%s: now holds %s (%d of %d)",
             self._processor,
-            released,
-            claimed,
+            ", ".join(f"{what} {count}" for what, count in moved.items() if count),
             _from(lost_owners),
             ranges(held) if held else "none",
             len(held),
             self._total,
             extra={
-                "released": released,
-                "claimed": claimed,
+                **moved,
                 "lost_owners": dict(lost_owners),
                 "partitions": held,
             },

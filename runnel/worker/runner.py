@@ -6,12 +6,18 @@ from runnel.core.table_state import Field
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
 from runnel.delivery.error_text import describe_error, traceback_of
 from runnel.delivery.partition_queue import PartitionQueue
-from runnel.errors import DecodeError, Halted, HandlerExit, ProtocolError, TooManyWrites
+from runnel.errors import Halted, HandlerExit, ProtocolError
 from runnel.log import logger_of
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.worker import rebalance_log
 from runnel.worker.backend import Backend
-from runnel.worker.giving_up import Decision, GivingUp, decide, unreadable
+from runnel.worker.giving_up import (
+    QUARANTINED_WITHOUT_EVENT,
+    Decision,
+    GivingUp,
+    attempts_of,
+    decide_for,
+)
 from runnel.worker.handler_run import Failure, HandlerRun
 from runnel.worker.room_waits import RoomWaits
 from runnel.worker.table_reads import HandlerReads
@@ -87,25 +93,21 @@ class Runner:
         event_id = event.decode()
         # The deaths of an event that killed workers were counted when its workers died.
         attempts = suspicion.attempts if failure.killed_workers else suspicion.failed(event)
-        no_retry = (
-            failure.killed_workers
-            or isinstance(error, TooManyWrites)
-            or (isinstance(error, DecodeError) and unreadable(processor, batch))
-        )
+        attempts = max(attempts, attempts_of(batch[0]))
         # While events are tried one by one, several current events are one item that a middleware
         # has made: then the first is given up for all.
         whole = len(batch) == 1 or suspicion.isolating
-        decision = decide(no_retry, whole, attempts, processor.retries)
+        decision = decide_for(processor, batch, failure, attempts, whole=whole)
         self._giving_up.log(event_id, attempts, decision, failure)
         # A failed batch is no failure of its first event: a worker that claims the partition before
         # they are tried one by one must not give up the first of them for it.
         counted = attempts if len(batch) == 1 else 0
         await self._giving_up.record("failure", event_id, counted, failure)
-        if decision is Decision.GIVE_UP:
+        if decision in (Decision.GIVE_UP, Decision.POSTPONE):
             state.rewind(keep=1)
-            await self._giving_up.apply(batch[0], attempts, failure)
-            self._queue.release_start_lock()
-            return
+            if await self._giving_up.apply(batch[0], attempts, failure):
+                self._queue.release_start_lock()
+                return
         state.rewind()
         self._queue.release_start_lock()
         if decision is Decision.ISOLATE:
@@ -131,11 +133,12 @@ class Runner:
             ),
             extra={"attempt": failures},
         )
+        self._queue.failed(error, "no_event")
         # This is for `inspect`; it counts as an attempt of no event.
         await self._giving_up.record("failure", state.checkpoint, 0, failure)
         if failures <= self._processor.retries or policy is ExceptionPolicy.IGNORE:
             await self._queue.pause(self._processor.delay(failures))
-        elif policy in (ExceptionPolicy.QUARANTINE, ExceptionPolicy.PARK):
+        elif policy in QUARANTINED_WITHOUT_EVENT:
             await self._giving_up.quarantine(state.checkpoint, failures, failure)
         else:
             text = ": ".join(describe_error(error, failure.instead))

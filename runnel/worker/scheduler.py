@@ -59,6 +59,10 @@ class Scheduler:
             f"task {task.name}" for run, task in list(self._runs.items()) if run not in claiming
         ]
 
+    def problem(self) -> str | None:
+        """Why cron tasks may not run although they should, or None. Another thread may ask."""
+        return self._election.problem()
+
     async def run(
         self, stop: asyncio.Event, timeout: float, failed: Callable[[HandlerExit], None]
     ) -> None:

@@ -66,6 +66,11 @@ class SharedMembership:
         """Was a partition released that the group does not know of yet?"""
         return self._membership.must_report
 
+    def tell(self, figures: str) -> None:
+        """Say this with the next calls, behind the description."""
+        with self._lock:
+            self._membership.figures = figures
+
     def next_call(self, action: Action) -> SyncCall:
         """The next call of `sync`."""
         with self._lock:

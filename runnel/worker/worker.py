@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import operator
 import os
 import secrets
 import socket
@@ -12,36 +11,41 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from importlib.metadata import version as package_version
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from runnel import keys, protocol
+from runnel import keys
 from runnel.app import App
 from runnel.app_lifespan import stopping_here
 from runnel.connection.connect import connect
 from runnel.connection.durability import check_possible
 from runnel.connection.explain import explain_redis_error
 from runnel.delivery.recorded_start_lock import RecordedStartLock
-from runnel.errors import BurstBlocked, ProtocolError, Removed
+from runnel.errors import Removed
 from runnel.lifespan import LifespanRun
 from runnel.log import about, logger_of
 from runnel.operations.registry import announce_processor, announce_stream
 from runnel.preflight.checks import check_worker
 from runnel.preflight.server import ServerInfo, check_server
 from runnel.preflight.table_checks import with_own_tables
-from runnel.protocol import PartitionDescription, PartitionKeys
-from runnel.protocol.ids import reached
-from runnel.protocol.scripts import Scripts
-from runnel.worker import outage_log
+from runnel.protocol.observed_scripts import scripts_of
+from runnel.protocol.scripts import Scripts, version
 from runnel.worker.backend import RedisBackend
 from runnel.worker.block import Block
-from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait
+from runnel.worker.burst import until_committed
+from runnel.worker.cancelling import CLEAN_UP, cancel_and_wait, first_error
+from runnel.worker.health import Health
 from runnel.worker.heartbeat_thread import HeartbeatThread
 from runnel.worker.leader_election import LeaderElection
 from runnel.worker.member import Member
-from runnel.worker.quarantine_reminder import blocking
 from runnel.worker.scheduler import Scheduler
 
 logger = logger_of("runnel.worker")
+
+
+def call_timeout(session_timeout: float) -> float:
+    """Seconds that a call may take: a third of a session, so that one that is never answered does
+    not cost it. Less than a second and a half would break off the wait for a replica."""
+    return min(max(session_timeout / 3, 1.5), 5.0)
 
 
 class Worker(Block):
@@ -101,8 +105,8 @@ class Worker(Block):
         settings = self.app.settings
         self.app.stopping = self.stop
         stopping_here.set(self.stop)
-        client = connect(settings.redis_url)
-        scripts = Scripts(client)
+        client = connect(settings.redis_url, call_timeout(settings.session_timeout))
+        scripts = scripts_of(client, self.app.observers)
         try:
             if await self._unless_stopped(self._start(scripts)):
                 await self._inside_lifespan(scripts)
@@ -157,6 +161,11 @@ class Worker(Block):
         """What did not finish within `shutdown_timeout`, for people. Another thread may ask."""
         return [text for each in self._parts() for text in each.cut_off]
 
+    def health(self) -> Health:
+        """Does this worker live, and is it ready? Another thread may ask."""
+        working = [each for each in self._parts() if not isinstance(each, LifespanRun)]
+        return self.judged(self.app.settings.max_block, working)
+
     def _parts(self) -> list[Member | Scheduler | LifespanRun]:
         others = (self._scheduler, self._hooks)
         return [*self._members, *(each for each in others if each is not None)]
@@ -173,14 +182,18 @@ class Worker(Block):
         for warning in (*info.warnings, *found):
             logger.warning(warning)
         await scripts.load()
-        description = f"{socket.gethostname()} {os.getpid()} python {package_version('runnel')}"
+        description = (
+            f"{socket.gethostname() or '-'} {os.getpid()} python {package_version('runnel')} "
+            f"{version()}"
+        )
         backend = RedisBackend(
             scripts, settings.redis_url, settings.durability, settings.prefetch_bytes
         )
         member = (self.member, description)
         start_lock = RecordedStartLock()
         self._members = [
-            Member(each, settings, backend, member, start_lock) for each in self.processors
+            Member(each, settings, backend, member, start_lock, self.app.observers)
+            for each in self.processors
         ]
         for each in self._members:
             await each.register()
@@ -271,74 +284,4 @@ class Worker(Block):
         await self.stop.wait()
 
     async def _until_committed(self, scripts: Scripts) -> None:
-        """Wait until the group of each processor has committed all events that existed at the
-        start, delayed ones that were due included, and what it has emitted for them is forwarded.
-        A processor that an operator removes meanwhile is not waited for."""
-        outage_log.watch("burst")
-        all_ = [(each, p) for each in self.processors for p in range(each.stream.partition_count)]
-        partition_keys = [each.keys(p) for each, p in all_]
-        first: list[PartitionDescription] | None = None
-        #: As soon as what was due at first has entered the logs.
-        starts: list[PartitionDescription] | None = None
-        #: What the outboxes had when all was committed.
-        emitted: list[int] | None = None
-        while not self.stop.is_set():
-            if (described := await _describe(scripts, partition_keys)) is not None:
-                first = first or described
-                if starts is None and not any(map(_was_due, described, first)):
-                    starts = described
-                unfinished = [
-                    (*each, now)
-                    for each, now, start in zip(all_, described, starts or described, strict=True)
-                    if each[0].name not in self._removed and not _all_committed(now, start)
-                ]
-                if starts is not None and not unfinished:
-                    emitted = emitted or [each.outbox_last or 0 for each in described]
-                    done = (each.outbox_done or 0 for each in described)
-                    if all(map(operator.ge, done, emitted)):
-                        return
-                elif unfinished and all(each.quarantined or each.paused for *_, each in unfinished):
-                    raise BurstBlocked(blocking(unfinished))
-            try:
-                async with asyncio.timeout(0.1):
-                    await self.stop.wait()
-            except TimeoutError:
-                pass
-
-
-async def _describe(
-    scripts: Scripts, partition_keys: Sequence[PartitionKeys]
-) -> list[PartitionDescription] | None:
-    """The replies of `describe`, or None if a call failed and must be repeated. Raises refusals."""
-    replies = await scripts.call_all([protocol.describe(each) for each in partition_keys])
-    for reply in replies:
-        if isinstance(reply, (ResponseError, ProtocolError)):
-            raise reply
-        if isinstance(reply, Exception):
-            outage_log.failed("status check", reply)
-            return None
-    outage_log.answered("status check")
-    return [protocol.read_describe(reply) for reply in replies]
-
-
-def _all_committed(now: PartitionDescription, start: PartitionDescription) -> bool:
-    """Are all events committed that existed at the start? The last of them may have left the stream
-    since; then it is sufficient that they were counted as lost."""
-    if now.replay:
-        return False  # There are parked events to be replayed.
-    if reached(now.checkpoint or "0-0", start.last):
-        return True
-    counted = (now.read or 0) >= (start.added or 0)
-    return counted and (now.next_id is None or not reached(start.last, now.next_id))
-
-
-def _was_due(now: PartitionDescription, start: PartitionDescription) -> bool:
-    """Does a delayed event wait that was due at the start?"""
-    return now.delayed_due is not None and now.delayed_due <= (start.now or 0)
-
-
-def first_error(error: BaseException) -> BaseException:
-    """The first exception in nested groups that is no group itself."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        await until_committed(self.processors, scripts, self.stop, self._removed)

@@ -45,11 +45,17 @@ TALKERS = [
     ["show", ORDERS, "0", "1-0"],
     ["delayed", "list", ORDERS],
     ["delayed", "cancel", ORDERS, "0", "1-0"],
+    ["check", APP],
+    ["check", APP, "--member", "w-1"],
 ]
 
 
 #: Those that name the permissions that are missing.
-WRITERS = [each for each in TALKERS if each[0] != "inspect" and each[:2] != ["stream", "list"]]
+WRITERS = [
+    each
+    for each in TALKERS
+    if each[0] not in ("inspect", "check") and each[:2] != ["stream", "list"]
+]
 
 
 def one_sentence(said: str) -> str:

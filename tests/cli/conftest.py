@@ -6,16 +6,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from runnel.cli import main
+from tests.site.commands_page import exit_codes_of
 
 ROOT = Path(__file__).parent.parent.parent
 GOOD = '{"order_id": 1, "created_at": "2026-11-23T12:00:09Z", "amount": 99}'
@@ -31,6 +33,24 @@ class Done:
 
 
 Run = Callable[..., Done]
+
+
+def listed(arguments: Sequence[str], code: int, said: str) -> None:
+    """The help of the command that was run lists the exit code that it had. Errors of one of the
+    words that name it are those of its group."""
+    command: click.Command = main
+    for word in arguments:
+        if not isinstance(command, click.Group):
+            break
+        inner = command.get_command(click.Context(command), word)
+        if inner is None:
+            return
+        command = inner
+    if isinstance(command, click.Group):
+        return
+    # These are the exit codes of Nagios, or what user code has chosen.
+    asked = "--nagios" in arguments or "sys.exit(" in said
+    assert asked or str(code) in exit_codes_of(command), (arguments, code)
 
 
 @pytest.fixture
@@ -54,6 +74,7 @@ def run(redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         )
         if done.exception and not isinstance(done.exception, SystemExit):
             raise done.exception
+        listed(arguments, done.exit_code, done.stderr)
         return Done(done.exit_code, done.stdout, done.stderr)
 
     return command
@@ -80,6 +101,7 @@ def spawn(redis: Redis, redis_url: str) -> Run:
             check=False,
             timeout=40,
         )
+        listed(arguments, done.returncode, done.stderr)
         return Done(done.returncode, done.stdout, done.stderr)
 
     return command

@@ -22,16 +22,22 @@ def partition(number: int = 0, **fields: Any) -> dict[str, Any]:
         "lag_ms": 61_000,
         "processed": 40213,
         "lost": 0,
+        "lost_acknowledged": 0,
+        "dropped": 0,
         "attempts": 0,
         "unclean_tenures": 0,
         "failing": False,
         "current_event_ms": 900,
+        "in_hand": None,
+        "finished_ahead": None,
         "waits_for": None,
         "delayed": 0,
         "delayed_lost": 0,
         "overdue_ms": None,
         "parked": 0,
         "parked_keys": 0,
+        "postponed": 0,
+        "postponed_in_ms": None,
         "replaying": 0,
         "outbox": 0,
         "outbox_lost": 0,
@@ -54,10 +60,11 @@ def report(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
             "lag_events": lag,
             "lag_ms": 61_000,
             "unassigned": 0,
-            "quarantined": 0,
+            "quarantined": sum(row["state"] == "quarantined" for row in partitions),
             "failing": 0,
             "dead_letters": 0,
             "parked": sum(row["parked"] for row in partitions),
+            "postponed": sum(row["postponed"] for row in partitions),
             "members": len(owners),
         },
         "processors": [
@@ -69,6 +76,7 @@ def report(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
                 "lag_events": lag,
                 "lag_ms": 61_000,
                 "dead_letters": None,
+                "mixed": False,
                 "tables": [],
                 "partitions": partitions,
             }
@@ -82,7 +90,10 @@ def report(state: str = "ok", *rows: dict[str, Any]) -> dict[str, Any]:
                 "pid": 41,
                 "lang": "python",
                 "version": "1.0.0",
+                "scripts": "4fbc2d1",
                 "partitions": [row["id"] for row in partitions if row["owner"] == owner],
+                "in_hand": None,
+                "finished_ahead": None,
                 "last_heartbeat_ms": 1200,
             }
             for owner in sorted(owners)
@@ -98,3 +109,37 @@ def with_dead_letters(waiting: int | None, readers: list[str]) -> dict[str, Any]
     seen["processors"][0]["dead_letters"] = found
     seen["totals"]["dead_letters"] = waiting
     return seen
+
+
+def stream(name: str = "orders", *rows: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A stream in a report, with one empty partition by default."""
+    partitions = list(rows) or [stream_partition()]
+    return {
+        "app": "shop",
+        "name": name,
+        "partition_count": len(partitions),
+        "partition_size": 100,
+        "max_age_ms": None,
+        "retain": "always",
+        "length": sum(row["length"] or 0 for row in partitions),
+        "oldest_ms": 0,
+        "delayed": 0,
+        "delayed_due_ms": None,
+        "partitions": partitions,
+        **fields,
+    }
+
+
+def stream_partition(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """One partition of a stream."""
+    return {
+        "id": number,
+        "length": 0,
+        "first": None,
+        "last": "0-0",
+        "oldest_ms": 0,
+        "delayed": 0,
+        "delayed_due_ms": None,
+        "delayed_lost": 0,
+        **fields,
+    }

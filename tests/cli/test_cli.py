@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import click
 import pytest
 
 from runnel import __all__ as public
 from runnel.cli import COMMANDS, main
+from runnel.connection.url_text import Url
 from tests.cli.commands import APP, NO_SECONDS, ORDERS, PRINTER, one_sentence
 from tests.cli.conftest import GOOD, ROOT, Run
 
@@ -116,10 +118,25 @@ def test_wrong_usage_is_reported_with_the_command_for_help(
     assert done.stdout == ""
 
 
-def test_inspect_without_any_address_asks_for_one(run: Run) -> None:
-    done = run("inspect", url=None)
-    assert (done.code, done.stdout) == (2, "")
-    assert "give a TARGET such as example:app, or --redis-url" in done.stderr
+@pytest.mark.parametrize("command", ["inspect", "check"])
+def test_without_any_address_the_default_is_used_and_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, redis_url: str, command: str
+) -> None:
+    for name in ("tests.cli.shop:printer", "tests.cli.shop:strict"):
+        assert run("processor", "add", name).code == 0
+    default = Url(redis_url)
+    monkeypatch.setattr("runnel.cli.inspector.DEFAULT", default)
+    done = run(command, url=None)
+    assert f"at {redis_url}, the default" in done.stdout + done.stderr
+    assert (done.code, done.stderr[:5]) == {"inspect": (0, ""), "check": (12, "shop/")}[command]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_of_a_group_names_all_its_commands(name: str) -> None:
+    found = main.get_command(click.Context(main), name)
+    if isinstance(found, click.Group):
+        words = {each.strip(",.:") for each in COMMANDS[name][1].split()}
+        assert set(found.commands) <= words
 
 
 def test_help_has_commands_exit_codes_and_examples(run: Run) -> None:
@@ -141,7 +158,9 @@ def test_each_commands_help_has_an_example_and_the_exit_codes(run: Run, command:
     assert done.code == 0
     assert "Example" in done.stdout
     assert "$ runnel" in done.stdout or "| runnel" in done.stdout
-    assert "Exit codes:" in done.stdout
+    found = main.get_command(click.Context(main), command[0])
+    is_group = isinstance(found, click.Group) and len(command) == 1
+    assert ("Exit codes:" in done.stdout) != is_group, "its commands have their own"
     short = COMMANDS[command[0]][1]
     if len(command) == 1:  # What `runnel --help` says is how the command's own help begins.
         text = " ".join(done.stdout.split("\n\n")[1].split())

@@ -61,6 +61,10 @@ def test_parked_events_are_listed_shown_and_replayed_in_order(
     assert lines[1].endswith("key bob: behind another event of its key")
     shown = run("dead", "show", PATIENT, "--event", found[0]["event"]).stdout
     assert "ValueError: -2 is too little" in shown
+    assert "  traceback:\n" in shown
+    assert "in check\n" in shown, "the function that raised it"
+    assert "in check\n" in found[0]["traceback"]
+    assert found[1]["traceback"] == ""
     assert 'record: {"customer": "bob", "amount": -2}' in shown
     would = run("dead", "replay", PATIENT, "--event", found[1]["event"]).stdout
     assert (
@@ -79,6 +83,26 @@ def test_parked_events_are_listed_shown_and_replayed_in_order(
     assert [each["key"] for each in listed(run, PATIENT)] == ["cid"]
 
 
+def test_a_replay_that_fails_again_is_told(
+    run: Run, spawn: Run, broken: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken("patient")
+    assert [each["replays"] for each in listed(run, PATIENT)] == [0, 0, 0]
+    monkeypatch.setenv("BROKEN", "1")
+    for again in (
+        "replayed and failed again at 20",
+        "replayed 2 times and failed again, the last time at 20",
+    ):
+        run("dead", "replay", PATIENT, "--key", "bob", "--execute")
+        assert burst(spawn, "patient").code == 0
+        first, behind, _ = listed(run, PATIENT)
+        assert again in run("dead", "list", PATIENT).stdout.splitlines()[0]
+        assert first["at"] < first["replayed"]
+        assert (behind["replays"], behind["replayed"]) == (0, None)
+    shown = run("dead", "show", PATIENT, "--event", first["event"]).stdout
+    assert "  traceback of the failure before its replay:\n" in shown
+
+
 def test_what_is_chosen(run: Run, broken: Callable[[str], None]) -> None:
     broken("patient")
     assert len(listed(run, PATIENT, "--key", "bob")) == 2
@@ -88,7 +112,8 @@ def test_what_is_chosen(run: Run, broken: Callable[[str], None]) -> None:
     assert len(listed(run, PATIENT, "--since", "2020-01-01")) == 3
     assert run("dead", "list", PATIENT, "--key", "nobody").stdout == "nothing is set aside\n"
     some = run("dead", "list", PATIENT, "--limit", "1")
-    assert (len(some.stdout.splitlines()), "more than 1" in some.stderr) == (1, True)
+    assert (len(some.stdout.splitlines()), "more than 1" in some.stderr) == (2, True)
+    assert some.stdout.splitlines()[1].startswith("listed: 1 parked of 1 key · by error: 1 ")
     for wrong in (["--partition", "7"], ["--since", "yesterday"]):
         assert run("dead", "list", PATIENT, *wrong).code == 2
 
@@ -134,10 +159,16 @@ def test_a_replayed_letter_that_fails_again_is_a_dead_letter_again(
     monkeypatch.setenv("BROKEN", "1")
     assert burst(spawn, "picky").code == 0
     found = listed(run, PICKY)
-    assert [(each["kind"], each["key"]) for each in found] == [
-        ("dead letter", "cid"),
-        ("dead letter", "bob"),
+    assert [(each["kind"], each["key"], each["replays"]) for each in found] == [
+        ("dead letter", "cid", 0),
+        ("dead letter", "bob", 1),
     ]
+    assert all("in check\n" in each["traceback"] for each in found)
+    assert found[1]["replayed"] == found[1]["at"]
+    assert ", replayed and failed again at 20" in run("dead", "list", PICKY).stdout.splitlines()[1]
+    run("dead", "replay", PICKY, "--key", "bob", "--execute")
+    assert burst(spawn, "picky").code == 0
+    assert [each["replays"] for each in listed(run, PICKY)] == [0, 2]
     assert run("dead", "drop", PICKY, "--key", "bob", "--execute").stdout == "dropped 1 event\n"
     assert [each["key"] for each in listed(run, PICKY)] == ["cid"]
 
@@ -173,7 +204,14 @@ def test_limits_and_states_of_inspect_know_parked_events(
 ) -> None:
     broken("patient")
     failed = run("inspect", APP, "--fail-on", "parked")
-    assert (failed.code, "1 partition parked" in failed.stderr) == (11, True)
+    assert (failed.code, "3 events parked in partition 0" in failed.stderr) == (11, True)
+    checked = run("check", APP, "--min-members", "0", "--fail-on", "quarantined")
+    assert checked.code == 0
+    assert checked.stdout.startswith("ok, but: ")
+    assert "parked/patient: 3 events parked in partition 0" in checked.stdout
+    nagios = run("check", APP, "--min-members", "0", "--fail-on", "quarantined", "--nagios")
+    assert nagios.stdout.startswith("RUNNEL OK - but: ")
+    assert " parked=3 " in nagios.stdout
     seen = json.loads(run("inspect", APP, "--json").stdout)
     assert seen["totals"]["parked"] == 3
     (processor,) = [each for each in seen["processors"] if each["name"] == "patient"]

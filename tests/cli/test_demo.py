@@ -47,6 +47,14 @@ def test_departures_that_a_killed_worker_repeats_are_counted(
     assert said.endswith("all checks hold\n")
 
 
+def test_where_nothing_was_repeated_it_says_so(
+    demo: Demo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process(demo, *SENT)
+    demo.check()
+    assert "no departures were processed twice\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("processed", "says"),
     [
@@ -71,4 +79,11 @@ def test_a_check_that_fails_is_exit_1_with_the_end_of_the_log(
 def test_a_folder_without_the_departures_is_reported(run: Run, tmp_path: Path) -> None:
     done = run("demo", "--examples", str(tmp_path))
     assert done.code == 2
-    assert "flights-2013-01.jsonl.gz is missing: name the folder" in one_sentence(done.stderr)
+    assert "flights-2013-01.jsonl.gz is missing: the demo needs" in one_sentence(done.stderr)
+
+
+def test_outside_a_clone_it_says_what_it_needs(run: Run, tmp_path: Path) -> None:
+    done = run("demo", "--examples", str(tmp_path / "examples"))
+    assert done.code == 2
+    assert "needs the folder `examples` of Runnel's repository" in done.stderr
+    assert "a clone, or name that folder with --examples PATH" in done.stderr

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis import Redis as SyncRedis
 
+from runnel.cli import exits
 from tests.cli.commands import APP, ORDERS, PRINTER, TALKERS, WRITERS, one_sentence
 from tests.cli.conftest import GOOD, Run
 from tests.servers import Server
+from tests.site.commands_page import commands, exit_codes_of
 
 
 @pytest.mark.parametrize("arguments", TALKERS, ids=" ".join)
@@ -20,7 +22,7 @@ def test_no_redis_is_exit_3_and_says_what_to_do(run: Run, arguments: list[str]) 
     assert done.code == 3
     said = one_sentence(done.stderr)
     assert "No Redis at redis://***@127.0.0.1:1" in said
-    assert "runnel server" in said
+    assert "Start it again the way it was started, with its own data" in said
     assert "secret" not in said
     assert done.stdout == ""
 
@@ -176,3 +178,27 @@ def test_a_newer_protocol_is_exit_4_and_says_upgrade(
     assert done.code == 4, done.stderr
     assert "protocol version 9, this Runnel speaks 1: upgrade Runnel" in one_sentence(done.stderr)
     assert done.stdout == "" or done.stdout.startswith("sent 0")
+
+
+LISTED = {context.command_path: exit_codes_of(command) for context, command in commands()}
+ASKS = ["0", "1", "2", "3", "4", "130"]
+
+
+@pytest.mark.parametrize(
+    ("command", "codes"),
+    [
+        ("runnel", [str(code) for code in exits.MEANINGS]),
+        ("runnel completion", ["0", "1", "2"]),
+        ("runnel lua show", ["0", "1", "2", "6"]),
+        ("runnel processor", []),
+        ("runnel processor pause", ASKS),
+        ("runnel table get", ["0", "1", "2", "3", "4", "6", "130"]),
+        ("runnel dead replay", ["0", "1", "2", "3", "4", "5", "130"]),
+        ("runnel check", ["0", "1", "2", "3", "4", "10", "11", "12", "130"]),
+    ],
+)
+def test_help_lists_the_exit_codes_that_the_command_can_have(
+    command: str, codes: list[str]
+) -> None:
+    """That none is missing, every test here proves that runs a command: see `conftest.listed`."""
+    assert LISTED[command] == codes

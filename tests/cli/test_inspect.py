@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis as SyncRedis
 
+from runnel.cli import tables
 from tests.cli.conftest import GOOD, ROOT, Run
+from tests.inspect_schema import validated
 from tests.servers import Server
 
 ORDERS, APP, PRINTER = "tests.cli.shop:orders", "tests.cli.shop:app", "tests.cli.shop:printer"
@@ -65,7 +70,7 @@ def test_an_app_that_nobody_has_started_shows_what_it_declares(run: Run, admin: 
     output = run("inspect", APP)
     assert output.code == 0
     assert "it is not registered" in output.stdout
-    assert f"(or runnel processor add {PRINTER})" in output.stdout
+    assert f"    runnel worker {APP}\n" in output.stdout
     assert run("inspect", APP, "--max-lag", "5").code == 10
     assert admin.keys() == []
 
@@ -82,9 +87,10 @@ def test_a_processor_that_the_code_no_longer_declares_is_shown_with_the_command_
     command = "runnel processor remove orders@printer --app shop"
     assert own.splitlines() == [
         f"  {renamed} does not declare it, but events are kept for it; lag: 1 events",
-        f"    {command}   (if it is gone for good)",
+        f"    {command}   # if it is gone for good",
+        "    see docs/runbooks.md#a-wrong-deploy, #no-worker-runs",
     ]
-    assert "runnel processor add tests.cli.shop_renamed:printed" in output
+    assert f"    runnel worker {renamed}\n" in output
     assert run(*command.split()[1:], "--yes").stdout == "removed printer from 4 partitions\n"
     assert "shop/printer " not in run("inspect", renamed).stdout
 
@@ -213,3 +219,43 @@ def test_watch_may_come_before_the_target(run: Run, redis_url: str) -> None:
         assert json.loads(process.stdout.readline())["schema"] == "runnel.inspect/1"
         process.send_signal(signal.SIGINT)
     assert process.returncode == 0
+
+
+def test_the_schema_names_and_explains_every_field(run: Run) -> None:
+    done = run("inspect", "--schema", url=None)
+    assert done.code == 0
+    schema = json.loads(done.stdout)
+    assert schema["title"] == "runnel.inspect/1"
+    unexplained = []
+
+    def look(part: Any, path: str) -> None:
+        if isinstance(part, dict):
+            for name, each in part.get("properties", {}).items():
+                plain = each.get("const") or each.get("items") or each.get("description")
+                unexplained.extend([] if plain else [f"{path}.{name}"])
+            for name, each in part.items():
+                look(each, f"{path}.{name}")
+
+    look(schema, "")
+    assert not unexplained
+    run("processor", "add", PRINTER)
+    run("send", ORDERS, GOOD)
+    validated(json.loads(run("inspect", APP, "--json").stdout))
+    validated(json.loads(run("inspect", PRINTER, "0", "--raw", "--json").stdout))
+    seen = json.loads(run("inspect", "--json").stdout)
+    with pytest.raises(AssertionError, match="extra"):
+        validated({**seen, "extra": 1})
+    seen["processors"][0]["partitions"][0]["state"] = "lost"
+    with pytest.raises(AssertionError, match="'lost' is not one of"):
+        validated(seen)
+
+
+def test_every_column_is_explained_in_the_help(run: Run) -> None:
+    text = run("inspect", "--help").stdout.partition("Columns:")[2].partition("Examples:")[0]
+    words = set(re.findall(r"[A-Z][A-Z-]*", text))
+    heads = set[str]()
+    source = Path(tables.__file__).read_text()
+    for found in re.findall(r'"([A-Z][A-Z: -]+)"', source):
+        heads |= {each for each in re.split(r"[ :]", found) if each}
+    assert {"CHECKPOINT", "HEARTBEAT", "DELAYED"} <= heads
+    assert heads - words - {"PID", "WRITER"} == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,3 +191,28 @@ def test_an_unknown_variable_is_reported_on_stderr(
         )
         assert done.stderr.count(STRAY) == 1
         assert json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("on_terminal", "time"),
+    [(True, r"\d\d:\d\d:\d\d"), (False, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}")],
+    ids=["a terminal", "a file"],
+)
+def test_a_line_has_its_date_unless_it_is_read_at_once(on_terminal: bool, time: str) -> None:
+    code = "import logging; from runnel.cli import logs; "
+    code += "logs.configure('info', 'text', level_given=False, style_given=False); "
+    code += "logging.getLogger('runnel').info('a line')"
+    ours, theirs = os.openpty() if on_terminal else os.pipe()
+    try:
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            stderr=theirs,
+            check=True,
+            timeout=60,
+        )
+        line = os.read(ours, 1000).decode().strip()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert re.fullmatch(f"{time} INFO    a line", line), line

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from runnel.cli.numbers import MOST_AGE, Age, Seconds, Wait, WithWait
-from runnel.settings import YEAR
+from runnel.durations import YEAR
 
 
 @pytest.mark.parametrize("text", ["0.1", "1", "2.5e3", str(YEAR)])

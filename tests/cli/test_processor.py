@@ -9,6 +9,9 @@ from redis import Redis as SyncRedis
 from tests.cli.commands import APP, ORDERS, PRINTER, TOTALS, one_sentence
 from tests.cli.conftest import GOOD, Run
 
+#: What is said of lost events that were acknowledged.
+OVER = "of printer: no alarm names them any more, and nothing sends them again by itself\n"
+
 
 def test_keys_of_the_first_runnel_are_reported_when_a_processor_is_added(
     run: Run, admin: SyncRedis
@@ -34,6 +37,20 @@ def test_a_processor_is_administered(run: Run) -> None:
     assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
 
 
+def test_a_removal_says_what_it_gives_up(run: Run) -> None:
+    run("processor", "add", PRINTER)
+    remove = ("processor", "remove", PRINTER)
+    assert "printer has processed all its events; other" in run(*remove, stdin="n\n").stderr
+    for count in ("1 unprocessed event;", "2 unprocessed events;"):
+        run("send", ORDERS, GOOD)
+        asked = run(*remove, stdin="n\n")
+        assert asked.code == 1
+        assert f"printer will never process its {count} other processors are not" in asked.stderr
+        assert "Remove the checkpoints of printer on every partition? [y/N]" in asked.stderr
+    assert run(*remove).code == 2, "nobody answers"
+    assert run(*remove, stdin="y\n").stdout.endswith("from 4 partitions\n")
+
+
 def test_a_processor_is_not_removed_while_what_it_has_emitted_waits(
     run: Run, admin: SyncRedis
 ) -> None:
@@ -46,6 +63,28 @@ def test_a_processor_is_not_removed_while_what_it_has_emitted_waits(
         assert f"1 of its emitted entries wait in {outbox}" in one_sentence(refused.stderr)
     admin.delete(outbox)
     assert run("processor", "remove", PRINTER, "--yes").stdout.endswith("from 4 partitions\n")
+
+
+def test_lost_events_are_a_problem_until_they_are_acknowledged(run: Run, admin: SyncRedis) -> None:
+    run("processor", "add", PRINTER)
+    state = "runnel:{{shop:orders:{}}}:orders:processor:printer"
+    assert run("processor", "acknowledge", PRINTER).stdout == f"acknowledged 0 lost events {OVER}"
+    admin.hset(state.format(1), "lost", "1")
+    admin.hset(state.format(3), "lost", "9")
+    # Two of these were dropped, as somebody has asked for.
+    admin.hset("runnel:{shop:orders:3}:orders:meta", "dropped:printer", "2")
+    found = run("inspect", APP, "--fail-on", "lost")
+    assert found.code == 11
+    assert "partitions 1,3: 8 events were LOST" in found.stdout
+    assert "8 events lost in partitions 1, 3" in found.stderr
+    one = run("processor", "acknowledge", PRINTER, "--partition", "1")
+    assert one.stdout == f"acknowledged 1 lost event {OVER}"
+    rest = run("processor", "acknowledge", PRINTER)
+    assert rest.stdout == f"acknowledged 7 lost events {OVER}"
+    found = run("inspect", APP, "--fail-on", "lost")
+    assert (found.code, "LOST before" in found.stdout) == (0, False)
+    rows = json.loads(run("inspect", APP, "--json").stdout)["processors"][0]["partitions"]
+    assert [(each["lost"], each["lost_acknowledged"]) for each in rows][1::2] == [(1, 1), (9, 7)]
 
 
 def test_partitions_are_chosen_one_by_one_or_as_ranges(run: Run) -> None:
@@ -79,13 +118,13 @@ def test_skip_continues_after_a_partition_without_room_for_its_dead_letter(
     full = fill(1)
     assert (
         "kept as a dead letter in vessel.strict.dead"
-        in run("processor", "resume", strict, "--skip").stdout
+        in run("processor", "resume", strict, "--skip", "--yes").stdout
     )
     fill(1)
-    run("processor", "resume", strict, "--skip", "--partition", full)
+    run("processor", "resume", strict, "--skip", "--yes", "--partition", full)
     fill(1)
     empty = next(p for key in range(2, 50) if (p := fill(key)) != full)
-    done = run("processor", "resume", strict, "--skip")
+    done = run("processor", "resume", strict, "--skip", "--yes")
     assert done.code == 5
     assert f"partition {empty}: event" in done.stdout
     assert "resumed 1 partition of strict" in done.stdout

@@ -36,11 +36,24 @@ def test_a_stream_is_deleted_with_its_tables(run: Run, admin: SyncRedis) -> None
     assert run("worker", app, "--burst").code == 0
     assert run("table", "get", TOTALS, "alice").stdout == "5\n"
     asked = run("stream", "delete", visits, stdin="n\n")
-    assert asked.stderr.partition("?")[0].endswith(", with the tables totals, longest")
+    assert asked.stderr.partition("?")[0].endswith(", with the table totals")
     assert run("stream", "delete", visits, "--yes").stdout == "deleted visits: 1 event\n"
     assert run("table", "get", TOTALS, "alice").code == 6
     left: set[Any] = set(admin.keys())
     assert not {each for each in left if b":table:" in each}
+
+
+def test_a_stream_is_administered_without_its_code(run: Run, redis_url: str) -> None:
+    run("processor", "add", PRINTER)
+    run("send", ORDERS, GOOD)
+    at = ["shop/orders", "--redis-url", redis_url]
+    assert "orders" in run("stream", "show", *at, url=None).stdout
+    assert run("stream", "trim", *at, "--to-size", "9", url=None).code == 0
+    asked = run("stream", "delete", *at, url=None, stdin="n\n")
+    assert "Delete all events of stream orders at redis://" in asked.stderr
+    deleted = run("stream", "delete", *at, "--yes", url=None)
+    assert (deleted.code, deleted.stdout) == (0, "deleted orders: 1 event\n")
+    assert run("stream", "show", *at, url=None).code == 2
 
 
 def old(admin: SyncRedis, number: int, log: str = LOG % 0) -> None:

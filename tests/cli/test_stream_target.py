@@ -11,7 +11,9 @@ HERE = ("--app", "shop", "--stream", "orders")
 
 
 @pytest.mark.parametrize(
-    "named", [(ORDERS,), (APP, "--stream", "orders"), HERE], ids=["stream", "app", "no code"]
+    "named",
+    [(ORDERS,), (APP, "--stream", "orders"), HERE, ("shop/orders",)],
+    ids=["stream", "app", "no code", "no code in a word"],
 )
 def test_a_stream_is_found(run: Run, named: tuple[str, ...]) -> None:
     partition, id_ = run("send", ORDERS, GOOD).stdout.split()
@@ -32,6 +34,10 @@ def test_the_url_may_come_from_an_option(run: Run, redis_url: str) -> None:
         (["--app", "shop"], "give a TARGET such as example:orders"),
         (["--stream", "orders"], "give a TARGET such as example:orders"),
         ([ORDERS, "--app", "shop"], "give a TARGET or --app, not both"),
+        (["shop/orders", "--app", "shop"], "give a TARGET or --app, not both"),
+        (["shop/orders", "--stream", "orders"], "names the stream: leave --stream out"),
+        (["shop/ordes"], "has no stream 'ordes'; its streams are"),
+        (["shop/orders.py"], "must have the form module:attribute"),
         ([APP], "is an App, not a stream; there is tests.cli.shop:orders"),
         ([APP, "--stream", "ordes"], "has no stream 'ordes'; did you mean 'orders'?"),
         ([APP, "--stream", "zzz"], "has no stream 'zzz'; there is brief, logs, named, orders"),

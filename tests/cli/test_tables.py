@@ -33,6 +33,25 @@ def test_common_tables_fit_into_80_columns() -> None:
     assert max(map(len, lines(seen)[1:])) <= 80
 
 
+def test_events_in_hand_have_columns_if_an_owner_tells_of_them() -> None:
+    silent = "\n".join(lines(report("ok", partition(0))))
+    assert "IN-HAND" not in silent
+    rows = [
+        partition(0, in_hand=64, finished_ahead=12),
+        partition(1),
+        partition(2, state="paused"),
+    ]
+    told = lines(report("ok", *rows))
+    (at,) = [i for i, line in enumerate(told) if line.startswith("P  STATE")]
+    column = told[at].split().index("IN-HAND")
+    assert [line.split()[column : column + 2] for line in told[at : at + 4]] == [
+        ["IN-HAND", "AHEAD"],
+        ["64", "12"],
+        ["?", "?"],
+        ["-", "-"],
+    ]
+
+
 def test_durations_are_short() -> None:
     expected = {None: "?", 0: "0", 7: "7ms", 1000: "1s", 61_000: "1m1s", 3_600_000: "1h"}
     assert {ms: tables.duration(ms) for ms in expected} == expected
@@ -79,11 +98,13 @@ def test_a_member_without_partitions_or_a_known_process_is_shown() -> None:
         "pid": None,
         "lang": None,
         "version": None,
+        "scripts": None,
     }
     seen["members"].append({**seen["members"][0], **idle})
     working, waiting = rows(tables.members(seen, wide=True))
-    assert working[1:] == ["shop/billing", "node-7:41", "1s", "ago", "0", "python", "1.0.0"]
-    assert waiting == ["w2", "shop/billing", "node-7:?", "1s", "ago", "-", "?", "?"]
+    runs = ["python", "1.0.0", "4fbc2d1"]
+    assert working[1:] == ["shop/billing", "node-7:41", "1s", "ago", "0", *runs]
+    assert waiting == ["w2", "shop/billing", "node-7:?", "1s", "ago", "-", "?", "?", "?"]
 
 
 def stream(name: str, **fields: object) -> dict[str, object]:

@@ -34,7 +34,14 @@ def test_the_first_line_is_a_summary() -> None:
     waiting = lines(with_dead_letters(3, []))[0]
     assert " · lag 1204, 1m1s behind · dead letters 3 · 1 worker" in waiting
     unknown["totals"]["lag_events"] = unknown["totals"]["lag_ms"] = None
+    assert lines(unknown)[0].startswith("OK · lag 1204+ · ")
+    unknown["processors"][0]["partitions"][0]["lag_events"] = None
     assert lines(unknown)[0].startswith("OK · lag ? · ")
+    failed = lines(report("degraded", partition(state="quarantined", lag_events=2)))[0]
+    assert " · lag 2, 1m1s behind · quarantined 1 · 1 worker · " in failed
+    two = report("down")
+    two["processors"] += report("degraded")["processors"]
+    assert lines(two)[0].startswith("DOWN: 1, degraded: 1, of 2 processors · ")
 
 
 def test_a_processor_without_problems_is_only_in_the_tables() -> None:
@@ -59,7 +66,8 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "shop/billing is degraded",
                 "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
                 "    runnel processor resume example:billing --partition 3"
-                "   (--skip skips the failed event)",
+                "   # --skip skips the failed event",
+                "    runnel inspect example:billing 3   # its event",
             ],
         ),
         (
@@ -68,7 +76,8 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "shop/billing is stalled",
                 "  partition 2 has not moved for 1m15s: billing-worker-5d9c7b9f4-abcde (node-7:41) "
                 "is still processing the event after 1795435471123-0",
-                "    see what its handler waits for; if you stop that worker, the others take over",
+                "    kill 41   # on node-7: ends that worker, and another one takes over",
+                "    runnel inspect example:billing 2   # its event",
             ],
         ),
         (
@@ -95,7 +104,19 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "or drop some makes room, and so does a larger park_limit",
                 "  partitions 1-2: 4 events of 3 keys parked, 1 of the keys replayed now",
                 "    runnel dead list example:billing",
-                "    runnel dead replay example:billing (once the cause is mended)",
+                "    runnel dead replay example:billing   # once the cause is mended",
+            ],
+        ),
+        (
+            report(
+                "degraded",
+                partition(1, postponed=3, postponed_in_ms=61_000),
+                partition(2, postponed=1, postponed_in_ms=9000),
+            ),
+            [
+                "shop/billing is degraded",
+                "  partitions 1-2: 4 failed events postponed, the next retry in 9s",
+                "    runnel dead list example:billing",
             ],
         ),
         (
@@ -140,7 +161,7 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
             [
                 "shop/billing is down",
                 "  it is not registered: no events are kept for it",
-                "    runnel worker example:app   (or runnel processor add example:billing)",
+                "    runnel worker example:app",
             ],
         ),
         (
@@ -175,7 +196,8 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                     for n in (1, 2, 5)
                 ),
                 "    runnel processor resume example:billing --partition 1-2,5"
-                "   (--skip skips the failed events)",
+                "   # --skip skips the failed events",
+                "    runnel inspect example:billing 1   # its event",
             ],
         ),
         (
@@ -192,7 +214,8 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "  partition 0 is quarantined: ValueError at 1795435471200-0: no price",
                 "  partitions 1-2,5 quarantined: the handler fails before its first event: "
                 "ValueError: no price",
-                "    runnel processor resume example:billing   (--skip skips the failed event)",
+                "    runnel processor resume example:billing   # --skip skips the failed event",
+                "    runnel inspect example:billing 0   # its event",
             ],
         ),
         (
@@ -229,10 +252,11 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
             [
                 "shop/billing is degraded",
                 "  partition 0 has failed 4 times: ValueError at 1795435471200-0: no price",
-                "    runnel processor resume example:billing --partition 0 --skip   (skips the "
-                "failed event; a worker that starts retries it)",
+                "    runnel processor resume example:billing --partition 0 --skip   # skips the "
+                "failed event; a worker that starts retries it",
                 "  partition 0 unassigned: a worker claims them within a heartbeat; if none does, "
                 "see the workers' logs",
+                "    runnel inspect example:billing 0   # its event",
             ],
         ),
         (
@@ -241,6 +265,7 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "shop/billing is degraded",
                 "  partition 0: workers died one after the other while they processed the next "
                 "event: see the end of their logs, and their memory",
+                "    runnel inspect example:billing 0   # its event",
             ],
         ),
         (
@@ -249,6 +274,7 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "shop/billing is degraded",
                 "  3 dead letters wait in orders.billing.dead, and no processor reads the stream",
                 "    runnel processor dead-letters example:billing",
+                "    runnel dead replay example:billing   # once the cause is mended",
             ],
         ),
         (
@@ -257,6 +283,7 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "shop/billing is degraded",
                 "  1 dead letter waits in orders.billing.dead, for complaints",
                 "    runnel processor dead-letters example:billing",
+                "    runnel dead replay example:billing   # once the cause is mended",
             ],
         ),
         (
@@ -264,6 +291,8 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
             [
                 "shop/billing is ok",
                 "  partitions 0-1: 7 events were LOST before they were processed",
+                "    runnel processor acknowledge example:billing   # once they are sent again, or "
+                "given up",
             ],
         ),
         (
@@ -271,6 +300,7 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
             [
                 "shop/billing is ok",
                 "  partition 0 has failed 2 times: ValueError at 1795435471200-0: no price",
+                "    runnel inspect example:billing 0   # its event",
             ],
         ),
     ],
@@ -280,6 +310,7 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
         "no room",
         "refused commits",
         "parked",
+        "postponed",
         "outbox",
         "down",
         "unregistered",
@@ -304,17 +335,19 @@ def test_a_problem_is_shown_with_the_command_that_helps(
     output = lines(seen)
     assert output[1] == ""
     assert output[2 : 2 + len(says)] == says
-    assert output[2 + len(says)] == ""
+    assert output[2 + len(says)].startswith("    see docs/runbooks.md#")
+    assert output[3 + len(says)] == ""
 
 
 def test_problems_of_an_undeclared_processor_that_workers_run_are_shown_too() -> None:
     quarantined = partition(3, state="quarantined", error=ERROR, current_event_ms=None)
     names = view.Names("example", "example:app", frozenset({("orders", "printer")}))
     output = view.lines(report("degraded", quarantined), "redis://h:6379", names)
-    assert [click.unstyle(line) for line in output[2:6]] == [
+    assert [click.unstyle(line) for line in output[2:7]] == [
         "shop/billing is degraded",
         "  example:app does not declare it, but workers run it: they run other code",
         "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
+        "    see docs/runbooks.md#a-wrong-deploy, #a-partition-is-quarantined",
         "",
     ]
 
@@ -341,3 +374,42 @@ def test_overdue_and_lost_delayed_events_are_problems() -> None:
     assert "partition 3: delayed events are overdue by 1m1s: the log is full, or no worker" in found
     assert "partition 3: 2 delayed events of orders were LOST" in found
     assert "partition 0:" not in found
+
+
+def test_what_a_partition_waits_for_comes_before_its_failures() -> None:
+    room = {"stream": "orders.billing.dead", "reason": "no processor reads it", "since_ms": 2000}
+    seen = report("degraded", partition(3, attempts=2, error=ERROR, failing=True, waits_for=room))
+    seen["processors"][0]["dead_letters"] = with_dead_letters(172, [])["processors"][0][
+        "dead_letters"
+    ]
+    said = lines(seen)[2:8]
+    assert said == [
+        "shop/billing is degraded",
+        "  172 dead letters wait in orders.billing.dead, and no processor reads the stream",
+        "    runnel processor dead-letters example:billing",
+        "    runnel dead replay example:billing   # once the cause is mended",
+        "  partition 3: no room in orders.billing.dead for 2s, because no processor reads it: to "
+        "replay or drop some makes room, and so does a processor that reads them",
+        "    see docs/runbooks.md#events-were-set-aside, #a-partition-is-full",
+    ]
+
+
+def test_members_of_different_versions_are_named_and_shown() -> None:
+    seen = report("ok", *(partition(n, owner=f"w{n}") for n in range(8)))
+    assert not any("SCRIPTS" in line for line in lines(seen))
+    for number, member in enumerate(seen["members"]):
+        member["version"] = f"1.{max(number - 1, 0)}"
+    seen["members"][7] |= {"lang": "ruby", "version": None, "scripts": None}
+    seen["processors"][0]["mixed"] = True
+    said = lines(seen)
+    assert said[2] == "shop/billing is ok"
+    assert said[3].startswith("  its members run different versions: python 1.0 with scripts")
+    assert said[3].count(" with scripts 4fbc2d1 (") == 5
+    assert said[3].endswith(", 2 more")
+    assert any(line.split()[-3:] == ["ruby", "?", "?"] for line in said)
+
+
+def test_without_code_commands_name_a_processor_by_app_and_stream() -> None:
+    seen = report("degraded", partition(3, state="quarantined", error=ERROR))
+    said = [click.unstyle(line) for line in view.lines(seen, "redis://h:6379", view.Names())]
+    assert any("runnel processor resume shop/orders@billing --partition 3" in e for e in said)

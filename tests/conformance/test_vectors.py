@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,6 @@ from tests.conformance.vectors import (
     FILES,
     FOLDER,
     key_of,
-    main,
     refused_entries,
     routing,
     tagged,
@@ -91,7 +93,7 @@ def test_a_broken_entry_is_refused(line: dict[str, Any]) -> None:
 
 def test_the_files_have_every_vector() -> None:
     assert (FOLDER / "routing.jsonl").read_text() == text_of(routing()), (
-        "run python -m tests.conformance.vectors"
+        "run scripts/lua-conformance"
     )
     # A compressor of another version may write other bytes.
     assert [each["name"] for each in ENTRIES] == [each["name"] for each in FILES["entries.jsonl"]()]
@@ -108,6 +110,36 @@ def test_values_that_json_cannot_say_are_tagged() -> None:
     assert untagged(json.loads(json.dumps(tagged(values)))) == values
 
 
-def test_all_files_are_written(tmp_path: Any) -> None:
-    main(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+def _routing_in_a_shell(folder: Path) -> tuple[int, list[str]]:
+    done = subprocess.run(
+        [str(folder / "conformance/routing.sh")], capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_a_shell_finds_every_partition() -> None:
+    status, lines = _routing_in_a_shell(FOLDER.parent)
+    numbers = range(1, len(ROUTING) + 1)
+    assert [line.split(" - ")[0] for line in lines] == [f"ok {n}" for n in numbers] + [lines[-1]]
+    assert (status, lines[-1]) == (0, f"1..{len(ROUTING)}")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("165667C5", "165667C4", "its hash is not"),  # A prime.
+        ("2 + ($1 & 1)", "2", "partitions, it is not in"),  # A bit of the unsigned number.
+        ("state[i]=$found", "state[0]=$found", "its hash is not"),  # For 32 bytes and more.
+        ('"${2,,}"', '"$2"', "its bytes are not"),
+        ("*) return 1 ;;", '*) text "$2" ;;', "it must be refused"),
+    ],
+)
+def test_a_shell_that_is_wrong_fails(tmp_path: Path, right: str, wrong: str, said: str) -> None:
+    copy = tmp_path / "conformance"
+    shutil.copytree(FOLDER, copy)
+    script = copy / "routing.sh"
+    assert right in script.read_text()
+    script.write_text(script.read_text().replace(right, wrong))
+    status, lines = _routing_in_a_shell(tmp_path)
+    assert status == 1
+    assert any(said in line for line in lines)

@@ -1,4 +1,4 @@
-"""Generates the vectors in ``lua/conformance``: run ``python -m tests.conformance.vectors``.
+"""The routing and entries in ``lua/conformance``: ``scripts/lua-conformance`` writes them.
 
 They are written from the Python client, and other clients are checked against them. What JSON
 cannot say, a value of this form does: ``{"$int": "9223372036854775808"}`` for an integer that not
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -202,13 +201,3 @@ FILES: dict[str, Callable[[], Lines]] = {
 def text_of(lines: Lines) -> str:
     """JSON lines."""
     return "".join(json.dumps(each, ensure_ascii=True) + "\n" for each in lines)
-
-
-def main(where: Path = FOLDER) -> None:
-    """Write all files."""
-    for name, make in FILES.items():
-        (where / name).write_text(text_of(make()))
-
-
-if __name__ == "__main__":
-    main()

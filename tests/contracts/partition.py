@@ -35,7 +35,8 @@ def outbox_key(name: str) -> str:
 def parked_keys(name: str) -> list[str]:
     """The keys of what a processor has parked."""
     return [
-        f"{LOG.removesuffix(':log')}:{each}:{name}" for each in ("parked", "parked_keys", "replay")
+        f"{LOG.removesuffix(':log')}:{each}:{name}"
+        for each in ("parked", "parked_keys", "replay", "postponed")
     ]
 
 

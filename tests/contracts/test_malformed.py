@@ -44,6 +44,9 @@ NO_FORM: dict[tuple[str, str], list[Arg]] = {
     },
     ("clear_table", "processor"): [""],
     ("park_again", "failure"): ["", "5-0", "5-0 3", "x 3 y", "5-0 3 " + "m" * 1200],
+    ("postpone", "ms"): [*NO_INT[1:], 32 * 10**9],
+    ("postpone", "failure"): ["", "5-0", "5-0 3", "x 3 y", "5-0 3 " + "m" * 1200],
+    ("due", "limit"): [0, 101],
     ("take_letters", "size"): ["0"],
     **{
         (script, "when_full"): ["", "shed", "REFUSE", b"\xff"]

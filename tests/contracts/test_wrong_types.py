@@ -28,7 +28,7 @@ KEYS = [
 ]
 #: What is deleted is, whatever stands there.
 DELETED = {
-    *(("remove", each) for each in ("state", "parked", "parked_keys", "replay")),
+    *(("remove", each) for each in ("state", "parked", "parked_keys", "replay", "postponed")),
     *(("delete", each) for each in ("log", "meta", "producers", "numbers", "delayed", "table")),
     *(("snapshot", each) for each in ("copy", "copy_expiry")),
     *(("restore", each) for each in ("values", "expiry")),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tests.contracts.wire import Arg, Refused, Wire
 from tests.lua.conftest import (
+    ASIDE,
     DELAYED,
     DELETED,
     LOG,
@@ -16,6 +17,7 @@ from tests.lua.conftest import (
     OUTBOX,
     PARKED,
     PLAN,
+    POSTPONED,
     PRODUCERS,
     SESSIONS,
     STATE,
@@ -36,7 +38,7 @@ MORE_KEYS = {
     "transact": [
         *(("table", "hash"), ("sink_log", "stream"), ("sink_meta", "hash")),
         *(("expiring", "hash"), ("times", "zset")),
-        *(("parked", "stream"), ("parked_keys", "hash")),
+        *(("parked", "stream"), ("parked_keys", "hash"), ("postponed", "zset")),
     ],
     "delete": [("table", "hash")],
     "copy_table": [
@@ -110,6 +112,10 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
     for event in ("6-0", "7-0"):
         wire.redis.xadd(PARKED[0], {"key": "alice", "msgpack": "x"}, event)
     wire.redis.xadd(PARKED[0], {"key": "bob", "msgpack": "x"}, "8-0")
+    postponed: list[Arg] = ["key", "\0005-0\000bob", "event", "5-0", "msgpack", "x"]
+    wire.redis.xadd(PARKED[0], dict(zip(postponed[::2], postponed[1::2], strict=True)), "9-0")
+    wire.redis.hset(PARKED[1], "\0005-0\000bob", 1)
+    wire.redis.zadd(POSTPONED, {"9-0": 1_700_000_000_000, "9-1": 1_700_000_000_000})
     wire.redis.zadd(EXPIRY, {"carol": 1_700_000_000_000})
     copied = [TABLE, EXPIRY, COPY, f"{COPY}:expiry"]
     done("snapshot", [META, STATE, RECORD, *copied], "printer", "begin", SNAPSHOT_ID)
@@ -154,10 +160,19 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         "commit": (PARTITION, step),
         # The derived stream has just no room, so that its meta hash is read, too.
         "transact": (
-            [*PARTITION, TABLE, SINK_LOG, SINK_META, EXPIRING, f"{EXPIRING}:expiry", *PARKED[:2]],
+            [
+                *PARTITION,
+                TABLE,
+                SINK_LOG,
+                SINK_META,
+                EXPIRING,
+                f"{EXPIRING}:expiry",
+                *PARKED[:2],
+                POSTPONED,
+            ],
             [
                 *(*step, *writes, "derived", 3, "drop_oldest", 1, *letter, *expiring),
-                *("park", 9, 1, 6, *parked),
+                *("postpone", 60_000, 9, 1, 6, *parked),
             ],
         ),
         "attempt": ([STATE], [epoch, NONCE, "failure", ids[0], 2, "Boom", "once more"]),
@@ -170,15 +185,18 @@ def valid_calls(wire: Wire) -> dict[str, Sent]:
         ),
         "clear_table": ([META, STATE, TABLE], ["printer", NEW]),
         "park_again": ([STATE, *PARKED[1:]], [epoch, NONCE, "bob", "5-0 3 Boom again"]),
+        "postpone": ([STATE, *ASIDE], [epoch, NONCE, "9-0", 500, "5-0 3 Boom again"]),
+        "due": ([STATE, *PARKED[:2], POSTPONED], [9]),
         "replay": ([STATE, *PARKED[1:]], [NEW, "alice", "bob"]),
-        "drop_parked": ([STATE, *PARKED], [NEW, "6-0", "8-0"]),
+        "drop_parked": ([STATE, *ASIDE], [NEW, "6-0", "8-0"]),
         "take_letters": (
             [SINK_LOG, SINK_META, STATE, *PARKED],
             [NEW, 9, letters[0], 6, *parked, letters[1], 0],
         ),
+        "acknowledge": ([STATE], [3]),
         "pause": ([STATE], []),
         "resume": ([STATE], []),
-        "remove": ([*PARTITION, OUTBOX, *PARKED], ["printer"]),
+        "remove": ([*PARTITION, OUTBOX, *ASIDE], ["printer"]),
         "trim": ([LOG, META], [4, 0, "drop_oldest"]),
         "trim_outbox": (
             [STATE, OUTBOX],

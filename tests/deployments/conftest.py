@@ -11,17 +11,8 @@ from runnel.connection.connect import connect
 from runnel.embedded.binary import Binary, find_binary
 from runnel.protocol.scripts import Scripts
 from tests.certificates import Certificates
-from tests.deployments.losses import Losses
 from tests.fleet import ClusterFleet, SentinelFleet
 from tests.servers import Server, available_servers, can_fsync, free_port
-
-_losses = Losses()
-
-
-@pytest.fixture
-def losses() -> Losses:
-    """Where tests put what they have counted, for the end of the run."""
-    return _losses
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,13 +27,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if beyond:
         config.hook.pytest_deselected(items=beyond)
         items[:] = [item for item in items if item not in beyond]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was counted."""
-    if _losses.rows:
-        terminalreporter.section("what was acknowledged, and what of it is missing", "-")
-        terminalreporter.write_line(_losses.table())
 
 
 def kinds() -> list[Binary]:

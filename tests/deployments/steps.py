@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from runnel import keys, protocol
 from runnel.protocol import Appended, CheckpointMove, PartitionKeys, StreamContract, Token
 from runnel.protocol.scripts import Call, Scripts
-from tests.fleet import ask
+from tests.nodes import ask
 from tests.servers import Server
 
 CONTRACT = StreamContract(partitions=1, hash="xxh64")

@@ -18,17 +18,20 @@ from runnel.connection.connect import connect
 from runnel.embedded.binary import Binary
 from runnel.errors import BurstBlocked, ServerError
 from runnel.operations import admin, inspection
+from runnel.operations.loaded_scripts import verify
 from runnel.operations.log_pages import merged
 from runnel.operations.registry import announce_processor
 from runnel.operations.removing import remove
 from runnel.operations.skipping import skip
 from runnel.operations.table_admin import clear, export, parts_of
 from runnel.preflight.checks import check_reader
+from runnel.preflight.roles import ROLES, required, rule
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts, sources
 from runnel.worker.worker import Worker
 from tests.deployments.steps import append, slot, spread
-from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask
+from tests.fleet import ClusterFleet, Migration, SentinelFleet
+from tests.nodes import ask
 from tests.servers import Server
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "operations.md"
@@ -120,6 +123,7 @@ async def test_a_user_with_the_permissions_in_the_docs_can_do_all_and_needs_each
         assert await admin.pause(scripts, pause) == 1
         await admin.reset(scripts, pause, sent[3].id)
         info = await check_server(client, app.settings.redis_url)
+        assert (await verify(scripts, app_name))["is_this_version"]
         seen = await inspection.inspect(client, info)
         assert {each["name"] for each in seen["processors"]} == {"ignore", "pause"}
         assert await stream.send(Item(key="k", number=5), dedupe="five") == await stream.send(
@@ -167,6 +171,36 @@ async def declared(server: Server, name: str) -> None:
         for processor in app.processors.values():
             await announce_processor(Scripts(client), processor)
             await admin.add(Scripts(client), processor)
+
+
+def test_the_user_for_everything_may_do_what_the_roles_may() -> None:
+    roles = [rule(role, None, cluster=True).commands for role in ROLES]
+    assert granted("runnel") == {command for commands in roles for command in commands}
+    assert granted("runnel-sender") < {*rule("producer", None).commands}
+    assert granted("runnel-viewer") < {*rule("viewer", None).commands}
+
+
+async def test_a_worker_with_the_rule_of_its_role_needs_each_command(
+    server: Server, app_name: str
+) -> None:
+    made = rule("worker", app_name)
+    ask(server, *made.text().replace("PASSWORD", "secret").split())
+    app = declare(app_name, url(server, made.user))
+    stream, pause = app.streams["items"], app.processors["pause"]
+    sent = await stream.send(*(Item(key="k", number=number) for number in range(3)))
+    with pytest.raises(BurstBlocked):
+        await Worker(app).run(burst=True)
+    async with connect(server.url) as client:
+        assert (await skip(Scripts(client), pause, 0)).event == sent[2].id
+        assert await admin.resume(Scripts(client), pause, [0]) == 1
+    (receipt,) = await stream.send(Item(key="k", number=4), delay=60)
+    assert await stream.cancel(receipt)
+    await Worker(app).run(burst=True)
+    assert await app.tables["last"].read("k") == 1
+    await app.close()
+    assert refusals(server) == []
+    calls = {call.script for part in required("worker", app_name) for call in part.calls}
+    assert set(made.commands) - scripted(*calls) - ran(server) <= SELDOM
 
 
 async def test_a_sender_can_send_and_not_more(server: Server, app_name: str) -> None:
@@ -252,7 +286,9 @@ async def test_a_viewer_can_inspect_and_not_more(server: Server, app_name: str) 
         assert refusals(server) == []
         with pytest.raises(NoPermissionError):
             await client.hset(keys.streams(app_name), "items", "1 items")
-    asked = {"evalsha", "script|load", "info", "smembers", "hgetall", "time"}
+        assert (await verify(Scripts(client), app_name))["is_this_version"]
+        assert refusals(server)[1:] == []  # The first one is above.
+    asked = {"evalsha", "script|load", "script|exists", "info", "smembers", "hgetall", "time"}
     assert granted("runnel-viewer") == {*scripted("describe", "describe_group"), *asked}
 
 

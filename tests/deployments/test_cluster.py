@@ -28,7 +28,8 @@ from tests.deployments.steps import (
     spread,
     until_answered,
 )
-from tests.fleet import ClusterFleet, Migration, ask, catches_up
+from tests.fleet import ClusterFleet, Migration
+from tests.nodes import ask, catches_up
 
 
 async def test_an_event_goes_from_append_to_checkpoint_on_each_master(

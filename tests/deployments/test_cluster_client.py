@@ -19,7 +19,8 @@ from tests.deployments.steps import (
     nobody_named,
     spread,
 )
-from tests.fleet import ClusterFleet, until
+from tests.fleet import ClusterFleet
+from tests.nodes import until
 
 
 async def test_the_wake_up_of_a_script_is_heard_at_every_node(

@@ -12,7 +12,8 @@ from tests.deployments.steps import (
     append,
     spread,
 )
-from tests.fleet import ClusterFleet, SentinelFleet, ask
+from tests.fleet import ClusterFleet, SentinelFleet
+from tests.nodes import ask
 
 
 @pytest.mark.fault(27)

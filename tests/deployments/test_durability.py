@@ -20,8 +20,9 @@ from runnel.protocol.scripts import Scripts
 from runnel.worker.worker import Worker
 from tests.deployments.losses import Losses
 from tests.deployments.steps import append, spread
-from tests.fleet import SentinelFleet, ask, catches_up, is_linked
-from tests.fleet import until as until_server
+from tests.fleet import SentinelFleet
+from tests.nodes import ask, catches_up, is_linked
+from tests.nodes import until as until_server
 from tests.servers import Server, can_fsync
 from tests.valve import Valve
 from tests.worker.workers import until

@@ -15,8 +15,9 @@ from runnel import keys
 from runnel.connection.connect import connect
 from runnel.embedded.binary import Binary
 from tests.deployments import relay
-from tests.fleet import ClusterFleet, ask, is_linked
-from tests.fleet import until as until_server
+from tests.fleet import ClusterFleet
+from tests.nodes import ask, is_linked
+from tests.nodes import until as until_server
 from tests.primaries import on_each
 from tests.servers import Server
 from tests.worker.workers import Workers, until

@@ -31,8 +31,9 @@ from tests.deployments.steps import (
     spread,
     until_answered,
 )
-from tests.fleet import SentinelFleet, ask, catches_up, is_linked, until
+from tests.fleet import SentinelFleet
 from tests.load import Load
+from tests.nodes import ask, catches_up, is_linked, until
 from tests.servers import Server
 
 
@@ -64,7 +65,18 @@ async def test_the_database_of_the_url_is_that_of_the_primary(sentinels: Sentine
 async def test_a_name_that_the_sentinels_do_not_know_is_told(sentinels: SentinelFleet) -> None:
     url = sentinels.url.replace(sentinels.NAME, "nobody")
     async with connect(url) as client:
-        with pytest.raises(ServerUnreachable, match="/nobody name no primary that is up"):
+        with pytest.raises(
+            ServerUnreachable, match=r"/nobody name no primary that is up \(3 of 3 ans"
+        ):
+            await check_server(client, url)
+
+
+async def test_sentinels_that_do_not_answer_are_named(sentinels: SentinelFleet) -> None:
+    url = sentinels.url.replace(sentinels.NAME, "nobody").replace("://", "://127.0.0.1:1,")
+    async with connect(url) as client:
+        with pytest.raises(
+            ServerUnreachable, match=r"\(3 of 4 answer; 127\.0\.0\.1:1 does not\): "
+        ):
             await check_server(client, url)
 
 

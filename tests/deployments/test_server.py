@@ -11,7 +11,8 @@ from runnel.connection.explain import explain_redis_error
 from runnel.embedded.binary import Binary
 from runnel.errors import ServerError
 from runnel.preflight.server import check_server
-from tests.fleet import ClusterFleet, SentinelFleet, ask
+from tests.fleet import ClusterFleet, SentinelFleet
+from tests.nodes import ask
 from tests.servers import Server, free_port
 
 

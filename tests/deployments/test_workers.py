@@ -19,7 +19,8 @@ from runnel.protocol.ids import reached
 from runnel.worker import backend
 from runnel.worker.worker import Worker
 from tests.deployments.steps import slot
-from tests.fleet import ClusterFleet, catches_up
+from tests.fleet import ClusterFleet
+from tests.nodes import catches_up
 from tests.worker.workers import first_times, until
 
 KEYS = 30

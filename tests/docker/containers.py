@@ -12,7 +12,8 @@ from redis import Redis
 
 from runnel.connection.connect import connect_sync
 from tests.docker.images import Image, docker
-from tests.fleet import DOWN_AFTER, SentinelFleet, acquaint, ask, form_cluster, state_of, until
+from tests.fleet import DOWN_AFTER, SentinelFleet
+from tests.nodes import acquaint, ask, form_cluster, state_of, until
 
 HERE = Path(__file__).parent
 #: The networks of the Compose files: what the servers call each other by, and the second way.

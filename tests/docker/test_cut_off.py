@@ -13,12 +13,12 @@ from redis.exceptions import ResponseError, TimeoutError
 from runnel import App
 from tests.docker.containers import ClusterContainers, SentinelContainers, started
 from tests.docker.images import IMAGES, Image, Missing, ensure
-from tests.fleet import SLOTS, ask
 from tests.load import KEYS, STRAY, Item, Load
+from tests.nodes import SLOTS, ask
 
 pytestmark = [
     pytest.mark.docker,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(
         sys.platform != "linux", reason="no Docker engine whose containers have routes from here"
     ),

@@ -11,6 +11,7 @@ from runnel.operations.inspection import inspect
 from runnel.preflight.server import ServerInfo
 from runnel.protocol import CheckpointMove, PartitionKeys, StreamContract, Token
 from runnel.protocol.scripts import Scripts
+from tests.inspect_schema import validated
 
 COUNT = 4
 CONTRACT = StreamContract(COUNT, "xxh64")
@@ -73,7 +74,7 @@ class Shop:
 
     async def seen(self, **options: Any) -> dict[str, Any]:
         """The report."""
-        return await inspect(self.redis, SERVER, self.app, **options)
+        return validated(await inspect(self.redis, SERVER, self.app, **options))
 
     async def row(self, partition: int, **options: Any) -> dict[str, Any]:
         """The row of one partition."""

@@ -40,6 +40,32 @@ async def test_a_script_that_is_not_loaded_is_loaded_once_and_every_outcome_keep
     assert (await here.send([script("a", "z")])) == [[b"a", b"z"]]
 
 
+@pytest.mark.only_on("server")
+@pytest.mark.parametrize(("times", "runs"), [(1, True), (4, True), (5, False)])
+async def test_a_script_that_is_forgotten_between_the_load_and_the_call_is_loaded_again(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, times: int, runs: bool
+) -> None:
+    await redis.script_flush()
+    async with connect(redis_url) as client:
+        here, loads = deployment.of(client), list[int]()
+        roundtrip = here.client.roundtrip
+
+        async def flushed_between(commands: Any) -> list[Any]:
+            if commands[0][:2] != ("SCRIPT", "LOAD"):
+                return await roundtrip(commands)
+            loads.append(1)
+            found = await roundtrip(commands[:1])
+            if len(loads) <= times:
+                await redis.script_flush()
+            return found + await roundtrip(commands[1:])
+
+        monkeypatch.setattr(here.client, "roundtrip", flushed_between)
+        (outcome,) = await here.send([script("a", "x")], {SHA: SOURCE})
+    assert (outcome == [b"a", b"x"]) is runs
+    assert isinstance(outcome, NoScriptError) is not runs
+    assert len(loads) == min(times + 1, deployment.MOST_LOADS)
+
+
 @pytest.mark.only_on("server")  # Because of the proxy.
 async def test_a_lost_connection_is_the_outcome_of_every_command(
     redis: Redis, redis_url: str

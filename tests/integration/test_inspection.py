@@ -16,7 +16,7 @@ from runnel.connection.deployment import Command, Deployment
 from runnel.errors import Mismatch
 from runnel.operations import inspection, table_sizes
 from runnel.operations.inspection import Declared, inspect
-from runnel.operations.registry import Entry
+from runnel.operations.registry_entry import Entry
 from runnel.protocol import CheckpointMove
 from tests.integration.inspected import COUNT, SERVER, Shop, dead, skip
 from tests.primaries import every_key
@@ -47,6 +47,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "state": "ok",
         "lag_events": 2,
         "dead_letters": None,
+        "mixed": False,
         "tables": [],
     }
     assert seen["totals"] == {
@@ -57,6 +58,7 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "failing": 0,
         "dead_letters": 0,
         "parked": 0,
+        "postponed": 0,
         "members": 1,
     }
     row = rows[1]
@@ -73,15 +75,21 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "lag_events": 2,
         "processed": 1,
         "lost": 0,
+        "lost_acknowledged": 0,
+        "dropped": 0,
         "attempts": 0,
         "unclean_tenures": 0,
         "failing": False,
+        "in_hand": None,
+        "finished_ahead": None,
         "waits_for": None,
         "delayed": 0,
         "delayed_lost": 0,
         "overdue_ms": None,
         "parked": 0,
         "parked_keys": 0,
+        "postponed": 0,
+        "postponed_in_ms": None,
         "replaying": 0,
         "outbox": 0,
         "outbox_lost": 0,
@@ -100,7 +108,10 @@ async def test_a_working_processor_shows_every_field(shop: Shop) -> None:
         "pid": 7,
         "lang": "python",
         "version": "1.0",
+        "scripts": None,
         "partitions": [0, 1, 2, 3],
+        "in_hand": None,
+        "finished_ahead": None,
     }
     (stream,) = seen["streams"]
     partitions = stream.pop("partitions")
@@ -186,7 +197,8 @@ async def test_the_documentation_lists_every_key_of_the_report(shop: Shop) -> No
     entry = f"{COUNT} orders 100 60000 until_full"
     await shop.redis.hset(keys.streams(shop.app), "orders", entry)
     page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text()
-    rows = re.findall(r"^\| `([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
+    # Metrics, which have tables of their own, begin with `runnel_`.
+    rows = re.findall(r"^\| `(?!runnel_)([a-z_.[\]]+)` \| ([a-z ]+) \|", page, re.M)
     listed = {key: set(types.split(" or ")) for key, types in rows}
     found = described(json.loads(json.dumps(await shop.seen())))
     plain = {
@@ -295,3 +307,25 @@ async def test_all_partitions_are_shown_however_many_one_call_describes(
     (processor,) = (await shop.seen())["processors"]
     found = [(row["id"], row["owner"], row["last"]) for row in processor["partitions"]]
     assert found == [(p, "w1", ids[p]) for p in range(COUNT)]
+
+
+async def test_a_report_costs_a_script_call_for_each_partition_and_one_for_the_group(
+    shop: Shop,
+) -> None:
+    await shop.open()
+    await shop.work()
+    await dead(shop, "reader")
+    await shop.seen()
+
+    async def calls() -> int:
+        found: Any = await shop.redis.info("commandstats")
+        return int(found["cmdstat_evalsha"]["calls"])
+
+    before = await calls()
+    await shop.seen()
+    # Two processors; the partitions of their streams are described with those of the processors.
+    assert await calls() - before == 2 * (COUNT + 1)
+    before = await calls()
+    await shop.seen(processor="reader")
+    # The stream that it reads; it has no dead letters of its own.
+    assert await calls() - before == COUNT + 1

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from runnel import keys, protocol
 from runnel.operations.inspection import Declared
-from runnel.operations.registry import Entry
+from runnel.operations.registry_entry import Entry
 from runnel.protocol import CheckpointMove, PartitionKeys, Token
 from tests.integration.inspected import CONTRACT, COUNT, NONCE, Shop, dead, skip
 

@@ -33,7 +33,7 @@ async def test_when_the_server_stays_away_every_send_fails_after_its_timeout(
     server: Server, app_name: str
 ) -> None:
     server.kill()
-    app, stream = declare(app_name, server.url, delivery_timeout=0.3)
+    app, stream = declare(app_name, server.url, delivery_timeout=1.0)
 
     async def failed(number: int) -> list[Sent | None]:
         with pytest.raises(ConnectionError) as raised:
@@ -41,7 +41,7 @@ async def test_when_the_server_stays_away_every_send_fails_after_its_timeout(
         found: list[Sent | None] = vars(raised.value)["sent"]
         return found
 
-    async with app, asyncio.timeout(3):
+    async with app, asyncio.timeout(30):  # One after the other, they would need 100 s.
         assert await asyncio.gather(*map(failed, range(100))) == 100 * [[None]]
         server.start()
         await stream.send(*spread(0))

@@ -133,7 +133,7 @@ async def test_a_loop_that_hangs_does_not_block_close(
     try:
         await other.send(stream, 1)
         other.loop.call_soon_threadsafe(free.wait)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await app.close()
     finally:
         free.set()

@@ -130,7 +130,7 @@ async def test_a_send_that_waits_for_room_does_not_block_those_that_do_not_wait(
     await shop.fill()
     waiting = asyncio.create_task(shop.stream.send(item(1), wait=True))
     await asyncio.sleep(0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         for records in ([item(2)], [item(3), item(4)]):
             with pytest.raises(Full):
                 await shop.stream.send(*records)

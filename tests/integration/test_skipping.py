@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from runnel import App, DeadLetter, DeadLetterMiddleware, Record, keys, protocol
 from runnel.connection.durability import AckRequirement
 from runnel.errors import ConfigError
-from runnel.operations import admin
+from runnel.operations import admin, dead
 from runnel.operations.skipping import skip
 from runnel.processor import Processor
 from runnel.protocol import CheckpointMove, Token
@@ -51,12 +51,18 @@ class Shop:
         call = protocol.claim(self.keys, self.processor.stream.contract, "w1", 1, NONCE)
         self.token = Token(protocol.read_claim(await self.scripts.call(call)).epoch, NONCE)
         failed = self.ids[event]
-        attempt = protocol.attempt(self.keys, self.token, kind, failed, tries, (error, "why"))
+        why, where = (error, "why"), "line 1\nline 2"
+        attempt = protocol.attempt(self.keys, self.token, kind, failed, tries, why, where)
         await self.scripts.call(attempt)
 
     async def described(self) -> Any:
         reply = await self.scripts.call(protocol.describe(self.keys))
         return protocol.read_describe(reply)
+
+    async def traceback(self) -> str:
+        """That of the only dead letter."""
+        (item,) = [each async for each in dead.find(self.scripts, self.processor, dead.Wanted())]
+        return item.traceback
 
     async def dead_letters(self) -> list[DeadLetter]:
         sink = self.processor.sink
@@ -98,6 +104,7 @@ async def test_a_failed_event_becomes_a_dead_letter_and_the_next_one_may_be_clai
     assert (letter.stream, letter.processor, letter.partition) == ("orders", "bill", 0)
     assert (letter.event, letter.attempts) == (shop.ids[0], tries)
     assert (letter.error_type, letter.error_message) == (error, "why")
+    assert await shop.traceback() == "line 1\nline 2"
     assert letter.fields == shop.orders.spec.encode(Order(id=1), {"a": "b"})
     described = await shop.described()
     assert (described.checkpoint, described.next_id) == (shop.ids[0], shop.ids[1])

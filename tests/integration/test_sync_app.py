@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
@@ -63,7 +64,7 @@ def test_its_errors_are_those_of_send(redis_url: str, app_name: str) -> None:
     app = App(app_name, redis_url=redis_url)
     items = app.stream("items", record=Item, partition_by="key")
     with app.sync() as sync, pytest.raises(ConfigError, match="wait"):
-        sync.send(items, Item(key="a", number=1), wait="long")  # type: ignore[arg-type]
+        sync.send(items, Item(key="a", number=1), wait="long")  # type: ignore[call-overload]
 
 
 async def test_it_closes_its_connections_and_opens_new_ones(
@@ -149,3 +150,38 @@ def test_full_is_raised_as_by_send(redis_url: str, app_name: str) -> None:
             sync.send(items, *5 * [Item(key="a", number=1)])
         assert raised.value.sent[0] is not None
         assert raised.value.sent[-1] is None
+
+
+def test_what_is_sent_for_later_waits_and_can_be_cancelled(redis_url: str, app_name: str) -> None:
+    app = App(app_name, redis_url=redis_url)
+    items = app.stream("items", record=Item, partition_by="key")
+    with app.sync() as sync:
+        (first,) = sync.send(items, Item(key="a", number=1), delay=3600, dedupe="one")
+        (again,) = items.send_sync(Item(key="a", number=1), delay=timedelta(hours=1), dedupe="one")
+        assert first == again
+        (second,) = items.send_sync(Item(key="b", number=2), at=datetime.now(UTC))
+        assert second.due < first.due
+        assert (sync.cancel(items, first), items.cancel_sync(first)) == (True, False)
+        with pytest.raises(ConfigError, match="at=… or delay=…, not both"):
+            items.send_sync(Item(key="a", number=1), at=datetime.now(UTC), delay=1)  # type: ignore[call-overload]
+
+
+def test_a_numbered_producer_takes_no_time(redis_url: str, app_name: str) -> None:
+    app = App(app_name, redis_url=redis_url)
+    items = app.stream("items", record=Item, partition_by="key")
+    with app.sync() as sync:
+        producer = sync.producer(id="till")
+        with pytest.raises(ConfigError, match=r"send\(…\) takes no delay=….*dedupe=…"):
+            producer.send(items, Item(key="a", number=1), number=1, delay=5)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="unexpected keyword argument 'dely'"):
+            producer.send(items, Item(key="a", number=1), number=1, dely=5)  # type: ignore[arg-type]
+        assert producer.last(items) is None
+
+
+async def test_an_emit_takes_no_time(app_name: str) -> None:
+    items = App(app_name).stream("items", record=Item, partition_by="key")
+    for options in ({"at": datetime.now(UTC)}, {"delay": 5}):
+        (name,) = options
+        said = rf"emit\(…\) takes no {name}=….*`await items.send\(…, delay=…\)`"
+        with pytest.raises(ConfigError, match=said):
+            items.emit(Item(key="a", number=1), **options)

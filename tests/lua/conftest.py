@@ -24,6 +24,9 @@ DELAYED = f"runnel:{TAG}:delayed"
 #: The keys of `delete`, if the partition has no tables.
 DELETED = [LOG, META, PRODUCERS, NUMBERS, DELAYED]
 PARKED = [f"runnel:{TAG}:{name}:printer" for name in ("parked", "parked_keys", "replay")]
+POSTPONED = f"runnel:{TAG}:postponed:printer"
+#: All keys of what is set aside.
+ASIDE = [*PARKED, POSTPONED]
 PLAN, MEMBERS, SESSIONS, WAKE = (
     f"{GROUP}:{name}" for name in ("plan", "members", "sessions", "wake")
 )

@@ -40,6 +40,7 @@ class Header:
     errors: set[str] = field(default_factory=set)
     channels: list[str] = field(default_factory=list)
     writes: bool | None = None
+    repeat: bool = False
     bound: bool = False
     version: bool = False
     replies: int = 0
@@ -77,6 +78,8 @@ def parse(source: str) -> tuple[Header, str]:
             header.replies += 1
         elif line.startswith("-- WRITES"):
             header.writes = line.split()[2] == "yes"
+        elif line.startswith("-- REPEAT "):
+            header.repeat = True
         elif line.startswith("-- BOUND "):
             header.bound = True
         elif line.startswith("-- VERSION"):
@@ -95,8 +98,8 @@ def problems(source: str, words: set[str], patterns: set[str]) -> list[str]:
         return [str(error)]
     code = re.sub(r"--[^\n]*", "", body)
     found: list[str] = []
-    if not (header.replies and header.bound and header.version):
-        found.append("the header must state REPLY, BOUND and VERSION")
+    if not (header.replies and header.repeat and header.bound and header.version):
+        found.append("the header must state REPLY, REPEAT, BOUND and VERSION")
     if not header.keys and "redis.call" in code:
         found.append("a script that uses keys must state them")
     for name, pattern in header.keys:

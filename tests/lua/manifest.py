@@ -15,14 +15,26 @@ from typing import Any
 
 from runnel.codec.partitioning import XXH64
 from runnel.connection.versions import OLDEST
-from runnel.protocol.scripts import PROTOCOL, folder, sources
+from runnel.preflight.acl import commands_in
+from runnel.protocol.scripts import PROTOCOL, folder, sources, version
 
 MANIFEST = folder() / "manifest.json"
 #: A line of a header that begins a statement, and one that goes on with it.
 _LINE = re.compile(
-    r"-- (KEYS|ARGV|REPLY|ERROR|PUBLISHES|WRITES|BOUND|VERSION)(?:\[(\d+\+?)\])? +(.+)$"
+    r"-- (KEYS|ARGV|REPLY|ERROR|PUBLISHES|REPEAT|WRITES|BOUND|VERSION)(?:\[(\d+\+?)\])? +(.+)$"
 )
 _MORE = re.compile(r"--  +(.+)$")
+#: What a repeat of a call does: nothing, because the script only reads; nothing that matters; or it
+#: is recognised by arguments or keys. Behind the colon is what it replies.
+REPEAT = re.compile(r"(?:(reads|harmless)|recognised by ((?:\w+, )*\w+)): (.+)", re.S)
+#: The types of keys that are not in KEYS of any script by themselves.
+_TYPES = {
+    "parked": "stream",
+    "outbox": "stream",
+    "log": "stream",
+    "expiry": "zset",
+    "postponed": "zset",
+}
 _RANGE = re.compile(r"\b(\d+) to (\d+)\b")
 _LONGEST = re.compile(r"at most (\d+)(?: bytes|$)")
 
@@ -73,8 +85,28 @@ def _key(number: str, text: str) -> dict[str, Any]:
     made = _named(text)
     if "+" not in number:
         return {"name": made["name"], "type": made["type"], "pattern": made["text"]}
-    patterns = re.findall(r"runnel:[^\s;,]+", made["text"])
+    patterns = [
+        {"type": _type_of(pattern), "pattern": pattern}
+        for pattern in re.findall(r"runnel:[^\s;,]+", made["text"])
+    ]
     return {**made, "patterns": patterns, "repeated": True}
+
+
+def _type_of(pattern: str) -> str:
+    """The type of one of several keys."""
+    words = pattern.rpartition("}:STREAM:")[2].split(":")
+    return _TYPES.get("expiry" if words[-1] == "expiry" else words[0], "hash")
+
+
+def _idempotence(text: str, names: set[str]) -> dict[str, Any]:
+    """What a repeat of a call does and replies."""
+    found = REPEAT.fullmatch(text)
+    by = found[2].split(", ") if found and found[2] else []
+    if not found or not names.issuperset(by):
+        raise ValueError(
+            f"REPEAT must be `reads: …`, `harmless: …`, `recognised by …: …`, not {text}"
+        )
+    return {"kind": found[1] or "recognised", "by": by, "text": found[3]}
 
 
 def _error(text: str) -> dict[str, str]:
@@ -100,22 +132,31 @@ def described(name: str, source: bytes) -> dict[str, Any]:
     def of(kind: str) -> list[tuple[str, str]]:
         return [(number, rest) for each, number, rest in parts if each == kind]
 
+    def one(kind: str) -> str:
+        found = of(kind)
+        if len(found) != 1:
+            raise ValueError(f"{name}.lua: the header must have one line {kind}")
+        return found[0][1]
+
     keys = [_key(*each) for each in of("KEYS")]
+    args = [_argument(*each) for each in of("ARGV")]
     return {
         "name": name,
         "file": f"{name}.lua",
         "sha1": hashlib.sha1(source, usedforsecurity=False).hexdigest(),
-        "summary": of("SUMMARY")[0][1],
+        "summary": one("SUMMARY"),
         "flags": [each for each in first.partition("flags=")[2].split(",") if each],
         "scope": _scope(keys),
-        "writes": of("WRITES")[0][1] == "yes",
+        "writes": one("WRITES") == "yes",
         "keys": keys,
-        "args": [_argument(*each) for each in of("ARGV")],
+        "args": args,
         "replies": [_named(rest) for _, rest in of("REPLY")],
         "errors": [_error(rest) for _, rest in of("ERROR")],
+        "commands": list(commands_in(text)),
         "publishes": [rest for _, rest in of("PUBLISHES")],
-        "bound": of("BOUND")[0][1],
-        "version": int(of("VERSION")[0][1]),
+        "idempotence": _idempotence(one("REPEAT"), {each["name"] for each in (*keys, *args)}),
+        "bound": one("BOUND"),
+        "version": int(one("VERSION")),
     }
 
 
@@ -124,6 +165,7 @@ def generate() -> str:
     made = {
         "protocol": PROTOCOL,
         "hash": XXH64().name,
+        "script_set": version(),
         "servers": {kind: ".".join(map(str, oldest)) for kind, oldest in OLDEST.items()},
         "scripts": [described(name, source) for name, source in sources().items()],
     }

@@ -8,7 +8,7 @@ import pytest
 
 from runnel.protocol import appended_ids
 from runnel.protocol.ids import parts
-from tests.lua.conftest import LOG, META, OTHER, OUTBOX, PARKED, PRODUCERS, Raw
+from tests.lua.conftest import ASIDE, LOG, META, OTHER, OUTBOX, PRODUCERS, Raw
 from tests.lua.steps import lag_of, ready, refused
 
 KEYS = [LOG, META, PRODUCERS]
@@ -122,7 +122,7 @@ async def test_s4_a_full_partition_names_the_slowest_processor(raw: Raw) -> None
     assert "processor=mailer" in said
     assert "checkpoint=0-0" in said
     await raw.call(
-        "remove", [LOG, META, SECOND, OUTBOX.replace("printer", "mailer"), *PARKED], "mailer"
+        "remove", [LOG, META, SECOND, OUTBOX.replace("printer", "mailer"), *ASIDE], "mailer"
     )
     assert (await raw.append(2, 5, size=10))[0] == 1, "it is removed"
 

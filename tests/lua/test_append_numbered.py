@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import DELETED, LOG, META, NUMBERS, OUTBOX, PARKED, STATE, Raw
+from tests.lua.conftest import ASIDE, DELETED, LOG, META, NUMBERS, OUTBOX, STATE, Raw
 from tests.lua.steps import ready, refused
 
 #: The largest sequence number that an id can have.
@@ -153,7 +153,7 @@ async def test_a_sender_learns_that_the_stream_was_deleted_and_its_numbers_are_f
 ) -> None:
     await ready(raw)
     await raw.append_numbered([1])
-    await raw.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
+    await raw.call("remove", [LOG, META, STATE, OUTBOX, *ASIDE], "printer")
     await raw.call("delete", DELETED)
     assert "deleted=" in await refused(raw, "MISSING", raw.append_numbered([2]))
     await raw.call("declare", [META], 1, 8, "xxh64")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import DELETED, LOG, META, OUTBOX, PARKED, STATE, Raw
+from tests.lua.conftest import ASIDE, DELETED, LOG, META, OUTBOX, STATE, Raw
 from tests.lua.steps import bodies, ready, refused
 
 KEY = f"{LOG.removesuffix(':log')}:dedupe:order-17"
@@ -103,7 +103,7 @@ async def test_the_mark_of_the_stream_stays_while_it_exists(raw: Raw) -> None:
     await raw.redis.hset(META, "dedupe", "5")  # Another one than the clock would make.
     _, id_, _ = await raw.append_once("order-18")
     await raw.register()
-    await raw.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
+    await raw.call("remove", [LOG, META, STATE, OUTBOX, *ASIDE], "printer")
     assert await raw.redis.hget(META, "dedupe") == b"5"
     assert await raw.append_once("order-18") == [0, id_, 1]
     assert (await raw.append_once("order-17"))[0] == 1, "it has another mark"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.conftest import LOG, META, NONCE, OTHER, OUTBOX, PARKED, STATE, Raw
+from tests.lua.conftest import ASIDE, LOG, META, NONCE, OTHER, OUTBOX, STATE, Raw
 from tests.lua.steps import ready, refused, repeated, transact
 
 TABLE = META.replace(":meta", ":table:balances")
@@ -77,7 +77,7 @@ async def test_a_table_that_nobody_wrote_is_cleared_without_a_trace(raw: Raw) ->
 
 async def test_the_state_of_a_removed_writer_is_not_made_again(raw: Raw) -> None:
     await written(raw)
-    await raw.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
+    await raw.call("remove", [LOG, META, STATE, OUTBOX, *ASIDE], "printer")
     assert await repeated(raw, "clear_table", KEYS, "printer", OTHER) == (2, 0)
     assert await raw.redis.exists(STATE, TABLE) == 0
 

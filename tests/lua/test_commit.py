@@ -125,6 +125,19 @@ async def test_s7_a_commit_to_an_event_that_was_never_in_the_log_is_refused(raw:
     await refused(raw, "CONFLICT", raw.commit(epoch, "0-0", later, 3))
 
 
+@pytest.mark.parametrize("removed", [0, 1, 3])
+async def test_s5_a_commit_to_an_event_before_the_first_that_the_log_never_had_is_refused(
+    raw: Raw, removed: int
+) -> None:
+    """A primary that was replaced has shown it, and its producer sends it again."""
+    epoch, ids = await ready(raw, 3)
+    for each in ids[:removed]:
+        await raw.redis.xdel(LOG, each)
+    shown = f"{int(ids[0].split('-')[0]) - 1}-0"
+    said = await refused(raw, "CONFLICT", raw.commit(epoch, "0-0", shown, removed + 1))
+    assert f"missing={shown}" in said
+
+
 @pytest.mark.parametrize("kept", [0, 1])
 async def test_s4_a_commit_to_an_event_that_was_trimmed_meanwhile_is_applied(
     raw: Raw, kept: int

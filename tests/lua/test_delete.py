@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tests.lua.conftest import (
+    ASIDE,
     DELETED,
     LOG,
     META,
     OTHER,
     OUTBOX,
-    PARKED,
     PRODUCERS,
     STATE,
     Raw,
@@ -24,7 +24,7 @@ async def test_producers_and_workers_that_still_run_learn_for_a_day_that_their_s
     epoch, ids = await ready(raw)
     other = [LOG, META, STATE.replace("printer", "mailer")]
     await raw.call("register", other, 1, 8, "xxh64", "mailer", "0")
-    await raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer")
+    await raw.call("remove", [*KEYS, OUTBOX, *ASIDE], "printer")
     assert await repeated(raw, "delete", DELETED) == (5, 0)
     assert 0 < await raw.redis.ttl(META) <= 86_400
     assert await raw.redis.exists(LOG, PRODUCERS) == 0
@@ -47,7 +47,7 @@ async def test_the_tables_that_meta_names_are_deleted_with_the_events(raw: Raw) 
     tables = tuple(META.replace(":meta", f":table:{name}") for name in ("balances", "limits"))
     writes = ("table", 1, 0, "alice", "5")
     await transact(raw, epoch, "0-0", ids[0], keys=tables, effects=writes * 2)
-    await raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer")
+    await raw.call("remove", [*KEYS, OUTBOX, *ASIDE], "printer")
     call, other = DELETED, META.replace(":meta", ":table:other")
     # If a table is missing in the call, it would be left without anybody who knows of it.
     for keys in (

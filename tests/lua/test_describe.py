@@ -8,6 +8,7 @@ from typing import Any
 from runnel.protocol.scripts import folder
 from tests.lua.conftest import LOG, META, NONCE, OTHER, PARKED, STATE, Raw
 from tests.lua.parking import entry, park
+from tests.lua.postponing import postpone
 from tests.lua.steps import described, ready, transact
 
 
@@ -56,6 +57,7 @@ async def test_the_protocol_page_lists_every_field_of_a_state(raw: Raw) -> None:
     epoch = claimed["epoch"]
     step = (epoch, claimed["checkpoint"], ids[3])
     await park(raw, *step, entry("alice", ids[3]))
+    await postpone(raw, epoch, ids[3], ids[4], 60_000)
     await raw.call("attempt", [STATE], epoch, NONCE, "quarantine", ids[3], 1, "Boom", "x")
     await raw.call("pause", [STATE])
     fields: Any = await raw.redis.hkeys(STATE)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.conftest import OTHER, PARKED, STATE, Raw
+from tests.lua.conftest import ASIDE, OTHER, PARKED, STATE, Raw
 from tests.lua.parking import counts, entries_of, entry, park, parked
 from tests.lua.steps import refused, repeated
 
-KEYS = [STATE, *PARKED]
+KEYS = [STATE, *ASIDE]
 
 
 async def test_one_event_is_dropped_and_the_others_of_its_key_stay(raw: Raw) -> None:

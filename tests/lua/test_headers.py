@@ -35,6 +35,7 @@ PATTERNS = {
     keys.parked(PREFIX, "PROCESSOR"),
     keys.parked_keys(PREFIX, "PROCESSOR"),
     keys.replay(PREFIX, "PROCESSOR"),
+    keys.postponed(PREFIX, "PROCESSOR"),
     keys.expiry(PREFIX, "NAME"),
     SNAPSHOT,
     keys.table(SNAPSHOT, "NAME"),
@@ -85,6 +86,7 @@ def test_a_script_does_what_its_header_says(name: str) -> None:
         ("describe_group", "flags=no-writes,", "flags="),
         ("tick", "return redis.error_reply('BADARG field=instant')", "error('BADARG instant')"),
         ("sync", "-- BOUND ", "-- BOUNDS"),
+        ("sync", "-- REPEAT ", "-- REPEATS"),
         ("sync", ":wake\n", ":wakes\n"),
         ("sync", "-- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake\n", ""),
         ("revoke", "redis.pcall('PUBLISH'", "redis.pcall('SPUBLISH'"),
@@ -113,7 +115,7 @@ def test_shared_blocks_are_copied_into_the_scripts_that_have_them(tmp_path: Path
     stale = run("--check")
     assert stale.returncode == 1
     assert "tick.lua" in stale.stderr
-    assert "pause.lua" not in stale.stderr, "it has no such block"
+    assert "check_acl.lua" not in stale.stderr, "it has no such block"
     assert run().returncode == run("--check").returncode == 0
     assert "-- more\n-- <<< clock\n" in (tmp_path / "lua" / "tick.lua").read_text()
     clock.unlink()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.lua.conftest import (
+    ASIDE,
     LOG,
     MEMBERS,
     META,
     NONCE,
     NUMBERS,
     OUTBOX,
-    PARKED,
     PLAN,
     PRODUCERS,
     SESSIONS,
@@ -22,6 +22,7 @@ from tests.lua.steps import emit, ready, refused
 
 PARTITION = [LOG, META, STATE]
 KEYS = {
+    "acknowledge": [STATE],
     "append": [LOG, META, PRODUCERS],
     "append_numbered": [LOG, META, NUMBERS],
     "append_once": [LOG, META, f"{LOG.removesuffix(':log')}:dedupe:order-17"],
@@ -29,7 +30,7 @@ KEYS = {
     "declare": [META],
     "elect": ["runnel:{shop}:leader"],
     "pause": [STATE],
-    "remove": [LOG, META, STATE, OUTBOX, *PARKED],
+    "remove": [LOG, META, STATE, OUTBOX, *ASIDE],
     "resume": [STATE],
     "tick": ["runnel:{shop}:ticks"],
     "trim": [LOG, META],
@@ -161,6 +162,11 @@ MALFORMED: list[tuple[str, list[str | int]]] = [
     ("seek", ["printer", "yesterday", "", NONCE]),
     ("seek", ["printer", "0", "x", NONCE]),
     ("seek", ["printer", "0", "", "short"]),
+    ("acknowledge", []),
+    ("acknowledge", ["x"]),
+    ("acknowledge", [-1]),
+    ("acknowledge", ["1.5"]),
+    ("acknowledge", [10**15]),
     ("pause", ["x"]),
     ("resume", ["x"]),
     ("remove", [""]),
@@ -213,7 +219,9 @@ async def test_a_malformed_call_is_refused_and_writes_nothing(
         (0, 0), (0, 10001), (0, "x"), (1, 50), (1, "x"), (2, -1), (2, "nan"), (2, "inf"),
         (2, "9" * 20), (3, "x"), (3, "1.5"), (3, "nan"), (4, ""), (4, "-"), (4, "a b"), (5, "-"),
         (5, "a b"), (5, "i" * 65), (6, 0), (6, "1.5"), (6, "1e3"), (6, "9" * 20), (7, "go"),
-        (8, "d" * 1001), (9, -1), (9, 3), (9, "x"), (9, "1.0"), (9, " 1"), (10, "9" * 16),
+        (8, "d" * 1001), (8, "h 1 x 1 ABCDEF0"), (8, "h 1 x 1 abcdef"), (8, "h 1 x 1 " + "a" * 41),
+        (8, "h 1 x 1 abcdefg more"), (8, "h 1 x 1 \0bcdef0"),
+        (9, -1), (9, 3), (9, "x"), (9, "1.0"), (9, " 1"), (10, "9" * 16),
     ],
 )  # fmt: skip
 async def test_a_malformed_sync_is_refused_and_writes_nothing(

@@ -88,15 +88,18 @@ VALUES = {
     "failure": "3-3 8 TYPE MESSAGE",
     "accepted": "21",
     "ms": "23",
+    "entry": "5-5",
+    "limit": "9",
     "due": "23",
     "order": "24",
 }
 CALLS: dict[str, Call] = {
+    "acknowledge": protocol.acknowledge(OF, 21),
     "append": append(PREFIX, CONTRACT, 9, "refuse", "PRODUCER", 17, [ENTRY]),
     "append_later": append_later(PREFIX, CONTRACT, 9, ("at", 23), "KEY", 18, [ENTRY]),
     "append_numbered": append_numbered(PREFIX, CONTRACT, 9, "refuse", "SENDER", [("1-1", ENTRY)]),
     "append_once": append_once(PREFIX, CONTRACT, 9, "refuse", "KEY", 18, ENTRY),
-    "attempt": protocol.attempt(OF, TOKEN, "start", "3-3", 8, ("TYPE", "MESSAGE")),
+    "attempt": protocol.attempt(OF, TOKEN, "start", "3-3", 8, ("TYPE", "MESSAGE"), "TRACEBACK"),
     "cancel": cancel(PREFIX, 23, 24),
     "check_acl": check_acl([["GET"]]),
     "claim": protocol.claim(OF, CONTRACT, "MEMBER", 6, "NONCE", 7),
@@ -108,9 +111,11 @@ CALLS: dict[str, Call] = {
     "describe": protocol.describe(OF),
     "describe_group": describe_group(GROUP),
     "drop_parked": drop_parked(OF, ["1-1"], "NONCE"),
+    "due": protocol.due(OF, 9),
     "elect": elect("APP", "MEMBER", "NONCE", 11),
     "park_again": park_again(OF, TOKEN, b"KEY", "3-3", 8, ("TYPE", "MESSAGE")),
     "pause": protocol.pause(OF),
+    "postpone": protocol.postpone(OF, TOKEN, "5-5", 23, ("3-3", 8, ("TYPE", "MESSAGE"))),
     "promote": promote(PREFIX, CONTRACT, 9),
     "register": protocol.register(OF, CONTRACT, "$"),
     "remove": protocol.remove(OF),
@@ -184,11 +189,13 @@ def test_a_header_becomes_one_item_of_the_manifest() -> None:
         b"-- ERROR    BADARG an argument\n"
         b"--                 is malformed\n"
         b"-- PUBLISHES runnel:{APP:STREAM@PROCESSOR}:wake\n"
+        b"-- REPEAT   recognised by plan, at: 0,\n"
+        b"--          and no more\n"
         b"-- WRITES   no\n"
         b"-- BOUND    constant\n"
         b"-- VERSION  1\n"
         b"-- a comment of the body\n"
-        b"return 1\n"
+        b"return redis.call('XINFO', 'GROUPS', KEYS[1]) + redis.pcall('GET', KEYS[1])\n"
     )
     found = described("peek", source)
     assert found == {
@@ -205,7 +212,9 @@ def test_a_header_becomes_one_item_of_the_manifest() -> None:
                 "name": "tables",
                 "type": "mixed",
                 "text": "one: runnel:{APP:SOURCE:N}:STREAM:table:NAME; and no more",
-                "patterns": ["runnel:{APP:SOURCE:N}:STREAM:table:NAME"],
+                "patterns": [
+                    {"type": "hash", "pattern": "runnel:{APP:SOURCE:N}:STREAM:table:NAME"}
+                ],
                 "repeated": True,
             },
         ],
@@ -221,10 +230,43 @@ def test_a_header_becomes_one_item_of_the_manifest() -> None:
         ],
         "replies": [{"name": "found", "type": "str", "text": "its text"}],
         "errors": [{"word": "BADARG", "text": "an argument\nis malformed"}],
+        "commands": ["GET", "XINFO GROUPS"],
         "publishes": ["runnel:{APP:STREAM@PROCESSOR}:wake"],
+        "idempotence": {"kind": "recognised", "by": ["plan", "at"], "text": "0,\nand no more"},
         "bound": "constant",
         "version": 1,
     }
+
+
+@pytest.mark.parametrize("text", ["by nonce: 0", "recognised by nonse: 0", "harmless", "safe: 0"])
+def test_what_a_repeat_does_is_said_in_one_form(text: str) -> None:
+    source = sources()["pause"].decode().replace("-- REPEAT   harmless: 0", f"-- REPEAT   {text}")
+    assert source != sources()["pause"].decode()
+    with pytest.raises(ValueError, match="REPEAT must be"):
+        described("pause", source.encode())
+
+
+def test_a_header_without_a_line_is_told() -> None:
+    source = sources()["pause"].decode().replace("-- REPEAT   harmless: 0\n", "")
+    with pytest.raises(ValueError, match=r"pause.lua: the header must have one line REPEAT"):
+        described("pause", source.encode())
+
+
+def test_scripts_that_only_read_have_no_repeat() -> None:
+    kinds = {name: script["idempotence"]["kind"] for name, script in SCRIPTS.items()}
+    assert {name for name in kinds if kinds[name] == "reads"} == {
+        name for name in SCRIPTS if not SCRIPTS[name]["writes"]
+    }
+
+
+def test_every_key_has_a_type() -> None:
+    types: dict[str, set[str]] = {}
+    for script in SCRIPTS.values():
+        for key in script["keys"]:
+            for each in key.get("patterns", [key]):
+                types.setdefault(each["pattern"], set()).add(each["type"])
+    assert {pattern: found for pattern, found in types.items() if len(found) > 1} == {}
+    assert set().union(*types.values()) == {"hash", "stream", "string", "zset"}
 
 
 def test_check_tells_a_stale_manifest(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import NONCE, OTHER, PARKED, STATE
+from tests.lua.conftest import ASIDE, NONCE, OTHER, PARKED, STATE
 from tests.lua.parking import COUNTS, REPLAY, entry, park, parked, replayed
+from tests.lua.postponing import FAILURE, due, postpone, postponed
 from tests.lua.steps import SINK_LOG, SINK_META, ready, refused
 from tests.lua.test_permissions import NO_PERMISSION, Restricted, user
 
@@ -41,7 +42,7 @@ def _replay(user: Restricted, _: int, __: list[str], ___: list[str]) -> Awaitabl
 
 
 def _drop_parked(user: Restricted, _: int, __: list[str], entries: list[str]) -> Awaitable[Any]:
-    return user.call("drop_parked", [STATE, *PARKED], "3" * 32, entries[1])
+    return user.call("drop_parked", [STATE, *ASIDE], "3" * 32, entries[1])
 
 
 def _take_letters(user: Restricted, _: int, ids: list[str], __: list[str]) -> Awaitable[Any]:
@@ -73,3 +74,36 @@ async def test_a_call_about_parked_events_without_a_permission_has_written_nothi
         await refused(user, NO_PERMISSION, make(user, epoch, ids, entries))
         await user.rule(f"+{permission}")
     assert await make(user, epoch, ids, entries) in ([1, 0], 1)
+
+
+@pytest.mark.parametrize("permission", ["zadd", "zrange", "xadd", "hset", "xgroup|setid"])
+async def test_an_event_is_postponed_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    epoch, ids = await ready(user)
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, postpone(user, epoch, "0-0", ids[0], 0))
+    await user.rule(f"+{permission}")
+    assert await postpone(user, epoch, "0-0", ids[0], 0) == [1, 0]
+
+
+@pytest.mark.parametrize("permission", ["zadd", "zrem", "zrange", "hset", "hdel"])
+async def test_a_postponed_event_fails_again_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    epoch, _, (first, _) = await postponed(user, 0)
+    await user.rule(f"-{permission}")
+    call = user.call("postpone", [STATE, *ASIDE], epoch, NONCE, first, 500, FAILURE)
+    await refused(user, NO_PERMISSION, call)
+
+
+@pytest.mark.parametrize("permission", ["zrem", "hset", "hdel", "zrange", "xrange", "hget"])
+async def test_what_is_gone_is_cleaned_up_as_a_whole_or_not_at_all(
+    user: Restricted, permission: str
+) -> None:
+    epoch, ids, (first, _) = await postponed(user, 0)
+    await replayed(user, epoch, ids[1], first)
+    await user.rule(f"-{permission}")
+    await refused(user, NO_PERMISSION, due(user))
+    await user.rule(f"+{permission}")
+    assert (await due(user))[1] == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lua.conftest import DELAYED, LOG, META, OUTBOX, STATE, Raw
+from tests.lua.conftest import ASIDE, DELAYED, LOG, META, OUTBOX, STATE, Raw
 from tests.lua.steps import bodies, ready, refused
 
 KEYS = [LOG, META, DELAYED]
@@ -163,6 +163,5 @@ async def test_describe_tells_what_waits(raw: Raw) -> None:
 async def test_delayed_events_survive_their_processor(raw: Raw) -> None:
     await later(raw, "a")
     await raw.register()
-    parked = [META.replace(":meta", f":{n}:printer") for n in ("parked", "parked_keys", "replay")]
-    await raw.call("remove", [LOG, META, STATE, OUTBOX, *parked], "printer")
+    await raw.call("remove", [LOG, META, STATE, OUTBOX, *ASIDE], "printer")
     assert (await raw.promote())[0] == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.conftest import LOG, META, NONCE, OTHER, OUTBOX, PARKED, STATE, Raw
+from tests.lua.conftest import ASIDE, LOG, META, NONCE, OTHER, OUTBOX, STATE, Raw
 from tests.lua.steps import ready, refused, repeated
 
 KEYS = [LOG, META, STATE]
@@ -41,7 +41,7 @@ async def test_a_partition_has_at_most_100_processors(raw: Raw) -> None:
     assert "field=processor limit=100 registered=100" in await refused(raw, "BADARG", call)
     await raw.redis.delete(STATE)
     assert (await raw.register())[0] == 2, "it is registered already: its keys are restored"
-    await raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer")
+    await raw.call("remove", [*KEYS, OUTBOX, *ASIDE], "printer")
     assert (await raw.call("register", other, 1, 8, "xxh64", "mailer", "0"))[0] == 1
 
 
@@ -55,7 +55,7 @@ async def test_calls_for_a_processor_that_is_not_registered_are_refused(raw: Raw
     ):
         assert "removed=1" not in await refused(raw, "UNREGISTERED", call)
     await refused(raw, "FENCED", raw.commit(1, "0-0", "1-0", 1))
-    assert await raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer") == 0
+    assert await raw.call("remove", [*KEYS, OUTBOX, *ASIDE], "printer") == 0
 
 
 @pytest.mark.fault(32)

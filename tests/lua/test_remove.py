@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.lua.conftest import LOG, META, OTHER, OUTBOX, PARKED, STATE, Raw
+from tests.lua.conftest import ASIDE, LOG, META, OTHER, OUTBOX, STATE, Raw
 from tests.lua.steps import described, emitted, ready, refused, repeated
 
-KEYS = [LOG, META, STATE, OUTBOX, *PARKED]
+KEYS = [LOG, META, STATE, OUTBOX, *ASIDE]
 
 
 async def test_claims_of_a_removed_processor_say_that_it_was_removed(

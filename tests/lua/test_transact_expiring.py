@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from tests.lua.conftest import (
+    ASIDE,
     DELETED,
     LOG,
     META,
     NONCE,
     OTHER,
     OUTBOX,
-    PARKED,
     STATE,
     Raw,
 )
@@ -208,7 +208,7 @@ async def test_clear_table_and_delete_take_the_times_with_the_values(raw: Raw) -
     epoch = (await raw.claim(11, "2" * 32))["epoch"]
     step = (epoch, ids[0], ids[1], 0, "2" * 32)
     await transact(raw, *step, keys=KEYS, effects=writes("a"))
-    await raw.call("remove", [LOG, META, STATE, OUTBOX, *PARKED], "printer")
+    await raw.call("remove", [LOG, META, STATE, OUTBOX, *ASIDE], "printer")
     call = DELETED
     for keys in ([TABLE], [EXPIRY], [TABLE, EXPIRY, EXPIRY], [TABLE, f"{TABLE}s:expiry"]):
         await refused(raw, "BADARG", raw.call("delete", [*call, *keys]))

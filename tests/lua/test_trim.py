@@ -56,7 +56,7 @@ async def test_s4_an_append_removes_what_is_old_and_committed_and_nothing_else(r
 
 
 def _other(name: str) -> list[str]:
-    kinds = ("outbox", "parked", "parked_keys", "replay")
+    kinds = ("outbox", "parked", "parked_keys", "replay", "postponed")
     return [f"{LOG.removesuffix(':log')}:{kind}:{name}" for kind in kinds]
 
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.lua.conftest import LOG, MEMBERS, META, OTHER, OUTBOX, PARKED, PLAN, SESSIONS, STATE, Raw
+from tests.lua.conftest import (
+    ASIDE,
+    LOG,
+    MEMBERS,
+    META,
+    OTHER,
+    OUTBOX,
+    PLAN,
+    SESSIONS,
+    STATE,
+    Raw,
+)
 from tests.lua.steps import emit, ready, refused
 
 KEYS = [LOG, META, STATE]
@@ -22,7 +33,7 @@ async def test_s5_commit_emit_and_remove_are_refused_where_meta_is_no_hash(raw: 
     await raw.redis.set(META, "junk")
     await refused(raw, "WRONGTYPE", raw.commit(epoch, "0-0", ids[0], 1))
     await refused(raw, "WRONGTYPE", emit(raw, epoch, "0-0", ids[0]))
-    await refused(raw, "WRONGTYPE", raw.call("remove", [*KEYS, OUTBOX, *PARKED], "printer"))
+    await refused(raw, "WRONGTYPE", raw.call("remove", [*KEYS, OUTBOX, *ASIDE], "printer"))
 
 
 async def test_sync_is_refused_where_a_key_of_its_group_has_another_type(raw: Raw) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from runnel.protocol.scripts import Call
+from tests.simulation.removals import Removal
 from tests.simulation.stored import Fields, Log, Partition, Refused, parts, split
 
 
@@ -66,71 +67,6 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def plan_trim(
-    partition: Partition,
-    limits: str,
-    more: int,
-    policy: str,
-    now: int,
-    passed: Mapping[str, str] | None = None,
-) -> int:
-    """How many entries must be dropped, for room, or, if there is room, because of their age.
-    `limits` are the size and the age; `passed` has checkpoints that the call moves in its own log,
-    where one entry more fits. Raises Refused if that is not allowed."""
-    log = partition.log or Log()
-    size, _, age = limits.partition(",")
-    excess = min(len(log.entries) + more - int(size) - len(passed or {}), 1000)
-    if excess <= 0:
-        return _plan_age(partition, int(age), now) if age else 0
-    ids = list(log.entries)
-    checkpoints = {n[11:]: at for n, at in partition.meta.items() if n.startswith("checkpoint:")}
-    checkpoints.update({n: at for n, at in (passed or {}).items() if n in checkpoints})
-    if len(ids) <= excess or (policy == "refuse" and not checkpoints):
-        raise Refused("FULL")
-    for processor, checkpoint in checkpoints.items():
-        unread = sum(parts(id_) > parts(checkpoint) for id_ in ids[:excess])
-        behind = processor not in log.groups or parts(ids[excess]) > parts(checkpoint)
-        if policy == "refuse" and behind:
-            raise Refused("FULL")
-        if unread:
-            dropped = int(partition.meta.get(f"dropped:{processor}", 0)) + unread
-            partition.meta[f"dropped:{processor}"] = str(dropped)
-            _count_as_read(log, processor, ids[:excess])
-    return excess
-
-
-def lowest_checkpoint(partition: Partition) -> tuple[str | None, str]:
-    """The lowest checkpoint and its processor. None if nothing may leave, with the processor whose
-    group is missing, if it is that."""
-    log, lowest, holder = partition.log or Log(), None, ""
-    for name, at in partition.meta.items():
-        if not name.startswith("checkpoint:"):
-            continue
-        if name[11:] not in log.groups:
-            return None, name[11:]
-        if lowest is None or parts(at) < parts(lowest):
-            lowest, holder = at, name[11:]
-    return lowest, holder
-
-
-def _plan_age(partition: Partition, age: int, now: int) -> int:
-    """How many entries leave because they are older than `age`, in ms."""
-    looked = partition.meta.get("trimmed_at")
-    if looked is not None and 0 <= now - int(looked) < age / 100:
-        return 0
-    partition.meta["trimmed_at"] = str(now)
-    log, (lowest, _) = partition.log or Log(), lowest_checkpoint(partition)
-    bound = min(parts(f"{now - age}-0"), parts(lowest or "0-0"))
-    return sum(parts(each) < bound for each in log.entries)
-
-
-def _count_as_read(log: Log, processor: str, ids: Sequence[str]) -> None:
-    """Entries that retention drops do not count as lag of the consumer group."""
-    group_id, read = log.groups.get(processor, (ids[-1], 0))
-    if unread := sum(parts(id_) > parts(group_id) for id_ in ids):
-        log.groups[processor] = (ids[-1], read + unread)
-
-
 def add_to_outbox(outbox: Log, state: dict[str, str], new: Sequence[Fields]) -> None:
     written = int(state.get("outbox_last", 0))
     for i, entry in enumerate(new):
@@ -139,7 +75,10 @@ def add_to_outbox(outbox: Log, state: dict[str, str], new: Sequence[Fields]) -> 
     state["outbox_last"] = str(written + len(new))
 
 
-def add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], excess: int) -> None:
+def add(
+    partition: Partition, entries: Iterable[Fields], ids: Sequence[str], removal: Removal
+) -> None:
+    """Add entries under these ids, and then remove what makes room for them, or is too old."""
     log = partition.log = partition.log or Log()
     for id_, entry in zip(ids, entries, strict=True):
         assert parts(id_) > parts(log.last), f"{id_} is not larger than {log.last}"
@@ -147,4 +86,4 @@ def add(partition: Partition, entries: Iterable[Fields], ids: Sequence[str], exc
         log.last = id_
         log.added += 1
         partition.known[id_] = entry
-    partition.remove_entries(list(log.entries)[:excess])
+    removal.apply(partition)

@@ -20,7 +20,8 @@ from runnel.stream import Stream
 from tests.simulation import user_code
 from tests.simulation.counting import Counting, name_of
 from tests.simulation.emitting import ECHOES, MOVES, OWN, Emitting
-from tests.simulation.history import History, Spot, number_of
+from tests.simulation.handled import Spot, number_of
+from tests.simulation.history import History
 from tests.simulation.host import Host
 from tests.simulation.items import Item
 from tests.simulation.outboxes import check_all_forwarded
@@ -63,9 +64,9 @@ class Application:
             backoff=0.05,
             backoff_max=1.0,
         )
-        age = s.max_age or None
+        kept: dict[str, Any] = {"max_age": s.max_age or None, "retain": s.retain}
         self.stream: Stream[Item] = self.app.stream(
-            "items", record=Item, partition_by="key", max_age=age
+            "items", record=Item, partition_by="key", **kept
         )
         #: Processor -> its table, if it has one.
         self._counting: dict[str, Counting] = {}
@@ -80,13 +81,13 @@ class Application:
                 record=Item,
                 partition_by="key",
                 partition_count=s.move_partitions,
-                max_age=age,
+                **kept,
             )
         if ECHOES in emitted:
-            self._targets[ECHOES] = self.stream.derive(ECHOES, Item, max_age=age)
+            self._targets[ECHOES] = self.stream.derive(ECHOES, Item, **kept)
         world.history.retries = s.retries
         world.history.exact = not s.loses_keys and not s.removes
-        world.history.conflicts_allowed = s.loses_keys or s.repeats_calls
+        world.history.conflicts_allowed = s.conflicts
         for i, shape in enumerate(s.shapes):
             self._declare(f"p{i}", shape, self.stream)
         for name in [each for each in (MOVES, ECHOES) if each in emitted]:

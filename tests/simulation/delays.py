@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.simulation.additions import add, entries_in, plan_trim
+from tests.simulation.additions import add, entries_in
+from tests.simulation.removals import Removal, plan_trim
 from tests.simulation.stored import Fields, Log, Partition, Refused
 
 #: What one call of `promote` moves at most.
@@ -55,8 +56,8 @@ def append_later(partition: Partition, key: str, args: list[Any], now: int) -> t
     return 1, *known
 
 
-def moved_by(partition: Partition, args: list[Any], now: int) -> tuple[int, int]:
-    """How many events the next `promote` moves, and how many entries it drops. Raises Refused."""
+def moved_by(partition: Partition, args: list[Any], now: int) -> tuple[int, Removal]:
+    """How many events the next `promote` moves, and what it drops. Raises Refused."""
     size, policy = int(args[3]), args[4]
     number = used = 0
     for text, due in stored(partition):
@@ -64,13 +65,13 @@ def moved_by(partition: Partition, args: list[Any], now: int) -> tuple[int, int]
             break
         number, used = number + 1, used + len(text)
     if not number:
-        return 0, 0
+        return 0, Removal()
     try:
         return number, plan_trim(partition, args[3], number, policy, now)
     except Refused:
         room = size - len((partition.log or Log()).entries)
         if room > 0:
-            return min(number, room), 0
+            return min(number, room), Removal()
         return 1, plan_trim(partition, args[3], 1, policy, now)
 
 
@@ -82,13 +83,13 @@ def promote(
     if not partition.delayed and not counted and "delayed_due" not in meta:
         return 0, 0, -1, 0
     lost = max(0, counted - len(partition.delayed))
-    number, excess = moved_by(partition, args, now)
+    number, removal = moved_by(partition, args, now)
     ordered = sorted(partition.delayed, key=lambda order: (partition.delayed[order][0], order))
     if number:
         for name, value in zip(("protocol", "partitions", "hash"), args, strict=False):
             meta.setdefault(name, value)
         entries = [partition.delayed.pop(order)[1] for order in ordered[:number]]
-        add(partition, entries, added, excess)
+        add(partition, entries, added, removal)
     if lost:
         meta["delayed_lost"] = str(int(meta.get("delayed_lost", 0)) + lost)
     for name in ("delayed", "delayed_due"):

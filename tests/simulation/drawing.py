@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from runnel.retention import Retain
+from tests.simulation.drawing_faults import extra_faults, faults_of, time_of
 from tests.simulation.emitting import ECHOES, MOST, MOVES, OWN
 from tests.simulation.scenario import (
-    AIMS,
     ERRORS,
-    EXTRA,
+    KEYS,
     KILL,
-    KINDS,
     LOSE_DELAYED,
+    LOSE_GROUP_AT_TRIM,
     MIDDLEWARE,
     MISHAPS,
     OVERRUNS,
+    STALE,
     STOP,
     WARM_UP,
     Fault,
@@ -25,8 +27,14 @@ from tests.simulation.scenario import (
 
 #: The share of scenarios with emits in which these are forwarded, as in a cluster.
 OUTBOXES = 0.4
+#: Streams that nobody reads are kept, or drop their oldest events.
+RETAIN: tuple[Retain, ...] = ("always", "until_full")
+#: An age in seconds at which workers trim once a second.
+OFTEN = 20.0
 #: The share of scenarios whose handlers have several events at the same time.
 TOGETHER = 0.3
+#: The share of scenarios in which a worker reads from a primary that was replaced.
+REPLACED = 0.12
 
 
 def draw(seed: int) -> Scenario:
@@ -37,7 +45,7 @@ def draw(seed: int) -> Scenario:
     work = rng.choice(((0.0, 0.0), (0.0, 0.002), (0.005, 0.02), (0.01, 0.2), (0.1, 1.0)))
     troubled = rng.random() < 0.5
     delay = rng.choice(((0.0002, 0.001), (0.0002, 0.001), (0.001, 0.02), (0.02, 0.1)))
-    faults = _faults(random.Random(f"faults {seed}"), session_timeout)
+    faults = faults_of(random.Random(f"faults {seed}"), session_timeout)
     workers, producers = rng.randint(1, 6), rng.randint(1, 3)
     processors = rng.choice((1, 1, 1, 2))
     rebalance_timeout = rng.choice((0.0, 0.3, 2.0, 10.0, 30.0))
@@ -53,7 +61,7 @@ def draw(seed: int) -> Scenario:
     if seed % 2:
         extra = random.Random(f"further {seed}")
         shapes = _extra_shapes(extra, shapes)
-        faults = tuple(sorted((*faults, *_extra_faults(extra, session_timeout)), key=_time_of))
+        faults = tuple(sorted((*faults, *extra_faults(extra, session_timeout)), key=time_of))
         max_block = extra.choice((60.0, 1.5 * session_timeout))
     tables = random.Random(f"tables {seed}")
     # A server that loses its last writes matters most to what is remembered. A commit without
@@ -62,6 +70,8 @@ def draw(seed: int) -> Scenario:
     losing = "rollback" in kinds or ("lost_claim" in kinds and seed % 2 == 0)
     often = 1.0 if losing else 0.0 if "lost_claim" in kinds else 0.5
     shapes = tuple(replace(each, counts=tables.random() < often) for each in shapes)
+    # What has left when two processors are not equally far is seen at every trim.
+    ages = (0.0, OFTEN) if len(shapes) > 1 else (0.0, 0.0, OFTEN, 1200.0)
     scenario = Scenario(
         seed=seed,
         partitions=partitions,
@@ -83,7 +93,8 @@ def draw(seed: int) -> Scenario:
         deadly=rng.choice((0.0, 0.0, 0.01)) if troubled else 0.0,
         partition_size=(size := rng.choice((8, 30, 200, 10_000))),
         # The model knows no bound of what leaves by age at once, which is some 800 entries.
-        max_age=random.Random(f"ages {seed}").choice((0.0, 0.0, 60.0, 1200.0)) * (size < 800),
+        max_age=random.Random(f"ages {seed}").choice(ages) * (size < 800),
+        retain=random.Random(f"retain {seed}").choice(RETAIN),
         wait_for_room=rng.random() < 0.6,
         drop_oldest=rng.random() < 0.1,
         send_every=rng.choice((0.1, 0.3, 1.0, 3.0)),
@@ -109,7 +120,36 @@ def draw(seed: int) -> Scenario:
     if together.random() < TOGETHER:
         scenario = _with_concurrency(together, scenario)
     delays = random.Random(f"delays {seed}")
-    return _with_delays(delays, scenario) if delays.random() < 0.5 else scenario
+    if delays.random() < 0.5:
+        scenario = _with_delays(delays, scenario)
+    replaced = random.Random(f"replaced {seed}")
+    # Emitted events are small: where others are large, the bound of memory would not hold.
+    if replaced.random() < REPLACED and not (scenario.filling or scenario.removes):
+        scenario = _with_former_primary(replaced, scenario)
+    if scenario.max_age == OFTEN:
+        scenario = _with_groups_lost(random.Random(f"groups {seed}"), scenario)
+    own = random.Random(f"own {seed}")
+    if OWN in scenario.shapes[0].emits and len(scenario.shapes) == 1 and own.random() < 0.7:
+        # Its log is full of what nobody has committed yet, to which it emits.
+        scenario = replace(
+            scenario,
+            partitions=1,
+            partition_size=own.choice((8, 30)),
+            send_every=0.1,
+            max_send=10,
+        )
+    return scenario
+
+
+def _with_groups_lost(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario with consumer groups that are lost when their partitions are trimmed."""
+    times = [WARM_UP + rng.random() * 10 for _ in range(rng.choice((0, 1, 3)))]
+    faults = [Fault(at, LOSE_GROUP_AT_TRIM, rng.randrange(1000), rng.random()) for at in times]
+    return replace(
+        scenario,
+        faults=tuple(sorted((*scenario.faults, *faults), key=time_of)),
+        calm_from=max((scenario.calm_from, *(each + 2.0 for each in times))),
+    )
 
 
 def _with_concurrency(rng: random.Random, scenario: Scenario) -> Scenario:
@@ -140,6 +180,45 @@ def _with_concurrency(rng: random.Random, scenario: Scenario) -> Scenario:
     )
 
 
+def _with_former_primary(rng: random.Random, scenario: Scenario) -> Scenario:
+    """The scenario with a worker that reads for a while from a primary that was replaced: many
+    partitions that have had no event, or few whose last event leaves. Nothing else removes events
+    that are not committed: then a commit cannot tell what the log never had."""
+    fresh = rng.random() < 0.6
+    shape = replace(
+        scenario.shapes[0],
+        mode="one",
+        commit="auto",
+        errors=("own",),
+        middleware=(),
+        patience=None,
+        timeout=None,
+        counts=not (fresh and scenario.shapes[0].emits),
+    )
+    faults = [each for each in scenario.faults if each.kind not in KEYS]
+    for i in range(rng.choice((2, 4))):
+        at = 3.0 + 1.5 * i + rng.random() / 2
+        aim = "" if fresh else "trim"
+        faults.append(Fault(at, STALE, rng.randrange(1000), 0.6, aim))
+        if rng.random() < 0.5:
+            kind = rng.choice(("revoke", "join", "leave"))
+            faults.append(Fault(at + rng.random() / 2, kind, rng.randrange(1000), rng.random()))
+    return replace(
+        scenario,
+        partitions=rng.choice((8, 16) if fresh else (1, 2)),
+        workers=rng.choice((1, 1, 2)),
+        producers=4,
+        shapes=(shape,),
+        send_every=1.0 if fresh else 0.3,
+        max_send=1,
+        # Handlers are at work when all notice.
+        work=(0.1, 1.0) if fresh else (0.0, 0.05),
+        drop_oldest=False,
+        faults=tuple(sorted(faults, key=time_of)),
+        calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
+    )
+
+
 def _with_delays(rng: random.Random, scenario: Scenario) -> Scenario:
     """The scenario with delayed events, and with faults of the calls about them."""
     faults = []
@@ -156,7 +235,7 @@ def _with_delays(rng: random.Random, scenario: Scenario) -> Scenario:
         delayed=rng.choice((0.2, 0.5, 0.9)),
         longest_delay=rng.choice((0.05, 2.0, 10.0)),
         cancelled=rng.choice((0.0, 0.2)),
-        faults=tuple(sorted((*scenario.faults, *faults), key=_time_of)),
+        faults=tuple(sorted((*scenario.faults, *faults), key=time_of)),
         calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
     )
 
@@ -165,9 +244,9 @@ def _with_emits(rng: random.Random, scenario: Scenario) -> Scenario:
     """The scenario with processors that emit, and with a second stage for that."""
     shapes = []
     for shape in scenario.shapes:
-        # Partitions that are full would wait for each other for ever.
-        alone = scenario.partitions == 1 or scenario.partition_size >= 200
-        own = (OWN,) if alone and rng.random() < 0.4 else ()
+        # Partitions that are full, or two processors of one, would wait for each other for ever.
+        alone = scenario.partitions == len(scenario.shapes) == 1 or scenario.partition_size >= 200
+        own = (OWN,) if alone and rng.random() < 0.6 else ()
         streams = rng.choice(((MOVES,), (MOVES,), (ECHOES,), (MOVES, ECHOES)))
         holds = shape.commit == "auto" and shape.mode != "explicit" and rng.random() < 0.4
         middleware = (*shape.middleware, "holds") if holds else shape.middleware
@@ -207,13 +286,9 @@ def _with_outbox(rng: random.Random, scenario: Scenario, at_once: int) -> Scenar
         one_slot=True,
         most_entries=at_once if small else scenario.most_entries,
         outbox_size=at_once + 1 if small else 10_000,
-        faults=tuple(sorted((*scenario.faults, *faults), key=_time_of)),
+        faults=tuple(sorted((*scenario.faults, *faults), key=time_of)),
         calm_from=max((scenario.calm_from, *(each.at + 1.0 for each in faults))),
     )
-
-
-def _time_of(fault: Fault) -> float:
-    return fault.at
 
 
 def _extra_shapes(rng: random.Random, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -262,7 +337,7 @@ def _with_limits(rng: random.Random, scenario: Scenario) -> Scenario:
         scenario,
         shapes=shapes,
         failing=max(0.1, scenario.failing) if late else scenario.failing,
-        faults=tuple(sorted((*scenario.faults, *stops), key=_time_of)),
+        faults=tuple(sorted((*scenario.faults, *stops), key=time_of)),
         calm_from=max(scenario.calm_from, longest + 1.0),
     )
 
@@ -285,83 +360,3 @@ def _shape(rng: random.Random) -> Shape:
         policy=rng.choice(("HALT", "QUARANTINE", "IGNORE")),
         dead_letters=rng.random() < 0.7,
     )
-
-
-def _extra_faults(rng: random.Random, session_timeout: float) -> list[Fault]:
-    kinds = rng.sample(EXTRA, rng.choice((0, 1, 1, 2, 3)))
-    return [
-        Fault(
-            at=WARM_UP + rng.random() * 15,
-            kind=rng.choice(kinds),
-            target=rng.randrange(1000),
-            amount=session_timeout * rng.choice((0.3, 0.7, 1.2, 2.0, 3.0)),
-        )
-        for _ in range(rng.choice((1, 3, 6)) if kinds else 0)
-    ]
-
-
-def _faults(rng: random.Random, session_timeout: float) -> tuple[Fault, ...]:
-    """Faults of a random subset of the kinds, each at a random time."""
-    kinds = rng.sample(KINDS, rng.choice((0, 1, 1, 2, 2, 3, 5, len(KINDS))))
-    if not kinds:
-        return ()
-    count = rng.choice((1, 2, 4, 8, 16))
-    length = rng.choice((2.0, 10.0, 30.0))
-    drawn = []
-    for _ in range(count):
-        kind = rng.choice(kinds)
-        drawn.append(
-            Fault(
-                at=WARM_UP + rng.random() * length,
-                kind=kind,
-                target=rng.randrange(1000),
-                amount=_amount(rng, kind, session_timeout),
-                aim=rng.choice(AIMS) if kind in MISHAPS else "",
-            )
-        )
-        drawn += _companions(rng, drawn[-1], length)
-        if kind in ("leave", "kill") and rng.random() < 0.3:  # Flapping.
-            drawn += [
-                replace(drawn[-1], at=drawn[-1].at + i * session_timeout / 3) for i in (1, 2, 3)
-            ]
-    for leave in [
-        each for each in drawn if each.kind == "leave"
-    ]:  # Only few of these overtake the leave.
-        for _ in range(4):
-            late = Fault(leave.at, "late", rng.randrange(1000), rng.choice((0.2, 2.0)), "leave")
-            drawn.append(late)
-    return tuple(sorted(drawn, key=_time_of))
-
-
-def _companions(rng: random.Random, fault: Fault, length: float) -> list[Fault]:
-    """More faults beside one that alone would seldom happen at a moment that matters."""
-
-    def another(at: float, kind: str, amount: float, aim: str = "") -> Fault:
-        return Fault(max(WARM_UP, at), kind, rng.randrange(1000), amount, aim)
-
-    if fault.kind in MISHAPS:  # They affect one request each.
-        count = rng.choice((0, 3, 10))
-        kind, amount = fault.kind, fault.amount
-        return [
-            another(WARM_UP + rng.random() * length, kind, amount, rng.choice(AIMS))
-            for _ in range(count)
-        ]
-    if fault.kind in ("trim_unread", "lose_plan"):  # They matter only together with others.
-        return [
-            another(WARM_UP + rng.random() * length, fault.kind, rng.random()) for _ in range(3)
-        ]
-    if fault.kind == "skew" and rng.random() < 0.5:  # While partitions move.
-        return [another(fault.at - rng.random() / 5, rng.choice(("join", "leave")), rng.random())]
-    return []
-
-
-def _amount(rng: random.Random, kind: str, session_timeout: float) -> float:
-    if kind in ("pause", "cut", "deaf", "hole", "busy", "full"):
-        return session_timeout * rng.choice((0.1, 0.5, 1.2, 2.0, 3.0))
-    if kind == "skew":
-        return rng.choice((-3600.0, -session_timeout, -1.0, 1.0, session_timeout, 3600.0))
-    if kind == "late":
-        return rng.choice((0.5, 6.0, 10.0, 20.0))
-    if kind == "rollback":
-        return rng.choice((0.02, 0.5, 2.0, session_timeout))
-    return rng.random()

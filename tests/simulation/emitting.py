@@ -39,7 +39,7 @@ class Emitting:
         if ECHOES in self._streams and of.number % 3 != 2:
             found.append((self._streams[ECHOES], item(3, of.number % 5)))
         # What was emitted leads to no more in its own stream, so that an end comes.
-        if OWN in self._streams and of.number % 7 == 1 and not of.origin:
+        if OWN in self._streams and of.number % 7 in (1, 2, 3) and not of.origin:
             found.append((self._streams[OWN], item(4, of.number % 13)))
         return found
 

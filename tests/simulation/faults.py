@@ -10,18 +10,19 @@ from typing import Any
 
 from runnel import keys, protocol
 from tests.simulation.application import Application
-from tests.simulation.assignments import Assignments, read_group
-from tests.simulation.history import Spot
+from tests.simulation.assignments import Assignments
+from tests.simulation.handled import Spot
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
+from tests.simulation.losses import Losses
 from tests.simulation.network import Mishap
 from tests.simulation.operators import Operators
 from tests.simulation.producers import Producers
+from tests.simulation.removals import lowest_checkpoint
 from tests.simulation.scenario import MISHAPS, WIRE, Fault
 from tests.simulation.stalls import Stalls
 from tests.simulation.store import tag
 from tests.simulation.stored import Partition, parts
-from tests.simulation.trims import Trims
 from tests.simulation.world import RESTART
 
 #: The largest number of workers.
@@ -49,11 +50,11 @@ class Faults:
         self.world = application.world
         self.operator = Process("operator")
         self._snapshots: dict[Fault, Snapshot] = {}
-        self._trims = Trims(application.world, producers)
         self._operators = Operators(application)
         self._extra: dict[str, Callable[[Fault], None]] = {
             **self._operators.faults(),
             **Stalls(application.world, self._host).faults(),
+            **Losses(application, producers, self._host).faults(),
         }
 
     def schedule(self, faults: Sequence[Fault]) -> None:
@@ -80,6 +81,7 @@ class Faults:
     def end(self) -> None:
         """End all faults, and make sure that a worker runs."""
         world = self.world
+        world.former.end()
         for process in world.processes:
             world.loop.resume(process)
             wire = world.network.wire(process)
@@ -89,6 +91,16 @@ class Faults:
         self._make_room()
         world.disturb()
         self._ensure_one_runs()
+
+    def correct_clock(self) -> None:
+        """Set the server's clock right if it went back: what was delayed by the clock before would
+        wait for up to an hour more."""
+        judge, most = self.world.judge, round(1000 * self.world.scenario.longest_delay)
+        waiting = (each.delayed.values() for each in judge.model.partitions.values())
+        last = max((due for delayed in waiting for due, _ in delayed), default=0)
+        if last > judge.now_ms + most:
+            judge.skew_ms += last - judge.now_ms - most
+            self.world.disturb()
 
     def _ensure_one_runs(self) -> None:
         """Start a worker if none runs; one that is leaving does not count."""
@@ -130,11 +142,6 @@ class Faults:
             return self.producers.processes[fault.target % len(self.producers.processes)]
         choice = [*(host.process for host in world.hosts * 3), *self.producers.processes]
         return choice[fault.target % len(choice)]
-
-    def _partition(self, fault: Fault) -> tuple[str, Partition]:
-        prefixes = self.application.prefixes()
-        prefix = prefixes[fault.target % len(prefixes)]
-        return prefix, self.world.judge.model.at(prefix)
 
     def _partition_count(self, group: str) -> int:
         processors = self.application.app.processors.values()
@@ -276,6 +283,23 @@ class Faults:
             # Its clock reaches that of the old server, beyond the ids that the old one issued.
             self.world.later(5 * rng.random(), self._advance_ids, 2)
 
+    def _stale_reads(self, fault: Fault, rng: random.Random) -> None:
+        """Another server takes over, and a worker and producers do not notice for a while."""
+        self.world.former.replace(self.world.hosts, self.producers.processes, rng)
+        self.world.later(fault.amount, self.world.former.end)
+        for i in range(4 if fault.aim else 0):
+            self.world.later(fault.amount * (i + 1) / 5, self._trim_committed)
+
+    def _trim_committed(self) -> None:
+        """All that every processor has committed leaves, the last of it, too."""
+        for prefix, partition in self.world.judge.model.partitions.items():
+            lowest, _ = lowest_checkpoint(partition, "refuse")
+            ids = list(partition.log.entries) if partition.log else []
+            left = [each for each in ids if lowest and parts(each) > parts(lowest)]
+            if lowest and left:
+                self._run("XTRIM", keys.log(prefix), "MINID", "=", left[0])
+                partition.remove_entries(ids[: -len(left)])
+
     def _lost_claim(self, fault: Fault, rng: random.Random) -> None:
         """A failover loses the last claims. The clock is so far behind that the next claims get the
         same epochs, and the owners by the lost claims are paused while one worker claims all."""
@@ -304,6 +328,7 @@ class Faults:
         world = self.world
         model, groups = world.judge.model, world.judge.groups
         self._snapshots.clear()
+        world.former.end()
         self._make_room()
         tags = {tag(each) for each in (*prefixes, *names)}
         world.store.restore(
@@ -311,7 +336,9 @@ class Faults:
         )
         for prefix in list(model.partitions):
             if tag(prefix) in tags:
-                model.partitions[prefix] = snapshot.partitions.get(prefix, Partition())
+                before = model.partitions[prefix]
+                after = model.partitions[prefix] = snapshot.partitions.get(prefix, Partition())
+                after.elsewhere.update({**before.elsewhere, **before.known})
         for spot, ids in snapshot.finished.items():
             if tag(spot[0]) in tags:
                 world.history.finished.setdefault(spot, set()).update(ids)
@@ -320,67 +347,6 @@ class Faults:
         world.history.rolled_back()
         world.store.flush_scripts()
         world.network.break_all()
-
-    # Keys
-
-    def _trim(self, fault: Fault, rng: random.Random) -> None:
-        self._trims.trim(self._partition(fault)[0], fault.amount)
-
-    def _trim_unread(self, fault: Fault, rng: random.Random) -> None:
-        self._trims.trim_unread(self._host(fault), rng)
-
-    def _trim_ahead(self, fault: Fault, rng: random.Random) -> None:
-        self._trims.trim_ahead()
-
-    def _delete(self, fault: Fault, rng: random.Random) -> None:
-        prefix, partition = self._partition(fault)
-        if partition.log is None or not partition.log.entries:
-            return
-        ids = list(partition.log.entries)[-5:]
-        chosen = rng.sample(ids, rng.randint(1, len(ids)))
-        self._run("XDEL", keys.log(prefix), *chosen)
-        partition.remove_entries(chosen)
-        partition.deleted.update(chosen)
-
-    def _lose_log(self, fault: Fault, rng: random.Random) -> None:
-        prefix, partition = self._partition(fault)
-        if partition.log is not None:
-            partition.remove_entries(list(partition.log.entries))
-        partition.log, partition.keys_lost = None, True
-        self._run("DEL", keys.log(prefix))
-        self.world.store.let_a_millisecond_pass()
-
-    def _lose_group(self, fault: Fault, rng: random.Random) -> None:
-        prefix, partition = self._partition(fault)
-        if partition.log is not None and partition.log.groups:
-            name = rng.choice(sorted(partition.log.groups))
-            self._run("XGROUP", "DESTROY", keys.log(prefix), name)
-            del partition.log.groups[name]
-
-    def _lose_state(self, fault: Fault, rng: random.Random) -> None:
-        prefix, partition = self._partition(fault)
-        for name in sorted(partition.states)[:1]:
-            self._run("DEL", keys.state(prefix, name))
-            del partition.states[name]
-            partition.keys_lost = True
-
-    def _lose_meta(self, fault: Fault, rng: random.Random) -> None:
-        prefix, partition = self._partition(fault)
-        self._run("DEL", keys.meta(prefix))
-        partition.meta = {}
-
-    def _lose_delayed(self, fault: Fault, rng: random.Random) -> None:
-        prefix, partition = self._partition(fault)
-        self._run("DEL", keys.delayed(prefix))
-        partition.delayed = {}
-
-    def _lose_plan(self, fault: Fault, rng: random.Random) -> None:
-        world = self.world
-        for name, group in sorted(world.judge.groups.items()):
-            names = [keys.plan(name), keys.members(name), keys.sessions(name)]
-            self._run("DEL", *rng.sample(names, rng.choice((1, 1, 2, 3))))
-            group.now = read_group(world.store.run(group.probes()))
-            group.highest_grant, group.keys_lost = 0, True
 
     # Operators
 

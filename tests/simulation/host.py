@@ -5,7 +5,7 @@ from __future__ import annotations
 from runnel.delivery.partition_queue import PartitionQueue
 from runnel.worker.member import Member
 from runnel.worker.worker import Worker
-from tests.simulation.history import Spot
+from tests.simulation.handled import Spot
 from tests.simulation.loop import Process
 
 

@@ -118,6 +118,8 @@ class Network:
         #: The server executes nothing before this time.
         self.busy_until = 0.0
         self.closed = False
+        #: Those that get no reply.
+        self.unanswered: set[Process] = set()
         #: Called when a mishap happens.
         self.on_mishap: Callable[[], None] = lambda: None
 
@@ -266,6 +268,7 @@ class Network:
     def _reply(self, exchange: Exchange) -> None:
         wire = exchange.wire
         lost = wire.state in ("deaf", "hole") or exchange.generation != wire.generation
+        lost |= wire.process in self.unanswered
         if not exchange.future.done() and not lost:
             exchange.future.set_result(exchange.replies)
 

@@ -14,7 +14,7 @@ from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
 from tests.simulation.application import Application
 from tests.simulation.client import SimClient
-from tests.simulation.history import Spot
+from tests.simulation.handled import Spot
 from tests.simulation.host import Host
 from tests.simulation.loop import Process
 from tests.simulation.scenario import Fault

@@ -7,8 +7,10 @@ from typing import Any
 
 from runnel import keys
 from runnel.protocol.scripts import Call
-from tests.simulation.additions import add, entries_in, plan_trim, sinks_of
-from tests.simulation.model import Model, check_contract, check_token, declare
+from tests.simulation.additions import add, entries_in, sinks_of
+from tests.simulation.leases import check_contract, check_token, declare
+from tests.simulation.model import Model
+from tests.simulation.removals import plan_trim
 from tests.simulation.stored import Fields, Log, Partition, Refused, parts, split
 from tests.simulation.trace import Violation
 
@@ -30,9 +32,9 @@ class OutboxModel(Model):
                 index = skipped - int(known_count)
                 repeats = numbers[-1] == last and index >= 0 and numbers[index] == first_number
                 return (0, known_first, int(known_count), last) if repeats else (0, "", 0, last)
-        excess = plan_trim(partition, size, len(new) - skipped, policy, now)
+        removal = plan_trim(partition, size, len(new) - skipped, policy, now)
         declare(partition, args)
-        add(partition, new[skipped:], added, excess)
+        add(partition, new[skipped:], added, removal)
         count = len(new) - skipped
         partition.numbers[sender] = f"{numbers[-1]} {added[0]} {count} {numbers[skipped]}"
         return count, added[0], count, numbers[-1]

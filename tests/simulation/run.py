@@ -6,7 +6,7 @@ import logging
 import random
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from unittest.mock import patch
 from runnel.connection.durability import Durability
 from runnel.core import pending_effects, table_state
 from runnel.delivery.recorded_start_lock import RecordedStartLock
+from runnel.observer import Observer
 from runnel.preflight.server import ServerInfo
 from runnel.processor import Processor
 from runnel.protocol.scripts import Call, Scripts
@@ -161,6 +162,7 @@ def _until_finished(settling: Settling, producers: Producers, faults: Faults) ->
         or world.operators
         or not settling.settled(must=False)
     ):
+        faults.correct_clock()
         if world.loop.time() > until:
             raise Violation("L6", f"not finished after {most:.0f} s: {left} {producers.unsent}")
         world.loop.run(world.loop.time() + 0.25)
@@ -204,8 +206,9 @@ def _machine(world: World) -> Iterator[None]:
             backend: Backend,
             member: tuple[str, str],
             start_lock: RecordedStartLock,
+            observers: Sequence[Observer],
         ) -> None:
-            super().__init__(processor, settings, backend, member, start_lock)
+            super().__init__(processor, settings, backend, member, start_lock, observers)
             world.host().members[processor.name] = self
 
     class NoThread:

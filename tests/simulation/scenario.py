@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from runnel.retention import Retain
 from runnel.worker.concurrent_runner import FILL_GAPS
 
 #: Seconds between two looks of a worker at a partition in which nothing is due sooner.
@@ -34,13 +35,19 @@ COMMANDS = ("pause_processor", "seek", "remove_processor")
 EXTRA = (*COMMANDS, "block", "block_cut_off")
 #: The delayed events of a partition disappear. Drawn with these events.
 LOSE_DELAYED = "lose_delayed"
+#: Partitions lose a consumer group while a trim by age is on its way. Drawn with an age.
+LOSE_GROUP_AT_TRIM = "lose_group_at_trim"
 #: A worker is stopped while the reply to its heartbeat is on its way.
 STOP = "stop_at_sync"
 #: A worker dies once it has forwarded something, before it has removed that.
 KILL = "kill_at_append"
+#: A worker reads from a primary that was replaced, and producers send to it. Drawn apart.
+STALE = "stale_reads"
 
+#: Faults after which a worker does not know when the next delayed event is due.
+BLIND = ("skew", "rollback", "lost_claim", "lose_meta", "deaf", "hole", "block_cut_off")
 #: Faults after which a request may take as long as its timeout.
-SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, *EXTRA)
+SLOW = ("busy", "rollback", "lost_claim", "pause", STOP, STALE, *EXTRA)
 
 #: What a handler may raise: an error of its own, and errors that Runnel and asyncio raise too.
 ERRORS = ("own", "refusal", "fenced", "cancelled", "exit", "group", "connection", "timeout")
@@ -146,6 +153,8 @@ class Scenario:
     #: Seconds after which committed events leave, 0 for never. All ids come from the real clock,
     #: which is years behind the virtual one: so an event leaves as soon as it may.
     max_age: float
+    #: What happens to a stream that nobody reads: see `App.stream`.
+    retain: Retain
     wait_for_room: bool
     drop_oldest: bool
     #: Mean seconds between two sends of one producer, and the most records in one send.
@@ -175,16 +184,18 @@ class Scenario:
     @property
     def loses_keys(self) -> bool:
         """Whether a fault loses keys or resets them to an older state."""
-        kinds = ("rollback", "lost_claim", LOSE_DELAYED, *KEYS)
+        kinds = ("rollback", "lost_claim", LOSE_DELAYED, LOSE_GROUP_AT_TRIM, *KEYS)
         return any(each.kind in kinds for each in self.faults)
 
     @property
     def promotion_bound(self) -> float:
         """Seconds by which a delayed event may be late while nothing disturbs the workers. If the
-        clock of the server jumps, or meta is lost, they learn of it only when they look."""
-        blind = ("skew", "rollback", "lost_claim", "lose_meta")
-        looks = any(each.kind in blind for each in self.faults)
-        return 5.0 + 24 * self.delay[1] + (LOOK_EVERY if looks else 0.0)
+        clock of the server jumps, or meta or a message is lost, they learn of it only when they
+        look. A call that was on its way before may get no reply."""
+        kinds = {each.kind for each in self.faults}
+        looks = not kinds.isdisjoint(BLIND)
+        waits = not kinds.isdisjoint((*WIRE, *SLOW))
+        return 5.0 + 24 * self.delay[1] + LOOK_EVERY * looks + 6.0 * waits
 
     @property
     def counts_exactly(self) -> bool:
@@ -196,6 +207,12 @@ class Scenario:
     def removes(self) -> bool:
         """Whether an operator removes a processor."""
         return any(each.kind == "remove_processor" for each in self.faults)
+
+    @property
+    def conflicts(self) -> bool:
+        """Whether a commit may find another checkpoint, or no event there."""
+        stale = any(each.kind == STALE for each in self.faults)
+        return self.loses_keys or self.repeats_calls or stale
 
     @property
     def repeats_calls(self) -> bool:

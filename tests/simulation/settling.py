@@ -23,12 +23,19 @@ class Settling:
     def __init__(self, application: Application) -> None:
         self.application = application
         self.world = application.world
+        #: Since when the members have been settled, and what was the last disturbance then.
+        self._since = self._disturbed = 0.0
+        #: Partition -> when its log was last seen full.
+        self._full: dict[str, float] = {}
 
     def watch(self) -> None:
         """From time to time: have the members settled as fast as they must?"""
         if not self.world.network.closed:
-            must = self.world.loop.time() - self.world.disturbed > self.bound
-            if self.settled(must) and must:
+            now = self.world.loop.time()
+            must = now - self.world.disturbed > self.bound
+            if not self.settled(must) or self._disturbed != self.world.disturbed:
+                self._since, self._disturbed = now, self.world.disturbed
+            if must or not self.world.scenario.loses_keys:
                 self._promoted()
             for host in self.world.hosts:
                 self._bounded(host)
@@ -36,13 +43,13 @@ class Settling:
 
     def _promoted(self) -> None:
         """L1: what is due enters the log soon, if there is room."""
-        now, s = self.world.judge.now_ms, self.world.scenario
-        for prefix, _ in self.application.spots():
+        now, s, time = self.world.judge.now_ms, self.world.scenario, self.world.loop.time()
+        for prefix in self.application.prefixes():
             place = self.world.judge.model.at(prefix)
             if place.log is None or len(place.log.entries) >= s.partition_size:
-                continue
+                self._full[prefix] = time
             due = min((each for each, _ in place.delayed.values()), default=now)
-            quiet = self.world.loop.time() - self.world.disturbed - self.bound
+            quiet = time - max(self._since, self._full.get(prefix, 0.0))
             if now - due > s.promotion_bound * 1000 and quiet > s.promotion_bound:
                 raise Violation("L1", f"{prefix}: an event is due for {now - due} ms")
 
@@ -69,7 +76,7 @@ class Settling:
 
     def settled(self, must: bool) -> bool:
         """Is every partition held by whom it should be? Raises Violation if it must be."""
-        if any(host.blocked for host in self.world.hosts):
+        if any(host.blocked for host in self.world.hosts) or self.world.former.active:
             return False
         running = [host for host in self.world.hosts if host.state == "running"]
         if any(group.membership.retiring for host in running for group in host.members.values()):

@@ -21,6 +21,8 @@ from tests.simulation.clock import CLOCK_KEY, clock_fields, with_virtual_clock
 
 Command = Sequence[Any]
 
+#: The database of a primary that was replaced.
+_FORMER = 1
 #: The start of virtual time, ms since 1970.
 EPOCH_MS = 2_000_000_000_000
 
@@ -42,6 +44,8 @@ class Store:
         connection: Any = UnixDomainSocketConnection
         self._connection = connection(path=path, protocol=2, socket_timeout=30)
         self._hints = connection(path=path, protocol=2, socket_timeout=30)
+        #: What a primary has that was replaced is in another database.
+        self._former = connection(path=path, protocol=2, socket_timeout=30, db=_FORMER)
         self._sources = {
             name: with_virtual_clock(edit(name, source) if edit else source)
             for name, source in sources().items()
@@ -52,6 +56,7 @@ class Store:
         self._clock_ms = 0
         self._connection.connect()
         self._hints.connect()
+        self._former.connect()
         self._hints.send_command("PSUBSCRIBE", "runnel:*")
         self._hints.read_response()
         self.reset()
@@ -60,6 +65,7 @@ class Store:
         """Close the connections."""
         self._connection.disconnect()
         self._hints.disconnect()
+        self._former.disconnect()
 
     def reset(self) -> None:
         """Erase all data of the server."""
@@ -88,9 +94,7 @@ class Store:
 
     def run(self, commands: Sequence[Command]) -> list[Any]:
         """The replies, errors included."""
-        connection = self._connection
-        connection.send_packed_command(connection.pack_commands(map(self._translated, commands)))
-        replies = [_read(connection) for _ in commands]
+        replies = _exchange(self._connection, list(map(self._translated, commands)))
         for i, command in enumerate(commands):
             if command[:2] == ("SCRIPT", "LOAD") and command[2] is not _SET_CLOCK:
                 replies[i] = _sha(command[2]).encode()
@@ -129,6 +133,28 @@ class Store:
             (reply,) = self.run([("RESTORE", key, 0, value)])
             assert not isinstance(reply, Exception), reply
 
+    def copy_logs(self, logs: Sequence[str]) -> None:
+        """From now on, the former primary has these logs as they are now."""
+        _exchange(self._former, [("FLUSHDB",)])
+        self.run([("COPY", log, log, "DB", _FORMER) for log in logs])
+
+    def run_on_former(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies of the former primary, errors included."""
+        return _exchange(self._former, commands)
+
+    def add_to_former(self, log: str, entries: Sequence[Command], sequence: int) -> list[str]:
+        """Add entries to a log of the former primary. Returns their ids, from this sequence on."""
+        (info,) = _exchange(self._former, [("XINFO", "STREAM", log)])
+        ms = time.time_ns() // 1_000_000
+        if not isinstance(info, Exception):
+            last = info[info.index(b"last-generated-id") + 1]
+            ms = max(ms, int(last.split(b"-")[0]))
+        ids = [f"{ms}-{sequence + i}" for i in range(len(entries))]
+        added = zip(ids, entries, strict=True)
+        _exchange(self._former, [("XADD", log, id_, *entry) for id_, entry in added])
+        self.let_a_millisecond_pass()
+        return ids
+
     def let_a_millisecond_pass(self) -> None:
         """Wait, so that new entries get larger ids: ids come from the real clock."""
         time.sleep(0.002)
@@ -136,6 +162,11 @@ class Store:
 
 def _sha(source: bytes) -> str:
     return hashlib.sha1(source, usedforsecurity=False).hexdigest()
+
+
+def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    connection.send_packed_command(connection.pack_commands(commands))
+    return [_read(connection) for _ in commands]
 
 
 def _read(connection: Any) -> Any:

@@ -65,6 +65,8 @@ class Partition:
     requests: dict[str, tuple[tuple[int, int, int], str]] = field(default_factory=dict)
     #: All entries ever added, including removed ones.
     known: dict[str, Fields] = field(default_factory=dict)
+    #: Entries that a worker can have read, though this history does not have them.
+    elsewhere: dict[str, Fields] = field(default_factory=dict)
     #: Processor -> ids that were removed before it had committed them: those that it has not yet
     #: counted as lost, and those that it has.
     uncounted: dict[str, set[str]] = field(default_factory=dict)
@@ -77,6 +79,10 @@ class Partition:
     processors: dict[str, None] = field(default_factory=dict)
     #: Keys were lost: the counts need not be exact any more.
     keys_lost: bool = False
+
+    def shown(self, id_: str) -> Fields:
+        """An entry that a worker has read."""
+        return self.known.get(id_) or self.elsewhere[id_]
 
     def remove_entries(self, ids: Iterable[str]) -> None:
         """Remove entries that retention, an operator or a fault removed."""

@@ -11,8 +11,8 @@ from tests.simulation.clock import CLOCK_KEY, REAL, VIRTUAL, clock_fields, with_
 SCRIPTS = sorted((Path(__file__).parents[2] / "lua").glob("*.lua"))
 #: Scripts that do not read the time.
 TIMELESS = {
-    *("declare", "pause", "park_again", "register", "revoke"),
-    *("resume", "check_acl", "copy_table", "cancel"),
+    *("declare", "register", "revoke", "acknowledge"),
+    *("check_acl", "copy_table", "cancel"),
 }
 #: Scripts that read it if delayed events wait.
 OVERDUE = {"append", "append_numbered", "append_once"}

@@ -26,10 +26,9 @@ class Together:
     ) -> str | None:
         """An event starts, while the checkpoint is there, if that is known. Returns what is wrong
         with that, or None."""
-        known = partition.known
 
         def key_of(each: str) -> str:
-            return self.key_of(known[each])
+            return self.key_of(partition.shown(each))
 
         key, last = key_of(id_), tenure.last_of.get(key_of(id_), "0-0")
         if same := [each for each in tenure.in_hand if key_of(each) == key]:
@@ -41,7 +40,7 @@ class Together:
         if len(tenure.in_hand) >= self.concurrency:
             return f"{id_} starts while {tenure.in_hand} run"
         tenure.last_of[key] = id_
-        if checkpoint is None or partition.log is None:
+        if checkpoint is None or partition.log is None or id_ not in partition.known:
             return None
         ahead = [each for each in partition.log.after(checkpoint) if parts(each) <= parts(id_)]
         before = [each for each in ahead[:-1] if key_of(each) == key and each not in tenure.done]
@@ -56,8 +55,8 @@ class Together:
     def failed(self, tenure: Tenure, ids: Sequence[str], partition: Partition) -> None:
         """Events have failed: they may start again."""
         for id_ in ids:
-            key = self.key_of(partition.known[id_])
-            of_key = [each for each in tenure.started if self.key_of(partition.known[each]) == key]
+            key = self.key_of(partition.shown(id_))
+            of_key = [i for i in tenure.started if self.key_of(partition.shown(i)) == key]
             tenure.last_of[key] = max(of_key, key=parts, default="0-0")
 
 

@@ -1,4 +1,4 @@
-"""Trims that strike when it matters: while a worker has read ahead, or while a read is on its way.
+"""Trims that strike when it matters: while a worker has read ahead, or a call is on its way.
 
 Each waits for its moment, by looking again and again, and gives up when that does not come.
 """
@@ -10,10 +10,11 @@ from collections.abc import Callable
 from functools import partial
 
 from runnel import keys
-from tests.simulation.history import Spot
+from tests.simulation.handled import Spot
 from tests.simulation.host import Host
 from tests.simulation.network import Mishap
 from tests.simulation.producers import Producers
+from tests.simulation.removals import lowest_checkpoint
 from tests.simulation.stored import parts
 from tests.simulation.world import World
 
@@ -78,6 +79,42 @@ class Trims:
             if log and state.reading and state.settled and not state.verify_next:
                 return [(prefix, log.added)]
         return []
+
+    def lose_group(self, prefix: str, rng: random.Random) -> None:
+        """A log loses a consumer group."""
+        log = self.world.judge.model.at(prefix).log
+        if log is not None and log.groups:
+            name = rng.choice(sorted(log.groups))
+            self.world.store.run([("XGROUP", "DESTROY", keys.log(prefix), name)])
+            del log.groups[name]
+
+    def lose_group_at_trim(self, host: Host, rng: random.Random) -> None:
+        """While a worker's trim is on its way, partitions that have something to trim lose a
+        consumer group. Else their owners register it again too soon."""
+        mishaps = self.world.network.wire(host.process).mishaps
+        late = Mishap("late", "trim", delay=0.05 + 4 * self.world.scenario.delay[1])
+        mishaps.appendleft(late)
+
+        def strike() -> bool:
+            if any(each is late for each in mishaps):
+                return False
+            old = sorted(
+                {prefix for (prefix, _), _ in host.queues() if self._has_committed(prefix)}
+            )
+            for prefix in old:
+                self.lose_group(prefix, rng)
+            if not old:
+                mishaps.appendleft(late)
+            return bool(old)
+
+        self._when(strike)
+
+    def _has_committed(self, prefix: str) -> bool:
+        """Has a log an entry before the lowest checkpoint?"""
+        place = self.world.judge.model.at(prefix)
+        lowest, _ = lowest_checkpoint(place, "refuse")
+        first = next(iter(place.log.entries), None) if place.log else None
+        return first is not None and lowest is not None and parts(first) < parts(lowest)
 
     def trim_ahead(self) -> None:
         """What a worker has read ahead is trimmed, and the last event that it has read."""

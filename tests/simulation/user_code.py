@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError
 from runnel.errors import Fenced, Full
 from runnel.middleware import Middleware
 from runnel.protocol import Token
-from tests.simulation.history import History, Spot
+from tests.simulation.handled import Spot
+from tests.simulation.history import History
 from tests.simulation.stored import Partition
 
 #: Seconds until a handler that stopped waiting for an event asks again.

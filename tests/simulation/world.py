@@ -17,6 +17,7 @@ from runnel import App
 from runnel.errors import Halted, Removed, Replaced, ServerError
 from runnel.protocol.scripts import Call, error_from, sources
 from runnel.worker.worker import Worker
+from tests.simulation.former import FormerPrimary
 from tests.simulation.history import History
 from tests.simulation.host import Host
 from tests.simulation.judge import Judge
@@ -45,6 +46,7 @@ class World:
         self.judge = Judge(self.loop, store, trace, self.history)
         self.network = Network(self.loop, self, scenario.seed, scenario.delay)
         self.network.on_mishap = self.disturb
+        self.former = FormerPrimary(self.judge, self.network, self.disturb)
         self.nonces = random.Random(f"nonces {scenario.seed}")
         self.hosts: list[Host] = []
         self.processes: list[Process] = []
@@ -126,7 +128,8 @@ class World:
     def crash(self, host: Host) -> None:
         """Kill a worker, and check that it had committed what it finished earlier."""
         settled = self.loop.time() - 10 * self.scenario.delay[1] - 0.1
-        if host.state == "running" and not host.process.paused and self.disturbed < settled - 2:
+        calm = self.disturbed < settled - 2 and not self.former.active
+        if host.state == "running" and not host.process.paused and calm:
             for spot, queue in host.queues():
                 partition = self.judge.model.at(spot[0])
                 self.history.worker_crashed(spot, queue.state.token, partition, settled)
@@ -173,6 +176,9 @@ class World:
 
     def execute(self, process: Process, commands: Sequence[Command]) -> list[Any]:
         """Execute commands on the server, then notify subscribers and blocked reads."""
+        former = self.former.execute(process, commands)
+        if former is not None:
+            return former
         replies = self.judge.execute(process, commands)
         published, self.judge.published = self.judge.published, []
         for channel in published:

@@ -14,8 +14,8 @@ import click
 from runnel.embedded.binary import Binary
 from tests.servers import available_servers
 from tests.soak.converge import converge, spread
-from tests.soak.faults import MAX_WORKERS
 from tests.soak.run import Outcome, Plan, perform
+from tests.soak.scene import MAX_WORKERS
 from tests.soak.stage import STAGES
 
 

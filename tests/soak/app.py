@@ -1,7 +1,8 @@
 """The app that the workers of a soak run, a pipeline of two stages. `book` sums the numbers of each
 key in a table, and emits a posting for each event, to a stream with another key. `settle` counts
 these. `audit` is a second processor of the first stream, and `consult` a third, which has several
-events of a partition at the same time. `remind` counts events that are sent for later.
+events of a partition at the same time. `charge`, a fourth, fails now and then, and has such events
+later. `remind` counts events that are sent for later.
 
 Each handler writes each event that it has finished as a line to its worker's own file.
 A line is ``processor partition key number id epoch start end``, times in seconds of the machine's
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
 from dataclasses import replace
@@ -26,6 +28,8 @@ PARTITIONS = 12
 #: The keys of postings.
 BUCKETS = 10
 PREFETCH = 20
+#: Each event with a number that this divides may fail in `charge`.
+SETBACK = 10
 #: How many events of a partition `consult` has at the same time.
 CONCURRENCY = 8
 REBALANCE_TIMEOUT = 5.0
@@ -74,6 +78,7 @@ reminders = app.stream(
 )
 sums = app.table("sums", entries, value=int, default=0, processor="book")
 asked = app.table("asked", entries, value=int, default=0, processor="consult")
+charged = app.table("charged", entries, value=int, default=0, processor="charge")
 reminded = app.table("reminded", reminders, value=int, default=0, processor="remind")
 counts = app.table("counts", postings, value=int, default=0, processor="settle")
 _effects = os.open(os.environ.get("SOAK_EFFECTS", os.devnull), os.O_WRONLY | os.O_APPEND)
@@ -137,6 +142,18 @@ async def audit(events: Events[Entry]) -> None:
     """The one that operators pause and reset."""
     async for event in events:
         await apply("audit", events, event)
+
+
+@app.processor(
+    entries, exception_policy="retry_later", retries=1_000_000, backoff=0.2, backoff_max=1.0
+)
+async def charge(events: Events[Entry]) -> None:
+    """Every second try of some events fails, and they step aside."""
+    async for event in events:
+        if event.record.number % SETBACK == 0 and random.random() < 0.5:
+            raise RuntimeError("it is refused this time")
+        entry = await apply("charge", events, event)
+        charged[entry.key] += 1
 
 
 @app.on(entries, concurrency=CONCURRENCY)

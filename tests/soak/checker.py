@@ -1,7 +1,8 @@
 """Replays a history and reports violations. Each check names the promise that it checks.
 
 A processor that an operator has reset may see events again under an old token, so the checks of
-tokens and repeats apply to `strict` processors only. A failover may lose events that were not
+tokens and repeats apply to `strict` processors only. Those of order leave out events that may have
+failed and come later. A failover may lose events that were not
 acknowledged, so with `lossy` the checks of order apply to acknowledged events only.
 """
 
@@ -59,8 +60,10 @@ def check(history: History, *, strict: Iterable[str], budget: int, lossy: bool =
             for of_key in _by_key(counted, processed_by_event):
                 _order(processor, of_key, processed_by_event, say)
         else:
-            _order(processor, counted, processed_by_event, say)
+            in_turn = [e for e in counted if not history.steps_aside(processed_by_event[e][0])]
+            _order(processor, in_turn, processed_by_event, say)
         if processor in strict:
+            effects = [each for each in effects if not history.steps_aside(each)]
             together = history.together.get(processor, 1)
             _tenures(processor, effects, budget, verdict, lossy, together)
             if not lossy:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.soak.app import SESSION
+from tests.soak.app import SESSION, SETBACK
 from tests.soak.cast import Cast
 from tests.soak.checker import check
 from tests.soak.history import read_history
 from tests.soak.stage import Stage
-from tests.soak.watch import PROCESSORS, REMINDER, SECOND, TOGETHER, Watch
+from tests.soak.watch import PROCESSORS, REMINDER, SECOND, SETBACK_OF, TOGETHER, Watch
 
 #: Seconds: a session and two heartbeats after a kill; after a leave no session has to end.
 BOUNDS = {"kill": SESSION * 5 / 3, "leave": SESSION * 2 / 3}
@@ -78,6 +78,7 @@ async def converge(
     history = read_history(folder, PROCESSORS, watch.looks)
     history.second, history.tables, history.together = SECOND, tables, TOGETHER
     history.reminder = REMINDER
+    history.setback, history.setback_every = SETBACK_OF, SETBACK
     verdict = check(history, strict=PROCESSORS, budget=100)
     for how, samples in durations.items():
         say(spread(f"after a {how}", samples, BOUNDS[how]))

@@ -73,12 +73,19 @@ class History:
     #: The one of them that reads what is sent for later, if there is one.
     reminder: str = ""
     later: list[Later] = field(default_factory=list)
+    #: The one of them that has an event later if it fails, and each which number may fail there.
+    setback: str = ""
+    setback_every: int = 0
     #: Those of them that have several events of a partition at the same time -> how many.
     together: dict[str, int] = field(default_factory=dict)
     #: Table -> key -> value, at the end.
     tables: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Partition -> the ids in its log at the end.
     logs: dict[int, list[Id]] = field(default_factory=dict)
+
+    def steps_aside(self, effect: Effect) -> bool:
+        """May the event have come out of order, because it had failed before?"""
+        return effect.processor == self.setback and effect.number % self.setback_every == 0
 
 
 def parse_id(text: str) -> Id:

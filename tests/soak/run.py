@@ -14,16 +14,18 @@ from random import Random
 
 from runnel.core.reading import UNCOMMITTED
 from runnel.core.window import Window
-from tests.soak.app import CONCURRENCY, PREFETCH, SESSION
+from tests.soak.app import CONCURRENCY, PREFETCH, SESSION, SETBACK
 from tests.soak.cast import Actor, Cast
 from tests.soak.checker import Verdict, check
-from tests.soak.faults import FAULTS, Fault, Scene, join
+from tests.soak.faults import FAULTS
 from tests.soak.history import Id, read_history
+from tests.soak.program_faults import join
+from tests.soak.scene import Fault, Scene
 from tests.soak.stage import Stage
-from tests.soak.watch import PROCESSORS, REMINDER, SECOND, TOGETHER, Watch
+from tests.soak.watch import PROCESSORS, REMINDER, SECOND, SETBACK_OF, TOGETHER, Watch
 
 #: The processors that operators do not touch, so that every promise holds for them.
-STRICT = ("book", "settle", "consult", "remind")
+STRICT = ("book", "settle", "consult", "charge", "remind")
 #: Events that a new tenure may repeat: those that may wait for their commit, and those read ahead.
 #: Where several events of a partition are handled at once, also those in hand.
 BUDGET = (UNCOMMITTED + 2) * PREFETCH + Window(CONCURRENCY, PREFETCH).limit
@@ -241,6 +243,7 @@ class Run:
         history = read_history(self._folder, PROCESSORS, self.watch.looks)
         history.logs, history.tables, history.second = self._logs, self._tables, SECOND
         history.together, history.reminder = TOGETHER, REMINDER
+        history.setback, history.setback_every = SETBACK_OF, SETBACK
         verdict = check(history, strict=STRICT, budget=BUDGET, lossy=self._stage.lossy)
         verdict.violations += self._violations
         self.outcome.verdict = verdict

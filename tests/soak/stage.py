@@ -10,7 +10,8 @@ from redis.exceptions import ResponseError
 
 from runnel import keys
 from runnel.embedded.binary import Binary
-from tests.fleet import ClusterFleet, Migration, SentinelFleet, ask, catches_up, is_linked, until
+from tests.fleet import ClusterFleet, Migration, SentinelFleet
+from tests.nodes import ask, catches_up, is_linked, until
 from tests.servers import Server
 from tests.soak.app import app, entries, postings
 

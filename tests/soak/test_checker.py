@@ -223,3 +223,45 @@ def test_each_kind_of_violation_of_these_is_found(
     corrupt(history)
     found = violations(history)
     assert any(message in each for each in found), found
+
+
+def setback() -> History:
+    """A history of `charge`: the second of three events had failed, and came last."""
+    history = History(("charge",), setback="charge", setback_every=10)
+    history.sent = [Sent("a", number, 0, (number, 0)) for number in (9, 10, 11)]
+    for at, index in enumerate((0, 2, 1)):
+        done = effect(history.sent[index], 10, at, "w1")
+        history.effects.append(done._replace(processor="charge"))
+    history.tables = {"charged": {"a": 3}}
+    return history
+
+
+def violations_of_setback(history: History) -> list[str]:
+    return check(history, strict=["charge"], budget=BUDGET).violations
+
+
+def test_an_event_that_had_failed_may_come_later() -> None:
+    assert violations_of_setback(setback()) == []
+
+
+def every(history: History, number: int) -> None:
+    """Events of these numbers step aside, and no others."""
+    history.setback_every = number
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "message"),
+    [
+        (lambda h: every(h, 7), "S3: charge started (11, 0) of partition 0"),
+        (lambda h: move(h, 1, -5), "S3: charge, partition 0, epoch 10"),
+        (lambda h: remove(h, 2), "S4: charge never processed Sent(key='a', number=10"),
+        (lambda h: h.tables["charged"].update(a=4), "table charged has 4 for a, right is 3"),
+    ],
+)
+def test_each_kind_of_violation_of_that_is_found(
+    corrupt: Callable[[History], None], message: str
+) -> None:
+    history = setback()
+    corrupt(history)
+    found = violations_of_setback(history)
+    assert any(message in each for each in found), found

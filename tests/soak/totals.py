@@ -23,10 +23,10 @@ def check_totals(history: History, lossy: bool) -> list[str]:
         processed[each.processor].append(each)
     most = {(each.key, each.number) for each in processed["book"]}
     least = {(each.key, each.number) for each in history.sent} if lossy else most
-    asked = _asked(history, lossy), _asked(history)
     found = [
         *_between("sums", history.tables.get("sums", {}), _sums(least), _sums(most)),
-        *_between("asked", history.tables.get("asked", {}), *asked),
+        *_counted_by_key(history, "asked", "consult", lossy),
+        *_counted_by_key(history, "charged", "charge", lossy),
         *_between("counts", history.tables.get("counts", {}), _counts(least), _counts(most)),
     ]
     for processor in history.second:
@@ -45,15 +45,12 @@ def _sums(events: Iterable[Content]) -> Counter[str]:
     return found
 
 
-def _asked(history: History, sent_alone: bool = False) -> Counter[str]:
-    """How many events of each key `consult` has processed; or of those, how many are certain to
-    have been acknowledged."""
-    if not any(each.processor == "consult" for each in history.effects):
-        return Counter()
-    events = {(e.key, e.number) for e in history.effects if e.processor == "consult"}
-    if sent_alone:
-        events = {(each.key, each.number) for each in history.sent}
-    return Counter(key for key, _ in events)
+def _counted_by_key(history: History, table: str, processor: str, lossy: bool) -> Iterable[str]:
+    """The table has how many events of each key the processor has finished."""
+    most = {(e.key, e.number) for e in history.effects if e.processor == processor}
+    least = {(e.key, e.number) for e in history.sent} if lossy and most else most
+    stored = history.tables.get(table, {})
+    return _between(table, stored, *(Counter(key for key, _ in each) for each in (least, most)))
 
 
 def _counts(events: Iterable[Content]) -> Counter[str]:

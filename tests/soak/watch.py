@@ -15,13 +15,25 @@ from runnel.connection.connect import connect
 from runnel.errors import RunnelError
 from runnel.protocol import GroupDescription, PartitionDescription
 from runnel.protocol.scripts import Scripts
-from tests.soak.app import PARTITIONS, app, asked, counts, entries, postings, reminded, sums
+from tests.soak.app import (
+    PARTITIONS,
+    app,
+    asked,
+    charged,
+    counts,
+    entries,
+    postings,
+    reminded,
+    sums,
+)
 from tests.soak.history import Id, Look, parse_id
 
 PROCESSORS = tuple(app.processors)
 reminders = app.streams["reminders"].spec
 #: The one that reads what is sent for later.
 REMINDER = "remind"
+#: The one that has an event later if it fails.
+SETBACK_OF = "charge"
 #: Those that read what others emit.
 SECOND = tuple(name for name, each in app.processors.items() if each.stream is postings.spec)
 #: Those that have several events of a partition at the same time -> how many.
@@ -40,6 +52,8 @@ class Watch:
         self._client = connect(url, 2.0)
         self._scripts = Scripts(self._client)
         self.looks: list[Look] = []
+        #: One look at a time: of two at once, the reply to the first may come last.
+        self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -53,23 +67,24 @@ class Watch:
             await asyncio.sleep(pause)
 
     async def look(self) -> list[Look]:
-        """Every processor on every partition, each in one instant."""
-        looks = [
-            Look(
-                processor,
-                partition,
-                described.epoch or 0,
-                parse_id(described.checkpoint or "0-0"),
-                described.processed or 0,
-                described.lost or 0,
-                described.added or 0,
-                _lag(described),
-            )
-            for (processor, partition, _), described in zip(
-                _PARTITIONS, await self._describe(), strict=True
-            )
-        ]
-        self.looks += looks
+        """Every processor on every partition, each in one instant, later than at the last look."""
+        async with self._turn:
+            looks = [
+                Look(
+                    processor,
+                    partition,
+                    described.epoch or 0,
+                    parse_id(described.checkpoint or "0-0"),
+                    described.processed or 0,
+                    described.lost or 0,
+                    described.added or 0,
+                    _lag(described),
+                )
+                for (processor, partition, _), described in zip(
+                    _PARTITIONS, await self._describe(), strict=True
+                )
+            ]
+            self.looks += looks
         return looks
 
     async def owners(self) -> dict[str, list[str | None]]:
@@ -100,12 +115,15 @@ class Watch:
         return True
 
     async def caught_up(self) -> bool:
-        """Is nothing behind any checkpoint, nor on its way to another stream, nor for later?"""
+        """Is nothing behind any checkpoint, nor on its way to another stream, nor for later, nor
+        postponed?"""
         for _ in range(2):  # What the first stage had emitted is seen the second time.
             if any(each.lag != 0 for each in await self.look()):
                 return False
             for _, _, names in _PARTITIONS:
                 if await self._client.xlen(names.outbox):
+                    return False
+                if await self._client.zcard(names.postponed):
                     return False
             for partition in range(reminders.partition_count):
                 if await self._client.zcard(keys.delayed(reminders.prefix(partition))):
@@ -124,7 +142,7 @@ class Watch:
     async def tables(self) -> dict[str, dict[str, int]]:
         """What the tables have: key -> value."""
         found: dict[str, dict[str, int]] = {}
-        for table in (sums, asked, counts, reminded):
+        for table in (sums, asked, charged, counts, reminded):
             found[table.name] = {}
             for partition in range(table.stream.partition_count):
                 name = keys.table(table.stream.prefix(partition), table.name)

@@ -40,7 +40,7 @@ WRONG = {
     # pyright takes it for a table of `int | str`, and flags its use.
     "app.table('t', orders, value=int, default='none')[1] + 1": ('Argument "default"', '"str"'),
     # Sending without an event loop, and tests
-    "orders.send_sync(Alert(1, 'text'))": ('"Alert"; expected "Order"', '"Alert" is not assign'),
+    "orders.send_sync(Alert(1, 'text'))": ('argument type "Alert"', '"Alert" is not assign'),
     "app.sync().send(orders, Alert(1, 'a'))": (
         'parameter "R" of "send"',
         '"Alert" is not assign',

@@ -12,12 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def _run(folder: Path, code: str, *, ci: str) -> str:
+def _run(folder: Path, code: str, *options: str, ci: str) -> str:
     """The closing line of pytest over one module with our plugin."""
     (folder / "test_inner.py").write_text(f"import pytest\n{code}")
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = docker\n")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "tests.ci", "-p", "no:cacheprovider", folder],
+        [sys.executable, "-m", "pytest", "-q", "-p", "tests.ci", *options, folder],
         env={
             **os.environ,
             "CI": ci,
@@ -44,3 +44,17 @@ def _run(folder: Path, code: str, *, ci: str) -> str:
 )
 def test_which_skips_fail(code: str, ci: str, closing: str, tmp_path: Path) -> None:
     assert closing in _run(tmp_path, code, ci=ci)
+
+
+@pytest.mark.parametrize(
+    ("code", "closing"),
+    [
+        ("def test_a(): pytest.skip('why not')", "1 failed"),
+        ("pytest.skip('why not', allow_module_level=True)", "1 error"),
+        ("def test_a(): pytest.skip('no Docker engine answers')", "1 skipped"),
+    ],
+)
+def test_the_same_skips_fail_where_tests_run_in_several_processes(
+    code: str, closing: str, tmp_path: Path
+) -> None:
+    assert closing in _run(tmp_path, code, "-p", "xdist", "-n", "1", ci="true")

@@ -60,10 +60,12 @@ def test_a_shared_dead_letter_middleware_gives_each_processor_a_sink_of_its_own(
 def test_a_policy_may_be_named_and_a_wrong_one_is_refused() -> None:
     app.processor(orders, name="lenient", exception_policy="ignore")(iterates)
     assert app.processors["lenient"].policy is ExceptionPolicy.IGNORE
+    app.processor(orders, name="patient", exception_policy="Retry_Later")(iterates)
+    assert app.processors["patient"].policy is ExceptionPolicy.RETRY_LATER
     wrong: list[tuple[dict[str, Any], str]] = [
         (
             {"exception_policy": "nonsense"},
-            "must be QUARANTINE, PARK, IGNORE or HALT, not 'nonsense'",
+            "must be QUARANTINE, PARK, RETRY_LATER, IGNORE or HALT, not 'nonsense'",
         ),
         ({"middleware": [DeadLetterMiddleware]}, "the class DeadLetterMiddleware"),
         (

@@ -12,7 +12,7 @@ from runnel import App
 from runnel.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "lua/README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "lua/README.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -27,7 +27,14 @@ async def test_the_guide_runs_from_top_to_bottom() -> None:
     app = names["app"]
     assert isinstance(app, App)
     own = {"archive", "mail", "add_up", "compare", "remind", "collect", "trace", "pay_out"}
-    assert set(app.processors) == own | {"billing", "complaints", "timed", "ledger", "checked"}
+    assert set(app.processors) == own | {
+        "billing",
+        "complaints",
+        "timed",
+        "ledger",
+        "checked",
+        "webhooks",
+    }
     assert set(app.tables) == {"totals", "limits", "totals_sent", "paid_out"}
     assert set(app.tasks) == {"refresh", "close_books", "warm_up"}
     await names["test_totals_are_added_up"]()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runnel import App, Record
-from runnel.delivery.error_text import MOST, describe_error, traceback_of
+from runnel.delivery.error_text import MOST, describe_error, traceback_of, traceback_text
 from runnel.errors import ConfigError
 
 
@@ -101,3 +101,51 @@ def test_an_error_says_once_where_it_was_raised_last() -> None:
         traceback_of(error, f"processor bill, event {event}")
     assert error.__notes__ == ["of the user", "In Runnel: processor bill, event 2"]
     assert traceback_of(Sealed(), "processor bill")[0] is Sealed
+
+
+def _caught(raises: Callable[[], object]) -> Exception:
+    try:
+        raises()
+    except Exception as error:
+        return error
+    raise AssertionError("it raised nothing")
+
+
+def test_a_traceback_as_text_has_the_last_frames_and_the_errors_before() -> None:
+    def deep(level: int) -> None:
+        if level:
+            deep(level - 1)
+        else:
+            try:
+                int("x" * 100_000)
+            except ValueError as error:
+                raise KeyError("no price") from error
+
+    text = traceback_text(_caught(lambda: deep(100)))
+    first, _, last = text.partition("\nand so:\n\n")
+    assert 'int("x" * 100_000)' in first
+    assert last.endswith("KeyError: 'no price'\n")
+    assert last.count("File ") <= 8
+    assert len(text) < 4000
+    assert traceback_text(ValueError("was never raised")) == ""
+    group = ExceptionGroup("two", [_caught(lambda: 1 / 0), ValueError()])
+    assert traceback_text(group).endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_traceback_that_cannot_be_told_is_left_out() -> None:
+    class Odd(Exception):
+        @property
+        def __cause__(self) -> BaseException:  # type: ignore[override]
+            raise RuntimeError("no")
+
+    assert "Odd" in traceback_text(_caught(lambda: _raise(Odd())))
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert traceback_text(first) == ""
+    assert "(its message cannot be shown)" in traceback_text(
+        _caught(lambda: _raise(Unsayable(SystemExit())))
+    )
+
+
+def _raise(error: BaseException) -> None:
+    raise error

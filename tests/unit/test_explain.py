@@ -16,12 +16,16 @@ from tests.servers import free_port
 @pytest.mark.parametrize(
     ("url", "start"),
     [
-        ("redis://127.0.0.1:6379", "Start one with `runnel server`, or"),
-        ("redis://localhost:7000", "Start one with `runnel server --redis-url redis://localhost:7"),
-        ("unix:///tmp/x.sock", "Start one with `runnel server --redis-url unix:///tmp/x.sock`, or"),
-        ("redis://u:secret@127.0.0.1:7", "Start one with `runnel server`, or"),
+        (
+            "redis://127.0.0.1:6379",
+            "own data (`runnel server` starts a first one, if you have none",
+        ),
+        ("redis://localhost:7000", "Start it again the way it was started, with its own data, or"),
+        ("unix:///tmp/x.sock", "Start it again the way it was started, with its own data, or"),
+        ("redis://u:secret@127.0.0.1:6379", "way it was started, with its own data, or"),
         ("redis://10.0.0.1:6379", "See that it runs and can be reached from here, or"),
         ("redis+cluster://127.0.0.1:7", "See that it runs and can be reached from here, or"),
+        ("redis+sentinel://:secret@a:1,b/shop/0", "SENTINEL CKQUORUM shop` asks one of them"),
     ],
 )
 def test_only_here_a_server_can_be_started(url: str, start: str) -> None:
@@ -90,5 +94,5 @@ async def test_a_missing_server_is_named_with_the_origin_of_its_url_and_the_fix(
     origin_text = f", as {origin} says" if origin_text is None else origin_text
     assert str(error.value).startswith(
         f"No Redis at {address}{origin_text}. "
-        f"Start one with `runnel server --redis-url {address}`, or {fix}. "
+        f"Start it again the way it was started, with its own data, or {fix}. "
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import threading
 
 import pytest
@@ -55,3 +57,14 @@ async def test_a_loop_that_runs_and_waits_for_redis_is_not_called_blocked(
     group.session_seconds = 0.06
     heartbeat_thread.check()  # In the loop's own thread: now nothing else runs there.
     assert "the event loop has been blocked for 100 s" in caplog.text
+
+
+def test_it_takes_no_name_of_a_thread() -> None:
+    """Also none that only newer versions of Python use: 3.14 runs a thread in its `_context`."""
+    plain = threading.Thread()
+    own = set(vars(HeartbeatThread(Blocked(OSError()), 60.0))) - set(vars(plain))
+    source = inspect.getsource(HeartbeatThread)
+    assigned = set(re.findall(r"self\.(\w+)(?:: [^=]+)? = ", source))
+    assert own <= assigned
+    taken = {*dir(threading.Thread), *vars(plain), "_context", "_handle", "_os_thread_handle"}
+    assert not assigned & taken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runnel.protocol import (
+    Failed,
     PartitionKeys,
     Token,
     drop_parked,
@@ -46,6 +47,21 @@ def test_a_parked_key_tells_how_its_last_replay_failed() -> None:
     found = read_parked_key(b"3 " + failure)
     assert (key, found.count, found.event, found.attempts) == (b"alice", 3, "5-1", 4)
     assert (found.error_type, found.error_message) == ("Boom", "it  went off")
+
+
+def test_a_parked_key_tells_how_many_replays_have_failed_and_when_the_last_one_did() -> None:
+    found = read_parked_key(b"3 5-1 4 Boom it  went off\n2 1795435471123")
+    assert (found.error_message, found.replays, found.at_ms) == ("it  went off", 2, 1795435471123)
+    found = read_parked_key(b"3 5-1 4 Boom two\nlines 2 x")
+    assert (found.error_message, found.replays) == ("two\nlines 2 x", 0)
+
+
+def test_what_else_is_known_of_a_failure_is_no_field_of_the_event() -> None:
+    fields = [b"msgpack", b"x", b"@trace", b"1"]
+    entry = parked_entry(b"k", "5-1", fields, 3, ("Boom", "off"), Failed(2, "line 1\nline 2"))
+    found = read_parked(b"9-0", entry)
+    assert (list(found.fields), found.failed) == (fields, Failed(2, "line 1\nline 2"))
+    assert read_parked(b"9-0", parked_entry(b"k", "5-1", fields)).failed == Failed()
 
 
 def test_a_failure_of_any_length_fits_into_the_call() -> None:

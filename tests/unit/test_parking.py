@@ -17,6 +17,7 @@ from runnel.protocol import (
     Replayed,
     TableWrites,
     Token,
+    postponed_key,
     read_parked,
 )
 from tests.cli import shop
@@ -212,6 +213,70 @@ def test_a_replay_that_is_given_up_as_a_dead_letter_is_not_parked_any_more() -> 
     assert it.all_committed
 
 
+def postponed(number: int, key: bytes = b"a") -> ParkedEvent:
+    name = postponed_key(f"0-{number}", key)
+    return ParkedEvent(f"9-{number}", name, f"0-{number}", 2, "", "", [b"key", key])
+
+
+def test_what_is_due_comes_alone_between_two_events_and_leaves_the_checkpoint() -> None:
+    it = partition((1, "a"), (2, "a"), (3, "a"), parked="")
+    assert ids(it.hand_out(1)) == ["1-0"]
+    it.add_due([postponed(1), postponed(2)])
+    assert it.keys_parked
+    assert it.ready(), "the buffer has more"
+    it.finish()
+    assert it.next_id == b"0-1"
+    for number in (1, 2):
+        (raw,) = it.hand_out(9)
+        assert isinstance(raw, ParkedRaw)
+        assert (raw[0], raw.attempts, it.alone) == (b"0-%d" % number, 2, True)
+        it.finish()
+    assert not it.keys_parked
+    assert ids(it.hand_out(9)) == ["2-0", "3-0"]
+    it.finish()
+    assert committed(it) == ("3-0", 3, [["9-1", "9-2"]])
+
+
+def test_what_was_read_as_due_is_not_taken_in_twice() -> None:
+    it = partition((1, "a"), parked="")
+    it.add_due([postponed(1)])
+    it.hand_out(1)
+    it.add_due([postponed(1), postponed(2)])
+    assert ids(it.parking.due) == ["0-2"], "the first one is in hand"
+    it.parked_again()
+    assert ids(it.buffer) == ["1-0"]
+    assert it.parking.look
+    it.add_due([postponed(2)])
+    it.add_due([postponed(1), postponed(2)])
+    assert ids(it.parking.due) == ["0-2", "0-1"], "it is due again"
+
+
+def test_a_try_that_was_not_finished_comes_again_before_the_log() -> None:
+    it = partition((1, "a"), parked="")
+    it.add_due([postponed(1)])
+    it.hand_out(1)
+    it.rewind()
+    assert ids(it.buffer) == ["1-0"]
+    assert it.next_is_due
+    assert ids(it.hand_out(1)) == ["0-1"]
+
+
+def test_a_postponed_event_parks_nothing_behind_it_and_is_replayed_like_others() -> None:
+    name = postponed_key("0-1", b"a")
+    parking = Parking(key_of, 100, {name: 1, b"b": 1}, postponed=True)
+    assert (parking.counts, parking.look) == ({b"b": 1}, True)
+    it = partition(parked="", replaying=())
+    it.parking = Parking(key_of, 100, {name: 1}, [name], postponed=True)
+    it._parking_changed()
+    it.buffer.append(ParkedRaw(postponed(1)))
+    it.add_due([postponed(1)])
+    assert not it.parking.due, "it is replayed"
+    it.hand_out(1)
+    it.finish()
+    assert committed(it) == ("0-0", 0, [["9-1"]])
+    assert not it.replaying
+
+
 def test_a_server_that_lost_commits_ends_the_lease_since_keys_may_not_be_parked() -> None:
     it = partition((1, "b"))
     it.ready()
@@ -227,8 +292,11 @@ def test_only_those_who_park_or_replay_need_the_permissions() -> None:
     parks = replace(printer, policy=ExceptionPolicy.PARK)
     for each in (picky, parks):
         calls, direct = parking_uses(each)
-        assert {call.script for call in calls} == {"transact", "park_again"}
+        assert {call.script for call in calls} == {"transact", "park_again", "due"}
         assert {command for command, _ in direct} == {"HGETALL", "HKEYS", "XRANGE"}
+    calls, _ = parking_uses(replace(printer, policy=ExceptionPolicy.RETRY_LATER))
+    assert {call.script for call in calls} == {"transact", "park_again", "due", "postpone"}
+    assert sum("postpone" in call.args for call in calls) == 1
     scripts = {each.script for each in required_by_dead(picky, "drop").calls}
     assert scripts == {"describe", "revoke", "drop_parked", "take_letters"}
     assert {each.script for each in required_by_dead(parks, "list").calls} == {"describe"}

@@ -10,6 +10,8 @@ from runnel.core.partition import PartitionState
 from runnel.protocol import CheckpointMove, Sink, StreamContract
 from tests.unit.partition_states import CLAIMED, events, state, unverified
 
+SINK = Sink("runnel:{a:alerts:0}:alerts", StreamContract(4, "xxh64"), 100, derived=False)
+
 
 def test_events_are_handed_out_in_order_and_one_commit_covers_several() -> None:
     it = state(1, 2, 3, 4)
@@ -147,6 +149,18 @@ def test_s7_an_event_read_during_a_claim_and_gone_at_its_reply_is_counted_once()
     assert it.next_commit() is None, "2 and 3 are finished, but are counted as lost"
 
 
+def test_s5_an_event_that_the_log_has_lost_emits_nothing() -> None:
+    it = unverified(2)
+    it.hand_out(1)
+    it.before_reclaim()
+    it.reclaimed(replace(CLAIMED, checkpoint="1-0", next_id="5-0"))
+    assert not it.ended, "a handler that writes nothing may finish it"
+    it.emit(SINK, [b"f", b"v"])
+    assert it.ended
+    it.finish()
+    assert it.next_commit() is None
+
+
 def test_it_is_unknown_whether_an_event_is_given_up_until_redis_replies() -> None:
     it = state(1)
     it.hand_out(1)
@@ -170,8 +184,7 @@ def emitting(*, one_slot: bool = True, **claimed: object) -> PartitionState:
     it = state(1, 2, **claimed)
     it.to_outbox |= one_slot
     it.hand_out(1)
-    sink = Sink("runnel:{a:alerts:0}:alerts", StreamContract(4, "xxh64"), 100, derived=False)
-    it.emit(sink, [b"f", b"v"])
+    it.emit(SINK, [b"f", b"v"])
     it.finish()
     return it
 

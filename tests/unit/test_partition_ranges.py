@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runnel.operations.partition_ranges import ranges, read_ranges, those
+from runnel.operations.partition_ranges import ranges, read_ranges, some, those
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,9 @@ def test_they_come_with_their_noun() -> None:
 def test_what_is_no_range_is_refused(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         read_ranges(text)
+
+
+def test_the_first_few_are_named_and_the_rest_counted() -> None:
+    assert some([3]) == "partition 3"
+    assert some([5, 0, 3]) == "partitions 0, 3, 5"
+    assert some(range(12)) == "partitions 0, 1, 2 and 9 more"

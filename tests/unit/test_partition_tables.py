@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from runnel.core import pending_effects
@@ -10,10 +12,12 @@ from runnel.core.table_state import Field, TableState
 from runnel.errors import EncodeError
 from runnel.protocol import CheckpointMove, ClaimReply, PartitionKeys, Token
 from tests.unit.known_tables import PREFIX, A, B, C, Lists, written
+from tests.unit.partition_states import CLAIMED
 
 
-def partition(*numbers: int) -> PartitionState:
-    """A partition with tables, which has read these events."""
+def partition(*numbers: int, claimed_empty: bool = False) -> PartitionState:
+    """A partition with tables, which has read these events. Its claim named the first; or none,
+    since its log was empty then."""
     claimed = ClaimReply(
         epoch=7,
         checkpoint="0-0",
@@ -26,13 +30,13 @@ def partition(*numbers: int) -> PartitionState:
         lost=None,
         exact=True,
         checkpoint_exists=False,
-        next_id=f"{numbers[0]}-0",
+        next_id="" if claimed_empty else f"{numbers[0]}-0",
     )
     it = PartitionState(0, PartitionKeys(PREFIX, "work"), 1, Token(7, "n"), claimed, ["t", "u"])
     request = it.next_read(100)
     assert request
     entries = [[b"%d-0" % number, [b"f", b"v"]] for number in numbers]
-    assert it.take_in(request, entries, cursor_exists=True)
+    assert it.take_in(request, entries, cursor_exists=True) != claimed_empty
     for field in (A, B, C):
         tables(it).learn(field, b"0")
     return it
@@ -158,3 +162,25 @@ def test_what_was_counted_as_lost_is_not_written_when_the_lease_is_released() ->
     it.drain()
     it.handler_ended = True
     assert commit(it) == (CheckpointMove("0-0", "0-0", 0, release=True), {})
+
+
+def test_s5_an_event_that_the_log_has_lost_writes_nothing() -> None:
+    """A primary that was replaced showed it, and its producer sends it again."""
+    it = partition(1, claimed_empty=True)
+    it.hand_out(1)
+    tables(it).put(A, b"1")
+    it.finish()
+    it.before_reclaim()
+    it.reclaimed(replace(CLAIMED, next_id="2-0"))
+    assert it.ended, "what it wrote must not go with the commit of the next event"
+    assert it.next_commit() is None
+
+
+def test_an_event_that_the_log_still_has_writes_as_before() -> None:
+    it = partition(1, claimed_empty=True)
+    it.hand_out(1)
+    tables(it).put(A, b"1")
+    it.finish()
+    it.before_reclaim()
+    it.reclaimed(replace(CLAIMED, next_id="1-0"))
+    assert commit(it) == (CheckpointMove("0-0", "1-0", 1), {A: b"1"})

@@ -67,3 +67,24 @@ async def test_a_flush_waits_for_the_commit_and_settled_is_what_is_committed(wai
     await flush
     waits.changed.set()
     await settled
+
+
+async def test_a_flush_has_a_cursor_verified_that_it_learns_of_only_meanwhile(waits: Waits) -> None:
+    """As of a read that was sent before a postponed event was handed out."""
+    it = waits.state
+    it.hand_out(1)
+    it.finish()
+    flush = asyncio.create_task(waits.flush())
+    await turns()
+    move = it.next_commit()
+    it.unverified_from = "0-0"
+    assert move
+    it.committed(move)
+    scheduled: list[PartitionState] = []
+    waits._schedule_commit = scheduled.append
+    waits.changed.set()
+    await turns()
+    assert scheduled == [it]
+    it.verified("0-0", exists=True)
+    waits.changed.set()
+    await flush

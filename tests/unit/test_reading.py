@@ -74,6 +74,23 @@ def test_s7_without_an_entry_at_the_cursor_only_a_claim_tells_what_is_missing() 
     assert it.next_commit() == CheckpointMove("0-0", "3-0", 1)
 
 
+def test_it_is_counted_how_often_reads_contradict_the_claims_before_them() -> None:
+    """A primary that was replaced shows other events: to ask again at once would be a busy loop."""
+    it = state(next_id="3-0")
+    for number in (1, 2):
+        request = it.next_read(100)
+        assert request
+        assert not it.take_in(request, events(2), cursor_exists=False)
+        assert it.contradictions == number
+        it.before_reclaim()
+        it.reclaimed(replace(CLAIMED, next_id="3-0"))
+        it.counting = False
+    request = it.next_read(100)
+    assert request
+    assert it.take_in(request, events(3), cursor_exists=False)
+    assert it.contradictions == 0
+
+
 def test_nothing_is_read_while_a_claim_counts_what_is_there() -> None:
     it = state(1)
     it.hand_out(1)

@@ -36,7 +36,7 @@ async def test_the_line_does_not_have_the_partition_that_moved_last_as_a_field(
     await asyncio.create_task(work())
     await until(lambda: caplog.records, "it is logged")
     (line,) = caplog.records
-    assert line.message == "processor work: released 0, claimed 1: now holds 1 (1 of 4)"
+    assert line.message == "processor work: claimed 1: now holds 1 (1 of 4)"
     assert vars(line)["processor"] == "work"
     assert "partition" not in vars(line)
 
@@ -53,7 +53,7 @@ async def test_a_rebalance_is_one_line(
         await asyncio.sleep(0)
     moves.log()
     moves.log()
-    assert texts(said) == ["processor orders: released 8, claimed 0: now holds 0-7 (8 of 16)"]
+    assert texts(said) == ["processor orders: released 8: now holds 0-7 (8 of 16)"]
     assert getattr(said[0], "partitions", None) == list(range(8))
     for partition in (9, 11):
         held.add(partition)
@@ -70,7 +70,7 @@ async def test_a_rebalance_is_one_line(
     for _ in range(9):
         moves.released()
     moves.log()
-    assert texts(said)[2] == "processor orders: released 9, claimed 0: now holds none (0 of 16)"
+    assert texts(said)[2] == "processor orders: released 9: now holds none (0 of 16)"
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ async def test_what_is_lost_for_one_reason_is_one_line(
     moves.log()
     assert texts(said) == [
         f"processor orders has lost the lease on partitions 1-3,9: {why}",
-        "processor orders: released 4, claimed 0: now holds none (0 of 16)",
+        "processor orders: released 4: now holds none (0 of 16)",
     ]

@@ -59,6 +59,12 @@ class Plain:
     """No type that can be stored."""
 
 
+def _name(value: object) -> str | None:
+    """How a test names a value; None, for a number, where an address is in its text."""
+    text = repr(value)
+    return None if " at 0x" in text else text
+
+
 CASES: list[tuple[Any, Any]] = [
     (int, 0),
     (int, -(10**40)),
@@ -144,7 +150,7 @@ def test_what_other_languages_read() -> None:
         (Annotated[int, PlainSerializer(lambda each: each + 1)], 1, "it comes back as 2"),
         (Annotated[int, Field(gt=0)], 0, "greater than 0"),
     ],
-    ids=repr,
+    ids=_name,
 )
 def test_a_value_that_would_come_back_as_another_is_refused(
     form: Any, value: Any, reason: str

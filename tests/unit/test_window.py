@@ -28,6 +28,15 @@ def numbers(items: list[InHand]) -> list[int]:
     return [each.number for each in items]
 
 
+def test_what_is_done_behind_an_event_that_is_not_is_finished_ahead() -> None:
+    it, (_, b, c) = window("abc")
+    start_all(it)
+    it.done(b)
+    it.done(c)
+    assert it.finished() == []
+    assert (len(it), it.finished_ahead) == (3, 2)
+
+
 def test_one_event_of_each_key_may_start_and_the_next_when_it_is_done() -> None:
     it, (a1, _, b1, a3) = window("aaba")
     assert start_all(it) == [1, 3]

@@ -204,7 +204,8 @@ async def test_a_thread_stops_after_the_event_in_hand_if_its_run_is_cancelled(
 
     def noting(self: ThreadWork, loop: Any) -> None:
         run(self, loop)
-        ended.set()
+        if 2 in ledger.seen:  # Those before it may have had a run of their own.
+            ended.set()
 
     monkeypatch.setattr(ThreadWork, "run", noting)
     plain(ledger, call)

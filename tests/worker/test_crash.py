@@ -74,7 +74,7 @@ async def test_a_killed_worker_loses_nothing_and_a_sleeper_is_fenced(
     assert "of them from killed" in workers.log
     for process in (alive, sleeper):
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 async def test_a_lost_member_is_logged_though_it_had_nothing_to_do(
@@ -99,7 +99,7 @@ async def test_l1_a_clean_leave_repeats_nothing(
     await send(redis_url, *everything())
     await until(lambda: sum(map(len, workers.effects().values())) > 100, "work has begun")
     first.terminate()
-    assert first.wait(10) == 0
+    assert first.wait(60) == 0
     await until(lambda: _lag(redis, redis_url), "all is finished")
     for key, numbers in workers.effects().items():
         assert numbers == list(range(NUMBERS)), f"key {key}: {numbers}"

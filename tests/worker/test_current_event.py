@@ -139,7 +139,7 @@ async def test_a_handler_that_waits_behind_another_sender_is_refused_too(
         sending = asyncio.create_task(
             stream.send(other, wait=True)
             if form == "async"
-            else asyncio.to_thread(stream.send_sync, other, wait=True)
+            else asyncio.to_thread(lambda: stream.send_sync(other, wait=True))
         )
         with pytest.raises(Full):  # Behind the other one: that one waits by now.
             await (

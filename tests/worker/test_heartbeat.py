@@ -36,9 +36,10 @@ async def test_a_worker_that_did_not_run_logs_it_when_it_continues(
     async with ledger.running():
         await woke.wait()
         await until(lambda: caught_up(redis, ledger), "a worker that lost no partition continues")
-    (said,) = [each.message for each in caplog.records if "did not run" in each.message]
-    assert "its session has ended" in said
-    assert "its current events: partition 0, event" in said
+    # A busy machine may keep it from running at other times, too.
+    said = [each.message for each in caplog.records if "did not run" in each.message]
+    event = "its current events: partition 0, event"
+    assert [each for each in said if "its session has ended" in each and event in each], said
 
 
 @pytest.mark.fault(6)

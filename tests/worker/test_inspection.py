@@ -12,6 +12,7 @@ from runnel import (
 )
 from runnel.operations.inspection import inspect
 from runnel.preflight.server import check_server
+from tests.worker.desk import Desk
 from tests.worker.inside import Item, Ledger, caught_up
 from tests.worker.workers import until
 
@@ -46,17 +47,18 @@ async def failing_row(redis: Redis, ledger: Ledger) -> dict[str, Any] | None:
 async def test_the_lag_of_the_consumer_group_is_that_of_inspect_at_every_sample(
     redis: Redis, ledger: Ledger
 ) -> None:
+    samples, refilled = 0, False
+
     async def slowly(events: Events[Item]) -> None:
         async for item in events.records():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01 if samples > 5 else 0.05)
             ledger.seen.append(item.number)
 
     ledger.processor(slowly)
     await ledger.send(*range(150))
     async with ledger.running():
         await until(lambda: ledger.seen, "it has begun")
-        samples, refilled = 0, False
-        while len(ledger.seen) < 300:
+        while len(ledger.seen) < 300 or samples <= 5:
             if not refilled and samples >= 3:
                 refilled = True
                 await ledger.send(*range(150, 300))
@@ -71,7 +73,30 @@ async def test_the_lag_of_the_consumer_group_is_that_of_inspect_at_every_sample(
         await until(lambda: caught_up(redis, ledger), "all is committed")
     (group,) = await redis.xinfo_groups(ledger.log)
     assert (group["lag"], group["pending"], group["entries-read"]) == (0, 0, 300)
-    assert samples > 5, "too few moments at which nothing moved"
+
+
+async def test_the_events_in_hand_are_shown_and_those_that_are_finished_ahead(
+    redis: Redis, redis_url: str, desk: Desk
+) -> None:
+    desk.declare(concurrency=2, prefetch=10)
+    desk.hold("a")
+    await desk.send(("a", 0), *((f"other-{number}", number) for number in range(50)))
+
+    async def shown() -> list[tuple[int | None, int | None]]:
+        seen = await inspect(redis, await check_server(redis, redis_url), desk.app.name)
+        rows = [
+            *seen["members"],
+            *(row for each in seen["processors"] for row in each["partitions"]),
+        ]
+        return [(row["in_hand"], row["finished_ahead"]) for row in rows]
+
+    async def show(events: int, ahead: int) -> bool:
+        return await shown() == [(events, ahead)] * 2
+
+    async with desk.working():
+        await until(lambda: show(10, 9), "all but the first one are finished")
+        desk.let_go()
+        await until(lambda: show(0, 0), "nothing is in hand")
 
 
 async def test_apps_in_one_redis_do_not_disturb_each_other(redis: Redis, redis_url: str) -> None:

@@ -41,7 +41,9 @@ async def test_a_worker_that_waits_for_room_leaves_without_an_unclean_tenure(
         await until(waits, "it waits")
     state = await redis.hgetall(pipeline.state)
     assert state[b"released"] == b"1"
-    assert await pipeline.numbers(redis, pipeline.doubled) == pipeline.seen[:10]
+    emitted = await pipeline.numbers(redis, pipeline.doubled)
+    assert emitted == pipeline.seen[: len(emitted)]
+    assert 0 < len(emitted) <= 10, "what is committed together needs room for all of it"
     async with pipeline.running():
         await until(waits, "it waits again")
         state = await redis.hgetall(pipeline.state)

@@ -69,7 +69,7 @@ async def test_quarantine_stops_one_partition_and_resume_with_skip_ends_it(
     await until(quarantined, "the partition is quarantined")
     await until(lambda: workers.effects().get(2) == list(range(5)), "the other key continues")
     assert workers.effects()[1] == [0, 1]
-    resumed = workers.run("processor", "resume", "tests.worker.ledger:careful", "--skip")
+    resumed = workers.run("processor", "resume", "tests.worker.ledger:careful", "--skip", "--yes")
     assert resumed.returncode == 0, resumed.stderr
     await until(lambda: workers.effects()[1] == [0, 1, 3, 4], "the partition continues")
     assert not await quarantined()

@@ -40,7 +40,7 @@ async def test_halt_names_the_next_command_and_that_command_works(
     assert process.returncode == 1
     command = workers.log.strip().splitlines()[-1].split("`")[-2]
     assert command.startswith("runnel processor resume tests.worker.ledger:book --partition ")
-    skipped = workers.run(*command.split()[1:])
+    skipped = workers.run(*command.split()[1:], "--yes")
     assert skipped.returncode == 0, skipped.stderr
     assert "skipped" in skipped.stdout
     assert "resumed" not in skipped.stdout

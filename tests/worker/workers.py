@@ -23,11 +23,17 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Workers:
-    """Starts workers of an app, by default the ledger, and stops them all at the end."""
+    """Starts workers of an app, by default the ledger, and stops them all at the end.
 
-    def __init__(self, url: str, folder: Path, target: str = "tests.worker.ledger:app") -> None:
+    `home` is the directory in which they and other commands run.
+    """
+
+    def __init__(
+        self, url: str, folder: Path, target: str = "tests.worker.ledger:app", home: Path = ROOT
+    ) -> None:
         self.url = url
         self.target = target
+        self.home = home
         self.effects_file = folder / "effects"
         self.effects_file.touch()
         self.log_file = folder / "log"
@@ -44,7 +50,7 @@ class Workers:
         }
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
-                [*command, *arguments], cwd=ROOT, env=environment, stdout=log, stderr=log
+                [*command, *arguments], cwd=self.home, env=environment, stdout=log, stderr=log
             )
         self.processes.append(process)
         return process
@@ -53,7 +59,7 @@ class Workers:
         """A command of the command line, to its end."""
         return subprocess.run(
             [sys.executable, "-m", "runnel", *arguments],
-            cwd=ROOT,
+            cwd=self.home,
             env={**os.environ, "RUNNEL_REDIS_URL": self.url},
             capture_output=True,
             text=True,
@@ -87,7 +93,7 @@ def first_times(numbers: list[int]) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+async def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """Wait until `condition`, plain or async, is true; fail with `what` after so many seconds."""
     async with asyncio.timeout(seconds):
         while True:

@@ -1,19 +1,25 @@
 // A namespace of streams and processors in one Redis.
+import type { Sending } from './appender.js';
 import { ConfigError } from './errors.js';
 import { checkName } from './keys.js';
 import { Link } from './link.js';
+import { NumberedProducer } from './numbered.js';
 import { type BatchHandler, type Handler, Processor, type ProcessorOptions } from './processor.js';
-import { Producer, type WhenFull } from './producer.js';
+import { Producer } from './producer.js';
+import type { Defaults, WhenFull } from './sending.js';
 import { Stream, type StreamOptions } from './stream.js';
+import { parseUrl } from './url.js';
 import { Worker, type WorkerOptions } from './worker.js';
 
 export interface AppOptions {
-  /** Default: the environment variable RUNNEL_REDIS_URL, else redis://127.0.0.1:6379. */
+  /** One server, a cluster or sentinels. Default: the environment variable RUNNEL_REDIS_URL, else redis://127.0.0.1:6379. */
   readonly redisUrl?: string;
-  /** What `send` does if a partition has no room. Default `refuse`. */
+  /** What `send` does if a partition has no room, unless it says otherwise. Default `refuse`. */
   readonly whenFull?: WhenFull;
   /** Milliseconds for which `send` repeats a call that Redis does not answer. Default 10,000. */
   readonly deliveryTimeout?: number;
+  /** Milliseconds for which a partition remembers the key of `dedupe`. Default a day. */
+  readonly dedupeWindow?: number;
   /** Where warnings go. Default `console.warn`. */
   readonly log?: (text: string) => void;
 }
@@ -21,15 +27,20 @@ export interface AppOptions {
 export class App {
   readonly url: string;
   readonly log: (text: string) => void;
+  readonly defaults: Defaults;
   readonly streams = new Map<string, Stream<never>>();
   readonly processors = new Map<string, Processor>();
   private readonly producers = new Map<string, Producer>();
   private link: Link | undefined;
 
-  constructor(readonly name: string, private readonly options: AppOptions = {}) {
+  constructor(readonly name: string, options: AppOptions = {}) {
     checkName('app', name);
-    this.url = options.redisUrl ?? process.env['RUNNEL_REDIS_URL'] ?? 'redis://127.0.0.1:6379';
-    this.log = options.log ?? ((text) => console.warn(text));
+    const { redisUrl, whenFull = 'refuse', deliveryTimeout = 10_000, dedupeWindow = 86_400_000, log = (text) => console.warn(text) } = options;
+    this.url = redisUrl ?? process.env['RUNNEL_REDIS_URL'] ?? 'redis://127.0.0.1:6379';
+    this.log = log;
+    this.defaults = { whenFull, deliveryTimeout, dedupeWindow };
+    parseUrl(this.url);
+    if (!['refuse', 'wait', 'drop_oldest'].includes(whenFull)) throw new ConfigError(`app ${name}: whenFull must be refuse, wait or drop_oldest, not ${String(whenFull)}`);
   }
 
   /** Declare a stream. Partition count and key must be those of every other client of it. */
@@ -42,7 +53,7 @@ export class App {
 
   /** Declare a processor: `handler` gets one record at a time, those of a partition in order. */
   on<R>(stream: Stream<R>, options: ProcessorOptions, handler: Handler<R>): void {
-    this.add(new Processor(this, stream, options, async ([event]) => handler(event!.record, event!), 1));
+    this.add(new Processor(this, stream, options, ([event]) => handler(event!.record, event!), 1));
   }
 
   /** Declare a processor whose handler gets up to `size` events at a time. */
@@ -55,23 +66,30 @@ export class App {
     return new Worker(this, options);
   }
 
-  /** The producer of a stream. */
-  producer(stream: Stream<never> | Stream<any>): Producer {
-    let found = this.producers.get(stream.name);
-    if (found === undefined) {
-      const deliveryTimeout = this.options.deliveryTimeout ?? 10_000;
-      this.link ??= new Link({ url: this.url, timeout: Math.min(3000, deliveryTimeout) });
-      found = new Producer(this.link, stream, { whenFull: this.options.whenFull ?? 'refuse', deliveryTimeout, warn: this.log });
-      this.producers.set(stream.name, found);
-    }
-    return found;
+  /** A producer under an id of your choice: it sends records that have numbers, each once, also after a restart. */
+  producer({ id }: { readonly id: string }): NumberedProducer {
+    return new NumberedProducer(this, id);
   }
 
-  /** Close the connection of `send`. */
+  /** Close the connections of `send`. What is still to be sent fails. */
   close(): void {
     this.link?.close();
     this.link = undefined;
     this.producers.clear();
+  }
+
+  /** @internal The producer of a stream. */
+  producerOf(stream: Stream<any>): Producer {
+    const found = this.producers.get(stream.name) ?? new Producer(this.sending, stream);
+    this.producers.set(stream.name, found);
+    return found;
+  }
+
+  /** @internal What all producers share. */
+  get sending(): Sending {
+    const { deliveryTimeout } = this.defaults;
+    this.link ??= new Link({ url: this.url, timeout: Math.max(1, Math.min(3000, Math.floor(deliveryTimeout / 3))) });
+    return { link: this.link, deliveryTimeout, warn: this.log };
   }
 
   private add(processor: Processor): void {

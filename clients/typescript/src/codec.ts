@@ -1,7 +1,7 @@
 // Entries and what they say: msgpack or JSON, compressed or not, and records as text fields.
-import { decode as unpack, encode as pack } from '@msgpack/msgpack';
+import { Decoder, Encoder } from '@msgpack/msgpack';
 import lz4 from 'lz4js';
-import { parse as parseExactly } from 'lossless-json';
+import { parse as parseExactly, stringify as stringifyExactly } from 'lossless-json';
 import { isUtf8 } from 'node:buffer';
 import { gunzipSync } from 'node:zlib';
 
@@ -14,6 +14,9 @@ export type Headers = Readonly<Record<string, string>>;
 
 /** The largest payload that is decompressed: a few kilobytes must not fill the memory of a worker. */
 const MOST_DECOMPRESSED = 64 * 1024 * 1024;
+/** To make one for each record costs more than to use it. */
+const packer = new Encoder({ useBigInt64: true });
+const unpacker = new Decoder({ useBigInt64: true });
 const strict = new TextDecoder('utf-8', { fatal: true });
 const text = new TextEncoder();
 
@@ -22,7 +25,7 @@ export function encodeEntry(record: unknown, headers?: Headers): Entry {
   if (typeof record !== 'object' || record === null || Array.isArray(record)) {
     throw new EncodeError('a record is an object: its fields are the fields of the event');
   }
-  const entry: Entry = [text.encode('msgpack'), pack(plain(record, ''), { useBigInt64: true })];
+  const entry: Entry = [text.encode('msgpack'), packer.encode(plain(record, ''))];
   for (const [name, value] of Object.entries(headers ?? {})) {
     if (typeof value !== 'string') throw new EncodeError(`header ${name} must be text`);
     entry.push(text.encode(`@${name}`), text.encode(value));
@@ -40,7 +43,7 @@ export function decodeEntry(entry: readonly Uint8Array[]): Record<string, unknow
   try {
     const data = decompressed(payload, tag.includes('+') ? compressor : undefined);
     if (serializer === 'msgpack') return asRecord(fromMsgpack(data));
-    if (serializer === 'json') return asRecord(fromJson(data));
+    if (serializer === 'json') return asRecord(parseJson(data));
   } catch (error) {
     if (error instanceof DecodeError) throw error;
     throw new DecodeError(`the payload is not valid ${tag}: ${(error as Error).message}`, { cause: error });
@@ -129,7 +132,7 @@ function checkFrame(data: Uint8Array): void {
 }
 
 function fromMsgpack(data: Uint8Array): unknown {
-  const value = withNumbers(unpack(data, { useBigInt64: true }));
+  const value = withNumbers(unpacker.decode(data));
   checkTexts(data);
   return value;
 }
@@ -161,9 +164,15 @@ function checkTexts(data: Uint8Array): void {
     else if (kind === 0xc6 || kind === 0xdb) [size, isText, at] = [view.getUint32(at), kind === 0xdb, at + 4];
     else if (kind >= 0xc7 && kind <= 0xc9 || kind >= 0xd4 && kind <= 0xd8) throw new DecodeError('the payload has a msgpack extension type');
     else if (kind >= 0xca && kind <= 0xdf) size = FIXED_SIZES[kind - 0xca]!;
-    if (isText && !isUtf8(data.subarray(at, at + size))) throw new DecodeError('the payload is not valid msgpack: a text is not UTF-8');
+    if (isText && !isAscii(data, at, at + size) && !isUtf8(data.subarray(at, at + size))) throw new DecodeError('the payload is not valid msgpack: a text is not UTF-8');
     at += size;
   }
+}
+
+/** Most texts are: then nothing else has to look at them. */
+function isAscii(data: Uint8Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i++) if (data[i]! > 0x7f) return false;
+  return true;
 }
 
 /** Bytes behind the first one, of the types 0xca to 0xdf that are numbers, or sizes of arrays and maps. */
@@ -172,7 +181,8 @@ const FIXED_SIZES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4,
 /** Numbers of more digits than a floating-point number holds, or that may be too large for one. */
 const LONG_NUMBER = /\d{16}|\d[eE]\+?\d{3}/;
 
-function fromJson(data: Uint8Array): unknown {
+/** The value of a JSON text. Integers that a number does not hold exactly are bigints. */
+export function parseJson(data: Uint8Array): unknown {
   const written = strict.decode(data);
   if (!LONG_NUMBER.test(written)) return JSON.parse(written);
   return parseExactly(written, undefined, (digits) => {
@@ -180,6 +190,15 @@ function fromJson(data: Uint8Array): unknown {
     if (!Number.isFinite(number)) throw new DecodeError('the payload is not valid json: a number is too large');
     return /^-?\d+$/.test(digits) && !Number.isSafeInteger(number) ? BigInt(digits) : number;
   });
+}
+
+/** The JSON text of a value; undefined if it has none. */
+export function stringifyJson(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return stringifyExactly(value); // It has a bigint, or goes round in a circle, which is an error there, too.
+  }
 }
 
 function textFields(entry: readonly Uint8Array[]): Record<string, unknown> {

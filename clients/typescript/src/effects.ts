@@ -1,10 +1,9 @@
 // What a handler writes besides the checkpoint, until the commit of its event: tables and entries of other streams.
 import { encodeEntry, type Entry, type Headers } from './codec.js';
-import { EncodeError, TooManyWrites } from './errors.js';
-import { PartitionKeys, prefixOf } from './keys.js';
+import { ConfigError, EncodeError, TooManyWrites } from './errors.js';
+import { prefixOf } from './keys.js';
 import type { Arg } from './link.js';
-import { HASH, type Key, keyBytes } from './routing.js';
-import { PROTOCOL } from './scripts.js';
+import { HASH } from './routing.js';
 
 /** Limits of one commit: see lua/clients.md. */
 const MOST = { fields: 1000, entries: 200, targets: 50, bytes: 4_000_000 };
@@ -12,11 +11,16 @@ const MOST = { fields: 1000, entries: 200, targets: 50, bytes: 4_000_000 };
 /** A partition of a stream to which commits write. */
 export interface Sink {
   readonly prefix: string;
+  readonly stream: string;
+  readonly partition: number;
   readonly partitions: number;
   readonly size: number;
   /** Is it in the slot of the processor's own partition, because its stream is derived from the same source? */
   readonly derived: boolean;
 }
+
+/** The text in an outbox that says where an entry goes. */
+export const addressOf = ({ stream, partition, partitions, size }: Sink): string => `${stream} ${partition} ${partitions} ${HASH} ${size}`;
 
 /** What the effects need of a stream. */
 export interface Target {
@@ -29,87 +33,140 @@ export interface Target {
   partitionOf(record: never): number;
 }
 
-interface Write {
+export interface Write {
   readonly table: string;
   readonly field: Buffer;
   readonly value: Buffer | null;
 }
 
-/** The effects of one event. Once it is closed, nothing more is added: its handler was given up. */
-export class Effects {
+/** The name of a field of a table among all of them. */
+export const fieldName = (table: string, field: Buffer): string => `${table} ${field.toString('latin1')}`;
+
+/** How much a commit would write. */
+interface Totals {
+  fields: number;
+  /** Tables, and entries for each sink. */
+  readonly tables: Set<string>;
+  readonly sinks: Map<string, number>;
+  entries: number;
+  bytes: number;
+}
+
+function isTooMuch({ fields, tables, sinks, entries, bytes }: Totals): boolean {
+  return fields > MOST.fields || tables.size + sinks.size > MOST.targets || entries > MOST.entries || bytes > MOST.bytes;
+}
+
+/** What an event has written. */
+class Content {
   readonly writes = new Map<string, Write>();
   readonly emits: { sink: Sink; entry: Entry }[] = [];
   readonly parked: Entry[] = [];
   readonly replayed: string[] = [];
+  readonly totals: Totals = { fields: 0, tables: new Set(), sinks: new Map(), entries: 0, bytes: 0 };
+}
+
+/** The effects of one event. Once it is closed, nothing more is added: its handler was given up. */
+export class Effects {
   closed = false;
-  bytes = 0;
+  /** Undefined for most events, which write nothing. */
+  content: Content | undefined;
 
   put(table: string, field: Buffer, value: Buffer | null): void {
-    this.open();
-    const name = `${table} ${field.toString('hex')}`;
-    this.bytes += field.length + (value?.length ?? 0) - (this.writes.get(name)?.value?.length ?? 0);
-    this.writes.set(name, { table, field, value });
-    this.check();
+    const { writes, totals } = this.open();
+    const name = fieldName(table, field);
+    totals.bytes += field.length + (value?.length ?? 0) - (writes.get(name)?.value?.length ?? 0);
+    writes.set(name, { table, field, value });
+    totals.fields = writes.size;
+    totals.tables.add(table);
+    check(totals);
   }
 
   emit(sink: Sink, entry: Entry): void {
-    this.open();
-    this.emits.push({ sink, entry });
-    this.bytes += entry.reduce((sum, each) => sum + each.length, 0);
-    this.check();
+    const { emits, totals } = this.open();
+    emits.push({ sink, entry });
+    totals.entries = emits.length;
+    totals.bytes += entry.reduce((sum, each) => sum + each.length, 0);
+    const there = (totals.sinks.get(sink.prefix) ?? 0) + 1;
+    totals.sinks.set(sink.prefix, there);
+    check(totals, there >= sink.size);
   }
 
-  get isEmpty(): boolean {
-    return this.writes.size === 0 && this.emits.length === 0 && this.parked.length === 0 && this.replayed.length === 0;
+  park(entry: Entry): void {
+    this.made().parked.push(entry);
   }
 
-  private open(): void {
-    if (this.closed) throw new Error('this event is over: nothing that is still written for it would be stored');
+  /** An entry of the parked events is finished after all. */
+  replayed(entry: string): void {
+    this.made().replayed.push(entry);
   }
 
-  private check(): void {
-    if (!new Step().add(this)) throw new TooManyWrites('one event writes more than one commit may hold: see "Limits" in lua/clients.md');
+  /** What was written to this field, if anything was. */
+  written(name: string): Write | undefined {
+    return this.content?.writes.get(name);
   }
+
+  private open(): Content {
+    if (this.closed) throw new ConfigError('this event is over: nothing that is still written for it would be stored');
+    return this.made();
+  }
+
+  private made(): Content {
+    return (this.content ??= new Content());
+  }
+}
+
+function check(totals: Totals, neverFits = false): void {
+  if (neverFits || isTooMuch(totals)) throw new TooManyWrites('one event writes more than one commit may hold: see "Limits" in lua/clients.md');
 }
 
 /** What one commit carries: the effects of one event, or of several in a row. */
 export class Step {
   end = '';
   count = 0;
-  private readonly writes = new Map<string, Write>();
-  private readonly sinks = new Map<string, { sink: Sink; entries: Entry[] }>();
-  private readonly parked: Entry[] = [];
-  private readonly replayed: string[] = [];
-  private entries = 0;
-  private bytes = 0;
+  readonly writes = new Map<string, Write>();
+  readonly sinks = new Map<string, { sink: Sink; entries: Entry[] }>();
+  readonly parked: Entry[] = [];
+  readonly replayed: string[] = [];
+  private readonly totals: Totals = { fields: 0, tables: new Set(), sinks: new Map(), entries: 0, bytes: 0 };
 
   /** Add the effects of a further event. Returns false, and adds nothing, if one commit could not hold them. */
-  add(more: Effects): boolean {
-    if (more.isEmpty) return true;
-    const writes = new Set([...this.writes.keys(), ...more.writes.keys()]).size;
-    const tables = new Set([...this.writes.values(), ...more.writes.values()].map((each) => each.table)).size;
-    const sinks = new Map([...this.sinks].map(([prefix, each]) => [prefix, each.entries.length]));
-    for (const { sink } of more.emits) sinks.set(sink.prefix, (sinks.get(sink.prefix) ?? 0) + 1);
-    const tooLong = more.emits.some(({ sink }) => sinks.get(sink.prefix)! >= sink.size);
-    const parked = this.parked.length + more.parked.length;
-    const replayed = this.replayed.length + more.replayed.length;
-    if (
-      writes > MOST.fields || tables + sinks.size > MOST.targets || tooLong || this.entries + more.emits.length > MOST.entries ||
-      this.bytes + more.bytes > MOST.bytes || parked > MOST.entries || replayed > MOST.entries || (parked > 0 && replayed > 0)
-    ) {
-      return false;
+  add({ content: more }: Effects): boolean {
+    if (more === undefined) return true;
+    if (this.hasEffects && !this.fits(more)) return false;
+    const { totals } = this;
+    for (const [name, each] of more.writes) {
+      this.writes.set(name, each);
+      totals.tables.add(each.table);
     }
-    for (const [name, each] of more.writes) this.writes.set(name, each);
+    totals.fields = this.writes.size;
     for (const { sink, entry } of more.emits) {
       const found = this.sinks.get(sink.prefix) ?? { sink, entries: [] };
       this.sinks.set(sink.prefix, found);
       found.entries.push(entry);
+      totals.sinks.set(sink.prefix, found.entries.length);
     }
-    this.entries += more.emits.length;
-    this.bytes += more.bytes;
+    totals.entries += more.emits.length;
+    totals.bytes += more.totals.bytes;
     this.parked.push(...more.parked);
     this.replayed.push(...more.replayed);
     return true;
+  }
+
+  private fits(more: Content): boolean {
+    const { totals } = this;
+    let fields = totals.fields;
+    for (const name of more.writes.keys()) if (!this.writes.has(name)) fields += 1;
+    const tables = more.totals.tables.size === 0 ? totals.tables : new Set([...totals.tables, ...more.totals.tables]);
+    const sinks = more.totals.sinks.size === 0 ? totals.sinks : new Map(totals.sinks);
+    for (const { sink } of more.emits) {
+      const entries = (sinks.get(sink.prefix) ?? 0) + 1;
+      if (entries >= sink.size) return false;
+      sinks.set(sink.prefix, entries);
+    }
+    const parked = this.parked.length + more.parked.length;
+    const replayed = this.replayed.length + more.replayed.length;
+    const sum = { fields, tables, sinks, entries: totals.entries + more.emits.length, bytes: totals.bytes + more.totals.bytes };
+    return !isTooMuch(sum) && parked <= MOST.entries && replayed <= MOST.entries && (parked === 0 || replayed === 0);
   }
 
   get hasEffects(): boolean {
@@ -120,40 +177,9 @@ export class Step {
     return this.replayed.length > 0;
   }
 
-  /** The sink with this log, to declare it. */
-  sinkOf(log: string): Sink | undefined {
-    return [...this.sinks.values()].find(({ sink }) => new PartitionKeys(sink.prefix).log === log)?.sink;
-  }
-
-  /** KEYS and ARGV of `transact` behind those of `commit`. */
-  call(of: PartitionKeys, parkLimit: number): { keys: string[]; args: Arg[] } {
-    const keys: string[] = [];
-    const args: Arg[] = [];
-    for (const table of new Set([...this.writes.values()].map((each) => each.table))) {
-      const all = [...this.writes.values()].filter((each) => each.table === table);
-      const sets = all.filter((each) => each.value !== null);
-      const deletes = all.filter((each) => each.value === null);
-      keys.push(of.table(table));
-      args.push('table', sets.length, deletes.length);
-      for (const { field, value } of sets) args.push(field, value!);
-      for (const { field } of deletes) args.push(field);
-    }
-    for (const { sink, entries } of this.sinks.values()) {
-      const { log, meta } = new PartitionKeys(sink.prefix);
-      keys.push(log, meta);
-      args.push(sink.derived ? 'derived' : 'stream', sink.size, 'refuse', entries.length);
-      if (!sink.derived) args.push(PROTOCOL, sink.partitions, HASH);
-      args.push(...flat(entries));
-    }
-    if (this.parked.length > 0) {
-      keys.push(of.parked, of.parkedKeys);
-      args.push('park', parkLimit, this.parked.length, ...flat(this.parked));
-    }
-    if (this.replayed.length > 0) {
-      keys.push(of.parked, of.parkedKeys, of.replay);
-      args.push('replayed', this.replayed.length, ...this.replayed);
-    }
-    return { keys, args };
+  /** Does it add entries to streams that may be in other slots? */
+  get emits(): boolean {
+    return [...this.sinks.values()].some(({ sink }) => !sink.derived);
   }
 }
 
@@ -162,8 +188,9 @@ export const flat = (entries: readonly Entry[]): Arg[] => entries.flatMap((each)
 
 /** The sink and the entry for a record that is emitted while an event of this partition is processed. */
 export function emitted(
-  target: Target, record: unknown, headers: Headers | undefined, own: { source: string; partition: number; partitions: number },
+  target: Target, record: unknown, headers: Headers | undefined, own: { app: string; source: string; partition: number },
 ): { sink: Sink; entry: Entry } {
+  if (target.app.name !== own.app) throw new ConfigError(`the stream ${target.name} belongs to another app: send to it, instead of emitting`);
   const checked = target.checked(record);
   const partition = target.partitionOf(checked as never);
   const derived = target.source === own.source && target.source !== target.name;
@@ -171,34 +198,6 @@ export function emitted(
     throw new EncodeError(`${target.name} is derived from ${own.source}: the record must have the key of its event`);
   }
   const prefix = prefixOf(target.app.name, target.source, partition, target.name);
-  return { sink: { prefix, partitions: target.partitions, size: target.size, derived }, entry: encodeEntry(checked, headers) };
-}
-
-/** A map of the partition, as one event sees it. Values are JSON. */
-export class Table {
-  constructor(
-    private readonly name: string,
-    private readonly effects: Effects,
-    private readonly read: (table: string, field: Buffer) => Promise<Buffer | null>,
-  ) {}
-
-  /** The value of a key: what this event wrote, else what was last written. Undefined if there is none. */
-  async get<V = unknown>(key: Key): Promise<V | undefined> {
-    const field = Buffer.from(keyBytes(key));
-    const own = this.effects.writes.get(`${this.name} ${field.toString('hex')}`);
-    const found = own !== undefined ? own.value : await this.read(this.name, field);
-    return found === null ? undefined : (JSON.parse(found.toString()) as V);
-  }
-
-  /** Write a value, with the commit of the event. */
-  set(key: Key, value: unknown): void {
-    const written = JSON.stringify(value);
-    if (written === undefined) throw new EncodeError(`table ${this.name}: ${String(value)} has no JSON form`);
-    this.effects.put(this.name, Buffer.from(keyBytes(key)), Buffer.from(written));
-  }
-
-  /** Delete a key, with the commit of the event. */
-  delete(key: Key): void {
-    this.effects.put(this.name, Buffer.from(keyBytes(key)), null);
-  }
+  const sink = { prefix, stream: target.name, partition, partitions: target.partitions, size: target.size, derived };
+  return { sink, entry: encodeEntry(checked, headers) };
 }

@@ -2,6 +2,9 @@
 
 /** An error that Runnel raises. */
 export class RunnelError extends Error {
+  /** If several records were to be sent: what was sent of each, undefined for one that was not sent, or may have been. */
+  declare readonly sent?: readonly unknown[];
+
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;
@@ -18,6 +21,10 @@ export class DecodeError extends RunnelError {}
 export class DeliveryTimeout extends RunnelError {}
 /** The stream has no room. */
 export class FullError extends RunnelError {}
+/** Another process sends under the id of this numbered producer. */
+export class ProducerInUse extends RunnelError {}
+/** A send of a numbered producer before this one has failed, and must be repeated first. */
+export class EarlierNotSent extends RunnelError {}
 /** The worker ended because an event failed for good, under the policy `halt`. */
 export class Halted extends RunnelError {}
 /** The handler did not finish an event in time. */
@@ -53,9 +60,19 @@ export function refusedWith(error: unknown, ...words: string[]): error is Refuse
   return error instanceof Refused && words.includes(error.word);
 }
 
+/** The error, with what was sent of each record before it. */
+export function withSent(error: unknown, sent: readonly unknown[]): Error {
+  const found = error instanceof Error && Object.isExtensible(error) ? error : new RunnelError(described(error)[1], { cause: error });
+  return Object.defineProperty(found, 'sent', { value: [...sent], enumerable: false, configurable: true });
+}
+
 /** Type and message of anything that was thrown, each on one line. */
 export function described(error: unknown): [type: string, message: string] {
-  const type = error instanceof Error ? error.name || error.constructor.name : typeof error;
-  const message = error instanceof Error ? error.message : String(error);
-  return [type.replace(/\s+/g, '') || 'Error', message.replace(/\s+/g, ' ').trim()];
+  try {
+    const type = error instanceof Error ? error.name || error.constructor.name : typeof error;
+    const message = error instanceof Error ? error.message : String(error);
+    return [type.replace(/\s+/g, '').toWellFormed() || 'Error', message.replace(/\s+/g, ' ').trim().toWellFormed()];
+  } catch {
+    return ['Error', 'what was thrown has no text'];
+  }
 }

@@ -27,6 +27,8 @@ export class PartitionKeys {
   readonly parkedKeys: string;
   readonly replay: string;
   readonly delayed: string;
+  readonly numbers: string;
+  readonly outbox: string;
 
   constructor(readonly prefix: string, readonly processor = '') {
     this.log = `${prefix}:log`;
@@ -37,6 +39,8 @@ export class PartitionKeys {
     this.parkedKeys = `${prefix}:parked_keys:${processor}`;
     this.replay = `${prefix}:replay:${processor}`;
     this.delayed = `${prefix}:delayed`;
+    this.numbers = `${prefix}:numbers`;
+    this.outbox = `${prefix}:outbox:${processor}`;
   }
 
   /** KEYS of the scripts about one processor on one partition. */
@@ -46,6 +50,15 @@ export class PartitionKeys {
 
   table(name: string): string {
     return `${this.prefix}:table:${name}`;
+  }
+
+  /** What was sent under a key of `dedupe`, and what a request has delayed. */
+  dedupe(key: string): string {
+    return `${this.prefix}:dedupe:${key}`;
+  }
+
+  request(key: string): string {
+    return `${this.prefix}:delayed:${key}`;
   }
 }
 

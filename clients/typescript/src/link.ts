@@ -1,18 +1,22 @@
-// A connection to Redis whose calls have a time limit and are repeated here, never by the library.
-import { Redis } from 'ioredis';
+// Calls of scripts: each has a time limit, and is repeated here, never by the library.
+import type { Redis } from 'ioredis';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { Cluster } from './cluster.js';
+import type { Connection } from './connection.js';
 import { DeliveryTimeout, Refused } from './errors.js';
 import { script } from './scripts.js';
+import { OneServer, type Servers } from './servers.js';
+import { parseUrl } from './url.js';
 
 export type Arg = string | number | Uint8Array;
 /** A reply of a script: integers as numbers, all else as bytes. */
 export type Reply = (number | Buffer)[];
 
 /** Errors of Redis that do not go away by themselves. */
-const FATAL = /^(ERR|NOPERM|NOAUTH|WRONGPASS|WRONGTYPE)\b/;
-/** The server is no primary any more: its name may lead elsewhere now. */
-const MOVED_ON = /^(READONLY|MASTERDOWN)\b/;
+const FATAL = /^(ERR (?!max number of clients)|NOPERM|NOAUTH|WRONGPASS|WRONGTYPE)\b/;
+/** With these errors Redis says that the call did not run. */
+const DID_NOT_RUN = /^(NOSCRIPT|MOVED|ASK|TRYAGAIN|CLUSTERDOWN|LOADING|BUSY|MASTERDOWN|READONLY)\b/;
 const LONGEST_PAUSE = 500;
 
 export const now = (): number => performance.now();
@@ -23,102 +27,108 @@ export interface LinkOptions {
   readonly timeout: number;
 }
 
+export interface CallOptions {
+  /** A key that says where, for a call without keys. */
+  readonly at?: string;
+  /** The time, of `now()`, until which the call is repeated. Default: until it is answered. */
+  readonly until?: number;
+  /** Repeat it only if Redis says that it did not run. */
+  readonly onlyIfNotRun?: boolean;
+  /** The call is repeated although it may have run. */
+  readonly inDoubt?: () => void;
+}
+
 export class Link {
-  readonly redis: Redis;
+  readonly servers: Servers;
   private closed = false;
 
-  constructor(private readonly options: LinkOptions) {
-    this.redis = new Redis(options.url, {
-      lazyConnect: false,
-      maxRetriesPerRequest: 0,
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      enableAutoPipelining: false,
-      noDelay: true,
-      connectTimeout: options.timeout,
-      retryStrategy: (times: number) => Math.min(50 * times, LONGEST_PAUSE),
-    });
-    this.redis.on('error', () => undefined); // Each call gets its own error.
-    this.redis.on('end', () => {
-      this.closed = true;
-    });
+  constructor(readonly options: LinkOptions) {
+    const url = parseUrl(options.url);
+    this.servers = url.kind === 'cluster' ? new Cluster(url, options.timeout) : new OneServer(url, options.timeout);
   }
 
-  /** Run commands once. After `extra` milliseconds more than the time limit the connection is closed: a reply that comes
-   * late must not be taken for that of the next call. */
-  async once<T>(run: (redis: Redis) => Promise<T>, extra = 0): Promise<T> {
-    await this.ready();
-    const { redis } = this;
-    const stream = (redis as unknown as { stream: unknown }).stream;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, fail) => {
-      timer = setTimeout(() => {
-        if ((redis as unknown as { stream: unknown }).stream === stream && redis.status === 'ready') redis.disconnect(true);
-        fail(new DeliveryTimeout(`Redis did not answer within ${this.options.timeout + extra} ms`));
-      }, this.options.timeout + extra);
-    });
-    try {
-      return await Promise.race([run(redis), late]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  /** Call a script, and repeat the call unchanged until it is answered, or until `until` (of `now()`) is over.
+  /** Call a script, and repeat the call unchanged until it is answered. The first key says where.
    *
    * Throws Refused, DeliveryTimeout, or an error of Redis that does not go away by itself. */
-  async call(name: string, keys: readonly string[], args: readonly Arg[], until = Infinity): Promise<Reply> {
+  async call(name: string, keys: readonly string[], args: readonly Arg[], options: CallOptions = {}): Promise<Reply> {
     const { sha, source } = script(name);
-    const command = [sha, keys.length, ...keys, ...args.map((each) => (each instanceof Uint8Array ? Buffer.from(each) : each))];
+    const command = [sha, keys.length, ...keys, ...args.map((each) => (each instanceof Uint8Array ? bufferOf(each) : each))] as string[];
+    const { until = Infinity, onlyIfNotRun = false, inDoubt, at = keys[0]! } = options;
+    let redirected: Connection | undefined;
     for (let pause = 20; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+      let connection: Connection | undefined;
+      const asking = redirected;
       try {
-        const reply = await this.once((redis) => redis.callBuffer('EVALSHA', command as string[]));
+        connection = redirected ?? (await this.connectionFor(at));
+        const reply = await connection.once((redis) => {
+          if (asking !== undefined) redis.call('ASKING').catch(() => undefined); // Without effect for a node that has the slot.
+          return redis.callBuffer('EVALSHA', command);
+        });
         return (Array.isArray(reply) ? reply : [reply]) as Reply; // A script with one reply sends no list.
       } catch (error) {
-        const said = error instanceof Error ? error.message : String(error);
-        if (said.startsWith('NOSCRIPT')) {
-          await this.once((redis) => redis.call('SCRIPT', ['LOAD', source])).catch(() => undefined);
+        const said = textOf(error);
+        if (said.startsWith('NOSCRIPT') && connection !== undefined) {
+          await connection.once((redis) => redis.call('SCRIPT', ['LOAD', source])).catch((failure: unknown) => {
+            if (FATAL.test(textOf(failure))) throw failure;
+          });
           if (now() < until) continue;
         }
         const refused = Refused.from(error);
         if (refused !== undefined) throw refused;
         if (this.closed || FATAL.test(said)) throw error;
-        if (MOVED_ON.test(said)) this.redis.disconnect(true);
-        if (now() + pause > until) {
-          throw new DeliveryTimeout(`Redis gave no answer to ${name} in time: it may have been carried out (${said})`, { cause: error });
+        redirected = this.servers.learn(connection, said);
+        const notRun = DID_NOT_RUN.test(said);
+        if (now() + pause > until || (onlyIfNotRun && !notRun)) {
+          throw new DeliveryTimeout(`Redis gave no answer to ${name} in time${notRun ? '' : ': it may have been carried out'} (${said})`, { cause: error });
         }
+        if (!notRun) inDoubt?.();
+        if (redirected === undefined) await sleep(pause);
+      }
+    }
+  }
+
+  /** Ask something that changes nothing of the server that has this key, again until it is answered. */
+  async ask<T>(key: string, run: (redis: Redis) => Promise<T>): Promise<T> {
+    for (let pause = 20; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+      try {
+        return await this.once(key, run);
+      } catch (error) {
+        if (this.closed || FATAL.test(textOf(error))) throw error;
         await sleep(pause);
       }
     }
   }
 
-  /** Ask something that changes nothing, again until it is answered. */
-  async ask<T>(run: (redis: Redis) => Promise<T>): Promise<T> {
-    for (let pause = 20; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
-      try {
-        return await this.once(run);
-      } catch (error) {
-        if (this.closed || FATAL.test(error instanceof Error ? error.message : '')) throw error;
-        await sleep(pause);
-      }
+  /** Run commands once on the server that has this key. */
+  async once<T>(key: string, run: (redis: Redis) => Promise<T>): Promise<T> {
+    let connection: Connection | undefined;
+    try {
+      connection = await this.connectionFor(key);
+      return await connection.once(run);
+    } catch (error) {
+      this.servers.learn(connection, textOf(error));
+      throw error;
     }
+  }
+
+  /** The id of the server process to which calls for this key go, empty if it is not known. */
+  async runId(key: string): Promise<string> {
+    return (await this.connectionFor(key)).runId;
   }
 
   close(): void {
     this.closed = true;
-    this.redis.disconnect();
+    this.servers.close();
   }
 
-  private async ready(): Promise<void> {
-    for (let since = now(); this.redis.status !== 'ready'; await sleep(10)) {
-      if (this.closed) throw new Error('the connection is closed');
-      if (now() - since > this.options.timeout) {
-        this.redis.disconnect(true); // The library waits for ever for an answer to its handshake.
-        throw new DeliveryTimeout(`no connection to Redis within ${this.options.timeout} ms`);
-      }
-    }
+  private connectionFor(key: string): Connection | Promise<Connection> {
+    if (this.closed) throw new Error('the connection is closed');
+    return this.servers.connectionFor(key);
   }
 }
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+const bufferOf = (bytes: Uint8Array): Buffer => (Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
 
 export const asText = (value: number | Buffer | undefined): string => (value === undefined ? '' : value.toString());
 export const asNumber = (value: number | Buffer | undefined): number => Number(asText(value));

@@ -34,6 +34,13 @@ export interface Changes {
   readonly wait: number;
 }
 
+/** Numbers the calls of a member, of which another thread may make some. */
+export interface Numbers {
+  readonly last: number;
+  next(): number;
+  raise(to: number): void;
+}
+
 export class Membership {
   /** Partition -> grant, for what is held. */
   readonly held = new Map<number, number>();
@@ -41,7 +48,6 @@ export class Membership {
   deadline = 0;
   private readonly claiming = new Map<number, number>();
   private readonly released = new Map<string, Released>();
-  private call = 0;
   private joined = false;
   private sent = { number: 0, at: 0 };
 
@@ -49,6 +55,7 @@ export class Membership {
     private readonly partitions: number,
     private readonly times: Times,
     private readonly member: { id: string; incarnation: string; description: string },
+    private readonly numbers: Numbers,
   ) {}
 
   get mustReport(): boolean {
@@ -57,21 +64,26 @@ export class Membership {
 
   next(action: Action, now: number): SyncCall {
     // Until it is answered, the first call is repeated: a later one would count as that of an earlier start.
-    if (this.joined || this.call === 0 || action === 'leave') this.call += 1;
-    if (this.sent.number !== this.call) this.sent = { number: this.call, at: now };
+    const number = this.joined || this.numbers.last === 0 || action === 'leave' ? this.numbers.next() : this.numbers.last;
+    if (this.sent.number !== number) this.sent = { number, at: now };
+    return { number, reported: [...this.released.keys()], args: this.report(action, number), sent: this.sent.at };
+  }
+
+  /** The arguments of a call with this number. */
+  report(action: Action, number: number): Arg[] {
     const { id, incarnation, description } = this.member;
     const { session, rebalance, delay } = this.times;
-    const args: Arg[] = [this.partitions, session, rebalance, delay, id, incarnation, this.call, action, description, this.held.size];
+    const args: Arg[] = [this.partitions, session, rebalance, delay, id, incarnation, number, action, description, this.held.size];
     for (const [partition, grant] of this.held) args.push(partition, grant);
     for (const each of this.released.values()) args.push(each.partition, each.grant, each.seen);
-    return { number: this.call, reported: [...this.released.keys()], args, sent: this.sent.at };
+    return args;
   }
 
   replied(sent: SyncCall, reply: Reply): Changes {
     const numbers = reply.map(asNumber);
     const [call = 0, , session = this.times.session, again = -1] = numbers;
     this.joined = true;
-    this.call = Math.max(this.call, call);
+    this.numbers.raise(call);
     if (call <= sent.number) for (const each of sent.reported) this.released.delete(each);
     this.deadline = Math.max(this.deadline, sent.sent + session);
     const granted = new Map<number, { grant: number; hold: boolean }>();

@@ -1,10 +1,11 @@
 // User code that reads one stream, with its options.
 import type { App } from './app.js';
 import { headersOf, type Headers } from './codec.js';
-import { type Effects, emitted, Table } from './effects.js';
+import { type Effects, emitted } from './effects.js';
 import { ConfigError } from './errors.js';
 import { checkName } from './keys.js';
 import { type Stream, whole } from './stream.js';
+import { Table, type TableOptions } from './table.js';
 
 /** What becomes of an event that has failed after all its retries.
  *
@@ -29,11 +30,15 @@ export interface ProcessorOptions {
   readonly start?: 'earliest' | 'latest';
   /** Milliseconds that one event, or batch, may take. Default: no limit. */
   readonly timeout?: number;
-  /** Tables of the stream that it writes. */
-  readonly tables?: readonly string[];
+  /** Tables of the stream that it writes: their names, or what is to be known of them. */
+  readonly tables?: readonly (string | TableOptions)[];
   /** Events of a partition that may be parked. Default 1000. */
   readonly parkLimit?: number;
 }
+
+/** Tables that one commit may write, and leave room for dead letters and emits. */
+const MOST_TABLES = 19;
+const DAY = 86_400_000;
 
 export type Handler<R> = (record: R, event: Event<R>) => unknown;
 export type BatchHandler<R> = (events: readonly Event<R>[]) => unknown;
@@ -42,6 +47,8 @@ export type BatchHandler<R> = (events: readonly Event<R>[]) => unknown;
 export interface Raw {
   readonly id: string;
   readonly fields: Uint8Array[];
+  /** Bytes that it takes in memory, roughly. */
+  readonly size: number;
   /** If it is replayed: the id of its entry among the parked events, and its key. */
   readonly parked?: { readonly entry: string; readonly key: Buffer };
 }
@@ -78,7 +85,7 @@ export class Event<R> {
 
   /** A table of the stream, as this event sees it. What it writes is stored with its commit, or not at all. */
   table(name: string): Table {
-    if (!this.of.processor.options.tables?.includes(name)) {
+    if (!this.of.processor.tables.has(name)) {
       throw new ConfigError(`processor ${this.of.processor.name} does not write the table ${name}: add it to its option tables`);
     }
     return new Table(name, this.effects, this.of.read);
@@ -86,8 +93,8 @@ export class Event<R> {
 
   /** Send a record to another stream with the commit of this event: both happen, or neither. */
   emit<T>(stream: Stream<T>, record: T, options: { headers?: Headers } = {}): void {
-    const { source, partitions } = this.of.processor.stream;
-    const { sink, entry } = emitted(stream as never, record, options.headers, { source, partition: this.of.partition, partitions });
+    const { source, app } = this.of.processor.stream;
+    const { sink, entry } = emitted(stream as never, record, options.headers, { app: app.name, source, partition: this.of.partition });
     this.effects.emit(sink, entry);
   }
 }
@@ -98,6 +105,7 @@ export class Processor {
   readonly retries: number;
   readonly timeout: number | undefined;
   readonly parkLimit: number;
+  readonly tables = new Map<string, TableOptions>();
 
   constructor(
     readonly app: App,
@@ -117,7 +125,14 @@ export class Processor {
     this.timeout = options.timeout;
     this.parkLimit = whole(`processor ${this.name}: parkLimit`, options.parkLimit ?? 1000, 1, 10_000);
     whole(`processor ${this.name}: size`, size, 1, 1000);
-    for (const table of options.tables ?? []) checkName('table', table);
+    for (const each of options.tables ?? []) {
+      const table = typeof each === 'string' ? { name: each } : each;
+      this.tables.set(checkName('table', table.name), table);
+      if (table.expire === undefined) continue;
+      whole(`processor ${this.name}: expire of the table ${table.name}, in milliseconds,`, table.expire, 1000, 366 * DAY);
+      if (table.expire % 1000 !== 0) throw new ConfigError(`processor ${this.name}: expire of the table ${table.name} must be whole seconds, such as 60_000`);
+    }
+    if (this.tables.size > MOST_TABLES) throw new ConfigError(`processor ${this.name}: ${MOST_TABLES} tables are the most`);
   }
 
   /** Milliseconds before the next try after this many failures. */

@@ -1,166 +1,195 @@
-// Sends entries: in order, one append in flight for each partition, each entry once.
+// Sends to the partitions of one stream: in order, one call in flight for each partition, each entry once.
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 
+import { Appender, declare, type Destination, type Sending } from './appender.js';
 import type { Entry } from './codec.js';
 import { flat } from './effects.js';
-import { FullError, refusedWith, type Refused } from './errors.js';
+import type { Refused } from './errors.js';
 import { idsFrom } from './ids.js';
+import { asNumber, asText, now } from './link.js';
 import { PartitionKeys } from './keys.js';
-import { asNumber, asText, type Link, now } from './link.js';
+import { mayRun } from './preflight.js';
 import { HASH } from './routing.js';
 import { PROTOCOL } from './scripts.js';
 
 /** Entries and bytes of one append. */
-const MOST_ENTRIES = 500;
-const MOST_BYTES = 1_000_000;
+export const BATCH = { entries: 500, bytes: 1_000_000 };
 
-/** `refuse`: throw FullError at once. `wait`: until there is room, for the delivery timeout. `drop_oldest`: remove events
- * that nobody has processed; each processor's loss is counted. */
-export type WhenFull = 'refuse' | 'wait' | 'drop_oldest';
-
-export interface Destination {
-  readonly name: string;
-  readonly partitions: number;
-  readonly size: number;
-  prefix(partition: number): string;
+/** When an event is due, as a script takes it. */
+export interface Due {
+  readonly kind: 'at' | 'delay';
+  readonly ms: number;
 }
 
-interface Waiting {
-  readonly entry: Entry;
-  readonly done: (id: string) => void;
+/** How entries are sent. */
+export interface Way {
+  readonly dropOldest: boolean;
+  /** Milliseconds to wait for room. */
+  readonly wait: number;
+  /** A key under which the one entry is sent once, and for how many milliseconds it is remembered. */
+  readonly once?: { readonly key: string; readonly window: number };
+  readonly due?: Due;
+}
+
+/** What became of an entry: its id, or for a delayed one the due time in ms and its order number. */
+export type Receipt = string | { readonly due: number; readonly order: string };
+
+/** Jobs of one call of `sendMany`. Once one has failed, those behind it on the same partition are not sent. */
+export type Bulk = Map<number, unknown>;
+
+interface Job {
+  readonly bulk?: Bulk;
+  readonly entries: readonly Entry[];
+  readonly way: Way;
+  readonly since: number;
+  readonly done: (receipts: Receipt[]) => void;
   readonly failed: (error: unknown) => void;
 }
 
-interface Lane {
-  readonly partition: number;
-  readonly keys: PartitionKeys;
-  id: string;
-  sequence: number;
-  waiting: Waiting[];
-  busy: boolean;
-}
-
+/** Sends to one stream. */
 export class Producer {
   private readonly lanes = new Map<number, Lane>();
   private declared: Promise<unknown> | undefined;
 
-  constructor(
-    private readonly link: Link,
-    private readonly stream: Destination,
-    private readonly options: { whenFull: WhenFull; deliveryTimeout: number; warn: (text: string) => void },
-  ) {}
+  constructor(private readonly sending: Sending, private readonly stream: Destination) {}
 
-  send(partition: number, entry: Entry): Promise<string> {
+  /** Send entries to a partition, behind those that were given before. Returns a receipt for each. */
+  send(partition: number, entries: readonly Entry[], way: Way, bulk?: Bulk): Promise<Receipt[]> {
     let lane = this.lanes.get(partition);
     if (lane === undefined) {
-      const keys = new PartitionKeys(this.stream.prefix(partition));
-      lane = { partition, keys, id: newId(), sequence: 0, waiting: [], busy: false };
+      lane = new Lane(new Appender(this.sending, this.stream, partition), () => this.declare());
       this.lanes.set(partition, lane);
     }
-    const { waiting } = lane;
-    return new Promise((done, failed) => {
-      waiting.push({ entry, done, failed });
-      if (!lane.busy) void this.pump(lane);
-    });
+    const found = lane;
+    return new Promise((done, failed) => found.add({ entries, way, since: now(), done, failed, ...(bulk ? { bulk } : {}) }));
   }
 
-  private async pump(lane: Lane): Promise<void> {
-    lane.busy = true;
-    await Promise.resolve(); // What is sent in the same turn goes into one append.
-    while (lane.waiting.length > 0) {
-      const batch = this.next(lane);
-      const until = now() + this.options.deliveryTimeout;
-      try {
-        await this.declare(until);
-        const ids = await this.append(lane, batch.map((each) => each.entry), until);
-        batch.forEach((each, i) => each.done(ids[i]!));
-      } catch (error) {
-        lane.id = newId(); // Whatever became of it, that number is spent.
-        lane.sequence = 0;
-        batch.forEach((each) => each.failed(error));
-      }
-    }
-    lane.busy = false;
-  }
-
-  private next(lane: Lane): Waiting[] {
-    let bytes = 0;
-    let count = 0;
-    for (const { entry } of lane.waiting) {
-      bytes += entry.reduce((sum, each) => sum + each.length, 0);
-      if (count > 0 && (bytes > MOST_BYTES || count >= Math.min(MOST_ENTRIES, this.stream.size - 1))) break;
-      count += 1;
-    }
-    return lane.waiting.splice(0, count);
-  }
-
-  private async append(lane: Lane, entries: Entry[], until: number): Promise<string[]> {
-    const { log, meta, producers } = lane.keys;
-    const whenFull = this.options.whenFull === 'drop_oldest' ? 'drop_oldest' : 'refuse';
-    lane.sequence += 1;
-    for (let pause = 20; ; pause = Math.min(2 * pause, 500)) {
-      const args = [PROTOCOL, this.stream.partitions, HASH, this.stream.size, whenFull, lane.id, lane.sequence, ...flat(entries)];
-      try {
-        const [, first, count] = await this.link.call('append', [log, meta, producers], args, until);
-        return idsFrom(asText(first), asNumber(count));
-      } catch (error) {
-        if (refusedWith(error, 'FULL')) await this.full(error, pause, until);
-        else if (refusedWith(error, 'OVERDUE')) await this.promote(lane, whenFull, pause, until);
-        else if (refusedWith(error, 'MISSING')) await this.declareAgain(lane, until);
-        else if (refusedWith(error, 'UNKNOWN_PRODUCER')) {
-          await this.declareAgain(lane, until);
-          this.anew(lane);
-        } else if (refusedWith(error, 'OUTOFORDER') && Number(error.details['last']) < lane.sequence - 1) {
-          this.options.warn(`stream ${this.stream.name}, partition ${lane.partition}: a failover has lost events that were acknowledged`);
-          this.anew(lane);
-        } else throw error;
-      }
-    }
-  }
-
-  /** Events that are due enter the log before what is sent now. */
-  private async promote(lane: Lane, whenFull: string, pause: number, until: number): Promise<void> {
-    const { log, meta, delayed } = lane.keys;
-    try {
-      await this.link.call('promote', [log, meta, delayed], [PROTOCOL, this.stream.partitions, HASH, this.stream.size, whenFull], until);
-    } catch (error) {
-      if (!refusedWith(error, 'FULL')) throw error;
-      await this.full(error, pause, until);
-    }
-  }
-
-  private anew(lane: Lane): void {
-    lane.id = newId();
-    lane.sequence = 1;
-  }
-
-  private async full(error: Refused, pause: number, until: number): Promise<void> {
-    const name = error.details['processor'];
-    const why = name ? `the processor ${name} has not committed its oldest events` : 'no processor is registered to read it';
-    if (this.options.whenFull !== 'wait' || now() + pause > until) {
-      throw new FullError(`stream ${this.stream.name} is full: ${why}; nothing was sent`, { cause: error });
-    }
-    await sleep(pause);
-  }
-
-  private declare(until: number): Promise<unknown> {
-    this.declared ??= this.declareOne(0, until).catch((error: unknown) => {
+  /** Declare partition 0, once. */
+  declare(): Promise<unknown> {
+    this.declared ??= this.begin().catch((error: unknown) => {
       this.declared = undefined;
       throw error;
     });
     return this.declared;
   }
 
-  private async declareAgain(lane: Lane, until: number): Promise<void> {
-    await this.declareOne(0, until);
-    if (lane.partition > 0) await this.declareOne(lane.partition, until);
-  }
-
-  private declareOne(partition: number, until: number): Promise<unknown> {
-    const { meta } = new PartitionKeys(this.stream.prefix(partition));
-    return this.link.call('declare', [meta], [PROTOCOL, this.stream.partitions, HASH], until);
+  private async begin(): Promise<void> {
+    const { sending, stream } = this;
+    const { prefix, meta, log, producers, delayed } = new PartitionKeys(stream.prefix(0));
+    const app = prefix.slice(prefix.indexOf('{') + 1).split(':')[0]!;
+    const uses = [
+      { script: 'declare', keys: [meta] },
+      { script: 'append', keys: [log, meta, producers] },
+      { script: 'promote', keys: [log, meta, delayed] },
+    ];
+    await mayRun(sending.link, app, log, uses, now() + sending.deliveryTimeout);
+    await declare(sending, stream, 0);
   }
 }
+
+/** One partition: what waits to be sent there, and the numbering of its appends. */
+class Lane {
+  private readonly waiting: Job[] = [];
+  private id = newId();
+  private sequence = 0;
+  private busy = false;
+
+  constructor(private readonly appender: Appender, private readonly declare: () => Promise<unknown>) {}
+
+  add(job: Job): void {
+    this.waiting.push(job);
+    if (!this.busy) void this.pump();
+  }
+
+  private async pump(): Promise<void> {
+    this.busy = true;
+    await Promise.resolve(); // What is sent in the same turn goes into one append.
+    while (this.waiting.length > 0) {
+      const jobs = this.next();
+      const { bulk } = jobs[0]!;
+      const { partition } = this.appender;
+      try {
+        if (bulk?.has(partition)) throw bulk.get(partition);
+        await this.declare();
+        const receipts = await this.carryOut(jobs);
+        let at = 0;
+        for (const each of jobs) each.done(receipts.slice(at, (at += each.entries.length)));
+      } catch (error) {
+        this.anew(0); // Whatever became of it, that number is spent.
+        for (const each of jobs) each.bulk?.set(partition, error);
+        for (const each of jobs) each.failed(error);
+      }
+    }
+    this.busy = false;
+  }
+
+  /** The next jobs, as many as go into one call. */
+  private next(): Job[] {
+    const first = this.waiting[0]!;
+    const most = Math.min(BATCH.entries, this.appender.stream.size - 1);
+    let [bytes, entries, count] = [0, 0, 0];
+    for (const { entries: more, way, bulk } of this.waiting) {
+      bytes += sizeOf(more);
+      entries += more.length;
+      const alone = way.once !== undefined || way.due !== undefined;
+      const other = way.dropOldest !== first.way.dropOldest || way.wait !== first.way.wait || bulk !== first.bulk;
+      if (count > 0 && (alone || other || bytes > BATCH.bytes || entries > most)) break;
+      count += 1;
+      if (alone) break;
+    }
+    return this.waiting.splice(0, count);
+  }
+
+  private carryOut(jobs: readonly Job[]): Promise<Receipt[]> {
+    const { way, since, entries } = jobs[0]!;
+    const patience = { dropOldest: way.dropOldest, waitUntil: since + way.wait };
+    const { appender } = this;
+    if (way.due !== undefined) return this.later(entries, way, patience.waitUntil);
+    if (way.once === undefined) return this.append(jobs.flatMap((each) => [...each.entries]), patience);
+    const { key, window } = way.once;
+    const { log, meta } = appender.keys;
+    const args = [...appender.head(patience), window, ...flat(entries)];
+    return appender.call('append_once', [log, meta, appender.keys.dedupe(key)], () => args, patience).then(([, id]) => [asText(id)]);
+  }
+
+  private async append(entries: readonly Entry[], patience: { dropOldest: boolean; waitUntil: number }): Promise<string[]> {
+    const { appender } = this;
+    const { log, meta, producers } = appender.keys;
+    const sent = flat(entries);
+    this.sequence += 1;
+    const args = (): ReturnType<typeof flat> => [...appender.head(patience), this.id, this.sequence, ...sent];
+    const [, first, count] = await appender.call('append', [log, meta, producers], args, patience, { meet: (refusal) => this.meet(refusal) });
+    return idsFrom(asText(first), asNumber(count));
+  }
+
+  /** The partition does not know the numbers of this producer any more. */
+  private async meet(refusal: Refused): Promise<boolean> {
+    const { stream, partition, sending } = this.appender;
+    if (refusal.word === 'UNKNOWN_PRODUCER') await this.appender.declareAgain();
+    else if (Number(refusal.details['last']) < this.sequence - 1) {
+      sending.warn(`stream ${stream.name}, partition ${partition}: a failover has LOST events that were acknowledged`);
+    } else return false;
+    this.anew(1);
+    return true;
+  }
+
+  private anew(sequence: number): void {
+    this.id = newId();
+    this.sequence = sequence;
+  }
+
+  /** Keep entries until they are due, under a request of their own. */
+  private async later(entries: readonly Entry[], { due, once, dropOldest }: Way, waitUntil: number): Promise<Receipt[]> {
+    const { appender } = this;
+    const { stream, sending, keys } = appender;
+    // The repeat of a call that got no answer must find its request.
+    const { key, window } = once ?? { key: newId(), window: Math.max(1000, 2 * sending.deliveryTimeout) };
+    const args = [PROTOCOL, stream.partitions, HASH, stream.size, due!.kind, due!.ms, window, ...flat(entries)];
+    const [, at, first, count] = await appender.call('append_later', [keys.meta, keys.delayed, keys.request(key)], () => args, { dropOldest, waitUntil });
+    return Array.from({ length: asNumber(count) }, (_, i) => ({ due: asNumber(at), order: String(BigInt(asText(first)) + BigInt(i)) }));
+  }
+}
+
+export const sizeOf = (entries: readonly Entry[]): number => entries.reduce((sum, entry) => entry.reduce((all, each) => all + each.length, sum), 0);
 
 const newId = (): string => randomBytes(16).toString('hex');

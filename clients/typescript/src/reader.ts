@@ -1,65 +1,60 @@
-// Reads the logs of all partitions that a member holds, and finds losses.
-import { Bell } from './bell.js';
-import type { Lease } from './lease.js';
-import { Link } from './link.js';
+// Reads the logs of the partitions that a member holds, and finds losses.
+import type { Redis } from 'ioredis';
+import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Entries that one read fetches of a partition, and how many may wait for the handler. */
+import { Bell } from './bell.js';
+import type { Connection } from './connection.js';
+import type { Intake, LogEntry } from './intake.js';
+import type { Link } from './link.js';
+
+/** Entries that one read fetches of a partition: as many as it may, and before their size is known. */
 const COUNT = 200;
-const MOST_WAITING = 400;
+const FIRST_COUNT = 20;
+/** Bytes that one read should bring at most, and that may wait for the handlers, over all partitions. */
+const READ_BYTES = 8_000_000;
+const WAITING_BYTES = 32_000_000;
 /** Milliseconds that a read waits for events. */
 const BLOCK = 1000;
+/** The same for one that cannot be ended before. */
+const SHORT = 100;
 
-const streamOf = (redis: unknown): unknown => (redis as { stream: unknown }).stream;
+type Entries = [Buffer, LogEntry[]][] | null;
 
-type Entries = [Buffer, [Buffer, Buffer[]][]][] | null;
-
+/** Reads logs that one command can read: all of one server, or a single one of a cluster. */
 export class Reader {
-  private readonly link: Link;
   private readonly bell = new Bell();
-  /** The leases that the current read covers. */
-  private covered = new Set<Lease>();
-  /** The id of the connection, while a read may be blocked there. */
-  private blocked: number | undefined;
+  private connection: Connection | undefined;
+  private clientId = 0;
+  /** The partitions that the current read covers. */
+  private covered = new Set<Intake>();
+  private isBlocked = false;
+  private isUnblocking = false;
   private wakes = 0;
-  private connection: { of: unknown; id: number } = { of: undefined, id: 0 };
   private over = false;
 
-  constructor(url: string, timeout: number, private readonly leases: () => Iterable<Lease>, private readonly calls: Link) {
-    this.link = new Link({ url, timeout });
-  }
+  constructor(private readonly link: Link, private readonly intakes: () => Iterable<Intake>, private readonly log: (text: string) => void) {}
 
-  /** Read again, unless the current read covers this lease. */
-  wake(lease?: Lease, force = false): void {
-    if (lease !== undefined && !force && this.covered.has(lease)) return;
+  /** Read again, unless the current read covers this partition. */
+  wake(intake: Intake | undefined, force: boolean): void {
+    if (intake !== undefined && !force && this.covered.has(intake)) return;
     this.wakes += 1;
     this.covered.clear();
     this.bell.ring();
-    if (this.blocked !== undefined) void this.unblock(this.blocked);
+    if (this.isBlocked && !this.isUnblocking) void this.unblock(this.clientId);
   }
 
   stop(): void {
     this.over = true;
-    this.wake();
-    this.link.close();
+    this.wake(undefined, true);
+    this.connection?.close();
   }
 
-  /** End a read that is blocked. It may not have begun yet: then once more. */
-  private async unblock(id: number): Promise<void> {
-    while (this.blocked === id && !this.over) {
-      try {
-        if (Number(await this.calls.once((redis) => redis.client('UNBLOCK', id))) === 1) return;
-      } catch {
-        return; // It ends by itself soon.
-      }
-      await new Promise((done) => setTimeout(done, 2));
-    }
-  }
-
-  async run(log: (text: string) => void): Promise<void> {
+  async run(): Promise<void> {
     let told = false;
     while (!this.over) {
       const { wakes } = this;
-      const open = [...this.leases()].filter((each) => each.readable(MOST_WAITING));
+      const all = [...this.intakes()];
+      const open = all.filter((each) => each.readable(WAITING_BYTES / all.length));
       if (open.length === 0) {
         await this.bell.wait(BLOCK);
         continue;
@@ -69,45 +64,128 @@ export class Reader {
         told = false;
       } catch (error) {
         if (this.over) return;
-        if (!told) log(`cannot read: ${(error as Error).message}; trying again`);
+        this.link.servers.learn(this.connection, (error as Error).message);
+        this.connection?.close(); // The key may be on another server now.
+        if (!told) this.log(`cannot read: ${(error as Error).message}; trying again`);
         told = true;
         await this.bell.wait(100);
       }
     }
   }
 
-  private async read(open: Lease[], wakes: number): Promise<void> {
-    const asked = open.map((lease) => ({ lease, version: lease.version, cursor: lease.cursor }));
-    const streams = ['STREAMS', ...open.map((each) => each.keys.log), ...asked.map((each) => each.cursor)];
-    const replies = await this.link.once(async (redis) => {
-      if (this.connection.of !== streamOf(redis)) this.connection = { of: streamOf(redis), id: Number(await redis.client('ID')) };
-      this.covered = new Set(open);
-      this.blocked = this.connection.id;
-      const block = this.wakes === wakes ? BLOCK : 1; // Another lease may have got room meanwhile.
-      // The look goes behind the read: what it finds was there when the read ran.
-      const sent = [redis.callBuffer('XREAD', 'COUNT', String(COUNT), 'BLOCK', String(block), ...streams)];
-      for (const { lease, cursor } of asked) sent.push(redis.callBuffer('XRANGE', lease.keys.log, cursor, cursor, 'COUNT', '1'));
+  /** End a read that is blocked. It may not have begun yet: then once more. */
+  private async unblock(id: number): Promise<void> {
+    const [first] = this.intakes();
+    this.isUnblocking = true;
+    for (let pause = 2; first !== undefined && this.isBlocked && this.clientId === id && !this.over; pause *= 2) {
       try {
-        return await Promise.all(sent);
+        if (Number(await this.link.once(first.log, (redis) => redis.client('UNBLOCK', id))) === 1) break;
+      } catch {
+        break; // It ends by itself soon.
+      }
+      await sleep(pause);
+    }
+    this.isUnblocking = false;
+  }
+
+  private async connect(log: string): Promise<Connection> {
+    if (this.connection === undefined || this.connection.isOver) {
+      const made = (this.connection = await this.link.servers.ownConnectionFor(log));
+      if (this.over) made.close();
+      // A user that may not ask for it cannot end a read, either: then reads are short.
+      this.clientId = Number(await made.once((redis) => redis.client('ID').catch(() => 0)));
+    }
+    return this.connection;
+  }
+
+  private async read(open: Intake[], wakes: number): Promise<void> {
+    const connection = await this.connect(open[0]!.log);
+    const asked = open.map((intake) => ({ intake, version: intake.version, cursor: intake.cursor }));
+    const replies = await connection.once(async (redis) => {
+      this.covered = new Set(open);
+      this.isBlocked = true;
+      try {
+        const block = this.wakes === wakes ? (this.clientId > 0 ? BLOCK : SHORT) : 1; // Another partition may have got room meanwhile.
+        return await Promise.all(commands(redis, asked, block));
       } finally {
-        this.blocked = undefined;
+        this.isBlocked = false;
         this.covered.clear();
       }
     }, BLOCK);
-    const found = new Map(((replies[0] as Entries) ?? []).map(([log, entries]) => [log.toString(), entries]));
-    asked.forEach(({ lease, version, cursor }, i) => {
-      if (lease.version !== version || lease.cursor !== cursor) return;
-      const entries = found.get(lease.keys.log) ?? [];
-      const first = entries[0]?.[0].toString();
-      const cursorIsThere = (replies[i + 1] as unknown[]).length > 0;
-      const nothingLost = lease.checkpointExists ? cursorIsThere : first === undefined || first === lease.nextId;
-      if (!nothingLost) lease.suspect = true;
-      else if (entries.length > 0) {
-        for (const [id, fields] of entries) lease.queue.push({ id: id.toString(), fields });
-        lease.cursor = entries.at(-1)![0].toString();
-        lease.checkpointExists = true;
-      } else return;
-      lease.bell.ring();
-    });
+    takeIn(asked, [replies[0] as Entries], replies.slice(1), connection.runId);
+  }
+}
+
+interface Asked {
+  readonly intake: Intake;
+  readonly version: number;
+  readonly cursor: string;
+}
+
+/** XREAD of all, then a look at each cursor. The look goes behind the read: what it finds was there when the read ran. */
+function commands(redis: Redis, asked: readonly Asked[], block: number): Promise<unknown>[] {
+  const logs = asked.map(({ intake }) => intake.log);
+  const cursors = asked.map(({ cursor }) => cursor);
+  const sent = [redis.callBuffer('XREAD', 'COUNT', String(countFor(asked)), ...(block > 0 ? ['BLOCK', String(block)] : []), 'STREAMS', ...logs, ...cursors)];
+  for (const { intake, cursor } of asked) sent.push(redis.callBuffer('XRANGE', intake.log, cursor, cursor, 'COUNT', '1'));
+  return sent;
+}
+
+/** How many entries of each partition one read may bring. */
+function countFor(asked: readonly Asked[]): number {
+  const largest = Math.max(...asked.map(({ intake }) => intake.average));
+  if (largest === 0) return FIRST_COUNT;
+  return Math.max(1, Math.min(COUNT, Math.floor(READ_BYTES / asked.length / largest)));
+}
+
+function takeIn(asked: readonly Asked[], read: readonly Entries[], looks: readonly unknown[], runId: string): void {
+  const found = new Map<string, LogEntry[]>();
+  for (const entries of read) for (const [log, each] of entries ?? []) found.set(log.toString(), each);
+  asked.forEach(({ intake, version, cursor }, i) => {
+    intake.takeIn(version, cursor, found.get(intake.log) ?? [], (looks[i] as unknown[]).length > 0, runId);
+  });
+}
+
+/** Milliseconds between two polls, at first and at most. */
+const SOON = 5;
+const LATER = 250;
+
+/** Reads many logs of a cluster, where no command can wait for more than one of them: less often, the longer none has events. */
+export class Poller {
+  private readonly bell = new Bell();
+  private over = false;
+
+  constructor(private readonly link: Link, private readonly intakes: () => Iterable<Intake>, private readonly log: (text: string) => void) {}
+
+  wake(): void {
+    this.bell.ring();
+  }
+
+  stop(): void {
+    this.over = true;
+    this.bell.ring();
+  }
+
+  async run(): Promise<void> {
+    for (let pause = SOON; !this.over; ) {
+      const all = [...this.intakes()];
+      const open = all.filter((each) => each.readable(WAITING_BYTES / all.length));
+      const found = await Promise.all(open.map((each) => this.poll(each)));
+      pause = found.some((each) => each) ? SOON : Math.min(2 * pause, LATER);
+      await this.bell.wait(open.length === 0 ? LATER : pause);
+    }
+  }
+
+  /** Returns whether there were events. */
+  private async poll(intake: Intake): Promise<boolean> {
+    const asked = [{ intake, version: intake.version, cursor: intake.cursor }];
+    try {
+      const [read, look] = await this.link.once(intake.log, (redis) => Promise.all(commands(redis, asked, 0)));
+      takeIn(asked, [read as Entries], [look], await this.link.runId(intake.log));
+      return read !== null;
+    } catch (error) {
+      if (!this.over) this.log(`cannot read: ${(error as Error).message}; trying again`);
+      return false;
+    }
   }
 }

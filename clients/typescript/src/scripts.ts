@@ -1,6 +1,6 @@
 // The Lua scripts, as they are, by the SHA-1 of their bytes.
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** The version of the protocol that this client speaks. */
@@ -31,4 +31,19 @@ export function script(name: string): Script {
     loaded.set(name, found);
   }
   return found;
+}
+
+/** Seven hex digits that identify the scripts of this release. `script_set` of `lua/manifest.json` is the same. */
+export function scriptSet(): string {
+  const names = readdirSync(folder()).filter((each) => each.endsWith('.lua')).map((each) => each.slice(0, -4)).sort();
+  const all = createHash('sha1');
+  for (const name of names) all.update(script(name).sha);
+  return all.digest('hex').slice(0, 7);
+}
+
+/** The version of this package. */
+export function version(): string {
+  const tried = ['../', '../../'].map((each) => fileURLToPath(new URL(`${each}package.json`, import.meta.url)));
+  const found = tried.find(existsSync);
+  return found === undefined ? '?' : (JSON.parse(readFileSync(found, 'utf8')) as { version: string }).version;
 }

@@ -7,6 +7,10 @@ const items = app.stream<{ key: string; number: number }>('items', { partitionBy
 const totals = app.stream<{ key: string; total: number }>('totals', { partitionBy: 'key', partitions: 3 });
 
 app.on(items, { name: 'sums', tables: ['sum'] }, async (record, event) => {
+  if (process.env['HANGS']) {
+    console.log('it hangs');
+    await new Promise(() => undefined);
+  }
   const sum = event.table('sum');
   const total = ((await sum.get<number>(record.key)) ?? 0) + record.number;
   sum.set(record.key, total);

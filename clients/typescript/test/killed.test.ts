@@ -65,3 +65,17 @@ test('five workers killed in a row: each event counts once in tables and in what
   }
   app.close();
 });
+
+test('W26: a second SIGTERM ends a worker at once whose handler hangs', async () => {
+  const app = new App('hanging', { redisUrl: server.url });
+  const items = app.stream<{ key: string; number: number }>('items', { partitionBy: 'key', partitions: 4 });
+  await items.send({ key: 'a', number: 1 });
+  app.close();
+  const child = spawn(process.execPath, [CHILD], { env: { ...process.env, APP: 'hanging', URL: server.url, NAME: 'stuck', HANGS: '1' }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = new Promise<NodeJS.Signals | null>((done) => child.once('exit', (_, signal) => done(signal)));
+  await new Promise((done) => child.stdout.once('data', done)); // The handler has the event.
+  child.kill('SIGTERM');
+  await until(async () => (await server.redis.hget('runnel:{hanging:items@sums}:members', 'stuck'))?.includes(' retire '), 'it wants to leave');
+  child.kill('SIGTERM');
+  assert.equal(await ended, 'SIGTERM');
+});

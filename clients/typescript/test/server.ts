@@ -1,6 +1,6 @@
 // A Redis server of its own for each test file, and what tests ask of it.
 import { Redis } from 'ioredis';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,6 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export interface Server {
   readonly url: string;
   readonly redis: Redis;
+  /** End it with SIGKILL, and start it again on its data. */
+  restart(): Promise<void>;
   stop(): void;
 }
 
@@ -22,11 +24,13 @@ function freePort(): Promise<number> {
   });
 }
 
-export async function startServer(): Promise<Server> {
+export async function startServer(options: Record<string, string> = {}): Promise<Server> {
   const port = await freePort();
   const folder = mkdtempSync(join(tmpdir(), 'runnel-ts-'));
   const program = process.env['REDIS_SERVER'] ?? 'redis-server';
-  const child = spawn(program, ['--port', String(port), '--save', '', '--dir', folder, '--bind', '127.0.0.1'], { stdio: 'ignore' });
+  const more = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
+  const start = (): ChildProcess => spawn(program, ['--port', String(port), '--save', '', '--dir', folder, '--bind', '127.0.0.1', ...more], { stdio: 'ignore' });
+  let child = start();
   const url = `redis://127.0.0.1:${port}`;
   const redis = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
   redis.on('error', () => undefined);
@@ -34,6 +38,13 @@ export async function startServer(): Promise<Server> {
   return {
     url,
     redis,
+    restart: async () => {
+      const ended = new Promise((done) => child.once('exit', done));
+      child.kill('SIGKILL');
+      await ended;
+      child = start();
+      await redis.ping();
+    },
     stop: () => {
       redis.disconnect();
       child.kill('SIGKILL');

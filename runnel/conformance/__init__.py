@@ -1,0 +1,1 @@
+"""The fault kit: runs anybody's worker and producer under faults, and judges what they did."""

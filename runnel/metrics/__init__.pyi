@@ -1,0 +1,3 @@
+from runnel.metrics.worker_metrics import WorkerMetrics as WorkerMetrics
+
+MISSING: str

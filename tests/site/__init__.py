@@ -1,0 +1,1 @@
+"""The documentation site: what scripts/docs builds, and the tests of it."""
