@@ -12,9 +12,10 @@ from redis.exceptions import RedisError
 from runnel.app import App
 from runnel.cli import exits
 from runnel.cli.declared import declared_in
+from runnel.cli.event_loop import Runner
 from runnel.cli.inspector import Inspector
 from runnel.cli.output import report
-from runnel.cli.running import explained, runner
+from runnel.cli.running import explained
 from runnel.cli.tables import table
 from runnel.cli.target import load_app
 from runnel.cli.urls import REDIS_URL
@@ -53,7 +54,7 @@ def doctor(target: str | None, redis_url: str | None, as_json: bool) -> None:
         app.configure(redis_url=redis_url)
     url = redis_url or (app.settings.redis_url if app else url_of_environment())
     url = url or Settings.make().redis_url
-    with runner() as loop:
+    with Runner() as loop:
         found, code = loop.run(_examine(app, url))
     if target:
         found = [each._replace(fix=each.fix.replace("MODULE:APP", target)) for each in found]

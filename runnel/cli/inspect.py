@@ -15,11 +15,12 @@ import click
 
 from runnel.cli import exits, folded, looked_at, tables, view, watching
 from runnel.cli.address import Address, is_address
+from runnel.cli.event_loop import Runner
 from runnel.cli.inspector import Inspector, Look, assumed, choose
 from runnel.cli.limits import STATES, WRONG, Limits, States, judge
 from runnel.cli.numbers import Seconds, is_number
 from runnel.cli.output import report
-from runnel.cli.running import explained, reporting_errors, runner
+from runnel.cli.running import explained, reporting_errors
 from runnel.cli.urls import REDIS_URL
 from runnel.cli.verdict import as_nagios, guarded, judged
 from runnel.connection.url_text import redacted
@@ -238,5 +239,5 @@ def _serve(inspector: Inspector, names: view.Names, host: str, port: int) -> Non
         finally:
             await inspector.close()
 
-    with reporting_errors(inspector.url), runner() as loop:
+    with reporting_errors(inspector.url), Runner() as loop:
         loop.run(work())

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import click
 
 from runnel.cli import exits, view
-from runnel.cli.running import reporting_errors, runner
+from runnel.cli.event_loop import Runner
+from runnel.cli.running import reporting_errors
 from runnel.connection.connect import connect
 from runnel.connection.environment import DEFAULT, VARIABLE, url_of_environment
 from runnel.connection.url_text import Url, redacted
@@ -91,7 +92,7 @@ class Inspector:
 
     def once(self) -> Json:
         """One report. Errors end the process."""
-        with reporting_errors(self.url), runner() as loop:
+        with reporting_errors(self.url), Runner() as loop:
             try:
                 return loop.run(self.inspect())
             finally:

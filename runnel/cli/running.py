@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from runnel.cli import exits, runbooks
+from runnel.cli.event_loop import Runner
 from runnel.connection.connect import connect
 from runnel.connection.explain import explain_redis_error
 from runnel.errors import (
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 def run(work: Coroutine[Any, Any, T], url: str) -> T:
     """Run `work` to its end. Expected errors end the process."""
-    with reporting_errors(url), runner() as loop:
+    with reporting_errors(url), Runner() as loop:
         return loop.run(work)
 
 
@@ -55,8 +56,8 @@ def with_scripts(url: str, work: Callable[[Scripts], Awaitable[T]]) -> T:
 def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit], None]) -> T:
     """Run `work` to its end, even if SystemExit or KeyboardInterrupt leaves the event loop before:
     a task that nobody awaits may raise it. Then `exited` is called, and must make `work` end."""
-    with reporting_errors(url), runner() as asyncio_runner:
-        loop = asyncio_runner.get_loop()
+    with reporting_errors(url), Runner() as runner:
+        loop = runner.get_loop()
         task, stopped = loop.create_task(work), False
         while not task.done():
             try:
@@ -76,15 +77,6 @@ def run_on(work: Coroutine[Any, Any, T], url: str, exited: Callable[[HandlerExit
                     "cancel only tasks that your code has started, not asyncio.all_tasks()"
                 ) from None
         return task.result()
-
-
-def runner() -> asyncio.Runner:
-    """Runs coroutines one after another in one event loop: uvloop if it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 @contextmanager

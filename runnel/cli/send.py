@@ -15,10 +15,11 @@ from typing import Any
 import click
 
 from runnel.cli import delayed, exits, urls
+from runnel.cli.event_loop import Runner
 from runnel.cli.lines import Line, blocks, open_lines
 from runnel.cli.numbers import FOREVER, Wait, WithWait
 from runnel.cli.output import report
-from runnel.cli.running import reporting_errors, run, runner
+from runnel.cli.running import reporting_errors, run
 from runnel.cli.target import load_stream
 from runnel.connection.connect import connect
 from runnel.errors import InputCutOff, Mismatch, RecordError, RecordTooLarge, RunnelError
@@ -164,7 +165,7 @@ def sendmany(
     url = stream.app.settings.redis_url
     try:
         # Lines are read outside of the event loop, so that Ctrl-C interrupts a read that waits.
-        with reporting_errors(url), open_lines(file) as source, runner() as loop:
+        with reporting_errors(url), open_lines(file) as source, Runner() as loop:
             lists: Iterable[list[Line]] = blocks(source, file)
             if strict:
                 lists = _checked(sending, lists)

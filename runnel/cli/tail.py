@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from runnel.cli import event_lines, exits, partition_option, stream_target
+from runnel.cli.event_loop import Runner
 from runnel.cli.following import follow as follow_log
 from runnel.cli.output import report
 from runnel.cli.partition_option import chosen_partitions
-from runnel.cli.running import reporting_errors, runner
+from runnel.cli.running import reporting_errors
 from runnel.cli.stream_target import Chosen
 from runnel.connection.connect import connect
 from runnel.connection.url_text import redacted
@@ -130,7 +131,7 @@ def tail(
         follow=follow,
         json_lines=json_lines,
     )
-    with reporting_errors(stream.url), runner() as loop:
+    with reporting_errors(stream.url), Runner() as loop:
         try:
             loop.run(_tail(stream, wanted))
         except KeyboardInterrupt:

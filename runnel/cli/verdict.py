@@ -10,10 +10,11 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from runnel.cli import exits, runbooks
+from runnel.cli.event_loop import Runner
 from runnel.cli.inspector import Inspector, assumed
 from runnel.cli.limits import Limits, exceeded, tolerated
 from runnel.cli.output import report
-from runnel.cli.running import explained, runner
+from runnel.cli.running import explained
 from runnel.cli.view import Names, lag_text
 from runnel.errors import RunnelError
 
@@ -44,7 +45,7 @@ class Verdict:
 
 def guarded(inspector: Inspector, work: Coroutine[Any, Any, Verdict]) -> Verdict:
     """The verdict, also if Redis cannot be asked."""
-    with runner() as loop:
+    with Runner() as loop:
         try:
             return loop.run(work)
         except (RunnelError, RedisError, OSError) as error:

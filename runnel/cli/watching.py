@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -16,9 +15,10 @@ from typing import Any
 import click
 from redis.exceptions import RedisError
 
+from runnel.cli.event_loop import Runner
 from runnel.cli.inspector import Inspector
 from runnel.cli.output import report
-from runnel.cli.running import explained, reporting_errors, runner
+from runnel.cli.running import explained, reporting_errors
 from runnel.cli.screen import Draw, alternate_screen
 from runnel.errors import ServerError
 
@@ -43,7 +43,7 @@ def watch(
     redraws = on_terminal() and not as_json
     with (
         reporting_errors(inspector.url),
-        runner() as loop,
+        Runner() as loop,
         ExitStack() as screens,
         suppress(KeyboardInterrupt),
     ):
@@ -64,9 +64,7 @@ def watch(
         click.echo("\n".join(last))
 
 
-def _next(
-    inspector: Inspector, loop: asyncio.Runner, draw: Draw | None, last: list[str]
-) -> Json | None:
+def _next(inspector: Inspector, loop: Runner, draw: Draw | None, last: list[str]) -> Json | None:
     """The next report, or None after an error, which it shows."""
     try:
         return loop.run(inspector.inspect())

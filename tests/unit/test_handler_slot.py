@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runnel.cli.running import runner
+from runnel.cli.event_loop import Runner
 from runnel.errors import ConfigError, HandlerDied
 from runnel.sidecar import handler_slot
 from runnel.sidecar.handler_slot import Handlers, HandlerSlot
@@ -168,6 +168,6 @@ def test_a_request_that_comes_when_the_handler_has_just_ended_is_no_other_error(
             asked = [slot.ask(of(str(n))) for n in range(20)]
             return await asyncio.gather(*asked, return_exceptions=True)
 
-    with runner() as loop:
+    with Runner() as loop:
         found = loop.run(many())
     assert {type(each) for each in found} <= {dict, HandlerDied}
