@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -83,13 +83,20 @@ def _finding(finding: Finding, quoted: set[str]) -> list[str]:
 
 
 def explained() -> str:
-    """The columns of the table, for the help of the command."""
-    width = max(map(len, COLUMNS)) + 2
-    found = ["\b", "Columns of the table:"]
-    for name, text in COLUMNS.items():
+    """The columns of the table and the abilities, for the help of the command."""
+    without = {name: f"{does} ({rule})" for name, (does, rule) in ABILITIES.items()}
+    found = ["\b", "Columns of the table:", *_pairs(COLUMNS), ""]
+    found += ["\b", "What a client does --without an ability (in brackets, the rule):"]
+    return "\n".join([*found, *_pairs(without)]) + "\n\n"
+
+
+def _pairs(texts: Mapping[str, str]) -> Iterator[str]:
+    """Names and texts in two columns."""
+    width = max(map(len, texts)) + 2
+    for name, text in texts.items():
         first, *more = textwrap.wrap(text, 76 - width)
-        found += [f"  {name:{width}}{first}", *(" " * (width + 2) + each for each in more)]
-    return "\n".join(found) + "\n\n"
+        yield f"  {name:{width}}{first}"
+        yield from (" " * (width + 2) + each for each in more)
 
 
 def summary(results: Sequence[Result], without: Sequence[str] = ()) -> list[str]:

@@ -28,7 +28,9 @@ def line(item: Item) -> str:
         state += f" until {_iso(item.due_ms, 'seconds')}"
     head = f"{_iso(item.at_ms, 'seconds')}  {item.kind}{state}"
     head += f"  partition {item.partition}, event {item.event}"
-    head += f", key {one_line(_key(item)) or '(none)'}"
+    # The key of a dead letter is that of its record, which may be unreadable.
+    nothing = "unknown" if item.kind == "dead letter" else "''"
+    head += f", key {one_line(_key(item)) or nothing}"
     if not item.attempts:
         return f"{head}: behind another event of its key"
     error = one_line(f"{item.error_type}: {item.error_message}")

@@ -55,6 +55,8 @@ class Actor:
     dies = False
     #: It was suspended for a while.
     was_stopped = False
+    #: It is a worker in Python that the kit puts beside those under test.
+    is_of_the_kit = False
     #: How many records it was given.
     given = 0
 

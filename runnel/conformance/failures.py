@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 
 from runnel import protocol
 from runnel.conformance.contract import CONTRACT, GROUP, PARTS, RETRIES, Record, id_text, parse_id
@@ -97,8 +98,9 @@ async def _abandon(scene: Scene, partition: int, grant: int) -> Token:
 async def blocked(scene: Scene) -> None:
     """A handler keeps its thread for two sessions: its worker keeps its partitions."""
     async with scene.no_load():
-        before = await _epochs(scene)
-        slow = await _send(scene, _FIRST, block=round(2000 * scene.session))
+        before = await _at_rest(scene)
+        seconds, began = 2 * scene.session, scene.clock()
+        slow = await _send(scene, _FIRST, block=round(1000 * seconds))
 
         async def done() -> bool:
             return any(id_text(line.done.id) == slow for line in scene.history.lines)
@@ -106,15 +108,42 @@ async def blocked(scene: Scene) -> None:
         if not await scene.watch.until(done, scene.patience):
             return
         await scene.wait(0.5)
-        after = await _epochs(scene)
-    lost = [str(number) for number, epoch in enumerate(before) if epoch != after[number]]
+        after = await scene.watch.states()
+    line = next(each for each in scene.history.lines if id_text(each.done.id) == slow)
+    if line.before - began < seconds:
+        text = f'a handler did not keep its thread as long as "block" says, {seconds:g} s'
+        took = f"{line.shown()}, {line.before - began:.2f} s after it was sent"
+        scene.fails("contract", text, took, timed=False)
+    (member,) = {each.member for each in scene.workers if each.name == line.actor}
+    lost = [
+        str(number)
+        for number, each in enumerate(before)
+        if each.lease_owner == member and each.epoch != after[number].epoch
+    ]
     if lost:
-        text = "a worker lost partitions while its handler kept the thread"
+        text = f"{line.actor} lost partitions while its handler kept the thread"
         scene.fails("W8", text, f"partitions {', '.join(lost)}; the event is {slow}")
 
 
-async def _epochs(scene: Scene) -> list[int | None]:
-    return [each.epoch for each in await scene.watch.states()]
+async def _at_rest(scene: Scene) -> list[PartitionDescription]:
+    """The partitions when the workers have shared them out, and none moved for half a session. If
+    that does not come, as they are."""
+    seen: list[PartitionDescription] = []
+    since = scene.clock()
+
+    async def rested() -> bool:
+        nonlocal since
+        owners = Counter(await scene.watch.owners())
+        found = await scene.watch.states()
+        even = max(owners.values()) - min(owners.values()) <= 1
+        shared = "" not in owners and len(owners) == len(scene.living) and even
+        if not shared or [each.epoch for each in found] != [each.epoch for each in seen]:
+            since = scene.clock()
+        seen[:] = found
+        return scene.clock() - since > scene.session / 2
+
+    await scene.watch.until(rested, scene.patience)
+    return seen
 
 
 async def _send(scene: Scene, key: str, **orders: object) -> str:

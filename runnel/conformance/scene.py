@@ -130,6 +130,7 @@ class Scene:
         proxy.lose.update(lose or {})
         proxy.mute.update(mute or {})
         actor = await self._start(name, command, proxy, member or name)
+        actor.is_of_the_kit = python
         self.workers.append(actor)
         return actor
 
@@ -190,6 +191,8 @@ class Scene:
         held = ", ".join(f"{number} by {each or 'nobody'}" for number, each in enumerate(owners))
         silent = {each.name for each in actors} - {call.actor for call in self.history.calls}
         for each in actors:
+            if each.is_of_the_kit and each.member not in owners:
+                self.stalls.slow(f"the kit's own {each.name} has got no partition {within}")
             if each.name in silent:
                 text = f"{each.name} has called no script at RUNNEL_REDIS_URL {within}"
                 said = f"partitions are held: {held}", self.last_words(each)

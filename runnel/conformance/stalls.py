@@ -16,7 +16,7 @@ _TICK = 0.05
 
 class Stalls:
     """Moments of at least so many seconds in which the kit itself did not run, or the server did
-    not answer it. They go into the history."""
+    not answer it; and what else was slow without being under test. They go into the history."""
 
     def __init__(self, history: History, least: float) -> None:
         self.found: list[str] = []
@@ -44,7 +44,11 @@ class Stalls:
             raise
         self._passed(f"the server did not answer {name}", time.monotonic() - began)
 
+    def slow(self, what: str) -> None:
+        """Something that is not under test was too slow."""
+        self.found.append(what)
+        self._history.note(f"stall: {what}")
+
     def _passed(self, what: str, seconds: float) -> None:
         if seconds >= self._least:
-            self.found.append(f"{what} for {seconds:.1f} s")
-            self._history.note(f"stall: {self.found[-1]}")
+            self.slow(f"{what} for {seconds:.1f} s")

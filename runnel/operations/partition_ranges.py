@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: Numbers that `some` writes out.
+#: Numbers that `some` writes out, if there are at least two more.
 _SOME = 3
 
 
@@ -29,8 +29,9 @@ def some(numbers: Iterable[int]) -> str:
     """Format the first few numbers with their noun, and count the rest: ``partition 3``,
     ``partitions 0, 3, 5 and 9 more``."""
     known = sorted(numbers)
-    first = ", ".join(str(each) for each in known[:_SOME])
-    more = f" and {len(known) - _SOME} more" if len(known) > _SOME else ""
+    shown = known[: _SOME if len(known) > _SOME + 1 else None]
+    first = ", ".join(str(each) for each in shown)
+    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
     return f"partition{'' if len(known) == 1 else 's'} {first}{more}"
 
 

@@ -365,7 +365,7 @@ async def handle(partition: int, id_: str, fields: list[bytes]) -> None:
     await asyncio.sleep(record["work"] / 1000)
     if "blocking" in PLANTED:
         time.sleep(record.get("block", 0) / 1000)  # noqa: ASYNC251 -- the fault
-    else:
+    elif "impatient" not in PLANTED:
         await asyncio.sleep(record.get("block", 0) / 1000)
     tries[id_] += 1
     if record.get("die") or tries[id_] <= record.get("fail", 0):

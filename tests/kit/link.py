@@ -52,6 +52,7 @@ PLANTS = {
     "no-check": "permissions are not asked for",
     "json-only": "msgpack is not known",
     "blocking": "a handler keeps the only thread",
+    "impatient": "a handler does not keep its thread, although the record says so",
 }
 PLANTED = set(filter(None, os.environ.get("PLANT", "").split(",")))
 LUA = Path(__file__).parent.parent.parent / "lua"

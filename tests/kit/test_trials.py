@@ -46,6 +46,7 @@ PLANTED = {
     "outbox-ignored": ("outbox", {"W11"}),
     "no-check": ("permissions", {"C10"}),
     "blocking": ("blocked", {"W8"}),
+    "impatient": ("blocked", {"contract"}),
 }
 
 #: What the client does not have; and what one with a fault claims to have.

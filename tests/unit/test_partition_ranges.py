@@ -43,4 +43,5 @@ def test_what_is_no_range_is_refused(text: str, says: str) -> None:
 def test_the_first_few_are_named_and_the_rest_counted() -> None:
     assert some([3]) == "partition 3"
     assert some([5, 0, 3]) == "partitions 0, 3, 5"
-    assert some(range(12)) == "partitions 0, 1, 2 and 9 more"
+    assert some(range(4)) == "partitions 0, 1, 2, 3"
+    assert some(range(5)) == "partitions 0, 1, 2 and 2 more"
