@@ -181,8 +181,9 @@ def scan(
 def export(target: str, _: bool, redis_url: str | None) -> None:
     """Print all keys with their values: a JSON object per line, with key, value and partition.
 
-    A key that is not text is in key_base64. Keys that are written meanwhile may be missing or come
-    twice, the newer value last. Exits with 0 only if nothing else is missing.
+    Keys are text: the integer 5 is "5". A key that is not text is in key_base64. Keys that are
+    written meanwhile may be missing or come twice, the newer value last. Exits with 0 only if
+    nothing else is missing.
     """
     found = load_table(target)
     url = redis_url or found.app.settings.redis_url

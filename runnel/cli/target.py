@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -106,7 +107,8 @@ def load_module(target: str) -> tuple[ModuleType, str]:
     except ModuleNotFoundError as error:
         if error.name is not None and name.startswith(error.name):
             here = [each.stem for each in Path().glob("*.py")]
-            exits.fail(f"there is no module {error.name!r} here{near(name, here)}", exits.USAGE)
+            hint = near(name, here) or _below(name)
+            exits.fail(f"there is no module {error.name!r} here{hint}", exits.USAGE)
         exits.fail(f"importing {name}: {error}", exits.USAGE)
     except ConfigError as error:
         exits.fail(f"importing {name}: {error}", exits.USAGE)
@@ -161,6 +163,13 @@ def describe(found: Any) -> str:
         return "a table"
     name = type(found).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _below(name: str) -> str:
+    """A hint that the module is in a directory of this one."""
+    # A name of a module has no characters that mean something in a pattern.
+    found = sorted(Path().glob(f"*/{name}.py")) if name.isidentifier() else []
+    return f": it is {found[0]}, so `cd {shlex.quote(str(found[0].parent))}` first" if found else ""
 
 
 def near(name: str, names: list[str]) -> str:

@@ -36,6 +36,7 @@ from tests.cli.conftest import GOOD, ROOT, Run
         (["send", "../example:orders", GOOD], 2, f"in {ROOT.parent}, write example:orders"),
         (["send", ".example:orders", GOOD], 2, "named from the current directory, without dots"),
         (["send", "examples/example.py:orders", GOOD], 2, "write examples.example:orders"),
+        (["send", "bank:orders", GOOD], 2, "it is examples/bank.py, so `cd examples` first"),
         (["send", "exam ple:or{ders}", GOOD], 2, "there is no module 'exam ple'"),
         (["send", "orders", GOOD], 2, "module:attribute"),
         (["send", ":orders", GOOD], 2, "module:attribute"),
