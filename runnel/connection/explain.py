@@ -162,13 +162,15 @@ def _nothing_at(url: str) -> str:
             f"The primary that the sentinels at {server} name does not answer: they choose another "
             f"one within seconds, if most of them run. {_quorum(url)}"
         )
-    start = "See that it runs and can be reached from here"
+    start = "see that it runs and can be reached from here"
     if parts.scheme == "unix" or (parts.scheme == "redis" and _is_here(parts.hostname or "")):
         # An empty server in place of one that has died would hide what that one holds.
-        start = "Start it again the way it was started, with its own data"
+        start = "start it again the way it was started, with its own data"
         if server == "redis://127.0.0.1:6379":
             start += " (`runnel server` starts a first one, if you have none yet)"
-    return f"No Redis at {server}{said}. {start}, or {other}."
+    if origin == "":
+        return f"No Redis at {server}, the default. If yours is elsewhere, {other}; else {start}."
+    return f"No Redis at {server}{said}. {start[0].upper()}{start[1:]}, or {other}."
 
 
 def _quorum(url: str) -> str:

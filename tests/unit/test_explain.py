@@ -78,7 +78,6 @@ async def test_a_password_is_never_shown(url: str) -> None:
     ("origin", "origin_text", "fix"),
     [
         (None, "", "set RUNNEL_REDIS_URL"),
-        ("", ", the default", "set RUNNEL_REDIS_URL"),
         ("--redis-url", ", as --redis-url says", "correct that"),
         ("RUNNEL_REDIS_URL in the environment", None, "correct that"),
     ],
@@ -95,4 +94,13 @@ async def test_a_missing_server_is_named_with_the_origin_of_its_url_and_the_fix(
     assert str(error.value).startswith(
         f"No Redis at {address}{origin_text}. "
         f"Start it again the way it was started, with its own data, or {fix}. "
+    )
+
+
+def test_whoever_has_not_said_where_the_server_is_is_asked_that_first() -> None:
+    said = str(explain_redis_error(OSError("no route"), Url("redis://127.0.0.1:6379", "")))
+    assert said.startswith(
+        "No Redis at redis://127.0.0.1:6379, the default. If yours is elsewhere, set "
+        "RUNNEL_REDIS_URL; else start it again the way it was started, with its own data "
+        "(`runnel server` starts a first one, if you have none yet)."
     )
