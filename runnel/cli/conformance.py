@@ -45,7 +45,8 @@ directory. What they must do is short:
 \b
 Environment  RUNNEL_REDIS_URL           redis://127.0.0.1:PORT/0: no TLS, no
                                         password, but in the trial permissions:
-                                        redis://USER:PASSWORD@127.0.0.1:PORT/0
+                                        redis://USER:PASSWORD@127.0.0.1:PORT/0,
+                                        both of small letters only
              RUNNEL_SESSION_TIMEOUT     seconds, such as 1.5
              RUNNEL_CONFORMANCE_MEMBER  the member id of a worker
 Names        app conformance, stream trials, processor kit, 4 partitions,
@@ -56,10 +57,11 @@ Settings     size of a partition 300 entries; when_full refuse; start 0;
 Records      {"key": "k-3", "number": 17, "work": 4, "text": "zażółć ☃"}
              texts of at most 1,000 characters, integers; nothing else but, in
              some trials, one more field:
+             "block": MS   the handler keeps its thread for so long
              "fail": N     the first N tries in this process fail, then it works
              "die": true   the process ends with SIGKILL, each time
-             "block": MS   the handler keeps its thread for so long
-             Before it fails or dies, it writes, in place of the line below:
+             Each try waits its "work" first, then does this. Before it fails or
+             dies, it writes, in place of the line below:
              {"partition": 0, "id": "1-0", "failed": true}
 Worker       for each event: wait as many milliseconds as the record's
              "work" says, then write one line to stdout, and flush it:
