@@ -29,8 +29,9 @@ PARTITION = {
 GROUP = {"sync", "revoke"}
 #: How many events one `promote` moves at most.
 MOST_PROMOTED = 200
-#: How many commands `_partition_probes` returns.
+#: How many commands `_partition_probes` returns, and which of them is XINFO STREAM.
 _PROBES = 9
+_INFO = 5
 #: How often the start of an event may be recorded under one token: a few times for each attempt, if
 #: replies are lost, or if its handler stops waiting while middleware has it (about 20 in all). A
 #: worker that starts it in an endless loop soon exceeds that.
@@ -261,7 +262,7 @@ class Judge:
                 prefix, "log", log, None if isinstance(stream, ResponseError) else stream
             )
             return
-        info = dict(zip(stream[::2], stream[1::2], strict=True))
+        info = _pairs_of(stream)
         entry = info[b"first-entry"]
         self._require_equal(
             prefix,
@@ -287,10 +288,11 @@ class Judge:
 
     def _compare_entries(self, prefix: str, added: Sequence[str], last: list[Any]) -> None:
         """Compare the entries that a call has added with the model."""
-        known = self.model.at(prefix).known
+        log = self.model.at(prefix).log
         found = {id_.decode(): tuple(fields) for id_, fields in reversed(last)}
         for id_ in added:
-            self._require_equal(prefix, f"entry {id_}", known[id_], found.get(id_))
+            if log and id_ in log.entries:
+                self._require_equal(prefix, f"entry {id_}", log.entries[id_], found.get(id_))
 
     def _require_equal(self, prefix: str, what: str, expected: object, found: object) -> None:
         if expected != found:
@@ -339,10 +341,16 @@ def _added(call: Call, reply: Any, probed: list[Any]) -> dict[str, list[str]]:
         newest = probed[_PROBES][: reply[0]]
         return {split(call.keys[0])[0]: [id_.decode() for id_, _ in reversed(newest)]}
     added = {}
-    for i, (sink, _) in enumerate(_logs_of(call)):
-        last = probed[_PROBES + i * (_PROBES + 1) + _PROBES]
-        added[sink] = [id_.decode() for id_, _ in reversed(last)]
+    for i, (sink, new) in enumerate(_logs_of(call)):
+        # Ids have the real time here, so that an age may remove the entries at once.
+        info = _pairs_of(probed[_PROBES + i * (_PROBES + 1) + _INFO])
+        ms, _, sequence = info[b"last-generated-id"].decode().partition("-")
+        added[sink] = [f"{ms}-{int(sequence) - n}" for n in reversed(range(len(new)))]
     return added
+
+
+def _pairs_of(flat: list[Any]) -> dict[bytes, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _pairs(flat: list[bytes]) -> dict[str, str]:
