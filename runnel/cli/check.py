@@ -10,11 +10,11 @@ import click
 from runnel.cli import exits
 from runnel.cli.inspector import Inspector, assumed, choose
 from runnel.cli.limits import WRONG, Limits, States
+from runnel.cli.names import Names
 from runnel.cli.numbers import Seconds
 from runnel.cli.output import report
 from runnel.cli.urls import REDIS_URL
 from runnel.cli.verdict import Verdict, as_nagios, guarded, judged
-from runnel.cli.view import Names
 from runnel.operations import inspection
 from runnel.protocol.scripts import Scripts
 

@@ -213,7 +213,9 @@ def run_(
     seed = SystemRandom().randrange(1_000_000) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="runnel-"))
     say = _silent if json_ else report
-    say(f"seed {seed}; {len(chosen) * times} trials; logs in {folder}")
+    names = ", ".join(each.name for each in left_out)
+    left = f" (--without leaves out {names})" if left_out else ""
+    say(f"seed {seed}; {len(chosen) * times} trials{left}; logs in {folder}")
     plan = Plan(
         *(commands, folder, seed, session, float(rate), patience, jobs, times),
         without=frozenset(without),

@@ -25,11 +25,14 @@ class Summary:
         self._kinds: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._keys: set[bytes] = set()
+        #: A key could not be read.
+        self._unknown = False
 
     def add(self, item: Item) -> None:
         """Count an item."""
         self._kinds[item.kind] += 1
         self._keys.add(item.key)
+        self._unknown |= item.kind == "dead letter" and not item.key
         if item.attempts:
             self._errors[one_line(item.error_type)] += 1
 
@@ -38,7 +41,8 @@ class Summary:
         if not self._kinds:
             return "nothing is set aside"
         kinds = ", ".join(_many(number, kind) for kind, number in self._kinds.items())
-        text = f"{kinds} of {len(self._keys)} key{'' if len(self._keys) == 1 else 's'}"
+        keys = f" of {len(self._keys)} key{'' if len(self._keys) == 1 else 's'}"
+        text = kinds if self._unknown else kinds + keys
         named = [f"{number} {name}" for name, number in self._errors.most_common(_MOST)]
         if len(self._errors) > _MOST:
             named.append(f"{len(self._errors) - _MOST} other types")

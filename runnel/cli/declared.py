@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import Any
 
 from runnel.app import App
+from runnel.cli.names import Names
 from runnel.cli.target import load_app, load_module, processor_in
-from runnel.cli.view import Names
 from runnel.operations.inspection import Declared
 from runnel.operations.registry import entry_of
 from runnel.preflight.checks import check_contract

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from runnel.cli import first_steps, stream_problems, tables, view
+from runnel.cli.names import Names
 from runnel.cli.view import STATES
 from runnel.operations.figures import OVERDUE_AFTER, outbox_waits
 from runnel.operations.inspection import STALLED_AFTER
@@ -57,7 +58,7 @@ class Section:
         return f"{text}, {wrong} with a fault" if wrong else f"{text} without a fault"
 
 
-def lines(seen: Json, url: str, names: view.Names, width: int, height: int) -> list[str]:
+def lines(seen: Json, url: str, names: Names, width: int, height: int) -> list[str]:
     """The lines of a report, as many as fit. None is wider, but for commands, which are copied."""
     found = _headline(view.headline(seen, url), width)
     for line in first_steps.lines(seen, names):
@@ -130,9 +131,7 @@ def _sections(seen: Json, height: int) -> list[Section]:
     ]
 
 
-def _problems(
-    wrong: Sequence[Json], seen: Json, names: view.Names, width: int, room: int
-) -> list[str]:
+def _problems(wrong: Sequence[Json], seen: Json, names: Names, width: int, room: int) -> list[str]:
     """The problems of processors, the worst first, as many as fit."""
     found: list[str] = []
     for number, processor in enumerate(wrong):
@@ -148,7 +147,7 @@ def _problems(
     return found
 
 
-def _streams(seen: Json, names: view.Names, width: int, room: int) -> list[str]:
+def _streams(seen: Json, names: Names, width: int, room: int) -> list[str]:
     """What is wrong with streams and with the clock, in at most a third of the room, but the first
     of it always."""
     blocks: list[list[str]] = []

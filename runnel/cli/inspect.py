@@ -18,6 +18,7 @@ from runnel.cli.address import Address, is_address
 from runnel.cli.event_loop import Runner
 from runnel.cli.inspector import Inspector, Look, assumed, choose
 from runnel.cli.limits import STATES, WRONG, Limits, States, judge
+from runnel.cli.names import Names
 from runnel.cli.numbers import Seconds, is_number
 from runnel.cli.output import report
 from runnel.cli.running import explained, reporting_errors
@@ -185,7 +186,7 @@ def inspect(
     sys.exit(judge(seen, limits, names))
 
 
-def _nagios(inspector: Inspector, limits: Limits, names: view.Names) -> int:
+def _nagios(inspector: Inspector, limits: Limits, names: Names) -> int:
     """Write the line for Nagios, by default with the limits of `runnel check`."""
     if limits == Limits(set(), limits.stalled_after, None, None, None):
         limits = Limits(WRONG, limits.stalled_after, None, None, 1)
@@ -199,7 +200,7 @@ def _inspector(
     partition: int | None,
     raw: bool,
     stalled_after: float,
-) -> tuple[Inspector, view.Names]:
+) -> tuple[Inspector, Names]:
     """What makes the reports that the words ask for, and how commands name what is in them."""
     named = looked_at.read(words, app_name, partition)
     url, app = choose(named.target, redis_url, named.app)
@@ -209,10 +210,10 @@ def _inspector(
     if look.partition is not None and look.processor is None:
         raise click.UsageError(f"of which processor? {looked_at.HOW}")
     made = Inspector(url, app, named.app, round(stalled_after * 1000), look)
-    return made, replace(app.names if app else view.Names(), redis_url=redis_url)
+    return made, replace(app.names if app else Names(), redis_url=redis_url)
 
 
-def _lines(seen: Json, *, url: str, names: view.Names, whole: bool, wide: bool) -> list[str]:
+def _lines(seen: Json, *, url: str, names: Names, whole: bool, wide: bool) -> list[str]:
     """A report for people."""
     if "partition" in seen:
         from runnel.cli import partition_view  # Seldom needed, and takes time to import.
@@ -220,10 +221,11 @@ def _lines(seen: Json, *, url: str, names: view.Names, whole: bool, wide: bool) 
         return partition_view.lines(seen, url, names, shutil.get_terminal_size().columns)
     if whole or wide or not watching.on_terminal():
         return view.lines(seen, url, names, wide)
-    return folded.lines(seen, url, names, *shutil.get_terminal_size())
+    columns, rows = shutil.get_terminal_size()
+    return folded.lines(seen, url, names, columns, rows - 1)  # The prompt of the shell takes one.
 
 
-def _serve(inspector: Inspector, names: view.Names, host: str, port: int) -> None:
+def _serve(inspector: Inspector, names: Names, host: str, port: int) -> None:
     """Serve reports until SIGTERM or Ctrl-C."""
     from runnel.cli import page, serving
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 import click
 
-from runnel.cli import exits, view
+from runnel.cli import exits
 from runnel.cli.event_loop import Runner
+from runnel.cli.names import Names
 from runnel.cli.running import reporting_errors
 from runnel.connection.connect import connect
 from runnel.connection.environment import DEFAULT, VARIABLE, url_of_environment
@@ -60,7 +61,7 @@ class DeclaredApp(Protocol):
 
     name: str
     redis_url: str
-    names: view.Names
+    names: Names
     processor: str | None
 
     async def declared(self, scripts: Scripts, url: str) -> inspection.Declared:

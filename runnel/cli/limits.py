@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from runnel.cli import exits
-from runnel.cli.view import Names
+from runnel.cli.names import Names
 from runnel.operations.figures import is_overdue, lost
 from runnel.operations.partition_ranges import many, some
 from runnel.operations.stream_states import wrong_streams

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from runnel.cli import folded, partition_view, stream_problems, view
+from runnel.cli.names import Names
 from runnel.connection.url_text import redacted
 from runnel.operations.stream_states import StreamState, wrong_streams
 
@@ -28,7 +29,7 @@ class Words:
     """Writes for the page, with the URL of Redis and with how commands name an app."""
 
     url: str
-    names: view.Names
+    names: Names
 
     def of_report(self, seen: Json) -> Json:
         """A report with its headline and with what is wrong."""

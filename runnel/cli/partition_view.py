@@ -13,6 +13,7 @@ import click
 
 from runnel.cli import view, waiting
 from runnel.cli.event_lines import printable
+from runnel.cli.names import Names
 from runnel.cli.tables import COLOURS, duration, value_text
 from runnel.log import one_line
 
@@ -33,7 +34,7 @@ _NAMES, _MOST_LINES = 14, 6
 _TRACEBACK_LINES, _NOTES = 12, 8
 
 
-def lines(seen: Json, url: str, names: view.Names, width: int) -> list[str]:
+def lines(seen: Json, url: str, names: Names, width: int) -> list[str]:
     """The lines of a report on one partition, none of them wider than `width`, but for commands:
     these are to be copied."""
     title, state, why = told(seen)
@@ -57,7 +58,7 @@ def told(seen: Json) -> tuple[str, str, str]:
     return title, *in_words(processor, row, detail)
 
 
-def facts(seen: Json, names: view.Names, width: int) -> list[Fact]:
+def facts(seen: Json, names: Names, width: int) -> list[Fact]:
     """All that is known of the partition that a report is on. Of a record six lines are kept, none
     of them wider than `width`."""
     processor, row, detail = _looked_at(seen)
@@ -81,7 +82,10 @@ def in_words(processor: Json, row: Json, detail: Json) -> tuple[str, str]:
     """The state of a partition, and what it means."""
     error, owner = row["error"], row["owner"]
     if row["checkpoint"] is None:
-        return "unassigned", "the processor is not registered, so no events are kept for it"
+        return (
+            "unassigned",
+            "it is not registered: no worker has run it yet, or it was removed",
+        )
     if row["state"] == "quarantined":
         if error and error["event"] == row["checkpoint"]:
             return "quarantined", "its handler fails before its first event, so it waits"
@@ -109,7 +113,7 @@ def in_words(processor: Json, row: Json, detail: Json) -> tuple[str, str]:
     return "owned", f"it is processed; {_count(row['lag_events'], 'event')} behind the checkpoint"
 
 
-def to_do(seen: Json, names: view.Names) -> list[str]:
+def to_do(seen: Json, names: Names) -> list[str]:
     """What is wrong with the partition that a report is on, with the commands that help, which are
     indented."""
     processor, row, detail = _looked_at(seen)
@@ -184,7 +188,7 @@ def _failure(row: Json, traceback: str, now_ms: int) -> Iterator[Fact]:
 
 
 def _event(
-    processor: Json, row: Json, event: Json | None, names: view.Names, width: int
+    processor: Json, row: Json, event: Json | None, names: Names, width: int
 ) -> Iterator[Fact]:
     if event is None or (row["lag_events"] == 0 and not event["failed"]):
         return
@@ -206,7 +210,7 @@ def _event(
     yield Fact("", names.show(processor, row["id"], event["id"]), True)
 
 
-def _set_aside(processor: Json, row: Json, detail: Json, names: view.Names) -> Iterator[Fact]:
+def _set_aside(processor: Json, row: Json, detail: Json, names: Names) -> Iterator[Fact]:
     listed = f"runnel dead list {names.target(processor)} --partition {row['id']}"
     if row["parked"]:
         yield Fact(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
 from runnel.cli import runbooks
+from runnel.cli.names import Names
 from runnel.cli.tables import COLOURS, duration, value_text
 from runnel.operations.partition_ranges import those
 from runnel.operations.stream_states import StreamState, unregistered, wrong_streams
@@ -14,34 +15,12 @@ from runnel.operations.stream_states import StreamState, unregistered, wrong_str
 Json = dict[str, Any]
 
 
-class Names(Protocol):
-    """How commands name an app and a processor."""
-
-    @property
-    def declared(self) -> frozenset[tuple[str, str]] | None:
-        """Stream and name of each processor that the code declares; None without code."""
-        ...
-
-    @property
-    def app(self) -> str:
-        """Module and attribute of the app."""
-        ...
-
-    @property
-    def at(self) -> str:
-        """The option for the URL, with a space before it; empty if it is not needed."""
-        ...
-
-    def target(self, processor: Json) -> str:
-        """How commands name a processor."""
-        ...
-
-
 def problems(seen: Json, names: Names) -> list[str]:
     """What is wrong with each stream of a report; empty if nothing is."""
     found = []
     states = list(wrong_streams(seen))
-    for each in states:
+    # What nobody reads is mostly why others are full.
+    for each in sorted(states, key=lambda each: not each.unread):
         if each.unread:
             found += _block(each, "read by nobody", _unread(each, seen, names), runbooks.UNREAD)
         elif each.full:
@@ -95,6 +74,8 @@ def _full(state: StreamState, seen: Json, names: Names) -> list[str]:
             start += "   # if it is to run"
             declared = names.declared is None or (stream, name) in names.declared
             found += [start] if declared else []
+            if names.codeless:
+                found.append(f"  runnel inspect {names.app}{names.at}   # whether the code has it")
             found.append(f"  {remove}   # if it is gone for good")
         else:
             rows = {row["id"]: row for row in processor["partitions"]}

@@ -13,9 +13,10 @@ from runnel.cli import exits, runbooks
 from runnel.cli.event_loop import Runner
 from runnel.cli.inspector import Inspector, assumed
 from runnel.cli.limits import Limits, exceeded, tolerated
+from runnel.cli.names import Names
 from runnel.cli.output import report
 from runnel.cli.running import explained
-from runnel.cli.view import Names, lag_text
+from runnel.cli.view import lag_text
 from runnel.errors import RunnelError
 
 #: Exit codes of Nagios and its kin.

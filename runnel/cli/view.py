@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from runnel.cli import first_steps, runbooks, stream_problems, tables, waiting
+from runnel.cli.names import Names
 from runnel.cli.silence import silent
 from runnel.cli.tables import COLOURS, duration, error_text, value_text
-from runnel.connection.url_text import redacted
 from runnel.log import one_line
 from runnel.operations.figures import failed_before_first, lost
 from runnel.operations.member_versions import versions
@@ -24,49 +23,6 @@ Json = dict[str, Any]
 STATES = ("ok", "degraded", "stalled", "down")
 #: Versions of members that one line names.
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Names:
-    """How commands name the module and the app; the defaults are for an app without code.
-
-    `declared` has the stream and the name of each processor that the code declares. `redis_url` is
-    the URL if it was given on the command line: commands that are copied must have it, too, or they
-    would change another Redis.
-    """
-
-    module: str = "MODULE"
-    app: str = "MODULE:APP"
-    declared: frozenset[tuple[str, str]] | None = None
-    redis_url: str | None = None
-
-    @property
-    def at(self) -> str:
-        """The option for the URL, as it was given; a URL with a password is not shown."""
-        url = self.redis_url
-        if url is None:
-            return ""
-        return f" --redis-url {url if redacted(url) == url else 'URL'}"
-
-    def target(self, processor: Json) -> str:
-        """How commands name a processor. Without code, by app and stream."""
-        if self.declared is None and self.module == Names.module:
-            return f"{processor['app']}/{processor['stream']}@{processor['name']}{self.at}"
-        return f"{self.module}:{processor['name']}{self.at}"
-
-    def look(self, processor: Json, partition: int) -> str:
-        """The command that shows all of a partition."""
-        if self.module == Names.module:
-            return f"runnel inspect {processor['app']}/{processor['name']} {partition}{self.at}"
-        return f"runnel inspect {self.app} {processor['name']} {partition}{self.at}"
-
-    def show(self, processor: Json, partition: int, event: str) -> str:
-        """The command that shows an event of the stream of a processor."""
-        where = f"{partition} {event}"
-        if self.declared is None and self.module == Names.module:
-            where += f" --app {processor['app']} --stream {processor['stream']}"
-            return f"runnel show {where}{self.at}"
-        return f"runnel show {self.app} {where} --stream {processor['stream']}{self.at}"
 
 
 def lines(seen: Json, url: str, names: Names, wide: bool = False) -> list[str]:
@@ -151,7 +107,7 @@ def problems(processor: Json, seen: Json, names: Names, alone: bool = False) -> 
     target = names.target(processor)
     found: list[str] = []
     if state == "down":
-        found += _down(processor, seen, names)
+        found += _down(processor, seen, names, alone)
     gone = [row for row in rows if lost(row)]
     if gone:
         count = sum(lost(row) for row in gone)
@@ -159,12 +115,16 @@ def problems(processor: Json, seen: Json, names: Names, alone: bool = False) -> 
             f"{_those(gone)}: {count} events were LOST before they were processed",
             f"  runnel processor acknowledge {target}   # once they are sent again, or given up",
         ]
-    found += _quarantined(rows, target)
+    on = [row for row in rows if not row["waits_for"]]
+    look = [] if alone else _look(on, target, state == "stalled")
+    found += _quarantined(rows, target, look)
     letters = _dead_letters(processor["dead_letters"], target)
     full = waiting.for_letters(rows, processor["dead_letters"])
     found += letters if full else []
     found += waiting.for_room(rows, processor["dead_letters"])
-    on = [row for row in rows if not row["waits_for"]]
+    if alone and not full and waiting.for_others(rows):
+        target_app = "" if names.codeless else f" {names.app}"
+        found.append(f"  runnel inspect{target_app}{names.at}   # who does not read that stream")
     found += _failing(on, target)
     found += waiting.outboxes(rows)
     which = f"{target} --partition {rows[0]['id']}" if alone else target
@@ -184,7 +144,7 @@ def problems(processor: Json, seen: Json, names: Names, alone: bool = False) -> 
             "does, see the workers' logs"
         )
     found += [] if full else letters
-    found += [] if alone else _look(on, target, state == "stalled")
+    found += [] if look and look[0] in found else look
     found += _mixed(processor, seen)
     pair = (processor["stream"], processor["name"])
     declared = names.declared is None or pair in names.declared
@@ -198,14 +158,19 @@ def problems(processor: Json, seen: Json, names: Names, alone: bool = False) -> 
     return ["", head, *(f"  {line}" for line in found)]
 
 
-def _down(processor: Json, seen: Json, names: Names) -> list[str]:
+def _down(processor: Json, seen: Json, names: Names, alone: bool) -> list[str]:
     start = f"  runnel worker {names.app}{names.at}"
-    if all(row["checkpoint"] is None for row in processor["partitions"]):
-        return ["it is not registered: no events are kept for it", start]
     if any(each["app"] == processor["app"] for each in seen["members"]):
         start += f" --processors {processor['name']}   # the workers of this app run without it"
+    elif alone:
+        start += f" --processors {processor['name']}"
+    if all(row["checkpoint"] is None for row in processor["partitions"]):
+        stream = (processor["app"], processor["stream"])
+        kept = stream in stream_problems.unread(seen)
+        why = "no worker has run it yet" if kept else "no events are kept for it"
+        return [f"it is not registered: {why}", start]
     found = [f"no live member; lag: {value_text(processor['lag_events'])} events", start]
-    if names.module == Names.module:
+    if names.codeless:
         # The code may have dropped this processor, or declare another partition count.
         found.append(f"  runnel inspect {names.app}{names.at}   # compares this with the code")
     return found
@@ -227,7 +192,8 @@ def _undeclared(processor: Json, names: Names, found: list[str]) -> list[str]:
     ]
 
 
-def _quarantined(rows: list[Json], target: str) -> list[str]:
+def _quarantined(rows: list[Json], target: str, look: list[str]) -> list[str]:
+    """The partitions that an operator must resume, and before that `look` at."""
     quarantined = [row for row in rows if row["state"] == "quarantined"]
     if not quarantined:
         return []
@@ -238,7 +204,7 @@ def _quarantined(rows: list[Json], target: str) -> list[str]:
     skip = "" if not failed else "   # --skip skips the failed events"
     if len(failed) == 1:
         skip = "   # --skip skips the failed event"
-    return [*found, f"  runnel processor resume {target}{chosen}{skip}"]
+    return [*found, *look, f"  runnel processor resume {target}{chosen}{skip}"]
 
 
 def _before_first(row: Json) -> bool:

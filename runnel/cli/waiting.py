@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 #: What makes room among parked events, and in a stream.
 _MAKES_ROOM = "to replay or drop some makes room, and so does a larger park_limit"
-_OF_STREAMS = "to run {} makes room, and so does a larger partition_size"
+_OF_STREAMS = "to run what reads it makes room, and so does a larger partition_size"
 _OF_LETTERS = "to replay or drop some makes room, and so does a processor that reads them"
 
 
@@ -31,15 +31,13 @@ def for_room(rows: list[Json], letters: Json | None = None) -> list[str]:
         if stream is None:
             lines.append(f"{_those(several)}: Redis refuses its commits for {since}: {reason}")
         else:
-            nobody = reason.startswith("no processor")
-            makes_room = _OF_STREAMS.format("one" if nobody else "that processor")
+            makes_room = _OF_STREAMS
             if stream == PARKED:
                 makes_room = _MAKES_ROOM
             if letters and letters["stream"] == stream:
                 makes_room = _OF_LETTERS
             lines.append(
-                f"{_those(several)}: no room in {stream} for {since}, because {reason}: "
-                f"{makes_room}"
+                f"{_those(several)}: no room in {stream} for {since}: {makes_room} ({reason})"
             )
     return lines
 
@@ -49,6 +47,12 @@ def for_letters(rows: list[Json], letters: Json | None) -> bool:
     return bool(letters) and any(
         (row["waits_for"] or {}).get("stream") == (letters or {})["stream"] for row in rows
     )
+
+
+def for_others(rows: list[Json]) -> bool:
+    """Does a partition wait for room in a stream that others read?"""
+    streams = [(row["waits_for"] or {}).get("stream") for row in rows]
+    return any(each not in (None, PARKED) for each in streams)
 
 
 def parked(rows: list[Json], target: str) -> list[str]:

@@ -133,8 +133,7 @@ def _from(lost_owners: Counter[str]) -> str:
         return ""
     names = sorted(lost_owners)
     members = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-    were = "which was lost or" if len(names) == 1 else "which were lost or"
-    return f", {lost_owners.total()} of them from {members}, {were} did not release them in time"
+    return f", {lost_owners.total()} of them from {members} without a release"
 
 
 _current: ContextVar[Moves] = ContextVar("runnel_moves")

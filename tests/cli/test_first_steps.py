@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runnel.cli import first_steps
-from runnel.cli.view import Names
+from runnel.cli.names import Names
 from tests.cli.conftest import Run
 from tests.cli.reports import report
 

@@ -7,10 +7,11 @@ from typing import Any
 import click
 import pytest
 
-from runnel.cli import folded, view
+from runnel.cli import folded
+from runnel.cli.names import Names
 from tests.cli.reports import ERROR, partition, report, stream
 
-NAMES = view.Names("example", "example:app")
+NAMES = Names("example", "example:app")
 URL = "redis://localhost:6379"
 #: Partitions that need somebody.
 FAULTS: list[dict[str, Any]] = [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runnel.cli.limits import STATES, WRONG, Limits, exceeded, judge, tolerated
-from runnel.cli.view import Names
+from runnel.cli.names import Names
 from tests.cli.reports import partition, report, with_dead_letters
 
 

@@ -8,12 +8,13 @@ import click
 import pytest
 
 from runnel.cli import page, partition_view, view
+from runnel.cli.names import Names
 from runnel.connection.url_text import redacted
 from tests.cli.reports import ERROR, partition, report, stream, stream_partition
 
 URL = "redis://:secret@h:6379"
-CODE = view.Names("example", "example:app")
-WITHOUT = view.Names(redis_url="redis://h:6379")
+CODE = Names("example", "example:app")
+WITHOUT = Names(redis_url="redis://h:6379")
 
 
 def looked_at(row: dict[str, Any], **detail: Any) -> dict[str, Any]:
@@ -58,8 +59,8 @@ def test_all_that_the_terminal_finds_is_there_with_commands_that_can_be_copied()
     heads = [each["head"] for each in found["findings"]]
     assert heads == [
         "shop/billing is down",
-        "shop/orders is full",
         "shop/mails is read by nobody",
+        "shop/orders is full",
         "the clock of the server was set back",
     ]
     commands = [each for every in found["findings"] for each in every["lines"] if each["command"]]
@@ -72,6 +73,10 @@ def test_all_that_the_terminal_finds_is_there_with_commands_that_can_be_copied()
         {
             "command": "runnel worker MODULE:APP --redis-url redis://h:6379 --processors billing",
             "text": "if it is to run",
+        },
+        {
+            "command": "runnel inspect MODULE:APP --redis-url redis://h:6379",
+            "text": "whether the code has it",
         },
         {
             "command": "runnel processor remove orders@billing --app shop "
@@ -105,8 +110,8 @@ def test_many_lines_and_many_findings_are_counted() -> None:
     assert texts[page.MOST_LINES] == "… and 992 more lines: runnel inspect --all has them"
     assert texts[-1].startswith("see docs/runbooks.md#a-partition-is-quarantined")
     assert [each["command"] for each in found["lines"] if each["command"]] == [
-        "runnel processor resume shop/orders@billing --redis-url redis://h:6379",
         "runnel inspect shop/orders@billing --redis-url redis://h:6379 0",
+        "runnel processor resume shop/orders@billing --redis-url redis://h:6379",
     ]
     several = report("down")
     several["processors"] = 100 * several["processors"]

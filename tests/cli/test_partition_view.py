@@ -8,10 +8,11 @@ from typing import Any
 import click
 import pytest
 
-from runnel.cli import partition_view, view
+from runnel.cli import partition_view
+from runnel.cli.names import Names
 from tests.cli.reports import AT, ERROR, partition, report, with_dead_letters
 
-NAMES = view.Names("example", "example:app")
+NAMES = Names("example", "example:app")
 FAILED = {
     "id": "1795435471200-0",
     "failed": True,
@@ -94,7 +95,7 @@ def shown(row: dict[str, Any], state: str = "degraded", width: int = 80, **detai
             {"state": "unassigned", "owner": None, "checkpoint": None},
             "down",
             {},
-            "unassigned: the processor is not registered",
+            "unassigned: it is not registered: no worker has run it yet",
             "runnel worker example:app",
         ),
         (
@@ -102,7 +103,7 @@ def shown(row: dict[str, Any], state: str = "degraded", width: int = 80, **detai
             "degraded",
             {},
             "waiting: its commit finds no room in alerts",
-            "to run that processor makes room",
+            "runnel inspect example:app   # who does not read that stream",
         ),
         (
             {"current_event_ms": 75_000},
@@ -231,8 +232,8 @@ def test_a_partition_that_waits_for_dead_letters_names_them_as_the_report_does()
         "172 dead letters wait in orders.billing.dead, and no processor reads the stream",
         "runnel processor dead-letters example:billing",
         "runnel dead replay example:billing   # once the cause is mended",
-        "partition 7: no room in orders.billing.dead for 2s, because no processor reads it: to "
-        "replay or drop some makes room, and so does a processor that reads them",
+        "partition 7: no room in orders.billing.dead for 2s: to replay or drop some makes "
+        "room, and so does a processor that reads them (no processor reads it)",
         "see docs/runbooks.md#events-were-set-aside, #a-partition-is-full",
     ]
 

@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
 from runnel import App, DeadLetterMiddleware, Record, Worker, keys
-from runnel.cli import view
 from runnel.cli.http_server import Reply
+from runnel.cli.names import Names
 from runnel.cli.page import Words
 from runnel.cli.serving import Reports, routes
 from runnel.errors import RunnelError
@@ -67,7 +67,7 @@ def body(reply: Reply) -> Any:
 
 
 async def served(looks: Looks) -> Any:
-    made = routes(Reports(looks, str), Words("redis://:secret@h", view.Names()))
+    made = routes(Reports(looks, str), Words("redis://:secret@h", Names()))
 
     async def get(path: str, **query: str) -> Reply:
         return await asyncio.to_thread(made[path], query)

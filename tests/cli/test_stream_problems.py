@@ -8,6 +8,7 @@ import click
 import pytest
 
 from runnel.cli import stream_problems, view
+from runnel.cli.names import Names
 from tests.cli.reports import partition, report, stream, stream_partition
 
 FULL = stream_partition(0, length=100)
@@ -18,7 +19,7 @@ OLD = stream_partition(1, length=100, last="1795439099000-0")
 def lines(state: str, row: dict[str, Any], *streams: dict[str, Any]) -> list[str]:
     """What is said of streams, without colours. `row` is the partition of billing."""
     seen = {**report(state, row), "streams": list(streams)}
-    found = stream_problems.problems(seen, view.Names("example", "example:app"))
+    found = stream_problems.problems(seen, Names("example", "example:app"))
     return [click.unstyle(line) for line in found]
 
 
@@ -115,14 +116,14 @@ def test_a_problem_is_shown_with_the_command_that_helps(
 
 def test_a_worker_is_not_told_to_run_what_its_code_does_not_declare() -> None:
     seen = {**report("down", partition(lag_events=100)), "streams": [stream("orders", FULL)]}
-    names = view.Names("example", "example:app", frozenset({("orders", "printer")}))
+    names = Names("example", "example:app", frozenset({("orders", "printer")}))
     said = "\n".join(stream_problems.problems(seen, names))
     assert "runnel processor remove orders@billing" in said
     assert "runnel worker" not in said
 
 
 def test_commands_name_the_server_that_was_given() -> None:
-    names = view.Names(redis_url="redis://h:1")
+    names = Names(redis_url="redis://h:1")
     for state, streams in (
         ("down", [stream("orders", FULL)]),
         ("ok", [stream("orders", OLD)]),
@@ -142,7 +143,7 @@ def test_commands_have_the_url_that_was_given() -> None:
         {**report("down", partition(lag_events=100)), "streams": [stream("orders", newest)]},
         {**report("down", row), "streams": [stream("orders", newest)]},
     ):
-        said = stream_problems.problems(seen, view.Names(redis_url="redis://h:6380"))
+        said = stream_problems.problems(seen, Names(redis_url="redis://h:6380"))
         commands = [line for line in said if line.startswith("    runnel")]
         assert len(commands) >= 2
         assert all(" --redis-url redis://h:6380" in line for line in commands)
@@ -150,5 +151,5 @@ def test_commands_have_the_url_that_was_given() -> None:
 
 def test_the_first_line_does_not_say_that_all_is_well() -> None:
     seen = {**report("ok"), "streams": [stream("others", FULL)]}
-    first = view.lines(seen, "redis://h:6379", view.Names())[0]
+    first = view.lines(seen, "redis://h:6379", Names())[0]
     assert click.unstyle(first).startswith("DEGRADED: shop/others · ")

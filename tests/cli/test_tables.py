@@ -8,12 +8,13 @@ import click
 import pytest
 
 from runnel.cli import tables, view
+from runnel.cli.names import Names
 from tests.cli.reports import ERROR, partition, report
 
 
 def lines(seen: dict[str, Any], **options: Any) -> list[str]:
     """The report for people, without colours."""
-    names = view.Names("example", "example:app")
+    names = Names("example", "example:app")
     output = view.lines(seen, "redis://h:6379", names, **options)
     return [click.unstyle(line) for line in output]
 

@@ -9,13 +9,14 @@ import pytest
 
 from runnel.cli import view
 from runnel.cli.dead_letters import as_text
+from runnel.cli.names import Names
 from runnel.operations.figures import PARKED
 from tests.cli.reports import AT, ERROR, partition, report, with_dead_letters
 
 
 def lines(seen: dict[str, Any], **options: Any) -> list[str]:
     """The report for people, without colours."""
-    names = view.Names("example", "example:app")
+    names = Names("example", "example:app")
     output = view.lines(seen, "redis://h:6379", names, **options)
     return [click.unstyle(line) for line in output]
 
@@ -65,9 +66,9 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
             [
                 "shop/billing is degraded",
                 "  partition 3 is quarantined: ValueError at 1795435471200-0: no price",
+                "    runnel inspect example:billing 3   # its event",
                 "    runnel processor resume example:billing --partition 3"
                 "   # --skip skips the failed event",
-                "    runnel inspect example:billing 3   # its event",
             ],
         ),
         (
@@ -88,8 +89,8 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
             ),
             [
                 "shop/billing is degraded",
-                "  partitions 1-2: no room in alerts for 9s, because of mail: to run that "
-                "processor makes room, and so does a larger partition_size",
+                "  partitions 1-2: no room in alerts for 9s: to run what reads it makes "
+                "room, and so does a larger partition_size (of mail)",
             ],
         ),
         (
@@ -100,8 +101,8 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
             ),
             [
                 "shop/billing is degraded",
-                "  partition 1: no room in its parked events for 9ms, because of mail: to replay "
-                "or drop some makes room, and so does a larger park_limit",
+                "  partition 1: no room in its parked events for 9ms: to replay or drop some "
+                "makes room, and so does a larger park_limit (of mail)",
                 "  partitions 1-2: 4 events of 3 keys parked, 1 of the keys replayed now",
                 "    runnel dead list example:billing",
                 "    runnel dead replay example:billing   # once the cause is mended",
@@ -195,9 +196,9 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                     f"  partition {n} is quarantined: ValueError at {n}-0: no price"
                     for n in (1, 2, 5)
                 ),
+                "    runnel inspect example:billing 1   # its event",
                 "    runnel processor resume example:billing --partition 1-2,5"
                 "   # --skip skips the failed events",
-                "    runnel inspect example:billing 1   # its event",
             ],
         ),
         (
@@ -214,8 +215,8 @@ ROOM = {"stream": "alerts", "reason": "of mail", "since_ms": 9}
                 "  partition 0 is quarantined: ValueError at 1795435471200-0: no price",
                 "  partitions 1-2,5 quarantined: the handler fails before its first event: "
                 "ValueError: no price",
-                "    runnel processor resume example:billing   # --skip skips the failed event",
                 "    runnel inspect example:billing 0   # its event",
+                "    runnel processor resume example:billing   # --skip skips the failed event",
             ],
         ),
         (
@@ -341,7 +342,7 @@ def test_a_problem_is_shown_with_the_command_that_helps(
 
 def test_problems_of_an_undeclared_processor_that_workers_run_are_shown_too() -> None:
     quarantined = partition(3, state="quarantined", error=ERROR, current_event_ms=None)
-    names = view.Names("example", "example:app", frozenset({("orders", "printer")}))
+    names = Names("example", "example:app", frozenset({("orders", "printer")}))
     output = view.lines(report("degraded", quarantined), "redis://h:6379", names)
     assert [click.unstyle(line) for line in output[2:7]] == [
         "shop/billing is degraded",
@@ -388,8 +389,8 @@ def test_what_a_partition_waits_for_comes_before_its_failures() -> None:
         "  172 dead letters wait in orders.billing.dead, and no processor reads the stream",
         "    runnel processor dead-letters example:billing",
         "    runnel dead replay example:billing   # once the cause is mended",
-        "  partition 3: no room in orders.billing.dead for 2s, because no processor reads it: to "
-        "replay or drop some makes room, and so does a processor that reads them",
+        "  partition 3: no room in orders.billing.dead for 2s: to replay or drop some makes "
+        "room, and so does a processor that reads them (no processor reads it)",
         "    see docs/runbooks.md#events-were-set-aside, #a-partition-is-full",
     ]
 
@@ -411,5 +412,5 @@ def test_members_of_different_versions_are_named_and_shown() -> None:
 
 def test_without_code_commands_name_a_processor_by_app_and_stream() -> None:
     seen = report("degraded", partition(3, state="quarantined", error=ERROR))
-    said = [click.unstyle(line) for line in view.lines(seen, "redis://h:6379", view.Names())]
+    said = [click.unstyle(line) for line in view.lines(seen, "redis://h:6379", Names())]
     assert any("runnel processor resume shop/orders@billing --partition 3" in e for e in said)

@@ -6,6 +6,7 @@ import click
 import pytest
 
 from runnel.cli import view
+from runnel.cli.names import Names
 from runnel.cli.watching import brightened, on_terminal
 from tests.cli.reports import partition, report
 
@@ -15,7 +16,7 @@ BRIGHT = "\x1b[97m\x1b[1m"
 def lines(*rows: dict[str, object], behind: int = 61_000) -> list[str]:
     seen = report("ok", *rows)
     seen["at_ms"] += behind
-    return view.lines(seen, "redis://h:6379", view.Names("example", "example:app"))
+    return view.lines(seen, "redis://h:6379", Names("example", "example:app"))
 
 
 def changed(after: list[str], before: list[str]) -> list[str]:

@@ -181,8 +181,9 @@ class LeaseModel:
 
     def _remove(self, partition: Partition, args: list[Any], now: int) -> int:
         (processor,) = args
-        if processor in partition.outboxes and partition.outboxes.pop(processor).entries:
+        if processor in partition.outboxes and partition.outboxes[processor].entries:
             raise Refused("UNFORWARDED")
+        partition.outboxes.pop(processor, None)
         removed = f"checkpoint:{processor}" in partition.meta
         if partition.log is not None:
             partition.log.groups.pop(processor, None)

@@ -62,8 +62,8 @@ async def test_a_rebalance_is_one_line(
     moves.released()
     await asyncio.sleep(0.2)  # It is logged without a call.
     assert texts(said)[1] == (
-        "processor orders: released 1, claimed 2, 1 of them from w-1, which was lost or did not "
-        "release them in time: now holds 1-7,9,11 (9 of 16)"
+        "processor orders: released 1, claimed 2, 1 of them from w-1 without a "
+        "release: now holds 1-7,9,11 (9 of 16)"
     )
     assert [each.levelname for each in said] == ["INFO", "WARNING"]
     held.clear()
