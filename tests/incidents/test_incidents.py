@@ -189,7 +189,7 @@ def test_a_stream_that_nobody_reads_gets_its_processor() -> None:
         assert "runnel processor add" not in screen.text
         assert watch.inspect("--fail-on", "unread").code == 11
         assert watch.check().code == 12
-        (start,) = (each for each in screen.commands if "--processors post" in each)
+        (start,) = {each for each in screen.commands if "--processors post" in each}
         watch.type(start)
         assert not found.complaints(scene)
         assert watch.check().code == 0
