@@ -102,7 +102,7 @@ while at <= #ARGV do
   local id, width = ARGV[at], string.match(ARGV[at + 1] or '', '^%d%d?%d?%d?$')
   width, number = tonumber(width), number + 1
   local known = string.match(id, '^%d+%-%d+$') and #id <= 41 and not seen[id]
-  if not known or not width or width > 1000 or width % 2 ~= 0 or at + 1 + width > #ARGV or number > 100
+  if not known or not width or width > 1040 or width % 2 ~= 0 or at + 1 + width > #ARGV or number > 100
       or (width > 0 and ARGV[at + 2] ~= 'key') then
     return redis.error_reply('BADARG field=taken at=' .. at)
   end

@@ -410,7 +410,8 @@ while at <= #ARGV do
     if parks then parked = parked + effect.count else entries = entries + effect.count end
     for _ = 1, math.min(effect.count, 201) do
       local width = number(at)
-      if not width or width < 2 or width > 1000 or width % 2 ~= 0 or at + width > #ARGV
+      -- An entry that is set aside has some fields more than the one that was sent.
+      if not width or width < 2 or width > 1040 or width % 2 ~= 0 or at + width > #ARGV
           or (parks and ARGV[at + 1] ~= 'key') then
         return redis.error_reply('BADARG field=entries at=' .. at)
       end

@@ -248,7 +248,7 @@ class App(AppLifespan, HandlersOfApp):
     def choose(self, names: Iterable[str]) -> list[Processor]:
         """The named processors, or all. Raises ConfigError for an unknown name; a wrong table."""
         check_tables(self.tables.values(), self.processors)
-        wanted = list(names)
+        wanted = list(dict.fromkeys(names))  # A processor that is named twice runs once.
         for name in wanted:
             if name not in self.processors:
                 raise ConfigError(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from math import inf
 from typing import Any, Protocol, TypeVar
 
 from runnel import keys
@@ -165,8 +166,13 @@ class Harness:
         await self._engine.drain(self._timeout if timeout is None else timeout, check=check)
 
     async def advance(self, seconds: float) -> None:
-        """Move time on by so many seconds, in steps: what is due at a moment is processed at it."""
+        """Move time on by so many seconds, in steps: what is due at a moment is processed at it.
+        Raises ConfigError for what is no number of seconds."""
         __tracebackhide__ = True  # pytest shows the line of the test.
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise ConfigError(f"advance() takes a number of seconds, not {seconds!r}")
+        if not 0 <= seconds < inf:
+            raise ConfigError(f"advance() takes seconds from 0 on, not {seconds}")
         await self._engine.advance(seconds, self._timeout)
 
     async def crash(self) -> None:

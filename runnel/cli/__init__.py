@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -62,6 +63,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except RunnelError as error:
             exits.fail(str(error), exits.code_of(error))
+        except KeyboardInterrupt:  # Wherever it was, such as in an import.
+            sys.exit(exits.INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -37,6 +37,11 @@ NO_MEMBER = 12
 INCONCLUSIVE = 13
 INTERRUPTED = 130
 
+
+class Signalled(SystemExit):
+    """A signal ends the process: user code that is imported meanwhile has no part in that."""
+
+
 #: What each of them means.
 MEANINGS = {
     OK: "ok",

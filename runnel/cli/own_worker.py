@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -54,12 +54,21 @@ class Options:
     sidecar: SidecarOptions | None = None
 
 
+def _ended_with(code: int) -> Callable[[int, FrameType | None], None]:
+    """A handler of a signal that ends the process, wherever it is."""
+
+    def received(number: int, frame: FrameType | None) -> None:
+        raise exits.Signalled(code)
+
+    return received
+
+
 def run(options: Options) -> None:
     """Run a worker to its end. Exits, unless all is well."""
     if options.own:
         # Until the worker runs. Without a handler, process 1 of a container ignores signals.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exits.OK))
-        signal.signal(signal.SIGINT, lambda number, frame: sys.exit(exits.INTERRUPTED))
+        signal.signal(signal.SIGTERM, _ended_with(exits.OK))
+        signal.signal(signal.SIGINT, _ended_with(exits.INTERRUPTED))
     logs.begin(options.log_format)
     supervisor = Supervisor(options.supervised) if options.supervised else None
     app = _app(options)

@@ -115,6 +115,8 @@ def load_module(target: str) -> tuple[ModuleType, str]:
     except Exception:
         exits.say(traceback.format_exc(), "error")
         exits.fail(f"importing {name} failed, see above", exits.USAGE)
+    except exits.Signalled:
+        raise
     except SystemExit as exit:  # For example from a program that runs when it is imported.
         code = exit.code if isinstance(exit.code, int) else exits.UNEXPECTED
         message = f"importing {name} ended with sys.exit({exit.code!r})"

@@ -25,6 +25,8 @@ Loader = Callable[[bytes], Any]
 #: First field of the entries of primitive records; its value is the version of that form.
 PRIMITIVE = b"fields"
 PRIMITIVE_VERSION = b"1"
+#: Fields of an entry, headers too: the scripts take no more.
+MOST_FIELDS = 500
 #: In the first field of entries with a compressed value.
 COMPRESSED = b"+"
 
@@ -116,7 +118,12 @@ class EntryCodec(Generic[R]):
             raise EncodeError(f"{field}: {error}") from error
         if known is None:
             self._check(record, values, fields)
-        return fields + _header_fields(headers) if headers else fields
+        if headers:
+            fields = fields + _header_fields(headers)
+        if len(fields) > 2 * MOST_FIELDS:
+            count = f"{len(fields) // 2} fields with its headers"
+            raise EncodeError(f"{kind.name} takes {count}, an entry has at most {MOST_FIELDS}")
+        return fields
 
     def _fails(self, _: list[Any], inner: dict[Any, Any]) -> bool:
         if self.record_type.primitive:

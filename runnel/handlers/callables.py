@@ -7,7 +7,9 @@ import concurrent.futures
 import functools
 import inspect
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from runnel.errors import ConfigError, NothingRan
@@ -223,7 +225,17 @@ def module_of(function: Any) -> str:
     """The name of the module that defines a function."""
     body = _bodies(function)[0]
     home = body if inspect.isroutine(body) else type(body)
-    return str(getattr(home, "__module__", None) or "MODULE")
+    name = str(getattr(home, "__module__", None) or "MODULE")
+    return _name_of_program() if name == "__main__" else name
+
+
+def _name_of_program() -> str:
+    """What commands call the program that runs: it is not `__main__` for them."""
+    program = sys.modules["__main__"]
+    if spec := getattr(program, "__spec__", None):
+        return str(spec.name)
+    file = getattr(program, "__file__", None)
+    return Path(file).stem if file else "MODULE"
 
 
 def named(thing: object) -> str:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
 from runnel.core.partition import PartitionState
-from runnel.errors import Full, Mismatch, Missing, NotWriter, ProtocolError
+from runnel.errors import BadArgument, Full, Mismatch, Missing, NotWriter, ProtocolError
 from runnel.worker import outage_log, rebalance_log
 from runnel.worker.backend import Backend
 from runnel.worker.callbacks import Callbacks
@@ -96,7 +96,7 @@ class Committer:
                 and not self._committed(state, move, reply)
             ]
             for state, reply in failed:
-                if isinstance(reply, ResponseError):
+                if isinstance(reply, ResponseError | BadArgument):
                     await self._waits.refused_by_redis(state, reply)
             self._retry(failed, "commit")
         if unverified:
@@ -104,14 +104,13 @@ class Committer:
 
     async def _settle_refusal(self, state: PartitionState, reply: object) -> bool:
         """Do what a refusal because of another stream needs. Returns False if it is none."""
-        if isinstance(reply, Full):
-            if state.draining and state.handler_ended:
-                state.drop_finished()  # Only the release is left: others wait for the partition.
-                self.schedule(state)
-            else:
-                if refusal := self._forwarders.reason_of(state, reply):
-                    await self._waits.refused(state, refusal)
-                self._schedule_later(state)
+        if isinstance(reply, Full | BadArgument) and state.draining and state.handler_ended:
+            state.drop_finished()  # Only the release is left: others wait for the partition.
+            self.schedule(state)
+        elif isinstance(reply, Full):
+            if refusal := self._forwarders.reason_of(state, reply):
+                await self._waits.refused(state, refusal)
+            self._schedule_later(state)
         elif isinstance(reply, (Missing, Mismatch)) and "sink" in reply.details:
             try:
                 if isinstance(reply, Mismatch):
@@ -134,7 +133,7 @@ class Committer:
         """Take in the reply to a commit. Returns False if the commit must be repeated."""
         if isinstance(reply, NotWriter):
             state.refuse(reply)
-        elif isinstance(reply, ProtocolError):
+        elif isinstance(reply, ProtocolError) and not isinstance(reply, BadArgument):
             rebalance_log.lost(state.partition, reply)
             state.end()
         elif isinstance(reply, Exception):

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from runnel import protocol
 from runnel.core.partition import PartitionState
-from runnel.errors import Full, ProtocolError
+from runnel.errors import BadArgument, Full, ProtocolError
 from runnel.log import logger_of
 from runnel.operations.figures import PARKED
 from runnel.processor import Processor
@@ -45,7 +45,7 @@ class RoomWaits:
             further = "this ends only if you give the stream a larger partition_size"
         name = error.sink or ""
         if error.details.get("sink") == protocol.parked_names(state.keys)[0]:
-            name, reason = PARKED, f"{error.details.get('limit')} are parked already"
+            name, reason = PARKED, f"more than {error.details.get('limit')} would be parked"
             further += f", which `runnel dead replay {self._processor.target}` or `drop` makes"
         sink = self._processor.sink
         if sink is not None and sink.name == error.sink:
@@ -62,9 +62,11 @@ class RoomWaits:
         )
         await self._report(state, name, reason)
 
-    async def refused_by_redis(self, state: PartitionState, error: ResponseError) -> None:
-        """Redis refuses the commit of this partition, again and again: tell `inspect`. The log has
-        it."""
+    async def refused_by_redis(
+        self, state: PartitionState, error: ResponseError | BadArgument
+    ) -> None:
+        """Redis, or the script, refuses the commit of this partition, again and again: tell
+        `inspect`. The log has it."""
         count = self._count(state)
         if count >= TRIES and count.bit_count() == 1:
             await self._report(state, "", str(error))

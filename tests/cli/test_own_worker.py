@@ -28,6 +28,43 @@ async def own():
 """
 
 
+SLOW = """
+import sys, time
+print("importing", flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "code"),
+    [
+        ("worker", signal.SIGTERM, 0),
+        ("worker", signal.SIGINT, 130),
+        ("inspect", signal.SIGINT, 130),
+    ],
+)
+def test_a_signal_while_the_app_is_imported_is_no_error_of_the_app(
+    tmp_path: Path, command: str, number: signal.Signals, code: int
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runnel", command, "slow:app"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (code, "")
+
+
 @pytest.mark.parametrize("kind", ["on_startup", "on_shutdown"])
 @pytest.mark.parametrize(
     ("code", "exit_code", "said"),

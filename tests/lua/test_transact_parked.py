@@ -65,6 +65,17 @@ async def test_a_malformed_park_writes_nothing(
     await refused(raw, "BADARG", park(raw, epoch, "0-0", ids[0], *entries, **options))
 
 
+async def test_a_parked_entry_may_have_more_fields_than_one_that_was_sent(raw: Raw) -> None:
+    epoch, ids = await ready(raw)
+    head = entry("alice", ids[0])[1:]
+    for values, word in ((1042, "BADARG"), (1040, "")):
+        wide = [values, *head, *["f"] * (values - len(head))]
+        if word:
+            await refused(raw, word, park(raw, epoch, "0-0", ids[0], wide))
+        else:
+            assert await park(raw, epoch, "0-0", ids[0], wide) == [1, 0]
+
+
 async def test_parked_events_of_another_processor_are_out_of_reach(raw: Raw) -> None:
     epoch, ids = await ready(raw)
     names = [META.replace("meta", "log"), META, STATE]

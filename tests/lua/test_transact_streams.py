@@ -97,7 +97,7 @@ async def test_a_stream_in_another_slot_is_written_where_a_script_may(raw: Raw) 
     [
         to_stream(size=1), to_stream(size="x"), to_stream(when_full="shed"), to_stream(count=0),
         to_stream(count=2), to_stream(count="x"), to_stream(3, "f", "v", "g"),
-        to_stream(2, "f"), to_stream(1002, *["f"] * 1002), to_stream(*(2, "f", "v") * 2),
+        to_stream(2, "f"), to_stream(1042, *["f"] * 1042), to_stream(*(2, "f", "v") * 2),
         ("stream", 100, "refuse", 1), ("stream", 100, "refuse", 1, "x", 8, "xxh64", 2, "f", "v"),
         ("stream", 100, "refuse", 1, 1, "x", "xxh64", 2, "f", "v"),
         ("stream", 100, "refuse", 1, 1, 8), ("stream", 100, "refuse", 1, 1, 8, "xxh64"),

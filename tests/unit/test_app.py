@@ -60,6 +60,8 @@ def test_processors_are_chosen_by_their_names_and_have_the_module_of_the_command
     assert [each.target for each in app.choose([])] == [f"{__name__}:bill", f"{__name__}:ship"]
     app.module = "example"
     assert [each.target for each in app.choose(["ship"])] == ["example:ship"]
+    twice = [each.name for each in app.choose(["ship", "bill", "ship"])]
+    assert twice == ["ship", "bill"], "a processor that is named twice runs once"
     with pytest.raises(ConfigError, match="has no processor 'shp'; it has bill, ship"):
         app.choose(["ship", "shp"])
 

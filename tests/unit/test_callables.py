@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,6 +175,32 @@ def test_the_module_of_a_function_is_the_one_that_defines_it() -> None:
     for function in (one, functools.partial(one), passing(one), Handler(), Handler().handle):
         assert module_of(function) == __name__
     assert module_of(functools.partial(asyncio.sleep, 1)) == "asyncio.tasks"
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        ({"__file__": "/srv/shop.py"}, "shop"),
+        (
+            {"__file__": "/srv/jobs/shop.py", "__spec__": SimpleNamespace(name="jobs.shop")},
+            "jobs.shop",
+        ),
+        ({}, "MODULE"),
+    ],
+)
+def test_the_module_of_a_program_is_what_commands_can_import(
+    monkeypatch: pytest.MonkeyPatch, program: dict[str, object], name: str
+) -> None:
+    main = ModuleType("__main__")
+    vars(main).pop("__spec__")
+    vars(main).update(program)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+
+    def bill() -> None:
+        pass
+
+    bill.__module__ = "__main__"
+    assert module_of(bill) == name
 
 
 async def test_whatever_a_task_gives_is_awaited() -> None:

@@ -218,3 +218,11 @@ def test_any_bytes_are_read_or_refused(entry: list[bytes], reader: EntryCodec[An
 def test_a_long_tag_is_shown_in_part() -> None:
     with pytest.raises(DecodeError, match=r"field 'x{80}', which names no serializer"):
         READER.decode([b"x" * 999, b""])
+
+
+def test_an_entry_with_more_fields_than_the_scripts_take_is_refused() -> None:
+    codec = EntryCodec(adapt(Item), MsgpackSerializer())
+    headers = {f"h{number}": "x" for number in range(499)}
+    assert len(codec.encode(Item(sku="a"), headers)) == 1000
+    with pytest.raises(EncodeError, match=r"Item takes 501 fields .* an entry has at most 500"):
+        codec.encode(Item(sku="a"), {**headers, "more": "x"})

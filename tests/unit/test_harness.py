@@ -191,6 +191,13 @@ async def test_a_batch_is_given_out_without_waiting_for_it_to_fill_up(shop: Shop
         assert batches == [[0, 1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), True, "60", None])
+async def test_time_moves_on_by_a_number_of_seconds(shop: Shop, seconds: Any) -> None:
+    async with shop.app.test() as t:
+        with pytest.raises(ConfigError, match=r"^advance\(\) takes "):
+            await t.advance(seconds)
+
+
 async def test_time_moves_on_only_by_advance(shop: Shop) -> None:
     windows: list[int] = []
 

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import Events, Middleware, Stream, keys
+from runnel.codec.entry import MOST_FIELDS
 from tests.worker.holding_back import OneBehind, Pairs
 from tests.worker.parking import Payment, Till
 from tests.worker.relay import use_outbox
@@ -181,6 +182,22 @@ async def test_an_event_that_cannot_be_decoded_is_parked_under_the_empty_key(
     assert till.by_account() == {"a": [0, 1]}
     (found,) = await till.set_aside()
     assert (found.key, found.error_type) == (b"", "DecodeError")
+
+
+@pytest.mark.parametrize("policy", ["park", "retry_later"])
+async def test_an_event_with_as_many_fields_as_can_be_sent_is_set_aside(
+    redis: Redis, till: Till, policy: str
+) -> None:
+    pauses = {"backoff": 600, "backoff_max": 600} if policy == "retry_later" else {}
+    till.declare(exception_policy=policy, retries=1 if pauses else 0, **pauses)
+    till.broken = {"b"}
+    wide = {f"h{number}": "x" for number in range(MOST_FIELDS - 1)}
+    await till.payments.send(Payment(account="b", number=0), headers=wide)
+    await till.pay(("a", 0))
+    await worked_off(redis, till)
+    assert till.by_account() == {"a": [0]}
+    (found,) = await till.set_aside()
+    assert till.payments.spec.codec.decode(list(found.fields)).account == "b"
 
 
 async def test_without_room_the_partition_holds_and_goes_on_once_there_is_some(

@@ -150,7 +150,7 @@ async def _waits(redis: Redis, till: Till) -> bool:
     if not await redis.hexists(till.keys.state, "wait_for"):
         return False
     waits: dict[str, Any] | None = (await row(redis, till))["waits_for"]
-    return waits is not None and "2 are parked already" in waits["reason"]
+    return waits is not None and "more than 2 would be parked" in waits["reason"]
 
 
 async def test_the_next_owner_tries_it_when_it_is_due_and_not_before(

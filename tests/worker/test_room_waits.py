@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from runnel import Events, keys
+from runnel.codec import entry
 from tests.worker.inside import Item, caught_up, owned
 from tests.worker.pipeline import Doubled, Pipeline, doubled
 from tests.worker.workers import until
@@ -50,6 +51,30 @@ async def test_it_is_told_once_there_is_room_again(
     assert "there is room again" in caplog.text
     assert caplog.text.count("no room in doubled") < 5
     assert await pipeline.numbers(redis, pipeline.doubled) == [9, 10]
+
+
+async def test_a_commit_that_the_script_refuses_is_told_and_runs_no_handler_again(
+    redis: Redis, redis_url: str, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry, "MOST_FIELDS", 10_000)  # Else nothing of that kind is emitted.
+    pipeline = Pipeline(app_name, redis_url)
+    handled = []
+
+    async def work(events: Events[Item]) -> None:
+        async for item in events.records():
+            handled.append(item.number)
+            wide = {f"h{number}": "x" for number in range(600)}
+            events.emit(pipeline.copies, doubled(item.number), headers=wide)
+
+    async def waits() -> Any:
+        return (await pipeline.row(redis)).get("waits_for")
+
+    pipeline.processor(work)
+    await pipeline.send(1)
+    async with pipeline.running():
+        found = await until(waits, "inspect tells")
+    assert "BADARG" in found["reason"]
+    assert handled == [1]
 
 
 async def test_inspect_tells_that_redis_refuses_commits_until_it_accepts_them(
