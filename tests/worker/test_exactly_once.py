@@ -145,7 +145,7 @@ async def test_totals_are_right_though_a_worker_sleeps_longer_than_its_session(
         sleeper, awake = awake, "b" if awake == "a" else "a"
         await until(lambda: _own(redis, redis_url, {"a", "b"}), "both hold partitions")
         processes[sleeper].send_signal(signal.SIGSTOP)
-        lost = f"of them from {sleeper}, which was lost"
+        lost = f"of them from {sleeper} without a release"
         before = tallying.log.count(lost)
         await until(lambda: tallying.log.count(lost) > before, "the other one has claimed its")
         processes[sleeper].send_signal(signal.SIGCONT)

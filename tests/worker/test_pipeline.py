@@ -240,7 +240,7 @@ async def test_a_worker_that_sleeps_longer_than_its_session(
 
     async def suspend() -> None:
         sleeper = next(names)
-        lost = f"of them from {sleeper}, which was lost"
+        lost = f"of them from {sleeper} without a release"
         await until(lambda: pipeline.shared_by({*processes}), "both hold partitions")
         before = crew.log.count(lost)
         processes[sleeper].send_signal(signal.SIGSTOP)
