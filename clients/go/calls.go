@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -136,13 +137,25 @@ func (w *Worker) group(rest string) string {
 	return fmt.Sprintf("runnel:{%s:%s@%s}:%s", w.App.Name, w.Name, w.Processor, rest)
 }
 
-// registry is where people who inspect an app find its streams and processors.
+// kept are the last words of a stream's entry in the registry: its age in ms, and what happens if it is full.
+var kept = regexp.MustCompile(`^(\d+) (\S+) \d+ (\d+ (?:always|until_full))$`)
+
+// registry is where people who inspect an app find its streams and processors. This client has no options for the age
+// and the retention of a stream: those that somebody else has declared stay.
 func (w *Worker) registry(ctx context.Context) error {
 	app := "runnel:{" + w.App.Name + "}:"
 	for {
-		_, err := w.pool.Do(ctx, 0, []any{"SADD", "runnel:apps", w.App.Name},
-			[]any{"HSET", app + "streams", w.Name, fmt.Sprint(w.Partitions, " ", w.Name, " ", w.Size)},
-			[]any{"HSET", app + "processors", w.Name + "@" + w.Processor, w.Partitions})
+		stored, err := w.pool.Do(ctx, 0, []any{"HGET", app + "streams", w.Name})
+		if err == nil {
+			rest := "0 always"
+			words := kept.FindStringSubmatch(redis.Text(stored[0]))
+			if words != nil && words[1] == fmt.Sprint(w.Partitions) && words[2] == w.Name {
+				rest = words[3]
+			}
+			_, err = w.pool.Do(ctx, 0, []any{"SADD", "runnel:apps", w.App.Name},
+				[]any{"HSET", app + "streams", w.Name, fmt.Sprint(w.Partitions, " ", w.Name, " ", w.Size, " ", rest)},
+				[]any{"HSET", app + "processors", w.Name + "@" + w.Processor, w.Partitions})
+		}
 		if !redis.Passes(err) || !redis.Pause(ctx, 50*time.Millisecond) {
 			return err
 		}

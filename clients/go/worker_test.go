@@ -521,3 +521,26 @@ func TestPasswordsAndDatabases(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRegistryKeepsWhatThisClientDoesNotKnow(t *testing.T) {
+	stream, _ := open(t, server(t))
+	stream.Size = 300
+	for before, want := range map[string]string{
+		"":                         "4 items 300 0 always",
+		"4 items 70 5 until_full":  "4 items 300 5 until_full",
+		"4 items":                  "4 items 300 0 always",
+		"8 items 300 5 until_full": "4 items 300 0 always",
+	} {
+		registry := "runnel:{" + stream.App.Name + "}:streams"
+		if _, err := stream.pool.Do(context.Background(), 0, []any{"HSET", registry, stream.Name, before}); err != nil {
+			t.Fatal(err)
+		}
+		if err := quick(stream, add).registry(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		replies, err := stream.pool.Do(context.Background(), 0, []any{"HGET", registry, stream.Name})
+		if err != nil || redis.Text(replies[0]) != want {
+			t.Errorf("%q becomes %s, not %q (%v)", before, replies, want, err)
+		}
+	}
+}

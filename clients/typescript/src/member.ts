@@ -8,7 +8,7 @@ import { register } from './claim.js';
 import { ConfigError, refusedWith } from './errors.js';
 import type { Beats, Heartbeats } from './heartbeats.js';
 import type { Intake } from './intake.js';
-import { delayedChannel, GroupKeys, PartitionKeys, prefixOf, registry } from './keys.js';
+import { delayedChannel, GroupKeys, PartitionKeys, prefixOf } from './keys.js';
 import { Lease } from './lease.js';
 import { asNumber, type Link, now } from './link.js';
 import { Listener } from './listener.js';
@@ -17,6 +17,7 @@ import type { Owner } from './owner.js';
 import { mayRun, type Use } from './preflight.js';
 import type { Processor } from './processor.js';
 import { Readers } from './readers.js';
+import { announce } from './registry.js';
 import { HASH } from './routing.js';
 import { PROTOCOL, scriptSet, version } from './scripts.js';
 
@@ -102,10 +103,7 @@ export class Member implements Owner {
     for (let n = 0; n < stream.partitions; n++) {
       if ((await register(link, processor, n)) === 2) this.log(`processor ${processor.name}, partition ${n}: its keys were lost, and are restored`);
     }
-    const streams = [stream.name, `${stream.partitions} ${stream.source}`, ...(processor.options.deadLetters ? [processor.dead, `${stream.partitions} ${stream.source}`] : [])];
-    await link.once(registry.apps, (redis) => redis.sadd(registry.apps, app.name)).catch(() => undefined);
-    await link.once(registry.streams(app.name), (redis) => redis.hset(registry.streams(app.name), ...streams)).catch(() => undefined);
-    await link.once(registry.processors(app.name), (redis) => redis.hset(registry.processors(app.name), `${stream.name}@${processor.name}`, stream.partitions)).catch(() => undefined);
+    await announce(link, processor, this.log);
   }
 
   /** What this member runs, on the first partition: the others are like it. */
