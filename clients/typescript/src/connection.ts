@@ -2,7 +2,7 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import type { Socket } from 'node:net';
 
-import { DeliveryTimeout } from './errors.js';
+import { ConfigError, DeliveryTimeout } from './errors.js';
 
 export class Connection {
   readonly redis: Redis;
@@ -11,7 +11,7 @@ export class Connection {
   private isCorked = false;
 
   /** `timeout` milliseconds are the limit of each call, and of connecting, from the first byte to the end of the handshake. */
-  constructor(options: RedisOptions, private readonly timeout: number) {
+  constructor({ db = 0, ...options }: RedisOptions, private readonly timeout: number) {
     this.redis = new Redis({
       ...options,
       connectTimeout: timeout,
@@ -40,8 +40,10 @@ export class Connection {
         why ??= error; // Each call gets its own error, too.
       });
       this.redis.once('ready', () => {
-        clearTimeout(timer);
-        done();
+        selected(this.redis, db).then(done, (error: Error) => {
+          why ??= error;
+          this.close();
+        }).finally(() => clearTimeout(timer));
       });
       this.redis.once('end', () => {
         clearTimeout(timer);
@@ -97,5 +99,17 @@ export class Connection {
   close(): void {
     this.over = true;
     this.redis.disconnect();
+  }
+}
+
+/** The library would go on in database 0 if Redis refuses the one of the URL. Throws ConfigError then. */
+async function selected(redis: Redis, db: number): Promise<void> {
+  if (db === 0) return;
+  try {
+    await redis.select(db);
+  } catch (error) {
+    const said = (error as Error).message;
+    if (!/^(ERR|NOPERM)\b/.test(said)) throw error;
+    throw new ConfigError(`redisUrl names the database ${db}, which cannot be used: ${said}`, { cause: error });
   }
 }

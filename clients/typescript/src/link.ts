@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Cluster } from './cluster.js';
 import type { Connection } from './connection.js';
-import { DeliveryTimeout, Refused } from './errors.js';
+import { ConfigError, DeliveryTimeout, Refused } from './errors.js';
 import { script } from './scripts.js';
 import { OneServer, type Servers } from './servers.js';
 import { parseUrl } from './url.js';
@@ -69,13 +69,13 @@ export class Link {
         const said = textOf(error);
         if (said.startsWith('NOSCRIPT') && connection !== undefined) {
           await connection.once((redis) => redis.call('SCRIPT', ['LOAD', source])).catch((failure: unknown) => {
-            if (FATAL.test(textOf(failure))) throw failure;
+            if (isFatal(failure)) throw failure;
           });
           if (now() < until) continue;
         }
         const refused = Refused.from(error);
         if (refused !== undefined) throw refused;
-        if (this.closed || FATAL.test(said)) throw error;
+        if (this.closed || isFatal(error)) throw error;
         redirected = this.servers.learn(connection, said);
         const notRun = DID_NOT_RUN.test(said);
         if (now() + pause > until || (onlyIfNotRun && !notRun)) {
@@ -93,7 +93,7 @@ export class Link {
       try {
         return await this.once(key, run);
       } catch (error) {
-        if (this.closed || FATAL.test(textOf(error))) throw error;
+        if (this.closed || isFatal(error)) throw error;
         await sleep(pause);
       }
     }
@@ -127,6 +127,7 @@ export class Link {
   }
 }
 
+const isFatal = (error: unknown): boolean => error instanceof ConfigError || FATAL.test(textOf(error));
 const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const bufferOf = (bytes: Uint8Array): Buffer => (Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
 
