@@ -1,5 +1,6 @@
 // A namespace of streams and processors in one Redis.
 import type { Sending } from './appender.js';
+import { callable, DAY, MOST_TIME, whole } from './checks.js';
 import { ConfigError } from './errors.js';
 import { checkName } from './keys.js';
 import { Link } from './link.js';
@@ -40,6 +41,8 @@ export class App {
     this.log = log;
     this.defaults = { whenFull, deliveryTimeout, dedupeWindow };
     parseUrl(this.url);
+    whole(`app ${name}: deliveryTimeout, in milliseconds,`, deliveryTimeout, 1, MOST_TIME);
+    whole(`app ${name}: dedupeWindow, in milliseconds,`, dedupeWindow, 0, 366 * DAY);
     if (!['refuse', 'wait', 'drop_oldest'].includes(whenFull)) throw new ConfigError(`app ${name}: whenFull must be refuse, wait or drop_oldest, not ${String(whenFull)}`);
   }
 
@@ -53,12 +56,13 @@ export class App {
 
   /** Declare a processor: `handler` gets one record at a time, those of a partition in order. */
   on<R>(stream: Stream<R>, options: ProcessorOptions, handler: Handler<R>): void {
+    callable(`processor ${options.name}`, handler);
     this.add(new Processor(this, stream, options, ([event]) => handler(event!.record, event!), 1));
   }
 
   /** Declare a processor whose handler gets up to `size` events at a time. */
   onBatch<R>(stream: Stream<R>, options: ProcessorOptions & { readonly size: number }, handler: BatchHandler<R>): void {
-    this.add(new Processor(this, stream, options, handler, options.size));
+    this.add(new Processor(this, stream, options, callable(`processor ${options.name}`, handler), options.size));
   }
 
   /** A worker of all processors, or of those named. `await worker.run()` works until it is stopped. */

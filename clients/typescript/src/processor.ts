@@ -1,10 +1,11 @@
 // User code that reads one stream, with its options.
 import type { App } from './app.js';
+import { callable, DAY, milliseconds, whole } from './checks.js';
 import { headersOf, type Headers } from './codec.js';
 import { type Effects, emitted } from './effects.js';
 import { ConfigError } from './errors.js';
 import { checkName } from './keys.js';
-import { type Stream, whole } from './stream.js';
+import type { Stream } from './stream.js';
 import { Table, type TableOptions } from './table.js';
 
 /** What becomes of an event that has failed after all its retries.
@@ -28,7 +29,7 @@ export interface ProcessorOptions {
   readonly commit?: 'auto' | 'each';
   /** Where a new processor begins: with the oldest event that is left, or with the next new one. Default `earliest`. */
   readonly start?: 'earliest' | 'latest';
-  /** Milliseconds that one event, or batch, may take. Default: no limit. */
+  /** Milliseconds that one event, or batch, may take. Default: no limit, which is Infinity. */
   readonly timeout?: number;
   /** Tables of the stream that it writes: their names, or what is to be known of them. */
   readonly tables?: readonly (string | TableOptions)[];
@@ -38,7 +39,6 @@ export interface ProcessorOptions {
 
 /** Tables that one commit may write, and leave room for dead letters and emits. */
 const MOST_TABLES = 19;
-const DAY = 86_400_000;
 
 export type Handler<R> = (record: R, event: Event<R>) => unknown;
 export type BatchHandler<R> = (events: readonly Event<R>[]) => unknown;
@@ -104,6 +104,8 @@ export class Processor {
   readonly policy: Policy;
   readonly retries: number;
   readonly timeout: number | undefined;
+  readonly backoff: number;
+  readonly backoffMax: number;
   readonly parkLimit: number;
   readonly tables = new Map<string, TableOptions>();
 
@@ -122,7 +124,10 @@ export class Processor {
       throw new ConfigError(`processor ${this.name}: policy must be quarantine, halt, ignore or park, not ${String(this.policy)}`);
     }
     this.retries = whole(`processor ${this.name}: retries`, options.retries ?? 3, 0, 1_000_000);
-    this.timeout = options.timeout;
+    const { timeout = Infinity, backoff = 500, backoffMax = 30_000 } = options;
+    this.timeout = timeout === Infinity ? undefined : milliseconds(`processor ${this.name}: timeout`, timeout, 1);
+    this.backoff = milliseconds(`processor ${this.name}: backoff`, backoff, 0);
+    this.backoffMax = milliseconds(`processor ${this.name}: backoffMax`, backoffMax, 0);
     this.parkLimit = whole(`processor ${this.name}: parkLimit`, options.parkLimit ?? 1000, 1, 10_000);
     whole(`processor ${this.name}: size`, size, 1, 1000);
     for (const each of options.tables ?? []) {
@@ -137,7 +142,7 @@ export class Processor {
 
   /** Milliseconds before the next try after this many failures. */
   delay(failures: number): number {
-    return Math.min(this.options.backoffMax ?? 30_000, (this.options.backoff ?? 500) * 2 ** Math.min(failures - 1, 30));
+    return Math.min(this.backoffMax, this.backoff * 2 ** Math.min(failures - 1, 30));
   }
 
   /** The name of the stream of its dead letters. */

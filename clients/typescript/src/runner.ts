@@ -1,7 +1,8 @@
 // Gives the events of one partition to the handler, in order: the next one when the one before is finished.
+import { isPromise, leftOver } from './checks.js';
 import type { Commits } from './commits.js';
 import { Effects } from './effects.js';
-import { HandlerTimeout } from './errors.js';
+import { ConfigError, HandlerTimeout } from './errors.js';
 import type { Failures } from './failures.js';
 import { now } from './link.js';
 import type { Parked } from './parked.js';
@@ -122,14 +123,16 @@ export class Runner {
       effects.closed = true;
       return { was };
     };
-    const finished = (): Outcome => {
+    const finished = (result: unknown): Outcome => {
+      const left = leftOver(result);
+      if (left !== undefined) return failed(new ConfigError(`the handler has returned ${left}`));
       effects.closed = true;
       return undefined;
     };
     try {
       const done = handler(events);
-      if (!isPromise(done)) return finished();
-      return Promise.resolve(timeout === undefined ? done : withTimeout(done, timeout)).then(finished, failed);
+      if (!isPromise(done)) return finished(done);
+      return Promise.resolve(timeout === undefined ? done : withTimeout(done, timeout)).then(finished).catch(failed);
     } catch (error) {
       return failed(error);
     }
@@ -181,16 +184,14 @@ export class Runner {
 /** What a handler has thrown, if it has. */
 type Outcome = { readonly was: unknown } | undefined;
 
-const isPromise = (value: unknown): value is PromiseLike<unknown> => typeof (value as PromiseLike<unknown> | undefined)?.then === 'function';
-
 /** Wait for what a handler does, at most so many milliseconds. */
-async function withTimeout(running: PromiseLike<unknown>, timeout: number): Promise<void> {
+async function withTimeout(running: PromiseLike<unknown>, timeout: number): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, fail) => {
     timer = setTimeout(() => fail(new HandlerTimeout(`it took longer than timeout=${timeout} ms`)), timeout);
   });
   try {
-    await Promise.race([running, late]); // If it fails later, that has no effect any more.
+    return await Promise.race([running, late]); // If it fails later, that has no effect any more.
   } finally {
     clearTimeout(timer);
   }

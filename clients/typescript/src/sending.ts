@@ -48,7 +48,7 @@ const MOST_KEY = 500;
 /** The way in which a send is carried out. Throws ConfigError. */
 export function wayOf(options: SendOneOptions & Partial<WhenDue>, defaults: Defaults): Way {
   const { wait, dropOldest, dedupe } = options;
-  if (wait !== undefined && typeof wait !== 'boolean' && !(wait >= 0)) throw new ConfigError(`send takes wait: true, or 0 or more milliseconds, not ${String(wait)}`);
+  if (wait !== undefined && typeof wait !== 'boolean' && !(typeof wait === 'number' && wait >= 0)) throw new ConfigError(`send takes wait: true, or 0 or more milliseconds, not ${String(wait)}`);
   const waits = wait === undefined ? defaults.whenFull === 'wait' && !dropOldest : wait !== false;
   const due = dueOf(options);
   if (due !== undefined && dropOldest) throw new ConfigError('send: dropOldest does not go with at or delay: when the event is due, it waits for room');
@@ -77,8 +77,8 @@ function dueOf({ at, delay }: Partial<WhenDue>): Due | undefined {
     if (!(ms <= Date.now() + MOST_DELAY)) throw new ConfigError(`send: at takes a Date within the next 366 days, not ${String(at)}`);
     return { kind: 'at', ms: Math.max(0, Math.floor(ms)) };
   }
-  if (!(delay! >= 0 && delay! <= MOST_DELAY)) throw new ConfigError(`send: delay takes milliseconds from 0 to 366 days, not ${String(delay)}`);
-  return { kind: 'delay', ms: Math.round(delay!) };
+  if (typeof delay !== 'number' || !(delay >= 0 && delay <= MOST_DELAY)) throw new ConfigError(`send: delay takes milliseconds from 0 to 366 days, not ${String(delay)}`);
+  return { kind: 'delay', ms: Math.round(delay) };
 }
 
 /** The receipt of a delayed event, for the caller. */

@@ -1,5 +1,6 @@
 // A named, typed, partitioned log of events.
 import type { App } from './app.js';
+import { whole } from './checks.js';
 import { decodeEntry, encodeEntry, type Entry, type Headers } from './codec.js';
 import { ConfigError, DecodeError, EncodeError, withSent } from './errors.js';
 import { checkName, prefixOf } from './keys.js';
@@ -166,12 +167,4 @@ function sharesOf(window: readonly { partition: number; entry: Entry }[], most: 
     found.bytes += bytes;
   });
   return shares;
-}
-
-/** `value` if it is a whole number within the limits. */
-export function whole(where: string, value: unknown, least: number, most: number): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
-    throw new ConfigError(`${where} must be a whole number from ${least} to ${most}, not ${String(value)}`);
-  }
-  return value;
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 
 import type { App } from './app.js';
+import { DAY, milliseconds, whole } from './checks.js';
 import { ConfigError } from './errors.js';
 import { Heartbeats } from './heartbeats.js';
 import { Link } from './link.js';
@@ -26,9 +27,20 @@ export interface WorkerOptions {
 export class Worker {
   readonly name: string;
   private readonly stopping = new AbortController();
+  private readonly times: Times;
+  private readonly shutdownTimeout: number;
+  private readonly maxBlock: number;
   private failure: unknown;
 
   constructor(private readonly app: App, private readonly options: WorkerOptions) {
+    const { sessionTimeout = 10_000, rebalanceTimeout = 30_000, rebalanceDelay = 200, shutdownTimeout = 30_000, maxBlock = 60_000 } = options;
+    this.times = {
+      session: whole('worker: sessionTimeout, in milliseconds,', sessionTimeout, 100, DAY),
+      rebalance: whole('worker: rebalanceTimeout, in milliseconds,', rebalanceTimeout, 0, DAY),
+      delay: whole('worker: rebalanceDelay, in milliseconds,', rebalanceDelay, 0, DAY),
+    };
+    this.shutdownTimeout = milliseconds('worker: shutdownTimeout', shutdownTimeout, 0);
+    this.maxBlock = milliseconds('worker: maxBlock', maxBlock, 0);
     this.name = options.name ?? `${hostname().replace(/[^\w.-]/g, '-')}-${process.pid}-${randomBytes(3).toString('hex')}`;
     for (const each of options.processors ?? []) {
       if (!app.processors.has(each)) {
@@ -44,12 +56,11 @@ export class Worker {
 
   /** Work until `stop` is called, or `signal` aborts. Throws the reason if the worker ended by itself. */
   async run({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
-    const { sessionTimeout = 10_000, rebalanceTimeout = 30_000, rebalanceDelay = 200, shutdownTimeout = 30_000, maxBlock = 60_000 } = this.options;
-    const times: Times = { session: sessionTimeout, rebalance: rebalanceTimeout, delay: rebalanceDelay };
-    const link = new Link({ url: this.app.url, timeout: Math.min(3000, Math.floor(sessionTimeout / 3)) });
+    const { times, shutdownTimeout, maxBlock } = this;
+    const link = new Link({ url: this.app.url, timeout: Math.min(3000, Math.floor(times.session / 3)) });
     const names = this.options.processors ?? [...this.app.processors.keys()];
     const startLock = new StartLock();
-    const heartbeats = new Heartbeats({ ...link.options, session: sessionTimeout, maxBlock, log: (text) => this.app.log(text) });
+    const heartbeats = new Heartbeats({ ...link.options, session: times.session, maxBlock, log: (text) => this.app.log(text) });
     const fail = (error: unknown): void => {
       this.failure ??= error;
       this.stop();
