@@ -1,15 +1,22 @@
 // One partition under one lease: claimed, worked on, released.
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { claim } from './claim.js';
 import { Commits } from './commits.js';
 import { Halted, refusedWith } from './errors.js';
 import { Failures } from './failures.js';
 import { Forwarder } from './forwarder.js';
+import { now } from './link.js';
 import type { Owner } from './owner.js';
 import { Parked } from './parked.js';
 import { Promoter } from './promoter.js';
 import { Runner } from './runner.js';
 import { TableCache } from './table.js';
 import { Tenure } from './tenure.js';
+import { isWrongType } from './trouble.js';
+
+/** Milliseconds before the next claim of a partition whose keys another program has changed. */
+const CLAIM_AGAIN = 1000;
 
 export class Lease {
   readonly tenure: Tenure;
@@ -64,6 +71,9 @@ export class Lease {
       if (refusedWith(error, 'FENCED', 'CONFLICT', 'MISSING', 'UNREGISTERED')) {
         tenure.log(`: lost the lease: ${error.message}`);
         if (error.word === 'UNREGISTERED' && error.details['removed'] === '1') owner.fail(error);
+      } else if (isWrongType(error)) {
+        owner.leaseTrouble.failed(`processor ${owner.processor.name}, partition ${tenure.partition}: its lease`, error, now());
+        await sleep(CLAIM_AGAIN);
       } else owner.fail(error);
     } finally {
       tenure.drain();

@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Cluster } from './cluster.js';
 import type { Connection } from './connection.js';
-import { ConfigError, DeliveryTimeout, Refused } from './errors.js';
+import { ConfigError, DeliveryTimeout, Refused, RunnelError } from './errors.js';
 import { script } from './scripts.js';
 import { OneServer, type Servers } from './servers.js';
+import { isWrongType, Trouble } from './trouble.js';
 import { parseUrl } from './url.js';
 
 export type Arg = string | number | Uint8Array;
@@ -25,6 +26,8 @@ export interface LinkOptions {
   readonly url: string;
   /** Milliseconds that a call, or connecting, may take. */
   readonly timeout: number;
+  /** Where it says that calls without a limit are not carried out. */
+  readonly log?: (text: string) => void;
 }
 
 export interface CallOptions {
@@ -41,8 +44,10 @@ export interface CallOptions {
 export class Link {
   readonly servers: Servers;
   private closed = false;
+  private readonly trouble: Trouble;
 
   constructor(readonly options: LinkOptions) {
+    this.trouble = new Trouble(options.log ?? (() => undefined));
     const url = parseUrl(options.url);
     this.servers = url.kind === 'cluster' ? new Cluster(url, options.timeout) : new OneServer(url, options.timeout);
   }
@@ -75,7 +80,11 @@ export class Link {
         }
         const refused = Refused.from(error);
         if (refused !== undefined) throw refused;
-        if (this.closed || isFatal(error)) throw error;
+        if (this.closed || isFatal(error)) throw fatal(error, keys);
+        if (until === Infinity) {
+          const end = this.trouble.failed(`the call of ${name}`, error, now());
+          if (end !== undefined) throw end;
+        }
         redirected = this.servers.learn(connection, said);
         const notRun = DID_NOT_RUN.test(said);
         if (now() + pause > until || (onlyIfNotRun && !notRun)) {
@@ -93,7 +102,7 @@ export class Link {
       try {
         return await this.once(key, run);
       } catch (error) {
-        if (this.closed || isFatal(error)) throw error;
+        if (this.closed || isFatal(error)) throw fatal(error, [key]);
         await sleep(pause);
       }
     }
@@ -133,3 +142,11 @@ const bufferOf = (bytes: Uint8Array): Buffer => (Buffer.isBuffer(bytes) ? bytes 
 
 export const asText = (value: number | Buffer | undefined): string => (value === undefined ? '' : value.toString());
 export const asNumber = (value: number | Buffer | undefined): number => Number(asText(value));
+
+/** The error with what people must know of it. */
+function fatal(error: unknown, keys: readonly string[]): unknown {
+  const said = textOf(error);
+  if (/^(NOAUTH|WRONGPASS)\b/.test(said)) return new ConfigError(`Redis refuses the login of redisUrl: ${said}`, { cause: error });
+  if (isWrongType(error)) return new RunnelError(`${said}; another program has written to a key of Runnel: look at ${keys.join(', ')}`, { cause: error });
+  return error;
+}

@@ -20,6 +20,7 @@ import { Readers } from './readers.js';
 import { announce } from './registry.js';
 import { HASH } from './routing.js';
 import { PROTOCOL, scriptSet, version } from './scripts.js';
+import { Trouble } from './trouble.js';
 
 /** Runs one piece of work at a time. */
 export interface StartLock {
@@ -33,6 +34,8 @@ export class Member implements Owner {
   private readonly beat = new Bell();
   private readonly readers: Readers;
   private readonly beats: Beats;
+  private readonly trouble = new Trouble((text) => this.log(text));
+  readonly leaseTrouble = new Trouble((text) => this.log(text));
   private retiring = false;
 
   constructor(
@@ -145,6 +148,7 @@ export class Member implements Owner {
       try {
         // After the first one, a call that gets no answer is not repeated: the next one says what is true by then.
         const reply = await this.link.call('sync', [plan, members, sessions], call.args, { until: now() + this.link.options.timeout, onlyIfNotRun: true });
+        this.trouble.over();
         const changes = this.membership.replied(call, reply);
         left = action === 'leave';
         if (!left) {
@@ -155,8 +159,10 @@ export class Member implements Owner {
         for (const partition of changes.drain) this.leases.get(partition)?.drain();
         if (!left) for (const { partition, grant } of changes.claim) this.claim(partition, grant);
       } catch (error) {
-        if (refusedWith(error, 'REPLACED', 'MISMATCH', 'BADARG')) throw error;
+        if (error instanceof ConfigError || refusedWith(error, 'REPLACED', 'MISMATCH', 'BADARG')) throw error;
         if (isDone) return; // The session ends by itself.
+        const end = this.trouble.failed(`processor ${this.processor.name}: its heartbeat`, error, now());
+        if (end !== undefined) throw end;
       }
       if (!left) await this.beat.wait(this.retiring ? Math.min(wait, 50) : wait);
     }

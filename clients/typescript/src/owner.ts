@@ -2,11 +2,14 @@
 import type { Link } from './link.js';
 import type { Processor } from './processor.js';
 import type { Intake } from './intake.js';
+import type { Trouble } from './trouble.js';
 
 export interface Owner {
   readonly link: Link;
   readonly processor: Processor;
   readonly member: string;
+  /** What is told of leases that end again and again. */
+  readonly leaseTrouble: Trouble;
   /** One suspected event of this worker at a time. */
   readonly startLock: { run<T>(work: () => Promise<T>): Promise<T> };
   /** The session has surely not ended before this time. */

@@ -57,7 +57,7 @@ export class Worker {
   /** Work until `stop` is called, or `signal` aborts. Throws the reason if the worker ended by itself. */
   async run({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
     const { times, shutdownTimeout, maxBlock } = this;
-    const link = new Link({ url: this.app.url, timeout: Math.min(3000, Math.floor(times.session / 3)) });
+    const link = new Link({ url: this.app.url, timeout: Math.min(3000, Math.floor(times.session / 3)), log: (text) => this.app.log(text) });
     const names = this.options.processors ?? [...this.app.processors.keys()];
     const startLock = new StartLock();
     const heartbeats = new Heartbeats({ ...link.options, session: times.session, maxBlock, log: (text) => this.app.log(text) });
