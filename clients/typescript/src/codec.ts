@@ -56,7 +56,7 @@ export function headersOf(entry: readonly Uint8Array[]): Record<string, string> 
   const found: Record<string, string> = {};
   for (let i = 2; i + 1 < entry.length; i += 2) {
     const name = Buffer.from(entry[i]!).toString();
-    if (name.startsWith('@')) found[name.slice(1)] = Buffer.from(entry[i + 1]!).toString();
+    if (name.startsWith('@')) put(found, name.slice(1), Buffer.from(entry[i + 1]!).toString());
   }
   return found;
 }
@@ -93,7 +93,10 @@ function plain(value: unknown, where: string): unknown {
   }
   const made: Record<string, unknown> = {};
   for (const [name, each] of Object.entries(value)) {
-    if (each !== undefined) made[name] = plain(each, where ? `${where}.${name}` : name);
+    const at = where ? `${where}.${name}` : name;
+    // As a property it would set the prototype, so the field would be gone; readers of msgpack refuse it for that.
+    if (name === '__proto__') throw new EncodeError(`${at}: a field with this name is not read everywhere: use another name`);
+    if (each !== undefined) made[name] = plain(each, at);
   }
   return made;
 }
@@ -209,12 +212,17 @@ function textFields(entry: readonly Uint8Array[]): Record<string, unknown> {
     const name = Buffer.from(entry[i]!).toString();
     if (name.startsWith('@')) continue;
     try {
-      found[name] = strict.decode(entry[i + 1]!);
+      put(found, name, strict.decode(entry[i + 1]!));
     } catch {
       throw new DecodeError(`the field ${name} is not UTF-8`);
     }
   }
   return found;
+}
+
+/** Set a field, also one with the name `__proto__`, which an assignment would take for the prototype. */
+function put(found: Record<string, unknown>, name: string, value: string): void {
+  Object.defineProperty(found, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
 function asRecord(value: unknown): Record<string, unknown> {
