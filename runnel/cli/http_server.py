@@ -38,6 +38,11 @@ def as_json(status: int, value: Any) -> Reply:
     return Reply(status, "application/json", json.dumps(value).encode() + b"\n")
 
 
+def unexpected(error: Exception) -> str:
+    """A sentence about an error that nothing else explains."""
+    return f"unexpected error: {type(error).__name__}: {error}"
+
+
 class HttpServer(ThreadingHTTPServer):
     """Serves routes, path -> what replies, at a host, or at all addresses of the machine if that is
     empty, and a port; port 0 is any free one. Raises OSError if the port cannot be used.
@@ -109,7 +114,10 @@ class _Request(BaseHTTPRequestHandler):
         if route is None:
             paths = ", ".join(self.server.routes)
             return as_json(404, {"error": f"there is no {asked.path[:100]}; there is {paths}"})
-        return route(dict(parse_qsl(asked.query)))
+        try:
+            return route(dict(parse_qsl(asked.query)))
+        except Exception as error:  # Without this the client gets an empty reply.
+            return as_json(500, {"error": unexpected(error)})
 
     def _write(self, reply: Reply) -> None:
         self.send_response(reply.status)

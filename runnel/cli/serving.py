@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from runnel.cli import exits
-from runnel.cli.http_server import Reply, Route, as_json, serve
+from runnel.cli.http_server import Reply, Route, as_json, serve, unexpected
 from runnel.cli.page import Words
 from runnel.connection.url_text import redacted
 from runnel.errors import ConfigError, RunnelError
@@ -116,6 +116,8 @@ class Reports:
                 self.succeeded_at = time.time()
             except (RunnelError, RedisError, OSError) as error:
                 self.report, self.error = None, self._explain(error)
+            except Exception as error:  # Whatever it is, readers must not take it for silence.
+                self.report, self.error = None, unexpected(error)
             self._made_at = time.monotonic()
             self.seconds = self._made_at - began
 

@@ -18,7 +18,7 @@ from runnel.cli.stream_target import Chosen
 from runnel.operations.log_pages import Found, described
 from runnel.operations.readable import with_key_text
 from runnel.preflight.checks import check_reader
-from runnel.protocol import text
+from runnel.protocol import shown
 from runnel.protocol.ids import reached
 from runnel.protocol.scripts import Scripts
 from runnel.stream import StreamSpec
@@ -75,7 +75,7 @@ async def _event(scripts: Scripts, stream: Chosen, number: int, id_: str) -> Jso
     if not entries:
         exits.fail(await _why_not(scripts, spec, number, id_), exits.NO_VALUE)
     event = stream.reader(spec).read(Found(number, id_, entries[0][1]))
-    names = [text(each) for each in flat]
+    names = [shown(each) for each in flat]
     event["passed"] = {
         name.removeprefix(_CHECKPOINT): reached(checkpoint, id_)
         for name, checkpoint in zip(names[::2], names[1::2], strict=True)

@@ -44,7 +44,7 @@ class Declared:
 async def apps(client: Redis) -> list[str]:
     """The names of the apps in the registry, sorted."""
     found: set[Any] = await client.smembers(keys.apps())
-    return sorted(protocol.text(each) for each in found)
+    return sorted(protocol.shown(each) for each in found)
 
 
 async def inspect(
@@ -186,7 +186,7 @@ def _pair(field: str) -> tuple[str, str]:
 async def strings_at(client: Redis, key: str) -> dict[str, str]:
     """The fields of a hash, such as one of the registry."""
     raw: dict[Any, Any] = await client.hgetall(key)
-    return {protocol.text(name): protocol.text(value) for name, value in raw.items()}
+    return {protocol.shown(name): protocol.shown(value) for name, value in raw.items()}
 
 
 async def describe_all(

@@ -14,7 +14,14 @@ from runnel.protocol.apps import (
     read_tick,
     tick,
 )
-from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
+from runnel.protocol.common import (
+    CheckpointMove,
+    PartitionKeys,
+    StreamContract,
+    Token,
+    shown,
+    text,
+)
 from runnel.protocol.delayed import (
     AppendedLater,
     DelayedEntry,
@@ -240,6 +247,7 @@ __all__ = [
     "resume",
     "revoke",
     "seek",
+    "shown",
     "snapshot",
     "sync",
     "take_letters",

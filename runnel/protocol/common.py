@@ -58,6 +58,13 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+def shown(value: Any) -> str:
+    """The text of a value for people, also of one that is not UTF-8: whatever another program wrote
+    to Redis, an operator sees the rest. No name, id or token of ours has a backslash, so none of
+    them is mistaken for a value that was."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointMove:
     """A move of a checkpoint from `prev` to `next`, which commits `count` events. `release` also

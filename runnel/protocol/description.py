@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runnel.protocol.common import text
+from runnel.protocol.common import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class PartitionDescription:
 
 
 def read_describe(reply: Sequence[Any]) -> PartitionDescription:
-    values = [text(each) for each in reply]
+    values = [shown(each) for each in reply]
     found = dict(zip(values[::2], values[1::2], strict=True))
     return PartitionDescription(
         now=_integer(found, "now"),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from runnel import keys
 from runnel.connection.redis_client import Arg
-from runnel.protocol.common import text
+from runnel.protocol.common import shown
 from runnel.protocol.scripts import Call
 
 #: What a member wants: to stay, to release its partitions and take no more, or to leave.
@@ -129,7 +129,7 @@ class GroupDescription:
 
 
 def read_describe_group(reply: Sequence[Any]) -> GroupDescription:
-    values = [text(each) for each in reply]
+    values = [shown(each) for each in reply]
     count = int(float(values[3]))
     members = tuple(
         Member(v[0], int(v[1]), int(v[2]), int(v[3]), v[4], v[5])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from runnel import keys
 from runnel.connection.redis_client import Arg
-from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, text
+from runnel.protocol.common import CheckpointMove, PartitionKeys, StreamContract, Token, shown, text
 from runnel.protocol.parked import parked_names
 from runnel.protocol.scripts import Call
 
@@ -82,7 +82,7 @@ def read_claim(reply: Sequence[Any]) -> ClaimReply:
         checkpoint_exists=bool(reply[10]),
         next_id=text(reply[11]),
         deaths=int(reply[12]),
-        previous_owner=text(reply[13]),
+        previous_owner=shown(reply[13]),
         outbox=int(reply[14]),
         parked=int(reply[15]),
         replay=int(reply[16]),

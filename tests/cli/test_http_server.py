@@ -27,6 +27,7 @@ def ask(at: int | HttpServer, path: str, method: str = "GET", **headers: str) ->
 ROUTES = {
     "/": lambda query: as_json(200, "root"),
     "/one": lambda query: as_json(201, dict(query)),
+    "/broken": lambda query: as_json(200, 1 // len(query)),
 }
 
 
@@ -45,8 +46,13 @@ def test_a_path_has_its_reply_with_or_without_a_slash(server: HttpServer) -> Non
 
 
 def test_another_path_is_told_which_there_are(server: HttpServer) -> None:
-    assert ask(server, "/two") == (404, {"error": "there is no /two; there is /, /one"})
+    assert ask(server, "/two") == (404, {"error": "there is no /two; there is /, /one, /broken"})
     assert ask(server, f"/{'x' * 5000}")[0] == 404
+
+
+def test_a_reply_that_cannot_be_made_is_an_error_with_its_reason(server: HttpServer) -> None:
+    reason = "unexpected error: ZeroDivisionError: integer division or modulo by zero"
+    assert ask(server, "/broken") == (500, {"error": reason})
 
 
 def test_on_a_loopback_address_other_host_names_are_refused(server: HttpServer) -> None:

@@ -301,6 +301,20 @@ async def test_a_browser_draws_a_square_for_each_partition(
     await app.close()
 
 
+async def test_an_error_that_nobody_expects_is_told_too(redis: Redis) -> None:
+    class Failing(Looks):
+        async def inspect(self) -> dict[str, Any]:
+            raise ValueError("no number")
+
+    get = await served(Failing(redis))
+    told = {"error": "unexpected error: ValueError: no number"}
+    for path in ("/inspect.json", "/page.json", "/partition.json"):
+        found = await get(path)
+        assert (found.status, body(found)) == (503, told)
+    assert body(await get("/healthz")) == {"alive": True, **told}
+    assert b"runnel_exporter_up 0.0" in (await get("/metrics")).body
+
+
 def test_errors_of_runnel_are_explained(redis: Redis) -> None:
     async def main() -> str:
         class Failing(Looks):
