@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 #: Seconds for which a report is fresh, so that many readers cost Redis no more than one.
 FRESH = 1.0
-#: Seconds that a reader waits for a report.
+#: Seconds that a reader waits for a report, and that making one may take.
 PATIENCE = 10.0
 _LATE = f"Redis has not answered within {PATIENCE:.0f} s"
 #: The page runs nothing but its own script, and talks to nobody but this server.
@@ -112,8 +112,11 @@ class Reports:
             if began - self._made_at < FRESH:
                 return
             try:
-                self.report, self.error = await self._source.inspect(), None
+                async with asyncio.timeout(PATIENCE):
+                    self.report, self.error = await self._source.inspect(), None
                 self.succeeded_at = time.time()
+            except TimeoutError:  # What is made of late replies is old before anybody reads it.
+                self.report, self.error = None, _LATE
             except (RunnelError, RedisError, OSError) as error:
                 self.report, self.error = None, self._explain(error)
             except Exception as error:  # Whatever it is, readers must not take it for silence.
@@ -148,16 +151,10 @@ def routes(reports: Reports, words: Words) -> dict[str, Route]:
         return Reply(200, "text/html; charset=utf-8", page, headers)
 
     def report(query: Mapping[str, str]) -> Reply:
-        problem = _refreshed(reports)
-        found = reports.report
-        return as_json(503, {"error": problem}) if found is None else as_json(200, found)
+        return _fresh(reports, lambda found: found)
 
     def drawn(query: Mapping[str, str]) -> Reply:
-        problem = _refreshed(reports)
-        found = reports.report
-        if found is None:
-            return as_json(503, {"error": problem})
-        return as_json(200, words.of_report(found))
+        return _fresh(reports, words.of_report)
 
     def partition(query: Mapping[str, str]) -> Reply:
         if problem := _refreshed(reports):
@@ -201,6 +198,14 @@ def _answer(reports: Reports, make: Callable[[], Json]) -> Reply:
         return as_json(404, {"error": reports.explained(error)})
     except (RunnelError, RedisError, OSError) as error:
         return as_json(503, {"error": reports.explained(error)})
+
+
+def _fresh(reports: Reports, shown: Callable[[Json], Json]) -> Reply:
+    """A reply with what is shown of a fresh report, or with why there is none."""
+    problem, found = _refreshed(reports), reports.report
+    if problem or found is None:
+        return as_json(503, {"error": problem or reports.error})
+    return as_json(200, shown(found))
 
 
 def _refreshed(reports: Reports) -> str | None:

@@ -301,6 +301,28 @@ async def test_a_browser_draws_a_square_for_each_partition(
     await app.close()
 
 
+async def test_an_old_report_is_not_shown_while_redis_is_late(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(redis)
+    get = await served(looks)
+    assert (await get("/inspect.json")).status == 200
+    monkeypatch.setattr("runnel.cli.serving.FRESH", 0.0)
+    monkeypatch.setattr("runnel.cli.serving.PATIENCE", 0.05)
+    looks.gate.clear()
+    late = {"error": "Redis has not answered within 10 s"}
+    for path in ("/inspect.json", "/page.json", "/partition.json"):
+        found = await get(path)
+        assert (found.status, body(found)) == (503, late)
+    assert b"runnel_exporter_up 0.0" in (await get("/metrics")).body
+    while body(await get("/healthz")) != {"alive": True, **late}:
+        ...
+    looks.gate.set()
+    while (await get("/inspect.json")).status != 200:
+        ...
+    assert body(await get("/healthz"))["error"] is None
+
+
 async def test_an_error_that_nobody_expects_is_told_too(redis: Redis) -> None:
     class Failing(Looks):
         async def inspect(self) -> dict[str, Any]:
