@@ -3,10 +3,12 @@ reads."""
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -14,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from runnel.cli import exits
 
-#: Seconds that a client has to send its request, and to take the answer.
+#: Seconds that a client has to send its whole request, and then to take the answer.
 PATIENCE = 2.0
 #: Requests at the same time; further connections are closed at once.
 MOST_REQUESTS = 16
@@ -94,6 +96,25 @@ class HttpServer(ThreadingHTTPServer):
         """A client that goes away is no error."""
 
 
+class _Incoming(io.RawIOBase):
+    """What a client sends. All of it must come within so many seconds: else a client that sends a
+    little from time to time keeps its thread, and a few of them keep all others away."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._connection = connection
+        self._ends_at = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Request(BaseHTTPRequestHandler):
     """One request."""
 
@@ -101,8 +122,15 @@ class _Request(BaseHTTPRequestHandler):
     server_version, sys_version = "runnel", ""
     timeout = PATIENCE
 
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Incoming(self.connection, self.timeout))
+
     def do_GET(self) -> None:
-        self._write(self._reply())
+        reply = self._reply()
+        self.connection.settimeout(self.timeout)
+        self._write(reply)
 
     do_HEAD = do_GET
 

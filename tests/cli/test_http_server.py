@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -73,6 +75,32 @@ def test_clients_that_send_nothing_take_no_thread_for_ever(monkeypatch: pytest.M
         assert ask(made, "/one")[0] == 201
         assert len(silent) > MOST_REQUESTS
         for each in silent:
+            each.close()
+        made.shutdown()
+
+
+def test_clients_that_send_little_by_little_do_not_keep_others_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_server._Request, "timeout", 0.5)
+    with HttpServer("127.0.0.1", 0, ROUTES) as made:
+        made.start()
+        slow = [socket.create_connection(("127.0.0.1", made.port)) for _ in range(MOST_REQUESTS)]
+        for each in slow:
+            each.sendall(b"GET /one HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        still_open = slow
+        for _ in range(100):
+            # A byte in a tenth of the time that a request has.
+            closed = select.select(still_open, [], [], 0.05)[0]
+            still_open = [each for each in still_open if each not in closed]
+            if not still_open:
+                break
+            for each in still_open:
+                with suppress(OSError):
+                    each.sendall(b"a")
+        assert not still_open
+        assert ask(made, "/one")[0] == 201
+        for each in slow:
             each.close()
         made.shutdown()
 
