@@ -12,6 +12,7 @@ from runnel import keys
 from runnel.app import App
 from runnel.cli.running import reporting_errors, with_scripts
 from runnel.operations.inspection import strings_at
+from runnel.operations.processor_from_registry import check_known
 from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
 from runnel.settings import Settings
@@ -26,8 +27,9 @@ def matches(target: str) -> bool:
     return _TARGET.fullmatch(target) is not None
 
 
-def load(target: str) -> tuple[App, Processor]:
-    """A processor and its app, as far as Redis knows them. Expected errors end the process."""
+def load(target: str, must_exist: bool = True) -> tuple[App, Processor]:
+    """A processor and its app, as far as Redis knows them. Expected errors end the process; one
+    of them is that nothing is known of a processor that must exist."""
     found = _TARGET.fullmatch(target)
     assert found is not None
     app_name, stream_name, name = found.groups()
@@ -41,6 +43,8 @@ def load(target: str) -> tuple[App, Processor]:
 
     async def read(scripts: Scripts) -> tuple[dict[str, StreamSpec[Any]], bool]:
         specs = await streams_of(scripts, sidecar)
+        if must_exist:
+            await check_known(scripts, specs[sidecar.stream], sidecar.processor)
         streams = await strings_at(scripts.client, keys.streams(sidecar.app))
         return specs, f"{sidecar.stream}.{sidecar.processor}.dead" in streams
 

@@ -15,7 +15,6 @@ from runnel.cli.running import reporting_errors
 from runnel.connection.connect import connect
 from runnel.connection.environment import DEFAULT, VARIABLE, url_of_environment
 from runnel.connection.url_text import Url, redacted
-from runnel.errors import ConfigError
 from runnel.operations import inspection
 from runnel.preflight.server import check_server
 from runnel.protocol.scripts import Scripts
@@ -107,12 +106,7 @@ class Inspector:
         if self._app:
             declared = await self._app.declared(scripts, self.url)
         elif self._app_name:
-            known = await inspection.apps(self.client)
-            if self._app_name not in known:
-                raise ConfigError(
-                    f"there is no app {self._app_name!r} at {redacted(self.url)}; there is "
-                    f"{', '.join(known) or 'none'}"
-                )
+            await inspection.check_app(self.client, self._app_name, self.url)
         look, limit = self.look, self._stalled_after_ms
         seen = await inspection.inspect(
             self.client, server, self._app_name, declared, limit, look.processor

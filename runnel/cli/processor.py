@@ -52,7 +52,7 @@ def _with_scripts(app: App, url: str | None, work: Callable[[Scripts, str], Awai
 @urls.option
 def add(target: str, redis_url: str | None) -> None:
     """Register a processor, so that events are kept for it before any worker runs."""
-    app, found = load_processor(target)
+    app, found = load_processor(target, must_exist=False)
 
     async def work(scripts: Scripts, url: str) -> list[str]:
         warnings = await check_registration(scripts, found, url)
@@ -280,7 +280,7 @@ def remove(target: str, app_name: str | None, yes: bool, redis_url: str | None) 
     RUNNEL_REDIS_URL is the URL of Redis.
     """
     if app_name is None:
-        app, found = load_processor(target)
+        app, found = load_processor(target, must_exist=False)
         name, url = found.name, redis_url or app.settings.redis_url
     else:
         stream, at, name = target.partition("@")

@@ -139,6 +139,8 @@ def list_(target: str | None, redis_url: str | None, app_name: str | None, as_js
 
     async def work(scripts: Scripts) -> list[Json]:
         server = await check_server(scripts.client, url)
+        if app_name:
+            await inspection.check_app(scripts.client, app_name, url)
         name = app.name if app else app_name
         found: list[Json] = (await inspection.inspect(scripts.client, server, name))["streams"]
         return found

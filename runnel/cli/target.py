@@ -51,14 +51,14 @@ def load_table(target: str) -> Table[Any]:
     refuse(target, found, "a table", module, Table)
 
 
-def load_processor(target: str) -> tuple[App, Processor]:
+def load_processor(target: str, must_exist: bool = True) -> tuple[App, Processor]:
     """A processor and its app, by its function or by its name; or by APP/STREAM@PROCESSOR, where
-    there is no Python code.
+    there is no Python code: then Redis must know it, unless it need not exist.
 
     Exits with code 2 and a hint for another target.
     """
     if codeless_target.matches(target):
-        return codeless_target.load(target)
+        return codeless_target.load(target, must_exist)
     module, attribute = load_module(target)
     if found := processor_in(module, attribute):
         return found

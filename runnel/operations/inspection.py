@@ -9,7 +9,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from runnel import keys, protocol
-from runnel.errors import Mismatch
+from runnel.connection.url_text import redacted
+from runnel.errors import ConfigError, Mismatch
 from runnel.operations import one_processor
 from runnel.operations.figures import Json, largest, oldest_ms, partitions, state_of, total
 from runnel.operations.member_versions import described, mixed
@@ -45,6 +46,15 @@ async def apps(client: Redis) -> list[str]:
     """The names of the apps in the registry, sorted."""
     found: set[Any] = await client.smembers(keys.apps())
     return sorted(protocol.shown(each) for each in found)
+
+
+async def check_app(client: Redis, name: str, url: str) -> None:
+    """Raise ConfigError, which names those that there are, for an app that the registry of the
+    Redis at `url` does not have."""
+    known = await apps(client)
+    if name not in known:
+        there = ", ".join(known) or "none"
+        raise ConfigError(f"there is no app {name!r} at {redacted(url)}; there is {there}")
 
 
 async def inspect(
@@ -105,7 +115,7 @@ async def _inspect_app(
     entries = {stream: Entry.read(text) for stream, text in known} | code.streams
     sources = {stream: (each.partition_count, each.source) for stream, each in entries.items()}
     registered = await strings_at(client, keys.processors(name))
-    counts = {_pair(each): int(count) for each, count in registered.items()}
+    counts = {one_processor.pair_of(each): int(count) for each, count in registered.items()}
     counts |= {(stream, each): sources[stream][0] for stream, each in code.processors}
     pair = one_processor.find(name, only, counts) if only else None
     if pair:
@@ -176,11 +186,6 @@ def _waiting(processors: list[Json]) -> dict[tuple[str, str], int | None]:
         for each in processors
         if (found := each["dead_letters"])
     }
-
-
-def _pair(field: str) -> tuple[str, str]:
-    stream, _, processor = field.partition("@")
-    return stream, processor
 
 
 async def strings_at(client: Redis, key: str) -> dict[str, str]:

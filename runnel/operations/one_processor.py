@@ -11,6 +11,12 @@ from runnel.errors import ConfigError
 Pair = tuple[str, str]
 
 
+def pair_of(field: str) -> Pair:
+    """The processor that a field of the registry names."""
+    stream, _, name = field.partition("@")
+    return stream, name
+
+
 def find(app: str, wanted: str, known: Iterable[Pair]) -> Pair:
     """The processor that is called so: ``NAME``, or ``STREAM@NAME`` if several streams have one.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 from runnel import keys
 from runnel.events import Events
-from runnel.operations.inspection import strings_at
+from runnel.operations import one_processor
+from runnel.operations.inspection import describe_all, strings_at
 from runnel.operations.stream_from_registry import stream_from_registry
 from runnel.processor import ExceptionPolicy, Processor
 from runnel.protocol.scripts import Scripts
+from runnel.stream import StreamSpec
 
 
 async def processor_from_registry(scripts: Scripts, app: str, stream: str, name: str) -> Processor:
@@ -35,6 +38,22 @@ async def processor_from_registry(scripts: Scripts, app: str, stream: str, name:
         sink=None,
         start="0",
     )
+
+
+async def check_known(scripts: Scripts, spec: StreamSpec[Any], name: str) -> None:
+    """Raise ConfigError, which names those that there are, for a processor of a stream of which
+    nothing is known: neither the registry nor a partition has it, nor are there dead letters of it,
+    which outlive it."""
+    known = await strings_at(scripts.client, keys.processors(spec.app))
+    letters = f"{spec.name}.{name}.dead"
+    if f"{spec.name}@{name}" in known or letters in await strings_at(
+        scripts.client, keys.streams(spec.app)
+    ):
+        return
+    prefixes = [spec.prefix(number) for number in range(spec.partition_count)]
+    found = await describe_all(scripts, prefixes, name)
+    if all(each.checkpoint is None for each in found):
+        one_processor.find(spec.app, f"{spec.name}@{name}", map(one_processor.pair_of, known))
 
 
 async def registered_instead(scripts: Scripts, processor: Processor) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from runnel.operations import dead
 from runnel.operations.log_pages import Found, merged
-from runnel.operations.processor_from_registry import processor_from_registry
+from runnel.operations.processor_from_registry import check_known, processor_from_registry
 from runnel.operations.readable import Reader, time_of
 from runnel.operations.stream_from_registry import stream_from_registry
 from runnel.protocol.scripts import Scripts
@@ -22,7 +22,7 @@ async def newest(
     scripts: Scripts, app: str, stream: str, processor: str, sink: str | None
 ) -> list[Json]:
     """The first parked and postponed events of a processor, and the newest letters in its stream of
-    dead letters `sink`. Raises ConfigError if the registry has no such stream."""
+    dead letters `sink`. Raises ConfigError if there is no such stream or processor."""
     found = await parked(scripts, app, stream, processor)
     return found + (await letters(scripts, app, processor, sink) if sink else [])
 
@@ -30,6 +30,7 @@ async def newest(
 async def parked(scripts: Scripts, app: str, stream: str, processor: str) -> list[Json]:
     """The first parked and postponed events, partition by partition."""
     chosen = await processor_from_registry(scripts, app, stream, processor)
+    await check_known(scripts, chosen.stream, processor)
     reader = Reader(chosen.stream, None)
     found: list[Json] = []
     async for item in dead.find(scripts, chosen, dead.Wanted()):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from redis import Redis as SyncRedis
 
+from runnel import keys
 from runnel.cli import codeless_target
 from tests.cli.commands import ORDERS, PRINTER, one_sentence
 from tests.cli.conftest import GOOD, Run
@@ -47,6 +49,43 @@ def test_a_processor_is_administered_without_its_code(run: Run) -> None:
     assert "app name 'a b' is not usable" in one_sentence(wrong.stderr)
     # It keeps no dead letters, as nobody has declared their stream.
     assert "keeps no dead letters" in run("processor", "dead-letters", TARGET).stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["dead", "list"],
+        ["dead", "show"],
+        ["dead", "replay"],
+        ["dead", "drop"],
+        ["processor", "pause"],
+        ["processor", "resume"],
+        ["processor", "acknowledge"],
+        ["processor", "reset", "--start", "earliest"],
+        ["processor", "dead-letters"],
+        ["table", "snapshots"],
+    ],
+)
+def test_a_misspelt_processor_is_no_processor_with_nothing_set_aside(
+    run: Run, command: list[str]
+) -> None:
+    run("processor", "add", PRINTER)
+    done = run(*command, "shop/orders@printr")
+    assert (done.code, done.stdout) == (2, "")
+    hint = "app 'shop' has no processor 'orders@printr'; did you mean 'printer'?"
+    assert hint in one_sentence(done.stderr)
+
+
+def test_a_processor_is_known_without_the_registry_and_by_its_dead_letters(
+    run: Run, admin: SyncRedis
+) -> None:
+    run("processor", "add", PRINTER)
+    # A full server refuses the writes of the registry, and the worker starts all the same.
+    admin.delete(keys.processors("shop"))
+    assert run("dead", "list", TARGET).code == 0
+    run("stream", "create", "--app", "shop", "--stream", "orders.gone.dead", "--partitions", "4")
+    assert run("dead", "list", "shop/orders@gone").code == 0
+    assert run("processor", "remove", "shop/orders@gone", "--yes").code == 0
 
 
 def test_an_event_that_failed_in_a_sidecar_is_skipped_shown_and_replayed(

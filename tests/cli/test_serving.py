@@ -182,6 +182,9 @@ async def test_what_was_set_aside_is_shown_with_its_payload(redis: Redis, redis_
     wrong = await get("/set-aside.json", app="shop", stream="nothing", processor="mail")
     assert wrong.status == 404
     assert "has no stream 'nothing'" in body(wrong)["error"]
+    wrong = await get("/set-aside.json", app="shop", stream="orders", processor="mai")
+    assert wrong.status == 404
+    assert "no processor 'orders@mai'; did you mean 'mail'?" in body(wrong)["error"]
     await app.close()
 
 

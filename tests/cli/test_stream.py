@@ -101,6 +101,10 @@ def test_the_streams_of_an_app_are_listed(run: Run) -> None:
     assert lines[2].split()[:6] == ["shop/orders", "4", "50000", "none", "always", "1"]
     found = json.loads(run("stream", "list", "--app", "shop", "--json").stdout)["streams"]
     assert [each["name"] for each in found] == ["brief", "orders"]
+    wrong = run("stream", "list", "--app", "shoop")
+    assert (wrong.code, wrong.stdout) == (2, "")
+    assert "there is no app 'shoop' at redis://" in wrong.stderr
+    assert wrong.stderr.endswith("; there is shop\n")
 
 
 def test_a_stream_is_shown_with_those_who_read_it(run: Run, admin: SyncRedis) -> None:
