@@ -14,6 +14,7 @@ from runnel.cli import exits
 from runnel.cli.declared import declared_in
 from runnel.cli.event_loop import Runner
 from runnel.cli.inspector import Inspector
+from runnel.cli.names import Names
 from runnel.cli.output import report
 from runnel.cli.running import explained
 from runnel.cli.tables import table
@@ -55,7 +56,7 @@ def doctor(target: str | None, redis_url: str | None, as_json: bool) -> None:
     url = redis_url or (app.settings.redis_url if app else url_of_environment())
     url = url or Settings.make().redis_url
     with Runner() as loop:
-        found, code = loop.run(_examine(app, url))
+        found, code = loop.run(_examine(app, url, Names(redis_url=redis_url).at))
     if target:
         found = [each._replace(fix=each.fix.replace("MODULE:APP", target)) for each in found]
     settings = _settings(app, redis_url) if app else []
@@ -66,8 +67,8 @@ def doctor(target: str | None, redis_url: str | None, as_json: bool) -> None:
     sys.exit(code)
 
 
-async def _examine(app: App | None, url: str) -> tuple[list[Finding], int]:
-    """What was found, and the exit code."""
+async def _examine(app: App | None, url: str, at: str) -> tuple[list[Finding], int]:
+    """What was found, and the exit code. Commands name the Redis by the option `at`."""
     inspector = Inspector(url, None, app.name if app else None, inspection.STALLED_AFTER)
     scripts = Scripts(inspector.client)
     found: list[Finding] = []
@@ -75,7 +76,8 @@ async def _examine(app: App | None, url: str) -> tuple[list[Finding], int]:
         server = await check_server(inspector.client, url)
         text = f"{server.kind} {server.version or '?'}, {server.mode}, at {redacted(url)}"
         found.append(Finding("server", True, text))
-        found += [_warned(each) for each in server.warnings]
+        clis = await diagnosis.redis_clis(scripts)
+        found += [_warned(each, clis) for each in server.warnings]
         found += await diagnosis.of_servers(scripts)
         if app:
             warnings = await check_worker(scripts, app, app.processors.values(), url)
@@ -87,9 +89,10 @@ async def _examine(app: App | None, url: str) -> tuple[list[Finding], int]:
         if app:
             declared = declared_in(app)
             seen = await inspection.inspect(inspector.client, server, app.name, declared)
-            found += diagnosis.of_state(seen, frozenset(declared.processors))
+            found += diagnosis.of_state(seen, frozenset(declared.processors), at)
         else:
-            found += diagnosis.of_state(await inspection.inspect(inspector.client, server), None)
+            seen = await inspection.inspect(inspector.client, server)
+            found += diagnosis.of_state(seen, None, at)
     except (RunnelError, RedisError, OSError) as error:
         message, code = explained(error, url)
         return [*found, Finding("error", False, message)], code
@@ -98,10 +101,11 @@ async def _examine(app: App | None, url: str) -> tuple[list[Finding], int]:
     return found, exits.OK
 
 
-def _warned(warning: str) -> Finding:
+def _warned(warning: str, clis: list[str]) -> Finding:
     """What the check of the server warns of, which workers log, too."""
     eviction = warning.startswith("maxmemory-policy")
-    fix = "redis-cli CONFIG SET maxmemory-policy noeviction" if eviction else ""
+    fixes = [f"{each} CONFIG SET maxmemory-policy noeviction" for each in clis]
+    fix = "\n".join(fixes) if eviction else ""
     return Finding("memory" if eviction else "server", False, warning, fix)
 
 
@@ -134,8 +138,7 @@ def _lines(settings: list[tuple[str, Any, str]], found: list[Finding]) -> list[s
         if each.subject == "error":
             mark = click.style("XX", fg="red")
         lines.append(f"{mark}  {each.subject}: {each.text}")
-        if each.fix:
-            lines.append(f"      {each.fix}")
+        lines += [f"      {line}" for line in each.fix.splitlines()]
     count = sum(1 for each in found if not each.well)
     if any(each.subject == "error" for each in found):
         return [*lines, "", "a worker could not start"]

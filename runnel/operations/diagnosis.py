@@ -6,10 +6,12 @@ not. Nothing is written.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from redis.asyncio import Redis, SSLConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
 from runnel.protocol.scripts import Scripts
@@ -23,7 +25,8 @@ NEARLY_FULL = 0.8
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: is it well, what was found, and what to do if it is not."""
+    """One thing that was looked at: is it well, what was found, and what to do if it is not: in
+    words, or a command in each line, with words behind a #."""
 
     subject: str
     well: bool
@@ -31,10 +34,31 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
+async def redis_clis(scripts: Scripts) -> list[str]:
+    """The beginning of a command to each primary."""
+    return [redis_cli(node) for node in await scripts.deployment.primaries()]
+
+
+def redis_cli(node: Redis) -> str:
+    """The beginning of a command to a server: one without an address would change another one. It
+    has no login, which nobody must read over a shoulder; REDISCLI_AUTH may hold the password."""
+    pool = node.connection_pool
+    options = pool.connection_kwargs
+    if "path" in options:
+        return f"redis-cli -s {shlex.quote(options['path'])}"
+    # Behind sentinels it is the primary that was found; nothing is known before the first call.
+    found = getattr(pool, "master_address", None)
+    host, port = found or (options.get("host", "HOST"), options.get("port", 6379))
+    tls = " --tls" if issubclass(pool.connection_class, SSLConnection) else ""
+    return f"redis-cli -h {shlex.quote(str(host))} -p {port}{tls}"
+
+
 async def of_servers(scripts: Scripts) -> list[Finding]:
-    """Clock, memory and persistence of each primary."""
-    found = []
+    """Clock, memory and persistence of each primary. What several have in common is one finding,
+    with the commands to each of them."""
+    found: list[Finding] = []
     for node in await scripts.deployment.primaries():
+        cli = redis_cli(node)
         before = time.time()
         seconds, micros = await node.time()
         after = time.time()
@@ -44,10 +68,14 @@ async def of_servers(scripts: Scripts) -> list[Finding]:
             info = await node.info("everything")
         except (NoPermissionError, ResponseError):
             text = "memory and persistence are unknown: the Redis user may not run INFO"
-            found.append(Finding("server", False, text, "redis-cli ACL SETUSER NAME +info"))
+            fix = f"{cli} ACL SETUSER NAME +info   # NAME: the user of Runnel"
+            found.append(Finding("server", False, text, fix))
             continue
-        found += [*memory(info), *persistence(info)]
-    return list(dict.fromkeys(found))
+        found += [*memory(info, cli), *persistence(info, cli)]
+    fixes: dict[Finding, dict[str, None]] = {}
+    for each in found:
+        fixes.setdefault(each._replace(fix=""), {}).update(dict.fromkeys(each.fix.splitlines()))
+    return [each._replace(fix="\n".join(lines)) for each, lines in fixes.items()]
 
 
 def clock(offset: float, error: float = 0.0) -> Finding:
@@ -60,7 +88,7 @@ def clock(offset: float, error: float = 0.0) -> Finding:
     return Finding("clock", False, text, "keep both machines in step with NTP")
 
 
-def memory(info: Mapping[str, Any]) -> Iterator[Finding]:
+def memory(info: Mapping[str, Any], cli: str) -> Iterator[Finding]:
     """How much memory the server may use, and uses."""
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     if not most:
@@ -69,22 +97,23 @@ def memory(info: Mapping[str, Any]) -> Iterator[Finding]:
             False,
             f"Redis has no limit (maxmemory is not set): it uses {megabytes(used)}, and when the "
             "machine has no more, the system kills it",
-            f"redis-cli CONFIG SET maxmemory {_most(info)}, three quarters of the machine's "
-            "memory: when that is full, senders are refused",
+            f"{cli} CONFIG SET maxmemory {_most(info) or 'BYTES'}   # three quarters of the "
+            "machine's memory: when that is full, senders are refused",
         )
         return
     part = used / most
+    fix = f"{cli} CONFIG SET maxmemory {_most(info, most) or 'BYTES'}   # more than it has now"
     yield Finding(
         "memory",
         part < NEARLY_FULL,
         f"Redis uses {megabytes(used)} of the {megabytes(most)} that it may ({part:.0%})",
-        "" if part < NEARLY_FULL else "redis-cli CONFIG SET maxmemory, to more than that",
+        "" if part < NEARLY_FULL else fix,
     )
 
 
-def persistence(info: Mapping[str, Any]) -> Iterator[Finding]:
+def persistence(info: Mapping[str, Any], cli: str) -> Iterator[Finding]:
     """What a restart of the server loses."""
-    fix = "redis-cli CONFIG SET appendonly yes, then redis-cli CONFIG REWRITE"
+    fix = f"{cli} CONFIG SET appendonly yes\n{cli} CONFIG REWRITE   # for its next start"
     if int(info.get("aof_enabled", 0)):
         written = str(info.get("aof_last_write_status", "ok")) == "ok"
         text = "an append-only file" if written else "the append-only file cannot be written"
@@ -100,9 +129,12 @@ def persistence(info: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("snapshots", False, text, "see the log and the disk of the server")
 
 
-def of_state(report: Json, declared: frozenset[tuple[str, str]] | None) -> Iterator[Finding]:
+def of_state(
+    report: Json, declared: frozenset[tuple[str, str]] | None, at: str = ""
+) -> Iterator[Finding]:
     """What nobody runs or reads, by a report of `inspect`. `declared` has the stream and the name
-    of each processor of the code; None without code."""
+    of each processor of the code; None without code. `at` is the option by which commands find the
+    Redis that was looked at."""
     read = {(each["app"], each["stream"]) for each in report["processors"]}
     for each in report["streams"]:
         name = f"{each['app']}/{each['name']}"
@@ -111,7 +143,7 @@ def of_state(report: Json, declared: frozenset[tuple[str, str]] | None) -> Itera
                 f"stream {name}",
                 False,
                 f"no processor reads it: its {each['length']} events stay until it is full",
-                "runnel worker MODULE:APP, with the app that reads it",
+                f"runnel worker MODULE:APP{at}   # with the app that reads it",
             )
     for each in report["processors"]:
         subject = f"processor {each['app']}/{each['name']}"
@@ -121,14 +153,14 @@ def of_state(report: Json, declared: frozenset[tuple[str, str]] | None) -> Itera
             remove = f"runnel processor remove {each['stream']}@{each['name']} --app {each['app']}"
             lag = _events(each["lag_events"])
             text = f"the code does not declare it, and events are kept for it; lag {lag}"
-            yield Finding(subject, False, text, f"{remove}   # if it is gone for good")
+            yield Finding(subject, False, text, f"{remove}{at}   # if it is gone for good")
         elif each["state"] == "down":
             text = "it is not registered: no worker has started"
             if registered:
                 text = f"no worker runs it; lag {_events(each['lag_events'])}"
-            yield Finding(subject, False, text, "runnel worker MODULE:APP")
+            yield Finding(subject, False, text, f"runnel worker MODULE:APP{at}")
         elif each["state"] != "ok":
-            look = f"runnel inspect {each['app']}/{each['name']}"
+            look = f"runnel inspect {each['app']}/{each['name']}{at}"
             yield Finding(subject, False, f"it is {each['state']}", look)
 
 
@@ -136,10 +168,11 @@ def _events(count: int | None) -> str:
     return f"{'?' if count is None else count} event{'' if count == 1 else 's'}"
 
 
-def _most(info: Mapping[str, Any]) -> str:
-    """Three quarters of the memory of the server's machine, as Redis takes it."""
-    whole = int(info.get("total_system_memory", 0))
-    return f"{whole * 3 // 4_000_000}mb" if whole else "BYTES"
+def _most(info: Mapping[str, Any], least: int = 0) -> str:
+    """Three quarters of the memory of the server's machine, as Redis takes it; empty if that is
+    unknown, or no more than `least` bytes."""
+    most = int(info.get("total_system_memory", 0)) * 3 // 4
+    return f"{most // 1_000_000}mb" if most > least else ""
 
 
 def megabytes(count: int) -> str:

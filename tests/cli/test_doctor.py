@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
-from tests.cli.commands import APP, ORDERS
+from tests.cli.commands import APP, ORDERS, PRINTER
 from tests.cli.conftest import GOOD, Run
+from tests.servers import Server
 
 
 def test_it_shows_settings_with_their_sources(
@@ -37,6 +39,26 @@ def test_it_shows_settings_with_their_sources(
         lines[at + 1].startswith("      ") for at, each in enumerate(lines) if each[:2] == "!!"
     )
     assert "it is not registered: no worker has started" in text
+
+
+def test_each_fix_is_a_command_to_the_server_that_was_looked_at(run: Run) -> None:
+    with Server(maxmemory_policy="allkeys-lru", appendonly="no") as server:
+        run("processor", "add", PRINTER, url=server.url)
+        cli = f"redis-cli -h 127.0.0.1 -p {server.port}"
+        text = run("doctor", APP, "--redis-url", server.url).stdout
+        fixes = [line.strip() for line in text.splitlines() if line.startswith("      ")]
+        commands = [fix.partition("   # ")[0] for fix in fixes]
+        with SyncRedis.from_url(server.url) as admin:
+            for command in commands:
+                if command.startswith("runnel "):
+                    assert command.endswith(f" --redis-url {server.url}")
+                    continue
+                assert command.startswith(f"{cli} CONFIG ")
+                if not command.endswith("REWRITE"):  # This server has no file for it.
+                    words = command.removeprefix(cli).split()
+                    assert admin.execute_command(*words)
+        assert {command.split()[0] for command in commands} == {"redis-cli", "runnel"}
+        assert "CONFIG SET" not in run("doctor", "--redis-url", server.url).stdout
 
 
 def test_a_password_is_not_shown(redis: Redis, redis_url: str, run: Run) -> None:

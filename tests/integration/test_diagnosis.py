@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from runnel.connection.connect import connect
 from runnel.operations.diagnosis import (
     Finding,
     clock,
@@ -15,9 +16,14 @@ from runnel.operations.diagnosis import (
     of_servers,
     of_state,
     persistence,
+    redis_cli,
+    redis_clis,
 )
 from runnel.protocol.scripts import Scripts
 from tests.cli.reports import partition, report
+from tests.servers import Server
+
+CLI = "redis-cli -h redis -p 6380"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def test_a_clock_agrees_within_a_second_and_the_error(
     ],
 )
 def test_memory_has_a_limit_and_room(used: int, most: int, well: bool, said: str) -> None:
-    (found,) = memory({"used_memory": used, "maxmemory": most})
+    (found,) = memory({"used_memory": used, "maxmemory": most}, CLI)
     assert (found.well, bool(found.fix)) == (well, not well)
     assert said in found.text
 
@@ -65,7 +71,7 @@ SNAPSHOTS = {"aof_enabled": 0, "rdb_last_save_time": 1, "rdb_saves": 3}
     ],
 )
 def test_what_a_restart_would_lose(info: dict[str, Any], texts: list[str]) -> None:
-    found = list(persistence(info))
+    found = list(persistence(info, CLI))
     assert len(found) == len(texts)
     for each, text in zip(found, texts, strict=True):
         assert each.text.startswith(text)
@@ -111,10 +117,51 @@ def test_a_processor_that_nobody_runs_or_declares_is_told(
 
 def test_the_fix_for_memory_without_a_limit_can_be_pasted() -> None:
     info = {"used_memory": 1_500_000, "maxmemory": 0}
-    (found,) = memory({**info, "total_system_memory": 8_000_000_000})
-    assert found.fix.startswith("redis-cli CONFIG SET maxmemory 6000mb, three quarters")
-    (unknown,) = memory(info)
-    assert unknown.fix.startswith("redis-cli CONFIG SET maxmemory BYTES, three quarters")
+    (found,) = memory({**info, "total_system_memory": 8_000_000_000}, CLI)
+    assert found.fix.startswith(f"{CLI} CONFIG SET maxmemory 6000mb   # three quarters")
+    (unknown,) = memory(info, CLI)
+    assert unknown.fix.startswith(f"{CLI} CONFIG SET maxmemory BYTES   # three quarters")
+    used = {"used_memory": 900, "maxmemory": 1000}
+    (full,) = memory({**used, "total_system_memory": 8_000_000_000}, CLI)
+    assert full.fix == f"{CLI} CONFIG SET maxmemory 6000mb   # more than it has now"
+    # A machine that is no larger gives no number.
+    (small,) = memory({**used, "total_system_memory": 1000}, CLI)
+    assert small.fix == f"{CLI} CONFIG SET maxmemory BYTES   # more than it has now"
+
+
+@pytest.mark.parametrize(
+    ("url", "cli"),
+    [
+        ("redis://h:6380/2", "redis-cli -h h -p 6380"),
+        ("redis://h", "redis-cli -h h -p 6379"),
+        ("rediss://user:secret@h:1", "redis-cli -h h -p 1 --tls"),
+        ("unix:///tmp/it's.sock", """redis-cli -s '/tmp/it'"'"'s.sock'"""),
+    ],
+)
+def test_a_command_names_its_server_and_no_login(url: str, cli: str) -> None:
+    assert redis_cli(connect(url)) == cli
+
+
+async def test_servers_with_the_same_fault_are_one_finding_with_a_command_to_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Server(appendonly="no") as server:
+        async with connect(server.url) as one, connect(server.socket_url) as other:
+
+            async def two() -> list[Any]:
+                return [one, other]
+
+            scripts = Scripts(one)
+            monkeypatch.setattr(scripts.deployment, "primaries", two)
+            seen = await of_servers(scripts)
+            clis = await redis_clis(scripts)
+    (fix,) = (each.fix for each in seen if each.subject == "persistence")
+    lines = fix.splitlines()
+    assert [line.partition(" CONFIG ")[0] for line in lines[::2]] == clis
+    assert [line.partition(" CONFIG ")[2] for line in lines] == 2 * [
+        "SET appendonly yes",
+        "REWRITE   # for its next start",
+    ]
 
 
 @pytest.mark.parametrize(
