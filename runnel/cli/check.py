@@ -14,18 +14,19 @@ from runnel.cli.names import Names
 from runnel.cli.numbers import Seconds
 from runnel.cli.output import report
 from runnel.cli.urls import REDIS_URL
-from runnel.cli.verdict import Verdict, as_nagios, guarded, judged
+from runnel.cli.verdict import ForNagios, Verdict, as_nagios, guarded, judged
 from runnel.operations import inspection
 from runnel.protocol.scripts import Scripts
 
 
 @click.command(
+    cls=ForNagios,
     epilog=exits.epilog(
         "runnel check --redis-url redis://HOST --max-lag 1000",
         "runnel check --app shop --member billing-1",
         "runnel check --app shop --nagios",
         codes=(*exits.ASKS, exits.LAG, exits.NOT_PROCESSING, exits.NO_MEMBER),
-    )
+    ),
 )
 @click.argument("target", required=False)
 @click.option("--redis-url", type=REDIS_URL, help="URL of Redis. Sufficient without a TARGET.")

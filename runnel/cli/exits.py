@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -102,13 +101,21 @@ def code_of(error: RunnelError) -> int:
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
+class Failed(SystemExit):
+    """The end of a command by an error that was written."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(code)
+        self.message = message
+
+
 def fail(message: str, code: int) -> NoReturn:
     """Write an error to stderr and exit."""
     if as_json:
         as_json(message, "error", {"exit": code})
     else:
         click.echo(f"error: {message}", err=True)
-    sys.exit(code)
+    raise Failed(message, code)
 
 
 def say(message: str, level: str = "info", **fields: Any) -> None:

@@ -23,7 +23,7 @@ from runnel.cli.numbers import Seconds, is_number
 from runnel.cli.output import report
 from runnel.cli.running import explained, reporting_errors
 from runnel.cli.urls import REDIS_URL
-from runnel.cli.verdict import as_nagios, guarded, judged
+from runnel.cli.verdict import ForNagios, as_nagios, guarded, judged
 from runnel.connection.url_text import redacted
 from runnel.operations import inspection
 
@@ -36,7 +36,7 @@ def _print_schema(context: click.Context, option: click.Parameter, wanted: bool)
         context.exit()
 
 
-class Inspect(click.Command):
+class Inspect(ForNagios):
     """A command that accepts --watch and --serve without a value also before a TARGET."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ TARGET that names a module: that is slow."""
 from __future__ import annotations
 
 import os
+import traceback
 from typing import Any, NamedTuple, Protocol
 
 import click
@@ -39,14 +40,29 @@ def choose(
         raise click.UsageError("give a TARGET or --app, not both")
     app: DeclaredApp | None = None
     if target:
-        from runnel.cli import declared
-
-        app = declared.DeclaredApp(target)
+        app = _imported(target)
     elif any(each.startswith("RUNNEL_") and each != VARIABLE for each in os.environ):
         from runnel.settings import warn_of_unknown  # Which is slow to import.
 
         warn_of_unknown(lambda text: exits.say(text, "warning"))
     return redis_url or (app.redis_url if app else url_of_environment() or DEFAULT), app
+
+
+def _imported(target: str) -> DeclaredApp:
+    """The app of a target. Exits with code 2 if it cannot be imported, however its import ends: the
+    codes of a verdict are not for an app to choose."""
+    from runnel.cli import declared
+
+    try:
+        return declared.DeclaredApp(target)
+    except exits.Failed as failed:
+        raise exits.Failed(failed.message, exits.USAGE) from None
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        exits.say(traceback.format_exc(), "error")
+        kind = type(error).__name__
+        exits.fail(f"importing {target.partition(':')[0]} ended with {kind}", exits.USAGE)
 
 
 def assumed(url: str) -> str:

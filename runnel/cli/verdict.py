@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Sequence
+import traceback
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import click
 from redis.exceptions import RedisError
 
 from runnel.cli import exits, runbooks
@@ -82,9 +85,54 @@ def as_nagios(found: Verdict) -> int:
     """Write the line that Nagios reads. Returns its exit code."""
     code = _AS_NAGIOS.get(found.code, _UNKNOWN)
     text = "; ".join(found.reasons) or f"{'but: ' if found.but else ''}{found.told}"
-    text = text.replace("|", "/")
+    text = " ".join(text.replace("|", "/").split())  # Nagios reads one line, up to a bar.
     report(f"RUNNEL {_WORDS[code]} - {text}{f' | {found.figures}' if found.figures else ''}")
     return code
+
+
+class ForNagios(click.Command):
+    """A command whose option --nagios always gets its line and its code, also if options are wrong
+    or the app cannot be imported. The codes of other errors mean something else to Nagios."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """See `click.Command.make_context`, which reads the options."""
+        if "--nagios" not in args:
+            return super().make_context(info_name, args, parent, **extra)
+        with _unknown_otherwise():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See `click.Command.invoke`."""
+        if not ctx.params.get("nagios"):
+            return super().invoke(ctx)
+        with _unknown_otherwise():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _unknown_otherwise() -> Iterator[None]:
+    """Turn an error into the line for Nagios, and end the process with the code of UNKNOWN."""
+    try:
+        yield
+        return
+    except click.exceptions.Exit:
+        raise  # After --help.
+    except click.ClickException as error:
+        text = error.format_message()
+    except exits.Failed as failed:
+        text = failed.message
+    except RunnelError as error:
+        text = str(error)
+    except Exception as error:
+        exits.say(traceback.format_exc(), "error")
+        text = f"{type(error).__name__}, see stderr"
+    sys.exit(as_nagios(Verdict(exits.USAGE, [f"error: {text}"])))
 
 
 def _figure(value: int | None) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from runnel import App, Record, Worker
+from runnel.cli.inspector import Inspector
 from runnel.operations.group_members import groups_of
 from runnel.protocol.scripts import Scripts
 from tests.cli.conftest import Run
@@ -93,6 +96,71 @@ def test_without_redis_an_alarm_is_critical_and_a_wrong_name_unknown(
     unknown = run("check", "--app", "shop", "--nagios")
     assert unknown.code == 3
     assert unknown.stdout.startswith("RUNNEL UNKNOWN - error: there is no app 'shop'")
+
+
+@pytest.mark.parametrize("command", ["check", "inspect"])
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("raise SystemExit(10)", "importing broken ended with sys.exit(10)"),
+        ("raise SystemExit(0)", "importing broken ended with sys.exit(0)"),
+        ("raise ValueError('none | such')", "importing broken failed"),
+        ("import asyncio; raise asyncio.CancelledError", "ended with CancelledError"),
+        ("raise GeneratorExit", "importing broken ended with GeneratorExit"),
+        ("import nowhere", "No module named 'nowhere'"),
+        ("other = 1", "broken has no attribute 'app'"),
+    ],
+)
+def test_an_app_that_cannot_be_imported_has_its_own_code_and_is_unknown_to_nagios(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, code: str, says: str
+) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    for arguments in ([], ["--nagios"]):
+        monkeypatch.delitem(sys.modules, "broken", raising=False)
+        done = run(command, "broken:app", *arguments)
+        assert says in done.stderr
+        if not arguments:
+            assert (done.code, done.stdout) == (2, "")
+            continue
+        assert done.code == 3
+        assert done.stdout.startswith("RUNNEL UNKNOWN - error: ")
+        assert says in done.stdout
+        assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--redis-url", "reds://h"], "--redis-url: redis_url 'reds://h'"),
+        (["--max-lag", "many"], "'many' is not a valid integer"),
+        (["shop:app", "--app", "shop"], "give a TARGET or --app, not both"),
+        (["--no-such"], "No such option"),
+    ],
+)
+def test_wrong_options_are_unknown_to_nagios(run: Run, arguments: list[str], says: str) -> None:
+    assert run("check", *arguments).code == 2
+    done = run("check", *arguments, "--nagios")
+    assert done.code == 3
+    assert done.stdout.startswith("RUNNEL UNKNOWN - error: ")
+    assert says in done.stdout
+    assert run("check", "--nagios", "--help").code == 0
+    assert run("check", "--nagios", url="reds://h").stdout.startswith("RUNNEL UNKNOWN - error: ")
+
+
+def test_a_fault_of_the_check_itself_is_unknown_to_nagios(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Inspector, "inspect", broken)
+    done = run("check", "--nagios")
+    assert (done.code, done.stdout) == (
+        3,
+        "RUNNEL UNKNOWN - error: ZeroDivisionError, see stderr\n",
+    )
+    assert "Traceback" in done.stderr
 
 
 def test_nothing_registered_is_not_well(redis: Redis, redis_url: str, run: Run) -> None:

@@ -30,5 +30,5 @@ def test_without_redis_it_is_critical_and_other_output_is_refused(run: Run) -> N
     assert gone.stdout.startswith("RUNNEL CRITICAL - error: No Redis at ")
     for option in ("--json", "--watch", "--serve"):
         done = run("inspect", "--nagios", option)
-        assert done.code == 2
-        assert "--nagios prints one line" in done.stderr
+        assert done.code == 3
+        assert done.stdout.startswith("RUNNEL UNKNOWN - error: --nagios prints one line")
