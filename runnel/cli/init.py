@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ _FILES = {
     "test_{name}.py": "test_app.py.txt",
     "compose.yaml": "compose.yaml.txt",
 }
+#: Other modules import these: in place of each they would get the app.
+_KNOWN = {*sys.stdlib_module_names, "runnel", "test", "__main__"}
 
 
 class ModuleName(click.ParamType):  # type: ignore[type-arg]
@@ -36,8 +40,13 @@ class ModuleName(click.ParamType):  # type: ignore[type-arg]
                 param,
                 ctx,
             )
-        if text in ("runnel", "test"):
-            self.fail(f"a module {text} would hide the one that Python knows by it.", param, ctx)
+        if text in _KNOWN:
+            self.fail(
+                f"a module {text} would hide the one that Python has by this name: choose another "
+                "one, such as my_shop.",
+                param,
+                ctx,
+            )
         return text
 
 
@@ -66,6 +75,12 @@ def init(name: str, folder: Path) -> None:
         .replace("NAME", name)
         for path, template in _FILES.items()
     }
+    if hidden := _installed(name, folder):
+        exits.fail(
+            f"a module {name} would hide {hidden}, which is installed: choose another name, such "
+            f"as my_{name}. Nothing was written.",
+            exits.USAGE,
+        )
     there = [path for path in texts if (folder / path).exists()]
     if there:
         exist = "exists" if len(there) == 1 else "exist"
@@ -88,3 +103,14 @@ def init(name: str, folder: Path) -> None:
         f'runnel send {name}:orders \'{{"customer": "ada", "amount": 5}}\'\n'
         f"runnel table get {name}:totals ada"
     )
+
+
+def _installed(name: str, folder: Path) -> str | None:
+    """The file of an installed module of this name, which a module in the folder would hide. What
+    is in the folder, or in the current one, is not installed; nor is a folder without code."""
+    found = find_spec(name)
+    if found is None or found.origin is None:
+        return None
+    file = Path(found.origin)
+    within = file.parent.parent if file.stem == "__init__" else file.parent
+    return None if within.resolve() in (folder.resolve(), Path.cwd()) else str(file)

@@ -73,6 +73,36 @@ def test_a_name_that_is_no_module_is_refused(run: Run, tmp_path: Path, name: str
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "name", ["asyncio", "json", "logging", "typing", "secrets", "redis", "click", "pydantic"]
+)
+def test_a_module_that_others_import_is_not_hidden(run: Run, tmp_path: Path, name: str) -> None:
+    done = run("init", name, "--folder", str(tmp_path))
+    assert done.code == 2
+    assert f"a module {name} would hide " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_installed_module_is_not_hidden_and_what_is_here_is_not_installed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, here = tmp_path / "here" / ".venv" / "site", tmp_path / "here"
+    site.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    for path in ("", str(site)):
+        monkeypatch.syspath_prepend(path)
+    (site / "billing.py").write_text("")
+    (site / "mailing").mkdir()
+    (site / "mailing" / "__init__.py").write_text("")
+    (here / "pages").mkdir()
+    (here / "shop.py").write_text("")
+    for name in ("billing", "mailing"):
+        assert f"would hide {site}" in run("init", name).stderr
+    assert run("init", "pages").code == 0
+    assert run("init", "shop", "--folder", "services").code == 0
+    assert "shop.py, compose.yaml exist already" in run("init", "shop").stderr
+
+
 def test_a_folder_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run("init", "shop", "--folder", str(tmp_path / "file" / "inside"))
