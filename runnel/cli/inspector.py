@@ -57,7 +57,7 @@ def _imported(target: str) -> DeclaredApp:
         return declared.DeclaredApp(target)
     except exits.Failed as failed:
         raise exits.Failed(failed.message, exits.USAGE) from None
-    except (Exception, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         exits.say(traceback.format_exc(), "error")
