@@ -139,6 +139,8 @@ class HandlerProcess:
                 why = _end_of(ending.result())
             self._die(why or f"closed its {'stdout' if reading.done() else 'stdin'}")
         finally:
+            # Whatever was raised above: nobody may take it for one that still runs.
+            self._die("has ended, and what watched it has failed")
             self._signal(signal.SIGKILL)
             for task in (reading, stdin):
                 task.cancel()
@@ -146,11 +148,15 @@ class HandlerProcess:
             self._ended.set()
 
     async def _stdin_closed(self) -> None:
+        # If it is cancelled itself, so is what asyncio sets when the pipe is closed.
+        await asyncio.shield(self._pipe_closed())
+        if self._closing:  # It was closed here.
+            await self._ended.wait()
+
+    async def _pipe_closed(self) -> None:
         assert self._process.stdin is not None
         with suppress(OSError):
             await self._process.stdin.wait_closed()
-        if self._closing:  # It was closed here.
-            await self._ended.wait()
 
     async def _read(self) -> str:
         """Read results. Returns why it stopped; empty if its stdout is closed."""
@@ -231,6 +237,14 @@ class HandlerProcess:
 def _end_of(code: int) -> str:
     """How it has ended, for people."""
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        return f"was killed by {_name_of(-code)}"
     more = ": a handler must read lines until its stdin ends" if code == 0 else ""
     return f"ended with exit code {code}{more}"
+
+
+def _name_of(number: int) -> str:
+    """The name of a signal. Most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

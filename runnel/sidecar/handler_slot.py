@@ -81,6 +81,7 @@ class HandlerSlot:
                     raise
                 if error.given:
                     break
+            await asyncio.sleep(0)  # Whatever is wrong with it, the rest of the worker goes on.
         async with self._suspected():
             return await self._ask_alone(make)
 
@@ -105,6 +106,7 @@ class HandlerSlot:
                 # Else it had died before, or had a request whose caller was cancelled.
                 if error.alone:
                     raise
+            await asyncio.sleep(0)
 
     async def _send(self, process: HandlerProcess, make: Callable[[int], bytes]) -> Json:
         number = next(self._ids)

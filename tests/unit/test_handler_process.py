@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,7 @@ async def test_results_in_another_order_find_their_requests(start: Start) -> Non
         ("exit 3", "ended with exit code 3"),
         ("exit 0", "ended with exit code 0: a handler must read lines until its stdin ends"),
         ("kill -9 $$", "was killed by SIGKILL"),
+        ("kill -40 $$", "was killed by signal 40"),
         ("exec >&-; sleep 60", "closed its stdout"),
         ("exec <&- >&- 2>&-; sleep 60", "closed its stdout"),
         ("echo debug", "wrote to its stdout what is no result: 'debug'"),
@@ -151,6 +153,32 @@ async def test_a_line_without_end_is_bounded(start: Start, monkeypatch: pytest.M
     process = await start(shell("yes x | tr -d '\\n'"))
     with pytest.raises(HandlerDied, match="wrote a line of more than 100000 bytes"):
         await process.ask(1, line(1))
+
+
+async def test_if_what_watches_it_fails_its_requests_fail(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> str:
+        raise ValueError("no")
+
+    monkeypatch.setattr(handler_process, "_end_of", broken)
+    process = await start(shell("exit 3"))
+    with pytest.raises(HandlerDied, match="what watched it has failed"):
+        await process.ask(1, line(1))
+    with pytest.raises(ValueError, match="no"):
+        await process._task
+
+
+@pytest.mark.parametrize("body", ["sleep 60", "kill -9 $$", "echo debug; sleep 60"])
+async def test_a_process_that_is_killed_leaves_asyncio_in_order(start: Start, body: str) -> None:
+    wrong: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: wrong.append(about))
+    process = await start(shell(body), timeout=0.2)
+    with pytest.raises(HandlerDied):
+        await process.ask(1, line(1))
+    assert await process.ended_within(30)
+    await process._pipe_closed()
+    assert wrong == []
 
 
 async def test_what_it_writes_to_stderr_is_logged(

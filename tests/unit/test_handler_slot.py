@@ -76,6 +76,43 @@ async def test_one_that_blocks_the_handler_is_found_by_its_silence() -> None:
     assert "wrote no result for 0.3 s" in str(found[1])
 
 
+async def test_a_handler_that_a_signal_without_a_name_kills_is_started_again(
+    tmp_path: Path,
+) -> None:
+    once = f'[ -e "{tmp_path}/died" ] || {{ touch "{tmp_path}/died"; kill -40 $$; }}; {OK}'
+    async with running(shell(once)) as slot:
+        with pytest.raises(HandlerDied, match="was killed by signal 40"):
+            await slot.ask(of("x"))
+        assert (await slot.ask(of("x")))["result"] == "ok"
+
+
+class Useless:
+    """A process that takes no request, and does not say that it has died."""
+
+    died = ""
+
+    async def ask(self, _: int, __: bytes) -> Json:
+        error = HandlerDied("no")
+        error.alone = error.given = False
+        raise error
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.timeout(30)
+async def test_a_request_that_no_process_takes_does_not_keep_the_event_loop() -> None:
+    slot = HandlerSlot((), 0, 30.0)
+    slot._process = Useless()  # type: ignore[assignment]
+    asked = [asyncio.ensure_future(each) for each in (slot.ask(of("x")), slot._ask_alone(of("y")))]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not any(each.done() for each in asked)
+    for each in asked:
+        each.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+
+
 async def test_a_handler_that_dies_while_it_has_nothing_is_started_again(tmp_path: Path) -> None:
     dies_once = f'{OK}; [ -e "{tmp_path}/died" ] || {{ touch "{tmp_path}/died"; exit 1; }}'
     async with running(shell(dies_once)) as slot:
