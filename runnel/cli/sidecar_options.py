@@ -142,7 +142,8 @@ _OPTIONS = (
         type=_Seconds(0.1, 86_400),
         default=60.0,
         show_default=True,
-        help="With --exec: seconds without a result after which the program is killed.",
+        help="With --exec: seconds without a result for its oldest event after which the program "
+        "is killed.",
     ),
 )
 

@@ -25,6 +25,10 @@ _LAST_RESULTS = 0.5
 #: Seconds that it has to end after its stdin was closed, and then after SIGTERM.
 END_AFTER_EOF, END_AFTER_SIGTERM = 5.0, 2.0
 
+_LOST = (
+    "wrote results, but none for its oldest request ({number}) for {timeout:g} s: it has lost that "
+    "request, or waits for something"
+)
 _SILENT = (
     "wrote no result for {timeout:g} s{partial}: it waits for something, or does not flush its "
     "stdout, as by print(…, flush=True) in Python, $stdout.sync = true in Ruby, fflush(STDOUT) in "
@@ -48,6 +52,8 @@ class HandlerProcess:
         self._waiting: dict[int, asyncio.Future[Json]] = {}
         self._buffer = bytearray()
         self._silence: asyncio.TimerHandle | None = None
+        #: It has written results since the time of its oldest request began.
+        self._wrote = False
         #: Why it is of no further use, for people; empty as long as it runs.
         self.died = ""
         #: How many results it has written.
@@ -177,20 +183,25 @@ class HandlerProcess:
     def _take(self, line: bytes) -> None:
         """Take in one line. Raises ValueError."""
         number, found = answered(line)
+        oldest = next(iter(self._waiting), None)
         future = self._waiting.pop(number, None)
         if future is None:
             raise ValueError(
                 f"it wrote a result for a request that it does not have: {shown(line)}"
             )
         self.results += 1
-        self._expect()
+        self._wrote = True
+        if number == oldest:
+            self._expect()
         if not future.done():
             future.set_result(found)
 
     def _expect(self) -> None:
-        """Count the time until the next result from now on, if it has a request."""
+        """Count the time until the result of its oldest request from now on, if it has one. Results
+        of others do not count: they come as long as there are events, and one may be lost."""
         if self._silence is not None:
             self._silence.cancel()
+        self._wrote = False
         loop = asyncio.get_running_loop()
         # `ask` calls this before the request is in hand.
         self._silence = loop.call_later(self._timeout, self._silent)
@@ -198,7 +209,9 @@ class HandlerProcess:
     def _silent(self) -> None:
         if self._waiting:
             partial = f", only {shown(bytes(self._buffer))} without a line end" * bool(self._buffer)
-            self._die(_SILENT.format(timeout=self._timeout, partial=partial))
+            text = _LOST if self._wrote else _SILENT
+            number = next(iter(self._waiting))
+            self._die(text.format(timeout=self._timeout, partial=partial, number=number))
             self._signal(signal.SIGKILL)
 
     def _die(self, why: str) -> None:

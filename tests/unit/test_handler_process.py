@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -118,6 +119,36 @@ async def test_a_silent_process_is_killed_and_the_likely_cause_is_named(
     assert says in str(caught.value)
     assert caught.value.alone
     assert await process.ended_within(30)
+
+
+async def test_a_request_that_is_never_answered_has_its_time_although_others_are(
+    start: Start,
+) -> None:
+    process = await start(shell(f'[ "$id" = 1 ] || {OK}'), timeout=1.0)
+    await process.ask(0, line(0))
+    lost = asyncio.ensure_future(process.ask(1, line(1)))
+    number = 1
+    while not lost.done():
+        number += 1
+        with suppress(HandlerDied):
+            await process.ask(number, line(number))
+    with pytest.raises(HandlerDied, match=r"none for its oldest request \(1\) for 1 s"):
+        await lost
+
+
+async def test_the_time_begins_again_with_each_oldest_request_that_is_answered(
+    start: Start,
+) -> None:
+    """Else a process that answers in turn would have one time for all that it has."""
+    process = await start(shell(OK))
+    asked = [asyncio.ensure_future(process.ask(number, line(number))) for number in (1, 2)]
+    await asyncio.sleep(0)
+    first = process._silence
+    assert first is not None
+    await asked[0]
+    assert first.cancelled()
+    assert process._silence is not first
+    await asked[1]
 
 
 async def test_a_process_without_a_request_may_be_silent(start: Start) -> None:
