@@ -18,6 +18,13 @@ from runnel.conformance.proxy import Proxy
 from runnel.errors import ConfigError
 
 _LONGEST_LINE = 1_000_000
+#: Bytes of one read, and how many are read in one look: more than a pipe holds, so that a look at a
+#: process that has ended misses nothing, and one that never stops writing does not keep the kit.
+_CHUNK, _CHUNKS = 65_536, 17
+#: After so many lines that cannot be read, no further one says more.
+_MOST_UNREADABLE = 1000
+#: Bytes that a process may write to stdout and stderr: many times what a trial needs.
+MOST_OUTPUT = 64 * 2**20
 #: Ends a process group when its own input ends, as it does when the kit has died. Otherwise what is
 #: left would go on, and speak to whoever listens at the old address next.
 _UNTIL_ORPHANED = 'read _ || kill -9 -"$1"'
@@ -55,6 +62,8 @@ class Actor:
     dies = False
     #: It was suspended for a while.
     was_stopped = False
+    #: It was killed because it had written more than `MOST_OUTPUT`.
+    wrote_too_much = False
     #: It is a worker in Python that the kit puts beside those under test.
     is_of_the_kit = False
     #: How many records it was given.
@@ -88,6 +97,8 @@ class Actor:
         self._unsaid: set[tuple[str, int]] = set()
         self._said: set[tuple[str, int]] = set()
         self._rest = b""
+        self._written = 0
+        self._unreadable = 0
         self._empty_at = time.monotonic()
         url = proxy.url.replace("//", f"//{user}@") if user else proxy.url
         self._process = _started(command, environment(url, session, member), self.log, producer)
@@ -163,11 +174,16 @@ class Actor:
         """Read what it has written until now."""
         self._flush()
         now = time.monotonic()
+        is_empty = True
         try:
-            while data := os.read(self._output, 65536):
+            for _ in range(_CHUNKS):
+                data = os.read(self._output, _CHUNK)
                 self._rest += data
-                if len(data) < 65536:
+                self._written += len(data)
+                if len(data) < _CHUNK:
                     break
+            else:
+                is_empty = False
         except BlockingIOError:
             pass
         except OSError:
@@ -180,10 +196,19 @@ class Actor:
                 self._take(line, now)
         if len(self._rest) > _LONGEST_LINE:
             self._rest = b""
-        self._empty_at = now
+        if is_empty:
+            self._empty_at = now
+        self._stop_at_too_much()
+
+    def _stop_at_too_much(self) -> None:
+        """Kill it if it has written so much that it can hardly be meant."""
+        if not self.wrote_too_much and self._written + self.log.stat().st_size > MOST_OUTPUT:
+            self.wrote_too_much = True
+            self._history.note(f"{self.name} has written more than {MOST_OUTPUT} bytes")
+            self.signal(signal.SIGKILL)
 
     def _take(self, line: bytes, now: float) -> None:
-        if not line.startswith(b"{"):
+        if not line.startswith(b"{") or self._unreadable == _MOST_UNREADABLE:
             return
         try:
             if self.producer:
@@ -191,6 +216,7 @@ class Actor:
                 return
             done = read_done(line)
         except ValueError as error:
+            self._unreadable += 1
             shown = line[:200].decode(errors="replace")
             self._history.bad_lines.append((self.name, f"{shown}: {error}"))
             self._history.note(f"{self.name}: a line that cannot be read: {shown}")

@@ -15,6 +15,7 @@ from random import Random
 from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel import protocol
+from runnel.conformance.actors import MOST_OUTPUT
 from runnel.conformance.calling import check_calling
 from runnel.conformance.case import Case, Findings
 from runnel.conformance.contract import CONTRACT, PARTS
@@ -23,7 +24,7 @@ from runnel.conformance.failing import check_failing
 from runnel.conformance.finishing import finish
 from runnel.conformance.processing import check_processing
 from runnel.conformance.rules import Finding
-from runnel.conformance.scene import Commands, Scene
+from runnel.conformance.scene import Commands, NoRoom, Scene
 from runnel.conformance.sending import check_sending
 from runnel.conformance.trial import Trial
 from runnel.conformance.verdict import verdict
@@ -134,8 +135,11 @@ async def _perform(trial: Trial, scene: Scene) -> Result:
         await scene.worker()
     await scene.producer()
     scene.begin()
-    if not trial.workers or await scene.all_hold(*scene.workers):
-        await trial.act(scene)
+    try:
+        if not trial.workers or await scene.all_hold(*scene.workers):
+            await trial.act(scene)
+    except NoRoom as error:
+        scene.fails("outcome", str(error), *await scene.watch.left())
     await finish(scene)
     result, found = Result(trial), Findings()
     case = Case(scene.history, scene.actors, scene.session)
@@ -145,6 +149,9 @@ async def _perform(trial: Trial, scene: Scene) -> Result:
     check_sending(case, found, trial.faultless)
     check_ending(case, await scene.watch.states(), await scene.watch.members(), found)
     for each in case.actors:
+        if each.wrote_too_much:
+            text = f"a command wrote more than {MOST_OUTPUT // 2**20} MB, and was killed"
+            found.add("contract", text, scene.last_words(each))
         if not (each.producer or each.told or each.to_be_replaced or each.dies):
             begun = any(call.actor == each.name for call in scene.history.of("sync"))
             text = f"{each.name} ended by itself"

@@ -37,6 +37,10 @@ class Commands:
     producer: Sequence[str] | None = None
 
 
+class NoRoom(Exception):
+    """The kit itself could not send for so long that the trial cannot go on."""
+
+
 class Scene:
     """What a trial works with: `async with` starts nothing, and ends every process."""
 
@@ -232,15 +236,30 @@ class Scene:
         ]
 
     async def send(self, records: Sequence[dict[str, Any]], form: str = "msgpack") -> None:
-        """Send records by the kit itself."""
+        """Send records by the kit itself. Raises NoRoom."""
+        async with self._room():
+            await self._send(records, form)
+
+    async def _send(self, records: Sequence[dict[str, Any]], form: str) -> None:
         for each in await self.sender.send(records, form):
             self.history.note(f"kit: appended {each}")
 
     @asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        """A block that waits for room in a partition, which workers may never make."""
+        try:
+            async with asyncio.timeout(self.patience):
+                yield
+        except TimeoutError:
+            text = f"the kit could not send: for {self.patience:.0f} s a partition had no room"
+            raise NoRoom(text) from None
+
+    @asynccontextmanager
     async def no_load(self) -> AsyncIterator[None]:
-        """A block in which nothing is sent, but by the block itself."""
+        """A block in which nothing is sent, but by the block itself. Raises NoRoom."""
         self._feeding.clear()
-        await self._idle.wait()
+        async with self._room():
+            await self._idle.wait()
         await self.watch.until(self._all_said, self.patience)
         try:
             yield
@@ -278,7 +297,7 @@ class Scene:
                 if producers[0].unsaid < 200:  # Else it waits, and its input with it.
                     producers[0].write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             else:
-                await self.send([record], self.forms[sent % len(self.forms)])
+                await self._send([record], self.forms[sent % len(self.forms)])
                 sent += 1
             await asyncio.sleep(self.rng.uniform(0, 2 / self.rate))
 
@@ -293,9 +312,14 @@ class Scene:
             await asyncio.sleep(0.01)
 
     async def end_load(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, also if a record waits for room: there may never be any."""
         self._loaded = False
-        await self._background.pop(0)
+        feeding = self._background.pop(0)
+        # A call that is on its way is noted.
+        await asyncio.wait([feeding], timeout=self.session)
+        feeding.cancel()
+        with suppress(asyncio.CancelledError):
+            await feeding
 
     async def end_watching(self) -> None:
         """Note nothing more of what happens."""

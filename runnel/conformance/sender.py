@@ -62,16 +62,23 @@ class Sender:
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
-        self._id = secrets.token_hex(16)
+        self._ids = [""] * PARTITIONS
         self._sequences = [0] * PARTITIONS
+        for partition in range(PARTITIONS):
+            self._begin_anew(partition)
         self._locks = [asyncio.Lock() for _ in range(PARTITIONS)]
+
+    def _begin_anew(self, partition: int) -> None:
+        self._ids[partition], self._sequences[partition] = secrets.token_hex(16), 0
 
     def append(self, partition: int, records: Sequence[Record], form: str) -> Call:
         """The next call that appends these to one partition."""
         self._sequences[partition] += 1
         prefix, entries = PARTS[partition].prefix, [entry(each, form) for each in records]
         sequence = self._sequences[partition]
-        return protocol.append(prefix, CONTRACT, SIZE, "refuse", self._id, sequence, entries)
+        return protocol.append(
+            prefix, CONTRACT, SIZE, "refuse", self._ids[partition], sequence, entries
+        )
 
     async def send(self, records: Sequence[Record], form: str = "msgpack") -> list[str]:
         """Send records, and wait as long as the server refuses them. Returns for each partition
@@ -82,7 +89,11 @@ class Sender:
             by_partition.setdefault(partition_of(each["key"]), []).append(each)
         for partition, several in by_partition.items():
             async with self._locks[partition]:
-                ids = await self._send(self.append(partition, several, form))
+                try:
+                    ids = await self._send(self.append(partition, several, form))
+                except BaseException:  # Its number would be missing.
+                    self._begin_anew(partition)
+                    raise
             names = [f"number {each['number']} of {each['key']!r}" for each in several]
             which = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
             said.append(f"{which} as {form}, {' to '.join(ids)} of partition {partition}")

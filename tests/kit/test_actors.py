@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from runnel.conformance import actors
 from runnel.errors import ConfigError
 from tests.kit.conftest import Start
 
@@ -110,3 +112,24 @@ async def test_a_line_without_end_is_not_kept(start: Start) -> None:
     actor = start(sys.executable, "-c", "print('{' * 3_000_000, flush=True)")
     assert await actor.ended(30)
     assert "more than a megabyte" in actor._history.bad_lines[0][1]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("script", ["exec yes", "exec yes >&2", "yes {"])
+async def test_a_command_that_never_stops_writing_is_killed(
+    start: Start, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.setattr(actors, "MOST_OUTPUT", 3_000_000)
+    actor = start("sh", "-c", script)
+    assert await actor.ended(30)
+    assert actor.wrote_too_much
+    assert actor.exit_code == -signal.SIGKILL
+    assert "w1 has written more than 3000000 bytes" in actor._history.text()
+
+
+async def test_what_a_full_pipe_holds_is_read_by_one_look_after_the_end(start: Start) -> None:
+    fill = f"import fcntl; fcntl.fcntl(1, 1031, 1 << 20)\nfor _ in range(10_000): print({LINE!r})"
+    actor = start(sys.executable, "-c", fill)
+    await asyncio.to_thread(actor._process.wait)  # Without a look.
+    actor.look()
+    assert len(actor._history.lines) == 10_000
