@@ -43,7 +43,8 @@ class DeadLetter(Record):
             event=event[0],
             attempts=attempts,
             error_type=error[0],
-            error_message=error[1][:1000],
+            # Half a surrogate pair cannot be stored, and must not keep the letter from being sent.
+            error_message=error[1][:1000].encode(errors="replace").decode(),
             at=datetime.now(UTC),
             fields=list(event[1]),
         )

@@ -258,6 +258,15 @@ async def test_dead_sets_the_event_aside_and_goes_on(here: Here) -> None:
     assert here.orders.original(letter).customer == "a"
 
 
+async def test_dead_takes_a_reason_that_is_no_whole_text(here: Here) -> None:
+    await here.send("a")
+    await here.work(result(result="dead", reason="\ud800 bad"))
+    stream = here.orders.dead_letters("p")
+    (entry,) = await here.entries("orders.p.dead")
+    letter = stream.spec.codec.decode([part for pair in entry.items() for part in pair])
+    assert letter.error_message == "? bad"
+
+
 async def test_the_policy_ignore_keeps_dead_letters(here: Here) -> None:
     await here.send("a", "b")
     await here.work(result(result="retry", reason="no"), policy="ignore", retries=0)
