@@ -270,7 +270,9 @@ class LifespanRun:
             logger.error("%s ends this worker: %s", what, failure)
         else:
             failure = LifespanFailed(f"{what} failed: {_text(error)}")
-            logger.error("%s", failure, exc_info=error)
+            # The first of the start is raised, and one of these is a sentence that says it all.
+            if self.up or self.failure is not None or not isinstance(error, ConfigError):
+                logger.error("%s", failure, exc_info=error)
         failure.__cause__ = error
         self.failure = self.failure or failure
         self._settled.set()

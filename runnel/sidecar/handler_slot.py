@@ -58,7 +58,8 @@ class HandlerSlot:
         self._process = process
         if await process.ended_within(SETTLE):
             raise ConfigError(
-                f"{process.died} as soon as it was started: what it wrote to stderr is in the log"
+                "the handler failed as soon as it was started, and what it wrote to stderr is in "
+                f"the log: {process.died}"
             )
 
     async def close(self) -> None:

@@ -100,6 +100,18 @@ def test_what_cannot_work_is_told_in_one_sentence(run: Run, tmp_path: Path) -> N
     assert "app name 'a b' is not usable" in one_sentence(wrong.stderr)
 
 
+def test_a_handler_that_cannot_start_is_told_once_and_without_a_traceback(
+    run: Run, spawn: Run
+) -> None:
+    run("stream", "create", ORDERS)
+    done = spawn("worker", "--exec", "sh -c 'exit 3'", *NAMES)
+    assert done.code == 2
+    assert "Traceback" not in done.stderr
+    sentence = "stderr is in the log: the handler process ended with exit code 3\n"
+    assert done.stderr.endswith(sentence)
+    assert done.stderr.count("is in the log") == 1
+
+
 Start = Callable[..., subprocess.Popen[str]]
 
 

@@ -345,7 +345,7 @@ async def test_a_handler_that_cannot_work_ends_the_worker_before_it_claims(
     await here.send("a")
     with caplog.at_level(logging.INFO), pytest.raises(LifespanFailed) as caught:
         await here.work(["sh", "-c", "echo syntax error >&2; exit 2"])
-    assert "ended with exit code 2 as soon as it was started" in str(caught.value.__cause__)
+    assert "the log: the handler process ended with exit code 2" in str(caught.value.__cause__)
     assert "handler 0: syntax error" in caplog.text
     (processor,) = (await here.seen())["processors"]
     assert {row["epoch"] for row in processor["partitions"]} == {None}

@@ -149,8 +149,14 @@ async def test_a_caller_that_leaves_holds_up_nobody() -> None:
     ("command", "says"),
     [
         (("./no-such-program",), "the handler './no-such-program' cannot be started: No such file"),
-        (("sh", "-c", "echo no >&2; exit 4"), "ended with exit code 4 as soon as it was started"),
-        (("sh", "./no-such-script"), "as soon as it was started: what it wrote to stderr is in"),
+        (
+            ("sh", "-c", "echo no >&2; exit 4"),
+            "stderr is in the log: the handler process ended with exit code 4",
+        ),
+        (
+            ("sh", "./no-such-script"),
+            "the handler failed as soon as it was started, and what it wrote to stderr",
+        ),
     ],
 )
 async def test_a_handler_that_cannot_work_is_refused_at_the_start(
