@@ -188,6 +188,8 @@ class Actor:
             pass
         except OSError:
             return
+        if b"{" not in self._rest:  # To look at each of a million lines would stop the kit.
+            self._rest = self._rest[self._rest.rfind(b"\n") + 1 :]
         *lines, self._rest = self._rest.split(b"\n")
         for line in [*lines, self._rest]:
             if len(line) > _LONGEST_LINE:
