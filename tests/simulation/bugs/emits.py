@@ -60,8 +60,8 @@ BUGS = (
     Planted(
         "emits that find no room are dropped",
         "runnel/worker/committer.py",
-        "if state.draining and state.handler_ended:",
-        "if True:",
+        "if isinstance(reply, Full | BadArgument) and state.draining and state.handler_ended:",
+        "if isinstance(reply, Full | BadArgument):",
     ),
     Planted(
         "what a commit emits passes a checkpoint in the target",
