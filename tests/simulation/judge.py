@@ -342,10 +342,13 @@ def _added(call: Call, reply: Any, probed: list[Any]) -> dict[str, list[str]]:
         return {split(call.keys[0])[0]: [id_.decode() for id_, _ in reversed(newest)]}
     added = {}
     for i, (sink, new) in enumerate(_logs_of(call)):
-        # Ids have the real time here, so that an age may remove the entries at once.
-        info = _pairs_of(probed[_PROBES + i * (_PROBES + 1) + _INFO])
-        ms, _, sequence = info[b"last-generated-id"].decode().partition("-")
-        added[sink] = [f"{ms}-{int(sequence) - n}" for n in reversed(range(len(new)))]
+        of_sink = probed[_PROBES + i * (_PROBES + 1) :]
+        added[sink] = [id_.decode() for id_, _ in reversed(of_sink[_PROBES])]
+        if len(added[sink]) < len(new):
+            # Ids have the real time here, so that an age may have removed them at once.
+            last = _pairs_of(of_sink[_INFO])[b"last-generated-id"].decode()
+            ms, _, sequence = last.partition("-")
+            added[sink] = [f"{ms}-{int(sequence) - n}" for n in reversed(range(len(new)))]
     return added
 
 
