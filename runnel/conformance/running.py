@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import os
 import signal
 import time
@@ -24,7 +25,7 @@ from runnel.conformance.failing import check_failing
 from runnel.conformance.finishing import finish
 from runnel.conformance.processing import check_processing
 from runnel.conformance.rules import Finding
-from runnel.conformance.scene import Commands, NoRoom, Scene
+from runnel.conformance.scene import Commands, Scene
 from runnel.conformance.sending import check_sending
 from runnel.conformance.trial import Trial
 from runnel.conformance.verdict import verdict
@@ -138,7 +139,7 @@ async def _perform(trial: Trial, scene: Scene) -> Result:
     try:
         if not trial.workers or await scene.all_hold(*scene.workers):
             await trial.act(scene)
-    except NoRoom as error:
+    except builtins.TimeoutError as error:  # The kit itself could not send.
         scene.fails("outcome", str(error), *await scene.watch.left())
     await finish(scene)
     result, found = Result(trial), Findings()

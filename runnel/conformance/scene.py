@@ -37,10 +37,6 @@ class Commands:
     producer: Sequence[str] | None = None
 
 
-class NoRoom(Exception):
-    """The kit itself could not send for so long that the trial cannot go on."""
-
-
 class Scene:
     """What a trial works with: `async with` starts nothing, and ends every process."""
 
@@ -236,7 +232,8 @@ class Scene:
         ]
 
     async def send(self, records: Sequence[dict[str, Any]], form: str = "msgpack") -> None:
-        """Send records by the kit itself. Raises NoRoom."""
+        """Send records by the kit itself. Raises TimeoutError if there is no room for
+        them for long."""
         async with self._room():
             await self._send(records, form)
 
@@ -252,11 +249,12 @@ class Scene:
                 yield
         except TimeoutError:
             text = f"the kit could not send: for {self.patience:.0f} s a partition had no room"
-            raise NoRoom(text) from None
+            raise TimeoutError(text) from None
 
     @asynccontextmanager
     async def no_load(self) -> AsyncIterator[None]:
-        """A block in which nothing is sent, but by the block itself. Raises NoRoom."""
+        """A block in which nothing is sent, but by the block itself. Raises TimeoutError as
+        `send` does."""
         self._feeding.clear()
         async with self._room():
             await self._idle.wait()

@@ -15,7 +15,7 @@ from runnel.conformance import actors, running
 from runnel.conformance.contract import CONTRACT, PARTS, SIZE
 from runnel.conformance.rules import Finding
 from runnel.conformance.running import Plan, perform
-from runnel.conformance.scene import Commands, NoRoom, Scene
+from runnel.conformance.scene import Commands, Scene
 from runnel.conformance.trials import TRIALS
 
 CLIENT = Path(__file__).parent / "client.py"
@@ -82,12 +82,12 @@ async def test_a_trial_that_cannot_send_ends_and_says_so(
         records = [scene.records.next("k-1") for _ in range(SIZE + 1)]
         for some in (records[: SIZE - 1], records[SIZE - 1 : SIZE]):
             await scene.send(some)
-        with pytest.raises(NoRoom, match="for 0 s a partition had no room"):
+        with pytest.raises(TimeoutError, match="for 0 s a partition had no room"):
             await scene.send(records[SIZE:])
         monkeypatch.setattr(scene.records, "next", lambda: records[-1])
         scene.begin()
         await asyncio.sleep(0)  # The feeder begins, and waits for room.
-        with pytest.raises(NoRoom):
+        with pytest.raises(TimeoutError):
             async with scene.no_load():
                 pass
         await scene.end_load()
@@ -95,7 +95,7 @@ async def test_a_trial_that_cannot_send_ends_and_says_so(
 
 async def test_a_trial_without_room_has_a_finding(tmp_path: Path) -> None:
     async def act(_: Scene) -> None:
-        raise NoRoom("no room")
+        raise TimeoutError("no room")
 
     commands = Commands(WORKER)
     plan = Plan(commands, tmp_path, 1)
