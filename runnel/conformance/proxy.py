@@ -43,7 +43,8 @@ class Proxy:
         #: Script -> how many of its next calls are carried out and never answered: the connection
         #: stays open, and nothing comes through it any more.
         self.mute: Counter[str] = Counter()
-        #: Scripts whose calls never arrive; the connection stays open, mute.
+        #: Scripts whose calls never arrive: the connection is cut in place of that. Were it mute,
+        #: a client that has one connection would do nothing else meanwhile.
         self.swallow: set[str] = set()
         #: Script -> seconds for which its next reply is held back.
         self.late: dict[str, float] = {}
@@ -144,11 +145,12 @@ class Proxy:
         while (sent := await connection.sent.get()) != (b"", []):
             data, calls = sent
             await self._flows["requests"].wait()
-            if connection.mute or any(each.script in self.swallow for each in calls):
-                if not connection.mute:
-                    names = ", ".join(each.script for each in calls)
-                    self._note(f"{names} of {self._actor} never arrives; its connection is mute")
-                connection.mute = True
+            if any(each.script in self.swallow for each in calls):
+                names = ", ".join(each.script for each in calls)
+                self._note(f"{names} of {self._actor} never arrives: its connection is cut")
+                connection.wire.swallowed(calls)
+                return
+            if connection.mute:
                 connection.wire.swallowed(calls)
                 continue
             writer.write(data)

@@ -93,7 +93,8 @@ async def test_a_muted_call_is_carried_out_and_its_connection_stays_silent(proxy
 async def test_a_swallowed_call_never_arrives(proxy: Proxy) -> None:
     proxy.swallow.add("declare")
     async with client(proxy) as redis:
-        with pytest.raises(TimeoutError):
+        await redis.ping()
+        with pytest.raises(ConnectionError):
             await ask(redis)
         proxy.heal()
         assert await ask(redis) == 1
