@@ -9,6 +9,7 @@ command in about 1 µs instead of 20.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from runnel.connection.redis_internals import close_now, connections_of
 from runnel.connection.transport import Arg, RawConnection
+from runnel.errors import ConfigError
 
 __all__ = ["Arg", "Client", "close_all"]
 
@@ -52,6 +54,7 @@ class Client(Redis):
         self._orphans: dict[asyncio.Future[list[Any]], RawConnection] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._process = os.getpid()
 
     async def roundtrip(
         self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
@@ -61,10 +64,17 @@ class Client(Redis):
 
         `extra_time` is how many seconds the server may be silent beyond the client's
         `socket_timeout`, for a blocking read. Raises ConnectionError or TimeoutError: then any of
-        the commands may have been carried out.
+        the commands may have been carried out; and ConfigError in a fork of the process: its parent
+        has the connections.
         """
         if not commands:
             return []  # Redis would send no reply.
+        if self._process != os.getpid():
+            raise ConfigError(
+                f"this connection belongs to process {self._process}, of which this one is a fork: "
+                "start an event loop of your own here, with asyncio.run(), or end the fork with "
+                "os._exit()"
+            )
         timeout = None if self._timeout is None else self._timeout + extra_time
         connection = self._idle.pop() if self._idle else await self._acquire()
         try:

@@ -9,7 +9,6 @@ event current.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice, takewhile
 from typing import Any, Protocol
@@ -31,19 +30,6 @@ MOST_AHEAD, MOST_DECODED = 500, 20
 #: in that time: many short events are finished together, and have one commit. The loop comes by
 #: itself then, in case that a long one follows.
 QUIET = 0.005
-
-
-#: How often this process was forked from another one.
-_forks = 0
-
-
-def _forked() -> None:
-    global _forks
-    _forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 
 
 class Threads(Protocol):
@@ -102,7 +88,6 @@ class Ahead:
         self._waker = waker_of(self._loop)
         #: When the event in hand began, in this run of the thread; 0.0 for none.
         self._began = 0.0
-        self._forks = _forks
         #: What to add to the thread's clock for the loop's.
         self._offset = 0.0
 
@@ -284,8 +269,6 @@ class Ahead:
 
     def begins(self, now: float) -> bool:
         if self._handout.closed or not self._may_begin(now):
-            return False
-        if self._forks != _forks:  # The function has forked: the events are the parent's.
             return False
         if (watch := self._handout.stopwatch) is not None:
             if self._began and now - self._began > watch.seconds:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+
+from runnel.delivery import forked
 
 
 class Session:
@@ -19,16 +22,24 @@ class Session:
         #: How often it may have ended before it was renewed. Others may have got partitions then.
         self.lapses = 0
         self._renewed = asyncio.Event()
+        forked.watch(self)
 
     def alive(self) -> bool:
         """Is it certain that the session has not ended?"""
-        return self.clock() < self.ends
+        if self.clock() < self.ends:
+            return True
+        forked.check()
+        return False
 
     def renew(self, ends: float) -> None:
         """The session lasts until `ends`. Wakes all that wait for it."""
         self.lapses += not self.alive()
         self.ends = ends
         self._renewed.set()
+
+    def forked(self) -> None:
+        """This process is a fork of the worker's: nothing is begun here."""
+        self.ends = -math.inf
 
     def wake_waiters(self) -> None:
         """Let all that wait for the session check whether they still need to."""

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from runnel.delivery import forked
+
 #: Threads of one processor in one process at most. A partition needs one while its function runs.
 #: If the worker holds more partitions, they share the threads, first come, first served.
 MOST = 256
@@ -90,6 +92,7 @@ class Threads:
             if not job.answer.cancelled():
                 threading.current_thread().name = job.name
                 answer = _carry_out(job)
+                forked.check()
                 threading.current_thread().name = IDLE
             with self._lock:
                 self._undone -= 1

@@ -16,6 +16,7 @@ from runnel.core.partition import PartitionState
 from runnel.core.reading import Raw, record_of
 from runnel.core.table_state import Field
 from runnel.current_event import CURRENT_EVENT, CurrentEvent
+from runnel.delivery import forked
 from runnel.delivery.cancellation import asked_to_end
 from runnel.errors import HandlerTimeout
 from runnel.event import Event
@@ -105,6 +106,7 @@ class EventRun:
             await self._processor.handler(self)
         except BaseException as error:
             raised = error
+        forked.check()
         if not effects.closed:
             self._end(self._verdict(raised))
 

@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import dataclass
 
 from runnel.current_event import CURRENT_EVENT
+from runnel.delivery import forked
 from runnel.delivery.cancellation import asked_to_end
 from runnel.delivery.error_text import describe_error
 from runnel.delivery.handout import Handout
@@ -98,6 +99,7 @@ class HandlerRun:
             if isinstance(error, AttributeError) and error.obj is events:
                 hint = f"it is to be iterated over, as in {EACH_RECORD}; {ONE_RECORD}"
                 raised = AttributeError(f"{error}: {hint}").with_traceback(error.__traceback__)
+        forked.check()
         failed = self._verdict(raised)
         try:
             if failed is not None and not isinstance(failed, (SystemExit, KeyboardInterrupt)):

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import signal
 import threading
 import time
-import warnings
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,37 +177,6 @@ async def test_more_is_read_and_given_while_the_thread_works(
     await run_to_end(redis, ledger)
     assert ledger.seen == NUMBERS
     assert len(hops) < 8
-
-
-async def test_a_fork_that_comes_back_from_the_function_processes_no_further_event(
-    redis: Redis, ledger: Ledger, tmp_path: Path
-) -> None:
-    file, children = tmp_path / "calls", list[int]()
-
-    def call(number: int) -> None:
-        if number == 2:
-            with warnings.catch_warnings(action="ignore"):
-                children.append(os.fork())
-        with file.open("a") as lines:
-            lines.write(f"{os.getpid()} {number}\n")
-
-    plain(ledger, call)
-    await ledger.send(*range(10))
-    await run_to_end(redis, ledger)
-    (child,) = children
-
-    def of_child() -> list[str]:
-        calls = [line.split() for line in file.read_text().splitlines()]
-        return [number for process, number in calls if int(process) == child]
-
-    try:
-        await until(of_child, "the child comes back from the function")
-        await asyncio.sleep(0.1)
-        assert of_child() == ["2"]
-    finally:
-        os.kill(child, signal.SIGKILL)
-        await asyncio.to_thread(os.waitpid, child, 0)
-    assert ledger.seen == [*range(10)]
 
 
 @pytest.mark.only_on("server", "sentinel")
