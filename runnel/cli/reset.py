@@ -12,6 +12,7 @@ from runnel.cli.output import report
 from runnel.errors import ConfigError
 from runnel.operations import admin
 from runnel.operations.partition_ranges import many
+from runnel.operations.resetting import effects
 from runnel.operations.table_admin import count_keys, tables_of
 from runnel.preflight.checks import check_operator
 from runnel.processor import Processor
@@ -56,6 +57,7 @@ async def reset(scripts: Scripts, app: App, processor: Processor, wanted: Wanted
     numbers = range(processor.stream.partition_count) if chosen is None else chosen
     cleared = tables if wanted.tables == "clear" else []
     keys = await count_keys(scripts, processor.stream, cleared, numbers)
+    found = await effects(scripts, processor, wanted.first, numbers)
     checkpoints: Sequence[str | None] = [None] * len(numbers)
     if wanted.execute:
         checkpoints = await admin.reset(scripts, processor, wanted.first, numbers, cleared)
@@ -65,8 +67,8 @@ async def reset(scripts: Scripts, app: App, processor: Processor, wanted: Wanted
         "tables": wanted.tables if tables else None,
         "cleared": keys,
         "partitions": [
-            {"id": number, "checkpoint": checkpoint}
-            for number, checkpoint in zip(numbers, checkpoints, strict=True)
+            {"id": number, "checkpoint": checkpoint, **each._asdict()}
+            for number, checkpoint, each in zip(numbers, checkpoints, found, strict=True)
         ],
         "executed": wanted.execute,
     }
@@ -81,15 +83,27 @@ def show(done: Json, as_json: bool) -> None:
     if as_json:
         report(json.dumps(done))
         return
+    again, skipped = (_total(done, name) for name in ("again", "skipped"))
     keys = [f"{name} ({n} key{'s' * (n != 1)})" for name, n in done["cleared"].items()]
     if done["executed"]:
         for each in done["partitions"]:
             report(f"{each['id']} {each['checkpoint']}")
         if keys:
             report(f"cleared {', '.join(keys)}")
+        if skipped:
+            report(f"skipped {skipped}, without processing them")
         return
     clear = f", and clear {', '.join(keys)}" if keys else ""
     report(
         f"would set {many(len(done['partitions']))} of {done['processor']} to {done['start']}"
-        f"{clear}. Nothing was changed: give --execute"
+        f"{clear}. {again or 'No event'} would be processed again, {skipped or 'none'} skipped. "
+        "Nothing was changed: give --execute"
     )
+
+
+def _total(done: Json, name: str) -> str:
+    """How many events, in words; empty for none."""
+    counts = [each[name] for each in done["partitions"]]
+    if None in counts:
+        return "an unknown number of events"
+    return f"{sum(counts):,} event{'s' * (sum(counts) != 1)}" if any(counts) else ""

@@ -40,11 +40,14 @@ def test_a_reset_without_execute_changes_nothing_and_says_what_it_would_change(
     assert (would.code, would.stdout) == (
         0,
         "would set 4 partitions of counter to earliest, and clear longest (0 keys), totals "
-        "(2 keys). Nothing was changed: give --execute\n",
+        "(2 keys). 2 events would be processed again, none skipped. Nothing was changed: give "
+        "--execute\n",
     )
     shown = json.loads(run(*RESET, "--tables", "clear", "--json").stdout)
     assert shown["executed"] is False
-    assert shown["partitions"][3] == {"id": 3, "checkpoint": None}
+    again = [each.pop("again") for each in shown["partitions"]]
+    assert sum(again) == 2
+    assert shown["partitions"][3] == {"id": 3, "checkpoint": None, "skipped": 0}
     assert {key: admin.dump(key) for key in admin.keys()} == before  # noqa: SIM118
 
 
@@ -52,13 +55,28 @@ def test_a_processor_without_tables_is_reset_only_with_execute(run: Run) -> None
     run("send", "tests.cli.shop:orders", GOOD)
     assert run("worker", APP, "--burst").code == 0
     reset = ("processor", "reset", PRINTER, "--start", "0")
-    said = "would set 4 partitions of printer to 0. Nothing was changed: give --execute\n"
-    assert run(*reset).stdout == said
+    assert run(*reset).stdout == (
+        "would set 4 partitions of printer to 0. 1 event would be processed again, none skipped. "
+        "Nothing was changed: give --execute\n"
+    )
     lag = json.loads(run("inspect", APP, "--json").stdout)["totals"]["lag_events"]
     done = json.loads(run(*reset, "--json", "--execute").stdout)
     assert (done["executed"], done["tables"], done["cleared"]) == (True, None, {})
     assert {each["checkpoint"] for each in done["partitions"]} == {"0-0"}
     assert json.loads(run("inspect", APP, "--json").stdout)["totals"]["lag_events"] == lag + 1
+
+
+def test_events_that_a_reset_skips_are_counted_before_and_after_it(run: Run) -> None:
+    visit(run, alice=5)
+    for _ in range(3):
+        run("send", VISITS, json.dumps({"name": "alice", "seconds": 1}))
+    skip = ("processor", "reset", COUNTER, "--start", "latest", "--tables", "keep")
+    assert "No event would be processed again, 3 events skipped." in run(*skip).stdout
+    done = run(*skip, "--execute").stdout.splitlines()
+    assert done[4:] == ["skipped 3 events, without processing them"]
+    assert "No event would be processed again, none skipped." in run(*skip).stdout
+    count(run)
+    assert totals(run) == {"alice": 5}
 
 
 def test_an_operator_must_choose_what_becomes_of_the_tables(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from runnel.errors import ConfigError
@@ -43,3 +45,9 @@ def test_a_start_is_an_id_of_the_server(text: str, expected: str) -> None:
 def test_what_is_no_start_is_refused_with_what_it_may_be(text: str) -> None:
     with pytest.raises(ConfigError, match="is none of: earliest"):
         start_id(text)
+
+
+def test_a_time_in_the_future_is_refused() -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=2)
+    with pytest.raises(ConfigError, match="is in the future: for the next new event, give latest"):
+        start_id(soon.isoformat())
