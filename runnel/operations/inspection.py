@@ -14,7 +14,7 @@ from runnel.errors import ConfigError, Mismatch
 from runnel.operations import one_processor
 from runnel.operations.figures import Json, largest, oldest_ms, partitions, state_of, total
 from runnel.operations.member_versions import described, mixed
-from runnel.operations.registry_entry import Entry
+from runnel.operations.registry_entry import Entry, read_count
 from runnel.operations.table_sizes import Size, sizes
 from runnel.preflight.server import ServerInfo
 from runnel.protocol import GroupDescription, PartitionDescription, PartitionKeys
@@ -112,10 +112,13 @@ async def _inspect_app(
     """The processors, memberships and streams of one app."""
     client = scripts.client
     known = (await strings_at(client, keys.streams(name))).items()
-    entries = {stream: Entry.read(text) for stream, text in known} | code.streams
+    entries = {stream: Entry.read(text, name, stream) for stream, text in known} | code.streams
     sources = {stream: (each.partition_count, each.source) for stream, each in entries.items()}
     registered = await strings_at(client, keys.processors(name))
-    counts = {one_processor.pair_of(each): int(count) for each, count in registered.items()}
+    counts = {
+        one_processor.pair_of(field): read_count(text, name, field)
+        for field, text in registered.items()
+    }
     counts |= {(stream, each): sources[stream][0] for stream, each in code.processors}
     pair = one_processor.find(name, only, counts) if only else None
     if pair:

@@ -67,7 +67,7 @@ async def _streams(scripts: Scripts, app: str) -> list[Json]:
     """The largest protocol version that a partition of each stream stores."""
     rows = []
     for name, text in sorted((await strings_at(scripts.client, keys.streams(app))).items()):
-        entry = Entry.read(text)
+        entry = Entry.read(text, app, name)
         stored: list[int] = []
         for first in range(0, entry.partition_count, CALLS_PER_ROUND_TRIP):
             numbers = range(first, min(first + CALLS_PER_ROUND_TRIP, entry.partition_count))

@@ -52,7 +52,7 @@ async def show(scripts: Scripts, spec: StreamSpec[Any]) -> Json:
     found = await describe_all(scripts, prefixes, "")
     # What somebody has declared in Redis, or what this code says.
     known = (await strings_at(scripts.client, keys.streams(spec.app))).get(spec.name)
-    entry = Entry.read(known) if known else entry_of(spec)
+    entry = Entry.read(known, spec.app, spec.name) if known else entry_of(spec)
     bytes_used = await usage(scripts, [keys.log(each) for each in prefixes])
     row = stream_row(spec.app, spec.name, entry, found)
     for partition, size in zip(row["partitions"], bytes_used, strict=True):

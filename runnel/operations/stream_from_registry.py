@@ -42,7 +42,7 @@ async def stream_from_registry(scripts: Scripts, app: str, stream: str) -> Strea
     keys.check_name("app", app)
     keys.check_name("stream", stream)
     known = await strings_at(scripts.client, keys.streams(app))
-    entry = Entry.read(known.get(stream, f"0 {stream}"))
+    entry = Entry.read(known.get(stream, f"0 {stream}"), app, stream)
     partition_keys = PartitionKeys(keys.partition(app, entry.source, 0, stream), "")
     described = protocol.read_describe(await scripts.call(protocol.describe(partition_keys)))
     if stream not in known and described.partition_count is None:

@@ -81,7 +81,7 @@ async def streams_of(scripts: Scripts, sidecar: Sidecar) -> dict[str, StreamSpec
     spec = await stream_from_registry(scripts, sidecar.app, sidecar.stream)
     found = {spec.name: spec}
     for name, text in (await strings_at(scripts.client, keys.streams(sidecar.app))).items():
-        entry = Entry.read(text)
+        entry = Entry.read(text, sidecar.app, name)
         own = entry.source == spec.source and not name.endswith(".dead")
         if name != spec.name and (entry.source == name or own):
             found[name] = spec_without_code(sidecar.app, name, entry)
