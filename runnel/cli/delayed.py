@@ -132,11 +132,14 @@ def list_(
         spec = await stream.spec(scripts)
         await check_delayed(scripts, spec, stream.url)
         chosen = chosen_partitions(spec, partitions) or range(spec.partition_count)
-        found = await next_due(scripts, spec, chosen, number)
+        found = await next_due(scripts, spec, chosen, number + 1)
         return [_readable(stream, spec, each) for each in found]
 
-    for event in with_scripts(stream.url, read):
+    found = with_scripts(stream.url, read)
+    for event in found[:number]:
         report(event_lines.as_json(event) if json_lines else event_lines.as_text(event))
+    if len(found) > number:
+        click.echo(f"there are more than {number}: see -n", err=True)
 
 
 @delayed.command(

@@ -19,7 +19,7 @@ def test_an_event_is_sent_later_listed_and_cancelled(run: Run, admin: SyncRedis)
     partition, id_, _, due = run("send", ORDERS, GOOD, "--delay", "2h").stdout.split()
     wait = datetime.fromisoformat(due) - datetime.now(UTC)
     assert timedelta(minutes=115) < wait < timedelta(minutes=125)
-    at = "2026-12-24T18:00:00.000Z"
+    at = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%S}.000Z"
     later = json.loads(run("send", ORDERS, GOOD, "--at", at[:-5], "--json").stdout)
     assert set(later) == {"partition", "id", "due"}
     listed = run("delayed", "list", ORDERS)
@@ -49,8 +49,10 @@ def test_the_next_ones_are_listed_in_the_order_in_which_they_are_due(run: Run) -
     for minutes in (30, 10, 20):
         record = GOOD.replace("1,", f"{minutes},", 1)
         ids[minutes] = run("send", ORDERS, record, "--delay", f"{minutes}m").stdout.split()[1]
-    listed = run("delayed", "list", ORDERS, "-n", "2").stdout.splitlines()
-    assert [line.split()[2] for line in listed] == [ids[10], ids[20]]
+    listed = run("delayed", "list", ORDERS, "-n", "2")
+    assert [line.split()[2] for line in listed.stdout.splitlines()] == [ids[10], ids[20]]
+    assert listed.stderr == "there are more than 2: see -n\n"
+    assert run("delayed", "list", ORDERS, "-n", "3").stderr == ""
     nothing = run("delayed", "list", ORDERS, "--partition", "0-3", "-n", "1")
     assert len(nothing.stdout.splitlines()) == 1
 
