@@ -12,6 +12,8 @@ logger = logger_of("runnel.worker")
 
 #: Seconds after a line in which further losses of the same processor are gathered for the next.
 PAUSE = 5.0
+#: Partitions of which a line says where they continue.
+_NAMED = 10
 
 
 class Losses:
@@ -22,6 +24,8 @@ class Losses:
         self._processor = processor
         #: Partition -> events lost since the last line.
         self._lost: dict[int, int] = {}
+        #: Partition -> the checkpoint after which it continues.
+        self._checkpoints: dict[int, str] = {}
         #: Whether each of these counts is exact.
         self._exact = True
         self._timer: asyncio.TimerHandle | None = None
@@ -47,6 +51,7 @@ class Losses:
             self._timer = asyncio.get_running_loop().call_later(PAUSE, self._log_again)
             return
         self._lost[partition] = self._lost.get(partition, 0) + lost
+        self._checkpoints[partition] = checkpoint
         self._exact = self._exact and exact
 
     def log(self) -> None:
@@ -55,14 +60,17 @@ class Losses:
             self._timer.cancel()
         self._timer = None
         lost, self._lost = self._lost, {}
+        checkpoints, self._checkpoints = self._checkpoints, {}
         exact, self._exact = self._exact, True
         if lost:
             logger.error(
-                "processor %s, %s: since the last such line %s %s left the stream",
+                "processor %s, %s: since the last such line %s %s left the stream; continuing "
+                "after %s",
                 self._processor,
                 those(sorted(lost)),
                 "exactly" if exact else "at least",
                 _events(sum(lost.values())),
+                _where(checkpoints),
                 extra={"lost": sum(lost.values()), "partitions": sorted(lost)},
             )
 
@@ -71,6 +79,12 @@ class Losses:
         self.log()
         if gathered:  # Otherwise the next loss is logged at once.
             self._timer = asyncio.get_running_loop().call_later(PAUSE, self._log_again)
+
+
+def _where(checkpoints: dict[int, str]) -> str:
+    each = [f"{id_} (partition {number})" for number, id_ in sorted(checkpoints.items())]
+    more = f" and {len(each) - _NAMED} more" if len(each) > _NAMED else ""
+    return ", ".join(each[:_NAMED]) + more
 
 
 def _events(count: int) -> str:

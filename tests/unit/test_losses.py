@@ -19,15 +19,19 @@ async def test_the_first_is_logged_at_once_and_what_follows_in_one_line(
         "continuing after 5-0"
     ]
     for partition in (3, 4, 4):
-        found.add(partition, 20, partition == 3, "9-0")
+        found.add(partition, 20, partition == 3, f"{partition + 5}-0")
     assert len(caplog.messages) == 1
     found.log()
     assert caplog.messages[1:] == [
         "processor reader, partitions 3-4: since the last such line at least 60 unfinished events "
-        "have left the stream"
+        "have left the stream; continuing after 8-0 (partition 3), 9-0 (partition 4)"
     ]
     found.log()
     assert len(caplog.messages) == 2
+    for partition in range(12):
+        found.add(partition, 1, True, "9-0")
+    found.log()
+    assert caplog.messages[3].endswith(", 9-0 (partition 10) and 1 more")
 
 
 async def test_after_a_pause_what_was_gathered_is_logged_and_a_pause_without_any_ends_it(
