@@ -60,18 +60,21 @@ Records      {"key": "k-3", "number": 17, "work": 4, "text": "zażółć ☃"}
              "block": MS   the handler keeps its thread for so long
              "fail": N     the first N tries in this process fail, then it works
              "die": true   the process ends with SIGKILL, each time
+             The process is the one that holds the partition, also if it has
+             children that run your code.
              Each try waits its "work" first, then does this. Before it fails or
              dies, it writes, in place of the line below:
              {"partition": 0, "id": "1-0", "failed": true}
 Worker       for each event: wait as many milliseconds as the record's
              "work" says, then write one line to stdout, and flush it:
              {"partition": 0, "id": "1-0", "record": {...}}
+             The id is that of the event, also if it was parked meanwhile.
              SIGTERM: leave the group, exit 0
              REPLACED: end, with an exit code that is not 0
 Producer     sends each line of stdin, a record as JSON, and writes for each
              that was acknowledged, once and at once, with its key and number:
              {"key": "k-1", "number": 7, "id": "1-0"}
-             or, when it has tried for ten seconds at least:
+             or, when it has tried for ten seconds at least (it may try for ever):
              {"key": "k-1", "number": 7, "error": "why it was given up"}
              end of stdin: exit 0
 stderr       is kept as NAME.log in the folder of the trial

@@ -170,6 +170,8 @@ class History:
     failed: list[Line] = field(default_factory=list)
     #: Partition -> key whose events are set aside, because one of them is parked.
     parked: dict[int, str] = field(default_factory=dict)
+    #: Partitions whose parked events stay so, which was said: they are not lost.
+    stay_parked: set[int] = field(default_factory=set)
     #: Partition -> the event that is postponed.
     postponed: dict[int, Id] = field(default_factory=dict)
     sent: list[tuple[str, Sent]] = field(default_factory=list)

@@ -57,6 +57,8 @@ def _complete(case: Case, found: Findings) -> None:
             passed[partition] = max(passed.get(partition, (at, call)), (at, call), key=_first)
     for partition, ids in case.ids.items():
         for id_ in ids:
+            if partition in case.history.stay_parked and case.aside(partition, id_):
+                continue
             if partition in passed and id_ <= passed[partition][0] and (partition, id_) not in done:
                 found.add(
                     "W17",

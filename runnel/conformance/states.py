@@ -16,6 +16,7 @@ from runnel.conformance.contract import (
     KEY,
     PARTITIONS,
     PARTS,
+    RETRIES,
     SIZE,
     Record,
     id_text,
@@ -96,8 +97,9 @@ async def _none_waits(scene: Scene) -> bool:
 
 @trial("W11", workers=0, needs="parked", refuses=True)
 async def parked(scene: Scene) -> None:
-    """An event is parked, and later replayed: those of its key wait behind it."""
-    first, record = await _owned(scene, _park)
+    """A parked event fails at its replay, not at the next: those of its key wait behind it."""
+    able = "parked" not in scene.without
+    first, record = await _owned(scene, _park, fail=RETRIES + 1 if able else 0)
     key = scene.history.parked[_PARTITION] = record[KEY]
 
     async def replay() -> None:
@@ -115,14 +117,41 @@ async def parked(scene: Scene) -> None:
     if early:
         text = "an event was processed although an earlier one of its key is parked"
         scene.fails("W11", text, f"{early[0].shown()}; {first} is parked", timed=False)
-    await replay()
 
-    async def none_is_parked() -> bool:
-        return not (await scene.watch.states())[_PARTITION].parked
+    async def is_over() -> bool:
+        state = (await scene.watch.states())[_PARTITION]
+        return not state.parked or not state.replay
 
-    if not await scene.watch.until(none_is_parked, scene.patience):
-        left = (await scene.watch.states())[_PARTITION].parked
-        scene.fails("W11", "parked events are to be replayed, and stay parked", f"{left} are left")
+    # It fails once more if another process has it by now.
+    for tries in range(3):
+        await replay()
+        if not await scene.watch.until(is_over, scene.patience):
+            left = (await scene.watch.states())[_PARTITION].parked
+            text = "parked events are to be replayed, and stay so"
+            scene.fails("W11", text, f"{left} are left, after replay {tries + 1}")
+            break
+        if not (await scene.watch.states())[_PARTITION].parked:
+            return
+        if not tries:
+            await _check_park_again(scene, first)
+    else:
+        scene.fails("W11", "parked events are to be replayed, and stay parked", first)
+    scene.history.stay_parked.add(_PARTITION)
+
+
+async def _check_park_again(scene: Scene, first: str) -> None:
+    """A replay has failed: everyone knows how often, and nothing of the key is tried meanwhile."""
+    part, which = PARTS[_PARTITION], f"{first} of partition {_PARTITION}"
+    await scene.wait(0.5)
+    failed = [each for each in scene.history.failed if id_text(each.done.id) == first]
+    if len(failed) != RETRIES + 1:
+        text = f"a replayed event that fails is tried {RETRIES + 1} times, and then stays parked"
+        scene.fails("W21", text, f"{which}: {len(failed)} tries")
+    values = await scene.watch.ask("HVALS", protocol.parked_names(part)[1])
+    told = b" ".join(values[0].split(b" ", 3)[1:3]).decode() if values else "nothing"
+    if told != f"{first} {RETRIES + 1}":
+        text = "`park_again` was not told how often a replayed event has failed"
+        scene.fails("W11", text, f"{which}: parked_keys has {told}")
 
 
 @trial("W27", workers=0, needs="postponed", refuses=True)
@@ -201,11 +230,11 @@ def _emit(first: str, record: Record) -> protocol.Effect:
     return OutboxEntries(PARTS[_PARTITION].outbox, 100, [values])
 
 
-async def _owned(scene: Scene, effect: Effects) -> tuple[str, Record]:
+async def _owned(scene: Scene, effect: Effects, fail: int = 0) -> tuple[str, Record]:
     """Process the first event of a partition as an owner that has this effect, and then releases.
-    Returns id and record of the event."""
+    Returns id and record of the event, which is to `fail` so often from now on."""
     part, watch = PARTS[_PARTITION], scene.watch
-    record: Record = {**scene.records.next(KEYS[0]), "work": 1}
+    record: Record = {**scene.records.next(KEYS[0]), "work": 1} | ({"fail": fail} if fail else {})
     async with scene.no_load():
         for each in PARTS:
             await watch.call(protocol.register(each, CONTRACT, "0"))
