@@ -124,8 +124,9 @@ async def perform(plan: Plan, trial: Trial, number: int = 1, suffix: str = "") -
             except (ConnectionError, TimeoutError) as error:
                 text = f"the server of the trial does not answer the kit: {error}"
                 result = Result(trial, [Finding("outcome", text, timed=True)])
+            finally:  # Also of a trial that is interrupted.
+                (folder / "history.txt").write_text(scene.history.text())
             result.stalls = scene.stalls.found
-            (folder / "history.txt").write_text(scene.history.text())
     result.seconds = time.monotonic() - began
     return result
 

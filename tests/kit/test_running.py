@@ -77,3 +77,19 @@ async def test_a_command_that_cannot_be_started_ends_the_run(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="'no-such-program' cannot be started"):
         await run(plan, list(TRIALS.values()), lambda result: None)
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_an_interrupted_trial_leaves_its_history(tmp_path: Path) -> None:
+    began = asyncio.Event()
+
+    async def act(scene: Scene) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    trial = Trial("endless", "Never ends", "C1", act, workers=0)
+    work = asyncio.create_task(perform(Plan(Commands(["true"]), tmp_path, 1), trial))
+    await began.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert "kit: declare" in (tmp_path / "endless" / "history.txt").read_text()
