@@ -338,6 +338,8 @@ class Table(Generic[V]):
                 f"table {self.name} belongs to the stream {self.stream.name}: it can be used while "
                 "a worker runs a handler of one of its events"
                 + (f", of the processor {self.processor}" if self.processor else "")
+                + f"; elsewhere, read it with `await {self.name}.read(key)`, or in a test with "
+                f"`{self.name}.at(key)`"
             )
         if here.run != tables.run:
             raise NotInHandler(

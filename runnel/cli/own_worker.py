@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import signal
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -70,6 +72,7 @@ def run(options: Options) -> None:
         signal.signal(signal.SIGTERM, _ended_with(exits.OK))
         signal.signal(signal.SIGINT, _ended_with(exits.INTERRUPTED))
     logs.begin(options.log_format)
+    _show_prints_at_once()
     supervisor = Supervisor(options.supervised) if options.supervised else None
     app = _app(options)
     logs.configure(
@@ -95,6 +98,13 @@ def run(options: Options) -> None:
             )
     _tune_garbage_collector()
     _run(app, options, supervisor)
+
+
+def _show_prints_at_once() -> None:
+    """What handlers print to a file or a pipe appears line by line, as on a terminal, and is not
+    lost if the worker is killed."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _app(options: Options) -> App:

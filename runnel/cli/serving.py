@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
 from redis.asyncio import Redis
@@ -225,7 +226,9 @@ async def serve_until_stopped(reports: Reports, words: Words, host: str, port: i
         loop.add_signal_handler(number, stop.set)
     found = serve("--serve", host, port, routes(reports, words))
     where = f"http://{f'[{host}]' if ':' in host else host}:{found}"
+    needs = "" if find_spec("prometheus_client") else " (needs pip install 'runnel[metrics]')"
     exits.say(
-        f"{redacted(words.url)}: {where}/ · {where}/inspect.json · {where}/metrics", port=found
+        f"{redacted(words.url)}: {where}/ · {where}/inspect.json · {where}/metrics{needs}",
+        port=found,
     )
     await stop.wait()

@@ -118,3 +118,26 @@ def test_an_end_that_hangs_is_named_and_the_process_ends(
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 0
     assert said in stderr
+
+
+def test_what_a_handler_prints_is_there_at_once_and_survives_a_kill(
+    redis_url: str, tmp_path: Path
+) -> None:
+    text = LIFESPAN.format(kind="on_shutdown", code="pass").replace(", flush=True", "")
+    (tmp_path / "prints.py").write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONUNBUFFERED", None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runnel", "worker", "prints:app", "--redis-url", redis_url],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+        finally:
+            process.kill()

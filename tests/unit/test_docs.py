@@ -47,7 +47,7 @@ async def test_the_tests_on_the_page_about_tests_pass() -> None:
     for block in own:
         exec(compile(block, "testing.md", "exec", dont_inherit=True), names)
     tests = [each for name, each in names.items() if name.startswith("test_")]
-    assert len(tests) == 4
+    assert len(tests) == 5
     for each in tests:
         await each()
 

@@ -312,6 +312,7 @@ def refuses_all(match: str) -> None:
 
 def test_outside_a_handler_it_says_where_it_can_be_used() -> None:
     refuses_all("belongs to the stream payments: it can be used while a worker runs a handler")
+    refuses_all(r"`await balances.read\(key\)`, or in a test with `balances.at\(key\)`$")
 
 
 def test_in_a_handler_of_another_stream_or_processor_it_is_refused(handler: Handler) -> None:
