@@ -4,6 +4,7 @@ dead-letters, remove."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
@@ -32,6 +33,8 @@ from runnel.processor import Processor
 from runnel.protocol.scripts import Scripts
 
 T = TypeVar("T")
+#: A time is in the future if it is so far ahead of the clock here: that of the server may differ.
+_AHEAD = timedelta(minutes=1)
 
 
 @click.group(epilog=exits.epilog("runnel processor pause example:printer", codes=()))
@@ -106,7 +109,8 @@ def reset(
     `runnel table restore`). Its checkpoint and its tables change together on each partition.
     """
     app, found = load_processor(target)
-    first, numbers = admin.start_id(start), chosen_partitions(found.stream, partitions)
+    first = admin.start_id(start, datetime.now(UTC) + _AHEAD)
+    numbers = chosen_partitions(found.stream, partitions)
     wanted = resetting.Wanted(start, first, numbers, tables, execute)
 
     async def work(scripts: Scripts, url: str) -> dict[str, Any]:

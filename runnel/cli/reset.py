@@ -91,12 +91,12 @@ def show(done: Json, as_json: bool) -> None:
         if keys:
             report(f"cleared {', '.join(keys)}")
         if skipped:
-            report(f"skipped {skipped}, without processing them")
+            report(f"skipped without processing them: {skipped}")
         return
     clear = f", and clear {', '.join(keys)}" if keys else ""
     report(
         f"would set {many(len(done['partitions']))} of {done['processor']} to {done['start']}"
-        f"{clear}. {again or 'No event'} would be processed again, {skipped or 'none'} skipped. "
+        f"{clear}. Processed again: {again or 'none'}; skipped: {skipped or 'none'}. "
         "Nothing was changed: give --execute"
     )
 
@@ -104,6 +104,7 @@ def show(done: Json, as_json: bool) -> None:
 def _total(done: Json, name: str) -> str:
     """How many events, in words; empty for none."""
     counts = [each[name] for each in done["partitions"]]
+    known = sum(each or 0 for each in counts)
     if None in counts:
-        return "an unknown number of events"
-    return f"{sum(counts):,} event{'s' * (sum(counts) != 1)}" if any(counts) else ""
+        return f"{known:,} events or more, which Redis does not know"
+    return f"{known:,} event{'s' * (known != 1)}" if known else ""

@@ -57,6 +57,8 @@ class Actor:
 
     #: It is expected to end by itself, with an exit code that is not 0, as this rule says.
     to_be_replaced = False
+    #: A producer that waits for room in a partition, while no worker lives to make some.
+    waits_in_vain = False
     ends_by = "W1"
     #: It ends in the middle of an event, which tells it to.
     dies = False

@@ -62,8 +62,9 @@ async def _finish_producers(scene: Scene) -> None:
                 each.finish()
                 if await each.ended(0.01):
                     break
-        if each.told is not None or (each.alive and not scene.living):
-            continue  # Without workers, a full partition stays full.
+        each.waits_in_vain = each.alive and not scene.living
+        if each.told is not None or each.waits_in_vain:
+            continue
         if each.alive:
             text = f"{each.name} does not end, and for {scene.patience:.0f} s nothing was done"
             scene.fails("contract", text, f"{each.unsaid} of {each.given} records are in flight")

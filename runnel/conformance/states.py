@@ -130,10 +130,10 @@ async def parked(scene: Scene) -> None:
             text = "parked events are to be replayed, and stay so"
             scene.fails("W11", text, f"{left} are left, after replay {tries + 1}")
             break
-        if not (await scene.watch.states())[_PARTITION].parked:
-            return
         if not tries:
             await _check_park_again(scene, first)
+        if not (await scene.watch.states())[_PARTITION].parked:
+            return
     else:
         scene.fails("W11", "parked events are to be replayed, and stay parked", first)
     scene.history.stay_parked.add(_PARTITION)
@@ -144,9 +144,13 @@ async def _check_park_again(scene: Scene, first: str) -> None:
     part, which = PARTS[_PARTITION], f"{first} of partition {_PARTITION}"
     await scene.wait(0.5)
     failed = [each for each in scene.history.failed if id_text(each.done.id) == first]
-    if len(failed) != RETRIES + 1:
+    parked = (await scene.watch.states())[_PARTITION].parked
+    if len(failed) != RETRIES + 1 or not parked:
         text = f"a replayed event that fails is tried {RETRIES + 1} times, and then stays parked"
-        scene.fails("W21", text, f"{which}: {len(failed)} tries")
+        became = "it stays parked" if parked else "it was tried once more"
+        scene.fails("W21", text, f"{which} has failed {len(failed)} times; then {became}")
+    if not parked:
+        return
     values = await scene.watch.ask("HVALS", protocol.parked_names(part)[1])
     told = b" ".join(values[0].split(b" ", 3)[1:3]).decode() if values else "nothing"
     if told != f"{first} {RETRIES + 1}":

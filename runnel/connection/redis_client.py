@@ -17,7 +17,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, TimeoutError
 
-from runnel.connection.redis_internals import close_now, connections_of
+from runnel.connection import inherited
+from runnel.connection.redis_internals import close_now, connections_of, descriptor_of
 from runnel.connection.transport import Arg, RawConnection
 from runnel.errors import ConfigError
 
@@ -55,6 +56,7 @@ class Client(Redis):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._process = os.getpid()
+        inherited.watch(self)
 
     async def roundtrip(
         self, commands: Sequence[Sequence[Arg]], extra_time: float = 0.0
@@ -104,6 +106,12 @@ class Client(Redis):
         else:
             self._idle.append(connection)
         return replies
+
+    def descriptors(self) -> list[int]:
+        """The file descriptors of all open connections."""
+        raw = [each.connection for each in self._connections]
+        found = map(descriptor_of, [*raw, *connections_of(self.connection_pool)])
+        return [each for each in found if each >= 0]
 
     async def wait_for_orphans(self) -> None:
         """Wait until each request whose caller was cancelled is answered, or its outcome can no

@@ -29,6 +29,15 @@ def transport_of(connection: Any) -> asyncio.Transport:
     return transport
 
 
+def descriptor_of(connection: Any) -> int:
+    """The file descriptor of a connection; -1 if it is not open."""
+    writer = connection._writer
+    if writer is None or writer.transport.is_closing():
+        return -1
+    number: int = writer.transport.get_extra_info("socket").fileno()
+    return number
+
+
 def error_parser(connection: Any) -> Callable[[str], Exception]:
     """Makes the exception for the text of an error reply."""
     parser: Callable[[str], Exception] = connection._parser.parse_error

@@ -28,7 +28,8 @@ class RawConnection(asyncio.Protocol):
     used = True
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        #: As redis-py has it.
+        self.connection = connection
         self._loop = asyncio.get_running_loop()
         self._parser: Any = None
         self._transport: Any = None
@@ -49,13 +50,13 @@ class RawConnection(asyncio.Protocol):
 
     def leads_to(self, address: tuple[str, int]) -> bool:
         """Whether this host and port are at its other end."""
-        return address == (self._connection.host, self._connection.port)
+        return address == (self.connection.host, self.connection.port)
 
     async def open(self) -> None:
         """Connect, once."""
-        await self._connection.connect()
-        self._parser = hiredis.Reader(InvalidResponse, error_parser(self._connection))
-        self._transport = transport_of(self._connection)
+        await self.connection.connect()
+        self._parser = hiredis.Reader(InvalidResponse, error_parser(self.connection))
+        self._transport = transport_of(self.connection)
         self._transport.set_protocol(self)
         self.opened = True
 
@@ -120,7 +121,7 @@ class RawConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close it at once: what did not go out yet never will."""
         self._stop_timer()
-        close_now(self._connection)
+        close_now(self.connection)
 
     def _fail(self, error: Exception) -> None:
         self._failure = error

@@ -1,15 +1,13 @@
 """Ends a fork of a worker's process that comes back from user code to the worker.
 
 It has the events, the connections and the place in the group of its parent: what it did with them
-would be done twice, and what it sent would go between the bytes of its parent.
+would be done twice.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import weakref
-from contextlib import suppress
 from typing import Protocol
 
 from runnel.log import logger_of
@@ -25,21 +23,18 @@ class Ended(Protocol):
         ...
 
 
-#: The process that has a worker, or had one.
-_process: int | None = None
-_of_worker: weakref.WeakSet[Ended] = weakref.WeakSet()
+_of_workers: weakref.WeakSet[Ended] = weakref.WeakSet()
 
 
 def watch(of_worker: Ended) -> None:
-    """This process has a worker. In a fork of it, this is over."""
-    global _process
-    _process = os.getpid()
-    _of_worker.add(of_worker)
+    """In forks of this process, this is over."""
+    _of_workers.add(of_worker)
 
 
-def check() -> None:
-    """End this process if it is a fork of a worker's. To be called where user code comes back."""
-    if _process is None or _process == os.getpid():
+def check(process: int) -> None:
+    """End this process if what belongs to another `process`, of which it is a fork, goes on here.
+    To be called where user code comes back."""
+    if process == os.getpid():
         return
     logger.error(
         "a handler has forked the worker's process, and its child %d came back from the handler: "
@@ -51,13 +46,9 @@ def check() -> None:
 
 
 def _in_fork() -> None:
-    if not _of_worker:
-        return
-    for each in _of_worker:
+    for each in list(_of_workers):
         each.forked()
-    _of_worker.clear()
-    with suppress(RuntimeError):  # In a thread: the fork has no event loop.
-        asyncio.get_running_loop().call_soon(check)
+    _of_workers.clear()
 
 
 if hasattr(os, "register_at_fork"):

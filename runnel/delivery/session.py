@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from runnel.delivery import forked
 
@@ -22,13 +25,17 @@ class Session:
         #: How often it may have ended before it was renewed. Others may have got partitions then.
         self.lapses = 0
         self._renewed = asyncio.Event()
+        self._process, self._thread = os.getpid(), threading.get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
         forked.watch(self)
 
     def alive(self) -> bool:
         """Is it certain that the session has not ended?"""
         if self.clock() < self.ends:
             return True
-        forked.check()
+        forked.check(self._process)
         return False
 
     def renew(self, ends: float) -> None:
@@ -38,8 +45,12 @@ class Session:
         self._renewed.set()
 
     def forked(self) -> None:
-        """This process is a fork of the worker's: nothing is begun here."""
+        """This process is a fork of the worker's: nothing is begun here. If it comes back to the
+        event loop, which it shares with its parent, it ends before it does anything there."""
         self.ends = -math.inf
+        loop = self._loop
+        if loop is not None and self._thread == threading.get_ident() and not loop.is_closed():
+            loop.call_soon(forked.check, self._process)
 
     def wake_waiters(self) -> None:
         """Let all that wait for the session check whether they still need to."""

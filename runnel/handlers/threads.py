@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import os
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     argument: Any
     answer: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    process: int
 
 
 class Threads:
@@ -43,6 +45,10 @@ class Threads:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         #: Guards `_undone` (jobs that are not done) and `_count` (threads). It is not held while
         #: waiting for a job: passing a lock to another thread takes longer than most jobs.
@@ -56,10 +62,13 @@ class Threads:
         If the caller is cancelled, it does not wait, and a call that has begun runs to its end.
         Raises the exception of `call`, and RuntimeError if the system has no thread left.
         """
+        if self._process != os.getpid():
+            self._begin()  # A fork has no thread of its parent.
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         name = task.get_name() if task else "runnel"
         answer = loop.create_future()
-        self._give(Job(name, contextvars.copy_context(), call, argument, answer, loop))
+        context = contextvars.copy_context()
+        self._give(Job(name, context, call, argument, answer, loop, self._process))
         return await answer
 
     @property
@@ -92,7 +101,7 @@ class Threads:
             if not job.answer.cancelled():
                 threading.current_thread().name = job.name
                 answer = _carry_out(job)
-                forked.check()
+                forked.check(job.process)
                 threading.current_thread().name = IDLE
             with self._lock:
                 self._undone -= 1

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from runnel import keys, protocol
@@ -22,13 +22,11 @@ from runnel.stream import StreamSpec
 
 #: An event's id. A shorter number is a year, or a date without dashes.
 _ID = re.compile(r"[0-9]{9,20}(-[0-9]{1,20})?")
-#: A time is in the future if it is so far ahead of the clock here: that of the server may differ.
-_AHEAD = timedelta(minutes=1)
 
 
-def start_id(text: str) -> str:
+def start_id(text: str, latest: datetime | None = None) -> str:
     """The first event to be processed, as `seek` takes it. `text` is ``earliest`` (or ``0``),
-    ``latest`` (or ``$``), an id, or an ISO time (UTC if it has no zone) that is not in the future.
+    ``latest`` (or ``$``), an id, or an ISO time (UTC if it has no zone), at the `latest` this one.
     Raises ConfigError for anything else."""
     text = ENDS.get(text, text)
     if text in ENDS.values():
@@ -44,7 +42,7 @@ def start_id(text: str) -> str:
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    if moment > datetime.now(UTC) + _AHEAD:
+    if latest is not None and moment > latest:
         raise ConfigError(f"--start {text!r} is in the future: for the next new event, give latest")
     if (ms := int(moment.timestamp() * 1000)) <= 0:
         return "0"  # Ids start in 1970.

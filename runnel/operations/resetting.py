@@ -40,9 +40,16 @@ async def effects(
     async for event in merged(scripts.deployment, processor.stream, ranges):
         counts[event.partition] += 1
     return [
-        Effect(0, counts[number]) if _lies_ahead(each, start) else Effect(counts[number], 0)
+        _counted(each, start, counts[number])
         for number, each in zip(partitions, found, strict=True)
     ]
+
+
+def _counted(partition: PartitionDescription, start: str, count: int) -> Effect:
+    if partition.checkpoint is None:
+        return Effect(None, None)
+    ahead = parts(partition.checkpoint) < parts(start)
+    return Effect(0, count) if ahead else Effect(count, 0)
 
 
 def _to_oldest(partition: PartitionDescription) -> Effect:
@@ -52,10 +59,6 @@ def _to_oldest(partition: PartitionDescription) -> Effect:
 
 def _to_newest(partition: PartitionDescription) -> Effect:
     return Effect(0, lag_of(partition))
-
-
-def _lies_ahead(partition: PartitionDescription, start: str) -> bool:
-    return partition.checkpoint is not None and parts(partition.checkpoint) < parts(start)
 
 
 def _between(checkpoint: str, start: str) -> Range:

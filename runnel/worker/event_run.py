@@ -7,6 +7,7 @@ by where it was raised, not by its type.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Never
@@ -42,6 +43,7 @@ class EventRun:
         "_ended",
         "_failed",
         "_late",
+        "_process",
         "_processor",
         "_raw",
         "_reads",
@@ -61,6 +63,7 @@ class EventRun:
         ended: Callable[[Failure | None], None],
         begins: Callable[[Raw], None] | None = None,
     ) -> None:
+        self._process = os.getpid()
         self._processor = processor
         self._state = state
         self._reads = reads
@@ -106,7 +109,7 @@ class EventRun:
             await self._processor.handler(self)
         except BaseException as error:
             raised = error
-        forked.check()
+        forked.check(self._process)
         if not effects.closed:
             self._end(self._verdict(raised))
 

@@ -9,6 +9,7 @@ they end the worker.
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 
 from runnel.current_event import CURRENT_EVENT
@@ -48,6 +49,7 @@ class HandlerRun:
         self._state = queue.state
         self._processor = processor
         self._handout = Handout(queue, processor.timeout)
+        self._process = os.getpid()
         self._instead: list[BaseException] = []
         #: The worker has cancelled this run.
         self._stopping = False
@@ -99,7 +101,7 @@ class HandlerRun:
             if isinstance(error, AttributeError) and error.obj is events:
                 hint = f"it is to be iterated over, as in {EACH_RECORD}; {ONE_RECORD}"
                 raised = AttributeError(f"{error}: {hint}").with_traceback(error.__traceback__)
-        forked.check()
+        forked.check(self._process)
         failed = self._verdict(raised)
         try:
             if failed is not None and not isinstance(failed, (SystemExit, KeyboardInterrupt)):

@@ -40,8 +40,7 @@ def test_a_reset_without_execute_changes_nothing_and_says_what_it_would_change(
     assert (would.code, would.stdout) == (
         0,
         "would set 4 partitions of counter to earliest, and clear longest (0 keys), totals "
-        "(2 keys). 2 events would be processed again, none skipped. Nothing was changed: give "
-        "--execute\n",
+        "(2 keys). Processed again: 2 events; skipped: none. Nothing was changed: give --execute\n",
     )
     shown = json.loads(run(*RESET, "--tables", "clear", "--json").stdout)
     assert shown["executed"] is False
@@ -56,7 +55,7 @@ def test_a_processor_without_tables_is_reset_only_with_execute(run: Run) -> None
     assert run("worker", APP, "--burst").code == 0
     reset = ("processor", "reset", PRINTER, "--start", "0")
     assert run(*reset).stdout == (
-        "would set 4 partitions of printer to 0. 1 event would be processed again, none skipped. "
+        "would set 4 partitions of printer to 0. Processed again: 1 event; skipped: none. "
         "Nothing was changed: give --execute\n"
     )
     lag = json.loads(run("inspect", APP, "--json").stdout)["totals"]["lag_events"]
@@ -71,10 +70,10 @@ def test_events_that_a_reset_skips_are_counted_before_and_after_it(run: Run) -> 
     for _ in range(3):
         run("send", VISITS, json.dumps({"name": "alice", "seconds": 1}))
     skip = ("processor", "reset", COUNTER, "--start", "latest", "--tables", "keep")
-    assert "No event would be processed again, 3 events skipped." in run(*skip).stdout
+    assert "Processed again: none; skipped: 3 events." in run(*skip).stdout
     done = run(*skip, "--execute").stdout.splitlines()
-    assert done[4:] == ["skipped 3 events, without processing them"]
-    assert "No event would be processed again, none skipped." in run(*skip).stdout
+    assert done[4:] == ["skipped without processing them: 3 events"]
+    assert "Processed again: none; skipped: none." in run(*skip).stdout
     count(run)
     assert totals(run) == {"alice": 5}
 

@@ -67,9 +67,13 @@ async def test_before_and_after_all_events(scripts: Scripts, work: Processor) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [("0", Effect(None, 0)), ("$", Effect(0, None)), ("1-0", Effect(None, None))],
+)
 async def test_where_it_is_not_registered_nobody_knows(
-    redis: Redis, scripts: Scripts, work: Processor
+    redis: Redis, scripts: Scripts, work: Processor, start: str, expected: Effect
 ) -> None:
     await redis.hdel(work.keys(0).meta, "checkpoint:bill")
     await redis.delete(work.keys(0).state)
-    assert await effects(scripts, work, "$", [0]) == [Effect(0, None)]
+    assert await effects(scripts, work, start, [0]) == [expected]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import subprocess
 import sys
 import threading
+import warnings
 from typing import Any
 
 import pytest
 
 from runnel.handlers import threads
 from runnel.handlers.threads import IDLE, Threads
+from tests.forking import exit_after
 
 WHO = contextvars.ContextVar("WHO", default="nobody")
 
@@ -145,3 +148,15 @@ def test_a_call_that_never_returns_keeps_no_process() -> None:
         "asyncio.run(main())\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
+
+
+async def test_a_fork_has_threads_of_its_own() -> None:
+    shared = Threads()
+    assert await shared.run(str, 1) == "1"
+    with warnings.catch_warnings(action="ignore"):
+        child = os.fork()
+    if not child:
+        exit_after(lambda: asyncio.run(asyncio.wait_for(shared.run(str, 2), 10)))
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert await shared.run(str, 3) == "3"

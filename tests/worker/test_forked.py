@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,7 @@ from redis.asyncio import Redis
 
 from runnel import Events
 from runnel.connection.connect import connect
-from runnel.connection.redis_client import Client
-from runnel.errors import ConfigError
+from tests.forking import exit_after
 from tests.worker.inside import Item, Ledger
 from tests.worker.totals import run_to_end
 
@@ -109,7 +107,9 @@ async def test_it_ends_and_its_parent_goes_on(
     assert forking.of(os.getpid()) == sorted(ledger.seen) == [*NUMBERS]
 
 
-async def test_it_ends_when_it_waits(redis: Redis, ledger: Ledger) -> None:
+async def test_it_ends_when_it_waits_and_takes_nothing_from_its_parent(
+    redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
     """Its event loop is that of its parent, which has the events and the connections."""
     children = list[int]()
 
@@ -130,9 +130,13 @@ async def test_it_ends_when_it_waits(redis: Redis, ledger: Ledger) -> None:
     _, status = await asyncio.to_thread(os.waitpid, children[0], 0)
     assert os.waitstatus_to_exitcode(status) == 1
     assert ledger.seen == [*NUMBERS]
+    assert "does not answer" not in caplog.text
 
 
-async def test_it_may_have_a_worker_of_its_own(redis: Redis, ledger: Ledger) -> None:
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_it_may_have_a_worker_of_its_own(
+    redis: Redis, ledger: Ledger, comes_back: bool
+) -> None:
     """A child that has an event loop of its own, as multiprocessing may start one."""
     children = list[int]()
 
@@ -148,40 +152,12 @@ async def test_it_may_have_a_worker_of_its_own(redis: Redis, ledger: Ledger) -> 
             with warnings.catch_warnings(action="ignore"):
                 children.append(os.fork())
             if not children[-1]:
-                exit_after(lambda: asyncio.run(run_a_worker()))
+                if not comes_back:
+                    exit_after(lambda: asyncio.run(run_a_worker()))
+                asyncio.run(run_a_worker())
             raise ValueError("tried again here or there")
 
     await ledger.send(*NUMBERS)
     await run_to_end(redis, ledger)
     _, status = await asyncio.to_thread(os.waitpid, children[0], 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-
-
-async def test_it_cannot_use_a_connection_of_its_parent(redis: Redis) -> None:
-    """It would write between the bytes of its parent, and take its replies."""
-    assert isinstance(redis, Client)
-    assert await redis.roundtrip([("PING",)]) == [b"PONG"]
-    with warnings.catch_warnings(action="ignore"):
-        child = os.fork()
-    if not child:
-        exit_after(lambda: must_raise(lambda: redis.roundtrip([("PING",)]).send(None)))
-    _, status = await asyncio.to_thread(os.waitpid, child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert await redis.roundtrip([("PING",)]) == [b"PONG"]
-
-
-def must_raise(call: Callable[[], object]) -> None:
-    with pytest.raises(ConfigError, match=f"belongs to process {os.getppid()}"):
-        call()
-
-
-def exit_after(work: Callable[[], object]) -> None:
-    """End this process, with 0 unless the work raised."""
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+    assert os.waitstatus_to_exitcode(status) == comes_back
