@@ -19,6 +19,7 @@ def worker(**fields: Any) -> Any:
         "member": "w1",
         "producer": False,
         "told": (signal.SIGTERM, 1000, 200.0),
+        "waits_in_vain": False,
         "exit_code": 0,
         "log": "w1.log",
         "to_be_replaced": False,
@@ -79,3 +80,5 @@ def test_a_producer_says_what_became_of_each_record() -> None:
     assert twice.text == "a record was acknowledged more than once"
     assert twice.evidence == ("w1: number 1 of 'a'",)
     assert (silent.rule, silent.evidence) == ("contract", ("w1: 1 of 3",))
+    producer.surplus, producer.waits_in_vain = [], True
+    assert broken(check, good(), producer) == [], "there is no room, and nobody makes any"
