@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from runnel.cli import exits
 from runnel.cli.http_server import Reply, as_json, serve
+from runnel.metrics import hint
 
 
 class Answer(NamedTuple):
@@ -40,5 +40,4 @@ def answer(host: str, port: int, ask: Callable[[], Answer], metrics: Callable[[]
     routes = {"/healthz": healthz, "/readyz": readyz, "/metrics": show_metrics}
     found = serve("--health-port", host, port, routes)
     where = f"http://{host or '*'}:{found}"
-    needs = "" if find_spec("prometheus_client") else " (needs pip install 'runnel[metrics]')"
-    exits.say(f"probes: {where}/healthz and /readyz · {where}/metrics{needs}", health_port=found)
+    exits.say(f"probes: {where}/healthz and /readyz · {where}/metrics{hint()}", health_port=found)

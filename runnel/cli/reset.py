@@ -106,5 +106,5 @@ def _total(done: Json, name: str) -> str:
     counts = [each[name] for each in done["partitions"]]
     known = sum(each or 0 for each in counts)
     if None in counts:
-        return f"{known:,} events or more, which Redis does not know"
+        return f"at least {known:,} events (Redis does not know all)"
     return f"{known:,} event{'s' * (known != 1)}" if known else ""

@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from importlib.resources import files
-from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
 from redis.asyncio import Redis
@@ -20,7 +19,7 @@ from runnel.cli.http_server import Reply, Route, as_json, serve, unexpected
 from runnel.cli.page import Words
 from runnel.connection.url_text import redacted
 from runnel.errors import ConfigError, RunnelError
-from runnel.metrics import MISSING
+from runnel.metrics import MISSING, hint
 from runnel.protocol.scripts import Scripts
 
 Json = dict[str, Any]
@@ -226,9 +225,8 @@ async def serve_until_stopped(reports: Reports, words: Words, host: str, port: i
         loop.add_signal_handler(number, stop.set)
     found = serve("--serve", host, port, routes(reports, words))
     where = f"http://{f'[{host}]' if ':' in host else host}:{found}"
-    needs = "" if find_spec("prometheus_client") else " (needs pip install 'runnel[metrics]')"
     exits.say(
-        f"{redacted(words.url)}: {where}/ · {where}/inspect.json · {where}/metrics{needs}",
+        f"{redacted(words.url)}: {where}/ · {where}/inspect.json · {where}/metrics{hint()}",
         port=found,
     )
     await stop.wait()

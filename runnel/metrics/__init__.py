@@ -5,10 +5,16 @@ see `runnel.metrics.exporter`.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 
 #: What to do without the package that this needs.
 MISSING = "metrics need another package: pip install 'runnel[metrics]'"
 __all__ = ["WorkerMetrics"]
+
+
+def hint() -> str:
+    """What is missing, to be shown behind the address of metrics; empty if nothing is."""
+    return "" if find_spec("prometheus_client") else " (needs pip install 'runnel[metrics]')"
 
 
 def __getattr__(name: str) -> object:

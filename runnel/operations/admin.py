@@ -24,9 +24,9 @@ from runnel.stream import StreamSpec
 _ID = re.compile(r"[0-9]{9,20}(-[0-9]{1,20})?")
 
 
-def start_id(text: str, latest: datetime | None = None) -> str:
+def start_id(text: str, until: datetime | None = None) -> str:
     """The first event to be processed, as `seek` takes it. `text` is ``earliest`` (or ``0``),
-    ``latest`` (or ``$``), an id, or an ISO time (UTC if it has no zone), at the `latest` this one.
+    ``latest`` (or ``$``), an id, or an ISO time (UTC if it has no zone), no later than `until`.
     Raises ConfigError for anything else."""
     text = ENDS.get(text, text)
     if text in ENDS.values():
@@ -42,7 +42,7 @@ def start_id(text: str, latest: datetime | None = None) -> str:
         ) from error
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    if latest is not None and moment > latest:
+    if until is not None and moment > until:
         raise ConfigError(f"--start {text!r} is in the future: for the next new event, give latest")
     if (ms := int(moment.timestamp() * 1000)) <= 0:
         return "0"  # Ids start in 1970.
